@@ -1,0 +1,28 @@
+/** Time and timers, so that tests can own both. */
+export interface Clock {
+  /** Milliseconds since the epoch: for display and records only, it may jump. */
+  wall(): number;
+  /** Milliseconds that never go backwards: for every duration and due time. */
+  now(): number;
+  /** Calls `fn` after `ms`, however long; the returned function cancels it. */
+  after(ms: number, fn: () => void): () => void;
+}
+
+/** Node fires a longer timer at once, so longer delays are chained. */
+const longestTimerMs = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  wall: () => Date.now(),
+  now: () => performance.now(),
+  after(ms, fn) {
+    let left = Math.max(ms, 0);
+    let timer: NodeJS.Timeout;
+    const arm = () => {
+      const part = Math.min(left, longestTimerMs);
+      left -= part;
+      timer = setTimeout(left > 0 ? arm : fn, part);
+    };
+    arm();
+    return () => clearTimeout(timer);
+  },
+};

@@ -1,0 +1,79 @@
+/** Where a live attempt is. */
+export type Phase =
+  | "preparing_workspace"
+  | "building_prompt"
+  | "launching_agent"
+  | "initializing_session"
+  | "streaming_turn"
+  | "finishing";
+
+export type AttemptStatus =
+  | "preparing"
+  | "running"
+  | "succeeded"
+  | "failed"
+  | "timed_out"
+  | "stalled"
+  | "canceled"
+  | "interrupted";
+
+/** Absolute token counts, as an agent reports them for one thread. */
+export interface Tokens {
+  readonly input: number;
+  readonly cachedInput: number;
+  readonly output: number;
+  readonly reasoningOutput: number;
+  readonly total: number;
+}
+
+export const noTokens: Tokens = {
+  input: 0,
+  cachedInput: 0,
+  output: 0,
+  reasoningOutput: 0,
+  total: 0,
+};
+
+/** One run of an agent on an issue, as the history keeps it. Times are ms since the epoch. */
+export interface Attempt {
+  /** `att_…`; ids sort by creation time and are never reused. */
+  readonly id: string;
+  readonly issueId: string;
+  readonly issueIdentifier: string;
+  /** 1-based count of this issue's attempts. */
+  readonly number: number;
+  readonly status: AttemptStatus;
+  readonly phase: Phase;
+  readonly agent: string;
+  readonly model: string | null;
+  readonly templateId: string | null;
+  readonly workerHost: string | null;
+  readonly threadId: string | null;
+  readonly sessionId: string | null;
+  readonly turnCount: number;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+  /** What this attempt used. */
+  readonly tokens: Tokens;
+  /** The thread's own absolute totals when last heard: a resumed thread goes on counting from here. */
+  readonly threadTokens: Tokens;
+  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly workspaceKey: string | null;
+  readonly workspacePath: string | null;
+  readonly git: AttemptGit | null;
+}
+
+export interface AttemptGit {
+  readonly branch: string | null;
+  readonly headBefore: string | null;
+  readonly headAfter: string | null;
+  readonly commits: number;
+  readonly changedFiles: number;
+}
+
+/** What an agent waits for a person to say. */
+export interface Needs {
+  readonly kind: "approval" | "question";
+  readonly prompt: string;
+  readonly options: readonly string[];
+}

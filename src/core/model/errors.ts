@@ -1,0 +1,99 @@
+/** Every way symphony can refuse or fail. The API, the log and the command line use the same words. */
+export type ErrorCode =
+  // requests
+  | "invalid_json"
+  | "invalid_request"
+  | "unauthorized"
+  | "forbidden_host"
+  | "forbidden_origin"
+  | "not_found"
+  | "issue_not_found"
+  | "attempt_not_found"
+  | "method_not_allowed"
+  | "not_running"
+  | "no_active_turn"
+  | "transition_not_allowed"
+  | "tracker_read_only"
+  | "body_too_large"
+  | "unsupported_media_type"
+  | "rate_limited"
+  | "internal_error"
+  | "unavailable"
+  // workflow and configuration
+  | "missing_workflow_file"
+  | "workflow_parse_error"
+  | "workflow_front_matter_not_a_map"
+  | "invalid_config"
+  | "template_parse_error"
+  | "template_render_error"
+  // trackers (categories of requirement T-9, and linear's own of L-6)
+  | "unsupported_tracker_kind"
+  | "invalid_tracker_config"
+  | "missing_tracker_secret"
+  | "tracker_request"
+  | "tracker_status"
+  | "tracker_response"
+  | "tracker_pagination"
+  | "tracker_rate_limited"
+  | "invalid_linear_endpoint"
+  | "missing_linear_api_token"
+  | "missing_linear_project_slug"
+  | "invalid_linear_assignee"
+  | "missing_linear_viewer_identity"
+  // workspaces and hooks
+  | "invalid_issue_identifier"
+  | "invalid_workspace_cwd"
+  | "workspace_equals_root"
+  | "workspace_outside_root"
+  | "workspace_symlink"
+  | "workspace_error"
+  | "hook_failed"
+  | "hook_timeout"
+  // agents
+  | "codex_not_found"
+  | "agent_failed"
+  | "response_timeout"
+  | "response_error"
+  | "turn_failed"
+  | "turn_cancelled"
+  | "turn_timeout"
+  | "port_exit"
+  | "line_too_long"
+  | "approval_required"
+  | "turn_input_required"
+  // the host
+  | "data_dir_locked"
+  | "storage_unavailable"
+  | "storage_corrupt"
+  | "cannot_listen"
+  // the command line
+  | "usage"
+  | "server_unreachable"
+  | "timed_out"
+  | "needs_person";
+
+/** The one error class that crosses a module boundary on purpose. Anything else thrown is a bug. */
+export class SymphonyError extends Error {
+  override readonly name = "SymphonyError";
+  readonly code: ErrorCode;
+  /** Machine-readable facts for the log and the API; never a secret. */
+  readonly details: Readonly<Record<string, unknown>>;
+  /** The next command to try, for people. */
+  readonly hint: string | null;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: ErrorOptions & { details?: Readonly<Record<string, unknown>>; hint?: string } = {},
+  ) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+    this.hint = options.hint ?? null;
+  }
+}
+
+/** The message of anything thrown, in one line. */
+export function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " ");
+}

@@ -1,0 +1,68 @@
+/** Every type of event on the stream. */
+export const eventTypes = [
+  "issue.queued",
+  "issue.dispatched",
+  "issue.retrying",
+  "issue.blocked",
+  "issue.held",
+  "issue.failed",
+  "issue.completed",
+  "issue.released",
+  "attempt.started",
+  "attempt.phase",
+  "attempt.ended",
+  "session.started",
+  "turn.started",
+  "turn.completed",
+  "turn.failed",
+  "agent.message",
+  "agent.command",
+  "agent.file_change",
+  "agent.tool_call",
+  "agent.tokens",
+  "agent.rate_limits",
+  "agent.notice",
+  "approval.requested",
+  "approval.resolved",
+  "steer.accepted",
+  "steer.delivered",
+  "config.changed",
+  "config.rejected",
+  "workspace.created",
+  "workspace.removed",
+  "hook.failed",
+  "tracker.error",
+  "tracker.recovered",
+  "poll.completed",
+  "server.started",
+  "server.stopping",
+] as const;
+
+export type EventType = (typeof eventTypes)[number];
+
+/** What somebody has to tell; the bus adds `seq` and `at`. */
+export interface EventDraft {
+  readonly type: EventType;
+  readonly issueId?: string | null;
+  readonly issueIdentifier?: string | null;
+  readonly attemptId?: string | null;
+  readonly sessionId?: string | null;
+  /** One line for people: no control characters, at most 1,000 characters. */
+  readonly message: string;
+  /** JSON-safe facts with snake_case keys; they go to the wire as they are. */
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** One event of the durable series. `seq` starts at 1 and has no gaps. */
+export interface SymphonyEvent {
+  readonly seq: number;
+  readonly type: EventType;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly issueId: string | null;
+  readonly issueIdentifier: string | null;
+  readonly attemptId: string | null;
+  readonly sessionId: string | null;
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}

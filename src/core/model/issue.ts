@@ -1,0 +1,43 @@
+/** A work item as the scheduler sees it. Every tracker normalises into this shape (requirement N-1). */
+export interface Issue {
+  /** The tracker's own id: opaque, never parsed. */
+  readonly id: string;
+  /** JSON-safe provider facts kept verbatim for tools; nobody in core reads them. */
+  readonly nativeRef: Readonly<Record<string, unknown>> | null;
+  /** What people call it, such as `ENG-123`. Unique in the tracker's scope. */
+  readonly identifier: string;
+  readonly title: string;
+  readonly description: string | null;
+  /** 1 (urgent) to 4 (low) order the queue; every other integer and null sort last. */
+  readonly priority: number | null;
+  /** The tracker's own state name, in its own spelling; compare with `sameState`. */
+  readonly state: string;
+  readonly branchName: string | null;
+  readonly url: string | null;
+  readonly assigneeId: string | null;
+  /** Trimmed, lowercased, without duplicates. */
+  readonly labels: readonly string[];
+  readonly blockedBy: readonly Blocker[];
+  /** True only when every rule of the provider allows work now (assignee filter, open blockers). */
+  readonly dispatchable: boolean;
+  /** Milliseconds since the epoch, or null when the tracker gives no usable instant. */
+  readonly createdAt: number | null;
+  readonly updatedAt: number | null;
+}
+
+export interface Blocker {
+  readonly id: string | null;
+  readonly identifier: string | null;
+  readonly state: string | null;
+}
+
+/** One state of the tracker's own workflow. */
+export interface TrackerState {
+  readonly name: string;
+  readonly terminal: boolean;
+}
+
+/** How state names are compared everywhere: trimmed and lowercased (requirement N-6). */
+export function normalState(name: string): string {
+  return name.trim().toLowerCase();
+}
