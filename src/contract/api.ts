@@ -1,0 +1,8 @@
+import { attempts } from "./attempts.ts";
+import { issues } from "./issues.ts";
+import { system } from "./system.ts";
+
+/** The whole HTTP API. */
+export const api = { system, issues, attempts };
+
+export type Api = typeof api;

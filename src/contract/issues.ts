@@ -1,0 +1,237 @@
+import { z } from "zod";
+import { AttemptView } from "./attempts.ts";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import { RunningRow } from "./rows.ts";
+import { byIssue, NeedsView, page, paged, Status, Time } from "./values.ts";
+
+/** The tracker's issue, normalised (requirement N-1). */
+export const IssueView = z
+  .object({
+    id: z.string(),
+    native_ref: z.record(z.string(), z.unknown()).nullable(),
+    identifier: z.string(),
+    title: z.string(),
+    description: z.string().nullable(),
+    priority: z.number().int().nullable(),
+    state: z.string(),
+    branch_name: z.string().nullable(),
+    url: z.string().nullable(),
+    assignee_id: z.string().nullable(),
+    labels: z.array(z.string()),
+    blocked_by: z.array(
+      z.object({
+        id: z.string().nullable(),
+        identifier: z.string().nullable(),
+        state: z.string().nullable(),
+      }),
+    ),
+    dispatchable: z.boolean(),
+    created_at: Time.nullable(),
+    updated_at: Time.nullable(),
+  })
+  .meta({ id: "Issue" });
+
+const title = z.string().trim().min(1).max(1_000);
+const description = z.string().max(200_000).nullable();
+const labels = z.array(z.string().trim().min(1).max(200)).max(50);
+const priority = z.number().int().min(0).max(4).nullable();
+const blockedBy = z.array(z.string().trim().min(1)).max(100).describe("Identifiers of blockers");
+const state = z.string().trim().min(1).max(100);
+
+/** A new issue of the local tracker. */
+export const NewIssue = z
+  .strictObject({
+    title,
+    description: description.optional(),
+    labels: labels.optional(),
+    priority: priority.optional(),
+    blocked_by: blockedBy.optional(),
+    state: state.optional().describe("Default: the first active state"),
+  })
+  .meta({
+    id: "NewIssue",
+    example: { title: "Add a health check", description: "GET /health", labels: ["backend"] },
+  });
+
+/** Changes to an issue of the local tracker: what is left out stays. */
+export const IssueEdit = z
+  .strictObject({
+    title: title.optional(),
+    description: description.optional(),
+    labels: labels.optional(),
+    priority: priority.optional(),
+    blocked_by: blockedBy.optional(),
+    state: state.optional(),
+  })
+  .meta({ id: "IssueEdit", example: { state: "In Progress", priority: 2 } });
+
+export const IssueDetail = z
+  .object({
+    issue_identifier: z.string(),
+    issue_id: z.string(),
+    status: Status.nullable().describe("null: known, but neither waiting nor worked on"),
+    issue: IssueView,
+    workspace: z.object({
+      key: z.string().nullable(),
+      path: z.string().nullable(),
+      host: z.string().nullable(),
+      branch: z.string().nullable(),
+    }),
+    attempts: z.object({
+      count: z.number().int(),
+      restart_count: z.number().int(),
+      current_retry_attempt: z.number().int(),
+      latest: z.array(AttemptView),
+    }),
+    running: RunningRow.nullable(),
+    retry: z
+      .object({ attempt: z.number().int(), due_at: Time, error: z.string().nullable() })
+      .nullable(),
+    needs: NeedsView.nullable(),
+    overrides: z.object({ model: z.string().nullable(), template_id: z.string().nullable() }),
+    recent_events: z.array(
+      z.object({
+        at: Time,
+        event: z.string(),
+        message: z.string(),
+        seq: z.number().int(),
+        attempt_id: z.string().nullable(),
+      }),
+    ),
+    last_error: z.string().nullable(),
+    explain: z.array(z.object({ gate: z.string(), pass: z.boolean(), detail: z.string() })),
+    logs: z.object({
+      codex_session_logs: z.array(
+        z.object({ label: z.string(), path: z.string(), url: z.string().nullable() }),
+      ),
+    }),
+    tracked: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "IssueDetail" });
+
+export const issues = {
+  list: route({
+    ...paths.issues.list,
+    summary:
+      "Issues of the tracker, without `state` those in its active states; the local tracker lists all of its own",
+    query: z.object({ ...page, state: z.string().min(1).optional() }),
+    status: 200,
+    reply: z.object({
+      issues: z.array(IssueView.extend({ status: Status.nullable() })),
+      ...paged,
+    }),
+    errors: ["tracker_response"],
+  }),
+  create: route({
+    ...paths.issues.create,
+    summary: "Create an issue in the local tracker",
+    body: NewIssue,
+    audited: ["title", "state"],
+    status: 201,
+    reply: IssueView,
+    errors: ["tracker_read_only"],
+  }),
+  edit: route({
+    ...paths.issues.edit,
+    summary: "Change an issue of the local tracker",
+    params: byIssue,
+    body: IssueEdit,
+    audited: ["title", "state"],
+    status: 200,
+    reply: IssueView,
+    errors: ["issue_not_found", "tracker_read_only"],
+  }),
+  comment: route({
+    ...paths.issues.comment,
+    summary: "Comment on an issue of the local tracker",
+    params: byIssue,
+    body: z
+      .strictObject({ body: z.string().trim().min(1).max(200_000) })
+      .meta({ example: { body: "The flag is called --verbose now." } }),
+    status: 201,
+    reply: z.object({ issue_identifier: z.string(), body: z.string(), at: Time }),
+    errors: ["issue_not_found", "tracker_read_only"],
+  }),
+  detail: route({
+    ...paths.issues.detail,
+    summary: "One issue: status, live attempt, history, and why it does or does not run",
+    params: byIssue,
+    status: 200,
+    reply: IssueDetail,
+    errors: ["issue_not_found"],
+  }),
+  abort: route({
+    ...paths.issues.abort,
+    summary: "Stop the running attempt and hold the issue",
+    params: byIssue,
+    body: z
+      .strictObject({ reason: z.string().trim().min(1).max(1_000).optional() })
+      .meta({ example: { reason: "the plan changed" } }),
+    bodyOptional: true,
+    audited: ["reason"],
+    status: 202,
+    reply: z.object({
+      issue_identifier: z.string(),
+      status: z.literal("stopping"),
+      already_stopping: z.boolean(),
+      requested_at: Time,
+    }),
+    errors: ["issue_not_found", "not_running"],
+  }),
+  steer: route({
+    ...paths.issues.steer,
+    summary: "Send guidance to the agent in mid-turn",
+    params: byIssue,
+    headers: z.object({
+      "idempotency-key": z
+        .string()
+        .min(1)
+        .max(255)
+        .optional()
+        .describe("A repeat with the same key is answered like the first and sends nothing"),
+    }),
+    body: z
+      .strictObject({ message: z.string().trim().min(1).max(16_384) })
+      .meta({ example: { message: "Focus on the auth module first, skip the tests for now." } }),
+    audited: ["message"],
+    status: 202,
+    reply: z.object({
+      issue_identifier: z.string(),
+      steer_id: z.string(),
+      attempt_id: z.string(),
+      turn_id: z.string(),
+      status: z.enum(["accepted", "delivered"]),
+    }),
+    errors: ["issue_not_found", "no_active_turn"],
+  }),
+  transition: route({
+    ...paths.issues.transition,
+    summary: "Move the issue to a status (`queued`, `held`, `completed`) or a state of the tracker",
+    params: byIssue,
+    body: z
+      .strictObject({
+        to: z.string().trim().min(1).max(100),
+        reason: z.string().trim().min(1).max(1_000).optional(),
+      })
+      .meta({ example: { to: "queued", reason: "Retry after fix" } }),
+    audited: ["to", "reason"],
+    status: 200,
+    reply: z.object({
+      issue_identifier: z.string(),
+      from: z.string(),
+      to: z.string(),
+      kind: z.enum(["status", "tracker"]),
+    }),
+    errors: ["issue_not_found", "transition_not_allowed", "tracker_request"],
+  }),
+  attempts: route({
+    ...paths.issues.attempts,
+    summary: "Attempts of an issue, newest first",
+    params: byIssue,
+    query: z.object(page),
+    status: 200,
+    reply: z.object({ issue_identifier: z.string(), attempts: z.array(AttemptView), ...paged }),
+    errors: ["issue_not_found"],
+  }),
+};

@@ -1,0 +1,162 @@
+import { z } from "zod";
+import type { ErrorCode } from "../core/model/errors.ts";
+import { EventView, GapView } from "./events.ts";
+import { SchemaBook } from "./openapi-schemas.ts";
+import { type Route, type RouteGroup, routesOf } from "./route.ts";
+
+type Json = Record<string, unknown>;
+
+interface DocumentInfo {
+  readonly title: string;
+  readonly version: string;
+  /** The HTTP status an error code is answered with. */
+  statusOf(code: ErrorCode): number;
+}
+
+const ErrorEnvelope = z
+  .object({
+    error: z.object({
+      code: z.string().describe("One of a closed list; decide by this, not by the message"),
+      message: z.string().describe("What is wrong and what to do, for people"),
+      details: z
+        .union([
+          z.array(z.object({ path: z.string(), message: z.string() })),
+          z.record(z.string(), z.unknown()),
+        ])
+        .optional()
+        .describe("Every fault of a request that fails its schema, or facts about the refusal"),
+      request_id: z.string().describe("Also in X-Request-Id, and in the log"),
+    }),
+  })
+  .meta({ id: "Error" });
+
+const tags: Readonly<Record<string, string>> = {
+  system: "State of the orchestrator, its event stream and this document",
+  issues: "Look at issues, guide their agents, and edit those of the local tracker",
+  attempts: "Single runs of an agent on an issue",
+};
+
+const requestIdHeader = {
+  "X-Request-Id": { description: "The caller's, or a new one", schema: { type: "string" } },
+};
+
+/** The OpenAPI 3.0 document of `group`. Schemas with a `meta({ id })` become named components. */
+export function openApiDocument(group: RouteGroup, info: DocumentInfo): Json {
+  const schemas = new SchemaBook();
+  const paths: Record<string, Json> = {};
+  for (const [name, route] of routesOf(group)) {
+    const path = route.path.replaceAll(/:(\w+)/g, "{$1}");
+    const method = route.method.toLowerCase();
+    paths[path] = { ...paths[path], [method]: operation({ name, route, schemas, info }) };
+  }
+  const used = new Set([...routesOf(group)].map(([name]) => tagOf(name)));
+  return {
+    openapi: "3.0.3",
+    info: {
+      title: info.title,
+      version: info.version,
+      description:
+        "Turns an issue tracker into a queue of coding-agent runs. Times are RFC 3339 in UTC; keys are snake_case; absent values are null. Bound to loopback, a token is asked for only when `server.auth` is `token`.",
+      license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
+    },
+    servers: [{ url: "/", description: "This server" }],
+    tags: [...used].map((name) => ({ name, ...(tags[name] && { description: tags[name] }) })),
+    security: [{ bearer: [] }, {}],
+    paths,
+    components: {
+      securitySchemes: {
+        bearer: { type: "http", scheme: "bearer", description: "The token of `runtime.json`" },
+      },
+      schemas: schemas.components,
+    },
+  };
+}
+
+interface Entry {
+  readonly name: string;
+  readonly route: Route;
+  readonly schemas: SchemaBook;
+  readonly info: DocumentInfo;
+}
+
+function operation({ name, route, schemas, info }: Entry): Json {
+  return {
+    operationId: name,
+    summary: route.summary,
+    tags: [tagOf(name)],
+    parameters: [
+      ...parameters(route.params, "path", schemas),
+      ...parameters(route.query, "query", schemas),
+      ...parameters(route.headers, "header", schemas),
+    ],
+    ...(route.body && { requestBody: requestBody(route, route.body, schemas) }),
+    responses: { [route.status]: success(route, schemas), ...refusals(route, schemas, info) },
+  };
+}
+
+function tagOf(name: string): string {
+  return name.split(".")[0] ?? name;
+}
+
+function parameters(schema: z.ZodObject | undefined, place: string, schemas: SchemaBook): Json[] {
+  return Object.entries(schema?.shape ?? {}).map(([name, field]) => {
+    const required = place === "path" || !(field as z.ZodType).safeParse(undefined).success;
+    const { description, ...rest } = schemas.of(field as z.ZodType, "input");
+    return { name, in: place, required, ...(description ? { description } : {}), schema: rest };
+  });
+}
+
+function requestBody(route: Route, body: z.ZodType, schemas: SchemaBook): Json {
+  const schema = schemas.of(body, "input");
+  const content: Json = { "application/json": { schema } };
+  if (route.bodyOptional) content["application/x-www-form-urlencoded"] = { schema };
+  return { required: route.bodyOptional !== true, content };
+}
+
+function success(route: Route, schemas: SchemaBook): Json {
+  const headers: Json = { ...requestIdHeader };
+  if (route.etag)
+    headers["ETag"] = { description: "For If-None-Match", schema: { type: "string" } };
+  if (route.status === 201) {
+    headers["Location"] = { description: "Where it can be read", schema: { type: "string" } };
+  }
+  return { description: route.summary, headers, ...content(route, schemas) };
+}
+
+function content(route: Route, schemas: SchemaBook): Json {
+  if (route.media === "text/event-stream") {
+    schemas.of(EventView, "output");
+    schemas.of(GapView, "output");
+    const description =
+      "Each message has `id:` (the seq), `event:` (the type) and one `data:` line of JSON: an Event, or a Gap after `event: gap`. A comment every 15 s keeps the connection open.";
+    return { content: { [route.media]: { schema: { type: "string", description } } } };
+  }
+  if (!route.reply) return {};
+  return { content: { "application/json": { schema: schemas.of(route.reply, "output") } } };
+}
+
+/** What every route may answer, then what this one declares, by status. */
+function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
+  const mutation: ErrorCode[] = route.method === "GET" ? [] : ["forbidden_origin"];
+  const body: ErrorCode[] = route.body
+    ? ["invalid_json", "body_too_large", "unsupported_media_type"]
+    : [];
+  const always: ErrorCode[] = [
+    "invalid_request",
+    "unauthorized",
+    "forbidden_host",
+    "internal_error",
+    "unavailable",
+  ];
+  const codes = new Set([...always, ...mutation, ...body, ...(route.errors ?? [])]);
+  const byStatus = Object.groupBy(codes, (code) => info.statusOf(code));
+  const schema = schemas.of(ErrorEnvelope, "output");
+  const answers: Json = {};
+  for (const [status, group = []] of Object.entries(byStatus)) {
+    const description = group.map((code) => `\`${code}\``).join(", ");
+    const headers = requestIdHeader;
+    answers[status] = { description, headers, content: { "application/json": { schema } } };
+  }
+  if (route.etag) answers["304"] = { description: "Nothing has changed since If-None-Match" };
+  return answers;
+}

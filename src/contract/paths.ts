@@ -1,0 +1,28 @@
+/**
+ * Method and path of every route: plain data and nothing else, so that a command that only asks the
+ * server loads no schemas. The schemas stand beside, in the files named like these groups.
+ */
+export const paths = {
+  system: {
+    state: { method: "GET", path: "/api/v1/state" },
+    runtime: { method: "GET", path: "/api/v1/runtime" },
+    refresh: { method: "POST", path: "/api/v1/refresh" },
+    transitions: { method: "GET", path: "/api/v1/transitions" },
+    events: { method: "GET", path: "/api/v1/events" },
+    openapi: { method: "GET", path: "/api/v1/openapi.json" },
+  },
+  issues: {
+    list: { method: "GET", path: "/api/v1/issues" },
+    create: { method: "POST", path: "/api/v1/issues" },
+    edit: { method: "PUT", path: "/api/v1/issues/:id" },
+    comment: { method: "POST", path: "/api/v1/issues/:id/comments" },
+    detail: { method: "GET", path: "/api/v1/:id" },
+    abort: { method: "POST", path: "/api/v1/:id/abort" },
+    steer: { method: "POST", path: "/api/v1/:id/steer" },
+    transition: { method: "POST", path: "/api/v1/:id/transition" },
+    attempts: { method: "GET", path: "/api/v1/:id/attempts" },
+  },
+  attempts: {
+    detail: { method: "GET", path: "/api/v1/attempts/:aid" },
+  },
+} as const;

@@ -1,0 +1,74 @@
+import type { z } from "zod";
+import type { ErrorCode } from "../core/model/errors.ts";
+
+export type Method = "GET" | "POST" | "PUT" | "DELETE";
+
+/** One route of the API, declared once. Validation, the document, the client and its types come from it. */
+export interface Route {
+  readonly method: Method;
+  /** Parameters are written `:name`; each needs an entry in `params`. */
+  readonly path: `/${string}`;
+  readonly summary: string;
+  readonly params?: z.ZodObject;
+  readonly query?: z.ZodObject;
+  readonly headers?: z.ZodObject;
+  readonly body?: z.ZodType;
+  /** True when the route takes a request without a body, or with a form body, as `{}`. */
+  readonly bodyOptional?: boolean;
+  readonly status: 200 | 201 | 202 | 204;
+  readonly reply?: z.ZodType;
+  /** Default JSON. An event stream's handler writes to the response by itself. */
+  readonly media?: "text/event-stream";
+  /** True when the answer carries an ETag and honours `If-None-Match`. */
+  readonly etag?: boolean;
+  /** Fields of the body that the audit log may show; the others stay out of it. */
+  readonly audited?: readonly string[];
+  /** Refusals a caller should expect, beyond those every route may give. */
+  readonly errors?: readonly ErrorCode[];
+}
+
+export interface RouteGroup {
+  readonly [name: string]: Route | RouteGroup;
+}
+
+/** Keeps the literal types of a declaration. */
+export function route<const R extends Route>(declaration: R): R {
+  return declaration;
+}
+
+export function isRoute(node: Route | RouteGroup): node is Route {
+  return typeof node["method"] === "string";
+}
+
+type Parsed<S> = S extends z.ZodType ? z.output<S> : undefined;
+type Unparsed<S> = S extends z.ZodType ? z.input<S> : undefined;
+type Given<R, K extends string> = K extends keyof R ? R[K] : undefined;
+type Part<K extends string, V> = V extends undefined ? unknown : { readonly [P in K]: V };
+/** A part whose every field may be left out may be left out as a whole. */
+type LoosePart<K extends string, V> = V extends undefined
+  ? unknown
+  : Record<string, never> extends V
+    ? { readonly [P in K]?: V }
+    : { readonly [P in K]: V };
+
+/** What a handler receives: validated, coerced, defaulted. */
+export type Request<R extends Route> = Part<"params", Parsed<Given<R, "params">>> &
+  Part<"query", Parsed<Given<R, "query">>> &
+  Part<"headers", Parsed<Given<R, "headers">>> &
+  Part<"body", Parsed<Given<R, "body">>>;
+
+/** What a caller passes: what has a default may be left out. */
+export type Call<R extends Route> = LoosePart<"params", Unparsed<Given<R, "params">>> &
+  LoosePart<"query", Unparsed<Given<R, "query">>> &
+  LoosePart<"headers", Unparsed<Given<R, "headers">>> &
+  LoosePart<"body", Unparsed<Given<R, "body">>>;
+
+export type Reply<R extends Route> = Parsed<Given<R, "reply">>;
+
+/** Every route of `group` with its dotted name, such as `issues.steer`. */
+export function* routesOf(group: RouteGroup, prefix = ""): Generator<[name: string, route: Route]> {
+  for (const [key, node] of Object.entries(group)) {
+    if (isRoute(node)) yield [prefix + key, node];
+    else yield* routesOf(node, `${prefix}${key}.`);
+  }
+}

@@ -1,0 +1,130 @@
+import { z } from "zod";
+import { events } from "./events.ts";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import {
+  BlockedRow,
+  CompletedRow,
+  QueuedRow,
+  RetryingRow,
+  RunningRow,
+  StoppedRow,
+} from "./rows.ts";
+import { ErrorFact, Status, Time, TokenCounts } from "./values.ts";
+
+const count = z.number().int();
+
+const TrackerView = z
+  .object({ kind: z.string(), healthy: z.boolean(), last_error: ErrorFact.nullable() })
+  .meta({ id: "Tracker" });
+
+export const Snapshot = z
+  .object({
+    generated_at: Time,
+    seq: z.number().int().describe("The last event folded in: follow the stream from here"),
+    counts: z.object({
+      queued: count,
+      running: count,
+      retrying: count,
+      blocked: count,
+      held: count,
+      failed: count,
+      completed: count,
+    }),
+    queued: z.array(QueuedRow),
+    running: z.array(RunningRow),
+    retrying: z.array(RetryingRow),
+    blocked: z.array(BlockedRow),
+    held: z.array(StoppedRow),
+    failed: z.array(StoppedRow),
+    completed: z.array(CompletedRow),
+    codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
+    rate_limits: z.record(z.string(), z.unknown()).nullable(),
+    polling: z.object({
+      interval_ms: count,
+      last_poll_at: Time.nullable(),
+      next_poll_at: Time.nullable(),
+      last_error: ErrorFact.nullable(),
+    }),
+    tracker: TrackerView,
+    problem: ErrorFact.nullable().describe("Why nothing new is started, such as an invalid file"),
+  })
+  .meta({ id: "Snapshot" });
+
+export const Transitions = z
+  .object({
+    states: z.array(
+      z.object({ name: z.string(), kind: z.enum(["status", "tracker"]), terminal: z.boolean() }),
+    ),
+    issues: z.record(
+      z.string(),
+      z.object({
+        status: Status.nullable(),
+        state: z.string(),
+        transitions: z.array(z.object({ to: z.string(), kind: z.enum(["status", "tracker"]) })),
+      }),
+    ),
+  })
+  .meta({ id: "Transitions" });
+
+export const system = {
+  state: route({
+    ...paths.system.state,
+    summary: "Snapshot of the orchestrator",
+    query: z.object({
+      limit: z.coerce.number().int().min(1).max(1000).default(200).describe("Rows of each list"),
+    }),
+    status: 200,
+    reply: Snapshot,
+    etag: true,
+  }),
+  runtime: route({
+    ...paths.system.runtime,
+    summary: "What is running here: version, directories, tracker, agent",
+    status: 200,
+    reply: z
+      .object({
+        version: z.string(),
+        node_version: z.string(),
+        platform: z.string(),
+        pid: z.number().int(),
+        started_at: Time,
+        uptime_seconds: z.number(),
+        data_dir: z.string(),
+        workflow_path: z.string(),
+        server: z.object({ host: z.string(), port: z.number().int(), auth: z.string() }),
+        tracker: TrackerView,
+        agent: z.object({ kind: z.string(), model: z.string().nullable(), command: z.string() }),
+        features: z.record(z.string(), z.boolean()),
+      })
+      .meta({ id: "Runtime" }),
+  }),
+  refresh: route({
+    ...paths.system.refresh,
+    summary: "Poll and reconcile now; the work runs after the answer",
+    body: z.looseObject({}),
+    bodyOptional: true,
+    status: 202,
+    reply: z.object({
+      queued: z.literal(true),
+      coalesced: z.boolean(),
+      requested_at: Time,
+      operations: z.array(z.enum(["poll", "reconcile"])),
+    }),
+  }),
+  transitions: route({
+    ...paths.system.transitions,
+    summary: "Where each issue may go from here",
+    query: z.object({ issue: z.string().min(1).optional().describe("Only this issue") }),
+    status: 200,
+    reply: Transitions,
+    errors: ["issue_not_found"],
+  }),
+  events,
+  openapi: route({
+    ...paths.system.openapi,
+    summary: "This API as an OpenAPI 3.0 document",
+    status: 200,
+    reply: z.record(z.string(), z.unknown()),
+  }),
+};
