@@ -1,0 +1,63 @@
+const mark = "[redacted]";
+/** A shorter value would hide ordinary words. */
+const shortestChars = 6;
+const shortestLineChars = 16;
+
+export interface Redactor {
+  /** A secret's value from now on; one shorter than 6 characters is not looked for. */
+  add(value: string): void;
+  /** `text` with every known value replaced, plain or encoded (base64, hex, url, JSON). */
+  redact(text: string): string;
+}
+
+/** Finds secrets by their value: no pattern has to guess what a token looks like. */
+export function createRedactor(): Redactor {
+  const forms = new Set<string>();
+  let pattern: RegExp | null = null;
+  return {
+    add(value) {
+      const before = forms.size;
+      for (const form of formsOf(value)) forms.add(form);
+      if (forms.size > before) pattern = patternOf(forms);
+    },
+    redact: (text) => (pattern === null ? text : text.replaceAll(pattern, mark)),
+  };
+}
+
+function patternOf(forms: ReadonlySet<string>): RegExp {
+  // The longest first: a shorter form may be the beginning of a longer one.
+  const longestFirst = [...forms].sort((a, b) => b.length - a.length);
+  return new RegExp(longestFirst.map((form) => RegExp.escape(form)).join("|"), "g");
+}
+
+function formsOf(value: string): readonly string[] {
+  const lines = value.split(/[\r\n]+/).filter((line) => line.trim().length >= shortestLineChars);
+  const values = [value, value.trim(), value.trim().replaceAll(/\s+/g, " "), ...lines];
+  return values.flatMap(encodingsOf).filter((form) => form.length >= shortestChars);
+}
+
+function encodingsOf(value: string): readonly string[] {
+  if (value.trim().length < shortestChars) return [];
+  const bytes = Buffer.from(value, "utf8");
+  const url = encodeURIComponent(value.toWellFormed());
+  const base64 = [0, 1, 2].map((offset) => base64Within(bytes, offset));
+  return [
+    value,
+    JSON.stringify(value).slice(1, -1),
+    url,
+    new URLSearchParams([["", value]]).toString().slice(1),
+    url.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase()),
+    ...base64,
+    ...base64.map((form) => form.replaceAll("+", "-").replaceAll("/", "_")),
+    bytes.toString("hex"),
+    bytes.toString("hex").toUpperCase(),
+  ];
+}
+
+/** The characters that `bytes` alone decide when `offset` other bytes stand before them, as in `user:token`. */
+function base64Within(bytes: Buffer, offset: number): string {
+  const all = Buffer.concat([Buffer.alloc(offset), bytes]);
+  const first = Math.ceil((offset * 8) / 6);
+  const end = Math.floor((all.length * 8) / 6);
+  return all.toString("base64").slice(first, end);
+}

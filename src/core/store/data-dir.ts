@@ -1,0 +1,15 @@
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { storageUnavailable } from "./storage-errors.ts";
+
+/** Makes `dir` (0700, ignored by git) unless it exists. Throws `storage_unavailable`. */
+export function makeDataDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    // Only into a new directory: somebody's own folder must not vanish from their version control.
+    if (readdirSync(dir).length > 0) return;
+    writeFileSync(join(dir, ".gitignore"), "*\n", { mode: 0o600 });
+  } catch (error) {
+    throw storageUnavailable(dir, error);
+  }
+}

@@ -1,0 +1,228 @@
+import { randomUUID } from "node:crypto";
+import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import {
+  DatabaseSync,
+  type SQLInputValue,
+  type SQLOutputValue,
+  type StatementSync,
+} from "node:sqlite";
+import { pathToFileURL } from "node:url";
+import { corrupt, translate } from "./sqlite-errors.ts";
+import { newerVersion } from "./storage-errors.ts";
+
+const defaultBusyTimeoutMs = 5_000;
+/** A check reads the whole file: beyond this it would hold up the start. */
+const fullCheckLimitBytes = 64 * 1024 * 1024;
+
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+export type Params = Readonly<Record<string, SQLInputValue>>;
+
+interface DatabaseOptions {
+  /** Step n takes the schema from version n to n + 1; a released step never changes. */
+  readonly migrations: readonly string[];
+  /** FULL: every commit is on disk. NORMAL: a power cut may take the newest ones, a crash none. */
+  readonly synchronous: "NORMAL" | "FULL";
+  /** How long to wait for another connection's write; default 5 s. */
+  readonly busyTimeoutMs?: number;
+}
+
+/**
+ * Opens or makes an SQLite file (0600, WAL) and brings it to the newest schema. Throws `storage_corrupt` for a damaged
+ * file, an emptied one and one of a later release (which stays as it is), `storage_unavailable` for the disk's refusals.
+ */
+export function openDatabase(file: string, options: DatabaseOptions): Database {
+  return translate(file, () => {
+    const size = sizeOf(file);
+    const journalSize = sizeOf(`${file}-wal`) ?? 0;
+    if (size === undefined) create(file, options.migrations);
+    // symphony makes the file whole under another name first, so it was never empty here.
+    if (size === 0) throw corrupt(file, "it is empty");
+    refuseNewer(file, options.migrations.length);
+    const db = new DatabaseSync(file, { timeout: options.busyTimeoutMs ?? defaultBusyTimeoutMs });
+    try {
+      db.exec(`PRAGMA synchronous = ${options.synchronous}; PRAGMA fullfsync = ON;
+        PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864;`);
+      check(db, file, journalSize === 0 ? (size ?? 0) : null);
+      migrate(db, file, options.migrations);
+      return new Database(db, file, options.synchronous);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  });
+}
+
+/** One connection with its statements kept prepared. Calls are synchronous and throw only SymphonyErrors, or bugs. */
+export class Database {
+  readonly #db: DatabaseSync;
+  readonly #file: string;
+  readonly #synchronous: string;
+  readonly #statements = new Map<string, StatementSync>();
+
+  constructor(db: DatabaseSync, file: string, synchronous: string) {
+    this.#db = db;
+    this.#file = file;
+    this.#synchronous = synchronous;
+  }
+
+  all<T>(map: (row: Row) => T, sql: string, params: Params = {}): T[] {
+    return translate(this.#file, () => this.#prepare(sql).all(params).map(map));
+  }
+
+  get<T>(map: (row: Row) => T, sql: string, params: Params = {}): T | null {
+    return translate(this.#file, () => {
+      const row = this.#prepare(sql).get(params);
+      return row === undefined ? null : map(row);
+    });
+  }
+
+  run(sql: string, params: Params = {}): void {
+    translate(this.#file, () => this.#prepare(sql).run(params));
+  }
+
+  /** All of `work` or nothing. */
+  transaction<T>(work: () => T): T {
+    return this.#within("BEGIN IMMEDIATE", work);
+  }
+
+  /** `work` reads one state of the data, whatever other processes write meanwhile. */
+  snapshot<T>(work: () => T): T {
+    return this.#within("BEGIN", work);
+  }
+
+  /** A transaction that a power cut cannot take back, whatever the connection's usual setting. */
+  durably<T>(work: () => T): T {
+    translate(this.#file, () => this.#db.exec("PRAGMA synchronous = FULL"));
+    try {
+      return this.transaction(work);
+    } finally {
+      this.#db.exec(`PRAGMA synchronous = ${this.#synchronous}`);
+    }
+  }
+
+  close(): void {
+    if (this.#db.isOpen) this.#db.close();
+  }
+
+  #within<T>(begin: string, work: () => T): T {
+    return translate(this.#file, () => {
+      this.#db.exec(begin);
+      try {
+        const result = work();
+        this.#db.exec("COMMIT");
+        return result;
+      } catch (error) {
+        if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+        throw error;
+      }
+    });
+  }
+
+  #prepare(sql: string): StatementSync {
+    const known = this.#statements.get(sql);
+    if (known) return known;
+    const statement = this.#db.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
+  }
+}
+
+/** Under another name until it is whole: a crash leaves no half-made file, and of two processes one wins. */
+function create(file: string, migrations: readonly string[]): void {
+  if ((sizeOf(`${file}-wal`) ?? 0) > 0) throw corrupt(file, "it is gone, but its journal is there");
+  const temporary = `${file}.${randomUUID()}.tmp`;
+  closeSync(openSync(temporary, "wx", 0o600));
+  try {
+    fill(temporary, migrations);
+    sync(temporary);
+    publish(temporary, file);
+    sync(dirname(file));
+  } finally {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(temporary + suffix, { force: true });
+  }
+}
+
+function fill(file: string, migrations: readonly string[]): void {
+  const db = new DatabaseSync(file);
+  try {
+    db.exec("PRAGMA journal_mode = WAL");
+    applyMigrations(db, 0, migrations);
+  } finally {
+    db.close();
+  }
+}
+
+function publish(temporary: string, file: string): void {
+  try {
+    linkSync(temporary, file);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code === "EEXIST") return;
+    // A file system without hard links; there the loser of a race replaces the winner's still empty file.
+    renameSync(temporary, file);
+  }
+}
+
+function sizeOf(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.size;
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Read as immutable, so that not even a lock or a journal file appears beside a later release's data. */
+function refuseNewer(file: string, known: number): void {
+  const url = pathToFileURL(file);
+  url.searchParams.set("immutable", "1");
+  const db = new DatabaseSync(url, { readOnly: true });
+  try {
+    const version = userVersion(db);
+    if (version > known) throw newerVersion(file, version);
+  } finally {
+    db.close();
+  }
+}
+
+/** `wholeBytes` is the size that the file had when nothing of it was left in a journal. */
+function check(db: DatabaseSync, file: string, wholeBytes: number | null): void {
+  if (userVersion(db) === 0) throw corrupt(file, "it was not made by symphony");
+  const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"]);
+  // SQLite itself reads the missing part of a last page as zeros.
+  if (wholeBytes !== null && wholeBytes % pageBytes !== 0) throw corrupt(file, "it is cut");
+  if ((sizeOf(file) ?? 0) > fullCheckLimitBytes) return;
+  const found = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
+  if (found !== "ok") throw corrupt(file, String(found));
+}
+
+function migrate(db: DatabaseSync, file: string, migrations: readonly string[]): void {
+  if (userVersion(db) === migrations.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    // Read again under the lock: another process may have been faster.
+    const version = userVersion(db);
+    if (version > migrations.length) throw newerVersion(file, version);
+    applyMigrations(db, version, migrations);
+    db.exec("COMMIT");
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+  // The version must stand in the main file, where `refuseNewer` of an earlier release looks for it.
+  db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+function applyMigrations(db: DatabaseSync, from: number, migrations: readonly string[]): void {
+  for (const step of migrations.slice(from)) db.exec(step);
+  db.exec(`PRAGMA user_version = ${migrations.length}`);
+}
+
+function userVersion(db: DatabaseSync): number {
+  return Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
+}

@@ -1,0 +1,64 @@
+/** Schema of `history.db`, one step per version. A released step never changes; a new one is added below it. */
+export const historyMigrations: readonly string[] = [
+  `
+  CREATE TABLE attempts (
+    id TEXT PRIMARY KEY,
+    issue_id TEXT NOT NULL,
+    issue_identifier TEXT NOT NULL COLLATE NOCASE,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    input INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning_output INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX attempts_by_issue ON attempts (issue_id, id);
+  CREATE INDEX attempts_by_identifier ON attempts (issue_identifier, id);
+  CREATE INDEX attempts_open ON attempts (id) WHERE ended_at IS NULL;
+
+  CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    type TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    issue_id TEXT,
+    issue_identifier TEXT COLLATE NOCASE,
+    attempt_id TEXT,
+    session_id TEXT,
+    message TEXT NOT NULL,
+    data TEXT NOT NULL
+  ) STRICT;
+  -- Each index ends in the rowid, which is seq: a page by key needs no sort at any depth.
+  CREATE INDEX events_by_issue ON events (issue_id) WHERE issue_id IS NOT NULL;
+  CREATE INDEX events_by_identifier ON events (issue_identifier) WHERE issue_identifier IS NOT NULL;
+  CREATE INDEX events_by_attempt ON events (attempt_id) WHERE attempt_id IS NOT NULL;
+  CREATE INDEX events_by_type ON events (type);
+
+  CREATE TABLE steers (
+    ordinal INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    issue_id TEXT NOT NULL,
+    attempt_id TEXT NOT NULL,
+    turn_id TEXT NOT NULL,
+    message TEXT NOT NULL,
+    key TEXT,
+    at INTEGER NOT NULL,
+    delivered INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX steers_by_key ON steers (issue_id, key) WHERE key IS NOT NULL;
+  CREATE INDEX steers_waiting ON steers (issue_id) WHERE delivered = 0;
+
+  CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT,
+    outcome TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    prev_hash TEXT NOT NULL,
+    hash TEXT NOT NULL
+  ) STRICT;
+  `,
+];

@@ -1,0 +1,76 @@
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { SymphonyError } from "../model/errors.ts";
+import { makeDataDir } from "./data-dir.ts";
+import { storageUnavailable } from "./storage-errors.ts";
+
+/** Long enough for a predecessor in its last moments, short enough to answer within a second. */
+const waitMs = 200;
+const busyCode = 5;
+
+export interface DataDirLock {
+  release(): Promise<void>;
+}
+
+/**
+ * Makes `dir` (0700, ignored by git) when it is missing and takes it for this process until `release` or the process
+ * ends, however it ends. Rejects with `data_dir_locked`, naming the holder's pid and url where they are known.
+ */
+export async function lockDataDir(dir: string): Promise<DataDirLock> {
+  try {
+    makeDataDir(dir);
+    const db = await acquire(dir);
+    const owner = join(dir, "lock.json");
+    await writeFile(owner, JSON.stringify({ pid: process.pid }), { mode: 0o600 });
+    return { release: () => release(db, owner) };
+  } catch (error) {
+    throw error instanceof SymphonyError ? error : storageUnavailable(dir, error);
+  }
+}
+
+/** An open exclusive transaction is a lock of the operating system's: it ends with the process. */
+async function acquire(dir: string): Promise<DatabaseSync> {
+  const file = join(dir, "lock");
+  // Owner-only before SQLite opens it; never opened by other means while it is held, as closing it would unlock it.
+  await writeFile(file, "", { flag: "wx", mode: 0o600 }).catch(() => undefined);
+  const db = new DatabaseSync(file, { timeout: waitMs });
+  try {
+    db.exec("BEGIN EXCLUSIVE");
+    return db;
+  } catch (error) {
+    db.close();
+    const busy = error instanceof Error && "errcode" in error && error.errcode === busyCode;
+    throw busy ? await lockedError(dir, error) : error;
+  }
+}
+
+async function release(db: DatabaseSync, owner: string): Promise<void> {
+  if (!db.isOpen) return;
+  await rm(owner, { force: true });
+  db.close();
+}
+
+async function lockedError(dir: string, cause: unknown): Promise<SymphonyError> {
+  const runtime = await readJson(join(dir, "runtime.json"));
+  const owner = await readJson(join(dir, "lock.json"));
+  const pid = owner["pid"] ?? runtime["pid"] ?? null;
+  // After a crash runtime.json tells of a predecessor until the new server listens.
+  const url = runtime["pid"] === pid ? (runtime["url"] ?? null) : null;
+  const who = [pid === null ? "" : `pid ${pid}`, url === null ? "" : String(url)];
+  const named = who.filter((part) => part !== "").join(", ");
+  return new SymphonyError(
+    "data_dir_locked",
+    `Another symphony${named === "" ? "" : ` (${named})`} is using ${dir}`,
+    { cause, details: { dir, pid, url }, hint: "Stop it, or give this one its own --data-dir" },
+  );
+}
+
+async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const value: unknown = JSON.parse(await readFile(file, "utf8"));
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,21 @@
+import { join } from "node:path";
+import { openIssueRecords } from "./documents.ts";
+import { openHistory } from "./history.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * Opens what is durable in `dir`, which exists and which this process has locked (`lockDataDir`). Rejects with
+ * `storage_corrupt` or `storage_unavailable`, and then holds nothing open.
+ */
+export async function openStore(dir: string): Promise<Store> {
+  const records = await openIssueRecords(dir);
+  const history = openHistory(join(dir, "history.db"));
+  return {
+    records,
+    history,
+    async close() {
+      await records.settled();
+      history.close();
+    },
+  };
+}

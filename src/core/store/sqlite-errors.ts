@@ -1,0 +1,29 @@
+import { SymphonyError } from "../model/errors.ts";
+import { storageUnavailable } from "./storage-errors.ts";
+
+/** Result codes of https://sqlite.org/rescode.html. */
+const corruptCodes = new Set([11, 26]);
+const unavailableCodes = new Set([3, 5, 6, 7, 8, 10, 13, 14]);
+
+/** `work`, with SQLite's and the file system's errors as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */
+export function translate<T>(file: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SymphonyError || !(error instanceof Error)) throw error;
+    if (error instanceof SyntaxError) throw corrupt(file, "a row of it is not JSON", error);
+    if ("syscall" in error) throw storageUnavailable(file, error);
+    const code = "errcode" in error ? Number(error.errcode) & 0xff : -1;
+    if (corruptCodes.has(code)) throw corrupt(file, error.message, error);
+    if (unavailableCodes.has(code)) throw storageUnavailable(file, error);
+    throw error;
+  }
+}
+
+export function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
+  return new SymphonyError("storage_corrupt", `Cannot use ${file}: ${why}`, {
+    cause,
+    details: { file },
+    hint: `Restore ${file} from a backup, or move it aside to start without it`,
+  });
+}

@@ -1,0 +1,121 @@
+import type { Attempt } from "../model/attempt.ts";
+import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
+import type { Issue } from "../model/issue.ts";
+
+/** Everything durable. One process owns it at a time. */
+export interface Store {
+  readonly records: IssueRecords;
+  readonly history: History;
+  close(): Promise<void>;
+}
+
+/** What must outlive a restart for one issue: an operator's decision, a pending retry. */
+export interface IssueRecord {
+  readonly issue: Issue;
+  readonly held: { readonly reason: string; readonly since: number } | null;
+  readonly failed: {
+    readonly reason: string;
+    readonly error: string | null;
+    readonly since: number;
+  } | null;
+  /** `dueAt` is wall-clock ms since the epoch. */
+  readonly retry: {
+    readonly attempt: number;
+    /** Failed runs in a row, which `agent.max_retries` counts. */
+    readonly failures: number;
+    readonly dueAt: number;
+    readonly error: string | null;
+  } | null;
+  /** Completed by an operator while the tracker still says active: not started while `state` stays. */
+  readonly dismissed: { readonly state: string; readonly since: number } | null;
+  readonly model: string | null;
+}
+
+/** Small operator's documents (lowdb): read once at start, written through. */
+export interface IssueRecords {
+  /** As loaded at start and changed since. */
+  all(): ReadonlyMap<string, IssueRecord>;
+  /** On disk (fsynced) when it resolves; null removes. Rejects with `storage_unavailable`. */
+  put(issueId: string, record: IssueRecord | null): Promise<void>;
+}
+
+export interface AttemptPage {
+  readonly attempts: readonly Attempt[];
+  readonly total: number;
+}
+
+export interface EventQuery {
+  /** Only events with a greater seq. */
+  readonly afterSeq: number;
+  readonly limit: number;
+  readonly issueIdentifiers?: readonly string[];
+  readonly attemptId?: string;
+  readonly types?: readonly EventType[];
+}
+
+/** A message of an operator to an agent, kept until the agent took it up. */
+export interface Steer {
+  readonly id: string;
+  readonly issueId: string;
+  readonly attemptId: string;
+  /** The turn it was meant for. */
+  readonly turnId: string;
+  readonly message: string;
+  /** The caller's `Idempotency-Key`, unique per issue. */
+  readonly key: string | null;
+  readonly at: number;
+  readonly delivered: boolean;
+}
+
+/** Append-mostly history (SQLite): attempts, events with a gapless `seq`, steers, audit. All calls are synchronous. */
+export interface History {
+  /** Inserts or replaces by id. */
+  saveAttempt(attempt: Attempt): void;
+  attempt(id: string): Attempt | null;
+  attemptsOf(issueId: string, limit: number, offset: number): AttemptPage;
+  /** Attempts that no end was recorded for: what a crash interrupted. */
+  openAttempts(): readonly Attempt[];
+  /** Sums over all attempts: tokens and seconds of ended ones. */
+  totals(): { readonly tokens: Attempt["tokens"]; readonly seconds: number };
+  lastAttemptId(): string | null;
+  /** The newest attempt of an issue, by id. */
+  latestAttempt(issueId: string): Attempt | null;
+  /** The issue that attempts were recorded under this identifier for (any case). */
+  issueIdOf(identifier: string): string | null;
+
+  lastSeq(): number;
+  /** One transaction; `events` continue the series. */
+  appendEvents(events: readonly SymphonyEvent[]): void;
+  /** Oldest first. */
+  events(query: EventQuery): readonly SymphonyEvent[];
+  /** Newest `limit` events of an issue, newest first. */
+  recentEvents(issueId: string, limit: number): readonly SymphonyEvent[];
+  /** The oldest seq kept, 0 when there is none. */
+  oldestSeq(): number;
+
+  /** Returns the earlier one when `key` was used before on this issue. Durable when it returns. */
+  addSteer(steer: Steer): { readonly steer: Steer; readonly duplicate: boolean };
+  markDelivered(steerId: string): void;
+  /** The steer an earlier call with this `Idempotency-Key` made. */
+  steerByKey(issueId: string, key: string): Steer | null;
+  /** Takes back one that the agent refused: a refusal changes nothing. */
+  dropSteer(steerId: string): void;
+  undelivered(issueId: string): readonly Steer[];
+
+  /** Who did what, with which outcome. Durable when it returns. */
+  audit(entry: AuditEntry): void;
+}
+
+export interface AuditEntry {
+  readonly at: number;
+  readonly actor: "cli" | "api" | "webhook" | "tracker" | "orchestrator";
+  readonly action: string;
+  readonly target: string | null;
+  readonly outcome: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** What the parts of core may do with the event series. */
+export interface EventSink {
+  publish(draft: EventDraft): void;
+}

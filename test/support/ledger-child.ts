@@ -1,0 +1,25 @@
+// Writes to a store without end and tells on stdout what it was promised; somebody kills it.
+import { writeSync } from "node:fs";
+import { lockDataDir } from "../../src/core/store/lock.ts";
+import { openStore } from "../../src/core/store/open.ts";
+import { event, record, steer } from "./storage.ts";
+
+const dir = process.argv[2] ?? "";
+const run = process.argv[3] ?? "";
+await lockDataDir(dir);
+const { history, records } = await openStore(dir);
+const acknowledge = (line: string) => writeSync(1, `${line}\n`);
+
+for (let round = 0; ; round++) {
+  const first = history.lastSeq() + 1;
+  history.appendEvents([event(first), event(first + 1)]);
+  acknowledge(`event ${first + 1}`);
+  const id = `${run}-${round}`;
+  history.addSteer(steer(id, { key: id }));
+  acknowledge(`steer ${id}`);
+  const entry = { at: round, actor: "api", action: id, target: null, outcome: "ok", detail: {} };
+  history.audit({ ...entry, actor: "api" });
+  acknowledge(`audit ${id}`);
+  await records.put(`issue-${round % 5}`, record("ENG-1", { model: id }));
+  acknowledge(`record issue-${round % 5} ${id}`);
+}
