@@ -1,0 +1,127 @@
+import { type ConfigProblem, isMap, withoutNulls } from "./schema.ts";
+
+/** Where an effective value comes from; a later layer wins over an earlier one. */
+export type Origin = "default" | "workflow" | "env" | "overlay" | "flag";
+
+/** The values one source gives, in the written form. */
+export interface Layer {
+  readonly origin: Exclude<Origin, "default">;
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+/** Assigning to one of these would reach every object of the process. */
+const refusedKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
+
+/** Policies are sent to the agent as they are: half of one mixed with half of another would be neither. */
+const wholeMaps: ReadonlySet<string> = new Set([
+  "codex.approval_policy",
+  "codex.turn_sandbox_policy",
+]);
+
+/** Keys that older files write under `tracker`; `tracker.provider` wins (requirement L-5). */
+const linearAliases = ["endpoint", "api_key", "project_slug", "assignee"];
+
+/** Keys that are refused at any depth. */
+export function refusedKeysIn(value: unknown, path: readonly string[] = []): ConfigProblem[] {
+  if (Array.isArray(value))
+    return value.flatMap((item, at) => refusedKeysIn(item, [...path, `${at}`]));
+  if (!isMap(value)) return [];
+  return Object.entries(value).flatMap(([key, child]) => {
+    const at = [...path, key];
+    const here = refusedKeys.has(key.trim())
+      ? [{ path: at.join("."), message: "is not allowed as a key" }]
+      : [];
+    return [...here, ...refusedKeysIn(child, at)];
+  });
+}
+
+/** Every layer in one spelling, so that the same key of two layers is the same key. */
+export function normalLayers(layers: readonly Layer[]): readonly Layer[] {
+  const plain = layers.map(({ origin, values }) => ({ origin, values: withoutNulls(values) }));
+  const isLinear = plain.map(({ values }) => kindOf(values)).findLast(Boolean) === "linear";
+  return plain.map(({ origin, values }) => ({
+    origin,
+    values: withNormalStates(isLinear ? withoutAliases(values) : values),
+  }));
+}
+
+/** The layers on top of each other: maps are merged, everything else is replaced. */
+export function mergeLayers(layers: readonly Layer[]): Record<string, unknown> {
+  let merged: Record<string, unknown> = {};
+  for (const { values } of layers) merged = merge(merged, values);
+  return merged;
+}
+
+/** Every leaf by its dotted path; an empty map, a list and a policy of the agent are leaves. */
+export function leavesOf(values: object): ReadonlyMap<string, unknown> {
+  return new Map(pathsOf(values).map((path) => [path.join("."), valueAt(values, path)]));
+}
+
+/** The origin of every leaf of `effective`, by dotted path. */
+export function originsOf(effective: object, layers: readonly Layer[]): Record<string, Origin> {
+  const origins = pathsOf(effective).map((path): [string, Origin] => {
+    const from = layers.findLast(({ values }) => hasPath(values, path));
+    return [path.join("."), from?.origin ?? "default"];
+  });
+  return Object.fromEntries(origins);
+}
+
+function merge(
+  below: Readonly<Record<string, unknown>>,
+  above: Readonly<Record<string, unknown>>,
+  path = "",
+): Record<string, unknown> {
+  const merged = new Map(Object.entries(below));
+  for (const [key, value] of Object.entries(above)) {
+    const at = path === "" ? key : `${path}.${key}`;
+    const old = merged.get(key);
+    const both = isMap(old) && isMap(value) && !wholeMaps.has(at);
+    merged.set(key, both ? merge(old, value, at) : value);
+  }
+  return Object.fromEntries(merged);
+}
+
+function pathsOf(value: unknown, path: readonly string[] = []): string[][] {
+  const isLeaf = !isMap(value) || Object.keys(value).length === 0 || wholeMaps.has(path.join("."));
+  if (isLeaf) return path.length === 0 ? [] : [[...path]];
+  return Object.entries(value).flatMap(([key, child]) => pathsOf(child, [...path, key]));
+}
+
+function valueAt(values: unknown, path: readonly string[]): unknown {
+  return path.reduce((value, key) => (isMap(value) ? value[key] : undefined), values);
+}
+
+function hasPath(values: unknown, path: readonly string[]): boolean {
+  const [key, ...rest] = path;
+  if (key === undefined) return true;
+  return isMap(values) && Object.hasOwn(values, key) && hasPath(values[key], rest);
+}
+
+function kindOf(values: Readonly<Record<string, unknown>>): unknown {
+  return isMap(values["tracker"]) ? values["tracker"]["kind"] : undefined;
+}
+
+function withoutAliases(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { tracker } = values;
+  if (!isMap(tracker)) return { ...values };
+  const { provider = {}, ...own } = tracker;
+  const isAlias = ([key]: [string, unknown]) => linearAliases.includes(key);
+  const aliases = Object.fromEntries(Object.entries(own).filter(isAlias));
+  if (Object.keys(aliases).length === 0 || !isMap(provider)) return { ...values };
+  const others = Object.fromEntries(Object.entries(own).filter((entry) => !isAlias(entry)));
+  return { ...values, tracker: { ...others, provider: { ...aliases, ...provider } } };
+}
+
+function withNormalStates(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { agent } = values;
+  const limits = isMap(agent) ? agent["max_concurrent_agents_by_state"] : undefined;
+  if (!isMap(agent) || !isMap(limits)) return { ...values };
+  const normal = Object.entries(limits).map(([state, limit]) => [
+    state.trim().toLowerCase(),
+    limit,
+  ]);
+  return {
+    ...values,
+    agent: { ...agent, max_concurrent_agents_by_state: Object.fromEntries(normal) },
+  };
+}

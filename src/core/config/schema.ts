@@ -1,0 +1,229 @@
+import { z } from "zod";
+import { SymphonyError } from "../model/errors.ts";
+import type { Config } from "./config.ts";
+
+/** One reason why a configuration cannot be used; `path` is the dotted key. */
+export interface ConfigProblem {
+  readonly path: string;
+  readonly message: string;
+}
+
+const text = z.string({
+  error: ({ input }) => (input === undefined ? "is required" : "must be text"),
+});
+const solidText = text.refine((value) => value.trim() !== "", "must not be blank");
+const script = text.nullable().default(null);
+const texts = z.array(text, "must be a list");
+const map = z.record(z.string(), z.unknown(), "must be a map");
+const wholeNumber = z.int("must be a whole number");
+const positive = wholeNumber.min(1, "must be greater than 0");
+const variableName = text.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be the name of a variable");
+
+/** The known keys, as they are written in `WORKFLOW.md`. Other keys are kept and mean nothing. */
+const sections = {
+  tracker: section({
+    kind: solidText,
+    provider: map.default({}),
+    required_labels: texts.default([]),
+    active_states: texts.optional(),
+    terminal_states: texts.optional(),
+  }),
+  polling: section({ interval_ms: positive.default(30_000) }),
+  workspace: section({ root: text.optional() }),
+  hooks: section({
+    after_create: script,
+    before_run: script,
+    after_run: script,
+    before_remove: script,
+    timeout_ms: positive.default(60_000),
+  }),
+  agent: section({
+    kind: solidText.default("codex"),
+    max_concurrent_agents: positive.default(10),
+    max_turns: positive.default(20),
+    max_retry_backoff_ms: positive.default(300_000),
+    max_retries: wholeNumber.min(0, "must not be negative").nullable().default(10),
+    max_concurrent_agents_by_state: map.default({}),
+  }),
+  codex: section({
+    command: solidText.default("codex app-server"),
+    model: solidText.nullable().default(null),
+    approval_policy: z.union([text, map], "must be text or a map").default("never"),
+    thread_sandbox: text.default("workspace-write"),
+    turn_sandbox_policy: map.nullable().default(null),
+    turn_timeout_ms: positive.default(3_600_000),
+    read_timeout_ms: positive.default(5_000),
+    stall_timeout_ms: wholeNumber.default(300_000),
+    env_passthrough: z.array(variableName, "must be a list").default([]),
+  }),
+  server: section({
+    host: solidText.default("127.0.0.1"),
+    port: wholeNumber
+      .min(0, "must be between 0 and 65535")
+      .max(65_535, "must be between 0 and 65535")
+      .default(4000),
+    allowed_hosts: z.array(solidText, "must be a list").default([]),
+    auth: z.enum(["none", "token"], "must be none or token").default("none"),
+  }),
+};
+
+function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  return z.looseObject(shape, "must be a map");
+}
+
+/** The written form with its defaults. `null` must be taken out before; see `withoutNulls`. */
+export const writtenSchema = z.looseObject({
+  tracker: sections.tracker,
+  polling: sections.polling.prefault({}),
+  workspace: sections.workspace.prefault({}),
+  hooks: sections.hooks.prefault({}),
+  agent: sections.agent.prefault({}),
+  codex: sections.codex.prefault({}),
+  server: sections.server.prefault({}),
+});
+
+type Parsed = z.output<typeof writtenSchema>;
+
+/** The whole configuration in its written form: defaults filled in, lists and keys normalised. */
+export interface Written extends Parsed {
+  readonly tracker: Parsed["tracker"] & {
+    readonly active_states: string[];
+    readonly terminal_states: string[];
+  };
+  readonly agent: Parsed["agent"] & {
+    readonly max_concurrent_agents_by_state: Record<string, number>;
+  };
+}
+
+/** Every known dotted key with what it takes. */
+export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
+  Object.entries(sections).flatMap(([name, { shape }]) =>
+    Object.entries(shape).map(([key, field]): [string, z.ZodType] => [`${name}.${key}`, field]),
+  ),
+);
+
+/** The only key whose written `null` says something of its own: no end of retries. */
+const nullMeansSomething = "agent.max_retries";
+
+/** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
+const usualStates = {
+  active: ["Todo", "In Progress"],
+  terminal: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
+};
+const kindsWithUsualStates: ReadonlySet<string> = new Set(["local", "linear"]);
+
+/** A written `null` counts as left out, at any depth (requirement W-8); lists are left as they are. */
+export function withoutNulls(
+  values: Readonly<Record<string, unknown>>,
+  path = "",
+): Record<string, unknown> {
+  const kept = Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
+    const at = path === "" ? key : `${path}.${key}`;
+    if (value === null) return at === nullMeansSomething ? [[key, value]] : [];
+    return [[key, isMap(value) ? withoutNulls(value, at) : value]];
+  });
+  return Object.fromEntries(kept);
+}
+
+/** Checks the written form and fills in defaults. Throws `invalid_config` with every problem in `details.problems`. */
+export function parseWritten(values: Readonly<Record<string, unknown>>): Written {
+  const result = writtenSchema.safeParse({ tracker: {}, ...withoutNulls(values) });
+  if (!result.success) throw invalidConfig(result.error.issues.map(problemOf));
+  const { tracker, agent } = result.data;
+  const usual = kindsWithUsualStates.has(tracker.kind) ? usualStates : { active: [], terminal: [] };
+  return {
+    ...result.data,
+    tracker: {
+      ...tracker,
+      required_labels: labelsOf(tracker.required_labels),
+      active_states: tracker.active_states ?? usual.active,
+      terminal_states: tracker.terminal_states ?? usual.terminal,
+    },
+    agent: {
+      ...agent,
+      max_concurrent_agents_by_state: Object.fromEntries(
+        Object.entries(agent.max_concurrent_agents_by_state)
+          .filter((entry): entry is [string, number] => isStateLimit(entry[1]))
+          .map(([state, limit]) => [state.trim().toLowerCase(), limit]),
+      ),
+    },
+  };
+}
+
+/** Whether a per-state limit counts; one that does not is dropped, the file stays valid (requirement W-11). */
+export function isStateLimit(limit: unknown): limit is number {
+  return positive.safeParse(limit).success;
+}
+
+/** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
+export function toConfig(written: Written, root: string): Config {
+  const { tracker, polling, hooks, agent, codex, server } = written;
+  return {
+    tracker: {
+      kind: tracker.kind,
+      provider: tracker.provider,
+      requiredLabels: tracker.required_labels,
+      activeStates: tracker.active_states,
+      terminalStates: tracker.terminal_states,
+    },
+    polling: { intervalMs: polling.interval_ms },
+    workspace: { root },
+    hooks: {
+      afterCreate: scriptOf(hooks.after_create),
+      beforeRun: scriptOf(hooks.before_run),
+      afterRun: scriptOf(hooks.after_run),
+      beforeRemove: scriptOf(hooks.before_remove),
+      timeoutMs: hooks.timeout_ms,
+    },
+    agent: {
+      kind: agent.kind,
+      maxConcurrentAgents: agent.max_concurrent_agents,
+      maxTurns: agent.max_turns,
+      maxRetryBackoffMs: agent.max_retry_backoff_ms,
+      maxRetries: agent.max_retries,
+      maxConcurrentAgentsByState: agent.max_concurrent_agents_by_state,
+    },
+    codex: {
+      command: codex.command,
+      model: codex.model,
+      approvalPolicy: codex.approval_policy,
+      threadSandbox: codex.thread_sandbox,
+      turnSandboxPolicy: codex.turn_sandbox_policy,
+      turnTimeoutMs: codex.turn_timeout_ms,
+      readTimeoutMs: codex.read_timeout_ms,
+      stallTimeoutMs: codex.stall_timeout_ms,
+      envPassthrough: codex.env_passthrough,
+    },
+    server: {
+      host: server.host,
+      port: server.port,
+      allowedHosts: server.allowed_hosts,
+      auth: server.auth,
+    },
+  };
+}
+
+/** A refusal that names every key at fault. */
+export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError {
+  const list = problems.map(({ path, message }) => `${path} ${message}`).join("; ");
+  return new SymphonyError("invalid_config", `the configuration cannot be used: ${list}`, {
+    details: { problems },
+  });
+}
+
+export function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function problemOf({ path, message }: z.core.$ZodIssue): ConfigProblem {
+  return { path: path.join("."), message };
+}
+
+/** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */
+function labelsOf(labels: readonly string[]): string[] {
+  return [...new Set(labels.map((label) => label.trim().toLowerCase()))];
+}
+
+function scriptOf(written: string | null): string | null {
+  return written === null || written.trim() === "" ? null : written;
+}
