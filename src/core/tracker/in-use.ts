@@ -1,0 +1,103 @@
+import type { Clock } from "../clock.ts";
+import type { TrackerConfig } from "../config/config.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { linearSettings } from "./linear/settings.ts";
+import { createLinearTracker } from "./linear/tracker.ts";
+import { type LocalIssues, openLocalIssues } from "./local/issues.ts";
+import { localOptions } from "./local/options.ts";
+import { createLocalTracker } from "./local/tracker.ts";
+import type { Tracker } from "./tracker.ts";
+
+export interface TrackerEdges {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  /** Told how many records of a read could not be used (T-6). */
+  onMalformed?(count: number): void;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+}
+
+/** Checks a tracker's settings without asking anybody. Throws `unsupported_tracker_kind` or the adapter's own code. */
+export function checkTracker(config: TrackerConfig, edges: TrackerEdges): void {
+  switch (config.kind) {
+    case "local":
+      localOptions(config);
+      return;
+    case "linear":
+      linearSettings(config, edges.lookup);
+      return;
+    default:
+      throw unsupported(config.kind);
+  }
+}
+
+export function createTracker(config: TrackerConfig, edges: TrackerEdges): Tracker {
+  switch (config.kind) {
+    case "local":
+      return createLocalTracker({ config, dataDir: edges.dataDir, clock: edges.clock });
+    case "linear":
+      return createLinearTracker({
+        config,
+        clock: edges.clock,
+        lookup: edges.lookup,
+        onMalformed: (count) => edges.onMalformed?.(count),
+      });
+    default:
+      throw unsupported(config.kind);
+  }
+}
+
+function unsupported(kind: string): SymphonyError {
+  return new SymphonyError("unsupported_tracker_kind", `tracker.kind "${kind}" is not supported`, {
+    details: { path: "tracker.kind", kind, supported: ["linear", "local"] },
+    hint: "set tracker.kind to linear or local",
+  });
+}
+
+/** The tracker of the configuration in force, and its watch; an edit of its section makes a new one. */
+export class TrackerInUse {
+  readonly #edges: TrackerEdges;
+  readonly #onChange: () => void;
+  #made: { key: string; tracker: Tracker; unwatch: () => void; issues: LocalIssues | null };
+
+  constructor(config: TrackerConfig, edges: TrackerEdges, onChange: () => void) {
+    this.#edges = edges;
+    this.#onChange = onChange;
+    this.#made = this.#make(config);
+  }
+
+  get tracker(): Tracker {
+    return this.#made.tracker;
+  }
+
+  /** null with any tracker but the embedded one. */
+  get localIssues(): LocalIssues | null {
+    return this.#made.issues;
+  }
+
+  /** Sessions keep the one they were bound to (T-14), so the old one is not closed but forgotten. */
+  follow(config: TrackerConfig): void {
+    if (JSON.stringify(config) === this.#made.key) return;
+    this.#made.unwatch();
+    this.#made.issues?.close();
+    this.#made = this.#make(config);
+  }
+
+  close(): void {
+    this.#made.unwatch();
+    this.#made.issues?.close();
+    this.#made.tracker.close();
+  }
+
+  #make(config: TrackerConfig) {
+    const { dataDir, clock } = this.#edges;
+    const tracker = createTracker(config, this.#edges);
+    const local = config.kind === "local";
+    return {
+      key: JSON.stringify(config),
+      tracker,
+      unwatch: tracker.watch(this.#onChange),
+      issues: local ? openLocalIssues(dataDir, localOptions(config), clock) : null,
+    };
+  }
+}

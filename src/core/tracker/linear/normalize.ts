@@ -1,0 +1,105 @@
+import { type Blocker, type Issue, normalState } from "../../model/issue.ts";
+import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
+
+/** The rules that decide whether an issue may be worked on (requirement L-9). */
+export interface LinearRules {
+  /** The user whose issues count, or null for everybody's. */
+  readonly assigneeId: string | null;
+  /** Compared as `normalState` gives them. */
+  readonly terminalStates: ReadonlySet<string>;
+}
+
+/** A normalised issue, and what is needed to judge it again when one of its blockers moves. */
+export interface LinearRow {
+  readonly issue: Issue;
+  /** True when the assignee filter lets it through. */
+  readonly routed: boolean;
+  /** True when Linear knows of more relations than it told. */
+  readonly moreBlockers: boolean;
+}
+
+/** A node of Linear's `issues` as a row, or null when it is malformed (T-6). */
+export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
+  if (!isRecord(node)) return null;
+  const blockedBy = blockersOf(node["inverseRelations"]);
+  const issue = normalizeIssue({
+    id: node["id"],
+    nativeRef: null,
+    identifier: node["identifier"],
+    title: node["title"],
+    description: node["description"],
+    priority: node["priority"],
+    state: field(node["state"], "name"),
+    branchName: node["branchName"],
+    url: node["url"],
+    assigneeId: field(node["assignee"], "id"),
+    labels: nodesOf(node["labels"]).map((label) => field(label, "name")),
+    blockedBy,
+    dispatchable: false,
+    createdAt: node["createdAt"],
+    updatedAt: node["updatedAt"],
+  });
+  if (issue === null) return null;
+  const owners = [issue.assigneeId, field(node["delegate"], "id")];
+  const routed = rules.assigneeId === null || owners.includes(rules.assigneeId);
+  return judged({ issue, routed, moreBlockers: hasMore(node["inverseRelations"]) }, rules);
+}
+
+/** True when labels or relations of the node did not fit into one answer. */
+export function isCut(node: unknown): boolean {
+  return isRecord(node) && (hasMore(node["labels"]) || hasMore(node["inverseRelations"]));
+}
+
+/**
+ * The row with what is now known of its blockers' states, by their ids. The same object when that changes
+ * nothing.
+ */
+export function withBlockers(
+  row: LinearRow,
+  states: ReadonlyMap<string, string>,
+  rules: LinearRules,
+): LinearRow {
+  const moved = (blocker: Blocker): string | null => {
+    const state = blocker.id === null ? undefined : states.get(blocker.id);
+    return state === undefined || state === blocker.state ? null : state;
+  };
+  if (!row.issue.blockedBy.some((blocker) => moved(blocker) !== null)) return row;
+  const blockedBy = row.issue.blockedBy.map((blocker) => ({
+    ...blocker,
+    state: moved(blocker) ?? blocker.state,
+  }));
+  return judged({ ...row, issue: { ...row.issue, blockedBy } }, rules);
+}
+
+/** Only work not begun is held back by its blockers: what is in progress goes on. */
+function judged(row: LinearRow, rules: LinearRules): LinearRow {
+  const { issue } = row;
+  const open = (blocker: Blocker) =>
+    blocker.state === null || !rules.terminalStates.has(normalState(blocker.state));
+  const waits =
+    normalState(issue.state) === "todo" && (row.moreBlockers || issue.blockedBy.some(open));
+  return { ...row, issue: { ...issue, dispatchable: row.routed && !waits } };
+}
+
+function blockersOf(relations: unknown): readonly unknown[] {
+  return nodesOf(relations)
+    .filter((relation) => field(relation, "type") === "blocks")
+    .map((relation) => field(relation, "issue"))
+    .map((issue) => ({
+      id: field(issue, "id"),
+      identifier: field(issue, "identifier"),
+      state: field(field(issue, "state"), "name"),
+    }));
+}
+
+function nodesOf(connection: unknown): readonly unknown[] {
+  return listOf(field(connection, "nodes"));
+}
+
+function hasMore(connection: unknown): boolean {
+  return field(field(connection, "pageInfo"), "hasNextPage") === true;
+}
+
+function field(value: unknown, name: string): unknown {
+  return isRecord(value) ? value[name] : undefined;
+}

@@ -1,0 +1,234 @@
+import type { Clock } from "../../clock.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { type Issue, normalState } from "../../model/issue.ts";
+import { instantOf, isRecord } from "../normalize.ts";
+import { fullPassSpacingMs, type PassCost } from "./budget.ts";
+import type { LinearClient } from "./client.ts";
+import { Listing } from "./listing.ts";
+import { type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
+import { type IssuesQuery, readPages } from "./pages.ts";
+import { documents, newestAnswer, pageSize, shaped } from "./queries.ts";
+import type { Scope } from "./scope.ts";
+
+export interface ReaderOptions {
+  readonly client: LinearClient;
+  readonly scope: Scope;
+  readonly clock: Clock;
+  readonly terminalStates: readonly string[];
+  /** Longest time between two full passes, as far as the rate budget allows. */
+  readonly fullPassMs: number;
+  /** Told how many malformed records a read by states left out. */
+  readonly onMalformed: (count: number) => void;
+}
+
+/** A listing and how far it is up to date. */
+interface Polled {
+  readonly listing: Listing;
+  readonly states: readonly string[];
+  fullAt: number;
+  usedAt: number;
+  /** Pages of the last full pass; 0 before the first. */
+  pages: number;
+  cost: PassCost;
+  watermark: Watermark | null;
+  /** Settles when the reads asked for so far are done. */
+  turn: Promise<unknown>;
+}
+
+/** Newest `updatedAt` seen: by Linear's clock, ms since the epoch. */
+interface Watermark {
+  readonly at: number;
+  readonly learnedAt: number;
+  /** True once nothing older can still turn up. */
+  readonly settled: boolean;
+}
+
+/** How late Linear may show a change after the time that it gives it. */
+const overlapMs = 10_000;
+/** A delta longer than this many full passes' pages is dearer than the pass. */
+const leastDeltaPages = 4;
+const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+
+/** The two reads of the tracker, with a memory of what was read. */
+export class IssueReader {
+  readonly #options: ReaderOptions;
+  readonly #polled = new Map<string, Polled>();
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+  }
+
+  /** Reads of the same states take turns, so that no answer is older than its question. */
+  byStates(states: readonly string[]): Promise<readonly Issue[]> {
+    const wanted = new Map(states.map((name) => [normalState(name), name.trim()]));
+    wanted.delete("");
+    if (wanted.size === 0) return Promise.resolve(nothing);
+    const polled = this.#polledFor(wanted);
+    const answer = polled.turn.then(() => this.#poll(polled));
+    polled.turn = answer.catch(() => {});
+    return answer;
+  }
+
+  async byIds(ids: readonly string[]): Promise<readonly Issue[]> {
+    // Linear refuses a whole query for one id that is not a UUID, and no issue of its has such an id.
+    const wanted = [...new Set(ids)].filter((id) => uuid.test(id));
+    if (wanted.length === 0) return nothing;
+    const { rules, project } = await this.#context();
+    const found = new Map<string, LinearRow>();
+    for (let from = 0; from < wanted.length; from += pageSize) {
+      const batch = wanted.slice(from, from + pageSize);
+      const filter = { project, id: { in: batch } };
+      const query: IssuesQuery = { operation: "SymphonyIssuesById", filter, first: batch.length };
+      for await (const { nodes } of readPages(this.#options.client, query)) {
+        for (const node of nodes) {
+          const row = rowOf(node, rules);
+          // Leaving it out would say that the issue is gone, and stop its run.
+          if (row === null) throw malformed();
+          found.set(row.issue.id, row);
+        }
+      }
+    }
+    const gone = wanted.filter((id) => !found.has(id));
+    for (const { listing, pages } of this.#polled.values()) {
+      if (pages > 0) listing.merge([...found.values()], gone, rules);
+    }
+    return wanted.flatMap((id) => found.get(id)?.issue ?? []);
+  }
+
+  #polledFor(wanted: ReadonlyMap<string, string>): Polled {
+    const key = JSON.stringify([...wanted.keys()].sort());
+    const now = this.#options.clock.now();
+    for (const [other, { usedAt }] of this.#polled) {
+      // It would need a full pass anyhow, so it is not worth its memory.
+      if (other !== key && now - usedAt > this.#options.fullPassMs) this.#polled.delete(other);
+    }
+    const polled = this.#polled.get(key) ?? fresh([...wanted.values()], now);
+    polled.usedAt = now;
+    this.#polled.set(key, polled);
+    return polled;
+  }
+
+  async #poll(polled: Polled): Promise<readonly Issue[]> {
+    const delta = this.#deltaIsEnough(polled) && (await this.#readChanges(polled));
+    if (!delta) await this.#readAll(polled);
+    return polled.listing.issues;
+  }
+
+  /** A listing of one page costs one request either way, and a full pass sees more. */
+  #deltaIsEnough({ pages, watermark, fullAt, cost }: Polled): boolean {
+    const { client, clock, fullPassMs } = this.#options;
+    if (pages <= 1 || watermark === null) return false;
+    const spacingMs = Math.max(fullPassMs, fullPassSpacingMs(cost, client.budget));
+    return clock.now() - fullAt < spacingMs;
+  }
+
+  async #readAll(polled: Polled): Promise<void> {
+    const { client, clock, scope } = this.#options;
+    const startedAt = clock.now();
+    const names = await scope.stateNames(polled.states);
+    const { rules, project } = await this.#context();
+    const query: IssuesQuery = {
+      operation: "SymphonyCandidates",
+      filter: { project, state: { name: { in: names } } },
+    };
+    const rows: LinearRow[] = [];
+    const cost = { requests: 0, complexity: 0 };
+    let [pages, dropped] = [0, 0];
+    // Asked for first: what changes while pages are read moves to the front, behind the reader's back.
+    const watermark = polled.pages === 1 ? null : await this.#newestChange(project);
+    for await (const page of readPages(client, query)) {
+      const read = this.#rowsOf(page.nodes, rules, polled.listing);
+      rows.push(...read.rows);
+      dropped += read.malformedIds.length;
+      cost.requests += page.requests;
+      cost.complexity += page.complexity;
+      pages += 1;
+    }
+    polled.listing.replace(rows);
+    Object.assign(polled, { fullAt: startedAt, pages, cost, watermark });
+    if (dropped > 0) this.#options.onMalformed(dropped);
+    if (pages > 1) await this.#readChanges(polled);
+  }
+
+  /** Where deltas begin. Of every state, for a delta from the last change in a quiet state would be long. */
+  async #newestChange(project: Filter): Promise<Watermark | null> {
+    const { client, clock } = this.#options;
+    const operation = "SymphonyNewest";
+    const document = documents[operation];
+    const learnedAt = clock.now();
+    const { data } = await client.read({ operation, document, variables: { filter: { project } } });
+    const at = instantOf(shaped(newestAnswer, operation, data).issues.nodes[0]?.updatedAt);
+    return at === null ? null : { at, learnedAt, settled: false };
+  }
+
+  /** Merges what changed since the watermark; false when that is so much that a full pass is cheaper. */
+  async #readChanges(polled: Polled): Promise<boolean> {
+    const { client, clock } = this.#options;
+    const { watermark } = polled;
+    if (watermark === null) return false;
+    const startedAt = clock.now();
+    const { rules, project } = await this.#context();
+    const since = new Date(watermark.settled ? watermark.at : watermark.at - overlapMs);
+    const filter = { project, updatedAt: { gt: since.toISOString() } };
+    const rows: LinearRow[] = [];
+    const malformedIds: string[] = [];
+    let pages = 0;
+    for await (const page of readPages(client, { operation: "SymphonyChanges", filter })) {
+      if (++pages > Math.max(polled.pages, leastDeltaPages)) return false;
+      const read = this.#rowsOf(page.nodes, rules, polled.listing);
+      rows.push(...read.rows);
+      malformedIds.push(...read.malformedIds);
+    }
+    polled.listing.merge(rows, malformedIds, rules);
+    polled.watermark = advanced(watermark, rows, startedAt);
+    if (malformedIds.length > 0) this.#options.onMalformed(malformedIds.length);
+    return true;
+  }
+
+  #rowsOf(nodes: readonly unknown[], rules: LinearRules, listing: Listing) {
+    const rows: LinearRow[] = [];
+    const malformedIds: string[] = [];
+    for (const node of nodes) {
+      const row = rowOf(node, rules);
+      if (row !== null) rows.push(listing.settle(row));
+      else malformedIds.push(isRecord(node) ? String(node["id"]) : "");
+    }
+    return { rows, malformedIds };
+  }
+
+  async #context(): Promise<{ rules: LinearRules; project: Filter }> {
+    const { slugId } = await this.#options.scope.view();
+    const assigneeId = await this.#options.scope.assigneeId();
+    const terminalStates = new Set(this.#options.terminalStates.map(normalState));
+    return { rules: { assigneeId, terminalStates }, project: { slugId: { eq: slugId } } };
+  }
+}
+
+type Filter = Readonly<Record<string, unknown>>;
+
+const nothing: readonly Issue[] = [];
+
+function fresh(states: readonly string[], now: number): Polled {
+  return {
+    listing: new Listing(states),
+    states,
+    fullAt: now,
+    usedAt: now,
+    pages: 0,
+    cost: { requests: 0, complexity: 0 },
+    watermark: null,
+    turn: Promise.resolve(),
+  };
+}
+
+/** The watermark after a read that began at `startedAt`. */
+function advanced(before: Watermark, rows: readonly LinearRow[], startedAt: number): Watermark {
+  const newest = rows.reduce((at, row) => Math.max(at, row.issue.updatedAt ?? 0), before.at);
+  if (newest > before.at) return { at: newest, learnedAt: startedAt, settled: false };
+  return { ...before, settled: before.settled || startedAt - before.learnedAt > overlapMs };
+}
+
+function malformed(): SymphonyError {
+  const message = "Linear described an issue without an id, identifier, title or state";
+  return new SymphonyError("tracker_response", message);
+}

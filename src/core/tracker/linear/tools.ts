@@ -1,0 +1,101 @@
+import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { isRecord, textOf } from "../normalize.ts";
+import type { LinearAnswer, LinearClient } from "./client.ts";
+import { redactorOf } from "./failures.ts";
+import type { LinearSettings } from "./settings.ts";
+
+const toolName = "linear_graphql";
+/** A longer answer would crowd everything else out of the agent's context. */
+const longestOutputBytes = 262_144;
+
+const spec: ToolSpec = {
+  name: toolName,
+  description:
+    "Runs one GraphQL query or mutation against Linear with symphony's own credential. " +
+    "Use it to read the issue, comment on it, or move it. Ask for no more fields and records than you need.",
+  inputSchema: {
+    type: "object",
+    properties: {
+      query: { type: "string", description: "A GraphQL document, such as query { viewer { id } }" },
+      variables: { type: ["object", "null"], description: "Values for the document's variables" },
+    },
+    required: ["query"],
+    additionalProperties: false,
+  },
+};
+
+/** The `linear_graphql` tool with the credential as it is now: later changes do not reach it (T-14). */
+export function bindLinearTools(client: LinearClient, settings: LinearSettings): AgentTools {
+  const authorization = credentialOf(settings);
+  return {
+    specs: [spec],
+    async call(name, args) {
+      if (name !== toolName) {
+        return failure({ message: `There is no tool ${name}`, supportedTools: [toolName] });
+      }
+      const request = requestOf(args);
+      if (typeof request === "string") return failure({ message: request });
+      if (authorization instanceof SymphonyError) return failureOf(authorization);
+      try {
+        const answer = await client.execute({ operation: toolName, ...request }, authorization);
+        return resultOf(answer, authorization);
+      } catch (error) {
+        return failureOf(error);
+      }
+    },
+  };
+}
+
+function credentialOf(settings: LinearSettings): string | SymphonyError {
+  try {
+    return settings.authorization();
+  } catch (error) {
+    if (error instanceof SymphonyError) return error;
+    throw error;
+  }
+}
+
+/** A document and its variables, or what is wrong with the arguments (requirement L-13). */
+function requestOf(args: unknown) {
+  const { query, variables } = typeof args === "string" ? { query: args } : fieldsOf(args);
+  const document = textOf(query)?.trim();
+  if (document === undefined)
+    return "`query` must be a GraphQL document: a string that is not blank";
+  if (variables !== undefined && variables !== null && !isRecord(variables)) {
+    return "`variables` must be an object or null";
+  }
+  return { document, variables: variables ?? {} };
+}
+
+function fieldsOf(args: unknown): { readonly query?: unknown; readonly variables?: unknown } {
+  return isRecord(args) ? args : {};
+}
+
+/** Linear's body as it came; `errors` beside `data` are a failure too (requirement L-14). */
+function resultOf(answer: LinearAnswer, authorization: string): ToolResult {
+  if (answer.ok) return bounded(true, { data: answer.data }, authorization);
+  const { refusal, error } = answer;
+  if (refusal.errors.length > 0 && error.code === "tracker_response") {
+    return bounded(false, { errors: refusal.errors, data: refusal.data }, authorization);
+  }
+  const { status } = refusal;
+  const shown = { message: error.message, code: error.code, status };
+  return bounded(false, { error: shown, errors: refusal.errors }, authorization);
+}
+
+function bounded(success: boolean, body: unknown, authorization: string): ToolResult {
+  const output = redactorOf(authorization)(JSON.stringify(body));
+  const bytes = Buffer.byteLength(output);
+  if (bytes <= longestOutputBytes) return { success, output };
+  return failure({ message: `Linear answered, but with ${bytes} bytes: ask for less`, bytes });
+}
+
+function failureOf(error: unknown): ToolResult {
+  const code = error instanceof SymphonyError ? error.code : "internal_error";
+  return failure({ message: messageOf(error), code });
+}
+
+function failure(error: Readonly<Record<string, unknown>>): ToolResult {
+  return { success: false, output: JSON.stringify({ error }) };
+}

@@ -1,0 +1,109 @@
+import type { Clock } from "../../clock.ts";
+import type { TrackerConfig } from "../../config/config.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { normalState } from "../../model/issue.ts";
+import type { Tracker, TrackerWorkflow } from "../tracker.ts";
+import type { LinearBudget } from "./budget.ts";
+import { LinearClient, type RequestOutcome } from "./client.ts";
+import { documents, moveAnswer, shaped } from "./queries.ts";
+import { IssueReader } from "./reader.ts";
+import { Scope } from "./scope.ts";
+import { type Lookup, linearSettings } from "./settings.ts";
+import { bindLinearTools } from "./tools.ts";
+
+export interface LinearTrackerOptions {
+  readonly config: TrackerConfig;
+  /** Secrets first, then the environment. */
+  readonly lookup: Lookup;
+  readonly clock: Clock;
+  readonly onRequest?: (outcome: RequestOutcome) => void;
+  /** How many malformed records a read left out. */
+  readonly onMalformed?: (count: number) => void;
+  /** Longest time for one request; 30 s. */
+  readonly timeoutMs?: number;
+  /** Longest time between full passes, budget permitting; 5 minutes. */
+  readonly fullPassMs?: number;
+}
+
+export interface LinearTracker extends Tracker {
+  /** As Linear last reported it. */
+  readonly budget: LinearBudget;
+}
+
+const defaultFullPassMs = 300_000;
+
+/**
+ * The Linear adapter for one configuration; another configuration needs another one. Asks nobody yet.
+ * Throws the codes of `linearSettings`.
+ */
+export function createLinearTracker(options: LinearTrackerOptions): LinearTracker {
+  const { config, clock } = options;
+  const settings = linearSettings(config, options.lookup);
+  const client = new LinearClient({
+    endpoint: settings.endpoint,
+    clock,
+    authorization: settings.authorization,
+    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+    ...(options.onRequest === undefined ? {} : { onRequest: options.onRequest }),
+  });
+  const scope = new Scope(client, settings, clock);
+  const reader = new IssueReader({
+    client,
+    scope,
+    clock,
+    terminalStates: config.terminalStates,
+    fullPassMs: options.fullPassMs ?? defaultFullPassMs,
+    onMalformed: options.onMalformed ?? (() => {}),
+  });
+  return {
+    kind: "linear",
+    fetchIssuesByStates: (states) => reader.byStates(states),
+    fetchIssuesByIds: (ids) => reader.byIds(ids),
+    bindTools: () => bindLinearTools(client, settings),
+    secretEnvNames: settings.secretEnvNames,
+    workflow: workflowOf(client, scope, config.terminalStates),
+    // Linear tells nobody but webhooks, which arrive elsewhere.
+    watch: () => () => {},
+    close: () => client.close(),
+    get budget() {
+      return client.budget;
+    },
+  };
+}
+
+function workflowOf(
+  client: LinearClient,
+  scope: Scope,
+  terminalStates: readonly string[],
+): TrackerWorkflow {
+  const terminal = new Set(terminalStates.map(normalState));
+  return {
+    async states(issue) {
+      const states = await scope.teamStates(issue.identifier);
+      return states.map(({ name }) => ({ name, terminal: terminal.has(normalState(name)) }));
+    },
+    async move(issue, state) {
+      const states = await scope.teamStates(issue.identifier);
+      const target = states.find(({ name }) => normalState(name) === normalState(state));
+      if (target === undefined) throw unknownState(issue.identifier, state, states);
+      const operation = "SymphonyMoveIssue";
+      const data = await client.write({
+        operation,
+        document: documents[operation],
+        variables: { id: issue.id, stateId: target.id },
+      });
+      if (shaped(moveAnswer, operation, data).issueUpdate.success) return;
+      throw new SymphonyError("tracker_response", `Linear did not move ${issue.identifier}`);
+    },
+  };
+}
+
+function unknownState(
+  identifier: string,
+  state: string,
+  states: readonly { readonly name: string }[],
+): SymphonyError {
+  const allowed = states.map(({ name }) => name);
+  const message = `${identifier} cannot be moved to ${state}: its team has ${allowed.join(", ")}`;
+  return new SymphonyError("transition_not_allowed", message, { details: { allowed } });
+}

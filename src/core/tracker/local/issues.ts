@@ -1,0 +1,206 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { type Issue, normalState } from "../../model/issue.ts";
+import { int } from "../../store/columns.ts";
+import { makeDataDir } from "../../store/data-dir.ts";
+import { type Database, openDatabase } from "../../store/database.ts";
+import {
+  type IssueEdit,
+  type NewComment,
+  type NewIssue,
+  parseComment,
+  parseIssueEdit,
+  parseNewIssue,
+} from "./input.ts";
+import { type Comment, IssueTable } from "./issue-table.ts";
+import { issueFromMarkdown } from "./markdown.ts";
+import { type LocalOptions, stateNamed } from "./options.ts";
+import { issueMigrations } from "./schema.ts";
+
+/**
+ * The embedded tracker's issues. Any number of processes may use one store. A write is on disk when its call returns.
+ * Calls throw `invalid_request`, `issue_not_found`, `storage_unavailable` or `storage_corrupt`. Identifiers match in any case.
+ */
+export interface LocalIssues {
+  create(input: NewIssue): Issue;
+  edit(identifier: string, change: IssueEdit): Issue;
+  comment(identifier: string, comment: NewComment): Comment;
+  /** Makes an issue of a Markdown file. */
+  importFile(path: string): Issue;
+  get(identifier: string): Issue | null;
+  /** In the order of creation; `states` in any case, all states when left out. */
+  list(states?: readonly string[]): readonly Issue[];
+  /** In the order asked for, each once; unknown ids are left out. */
+  byIds(ids: readonly string[]): readonly Issue[];
+  /** Oldest first. */
+  comments(identifier: string): readonly Comment[];
+  /** Grows with every write of any process. */
+  version(): number;
+  close(): void;
+}
+
+/** Where the embedded tracker keeps its issues. */
+export function issuesFile(dataDir: string): string {
+  return join(dataDir, "issues.db");
+}
+
+/** Opens the store, or makes it, and the data directory with it. Needs no lock. */
+export function openLocalIssues(dataDir: string, options: LocalOptions, clock: Clock): LocalIssues {
+  makeDataDir(dataDir);
+  const file = issuesFile(dataDir);
+  const db = openDatabase(file, { migrations: issueMigrations, synchronous: "FULL" });
+  return new IssueStore(db, options, clock);
+}
+
+class IssueStore implements LocalIssues {
+  readonly #db: Database;
+  readonly #table: IssueTable;
+  readonly #options: LocalOptions;
+  readonly #clock: Clock;
+
+  constructor(db: Database, options: LocalOptions, clock: Clock) {
+    this.#db = db;
+    this.#table = new IssueTable(db, options);
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  create(input: NewIssue): Issue {
+    const issue = parseNewIssue(input);
+    const state = this.#requireState(issue.state ?? this.#options.states[0]?.name ?? "");
+    return this.#write(() => {
+      const number = this.#nextNumber();
+      this.#table.insert({
+        number,
+        id: `iss_${randomUUID()}`,
+        identifier: `${this.#options.prefix}-${number}`,
+        title: issue.title,
+        description: issue.description ?? null,
+        priority: issue.priority ?? null,
+        state,
+        labels: issue.labels ?? [],
+        at: this.#clock.wall(),
+      });
+      this.#block(number, issue.blockedBy ?? []);
+      return this.#table.requireNumber(number);
+    });
+  }
+
+  edit(identifier: string, input: IssueEdit): Issue {
+    const change = parseIssueEdit(input);
+    const state = change.state === undefined ? undefined : this.#requireState(change.state);
+    return this.#write(() => {
+      const number = this.#requireNumber(identifier);
+      const issue = this.#table.requireNumber(number);
+      this.#table.update({
+        number,
+        title: change.title ?? issue.title,
+        description: change.description === undefined ? issue.description : change.description,
+        priority: change.priority === undefined ? issue.priority : change.priority,
+        state: state ?? issue.state,
+        labels: change.labels ?? issue.labels,
+        at: this.#clock.wall(),
+      });
+      if (change.blockedBy) this.#block(number, change.blockedBy);
+      return this.#table.requireNumber(number);
+    });
+  }
+
+  comment(identifier: string, input: NewComment): Comment {
+    const { author, body } = parseComment(input);
+    return this.#write(() => {
+      const comment = { author, body, at: Math.round(this.#clock.wall()) };
+      this.#table.addComment(this.#requireNumber(identifier), comment);
+      return comment;
+    });
+  }
+
+  importFile(path: string): Issue {
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (cause) {
+      const message = `Cannot read ${path}: ${messageOf(cause)}`;
+      throw new SymphonyError("invalid_request", message, { cause });
+    }
+    return this.create(issueFromMarkdown(text));
+  }
+
+  get(identifier: string): Issue | null {
+    const number = this.#table.numberOf(identifier);
+    return number === null ? null : this.#table.requireNumber(number);
+  }
+
+  list(states?: readonly string[]): readonly Issue[] {
+    const all = this.#db.snapshot(() => this.#table.all());
+    if (!states) return all;
+    const wanted = new Set(states.map(normalState));
+    return all.filter((issue) => wanted.has(normalState(issue.state)));
+  }
+
+  byIds(ids: readonly string[]): readonly Issue[] {
+    const unique = [...new Set(ids)];
+    return this.#db.snapshot(() => unique.flatMap((id) => this.#table.byId(id) ?? []));
+  }
+
+  comments(identifier: string): readonly Comment[] {
+    return this.#table.comments(this.#requireNumber(identifier));
+  }
+
+  version(): number {
+    const sql = "SELECT version FROM tracker";
+    return this.#db.get((row) => int(row, "version"), sql) ?? 0;
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #write<T>(work: () => T): T {
+    return this.#db.transaction(() => {
+      this.#db.run("UPDATE tracker SET version = version + 1");
+      return work();
+    });
+  }
+
+  /** Counted apart from the issues, so that no number is given twice. */
+  #nextNumber(): number {
+    const sql = "UPDATE tracker SET last_number = last_number + 1 RETURNING last_number AS number";
+    const number = this.#db.get((row) => int(row, "number"), sql);
+    if (number === null) throw new Error("the tracker's own row is missing");
+    return number;
+  }
+
+  #block(number: number, identifiers: readonly string[]): void {
+    const blockers = identifiers.map((identifier) => {
+      const blocker = this.#table.numberOf(identifier);
+      if (blocker !== null) return blocker;
+      throw new SymphonyError("invalid_request", `blockedBy: there is no issue ${identifier}`, {
+        details: { identifier },
+      });
+    });
+    this.#table.setBlockers(number, [...new Set(blockers)]);
+    if (!this.#table.blocksItself(number)) return;
+    throw new SymphonyError("invalid_request", "blockedBy: the issue would wait for itself");
+  }
+
+  #requireNumber(identifier: string): number {
+    const number = this.#table.numberOf(identifier);
+    if (number !== null) return number;
+    throw new SymphonyError("issue_not_found", `There is no issue ${identifier}`, {
+      details: { identifier },
+    });
+  }
+
+  #requireState(name: string): string {
+    const state = stateNamed(this.#options, name);
+    if (state) return state.name;
+    const allowed = this.#options.states.map((known) => known.name);
+    throw new SymphonyError("invalid_request", `state: must be one of ${allowed.join(", ")}`, {
+      details: { allowed },
+    });
+  }
+}

@@ -1,0 +1,57 @@
+import { parse } from "yaml";
+import { z } from "zod";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import type { NewIssue } from "./input.ts";
+
+/** Other keys belong to other programs that read the same file. */
+const FrontMatter = z.object({
+  title: z.string().nullish(),
+  labels: z.array(z.string()).nullish(),
+  priority: z.number().nullish(),
+  state: z.string().nullish(),
+  blocked_by: z.union([z.array(z.string()), z.string().transform((one) => [one])]).nullish(),
+});
+
+const frontMatter = /^\uFEFF?---[ \t]*\r?\n(?:([\s\S]*?)\r?\n)?---[ \t]*(?:\r?\n|$)/;
+const heading = /^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$/m;
+
+/**
+ * The issue that a Markdown file describes: front matter (`title`, `labels`, `priority`, `state`, `blocked_by`), or its first
+ * heading as title; the rest is the description. Throws `invalid_request`.
+ */
+export function issueFromMarkdown(text: string): NewIssue {
+  const match = frontMatter.exec(text);
+  const facts = readFrontMatter(match?.[1] ?? "");
+  const body = match ? text.slice(match[0].length) : text;
+  const found = facts.title ? null : heading.exec(body);
+  const title = facts.title ?? found?.[1] ?? "";
+  if (title.trim() === "") throw invalid("has neither a title in its front matter nor a heading");
+  const rest = found
+    ? body.slice(0, found.index) + body.slice(found.index + found[0].length)
+    : body;
+  return {
+    title,
+    description: rest.trim() === "" ? null : rest.trim(),
+    ...(facts.labels ? { labels: facts.labels } : {}),
+    ...(facts.priority == null ? {} : { priority: facts.priority }),
+    ...(facts.state ? { state: facts.state } : {}),
+    ...(facts.blocked_by ? { blockedBy: facts.blocked_by } : {}),
+  };
+}
+
+function readFrontMatter(yaml: string): z.output<typeof FrontMatter> {
+  let value: unknown;
+  try {
+    value = parse(yaml) ?? {};
+  } catch (error) {
+    throw invalid(`has front matter that is not YAML: ${messageOf(error)}`);
+  }
+  const result = FrontMatter.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw invalid(`has front matter with ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`);
+}
+
+function invalid(why: string): SymphonyError {
+  return new SymphonyError("invalid_request", `The Markdown file ${why}`);
+}

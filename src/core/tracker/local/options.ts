@@ -1,0 +1,58 @@
+import { z } from "zod";
+import type { TrackerConfig } from "../../config/config.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { normalState, type TrackerState } from "../../model/issue.ts";
+
+const Provider = z.object({
+  prefix: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9_]{0,19}$/, "must be a letter, then up to 19 letters, digits or _")
+    .nullish(),
+  states: z.array(z.string().trim().min(1, "must not be blank").max(100)).max(100).nullish(),
+});
+
+/** What the embedded tracker needs to know about its issues. */
+export interface LocalOptions {
+  /** Identifiers of new issues are `PREFIX-N`. */
+  readonly prefix: string;
+  /** Every state an issue may be put into, in the order of work; at least one. */
+  readonly states: readonly TrackerState[];
+}
+
+/**
+ * The options of a `local` tracker: its states are the active ones, those of `tracker.provider.states`, and the terminal
+ * ones. Throws `invalid_tracker_config`, naming the key.
+ */
+export function localOptions(config: TrackerConfig): LocalOptions {
+  const provider = Provider.safeParse(config.provider);
+  if (!provider.success) {
+    const issue = provider.error.issues[0];
+    const path = ["tracker", "provider", ...(issue?.path ?? [])].join(".");
+    throw new SymphonyError(
+      "invalid_tracker_config",
+      `${path}: ${issue?.message ?? "is invalid"}`,
+      {
+        details: { path },
+      },
+    );
+  }
+  const { prefix, states } = provider.data;
+  const terminal = new Set(config.terminalStates.map(normalState));
+  const byName = new Map<string, TrackerState>();
+  for (const name of [...config.activeStates, ...(states ?? []), ...config.terminalStates]) {
+    const key = normalState(name);
+    if (key === "" || byName.has(key)) continue;
+    byName.set(key, { name: name.trim(), terminal: terminal.has(key) });
+  }
+  if (byName.size === 0) {
+    const message = "tracker.active_states and tracker.terminal_states name no state";
+    throw new SymphonyError("invalid_tracker_config", message);
+  }
+  return { prefix: prefix ?? "LOCAL", states: [...byName.values()] };
+}
+
+/** The configured state of that name in any case and spacing; null when there is none. */
+export function stateNamed(options: LocalOptions, name: string): TrackerState | null {
+  const key = normalState(name);
+  return options.states.find((state) => normalState(state.name) === key) ?? null;
+}

@@ -1,0 +1,171 @@
+import { existsSync, statSync } from "node:fs";
+import type { AgentTools } from "../../agent/agent.ts";
+import type { Clock } from "../../clock.ts";
+import type { TrackerConfig } from "../../config/config.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { type Issue, normalState, type TrackerState } from "../../model/issue.ts";
+import type { Tracker, TrackerWorkflow } from "../tracker.ts";
+import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
+import { type LocalOptions, localOptions, stateNamed } from "./options.ts";
+import { localTools } from "./tools.ts";
+
+const watchIntervalMs = 500;
+/** The scheduler asks for two sets of states; more come only with edits of the configuration. */
+const maxKeptLists = 8;
+const noIssues: readonly Issue[] = [];
+
+interface LocalTrackerOptions {
+  readonly config: TrackerConfig;
+  readonly dataDir: string;
+  readonly clock: Clock;
+}
+
+/**
+ * The embedded tracker (docs/trackers/local.md). Throws `invalid_tracker_config`. The store is opened at the first read; one
+ * that is damaged, gone or replaced in mid-run makes reads reject with `tracker_response`, never answer with nothing.
+ */
+export function createLocalTracker(options: LocalTrackerOptions): Tracker {
+  return new LocalTracker(options, localOptions(options.config));
+}
+
+interface OpenStore {
+  readonly issues: LocalIssues;
+  readonly inode: number;
+}
+
+class LocalTracker implements Tracker {
+  readonly kind = "local";
+  readonly secretEnvNames: readonly string[] = [];
+  readonly workflow: TrackerWorkflow;
+  readonly #options: LocalOptions;
+  readonly #dataDir: string;
+  readonly #clock: Clock;
+  readonly #watchers = new Set<() => void>();
+  #store: OpenStore | null = null;
+  #lists = new Map<string, readonly Issue[]>();
+  #listsVersion = -1;
+
+  constructor({ dataDir, clock }: LocalTrackerOptions, options: LocalOptions) {
+    this.#options = options;
+    this.#dataDir = dataDir;
+    this.#clock = clock;
+    this.workflow = {
+      states: async (): Promise<readonly TrackerState[]> => options.states,
+      move: async (issue, state) => this.#move(issue, state),
+    };
+  }
+
+  async fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]> {
+    const names = states.filter((state) => typeof state === "string").map(normalState);
+    if (names.length === 0 || this.#isUnborn()) return noIssues;
+    return this.#read((issues) => this.#listed(issues, names));
+  }
+
+  async fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]> {
+    if (ids.length === 0 || this.#isUnborn()) return noIssues;
+    return this.#read((issues) => issues.byIds(ids));
+  }
+
+  bindTools(issue: Issue): AgentTools {
+    const open = () => openLocalIssues(this.#dataDir, this.#options, this.#clock);
+    return localTools({ issue, options: this.#options, open });
+  }
+
+  watch(onChange: () => void): () => void {
+    let known = this.#versionOrNull();
+    let cancel = this.#clock.after(watchIntervalMs, look);
+    const tracker = this;
+    function look() {
+      cancel = tracker.#clock.after(watchIntervalMs, look);
+      const version = tracker.#versionOrNull();
+      if (version === null || version === known) return;
+      known = version;
+      if (version !== tracker.#listsVersion) onChange();
+    }
+    const stop = () => {
+      cancel();
+      this.#watchers.delete(stop);
+    };
+    this.#watchers.add(stop);
+    return stop;
+  }
+
+  close(): void {
+    for (const stop of [...this.#watchers]) stop();
+    // Closing would remove the journal of whatever file has taken this one's name.
+    if (this.#store && this.#isInPlace(this.#store)) this.#store.issues.close();
+  }
+
+  #listed(issues: LocalIssues, names: readonly string[]): readonly Issue[] {
+    // Before the rows: a write in between is then seen again next time, never missed.
+    const version = issues.version();
+    if (version !== this.#listsVersion || this.#lists.size >= maxKeptLists) this.#lists.clear();
+    this.#listsVersion = version;
+    const key = JSON.stringify([...names].sort());
+    const known = this.#lists.get(key);
+    if (known) return known;
+    const list = issues.list(names);
+    this.#lists.set(key, list);
+    return list;
+  }
+
+  #move(issue: Issue, name: string): void {
+    const state = stateNamed(this.#options, name);
+    if (!state) {
+      const allowed = this.#options.states.map((known) => known.name);
+      const message = `${issue.identifier} cannot move to ${name}; it can to ${allowed.join(", ")}`;
+      throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
+    }
+    this.#read((issues) => issues.edit(issue.identifier, { state: state.name }));
+  }
+
+  #versionOrNull(): number | null {
+    try {
+      return this.#isUnborn() ? null : this.#read((issues) => issues.version());
+    } catch {
+      // The next poll meets the same fault and reports it.
+      return null;
+    }
+  }
+
+  #read<T>(work: (issues: LocalIssues) => T): T {
+    try {
+      return work(this.#current());
+    } catch (error) {
+      if (!(error instanceof SymphonyError)) throw error;
+      if (error.code !== "storage_corrupt" && error.code !== "storage_unavailable") throw error;
+      throw new SymphonyError("tracker_response", messageOf(error), {
+        cause: error,
+        details: { category: error.code, ...error.details },
+        ...(error.hint === null ? {} : { hint: error.hint }),
+      });
+    }
+  }
+
+  /** The open store, as long as the file under its name is still the same one. */
+  #current(): LocalIssues {
+    const file = issuesFile(this.#dataDir);
+    if (this.#store === null) {
+      const issues = openLocalIssues(this.#dataDir, this.#options, this.#clock);
+      this.#store = { issues, inode: statSync(file).ino };
+    }
+    if (this.#isInPlace(this.#store)) return this.#store.issues;
+    const message = `Cannot use ${file}: it was removed, replaced or emptied while in use`;
+    throw new SymphonyError("storage_corrupt", message, {
+      details: { file },
+      hint: "Stop symphony, put the right file in place, start it again",
+    });
+  }
+
+  /** No issue was ever created: nothing is there to read, and reading makes nothing. */
+  #isUnborn(): boolean {
+    if (this.#store) return false;
+    const file = issuesFile(this.#dataDir);
+    return !existsSync(file) && !existsSync(`${file}-wal`);
+  }
+
+  #isInPlace({ inode }: OpenStore): boolean {
+    const found = statSync(issuesFile(this.#dataDir), { throwIfNoEntry: false });
+    return found !== undefined && found.ino === inode && found.size > 0;
+  }
+}

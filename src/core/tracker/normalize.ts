@@ -1,0 +1,103 @@
+import type { Blocker, Issue } from "../model/issue.ts";
+
+/** What a tracker knows of an issue before anybody looked at the values. */
+export type IssueFields = { readonly [Field in keyof Issue]: unknown };
+
+/**
+ * The normalised issue, or null when `id`, `identifier`, `title`, `state` or an explicit `dispatchable` is
+ * missing (requirements N-2, N-8, T-6). Every other unusable value becomes null or is left out (N-7).
+ */
+export function normalizeIssue(fields: IssueFields): Issue | null {
+  const id = textOf(fields.id);
+  const identifier = textOf(fields.identifier);
+  const title = textOf(fields.title);
+  const state = textOf(fields.state);
+  const { dispatchable } = fields;
+  if (id === null || identifier === null || title === null || state === null) return null;
+  if (typeof dispatchable !== "boolean") return null;
+  return {
+    id,
+    nativeRef: nativeRefOf(fields.nativeRef),
+    identifier,
+    title,
+    description: textOf(fields.description),
+    priority: priorityOf(fields.priority),
+    state,
+    branchName: textOf(fields.branchName),
+    url: textOf(fields.url),
+    assigneeId: textOf(fields.assigneeId),
+    labels: labelsOf(fields.labels),
+    blockedBy: blockersOf(fields.blockedBy),
+    dispatchable,
+    createdAt: instantOf(fields.createdAt),
+    updatedAt: instantOf(fields.updatedAt),
+  };
+}
+
+/** A string that holds more than white space, in its own spelling; everything else is null. */
+export function textOf(value: unknown): string | null {
+  return typeof value === "string" && value.trim() !== "" ? value : null;
+}
+
+/** Trimmed, lowercased, without blanks and duplicates (N-3). */
+export function labelsOf(value: unknown): readonly string[] {
+  const names = listOf(value).filter((name) => typeof name === "string");
+  return [...new Set(names.map((name) => name.trim().toLowerCase()).filter(Boolean))];
+}
+
+/** Integers as they are, also outside 1 to 4; everything else is null (N-4). */
+export function priorityOf(value: unknown): number | null {
+  return typeof value === "number" && Number.isInteger(value) ? value : null;
+}
+
+const rfc3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
+
+/** Milliseconds since the epoch of an RFC 3339 instant with offset; everything else is null (N-5). */
+export function instantOf(value: unknown): number | null {
+  const parts = typeof value === "string" ? rfc3339.exec(value) : null;
+  if (parts === null) return null;
+  const [text, year, month, day] = parts;
+  // Date.parse takes the 30th of February for the 2nd of March.
+  if (Number(day) > new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate()) return null;
+  const at = Date.parse(text.toUpperCase());
+  return Number.isNaN(at) ? null : at;
+}
+
+/** Entries of which at least the id or the identifier is known; what is not known is null, none invented. */
+export function blockersOf(value: unknown): readonly Blocker[] {
+  return listOf(value).flatMap((entry) => {
+    if (!isRecord(entry)) return [];
+    const id = textOf(entry["id"]);
+    const identifier = textOf(entry["identifier"]);
+    const known = id !== null || identifier !== null;
+    return known ? [{ id, identifier, state: textOf(entry["state"]) }] : [];
+  });
+}
+
+/** A plain object that survives JSON unchanged, kept as it is; everything else is null (N-9). */
+export function nativeRefOf(value: unknown): Readonly<Record<string, unknown>> | null {
+  return isRecord(value) && isJsonSafe(value, deepestReference) ? value : null;
+}
+
+/** True for objects that are neither null nor arrays. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The value when it is an array, else an empty one. */
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** Also what ends the walk through an object that contains itself. */
+const deepestReference = 20;
+
+function isJsonSafe(value: unknown, depth: number): boolean {
+  if (value === null || typeof value === "string" || typeof value === "boolean") return true;
+  if (typeof value === "number") return Number.isFinite(value);
+  if (typeof value !== "object" || depth === 0) return false;
+  if (Array.isArray(value)) return value.every((entry) => isJsonSafe(entry, depth - 1));
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  return Object.values(value).every((entry) => isJsonSafe(entry, depth - 1));
+}

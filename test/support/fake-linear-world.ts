@@ -1,0 +1,213 @@
+const epoch = Date.parse("2026-11-01T00:00:00.000Z");
+
+/** An issue as the double keeps it. Tests may change it in place; `change` moves `updatedAt` as well. */
+export interface FakeIssue {
+  readonly id: string;
+  readonly identifier: string;
+  title: unknown;
+  description: unknown;
+  priority: unknown;
+  state: string;
+  url: unknown;
+  assigneeId: string | null;
+  delegateId: string | null;
+  labels: readonly string[];
+  /** Identifiers of the issues that block it. */
+  blockedBy: readonly string[];
+  project: string;
+  archived: boolean;
+  createdAt: string;
+  updatedAt: string;
+  readonly comments: string[];
+}
+
+export interface FakeLinearOptions {
+  readonly issues?: readonly (Partial<FakeIssue> & { readonly identifier: string })[];
+  readonly apiKey?: string;
+  readonly project?: string;
+  readonly states?: readonly string[];
+  /** null: the viewer is not told. */
+  readonly viewer?: string | null;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** The issues behind the double, and the answers to the documents that it knows. */
+export class FakeWorld {
+  readonly issues: FakeIssue[] = [];
+  readonly project: string;
+  readonly apiKey: string;
+  readonly #states: readonly string[];
+  readonly #viewer: string | null;
+  #minutes = 0;
+
+  constructor(options: FakeLinearOptions) {
+    this.project = options.project ?? "a79254768c8f";
+    this.apiKey = options.apiKey ?? "lin_api_fake";
+    this.#states = options.states ?? [
+      "Backlog",
+      "Todo",
+      "In Progress",
+      "In Review",
+      "Done",
+      "Canceled",
+    ];
+    this.#viewer = options.viewer === undefined ? "user-ada" : options.viewer;
+    for (const fields of options.issues ?? []) this.add(fields);
+  }
+
+  add(fields: Partial<FakeIssue> & { readonly identifier: string }): FakeIssue {
+    const at = this.#now();
+    const issue: FakeIssue = {
+      id: `00000000-0000-4000-8000-${String(this.issues.length + 1).padStart(12, "0")}`,
+      title: `Title of ${fields.identifier}`,
+      description: null,
+      priority: 0,
+      state: "Todo",
+      url: `https://linear.app/acme/issue/${fields.identifier}`,
+      assigneeId: null,
+      delegateId: null,
+      labels: [],
+      blockedBy: [],
+      project: this.project,
+      archived: false,
+      createdAt: at,
+      updatedAt: at,
+      comments: [],
+      ...fields,
+    };
+    this.issues.push(issue);
+    return issue;
+  }
+
+  change(identifier: string, fields: Partial<FakeIssue>): void {
+    Object.assign(this.#require(identifier), { updatedAt: this.#now() }, fields);
+  }
+
+  /** The `data` of an answer; throws what Linear would say instead. */
+  data(query: string, variables: Json): Record<string, Json | null> {
+    const root = /^[^{]*\{\s*(\w+)/.exec(query)?.[1];
+    const value = (name: string) => argument(query, variables, name);
+    switch (root) {
+      case "viewer":
+        return { viewer: this.#viewer === null ? null : { id: this.#viewer, name: "Ada" } };
+      case "projects":
+        return { projects: { nodes: this.#projects(variables["slugs"]) } };
+      case "issues":
+        return { issues: this.#page(query, variables) };
+      case "issue":
+        return { issue: this.#node(this.#require(value("id")), query) };
+      case "issueUpdate":
+        this.change(this.#require(value("id")).identifier, {
+          state: this.#stateOf(value("stateId")),
+        });
+        return { issueUpdate: { success: true } };
+      case "commentCreate":
+        this.#require(value("issueId")).comments.push(value("body"));
+        return { commentCreate: { success: true } };
+      default:
+        throw new Error(`Cannot query field "${root}" on this double`);
+    }
+  }
+
+  #projects(slugs: unknown): readonly Json[] {
+    if (!Array.isArray(slugs) || !slugs.includes(this.project)) return [];
+    const states = { nodes: this.#states.map((name) => ({ id: `state-${name}`, name })) };
+    const keys = new Set(["ENG", ...this.issues.map(({ identifier }) => teamOf(identifier))]);
+    return [{ slugId: this.project, teams: { nodes: [...keys].map((key) => ({ key, states })) } }];
+  }
+
+  #page(query: string, variables: Json): Json {
+    const first = typeof variables["first"] === "number" ? variables["first"] : 1;
+    const matching = this.issues
+      .filter((issue) => !issue.archived && matches(issue, variables["filter"] as Filter))
+      .sort((a, b) => Date.parse(b.updatedAt) - Date.parse(a.updatedAt));
+    const from = matching.findIndex(({ id }) => id === variables["after"]) + 1;
+    const nodes = matching.slice(from, from + first);
+    return {
+      nodes: nodes.map((issue) => this.#node(issue, query)),
+      pageInfo: {
+        hasNextPage: from + first < matching.length,
+        endCursor: nodes.at(-1)?.id ?? null,
+      },
+    };
+  }
+
+  #node(issue: FakeIssue, query: string): Json {
+    const relations = issue.blockedBy.map((identifier) => {
+      const { id, state } = this.#require(identifier);
+      return { type: "blocks", issue: { id, identifier, state: { name: state } } };
+    });
+    return {
+      id: issue.id,
+      identifier: issue.identifier,
+      title: issue.title,
+      description: issue.description,
+      priority: issue.priority,
+      url: issue.url,
+      branchName: `ada/${issue.identifier.toLowerCase()}`,
+      createdAt: issue.createdAt,
+      updatedAt: issue.updatedAt,
+      state: { id: `state-${issue.state}`, name: issue.state },
+      assignee: issue.assigneeId === null ? null : { id: issue.assigneeId },
+      delegate: issue.delegateId === null ? null : { id: issue.delegateId },
+      labels: cutConnection(
+        issue.labels.map((name) => ({ name })),
+        query,
+        "labels",
+      ),
+      inverseRelations: cutConnection(relations, query, "inverseRelations"),
+      comments: { nodes: issue.comments.map((body) => ({ body })) },
+    };
+  }
+
+  #require(key: string): FakeIssue {
+    const issue = this.issues.find(({ id, identifier }) => id === key || identifier === key);
+    if (issue === undefined) throw new Error("Entity not found: Issue");
+    return issue;
+  }
+
+  #stateOf(id: string): string {
+    const name = this.#states.find((state) => `state-${state}` === id);
+    if (name === undefined) throw new Error("Entity not found: WorkflowState");
+    return name;
+  }
+
+  #now(): string {
+    this.#minutes += 1;
+    return new Date(epoch + this.#minutes * 60_000).toISOString();
+  }
+}
+
+interface Filter {
+  readonly project?: { readonly slugId: { readonly eq: string } };
+  readonly state?: { readonly name: { readonly in: readonly string[] } };
+  readonly id?: { readonly in: readonly string[] };
+  readonly updatedAt?: { readonly gt: string };
+}
+
+function matches(issue: FakeIssue, { project, state, id, updatedAt }: Filter): boolean {
+  return (
+    (project?.slugId.eq ?? issue.project) === issue.project &&
+    (state?.name.in ?? [issue.state]).includes(issue.state) &&
+    (id?.in ?? [issue.id]).includes(issue.id) &&
+    (updatedAt === undefined || Date.parse(issue.updatedAt) > Date.parse(updatedAt.gt))
+  );
+}
+
+function cutConnection(nodes: readonly Json[], query: string, name: string): Json {
+  const first = Number(new RegExp(`${name}\\(first: (\\d+)\\)`).exec(query)?.[1] ?? 50);
+  return { nodes: nodes.slice(0, first), pageInfo: { hasNextPage: nodes.length > first } };
+}
+
+/** A string argument of the root field: written out, a variable, or a field of `$input`. */
+function argument(query: string, variables: Json, name: string): string {
+  const inline = new RegExp(`\\b${name}:\\s*"([^"]*)"`).exec(query)?.[1];
+  const variable = new RegExp(`\\b${name}:\\s*\\$(\\w+)`).exec(query)?.[1] ?? name;
+  const input = variables["input"] as Json | undefined;
+  return String(inline ?? variables[variable] ?? input?.[name] ?? "");
+}
+
+function teamOf(identifier: string): string {
+  return identifier.slice(0, identifier.lastIndexOf("-"));
+}
