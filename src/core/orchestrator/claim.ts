@@ -1,0 +1,89 @@
+import type { Issue } from "../model/issue.ts";
+import { type Context, type Decision, decided, tell } from "./decision.ts";
+import { failureDelay } from "./retry.ts";
+import {
+  type Completed,
+  completedKept,
+  type Ended,
+  type Retry,
+  type State,
+  setIn,
+  without,
+} from "./state.ts";
+
+export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking">;
+
+/** Queues a look at the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
+export function queueRetry(
+  state: State,
+  retry: NewRetry,
+  { delayMs, now, wall }: { delayMs: number; now: number; wall: number },
+): Decision {
+  const { issue, attempt, error } = retry;
+  const dueWall = wall + delayMs;
+  const entry: Retry = { ...retry, dueAt: now + delayMs, dueWall, checking: null };
+  return decided(
+    { ...state, retrying: setIn(state.retrying, issue.id, entry) },
+    { type: "setTimer", input: { type: "retry.due", issueId: issue.id }, delayMs },
+    { type: "saveRecord", issueId: issue.id },
+    tell("issue.retrying", issue, {
+      message: error === null ? "ended normally, looking again" : `retry ${attempt}: ${error}`,
+      data: { attempt, error, due_at: new Date(dueWall).toISOString() },
+    }),
+  );
+}
+
+/** Queues the failure retry number `retry.attempt` on its backoff (O-18, O-19). */
+export function queueFailure(state: State, retry: NewRetry, context: Context): Decision {
+  const delayMs = failureDelay(retry.attempt, context.config.agent.maxRetryBackoffMs);
+  return queueRetry(state, retry, { delayMs, now: context.now, wall: context.wall });
+}
+
+/** Lets the issue go: no claim is left, nothing is remembered of it. */
+export function release(state: State, issue: Issue, why: string): Decision {
+  const { id } = issue;
+  return decided(
+    {
+      ...unlisted(state, id),
+      running: without(state.running, id),
+      retrying: without(state.retrying, id),
+      blocked: without(state.blocked, id),
+    },
+    { type: "clearTimer", input: { type: "retry.due", issueId: id } },
+    { type: "saveRecord", issueId: id },
+    tell("issue.released", issue, { message: why }),
+  );
+}
+
+/** The list is older than what let the issue go: it must not be shown as waiting until the next one. */
+function unlisted(state: State, id: string): State {
+  if (!state.candidates.some((issue) => issue.id === id)) return state;
+  const others = (issue: Issue) => issue.id !== id;
+  return {
+    ...state,
+    candidates: state.candidates.filter(others),
+    queue: state.queue.filter(others),
+  };
+}
+
+/** Remembers an issue that is done, newest last, at most `completedKept` of them. */
+export function complete(state: State, issue: Issue, ended: Ended | null, wall: number): Decision {
+  const row: Completed = {
+    issue,
+    attemptId: ended?.attemptId ?? null,
+    outcome: ended?.outcome ?? "none",
+    endedWall: ended?.endedWall ?? wall,
+    tokens: ended?.tokens ?? { input: 0, cachedInput: 0, output: 0, reasoningOutput: 0, total: 0 },
+  };
+  const completed = new Map(without(state.completed, issue.id)).set(issue.id, row);
+  const oldest = completed.keys().next().value;
+  if (completed.size > completedKept && oldest !== undefined) completed.delete(oldest);
+  return decided(
+    { ...state, completed },
+    tell("issue.completed", issue, {
+      attemptId: row.attemptId,
+      message: `completed in state ${issue.state}`,
+      data: { outcome: row.outcome, state: issue.state },
+    }),
+  );
+}

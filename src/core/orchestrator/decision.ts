@@ -1,0 +1,88 @@
+import type { Config } from "../config/config.ts";
+import type { Tokens } from "../model/attempt.ts";
+import type { EventDraft, EventType } from "../model/event.ts";
+import type { Issue } from "../model/issue.ts";
+import type { Effect } from "./messages.ts";
+import type { Fault, State } from "./state.ts";
+
+/** What a decision may look at beside the state. */
+export interface Context {
+  readonly config: Config;
+  /** Why nothing new may start (an invalid workflow file), or null. */
+  readonly problem: Fault | null;
+  /** Monotonic ms: for every duration and due time. */
+  readonly now: number;
+  /** Epoch ms: for display and ids. */
+  readonly wall: number;
+  /** Durable facts about an issue's earlier attempts. */
+  prior(issueId: string): Prior;
+}
+
+export interface Prior {
+  readonly count: number;
+  /** The thread of the last attempt, when a restart interrupted it. */
+  readonly resume: { readonly threadId: string; readonly tokens: Tokens } | null;
+}
+
+export interface Decision {
+  readonly state: State;
+  readonly effects: readonly Effect[];
+}
+
+export function decided(state: State, ...effects: readonly Effect[]): Decision {
+  return { state, effects };
+}
+
+/** Goes on deciding from where `first` left off; effects keep their order. */
+export function andThen(first: Decision, next: (state: State) => Decision): Decision {
+  const second = next(first.state);
+  return { state: second.state, effects: [...first.effects, ...second.effects] };
+}
+
+/** An event about one issue. */
+export function tell(
+  type: EventType,
+  issue: Issue,
+  event: Omit<EventDraft, "type" | "issueId" | "issueIdentifier">,
+): Effect {
+  return {
+    type: "publish",
+    event: { type, issueId: issue.id, issueIdentifier: issue.identifier, ...event },
+  };
+}
+
+/** Opens a read: its number fences everything asked for earlier. */
+export function openRequest(state: State): { readonly state: State; readonly request: number } {
+  const request = state.lastRequest + 1;
+  return {
+    request,
+    state: {
+      ...state,
+      lastRequest: request,
+      openRequests: new Set(state.openRequests).add(request),
+    },
+  };
+}
+
+/** Closes a read, and forgets the fences that no read under way can cross any more. */
+export function closeRequest(state: State, request: number): State {
+  const openRequests = new Set(state.openRequests);
+  openRequests.delete(request);
+  if (state.fences.size === 0) return { ...state, openRequests };
+  const oldest = Math.min(...openRequests, Number.POSITIVE_INFINITY);
+  const fences = new Map([...state.fences].filter(([, fence]) => fence > oldest));
+  return { ...state, openRequests, fences };
+}
+
+/** True when a newer answer about the issue was applied already (S14). */
+export function isStale(state: State, issueId: string, request: number): boolean {
+  return Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request;
+}
+
+/** Remembers that `request` spoke about these issues. */
+export function raiseFences(state: State, ids: readonly string[], request: number): State {
+  if (ids.length === 0 || state.openRequests.size === 0) return state;
+  const fences = new Map(state.fences);
+  for (const id of ids) fences.set(id, Math.max(fences.get(id) ?? 0, request));
+  return { ...state, fences };
+}

@@ -1,0 +1,194 @@
+import type { Config, TrackerConfig } from "../config/config.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import { isClaimed, isStopped, type State } from "./state.ts";
+
+/** What the tracker says of an issue, as far as scheduling goes. */
+export type Standing = "routable" | "waiting" | "inactive" | "terminal";
+
+/** `waiting`: ours and active, but the tracker does not allow work on it now (a blocker, an assignee). */
+export function standingOf(issue: Issue, tracker: TrackerConfig): Standing {
+  const { active, terminal } = stateSets(tracker);
+  const state = normalState(issue.state);
+  if (terminal.has(state)) return "terminal";
+  if (!active.has(state) || !hasLabels(issue, tracker.requiredLabels)) return "inactive";
+  return issue.dispatchable ? "routable" : "waiting";
+}
+
+/** The issues that are ours, best first (O-7, O-9). */
+export function queueOf(issues: readonly Issue[], tracker: TrackerConfig): readonly Issue[] {
+  return issues
+    .filter((issue) => {
+      const standing = standingOf(issue, tracker);
+      return standing === "routable" || standing === "waiting";
+    })
+    .sort(byDispatchOrder);
+}
+
+export interface Slots {
+  readonly free: number;
+  /** Free slots of the states that have a limit of their own. */
+  readonly byState: ReadonlyMap<string, number>;
+}
+
+/** Free slots now: what is being stopped still holds its own (O-10, O-11). */
+export function slotsFor(state: State, config: Config): Slots {
+  const { maxConcurrentAgents, maxConcurrentAgentsByState } = config.agent;
+  const byState = new Map(Object.entries(maxConcurrentAgentsByState));
+  for (const { issue } of state.running.values()) take(byState, issue);
+  return { free: Math.max(maxConcurrentAgents - state.running.size, 0), byState };
+}
+
+export function hasSlot(slots: Slots, issue: Issue): boolean {
+  return slots.free > 0 && (slots.byState.get(normalState(issue.state)) ?? 1) > 0;
+}
+
+/** The next issues to start, as many as there are slots for, `tried` ones left out (O-12). */
+export function selectForDispatch(
+  state: State,
+  config: Config,
+  tried: ReadonlySet<string>,
+): readonly Issue[] {
+  const slots = slotsFor(state, config);
+  const byState = new Map(slots.byState);
+  const selected: Issue[] = [];
+  for (const issue of state.queue) {
+    if (selected.length >= slots.free) break;
+    if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) continue;
+    if ((byState.get(normalState(issue.state)) ?? 1) <= 0) continue;
+    take(byState, issue);
+    selected.push(issue);
+  }
+  return selected;
+}
+
+/** Nobody works on it, nobody stopped it. */
+export function isFree(state: State, issue: Issue): boolean {
+  return (
+    !isClaimed(state, issue.id) &&
+    !isStopped(state, issue.id) &&
+    state.dismissed.get(issue.id)?.state !== normalState(issue.state)
+  );
+}
+
+/** Why an issue of the queue does not run yet, in a few words. */
+export function waitingFor(issue: Issue, slots: Slots, config: Config): string {
+  if (!issue.dispatchable) {
+    const blockers = openBlockers(issue, config.tracker);
+    return blockers.length > 0 ? `blocked by ${blockers.join(", ")}` : "not dispatchable now";
+  }
+  if (slots.free <= 0) return "a free slot";
+  return hasSlot(slots, issue) ? "the next poll" : `a free slot for ${issue.state}`;
+}
+
+/** Every rule an issue must pass to be started now, in order, with what was found. */
+export function dispatchGates(
+  issue: Issue,
+  state: State,
+  config: Config,
+): readonly { gate: string; pass: boolean; detail: string }[] {
+  const { tracker } = config;
+  const { active, terminal } = stateSets(tracker);
+  const current = normalState(issue.state);
+  const missing = tracker.requiredLabels.filter((label) => !issue.labels.includes(label));
+  const blockers = openBlockers(issue, tracker);
+  const slots = slotsFor(state, config);
+  const own = state.running.has(issue.id);
+  return [
+    gate("active_state", active.has(current) && !terminal.has(current), `state is ${issue.state}`),
+    gate(
+      "required_labels",
+      missing.length === 0,
+      missing.length === 0
+        ? "has every required label"
+        : `misses ${missing.map((label) => `"${label}"`).join(", ")}`,
+    ),
+    gate(
+      "dispatchable",
+      issue.dispatchable,
+      blockers.length > 0
+        ? `blockers: ${blockers.join(", ")}`
+        : issue.dispatchable
+          ? "the tracker allows work"
+          : "the tracker does not allow work now",
+    ),
+    gate("not_held", !state.held.has(issue.id), state.held.get(issue.id)?.reason ?? "not held"),
+    gate("not_failed", !state.failed.has(issue.id), state.failed.get(issue.id)?.reason ?? "no"),
+    gate("not_claimed", !isClaimed(state, issue.id), claimOf(state, issue.id)),
+    gate(
+      "free_slot",
+      own || hasSlot(slots, issue),
+      `${state.running.size} of ${config.agent.maxConcurrentAgents} slots in use`,
+    ),
+  ];
+}
+
+function gate(name: string, pass: boolean, detail: string) {
+  return { gate: name, pass, detail };
+}
+
+function claimOf(state: State, id: string): string {
+  if (state.running.has(id)) return "running";
+  if (state.retrying.has(id)) return "waiting for its retry";
+  return state.blocked.has(id) ? "waiting for a person" : "free";
+}
+
+function openBlockers(issue: Issue, tracker: TrackerConfig): readonly string[] {
+  const { terminal } = stateSets(tracker);
+  return issue.blockedBy
+    .filter((blocker) => blocker.state === null || !terminal.has(normalState(blocker.state)))
+    .map((blocker) => `${blocker.identifier ?? blocker.id ?? "?"} (${blocker.state ?? "unknown"})`);
+}
+
+function hasLabels(issue: Issue, required: readonly string[]): boolean {
+  return required.every((label) => issue.labels.includes(label));
+}
+
+function take(byState: Map<string, number>, issue: Issue): void {
+  const key = normalState(issue.state);
+  const left = byState.get(key);
+  if (left !== undefined) byState.set(key, left - 1);
+}
+
+function byDispatchOrder(a: Issue, b: Issue): number {
+  return (
+    rank(a.priority) - rank(b.priority) ||
+    byAge(a.createdAt, b.createdAt) ||
+    byCodePoint(a.identifier, b.identifier)
+  );
+}
+
+/** Priorities run 1 (urgent) to 4 (low); anything else goes last. */
+function rank(priority: number | null): number {
+  return priority !== null && priority >= 1 && priority <= 4 ? priority : 5;
+}
+
+function byAge(a: number | null, b: number | null): number {
+  if (a === b) return 0;
+  if (a === null) return 1;
+  return b === null ? -1 : a - b;
+}
+
+function byCodePoint(a: string, b: string): number {
+  const shared = Math.min(a.length, b.length);
+  for (let i = 0; i < shared; i++) {
+    if (a[i] !== b[i]) return (a.codePointAt(i) ?? 0) - (b.codePointAt(i) ?? 0);
+  }
+  return a.length - b.length;
+}
+
+interface StateSets {
+  readonly active: ReadonlySet<string>;
+  readonly terminal: ReadonlySet<string>;
+}
+
+const knownSets = new WeakMap<TrackerConfig, StateSets>();
+
+/** Made once for each configuration: 10,000 candidates ask for it in one poll. */
+function stateSets(tracker: TrackerConfig): StateSets {
+  const known = knownSets.get(tracker) ?? {
+    active: new Set(tracker.activeStates.map(normalState)),
+    terminal: new Set(tracker.terminalStates.map(normalState)),
+  };
+  knownSets.set(tracker, known);
+  return known;
+}

@@ -1,0 +1,169 @@
+import type { AttemptStatus } from "../model/attempt.ts";
+import { attemptOf } from "./attempt-record.ts";
+import { complete, queueFailure, queueRetry, release } from "./claim.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import type { Effect, Exit, Input } from "./messages.ts";
+import { continuationDelay } from "./retry.ts";
+import { type Ended, type Fault, type Running, type State, setIn, without } from "./state.ts";
+
+/** An attempt is really gone: count it once, then decide about its issue. */
+export function attemptExited(
+  state: State,
+  input: Extract<Input, { type: "attempt.exited" }>,
+  context: Context,
+): Decision {
+  const entry = state.running.get(input.issueId);
+  // A stopped attempt may exit after its successor has started: not ours any more.
+  if (entry?.attemptId !== input.attemptId) return decided(state);
+  const { exit } = input;
+  const status = statusOf(entry, exit);
+  const error = errorOf(entry, exit);
+  const end = { status, endedWall: context.wall, error, git: exit.git };
+  const ended: Ended = {
+    attemptId: entry.attemptId,
+    outcome: status,
+    endedWall: context.wall,
+    tokens: entry.tokens,
+  };
+  const seconds = state.usage.seconds + (context.now - entry.startedAt) / 1_000;
+  const gone = decided(
+    {
+      ...state,
+      running: without(state.running, entry.issue.id),
+      usage: { ...state.usage, seconds },
+    },
+    { type: "saveAttempt", attempt: attemptOf({ ...entry, phase: "finishing" }, end) },
+    told(entry, status, error),
+  );
+  return andThen(gone, (next) =>
+    entry.stopping
+      ? stopped(next, entry, ended, context)
+      : finished(next, entry, { exit, ended, context }),
+  );
+}
+
+function told(entry: Running, status: AttemptStatus, error: Fault | null): Effect {
+  return tell("attempt.ended", entry.issue, {
+    attemptId: entry.attemptId,
+    sessionId: entry.sessionId,
+    message: error === null ? `attempt ${status}` : `attempt ${status}: ${error.message}`,
+    data: {
+      outcome: status,
+      error,
+      turn_count: entry.turnCount,
+      total_tokens: entry.tokens.total,
+      agent: entry.agent,
+    },
+  });
+}
+
+/** What an ordered stop leads to. */
+function stopped(state: State, entry: Running, ended: Ended, context: Context): Decision {
+  const { issue, stopping } = entry;
+  switch (stopping?.leadsTo) {
+    case "retry":
+      return failed(state, entry, { error: stopping.reason, context });
+    case "clean":
+      return andThen(release(state, issue, stopping.reason), (next) =>
+        andThen(complete(next, issue, ended, context.wall), (last) =>
+          decided(last, { type: "removeWorkspace", issue, path: entry.workspacePath }),
+        ),
+      );
+    case "shutdown":
+      return decided(state);
+    case "hold":
+    case "dismiss":
+      return decided(state, { type: "saveRecord", issueId: issue.id });
+    default:
+      return release(state, issue, stopping?.reason ?? "stopped");
+  }
+}
+
+/** What an end of its own accord leads to. */
+function finished(
+  state: State,
+  entry: Running,
+  { exit, ended, context }: { exit: Exit; ended: Ended; context: Context },
+): Decision {
+  switch (exit.kind) {
+    case "completed":
+      return queueRetry(
+        state,
+        {
+          issue: entry.issue,
+          attempt: 1,
+          failures: 0,
+          error: null,
+          workspacePath: entry.workspacePath,
+          after: ended,
+        },
+        { delayMs: continuationDelay(), now: context.now, wall: context.wall },
+      );
+    case "needs":
+      return decided(
+        {
+          ...state,
+          blocked: setIn(state.blocked, entry.issue.id, {
+            issue: entry.issue,
+            needs: exit.needs,
+            sinceWall: context.wall,
+            workspacePath: entry.workspacePath,
+          }),
+        },
+        { type: "saveRecord", issueId: entry.issue.id },
+        tell("issue.blocked", entry.issue, {
+          attemptId: entry.attemptId,
+          message: `waits for a person: ${exit.needs.prompt}`,
+          data: { needs: { kind: exit.needs.kind, options: exit.needs.options } },
+        }),
+      );
+    case "failed":
+      return failed(state, entry, {
+        error:
+          exit.code === "spawn_failed" ? "failed to spawn agent" : `worker exited: ${exit.message}`,
+        context,
+      });
+    case "stopped":
+      return release(state, entry.issue, "stopped");
+  }
+}
+
+/** A failed run: the next retry on its backoff, or `failed` when the cap is reached. */
+function failed(
+  state: State,
+  entry: Running,
+  { error, context }: { error: string; context: Context },
+): Decision {
+  const { issue, workspacePath } = entry;
+  const failures = entry.failures + 1;
+  const { maxRetries } = context.config.agent;
+  if (maxRetries !== null && failures > maxRetries) {
+    const reason = `retries used up (agent.max_retries ${maxRetries})`;
+    const row = { issue, reason, error, sinceWall: context.wall };
+    return decided(
+      { ...state, failed: setIn(state.failed, issue.id, row) },
+      { type: "saveRecord", issueId: issue.id },
+      tell("issue.failed", issue, { message: `${reason}: ${error}`, data: { error, failures } }),
+    );
+  }
+  const attempt = (entry.attempt ?? 0) + 1;
+  return queueFailure(
+    state,
+    { issue, attempt, failures, error, workspacePath, after: null },
+    context,
+  );
+}
+
+function statusOf(entry: Running, exit: Exit): AttemptStatus {
+  if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
+  if (entry.stopping?.leadsTo === "retry") return "stalled";
+  if (entry.stopping || exit.kind === "stopped") return "canceled";
+  if (exit.kind === "completed") return "succeeded";
+  return exit.code === "turn_timeout" ? "timed_out" : "failed";
+}
+
+function errorOf(entry: Running, exit: Exit): Fault | null {
+  if (entry.stopping) return { code: "stopped", message: entry.stopping.reason };
+  if (exit.kind === "failed") return { code: exit.code, message: exit.message };
+  return exit.kind === "needs" ? { code: exit.code, message: exit.needs.prompt } : null;
+}

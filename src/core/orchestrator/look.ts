@@ -1,0 +1,127 @@
+import { type Issue, normalState } from "../model/issue.ts";
+import { complete, queueFailure, queueRetry, release } from "./claim.ts";
+import {
+  andThen,
+  type Context,
+  closeRequest,
+  type Decision,
+  decided,
+  isStale,
+  openRequest,
+  raiseFences,
+} from "./decision.ts";
+import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
+import type { Input } from "./messages.ts";
+import { recovered, startVerified, troubled } from "./poll.ts";
+import { reconcile } from "./reconcile.ts";
+import { failureDelay } from "./retry.ts";
+import { startAttempt } from "./start.ts";
+import { type Retry, type State, setIn } from "./state.ts";
+
+/** A retry's time has come: read that one issue (O-22). */
+export function retryDue(state: State, issueId: string, context: Context): Decision {
+  const entry = state.retrying.get(issueId);
+  if (!entry || entry.checking !== null || state.draining) return decided(state);
+  if (entry.dueAt > context.now) {
+    const delayMs = entry.dueAt - context.now;
+    return decided(state, { type: "setTimer", input: { type: "retry.due", issueId }, delayMs });
+  }
+  if (context.problem) {
+    const delayMs = failureDelay(entry.attempt, context.config.agent.maxRetryBackoffMs);
+    const { now, wall } = context;
+    return queueRetry(state, { ...entry, error: context.problem.message }, { delayMs, now, wall });
+  }
+  return look(state, issueId);
+}
+
+/** Something may have changed about one issue: one targeted read, never a poll. */
+export function look(state: State, issueId: string): Decision {
+  const opened = openRequest(state);
+  const entry = state.retrying.get(issueId);
+  const checking = opened.request;
+  const next = entry
+    ? { ...opened.state, retrying: setIn(state.retrying, issueId, { ...entry, checking }) }
+    : opened.state;
+  return decided(next, { type: "checkIssue", request: opened.request, issueId });
+}
+
+/** The answer to `look`. */
+export function issueChecked(
+  state: State,
+  input: Extract<Input, { type: "issue.checked" }>,
+  context: Context,
+): Decision {
+  const { request, issueId, issue } = input;
+  const entry = state.retrying.get(issueId);
+  const waits = entry?.checking === request;
+  if (isStale(state, issueId, request)) {
+    // A newer answer was applied while this one travelled: ask again rather than decide on it.
+    const closed = closeRequest(state, request);
+    return waits && !state.draining ? look(closed, issueId) : decided(closed);
+  }
+  const fenced = closeRequest(raiseFences(state, [issueId], request), request);
+  return andThen(recovered(fenced), (next) => {
+    if (waits) return retryChecked(next, entry, issue, context);
+    if (state.running.has(issueId) || state.blocked.has(issueId)) {
+      const issues = issue ? [issue] : [];
+      return reconcile(next, { ids: [issueId], issues, request }, context);
+    }
+    return context.problem ? decided(next) : startVerified(next, issue, context);
+  });
+}
+
+/** The read failed: a retry is queued again with its claim kept (O-25); a hint is dropped, the poll will see. */
+export function issueCheckFailed(
+  state: State,
+  input: Extract<Input, { type: "issue.checkFailed" }>,
+  context: Context,
+): Decision {
+  const closed = closeRequest(state, input.request);
+  const entry = state.retrying.get(input.issueId);
+  const noted = troubled(closed, input.error);
+  if (entry?.checking !== input.request) return noted;
+  return andThen(noted, (next) =>
+    queueFailure(
+      next,
+      { ...entry, attempt: entry.attempt + 1, error: "retry refresh failed" },
+      context,
+    ),
+  );
+}
+
+function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  switch (standingOf(issue, context.config.tracker)) {
+    case "terminal":
+      return andThen(done(state, entry, issue, context), (next) =>
+        decided(next, { type: "removeWorkspace", issue, path: entry.workspacePath }),
+      );
+    case "routable":
+      return relaunch(state, entry, issue, context);
+    default:
+      return entry.after
+        ? done(state, entry, issue, context)
+        : release(state, issue, `issue left: ${normalState(issue.state)}`);
+  }
+}
+
+function done(state: State, entry: Retry, issue: Issue, context: Context): Decision {
+  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+    complete(next, issue, entry.after, context.wall),
+  );
+}
+
+/** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */
+function relaunch(state: State, entry: Retry, issue: Issue, context: Context): Decision {
+  if (state.draining) return decided(state);
+  if (hasSlot(slotsFor(state, context.config), issue)) {
+    return startAttempt(
+      state,
+      issue,
+      { attempt: entry.attempt, failures: entry.failures },
+      context,
+    );
+  }
+  const error = "no available orchestrator slots";
+  return queueFailure(state, { ...entry, issue, attempt: entry.attempt + 1, error }, context);
+}

@@ -1,0 +1,130 @@
+import type { AgentEvent } from "../agent/agent.ts";
+import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
+import type { EventDraft } from "../model/event.ts";
+import type { Issue } from "../model/issue.ts";
+import type { Fault } from "./state.ts";
+
+/** What has happened. Past tense: an input is a fact, never a request to do IO. */
+export type Input =
+  | { readonly type: "poll.due" }
+  | { readonly type: "refresh.requested" }
+  /** The tracker told that something changed, without saying what. */
+  | { readonly type: "tracker.changed" }
+  | { readonly type: "config.changed" }
+  | {
+      readonly type: "running.refreshed";
+      readonly request: number;
+      readonly ids: readonly string[];
+      readonly issues: readonly Issue[];
+    }
+  | { readonly type: "running.refreshFailed"; readonly request: number; readonly error: Fault }
+  | { readonly type: "preflight.ended"; readonly request: number; readonly problem: Fault | null }
+  | {
+      readonly type: "candidates.fetched";
+      readonly request: number;
+      readonly issues: readonly Issue[];
+    }
+  | { readonly type: "candidates.failed"; readonly request: number; readonly error: Fault }
+  | {
+      readonly type: "issues.verified";
+      readonly request: number;
+      readonly ids: readonly string[];
+      readonly issues: readonly Issue[];
+    }
+  | { readonly type: "issues.verifyFailed"; readonly request: number; readonly error: Fault }
+  | { readonly type: "retry.due"; readonly issueId: string }
+  /** Something may have changed about one issue: look at it now. */
+  | { readonly type: "issue.hinted"; readonly issueId: string }
+  | {
+      readonly type: "issue.checked";
+      readonly request: number;
+      readonly issueId: string;
+      readonly issue: Issue | null;
+    }
+  | {
+      readonly type: "issue.checkFailed";
+      readonly request: number;
+      readonly issueId: string;
+      readonly error: Fault;
+    }
+  | ({ readonly type: "attempt.entered" } & OfAttempt & {
+        readonly phase: Phase;
+        readonly workspace: EnteredWorkspace | null;
+      })
+  | ({ readonly type: "attempt.reported" } & OfAttempt & { readonly event: AgentEvent })
+  | ({ readonly type: "attempt.exited" } & OfAttempt & { readonly exit: Exit })
+  | {
+      readonly type: "operator.aborted";
+      readonly issueId: string;
+      readonly reason: string | null;
+    }
+  | {
+      readonly type: "operator.steered";
+      readonly issueId: string;
+      readonly steerId: string;
+      readonly message: string;
+    }
+  | {
+      readonly type: "operator.transitioned";
+      readonly issueId: string;
+      readonly to: "queued" | "held" | "completed";
+      readonly reason: string | null;
+    }
+  /** Nothing new is started; live attempts are ended too, or run to their own end. */
+  | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
+
+/** The workspace an attempt works in, once it is known. */
+export interface EnteredWorkspace {
+  readonly key: string;
+  readonly path: string;
+  /** True when this attempt made the directory. */
+  readonly createdNow: boolean;
+}
+
+interface OfAttempt {
+  readonly issueId: string;
+  readonly attemptId: string;
+}
+
+/** How an attempt ended, as the one who ran it saw it. */
+export type Exit = (
+  | { readonly kind: "completed" }
+  | { readonly kind: "failed"; readonly code: string; readonly message: string }
+  | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
+  | { readonly kind: "stopped" }
+) & { readonly git: AttemptGit | null };
+
+/** What the shell must now do. Imperative: one verb, started in order. */
+export type Effect =
+  | { readonly type: "refreshRunning"; readonly request: number; readonly ids: readonly string[] }
+  | { readonly type: "preflight"; readonly request: number }
+  | { readonly type: "fetchCandidates"; readonly request: number }
+  | { readonly type: "verifyIssues"; readonly request: number; readonly ids: readonly string[] }
+  | { readonly type: "checkIssue"; readonly request: number; readonly issueId: string }
+  | ({ readonly type: "startAttempt" } & AttemptOrder)
+  | { readonly type: "stopAttempt"; readonly attemptId: string; readonly reason: string }
+  | {
+      readonly type: "steerAttempt";
+      readonly attemptId: string;
+      readonly steerId: string;
+      readonly message: string;
+    }
+  | { readonly type: "settleSteer"; readonly steerId: string }
+  | { readonly type: "removeWorkspace"; readonly issue: Issue; readonly path: string | null }
+  | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
+  | { readonly type: "clearTimer"; readonly input: TimerInput }
+  | { readonly type: "saveRecord"; readonly issueId: string }
+  | { readonly type: "saveAttempt"; readonly attempt: Attempt }
+  | { readonly type: "publish"; readonly event: EventDraft };
+
+/** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
+export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" }>;
+
+export interface AttemptOrder {
+  readonly attemptId: string;
+  readonly issue: Issue;
+  /** null on a first run, else the retry number (P-5). */
+  readonly attempt: number | null;
+  /** The thread of an attempt that a restart interrupted, to go on with. */
+  readonly resumeThreadId: string | null;
+}

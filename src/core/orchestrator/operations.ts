@@ -1,0 +1,210 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
+import type { History, Steer } from "../store/store.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import type { Aborted, Steered, Target, Transitioned, TransitionsView, View } from "./answers.ts";
+import { targetsOf } from "./operator.ts";
+import type { Orchestrator } from "./orchestrator.ts";
+import { idOf, knownIssue, type Sight, sightOf, snapshot, statusOf } from "./snapshot.ts";
+import type { Fault, State } from "./state.ts";
+import { isPollNear } from "./step.ts";
+
+export interface OperationsParts {
+  readonly orchestrator: Orchestrator;
+  readonly history: History;
+  readonly clock: Clock;
+  tracker(): Tracker;
+  config(): { readonly config: Config; readonly problem: Fault | null };
+}
+
+const statusTargets = ["queued", "held", "completed"] as const;
+
+/** Issues that `transitions` lists at most: one tracker asks nothing, another one a request a team. */
+const listedAtMost = 1_000;
+
+/** What a person may ask of the orchestrator. A promise resolves once the thing is done or durable. */
+export class Operations {
+  readonly #parts: OperationsParts;
+
+  constructor(parts: OperationsParts) {
+    this.#parts = parts;
+  }
+
+  /** The state now; pure reading. */
+  view(limit: number): View {
+    const { orchestrator, clock } = this.#parts;
+    const { config, problem } = this.#parts.config();
+    const { state } = orchestrator;
+    const { poll, trackerError } = state;
+    return {
+      snapshot: snapshot(state, config, { now: clock.now(), limit }),
+      polling: {
+        intervalMs: config.polling.intervalMs,
+        lastWall: poll.lastWall,
+        nextWall: poll.nextWall,
+        lastError: trackerError,
+      },
+      tracker: {
+        kind: config.tracker.kind,
+        healthy: trackerError === null,
+        lastError: trackerError,
+      },
+      problem,
+    };
+  }
+
+  /** Issue `identifier` in any case, or null when memory knows none. */
+  sight(identifier: string): Sight | null {
+    return sightOf(this.#state, this.#parts.config().config, identifier);
+  }
+
+  /** Orders a poll; `coalesced` when one is due at once or running. Throws `unavailable` while draining. */
+  refresh(): { readonly coalesced: boolean; readonly requestedWall: number } {
+    const { orchestrator, clock } = this.#parts;
+    if (this.#state.draining) {
+      throw new SymphonyError("unavailable", "the server is stopping");
+    }
+    const wall = clock.wall();
+    const coalesced = isPollNear(this.#state, { wall });
+    orchestrator.post({ type: "refresh.requested" });
+    return { coalesced, requestedWall: wall };
+  }
+
+  /** Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`. */
+  async abort(identifier: string, reason: string | null): Promise<Aborted> {
+    const { orchestrator, clock } = this.#parts;
+    const issue = this.#require(identifier);
+    const alreadyStopping = this.#state.running.get(issue.id)?.stopping != null;
+    const requestedWall = clock.wall();
+    await orchestrator.apply({ type: "operator.aborted", issueId: issue.id, reason });
+    return { identifier: issue.identifier, alreadyStopping, requestedWall };
+  }
+
+  /**
+   * Rejects with `issue_not_found`, `no_active_turn`, or the agent's refusal. The guidance is durable before
+   * the agent hears it; a repeated `key` sends nothing and answers like the first.
+   */
+  async steer(identifier: string, message: string, key: string | null): Promise<Steered> {
+    const { orchestrator, history, clock } = this.#parts;
+    const issue = this.#require(identifier);
+    const earlier = key === null ? null : history.steerByKey(issue.id, key);
+    if (earlier) return steeredBy(earlier, issue);
+    const entry = this.#state.running.get(issue.id);
+    const steer: Steer = {
+      id: `str_${randomUUID()}`,
+      issueId: issue.id,
+      attemptId: entry?.attemptId ?? "",
+      turnId: entry?.turnId ?? "",
+      message,
+      key,
+      at: clock.wall(),
+      delivered: false,
+    };
+    if (steer.turnId !== "") history.addSteer(steer);
+    try {
+      const input = {
+        type: "operator.steered",
+        issueId: issue.id,
+        steerId: steer.id,
+        message,
+      } as const;
+      await orchestrator.apply(input);
+    } catch (error) {
+      if (steer.turnId !== "") history.dropSteer(steer.id);
+      throw error;
+    }
+    return steeredBy(steer, issue);
+  }
+
+  /** Rejects with `issue_not_found`, `transition_not_allowed` (`details.allowed`) or a tracker error. */
+  async transition(identifier: string, to: string, reason: string | null): Promise<Transitioned> {
+    const issue = this.#require(identifier);
+    const status = statusTargets.find((target) => target === to);
+    if (status === undefined) return this.#moveInTracker(issue, to);
+    const from = statusOf(this.#state, issue) ?? issue.state;
+    const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
+    await this.#parts.orchestrator.apply(input);
+    return { identifier: issue.identifier, from, to: status, kind: "status" };
+  }
+
+  /** Of one issue (rejects with `issue_not_found`), or of all that are known (null). */
+  async transitions(identifier: string | null): Promise<TransitionsView> {
+    const tracker = this.#parts.tracker();
+    const issues = identifier === null ? this.#known() : [this.#require(identifier)];
+    const states = new Map<string, TrackerState>();
+    const rows: TransitionsView["issues"][number][] = [];
+    for (const issue of issues.slice(0, listedAtMost)) {
+      const own = await tracker.workflow.states(issue);
+      for (const state of own) states.set(normalState(state.name), state);
+      rows.push({
+        identifier: issue.identifier,
+        status: statusOf(this.#state, issue),
+        state: issue.state,
+        targets: this.#targets(issue, own),
+      });
+    }
+    return { trackerStates: [...states.values()], issues: rows };
+  }
+
+  #targets(issue: Issue, states: readonly TrackerState[]): readonly Target[] {
+    const own = states.filter((state) => normalState(state.name) !== normalState(issue.state));
+    return [
+      ...targetsOf(this.#state, issue).map((to): Target => ({ to, kind: "status" })),
+      ...own.map(({ name }): Target => ({ to: name, kind: "tracker" })),
+    ];
+  }
+
+  async #moveInTracker(issue: Issue, to: string): Promise<Transitioned> {
+    const tracker = this.#parts.tracker();
+    const states = await tracker.workflow.states(issue);
+    const state = states.find(({ name }) => normalState(name) === normalState(to));
+    if (!state) {
+      const allowed = this.#targets(issue, states).map((target) => target.to);
+      throw new SymphonyError("transition_not_allowed", `${issue.identifier} cannot go to ${to}`, {
+        details: { allowed },
+      });
+    }
+    await tracker.workflow.move(issue, state.name);
+    this.#parts.orchestrator.post({ type: "issue.hinted", issueId: issue.id });
+    return { identifier: issue.identifier, from: issue.state, to: state.name, kind: "tracker" };
+  }
+
+  #require(identifier: string): Issue {
+    const id = idOf(this.#state, identifier);
+    const issue = id === null ? null : knownIssue(this.#state, id);
+    if (!issue) {
+      throw new SymphonyError("issue_not_found", `no issue ${identifier} is known here`, {
+        hint: "symphony state",
+      });
+    }
+    return issue;
+  }
+
+  /** Every issue in memory, what is worked on first. */
+  #known(): readonly Issue[] {
+    const state = this.#state;
+    const entries = [state.running, state.retrying, state.blocked, state.held, state.failed];
+    const byId = new Map<string, Issue>();
+    for (const map of entries) for (const [id, { issue }] of map) byId.set(id, issue);
+    for (const issue of state.queue) if (!byId.has(issue.id)) byId.set(issue.id, issue);
+    for (const [id, { issue }] of state.completed) if (!byId.has(id)) byId.set(id, issue);
+    return [...byId.values()];
+  }
+
+  get #state(): State {
+    return this.#parts.orchestrator.state;
+  }
+}
+
+function steeredBy(steer: Steer, issue: Issue): Steered {
+  return {
+    identifier: issue.identifier,
+    steerId: steer.id,
+    attemptId: steer.attemptId,
+    turnId: steer.turnId,
+    status: steer.delivered ? "delivered" : "accepted",
+  };
+}

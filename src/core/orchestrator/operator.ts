@@ -1,0 +1,177 @@
+import { SymphonyError } from "../model/errors.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import type { IssueStatus } from "../model/status.ts";
+import { complete } from "./claim.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { look } from "./look.ts";
+import type { Input } from "./messages.ts";
+import { orderStop } from "./reconcile.ts";
+import { statusOf } from "./snapshot.ts";
+import { type State, setIn, without } from "./state.ts";
+
+type Target = "queued" | "held" | "completed";
+
+const targets: Readonly<Record<IssueStatus, readonly Target[]>> = {
+  queued: ["held", "completed"],
+  running: ["held", "completed"],
+  retrying: ["queued", "held", "completed"],
+  blocked: ["queued", "held", "completed"],
+  held: ["queued", "completed"],
+  failed: ["queued", "held", "completed"],
+  completed: ["queued"],
+};
+
+/** The statuses a person may move the issue to now. */
+export function targetsOf(state: State, issue: Issue): readonly Target[] {
+  const status = statusOf(state, issue);
+  if (status === null) return [];
+  // An issue the tracker itself closed can only be opened there.
+  if (status === "completed" && !state.dismissed.has(issue.id)) return [];
+  return targets[status];
+}
+
+/** Stops the attempt and holds the issue. Throws `not_running`. */
+export function aborted(
+  state: State,
+  input: Extract<Input, { type: "operator.aborted" }>,
+  context: Context,
+): Decision {
+  const entry = state.running.get(input.issueId);
+  const blocked = state.blocked.get(input.issueId);
+  const issue = entry?.issue ?? blocked?.issue;
+  if (!issue) {
+    throw new SymphonyError("not_running", "the issue has no running attempt", {
+      hint: "symphony transition ISSUE held",
+    });
+  }
+  const reason = input.reason ? `aborted: ${input.reason}` : "aborted by an operator";
+  return hold(state, issue, { reason, context });
+}
+
+/** Hands guidance to the turn in flight. Throws `no_active_turn`. */
+export function steered(
+  state: State,
+  input: Extract<Input, { type: "operator.steered" }>,
+): Decision {
+  const entry = state.running.get(input.issueId);
+  if (!entry || entry.stopping || entry.turnId === null) {
+    throw new SymphonyError("no_active_turn", "no turn is under way that could be steered", {
+      details: { phase: entry?.phase ?? null, stopping: entry?.stopping?.reason ?? null },
+    });
+  }
+  const { steerId, message } = input;
+  return decided(state, { type: "steerAttempt", attemptId: entry.attemptId, steerId, message });
+}
+
+/** Moves the issue to a status. Throws `transition_not_allowed`; `details.allowed` says what would do. */
+export function transitioned(
+  state: State,
+  input: Extract<Input, { type: "operator.transitioned" }> & { readonly issue: Issue },
+  context: Context,
+): Decision {
+  const { issue, to, reason } = input;
+  const allowed = targetsOf(state, issue);
+  if (!allowed.includes(to)) {
+    const status = statusOf(state, issue) ?? "not queued";
+    throw new SymphonyError(
+      "transition_not_allowed",
+      `${issue.identifier} is ${status} and cannot go to ${to}`,
+      { details: { status, allowed } },
+    );
+  }
+  switch (to) {
+    case "held":
+      return hold(state, issue, { reason: reason ?? "held by an operator", context });
+    case "queued":
+      return requeue(state, issue, reason);
+    case "completed":
+      return dismiss(state, issue, { reason: reason ?? "completed by an operator", context });
+  }
+}
+
+/** Durable at once, before the agent is gone: a crash in between must not start the issue again. */
+function hold(
+  state: State,
+  issue: Issue,
+  { reason, context }: { reason: string; context: Context },
+): Decision {
+  const row = { issue, reason, error: null, sinceWall: context.wall };
+  const held = {
+    ...unclaimed(state, issue.id),
+    held: setIn(state.held, issue.id, row),
+  };
+  return andThen(stopFor(held, issue, { reason, leadsTo: "hold" }), (next) =>
+    decided(
+      next,
+      { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+      { type: "saveRecord", issueId: issue.id },
+      tell("issue.held", issue, { message: reason, data: { reason } }),
+    ),
+  );
+}
+
+/** Forgets holds, failures and retry counts, and looks at the issue at once. */
+function requeue(state: State, issue: Issue, reason: string | null): Decision {
+  const free = unclaimed(state, issue.id);
+  return andThen(
+    decided(
+      free,
+      { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+      { type: "saveRecord", issueId: issue.id },
+      tell("issue.queued", issue, { message: reason ?? "queued by an operator" }),
+    ),
+    (next) => look(next, issue.id),
+  );
+}
+
+/** Done for us, whatever the tracker says, until its state changes. */
+function dismiss(
+  state: State,
+  issue: Issue,
+  { reason, context }: { reason: string; context: Context },
+): Decision {
+  const row = { issue, state: normalState(issue.state), sinceWall: context.wall };
+  const next = {
+    ...unclaimed(state, issue.id),
+    dismissed: setIn(state.dismissed, issue.id, row),
+  };
+  return andThen(stopFor(next, issue, { reason, leadsTo: "dismiss" }), (stopping) =>
+    andThen(
+      decided(
+        stopping,
+        { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+        { type: "saveRecord", issueId: issue.id },
+      ),
+      (last) => complete(last, issue, null, context.wall),
+    ),
+  );
+}
+
+function stopFor(
+  state: State,
+  issue: Issue,
+  stop: { reason: string; leadsTo: "hold" | "dismiss" },
+): Decision {
+  const entry = state.running.get(issue.id);
+  if (!entry) return decided(state);
+  // Already on its way out: only what becomes of the issue changes.
+  if (entry.stopping) {
+    return decided({
+      ...state,
+      running: setIn(state.running, issue.id, { ...entry, stopping: stop }),
+    });
+  }
+  return orderStop(state, entry, stop);
+}
+
+/** Every mark but a live attempt taken off. */
+function unclaimed(state: State, id: string): State {
+  return {
+    ...state,
+    retrying: without(state.retrying, id),
+    blocked: without(state.blocked, id),
+    held: without(state.held, id),
+    failed: without(state.failed, id),
+    dismissed: without(state.dismissed, id),
+  };
+}

@@ -1,0 +1,235 @@
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { Issue } from "../model/issue.ts";
+import type { Context } from "./decision.ts";
+import type { AttemptOrder, Effect, Exit, Input, TimerInput } from "./messages.ts";
+import type { Ports } from "./ports.ts";
+import { recordOf } from "./records.ts";
+import type { Fault, State } from "./state.ts";
+import { step } from "./step.ts";
+
+/**
+ * The imperative shell: holds the state, performs the effects, feeds results back. It decides nothing.
+ * Its one rule is to decide at once and then perform, so inputs never interleave (O-14).
+ */
+export class Orchestrator {
+  #state: State;
+  readonly #ports: Ports;
+  readonly #timers = new Map<string, () => void>();
+  readonly #polled = Promise.withResolvers<void>();
+  readonly #live = new Map<string, Promise<void>>();
+  /** What still works on an issue's directory after its claim was released. */
+  readonly #clearing = new Map<string, Promise<void>>();
+
+  constructor(ports: Ports, state: State) {
+    this.#ports = ports;
+    this.#state = state;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** First poll at once (O-1), and a timer for every retry that a restart kept. */
+  start(): void {
+    for (const [issueId, entry] of this.#state.retrying) {
+      const delayMs = entry.dueAt - this.#ports.clock.now();
+      this.#setTimer({ type: "retry.due", issueId }, delayMs);
+    }
+    this.post({ type: "poll.due" });
+  }
+
+  /** Resolves when the first poll is over and what it started has ended; nothing else is started. */
+  async once(): Promise<void> {
+    await this.#polled.promise;
+    this.post({ type: "drain.requested", stopAttempts: false });
+    await this.#ended();
+  }
+
+  /** Stops dispatching and ends every attempt; resolves when the last one is gone. */
+  async drain(): Promise<void> {
+    this.post({ type: "drain.requested", stopAttempts: true });
+    await this.#ended();
+    for (const cancel of this.#timers.values()) cancel();
+    this.#timers.clear();
+  }
+
+  async #ended(): Promise<void> {
+    await Promise.allSettled(this.#live.values());
+    await Promise.allSettled(this.#clearing.values());
+  }
+
+  /** For facts nobody waits for. */
+  post(input: Input): void {
+    this.apply(input).catch((error: unknown) => this.#ports.failed(input.type, error));
+  }
+
+  /**
+   * Decides at once, then performs. Resolves with what the effects gave when all are done; rejects with the
+   * refusal, or with the first effect that failed.
+   */
+  async apply(input: Input): Promise<readonly unknown[]> {
+    const decision = step(this.#state, input, this.#context());
+    this.#state = decision.state;
+    if (decision.state.poll.lastWall !== null) this.#polled.resolve();
+    // Every effect is started, also when one before it failed: the state already counts on it.
+    return Promise.all(decision.effects.map(async (effect) => this.#perform(effect)));
+  }
+
+  #context(): Context {
+    const { clock } = this.#ports;
+    const { config, problem } = this.#ports.config();
+    return {
+      config,
+      problem,
+      now: clock.now(),
+      wall: clock.wall(),
+      prior: (issueId) => this.#ports.prior(issueId),
+    };
+  }
+
+  /** Starts one effect. Reads answer by a new input; what a caller waits for is returned. */
+  #perform(effect: Effect): unknown {
+    const ports = this.#ports;
+    switch (effect.type) {
+      case "refreshRunning":
+      case "preflight":
+      case "fetchCandidates":
+      case "verifyIssues":
+      case "checkIssue":
+        void this.#read(effect).then((input) => this.post(input));
+        return;
+      case "startAttempt":
+        return this.#startAttempt(effect);
+      case "stopAttempt":
+        return ports.stopAttempt(effect.attemptId, effect.reason);
+      case "steerAttempt":
+        return ports.steerAttempt(effect.attemptId, effect.steerId, effect.message);
+      case "settleSteer":
+        return ports.settleSteer(effect.steerId);
+      case "removeWorkspace":
+        return this.#removeWorkspace(effect.issue, effect.path);
+      case "setTimer":
+        return this.#setTimer(effect.input, effect.delayMs);
+      case "clearTimer":
+        return this.#clearTimer(effect.input);
+      case "saveRecord":
+        return ports.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
+      case "saveAttempt":
+        return ports.saveAttempt(effect.attempt);
+      case "publish":
+        return ports.publish(effect.event);
+    }
+  }
+
+  async #read(effect: Read): Promise<Input> {
+    const { request } = effect;
+    const ports = this.#ports;
+    try {
+      switch (effect.type) {
+        case "refreshRunning": {
+          const issues = await ports.fetchIssues(effect.ids);
+          return { type: "running.refreshed", request, ids: effect.ids, issues };
+        }
+        case "preflight":
+          return { type: "preflight.ended", request, problem: await ports.preflight() };
+        case "fetchCandidates":
+          return { type: "candidates.fetched", request, issues: await ports.fetchCandidates() };
+        case "verifyIssues": {
+          const issues = await ports.fetchIssues(effect.ids);
+          return { type: "issues.verified", request, ids: effect.ids, issues };
+        }
+        case "checkIssue": {
+          const { issueId } = effect;
+          const [issue] = await ports.fetchIssues([issueId]);
+          return { type: "issue.checked", request, issueId, issue: issue ?? null };
+        }
+      }
+    } catch (error) {
+      return this.#readFailed(effect, faultOf(error));
+    }
+  }
+
+  #readFailed(effect: Read, error: Fault): Input {
+    const { request } = effect;
+    switch (effect.type) {
+      case "refreshRunning":
+        return { type: "running.refreshFailed", request, error };
+      case "preflight":
+        return { type: "preflight.ended", request, problem: error };
+      case "fetchCandidates":
+        return { type: "candidates.failed", request, error };
+      case "verifyIssues":
+        return { type: "issues.verifyFailed", request, error };
+      case "checkIssue":
+        return { type: "issue.checkFailed", request, issueId: effect.issueId, error };
+    }
+  }
+
+  #startAttempt(order: AttemptOrder): void {
+    const { attemptId } = order;
+    const issueId = order.issue.id;
+    const run = async () => {
+      // The directory of a run that just ended may still be on its way out.
+      await this.#clearing.get(issueId);
+      const exit = await this.#run(order);
+      this.#live.delete(attemptId);
+      this.post({ type: "attempt.exited", issueId, attemptId, exit });
+    };
+    this.#live.set(attemptId, run());
+  }
+
+  async #run(order: AttemptOrder): Promise<Exit> {
+    const { attemptId } = order;
+    const issueId = order.issue.id;
+    try {
+      return await this.#ports.runAttempt(order, {
+        entered: (phase, workspace) =>
+          this.post({ type: "attempt.entered", issueId, attemptId, phase, workspace }),
+        reported: (event) => this.post({ type: "attempt.reported", issueId, attemptId, event }),
+      });
+    } catch (error) {
+      this.#ports.failed("runAttempt", error);
+      return { kind: "failed", code: "spawn_failed", message: messageOf(error), git: null };
+    }
+  }
+
+  #removeWorkspace(issue: Issue, path: string | null): void {
+    const work = this.#ports
+      .removeWorkspace(issue, path)
+      .catch((error: unknown) => this.#ports.failed("removeWorkspace", error))
+      .finally(() => this.#clearing.delete(issue.id));
+    this.#clearing.set(issue.id, work);
+  }
+
+  #setTimer(input: TimerInput, delayMs: number): void {
+    this.#clearTimer(input);
+    const key = timerKey(input);
+    const cancel = this.#ports.clock.after(delayMs, () => {
+      this.#timers.delete(key);
+      this.post(input);
+    });
+    this.#timers.set(key, cancel);
+  }
+
+  #clearTimer(input: TimerInput): void {
+    const key = timerKey(input);
+    this.#timers.get(key)?.();
+    this.#timers.delete(key);
+  }
+}
+
+type Read = Extract<
+  Effect,
+  {
+    type: "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
+  }
+>;
+
+function timerKey(input: TimerInput): string {
+  return input.type === "poll.due" ? input.type : `${input.type} ${input.issueId}`;
+}
+
+function faultOf(error: unknown): Fault {
+  const code = error instanceof SymphonyError ? error.code : "tracker_request";
+  return { code, message: messageOf(error) };
+}

@@ -1,0 +1,237 @@
+import type { Issue } from "../model/issue.ts";
+import {
+  andThen,
+  type Context,
+  closeRequest,
+  type Decision,
+  decided,
+  isStale,
+  openRequest,
+  raiseFences,
+  tell,
+} from "./decision.ts";
+import { hasSlot, isFree, queueOf, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
+import type { Effect, Input } from "./messages.ts";
+import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
+import { startAttempt } from "./start.ts";
+import type { Fault, Poll, State } from "./state.ts";
+
+type PollInput = Extract<
+  Input,
+  {
+    type:
+      | "running.refreshed"
+      | "running.refreshFailed"
+      | "preflight.ended"
+      | "candidates.fetched"
+      | "candidates.failed"
+      | "issues.verified"
+      | "issues.verifyFailed";
+  }
+>;
+
+/** `issue.queued` events of one poll at most: a first look at 10,000 issues is told by its count. */
+const toldAtMost = 200;
+
+/** Starts a poll: stalls, then running issues, then the file, then candidates (O-2). */
+export function pollDue(state: State, context: Context): Decision {
+  if (state.poll.phase !== "idle") return decided(state);
+  const poll: Poll = {
+    ...state.poll,
+    tried: new Set(),
+    again: false,
+    startedAt: context.now,
+    nextWall: null,
+  };
+  return andThen(stopStalled({ ...state, poll }, context), (next) => {
+    const ids = watchedIds(next);
+    if (ids.length === 0) return preflight(next);
+    const opened = openRequest(next);
+    return decided(inPhase(opened.state, "reconciling", opened.request), {
+      type: "refreshRunning",
+      request: opened.request,
+      ids,
+    });
+  });
+}
+
+/** The answer to a read of the poll under way; any other is out of date and changes nothing. */
+export function pollAnswered(state: State, input: PollInput, context: Context): Decision {
+  if (state.poll.phase === "idle" || input.request !== state.poll.request) {
+    return decided(closeRequest(state, input.request));
+  }
+  switch (input.type) {
+    case "running.refreshed":
+      return andThen(reconcile(state, input, context), (next) => {
+        const well = recovered(closeRequest(next, input.request));
+        return andThen(well, preflight);
+      });
+    case "running.refreshFailed":
+      return andThen(troubled(closeRequest(state, input.request), input.error), preflight);
+    case "preflight.ended":
+      return input.problem === null && !state.draining
+        ? fetchCandidates(closeRequest(state, input.request))
+        : endPoll(closeRequest(state, input.request), context);
+    case "candidates.fetched":
+      return candidatesFetched(state, input, context);
+    case "candidates.failed":
+    case "issues.verifyFailed":
+      return andThen(troubled(closeRequest(state, input.request), input.error), (next) =>
+        endPoll(next, context),
+      );
+    case "issues.verified":
+      return issuesVerified(state, input, context);
+  }
+}
+
+function preflight(state: State): Decision {
+  const opened = openRequest(state);
+  return decided(inPhase(opened.state, "preflight", opened.request), {
+    type: "preflight",
+    request: opened.request,
+  });
+}
+
+function fetchCandidates(state: State): Decision {
+  const opened = openRequest(state);
+  return decided(inPhase(opened.state, "fetching", opened.request), {
+    type: "fetchCandidates",
+    request: opened.request,
+  });
+}
+
+function candidatesFetched(
+  state: State,
+  input: Extract<Input, { type: "candidates.fetched" }>,
+  context: Context,
+): Decision {
+  const told = requeue(state, input, context);
+  return andThen(told, (next) => {
+    const listed = { ...closeRequest(next, input.request), listFence: input.request };
+    return andThen(recovered(listed), (well) => dispatchNext(well, context));
+  });
+}
+
+/** Takes over the list. An unchanged one (the same array) costs nothing. */
+function requeue(
+  state: State,
+  input: Extract<Input, { type: "candidates.fetched" }>,
+  context: Context,
+): Decision {
+  const { tracker } = context.config;
+  if (input.issues === state.candidates && state.queuedFor === tracker) return decided(state);
+  // An issue that was read later than this list was asked for keeps its newer standing.
+  const stale = state.fences.size > 0 ? state.fences : null;
+  const current = stale
+    ? input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)
+    : input.issues;
+  const queue = queueOf(current, tracker);
+  const known = new Set(state.queue.map((issue) => issue.id));
+  const fresh = queue.filter((issue) => !known.has(issue.id));
+  const told: Effect[] = fresh
+    .slice(0, toldAtMost)
+    .map((issue) =>
+      tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
+    );
+  const changed: Effect[] =
+    fresh.length > 0 || queue.length !== state.queue.length
+      ? [
+          {
+            type: "publish",
+            event: {
+              type: "poll.completed",
+              message: `${queue.length} issues to work on, ${fresh.length} new`,
+              data: { candidates: input.issues.length, queued: queue.length, new: fresh.length },
+            },
+          },
+        ]
+      : [];
+  return decided(
+    { ...state, candidates: input.issues, queue, queuedFor: tracker },
+    ...told,
+    ...changed,
+  );
+}
+
+/** Reads the next issues once more right before launch, in one request (O-13); none left ends the poll. */
+function dispatchNext(state: State, context: Context): Decision {
+  if (state.draining || context.problem) return endPoll(state, context);
+  const selected = selectForDispatch(state, context.config, state.poll.tried);
+  if (selected.length === 0) return endPoll(state, context);
+  const ids = selected.map((issue) => issue.id);
+  const opened = openRequest(state);
+  const tried = new Set([...state.poll.tried, ...ids]);
+  const next = inPhase(opened.state, "verifying", opened.request);
+  return decided(
+    { ...next, poll: { ...next.poll, tried } },
+    { type: "verifyIssues", request: opened.request, ids },
+  );
+}
+
+function issuesVerified(
+  state: State,
+  input: Extract<Input, { type: "issues.verified" }>,
+  context: Context,
+): Decision {
+  const byId = new Map(input.issues.map((issue) => [issue.id, issue]));
+  const fresh = input.ids.filter((id) => !isStale(state, id, input.request));
+  const fenced = raiseFences(state, fresh, input.request);
+  const started = fresh.reduce(
+    (decision, id) =>
+      andThen(decision, (next) => startVerified(next, byId.get(id) ?? null, context)),
+    decided(closeRequest(fenced, input.request)),
+  );
+  return andThen(started, (next) => dispatchNext(next, context));
+}
+
+/** Judges a fresh snapshot again and starts it; anything else is skipped without a claim. */
+export function startVerified(state: State, issue: Issue | null, context: Context): Decision {
+  if (
+    issue === null ||
+    state.draining ||
+    standingOf(issue, context.config.tracker) !== "routable" ||
+    !isFree(state, issue) ||
+    !hasSlot(slotsFor(state, context.config), issue)
+  ) {
+    return decided(state);
+  }
+  return startAttempt(state, issue, { attempt: null, failures: 0 }, context);
+}
+
+/** Ends the poll; the next is counted from here (O-1). */
+function endPoll(state: State, context: Context): Decision {
+  const delayMs = state.poll.again ? 0 : context.config.polling.intervalMs;
+  const poll: Poll = {
+    ...state.poll,
+    phase: "idle",
+    tried: new Set(),
+    again: false,
+    lastWall: context.wall,
+    nextWall: context.wall + delayMs,
+  };
+  if (state.draining) return decided({ ...state, poll });
+  return decided({ ...state, poll }, { type: "setTimer", input: { type: "poll.due" }, delayMs });
+}
+
+/** The tracker failed: said once, workers stay, nothing is dispatched from it (O-5, S20). */
+export function troubled(state: State, error: Fault): Decision {
+  const same = state.trackerError?.message === error.message;
+  const next = { ...state, trackerError: error };
+  if (same) return decided(next);
+  return decided(next, {
+    type: "publish",
+    event: { type: "tracker.error", message: error.message, data: { code: error.code } },
+  });
+}
+
+export function recovered(state: State): Decision {
+  if (state.trackerError === null) return decided(state);
+  return decided(
+    { ...state, trackerError: null },
+    { type: "publish", event: { type: "tracker.recovered", message: "the tracker answers again" } },
+  );
+}
+
+function inPhase(state: State, phase: Poll["phase"], request: number): State {
+  return { ...state, poll: { ...state.poll, phase, request } };
+}

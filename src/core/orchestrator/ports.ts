@@ -1,0 +1,40 @@
+import type { AgentEvent } from "../agent/agent.ts";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { Attempt, Phase } from "../model/attempt.ts";
+import type { EventDraft } from "../model/event.ts";
+import type { Issue } from "../model/issue.ts";
+import type { IssueRecord } from "../store/store.ts";
+import type { Prior } from "./decision.ts";
+import type { AttemptOrder, EnteredWorkspace, Exit } from "./messages.ts";
+import type { Fault } from "./state.ts";
+
+/** What a live attempt tells while it runs. */
+export interface AttemptReports {
+  entered(phase: Phase, workspace: EnteredWorkspace | null): void;
+  reported(event: AgentEvent): void;
+}
+
+/** Everything the orchestrator may do to the world: the replaceable edges of the scheduler. */
+export interface Ports {
+  readonly clock: Clock;
+  /** The configuration in force, and why nothing new may start. */
+  config(): { readonly config: Config; readonly problem: Fault | null };
+  /** Re-reads the workflow file if it changed, right before candidates are read. */
+  preflight(): Promise<Fault | null>;
+  fetchCandidates(): Promise<readonly Issue[]>;
+  fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
+  /** Runs one attempt to its end; never rejects once the agent's processes are gone. */
+  runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
+  stopAttempt(attemptId: string, reason: string): void;
+  /** Resolves with the turn that accepted it; rejects with the agent's refusal. */
+  steerAttempt(attemptId: string, steerId: string, message: string): Promise<{ turnId: string }>;
+  settleSteer(steerId: string): void;
+  removeWorkspace(issue: Issue, path: string | null): Promise<void>;
+  saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
+  saveAttempt(attempt: Attempt): void;
+  prior(issueId: string): Prior;
+  publish(event: EventDraft): void;
+  /** A bug or a failing edge: said, never swallowed. */
+  failed(what: string, error: unknown): void;
+}

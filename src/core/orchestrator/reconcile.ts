@@ -1,0 +1,95 @@
+import type { Issue } from "../model/issue.ts";
+import { complete, release } from "./claim.ts";
+import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
+import { standingOf } from "./dispatch.ts";
+import { type Running, type State, type Stop, setIn } from "./state.ts";
+
+/** Stops every attempt that has been silent for longer than the limit (O-30); 0 or less is off. */
+export function stopStalled(state: State, context: Context): Decision {
+  const limitMs = context.config.codex.stallTimeoutMs;
+  if (limitMs <= 0) return decided(state);
+  return [...state.running.values()].reduce((decision, entry) => {
+    const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
+    if (entry.stopping || silentMs <= limitMs) return decision;
+    const reason = `stalled: no event for ${Math.round(silentMs)} ms`;
+    return andThen(decision, (next) => orderStop(next, entry, { reason, leadsTo: "retry" }));
+  }, decided(state));
+}
+
+/** The issues whose tracker state decides about something that runs or waits for a person. */
+export function watchedIds(state: State): readonly string[] {
+  const live = [...state.running.values()].filter((entry) => !entry.stopping);
+  return [...live.map((entry) => entry.issue.id), ...state.blocked.keys()];
+}
+
+/** Aligns what runs with fresh snapshots of `ids`; one that is missing is gone from the scope. */
+export function reconcile(
+  state: State,
+  read: { ids: readonly string[]; issues: readonly Issue[]; request: number },
+  context: Context,
+): Decision {
+  const byId = new Map(read.issues.map((issue) => [issue.id, issue]));
+  const fresh = read.ids.filter((id) => !isStale(state, id, read.request));
+  const fenced = raiseFences(state, fresh, read.request);
+  return fresh.reduce(
+    (decision, id) =>
+      andThen(decision, (next) => alignOne(next, id, byId.get(id) ?? null, context)),
+    decided(fenced),
+  );
+}
+
+function alignOne(state: State, id: string, issue: Issue | null, context: Context): Decision {
+  const entry = state.running.get(id);
+  if (entry && !entry.stopping) return alignRunning(state, entry, issue, context);
+  return state.blocked.has(id) ? alignBlocked(state, id, issue, context) : decided(state);
+}
+
+function alignRunning(
+  state: State,
+  entry: Running,
+  issue: Issue | null,
+  context: Context,
+): Decision {
+  if (issue === null) {
+    return orderStop(state, entry, {
+      reason: "no longer visible in the tracker",
+      leadsTo: "release",
+    });
+  }
+  const fresh = { ...entry, issue };
+  switch (standingOf(issue, context.config.tracker)) {
+    case "routable":
+      return decided({ ...state, running: setIn(state.running, issue.id, fresh) });
+    case "terminal":
+      return orderStop(state, fresh, { reason: `issue is ${issue.state}`, leadsTo: "clean" });
+    default:
+      return orderStop(state, fresh, { reason: `issue left: ${issue.state}`, leadsTo: "release" });
+  }
+}
+
+/** A blocked issue has no process: it is cleaned, released or shown afresh at once (O-38). */
+function alignBlocked(state: State, id: string, issue: Issue | null, context: Context): Decision {
+  const entry = state.blocked.get(id);
+  if (!entry) return decided(state);
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  const standing = standingOf(issue, context.config.tracker);
+  if (standing === "routable") {
+    return decided({ ...state, blocked: setIn(state.blocked, id, { ...entry, issue }) });
+  }
+  const released = release(state, issue, `issue is ${issue.state}`);
+  if (standing !== "terminal") return released;
+  return andThen(released, (next) =>
+    andThen(complete(next, issue, null, context.wall), (last) =>
+      decided(last, { type: "removeWorkspace", issue, path: entry.workspacePath }),
+    ),
+  );
+}
+
+/** Orders a stop once; what follows happens when the attempt is really gone. */
+export function orderStop(state: State, entry: Running, stopping: Stop): Decision {
+  const next: Running = { ...entry, stopping, phase: "finishing", turnId: null };
+  return decided(
+    { ...state, running: setIn(state.running, entry.issue.id, next) },
+    { type: "stopAttempt", attemptId: entry.attemptId, reason: stopping.reason },
+  );
+}

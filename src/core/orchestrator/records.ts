@@ -1,0 +1,136 @@
+import { noTokens, type Tokens } from "../model/attempt.ts";
+import type { IssueRecord } from "../store/store.ts";
+import { stampOf } from "./start.ts";
+import type { State } from "./state.ts";
+
+/** What must outlive a restart for one issue, or null for nothing. */
+export function recordOf(state: State, issueId: string): IssueRecord | null {
+  const held = state.held.get(issueId);
+  const failed = state.failed.get(issueId);
+  const dismissed = state.dismissed.get(issueId);
+  const model = state.models.get(issueId) ?? null;
+  const retry = retryOf(state, issueId);
+  const entry = held ?? failed ?? dismissed ?? retry;
+  const issue = entry?.issue ?? state.running.get(issueId)?.issue;
+  if (!issue || (!entry && model === null)) return null;
+  return {
+    issue,
+    held: held ? { reason: held.reason, since: held.sinceWall } : null,
+    failed: failed ? { reason: failed.reason, error: failed.error, since: failed.sinceWall } : null,
+    retry: retry
+      ? {
+          attempt: retry.attempt,
+          failures: retry.failures,
+          dueAt: retry.dueWall,
+          error: retry.error,
+        }
+      : null,
+    dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
+    model,
+  };
+}
+
+/** A live attempt that is itself a retry counts as one that is due: a crash must not reset the count. */
+function retryOf(state: State, issueId: string) {
+  const waiting = state.retrying.get(issueId);
+  if (waiting) return waiting;
+  const live = state.running.get(issueId);
+  if (!live || live.attempt === null || (live.stopping && live.stopping.leadsTo !== "shutdown")) {
+    return null;
+  }
+  const { issue, attempt, failures, startedWall } = live;
+  return { issue, attempt, failures, dueWall: startedWall, error: null };
+}
+
+export interface Restored {
+  readonly records: ReadonlyMap<string, IssueRecord>;
+  readonly totals: { readonly tokens: Tokens; readonly seconds: number };
+  readonly lastAttemptId: string | null;
+}
+
+/** The state of a fresh start: what an operator decided and what waits, and no claim of a live process. */
+export function restoredState(from: Restored, clocks: { now: number; wall: number }): State {
+  const state = emptyState();
+  const held = new Map(state.held);
+  const failed = new Map(state.failed);
+  const retrying = new Map(state.retrying);
+  const dismissed = new Map(state.dismissed);
+  const models = new Map(state.models);
+  for (const [id, record] of from.records) {
+    const { issue } = record;
+    if (record.held) {
+      const { reason, since } = record.held;
+      held.set(id, { issue, reason, error: null, sinceWall: since });
+    }
+    if (record.failed) {
+      const { reason, error, since } = record.failed;
+      failed.set(id, { issue, reason, error, sinceWall: since });
+    }
+    if (record.dismissed) {
+      dismissed.set(id, {
+        issue,
+        state: record.dismissed.state,
+        sinceWall: record.dismissed.since,
+      });
+    }
+    if (record.retry) {
+      const { attempt, failures, dueAt, error } = record.retry;
+      retrying.set(id, {
+        issue,
+        attempt,
+        failures,
+        error,
+        dueAt: clocks.now + Math.max(dueAt - clocks.wall, 0),
+        dueWall: dueAt,
+        workspacePath: null,
+        after: null,
+        checking: null,
+      });
+    }
+    if (record.model) models.set(id, record.model);
+  }
+  return {
+    ...state,
+    held,
+    failed,
+    retrying,
+    dismissed,
+    models,
+    lastAttemptStamp: stampOf(from.lastAttemptId),
+    usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
+  };
+}
+
+function emptyState(): State {
+  return {
+    candidates: [],
+    queue: [],
+    queuedFor: null,
+    running: new Map(),
+    retrying: new Map(),
+    blocked: new Map(),
+    held: new Map(),
+    failed: new Map(),
+    completed: new Map(),
+    dismissed: new Map(),
+    models: new Map(),
+    fences: new Map(),
+    listFence: 0,
+    openRequests: new Set(),
+    lastRequest: 0,
+    poll: {
+      phase: "idle",
+      request: 0,
+      tried: new Set(),
+      again: false,
+      startedAt: 0,
+      lastWall: null,
+      nextWall: null,
+    },
+    lastAttemptStamp: 0,
+    usage: { tokens: noTokens, seconds: 0 },
+    rateLimits: null,
+    trackerError: null,
+    draining: false,
+  };
+}

@@ -1,0 +1,228 @@
+import type { AgentEvent } from "../agent/agent.ts";
+import { noTokens } from "../model/attempt.ts";
+import type { EventDraft } from "../model/event.ts";
+import { attemptOf } from "./attempt-record.ts";
+import { type Decision, decided, tell } from "./decision.ts";
+import type { Effect, Input } from "./messages.ts";
+import { type Running, type State, setIn } from "./state.ts";
+import { addTokens, highWater, tokensAdded } from "./usage.ts";
+
+interface Clocks {
+  readonly now: number;
+  readonly wall: number;
+}
+
+/** A live attempt entered a phase, perhaps with its workspace known by now. */
+export function attemptEntered(
+  state: State,
+  input: Extract<Input, { type: "attempt.entered" }>,
+): Decision {
+  const entry = liveEntry(state, input);
+  if (!entry) return decided(state);
+  const next: Running = {
+    ...entry,
+    phase: input.phase,
+    workspaceKey: input.workspace?.key ?? entry.workspaceKey,
+    workspacePath: input.workspace?.path ?? entry.workspacePath,
+  };
+  const first = input.phase === "preparing_workspace" && input.workspace === null;
+  const made = input.workspace?.createdNow === true ? [workspaceCreated(next)] : [];
+  return decided(
+    withEntry(state, next),
+    { type: "saveAttempt", attempt: attemptOf(next) },
+    ...made,
+    tell(first ? "attempt.started" : "attempt.phase", next.issue, {
+      attemptId: next.attemptId,
+      sessionId: next.sessionId,
+      message: first ? `attempt ${next.number} started` : input.phase.replaceAll("_", " "),
+      data: { phase: input.phase },
+    }),
+  );
+}
+
+function workspaceCreated(entry: Running): Effect {
+  return tell("workspace.created", entry.issue, {
+    attemptId: entry.attemptId,
+    message: `workspace ${entry.workspaceKey} created`,
+    data: { key: entry.workspaceKey, path: entry.workspacePath },
+  });
+}
+
+/** A word from a live session (E-2); what a stopped one still says changes nothing (O-34). */
+export function attemptReported(
+  state: State,
+  input: Extract<Input, { type: "attempt.reported" }>,
+  clocks: Clocks,
+): Decision {
+  const entry = liveEntry(state, input);
+  if (!entry) return decided(state);
+  const { event } = input;
+  const heard: Running = { ...entry, lastEventAt: clocks.now, lastEventWall: clocks.wall };
+  if (event.type === "activity") {
+    return decided(withEntry(state, { ...heard, lastEvent: event.method }));
+  }
+  if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
+  const told = wording(event);
+  const next: Running = {
+    ...advanced(heard, event),
+    lastEvent: told.type,
+    lastMessage: told.message,
+  };
+  const effects: Effect[] = [
+    tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told }),
+  ];
+  if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
+  if (event.type === "steer.delivered") {
+    effects.push({ type: "settleSteer", steerId: event.steerId });
+  }
+  return decided(counted(withEntry(state, next), entry, event), ...effects);
+}
+
+const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
+  "session.started",
+  "turn.started",
+  "turn.completed",
+  "tokens",
+]);
+
+function rateLimited(
+  state: State,
+  heard: Running,
+  limits: Readonly<Record<string, unknown>>,
+): Decision {
+  const next = withEntry(state, { ...heard, lastEvent: "agent.rate_limits" });
+  if (JSON.stringify(limits) === JSON.stringify(state.rateLimits)) return decided(next);
+  return decided(
+    { ...next, rateLimits: limits },
+    tell("agent.rate_limits", heard.issue, {
+      attemptId: heard.attemptId,
+      sessionId: heard.sessionId,
+      message: "the provider's limits changed",
+      data: limits,
+    }),
+  );
+}
+
+/** What the event changes in the attempt's own row. */
+function advanced(entry: Running, event: AgentEvent): Running {
+  switch (event.type) {
+    case "session.started":
+      return {
+        ...entry,
+        threadId: event.threadId,
+        // A refused resume made a new thread, which counts from zero.
+        threadTokens: event.resumed ? entry.threadTokens : noTokens,
+      };
+    case "turn.started": {
+      const sessionId = `${entry.threadId ?? "thread"}-${event.turnId}`;
+      const turnCount = entry.turnCount + (sessionId === entry.sessionId ? 0 : 1);
+      return { ...entry, turnId: event.turnId, sessionId, turnCount };
+    }
+    case "turn.completed":
+    case "turn.failed":
+      return { ...entry, turnId: null };
+    case "tokens":
+      return {
+        ...entry,
+        tokens: addTokens(entry.tokens, tokensAdded(entry.threadTokens, event.total)),
+        threadTokens: highWater(entry.threadTokens, event.total),
+      };
+    default:
+      return entry;
+  }
+}
+
+/** The aggregate grows by what this thread had not reported before (E-7, E-8). */
+function counted(state: State, before: Running, event: AgentEvent): State {
+  if (event.type !== "tokens") return state;
+  const added = tokensAdded(before.threadTokens, event.total);
+  return { ...state, usage: { ...state.usage, tokens: addTokens(state.usage.tokens, added) } };
+}
+
+type Wording = Required<Pick<EventDraft, "type" | "message" | "data">>;
+
+function wording(event: Exclude<AgentEvent, { type: "activity" | "rate_limits" }>): Wording {
+  switch (event.type) {
+    case "session.started":
+      return {
+        type: "session.started",
+        message: event.resumed ? "session resumed its thread" : "session started",
+        data: { thread_id: event.threadId, resumed: event.resumed },
+      };
+    case "turn.started":
+      return { type: "turn.started", message: "turn started", data: { turn_id: event.turnId } };
+    case "turn.completed":
+      return { type: "turn.completed", message: "turn completed", data: { turn_id: event.turnId } };
+    case "turn.failed":
+      return { type: "turn.failed", message: event.message, data: { turn_id: event.turnId } };
+    case "message":
+      return { type: "agent.message", message: event.text, data: { text: event.text } };
+    case "command":
+      return {
+        type: "agent.command",
+        message: `${event.status}: ${event.command}`,
+        data: {
+          command: event.command,
+          status: event.status,
+          exit_code: event.exitCode,
+          output: event.output,
+        },
+      };
+    case "file_change":
+      return {
+        type: "agent.file_change",
+        message: event.paths.join(", "),
+        data: { status: event.status, paths: event.paths },
+      };
+    case "tool_call":
+      return {
+        type: "agent.tool_call",
+        message: `${event.tool} ${event.outcome}`,
+        data: { tool: event.tool, outcome: event.outcome },
+      };
+    case "tokens":
+      return {
+        type: "agent.tokens",
+        message: `${event.total.total} tokens in this thread`,
+        data: {
+          input_tokens: event.total.input,
+          cached_input_tokens: event.total.cachedInput,
+          output_tokens: event.total.output,
+          reasoning_output_tokens: event.total.reasoningOutput,
+          total_tokens: event.total.total,
+        },
+      };
+    case "approval.requested":
+      return {
+        type: "approval.requested",
+        message: event.needs.prompt,
+        data: { kind: event.needs.kind, options: event.needs.options },
+      };
+    case "approval.resolved":
+      return {
+        type: "approval.resolved",
+        message: `${event.automatic ? "automatically " : ""}${event.decision}`,
+        data: { decision: event.decision, automatic: event.automatic },
+      };
+    case "steer.delivered":
+      return {
+        type: "steer.delivered",
+        message: "the agent took up the guidance",
+        data: { steer_id: event.steerId },
+      };
+    case "notice":
+      return { type: "agent.notice", message: event.message, data: { malformed: event.malformed } };
+  }
+}
+
+function withEntry(state: State, entry: Running): State {
+  return { ...state, running: setIn(state.running, entry.issue.id, entry) };
+}
+
+function liveEntry(
+  state: State,
+  input: { readonly issueId: string; readonly attemptId: string },
+): Running | null {
+  const entry = state.running.get(input.issueId);
+  return entry?.attemptId === input.attemptId && entry.stopping === null ? entry : null;
+}

@@ -1,0 +1,77 @@
+import { noTokens } from "../model/attempt.ts";
+import type { Issue } from "../model/issue.ts";
+import { attemptOf } from "./attempt-record.ts";
+import { type Context, type Decision, decided, tell } from "./decision.ts";
+import { type Running, type State, setIn, without } from "./state.ts";
+
+export interface Birth {
+  /** The retry number; null on a first run. */
+  readonly attempt: number | null;
+  readonly failures: number;
+}
+
+/** Claims the issue and orders its attempt: one indivisible decision (O-14). */
+export function startAttempt(state: State, issue: Issue, birth: Birth, context: Context): Decision {
+  const stamp = Math.max(state.lastAttemptStamp + 1, context.wall);
+  const prior = context.prior(issue.id);
+  const entry: Running = {
+    issue,
+    attemptId: attemptId(stamp),
+    number: prior.count + 1,
+    attempt: birth.attempt,
+    failures: birth.failures,
+    agent: context.config.agent.kind,
+    model: state.models.get(issue.id) ?? context.config.codex.model,
+    startedAt: context.now,
+    startedWall: context.wall,
+    phase: "preparing_workspace",
+    workspaceKey: null,
+    workspacePath: null,
+    threadId: null,
+    turnId: null,
+    turnCount: 0,
+    sessionId: null,
+    lastEventAt: null,
+    lastEventWall: null,
+    lastEvent: null,
+    lastMessage: null,
+    tokens: noTokens,
+    threadTokens: prior.resume?.tokens ?? noTokens,
+    stopping: null,
+  };
+  const claimed: State = {
+    ...state,
+    lastAttemptStamp: stamp,
+    running: setIn(state.running, issue.id, entry),
+    retrying: without(state.retrying, issue.id),
+    completed: without(state.completed, issue.id),
+    dismissed: without(state.dismissed, issue.id),
+  };
+  const { attempt } = birth;
+  const resumeThreadId = prior.resume?.threadId ?? null;
+  return decided(
+    claimed,
+    { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+    { type: "saveRecord", issueId: issue.id },
+    { type: "saveAttempt", attempt: attemptOf(entry) },
+    tell("issue.dispatched", issue, {
+      attemptId: entry.attemptId,
+      message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
+      data: { attempt, number: entry.number, resume: resumeThreadId !== null },
+    }),
+    { type: "startAttempt", attemptId: entry.attemptId, issue, attempt, resumeThreadId },
+  );
+}
+
+const idPrefix = "att_";
+
+/** Ids sort by creation time. */
+function attemptId(stamp: number): string {
+  return idPrefix + stamp.toString(36).padStart(9, "0");
+}
+
+/** The stamp behind an attempt id, 0 for none. */
+export function stampOf(id: string | null): number {
+  const stamp = Number.parseInt((id ?? "").slice(idPrefix.length), 36);
+  return Number.isFinite(stamp) ? stamp : 0;
+}

@@ -1,0 +1,170 @@
+import type { TrackerConfig } from "../config/config.ts";
+import type { Needs, Phase, Tokens } from "../model/attempt.ts";
+import type { Issue } from "../model/issue.ts";
+
+/** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
+export interface State {
+  /** The last complete candidate list, as the tracker gave it. */
+  readonly candidates: readonly Issue[];
+  /** Those of it that are ours, in dispatch order; some wait for a blocker. */
+  readonly queue: readonly Issue[];
+  /** The settings `queue` was made with. */
+  readonly queuedFor: TrackerConfig | null;
+  readonly running: ReadonlyMap<string, Running>;
+  readonly retrying: ReadonlyMap<string, Retry>;
+  readonly blocked: ReadonlyMap<string, Blocked>;
+  readonly held: ReadonlyMap<string, Stopped>;
+  readonly failed: ReadonlyMap<string, Stopped>;
+  /** Oldest first, at most `completedKept`. */
+  readonly completed: ReadonlyMap<string, Completed>;
+  /** Completed by an operator while still active: the tracker state at that time. */
+  readonly dismissed: ReadonlyMap<string, Dismissed>;
+  /** The model an operator chose for an issue. */
+  readonly models: ReadonlyMap<string, string>;
+  /** Per issue, the number of the request whose answer was applied last. */
+  readonly fences: ReadonlyMap<string, number>;
+  /** The number of the candidate read that was applied last: a fence for every issue. */
+  readonly listFence: number;
+  /** Reads under way; a fence older than all of them is forgotten. */
+  readonly openRequests: ReadonlySet<number>;
+  readonly lastRequest: number;
+  readonly poll: Poll;
+  /** Names the next attempt: ids grow even when the wall clock goes back. */
+  readonly lastAttemptStamp: number;
+  readonly usage: Usage;
+  readonly rateLimits: Readonly<Record<string, unknown>> | null;
+  readonly trackerError: Fault | null;
+  readonly draining: boolean;
+}
+
+export interface Fault {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Running {
+  readonly issue: Issue;
+  readonly attemptId: string;
+  /** 1-based count of the issue's attempts. */
+  readonly number: number;
+  /** The retry number it was born with; null for a first run. */
+  readonly attempt: number | null;
+  /** Failed runs in a row before this one. */
+  readonly failures: number;
+  readonly agent: string;
+  readonly model: string | null;
+  readonly startedAt: number;
+  readonly startedWall: number;
+  readonly phase: Phase;
+  readonly workspaceKey: string | null;
+  readonly workspacePath: string | null;
+  readonly threadId: string | null;
+  readonly turnId: string | null;
+  readonly turnCount: number;
+  readonly sessionId: string | null;
+  readonly lastEventAt: number | null;
+  readonly lastEventWall: number | null;
+  readonly lastEvent: string | null;
+  readonly lastMessage: string | null;
+  /** What this attempt used. */
+  readonly tokens: Tokens;
+  /** The thread's own absolute totals so far. */
+  readonly threadTokens: Tokens;
+  readonly stopping: Stop | null;
+}
+
+/** An ordered stop: why, and what becomes of the issue once the agent is really gone. */
+export interface Stop {
+  readonly reason: string;
+  readonly leadsTo: "retry" | "release" | "clean" | "hold" | "dismiss" | "shutdown";
+}
+
+export interface Retry {
+  readonly issue: Issue;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly dueAt: number;
+  readonly dueWall: number;
+  readonly error: string | null;
+  readonly workspacePath: string | null;
+  /** The attempt that ended well before this look, if one did. */
+  readonly after: Ended | null;
+  /** The read that decides about it, while it is under way. */
+  readonly checking: number | null;
+}
+
+export interface Ended {
+  readonly attemptId: string;
+  readonly outcome: string;
+  readonly endedWall: number;
+  readonly tokens: Tokens;
+}
+
+export interface Blocked {
+  readonly issue: Issue;
+  readonly needs: Needs;
+  readonly sinceWall: number;
+  readonly workspacePath: string | null;
+}
+
+export interface Stopped {
+  readonly issue: Issue;
+  readonly reason: string;
+  readonly error: string | null;
+  readonly sinceWall: number;
+}
+
+export interface Completed extends Omit<Ended, "attemptId"> {
+  readonly issue: Issue;
+  readonly attemptId: string | null;
+}
+
+export interface Dismissed {
+  readonly issue: Issue;
+  readonly state: string;
+  readonly sinceWall: number;
+}
+
+export interface Poll {
+  readonly phase: "idle" | "reconciling" | "preflight" | "fetching" | "verifying";
+  /** The read this phase waits for. */
+  readonly request: number;
+  /** Candidates looked at in this poll, so that none is asked for twice. */
+  readonly tried: ReadonlySet<string>;
+  /** Something changed after this poll's read began: poll again at once. */
+  readonly again: boolean;
+  readonly startedAt: number;
+  readonly lastWall: number | null;
+  readonly nextWall: number | null;
+}
+
+export interface Usage {
+  readonly tokens: Tokens;
+  /** Of ended attempts. */
+  readonly seconds: number;
+}
+
+export const completedKept = 1_000;
+
+/** In `running`, `retrying` or `blocked`: no poll may select it (O-8, O-27). */
+export function isClaimed(state: State, issueId: string): boolean {
+  return state.running.has(issueId) || state.retrying.has(issueId) || state.blocked.has(issueId);
+}
+
+/** Stopped by a person or by the retry cap: only an operator's transition starts it again. */
+export function isStopped(state: State, issueId: string): boolean {
+  return state.held.has(issueId) || state.failed.has(issueId);
+}
+
+/** A copy of `map` with `key` set to `value`. */
+export function setIn<K, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
+  return new Map(map).set(key, value);
+}
+
+/** `map` without `key`; the same map when it has none. */
+export function without<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> {
+  if (!map.has(key)) return map;
+  const copy = new Map(map);
+  copy.delete(key);
+  return copy;
+}

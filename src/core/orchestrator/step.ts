@@ -1,0 +1,110 @@
+import { SymphonyError } from "../model/errors.ts";
+import { andThen, type Context, type Decision, decided } from "./decision.ts";
+import { attemptExited } from "./exit.ts";
+import { issueChecked, issueCheckFailed, look, retryDue } from "./look.ts";
+import type { Effect, Input } from "./messages.ts";
+import { aborted, steered, transitioned } from "./operator.ts";
+import { pollAnswered, pollDue } from "./poll.ts";
+import { orderStop } from "./reconcile.ts";
+import { attemptEntered, attemptReported } from "./report.ts";
+import { knownIssue } from "./snapshot.ts";
+import type { State } from "./state.ts";
+
+/**
+ * The scheduler's one decision function: what we knew, what happened, what to do. Pure.
+ * Throws SymphonyError when a person asks for what cannot be done; then nothing has changed.
+ */
+export function step(state: State, input: Input, context: Context): Decision {
+  switch (input.type) {
+    case "poll.due":
+      return state.draining ? decided(state) : pollDue(state, context);
+    case "refresh.requested":
+      return refreshRequested(state, context);
+    case "tracker.changed":
+      return state.poll.phase === "idle"
+        ? refreshRequested(state, context)
+        : decided({ ...state, poll: { ...state.poll, again: true } });
+    case "config.changed":
+      return configChanged(state, context);
+    case "running.refreshed":
+    case "running.refreshFailed":
+    case "preflight.ended":
+    case "candidates.fetched":
+    case "candidates.failed":
+    case "issues.verified":
+    case "issues.verifyFailed":
+      return pollAnswered(state, input, context);
+    case "retry.due":
+      return retryDue(state, input.issueId, context);
+    case "issue.hinted":
+      return state.draining ? decided(state) : look(state, input.issueId);
+    case "issue.checked":
+      return issueChecked(state, input, context);
+    case "issue.checkFailed":
+      return issueCheckFailed(state, input, context);
+    case "attempt.entered":
+      return attemptEntered(state, input);
+    case "attempt.reported":
+      return attemptReported(state, input, context);
+    case "attempt.exited":
+      return attemptExited(state, input, context);
+    case "operator.aborted":
+      return aborted(state, input, context);
+    case "operator.steered":
+      return steered(state, input);
+    case "operator.transitioned": {
+      const issue = knownIssue(state, input.issueId);
+      if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");
+      return transitioned(state, { ...input, issue }, context);
+    }
+    case "drain.requested":
+      return drain(state, input.stopAttempts);
+  }
+}
+
+/** A poll at once; one that is due now or under way serves (O-6). */
+function refreshRequested(state: State, context: Context): Decision {
+  if (state.draining || isPollNear(state, context)) return decided(state);
+  return decided(
+    { ...state, poll: { ...state.poll, nextWall: context.wall } },
+    { type: "setTimer", input: { type: "poll.due" }, delayMs: 0 },
+  );
+}
+
+/** True while a poll runs or is due at once: a further refresh adds none. */
+export function isPollNear(state: State, context: Pick<Context, "wall">): boolean {
+  const { phase, nextWall } = state.poll;
+  return phase !== "idle" || (nextWall !== null && nextWall <= context.wall);
+}
+
+/** A new interval counts from now; everything else is read at the next decision (O-4). */
+function configChanged(state: State, context: Context): Decision {
+  if (state.draining || state.poll.phase !== "idle") return decided(state);
+  const delayMs = context.config.polling.intervalMs;
+  return decided(
+    { ...state, poll: { ...state.poll, nextWall: context.wall + delayMs } },
+    { type: "setTimer", input: { type: "poll.due" }, delayMs },
+  );
+}
+
+/** No more dispatches; every attempt that is stopped for it ends as interrupted (C-5). */
+function drain(state: State, stopAttempts: boolean): Decision {
+  const timers: Effect[] = [...state.retrying.keys()].map((issueId) => ({
+    type: "clearTimer",
+    input: { type: "retry.due", issueId },
+  }));
+  const begun = decided(
+    { ...state, draining: true },
+    { type: "clearTimer", input: { type: "poll.due" } },
+    ...timers,
+  );
+  return [...state.running.values()]
+    .filter((entry) => stopAttempts && !entry.stopping)
+    .reduce(
+      (decision, entry) =>
+        andThen(decision, (next) =>
+          orderStop(next, entry, { reason: "the server is stopping", leadsTo: "shutdown" }),
+        ),
+      begun,
+    );
+}

@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Simulation } from "../support/simulation.ts";
+
+const worlds = Number(process.env["SIMULATED_WORLDS"] ?? 60);
+const eventsEach = 2_000;
+
+test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (t) => {
+  let dispatches = 0;
+  let restarts = 0;
+  for (let seed = 1; seed <= worlds; seed++) {
+    const world = new Simulation(seed);
+    try {
+      world.run(eventsEach);
+      world.heal();
+    } catch (error) {
+      t.diagnostic(`seed=${seed} event=${world.events}`);
+      t.diagnostic(world.trail.join("\n"));
+      throw error;
+    }
+    dispatches += world.dispatches;
+    restarts += world.restarts;
+  }
+  t.diagnostic(`${dispatches} dispatches, ${restarts} restarts`);
+  assert.ok(dispatches > worlds * 50, "the worlds were alive");
+  assert.ok(restarts > 0, "some crashed");
+});

@@ -1,0 +1,211 @@
+import type { AgentEvent } from "../../src/core/agent/agent.ts";
+import type { Config } from "../../src/core/config/config.ts";
+import type { Attempt } from "../../src/core/model/attempt.ts";
+import { noTokens } from "../../src/core/model/attempt.ts";
+import type { EventDraft } from "../../src/core/model/event.ts";
+import type { Issue } from "../../src/core/model/issue.ts";
+import { normalState } from "../../src/core/model/issue.ts";
+import type { Prior } from "../../src/core/orchestrator/decision.ts";
+import type { AttemptOrder, Exit } from "../../src/core/orchestrator/messages.ts";
+import { Orchestrator } from "../../src/core/orchestrator/orchestrator.ts";
+import type { AttemptReports, Ports } from "../../src/core/orchestrator/ports.ts";
+import { restoredState } from "../../src/core/orchestrator/records.ts";
+import type { Fault } from "../../src/core/orchestrator/state.ts";
+import type { IssueRecord } from "../../src/core/store/store.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { config as defaultConfig } from "./issue.ts";
+
+export interface FakeRun {
+  readonly order: AttemptOrder;
+  readonly reports: AttemptReports;
+  stopReason: string | null;
+  end(exit?: Partial<Exit>): Promise<void>;
+  say(...events: AgentEvent[]): void;
+}
+
+/** The real orchestrator on a clock, a tracker and agents that do as the test says. */
+export class Scheduler implements Omit<Ports, "config"> {
+  readonly clock = new FakeClock();
+  readonly orchestrator: Orchestrator;
+  /** The tracker's issues by id. */
+  readonly issues = new Map<string, Issue>();
+  /** Every call to the world, in order. */
+  readonly calls: string[] = [];
+  readonly runs: FakeRun[] = [];
+  readonly events: EventDraft[] = [];
+  readonly attempts = new Map<string, Attempt>();
+  readonly records = new Map<string, IssueRecord>();
+  readonly failures: string[] = [];
+  /** Set to make the next reads fail, or wait. */
+  readFails: string | null = null;
+  gate: Promise<void> | null = null;
+  /** Holds back candidate lists alone: what they say is as of when they were asked for. */
+  listGate: Promise<void> | null = null;
+  problem: Fault | null = null;
+  config: Config;
+  resume: Prior["resume"] = null;
+  steerRefusal: Error | null = null;
+
+  constructor(
+    issues: readonly Issue[],
+    settings: Config = defaultConfig(),
+    records: ReadonlyMap<string, IssueRecord> = new Map(),
+  ) {
+    for (const issue of issues) this.issues.set(issue.id, issue);
+    this.config = settings;
+    const ports: Ports = {
+      clock: this.clock,
+      config: () => ({ config: this.config, problem: this.problem }),
+      preflight: async () => this.preflight(),
+      fetchCandidates: () => this.fetchCandidates(),
+      fetchIssues: (ids) => this.fetchIssues(ids),
+      runAttempt: (order, reports) => this.runAttempt(order, reports),
+      stopAttempt: (id, reason) => this.stopAttempt(id, reason),
+      steerAttempt: (id, steerId, message) => this.steerAttempt(id, steerId, message),
+      settleSteer: (id) => this.settleSteer(id),
+      removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
+      saveRecord: (id, record) => this.saveRecord(id, record),
+      saveAttempt: (attempt) => this.saveAttempt(attempt),
+      prior: (id) => this.prior(id),
+      publish: (event) => this.publish(event),
+      failed: (what, error) => this.failed(what, error),
+    };
+    this.orchestrator = new Orchestrator(
+      ports,
+      restoredState(
+        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null },
+        { now: this.clock.now(), wall: this.clock.wall() },
+      ),
+    );
+  }
+
+  /** Starts, and lets everything that can happen at once happen. */
+  async begin(): Promise<this> {
+    this.orchestrator.start();
+    await this.advance(0);
+    return this;
+  }
+
+  /** Lets time pass, then every answer that is ready arrive. */
+  async advance(ms: number): Promise<void> {
+    await settled();
+    this.clock.advance(ms);
+    await settled();
+    this.clock.advance(0);
+    await settled();
+  }
+
+  set(issue: Issue): void {
+    this.issues.set(issue.id, issue);
+  }
+
+  /** Identifiers of the live attempts. */
+  get live(): string[] {
+    return [...this.orchestrator.state.running.values()].map((entry) => entry.issue.identifier);
+  }
+
+  run(identifier: string): FakeRun {
+    const run = this.runs.findLast(({ order }) => order.issue.identifier === identifier);
+    if (!run) throw new Error(`${identifier} was never started`);
+    return run;
+  }
+
+  eventTypes(identifier?: string): string[] {
+    return this.events
+      .filter((event) => !identifier || event.issueIdentifier === identifier)
+      .map((event) => event.type);
+  }
+
+  async preflight(): Promise<Fault | null> {
+    this.calls.push("preflight");
+    return this.problem;
+  }
+
+  async fetchCandidates(): Promise<readonly Issue[]> {
+    this.calls.push("candidates");
+    const active = this.config.tracker.activeStates.map(normalState);
+    const list = [...this.issues.values()].filter(({ state }) =>
+      active.includes(normalState(state)),
+    );
+    await this.listGate;
+    await this.#answer();
+    return list;
+  }
+
+  async fetchIssues(ids: readonly string[]): Promise<readonly Issue[]> {
+    this.calls.push(`issues ${ids.map((id) => id.replace("id-", "")).join(" ")}`);
+    await this.#answer();
+    return ids.flatMap((id) => this.issues.get(id) ?? []);
+  }
+
+  runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit> {
+    this.calls.push(`start ${order.issue.identifier} ${order.attempt ?? "first"}`);
+    const { promise, resolve } = Promise.withResolvers<Exit>();
+    this.runs.push({
+      order,
+      reports,
+      stopReason: null,
+      async end(exit = {}) {
+        resolve({ kind: "completed", git: null, ...exit } as Exit);
+        await settled();
+      },
+      say: (...events) => {
+        for (const event of events) reports.reported(event);
+      },
+    });
+    return promise;
+  }
+
+  stopAttempt(attemptId: string, reason: string): void {
+    const run = this.runs.find(({ order }) => order.attemptId === attemptId);
+    this.calls.push(`stop ${run?.order.issue.identifier}`);
+    if (run) run.stopReason = reason;
+  }
+
+  async steerAttempt(_id: string, _steerId: string, message: string): Promise<{ turnId: string }> {
+    if (this.steerRefusal) throw this.steerRefusal;
+    this.calls.push(`steer ${message}`);
+    return { turnId: "turn-1" };
+  }
+
+  settleSteer(steerId: string): void {
+    this.calls.push(`settle ${steerId}`);
+  }
+
+  async removeWorkspace(issue: Issue, _path: string | null): Promise<void> {
+    this.calls.push(`remove ${issue.identifier}`);
+  }
+
+  async saveRecord(issueId: string, record: IssueRecord | null): Promise<void> {
+    if (record) this.records.set(issueId, record);
+    else this.records.delete(issueId);
+  }
+
+  saveAttempt(attempt: Attempt): void {
+    this.attempts.set(attempt.id, attempt);
+  }
+
+  prior(issueId: string): Prior {
+    const own = [...this.attempts.values()].filter((attempt) => attempt.issueId === issueId);
+    return { count: own.length, resume: this.resume };
+  }
+
+  publish(event: EventDraft): void {
+    this.events.push(event);
+  }
+
+  failed(what: string, error: unknown): void {
+    this.failures.push(`${what}: ${error instanceof Error ? error.stack : error}`);
+  }
+
+  async #answer(): Promise<void> {
+    const fails = this.readFails;
+    await this.gate;
+    if (fails) throw new Error(fails);
+  }
+}
+
+/** Lets every promise that is ready settle. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 5; i++) await new Promise((done) => setImmediate(done));
+}

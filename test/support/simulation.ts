@@ -1,0 +1,365 @@
+import assert from "node:assert/strict";
+import { noTokens } from "../../src/core/model/attempt.ts";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import type { Issue } from "../../src/core/model/issue.ts";
+import { normalState } from "../../src/core/model/issue.ts";
+import { standingOf } from "../../src/core/orchestrator/dispatch.ts";
+import type { Effect, Exit, Input } from "../../src/core/orchestrator/messages.ts";
+import { recordOf, restoredState } from "../../src/core/orchestrator/records.ts";
+import type { State } from "../../src/core/orchestrator/state.ts";
+import { step } from "../../src/core/orchestrator/step.ts";
+import type { IssueRecord } from "../../src/core/store/store.ts";
+import { config, issue } from "./issue.ts";
+
+interface Process {
+  readonly issueId: string;
+  stopOrdered: boolean;
+}
+
+const states = ["Todo", "In Progress", " todo ", "Done", "Backlog", "Canceled"];
+
+/** A seeded world around the pure core: slow and failing reads, agents that die and hang, operators, crashes. */
+export class Simulation {
+  readonly #random: () => number;
+  readonly #settings;
+  readonly #tracker = new Map<string, Issue>();
+  readonly #processes = new Map<string, Process>();
+  readonly #usedIds = new Set<string>();
+  readonly #timers = new Map<string, number>();
+  #records = new Map<string, IssueRecord>();
+  #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
+  #state: State;
+  #now = 0;
+  #order = 0;
+  #epoch = 0;
+  #faults = true;
+  events = 0;
+  dispatches = 0;
+  restarts = 0;
+  trail: string[] = [];
+
+  constructor(seed: number) {
+    this.#random = randomFrom(seed);
+    const cap = 1 + this.#pick(5);
+    this.#settings = config({
+      agent: {
+        maxConcurrentAgents: cap,
+        maxRetries: this.#chance(0.3) ? 3 : null,
+        maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
+      },
+      codex: { stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000 },
+    });
+    for (let n = 1; n <= 12; n++) {
+      const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
+      this.#tracker.set(made.id, made);
+    }
+    this.#state = this.#restored();
+    this.#begin();
+  }
+
+  /** Plays `count` inputs with faults on, checking every invariant after each. */
+  run(count: number): void {
+    while (this.events < count) this.#next();
+  }
+
+  /** Heals the world, then demands progress: nothing eligible may wait beside a free slot (L2). */
+  heal(): void {
+    this.#faults = false;
+    const until = this.#now + 20 * 60_000;
+    while (this.#now < until && this.#agenda.length > 0) this.#next();
+    const { running, retrying } = this.#state;
+    for (const id of [...running.keys(), ...retrying.keys()]) {
+      const standing = this.#standing(id);
+      assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
+    }
+    const free = this.#settings.agent.maxConcurrentAgents - running.size;
+    const waiting = [...this.#tracker.values()].filter(
+      ({ id }) =>
+        this.#standing(id) === "routable" &&
+        !running.has(id) &&
+        !retrying.has(id) &&
+        !this.#state.held.has(id) &&
+        !this.#state.failed.has(id) &&
+        !this.#state.dismissed.has(id),
+    );
+    const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
+    assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
+  }
+
+  #next(): void {
+    if (this.#faults && this.#chance(0.03)) this.#disturb();
+    const entry = this.#agenda.shift();
+    assert.ok(entry, "the world has stopped: no timer, no reply, no process");
+    this.#now = Math.max(this.#now, entry.at);
+    if (entry.epoch === null || entry.epoch === this.#epoch) entry.run();
+  }
+
+  #apply(input: Input): void {
+    this.events++;
+    this.trail = [...this.trail.slice(-30), `${Math.round(this.#now)} ${describe(input)}`];
+    const before = this.#state;
+    try {
+      const decision = step(before, input, {
+        config: this.#settings,
+        problem: null,
+        now: this.#now,
+        wall: 1e12 + this.#now,
+        prior: () => ({ count: 0, resume: null }),
+      });
+      this.#state = decision.state;
+      for (const effect of decision.effects) this.#perform(effect);
+    } catch (error) {
+      if (!(error instanceof SymphonyError)) throw error;
+      assert.equal(this.#state, before, "a refusal changes nothing");
+    }
+    this.#check();
+  }
+
+  #check(): void {
+    const { running, retrying, blocked, held } = this.#state;
+    for (const [id, entry] of running) {
+      assert.equal(this.#processes.get(entry.attemptId)?.issueId, id, `S10: ${id} has no process`);
+      assert.ok(!retrying.has(id) && !blocked.has(id), `S6: ${id} is claimed twice`);
+      if (held.has(id)) assert.ok(entry.stopping, `S22: ${id} is held and runs on`);
+    }
+    for (const attemptId of this.#processes.keys()) {
+      const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
+      assert.ok(claimed, `S10: process ${attemptId} has no claim`);
+    }
+    for (const [id, entry] of retrying) {
+      const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
+      assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
+      assert.ok(!held.has(id), `S22: ${id} is held and retrying`);
+    }
+    assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
+    assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case "startAttempt":
+        return this.#start(effect);
+      case "stopAttempt": {
+        const process = this.#processes.get(effect.attemptId);
+        assert.ok(process && !process.stopOrdered, "S9: a stop for what is gone or stopping");
+        process.stopOrdered = true;
+        return this.#exit(effect.attemptId, { kind: "stopped", git: null }, this.#pick(12_000));
+      }
+      case "removeWorkspace": {
+        const alive = [...this.#processes.values()].some((p) => p.issueId === effect.issue.id);
+        return assert.ok(!alive, "S12: a workspace is removed under a live process");
+      }
+      case "setTimer": {
+        const key = timerKey(effect.input);
+        const order = this.#order;
+        this.#timers.set(key, order);
+        return this.#later(effect.delayMs, () => {
+          if (this.#timers.get(key) !== order) return;
+          this.#timers.delete(key);
+          this.#apply(effect.input);
+        });
+      }
+      case "clearTimer":
+        this.#timers.delete(timerKey(effect.input));
+        return;
+      case "saveRecord": {
+        const record = recordOf(this.#state, effect.issueId);
+        if (record) this.#records.set(effect.issueId, record);
+        else this.#records.delete(effect.issueId);
+        return;
+      }
+      case "refreshRunning":
+      case "preflight":
+      case "fetchCandidates":
+      case "verifyIssues":
+      case "checkIssue":
+        return this.#answer(effect);
+      default:
+    }
+  }
+
+  #start(order: Extract<Effect, { type: "startAttempt" }>): void {
+    const { attemptId } = order;
+    const { id } = order.issue;
+    this.dispatches++;
+    assert.ok(!this.#usedIds.has(attemptId), "S4: an attempt id is used twice");
+    this.#usedIds.add(attemptId);
+    for (const process of this.#processes.values()) {
+      assert.notEqual(process.issueId, id, `S1: two processes for ${id}`);
+    }
+    assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
+    assert.ok(!this.#state.held.has(id) && !this.#state.failed.has(id), "S22");
+    this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
+    const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
+    assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
+    const own = normalState(order.issue.state);
+    const cap = maxConcurrentAgentsByState[own];
+    const same = [...this.#state.running.values()].filter(
+      (entry) => normalState(entry.issue.state) === own,
+    );
+    if (cap !== undefined) assert.ok(same.length <= cap, "S3: more agents than the state's slots");
+    const told = { issueId: id, attemptId };
+    const total = { ...noTokens, total: this.#pick(50) };
+    this.#later(5, () => {
+      const process = this.#processes.get(attemptId);
+      if (process)
+        this.#apply({ type: "attempt.reported", ...told, event: { type: "tokens", total } });
+    });
+    if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
+    const failed = { kind: "failed", code: "turn_failed", message: "boom", git: null } as const;
+    const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : failed;
+    if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
+    this.#exit(attemptId, exit, this.#pick(90_000));
+  }
+
+  #exit(attemptId: string, exit: Exit, delayMs: number): void {
+    this.#later(delayMs, () => {
+      const process = this.#processes.get(attemptId);
+      if (!process) return;
+      this.#processes.delete(attemptId);
+      const input = { type: "attempt.exited", issueId: process.issueId, attemptId, exit } as const;
+      this.#apply(input);
+      // S30: the same news again, late, when the issue may have a successor.
+      this.#later(this.#pick(40_000), () => {
+        const before = this.#state;
+        this.#apply(input);
+        assert.equal(this.#state, before, "S30: a late exit changed something");
+      });
+    });
+  }
+
+  /** Says what the tracker held when it was asked, later, or that it failed. */
+  #answer(effect: Effect & { readonly request: number }): void {
+    const { request } = effect;
+    const late = this.#faults ? this.#pick(8_000) : 1;
+    const fails = this.#faults && this.#chance(0.15);
+    const error = { code: "tracker_request", message: "down" };
+    const reply = this.#reply(effect, fails ? error : null);
+    this.#later(late, () => {
+      if (reply) this.#apply({ ...reply, request } as Input);
+    });
+  }
+
+  #reply(effect: Effect, error: { code: string; message: string } | null): object | null {
+    const read = (ids: readonly string[]) => ids.flatMap((id) => this.#tracker.get(id) ?? []);
+    switch (effect.type) {
+      case "preflight":
+        return { type: "preflight.ended", problem: null };
+      case "refreshRunning":
+        return error
+          ? { type: "running.refreshFailed", error }
+          : { type: "running.refreshed", ids: effect.ids, issues: read(effect.ids) };
+      case "verifyIssues":
+        return error
+          ? { type: "issues.verifyFailed", error }
+          : { type: "issues.verified", ids: effect.ids, issues: read(effect.ids) };
+      case "fetchCandidates": {
+        const active = this.#settings.tracker.activeStates.map(normalState);
+        const issues = [...this.#tracker.values()].filter(({ state }) =>
+          active.includes(normalState(state)),
+        );
+        return error
+          ? { type: "candidates.failed", error }
+          : { type: "candidates.fetched", issues };
+      }
+      case "checkIssue": {
+        const { issueId } = effect;
+        return error
+          ? { type: "issue.checkFailed", issueId, error }
+          : { type: "issue.checked", issueId, issue: this.#tracker.get(issueId) ?? null };
+      }
+      default:
+        return null;
+    }
+  }
+
+  /** One thing a tracker, a person, a laptop lid or a power cut may do at any time. */
+  #disturb(): void {
+    const ids = [...this.#tracker.keys()];
+    const issueId = ids[this.#pick(ids.length)] ?? "";
+    const dice = this.#pick(100);
+    if (dice < 40) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 50) return this.#apply({ type: "operator.aborted", issueId, reason: null });
+    if (dice < 75) {
+      const to = (["queued", "held", "completed", "queued"] as const)[this.#pick(4)] ?? "queued";
+      return this.#apply({ type: "operator.transitioned", issueId, to, reason: null });
+    }
+    if (dice < 85) return this.#apply({ type: "refresh.requested" });
+    if (dice < 92) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 96) {
+      this.#now += this.#pick(3_600_000);
+      return;
+    }
+    this.#crash();
+  }
+
+  #crash(): void {
+    this.restarts++;
+    this.#epoch++;
+    this.#processes.clear();
+    this.#timers.clear();
+    this.#agenda = this.#agenda.filter((entry) => entry.epoch === null);
+    this.#state = this.#restored();
+    this.#begin();
+  }
+
+  #restored(): State {
+    const lastAttemptId = [...this.#usedIds].sort().at(-1) ?? null;
+    const totals = { tokens: noTokens, seconds: 0 };
+    return restoredState(
+      { records: this.#records, totals, lastAttemptId },
+      { now: this.#now, wall: 1e12 + this.#now },
+    );
+  }
+
+  #begin(): void {
+    for (const [issueId, entry] of this.#state.retrying) {
+      const input = { type: "retry.due", issueId } as const;
+      this.#perform({ type: "setTimer", input, delayMs: entry.dueAt - this.#now });
+    }
+    this.#later(0, () => this.#apply({ type: "poll.due" }));
+  }
+
+  #move(id: string, state: string): void {
+    const known = this.#tracker.get(id);
+    if (known) this.#tracker.set(id, { ...known, state });
+  }
+
+  #standing(id: string) {
+    const known = this.#tracker.get(id);
+    return known ? standingOf(known, this.#settings.tracker) : "gone";
+  }
+
+  #later(delayMs: number, run: () => void): void {
+    const entry = { at: this.#now + delayMs, order: this.#order++, epoch: this.#epoch, run };
+    const place = this.#agenda.findLastIndex((other) => other.at <= entry.at);
+    this.#agenda.splice(place + 1, 0, entry);
+  }
+
+  #pick(below: number): number {
+    return Math.floor(this.#random() * below);
+  }
+
+  #chance(share: number): boolean {
+    return this.#random() < share;
+  }
+}
+
+function timerKey(input: { readonly type: string; readonly issueId?: string }): string {
+  return `${input.type} ${input.issueId ?? ""}`.trim();
+}
+
+function describe(input: Input): string {
+  return "issueId" in input ? `${input.type} ${input.issueId}` : input.type;
+}
+
+/** mulberry32: small, seeded, the same everywhere. */
+function randomFrom(seed: number): () => number {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
