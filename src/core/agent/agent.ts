@@ -1,0 +1,107 @@
+import type { Needs, Tokens } from "../model/attempt.ts";
+
+/**
+ * What a live session tells, whatever its protocol. Events arrive by a callback that must return at
+ * once: the reader of the agent's output never waits for a consumer.
+ */
+export type AgentEvent =
+  | { readonly type: "session.started"; readonly threadId: string; readonly resumed: boolean }
+  | { readonly type: "turn.started"; readonly turnId: string }
+  | { readonly type: "turn.completed"; readonly turnId: string }
+  | { readonly type: "turn.failed"; readonly turnId: string; readonly message: string }
+  /** A whole message of the agent, never a fragment. */
+  | { readonly type: "message"; readonly text: string }
+  | {
+      readonly type: "command";
+      readonly command: string;
+      readonly status: "started" | "completed" | "failed" | "declined";
+      readonly exitCode: number | null;
+      /** The end of the output, capped. */
+      readonly output: string | null;
+    }
+  | { readonly type: "file_change"; readonly status: string; readonly paths: readonly string[] }
+  | {
+      readonly type: "tool_call";
+      readonly tool: string;
+      readonly outcome: "completed" | "failed" | "unsupported";
+    }
+  /** Absolute totals of the thread; never a difference. */
+  | { readonly type: "tokens"; readonly total: Tokens }
+  | { readonly type: "rate_limits"; readonly limits: Readonly<Record<string, unknown>> }
+  | { readonly type: "approval.requested"; readonly needs: Needs }
+  | { readonly type: "approval.resolved"; readonly decision: string; readonly automatic: boolean }
+  | { readonly type: "steer.delivered"; readonly steerId: string }
+  /** Anything else worth a line: a warning, a retry of the provider, a malformed line. */
+  | { readonly type: "notice"; readonly message: string; readonly malformed: boolean }
+  /** A sign of life (a delta, an unknown notification): moves the stall clock and nothing else. */
+  | { readonly type: "activity"; readonly method: string };
+
+/** One tool offered to the agent and run host-side. */
+export interface ToolSpec {
+  readonly name: string;
+  readonly description: string;
+  /** JSON Schema of the arguments. */
+  readonly inputSchema: Readonly<Record<string, unknown>>;
+}
+
+/** JSON-safe; `output` is text for the model. */
+export interface ToolResult {
+  readonly success: boolean;
+  readonly output: string;
+}
+
+/** Tracker tools bound to one session: settings and credential are fixed when it is made (T-14). */
+export interface AgentTools {
+  readonly specs: readonly ToolSpec[];
+  /** Never rejects: an unknown tool, bad arguments and a failed transport are results with `success: false`. */
+  call(name: string, args: unknown): Promise<ToolResult>;
+}
+
+export interface SessionSpec {
+  /** Absolute canonical path of the issue's workspace: the only directory the agent may run in. */
+  readonly workspace: string;
+  /** `<identifier>: <title>`. */
+  readonly title: string;
+  /** The attempt id: the cookie by which every process of the run is found again. */
+  readonly runId: string;
+  readonly model: string | null;
+  /** A thread to go on with; when the agent refuses it, a new one is started. */
+  readonly resumeThreadId: string | null;
+  readonly tools: AgentTools;
+  /** Names of environment variables the agent must never see. */
+  readonly secretEnvNames: readonly string[];
+  onEvent(event: AgentEvent): void;
+  /** One line of the agent's stderr or stray output, for the log. */
+  onLog(line: string): void;
+}
+
+export interface TurnOptions {
+  readonly model: string | null;
+}
+
+/** One way to run a coding agent. Implementations: `codex/`. */
+export interface AgentRuntime {
+  readonly kind: string;
+  /**
+   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `port_exit`,
+   * `response_timeout` or `response_error`; by then no process of it is left. Aborting `signal` ends it.
+   */
+  start(spec: SessionSpec, signal: AbortSignal): Promise<AgentSession>;
+}
+
+/** A live agent holding one thread. Disposing it ends every process of the run. */
+export interface AgentSession extends AsyncDisposable {
+  readonly threadId: string;
+  /** True when `resumeThreadId` was taken up. */
+  readonly resumed: boolean;
+  readonly pid: number | null;
+  /**
+   * Runs one turn to its end. Rejects with `turn_failed`, `turn_cancelled`, `turn_timeout` (silence),
+   * `port_exit`, `line_too_long`, `approval_required` or `turn_input_required` (its `details.needs`).
+   */
+  turn(prompt: string, options: TurnOptions): Promise<void>;
+  /** Guidance for the turn in flight; resolves once the agent accepted it. Rejects with `no_active_turn`. */
+  steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
+  /** Asks the agent to end the turn in flight; does nothing without one. */
+  interrupt(): Promise<void>;
+}

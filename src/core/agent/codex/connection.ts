@@ -1,0 +1,158 @@
+import type { Clock } from "../../clock.ts";
+import type { CodexConfig } from "../../config/config.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { oneLine } from "../../one-line.ts";
+import type { AgentEvent, SessionSpec } from "../agent.ts";
+import { agentEnvironment, launchLine } from "../environment.ts";
+import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
+import type { JsonObject } from "../json-value.ts";
+import { AgentProcess } from "../process.ts";
+import { judge, type Verdict } from "./approvals.ts";
+import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
+import { answerTool } from "./tools.ts";
+
+const strayLineChars = 1_000;
+const noticeChars = 1_000;
+const methodNotFound = -32_601;
+
+export interface ConnectionOptions {
+  readonly spec: SessionSpec;
+  readonly config: CodexConfig;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** What a connection tells the session that owns it; none of it may wait or throw. */
+export interface ConnectionListener {
+  /** The agent wrote a line, or got an answer it waited for. */
+  heard(): void;
+  turnEnded(ending: TurnEnding): void;
+  /** The turn cannot go on without a person; false when no turn is in flight. */
+  personNeeded(error: SymphonyError): boolean;
+  /** The process is gone, or cannot be understood any more. */
+  ended(error: SymphonyError): void;
+}
+
+/** One agent process and the protocol with it: answers what it asks, passes on what it tells. */
+export class CodexConnection {
+  /** null until the thread is open. */
+  threadId: string | null = null;
+  /** Guidance that was sent and not yet taken up. */
+  readonly steers = new Set<string>();
+  readonly peer: JsonRpcPeer;
+  readonly #spec: SessionSpec;
+  readonly #approvalPolicy: CodexConfig["approvalPolicy"];
+  readonly #listener: ConnectionListener;
+  readonly #process: AgentProcess;
+  #hasTotals = false;
+
+  constructor({ spec, config, clock, env }: ConnectionOptions, listener: ConnectionListener) {
+    this.#spec = spec;
+    this.#approvalPolicy = config.approvalPolicy;
+    this.#listener = listener;
+    const { runId, secretEnvNames: secretNames } = spec;
+    this.#process = new AgentProcess({
+      line: launchLine(config.command, secretNames),
+      cwd: spec.workspace,
+      env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+      runId,
+      onLine: (line) => {
+        listener.heard();
+        this.peer.receive(line);
+      },
+      onStderr: spec.onLog,
+      onEnd: (error) => {
+        this.peer.close(error);
+        listener.ended(error);
+      },
+    });
+    this.peer = new JsonRpcPeer({
+      clock,
+      timeoutMs: config.readTimeoutMs,
+      write: (line) => this.#process.write(line),
+      onNotification: (method, params) => this.#notified(method, params),
+      onRequest: (request) => this.#asked(request),
+      onStray: (line, malformed) => this.#stray(line, malformed),
+    });
+  }
+
+  get pid(): number | null {
+    return this.#process.pid;
+  }
+
+  /** Ends every process of the run, in bounded time. */
+  stop(): Promise<void> {
+    return this.#process.stop();
+  }
+
+  emit(event: AgentEvent): void {
+    try {
+      this.#spec.onEvent(event);
+    } catch (error) {
+      // A consumer's fault must not end the reading of the agent's output.
+      this.#spec.onLog(`an event could not be handled: ${messageOf(error)}`);
+    }
+  }
+
+  notice(message: string): void {
+    this.emit({ type: "notice", message: oneLine(message, noticeChars), malformed: false });
+  }
+
+  #notified(method: string, params: JsonObject): void {
+    const { threadId, steers } = this;
+    const { workspace } = this.#spec;
+    const hasTotals = this.#hasTotals;
+    for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
+      if (event.type === "steer.delivered") steers.delete(event.steerId);
+      if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
+      this.emit(event);
+    }
+    const needs = readInputRequired(method, params);
+    if (needs) this.#needPerson({ type: "end", code: "turn_input_required", needs });
+    const ending = readEnding(method, params, threadId);
+    if (ending) this.#listener.turnEnded(ending);
+  }
+
+  #asked({ id, method, params }: PeerRequest): void {
+    const verdict = judge(method, params, this.#approvalPolicy);
+    switch (verdict.type) {
+      case "answer":
+        this.peer.reply(id, verdict.result);
+        this.emit({ type: "approval.resolved", decision: verdict.decision, automatic: true });
+        return;
+      case "tool":
+        void this.#callTool(id, verdict.tool, verdict.args);
+        return;
+      case "end":
+        if (!this.#needPerson(verdict))
+          this.peer.replyError(id, methodNotFound, "no turn is in flight");
+        return;
+      case "refuse":
+        this.peer.replyError(id, methodNotFound, verdict.message);
+        this.notice(`refused a request of the agent: ${verdict.message}`);
+    }
+  }
+
+  #needPerson({ code, needs }: Extract<Verdict, { type: "end" }>): boolean {
+    const what = needs.kind === "approval" ? "an approval" : "an answer";
+    const message = oneLine(`the agent waits for ${what}: ${needs.prompt}`, noticeChars);
+    const taken = this.#listener.personNeeded(
+      new SymphonyError(code, message, { details: { needs } }),
+    );
+    if (taken) this.emit({ type: "approval.requested", needs });
+    return taken;
+  }
+
+  async #callTool(id: PeerRequest["id"], tool: string, args: unknown): Promise<void> {
+    const { result, outcome } = await answerTool(this.#spec.tools, tool, args);
+    this.#listener.heard();
+    this.peer.reply(id, result);
+    this.emit({ type: "tool_call", tool: oneLine(tool, 200), outcome });
+  }
+
+  #stray(line: string, malformed: boolean): void {
+    const message = oneLine(line, strayLineChars);
+    if (malformed) this.emit({ type: "notice", message, malformed: true });
+    else this.#spec.onLog(message);
+  }
+}

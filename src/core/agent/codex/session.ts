@@ -1,0 +1,233 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import type { CodexConfig } from "../../config/config.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import type { AgentRuntime, AgentSession, TurnOptions } from "../agent.ts";
+import { objectOf, textOf } from "../json-value.ts";
+import { within } from "../process.ts";
+import { SilenceWatch } from "../silence.ts";
+import { CodexConnection, type ConnectionOptions } from "./connection.ts";
+import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
+import type { TurnEnding } from "./protocol.ts";
+import { LiveTurn } from "./turn.ts";
+
+const interruptGraceMs = 2_000;
+
+export interface CodexRuntimeOptions {
+  /** Read at each start: a live session keeps the settings it was started with. */
+  config(): CodexConfig;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Runs `codex app-server`, or whatever else `codex.command` names that speaks its protocol. */
+export function createCodexRuntime({ config, clock, env }: CodexRuntimeOptions): AgentRuntime {
+  return {
+    kind: "codex",
+    async start(spec, signal) {
+      signal.throwIfAborted();
+      const session = new CodexSession({ spec, config: config(), clock, env });
+      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+      try {
+        await session.open();
+        signal.throwIfAborted();
+        return session;
+      } catch (error) {
+        await session[Symbol.asyncDispose]();
+        signal.throwIfAborted();
+        throw error;
+      }
+    },
+  };
+}
+
+class CodexSession implements AgentSession {
+  threadId = "";
+  resumed = false;
+  readonly #options: ConnectionOptions;
+  readonly #connection: CodexConnection;
+  #turn: LiveTurn | null = null;
+  /** The turn as the agent sees it: it may still run when ours was given up. */
+  #running: { readonly id: string; readonly over: PromiseWithResolvers<void> } | null = null;
+  #watch: SilenceWatch | null = null;
+  #disposed: Promise<void> | null = null;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#connection = new CodexConnection(options, {
+      heard: () => this.#watch?.heard(),
+      turnEnded: (ending) => this.#turnEnded(ending),
+      personNeeded: (error) => {
+        this.#turn?.fail(error);
+        return this.#turn !== null;
+      },
+      ended: (error) => {
+        this.#turn?.fail(error);
+        this.#runningEnded();
+      },
+    });
+  }
+
+  get pid(): number | null {
+    return this.#connection.pid;
+  }
+
+  async open(): Promise<void> {
+    const connection = this.#connection;
+    const { spec, config } = this.#options;
+    const opened = await openThread(connection.peer, spec, config, (message) =>
+      connection.notice(message),
+    );
+    this.threadId = opened.threadId;
+    this.resumed = opened.resumed;
+    connection.threadId = opened.threadId;
+    connection.emit({ type: "session.started", ...opened });
+  }
+
+  async turn(prompt: string, { model }: TurnOptions): Promise<void> {
+    if (this.#turn) throw new Error("a turn is in flight already");
+    const { clock, config } = this.#options;
+    const turn = new LiveTurn();
+    this.#turn = turn;
+    this.#watch = new SilenceWatch(clock, config.turnTimeoutMs, () =>
+      turn.fail(silent(config.turnTimeoutMs)),
+    );
+    try {
+      void this.#startTurn(turn, prompt, model);
+      await this.#finish(await turn.done);
+      this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
+    } catch (error) {
+      const { id } = turn;
+      const message = messageOf(error);
+      if (id !== null) this.#connection.emit({ type: "turn.failed", turnId: id, message });
+      throw error;
+    } finally {
+      this.#watch.stop();
+      this.#turn = null;
+    }
+  }
+
+  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+    const expectedTurnId = await this.#turnId();
+    if (expectedTurnId === null) throw noActiveTurn("the agent is between two turns");
+    const { peer, steers } = this.#connection;
+    steers.add(steerId);
+    try {
+      const result = await peer.request("turn/steer", {
+        threadId: this.threadId,
+        expectedTurnId,
+        clientUserMessageId: steerId,
+        input: textInput(message),
+      });
+      return { turnId: textOf(objectOf(result)["turnId"]) ?? expectedTurnId };
+    } catch (error) {
+      // Without an answer it may be taken up all the same, which is then told.
+      if (codeOf(error) === "response_error") steers.delete(steerId);
+      throw saysNoTurn(error) ? noActiveTurn(messageOf(error)) : error;
+    }
+  }
+
+  async interrupt(): Promise<void> {
+    const turnId = await this.#turnId();
+    if (turnId !== null) await this.#requestInterrupt(turnId);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    const running = this.#running;
+    if (running) {
+      // Lets the agent record the turn as interrupted; one that does not answer is not waited for.
+      const asked = this.#requestInterrupt(running.id);
+      const settled = asked.then((accepted) => (accepted ? running.over.promise : undefined));
+      await within(
+        settled.catch(() => {}),
+        interruptGraceMs,
+      );
+    }
+    await this.#connection.stop();
+  }
+
+  /** The id of the turn in flight, as soon as the agent told it; null without a turn. */
+  async #turnId(): Promise<string | null> {
+    return (await this.#turn?.opened.catch(() => null)) ?? null;
+  }
+
+  async #startTurn(turn: LiveTurn, prompt: string, model: string | null): Promise<void> {
+    const { spec, config } = this.#options;
+    const { threadId } = this;
+    const params = turnParams({ threadId, messageId: randomUUID(), prompt, model }, spec, config);
+    try {
+      await this.#connection.peer.request("turn/start", params, (result) =>
+        this.#turnOpened(turn, idIn(result, "turn")),
+      );
+    } catch (error) {
+      turn.fail(error);
+    }
+  }
+
+  #turnOpened(turn: LiveTurn, id: string): void {
+    if (turn === this.#turn) this.#connection.emit({ type: "turn.started", turnId: id });
+    turn.open(id);
+    // Given up or not, it runs in the agent until its end is told.
+    if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
+  }
+
+  async #finish({ status, message, info }: TurnEnding): Promise<void> {
+    if (status === "completed") return;
+    if (status === "failed") {
+      throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
+    }
+    // An interrupted turn leaves its commands running; the workspace is to be quiet.
+    const { threadId } = this;
+    await this.#connection.peer
+      .request("thread/backgroundTerminals/clean", { threadId })
+      .catch(() => {});
+    throw new SymphonyError("turn_cancelled", "the turn was interrupted");
+  }
+
+  /** False when the turn has just ended, which needs no interrupt. */
+  async #requestInterrupt(turnId: string): Promise<boolean> {
+    const { threadId } = this;
+    try {
+      await this.#connection.peer.request("turn/interrupt", { threadId, turnId });
+      return true;
+    } catch (error) {
+      if (saysNoTurn(error)) return false;
+      throw error;
+    }
+  }
+
+  #turnEnded(ending: TurnEnding): void {
+    this.#turn?.end(ending);
+    if (ending.turnId === null || ending.turnId === this.#running?.id) this.#runningEnded();
+  }
+
+  #runningEnded(): void {
+    this.#running?.over.resolve();
+    this.#running = null;
+  }
+}
+
+function silent(limitMs: number): SymphonyError {
+  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
+    details: { limitMs },
+  });
+}
+
+function noActiveTurn(reason: string): SymphonyError {
+  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
+}
+
+/** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */
+function saysNoTurn(error: unknown): boolean {
+  const words = /no active turn|expected active turn|cannot steer/i;
+  return codeOf(error) === "response_error" && words.test(messageOf(error));
+}
+
+function codeOf(error: unknown): string | null {
+  return error instanceof SymphonyError ? error.code : null;
+}

@@ -1,0 +1,57 @@
+/** The variable by which every process of a run is found again. Its value is the attempt id. */
+export const runCookie = "SYMPHONY_RUN_ID";
+
+/**
+ * What an agent's process may inherit. No key is among them: codex reads its login from CODEX_HOME and
+ * ignores OPENAI_API_KEY and CODEX_API_KEY; a provider of one's own with `env_key` names its variable in
+ * `codex.env_passthrough`.
+ */
+const allowed: ReadonlySet<string> = new Set([
+  "PATH",
+  "HOME",
+  "USER",
+  "LOGNAME",
+  "SHELL",
+  "LANG",
+  "TERM",
+  "TZ",
+  "TMPDIR",
+  "CODEX_HOME",
+]);
+
+const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const ownPrefix = "SYMPHONY_";
+
+export interface EnvironmentOptions {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly passthrough: readonly string[];
+  /** These never pass, whatever else names them. */
+  readonly secretNames: readonly string[];
+  readonly runId: string;
+}
+
+/** The environment of an agent's process: the allow-list, what the operator added, the run cookie. */
+export function agentEnvironment(options: EnvironmentOptions): Record<string, string> {
+  const secret = new Set(options.secretNames);
+  const added = new Set(options.passthrough);
+  const passes = (name: string) =>
+    !secret.has(name) &&
+    !name.startsWith(ownPrefix) &&
+    (allowed.has(name) || name.startsWith("LC_") || added.has(name));
+  const result: Record<string, string> = {};
+  for (const [name, value] of Object.entries(options.env)) {
+    if (value !== undefined && passes(name)) result[name] = value;
+  }
+  return { ...result, [runCookie]: options.runId };
+}
+
+/**
+ * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
+ * secrets and symphony's own variables are unset before `command` runs.
+ */
+export function launchLine(command: string, secretNames: readonly string[]): string {
+  const names = secretNames.filter((name) => variableName.test(name));
+  const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
+  const own = `for name in \${!${ownPrefix}@}; do [ "$name" = ${runCookie} ] || unset "$name"; done; unset name`;
+  return [...secrets, own, command].join("\n");
+}

@@ -1,0 +1,105 @@
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { demoScript } from "./story.ts";
+
+/** The demo's temporary world: a real git repository, a workflow file, a script for the agent. */
+export interface Sample {
+  readonly root: string;
+  readonly repository: string;
+  readonly workflowPath: string;
+  readonly dataDir: string;
+  remove(): Promise<void>;
+}
+
+/** Makes everything below a fresh temporary folder. Rejects when git is missing. */
+export async function makeSample(): Promise<Sample> {
+  const root = await mkdtemp(join(tmpdir(), "symphony-demo-"));
+  const remove = () => rm(root, { recursive: true, force: true, maxRetries: 3 });
+  try {
+    const repository = join(root, "hello.git");
+    await makeRepository(root, repository);
+    const script = join(root, "script.json");
+    await writeFile(script, JSON.stringify(demoScript()));
+    const workflowPath = join(root, "WORKFLOW.md");
+    await writeFile(workflowPath, workflow({ root, repository, script }));
+    return { root, repository, workflowPath, dataDir: join(root, ".symphony"), remove };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+const files: Readonly<Record<string, string>> = {
+  "README.md": "# hello\n\nA script that greets.\n",
+  "greet.sh": 'echo "Hello, world!"\n',
+  "test.sh": 'set -e\n[ "$(sh greet.sh)" = "Hello, world!" ]\n',
+};
+
+async function makeRepository(root: string, bare: string): Promise<void> {
+  const first = join(root, "first");
+  await mkdir(first);
+  for (const [name, content] of Object.entries(files)) await writeFile(join(first, name), content);
+  const git = (...args: string[]) => execa("git", args, { cwd: first });
+  await git("init", "--quiet", "--initial-branch=main");
+  await git("config", "user.name", "symphony demo");
+  await git("config", "user.email", "demo@symphony.invalid");
+  await git("add", "--all");
+  await git("commit", "--quiet", "--message", "A script that greets");
+  await execa("git", ["clone", "--quiet", "--bare", first, bare], { cwd: root });
+  await rm(first, { recursive: true });
+}
+
+/** The program that plays the agent: TypeScript in a checkout, JavaScript in an installed package. */
+function agentProgram(): string {
+  const source = fileURLToPath(new URL("./agent.ts", import.meta.url));
+  return existsSync(source) ? source : fileURLToPath(new URL("./agent.js", import.meta.url));
+}
+
+interface Places {
+  readonly root: string;
+  readonly repository: string;
+  readonly script: string;
+}
+
+function workflow({ root, repository, script }: Places): string {
+  const state = join(root, "agent-state");
+  const command = [process.execPath, agentProgram(), "--script", script, "--state", state]
+    .map(quoted)
+    .join(" ");
+  return `---
+tracker:
+  kind: local
+  provider:
+    prefix: DEMO
+polling:
+  interval_ms: 2000
+workspace:
+  root: ./workspaces
+hooks:
+  after_create: |
+    git clone --quiet ${quoted(repository)} .
+    git checkout --quiet -b "symphony/$SYMPHONY_ISSUE_IDENTIFIER"
+    git config user.name "demo agent"
+    git config user.email agent@symphony.invalid
+  after_run: |
+    git push --quiet origin HEAD
+agent:
+  max_concurrent_agents: 3
+  max_retry_backoff_ms: 3000
+codex:
+  command: ${JSON.stringify(command)}
+---
+You are working on {{ issue.identifier }}: {{ issue.title }}
+
+{{ issue.description }}
+`;
+}
+
+/** One word of a shell line, whatever is in it. */
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,223 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, relative, resolve } from "node:path";
+import type { Step } from "./script.ts";
+import { type Turn, TurnFailure } from "./turn.ts";
+import type { Wire } from "./wire.ts";
+
+type StepOf<Name extends Step["do"]> = Extract<Step, { do: Name }>;
+
+/** What the agent itself does for a step. */
+export interface Host {
+  readonly cwd: string;
+  readonly wire: Wire;
+  exit(code: number): never;
+  ignoreSignals(): void;
+  goDeaf(): void;
+}
+
+/** Performs steps in the workspace: real edits, real commands, real commits. */
+export class Performer {
+  readonly #host: Host;
+  readonly #commands = new Set<ChildProcess>();
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** Kills the commands that still run, as `thread/backgroundTerminals/clean` and the end do. */
+  killCommands(): void {
+    for (const { pid } of this.#commands) {
+      if (pid !== undefined) killGroup(pid);
+    }
+  }
+
+  async perform(step: Step, turn: Turn): Promise<void> {
+    switch (step.do) {
+      case "say":
+        return turn.say(step.text);
+      case "edit":
+        return this.#edit(step, turn);
+      case "commit":
+        return this.#commit(step.message, turn);
+      case "run":
+        return this.#command(step.command, ["bash", "-c", step.command], turn);
+      case "sleep":
+        return turn.pause(step.ms);
+      case "waitForSteer":
+        return this.#waitForSteer(step, turn);
+      case "tool":
+        return this.#tool(step, turn);
+      case "ask":
+        return "command" in step ? this.#askLeave(step.command, turn) : this.#askPerson(step, turn);
+      case "tokens":
+        return addTokens(step, turn);
+      case "notify":
+        return turn.notify(step.method, step.params);
+      default:
+        return this.#misbehave(step, turn);
+    }
+  }
+
+  async #misbehave(
+    step: StepOf<
+      "fail" | "exit" | "hang" | "garbage" | "hugeLine" | "spawnGrandchild" | "ignoreSigterm"
+    >,
+    turn: Turn,
+  ): Promise<void> {
+    const { wire } = this.#host;
+    switch (step.do) {
+      case "fail":
+        throw new TurnFailure(step.message);
+      case "exit":
+        return this.#host.exit(step.code);
+      case "hang":
+        if (step.deaf) this.#host.goDeaf();
+        return turn.pause(2 ** 31 - 1);
+      case "garbage":
+        wire.raw(step.text ?? Buffer.from(step.base64 ?? "", "base64"));
+        return;
+      case "hugeLine":
+        wire.raw(`${"x".repeat(step.bytes)}\n`);
+        return;
+      case "spawnGrandchild":
+        return turn.say(`grandchild: ${spawnGrandchild(step.seconds)}`);
+      case "ignoreSigterm":
+        this.#host.ignoreSignals();
+    }
+  }
+
+  async #edit(step: StepOf<"edit">, turn: Turn): Promise<void> {
+    const { cwd } = this.#host;
+    const path = resolve(cwd, step.path);
+    if (relative(cwd, path).startsWith("..")) throw new TurnFailure(`${step.path} is outside`);
+    const isNew = (await readFile(path).catch(() => null)) === null;
+    const change = { path, kind: { type: isNew ? "add" : "update" }, diff: "" };
+    const item = { type: "fileChange", id: randomUUID(), changes: [change] };
+    turn.item("started", { ...item, status: "inProgress" });
+    await mkdir(dirname(path), { recursive: true });
+    if (step.append !== undefined) await appendFile(path, step.append);
+    else await writeFile(path, step.content ?? "");
+    turn.item("completed", { ...item, status: "completed" });
+  }
+
+  async #commit(message: string, turn: Turn): Promise<void> {
+    const author = ["-c", "user.name=Scripted agent", "-c", "user.email=agent@example.invalid"];
+    const commit = ["git", ...author, "-c", "commit.gpgsign=false", "commit", "-q", "-m", message];
+    await this.#command("git add --all", ["git", "add", "--all"], turn);
+    await this.#command(`git commit -m ${JSON.stringify(message)}`, commit, turn);
+  }
+
+  async #command(shown: string, argv: readonly string[], turn: Turn): Promise<void> {
+    const { cwd } = this.#host;
+    const item = { type: "commandExecution", id: randomUUID(), command: shown, cwd };
+    turn.item("started", { ...item, status: "inProgress", aggregatedOutput: null, exitCode: null });
+    const [file = "", ...args] = argv;
+    const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    this.#commands.add(child);
+    let output = "";
+    const heard = (delta: string) => {
+      output = (output + delta).slice(-1_000_000);
+      turn.notify("item/commandExecution/outputDelta", { itemId: item.id, delta });
+    };
+    child.stdout.setEncoding("utf8").on("data", heard);
+    child.stderr.setEncoding("utf8").on("data", heard);
+    const ended = Promise.withResolvers<void>();
+    child.once("error", (error) => heard(error.message));
+    child.once("close", (code) => {
+      this.#commands.delete(child);
+      const exitCode = code ?? -1;
+      const status = exitCode === 0 ? "completed" : "failed";
+      turn.item("completed", { ...item, status, aggregatedOutput: output || null, exitCode });
+      ended.resolve();
+    });
+    // An interrupt leaves the command running, as codex does.
+    await turn.pause(2 ** 31 - 1, ended.promise);
+  }
+
+  async #waitForSteer(step: StepOf<"waitForSteer">, turn: Turn): Promise<void> {
+    const steer = await turn.nextSteer(step.ms);
+    if (steer === null || step.writeTo === undefined) return;
+    await this.#edit({ do: "edit", path: step.writeTo, content: `${steer.text}\n` }, turn);
+  }
+
+  async #tool(step: StepOf<"tool">, turn: Turn): Promise<void> {
+    const { name: tool } = step;
+    const args = step.arguments ?? {};
+    const item = { type: "dynamicToolCall", id: randomUUID(), namespace: null, tool };
+    turn.item("started", { ...item, arguments: args, status: "inProgress" });
+    const call = { callId: item.id, namespace: null, tool, arguments: args };
+    const reply = await this.#request("item/tool/call", call, turn);
+    const success = reply.result?.["success"] === true;
+    const status = success ? "completed" : "failed";
+    turn.item("completed", { ...item, arguments: args, status, success });
+    const text = textOf(reply.result?.["contentItems"]) ?? reply.error?.message ?? "no result";
+    turn.say(`${tool} ${success ? "answered" : "failed"}: ${text}`);
+  }
+
+  async #askLeave(command: string, turn: Turn): Promise<void> {
+    const method = "item/commandExecution/requestApproval";
+    const { cwd } = this.#host;
+    const question = { kind: "command", itemId: randomUUID(), reason: null, command, cwd };
+    const { result } = await this.#request(method, question, turn);
+    const decision = String(result?.["decision"]);
+    if (decision === "cancel") turn.interrupt();
+    else if (!decision.startsWith("accept")) turn.say(`declined: ${command}`);
+    else await this.#command(command, ["bash", "-c", command], turn);
+  }
+
+  async #askPerson(
+    step: { readonly question: string; readonly options: readonly string[] },
+    turn: Turn,
+  ): Promise<void> {
+    const options = step.options.map((label) => ({ label, description: "" }));
+    const asked = { id: "question", header: "Question", question: step.question, options };
+    const question = { itemId: randomUUID(), questions: [asked], isBlocking: true };
+    const { result } = await this.#request("item/tool/requestUserInput", question, turn);
+    turn.say(`answered: ${JSON.stringify(result?.["answers"] ?? null)}`);
+  }
+
+  #request(method: string, params: Readonly<Record<string, unknown>>, turn: Turn) {
+    const about = { threadId: turn.thread.id, turnId: turn.id };
+    return this.#host.wire.request(method, { ...about, ...params }, turn.signal);
+  }
+}
+
+function addTokens(step: StepOf<"tokens">, turn: Turn): void {
+  const { tokens } = turn.thread;
+  tokens.input += step.input;
+  tokens.output += step.output;
+  tokens.cachedInput += step.cachedInput ?? 0;
+  tokens.reasoningOutput += step.reasoningOutput ?? 0;
+  const total = {
+    totalTokens: tokens.input + tokens.output,
+    inputTokens: tokens.input,
+    cachedInputTokens: tokens.cachedInput,
+    outputTokens: tokens.output,
+    reasoningOutputTokens: tokens.reasoningOutput,
+  };
+  const last = { inputTokens: step.input, outputTokens: step.output };
+  turn.notify("thread/tokenUsage/updated", { tokenUsage: { total, last } });
+}
+
+function textOf(contentItems: unknown): string | null {
+  if (!Array.isArray(contentItems)) return null;
+  return contentItems.map((item: { text?: unknown }) => String(item?.text ?? "")).join("");
+}
+
+/** A process in a session of its own, deaf to SIGTERM: what a kill of the group leaves behind. */
+function spawnGrandchild(seconds: number): number | undefined {
+  const script = `trap "" TERM; sleep ${seconds}`;
+  const child = spawn("bash", ["-c", script], { detached: true, stdio: "ignore" });
+  child.unref();
+  return child.pid;
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}

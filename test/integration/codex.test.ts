@@ -1,0 +1,333 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
+import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import type { CodexConfig } from "../../src/core/config/config.ts";
+import { type CodexHome, codexHome } from "../support/codex-home.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";
+import { Bench, type BenchOptions } from "../support/scripted-agent.ts";
+
+const codex = process.env["SYMPHONY_CODEX"] ?? "";
+const plain = { model: null };
+
+class RealBench extends Bench {
+  readonly home: CodexHome;
+  readonly openai: FakeOpenai;
+
+  constructor(home: CodexHome, openai: FakeOpenai, options: BenchOptions) {
+    super(home.workspaces, options);
+    this.home = home;
+    this.openai = openai;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.openai.close();
+    await this.home[Symbol.asyncDispose]();
+  }
+}
+
+interface RealOptions {
+  readonly config?: Partial<CodexConfig>;
+  readonly clock?: FakeClock;
+  readonly settings?: string;
+}
+
+/** A workspace for the real codex, whose model follows `script`. */
+async function real(script: unknown, options: RealOptions = {}): Promise<RealBench> {
+  assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
+  const openai = await startFakeOpenai(script);
+  const home = await codexHome(openai.url, options.settings);
+  const config = {
+    command: `"${codex}" app-server`,
+    envPassthrough: ["FAKE_MODEL_KEY"],
+    ...options.config,
+  };
+  const env = {
+    HOME: home.userHome,
+    CODEX_HOME: home.path,
+    FAKE_MODEL_KEY: "k",
+    LINEAR_API_KEY: "canary",
+    OTHER_TOKEN: "canary",
+  };
+  const clock = options.clock ? { clock: options.clock } : {};
+  const bench = new RealBench(home, openai, { config, env, ...clock });
+  await mkdir(bench.workspace);
+  return bench;
+}
+
+const patch = `*** Begin Patch
+*** Add File: made.txt
++by a patch
+*** End Patch`;
+
+describe("the real codex app-server", () => {
+  test("A-3, A-22: edits files with commands and patches, and counts its tokens", async () => {
+    await using b = await real([
+      { type: "shell", cmd: "echo by a command > ran.txt; cat ran.txt; sleep 0.4" },
+      { type: "apply_patch", patch },
+      { type: "text", text: "All done.", usage: { input: 100, output: 10 } },
+    ]);
+    await using session = await b.start();
+    await session.turn("please", plain);
+    assert.equal(await readFile(join(b.workspace, "ran.txt"), "utf8"), "by a command\n");
+    assert.equal(await readFile(join(b.workspace, "made.txt"), "utf8"), "by a patch\n");
+    assert.deepEqual(b.said, ["All done."]);
+    const command = b.events.find(
+      (event) => event.type === "command" && event.status === "completed",
+    );
+    assert.ok(command?.type === "command" && command.output?.includes("by a command"));
+    const change = b.events.findLast((event) => event.type === "file_change");
+    assert.deepEqual(change, { type: "file_change", status: "completed", paths: ["made.txt"] });
+    const total = b.events.findLast((event) => event.type === "tokens")?.total;
+    assert.ok(total && total.total >= 110 && total.output >= 10);
+    assert.equal(b.types().at(-1), "turn.completed");
+    await session.turn("and again", plain);
+    assert.equal(b.types().filter((type) => type === "session.started").length, 1);
+  });
+
+  test("A-2, X-1: its commands see no secret though environment and login profile have them", async () => {
+    await using b = await real([
+      { type: "shell", cmd: "env > env.txt; echo $0; shopt login_shell" },
+      { type: "text", text: "ok" },
+    ]);
+    await writeFile(
+      join(b.home.userHome, ".profile"),
+      "export LINEAR_API_KEY=canary SYMPHONY_MASTER_KEY=canary PROFILE_WAS_READ=yes\n",
+    );
+    await using session = await b.start({ secretEnvNames: ["LINEAR_API_KEY"] });
+    await session.turn("look", plain);
+    const env = await readFile(join(b.workspace, "env.txt"), "utf8");
+    assert.ok(env.includes("PROFILE_WAS_READ=yes"));
+    assert.ok(env.includes(`SYMPHONY_RUN_ID=${b.spec().runId}`));
+    assert.ok(!env.includes("canary"), env);
+  });
+
+  test("the default sandbox keeps it in the workspace, and from the network", async () => {
+    await using b = await real([
+      {
+        type: "shell",
+        cmd: "touch ../outside; touch inside; (: < /dev/tcp/127.0.0.1/9) 2>net.txt; cat net.txt; sleep 0.4",
+      },
+      { type: "text", text: "ok" },
+    ]);
+    await using session = await b.start();
+    await session.turn("try", plain);
+    assert.ok(existsSync(join(b.workspace, "inside")));
+    assert.ok(!existsSync(join(b.workspace, "../outside")));
+    assert.match(await readFile(join(b.workspace, "net.txt"), "utf8"), /not permitted/);
+  });
+
+  test("it commits where the command opens the workspace's .git, and cannot otherwise", async () => {
+    const step = {
+      type: "shell",
+      cmd: "echo x > a; git add -A && git -c user.name=A -c user.email=a@b.invalid commit -qm two; sleep 0.4",
+    };
+    for (const [flag, commits] of [
+      ["", "1"],
+      [` -c "sandbox_workspace_write.writable_roots=[\\"$PWD/.git\\"]"`, "2"],
+    ] as const) {
+      await using b = await real([step, { type: "text", text: "ok" }], {
+        config: { command: `"${codex}"${flag} app-server` },
+      });
+      const git = (...args: string[]) =>
+        execFileSync("git", args, { cwd: b.workspace, encoding: "utf8" }).trim();
+      git("init", "-q", ".");
+      git(
+        "-c",
+        "user.name=A",
+        "-c",
+        "user.email=a@b.invalid",
+        "commit",
+        "-qm",
+        "one",
+        "--allow-empty",
+      );
+      await using session = await b.start();
+      await session.turn("commit", plain);
+      assert.equal(git("rev-list", "--count", "HEAD"), commits);
+    }
+  });
+
+  test("A-19: the model calls a tool of the tracker and sees what it answers", async () => {
+    const calls: unknown[] = [];
+    const tools: AgentTools = {
+      specs: [
+        {
+          name: "move",
+          description: "moves the issue",
+          inputSchema: { type: "object", properties: {} },
+        },
+      ],
+      call: async (name, args) => {
+        calls.push([name, args]);
+        return { success: true, output: "moved to Done" };
+      },
+    };
+    await using b = await real([
+      { type: "call", name: "move", arguments: { to: "Done" } },
+      { type: "echo" },
+    ]);
+    await using session = await b.start({ tools });
+    await session.turn("move it", plain);
+    assert.deepEqual(calls, [["move", { to: "Done" }]]);
+    assert.deepEqual(b.said, ["echo: moved to Done"]);
+    assert.equal((await b.until("tool_call")).outcome, "completed");
+  });
+
+  test("guidance in mid-turn reaches the next request to the model", async () => {
+    await using b = await real([
+      { type: "shell", cmd: "while [ ! -e go ]; do sleep 0.05; done; echo went on" },
+      { type: "echo" },
+    ]);
+    await using session = await b.start();
+    const turn = session.turn("start", plain);
+    await b.until("command");
+    const { turnId } = await session.steer("steer-1", "do the login first");
+    assert.equal((await b.until("turn.started")).turnId, turnId);
+    await writeFile(join(b.workspace, "go"), "");
+    await turn;
+    assert.equal((await b.until("steer.delivered")).steerId, "steer-1");
+    const [, second] = await b.openai.requests();
+    assert.equal(second?.lastUser, "do the login first");
+    await assert.rejects(session.steer("steer-2", "too late"), { code: "no_active_turn" });
+  });
+
+  test("A-11: an interrupt ends the turn and its commands, and the next turn works", async () => {
+    await using b = await real([
+      { type: "shell", cmd: "echo up; exec sleep 300" },
+      { type: "text", text: "fresh" },
+    ]);
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("start", plain), { code: "turn_cancelled" });
+    await b.until("command");
+    await session.interrupt();
+    await turn;
+    await b.until("command", ({ status }) => status !== "started");
+    await session.turn("again", plain);
+    assert.deepEqual(b.said, ["fresh"]);
+  });
+
+  test("a thread cut by kill -9 in mid-turn is resumed with its history", async () => {
+    await using b = await real([
+      { type: "shell", cmd: "echo up; exec sleep 300" },
+      { type: "text", text: "back again" },
+    ]);
+    const first = await b.start();
+    const turn = assert.rejects(first.turn("the first prompt", plain), { code: "port_exit" });
+    await b.until("command");
+    process.kill(-(first.pid ?? assert.fail()), "SIGKILL");
+    await turn;
+    await first[Symbol.asyncDispose]();
+    assert.equal(await alive(b.spec().runId), 0);
+    await using second = await b.start({ resumeThreadId: first.threadId, runId: "att_second" });
+    assert.ok(second.resumed);
+    await second.turn("continue", plain);
+    assert.deepEqual(b.said, ["back again"]);
+    const history = JSON.stringify((await b.openai.requests()).at(-1)?.body.input);
+    assert.ok(history.includes("the first prompt"));
+  });
+
+  test("F20: a thread that is unknown, or held by another process, gives way to a new one", async () => {
+    await using b = await real([{ type: "text", text: "hi" }]);
+    await using holder = await b.start();
+    await holder.turn("go", plain);
+    const unknown = "01a20a01-6164-7023-aee3-98f01565d5c1";
+    for (const resumeThreadId of [unknown, holder.threadId]) {
+      await using session = await b.start({ resumeThreadId, runId: "att_second" });
+      assert.ok(!session.resumed);
+      await session.turn("go", plain);
+    }
+  });
+
+  test("A-13: a provider that never answers ends as turn_timeout, and the tree goes", async () => {
+    const clock = new FakeClock();
+    const config = { turnTimeoutMs: 60_000, readTimeoutMs: 600_000 };
+    await using b = await real([{ type: "hang", at: "headers", sticky: true }], { clock, config });
+    const session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_timeout" });
+    // Nothing is heard any more once the model was asked and the bookkeeping around it is told.
+    await b.until("activity", ({ method }) => method === "item/completed");
+    while ((await b.openai.requests()).length === 0) await Promise.resolve();
+    clock.advance(60_000);
+    await b.until("turn.failed");
+    await turn;
+    await session[Symbol.asyncDispose]();
+    assert.equal(await alive(b.spec().runId), 0);
+  });
+
+  test("A-11: 429 fails the turn with codex's word for it, and the next turn works", async () => {
+    await using b = await real([
+      { type: "error", status: 429, code: "rate_limit_exceeded", message: "slow down" },
+      { type: "text", text: "through" },
+    ]);
+    await using session = await b.start();
+    await assert.rejects(session.turn("go", plain), {
+      code: "turn_failed",
+      details: { info: { responseTooManyFailedAttempts: { httpStatusCode: 429 } } },
+    });
+    await session.turn("continue", plain);
+    assert.deepEqual(b.said, ["through"]);
+  });
+
+  test("E-11: rate limits in the provider's answer are told", async () => {
+    const headers = {
+      "x-codex-primary-used-percent": "91",
+      "x-codex-primary-window-minutes": "300",
+      "x-codex-primary-reset-at": "1900000000",
+    };
+    await using b = await real([{ type: "text", text: "ok", headers }]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    const { limits } = await b.until("rate_limits");
+    assert.equal(Object(limits["primary"]).usedPercent, 91);
+  });
+
+  test("A-15, A-5: under on-request a wish to leave the sandbox ends the run and says what is wanted", async () => {
+    const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
+    await using b = await real([{ type: "shell", cmd: "touch ../escaped", extra }], {
+      config: { approvalPolicy: "on-request" },
+    });
+    await using session = await b.start();
+    await assert.rejects(
+      session.turn("go", plain),
+      (error: { code?: string; details?: unknown }) => {
+        assert.equal(error.code, "approval_required");
+        assert.match(JSON.stringify(error.details), /touch \.\.\/escaped.*May I leave\?/);
+        return true;
+      },
+    );
+  });
+
+  test("the model of each turn is the one asked for", async () => {
+    await using b = await real([
+      { type: "text", text: "a" },
+      { type: "text", text: "b" },
+    ]);
+    await using session = await b.start({ model: "fake-one" });
+    await session.turn("go", plain);
+    await session.turn("go", { model: "fake-two" });
+    const models = (await b.openai.requests()).map(({ model }) => model);
+    assert.deepEqual(models, ["fake-one", "fake-two"]);
+  });
+
+  test("A-23: disposing in mid-turn leaves no process of it", async () => {
+    await using b = await real([{ type: "shell", cmd: "setsid sleep 300 & sleep 300" }], {
+      config: { threadSandbox: "danger-full-access" },
+    });
+    const session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("command");
+    await session[Symbol.asyncDispose]();
+    await turn;
+    assert.equal(await alive(b.spec().runId), 0);
+  });
+});
+
+async function alive(runId: SessionSpec["runId"]): Promise<number> {
+  return (await liveProcesses()).filter((entry) => entry.runId === runId).length;
+}

@@ -1,0 +1,126 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { AgentEvent, AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import type { CodexConfig } from "../../src/core/config/config.ts";
+import type { Step } from "../../src/demo/script.ts";
+
+const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
+
+export const codexConfig: CodexConfig = {
+  command: "codex app-server",
+  model: null,
+  approvalPolicy: "never",
+  threadSandbox: "workspace-write",
+  turnSandboxPolicy: null,
+  turnTimeoutMs: 60_000,
+  readTimeoutMs: 15_000,
+  stallTimeoutMs: 0,
+  envPassthrough: [],
+};
+
+export interface BenchOptions {
+  readonly config?: Partial<CodexConfig>;
+  readonly clock?: Clock;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** A workspace, a state directory and a script for one scripted agent; disposing removes them. */
+export class Bench implements AsyncDisposable {
+  readonly root: string;
+  readonly workspace: string;
+  readonly events: AgentEvent[] = [];
+  readonly logs: string[] = [];
+  readonly #options: BenchOptions;
+  #listeners: ((event: AgentEvent) => void)[] = [];
+
+  constructor(root: string, options: BenchOptions) {
+    this.root = root;
+    this.workspace = join(root, "ENG-1");
+    this.#options = options;
+  }
+
+  get command(): string {
+    const { root } = this;
+    return `"${process.execPath}" "${agentFile}" --script "${root}/script.json" --state "${root}/state"`;
+  }
+
+  async play(turns: readonly (readonly Step[])[]): Promise<void> {
+    await writeFile(join(this.root, "script.json"), JSON.stringify({ issues: { default: turns } }));
+  }
+
+  async start(
+    spec: Partial<SessionSpec> = {},
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<AgentSession> {
+    const { config, clock = systemClock } = this.#options;
+    // A home of its own: the login profile of whoever runs the tests is not part of them.
+    const env = { PATH: process.env["PATH"], HOME: this.root, ...this.#options.env };
+    const runtime = createCodexRuntime({
+      config: () => ({ ...codexConfig, command: this.command, ...config }),
+      clock,
+      env,
+    });
+    return runtime.start({ ...this.spec(), ...spec }, signal);
+  }
+
+  spec(): SessionSpec {
+    return {
+      workspace: this.workspace,
+      title: "ENG-1: Make it so",
+      runId: `att_${this.root.slice(-6)}`,
+      model: null,
+      resumeThreadId: null,
+      tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },
+      secretEnvNames: [],
+      onEvent: (event) => {
+        this.events.push(event);
+        for (const listener of this.#listeners) listener(event);
+      },
+      onLog: (line) => this.logs.push(line),
+    };
+  }
+
+  /** The first event, past or to come, of which `matches` holds. */
+  async until<Type extends AgentEvent["type"]>(
+    type: Type,
+    matches: (event: Extract<AgentEvent, { type: Type }>) => boolean = () => true,
+  ): Promise<Extract<AgentEvent, { type: Type }>> {
+    const isIt = (event: AgentEvent): event is Extract<AgentEvent, { type: Type }> =>
+      event.type === type && matches(event as Extract<AgentEvent, { type: Type }>);
+    const past = this.events.find(isIt);
+    if (past) return past;
+    const { promise, resolve } = Promise.withResolvers<Extract<AgentEvent, { type: Type }>>();
+    this.#listeners.push((event) => {
+      if (isIt(event)) resolve(event);
+    });
+    return promise;
+  }
+
+  /** What the agent said, in order. */
+  get said(): string[] {
+    return this.events.flatMap((event) => (event.type === "message" ? [event.text] : []));
+  }
+
+  types(): string[] {
+    return this.events.map((event) => event.type).filter((type) => type !== "activity");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listeners = [];
+    await rm(this.root, { recursive: true, force: true });
+  }
+}
+
+export async function bench(
+  turns: readonly (readonly Step[])[],
+  options: BenchOptions = {},
+): Promise<Bench> {
+  const made = new Bench(await mkdtemp(join(tmpdir(), "symphony-agent-")), options);
+  await mkdir(made.workspace);
+  await made.play(turns);
+  return made;
+}
