@@ -1,0 +1,57 @@
+import type { AgentSession } from "../agent/agent.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
+import type { AttemptReports } from "../orchestrator/ports.ts";
+import { type AttemptWorld, runAttempt } from "./run.ts";
+
+interface Live {
+  readonly abort: AbortController;
+  session: AgentSession | null;
+}
+
+/** The live attempts by id: run, stop, steer. */
+export class Attempts {
+  readonly #live = new Map<string, Live>();
+
+  /** Resolves when the attempt is over and no process of it is left. */
+  async run(order: AttemptOrder, world: AttemptWorld, reports: AttemptReports): Promise<Exit> {
+    const live: Live = { abort: new AbortController(), session: null };
+    this.#live.set(order.attemptId, live);
+    try {
+      return await runAttempt(order, world, {
+        signal: live.abort.signal,
+        entered: (phase, workspace) => reports.entered(phase, workspace),
+        reported: (event) => reports.reported(event),
+        session: (session) => {
+          live.session = session;
+        },
+      });
+    } finally {
+      this.#live.delete(order.attemptId);
+    }
+  }
+
+  /** Ends the attempt's processes; `run` resolves when they are gone. */
+  stop(attemptId: string, reason: string): void {
+    const live = this.#live.get(attemptId);
+    if (!live || live.abort.signal.aborted) return;
+    live.abort.abort(new SymphonyError("turn_cancelled", reason));
+    // A session in mid-turn hears nothing of the signal: ending it ends the turn.
+    Promise.resolve(live.session?.[Symbol.asyncDispose]()).catch(() => {
+      // The attempt disposes it once more and reports what that says.
+    });
+  }
+
+  /** Rejects with `no_active_turn` or the agent's own refusal. */
+  async steer(
+    attemptId: string,
+    steerId: string,
+    message: string,
+  ): Promise<{ readonly turnId: string }> {
+    const session = this.#live.get(attemptId)?.session;
+    if (!session) {
+      throw new SymphonyError("no_active_turn", "the attempt has no turn under way");
+    }
+    return session.steer(steerId, message);
+  }
+}

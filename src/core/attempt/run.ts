@@ -1,0 +1,202 @@
+import type { AgentEvent, AgentRuntime, AgentSession, SessionSpec } from "../agent/agent.ts";
+import type { Config } from "../config/config.ts";
+import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { Issue } from "../model/issue.ts";
+import { standingOf } from "../orchestrator/dispatch.ts";
+import type { AttemptOrder, EnteredWorkspace, Exit } from "../orchestrator/messages.ts";
+import type { Steer } from "../store/store.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import { gitChanges, gitHead } from "../workspace/git.ts";
+import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
+import { continuationPrompt, renderPrompt, resumePrompt, steerPrompt } from "./prompt.ts";
+
+/** What an attempt works with; tracker and prompt are those of its start (T-14). */
+export interface AttemptWorld {
+  readonly tracker: Tracker;
+  readonly runtime: AgentRuntime;
+  readonly workspaces: Workspaces;
+  readonly promptTemplate: string;
+  config(): Config;
+  /** The model for the next turn of this issue. */
+  model(issueId: string): string | null;
+  /** Guidance that no agent has taken up yet, oldest first. */
+  undelivered(issueId: string): readonly Steer[];
+  log(line: string): void;
+}
+
+/** One attempt under way, as its caller sees it. */
+export interface LiveAttempt {
+  readonly signal: AbortSignal;
+  entered(phase: Phase, workspace: EnteredWorkspace | null): void;
+  reported(event: AgentEvent): void;
+  /** The live session, for steering; null once it is over. */
+  session(session: AgentSession | null): void;
+}
+
+/**
+ * One attempt from workspace to exit: hooks, prompt, session, turns. Resolves when every process of it is
+ * gone and `after_run` has run; never rejects.
+ */
+export async function runAttempt(
+  order: AttemptOrder,
+  world: AttemptWorld,
+  live: LiveAttempt,
+): Promise<Exit> {
+  let workspace: Workspace | null = null;
+  let before: string | null = null;
+  let end: Ending;
+  try {
+    live.entered("preparing_workspace", null);
+    workspace = await world.workspaces.ensure(order.issue, live.signal);
+    live.entered("preparing_workspace", workspace);
+    before = (await gitHead(workspace.path))?.head ?? null;
+    await world.workspaces.beforeRun(workspace, order.issue, live.signal);
+    end = await work(order, workspace, { world, live });
+  } catch (error) {
+    end = live.signal.aborted ? { kind: "stopped" } : endingOf(error);
+  }
+  live.entered("finishing", null);
+  if (workspace === null) return { ...end, git: null };
+  await world.workspaces.afterRun(workspace, order.issue);
+  return { ...end, git: await gitFacts(workspace.path, before) };
+}
+
+type Ending =
+  | { kind: "completed" }
+  | { kind: "stopped" }
+  | { kind: "failed"; code: string; message: string }
+  | { kind: "needs"; needs: Needs; code: string };
+
+interface Surroundings {
+  readonly world: AttemptWorld;
+  readonly live: LiveAttempt;
+}
+
+async function work(
+  order: AttemptOrder,
+  workspace: Workspace,
+  { world, live }: Surroundings,
+): Promise<Ending> {
+  const { issue, attempt } = order;
+  live.entered("building_prompt", null);
+  const first = await renderPrompt(world.promptTemplate, { issue, attempt });
+  live.entered("launching_agent", null);
+  const opening = new Opening(world, live, issue.id);
+  const cwd = await world.workspaces.requireCwd(workspace.path);
+  await using session = await world.runtime.start(
+    specOf(order, { cwd, world, onEvent: (event) => opening.heard(event), log: world.log }),
+    live.signal,
+  );
+  live.session(session);
+  try {
+    const prompt = session.resumed ? resumePrompt(issue) : first;
+    await turns(session, issue, { prompt, opening, world, live });
+    return { kind: "completed" };
+  } finally {
+    live.session(null);
+  }
+}
+
+function specOf(
+  order: AttemptOrder,
+  {
+    cwd,
+    world,
+    onEvent,
+    log,
+  }: {
+    cwd: string;
+    world: AttemptWorld;
+    onEvent: (event: AgentEvent) => void;
+    log: (line: string) => void;
+  },
+): SessionSpec {
+  return {
+    workspace: cwd,
+    title: `${order.issue.identifier}: ${order.issue.title}`,
+    runId: order.attemptId,
+    model: world.model(order.issue.id),
+    resumeThreadId: order.resumeThreadId,
+    tools: world.tracker.bindTools(order.issue),
+    secretEnvNames: world.tracker.secretEnvNames,
+    onEvent,
+    onLog: log,
+  };
+}
+
+/** Turn after turn on one thread, as long as the tracker says so (A-21, A-22). */
+async function turns(
+  session: AgentSession,
+  start: Issue,
+  way: { prompt: string; opening: Opening; world: AttemptWorld; live: LiveAttempt },
+): Promise<void> {
+  const { opening, world, live } = way;
+  let issue = start;
+  let prompt = opening.with(way.prompt);
+  for (let turn = 1; ; turn++) {
+    live.entered("streaming_turn", null);
+    await session.turn(prompt, { model: world.model(issue.id) });
+    live.signal.throwIfAborted();
+    const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
+    const { agent, tracker } = world.config();
+    if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
+    issue = fresh;
+    prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
+  }
+}
+
+/**
+ * Guidance that its turn ended without taking up opens the next turn, so none is lost; it counts as
+ * delivered when that turn has started.
+ */
+class Opening {
+  readonly #world: AttemptWorld;
+  readonly #live: LiveAttempt;
+  readonly #issueId: string;
+  #carried: readonly Steer[] = [];
+
+  constructor(world: AttemptWorld, live: LiveAttempt, issueId: string) {
+    this.#world = world;
+    this.#live = live;
+    this.#issueId = issueId;
+  }
+
+  with(prompt: string): string {
+    this.#carried = this.#world.undelivered(this.#issueId);
+    if (this.#carried.length === 0) return prompt;
+    return `${steerPrompt(this.#carried.map((steer) => steer.message))}\n\n${prompt}`;
+  }
+
+  heard(event: AgentEvent): void {
+    this.#live.reported(event);
+    if (event.type !== "turn.started") return;
+    for (const steer of this.#carried) {
+      this.#live.reported({ type: "steer.delivered", steerId: steer.id });
+    }
+    this.#carried = [];
+  }
+}
+
+async function gitFacts(path: string, headBefore: string | null): Promise<AttemptGit | null> {
+  const now = await gitHead(path);
+  if (now === null) return null;
+  const { branch, head: headAfter } = now;
+  const moved = headBefore !== null && headAfter !== null && headBefore !== headAfter;
+  const changes = moved ? await gitChanges(path, headBefore, headAfter) : null;
+  const { commits, changedFiles } = changes ?? { commits: 0, changedFiles: 0 };
+  return { branch, headBefore, headAfter, commits, changedFiles };
+}
+
+function endingOf(error: unknown): Ending {
+  if (!(error instanceof SymphonyError)) {
+    return { kind: "failed", code: "internal_error", message: messageOf(error) };
+  }
+  const needs = error.details["needs"];
+  if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
+  return { kind: "failed", code: error.code, message: error.message };
+}
+
+function isNeeds(value: unknown): value is Needs {
+  return typeof value === "object" && value !== null && "prompt" in value && "options" in value;
+}

@@ -1,0 +1,23 @@
+import type { Logger } from "./logger.ts";
+import { messageOf } from "./model/errors.ts";
+import type { Tracker } from "./tracker/tracker.ts";
+import type { Workspaces } from "./workspace/workspaces.ts";
+
+interface Parts {
+  readonly tracker: Tracker;
+  readonly terminalStates: readonly string[];
+  readonly workspaces: Workspaces;
+  readonly log: Logger;
+}
+
+/** Removes the workspaces of issues that ended while nobody looked (O-36). A failed read warns and that is all. */
+export async function cleanUpFinished(parts: Parts): Promise<void> {
+  try {
+    const issues = await parts.tracker.fetchIssuesByStates(parts.terminalStates);
+    for (const issue of issues) {
+      await parts.workspaces.remove({ path: null, issue });
+    }
+  } catch (error) {
+    parts.log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+  }
+}

@@ -1,0 +1,24 @@
+import type { Orchestrator } from "./orchestrator/orchestrator.ts";
+import type { RealParts } from "./ports.ts";
+
+/** Takes over each good edit of the workflow file and shows each bad one. Returns how to stop. */
+export function followConfig(parts: RealParts, orchestrator: Orchestrator): () => void {
+  const { config, trackers, bus, log } = parts;
+  return config.watch((change) => {
+    if (change.type === "rejected") {
+      const { code, message } = change.problem;
+      log.error("configuration rejected", { code, reason: message });
+      bus.publish({ type: "config.rejected", message, data: { code } });
+      return;
+    }
+    trackers.follow(config.current.config.tracker);
+    for (const warning of change.warnings) log.warn("configuration", { warning });
+    log.info("configuration changed", { outcome: "applied", keys: change.keys.join(",") });
+    bus.publish({
+      type: "config.changed",
+      message: `changed: ${change.keys.join(", ")}`,
+      data: { keys: change.keys },
+    });
+    orchestrator.post({ type: "config.changed" });
+  });
+}

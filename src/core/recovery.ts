@@ -1,0 +1,48 @@
+import { sweepRuns } from "./agent/process.ts";
+import type { Bus } from "./bus.ts";
+import type { Clock } from "./clock.ts";
+import type { Prior } from "./orchestrator/decision.ts";
+import type { History } from "./store/store.ts";
+
+interface Parts {
+  readonly history: History;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** The cookie that the hooks of this data directory carry, or begin with. */
+  readonly hookRun: string;
+}
+
+/**
+ * What a crash left behind, before anything is dispatched: every process of an attempt without an end, and of a hook, is killed,
+ * then the attempt is marked interrupted. Resolves with the number of attempts.
+ */
+export async function recoverAttempts(parts: Parts): Promise<number> {
+  const { history, bus, clock, hookRun } = parts;
+  const open = history.openAttempts();
+  const ids = new Set(open.map((attempt) => attempt.id));
+  await sweepRuns((runId) => ids.has(runId) || runId.startsWith(hookRun));
+  for (const attempt of open) {
+    const error = { code: "interrupted", message: "the server ended while it ran" };
+    history.saveAttempt({ ...attempt, status: "interrupted", endedAt: clock.wall(), error });
+    bus.publish({
+      type: "attempt.ended",
+      issueId: attempt.issueId,
+      issueIdentifier: attempt.issueIdentifier,
+      attemptId: attempt.id,
+      sessionId: attempt.sessionId,
+      message: "attempt interrupted: the server ended while it ran",
+      data: { outcome: "interrupted", agent: attempt.agent },
+    });
+  }
+  return open.length;
+}
+
+/** What the history says of an issue's earlier attempts. */
+export function priorOf(history: History, issueId: string): Prior {
+  const last = history.latestAttempt(issueId);
+  const resume =
+    last?.status === "interrupted" && last.threadId !== null
+      ? { threadId: last.threadId, tokens: last.threadTokens }
+      : null;
+  return { count: last?.number ?? 0, resume };
+}
