@@ -1,0 +1,82 @@
+import Koa from "koa";
+import { api } from "../contract/api.ts";
+import { openApiDocument } from "../contract/openapi.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Core } from "../core/core.ts";
+import { messageOf } from "../core/model/errors.ts";
+import { guard } from "./auth.ts";
+import { canonicalPath } from "./canonical-path.ts";
+import { renderErrors, statusOf } from "./errors.ts";
+import { attemptHandlers } from "./handlers/attempts.ts";
+import { issueHandlers } from "./handlers/issues.ts";
+import { systemHandlers } from "./handlers/system.ts";
+import { type Audit, bind, mount, notFound } from "./mount.ts";
+import { statusPage } from "./page.ts";
+import { requestId } from "./request-id.ts";
+
+interface AppOptions {
+  readonly clock: Clock;
+  /** The address the server will be bound to: beyond loopback a token is always asked for. */
+  readonly host: string;
+  /** What `Authorization: Bearer` must carry where a token is asked for; null refuses every such request. */
+  readonly token: string | null;
+}
+
+/** The HTTP application over `core`, not yet listening. */
+export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
+  const document = openApiDocument(api, { title: "symphony", version: core.version, statusOf });
+  const handlers = {
+    system: systemHandlers({ core, clock, host, document }),
+    issues: issueHandlers(core, clock),
+    attempts: attemptHandlers(core),
+  };
+  const router = mount(api, handlers, auditTo(core, clock));
+  bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
+  const server = () => core.config.current.config.server;
+  const rules = {
+    host,
+    token,
+    allowedHosts: () => server().allowedHosts,
+    tokenWanted: () => server().auth === "token",
+  };
+  const app = new Koa();
+  // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.
+  app.on("error", (error) => core.log.debug("connection failed", { error: messageOf(error) }));
+  app.use(requestId);
+  app.use(hardened);
+  app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
+  app.use(canonicalPath);
+  app.use(guard(rules));
+  app.use(router.routes());
+  app.use(notFound);
+  return app;
+}
+
+/** For every answer: no browser is to guess its type, embed it, or run anything from it. */
+const hardened: Koa.Middleware = (ctx, next) => {
+  ctx.set("X-Content-Type-Options", "nosniff");
+  ctx.set("Cross-Origin-Resource-Policy", "same-origin");
+  ctx.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+  ctx.set("Referrer-Policy", "no-referrer");
+  return next();
+};
+
+/** Whether `server.stopping` was told. */
+function stoppingFlag({ bus }: Core): () => boolean {
+  let stopping = false;
+  bus.subscribe({ filter: { types: ["server.stopping"] } }, () => {
+    stopping = true;
+  });
+  return () => stopping;
+}
+
+/** A mutation that was done is answered as done, also when its record fails: the log has that. */
+function auditTo(core: Core, clock: Clock): Audit {
+  return (mutation) => {
+    try {
+      core.history.audit({ at: clock.wall(), ...mutation });
+    } catch (error) {
+      core.log.error("audit failed", { action: mutation.action, error: messageOf(error) });
+    }
+  };
+}

@@ -1,0 +1,109 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { BlockList, isIP } from "node:net";
+import type { Context, Middleware } from "koa";
+import { SymphonyError } from "../core/model/errors.ts";
+
+interface AccessRules {
+  /** The address the server is bound to. */
+  readonly host: string;
+  readonly token: string | null;
+  /** Names beyond loopback that a `Host` header may carry, with or without a port. */
+  allowedHosts(): readonly string[];
+  /** True when `server.auth` is `token`. */
+  tokenWanted(): boolean;
+}
+
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
+const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
+const wildcards = new Set(["0.0.0.0", "::"]);
+
+/**
+ * Who may call (SAFETY T4, T5, T8, T21): a known `Host`, no proxy on the way, no other site's page for
+ * a mutation, and the token where one is due. Webhooks come from outside and prove themselves.
+ */
+export function guard(rules: AccessRules): Middleware {
+  const expected = rules.token === null ? null : digest(rules.token);
+  const tokenAlways = !isLoopback(rules.host);
+  return (ctx, next) => {
+    if (ctx.path.startsWith("/webhooks/")) return next();
+    refuseProxies(ctx);
+    requireHost(ctx, rules);
+    if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
+    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, expected);
+    return next();
+  };
+}
+
+/** A tunnel's traffic arrives from loopback: without this a webhook tunnel would publish the API. */
+function refuseProxies(ctx: Context): void {
+  for (const name of Object.keys(ctx.req.headers)) {
+    if (name !== "forwarded" && name !== "via" && !name.startsWith("x-forwarded-")) continue;
+    throw new SymphonyError(
+      "forbidden_host",
+      `a request with the header ${name} came through a proxy; only /webhooks/* may`,
+    );
+  }
+}
+
+function requireHost(ctx: Context, rules: AccessRules): void {
+  const host = ctx.req.headers.host?.toLowerCase() ?? "";
+  const name = hostName(host);
+  const known = [...loopbackNames, ...rules.allowedHosts().map((entry) => entry.toLowerCase())];
+  if (!wildcards.has(rules.host)) known.push(urlHost(rules.host).toLowerCase());
+  if (name !== null && (known.includes(name) || known.includes(host))) return;
+  throw new SymphonyError("forbidden_host", "the Host header is not on the allow-list", {
+    hint: "add the name to server.allowed_hosts",
+  });
+}
+
+/** `name` of `name:port`, or null when it is neither a name nor an address. */
+function hostName(host: string): string | null {
+  return /^(\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(host)?.[1] ?? null;
+}
+
+function requireOwnPage(ctx: Context): void {
+  const site = ctx.get("Sec-Fetch-Site");
+  const foreignSite = site !== "" && site !== "same-origin" && site !== "none";
+  const { origin, host } = ctx.req.headers;
+  if (!foreignSite && (origin === undefined || isOwn(origin, host))) return;
+  throw new SymphonyError(
+    "forbidden_origin",
+    "a page of another origin may not change anything here",
+  );
+}
+
+function isOwn(origin: string, host: string | undefined): boolean {
+  const own = host?.toLowerCase();
+  return own !== undefined && [`http://${own}`, `https://${own}`].includes(origin.toLowerCase());
+}
+
+/** Both sides are hashed first, so that neither length nor content shows in the time taken (T21). */
+function requireToken(ctx: Context, expected: Buffer | null): void {
+  const given = /^Bearer +(\S+)$/i.exec(ctx.get("Authorization"))?.[1];
+  const same = expected !== null && given !== undefined && timingSafeEqual(digest(given), expected);
+  if (same) return;
+  throw new SymphonyError(
+    "unauthorized",
+    "this server asks for its token: send Authorization: Bearer <token>",
+  );
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+const loopback = new BlockList();
+loopback.addSubnet("127.0.0.0", 8, "ipv4");
+loopback.addAddress("::1", "ipv6");
+
+/** True for an address or name that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  const version = isIP(host);
+  if (version === 0) return host.toLowerCase() === "localhost";
+  return loopback.check(host, version === 6 ? "ipv6" : "ipv4");
+}
+
+/** A host as it stands in a URL: IPv6 in brackets. */
+export function urlHost(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
+}

@@ -1,0 +1,71 @@
+import type { IncomingMessage } from "node:http";
+import type { Route } from "../contract/route.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+
+const maxBodyBytes = 1024 * 1024;
+const form = "application/x-www-form-urlencoded";
+
+/**
+ * The parsed body of a request to `route`. Rejects with `body_too_large`, `unsupported_media_type`,
+ * `invalid_json` or `invalid_request`. Where the body may be left out, none at all is `{}` and a form gives its fields.
+ */
+export async function readBody(req: IncomingMessage, route: Route): Promise<unknown> {
+  const declared = Number(req.headers["content-length"] ?? 0);
+  if (declared > maxBodyBytes) throw tooLarge(req);
+  const bytes = await readBytes(req);
+  if (bytes.length === 0 && route.bodyOptional) return {};
+  if (bytes.length === 0) {
+    throw new SymphonyError("invalid_request", "a JSON body is required", {
+      details: { issues: [{ path: "", message: "a JSON body is required" }] },
+    });
+  }
+  const type = mediaType(req);
+  if (type === form && route.bodyOptional) return formFields(bytes);
+  if (type !== "application/json")
+    throw unsupported("send the body as Content-Type: application/json");
+  return parseJson(bytes);
+}
+
+async function readBytes(req: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Leaving the loop must not destroy the request: the refusal goes out on the same socket.
+  for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBodyBytes) throw tooLarge(req);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function mediaType(req: IncomingMessage): string {
+  const [type = "", ...parameters] = (req.headers["content-type"] ?? "").toLowerCase().split(";");
+  const charset = parameters.map((one) => one.trim()).find((one) => one.startsWith("charset="));
+  if (charset !== undefined && !/^charset="?utf-8"?$/.test(charset))
+    throw unsupported("send the body in UTF-8");
+  const encoding = req.headers["content-encoding"] ?? "identity";
+  if (encoding !== "identity") throw unsupported("send the body without Content-Encoding");
+  return type.trim();
+}
+
+function parseJson(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new SymphonyError("invalid_json", "the body is not JSON in UTF-8", { cause });
+  }
+}
+
+function formFields(bytes: Buffer): unknown {
+  return Object.fromEntries(new URLSearchParams(bytes.toString("utf8")));
+}
+
+/** The rest is read and dropped, so that a caller still writing gets to see the answer. */
+function tooLarge(req: IncomingMessage): SymphonyError {
+  req.resume();
+  return new SymphonyError("body_too_large", `the body is over ${maxBodyBytes} bytes`);
+}
+
+function unsupported(message: string): SymphonyError {
+  return new SymphonyError("unsupported_media_type", message);
+}

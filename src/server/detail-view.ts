@@ -1,0 +1,68 @@
+import type { z } from "zod";
+import type { IssueDetail } from "../contract/issues.ts";
+import type { Attempt } from "../core/model/attempt.ts";
+import type { SymphonyEvent } from "../core/model/event.ts";
+import type { Sight } from "../core/orchestrator/snapshot.ts";
+import { attemptView, issueView, needsView, runningRow, time } from "./views.ts";
+
+/** What the history knows of one issue, newest first. */
+interface Past {
+  readonly attempts: readonly Attempt[];
+  readonly attemptCount: number;
+  readonly events: readonly SymphonyEvent[];
+  /** Where the issue's workspace is or would be made now. */
+  readonly place: { readonly key: string; readonly path: string } | null;
+}
+
+/** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
+export function detailView(sight: Sight, past: Past): z.output<typeof IssueDetail> {
+  const { issue, retry, running } = sight;
+  const retryAttempt = retry?.attempt ?? 0;
+  return {
+    issue_identifier: issue.identifier,
+    issue_id: issue.id,
+    status: sight.status,
+    issue: issueView(issue),
+    workspace: workspaceOf(sight, past),
+    attempts: {
+      count: past.attemptCount,
+      restart_count: Math.max(retryAttempt - 1, 0),
+      current_retry_attempt: retryAttempt,
+      latest: past.attempts.map(attemptView),
+    },
+    running: running && runningRow(running),
+    retry: retry && { attempt: retry.attempt, due_at: time(retry.dueWall), error: retry.error },
+    needs: sight.blocked && needsView(sight.blocked),
+    overrides: { model: sight.model, template_id: null },
+    recent_events: past.events.map((event) => ({
+      at: time(event.at),
+      event: event.type,
+      message: event.message,
+      seq: event.seq,
+      attempt_id: event.attemptId,
+    })),
+    last_error: lastErrorOf(sight, past),
+    explain: sight.explain.map((gate) => ({ ...gate })),
+    logs: { codex_session_logs: [] },
+    tracked: {},
+  };
+}
+
+function workspaceOf({ issue, running, retry, blocked }: Sight, { attempts, place }: Past) {
+  const latest = attempts.find(({ workspacePath }) => workspacePath !== null);
+  const recorded = running ?? retry ?? blocked;
+  return {
+    key: running?.workspaceKey ?? latest?.workspaceKey ?? place?.key ?? null,
+    path: recorded?.workspacePath ?? latest?.workspacePath ?? place?.path ?? null,
+    host: latest?.workerHost ?? null,
+    branch: latest?.git?.branch ?? issue.branchName,
+  };
+}
+
+/** What stands in the way now comes before what ended an earlier attempt. */
+function lastErrorOf({ stopped, retry, running }: Sight, { attempts }: Past): string | null {
+  const now = stopped?.error ?? retry?.error;
+  if (now != null) return now;
+  const ended = attempts.find(({ id }) => id !== running?.attemptId);
+  return ended?.error?.message ?? null;
+}

@@ -1,0 +1,182 @@
+import type { Context, Middleware } from "koa";
+import type { Logger } from "../core/logger.ts";
+import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+
+/** Exhaustive on purpose: a new code does not compile until it has a status. */
+const httpStatus: Record<ErrorCode, number> = {
+  invalid_json: 400,
+  invalid_request: 400,
+  unauthorized: 401,
+  forbidden_host: 403,
+  forbidden_origin: 403,
+  not_found: 404,
+  issue_not_found: 404,
+  attempt_not_found: 404,
+  method_not_allowed: 405,
+  not_running: 409,
+  no_active_turn: 409,
+  transition_not_allowed: 409,
+  tracker_read_only: 409,
+  body_too_large: 413,
+  unsupported_media_type: 415,
+  rate_limited: 429,
+  internal_error: 500,
+  unavailable: 503,
+  missing_workflow_file: 422,
+  workflow_parse_error: 422,
+  workflow_front_matter_not_a_map: 422,
+  invalid_config: 422,
+  template_parse_error: 422,
+  template_render_error: 422,
+  unsupported_tracker_kind: 422,
+  invalid_tracker_config: 422,
+  missing_tracker_secret: 422,
+  tracker_request: 502,
+  tracker_status: 502,
+  tracker_response: 502,
+  tracker_pagination: 502,
+  tracker_rate_limited: 502,
+  invalid_linear_endpoint: 422,
+  missing_linear_api_token: 422,
+  missing_linear_project_slug: 422,
+  invalid_linear_assignee: 422,
+  missing_linear_viewer_identity: 502,
+  invalid_issue_identifier: 400,
+  invalid_workspace_cwd: 500,
+  workspace_equals_root: 500,
+  workspace_outside_root: 500,
+  workspace_symlink: 500,
+  workspace_error: 500,
+  hook_failed: 500,
+  hook_timeout: 500,
+  codex_not_found: 502,
+  agent_failed: 502,
+  response_timeout: 502,
+  response_error: 502,
+  turn_failed: 502,
+  turn_cancelled: 409,
+  turn_timeout: 502,
+  port_exit: 502,
+  line_too_long: 502,
+  approval_required: 409,
+  turn_input_required: 409,
+  data_dir_locked: 503,
+  storage_unavailable: 503,
+  storage_corrupt: 503,
+  cannot_listen: 500,
+  usage: 500,
+  server_unreachable: 502,
+  timed_out: 502,
+  needs_person: 409,
+};
+
+/** The HTTP status an error code is answered with. */
+export function statusOf(code: ErrorCode): number {
+  return httpStatus[code];
+}
+
+interface ErrorRules {
+  readonly log: Logger;
+  /** True once the core ends: what fails from then on is no bug. */
+  stopping(): boolean;
+}
+
+/** The one place where an error becomes a response. What answers 500 tells nothing but the request id. */
+export function renderErrors({ log, stopping }: ErrorRules): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (thrown) {
+      if (ctx.req.destroyed && !ctx.req.complete) return abandon(ctx);
+      const closed = stopping() && statusOf(codeOf(thrown)) === 500;
+      const error = closed
+        ? new SymphonyError("unavailable", "the server is stopping", { cause: thrown })
+        : thrown;
+      report(log, ctx, error);
+      answer(ctx, error);
+    }
+  };
+}
+
+function codeOf(error: unknown): ErrorCode {
+  return error instanceof SymphonyError ? error.code : "internal_error";
+}
+
+/** The caller hung up in mid-request: there is nobody to answer. */
+function abandon(ctx: Context): void {
+  ctx.respond = false;
+  ctx.res.destroy();
+}
+
+function report(log: Logger, ctx: Context, error: unknown): void {
+  const code = codeOf(error);
+  const status = statusOf(code);
+  if (status < 500) return;
+  const fields = {
+    request_id: ctx.state["requestId"],
+    method: ctx.method,
+    path: ctx.path,
+    code,
+    reason: messageOf(error),
+  };
+  if (status === 500) log.error("request failed", { ...fields, stack: stackOf(error) });
+  else log.warn("request refused", { ...fields, cause: causeOf(error) });
+}
+
+function stackOf(error: unknown): string | null {
+  return error instanceof Error ? (error.stack ?? null) : null;
+}
+
+function causeOf(error: unknown): string | null {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause === undefined ? null : messageOf(cause);
+}
+
+function answer(ctx: Context, error: unknown): void {
+  const known = presentable(error);
+  ctx.status = statusOf(known.code);
+  if (known.code === "unauthorized") ctx.set("WWW-Authenticate", "Bearer");
+  const { allow } = known.details;
+  if (Array.isArray(allow)) ctx.set("Allow", allow.join(", "));
+  ctx.set("Content-Type", "application/json; charset=utf-8");
+  ctx.set("Cache-Control", "no-store");
+  ctx.remove("ETag");
+  ctx.body = envelope(known, String(ctx.state["requestId"]));
+}
+
+/** `{"error": {…}}` as text; `details` has the wire's snake_case keys, and the hint among them. */
+export function envelope(error: SymphonyError, requestId: string): string {
+  const { code, message } = error;
+  const details = detailsOf(error);
+  return JSON.stringify({
+    error: { code, message, ...(details && { details }), request_id: requestId },
+  });
+}
+
+function detailsOf({ details, hint }: SymphonyError): object | undefined {
+  const faults: unknown = details["issues"] ?? details["faults"];
+  if (Array.isArray(faults)) return faults;
+  const facts = { ...details, ...(hint !== null && { hint }) };
+  return Object.keys(facts).length > 0 ? Object.fromEntries(snakeEntries(facts)) : undefined;
+}
+
+function presentable(error: unknown): SymphonyError {
+  if (error instanceof SymphonyError && statusOf(error.code) !== 500) return error;
+  return new SymphonyError(
+    "internal_error",
+    "symphony failed on this request; its log has the cause under the request_id",
+  );
+}
+
+function snakeEntries(record: object): [string, unknown][] {
+  return Object.entries(record).map(([key, value]) => [
+    key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    snakeKeys(value),
+  ]);
+}
+
+function snakeKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeKeys);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(snakeEntries(value));
+}

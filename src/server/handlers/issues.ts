@@ -1,0 +1,150 @@
+import { join } from "node:path";
+import type { z } from "zod";
+import type { Api } from "../../contract/api.ts";
+import type { IssueEdit, NewIssue } from "../../contract/issues.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Core } from "../../core/core.ts";
+import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
+import type { Issue } from "../../core/model/issue.ts";
+import type { LocalIssues } from "../../core/tracker/local/issues.ts";
+import { workspaceKey } from "../../core/workspace/key.ts";
+import { detailView } from "../detail-view.ts";
+import { findIssue, findIssueId, findSight } from "../find-issue.ts";
+import type { Exchange, Handlers } from "../mount.ts";
+import { attemptView, issueView, time } from "../views.ts";
+
+const latestAttempts = 5;
+const recentEvents = 50;
+
+/** Reads: from memory, the history and the tracker. */
+function readers(core: Core) {
+  return {
+    async list({ query }) {
+      const all = await issuesIn(core, query.state ?? null);
+      const page = all.slice(query.offset, query.offset + query.limit);
+      const issues = page.map((issue) => ({
+        ...issueView(issue),
+        status: core.orchestrator.sight(issue.identifier)?.status ?? null,
+      }));
+      return { issues, total: all.length, limit: query.limit, offset: query.offset };
+    },
+    async detail({ params }) {
+      const sight = await findSight(core, params.id);
+      core.bus.flush();
+      const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
+      const events = core.history.recentEvents(sight.issue.id, recentEvents);
+      const place = placeOf(core, sight.issue);
+      return detailView(sight, { attempts, attemptCount: total, events, place });
+    },
+    async attempts({ params, query: { limit, offset } }) {
+      const { id, identifier } = await findIssueId(core, params.id);
+      const { attempts, total } = core.history.attemptsOf(id, limit, offset);
+      return {
+        issue_identifier: identifier,
+        attempts: attempts.map(attemptView),
+        total,
+        limit,
+        offset,
+      };
+    },
+  } satisfies Partial<Handlers<Api["issues"]>>;
+}
+
+/** Writes to the embedded tracker; every other one is read-only here. */
+function editors(core: Core, clock: Clock) {
+  return {
+    create({ body }, exchange) {
+      const issue = requireLocal(core).create(contentOf(body));
+      locate(exchange, issue.identifier);
+      return issueView(issue);
+    },
+    edit: ({ params, body }) => issueView(requireLocal(core).edit(params.id, contentOf(body))),
+    comment({ params, body }, exchange) {
+      const local = requireLocal(core);
+      const comment = local.comment(params.id, { author: "operator", body: body.body });
+      const identifier = local.get(params.id)?.identifier ?? params.id;
+      locate(exchange, identifier);
+      return { issue_identifier: identifier, body: comment.body, at: time(clock.wall()) };
+    },
+  } satisfies Partial<Handlers<Api["issues"]>>;
+}
+
+export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]> {
+  const { orchestrator } = core;
+  return {
+    ...readers(core),
+    ...editors(core, clock),
+    async abort({ params, body }) {
+      const work = orchestrator.abort(params.id, body.reason ?? null);
+      const aborted = await orIdle(core, params.id, work, "not_running");
+      return {
+        issue_identifier: aborted.identifier,
+        status: "stopping",
+        already_stopping: aborted.alreadyStopping,
+        requested_at: time(aborted.requestedWall),
+      };
+    },
+    async steer({ params, headers, body }) {
+      const key = headers["idempotency-key"] ?? null;
+      const work = orchestrator.steer(params.id, body.message, key);
+      const steered = await orIdle(core, params.id, work, "no_active_turn");
+      return {
+        issue_identifier: steered.identifier,
+        steer_id: steered.steerId,
+        attempt_id: steered.attemptId,
+        turn_id: steered.turnId,
+        status: steered.status,
+      };
+    },
+    async transition({ params, body }) {
+      const done = await orchestrator.transition(params.id, body.to, body.reason ?? null);
+      return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
+    },
+  };
+}
+
+/** An issue that memory does not know may be there all the same: then it is idle, not missing. */
+async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: ErrorCode): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const missing = error instanceof SymphonyError && error.code === "issue_not_found";
+    const issue = missing ? await findIssue(core, name).catch(() => null) : null;
+    if (!issue) throw error;
+    throw new SymphonyError(code, `${issue.identifier} has no running agent`);
+  }
+}
+
+/** null for an identifier that no workspace can be made for. */
+function placeOf(core: Core, { identifier }: Issue): { key: string; path: string } | null {
+  try {
+    const key = workspaceKey(identifier);
+    return { key, path: join(core.config.current.config.workspace.root, key) };
+  } catch {
+    return null;
+  }
+}
+
+async function issuesIn(core: Core, state: string | null): Promise<readonly Issue[]> {
+  const local = core.localIssues();
+  if (local) return local.list(state === null ? undefined : [state]);
+  const states = state === null ? core.config.current.config.tracker.activeStates : [state];
+  return core.tracker().fetchIssuesByStates(states);
+}
+
+function requireLocal(core: Core): LocalIssues {
+  const local = core.localIssues();
+  if (local) return local;
+  const { kind } = core.config.current.config.tracker;
+  const message = `issues of the ${kind} tracker are edited there, not here`;
+  throw new SymphonyError("tracker_read_only", message, { details: { kind } });
+}
+
+function contentOf<T extends z.output<typeof NewIssue> | z.output<typeof IssueEdit>>(body: T) {
+  const { blocked_by: blockedBy, ...content } = body;
+  return { ...content, ...(blockedBy && { blockedBy }) };
+}
+
+function locate(exchange: Exchange, identifier: string): void {
+  exchange.setHeader("Location", `/api/v1/${encodeURIComponent(identifier)}`);
+}

@@ -1,0 +1,147 @@
+import { once } from "node:events";
+import { createServer, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type Koa from "koa";
+import type { Clock } from "../core/clock.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { isLoopback, urlHost } from "./auth.ts";
+import { answerUnreadable } from "./client-error.ts";
+import { writeRuntimeFile } from "./runtime-file.ts";
+
+export interface ListenOptions {
+  readonly host: string;
+  /** 0 for any free one. */
+  readonly port: number;
+  /** Exists already; `runtime.json` is written there. */
+  readonly dataDir: string;
+  readonly token: string | null;
+  readonly version: string;
+  readonly workflowPath: string;
+  readonly clock: Clock;
+}
+
+export interface Listening {
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  /** Ends event streams, lets other requests finish for up to 5 s, frees the port. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+const drainMs = 5_000;
+const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+
+/** Binds `app` and announces it in `runtime.json`. Rejects with `cannot_listen`; then nothing is left bound. */
+export async function listen(app: Koa, options: ListenOptions): Promise<Listening> {
+  const { host, token, clock } = options;
+  if (token === null && !isLoopback(host)) {
+    const message = `a server on ${host} can be reached by other machines and needs a token`;
+    throw new SymphonyError("cannot_listen", message, {
+      details: { host, port: options.port },
+      hint: "set SYMPHONY_TOKEN, or listen on 127.0.0.1",
+    });
+  }
+  // Without a Host header the guard answers, in the envelope.
+  const server = createServer({ requireHostHeader: false }, app.callback());
+  const responses = trackResponses(server);
+  server.on("clientError", answerUnreadable);
+  const port = await bound(server, options);
+  const url = `http://${urlHost(wildcards[host] ?? host)}:${port}`;
+  const forget = await announced(server, options, url);
+  let closing: Promise<void> | null = null;
+  const close = async () => {
+    await forget();
+    await drained(server, responses, clock);
+  };
+  return {
+    url,
+    host,
+    port,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+async function bound(server: Server, { host, port }: ListenOptions): Promise<number> {
+  try {
+    server.listen({ host, port });
+    await once(server, "listening");
+  } catch (cause) {
+    throw cannotListen(host, port, cause);
+  }
+  return (server.address() as AddressInfo).port;
+}
+
+function cannotListen(host: string, port: number, cause: unknown): SymphonyError {
+  const code = (cause as NodeJS.ErrnoException).code ?? "";
+  const { why, hint } = reasons[code] ?? { why: messageOf(cause), hint: "check --host and --port" };
+  const message = `cannot listen on ${urlHost(host)}:${port}: ${why}`;
+  return new SymphonyError("cannot_listen", message, { details: { host, port }, hint, cause });
+}
+
+const unusableHost = {
+  why: "this machine has no such address",
+  hint: "symphony serve --host 127.0.0.1",
+};
+const reasons: Readonly<Record<string, { readonly why: string; readonly hint: string }>> = {
+  EADDRINUSE: {
+    why: "the port is in use",
+    hint: "choose another with --port (0 takes any free one), or stop the program that has it",
+  },
+  EACCES: { why: "no permission", hint: "choose a port above 1023 with --port" },
+  EADDRNOTAVAIL: unusableHost,
+  ENOTFOUND: unusableHost,
+  EAI_AGAIN: unusableHost,
+  ERR_SOCKET_BAD_PORT: { why: "not a port number", hint: "choose --port from 0 to 65535" },
+};
+
+async function announced(server: Server, options: ListenOptions, url: string) {
+  const { dataDir, token, version, workflowPath, clock } = options;
+  const facts = {
+    url,
+    pid: process.pid,
+    token,
+    started_at: new Date(clock.wall()).toISOString(),
+    version,
+    workflow_path: workflowPath,
+  };
+  try {
+    return await writeRuntimeFile(dataDir, facts);
+  } catch (cause) {
+    server.close();
+    const message = `cannot write runtime.json: ${messageOf(cause)}`;
+    throw new SymphonyError("storage_unavailable", message, { details: { dataDir }, cause });
+  }
+}
+
+function trackResponses(server: Server): ReadonlySet<ServerResponse> {
+  const open = new Set<ServerResponse>();
+  server.on("request", (_, response) => {
+    open.add(response);
+    response.once("close", () => open.delete(response));
+  });
+  return open;
+}
+
+async function drained(
+  server: Server,
+  responses: ReadonlySet<ServerResponse>,
+  clock: Clock,
+): Promise<void> {
+  const closed = once(server, "close");
+  server.close();
+  for (const response of responses) {
+    // A stream has no end of its own. The others are told not to keep their connection.
+    if (isStream(response)) response.end();
+    else if (!response.headersSent) response.setHeader("Connection", "close");
+  }
+  const cancel = clock.after(drainMs, () => server.closeAllConnections());
+  await closed;
+  cancel();
+}
+
+function isStream(response: ServerResponse): boolean {
+  return String(response.getHeader("Content-Type")).startsWith("text/event-stream");
+}

@@ -1,0 +1,221 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import Router from "@koa/router";
+import type { Context, Middleware } from "koa";
+import {
+  type Method,
+  type Reply,
+  type Request,
+  type Route,
+  type RouteGroup,
+  routesOf,
+} from "../contract/route.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import { readBody } from "./body.ts";
+import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
+
+/** What a handler may do beside returning its reply. */
+export interface Exchange {
+  /** The port the request came in by. */
+  readonly localPort: number;
+  setHeader(name: "ETag" | "Location", value: string): void;
+}
+
+/** One function for each route of `G`; leaving one out does not compile. */
+export type Handlers<G> = {
+  readonly [K in keyof G]: G[K] extends Route ? Handler<G[K]> : Handlers<G[K]>;
+};
+
+type Handler<R extends Route> = R extends { readonly media: string }
+  ? (request: Request<R>, response: ServerResponse) => void
+  : (request: Request<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+
+/** One mutation as the audit log keeps it. */
+export interface Mutation {
+  /** The route's name, such as `issues.abort`. */
+  readonly action: string;
+  readonly target: string | null;
+  readonly actor: "cli" | "api";
+  /** `ok` or the error code. */
+  readonly outcome: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+export type Audit = (mutation: Mutation) => void;
+
+interface Endpoint {
+  readonly path: string;
+  readonly methods: Map<Method, Middleware>;
+}
+
+/** Words that are never taken for an issue's identifier, whether or not they lead anywhere yet (H-10). */
+const reservedWords = [
+  "attempts",
+  "audit",
+  "config",
+  "events",
+  "git",
+  "issues",
+  "models",
+  "openapi.json",
+  "refresh",
+  "runtime",
+  "secrets",
+  "state",
+  "templates",
+  "transitions",
+  "workspaces",
+];
+const reservedPaths = new RegExp(
+  `^/api/v1/(?:${reservedWords.join("|").replace(".", "\\.")})(?:/|$)`,
+);
+
+/** Binds handlers to the contract: validate, call, audit, answer. Handlers never see Koa. */
+export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
+  const router = new Router({ sensitive: true, strict: true });
+  const endpoints = new Map<string, Endpoint>();
+  for (const [name, route] of routesOf(group)) {
+    const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };
+    endpoint.methods.set(
+      route.method,
+      serve({ name, route, handler: handlerOf(handlers, name), audit }),
+    );
+    endpoints.set(route.path, endpoint);
+  }
+  const ordered = [...endpoints.values()].sort((a, b) => compare(shape(a.path), shape(b.path)));
+  const anyIssue = ordered.findIndex(({ path }) => path.startsWith("/api/v1/:"));
+  for (const { path, methods } of ordered.slice(0, anyIssue)) bind(router, path, methods);
+  router.all(reservedPaths, notFound);
+  for (const { path, methods } of ordered.slice(anyIssue)) bind(router, path, methods);
+  return router;
+}
+
+/** Registers `methods` at `path`; OPTIONS lists them, and every other method is a 405 (H-9). */
+export function bind(router: Router, path: string, methods: ReadonlyMap<Method, Middleware>): void {
+  for (const [method, middleware] of methods) router.register(path, [method], middleware);
+  const allow = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"].sort();
+  router.all(path, (ctx: Context) => {
+    if (ctx.method !== "OPTIONS") {
+      const message = `${ctx.method} is not for this path; use ${allow.join(", ")}`;
+      throw new SymphonyError("method_not_allowed", message, { details: { allow } });
+    }
+    ctx.set("Allow", allow.join(", "));
+    ctx.status = 204;
+  });
+}
+
+/** The end of every path that leads nowhere. */
+export function notFound(ctx: Context): never {
+  const hint = "GET /api/v1/openapi.json lists every path";
+  throw new SymphonyError("not_found", `there is nothing at ${ctx.path.slice(0, 200)}`, { hint });
+}
+
+type AnyHandler = (request: unknown, second: unknown) => unknown;
+
+interface Binding {
+  readonly name: string;
+  readonly route: Route;
+  readonly handler: AnyHandler;
+  readonly audit: Audit;
+}
+
+function serve(binding: Binding): Middleware {
+  const { route } = binding;
+  if (route.media === "text/event-stream") return serveStream(binding);
+  if (route.method === "GET") {
+    return (ctx) => call(binding, ctx, parseRequest(route, rawRequest(ctx, undefined)));
+  }
+  return async (ctx) => {
+    const body = route.body && (await readBody(ctx.req, route));
+    await audited(binding, ctx, parseRequest(route, rawRequest(ctx, body)));
+  };
+}
+
+function serveStream({ route, handler }: Binding): Middleware {
+  return (ctx) => {
+    const request = parseRequest(route, rawRequest(ctx, undefined));
+    ctx.status = route.status;
+    ctx.set("Content-Type", "text/event-stream; charset=utf-8");
+    ctx.set("Cache-Control", "no-store");
+    if (ctx.method === "HEAD") return;
+    ctx.respond = false;
+    handler(request, ctx.res);
+  };
+}
+
+async function call({ route, handler }: Binding, ctx: Context, request: ParsedRequest) {
+  const exchange: Exchange = {
+    localPort: ctx.req.socket.localPort ?? 0,
+    setHeader: (name, value) => ctx.set(name, value),
+  };
+  const reply = await handler(request, exchange);
+  ctx.status = route.status;
+  if (reply === undefined) return;
+  ctx.set("Cache-Control", ctx.res.hasHeader("ETag") ? "no-cache" : "no-store");
+  if (ctx.fresh) {
+    ctx.status = 304;
+    return;
+  }
+  ctx.set("Content-Type", "application/json; charset=utf-8");
+  ctx.body = JSON.stringify(reply);
+}
+
+/** What was asked for in good form is recorded, whether or not it was done. */
+async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
+  const record = (outcome: string) =>
+    binding.audit({
+      action: binding.name,
+      target: targetOf(request),
+      actor: actorOf(ctx.req),
+      outcome,
+      detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
+    });
+  try {
+    await call(binding, ctx, request);
+  } catch (error) {
+    record(error instanceof SymphonyError ? error.code : "internal_error");
+    throw error;
+  }
+  record("ok");
+}
+
+function targetOf({ params }: ParsedRequest): string | null {
+  return (params as { readonly id?: string } | undefined)?.id ?? null;
+}
+
+function actorOf(req: IncomingMessage): "cli" | "api" {
+  return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
+}
+
+const auditedCharacters = 500;
+
+/** The fields of a body that its route says the audit log may show. */
+function shown(route: Route, body: unknown): Record<string, unknown> {
+  const fields = new Map(Object.entries(body !== null && typeof body === "object" ? body : {}));
+  const named = (route.audited ?? []).filter((name) => typeof fields.get(name) === "string");
+  return Object.fromEntries(
+    named.map((name) => [name, String(fields.get(name)).slice(0, auditedCharacters)]),
+  );
+}
+
+function rawRequest(ctx: Context, body: unknown): RawRequest {
+  const { params } = ctx as Context & { params?: Record<string, string> };
+  return { params: params ?? {}, query: ctx.query, headers: ctx.req.headers, body };
+}
+
+function handlerOf(handlers: unknown, name: string): AnyHandler {
+  let node = handlers;
+  for (const key of name.split(".")) node = (node as Record<string, unknown>)[key];
+  return node as AnyHandler;
+}
+
+/** Sorts fixed segments before parameters, from the left: the router takes the first that matches. */
+function shape(path: string): string {
+  return path
+    .split("/")
+    .map((segment) => (segment.startsWith(":") ? "1" : "0"))
+    .join("");
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

@@ -1,0 +1,221 @@
+import type { z } from "zod";
+import type { AttemptView } from "../contract/attempts.ts";
+import type { EventView } from "../contract/events.ts";
+import type { IssueView } from "../contract/issues.ts";
+import type {
+  BlockedRow,
+  CompletedRow,
+  QueuedRow,
+  RetryingRow,
+  RunningRow,
+  StoppedRow,
+} from "../contract/rows.ts";
+import type { Snapshot as SnapshotView } from "../contract/system.ts";
+import type { TokenCounts } from "../contract/values.ts";
+import type { Attempt, Tokens } from "../core/model/attempt.ts";
+import type { SymphonyEvent } from "../core/model/event.ts";
+import type { Issue } from "../core/model/issue.ts";
+import type { IssueStatus } from "../core/model/status.ts";
+import type { View } from "../core/orchestrator/answers.ts";
+import type { Blocked, Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
+import type { TrackerHealth } from "../core/tracker/tracker.ts";
+
+// Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
+
+/** RFC 3339 in UTC with milliseconds. */
+export function time(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** As `time`; null stays null. */
+export function timeOrNull(ms: number | null): string | null {
+  return ms === null ? null : time(ms);
+}
+
+export function tokensView(tokens: Tokens): z.output<typeof TokenCounts> {
+  return {
+    input_tokens: tokens.input,
+    cached_input_tokens: tokens.cachedInput,
+    output_tokens: tokens.output,
+    reasoning_output_tokens: tokens.reasoningOutput,
+    total_tokens: tokens.total,
+  };
+}
+
+export function eventView(event: SymphonyEvent): z.output<typeof EventView> {
+  return {
+    seq: event.seq,
+    type: event.type,
+    at: time(event.at),
+    issue_id: event.issueId,
+    issue_identifier: event.issueIdentifier,
+    attempt_id: event.attemptId,
+    session_id: event.sessionId,
+    message: event.message,
+    data: { ...event.data },
+  };
+}
+
+export function issueView(issue: Issue): z.output<typeof IssueView> {
+  return {
+    id: issue.id,
+    native_ref: issue.nativeRef === null ? null : { ...issue.nativeRef },
+    identifier: issue.identifier,
+    title: issue.title,
+    description: issue.description,
+    priority: issue.priority,
+    state: issue.state,
+    branch_name: issue.branchName,
+    url: issue.url,
+    assignee_id: issue.assigneeId,
+    labels: [...issue.labels],
+    blocked_by: issue.blockedBy.map((blocker) => ({ ...blocker })),
+    dispatchable: issue.dispatchable,
+    created_at: timeOrNull(issue.createdAt),
+    updated_at: timeOrNull(issue.updatedAt),
+  };
+}
+
+export function attemptView(attempt: Attempt): z.output<typeof AttemptView> {
+  const { workspaceKey: key, workspacePath: path, git, startedAt, endedAt } = attempt;
+  return {
+    id: attempt.id,
+    issue_id: attempt.issueId,
+    issue_identifier: attempt.issueIdentifier,
+    number: attempt.number,
+    status: attempt.status,
+    phase: attempt.phase,
+    agent: attempt.agent,
+    model: attempt.model,
+    template_id: attempt.templateId,
+    worker_host: attempt.workerHost,
+    thread_id: attempt.threadId,
+    session_id: attempt.sessionId,
+    turn_count: attempt.turnCount,
+    started_at: time(startedAt),
+    ended_at: timeOrNull(endedAt),
+    duration_ms: endedAt === null ? null : Math.max(Math.round(endedAt - startedAt), 0),
+    tokens: tokensView(attempt.tokens),
+    error: attempt.error && { ...attempt.error },
+    workspace: key === null || path === null ? null : { key, path },
+    git: git && {
+      branch: git.branch,
+      head_before: git.headBefore,
+      head_after: git.headAfter,
+      commits: git.commits,
+      changed_files: git.changedFiles,
+    },
+  };
+}
+
+function row<S extends IssueStatus>(issue: Issue, status: S) {
+  return {
+    issue_id: issue.id,
+    issue_identifier: issue.identifier,
+    issue_url: issue.url,
+    title: issue.title,
+    state: issue.state,
+    status,
+    priority: issue.priority,
+    labels: [...issue.labels],
+    updated_at: timeOrNull(issue.updatedAt),
+  };
+}
+
+export function runningRow(entry: Running): z.output<typeof RunningRow> {
+  return {
+    ...row(entry.issue, "running"),
+    attempt_id: entry.attemptId,
+    attempt: entry.attempt ?? 0,
+    phase: entry.phase,
+    stopping: entry.stopping?.reason ?? null,
+    session_id: entry.sessionId,
+    thread_id: entry.threadId,
+    turn_count: entry.turnCount,
+    agent: entry.agent,
+    model: entry.model,
+    worker_host: null,
+    workspace_path: entry.workspacePath,
+    started_at: time(entry.startedWall),
+    last_event: entry.lastEvent,
+    last_message: entry.lastMessage,
+    last_event_at: timeOrNull(entry.lastEventWall),
+    tokens: tokensView(entry.tokens),
+  };
+}
+
+function queuedRow(entry: View["snapshot"]["queued"][number]): z.output<typeof QueuedRow> {
+  return { ...row(entry.issue, "queued"), waiting_for: entry.waitingFor };
+}
+
+function retryingRow(entry: Retry): z.output<typeof RetryingRow> {
+  return {
+    ...row(entry.issue, "retrying"),
+    attempt: entry.attempt,
+    due_at: time(entry.dueWall),
+    error: entry.error,
+    worker_host: null,
+    workspace_path: entry.workspacePath,
+  };
+}
+
+export function needsView({ needs, sinceWall }: Blocked): z.output<typeof BlockedRow>["needs"] {
+  return { ...needs, options: [...needs.options], since: time(sinceWall) };
+}
+
+function stoppedRow(entry: Stopped, status: "held" | "failed"): z.output<typeof StoppedRow> {
+  const { issue, reason, error, sinceWall } = entry;
+  return { ...row(issue, status), reason, error, since: time(sinceWall) };
+}
+
+function completedRow(entry: Completed): z.output<typeof CompletedRow> {
+  return {
+    ...row(entry.issue, "completed"),
+    attempt_id: entry.attemptId,
+    ended_at: time(entry.endedWall),
+    outcome: entry.outcome,
+    tokens: tokensView(entry.tokens),
+  };
+}
+
+export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView>["tracker"] {
+  const { kind, healthy, lastError } = health;
+  return { kind, healthy, last_error: lastError && { ...lastError } };
+}
+
+interface Moment {
+  readonly wall: number;
+  readonly seq: number;
+}
+
+export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof SnapshotView> {
+  const { snapshot, polling, tracker, problem } = view;
+  return {
+    generated_at: time(wall),
+    seq,
+    counts: { ...snapshot.counts },
+    queued: snapshot.queued.map(queuedRow),
+    running: snapshot.running.map(runningRow),
+    retrying: snapshot.retrying.map(retryingRow),
+    blocked: snapshot.blocked.map((entry) => ({
+      ...row(entry.issue, "blocked"),
+      needs: needsView(entry),
+    })),
+    held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
+    failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
+    completed: snapshot.completed.map(completedRow),
+    codex_totals: {
+      ...tokensView(snapshot.totals.tokens),
+      seconds_running: snapshot.totals.secondsRunning,
+    },
+    rate_limits: snapshot.rateLimits && { ...snapshot.rateLimits },
+    polling: {
+      interval_ms: polling.intervalMs,
+      last_poll_at: timeOrNull(polling.lastWall),
+      next_poll_at: timeOrNull(polling.nextWall),
+      last_error: polling.lastError && { ...polling.lastError },
+    },
+    tracker: trackerView(tracker),
+    problem: problem && { ...problem },
+  };
+}

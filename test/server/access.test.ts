@@ -1,0 +1,197 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { api } from "../../src/contract/api.ts";
+import { routesOf } from "../../src/contract/route.ts";
+import { createWorld, type World } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { type Ask, serve, type TestServer } from "../support/server.ts";
+
+const routes = [
+  { method: "GET", path: "/" },
+  ...[...routesOf(api)].map(([, { method, path }]) => ({
+    method,
+    path: path.replace(":id", "ENG-1").replace(":aid", "att_1"),
+  })),
+];
+const mutations = routes.filter(({ method }) => method !== "GET");
+
+let world: World;
+let server: TestServer;
+before(async () => {
+  const settings = config({ server: { allowedHosts: ["box.lan", "proxy.lan:8443"] } });
+  world = await createWorld({ issues: [issue("ENG-1")], config: settings });
+  server = await serve(world);
+});
+after(async () => {
+  await server[Symbol.asyncDispose]();
+  await world[Symbol.asyncDispose]();
+});
+
+async function refused(path: string, ask: Ask, code: string): Promise<void> {
+  const answer = await server.ask(path, ask);
+  assert.equal(answer.status, 403, `${ask.method} ${path}`);
+  assert.equal(answer.json().error.code, code);
+}
+
+describe("Host (T4)", () => {
+  test("a foreign name is refused on every route", async () => {
+    for (const { method, path } of [...routes, { method: "GET", path: "/nowhere" }]) {
+      await refused(path, { method, headers: { host: "evil.example:4000" } }, "forbidden_host");
+    }
+  });
+
+  const bad = [
+    "evil.example",
+    "localhost.evil.example",
+    "127.0.0.1@evil",
+    "localhost.",
+    "127.0.0.2",
+    "box.lan.evil",
+  ];
+  for (const host of bad) {
+    test(`"${host}" is refused`, () =>
+      refused("/api/v1/runtime", { headers: { host } }, "forbidden_host"));
+  }
+
+  const good = [
+    "localhost",
+    "LOCALHOST:4000",
+    "127.0.0.1:1",
+    "[::1]:4000",
+    "box.lan",
+    "box.lan:99",
+    "proxy.lan:8443",
+  ];
+  for (const host of good) {
+    test(`"${host}" is allowed`, async () => {
+      assert.equal((await server.ask("/api/v1/runtime", { headers: { host } })).status, 200);
+    });
+  }
+
+  test("an entry with a port allows that port alone", () =>
+    refused("/api/v1/runtime", { headers: { host: "proxy.lan:80" } }, "forbidden_host"));
+});
+
+describe("proxies (T8)", () => {
+  for (const name of ["x-forwarded-for", "X-Forwarded-Anything", "forwarded", "via"]) {
+    test(`a request with ${name} is refused on every route`, async () => {
+      for (const { method, path } of routes) {
+        await refused(path, { method, headers: { [name]: "1.2.3.4" } }, "forbidden_host");
+      }
+    });
+  }
+
+  test("webhooks may come through a tunnel, and nothing else hides behind their path", async () => {
+    const headers = { host: "abc.tunnel.example", "x-forwarded-for": "1.2.3.4" };
+    const hook = await server.ask("/webhooks/linear", { method: "POST", headers });
+    assert.equal(hook.json().error.code, "not_found");
+    for (const path of [
+      "/webhooks/..%2fapi%2fv1%2fstate",
+      "/webhooks/../api/v1/state",
+      "/Webhooks/linear",
+    ]) {
+      const answer = await server.ask(path, { headers });
+      assert.ok([403, 404].includes(answer.status), path);
+    }
+  });
+});
+
+describe("other sites' pages (T5, X-7)", () => {
+  const foreign: Record<string, string>[] = [
+    { origin: "http://evil.example" },
+    { origin: "null" },
+    { origin: "http://localhost:3000" },
+    { "sec-fetch-site": "cross-site" },
+    { "sec-fetch-site": "same-site" },
+    { origin: "http://127.0.0.1", "sec-fetch-site": "cross-site" },
+  ];
+  for (const headers of foreign) {
+    test(`may not change anything: ${JSON.stringify(headers)}`, async () => {
+      const calls = world.scheduler.calls.length;
+      for (const { method, path } of mutations) {
+        for (const type of ["application/json", "text/plain", "multipart/form-data", ""]) {
+          const all = { ...headers, host: "127.0.0.1", ...(type && { "content-type": type }) };
+          await refused(path, { method, headers: all, body: "{}" }, "forbidden_origin");
+        }
+      }
+      assert.equal(world.scheduler.calls.length, calls);
+    });
+  }
+
+  test("may look, as far as a browser lets them: no header grants them the answer", async () => {
+    const answer = await server.ask("/api/v1/runtime", {
+      headers: { origin: "http://evil.example" },
+    });
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers["access-control-allow-origin"], undefined);
+    assert.equal(answer.headers["cross-origin-resource-policy"], "same-origin");
+  });
+
+  test("our own page and plain clients may", async () => {
+    const host = `127.0.0.1:${server.listening.port}`;
+    for (const headers of [
+      {},
+      { origin: `http://${host}`, "sec-fetch-site": "same-origin" },
+      { "sec-fetch-site": "none" },
+    ]) {
+      const answer = await server.ask("/api/v1/refresh", {
+        method: "POST",
+        headers: { host, ...headers },
+      });
+      assert.equal(answer.status, 202);
+    }
+  });
+});
+
+describe("token (T21)", () => {
+  const token = "s3cret-tökén".normalize();
+  const ascii = "s3cret-token";
+  const bearer = (value: string) => ({ headers: { authorization: value } });
+
+  async function withToken(work: (asked: TestServer) => Promise<void>, given: string | null) {
+    const settings = config({ server: { auth: "token" } });
+    await using own = await createWorld({ issues: [issue("ENG-1")], config: settings });
+    await using asked = await serve(own, { token: given });
+    await work(asked);
+  }
+
+  test("every route asks for it when server.auth is token", () =>
+    withToken(async (asked) => {
+      for (const { method, path } of [...routes, { method: "GET", path: "/nowhere" }]) {
+        const answer = await asked.ask(path, { method });
+        assert.equal(answer.status, 401, path);
+        assert.equal(answer.json().error.code, "unauthorized");
+        assert.equal(answer.headers["www-authenticate"], "Bearer");
+      }
+    }, ascii));
+
+  test("the right one passes; shorter, longer, other and odd ones do not", () =>
+    withToken(async (asked) => {
+      assert.equal((await asked.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
+      assert.equal((await asked.ask("/api/v1/runtime", bearer(`bearer ${ascii}`))).status, 200);
+      const wrong = [
+        ascii,
+        "Bearer",
+        "Bearer ",
+        `Bearer ${ascii}x`,
+        `Bearer ${ascii.slice(1)}`,
+        `Basic ${ascii}`,
+        `Bearer ${Buffer.from(token).toString("latin1")}`,
+      ];
+      for (const value of wrong) {
+        assert.equal((await asked.ask("/api/v1/runtime", bearer(value))).status, 401, value);
+      }
+    }, ascii));
+
+  test("without a token to compare with, nobody passes", () =>
+    withToken(async (asked) => {
+      assert.equal((await asked.ask("/api/v1/runtime", bearer("Bearer x"))).status, 401);
+    }, null));
+
+  test("bound beyond loopback it is asked for whatever server.auth says", async () => {
+    await using own = await createWorld();
+    await using asked = await serve(own, { host: "0.0.0.0", token: ascii });
+    assert.equal((await asked.ask("/api/v1/runtime")).status, 401);
+    assert.equal((await asked.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
+  });
+});

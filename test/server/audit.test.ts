@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import { createWorld } from "../support/core.ts";
+import { issue } from "../support/issue.ts";
+import { serve } from "../support/server.ts";
+
+const post = (body: unknown = {}) => ({ method: "POST", body });
+
+describe("the audit log", () => {
+  test("has who did what to which issue, how it ended, and no body that it should not show", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    const entries: Record<string, unknown>[] = [];
+    world.core.history.audit = (entry) => void entries.push({ ...entry });
+    const headers = { "user-agent": "symphony-cli/1.2.3", "x-request-id": "r1" };
+    await server.ask("/api/v1/ENG-1/transition", { ...post({ to: "nowhere" }), headers });
+    await server.ask("/api/v1/refresh", post({ secret: "canary" }));
+    await server.ask("/api/v1/ENG-1");
+    await server.ask("/api/v1/ENG-1/abort", post({ nonsense: 1 }));
+    const [first, second] = entries;
+    assert.equal(entries.length, 2);
+    const { at: when, ...facts } = first ?? {};
+    assert.equal(when, world.scheduler.clock.wall());
+    assert.deepEqual(facts, {
+      actor: "cli",
+      action: "issues.transition",
+      target: "ENG-1",
+      outcome: "transition_not_allowed",
+      detail: { request_id: "r1", to: "nowhere" },
+    });
+    assert.deepEqual([second?.["actor"], second?.["outcome"]], ["api", "ok"]);
+    assert.doesNotMatch(JSON.stringify(second), /canary/);
+  });
+
+  test("that cannot be written does not undo the answer, and the log tells", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    world.core.history.audit = () => {
+      throw new SymphonyError("storage_unavailable", "disk full");
+    };
+    assert.equal((await server.ask("/api/v1/refresh", post())).status, 202);
+    assert.match(world.logged.join(""), /audit failed.*disk full/);
+  });
+});

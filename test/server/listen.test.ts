@@ -1,0 +1,196 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import { createApp } from "../../src/server/app.ts";
+import { isLoopback } from "../../src/server/auth.ts";
+import { type ListenOptions, listen } from "../../src/server/listen.ts";
+import { createWorld, type World } from "../support/core.ts";
+import { EventReader } from "../support/event-reader.ts";
+import { settled } from "../support/scheduler.ts";
+import { send, serve } from "../support/server.ts";
+
+function start(world: World, options: Partial<ListenOptions> = {}) {
+  const { core, scheduler, dataDir } = world;
+  const { clock } = scheduler;
+  const app = createApp(core, { clock, host: "127.0.0.1", token: null });
+  const { version, workflowPath } = core;
+  return listen(app, {
+    host: "127.0.0.1",
+    port: 0,
+    dataDir,
+    token: null,
+    version,
+    workflowPath,
+    clock,
+    ...options,
+  });
+}
+
+const files = async (world: World) =>
+  (await readdir(world.dataDir)).filter((name) => name.includes("runtime"));
+
+async function refusedWith(work: Promise<unknown>): Promise<SymphonyError> {
+  const error = await work.then(
+    () => null,
+    (cause: unknown) => cause,
+  );
+  assert.ok(error instanceof SymphonyError);
+  return error;
+}
+
+describe("listening", () => {
+  test("H-1, H-2: port 0 takes a free one on loopback, readable afterwards", async () => {
+    await using world = await createWorld();
+    const server = await start(world);
+    assert.ok(server.port > 0);
+    assert.equal(server.url, `http://127.0.0.1:${server.port}`);
+    assert.equal((await send(server.port, "/api/v1/runtime")).status, 200);
+    await server.close();
+    await server.close();
+    await assert.rejects(send(server.port, "/api/v1/runtime"), { code: "ECONNREFUSED" });
+  });
+
+  test("F12: a port in use is cannot_listen with the port and a hint, and leaves no file", async () => {
+    await using world = await createWorld();
+    const other = createServer().listen(0, "127.0.0.1");
+    await new Promise((done) => other.once("listening", done));
+    const { port } = other.address() as AddressInfo;
+    const error = await refusedWith(start(world, { port }));
+    assert.equal(error.code, "cannot_listen");
+    assert.match(error.message, new RegExp(`127\\.0\\.0\\.1:${port}: the port is in use`));
+    assert.match(error.hint ?? "", /--port/);
+    assert.deepEqual(error.details, { host: "127.0.0.1", port });
+    assert.deepEqual(await files(world), []);
+    other.close();
+  });
+
+  test("H-2: an address this machine has not, or a port that is none, is cannot_listen", async () => {
+    await using world = await createWorld();
+    const cases = [{ host: "192.0.2.1", token: "t" }, { port: 70_000 }, { port: -1 }];
+    for (const options of cases) {
+      const error = await refusedWith(start(world, options));
+      assert.equal(error.code, "cannot_listen");
+      assert.ok(error.hint);
+    }
+  });
+
+  test("X-7: any other address than loopback needs a token", async () => {
+    await using world = await createWorld();
+    for (const host of ["0.0.0.0", "::", "192.0.2.1", "example.com"]) {
+      const error = await refusedWith(start(world, { host }));
+      assert.equal(error.code, "cannot_listen");
+      assert.match(error.hint ?? "", /SYMPHONY_TOKEN/);
+    }
+  });
+
+  const names: [string, boolean][] = [
+    ["127.0.0.1", true],
+    ["127.8.8.8", true],
+    ["::1", true],
+    ["localhost", true],
+    ["LOCALHOST", true],
+    ["::ffff:127.0.0.1", true],
+    ["0.0.0.0", false],
+    ["::", false],
+    ["10.0.0.1", false],
+    ["localhost.example", false],
+    ["127.0.0.1.example", false],
+    ["", false],
+  ];
+  for (const [host, expected] of names) {
+    test(`"${host}" is ${expected ? "" : "not "}loopback`, () =>
+      assert.equal(isLoopback(host), expected));
+  }
+});
+
+describe("runtime.json", () => {
+  test("has what a command needs, is 0600 whatever the umask, and goes with the server", async () => {
+    await using world = await createWorld();
+    const umask = process.umask(0);
+    const server = await start(world, { token: "t0ken" }).finally(() => process.umask(umask));
+    const path = join(world.dataDir, "runtime.json");
+    assert.equal((await stat(path)).mode & 0o777, 0o600);
+    assert.deepEqual(JSON.parse(await readFile(path, "utf8")), {
+      url: server.url,
+      pid: process.pid,
+      token: "t0ken",
+      started_at: "2026-11-23T10:00:00.000Z",
+      version: "1.2.3",
+      workflow_path: world.core.workflowPath,
+    });
+    assert.deepEqual(await files(world), ["runtime.json"]);
+    await server.close();
+    assert.deepEqual(await files(world), []);
+  });
+
+  test("of a successor is left alone", async () => {
+    await using world = await createWorld();
+    const server = await start(world);
+    await writeFile(join(world.dataDir, "runtime.json"), "{}");
+    await server.close();
+    assert.deepEqual(await files(world), ["runtime.json"]);
+  });
+
+  test("that cannot be written fails the start and frees the port", async () => {
+    await using world = await createWorld();
+    const error = await refusedWith(start(world, { dataDir: join(world.dataDir, "gone") }));
+    assert.equal(error.code, "storage_unavailable");
+  });
+
+  test("names an address that can be called when every one is bound", async () => {
+    await using world = await createWorld();
+    const server = await start(world, { host: "0.0.0.0", token: "t" });
+    assert.equal(server.url, `http://127.0.0.1:${server.port}`);
+    await server.close();
+  });
+});
+
+describe("closing", () => {
+  test("ends event streams at once", async () => {
+    await using world = await createWorld();
+    const server = await serve(world);
+    await using reader = await EventReader.open(server.listening.port);
+    await server.listening.close();
+    await reader.until(({ ended }) => ended);
+    world.core.bus.publish({ type: "agent.notice", message: "nobody hears" });
+    world.core.bus.flush();
+  });
+
+  test("lets a request finish that was under way", async () => {
+    await using world = await createWorld();
+    const server = await serve(world);
+    const gate = Promise.withResolvers<void>();
+    const { transitions } = world.core.orchestrator;
+    world.core.orchestrator.transitions = async (name) => {
+      await gate.promise;
+      return transitions.call(world.core.orchestrator, name);
+    };
+    const answer = server.ask("/api/v1/transitions");
+    await server.ask("/api/v1/runtime");
+    const closed = server.listening.close();
+    gate.resolve();
+    assert.equal((await answer).status, 200);
+    await closed;
+  });
+
+  test("waits 5 s for one that does not, and then cuts it off", async () => {
+    await using world = await createWorld();
+    const server = await serve(world);
+    world.core.orchestrator.transitions = () => new Promise(() => {});
+    const asked = Promise.withResolvers<void>();
+    const answer = server.ask("/api/v1/transitions").catch((error) => error.code);
+    server.ask("/api/v1/runtime").then(() => asked.resolve());
+    await asked.promise;
+    const { clock } = world.scheduler;
+    const before = clock.pending;
+    const closed = server.listening.close();
+    while (clock.pending === before) await settled();
+    clock.advance(5_000);
+    await closed;
+    assert.equal(await answer, "ECONNRESET");
+  });
+});

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { api } from "../../src/contract/api.ts";
+import { createWorld } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { serve } from "../support/server.ts";
+
+const post = (body: unknown) => ({ method: "POST", body });
+
+describe("the embedded tracker's issues", () => {
+  test("are created, changed, commented on, listed and shown", async () => {
+    await using world = await createWorld({ local: true });
+    await using server = await serve(world);
+    const body = { title: "<b>First</b>", labels: ["Backend"], priority: 1 };
+    const created = await server.ask("/api/v1/issues", post(body));
+    assert.equal(created.status, 201);
+    assert.equal(created.headers.location, "/api/v1/LOCAL-1");
+    assert.deepEqual(api.issues.create.reply.parse(created.json()).labels, ["backend"]);
+    await server.ask("/api/v1/issues", post({ title: "Second", blocked_by: ["local-1"] }));
+    const edit = { method: "PUT", body: { state: "done", description: null } };
+    const edited = await server.ask("/api/v1/issues/local-1", edit);
+    assert.deepEqual([edited.json().state, edited.json().title], ["Done", "<b>First</b>"]);
+    const comment = await server.ask("/api/v1/issues/LOCAL-2/comments", post({ body: " ok " }));
+    assert.equal(comment.status, 201);
+    const said = api.issues.comment.reply.parse(comment.json());
+    assert.deepEqual([said.issue_identifier, said.body], ["LOCAL-2", "ok"]);
+    const list = api.issues.list.reply.parse(
+      (await server.ask("/api/v1/issues?limit=1&offset=1")).json(),
+    );
+    assert.deepEqual([list.total, list.issues[0]?.identifier], [2, "LOCAL-2"]);
+    assert.deepEqual(
+      list.issues[0]?.blocked_by.map(({ identifier }) => identifier),
+      ["LOCAL-1"],
+    );
+    const done = await server.ask("/api/v1/issues?state=DONE");
+    assert.deepEqual(
+      done.json().issues.map((row: { identifier: string }) => row.identifier),
+      ["LOCAL-1"],
+    );
+    assert.equal((await server.ask("/api/v1/local-1")).json().status, null);
+  });
+
+  test("faults are told: an unknown issue, state or blocker", async () => {
+    await using world = await createWorld({ local: true });
+    await using server = await serve(world);
+    const missing = await server.ask("/api/v1/issues/LOCAL-9", { method: "PUT", body: {} });
+    assert.equal(missing.json().error.code, "issue_not_found");
+    const state = await server.ask("/api/v1/issues", post({ title: "x", state: "Nowhere" }));
+    assert.equal(state.status, 400);
+    assert.ok(state.json().error.details.allowed.includes("Todo"));
+    const blocker = await server.ask("/api/v1/issues", post({ title: "x", blocked_by: ["NO-1"] }));
+    assert.equal(blocker.status, 400);
+  });
+
+  test("those of another tracker are listed but not edited here", async () => {
+    const settings = config({ tracker: { kind: "linear" } });
+    await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
+    await using server = await serve(world);
+    const list = api.issues.list.reply.parse((await server.ask("/api/v1/issues")).json());
+    assert.deepEqual(
+      list.issues.map((row) => [row.identifier, row.status]),
+      [["ENG-1", "running"]],
+    );
+    const refused = [
+      await server.ask("/api/v1/issues", post({ title: "x" })),
+      await server.ask("/api/v1/issues/ENG-1", { method: "PUT", body: { title: "x" } }),
+      await server.ask("/api/v1/issues/ENG-1/comments", post({ body: "x" })),
+    ];
+    for (const answer of refused) {
+      assert.deepEqual([answer.status, answer.json().error.code], [409, "tracker_read_only"]);
+    }
+  });
+});

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { describe, test } from "node:test";
+import { createWorld } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { serve } from "../support/server.ts";
+
+describe("H-13: the page", () => {
+  test("shows the state without any script, under a policy that would allow none", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    const page = await server.ask("/");
+    assert.equal(page.status, 200);
+    assert.match(page.headers["content-type"] ?? "", /^text\/html; charset=utf-8/);
+    assert.match(page.text, /ENG-1/);
+    assert.doesNotMatch(page.text, /<script|javascript:|\son\w+=/i);
+    const style = /<style>([\s\S]*?)<\/style>/.exec(page.text)?.[1] ?? "";
+    const hash = createHash("sha256").update(style).digest("base64");
+    const policy = String(page.headers["content-security-policy"]);
+    assert.match(policy, /^default-src 'none';/);
+    assert.ok(policy.includes(`style-src 'sha256-${hash}'`));
+    assert.doesNotMatch(page.text, /style="|<link|<img|https?:\/\/(?!127)/);
+  });
+
+  test("escapes whatever the tracker or the agent says", async () => {
+    const evil = `<img src=x onerror=alert(1)>"'&</td></table><script>x</script>`;
+    const hostile = issue(`E<b>-1`, {
+      title: evil,
+      state: "Todo",
+      url: `https://t.example/ENG-1"><b>`,
+    });
+    await using world = await createWorld({ issues: [hostile] });
+    await using server = await serve(world);
+    world.scheduler
+      .run(hostile.identifier)
+      .say(
+        { type: "session.started", threadId: "t", resumed: false },
+        { type: "message", text: evil },
+      );
+    const { text } = await server.ask("/");
+    assert.doesNotMatch(text, /<img|<script|<b>-1|ENG-1"><b>/);
+    assert.match(text, /&lt;img src=x onerror=alert\(1\)&gt;&quot;&#39;&amp;/);
+  });
+
+  const links: [string | null, string][] = [
+    ["https://t.example/ENG-1", "https://t.example/ENG-1"],
+    ["http://t.example/?a=1&b=2", "http://t.example/?a=1&amp;b=2"],
+    ["javascript:alert(1)", "/api/v1/ENG-1"],
+    ["JaVaScRiPt:alert(1)", "/api/v1/ENG-1"],
+    ["data:text/html,x", "/api/v1/ENG-1"],
+    ["//evil.example", "/api/v1/ENG-1"],
+    ["not a url", "/api/v1/ENG-1"],
+    [null, "/api/v1/ENG-1"],
+  ];
+  for (const [url, href] of links) {
+    test(`an issue at ${url} links to ${href}`, async () => {
+      await using world = await createWorld({ issues: [issue("ENG-1", { url })] });
+      await using server = await serve(world);
+      assert.ok((await server.ask("/")).text.includes(`<a href="${href}"`));
+    });
+  }
+
+  test("shows itself also when no snapshot can be had", async () => {
+    await using world = await createWorld();
+    await using server = await serve(world);
+    world.core.orchestrator.view = () => {
+      throw new Error("out of order");
+    };
+    const page = await server.ask("/");
+    assert.equal(page.status, 200);
+    assert.match(page.text, /No snapshot/);
+    assert.doesNotMatch(page.text, /out of order/);
+    assert.match(world.logged.join(""), /out of order/);
+  });
+
+  test("says why nothing new is started, and that the tracker fails", async () => {
+    await using world = await createWorld();
+    await using server = await serve(world);
+    world.scheduler.problem = { code: "invalid_config", message: "polling.interval_ms: <bad>" };
+    world.scheduler.readFails = "Linear is away";
+    await world.scheduler.advance(30_000);
+    const { text } = await server.ask("/");
+    assert.match(text, /polling\.interval_ms: &lt;bad&gt;/);
+  });
+
+  test("shows 50 rows of a list and says how many more there are", async () => {
+    const issues = Array.from({ length: 60 }, (_, index) => issue(`Q-${index}`));
+    const settings = config({ agent: { maxConcurrentAgents: 1 } });
+    await using world = await createWorld({ issues, config: settings });
+    await using server = await serve(world);
+    const { text } = await server.ask("/");
+    assert.match(text, /59, 9 not shown/);
+    assert.equal(text.match(/<tr><td>/g)?.length, 51);
+  });
+
+  test("says so when there is nothing to do", async () => {
+    await using world = await createWorld();
+    await using server = await serve(world);
+    assert.match((await server.ask("/")).text, /No issue is queued/);
+  });
+});

@@ -1,0 +1,136 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Bus, createBus } from "../../src/core/bus.ts";
+import type { Config } from "../../src/core/config/config.ts";
+import type { Core } from "../../src/core/core.ts";
+import { createLogger } from "../../src/core/logger.ts";
+import type { Attempt } from "../../src/core/model/attempt.ts";
+import type { EventDraft } from "../../src/core/model/event.ts";
+import type { Issue } from "../../src/core/model/issue.ts";
+import { Operations } from "../../src/core/orchestrator/operations.ts";
+import { openStore } from "../../src/core/store/open.ts";
+import type { Store } from "../../src/core/store/store.ts";
+import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
+import { localOptions } from "../../src/core/tracker/local/options.ts";
+import type { Tracker } from "../../src/core/tracker/tracker.ts";
+import { config as defaultConfig } from "./issue.ts";
+import { Scheduler } from "./scheduler.ts";
+
+/** The scheduler of `support/scheduler.ts`, its events and attempts kept by a real bus and a real history. */
+class RecordedScheduler extends Scheduler {
+  bus: Bus | null = null;
+  store: Store | null = null;
+
+  override publish(event: EventDraft): void {
+    super.publish(event);
+    this.bus?.publish(event);
+  }
+
+  override saveAttempt(attempt: Attempt): void {
+    super.saveAttempt(attempt);
+    this.store?.history.saveAttempt(attempt);
+  }
+}
+
+export interface World extends AsyncDisposable {
+  readonly core: Core;
+  readonly scheduler: Scheduler;
+  readonly dataDir: string;
+  /** Every line of the log, as JSON. */
+  readonly logged: string[];
+  /** The configuration in force; a test may replace it. */
+  config: Config;
+}
+
+interface WorldOptions {
+  readonly issues?: readonly Issue[];
+  readonly config?: Config;
+  /** Gives the core an embedded tracker beside the scripted one. */
+  readonly local?: boolean;
+}
+
+/** A core of real parts over a scripted tracker and scripted agents, in a fresh directory; its first poll is done. */
+export async function createWorld(options: WorldOptions = {}): Promise<World> {
+  const dataDir = await mkdtemp(join(tmpdir(), "symphony-core-"));
+  const settings = options.config ?? defaultConfig();
+  const scheduler = new RecordedScheduler(options.issues ?? [], settings);
+  const { clock } = scheduler;
+  const store = await openStore(dataDir);
+  const redact = (text: string) => text;
+  const logged: string[] = [];
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
+  const log = createLogger({ level: "debug", format: "json", sinks, clock, redact });
+  const { history } = store;
+  const bus = createBus({ history, clock, redact, onError: (error) => logged.push(String(error)) });
+  scheduler.bus = bus;
+  scheduler.store = store;
+  const tracker = scriptedTracker(scheduler);
+  const local = options.local
+    ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
+    : null;
+  const orchestrator = new Operations({
+    orchestrator: scheduler.orchestrator,
+    history,
+    clock,
+    tracker: () => tracker,
+    config: () => ({ config: world.config, problem: scheduler.problem }),
+  });
+  const world: World = {
+    scheduler,
+    dataDir,
+    logged,
+    config: settings,
+    core: {
+      version: "1.2.3",
+      startedWall: clock.wall(),
+      dataDir,
+      workflowPath: join(dataDir, "WORKFLOW.md"),
+      config: {
+        get current() {
+          return { config: world.config };
+        },
+      } as Core["config"],
+      orchestrator,
+      bus,
+      history,
+      log,
+      tracker: () => tracker,
+      localIssues: () => local,
+      start: async () => {},
+      once: async () => {},
+      stop: async () => {},
+    },
+    async [Symbol.asyncDispose]() {
+      bus.close();
+      local?.close();
+      await store.close();
+      await rm(dataDir, { recursive: true });
+    },
+  };
+  await scheduler.begin();
+  return world;
+}
+
+function scriptedTracker(scheduler: Scheduler): Tracker {
+  return {
+    kind: "local",
+    fetchIssuesByStates: async (states) =>
+      [...scheduler.issues.values()].filter(({ state }) => states.includes(state)),
+    fetchIssuesByIds: (ids) => scheduler.fetchIssues(ids),
+    bindTools: () => ({
+      specs: [],
+      call: async () => ({ success: false, output: "no tools" }),
+    }),
+    secretEnvNames: [],
+    workflow: {
+      states: async () => [
+        { name: "Todo", terminal: false },
+        { name: "Done", terminal: true },
+      ],
+      move: async (issue, state) => scheduler.set({ ...issue, state }),
+    },
+    watch: () => () => {},
+    close() {},
+  };
+}
