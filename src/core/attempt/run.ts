@@ -9,7 +9,8 @@ import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { gitChanges, gitHead } from "../workspace/git.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
-import { continuationPrompt, renderPrompt, resumePrompt, steerPrompt } from "./prompt.ts";
+import { Opening } from "./opening.ts";
+import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 
 /** What an attempt works with; tracker and prompt are those of its start (T-14). */
 export interface AttemptWorld {
@@ -82,7 +83,7 @@ async function work(
   live.entered("building_prompt", null);
   const first = await renderPrompt(world.promptTemplate, { issue, attempt });
   live.entered("launching_agent", null);
-  const opening = new Opening(world, live, issue.id);
+  const opening = new Opening(() => world.undelivered(issue.id), live.reported);
   const cwd = await world.workspaces.requireCwd(workspace.path);
   await using session = await world.runtime.start(
     specOf(order, { cwd, world, onEvent: (event) => opening.heard(event), log: world.log }),
@@ -143,38 +144,6 @@ async function turns(
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
     prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
-  }
-}
-
-/**
- * Guidance that its turn ended without taking up opens the next turn, so none is lost; it counts as
- * delivered when that turn has started.
- */
-class Opening {
-  readonly #world: AttemptWorld;
-  readonly #live: LiveAttempt;
-  readonly #issueId: string;
-  #carried: readonly Steer[] = [];
-
-  constructor(world: AttemptWorld, live: LiveAttempt, issueId: string) {
-    this.#world = world;
-    this.#live = live;
-    this.#issueId = issueId;
-  }
-
-  with(prompt: string): string {
-    this.#carried = this.#world.undelivered(this.#issueId);
-    if (this.#carried.length === 0) return prompt;
-    return `${steerPrompt(this.#carried.map((steer) => steer.message))}\n\n${prompt}`;
-  }
-
-  heard(event: AgentEvent): void {
-    this.#live.reported(event);
-    if (event.type !== "turn.started") return;
-    for (const steer of this.#carried) {
-      this.#live.reported({ type: "steer.delivered", steerId: steer.id });
-    }
-    this.#carried = [];
   }
 }
 
