@@ -135,11 +135,15 @@ export class LinearClient {
   async #post(request: LinearRequest, how: How): Promise<LinearAnswer> {
     const { LinearError, LinearGraphQLClient } = await import("@linear/sdk");
     const redact = redactorOf(how.authorization);
+    // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
+    const late = new AbortController();
+    const expire = () => late.abort(new DOMException("no answer in time", "TimeoutError"));
+    const timer = setTimeout(expire, this.#timeoutMs);
     const client = new LinearGraphQLClient(this.#options.endpoint, {
       headers: { authorization: how.authorization, "user-agent": "symphony" },
       // A redirect could carry the key to a host that nobody chose.
       redirect: "error",
-      signal: AbortSignal.any([AbortSignal.timeout(this.#timeoutMs), how.signal]),
+      signal: AbortSignal.any([late.signal, how.signal]),
     });
     try {
       const answer = await client.rawRequest(request.document, { ...request.variables });
@@ -149,6 +153,8 @@ export class LinearClient {
       if (how.signal.aborted) throw closedError();
       if (cause instanceof LinearError) return this.#refused(refusalOf(cause), redact);
       throw transportError(cause, this.#timeoutMs, redact);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
