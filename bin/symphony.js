@@ -1,0 +1,67 @@
+#!/usr/bin/env node
+// Plain syntax on purpose: an old Node must be able to read this far to say what it needs. Builtins are
+// not imported by name, because node:fs alone costs 3 ms that way; an old Node gets them from import().
+
+function isNewEnough(version) {
+  const parts = version.split(".").map(Number);
+  return parts[0] > 24 || (parts[0] === 24 && parts[1] >= 15);
+}
+
+/** Compiled code is kept for the next start, in a directory that other users cannot write to. */
+function keepCompiledCode() {
+  const { XDG_CACHE_HOME, HOME } = process.env;
+  const cache = XDG_CACHE_HOME || (HOME && `${HOME}/.cache`);
+  if (!cache) return;
+  process.getBuiltinModule("node:module").enableCompileCache(`${cache}/symphony/compiled`);
+}
+
+async function start() {
+  delete process.env.SYMPHONY_RERUN;
+  keepCompiledCode();
+  // Sources win in a checkout: a build left over from yesterday must not answer for today's code.
+  const source = new URL("../src/commands/main.ts", import.meta.url);
+  const inCheckout = process.getBuiltinModule("node:fs").existsSync(source);
+  const { main } = await import(inCheckout ? source.href : "../dist/commands/main.js");
+  process.exitCode = await main(process.argv.slice(2));
+}
+
+/** Hands the same command line to the Node that `npm ci` fetched into the checkout, if there is one. */
+async function rerun() {
+  const { existsSync } = await import("node:fs");
+  const { fileURLToPath } = await import("node:url");
+  const { spawn } = await import("node:child_process");
+  const node = fileURLToPath(new URL("../node_modules/node/bin/node", import.meta.url));
+  if (process.env.SYMPHONY_RERUN || !existsSync(node)) {
+    console.error(
+      `symphony: needs Node.js 24.15 or later, and this is ${process.versions.node}. ` +
+        "Install it from https://nodejs.org, or run `npm ci` in a checkout.",
+    );
+    process.exitCode = 1;
+    return;
+  }
+  const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2));
+  const env = Object.assign({}, process.env, { SYMPHONY_RERUN: "1" });
+  follow(spawn(node, args, { stdio: "inherit", env }));
+}
+
+/** Passes signals on to `child`, and ends as it ends. */
+function follow(child) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(signal, () => {
+      // A terminal sends Ctrl-C to both of us; passed on, it would reach the child twice.
+      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+    });
+  }
+  child.on("error", (error) => {
+    console.error(`symphony: could not start Node.js 24: ${error.message}`);
+    process.exitCode = 1;
+  });
+  child.on("exit", (code, signal) => {
+    process.exitCode = code === null ? 1 : code;
+    if (signal === null) return;
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+  });
+}
+
+void (isNewEnough(process.versions.node) ? start() : rerun());

@@ -1,0 +1,196 @@
+import type { IncomingMessage } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FetchLikeResponse, EventSource as Source } from "eventsource";
+import type { z } from "zod";
+import type { EventView } from "../contract/events.ts";
+import { paths } from "../contract/paths.ts";
+import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
+import { queryOf } from "./client.ts";
+import { Inbox } from "./inbox.ts";
+import { open, refusal, type Server } from "./transport.ts";
+
+export type StreamEvent = z.output<typeof EventView>;
+
+/** A gap says that the events before `oldestSeq` are no longer kept. */
+export type StreamItem =
+  | { readonly kind: "event"; readonly event: StreamEvent }
+  | { readonly kind: "gap"; readonly oldestSeq: number };
+
+export interface StreamWish {
+  /** Everything after this event; null: only what comes from now on. */
+  readonly since: number | null;
+  readonly issues?: readonly string[];
+  readonly types?: readonly string[];
+  /** Ends the iteration without an error. */
+  readonly signal?: AbortSignal;
+  /** Called before each pause on the way back to a lost server. */
+  readonly onLost?: (error: SymphonyError | null, delayMs: number) => void;
+  /** Waits `ms`; tests pass their own. */
+  readonly pause?: (ms: number, signal?: AbortSignal) => Promise<unknown>;
+}
+
+/** The server sends a comment every 15 s: after three missing ones the connection is dead. */
+const silenceMs = 45_000;
+const firstPauseMs = 250;
+const longestPauseMs = 10_000;
+const mostWaiting = 5_000;
+const passing: readonly ErrorCode[] = [
+  "server_unreachable",
+  "unavailable",
+  "rate_limited",
+  "internal_error",
+];
+
+/**
+ * The event stream as one endless series with no gap and no repeat: a lost connection is taken up again after the
+ * last event seen, however often. Rejects when the first connection fails, and with refusals that will not pass.
+ */
+export async function* followEvents(
+  server: Server,
+  wish: StreamWish,
+): AsyncGenerator<StreamItem, void> {
+  const pause = wish.pause ?? ((ms, signal) => sleep(ms, undefined, signal ? { signal } : {}));
+  const progress = { lastSeq: wish.since, everOpened: false, failures: 0 };
+  while (!wish.signal?.aborted) {
+    const lost = yield* oneConnection(server, wish, progress);
+    if (wish.signal?.aborted) return;
+    if (lost !== null && !(progress.everOpened && passing.includes(lost.code))) throw lost;
+    const delayMs = Math.min(firstPauseMs * 2 ** progress.failures++, longestPauseMs);
+    wish.onLost?.(lost, delayMs);
+    await pause(delayMs, wish.signal).catch(() => {});
+  }
+}
+
+interface Progress {
+  lastSeq: number | null;
+  everOpened: boolean;
+  /** Connections in a row that brought nothing. */
+  failures: number;
+}
+
+/** Yields what one connection brings; returns why it ended, null for a plain end. */
+async function* oneConnection(
+  server: Server,
+  wish: StreamWish,
+  progress: Progress,
+): AsyncGenerator<StreamItem, SymphonyError | null> {
+  const inbox = new Inbox<StreamItem, SymphonyError>();
+  const source = await connect({ server, wish, progress, inbox });
+  const close = () => {
+    source.close();
+    inbox.end(null);
+  };
+  wish.signal?.addEventListener("abort", close, { once: true });
+  try {
+    for await (const item of inbox) {
+      progress.failures = 0;
+      if (item.kind === "event" && item.event.seq <= (progress.lastSeq ?? -1)) continue;
+      // A gap may also mean that the series began anew, with lower numbers than ours.
+      progress.lastSeq = item.kind === "event" ? item.event.seq : item.oldestSeq - 1;
+      yield item;
+    }
+    return inbox.fault;
+  } finally {
+    wish.signal?.removeEventListener("abort", close);
+    source.close();
+  }
+}
+
+interface Connection {
+  readonly server: Server;
+  readonly wish: StreamWish;
+  readonly progress: Progress;
+  readonly inbox: Inbox<StreamItem, SymphonyError>;
+}
+
+/** One EventSource for one connection: its own way of reconnecting gives up at the first answer that is not 200. */
+async function connect(connection: Connection): Promise<Source> {
+  const { server, progress, inbox } = connection;
+  const { EventSource } = await import("eventsource");
+  let fault: SymphonyError | null = null;
+  class Listener extends EventSource {
+    /** Every event comes by here, whatever its type: a newer server may know more types than we do. */
+    override dispatchEvent(event: Event): boolean {
+      if (event.type === "open") progress.everOpened = true;
+      if (event.type === "error") this.#stop();
+      if (event instanceof MessageEvent) this.#take(event);
+      return super.dispatchEvent(event);
+    }
+
+    #take(event: MessageEvent): void {
+      const item = itemOf(event);
+      if (item !== null) inbox.push(item);
+      // A reader that cannot keep up takes the rest from the server once it has caught up.
+      if (inbox.size > mostWaiting) this.#stop();
+    }
+
+    #stop(): void {
+      inbox.end(fault);
+      // The source arms its own timer right after it has told of an error; closing later disarms it.
+      queueMicrotask(() => this.close());
+    }
+  }
+  return new Listener(new URL(paths.system.events.path, server.baseUrl), {
+    fetch: (_url, { signal }) =>
+      answerOf(connection, signal as AbortSignal).catch((error: unknown) => {
+        fault = error instanceof SymphonyError ? error : null;
+        throw error;
+      }),
+  });
+}
+
+async function answerOf(
+  { server, wish, progress }: Connection,
+  signal: AbortSignal,
+): Promise<FetchLikeResponse> {
+  const last = progress.lastSeq;
+  const response = await open(server, {
+    method: paths.system.events.method,
+    path: paths.system.events.path + queryOf({ issue: wish.issues, type: wish.types }),
+    headers: {
+      accept: "text/event-stream",
+      ...(last !== null && { "last-event-id": String(last) }),
+    },
+    signal,
+    timeoutMs: silenceMs,
+  });
+  const status = response.statusCode ?? 0;
+  const isStream = response.headers["content-type"]?.startsWith("text/event-stream") === true;
+  if (status === 200 && !isStream) response.destroy();
+  if (status !== 200 || !isStream) throw refusal(server, status, await textOf(response));
+  return {
+    status,
+    url: server.baseUrl,
+    redirected: false,
+    headers: { get: (name) => String(response.headers[name] ?? "") },
+    body: { getReader: () => readerOf(response) },
+  };
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks = await response
+    .setEncoding("utf8")
+    .toArray()
+    .catch(() => []);
+  return chunks.join("");
+}
+
+function readerOf(response: IncomingMessage) {
+  const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  return {
+    async read() {
+      const next = await chunks.next();
+      return next.done ? { done: true as const } : { done: false as const, value: next.value };
+    },
+    async cancel() {
+      response.destroy();
+    },
+  };
+}
+
+function itemOf(event: MessageEvent): StreamItem | null {
+  const data: unknown = JSON.parse(String(event.data));
+  if (typeof data !== "object" || data === null) return null;
+  if (event.type !== "gap") return { kind: "event", event: data as StreamEvent };
+  return { kind: "gap", oldestSeq: "oldest_seq" in data ? Number(data.oldest_seq) : 1 };
+}

@@ -1,0 +1,92 @@
+import type { Command } from "commander";
+import { open, refusal, type Server } from "../client/transport.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext, Run } from "./context.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { examples } from "./help.ts";
+import { jsonText } from "./json-text.ts";
+import { textOrStdin } from "./text-input.ts";
+
+interface ApiOptions {
+  readonly body?: string;
+}
+
+export function declareApi(command: Command, run: Run): void {
+  examples(
+    command,
+    "symphony api GET /api/v1/state",
+    `symphony api POST /api/v1/ENG-123/steer --body '{"message": "auth first"}'`,
+    "symphony api PUT /api/v1/config/overlay --body - < overlay.json",
+  )
+    .argument("<method>", "GET, POST, PUT, DELETE …")
+    .argument("<path>", "path and query, such as /api/v1/state?limit=5")
+    .option("--body <json>", "body of the request; - reads it from stdin")
+    .action((method: string, path: string, options: ApiOptions) =>
+      run((context) => api({ method: method.toUpperCase(), path, ...options }, context)),
+    );
+}
+
+export function declareOpenapi(command: Command, run: Run): void {
+  examples(command, "symphony openapi > openapi.json").action(() => run(openapi));
+}
+
+interface Ask extends ApiOptions {
+  readonly method: string;
+  readonly path: string;
+}
+
+/** Sends one request and prints the answer: JSON indented, anything else as it comes. */
+export async function api({ method, path, body }: Ask, context: CommandContext): Promise<number> {
+  if (!/^[A-Z]+$/.test(method)) throw new SymphonyError("usage", `"${method}" is not a method`);
+  const text = body === undefined ? undefined : await textOrStdin(body, context);
+  const server = await context.server();
+  const response = await open(server, {
+    method,
+    path: path.startsWith("/") ? path : `/${path}`,
+    headers: {
+      accept: "*/*",
+      ...(text !== undefined && { "content-type": "application/json" }),
+    },
+    ...(text !== undefined && { body: text }),
+    signal: context.interrupted(),
+  });
+  const isJson = /\bjson\b/.test(response.headers["content-type"] ?? "");
+  const status = response.statusCode ?? 0;
+  if (status < 400 && !isJson) return pour(response, context);
+  return answer({ server, status, text: await textOf(response) }, context);
+}
+
+async function textOf(response: AsyncIterable<unknown>): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function answer(
+  { server, status, text }: { server: Server; status: number; text: string },
+  context: CommandContext,
+): number {
+  if (status >= 400) throw refusal(server, status, text);
+  context.print(text === "" ? text : jsonText(JSON.parse(text)));
+  return exitCodes.done;
+}
+
+/** A stream is passed on as it arrives. */
+async function pour(response: AsyncIterable<unknown>, context: CommandContext): Promise<number> {
+  try {
+    for await (const chunk of response) {
+      const taken = context.stdout.write(chunk as Buffer);
+      if (!taken) await new Promise((resolve) => context.stdout.once("drain", resolve));
+    }
+    return exitCodes.done;
+  } catch (error) {
+    if (context.interrupted().aborted) return exitCodes.interrupted;
+    throw error;
+  }
+}
+
+export async function openapi(context: CommandContext): Promise<number> {
+  const client = await context.client();
+  context.printJson(await client.system.openapi());
+  return exitCodes.done;
+}

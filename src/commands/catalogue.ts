@@ -1,0 +1,124 @@
+import type { Command } from "commander";
+import type { Run } from "./context.ts";
+
+export type Declare = (command: Command, run: Run) => void;
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  readonly group: string;
+  /** Loads the command's own file, which happens only when it is called or its help is asked for. */
+  readonly load: () => Promise<Declare>;
+}
+
+const run = "Run";
+const look = "Look";
+const act = "Act on an issue";
+const history = "History and scripts";
+const integrate = "For integrators";
+
+/** Every command, in the order of the help. */
+export const catalogue: readonly CommandEntry[] = [
+  {
+    name: "serve",
+    summary: "run the server: poll the tracker, start agents, serve the API",
+    group: run,
+    load: async () => (await import("./daemon.ts")).declareServe,
+  },
+  {
+    name: "demo",
+    summary: "run the server on a sample project with a scripted agent; no account, no key",
+    group: run,
+    load: async () => (await import("./daemon.ts")).declareDemo,
+  },
+  {
+    name: "state",
+    summary: "show what is queued, running, waiting and done",
+    group: look,
+    load: async () => (await import("./state.ts")).declareState,
+  },
+  {
+    name: "explain",
+    summary: "say why an issue does or does not run",
+    group: look,
+    load: async () => (await import("./explain.ts")).declareExplain,
+  },
+  {
+    name: "runtime",
+    summary: "show the running server: version, directories, tracker, agent",
+    group: look,
+    load: async () => (await import("./runtime.ts")).declareRuntime,
+  },
+  {
+    name: "refresh",
+    summary: "poll the tracker and reconcile now",
+    group: look,
+    load: async () => (await import("./runtime.ts")).declareRefresh,
+  },
+  {
+    name: "issue",
+    summary: "show and list issues; create, edit and close those of the local tracker",
+    group: act,
+    load: async () => (await import("./issue.ts")).declareIssue,
+  },
+  {
+    name: "steer",
+    summary: "send guidance to a running agent",
+    group: act,
+    load: async () => (await import("./steer.ts")).declareSteer,
+  },
+  {
+    name: "abort",
+    summary: "stop the running attempt and hold the issue",
+    group: act,
+    load: async () => (await import("./abort.ts")).declareAbort,
+  },
+  {
+    name: "transition",
+    summary: "move an issue to a status or to a state of the tracker",
+    group: act,
+    load: async () => (await import("./transition.ts")).declareTransition,
+  },
+  {
+    name: "attempts",
+    summary: "list the attempts of an issue, newest first",
+    group: history,
+    load: async () => (await import("./history.ts")).declareAttempts,
+  },
+  {
+    name: "attempt",
+    summary: "show one attempt with its timeline",
+    group: history,
+    load: async () => (await import("./history.ts")).declareAttempt,
+  },
+  {
+    name: "events",
+    summary: "print events, past ones or as they happen",
+    group: history,
+    load: async () => (await import("./events.ts")).declareEvents,
+  },
+  {
+    name: "wait",
+    summary: "wait until an issue reaches a status",
+    group: history,
+    load: async () => (await import("./wait.ts")).declareWait,
+  },
+  {
+    name: "api",
+    summary: "call any route of the API",
+    group: integrate,
+    load: async () => (await import("./api.ts")).declareApi,
+  },
+  {
+    name: "openapi",
+    summary: "print the API's OpenAPI document",
+    group: integrate,
+    load: async () => (await import("./api.ts")).declareOpenapi,
+  },
+  {
+    name: "help",
+    summary: "explain a command, or the exit codes",
+    group: integrate,
+    load: async () => (await import("./help-command.ts")).declareHelp,
+  },
+];

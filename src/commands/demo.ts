@@ -1,0 +1,147 @@
+import { systemClock } from "../core/clock.ts";
+import { streamSink } from "../core/log-sinks.ts";
+import { createLogger } from "../core/logger.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { SymphonyEvent } from "../core/model/event.ts";
+import { createRedactor } from "../core/redact.ts";
+import type { LocalIssues } from "../core/tracker/local/issues.ts";
+import { makeSample, type Sample } from "../demo/sample.ts";
+import { chapters, identifierOf, steeredIdentifier } from "../demo/story.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { type Paint, paintFor } from "./paint.ts";
+import { type Daemon, openDaemon, stopSignal } from "./serve.ts";
+import type { CommandIo, DemoOptions } from "./serve-options.ts";
+import { plainLine } from "./terminal.ts";
+
+const usualPort = 4000;
+
+/** `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. */
+export async function demo(options: DemoOptions, io: CommandIo): Promise<number> {
+  const stop = stopSignal();
+  const paint = await paintFor(io.colour);
+  const say = (text = "") => void io.stdout.write(`${text}\n`);
+  const sample = await makeSample();
+  try {
+    const daemon = await openOn(sample, options.port, io);
+    try {
+      introduce(daemon, say, paint);
+      const finished = follow(daemon, say, paint);
+      tell(daemon.core.localIssues());
+      await daemon.core.start();
+      await Promise.race([stop, finished.then(() => conclude(sample, say, paint))]);
+      await stop;
+      say("\nStopping the agents and removing the temporary folder ...");
+    } finally {
+      await daemon.stop();
+    }
+  } finally {
+    await sample.remove();
+  }
+  return exitCodes.done;
+}
+
+/** On the usual port, or any free one when that is taken and none was asked for. */
+async function openOn(sample: Sample, port: number | null, io: CommandIo): Promise<Daemon> {
+  const redactor = createRedactor();
+  const log = createLogger({
+    level: io.debug ? "debug" : "error",
+    format: "text",
+    sinks: [streamSink("stderr", io.stderr)],
+    clock: systemClock,
+    redact: (text) => redactor.redact(text),
+  });
+  const { workflowPath, dataDir } = sample;
+  // A slow login profile or a git that signs every commit is not what this is to show.
+  const env = { ...io.env, HOME: sample.root };
+  const open = (on: number) =>
+    openDaemon({ workflowPath, dataDir, port: on, host: null, env, log, redactor });
+  try {
+    return await open(port ?? usualPort);
+  } catch (error) {
+    const taken = error instanceof SymphonyError && error.code === "cannot_listen";
+    if (!taken || port !== null) throw error;
+    return open(0);
+  }
+}
+
+function tell(issues: LocalIssues | null): void {
+  for (const { title, description, priority, labels, after } of chapters) {
+    const blockedBy = after === undefined ? [] : [identifierOf(after)];
+    issues?.create({ title, description, priority, labels: [...labels], blockedBy });
+  }
+}
+
+type Say = (text?: string) => void;
+
+function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
+  const url = listening.port === usualPort ? "" : ` --url ${listening.url}`;
+  const command = (text: string, why: string) =>
+    say(`  ${paint.cyan(`npx symphony ${text}${url}`)}  ${paint.dim(why)}`);
+  say(paint.bold(`symphony demo  ${listening.url}`));
+  say("Five issues of an embedded tracker, a small git repository, and the real orchestrator.");
+  say(
+    `The agent is a scripted stand-in: it thinks nothing, but edits, tests and commits for real.`,
+  );
+  say(
+    `For a real one, install codex, log in, and run ${paint.cyan("npx symphony serve WORKFLOW.md")}.`,
+  );
+  say("\nTry in a second terminal, in this folder:");
+  command("state --watch", "what runs, waits and is done");
+  command(`steer ${steeredIdentifier} "Good evening, friends"`, "the agent asks for it");
+  command("events --follow", "everything as it happens");
+  command(`abort ${identifierOf(4)}`, "stop an agent and hold its issue");
+  say(paint.dim("\nCtrl-C stops the agents and removes everything.\n"));
+}
+
+/** Shows what happens; resolves when every issue is finished. */
+function follow({ core }: Daemon, say: Say, paint: Paint): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const started = systemClock.now();
+  const open = new Set(chapters.map((_, index) => identifierOf(index)));
+  core.bus.subscribe({}, (event) => {
+    const text = lineOf(event, paint);
+    if (text === null) return;
+    const seconds = ((systemClock.now() - started) / 1_000).toFixed(1).padStart(5);
+    say(`${paint.dim(`${seconds}s`)}  ${paint.bold(event.issueIdentifier ?? "")}  ${text}`);
+    if (event.type === "issue.completed") open.delete(event.issueIdentifier ?? "");
+    if (open.size === 0) resolve();
+  });
+  return promise;
+}
+
+/** What the demo shows of an event; null for the many that would only scroll by. */
+function lineOf(event: SymphonyEvent, paint: Paint): string | null {
+  const text = plainLine(event.message);
+  const status = event.data["status"];
+  switch (event.type) {
+    case "issue.dispatched":
+    case "issue.held":
+    case "steer.delivered":
+      return paint.cyan(text);
+    case "issue.completed":
+      return paint.green(text);
+    case "issue.failed":
+      return paint.red(text);
+    case "issue.retrying":
+      return event.data["error"] === null ? null : paint.yellow(text);
+    case "agent.command":
+      return status === "started"
+        ? null
+        : paint.dim(`$ ${plainLine(String(event.data["command"]))}`);
+    case "agent.file_change":
+      return status === "completed" ? paint.dim(`edited ${text}`) : null;
+    case "agent.tool_call":
+      return paint.dim(text);
+    case "agent.message":
+      // The stand-in repeats what its tools answer; the call itself is shown already.
+      return / answered: /.test(text) ? null : text;
+    default:
+      return null;
+  }
+}
+
+function conclude(sample: Sample, say: Say, paint: Paint): void {
+  say(paint.bold("\nAll five issues are finished. Their branches are in the repository:"));
+  say(`  ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
+  say(paint.dim("The server stays up for your second terminal; Ctrl-C ends it."));
+}

@@ -1,0 +1,75 @@
+import { systemClock } from "../core/clock.ts";
+import { openConfig } from "../core/config/service.ts";
+import { planOf } from "../core/plan.ts";
+import { readIssueRecords } from "../core/store/documents.ts";
+import { checkTracker, createTracker, type TrackerEdges } from "../core/tracker/in-use.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { jsonText } from "./json-text.ts";
+import { tableLines } from "./output.ts";
+import { paintFor } from "./paint.ts";
+import type { CommandIo } from "./serve-options.ts";
+
+/** Prints what a first poll would start and why the rest would not; starts and changes nothing. */
+export async function dryRun(
+  { workflowPath, dataDir }: { workflowPath: string; dataDir: string },
+  io: CommandIo,
+): Promise<number> {
+  const edges: TrackerEdges = { dataDir, clock: systemClock, lookup: (name) => io.env[name] };
+  const service = await openConfig({
+    workflowPath,
+    env: io.env,
+    flags: {},
+    clock: systemClock,
+    validate: (config) => checkTracker(config.tracker, edges),
+  });
+  const { config } = service.current;
+  const tracker = createTracker(config.tracker, edges);
+  try {
+    const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
+    const rows = planOf(issues, config, await readIssueRecords(dataDir));
+    await print(rows, io);
+  } finally {
+    tracker.close();
+    await service.close();
+  }
+  return exitCodes.done;
+}
+
+async function print(rows: ReturnType<typeof planOf>, io: CommandIo): Promise<void> {
+  if (io.json) {
+    const plan = rows.map(({ issue, runs, why }) => ({
+      issue_identifier: issue.identifier,
+      title: issue.title,
+      state: issue.state,
+      priority: issue.priority,
+      would_run: runs,
+      why,
+    }));
+    io.stdout.write(`${jsonText({ plan })}\n`);
+    return;
+  }
+  if (rows.length === 0) {
+    io.stdout.write("No issue is in an active state: nothing would run.\n");
+    return;
+  }
+  const paint = await paintFor(io.colour);
+  const lines = tableLines({
+    columns: [
+      { title: "ISSUE" },
+      { title: "WOULD" },
+      { title: "STATE" },
+      { title: "TITLE", flexible: true },
+      { title: "WHY NOT", flexible: true },
+    ],
+    rows: rows.map(({ issue, runs, why }) => [
+      issue.identifier,
+      runs ? { text: "run", style: "green" } : { text: "wait", style: "dim" },
+      issue.state,
+      issue.title,
+      why ?? "",
+    ]),
+    width: io.stdout.isTTY ? io.stdout.columns : null,
+    paint,
+  });
+  io.stdout.write(`${lines.join("\n")}\n`);
+}

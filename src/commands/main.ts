@@ -1,0 +1,57 @@
+import type { Run } from "./context.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { quickState } from "./quick.ts";
+import { version } from "./version.ts";
+
+/** Runs one command line (without node and the script); resolves to the exit code. Never rejects. */
+export async function main(argv: readonly string[]): Promise<number> {
+  process.stdout.on("error", leaveWhenNobodyReads);
+  try {
+    return await runCommand(argv);
+  } catch (error) {
+    const { reportFailure } = await import("./failure.ts");
+    return reportFailure(error, { argv, stderr: process.stderr });
+  }
+}
+
+async function runCommand(argv: readonly string[]): Promise<number> {
+  const done = await quickly(argv);
+  if (done !== null) return done;
+  const { createProgram, loadNamed } = await import("./program.ts");
+  let exitCode: number = exitCodes.done;
+  const program = createProgram();
+  const run: Run = async (work) => {
+    const { createContext } = await import("./context.ts");
+    exitCode = await work(createContext(program.opts(), process));
+  };
+  await loadNamed(program, argv, run);
+  await program.parseAsync(argv, { from: "user" });
+  return exitCode;
+}
+
+/** What is asked most often is answered before a parser is loaded, which takes longer than the answer. */
+async function quickly(argv: readonly string[]): Promise<number | null> {
+  const options = quickState(argv);
+  if (options !== null) {
+    const { createContext } = await import("./context.ts");
+    const { state } = await import("./state.ts");
+    return state({}, createContext(options, process));
+  }
+  if (argv.length > 1) return null;
+  if (argv[0] === "--version" || argv[0] === "-V") {
+    process.stdout.write(`${version()}\n`);
+    return exitCodes.done;
+  }
+  if (argv[0] !== undefined && !["--help", "-h", "help"].includes(argv[0])) return null;
+  const { rootHelp } = await import("./root-help.ts");
+  // Alone, `symphony` says nothing to do: that is wrong usage, and the help is the answer to it.
+  const stream = argv.length === 0 ? process.stderr : process.stdout;
+  stream.write(rootHelp(stream.columns ?? 80));
+  return argv.length === 0 ? exitCodes.usage : exitCodes.done;
+}
+
+/** `symphony events | head` closes our stdout in mid-stream: that is no failure. */
+function leaveWhenNobodyReads(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(exitCodes.done);
+  throw error;
+}

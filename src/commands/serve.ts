@@ -1,0 +1,177 @@
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { systemClock } from "../core/clock.ts";
+import { type Core, createCore } from "../core/core.ts";
+import { streamSink } from "../core/log-sinks.ts";
+import { createLogger, type Logger, logEvents } from "../core/logger.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import { createRedactor, type Redactor } from "../core/redact.ts";
+import { createApp } from "../server/app.ts";
+import { type Listening, listen } from "../server/listen.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { onceOutcome } from "./once.ts";
+import { factLines } from "./output.ts";
+import { paintFor } from "./paint.ts";
+import type { CommandIo, ServeOptions } from "./serve-options.ts";
+import { version } from "./version.ts";
+
+/** A core that listens, and how to end both. */
+export interface Daemon {
+  readonly core: Core;
+  readonly listening: Listening;
+  /** No more requests, agents ended, files closed. */
+  stop(): Promise<void>;
+}
+
+interface DaemonOptions {
+  readonly workflowPath: string;
+  readonly dataDir: string;
+  readonly port: number | null;
+  readonly host: string | null;
+  readonly env: CommandIo["env"];
+  readonly log: Logger;
+  readonly redactor: Redactor;
+}
+
+/** Where a workflow file keeps its data unless told otherwise. */
+export function dataDirBeside(workflowPath: string): string {
+  return join(dirname(workflowPath), ".symphony");
+}
+
+/**
+ * Builds the core and binds its server; dispatches nothing before `core.start()`. Rejects with the code of
+ * what is wrong, and then nothing is left open, bound or running.
+ */
+export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { workflowPath, dataDir, port, host, env, log, redactor } = options;
+  const clock = systemClock;
+  const flags = { ...(port !== null && { port }), ...(host !== null && { host }) };
+  const core = await createCore({
+    version: version(),
+    workflowPath,
+    dataDir,
+    env,
+    flags,
+    clock,
+    log,
+    redactor,
+  });
+  try {
+    const { server } = core.config.current.config;
+    const token = tokenFor(server.auth, env);
+    if (token !== null) redactor.add(token);
+    const app = createApp(core, { clock, host: server.host, token });
+    const listening = await listen(app, {
+      host: server.host,
+      port: server.port,
+      dataDir,
+      token,
+      version: core.version,
+      workflowPath,
+      clock,
+    });
+    return { core, listening, stop: () => stopDaemon(core, listening) };
+  } catch (error) {
+    await core.stop();
+    throw error;
+  }
+}
+
+/** Agents first: while they end, the API still says so. */
+async function stopDaemon(core: Core, listening: Listening): Promise<void> {
+  await core.stop();
+  await listening.close();
+}
+
+/** The operator's own token, else a fresh one where the configuration asks for one. */
+function tokenFor(auth: string, env: CommandIo["env"]): string | null {
+  const given = env["SYMPHONY_TOKEN"];
+  if (given) return given;
+  return auth === "token" ? randomBytes(32).toString("base64url") : null;
+}
+
+/** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
+export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
+  const workflowPath = await requireWorkflow(
+    resolve(io.cwd, options.workflowPath ?? "WORKFLOW.md"),
+  );
+  const dataDir = options.dataDir ? resolve(io.cwd, options.dataDir) : dataDirBeside(workflowPath);
+  if (options.dryRun) {
+    const { dryRun } = await import("./dry-run.ts");
+    return dryRun({ workflowPath, dataDir }, io);
+  }
+  const redactor = createRedactor();
+  const log = createLogger({
+    level: io.debug ? "debug" : io.quiet ? "warn" : "info",
+    format: options.logFormat,
+    sinks: [streamSink("stderr", io.stderr)],
+    clock: systemClock,
+    redact: (text) => redactor.redact(text),
+  });
+  const { port, host } = options;
+  const daemon = await openDaemon({
+    workflowPath,
+    dataDir,
+    port,
+    host,
+    env: io.env,
+    log,
+    redactor,
+  });
+  logEvents(daemon.core.bus, log);
+  await announce(daemon, io);
+  return run(daemon, options.once);
+}
+
+async function run(daemon: Daemon, once: boolean): Promise<number> {
+  const { core } = daemon;
+  const signal = stopSignal();
+  const outcome = onceOutcome(core.bus);
+  await core.start();
+  await (once ? Promise.race([core.once(), signal]) : signal);
+  await daemon.stop();
+  return once ? outcome() : exitCodes.done;
+}
+
+/** Resolves at the first SIGINT or SIGTERM; a second one leaves at once, and takes every agent along. */
+export function stopSignal(): Promise<void> {
+  const { promise, resolve: stop } = Promise.withResolvers<void>();
+  let heard = false;
+  const hear = () => {
+    if (heard) process.exit(exitCodes.interrupted);
+    heard = true;
+    stop();
+  };
+  process.on("SIGINT", hear);
+  process.on("SIGTERM", hear);
+  return promise;
+}
+
+/** Rejects with `missing_workflow_file`, naming the absolute path (C-2). */
+async function requireWorkflow(path: string): Promise<string> {
+  const found = await stat(path).catch(() => null);
+  if (found?.isFile()) return path;
+  const why = found === null ? "does not exist" : "is not a file";
+  throw new SymphonyError("missing_workflow_file", `workflow file ${path} ${why}`, {
+    details: { path },
+    hint: "write one (docs/workflow.md), or try symphony demo",
+  });
+}
+
+async function announce({ core, listening }: Daemon, io: CommandIo): Promise<void> {
+  if (io.quiet || !io.stderr.isTTY) return;
+  const { config } = core.config.current;
+  const paint = await paintFor(io.colour);
+  const lines = factLines(
+    [
+      ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
+      ["workflow", core.workflowPath],
+      ["tracker", config.tracker.kind],
+      ["agent", `${config.agent.kind}  (${config.codex.command})`],
+      ["data", core.dataDir],
+    ],
+    paint,
+  );
+  io.stderr.write(`${lines.join("\n")}\n\n`);
+}

@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import { createClient } from "../../src/client/client.ts";
+import { api } from "../../src/contract/api.ts";
+import { paths } from "../../src/contract/paths.ts";
+import { routesOf } from "../../src/contract/route.ts";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import { startApiDouble } from "../support/api-double.ts";
+
+const refusedWith = (code: string) => (error: unknown) =>
+  error instanceof SymphonyError && error.code === code;
+
+test("has a function for every route of the contract", () => {
+  const client = createClient({ baseUrl: "http://127.0.0.1:1" });
+  for (const [name, { method, path }] of routesOf(api)) {
+    const steps = name.split(".");
+    const place = steps.reduce<unknown>((at, step) => Reflect.get(Object(at), step), paths);
+    assert.deepEqual(place, { method, path }, name);
+    const bound = steps.reduce<unknown>((at, step) => Reflect.get(Object(at), step), client);
+    assert.equal(typeof bound, "function", name);
+  }
+});
+
+test("fills in path, query and body, and returns the reply", async () => {
+  await using server = await startApiDouble();
+  const client = createClient({ baseUrl: server.url, userAgent: "symphony-cli/0.1.0" });
+  const { running } = await client.system.state({ query: { limit: 5 } });
+  assert.equal(running[0]?.issue_identifier, "ENG-1");
+  const reply = await client.issues.steer({ params: { id: "ENG-1" }, body: { message: "hä?" } });
+  assert.equal(reply.status, "accepted");
+  const [state, steer] = server.seen;
+  assert.equal(state?.path, "/api/v1/state?limit=5");
+  assert.equal(state.headers["user-agent"], "symphony-cli/0.1.0");
+  assert.deepEqual([steer?.method, steer?.body], ["POST", { message: "hä?" }]);
+  assert.equal(steer?.headers["content-type"], "application/json");
+});
+
+test("escapes what stands in a path", async () => {
+  await using server = await startApiDouble();
+  const client = createClient({ baseUrl: server.url });
+  const params = { id: "../a b/ü?x=1" };
+  await assert.rejects(client.issues.detail({ params }), refusedWith("issue_not_found"));
+  assert.equal(server.seen[0]?.path, "/api/v1/..%2Fa%20b%2F%C3%BC%3Fx%3D1");
+});
+
+test("keeps a path in front of the server's own, as behind a proxy", async () => {
+  await using server = await startApiDouble();
+  const client = createClient({ baseUrl: `${server.url}/symphony/` });
+  await assert.rejects(client.system.state());
+  assert.equal(server.seen[0]?.path, "/symphony/api/v1/state");
+});
+
+test("gives the server's code, message, details and hint", async () => {
+  await using server = await startApiDouble();
+  const client = createClient({ baseUrl: server.url });
+  const body = { message: "x" };
+  await assert.rejects(client.issues.steer({ params: { id: "BAD" }, body }), {
+    code: "invalid_request",
+    message: "refused with invalid_request",
+    details: { issues: [{ path: "body.message", message: "too long" }] },
+  });
+  const move = { params: { id: "ENG-1" }, body: { to: "Nowhere" } };
+  await assert.rejects(client.issues.transition(move), {
+    code: "transition_not_allowed",
+    details: {},
+    hint: "ask the server",
+  });
+});
+
+test("says that nobody listens, and what to do", async () => {
+  const server = await startApiDouble();
+  await server[Symbol.asyncDispose]();
+  await assert.rejects(createClient({ baseUrl: server.url }).system.state(), (error) => {
+    assert.ok(error instanceof SymphonyError);
+    assert.equal(error.code, "server_unreachable");
+    assert.match(error.message, /nothing listens there/);
+    assert.match(error.hint ?? "", /symphony serve/);
+    return true;
+  });
+});
+
+test("does not take another program's answer for symphony's", async () => {
+  const statuses = [200, 502];
+  const server = createServer((_, response) => {
+    response.writeHead(statuses.shift() ?? 500, { "content-type": "text/html" });
+    response.end("<h1>hello</h1>");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = createClient({
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  });
+  await assert.rejects(client.system.state(), refusedWith("server_unreachable"));
+  await assert.rejects(client.system.state(), refusedWith("server_unreachable"));
+  server.close();
+});
+
+test("gives up on a server that is silent, and on one that hangs up", async () => {
+  const server = createServer((request) => {
+    if (request.url === "/api/v1/runtime") request.destroy();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = createClient({
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  });
+  await assert.rejects(client.system.state({}, { timeoutMs: 50 }), {
+    code: "server_unreachable",
+    message: /no answer within 0.05 s/,
+  });
+  await assert.rejects(client.system.runtime(), refusedWith("server_unreachable"));
+  server.close();
+  server.closeAllConnections();
+});
+
+test("stops when its signal is aborted", async () => {
+  await using server = await startApiDouble();
+  const reason = new Error("enough");
+  const signal = AbortSignal.abort(reason);
+  await assert.rejects(createClient({ baseUrl: server.url }).system.state({}, { signal }), reason);
+});
+
+test("refuses an address that is none", async () => {
+  for (const baseUrl of ["nowhere", "ftp://127.0.0.1"]) {
+    await assert.rejects(createClient({ baseUrl }).system.state(), refusedWith("usage"));
+  }
+});

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { tableLines } from "../../src/commands/output.ts";
+import { Pager } from "../../src/commands/pager.ts";
+import { wantsColour } from "../../src/commands/paint.ts";
+import { closest } from "../../src/commands/suggest.ts";
+import { fit, plain, widthOf } from "../../src/commands/terminal.ts";
+import { amount, parseDuration, relative, span } from "../../src/commands/times.ts";
+
+test("a table fits the terminal: its flexible columns give way", () => {
+  const columns = [
+    { title: "ISSUE" },
+    { title: "TITLE", flexible: true },
+    { title: "N", align: "right" as const },
+  ];
+  const rows = [
+    ["ENG-1", "a".repeat(80), "7"],
+    ["ENG-22", "日本語のタイトル", "12"],
+  ];
+  for (const line of tableLines({ columns, rows, width: 40 })) assert.ok(widthOf(line) <= 40, line);
+  const whole = tableLines({ columns, rows, width: null });
+  assert.match(whole[1] ?? "", /a{80} {3}7$/);
+  assert.match(whole[2] ?? "", /^ENG-22 {2}日本語のタイトル {66}12$/);
+});
+
+test("text is cut by columns, not by halves of characters", () => {
+  assert.equal(fit("日本語", 5), "日本…");
+  assert.equal(fit("👩‍👩‍👧 family", 4), "👩‍👩‍👧…");
+  assert.equal(fit("short", 5), "short");
+});
+
+test("escape sequences, control and reordering characters are taken out", () => {
+  assert.equal(plain("a\u001b[31mb\u001b]8;;http://x\u0007c\u0000\u202ed\r\ne\tf"), "abcd\ne\tf");
+});
+
+test("durations are read with their units and nothing else", () => {
+  assert.deepEqual(
+    ["500ms", "90s", "1h30m", "1.5h", "2d", "0"].map((text) => parseDuration(text, "--since")),
+    [500, 90_000, 5_400_000, 5_400_000, 172_800_000, 0],
+  );
+  for (const text of ["", "10", "5 m", "m", "-5m", "1y", "5m!"]) {
+    assert.throws(() => parseDuration(text, "--since"), { code: "usage" }, text);
+  }
+});
+
+test("times and amounts are as short as a person wants them", () => {
+  assert.deepEqual([0, 59_000, 61_000, 7_500_000, 200_000_000].map(span), [
+    "0s",
+    "59s",
+    "1m",
+    "2h 5m",
+    "2d",
+  ]);
+  const now = Date.parse("2026-11-23T10:00:00.000Z");
+  assert.equal(relative("2026-11-23T10:00:12.000Z", now), "in 12s");
+  assert.equal(relative("2026-11-23T09:57:00.000Z", now), "3m ago");
+  assert.deepEqual([950, 12_345, 4_500_000].map(amount), ["950", "12.3k", "4.5M"]);
+});
+
+test("a slip of the finger is recognised, another word is not", () => {
+  assert.equal(closest("eng-12", ["ENG-1", "ENG-123", "OPS-9"]), "ENG-1");
+  assert.equal(closest("Human Reviw", ["Todo", "Human Review"]), "Human Review");
+  assert.equal(closest("zzz", ["Todo", "Done"]), null);
+});
+
+test("colour: the option, then FORCE_COLOR, NO_COLOR, TERM, then the terminal", () => {
+  assert.equal(wantsColour("auto", {}, true), true);
+  assert.equal(wantsColour("auto", {}, false), false);
+  assert.equal(wantsColour("auto", { NO_COLOR: "1" }, true), false);
+  assert.equal(wantsColour("auto", { NO_COLOR: "" }, true), true);
+  assert.equal(wantsColour("auto", { TERM: "dumb" }, true), false);
+  assert.equal(wantsColour("auto", { NO_COLOR: "1", FORCE_COLOR: "1" }, false), true);
+  assert.equal(wantsColour("never", { FORCE_COLOR: "1" }, true), false);
+  assert.equal(wantsColour("always", { NO_COLOR: "1", TERM: "dumb" }, false), true);
+});
+
+test("a table taller than the terminal is shown by pages, its heading on each", () => {
+  const stdout = { rows: 10, columns: 60 } as NodeJS.WriteStream;
+  const pager = new Pager({ stdin: {} as NodeJS.ReadStream, stdout, interactive: false });
+  const rows = ["HEAD", ...Array.from({ length: 15 }, (_, index) => `row ${index}`)];
+  const page = pager.page(["summary"], rows);
+  assert.equal(page.length < 10, true);
+  assert.deepEqual(page.slice(0, 3), ["summary", "HEAD", "row 0"]);
+  assert.equal(page.at(-1), "page 1 of 3");
+});

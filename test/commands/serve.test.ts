@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { systemClock } from "../../src/core/clock.ts";
+import { makeDataDir } from "../../src/core/store/data-dir.ts";
+import type { NewIssue } from "../../src/core/tracker/local/input.ts";
+import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
+import { localOptions } from "../../src/core/tracker/local/options.ts";
+import type { Step } from "../../src/demo/script.ts";
+import { config } from "../support/issue.ts";
+import { eventually, Served, symphony } from "../support/symphony.ts";
+
+const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
+const done: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];
+
+/** A folder with a workflow on the local tracker, its issues, and what the scripted agent does. */
+async function project(issues: readonly NewIssue[], turn: readonly Step[], extra = "") {
+  const root = await mkdtemp(join(tmpdir(), "symphony-serve-"));
+  const dataDir = join(root, ".symphony");
+  const workflowPath = join(root, "WORKFLOW.md");
+  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
+  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
+  await writeFile(join(root, "script.json"), JSON.stringify({ issues: { default: [turn] } }));
+  await writeFile(
+    workflowPath,
+    `---\ntracker: { kind: local }\nworkspace: { root: ./workspaces }\npolling: { interval_ms: 60000 }
+codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }\n${extra}---\nDo {{ issue.identifier }}\n`,
+  );
+  await makeDataDir(dataDir);
+  const local = openLocalIssues(dataDir, localOptions(config().tracker), systemClock);
+  for (const issue of issues) local.create(issue);
+  local.close();
+  return {
+    root,
+    dataDir,
+    workflowPath,
+    cwd: root,
+    env: { HOME: root },
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
+  };
+}
+
+test("C-1: without a path the workflow is ./WORKFLOW.md; C-5: SIGTERM ends with 0", async () => {
+  await using place = await project([], done);
+  await using server = await Served.start({ ...place, workflowPath: "WORKFLOW.md" });
+  const runtime = await server.client.system.runtime({});
+  assert.equal(runtime.workflow_path, place.workflowPath);
+  assert.equal(await server.stop(), 0);
+  const left = await readdir(place.dataDir);
+  assert.ok(!left.includes("runtime.json"), "the announcement is taken back");
+});
+
+test("C-2: a missing file and a directory are named with their absolute path", async () => {
+  await using place = await project([], done);
+  const missing = await symphony(place, "serve", "nowhere.md");
+  assert.equal(missing.code, 3);
+  assert.ok(missing.stderr.includes(join(place.root, "nowhere.md")));
+  await mkdir(join(place.root, "folder"));
+  const folder = await symphony(place, "serve", "folder");
+  assert.notEqual(folder.code, 0);
+  assert.ok(folder.stderr.includes(join(place.root, "folder")));
+});
+
+test("C-4: a bad configuration is one clean message with its dotted key", async () => {
+  await using place = await project([], done);
+  await writeFile(
+    place.workflowPath,
+    "---\ntracker: { kind: local }\nagent: { max_turns: 0 }\n---\n",
+  );
+  const refused = await symphony(place, "serve");
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /agent\.max_turns/);
+  assert.doesNotMatch(refused.stderr, /\n\s+at /);
+  assert.deepEqual(refused.stdout, "");
+});
+
+test("C-6: a port in use is refused before anything is dispatched, and the lock is free again", async () => {
+  await using place = await project([{ title: "One" }], done);
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const { port } = other.address() as { port: number };
+  const refused = await symphony(place, "serve", "--port", String(port));
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /port is in use/);
+  other.close();
+  await using server = await Served.start(place);
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.ok(attempts.length <= 1);
+});
+
+test("--once runs what the first poll starts, and exits by outcome", async () => {
+  await using good = await project([{ title: "One" }], done);
+  const well = await symphony(good, "serve", "--once", "--port", "0");
+  assert.equal(well.code, 0, well.stderr);
+  await using bad = await project([{ title: "One" }], [{ do: "fail", message: "no luck" }]);
+  const badly = await symphony(bad, "serve", "--once", "--port", "0");
+  assert.equal(badly.code, 1, badly.stderr);
+  assert.match(badly.stderr, /no luck/);
+});
+
+test("--dry-run says what would run and why the rest would not, and starts nothing", async () => {
+  const issues = [
+    { title: "First", priority: 1 },
+    { title: "Second", blockedBy: ["LOCAL-1"] },
+    { title: "Third", priority: 2 },
+  ];
+  await using place = await project(issues, done, "agent: { max_concurrent_agents: 1 }\n");
+  const { code, stdout, stderr } = await symphony(place, "serve", "--dry-run", "--json");
+  assert.equal(code, 0, stderr);
+  const plan = JSON.parse(stdout).plan as {
+    issue_identifier: string;
+    would_run: boolean;
+    why: string;
+  }[];
+  assert.deepEqual(
+    plan.map((row) => [row.issue_identifier, row.would_run]),
+    [
+      ["LOCAL-1", true],
+      ["LOCAL-3", false],
+      ["LOCAL-2", false],
+    ],
+  );
+  assert.match(plan.find((row) => row.issue_identifier === "LOCAL-2")?.why ?? "", /LOCAL-1/);
+  assert.deepEqual(await readdir(place.root).then((names) => names.includes("workspaces")), false);
+});
+
+test("X-1: the agent sees no variable beyond the allow-list", async () => {
+  const print = {
+    do: "run",
+    command: "env | cut -d= -f1 | sort | tr '\\n' ' ' > env.txt; cat env.txt",
+  };
+  await using place = await project([{ title: "One" }], [print as Step, ...done]);
+  const env = { ...place.env, MY_SECRET_TOKEN: "canary-1", LINEAR_API_KEY: "canary-2" };
+  await using server = await Served.start({ ...place, env });
+  const events = await eventsUntilDone(server);
+  assert.match(events, /SYMPHONY_RUN_ID/);
+  assert.doesNotMatch(events, /MY_SECRET_TOKEN|LINEAR_API_KEY|canary/);
+});
+
+async function eventsUntilDone(server: Served): Promise<string> {
+  await eventually("the issue is completed", async () => {
+    const { counts } = await server.client.system.state({});
+    return counts.completed === 1;
+  });
+  return JSON.stringify(await server.events("LOCAL-1"));
+}

@@ -1,0 +1,358 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { z } from "zod";
+import type { AttemptView } from "../../src/contract/attempts.ts";
+import { EventView } from "../../src/contract/events.ts";
+import { IssueDetail, IssueView } from "../../src/contract/issues.ts";
+import { Snapshot, system, Transitions } from "../../src/contract/system.ts";
+
+const at = "2026-11-23T10:00:00.000Z";
+const noTokens = {
+  input_tokens: 900,
+  cached_input_tokens: 0,
+  output_tokens: 100,
+  reasoning_output_tokens: 0,
+  total_tokens: 1_000,
+};
+
+type Attempt = z.output<typeof AttemptView>;
+export type Event = z.output<typeof EventView>;
+export type IssueStatus = z.output<typeof IssueDetail>["status"];
+
+/** One request as the double saw it. */
+export interface Seen {
+  readonly method: string;
+  readonly path: string;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: unknown;
+}
+
+/** What a test may do to the double while it runs. */
+export interface ApiDouble extends AsyncDisposable {
+  readonly url: string;
+  readonly seen: Seen[];
+  /** Answers of `GET /api/v1/runtime` say that this process is the server. */
+  pid: number;
+  status: IssueStatus;
+  title: string;
+  token: string | null;
+  /** The next event requests are answered with these statuses instead. */
+  readonly streamFailures: number[];
+  /** Events before this number are no longer kept. */
+  oldestSeq: number;
+  publish(event: Partial<Event>): Event;
+  /** An event of a type that no contract of today has. */
+  publishUnknown(type: string): void;
+  /** Ends every open stream. */
+  dropStreams(): void;
+  /** Resolves once a stream has been opened and `count` are open. */
+  streams(count: number): Promise<void>;
+}
+
+/** A small server that answers like symphony's, with data that the contract's schemas have passed. */
+export async function startApiDouble(port = 0): Promise<ApiDouble> {
+  const double = new Double();
+  const server = createServer((request, response) => {
+    double.handle(request, response).catch((error: unknown) => response.destroy(error as Error));
+  });
+  server.listen(port, "127.0.0.1");
+  await once(server, "listening");
+  double.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  double.end = async () => {
+    server.close();
+    server.closeAllConnections();
+    await once(server, "close");
+  };
+  return double;
+}
+
+class Double implements ApiDouble {
+  url = "";
+  end = async () => {};
+  readonly seen: Seen[] = [];
+  pid = process.pid;
+  status: IssueStatus = "running";
+  title = "Fix the login page";
+  token: string | null = null;
+  readonly streamFailures: number[] = [];
+  oldestSeq = 1;
+  readonly #events: Event[] = [];
+  readonly #streams = new Set<ServerResponse>();
+  #opened = () => {};
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const text = Buffer.concat(chunks).toString("utf8");
+    const { method = "", url = "", headers } = request;
+    const { pathname, searchParams } = new URL(url, "http://double");
+    const body: unknown = text === "" ? undefined : JSON.parse(text);
+    this.seen.push({ method, path: url, headers, body });
+    if (this.token !== null && headers.authorization !== `Bearer ${this.token}`) {
+      return refuse(response, 401, "unauthorized");
+    }
+    if (pathname === "/api/v1/events") return this.#stream(request, response, searchParams);
+    const answer = this.#routes(`${method} ${pathname}`, body);
+    if (answer === null) return refuse(response, 404, "issue_not_found");
+    if ("code" in answer) return refuse(response, answer.status, answer.code, answer.details);
+    send(response, answer.status, answer.json);
+  }
+
+  #routes(route: string, body: unknown): Answer | null {
+    const fixed: Record<string, () => Answer> = {
+      "GET /api/v1/state": () => ok(Snapshot.parse(this.#snapshot())),
+      "GET /api/v1/runtime": () => ok(system.runtime.reply.parse(runtime(this.pid))),
+      "POST /api/v1/refresh": () =>
+        ok({ queued: true, coalesced: false, requested_at: at, operations: ["poll"] }, 202),
+      "GET /api/v1/transitions": () => ok(Transitions.parse(transitions)),
+      "GET /api/v1/openapi.json": () => ok({ openapi: "3.0.3", paths: {} }),
+      "GET /api/v1/issues": () =>
+        ok({ issues: [{ ...this.#issue(), status: this.status }], total: 1, limit: 50, offset: 0 }),
+      "POST /api/v1/issues": () =>
+        ok(IssueView.parse({ ...this.#issue(), ...(body as object) }), 201),
+      "PUT /api/v1/issues/ENG-1": () =>
+        ok(IssueView.parse({ ...this.#issue(), ...(body as object) })),
+      "POST /api/v1/issues/ENG-1/comments": () =>
+        ok({ issue_identifier: "ENG-1", body: "noted", at }, 201),
+      "GET /api/v1/ENG-1": () => ok(IssueDetail.parse(this.#detail())),
+      "POST /api/v1/ENG-1/steer": () =>
+        ok(
+          {
+            issue_identifier: "ENG-1",
+            steer_id: "s1",
+            attempt_id: "att_1",
+            turn_id: "t1",
+            status: "accepted",
+          },
+          202,
+        ),
+      "POST /api/v1/ENG-1/abort": () =>
+        this.status === "running"
+          ? ok(
+              {
+                issue_identifier: "ENG-1",
+                status: "stopping",
+                already_stopping: false,
+                requested_at: at,
+              },
+              202,
+            )
+          : { status: 409, code: "not_running" },
+      "POST /api/v1/ENG-1/transition": () => {
+        const to = (body as { to: string }).to;
+        const known = ["queued", "held", "Human Review"].includes(to);
+        return known
+          ? ok({ issue_identifier: "ENG-1", from: "Todo", to, kind: "status" })
+          : { status: 409, code: "transition_not_allowed", details: { hint: "ask the server" } };
+      },
+      "GET /api/v1/ENG-1/attempts": () =>
+        ok({
+          issue_identifier: "ENG-1",
+          attempts: [this.#attempt()],
+          total: 1,
+          limit: 50,
+          offset: 0,
+        }),
+      "GET /api/v1/attempts/att_1": () =>
+        ok({ ...this.#attempt(), events: this.#events, next_after_seq: null }),
+      "POST /api/v1/BAD/steer": () => ({
+        status: 400,
+        code: "invalid_request",
+        details: [{ path: "body.message", message: "too long" }],
+      }),
+    };
+    return fixed[route]?.() ?? null;
+  }
+
+  publishUnknown(type: string): void {
+    const known = this.publish({});
+    this.#events.splice(-1, 1, { ...known, type: type as Event["type"] });
+  }
+
+  publish(event: Partial<Event>): Event {
+    const whole = EventView.parse({
+      seq: this.oldestSeq + this.#events.length,
+      type: "agent.message",
+      at,
+      issue_id: "iss_1",
+      issue_identifier: "ENG-1",
+      attempt_id: "att_1",
+      session_id: null,
+      message: "working",
+      data: {},
+      ...event,
+    });
+    this.#events.push(whole);
+    for (const stream of this.#streams) stream.write(frame(whole));
+    return whole;
+  }
+
+  dropStreams(): void {
+    for (const stream of this.#streams) stream.destroy();
+    this.#streams.clear();
+  }
+
+  async streams(count: number): Promise<void> {
+    while (this.#streams.size < count) {
+      await new Promise<void>((resolve) => {
+        this.#opened = resolve;
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+
+  #stream(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): void {
+    const failure = this.streamFailures.shift();
+    if (failure !== undefined) return refuse(response, failure, "unavailable");
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write("retry: 2000\n\n");
+    const last = request.headers["last-event-id"] ?? query.get("since");
+    const from = last === null ? Number.POSITIVE_INFINITY : Number(last);
+    if (from < this.oldestSeq - 1) {
+      const gap = JSON.stringify({ oldest_seq: this.oldestSeq });
+      response.write(`id: ${this.oldestSeq - 1}\nevent: gap\ndata: ${gap}\n\n`);
+    }
+    for (const event of this.#events) if (event.seq > from) response.write(frame(event));
+    this.#streams.add(response);
+    response.once("close", () => this.#streams.delete(response));
+    this.#opened();
+  }
+
+  get #lastSeq(): number {
+    return this.oldestSeq + this.#events.length - 1;
+  }
+
+  #issue() {
+    return {
+      id: "iss_1",
+      native_ref: null,
+      identifier: "ENG-1",
+      title: this.title,
+      description: "Nobody can log in.",
+      priority: 2,
+      state: "Todo",
+      branch_name: null,
+      url: null,
+      assignee_id: null,
+      labels: ["bug"],
+      blocked_by: [],
+      dispatchable: true,
+      created_at: at,
+      updated_at: at,
+    };
+  }
+
+  #row() {
+    const { id, identifier, url, title, state, priority, labels, updated_at } = this.#issue();
+    return {
+      ...{ issue_id: id, issue_identifier: identifier, issue_url: url, title, state, priority },
+      ...{ labels, updated_at, status: "running" },
+      ...{ attempt_id: "att_1", attempt: 0, phase: "streaming_turn", stopping: null },
+      ...{ session_id: null, thread_id: null, turn_count: 1, agent: "codex", model: null },
+      ...{ worker_host: null, workspace_path: "/w/ENG-1", started_at: at, last_event: null },
+      ...{ last_message: "reading the code", last_event_at: at, tokens: noTokens },
+    };
+  }
+
+  #snapshot() {
+    const none = { queued: 0, retrying: 0, blocked: 0, held: 0, failed: 0, completed: 0 };
+    return {
+      generated_at: at,
+      seq: this.#lastSeq,
+      counts: { ...none, running: 1 },
+      ...{ queued: [], running: [this.#row()], retrying: [], blocked: [] },
+      ...{ held: [], failed: [], completed: [], rate_limits: null, problem: null },
+      codex_totals: { ...noTokens, seconds_running: 12.5 },
+      polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: null, last_error: null },
+      tracker: { kind: "local", healthy: true, last_error: null },
+    };
+  }
+
+  #detail() {
+    const idle = { running: null, retry: null, needs: null, last_error: null };
+    return {
+      issue_identifier: "ENG-1",
+      issue_id: "iss_1",
+      status: this.status,
+      issue: this.#issue(),
+      workspace: { key: null, path: null, host: null, branch: null },
+      attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [this.#attempt()] },
+      ...idle,
+      overrides: { model: null, template_id: null },
+      recent_events: [],
+      explain: [{ gate: "slots", pass: true, detail: "1 of 10 in use" }],
+      logs: { codex_session_logs: [] },
+      tracked: {},
+    };
+  }
+
+  #attempt(): Attempt {
+    const over = this.status !== "running";
+    return {
+      ...{ id: "att_1", issue_id: "iss_1", issue_identifier: "ENG-1", number: 1 },
+      ...{ status: over ? ("succeeded" as const) : ("running" as const), phase: "streaming_turn" },
+      ...{ agent: "codex", model: null, template_id: null, worker_host: null, thread_id: null },
+      ...{ session_id: null, turn_count: 1, started_at: at, ended_at: over ? at : null },
+      ...{ duration_ms: over ? 5_000 : null, tokens: noTokens, error: null, git: null },
+      workspace: { key: "ENG-1", path: "/w/ENG-1" },
+    };
+  }
+}
+
+type Answer =
+  | { readonly status: number; readonly json: unknown }
+  | { readonly status: number; readonly code: string; readonly details?: unknown };
+
+const transitions = {
+  states: [
+    { name: "queued", kind: "status", terminal: false },
+    { name: "Todo", kind: "tracker", terminal: false },
+    { name: "Closed", kind: "tracker", terminal: true },
+    { name: "Done", kind: "tracker", terminal: true },
+  ],
+  issues: {
+    "ENG-1": {
+      status: "running",
+      state: "Todo",
+      transitions: [
+        { to: "queued", kind: "status" },
+        { to: "Human Review", kind: "tracker" },
+      ],
+    },
+  },
+};
+
+function runtime(pid: number) {
+  return {
+    ...{ version: "0.1.0", node_version: "v24.21.0", platform: "linux", pid, started_at: at },
+    ...{ uptime_seconds: 61, data_dir: "/d", workflow_path: "/d/WORKFLOW.md" },
+    server: { host: "127.0.0.1", port: 4000, auth: "none" },
+    tracker: { kind: "local", healthy: true, last_error: null },
+    agent: { kind: "codex", model: null, command: "codex app-server" },
+    features: { events: true },
+  };
+}
+
+function ok(json: unknown, status = 200): Answer {
+  return { status, json };
+}
+
+function frame(event: Event): string {
+  return `id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+}
+
+function refuse(response: ServerResponse, status: number, code: string, details?: unknown): void {
+  const message = `refused with ${code}`;
+  send(response, status, {
+    error: { code, message, ...(details !== undefined && { details }), request_id: "r1" },
+  });
+}
+
+function send(response: ServerResponse, status: number, json: unknown): void {
+  response.writeHead(status, { "content-type": "application/json; charset=utf-8" });
+  response.end(JSON.stringify(json));
+}
