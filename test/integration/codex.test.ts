@@ -217,7 +217,7 @@ describe("the real codex app-server", () => {
       { type: "shell", cmd: "echo up; exec sleep 300" },
       { type: "text", text: "back again" },
     ]);
-    const first = await b.start();
+    await using first = await b.start();
     const turn = assert.rejects(first.turn("the first prompt", plain), { code: "port_exit" });
     await b.until("command");
     process.kill(-(first.pid ?? assert.fail()), "SIGKILL");
@@ -248,7 +248,7 @@ describe("the real codex app-server", () => {
     const clock = new FakeClock();
     const config = { turnTimeoutMs: 60_000, readTimeoutMs: 600_000 };
     await using b = await real([{ type: "hang", at: "headers", sticky: true }], { clock, config });
-    const session = await b.start();
+    await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_timeout" });
     // Nothing is heard any more once the model was asked and the bookkeeping around it is told.
     await b.until("activity", ({ method }) => method === "item/completed");
@@ -319,7 +319,7 @@ describe("the real codex app-server", () => {
     await using b = await real([{ type: "shell", cmd: "setsid sleep 300 & sleep 300" }], {
       config: { threadSandbox: "danger-full-access" },
     });
-    const session = await b.start();
+    await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
     await b.until("command");
     await session[Symbol.asyncDispose]();

@@ -1,0 +1,4 @@
+import { equipmentWorld } from "../support/equipment-world.ts";
+import { journeys } from "../support/journeys.ts";
+
+journeys("real codex", equipmentWorld);

@@ -1,0 +1,145 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { codexHome } from "./codex-home.ts";
+import { equipment } from "./equipment.ts";
+import { startFakeOpenai } from "./fake-openai.ts";
+import { type TrackerFault, type Work, type World, workflowText } from "./world.ts";
+
+const apiKey = "lin_api_fake";
+
+interface SchemaServer {
+  readonly url: string;
+  readonly faults: { add(fault: Readonly<Record<string, unknown>>): void };
+  close(): Promise<void>;
+}
+
+/** Asks the server as its own users do: over HTTP, checked against Linear's schema. */
+async function ask<T>(url: string, query: string, variables: object = {}): Promise<T> {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: apiKey },
+    body: JSON.stringify({ query, variables }),
+  });
+  const { data, errors } = (await response.json()) as { data: T; errors?: unknown };
+  if (errors !== undefined) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
+interface Names {
+  readonly issues: { nodes: { id: string; identifier: string }[] };
+  readonly projects: { nodes: { id: string; slugId: string }[] };
+  readonly workflowStates: { nodes: { id: string; name: string }[] };
+}
+
+/** One issue in Todo, in a project, with nobody and nothing in its way. */
+async function arrange(url: string) {
+  const names = await ask<Names>(
+    url,
+    `query { issues(first: 1) { nodes { id identifier } } projects(first: 1) { nodes { id slugId } }
+      workflowStates(first: 50) { nodes { id name } } }`,
+  );
+  const [issue] = names.issues.nodes;
+  const [project] = names.projects.nodes;
+  if (!issue || !project) throw new Error("the seed world is empty");
+  const stateId = (name: string) => {
+    const state = names.workflowStates.nodes.find((known) => known.name === name);
+    if (!state) throw new Error(`no state ${name}`);
+    return state.id;
+  };
+  const update = (input: object) =>
+    ask(
+      url,
+      `mutation($id: String!, $input: IssueUpdateInput!) { issueUpdate(id: $id, input: $input) { success } }`,
+      { id: issue.id, input },
+    );
+  await update({ stateId: stateId("Todo"), projectId: project.id });
+  return { issue, project, stateId, update };
+}
+
+type Steps = readonly Readonly<Record<string, unknown>>[];
+
+const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
+
+/** What the model answers, request by request. */
+function script(work: Work, moveToDone: object) {
+  const finish: Steps = [
+    { type: "apply_patch", patch, usage: { input: 1_200, output: 34 } },
+    { type: "call", name: "linear_graphql", arguments: moveToDone },
+    { type: "text", text: "I added hello.txt and moved the issue." },
+  ];
+  const steps: Readonly<Record<Work, Steps>> = {
+    finish,
+    listen: [{ type: "shell", cmd: "sleep 4" }, { type: "echo" }, ...finish],
+    busy: [
+      { type: "shell", cmd: "sleep 600" },
+      { type: "hang", at: "created", sticky: true },
+    ],
+  };
+  return {
+    models: ["gpt-5.5"],
+    routes: [{ when: { userText: "was interrupted" }, steps: finish }],
+    steps: steps[work],
+  };
+}
+
+const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
+  "rate limited": { kind: "ratelimited", retryAfter: 1 },
+  "server error": { kind: "server_error" },
+  silence: { kind: "timeout", ms: 700 },
+  "half a page": { kind: "malformed_json" },
+};
+
+/** Linear's real schema and the real codex binary, whose model answers from a script. */
+export async function equipmentWorld(): Promise<World> {
+  const codex = process.env["SYMPHONY_CODEX"];
+  if (!codex) throw new Error("SYMPHONY_CODEX must name the codex binary");
+  const file = pathToFileURL(join(equipment("fake-linear"), "server.mjs")).href;
+  const linear: SchemaServer = await (await import(file)).startFakeLinear({ issues: 1, port: 0 });
+  const { issue, project, stateId, update } = await arrange(linear.url);
+  const openai = await startFakeOpenai([]);
+  const home = await codexHome(openai.url);
+  const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
+  const at = (name: string) => join(root, name);
+  const facts = {
+    endpoint: linear.url,
+    project: project.slugId,
+    workspaces: home.workspaces,
+    keptFile: at("kept-hello.txt"),
+    codexCommand: `FAKE_MODEL_KEY=k '${codex}' app-server`,
+    pollMs: 300,
+  };
+  await writeFile(at("WORKFLOW.md"), workflowText(facts));
+  const moveToDone = {
+    query: `mutation { issueUpdate(id: "${issue.identifier}", input: { stateId: "${stateId("Done")}" }) { success } }`,
+  };
+  return {
+    workflowPath: at("WORKFLOW.md"),
+    dataDir: at("data"),
+    env: { LINEAR_API_KEY: apiKey, HOME: home.userHome, CODEX_HOME: home.path },
+    issue: issue.identifier,
+    keptFile: facts.keptFile,
+    workspaces: facts.workspaces,
+    work: (work) => openai.setScript(script(work, moveToDone)),
+    async stateOf(identifier) {
+      const query = `query($id: String!) { issue(id: $id) { state { name } } }`;
+      const data = await ask<{ issue: { state: { name: string } } }>(linear.url, query, {
+        id: identifier,
+      });
+      return data.issue.state.name;
+    },
+    async move(_issue, state) {
+      await update({ stateId: stateId(state) });
+    },
+    async failNext(fault, times) {
+      linear.faults.add({ ...faults[fault], times });
+    },
+    async [Symbol.asyncDispose]() {
+      await linear.close();
+      await openai.close();
+      await home[Symbol.asyncDispose]();
+      await rm(root, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}

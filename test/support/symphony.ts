@@ -1,0 +1,158 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { z } from "zod";
+import { type Client, createClient } from "../../src/client/client.ts";
+import type { Api } from "../../src/contract/api.ts";
+import type { EventView } from "../../src/contract/events.ts";
+
+const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
+
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Around {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  /** Given to every command line when it is known. */
+  readonly dataDir?: string;
+}
+
+export interface Place extends Around {
+  readonly workflowPath: string;
+  readonly dataDir: string;
+}
+
+/** Runs one command line to its end, as a person in a second terminal would. */
+export async function symphony(around: Around, ...args: string[]): Promise<Finished> {
+  const data = around.dataDir === undefined ? [] : ["--data-dir", around.dataDir];
+  return finished(launch(around, [...args, ...data]));
+}
+
+/** A real `symphony serve` process; disposing kills it with everything it started. */
+export class Served implements AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly client: Client<Api>;
+  readonly #output: { text: string };
+
+  private constructor(child: ChildProcess, url: string, output: { text: string }) {
+    this.child = child;
+    this.url = url;
+    this.client = createClient({ baseUrl: url, token: null });
+    this.#output = output;
+  }
+
+  /** Resolves when it answers; rejects with its output when it ends before. */
+  static async start(place: Place, ...args: string[]): Promise<Served> {
+    const { workflowPath, dataDir } = place;
+    const child = launch(place, [
+      "serve",
+      workflowPath,
+      "--port",
+      "0",
+      "--data-dir",
+      dataDir,
+      ...args,
+    ]);
+    const output = { text: "" };
+    child.stderr?.setEncoding("utf8").on("data", (part: string) => {
+      output.text += part;
+    });
+    child.stdout?.resume();
+    const url = await eventually("the server answers", async () => {
+      if (child.exitCode !== null) throw new Stopped(`serve ended early:\n${output.text}`);
+      const runtime = await readFile(join(dataDir, "runtime.json"), "utf8").catch(() => "{}");
+      const { pid, url: found } = JSON.parse(runtime) as { pid?: number; url?: string };
+      return pid === child.pid && found ? found : null;
+    });
+    return new Served(child, url, output);
+  }
+
+  get log(): string {
+    return this.#output.text;
+  }
+
+  /** Every event so far that `matches`. */
+  async events(issue: string): Promise<readonly z.infer<typeof EventView>[]> {
+    const { attempts } = await this.client.issues.attempts({ params: { id: issue } });
+    const details = await Promise.all(
+      attempts.map(({ id }) =>
+        this.client.attempts.detail({ params: { aid: id }, query: { limit: 1000 } }),
+      ),
+    );
+    return details.flatMap(({ events }) => events).sort((a, b) => a.seq - b.seq);
+  }
+
+  /** The way of a power cut: nothing is tidied up. */
+  async crash(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await ended(this.child);
+  }
+
+  /** The way of a service manager; gives the exit code. */
+  async stop(): Promise<number | null> {
+    this.child.kill("SIGTERM");
+    await ended(this.child);
+    return this.child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.child.exitCode === null && this.child.signalCode === null) await this.stop();
+  }
+}
+
+/** A condition that can no longer come true. */
+class Stopped extends Error {}
+
+/** Asks again until there is an answer; a journey through real processes has no clock of its own. */
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | null | undefined | false>,
+  limitMs = 40_000,
+): Promise<T> {
+  const limit = Date.now() + limitMs;
+  let last: unknown = null;
+  while (Date.now() < limit) {
+    try {
+      const answer = await ask();
+      if (answer !== null && answer !== undefined && answer !== false) return answer;
+    } catch (error) {
+      if (error instanceof Stopped) throw error;
+      last = error;
+    }
+    await delay(50);
+  }
+  throw new Error(`not in ${limitMs} ms: ${what}`, { cause: last });
+}
+
+/** A real `symphony` process with piped output and no input. */
+export function launch({ env: own, cwd }: Around, args: readonly string[]): ChildProcess {
+  const env = { ...process.env, NO_COLOR: "1", ...own };
+  return spawn(process.execPath, [bin, ...args], {
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(cwd !== undefined && { cwd }),
+  });
+}
+
+async function finished(child: ChildProcess): Promise<Finished> {
+  const text = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name]?.setEncoding("utf8").on("data", (part: string) => {
+      text[name] += part;
+    });
+  }
+  await once(child, "close");
+  return { code: child.exitCode, ...text };
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+}
