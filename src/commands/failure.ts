@@ -12,8 +12,7 @@ interface Occasion {
 /** Tells what failed on stderr, as text or under `--json` as one document; returns the exit code. */
 export function reportFailure(error: unknown, { argv, stderr }: Occasion): number {
   if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.done;
-  // Whoever pressed Ctrl-C knows why it ended.
-  if (error instanceof Error && error.name === "AbortError") return exitCodes.interrupted;
+  if (isInterruption(error)) return exitCodes.interrupted;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
   const known = asSymphonyError(error);
   stderr.write(options.includes("--json") ? asJson(known) : asText(known));
@@ -23,9 +22,6 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
 
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
-  if (isPromptClosed(error)) {
-    return new SymphonyError("needs_person", "The question was not answered", { cause: error });
-  }
   if (error instanceof CommanderError) {
     const message = error.message.replace(/^error: /, "").replace(/\n+/, " ");
     return new SymphonyError("usage", message, { hint: "symphony help, or COMMAND --help" });
@@ -36,9 +32,9 @@ function asSymphonyError(error: unknown): SymphonyError {
   });
 }
 
-/** Ctrl-C or Ctrl-D at a question. */
-function isPromptClosed(error: unknown): boolean {
-  return error instanceof Error && error.name === "ExitPromptError";
+/** Whoever pressed Ctrl-C, during a request or at a question, knows why it ended. */
+function isInterruption(error: unknown): boolean {
+  return error instanceof Error && ["AbortError", "ExitPromptError"].includes(error.name);
 }
 
 function asText({ message, details, hint }: SymphonyError): string {

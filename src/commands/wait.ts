@@ -108,7 +108,9 @@ function statusesIn(text: string): IssueStatus[] {
 }
 
 async function startSpinner(id: string, wanted: readonly string[], context: CommandContext) {
-  if (context.stderr.isTTY !== true || context.json || context.quiet) return null;
+  // A terminal of unknown size says 0 columns, over which ora would count lines without end.
+  const fits = context.stderr.isTTY === true && context.stderr.columns > 0;
+  if (!fits || context.json || context.quiet) return null;
   const { default: ora } = await import("ora");
   return ora({
     text: `Waiting for ${id} to be ${wanted.join(" or ")}`,

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { createCodexRuntime } from "./agent/codex/session.ts";
 import { agentEnvironment } from "./agent/environment.ts";
 import { Attempts } from "./attempt/attempts.ts";
@@ -18,6 +17,7 @@ import { restoredState } from "./orchestrator/records.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
 import type { Redactor } from "./redact.ts";
+import { runIdOf } from "./run-id.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
 import type { History, Store } from "./store/store.ts";
@@ -126,6 +126,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
   const parts: RealParts = {
     clock,
     log,
+    dataDir: options.dataDir,
     config,
     store,
     bus,
@@ -142,8 +143,8 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     }),
     orchestrator: () => orchestrator,
   };
-  const hookRun = hookRunId(options.dataDir);
-  const interrupted = await recoverAttempts({ history, bus, clock, hookRun });
+  const runId = (name: string) => runIdOf(options.dataDir, name);
+  const interrupted = await recoverAttempts({ history, bus, clock, runId });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   const restored = restoredState(
     { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
@@ -229,13 +230,8 @@ function hookEnvironment(
     env,
     passthrough: config.codex.envPassthrough,
     secretNames: tracker.secretEnvNames,
-    runId: hookRunId(dataDir),
+    runId: runIdOf(dataDir, "hook"),
   });
-}
-
-/** The cookie of every hook of this data directory, by which one that outlived a crash is found. */
-function hookRunId(dataDir: string): string {
-  return `hook-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`;
 }
 
 /** Last opened, first closed; one that fails does not keep the others open. */

@@ -11,6 +11,7 @@ import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
+import { runIdOf } from "./run-id.ts";
 import type { Store } from "./store/store.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
@@ -19,6 +20,7 @@ import type { Workspaces } from "./workspace/workspaces.ts";
 export interface RealParts {
   readonly clock: Clock;
   readonly log: Logger;
+  readonly dataDir: string;
   readonly config: ConfigService;
   readonly store: Store;
   readonly bus: Bus;
@@ -79,6 +81,7 @@ function worldOf(parts: RealParts, attemptId: string): AttemptWorld {
     workspaces: parts.workspaces,
     promptTemplate: config.current.promptTemplate,
     config: current,
+    runId: runIdOf(parts.dataDir, attemptId),
     model: (id) => parts.orchestrator().state.models.get(id) ?? current().codex.model,
     undelivered: (id) => parts.store.history.undelivered(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),

@@ -8,8 +8,8 @@ interface Parts {
   readonly history: History;
   readonly bus: Bus;
   readonly clock: Clock;
-  /** The cookie that the hooks of this data directory carry, or begin with. */
-  readonly hookRun: string;
+  /** The cookie of an attempt's processes, or of those of a `hook`. */
+  runId(name: string): string;
 }
 
 /**
@@ -17,10 +17,11 @@ interface Parts {
  * then the attempt is marked interrupted. Resolves with the number of attempts.
  */
 export async function recoverAttempts(parts: Parts): Promise<number> {
-  const { history, bus, clock, hookRun } = parts;
+  const { history, bus, clock } = parts;
   const open = history.openAttempts();
-  const ids = new Set(open.map((attempt) => attempt.id));
-  await sweepRuns((runId) => ids.has(runId) || runId.startsWith(hookRun));
+  const left = new Set(open.map((attempt) => parts.runId(attempt.id)));
+  const hook = parts.runId("hook");
+  await sweepRuns((runId) => left.has(runId) || runId.startsWith(hook));
   for (const attempt of open) {
     const error = { code: "interrupted", message: "the server ended while it ran" };
     history.saveAttempt({ ...attempt, status: "interrupted", endedAt: clock.wall(), error });

@@ -86,6 +86,7 @@ async function bench(parts: Parts) {
     }),
     promptTemplate: parts.template ?? "Do {{ issue.identifier }}",
     config: () => config,
+    runId: `${root}/att_000000001`,
     model: () => null,
     undelivered: () => [...waiting],
     log() {},

@@ -2,23 +2,21 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { z } from "zod";
-import type { AttemptView } from "../../src/contract/attempts.ts";
 import { EventView } from "../../src/contract/events.ts";
 import { IssueDetail, IssueView } from "../../src/contract/issues.ts";
 import { Snapshot, system, Transitions } from "../../src/contract/system.ts";
+import {
+  at,
+  attemptOf,
+  detailOf,
+  type IssueStatus,
+  issueOf,
+  runtimeOf,
+  snapshotOf,
+  transitions,
+} from "./api-double-data.ts";
 
-const at = "2026-11-23T10:00:00.000Z";
-const noTokens = {
-  input_tokens: 900,
-  cached_input_tokens: 0,
-  output_tokens: 100,
-  reasoning_output_tokens: 0,
-  total_tokens: 1_000,
-};
-
-type Attempt = z.output<typeof AttemptView>;
 export type Event = z.output<typeof EventView>;
-export type IssueStatus = z.output<typeof IssueDetail>["status"];
 
 /** One request as the double saw it. */
 export interface Seen {
@@ -101,21 +99,21 @@ class Double implements ApiDouble {
 
   #routes(route: string, body: unknown): Answer | null {
     const fixed: Record<string, () => Answer> = {
-      "GET /api/v1/state": () => ok(Snapshot.parse(this.#snapshot())),
-      "GET /api/v1/runtime": () => ok(system.runtime.reply.parse(runtime(this.pid))),
+      "GET /api/v1/state": () => ok(Snapshot.parse(snapshotOf(this, this.#lastSeq))),
+      "GET /api/v1/runtime": () => ok(system.runtime.reply.parse(runtimeOf(this.pid))),
       "POST /api/v1/refresh": () =>
         ok({ queued: true, coalesced: false, requested_at: at, operations: ["poll"] }, 202),
       "GET /api/v1/transitions": () => ok(Transitions.parse(transitions)),
       "GET /api/v1/openapi.json": () => ok({ openapi: "3.0.3", paths: {} }),
       "GET /api/v1/issues": () =>
-        ok({ issues: [{ ...this.#issue(), status: this.status }], total: 1, limit: 50, offset: 0 }),
+        ok({ issues: [{ ...issueOf(this), status: this.status }], total: 1, limit: 50, offset: 0 }),
       "POST /api/v1/issues": () =>
-        ok(IssueView.parse({ ...this.#issue(), ...(body as object) }), 201),
+        ok(IssueView.parse({ ...issueOf(this), ...(body as object) }), 201),
       "PUT /api/v1/issues/ENG-1": () =>
-        ok(IssueView.parse({ ...this.#issue(), ...(body as object) })),
+        ok(IssueView.parse({ ...issueOf(this), ...(body as object) })),
       "POST /api/v1/issues/ENG-1/comments": () =>
         ok({ issue_identifier: "ENG-1", body: "noted", at }, 201),
-      "GET /api/v1/ENG-1": () => ok(IssueDetail.parse(this.#detail())),
+      "GET /api/v1/ENG-1": () => ok(IssueDetail.parse(detailOf(this))),
       "POST /api/v1/ENG-1/steer": () =>
         ok(
           {
@@ -149,13 +147,13 @@ class Double implements ApiDouble {
       "GET /api/v1/ENG-1/attempts": () =>
         ok({
           issue_identifier: "ENG-1",
-          attempts: [this.#attempt()],
+          attempts: [attemptOf(this)],
           total: 1,
           limit: 50,
           offset: 0,
         }),
       "GET /api/v1/attempts/att_1": () =>
-        ok({ ...this.#attempt(), events: this.#events, next_after_seq: null }),
+        ok({ ...attemptOf(this), events: this.#events, next_after_seq: null }),
       "POST /api/v1/BAD/steer": () => ({
         status: 400,
         code: "invalid_request",
@@ -225,117 +223,11 @@ class Double implements ApiDouble {
   get #lastSeq(): number {
     return this.oldestSeq + this.#events.length - 1;
   }
-
-  #issue() {
-    return {
-      id: "iss_1",
-      native_ref: null,
-      identifier: "ENG-1",
-      title: this.title,
-      description: "Nobody can log in.",
-      priority: 2,
-      state: "Todo",
-      branch_name: null,
-      url: null,
-      assignee_id: null,
-      labels: ["bug"],
-      blocked_by: [],
-      dispatchable: true,
-      created_at: at,
-      updated_at: at,
-    };
-  }
-
-  #row() {
-    const { id, identifier, url, title, state, priority, labels, updated_at } = this.#issue();
-    return {
-      ...{ issue_id: id, issue_identifier: identifier, issue_url: url, title, state, priority },
-      ...{ labels, updated_at, status: "running" },
-      ...{ attempt_id: "att_1", attempt: 0, phase: "streaming_turn", stopping: null },
-      ...{ session_id: null, thread_id: null, turn_count: 1, agent: "codex", model: null },
-      ...{ worker_host: null, workspace_path: "/w/ENG-1", started_at: at, last_event: null },
-      ...{ last_message: "reading the code", last_event_at: at, tokens: noTokens },
-    };
-  }
-
-  #snapshot() {
-    const none = { queued: 0, retrying: 0, blocked: 0, held: 0, failed: 0, completed: 0 };
-    return {
-      generated_at: at,
-      seq: this.#lastSeq,
-      counts: { ...none, running: 1 },
-      ...{ queued: [], running: [this.#row()], retrying: [], blocked: [] },
-      ...{ held: [], failed: [], completed: [], rate_limits: null, problem: null },
-      codex_totals: { ...noTokens, seconds_running: 12.5 },
-      polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: null, last_error: null },
-      tracker: { kind: "local", healthy: true, last_error: null },
-    };
-  }
-
-  #detail() {
-    const idle = { running: null, retry: null, needs: null, last_error: null };
-    return {
-      issue_identifier: "ENG-1",
-      issue_id: "iss_1",
-      status: this.status,
-      issue: this.#issue(),
-      workspace: { key: null, path: null, host: null, branch: null },
-      attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [this.#attempt()] },
-      ...idle,
-      overrides: { model: null, template_id: null },
-      recent_events: [],
-      explain: [{ gate: "slots", pass: true, detail: "1 of 10 in use" }],
-      logs: { codex_session_logs: [] },
-      tracked: {},
-    };
-  }
-
-  #attempt(): Attempt {
-    const over = this.status !== "running";
-    return {
-      ...{ id: "att_1", issue_id: "iss_1", issue_identifier: "ENG-1", number: 1 },
-      ...{ status: over ? ("succeeded" as const) : ("running" as const), phase: "streaming_turn" },
-      ...{ agent: "codex", model: null, template_id: null, worker_host: null, thread_id: null },
-      ...{ session_id: null, turn_count: 1, started_at: at, ended_at: over ? at : null },
-      ...{ duration_ms: over ? 5_000 : null, tokens: noTokens, error: null, git: null },
-      workspace: { key: "ENG-1", path: "/w/ENG-1" },
-    };
-  }
 }
 
 type Answer =
   | { readonly status: number; readonly json: unknown }
   | { readonly status: number; readonly code: string; readonly details?: unknown };
-
-const transitions = {
-  states: [
-    { name: "queued", kind: "status", terminal: false },
-    { name: "Todo", kind: "tracker", terminal: false },
-    { name: "Closed", kind: "tracker", terminal: true },
-    { name: "Done", kind: "tracker", terminal: true },
-  ],
-  issues: {
-    "ENG-1": {
-      status: "running",
-      state: "Todo",
-      transitions: [
-        { to: "queued", kind: "status" },
-        { to: "Human Review", kind: "tracker" },
-      ],
-    },
-  },
-};
-
-function runtime(pid: number) {
-  return {
-    ...{ version: "0.1.0", node_version: "v24.21.0", platform: "linux", pid, started_at: at },
-    ...{ uptime_seconds: 61, data_dir: "/d", workflow_path: "/d/WORKFLOW.md" },
-    server: { host: "127.0.0.1", port: 4000, auth: "none" },
-    tracker: { kind: "local", healthy: true, last_error: null },
-    agent: { kind: "codex", model: null, command: "codex app-server" },
-    features: { events: true },
-  };
-}
 
 function ok(json: unknown, status = 200): Answer {
   return { status, json };

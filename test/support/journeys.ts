@@ -162,7 +162,8 @@ async function polls(server: Served, count: number): Promise<void> {
   }
 }
 
-async function processesOf(runId: string): Promise<readonly number[]> {
+async function processesOf(attemptId: string): Promise<readonly number[]> {
   const all = await liveProcesses();
-  return all.filter((process) => process.runId === runId).map(({ pid }) => pid);
+  const ours = all.filter(({ runId }) => runId?.endsWith(`/${attemptId}`));
+  return ours.map(({ pid }) => pid);
 }

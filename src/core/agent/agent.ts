@@ -62,7 +62,7 @@ export interface SessionSpec {
   readonly workspace: string;
   /** `<identifier>: <title>`. */
   readonly title: string;
-  /** The attempt id: the cookie by which every process of the run is found again. */
+  /** The cookie by which every process of the run is found again; unique on this machine. */
   readonly runId: string;
   readonly model: string | null;
   /** A thread to go on with; when the agent refuses it, a new one is started. */

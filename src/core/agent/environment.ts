@@ -1,4 +1,4 @@
-/** The variable by which every process of a run is found again. Its value is the attempt id. */
+/** The variable by which every process of a run is found again. Its value names the data directory and the attempt. */
 export const runCookie = "SYMPHONY_RUN_ID";
 
 /**

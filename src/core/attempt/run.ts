@@ -18,6 +18,8 @@ export interface AttemptWorld {
   readonly runtime: AgentRuntime;
   readonly workspaces: Workspaces;
   readonly promptTemplate: string;
+  /** The cookie of this attempt's processes. */
+  readonly runId: string;
   config(): Config;
   /** The model for the next turn of this issue. */
   model(issueId: string): string | null;
@@ -116,7 +118,7 @@ function specOf(
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
-    runId: order.attemptId,
+    runId: world.runId,
     model: world.model(order.issue.id),
     resumeThreadId: order.resumeThreadId,
     tools: world.tracker.bindTools(order.issue),
