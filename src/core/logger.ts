@@ -137,8 +137,14 @@ function tryWrite(sink: LogSink, line: string): unknown {
 /** Logs every event of the bus with its issue, session and facts (requirements G-1, G-2). Returns how to stop. */
 export function logEvents(bus: Bus, logger: Logger): () => void {
   return bus.subscribe({}, (event) => {
-    logger[levels[event.type] ?? "info"](event.message, fieldsOf(event));
+    logger[levelOf(event)](event.message, fieldsOf(event));
   });
+}
+
+/** A retry after a failure is something to look at; the look after a normal end is not. */
+function levelOf({ type, data }: SymphonyEvent): LogLevel {
+  if (type === "issue.retrying" && typeof data["error"] === "string") return "warn";
+  return levels[type] ?? "info";
 }
 
 function fieldsOf(event: SymphonyEvent): LogFields {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
+import { SymphonyError } from "../core/model/errors.ts";
 import { demoScript } from "./story.ts";
 
 /** The demo's temporary world: a real git repository, a workflow file, a script for the agent. */
@@ -15,7 +16,7 @@ export interface Sample {
   remove(): Promise<void>;
 }
 
-/** Makes everything below a fresh temporary folder. Rejects when git is missing. */
+/** Makes everything below a fresh temporary folder. Rejects with `git_not_found`. */
 export async function makeSample(): Promise<Sample> {
   const root = await mkdtemp(join(tmpdir(), "symphony-demo-"));
   const remove = () => rm(root, { recursive: true, force: true, maxRetries: 3 });
@@ -29,8 +30,17 @@ export async function makeSample(): Promise<Sample> {
     return { root, repository, workflowPath, dataDir: join(root, ".symphony"), remove };
   } catch (error) {
     await remove();
-    throw error;
+    throw isMissing(error) ? gitNotFound(error) : error;
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+function gitNotFound(cause: unknown): SymphonyError {
+  const message = "the demo makes a real git repository, and git is not installed";
+  return new SymphonyError("git_not_found", message, { cause, hint: "install git and try again" });
 }
 
 const files: Readonly<Record<string, string>> = {

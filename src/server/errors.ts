@@ -60,6 +60,7 @@ const httpStatus: Record<ErrorCode, number> = {
   line_too_long: 502,
   approval_required: 409,
   turn_input_required: 409,
+  git_not_found: 500,
   data_dir_locked: 503,
   storage_unavailable: 503,
   storage_corrupt: 503,

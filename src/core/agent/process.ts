@@ -187,10 +187,14 @@ export async function within(promise: Promise<unknown>, ms: number): Promise<voi
 function exitError(status: number | null, signal: NodeJS.Signals | null): SymphonyError {
   const details = { status, signal };
   if (status === commandNotFound) {
-    return new SymphonyError("codex_not_found", "the agent's command was not found", {
-      details,
-      hint: "install codex, or set codex.command to where it is",
-    });
+    return new SymphonyError(
+      "codex_not_found",
+      "the agent's command was not found: install it, or set codex.command",
+      {
+        details,
+        hint: "install codex, or set codex.command to where it is",
+      },
+    );
   }
   const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
   return new SymphonyError("port_exit", `the agent's process ended ${how}`, { details });

@@ -62,6 +62,7 @@ export type ErrorCode =
   | "approval_required"
   | "turn_input_required"
   // the host
+  | "git_not_found"
   | "data_dir_locked"
   | "storage_unavailable"
   | "storage_corrupt"
