@@ -54,7 +54,7 @@ export function declareDemo(command: Command, run: Run): void {
     .action(({ port }: { readonly port?: string }) =>
       run(async (context) => {
         const { demo } = await import("./demo.ts");
-        return demo({ port: portOf(port), dataDir: context.where.dataDir ?? null }, context);
+        return demo({ port: portOf(port) }, context);
       }),
     );
 }

@@ -5,7 +5,7 @@ export interface ServeOptions {
   /** 0 asks for any free port. */
   readonly port: number | null;
   readonly host: string | null;
-  /** As typed; null is `.symphony` beside the workflow file. */
+  /** As typed; null is SYMPHONY_DATA_DIR, else `.symphony` beside the workflow file. */
   readonly dataDir: string | null;
   /** One poll and its runs, then exit by outcome. */
   readonly once: boolean;
@@ -18,7 +18,6 @@ export interface ServeOptions {
 export interface DemoOptions {
   /** 0 asks for any free port; null is the usual one. */
   readonly port: number | null;
-  readonly dataDir: string | null;
 }
 
 /** The outside of a command: streams, environment and the options every command has. */

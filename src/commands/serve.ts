@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { type Core, createCore } from "../core/core.ts";
-import { streamSink } from "../core/log-sinks.ts";
+import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { createRedactor, type Redactor } from "../core/redact.ts";
@@ -96,16 +96,18 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const workflowPath = await requireWorkflow(
     resolve(io.cwd, options.workflowPath ?? "WORKFLOW.md"),
   );
-  const dataDir = options.dataDir ? resolve(io.cwd, options.dataDir) : dataDirBeside(workflowPath);
+  const chosenDir = options.dataDir ?? (io.env["SYMPHONY_DATA_DIR"] || null);
+  const dataDir = chosenDir ? resolve(io.cwd, chosenDir) : dataDirBeside(workflowPath);
   if (options.dryRun) {
     const { dryRun } = await import("./dry-run.ts");
     return dryRun({ workflowPath, dataDir }, io);
   }
   const redactor = createRedactor();
+  const sinks = [streamSink("stderr", io.stderr)];
   const log = createLogger({
     level: io.debug ? "debug" : io.quiet ? "warn" : "info",
     format: options.logFormat,
-    sinks: [streamSink("stderr", io.stderr)],
+    sinks,
     clock: systemClock,
     redact: (text) => redactor.redact(text),
   });
@@ -119,6 +121,8 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     log,
     redactor,
   });
+  // Only the server that holds the data directory writes its log file.
+  sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   logEvents(daemon.core.bus, log);
   await announce(daemon, io);
   return run(daemon, options.once);
