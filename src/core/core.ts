@@ -131,7 +131,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     store,
     bus,
     trackers,
-    attempts: new Attempts(),
+    attempts: new Attempts(clock),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
     workspaces: createWorkspaces({
       settings: () => ({ root: current().workspace.root, hooks: current().hooks }),

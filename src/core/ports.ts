@@ -46,7 +46,7 @@ export function portsOf(parts: RealParts): Ports {
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: (ids) => trackers.tracker.fetchIssuesByIds(ids),
     runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order.attemptId), reports),
-    stopAttempt: (id, reason) => attempts.stop(id, reason),
+    stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     settleSteer: (id) => history.markDelivered(id),
     async removeWorkspace(issue, path) {

@@ -91,7 +91,7 @@ async function bench(parts: Parts) {
     undelivered: () => [...waiting],
     log() {},
   };
-  const attempts = new Attempts();
+  const attempts = new Attempts(systemClock);
   const order: AttemptOrder = {
     attemptId: "att_000000001",
     issue: issue("ENG-1"),
@@ -163,9 +163,22 @@ test("S-12: after_run runs exactly once, whatever the ending", async () => {
   await using stopped = await bench({ turns: [[{ do: "say", text: "on it" }, { do: "hang" }]] });
   const run = stopped.run();
   await until(() => stopped.said().length > 0);
-  stopped.attempts.stop(stopped.order.attemptId, "aborted");
+  stopped.attempts.stop(stopped.order.attemptId, "aborted", 0);
   assert.equal((await run).kind, "stopped");
   assert.equal(await stopped.afterRuns(), 1);
+});
+
+test("a turn that ends in its time of grace ends the attempt well, with no further turn", async () => {
+  const turn: readonly Step[] = [
+    { do: "say", text: "last words" },
+    { do: "sleep", ms: 400 },
+  ];
+  await using it = await bench({ after: routable, turns: [turn] });
+  const run = it.run();
+  await until(() => it.said().length > 0);
+  it.attempts.stop(it.order.attemptId, "issue is Done", 20_000);
+  assert.equal((await run).kind, "completed");
+  assert.equal(it.count("turn.completed"), 1);
 });
 
 test("S-10: a failed after_create leaves no workspace, so no after_run either", async () => {

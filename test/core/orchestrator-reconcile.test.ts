@@ -41,6 +41,43 @@ test("O-31, S12: terminal stops, waits until the agent is gone, then cleans; no 
   assert.deepEqual([...world.orchestrator.state.completed.keys()], ["id-A-1"]);
 });
 
+test("an agent that moved its own issue may say its last words, and has succeeded then", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
+  for (const name of ["A-1", "A-2"]) {
+    world.run(name).say({ type: "turn.started", turnId: "1" });
+    world.run(name).say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+    world.set(issue(name, { state: "Done" }));
+  }
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1 within 10000"));
+  world.run("A-1").say({ type: "tokens", total: { ...noTokens, total: 7 } });
+  await world.run("A-1").end();
+  await world.run("A-2").end(stopped);
+  const outcomes = [...world.attempts.values()].map(({ status, tokens }) => [status, tokens.total]);
+  assert.deepEqual(outcomes, [
+    ["succeeded", 7],
+    ["canceled", 0],
+  ]);
+  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.deepEqual(
+    world.calls.filter((call) => call.startsWith("remove")),
+    ["remove A-1", "remove A-2"],
+  );
+});
+
+test("an abort in that time ends it at once, and so does the end of the server", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.run("A-1").say({ type: "turn.started", turnId: "1" });
+  world.run("A-1").say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  const drained = world.orchestrator.drain();
+  assert.equal(world.calls.filter((call) => call === "stop A-1").length, 1);
+  await world.run("A-1").end(stopped);
+  await drained;
+  assert.ok(world.calls.includes("remove A-1"), "what was to become of it stays so");
+});
+
 test("O-33: inactive, unroutable, reassigned and missing issues stop and keep the workspace", async () => {
   const settings = config({ tracker: { requiredLabels: ["go"] } });
   const names = ["A-1", "A-2", "A-3", "A-4"];

@@ -60,7 +60,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       fetchCandidates: () => this.fetchCandidates(),
       fetchIssues: (ids) => this.fetchIssues(ids),
       runAttempt: (order, reports) => this.runAttempt(order, reports),
-      stopAttempt: (id, reason) => this.stopAttempt(id, reason),
+      stopAttempt: (id, reason, graceMs) => this.stopAttempt(id, reason, graceMs),
       steerAttempt: (id, steerId, message) => this.steerAttempt(id, steerId, message),
       settleSteer: (id) => this.settleSteer(id),
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
@@ -156,9 +156,10 @@ export class Scheduler implements Omit<Ports, "config"> {
     return promise;
   }
 
-  stopAttempt(attemptId: string, reason: string): void {
+  stopAttempt(attemptId: string, reason: string, graceMs: number): void {
     const run = this.runs.find(({ order }) => order.attemptId === attemptId);
-    this.calls.push(`stop ${run?.order.issue.identifier}`);
+    const within = graceMs > 0 ? ` within ${graceMs}` : "";
+    this.calls.push(`stop ${run?.order.issue.identifier}${within}`);
     if (run) run.stopReason = reason;
   }
 

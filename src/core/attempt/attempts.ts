@@ -1,4 +1,5 @@
 import type { AgentSession } from "../agent/agent.ts";
+import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
 import type { AttemptReports } from "../orchestrator/ports.ts";
@@ -7,19 +8,27 @@ import { type AttemptWorld, runAttempt } from "./run.ts";
 interface Live {
   readonly abort: AbortController;
   session: AgentSession | null;
+  /** Set once no further turn is to begin; calls off the end that is ordered for later. */
+  leaving: (() => void) | null;
 }
 
 /** The live attempts by id: run, stop, steer. */
 export class Attempts {
+  readonly #clock: Clock;
   readonly #live = new Map<string, Live>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Resolves when the attempt is over and no process of it is left. */
   async run(order: AttemptOrder, world: AttemptWorld, reports: AttemptReports): Promise<Exit> {
-    const live: Live = { abort: new AbortController(), session: null };
+    const live: Live = { abort: new AbortController(), session: null, leaving: null };
     this.#live.set(order.attemptId, live);
     try {
       return await runAttempt(order, world, {
         signal: live.abort.signal,
+        leaving: () => live.leaving !== null,
         entered: (phase, workspace) => reports.entered(phase, workspace),
         reported: (event) => reports.reported(event),
         session: (session) => {
@@ -27,19 +36,22 @@ export class Attempts {
         },
       });
     } finally {
+      live.leaving?.();
       this.#live.delete(order.attemptId);
     }
   }
 
-  /** Ends the attempt's processes; `run` resolves when they are gone. */
-  stop(attemptId: string, reason: string): void {
+  /** Ends the attempt's processes, now or after `graceMs` unless its turn ends before; `run` resolves when they are gone. */
+  stop(attemptId: string, reason: string, graceMs: number): void {
     const live = this.#live.get(attemptId);
     if (!live || live.abort.signal.aborted) return;
-    live.abort.abort(new SymphonyError("turn_cancelled", reason));
-    // A session in mid-turn hears nothing of the signal: ending it ends the turn.
-    Promise.resolve(live.session?.[Symbol.asyncDispose]()).catch(() => {
-      // The attempt disposes it once more and reports what that says.
-    });
+    live.leaving?.();
+    if (graceMs > 0) {
+      live.leaving = this.#clock.after(graceMs, () => end(live, reason));
+    } else {
+      live.leaving = () => {};
+      end(live, reason);
+    }
   }
 
   /** Rejects with `no_active_turn` or the agent's own refusal. */
@@ -54,4 +66,12 @@ export class Attempts {
     }
     return session.steer(steerId, message);
   }
+}
+
+function end(live: Live, reason: string): void {
+  live.abort.abort(new SymphonyError("turn_cancelled", reason));
+  // A session in mid-turn hears nothing of the signal: ending it ends the turn.
+  Promise.resolve(live.session?.[Symbol.asyncDispose]()).catch(() => {
+    // The attempt disposes it once more and reports what that says.
+  });
 }

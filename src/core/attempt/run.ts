@@ -31,6 +31,8 @@ export interface AttemptWorld {
 /** One attempt under way, as its caller sees it. */
 export interface LiveAttempt {
   readonly signal: AbortSignal;
+  /** True once no further turn is to begin. */
+  leaving(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
   /** The live session, for steering; null once it is over. */
@@ -141,6 +143,7 @@ async function turns(
     live.entered("streaming_turn", null);
     await session.turn(prompt, { model: world.model(issue.id) });
     live.signal.throwIfAborted();
+    if (live.leaving()) return;
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
     const { agent, tracker } = world.config();
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;

@@ -157,12 +157,13 @@ function failed(
 function statusOf(entry: Running, exit: Exit): AttemptStatus {
   if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
-  if (entry.stopping || exit.kind === "stopped") return "canceled";
   if (exit.kind === "completed") return "succeeded";
+  if (entry.stopping || exit.kind === "stopped") return "canceled";
   return exit.code === "turn_timeout" ? "timed_out" : "failed";
 }
 
 function errorOf(entry: Running, exit: Exit): Fault | null {
+  if (exit.kind === "completed") return null;
   if (entry.stopping) return { code: "stopped", message: entry.stopping.reason };
   if (exit.kind === "failed") return { code: exit.code, message: exit.message };
   return exit.kind === "needs" ? { code: exit.code, message: exit.needs.prompt } : null;

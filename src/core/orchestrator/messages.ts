@@ -102,7 +102,13 @@ export type Effect =
   | { readonly type: "verifyIssues"; readonly request: number; readonly ids: readonly string[] }
   | { readonly type: "checkIssue"; readonly request: number; readonly issueId: string }
   | ({ readonly type: "startAttempt" } & AttemptOrder)
-  | { readonly type: "stopAttempt"; readonly attemptId: string; readonly reason: string }
+  | {
+      readonly type: "stopAttempt";
+      readonly attemptId: string;
+      readonly reason: string;
+      /** How long the turn under way may go on to its own end. */
+      readonly graceMs: number;
+    }
   | {
       readonly type: "steerAttempt";
       readonly attemptId: string;

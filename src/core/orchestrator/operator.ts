@@ -7,7 +7,7 @@ import { look } from "./look.ts";
 import type { Input } from "./messages.ts";
 import { orderStop } from "./reconcile.ts";
 import { statusOf } from "./snapshot.ts";
-import { type State, setIn, without } from "./state.ts";
+import { type State, type Stop, setIn, without } from "./state.ts";
 
 type Target = "queued" | "held" | "completed";
 
@@ -100,7 +100,7 @@ function hold(
     ...unclaimed(state, issue.id),
     held: setIn(state.held, issue.id, row),
   };
-  return andThen(stopFor(held, issue, { reason, leadsTo: "hold" }), (next) =>
+  return andThen(stopFor(held, issue, { reason, leadsTo: "hold", gently: false }), (next) =>
     decided(
       next,
       { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
@@ -135,7 +135,7 @@ function dismiss(
     ...unclaimed(state, issue.id),
     dismissed: setIn(state.dismissed, issue.id, row),
   };
-  return andThen(stopFor(next, issue, { reason, leadsTo: "dismiss" }), (stopping) =>
+  return andThen(stopFor(next, issue, { reason, leadsTo: "dismiss", gently: false }), (stopping) =>
     andThen(
       decided(
         stopping,
@@ -147,15 +147,11 @@ function dismiss(
   );
 }
 
-function stopFor(
-  state: State,
-  issue: Issue,
-  stop: { reason: string; leadsTo: "hold" | "dismiss" },
-): Decision {
+function stopFor(state: State, issue: Issue, stop: Stop): Decision {
   const entry = state.running.get(issue.id);
   if (!entry) return decided(state);
   // Already on its way out: only what becomes of the issue changes.
-  if (entry.stopping) {
+  if (entry.stopping && !entry.stopping.gently) {
     return decided({
       ...state,
       running: setIn(state.running, issue.id, { ...entry, stopping: stop }),

@@ -101,7 +101,7 @@ export class Orchestrator {
       case "startAttempt":
         return this.#startAttempt(effect);
       case "stopAttempt":
-        return ports.stopAttempt(effect.attemptId, effect.reason);
+        return ports.stopAttempt(effect.attemptId, effect.reason, effect.graceMs);
       case "steerAttempt":
         return ports.steerAttempt(effect.attemptId, effect.steerId, effect.message);
       case "settleSteer":

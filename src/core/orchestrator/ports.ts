@@ -26,7 +26,8 @@ export interface Ports {
   fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
   /** Runs one attempt to its end; never rejects once the agent's processes are gone. */
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
-  stopAttempt(attemptId: string, reason: string): void;
+  /** Ends it at once, or after `graceMs` in which its turn may end by itself. */
+  stopAttempt(attemptId: string, reason: string, graceMs: number): void;
   /** Resolves with the turn that accepted it; rejects with the agent's refusal. */
   steerAttempt(attemptId: string, steerId: string, message: string): Promise<{ turnId: string }>;
   settleSteer(steerId: string): void;

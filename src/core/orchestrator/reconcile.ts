@@ -4,6 +4,9 @@ import { andThen, type Context, type Decision, decided, isStale, raiseFences } f
 import { standingOf } from "./dispatch.ts";
 import { type Running, type State, type Stop, setIn } from "./state.ts";
 
+/** Time for an agent that moved its own issue to end its turn: the turn's result is worth more than ten seconds. */
+const lastWordsMs = 10_000;
+
 /** Stops every attempt that has been silent for longer than the limit (O-30); 0 or less is off. */
 export function stopStalled(state: State, context: Context): Decision {
   const limitMs = context.config.codex.stallTimeoutMs;
@@ -12,7 +15,8 @@ export function stopStalled(state: State, context: Context): Decision {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
     if (entry.stopping || silentMs <= limitMs) return decision;
     const reason = `stalled: no event for ${Math.round(silentMs)} ms`;
-    return andThen(decision, (next) => orderStop(next, entry, { reason, leadsTo: "retry" }));
+    const stop: Stop = { reason, leadsTo: "retry", gently: false };
+    return andThen(decision, (next) => orderStop(next, entry, stop));
   }, decided(state));
 }
 
@@ -54,16 +58,27 @@ function alignRunning(
     return orderStop(state, entry, {
       reason: "no longer visible in the tracker",
       leadsTo: "release",
+      gently: false,
     });
   }
   const fresh = { ...entry, issue };
+  // An agent that has just moved its own issue is about to say its last words.
+  const gently = entry.usedTool && entry.turnId !== null;
   switch (standingOf(issue, context.config.tracker)) {
     case "routable":
       return decided({ ...state, running: setIn(state.running, issue.id, fresh) });
     case "terminal":
-      return orderStop(state, fresh, { reason: `issue is ${issue.state}`, leadsTo: "clean" });
+      return orderStop(state, fresh, {
+        reason: `issue is ${issue.state}`,
+        leadsTo: "clean",
+        gently,
+      });
     default:
-      return orderStop(state, fresh, { reason: `issue left: ${issue.state}`, leadsTo: "release" });
+      return orderStop(state, fresh, {
+        reason: `issue left: ${issue.state}`,
+        leadsTo: "release",
+        gently,
+      });
   }
 }
 
@@ -90,6 +105,11 @@ export function orderStop(state: State, entry: Running, stopping: Stop): Decisio
   const next: Running = { ...entry, stopping, phase: "finishing", turnId: null };
   return decided(
     { ...state, running: setIn(state.running, entry.issue.id, next) },
-    { type: "stopAttempt", attemptId: entry.attemptId, reason: stopping.reason },
+    {
+      type: "stopAttempt",
+      attemptId: entry.attemptId,
+      reason: stopping.reason,
+      graceMs: stopping.gently ? lastWordsMs : 0,
+    },
   );
 }

@@ -116,11 +116,13 @@ function advanced(entry: Running, event: AgentEvent): Running {
     case "turn.started": {
       const sessionId = `${entry.threadId ?? "thread"}-${event.turnId}`;
       const turnCount = entry.turnCount + (sessionId === entry.sessionId ? 0 : 1);
-      return { ...entry, turnId: event.turnId, sessionId, turnCount };
+      return { ...entry, turnId: event.turnId, sessionId, turnCount, usedTool: false };
     }
     case "turn.completed":
     case "turn.failed":
       return { ...entry, turnId: null };
+    case "tool_call":
+      return { ...entry, usedTool: entry.usedTool || event.outcome === "completed" };
     case "tokens":
       return {
         ...entry,
@@ -224,5 +226,6 @@ function liveEntry(
   input: { readonly issueId: string; readonly attemptId: string },
 ): Running | null {
   const entry = state.running.get(input.issueId);
-  return entry?.attemptId === input.attemptId && entry.stopping === null ? entry : null;
+  const heard = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
+  return heard ? entry : null;
 }

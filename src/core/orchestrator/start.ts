@@ -37,6 +37,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     lastMessage: null,
     tokens: noTokens,
     threadTokens: prior.resume?.tokens ?? noTokens,
+    usedTool: false,
     stopping: null,
   };
   const claimed: State = {

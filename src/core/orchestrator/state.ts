@@ -70,12 +70,16 @@ export interface Running {
   readonly tokens: Tokens;
   /** The thread's own absolute totals so far. */
   readonly threadTokens: Tokens;
+  /** A tool of the tracker was called in this turn: the agent may have moved its issue itself. */
+  readonly usedTool: boolean;
   readonly stopping: Stop | null;
 }
 
 /** An ordered stop: why, and what becomes of the issue once the agent is really gone. */
 export interface Stop {
   readonly reason: string;
+  /** The turn under way may end by itself first, for a short while; until then it is heard. */
+  readonly gently: boolean;
   readonly leadsTo: "retry" | "release" | "clean" | "hold" | "dismiss" | "shutdown";
 }
 

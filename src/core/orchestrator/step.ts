@@ -8,7 +8,7 @@ import { pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
-import type { State } from "./state.ts";
+import type { State, Stop } from "./state.ts";
 
 /**
  * The scheduler's one decision function: what we knew, what happened, what to do. Pure.
@@ -98,13 +98,18 @@ function drain(state: State, stopAttempts: boolean): Decision {
     { type: "clearTimer", input: { type: "poll.due" } },
     ...timers,
   );
+  if (!stopAttempts) return begun;
   return [...state.running.values()]
-    .filter((entry) => stopAttempts && !entry.stopping)
+    .filter(({ stopping }) => stopping?.gently !== false)
     .reduce(
       (decision, entry) =>
-        andThen(decision, (next) =>
-          orderStop(next, entry, { reason: "the server is stopping", leadsTo: "shutdown" }),
-        ),
+        andThen(decision, (next) => orderStop(next, entry, shutdownOf(entry.stopping))),
       begun,
     );
+}
+
+/** What was to become of an issue that is on its way out stays so; there is only no more time for it. */
+function shutdownOf(ordered: Stop | null): Stop {
+  if (ordered) return { ...ordered, gently: false };
+  return { reason: "the server is stopping", leadsTo: "shutdown", gently: false };
 }
