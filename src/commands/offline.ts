@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { issueView } from "../contract/issue-view.ts";
 import { systemClock } from "../core/clock.ts";
 import { resolveConfig } from "../core/config/resolve.ts";
 import { toConfig } from "../core/config/schema.ts";
@@ -10,7 +11,7 @@ import { type LocalOptions, localOptions } from "../core/tracker/local/options.t
 import { loadWorkflow } from "../core/workflow/load.ts";
 import type { CommandContext } from "./context.ts";
 import type { Project } from "./discover.ts";
-import type { IssueChange, IssueDesk, IssueDraft, IssueFacts } from "./issue-desk.ts";
+import type { IssueChange, IssueDesk, IssueDraft } from "./issue-desk.ts";
 
 /**
  * The desk without a server: writes straight into the store of the embedded tracker, which a server started later finds
@@ -35,8 +36,8 @@ export async function openOfflineDesk(
       const all = exists ? store().list(state === undefined ? undefined : [state]) : [];
       return pageOf(all, { limit: Number(limit ?? 50), offset: Number(offset ?? 0) });
     },
-    create: async (draft) => factsOf(store().create(contentOf(draft))),
-    edit: async (id, change) => factsOf(store().edit(id, contentOf(change))),
+    create: async (draft) => issueView(store().create(contentOf(draft))),
+    edit: async (id, change) => issueView(store().edit(id, contentOf(change))),
     comment: async (id, body) => commentOn(store(), id, body),
     terminalStates: async () =>
       options.states.flatMap(({ name, terminal }) => (terminal ? [name] : [])),
@@ -75,37 +76,12 @@ function commentOn(issues: LocalIssues, id: string, text: string) {
 
 function pageOf(all: readonly Issue[], page: { limit: number; offset: number }) {
   const rows = all.slice(page.offset, page.offset + page.limit);
-  const issues = rows.map((issue) => ({ ...factsOf(issue), status: null }));
+  const issues = rows.map((issue) => ({ ...issueView(issue), status: null }));
   return { issues, total: all.length, ...page };
 }
 
 function contentOf<T extends IssueDraft | IssueChange>({ blocked_by: blockedBy, ...content }: T) {
   return { ...content, ...(blockedBy && { blockedBy }) };
-}
-
-/** The wire's form of an issue, as the server writes it. */
-function factsOf(issue: Issue): IssueFacts {
-  return {
-    id: issue.id,
-    native_ref: issue.nativeRef === null ? null : { ...issue.nativeRef },
-    identifier: issue.identifier,
-    title: issue.title,
-    description: issue.description,
-    priority: issue.priority,
-    state: issue.state,
-    branch_name: issue.branchName,
-    url: issue.url,
-    assignee_id: issue.assigneeId,
-    labels: [...issue.labels],
-    blocked_by: issue.blockedBy.map((blocker) => ({ ...blocker })),
-    dispatchable: issue.dispatchable,
-    created_at: timeOf(issue.createdAt),
-    updated_at: timeOf(issue.updatedAt),
-  };
-}
-
-function timeOf(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
 }
 
 /** Reads front matter and heading the way the embedded tracker does. Throws `invalid_request`. */

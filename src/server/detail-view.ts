@@ -1,9 +1,10 @@
 import type { z } from "zod";
+import { issueView } from "../contract/issue-view.ts";
 import type { IssueDetail } from "../contract/issues.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Sight } from "../core/orchestrator/snapshot.ts";
-import { attemptView, issueView, needsView, runningRow, time } from "./views.ts";
+import { attemptView, needsView, runningRow, time } from "./views.ts";
 
 /** What the history knows of one issue, newest first. */
 interface Past {

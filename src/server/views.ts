@@ -1,7 +1,6 @@
 import type { z } from "zod";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { EventView } from "../contract/events.ts";
-import type { IssueView } from "../contract/issues.ts";
 import type {
   BlockedRow,
   CompletedRow,
@@ -53,26 +52,6 @@ export function eventView(event: SymphonyEvent): z.output<typeof EventView> {
     session_id: event.sessionId,
     message: event.message,
     data: { ...event.data },
-  };
-}
-
-export function issueView(issue: Issue): z.output<typeof IssueView> {
-  return {
-    id: issue.id,
-    native_ref: issue.nativeRef === null ? null : { ...issue.nativeRef },
-    identifier: issue.identifier,
-    title: issue.title,
-    description: issue.description,
-    priority: issue.priority,
-    state: issue.state,
-    branch_name: issue.branchName,
-    url: issue.url,
-    assignee_id: issue.assigneeId,
-    labels: [...issue.labels],
-    blocked_by: issue.blockedBy.map((blocker) => ({ ...blocker })),
-    dispatchable: issue.dispatchable,
-    created_at: timeOrNull(issue.createdAt),
-    updated_at: timeOrNull(issue.updatedAt),
   };
 }
 

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
+import { issueView } from "../../contract/issue-view.ts";
 import type { IssueEdit, NewIssue } from "../../contract/issues.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
@@ -11,7 +12,7 @@ import { workspaceKey } from "../../core/workspace/key.ts";
 import { detailView } from "../detail-view.ts";
 import { findIssue, findIssueId, findSight } from "../find-issue.ts";
 import type { Exchange, Handlers } from "../mount.ts";
-import { attemptView, issueView, time } from "../views.ts";
+import { attemptView, time } from "../views.ts";
 
 const latestAttempts = 5;
 const recentEvents = 50;
