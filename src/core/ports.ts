@@ -13,6 +13,7 @@ import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import type { Store } from "./store/store.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
+import { sharedReads } from "./tracker/shared-reads.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
 /** The real world behind the scheduler's edges. */
@@ -42,7 +43,7 @@ export function portsOf(parts: RealParts): Ports {
     },
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
-    fetchIssues: (ids) => trackers.tracker.fetchIssuesByIds(ids),
+    fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
     runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order.attemptId), reports),
     stopAttempt: (id, reason) => attempts.stop(id, reason),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
