@@ -21,6 +21,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/serve.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/once.ts": ["src/commands", "src/core"],
   "src/commands/dry-run.ts": ["src/commands", "src/core"],
+  "src/commands/webhook-secret.ts": ["src/core"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "node:"],

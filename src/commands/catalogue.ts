@@ -104,6 +104,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./wait.ts")).declareWait,
   },
   {
+    name: "webhook",
+    summary: "send a signed sample delivery to the server",
+    group: integrate,
+    load: async () => (await import("./webhook.ts")).declareWebhook,
+  },
+  {
     name: "api",
     summary: "call any route of the API",
     group: integrate,

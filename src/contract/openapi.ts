@@ -34,6 +34,7 @@ const tags: Readonly<Record<string, string>> = {
   system: "State of the orchestrator, its event stream and this document",
   issues: "Look at issues, guide their agents, and edit those of the local tracker",
   attempts: "Single runs of an agent on an issue",
+  webhooks: "For other services, which sign what they send",
 };
 
 const requestIdHeader = {
@@ -84,6 +85,7 @@ function operation({ name, route, schemas, info }: Entry): Json {
     operationId: name,
     summary: route.summary,
     tags: [tagOf(name)],
+    ...(route.signed && { security: [] }),
     parameters: [
       ...parameters(route.params, "path", schemas),
       ...parameters(route.query, "query", schemas),

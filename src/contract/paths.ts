@@ -25,4 +25,7 @@ export const paths = {
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },
   },
+  webhooks: {
+    linear: { method: "POST", path: "/webhooks/linear" },
+  },
 } as const;

@@ -23,6 +23,8 @@ export interface Route {
   readonly etag?: boolean;
   /** Fields of the body that the audit log may show; the others stay out of it. */
   readonly audited?: readonly string[];
+  /** True when the caller proves itself by signing the body: no token is asked for, and the handler gets the bytes. */
+  readonly signed?: boolean;
   /** Refusals a caller should expect, beyond those every route may give. */
   readonly errors?: readonly ErrorCode[];
 }

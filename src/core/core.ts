@@ -24,6 +24,8 @@ import type { History, Store } from "./store/store.ts";
 import { checkTracker, type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import type { WebhookInbox } from "./webhook/inbox.ts";
+import { openInbox } from "./webhook/open-inbox.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
 /** The running heart of `symphony serve`, without any HTTP. */
@@ -37,6 +39,7 @@ export interface Core {
   readonly bus: Bus;
   readonly history: History;
   readonly log: Logger;
+  readonly webhooks: WebhookInbox;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -151,7 +154,9 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
-  return heart(options, parts, { orchestrator, opened, leaving });
+  const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
+  opened.push(() => webhooks.close());
+  return heart(options, parts, { orchestrator, opened, leaving, webhooks });
 }
 
 interface Ending {
@@ -159,12 +164,13 @@ interface Ending {
   readonly opened: Opened;
   /** Ends the hooks that still run. */
   readonly leaving: AbortController;
+  readonly webhooks: WebhookInbox;
 }
 
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, opened, leaving }: Ending,
+  { orchestrator, opened, leaving, webhooks }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -186,6 +192,7 @@ function heart(
     bus,
     history,
     log,
+    webhooks,
     orchestrator: new Operations({
       orchestrator,
       history,

@@ -14,6 +14,7 @@ import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Store } from "./store/store.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
+import { sharedReads } from "./tracker/shared-reads.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
 /** The real world behind the scheduler's edges. */
@@ -44,7 +45,7 @@ export function portsOf(parts: RealParts): Ports {
     },
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
-    fetchIssues: (ids) => trackers.tracker.fetchIssuesByIds(ids),
+    fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
     runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order.attemptId), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),

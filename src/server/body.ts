@@ -10,9 +10,7 @@ const form = "application/x-www-form-urlencoded";
  * `invalid_json` or `invalid_request`. Where the body may be left out, none at all is `{}` and a form gives its fields.
  */
 export async function readBody(req: IncomingMessage, route: Route): Promise<unknown> {
-  const declared = Number(req.headers["content-length"] ?? 0);
-  if (declared > maxBodyBytes) throw tooLarge(req);
-  const bytes = await readBytes(req);
+  const bytes = await readRaw(req);
   if (bytes.length === 0 && route.bodyOptional) return {};
   if (bytes.length === 0) {
     throw new SymphonyError("invalid_request", "a JSON body is required", {
@@ -26,7 +24,10 @@ export async function readBody(req: IncomingMessage, route: Route): Promise<unkn
   return parseJson(bytes);
 }
 
-async function readBytes(req: IncomingMessage): Promise<Buffer> {
+/** The bytes of a body, whatever they are. Rejects with `body_too_large`. */
+export async function readRaw(req: IncomingMessage): Promise<Buffer> {
+  const declared = Number(req.headers["content-length"] ?? 0);
+  if (declared > maxBodyBytes) throw tooLarge(req);
   const chunks: Buffer[] = [];
   let size = 0;
   // Leaving the loop must not destroy the request: the refusal goes out on the same socket.

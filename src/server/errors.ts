@@ -22,6 +22,7 @@ const httpStatus: Record<ErrorCode, number> = {
   rate_limited: 429,
   internal_error: 500,
   unavailable: 503,
+  webhook_not_configured: 503,
   missing_workflow_file: 422,
   workflow_parse_error: 422,
   workflow_front_matter_not_a_map: 422,

@@ -10,14 +10,17 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { readBody } from "./body.ts";
+import { readBody, readRaw } from "./body.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
 export interface Exchange {
   /** The port the request came in by. */
   readonly localPort: number;
-  setHeader(name: "ETag" | "Location", value: string): void;
+  setHeader(
+    name: "ETag" | "Location" | "Retry-After" | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
+    value: string,
+  ): void;
 }
 
 /** One function for each route of `G`; leaving one out does not compile. */
@@ -27,7 +30,12 @@ export type Handlers<G> = {
 
 type Handler<R extends Route> = R extends { readonly media: string }
   ? (request: Request<R>, response: ServerResponse) => void
-  : (request: Request<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+  : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+
+/** A signed body is handed on as it came: what it says is of no interest before its signature is. */
+type Received<R extends Route> = R extends { readonly signed: true }
+  ? Omit<Request<R>, "body"> & { readonly body: Buffer }
+  : Request<R>;
 
 /** One mutation as the audit log keeps it. */
 export interface Mutation {
@@ -123,6 +131,13 @@ function serve(binding: Binding): Middleware {
   if (route.media === "text/event-stream") return serveStream(binding);
   if (route.method === "GET") {
     return (ctx) => call(binding, ctx, parseRequest(route, rawRequest(ctx, undefined)));
+  }
+  if (route.signed) {
+    return async (ctx) => {
+      const body = await readRaw(ctx.req);
+      const { body: _, ...rest } = route;
+      await call(binding, ctx, { ...parseRequest(rest, rawRequest(ctx, undefined)), body });
+    };
   }
   return async (ctx) => {
     const body = route.body && (await readBody(ctx.req, route));

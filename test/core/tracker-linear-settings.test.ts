@@ -21,7 +21,7 @@ test("L-5: defaults and the fallbacks of the environment", () => {
   assert.equal(settings.projectSlug, "a79254768c8f");
   assert.equal(settings.assignee, "me");
   assert.equal(settings.authorization(), "lin_api_x");
-  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY"]);
+  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "LINEAR_WEBHOOK_SECRET"]);
 });
 
 const refused: readonly (readonly [
@@ -93,7 +93,7 @@ test("W-16: $NAME is looked up at each use, env:NAME is a literal, the name is a
   const settings = parse({ ...slug, api_key: "$MY_KEY" }, env);
   env["MY_KEY"] = "second";
   assert.equal(settings.authorization(), "second");
-  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "MY_KEY"]);
+  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "MY_KEY", "LINEAR_WEBHOOK_SECRET"]);
   assert.equal(parse({ ...slug, api_key: "env:MY_KEY" }, env).authorization(), "env:MY_KEY");
 });
 

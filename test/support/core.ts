@@ -14,6 +14,7 @@ import type { Store } from "../../src/core/store/store.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
+import { openInbox } from "../../src/core/webhook/open-inbox.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -46,13 +47,17 @@ export interface World extends AsyncDisposable {
 interface WorldOptions {
   readonly issues?: readonly Issue[];
   readonly config?: Config;
+  /** What `$NAME` stands for. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The data directory of an earlier world, to go on with; the caller removes it. */
+  readonly dataDir?: string;
   /** Gives the core an embedded tracker beside the scripted one. */
   readonly local?: boolean;
 }
 
 /** A core of real parts over a scripted tracker and scripted agents, in a fresh directory; its first poll is done. */
 export async function createWorld(options: WorldOptions = {}): Promise<World> {
-  const dataDir = await mkdtemp(join(tmpdir(), "symphony-core-"));
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "symphony-core-")));
   const settings = options.config ?? defaultConfig();
   const scheduler = new RecordedScheduler(options.issues ?? [], settings);
   const { clock } = scheduler;
@@ -76,6 +81,17 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     tracker: () => tracker,
     config: () => ({ config: world.config, problem: scheduler.problem }),
   });
+  const webhooks = openInbox({
+    dataDir,
+    clock,
+    log,
+    bus,
+    config: { current: { config: settings } as Core["config"]["current"] },
+    store,
+    redactor: { add() {} },
+    orchestrator: () => scheduler.orchestrator,
+    lookup: (name) => options.env?.[name],
+  });
   const world: World = {
     scheduler,
     dataDir,
@@ -95,6 +111,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       bus,
       history,
       log,
+      webhooks,
       tracker: () => tracker,
       localIssues: () => local,
       start: async () => {},
@@ -105,7 +122,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       bus.close();
       local?.close();
       await store.close();
-      await rm(dataDir, { recursive: true });
+      webhooks.close();
+      if (options.dataDir === undefined) await rm(dataDir, { recursive: true });
     },
   };
   await scheduler.begin();

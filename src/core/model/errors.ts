@@ -19,6 +19,7 @@ export type ErrorCode =
   | "rate_limited"
   | "internal_error"
   | "unavailable"
+  | "webhook_not_configured"
   // workflow and configuration
   | "missing_workflow_file"
   | "workflow_parse_error"

@@ -33,6 +33,7 @@ export const eventTypes = [
   "hook.failed",
   "tracker.error",
   "tracker.recovered",
+  "webhook.received",
   "poll.completed",
   "server.started",
   "server.stopping",

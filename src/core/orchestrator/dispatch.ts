@@ -149,7 +149,8 @@ function take(byState: Map<string, number>, issue: Issue): void {
   if (left !== undefined) byState.set(key, left - 1);
 }
 
-function byDispatchOrder(a: Issue, b: Issue): number {
+/** Which of two issues is started first (O-9). */
+export function byDispatchOrder(a: Issue, b: Issue): number {
   return (
     rank(a.priority) - rank(b.priority) ||
     byAge(a.createdAt, b.createdAt) ||

@@ -11,6 +11,7 @@ import {
   raiseFences,
 } from "./decision.ts";
 import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
+import { place } from "./hint.ts";
 import type { Input } from "./messages.ts";
 import { recovered, startVerified, troubled } from "./poll.ts";
 import { reconcile } from "./reconcile.ts";
@@ -34,8 +35,8 @@ export function retryDue(state: State, issueId: string, context: Context): Decis
   return look(state, issueId);
 }
 
-/** Something may have changed about one issue: one targeted read, never a poll. */
-export function look(state: State, issueId: string): Decision {
+/** Reads the issue of a retry, which waits for the answer. */
+function look(state: State, issueId: string): Decision {
   const opened = openRequest(state);
   const entry = state.retrying.get(issueId);
   const checking = opened.request;
@@ -45,7 +46,7 @@ export function look(state: State, issueId: string): Decision {
   return decided(next, { type: "checkIssue", request: opened.request, issueId });
 }
 
-/** The answer to `look`. */
+/** The answer to a targeted read: of a retry whose time has come, or after a hint. */
 export function issueChecked(
   state: State,
   input: Extract<Input, { type: "issue.checked" }>,
@@ -60,8 +61,10 @@ export function issueChecked(
     return waits && !state.draining ? look(closed, issueId) : decided(closed);
   }
   const fenced = closeRequest(raiseFences(state, [issueId], request), request);
-  return andThen(recovered(fenced), (next) => {
+  const placed = andThen(recovered(fenced), (next) => place(next, input, context));
+  return andThen(placed, (next) => {
     if (waits) return retryChecked(next, entry, issue, context);
+    if (entry) return retryHinted(next, entry, issue, context);
     if (state.running.has(issueId) || state.blocked.has(issueId)) {
       const issues = issue ? [issue] : [];
       return reconcile(next, { ids: [issueId], issues, request }, context);
@@ -87,6 +90,14 @@ export function issueCheckFailed(
       context,
     ),
   );
+}
+
+/** A hint does not shorten a retry's wait, unless somebody moved the issue meanwhile. */
+function retryHinted(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
+  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  const moved = stays && normalState(issue.state) !== normalState(entry.issue.state);
+  if (!stays || (moved && !context.problem)) return retryChecked(state, entry, issue, context);
+  return decided({ ...state, retrying: setIn(state.retrying, issue.id, { ...entry, issue }) });
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {

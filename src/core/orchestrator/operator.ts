@@ -3,7 +3,7 @@ import { type Issue, normalState } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
 import { complete } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
-import { look } from "./look.ts";
+import { hinted } from "./hint.ts";
 import type { Input } from "./messages.ts";
 import { orderStop } from "./reconcile.ts";
 import { statusOf } from "./snapshot.ts";
@@ -120,7 +120,7 @@ function requeue(state: State, issue: Issue, reason: string | null): Decision {
       { type: "saveRecord", issueId: issue.id },
       tell("issue.queued", issue, { message: reason ?? "queued by an operator" }),
     ),
-    (next) => look(next, issue.id),
+    (next) => hinted(next, issue.id),
   );
 }
 

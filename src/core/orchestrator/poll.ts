@@ -11,6 +11,7 @@ import {
   tell,
 } from "./decision.ts";
 import { hasSlot, isFree, queueOf, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
+import { placedSince } from "./hint.ts";
 import type { Effect, Input } from "./messages.ts";
 import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
@@ -123,9 +124,13 @@ function requeue(
   // An issue that was read later than this list was asked for keeps its newer standing.
   const stale = state.fences.size > 0 ? state.fences : null;
   const current = stale
-    ? input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)
+    ? [
+        ...placedSince(state, input.request),
+        ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request),
+      ]
     : input.issues;
   const queue = queueOf(current, tracker);
+  const candidates = placedSince(state, input.request).length > 0 ? current : input.issues;
   const known = new Set(state.queue.map((issue) => issue.id));
   const fresh = queue.filter((issue) => !known.has(issue.id));
   const told: Effect[] = fresh
@@ -147,7 +152,7 @@ function requeue(
         ]
       : [];
   return decided(
-    { ...state, candidates: input.issues, queue, queuedFor: tracker },
+    { ...state, candidates, queue, queuedFor: tracker, placed: new Map() },
     ...told,
     ...changed,
   );

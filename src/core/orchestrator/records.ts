@@ -116,6 +116,7 @@ function emptyState(): State {
     models: new Map(),
     fences: new Map(),
     listFence: 0,
+    placed: new Map(),
     openRequests: new Set(),
     lastRequest: 0,
     poll: {

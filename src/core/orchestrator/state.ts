@@ -25,6 +25,8 @@ export interface State {
   readonly fences: ReadonlyMap<string, number>;
   /** The number of the candidate read that was applied last: a fence for every issue. */
   readonly listFence: number;
+  /** Issues put into `candidates` and `queue` between two lists, with the read that spoke of them. */
+  readonly placed: ReadonlyMap<string, number>;
   /** Reads under way; a fence older than all of them is forgotten. */
   readonly openRequests: ReadonlySet<number>;
   readonly lastRequest: number;

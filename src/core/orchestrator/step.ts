@@ -1,7 +1,8 @@
 import { SymphonyError } from "../model/errors.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
-import { issueChecked, issueCheckFailed, look, retryDue } from "./look.ts";
+import { hasBegun, hinted } from "./hint.ts";
+import { issueChecked, issueCheckFailed, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
 import { pollAnswered, pollDue } from "./poll.ts";
@@ -37,7 +38,7 @@ export function step(state: State, input: Input, context: Context): Decision {
     case "retry.due":
       return retryDue(state, input.issueId, context);
     case "issue.hinted":
-      return state.draining ? decided(state) : look(state, input.issueId);
+      return state.draining || !hasBegun(state) ? decided(state) : hinted(state, input.issueId);
     case "issue.checked":
       return issueChecked(state, input, context);
     case "issue.checkFailed":

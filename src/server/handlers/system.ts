@@ -77,7 +77,11 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
     server: { host, port, auth: config.server.auth },
     tracker: trackerView(viewOf(core, 1).tracker),
     agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
-    features: { events: true, local_issues: core.localIssues() !== null, webhooks: false },
+    features: {
+      events: true,
+      local_issues: core.localIssues() !== null,
+      webhooks: core.webhooks.configured,
+    },
   };
 }
 

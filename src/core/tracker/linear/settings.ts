@@ -1,5 +1,6 @@
 import type { TrackerConfig } from "../../config/config.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { webhookSecretVariable } from "../../webhook/secret.ts";
 
 /** Looks a name up in the secrets, then in the environment. */
 export type Lookup = (name: string) => string | undefined;
@@ -10,7 +11,7 @@ export interface LinearSettings {
   readonly projectSlug: string;
   /** A Linear user id, `me`, or null for no filter. */
   readonly assignee: string | null;
-  /** Environment variables that hold the credential: the usual one and the one `api_key` names. */
+  /** Environment variables that hold a credential: the usual ones, and those that `api_key` and `webhook_secret` name. */
   readonly secretEnvNames: readonly string[];
   /** The `Authorization` header, looked up at each call. Throws `missing_linear_api_token`. */
   authorization(): string;
@@ -36,7 +37,7 @@ export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSet
     endpoint,
     projectSlug: projectSlugOf(written(provider["project_slug"], lookup)),
     assignee: assigneeOf(provider["assignee"], lookup),
-    secretEnvNames: secretEnvNamesOf(provider["api_key"]),
+    secretEnvNames: secretEnvNamesOf(provider),
     authorization,
   };
 }
@@ -91,9 +92,11 @@ function assigneeOf(value: unknown, lookup: Lookup): string | null {
   return requireText(own, "invalid_linear_assignee", "assignee");
 }
 
-function secretEnvNamesOf(apiKey: unknown): readonly string[] {
-  const name = typeof apiKey === "string" ? variableReference.exec(apiKey.trim())?.[1] : undefined;
-  return [...new Set([apiKeyVariable, ...(name === undefined ? [] : [name])])];
+function secretEnvNamesOf(provider: TrackerConfig["provider"]): readonly string[] {
+  const named = [provider["api_key"], provider["webhook_secret"]].flatMap((written) =>
+    typeof written === "string" ? (variableReference.exec(written.trim())?.[1] ?? []) : [],
+  );
+  return [...new Set([apiKeyVariable, ...named, webhookSecretVariable])];
 }
 
 function requireText(value: unknown, code: ErrorCode, key: string): string {

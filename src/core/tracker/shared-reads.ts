@@ -1,0 +1,48 @@
+import type { Issue } from "../model/issue.ts";
+
+type FetchByIds = (ids: readonly string[]) => Promise<readonly Issue[]>;
+
+interface Waiting {
+  readonly ids: Set<string>;
+  readonly answer: Promise<readonly Issue[]>;
+  readonly start: () => void;
+}
+
+/** Reads of single issues that go out on their own; further ones wait and share the next request. */
+const ownAtOnce = 3;
+
+/**
+ * Reads by id, of which a burst (a bulk edit in the tracker, one issue edited over and over) costs few requests: every
+ * answer still comes from a read that began after it was asked for.
+ */
+export function sharedReads(fetch: FetchByIds): FetchByIds {
+  let underWay = 0;
+  let waiting: Waiting | null = null;
+  const read = async (ids: readonly string[]) => {
+    underWay += 1;
+    try {
+      return await fetch(ids);
+    } finally {
+      underWay -= 1;
+      const next = waiting;
+      waiting = null;
+      next?.start();
+    }
+  };
+  const join = (id: string) => {
+    waiting ??= batch(read);
+    waiting.ids.add(id);
+    return waiting.answer.then((issues) => issues.filter((issue) => issue.id === id));
+  };
+  return (ids) => {
+    const [only] = ids;
+    if (only === undefined || ids.length > 1) return fetch(ids);
+    return underWay < ownAtOnce ? read(ids) : join(only);
+  };
+}
+
+function batch(read: FetchByIds): Waiting {
+  const ids = new Set<string>();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { ids, answer: promise.then(() => read([...ids])), start: resolve };
+}

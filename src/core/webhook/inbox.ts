@@ -1,0 +1,202 @@
+import type { Clock } from "../clock.ts";
+import type { Logger } from "../logger.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { EventDraft } from "../model/event.ts";
+import { LinearEvent } from "../model/linear-event.ts";
+import type { Deliveries } from "../store/deliveries.ts";
+import type { AuditEntry } from "../store/store.ts";
+import { type RateStanding, RateWindow } from "./rate-window.ts";
+import { sameSignature, signatureOf } from "./signature.ts";
+
+export interface InboxParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Looked up for each delivery; null refuses them all. */
+  secret(): string | null;
+  /** The durable list, opened when first asked for. */
+  deliveries(): Deliveries;
+  publish(event: EventDraft): void;
+  audit(entry: AuditEntry): void;
+  /** Tells the scheduler to look at one issue. */
+  hint(issueId: string): void;
+  /** Closes the list, if it was opened. */
+  close(): void;
+}
+
+export interface Receipt {
+  /** True when the same delivery came in before; then nothing was done. */
+  readonly duplicate: boolean;
+  /** How much of the limit is left for those who sign. */
+  readonly rate: RateStanding;
+}
+
+const toleranceMs = 60_000;
+const minuteMs = 60_000;
+const genuineAMinute = 600;
+/** What is not signed, not fresh or not new: room enough for a wrong secret to be seen, not for a flood. */
+const otherAMinute = 300;
+
+/**
+ * The deliveries that Linear signs (SAFETY T20). A payload is a hint and nothing more: it names an issue to read again, and
+ * is believed in nothing else. What is lost costs one poll.
+ */
+export class WebhookInbox {
+  readonly #parts: InboxParts;
+  readonly #genuine: RateWindow;
+  readonly #other: RateWindow;
+  readonly #complained = new Map<string, { readonly at: number; untold: number }>();
+
+  constructor(parts: InboxParts) {
+    const { clock } = parts;
+    this.#parts = parts;
+    this.#genuine = new RateWindow({ limit: genuineAMinute, windowMs: minuteMs, clock });
+    this.#other = new RateWindow({ limit: otherAMinute, windowMs: minuteMs, clock });
+  }
+
+  get configured(): boolean {
+    return this.#parts.secret() !== null;
+  }
+
+  /**
+   * Takes one delivery; when it returns, the delivery is on disk and the scheduler knows. Throws
+   * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
+   */
+  receive(body: Uint8Array, given: string | undefined): Receipt {
+    const signature = this.#verified(body, given);
+    const event = this.#read(body);
+    this.#requireFresh(event);
+    const { deliveries } = this.#parts;
+    if (deliveries().has(signature)) {
+      this.#takeOther();
+      return { duplicate: true, rate: this.#genuine.standing() };
+    }
+    if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
+    const issueId = event.type === "Issue" ? (event.data?.id ?? null) : null;
+    const at = this.#parts.clock.wall();
+    const { type, action } = event;
+    const added = deliveries().add({ signature, type, action, issueId, at });
+    if (added) this.#act(event, issueId, at);
+    return { duplicate: !added, rate: this.#genuine.standing() };
+  }
+
+  close(): void {
+    this.#parts.close();
+  }
+
+  #verified(body: Uint8Array, given: string | undefined): string {
+    const secret = this.#parts.secret();
+    if (secret === null) {
+      throw new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
+        hint: "set LINEAR_WEBHOOK_SECRET to the signing secret that Linear shows for the webhook",
+      });
+    }
+    const signature = signatureOf(body, secret);
+    if (given !== undefined && sameSignature(given.trim().toLowerCase(), signature)) {
+      return signature;
+    }
+    this.#takeOther();
+    const reason = given === undefined ? "no signature" : "wrong signature";
+    this.#complain(reason, {});
+    throw unauthorized(
+      `the delivery has ${reason === "no signature" ? "no" : "a wrong"} signature`,
+    );
+  }
+
+  #read(body: Uint8Array): LinearEvent {
+    const result = LinearEvent.safeParse(jsonOf(body));
+    if (result.success) return result.data;
+    this.#takeOther();
+    const issues = result.error.issues.map(({ path, message }) => ({
+      path: path.join("."),
+      message,
+    }));
+    throw new SymphonyError("invalid_request", "the body is not an event of Linear", {
+      details: { issues },
+    });
+  }
+
+  /** The time that was signed counts, never a header. */
+  #requireFresh({ webhookTimestamp }: LinearEvent): void {
+    const skewMs = Math.round(this.#parts.clock.wall() - webhookTimestamp);
+    if (Math.abs(skewMs) <= toleranceMs) return;
+    this.#takeOther();
+    this.#complain("stale", {
+      skew_ms: skewMs,
+      tolerance_ms: toleranceMs,
+      hint: "an old delivery sent again, or this machine's clock is wrong",
+    });
+    const seconds = Math.round(Math.abs(skewMs) / 1_000);
+    throw unauthorized(
+      `the delivery was signed ${seconds} s ${skewMs > 0 ? "ago" : "ahead"} by this clock; 60 s are allowed`,
+    );
+  }
+
+  #act({ type, action, data }: LinearEvent, issueId: string | null, at: number): void {
+    const { publish, hint, audit, log } = this.#parts;
+    const issueIdentifier = issueId === null ? null : identifierOf(data?.identifier);
+    publish({
+      type: "webhook.received",
+      issueId,
+      issueIdentifier,
+      message: `Linear told of ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
+      data: { type, action },
+    });
+    if (issueId !== null) hint(issueId);
+    const target = issueIdentifier ?? issueId;
+    const detail = { type, action };
+    try {
+      audit({
+        at,
+        actor: "webhook",
+        action: "webhooks.linear",
+        target,
+        outcome: "ok",
+        detail,
+      });
+    } catch (error) {
+      log.error("audit failed", { action: "webhooks.linear", error: messageOf(error) });
+    }
+  }
+
+  #takeOther(): void {
+    if (!this.#other.take()) throw rateLimited(this.#other.standing());
+  }
+
+  /** Once a minute for each reason: a flood must not fill the log. */
+  #complain(reason: string, fields: Readonly<Record<string, unknown>>): void {
+    const now = this.#parts.clock.now();
+    const last = this.#complained.get(reason);
+    if (last && now - last.at < minuteMs) {
+      last.untold += 1;
+      return;
+    }
+    this.#complained.set(reason, { at: now, untold: 0 });
+    const untold = last?.untold ?? 0;
+    this.#parts.log.warn("webhook refused", { reason, ...fields, ...(untold > 0 && { untold }) });
+  }
+}
+
+function jsonOf(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What people call the issue, where it looks like it; else nothing is shown. */
+function identifierOf(given: string | undefined): string | null {
+  return given !== undefined && /^[A-Za-z0-9_]{1,32}-\d{1,10}$/.test(given) ? given : null;
+}
+
+function unauthorized(message: string): SymphonyError {
+  return new SymphonyError("unauthorized", message, {
+    hint: "compare the signing secret in Linear with the one set here",
+  });
+}
+
+function rateLimited(standing: RateStanding): SymphonyError {
+  return new SymphonyError("rate_limited", "too many deliveries in a minute", {
+    details: { ...standing },
+  });
+}

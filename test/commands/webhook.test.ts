@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { systemClock } from "../../src/core/clock.ts";
+import { makeDataDir } from "../../src/core/store/data-dir.ts";
+import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
+import { localOptions } from "../../src/core/tracker/local/options.ts";
+import { config } from "../support/issue.ts";
+import { Served, symphony } from "../support/symphony.ts";
+
+const secret = "lin_wh_canary_0123456789";
+
+/** A project whose one issue waits in a state that nobody works on. */
+async function project(provider: string, env: Readonly<Record<string, string>>) {
+  const root = await mkdtemp(join(tmpdir(), "symphony-webhook-"));
+  const dataDir = join(root, ".symphony");
+  const workflowPath = join(root, "WORKFLOW.md");
+  await writeFile(
+    workflowPath,
+    `---\ntracker: { kind: local, provider: ${provider}, active_states: [In Progress] }\npolling: { interval_ms: 600000 }\n---\nDo it\n`,
+  );
+  await makeDataDir(dataDir);
+  const local = openLocalIssues(dataDir, localOptions(config().tracker), systemClock);
+  local.create({ title: "One", state: "Todo" });
+  local.close();
+  return {
+    root,
+    dataDir,
+    workflowPath,
+    cwd: root,
+    env: { HOME: root, ...env },
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
+  };
+}
+
+test("webhook test signs with the secret that the workflow names, and the server takes it", async () => {
+  await using place = await project("{ webhook_secret: $MY_HOOK }", { MY_HOOK: secret });
+  await using server = await Served.start(place);
+  const plain = await symphony(place, "webhook", "test");
+  assert.equal(plain.code, 0, plain.stderr);
+  assert.match(plain.stderr, /took the delivery/);
+  const json = await symphony(place, "webhook", "test", "--json");
+  assert.deepEqual(JSON.parse(json.stdout), { accepted: true, duplicate: false });
+  const events = await symphony(place, "events", "--type", "webhook.received", "--json");
+  assert.equal(events.stdout.trim().split("\n").length, 2, events.stdout);
+  const features = await server.client.system.runtime();
+  assert.equal(features.features["webhooks"], true);
+  const shown = [plain, json, events].map(({ stdout, stderr }) => stdout + stderr);
+  assert.doesNotMatch(shown.join("") + server.log, /canary/);
+});
+
+test("webhook test with another secret is refused as Linear would be", async () => {
+  await using place = await project("{}", { LINEAR_WEBHOOK_SECRET: secret });
+  await using _server = await Served.start(place);
+  const other = { ...place, env: { ...place.env, LINEAR_WEBHOOK_SECRET: "another" } };
+  const refused = await symphony(other, "webhook", "test");
+  assert.equal(refused.code, 4, refused.stderr);
+  assert.match(refused.stderr, /wrong signature/);
+  const missing = await symphony(place, "webhook", "test", "LOCAL-9");
+  assert.equal(missing.code, 3, missing.stderr);
+});
+
+test("webhook test without a secret says which variable to set, and never takes it as an argument", async () => {
+  await using place = await project("{}", {});
+  await using _server = await Served.start(place);
+  const refused = await symphony(place, "webhook", "test", "--json");
+  assert.equal(refused.code, 1);
+  assert.equal(refused.stdout, "");
+  const { error } = JSON.parse(refused.stderr);
+  assert.equal(error.code, "webhook_not_configured");
+  assert.match(error.hint, /LINEAR_WEBHOOK_SECRET/);
+  const help = await symphony(place, "webhook", "test", "--help");
+  assert.match(help.stdout, /symphony webhook test ENG-123/);
+  assert.doesNotMatch(help.stdout, /--secret/);
+});

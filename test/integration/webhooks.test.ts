@@ -1,0 +1,174 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { equipment } from "../support/equipment.ts";
+import { eventually, Served, symphony } from "../support/symphony.ts";
+
+const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
+const apiKey = "lin_api_fake";
+const secret = "lin_wh_of_this_test";
+
+interface SchemaServer {
+  readonly url: string;
+  readonly requests: { readonly operationName: string | null }[];
+  clearLog(): void;
+  close(): Promise<void>;
+}
+
+/** What the schema-true server answers; every request is checked against Linear's own schema. */
+async function ask<T>(url: string, query: string, variables: object = {}): Promise<T> {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: apiKey },
+    body: JSON.stringify({ query, variables }),
+  });
+  const { data, errors } = (await response.json()) as { data: T; errors?: unknown };
+  if (errors !== undefined) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
+interface Names {
+  readonly issues: { nodes: { id: string; identifier: string }[] };
+  readonly projects: { nodes: { id: string; slugId: string }[] };
+  readonly workflowStates: { nodes: { id: string; name: string }[] };
+}
+
+/** A Linear whose one issue is not to be worked on yet, and a workflow that polls it every ten minutes. */
+async function arrange() {
+  const file = pathToFileURL(join(equipment("fake-linear"), "server.mjs")).href;
+  const linear: SchemaServer = await (await import(file)).startFakeLinear({ issues: 1, port: 0 });
+  const names = await ask<Names>(
+    linear.url,
+    `query { issues(first: 1) { nodes { id identifier } } projects(first: 1) { nodes { id slugId } }
+      workflowStates(first: 50) { nodes { id name } } }`,
+  );
+  const [issue] = names.issues.nodes;
+  const [project] = names.projects.nodes;
+  assert.ok(issue && project);
+  const stateId = (name: string) => names.workflowStates.nodes.find((one) => one.name === name)?.id;
+  const update = (input: object) =>
+    ask(
+      linear.url,
+      `mutation($id: String!, $input: IssueUpdateInput!) { issueUpdate(id: $id, input: $input) { success } }`,
+      { id: issue.id, input },
+    );
+  await update({ stateId: stateId("Backlog"), projectId: project.id });
+  const root = await mkdtemp(join(tmpdir(), "symphony-hooks-"));
+  await mkdir(join(root, "workspaces"));
+  const turn = [
+    { do: "say", text: "At work." },
+    { do: "run", command: "sleep 600" },
+  ];
+  const script = JSON.stringify({ issues: { default: [turn] } });
+  await writeFile(join(root, "script.json"), script);
+  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
+  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
+  const provider = {
+    endpoint: linear.url,
+    project_slug: project.slugId,
+    api_key: "$LINEAR_API_KEY",
+    webhook_secret: "$HOOK_SECRET",
+  };
+  await writeFile(
+    join(root, "WORKFLOW.md"),
+    `---\ntracker: { kind: linear, provider: ${JSON.stringify(provider)} }\npolling: { interval_ms: 600000 }
+workspace: { root: ./workspaces }\ncodex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }\n---\nDo {{ issue.identifier }}\n`,
+  );
+  return {
+    linear,
+    issue,
+    place: {
+      workflowPath: join(root, "WORKFLOW.md"),
+      dataDir: join(root, "data"),
+      env: { LINEAR_API_KEY: apiKey, HOOK_SECRET: secret, HOME: root },
+    },
+    move: (state: string) => update({ stateId: stateId(state) }),
+    /** As an administrator of the workspace does. */
+    register: (url: string) =>
+      ask(
+        linear.url,
+        `mutation($input: WebhookCreateInput!) { webhookCreate(input: $input) { success } }`,
+        { input: { url, secret, resourceTypes: ["Issue"], allPublicTeams: true } },
+      ),
+    async deliveries() {
+      const origin = new URL(linear.url).origin;
+      const response = await fetch(`${origin}/__webhooks?settled`);
+      return (await response.json()) as { deliveries: { status?: number }[] };
+    },
+    async again(how: object) {
+      const origin = new URL(linear.url).origin;
+      const response = await fetch(`${origin}/__webhook`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ type: "Issue", issue: issue.identifier, ...how }),
+      });
+      return (await response.json()) as { deliveries: { status?: number }[] };
+    },
+    async [Symbol.asyncDispose]() {
+      await linear.close();
+      await rm(root, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+async function eventTimes(server: Served, name: string): Promise<Map<string, number>> {
+  const events = await symphony(
+    { env: { SYMPHONY_URL: server.url } },
+    "events",
+    "--issue",
+    name,
+    "--json",
+  );
+  const rows = events.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { type: string; at: string });
+  return new Map(rows.reverse().map(({ type, at }) => [type, Date.parse(at)]));
+}
+
+test("from a change in Linear to the agent's start without a poll, and from its end to the agent's", async (t) => {
+  await using it = await arrange();
+  await using server = await Served.start(it.place);
+  await eventually("the first poll is over", async () => {
+    const { polling } = await server.client.system.state();
+    return polling.last_poll_at !== null;
+  });
+  await it.register(`${server.url}/webhooks/linear`);
+  it.linear.clearLog();
+  await it.move("Todo");
+  const { identifier } = it.issue;
+  await eventually("the agent runs", async () => {
+    const { running } = await server.client.system.state();
+    return running.some((row) => row.issue_identifier === identifier && row.turn_count > 0);
+  });
+  const own = it.linear.requests.flatMap(({ operationName }) => operationName ?? []);
+  assert.deepEqual([...new Set(own)], ["SymphonyIssuesById"]);
+  const times = await eventTimes(server, identifier);
+  const since = (type: string) => (times.get(type) ?? NaN) - (times.get("webhook.received") ?? NaN);
+  t.diagnostic(`ms after the delivery: dispatched ${since("issue.dispatched")}`);
+  t.diagnostic(`session ${since("session.started")}, turn ${since("turn.started")}`);
+  assert.ok(since("issue.dispatched") >= 0);
+  await it.move("Done");
+  await eventually("the agent is stopped", async () => {
+    const { counts } = await server.client.system.state();
+    return counts.running === 0;
+  });
+  const { deliveries } = await it.deliveries();
+  assert.ok(deliveries.length >= 2);
+  assert.ok(deliveries.every(({ status }) => status === 200));
+});
+
+test("T20: forged and stale deliveries of the schema-true server are refused, a fresh one is taken", async () => {
+  await using it = await arrange();
+  await using server = await Served.start(it.place);
+  await it.register(`${server.url}/webhooks/linear`);
+  const statuses = async (how: object) =>
+    (await it.again(how)).deliveries.map(({ status }) => status);
+  assert.deepEqual(await statuses({ badSignature: true }), [401]);
+  assert.deepEqual(await statuses({ staleMs: 61_000 }), [401]);
+  assert.deepEqual(await statuses({ omit: ["Linear-Signature"] }), [401]);
+  assert.deepEqual(await statuses({ omit: ["Linear-Delivery", "Linear-Timestamp"] }), [200]);
+});

@@ -1,0 +1,357 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { createWorld, type World } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { type Answer, type Ask, serve, type TestServer } from "../support/server.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../support/webhook.ts";
+
+const settings = config({ tracker: { provider: { webhook_secret: "$HOOK_SECRET" } } });
+const path = "/webhooks/linear";
+const issueId = "id-ENG-7";
+
+interface Place extends AsyncDisposable {
+  readonly world: World;
+  readonly server: TestServer;
+  /** The current time by the server's clock. */
+  now(): number;
+  post(ask: Ask): Promise<Answer>;
+}
+
+async function place(
+  env: Record<string, string | undefined> = { HOOK_SECRET: webhookSecretValue },
+  dataDir?: string,
+): Promise<Place> {
+  const own = dataDir === undefined ? {} : { dataDir };
+  const world = await createWorld({ config: settings, env, ...own });
+  const server = await serve(world);
+  world.scheduler.calls.length = 0;
+  return {
+    world,
+    server,
+    now: () => world.scheduler.clock.wall(),
+    post: (ask) => server.ask(path, ask),
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await world[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const accepted = (duplicate: boolean) => ({ accepted: true, duplicate });
+const received = ({ world }: Place) => {
+  world.core.bus.flush();
+  return world.core.history.events({ afterSeq: 0, limit: 500, types: ["webhook.received"] });
+};
+
+function assertRefused(answer: Answer, status: number, code: string): void {
+  assert.equal(answer.status, status, answer.text);
+  assert.equal(answer.json().error.code, code);
+  assert.doesNotMatch(answer.text, /canary/);
+}
+
+describe("a genuine delivery", () => {
+  test("starts a new issue by one read of it, never by what it says or by a poll", async () => {
+    await using at = await place();
+    at.world.scheduler.set(issue("ENG-7", { title: "The tracker's title" }));
+    const answer = await at.post(delivery(issueEvent(issueId, at.now())));
+    assert.equal(answer.status, 200);
+    assert.deepEqual(answer.json(), accepted(false));
+    assert.equal(answer.headers["ratelimit-limit"], "600");
+    assert.equal(answer.headers["ratelimit-remaining"], "599");
+    await at.world.scheduler.advance(0);
+    assert.deepEqual(at.world.scheduler.live, ["ENG-7"]);
+    const run = at.world.scheduler.run("ENG-7");
+    assert.equal(run.order.issue.title, "The tracker's title");
+    assert.equal(run.order.issue.state, "Todo");
+    assert.ok(!at.world.scheduler.calls.includes("candidates"));
+    const [event] = received(at);
+    assert.equal(event?.issueIdentifier, "ENG-7");
+    assert.deepEqual(event.data, { type: "Issue", action: "update" });
+  });
+
+  test("needs no token, and may come through a tunnel under a foreign name", async () => {
+    await using world = await createWorld({
+      config: config({
+        server: { auth: "token" },
+        tracker: { provider: { webhook_secret: "$HOOK_SECRET" } },
+      }),
+      env: { HOOK_SECRET: webhookSecretValue },
+    });
+    await using server = await serve(world, { token: "t0ken" });
+    const headers = { host: "abc.tunnel.example", "x-forwarded-for": "35.231.147.226" };
+    const event = issueEvent(issueId, world.scheduler.clock.wall());
+    assert.equal((await server.ask(path, delivery(event, { headers }))).status, 200);
+  });
+
+  test("is in the audit log with the issue's name", async () => {
+    await using at = await place();
+    const entries: unknown[] = [];
+    at.world.core.history.audit = (entry) => void entries.push(entry);
+    assert.equal((await at.post(delivery(issueEvent(issueId, at.now())))).status, 200);
+    assert.deepEqual(entries, [
+      {
+        at: at.now(),
+        actor: "webhook",
+        action: "webhooks.linear",
+        target: "ENG-7",
+        outcome: "ok",
+        detail: { type: "Issue", action: "update" },
+      },
+    ]);
+  });
+
+  test("of another type is taken and told of, and makes nobody look", async () => {
+    await using at = await place();
+    const comment = { ...issueEvent("c-1", at.now()), type: "Comment" };
+    assert.deepEqual((await at.post(delivery(comment))).json(), accepted(false));
+    const { data: _, ...session } = { ...comment, type: "AgentSessionEvent" };
+    assert.deepEqual((await at.post(delivery(session))).json(), accepted(false));
+    await at.world.scheduler.advance(0);
+    assert.deepEqual(at.world.scheduler.calls, []);
+    assert.deepEqual(
+      received(at).map(({ issueId: id }) => id),
+      [null, null],
+    );
+  });
+
+  test("is taken whatever its headers say beside the signature", async () => {
+    await using at = await place();
+    const headers = {
+      "content-type": "text/plain",
+      "linear-delivery": "",
+      "linear-timestamp": "0",
+      "linear-event": "Comment",
+    };
+    const answer = await at.post(delivery(issueEvent(issueId, at.now()), { headers }));
+    assert.equal(answer.status, 200, answer.text);
+  });
+});
+
+describe("T20: attacks", () => {
+  const body = (at: Place) => JSON.stringify(issueEvent(issueId, at.now()));
+  const signed = (at: Place, text = body(at)) => delivery(text).headers?.["linear-signature"] ?? "";
+  const withSignature = (at: Place, value: string, text = body(at)): Ask =>
+    delivery(text, { headers: { "linear-signature": value } });
+  const unsigned = (at: Place): Ask => {
+    const { "linear-signature": _, ...headers } = { ...delivery(body(at)).headers };
+    return { method: "POST", body: body(at), headers };
+  };
+
+  const attacks: readonly [string, (at: Place) => Ask, number, string][] = [
+    ["no signature", unsigned, 401, "unauthorized"],
+    ["an empty one", (at) => withSignature(at, ""), 401, "unauthorized"],
+    ["zeros", (at) => withSignature(at, "0".repeat(64)), 401, "unauthorized"],
+    ["no hex", (at) => withSignature(at, "z".repeat(64)), 401, "unauthorized"],
+    ["one digit short", (at) => withSignature(at, signed(at).slice(1)), 401, "unauthorized"],
+    ["one digit long", (at) => withSignature(at, `${signed(at)}0`), 401, "unauthorized"],
+    ["two signatures", (at) => withSignature(at, `${signed(at)}, 0`), 401, "unauthorized"],
+    ["a prefix", (at) => withSignature(at, `sha256=${signed(at)}`), 401, "unauthorized"],
+    ["another secret", (at) => delivery(body(at), { secret: "other" }), 401, "unauthorized"],
+    ["an empty secret", (at) => delivery(body(at), { secret: "" }), 401, "unauthorized"],
+    [
+      "the body re-encoded",
+      (at) => withSignature(at, signed(at), JSON.stringify(JSON.parse(body(at)), null, 1)),
+      401,
+      "unauthorized",
+    ],
+    ["a byte more", (at) => withSignature(at, signed(at), `${body(at)} `), 401, "unauthorized"],
+    ["no body", (at) => withSignature(at, signed(at), ""), 401, "unauthorized"],
+    ["61 s old", (at) => delivery(issueEvent(issueId, at.now() - 61_000)), 401, "unauthorized"],
+    ["61 s ahead", (at) => delivery(issueEvent(issueId, at.now() + 61_000)), 401, "unauthorized"],
+    [
+      "61 s old under a fresh header",
+      (at) =>
+        delivery(issueEvent(issueId, at.now() - 61_000), {
+          headers: { "linear-timestamp": String(at.now()) },
+        }),
+      401,
+      "unauthorized",
+    ],
+    ["signed, no JSON", () => delivery("{"), 400, "invalid_request"],
+    ["signed, no object", () => delivery("[]"), 400, "invalid_request"],
+    [
+      "signed, no time",
+      () => delivery({ action: "update", type: "Issue" }),
+      400,
+      "invalid_request",
+    ],
+    [
+      "signed, no issue",
+      (at) => delivery({ ...issueEvent(issueId, at.now()), data: {} }),
+      400,
+      "invalid_request",
+    ],
+    [
+      "signed, a number for an issue",
+      (at) => delivery({ ...issueEvent(issueId, at.now()), data: { id: 7 } }),
+      400,
+      "invalid_request",
+    ],
+    ["over 1 MiB", () => delivery("x".repeat(1024 * 1024 + 1)), 413, "body_too_large"],
+  ];
+
+  for (const [name, ask, status, code] of attacks) {
+    test(`${name}: ${status}, and nothing happens`, async () => {
+      await using at = await place();
+      assertRefused(await at.post(ask(at)), status, code);
+      await at.world.scheduler.advance(0);
+      assert.deepEqual(at.world.scheduler.calls, []);
+      assert.deepEqual(received(at), []);
+      assert.doesNotMatch(at.world.logged.join(""), /canary/);
+    });
+  }
+
+  test("59 s old and 59 s ahead are still fresh", async () => {
+    await using at = await place();
+    for (const skew of [-59_000, 59_000]) {
+      assert.equal((await at.post(delivery(issueEvent(issueId, at.now() + skew)))).status, 200);
+    }
+  });
+
+  test("a clock that is wrong is said in the log, once a minute", async () => {
+    await using at = await place();
+    for (let time = 0; time < 3; time++) {
+      await at.post(delivery(issueEvent(issueId, at.now() - 90_000 - time)));
+    }
+    const said = () => at.world.logged.filter((line) => line.includes("webhook refused"));
+    assert.equal(said().length, 1);
+    assert.match(said()[0] ?? "", /"skew_ms":90000/);
+    at.world.scheduler.clock.advance(60_000);
+    await at.post(delivery(issueEvent(issueId, at.now() - 90_000)));
+    assert.match(said()[1] ?? "", /"untold":2/);
+  });
+
+  test("hostile names are shown nowhere", async () => {
+    await using at = await place();
+    const data = { id: issueId, identifier: "ENG-7\u001b[2J<script>" };
+    await at.post(delivery({ ...issueEvent(issueId, at.now()), data }));
+    const [event] = received(at);
+    assert.equal(event?.issueIdentifier, null);
+    assert.doesNotMatch(JSON.stringify(event), /script/);
+  });
+});
+
+describe("a delivery that comes again", () => {
+  test("is known by what was signed, whatever its headers say", async () => {
+    await using at = await place();
+    const first = delivery(issueEvent(issueId, at.now()));
+    const upper = (first.headers?.["linear-signature"] ?? "").toUpperCase();
+    assert.deepEqual((await at.post(first)).json(), accepted(false));
+    const again: Record<string, string>[] = [
+      {},
+      { "linear-delivery": "00000000-0000-4000-8000-000000000000" },
+      { "linear-delivery": "" },
+      { "linear-signature": upper },
+    ];
+    for (const headers of again) {
+      const answer = await at.post({ ...first, headers: { ...first.headers, ...headers } });
+      assert.deepEqual(answer.json(), accepted(true));
+    }
+    assert.equal(received(at).length, 1);
+    await at.world.scheduler.advance(0);
+    assert.equal(at.world.scheduler.calls.length, 1);
+  });
+
+  test("is known after a restart too", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "symphony-hooks-"));
+    const env = { HOOK_SECRET: webhookSecretValue };
+    let ask: Ask = {};
+    {
+      await using at = await place(env, dataDir);
+      ask = delivery(issueEvent(issueId, at.now()));
+      assert.deepEqual((await at.post(ask)).json(), accepted(false));
+    }
+    {
+      await using at = await place(env, dataDir);
+      assert.deepEqual((await at.post(ask)).json(), accepted(true));
+      await at.world.scheduler.advance(0);
+      assert.deepEqual(at.world.scheduler.calls, []);
+    }
+    await rm(dataDir, { recursive: true });
+  });
+});
+
+describe("H-19: the limits", () => {
+  test("the 601st genuine delivery in a minute is 429 with the headers; a minute later all is well", async () => {
+    await using at = await place();
+    const { webhooks } = at.world.core;
+    const one = (index: number) => {
+      const ask = delivery(issueEvent(issueId, at.now() + index));
+      return webhooks.receive(Buffer.from(String(ask.body)), ask.headers?.["linear-signature"]);
+    };
+    for (let index = 0; index < 600; index++) one(index);
+    const answer = await at.post(delivery(issueEvent(issueId, at.now() + 600)));
+    assertRefused(answer, 429, "rate_limited");
+    assert.equal(answer.headers["retry-after"], "60");
+    assert.equal(answer.headers["ratelimit-limit"], "600");
+    assert.equal(answer.headers["ratelimit-remaining"], "0");
+    assert.equal(answer.headers["ratelimit-reset"], "60");
+    at.world.scheduler.clock.advance(60_000);
+    assert.equal((await at.post(delivery(issueEvent(issueId, at.now())))).status, 200);
+  });
+
+  test("unsigned, stale and repeated ones have a limit of their own and use up nothing of it", async () => {
+    await using at = await place();
+    const known = delivery(issueEvent(issueId, at.now()));
+    await at.post(known);
+    const stale = delivery(issueEvent(issueId, at.now() - 90_000));
+    const forged = delivery(issueEvent(issueId, at.now()), { secret: "other" });
+    const statuses = new Map<number, number>();
+    for (let index = 0; index < 330; index++) {
+      const ask = [known, stale, forged][index % 3] ?? known;
+      const { status } = await at.post(ask);
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+    }
+    assert.deepEqual(Object.fromEntries(statuses), { 200: 100, 401: 200, 429: 30 });
+    const refused = await at.post(forged);
+    assert.equal(refused.headers["retry-after"], "60");
+    const genuine = await at.post(delivery(issueEvent(issueId, at.now() + 1)));
+    assert.equal(genuine.headers["ratelimit-remaining"], "598");
+    assert.ok(at.world.logged.filter((line) => line.includes("webhook refused")).length <= 3);
+  });
+});
+
+describe("the secret", () => {
+  test("none is 503, and leaves no file behind", async () => {
+    await using at = await place({});
+    assertRefused(
+      await at.post(delivery(issueEvent(issueId, at.now()))),
+      503,
+      "webhook_not_configured",
+    );
+    assert.ok(!(await readdir(at.world.dataDir)).includes("webhooks.db"));
+    const { features } = (await at.server.ask("/api/v1/runtime")).json();
+    assert.equal(features.webhooks, false);
+  });
+
+  test("is looked up for each delivery, the usual variable where the named one is not set", async () => {
+    const env: Record<string, string | undefined> = {};
+    await using at = await place(env);
+    const status = async (secret: string) => {
+      at.world.scheduler.clock.advance(1);
+      return (await at.post(delivery(issueEvent(issueId, at.now()), { secret }))).status;
+    };
+    assert.equal(await status("one"), 503);
+    env["LINEAR_WEBHOOK_SECRET"] = "one";
+    assert.equal(await status("one"), 200);
+    env["HOOK_SECRET"] = "two";
+    assert.equal(await status("one"), 401);
+    assert.equal(await status("two"), 200);
+    const { features } = (await at.server.ask("/api/v1/runtime")).json();
+    assert.equal(features.webhooks, true);
+  });
+});
+
+describe("durability", () => {
+  test("what cannot be stored is not taken: Linear will send it again", async () => {
+    await using at = await place();
+    at.world.core.webhooks.close();
+    const answer = await at.post(delivery(issueEvent(issueId, at.now())));
+    assert.notEqual(answer.status, 200);
+    await at.world.scheduler.advance(0);
+    assert.deepEqual(at.world.scheduler.calls, []);
+  });
+});
