@@ -15,6 +15,7 @@ const run = "Run";
 const look = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
+const configure = "Configuration";
 const integrate = "For integrators";
 
 /** Every command, in the order of the help. */
@@ -80,6 +81,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./transition.ts")).declareTransition,
   },
   {
+    name: "template",
+    summary: "choose the prompt template of an issue, or go back to the workflow's",
+    group: act,
+    load: async () => (await import("./template.ts")).declareTemplate,
+  },
+  {
     name: "attempts",
     summary: "list the attempts of an issue, newest first",
     group: history,
@@ -102,6 +109,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "wait until an issue reaches a status",
     group: history,
     load: async () => (await import("./wait.ts")).declareWait,
+  },
+  {
+    name: "templates",
+    summary: "list, show, write, try and delete prompt templates",
+    group: configure,
+    load: async () => (await import("./templates.ts")).declareTemplates,
   },
   {
     name: "api",

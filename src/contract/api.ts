@@ -1,8 +1,9 @@
 import { attempts } from "./attempts.ts";
 import { issues } from "./issues.ts";
 import { system } from "./system.ts";
+import { templates } from "./templates.ts";
 
 /** The whole HTTP API. */
-export const api = { system, issues, attempts };
+export const api = { system, issues, attempts, templates };
 
 export type Api = typeof api;

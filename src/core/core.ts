@@ -21,6 +21,7 @@ import type { Redactor } from "./redact.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
 import type { History, Store } from "./store/store.ts";
+import { TemplateDesk } from "./template-desk.ts";
 import { checkTracker, type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
@@ -36,6 +37,7 @@ export interface Core {
   readonly orchestrator: Operations;
   readonly bus: Bus;
   readonly history: History;
+  readonly templates: TemplateDesk;
   readonly log: Logger;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
@@ -131,6 +133,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     bus,
     trackers,
     attempts: new Attempts(),
+    templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
     workspaces: createWorkspaces({
       settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
@@ -184,6 +187,7 @@ function heart(
     config,
     bus,
     history,
+    templates: parts.templates,
     log,
     orchestrator: new Operations({
       orchestrator,
