@@ -15,6 +15,7 @@ const run = "Run";
 const look = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
+const configure = "Configuration";
 const integrate = "For integrators";
 
 /** Every command, in the order of the help. */
@@ -80,6 +81,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./transition.ts")).declareTransition,
   },
   {
+    name: "template",
+    summary: "choose the prompt template of an issue, or go back to the workflow's",
+    group: act,
+    load: async () => (await import("./template.ts")).declareTemplate,
+  },
+  {
     name: "attempts",
     summary: "list the attempts of an issue, newest first",
     group: history,
@@ -108,6 +115,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "send a signed sample delivery to the server",
     group: integrate,
     load: async () => (await import("./webhook.ts")).declareWebhook,
+  },
+  {
+    name: "templates",
+    summary: "list, show, write, try and delete prompt templates",
+    group: configure,
+    load: async () => (await import("./templates.ts")).declareTemplates,
   },
   {
     name: "api",

@@ -127,6 +127,7 @@ function factsOf(attempt: Attempt): [string, Cell][] {
     ["attempt", `${attempt.id}, number ${attempt.number} of ${attempt.issue_identifier}`],
     ["status", { text: attempt.status, style: styleOf(attempt) }],
     ["agent", model === null ? attempt.agent : `${attempt.agent}, ${model}`],
+    ["template", attempt.template_id ?? "-"],
     ["started", relative(attempt.started_at, Date.now())],
     ["took", attempt.duration_ms === null ? "-" : span(attempt.duration_ms)],
     ["turns", String(attempt.turn_count)],

@@ -89,6 +89,7 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["tokens", running && amount(running.tokens.total_tokens)],
     ["retry", retry && `number ${retry.attempt} ${relative(retry.due_at, now)}`],
     ["attempts", String(attempts.count)],
+    ["template", detail.overrides.template_id],
     ["workspace", workspace.path],
     ["branch", workspace.branch],
     ["last error", detail.last_error && { text: detail.last_error, style: "red" }],

@@ -28,4 +28,14 @@ export const paths = {
   webhooks: {
     linear: { method: "POST", path: "/webhooks/linear" },
   },
+  templates: {
+    list: { method: "GET", path: "/api/v1/templates" },
+    create: { method: "POST", path: "/api/v1/templates" },
+    detail: { method: "GET", path: "/api/v1/templates/:id" },
+    edit: { method: "PUT", path: "/api/v1/templates/:id" },
+    remove: { method: "DELETE", path: "/api/v1/templates/:id" },
+    preview: { method: "POST", path: "/api/v1/templates/:id/preview" },
+    choose: { method: "POST", path: "/api/v1/:id/template" },
+    clear: { method: "DELETE", path: "/api/v1/:id/template" },
+  },
 } as const;

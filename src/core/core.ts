@@ -21,6 +21,7 @@ import { runIdOf } from "./run-id.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
 import type { History, Store } from "./store/store.ts";
+import { TemplateDesk } from "./template-desk.ts";
 import { checkTracker, type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
@@ -38,6 +39,7 @@ export interface Core {
   readonly orchestrator: Operations;
   readonly bus: Bus;
   readonly history: History;
+  readonly templates: TemplateDesk;
   readonly log: Logger;
   readonly webhooks: WebhookInbox;
   /** The tracker in use; a change of its configuration makes a new one. */
@@ -135,6 +137,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     bus,
     trackers,
     attempts: new Attempts(clock),
+    templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
     workspaces: createWorkspaces({
       settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
@@ -191,6 +194,7 @@ function heart(
     config,
     bus,
     history,
+    templates: parts.templates,
     log,
     webhooks,
     orchestrator: new Operations({

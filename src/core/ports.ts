@@ -7,12 +7,14 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
+import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Store } from "./store/store.ts";
+import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
 import { sharedReads } from "./tracker/shared-reads.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
@@ -28,6 +30,7 @@ export interface RealParts {
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
   readonly attempts: Attempts;
+  readonly templates: TemplateDesk;
   readonly runtime: AgentRuntime;
   /** Made from these ports, so it is asked for late. */
   orchestrator(): Orchestrator;
@@ -46,7 +49,7 @@ export function portsOf(parts: RealParts): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order.attemptId), reports),
+    runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     settleSteer: (id) => history.markDelivered(id),
@@ -73,14 +76,18 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
 }
 
 /** What one attempt works with: tracker and prompt as they are at its start (T-14). */
-function worldOf(parts: RealParts, attemptId: string): AttemptWorld {
+function worldOf(parts: RealParts, { attemptId, templateId }: AttemptOrder): AttemptWorld {
   const { config, log } = parts;
   const current = () => config.current.config;
+  const template = parts.templates.find(templateId);
   return {
     tracker: parts.trackers.tracker,
     runtime: parts.runtime,
     workspaces: parts.workspaces,
-    promptTemplate: config.current.promptTemplate,
+    get promptTemplate() {
+      if (!template) throw templateMissing(templateId);
+      return template.body;
+    },
     config: current,
     runId: runIdOf(parts.dataDir, attemptId),
     model: (id) => parts.orchestrator().state.models.get(id) ?? current().codex.model,

@@ -9,7 +9,7 @@ export async function findSight(core: Core, identifier: string): Promise<Sight> 
   if (sight) return sight;
   const issue = await findIssue(core, identifier);
   if (!issue) throw notFound(identifier);
-  return unseen(issue);
+  return unseen(issue, core.templates.overrideOf(issue.id));
 }
 
 /** The id to look in the history by; the tracker is asked only when the history does not know it either. */
@@ -37,7 +37,7 @@ export async function findIssue(core: Core, identifier: string): Promise<Issue |
   return issue ?? null;
 }
 
-function unseen(issue: Issue): Sight {
+function unseen(issue: Issue, templateId: string | null): Sight {
   const detail = `not among the issues of the last poll; its state is ${issue.state}`;
   return {
     issue,
@@ -48,6 +48,7 @@ function unseen(issue: Issue): Sight {
     stopped: null,
     completed: null,
     model: null,
+    templateId,
     explain: [{ gate: "candidate", pass: false, detail }],
   };
 }

@@ -97,6 +97,7 @@ async function bench(parts: Parts) {
     issue: issue("ENG-1"),
     attempt: null,
     resumeThreadId: null,
+    templateId: "workflow",
   };
   return {
     attempts,

@@ -59,11 +59,13 @@ async function check(dir: string, acknowledged: readonly string[]): Promise<void
   const steers = new Set(store.history.undelivered("id-ENG-1").map(({ id }) => id));
   const audited = auditActions(dir);
   const promised = new Map<string, string>();
+  let lastTemplate = "";
   for (const line of acknowledged) {
     const [kind, id = "", model = ""] = line.split(" ");
     if (kind === "event") assert.ok(seqs.length >= Number(id), line);
     else if (kind === "steer") assert.ok(steers.has(id), line);
     else if (kind === "audit") assert.ok(audited.has(id), line);
+    else if (kind === "template") lastTemplate = id;
     else promised.set(id, model);
   }
   for (const [id, model] of promised) {
@@ -71,6 +73,9 @@ async function check(dir: string, acknowledged: readonly string[]): Promise<void
     const found = store.records.all().get(id)?.model ?? "";
     assert.ok(found === model || isLater(found, model), `${id}: ${found} instead of ${model}`);
   }
+  const template = store.templates.all()[0]?.id ?? "";
+  const kept = template === lastTemplate || isLater(template, lastTemplate);
+  assert.ok(kept, `${template} instead of ${lastTemplate}`);
   await store.close();
 }
 

@@ -11,6 +11,7 @@ import type { Issue } from "../../src/core/model/issue.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
 import { openStore } from "../../src/core/store/open.ts";
 import type { Store } from "../../src/core/store/store.ts";
+import { TemplateDesk } from "../../src/core/template-desk.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
@@ -110,6 +111,14 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       orchestrator,
       bus,
       history,
+      templates: new TemplateDesk({
+        store,
+        clock,
+        bus,
+        config: { current: { promptTemplate: "Work on {{ issue.identifier }}" } },
+        redactor: { redact: (text) => text.replaceAll("canary-secret", "[redacted]") },
+        orchestrator: () => scheduler.orchestrator,
+      }),
       log,
       webhooks,
       tracker: () => tracker,

@@ -7,7 +7,7 @@ import { event, record, steer } from "./storage.ts";
 const dir = process.argv[2] ?? "";
 const run = process.argv[3] ?? "";
 await lockDataDir(dir);
-const { history, records } = await openStore(dir);
+const { history, records, templates } = await openStore(dir);
 const acknowledge = (line: string) => writeSync(1, `${line}\n`);
 
 for (let round = 0; ; round++) {
@@ -22,4 +22,6 @@ for (let round = 0; ; round++) {
   acknowledge(`audit ${id}`);
   await records.put(`issue-${round % 5}`, record("ENG-1", { model: id }));
   acknowledge(`record issue-${round % 5} ${id}`);
+  await templates.change(() => [{ id, name: "only", body: id, createdAt: 0, updatedAt: round }]);
+  acknowledge(`template ${id}`);
 }

@@ -42,14 +42,47 @@ export interface PromptSubject {
  * `template_parse_error` for broken syntax, `template_render_error` for an unknown variable or filter and
  * for a template that is too costly, with `line` and `column` of the template in `details`.
  */
-export function renderPrompt(template: string, { issue, attempt }: PromptSubject): string {
-  const source = template.trim() === "" ? defaultTemplate : template;
-  const parsed = parse(source);
+export function renderPrompt(template: string, subject: PromptSubject): string {
+  return renderTemplate(template, subject, {});
+}
+
+/** As `renderPrompt`; `variables` stand in for those of the subject that have the same name. */
+export function renderTemplate(
+  template: string,
+  { issue, attempt }: PromptSubject,
+  variables: Readonly<Record<string, unknown>>,
+): string {
+  const parsed = parse(sourceOf(template));
   try {
-    return String(engine.renderSync(parsed, { issue: variablesOf(issue), attempt }));
+    return String(engine.renderSync(parsed, { issue: variablesOf(issue), attempt, ...variables }));
   } catch (error) {
     throw templateFault("template_render_error", error);
   }
+}
+
+/** Throws what rendering it would throw for its syntax and its filters, with `line` and `column`. */
+export function checkTemplate(template: string): void {
+  parse(sourceOf(template));
+}
+
+/** The dotted paths that a template reads from outside, sorted; none of a template that does not parse. */
+export function variablesIn(template: string): readonly string[] {
+  try {
+    const paths = engine.globalVariableSegmentsSync(parse(sourceOf(template)));
+    return [...new Set(paths.map(dotted))].sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Up to the first index or computed key. */
+function dotted(path: readonly unknown[]): string {
+  const end = path.findIndex((segment) => typeof segment !== "string");
+  return path.slice(0, end === -1 ? path.length : end).join(".");
+}
+
+function sourceOf(template: string): string {
+  return template.trim() === "" ? defaultTemplate : template;
 }
 
 /** What opens turn 2 and every later one on the same thread; nothing of the first prompt is repeated. */

@@ -28,6 +28,7 @@ export const eventTypes = [
   "steer.delivered",
   "config.changed",
   "config.rejected",
+  "template.changed",
   "workspace.created",
   "workspace.removed",
   "hook.failed",

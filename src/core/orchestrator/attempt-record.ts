@@ -19,7 +19,7 @@ export function attemptOf(entry: Running, end: AttemptEnd | null = null): Attemp
     phase: entry.phase,
     agent: entry.agent,
     model: entry.model,
-    templateId: "workflow",
+    templateId: entry.templateId,
     workerHost: null,
     threadId: entry.threadId,
     sessionId: entry.sessionId,

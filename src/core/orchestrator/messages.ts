@@ -70,6 +70,12 @@ export type Input =
       readonly to: "queued" | "held" | "completed";
       readonly reason: string | null;
     }
+  | {
+      readonly type: "operator.templateChosen";
+      readonly issue: Issue;
+      /** null goes back to the body of the workflow file. */
+      readonly templateId: string | null;
+    }
   /** Nothing new is started; live attempts are ended too, or run to their own end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
@@ -133,4 +139,5 @@ export interface AttemptOrder {
   readonly attempt: number | null;
   /** The thread of an attempt that a restart interrupted, to go on with. */
   readonly resumeThreadId: string | null;
+  readonly templateId: string;
 }

@@ -9,10 +9,11 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const failed = state.failed.get(issueId);
   const dismissed = state.dismissed.get(issueId);
   const model = state.models.get(issueId) ?? null;
+  const template = state.templates.get(issueId);
   const retry = retryOf(state, issueId);
   const entry = held ?? failed ?? dismissed ?? retry;
-  const issue = entry?.issue ?? state.running.get(issueId)?.issue;
-  if (!issue || (!entry && model === null)) return null;
+  const issue = entry?.issue ?? state.running.get(issueId)?.issue ?? template?.issue;
+  if (!issue || (!entry && model === null && !template)) return null;
   return {
     issue,
     held: held ? { reason: held.reason, since: held.sinceWall } : null,
@@ -27,6 +28,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
     model,
+    templateId: template?.templateId ?? null,
   };
 }
 
@@ -56,6 +58,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   const retrying = new Map(state.retrying);
   const dismissed = new Map(state.dismissed);
   const models = new Map(state.models);
+  const templates = new Map(state.templates);
   for (const [id, record] of from.records) {
     const { issue } = record;
     if (record.held) {
@@ -88,6 +91,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
       });
     }
     if (record.model) models.set(id, record.model);
+    if (record.templateId) templates.set(id, { issue, templateId: record.templateId });
   }
   return {
     ...state,
@@ -96,6 +100,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     retrying,
     dismissed,
     models,
+    templates,
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
   };
@@ -114,6 +119,7 @@ function emptyState(): State {
     completed: new Map(),
     dismissed: new Map(),
     models: new Map(),
+    templates: new Map(),
     fences: new Map(),
     listFence: 0,
     placed: new Map(),

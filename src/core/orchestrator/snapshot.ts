@@ -74,6 +74,7 @@ export interface Sight {
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
   readonly model: string | null;
+  readonly templateId: string | null;
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
 
@@ -112,6 +113,7 @@ function sightById(state: State, config: Config, id: string): Sight | null {
     stopped,
     completed,
     model: state.models.get(id) ?? null,
+    templateId: state.templates.get(id)?.templateId ?? null,
     explain: dispatchGates(issue, state, config),
   };
 }

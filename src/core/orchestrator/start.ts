@@ -3,6 +3,7 @@ import type { Issue } from "../model/issue.ts";
 import { attemptOf } from "./attempt-record.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import { type Running, type State, setIn, without } from "./state.ts";
+import { templateIdOf } from "./template-override.ts";
 
 export interface Birth {
   /** The retry number; null on a first run. */
@@ -14,6 +15,7 @@ export interface Birth {
 export function startAttempt(state: State, issue: Issue, birth: Birth, context: Context): Decision {
   const stamp = Math.max(state.lastAttemptStamp + 1, context.wall);
   const prior = context.prior(issue.id);
+  const templateId = templateIdOf(state, issue.id);
   const entry: Running = {
     issue,
     attemptId: attemptId(stamp),
@@ -22,6 +24,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     failures: birth.failures,
     agent: context.config.agent.kind,
     model: state.models.get(issue.id) ?? context.config.codex.model,
+    templateId,
     startedAt: context.now,
     startedWall: context.wall,
     phase: "preparing_workspace",
@@ -60,7 +63,14 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
       data: { attempt, number: entry.number, resume: resumeThreadId !== null },
     }),
-    { type: "startAttempt", attemptId: entry.attemptId, issue, attempt, resumeThreadId },
+    {
+      type: "startAttempt",
+      attemptId: entry.attemptId,
+      issue,
+      attempt,
+      resumeThreadId,
+      templateId,
+    },
   );
 }
 

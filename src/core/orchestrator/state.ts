@@ -21,6 +21,8 @@ export interface State {
   readonly dismissed: ReadonlyMap<string, Dismissed>;
   /** The model an operator chose for an issue. */
   readonly models: ReadonlyMap<string, string>;
+  /** The prompt template an operator chose for an issue. */
+  readonly templates: ReadonlyMap<string, TemplateOverride>;
   /** Per issue, the number of the request whose answer was applied last. */
   readonly fences: ReadonlyMap<string, number>;
   /** The number of the candidate read that was applied last: a fence for every issue. */
@@ -55,6 +57,7 @@ export interface Running {
   readonly failures: number;
   readonly agent: string;
   readonly model: string | null;
+  readonly templateId: string;
   readonly startedAt: number;
   readonly startedWall: number;
   readonly phase: Phase;
@@ -129,6 +132,12 @@ export interface Dismissed {
   readonly issue: Issue;
   readonly state: string;
   readonly sinceWall: number;
+}
+
+/** Outlives the issue's claim, so it keeps the issue as it was when it was chosen. */
+export interface TemplateOverride {
+  readonly issue: Issue;
+  readonly templateId: string;
 }
 
 export interface Poll {

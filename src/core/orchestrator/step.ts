@@ -10,6 +10,7 @@ import { orderStop } from "./reconcile.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
 import type { State, Stop } from "./state.ts";
+import { templateChosen } from "./template-override.ts";
 
 /**
  * The scheduler's one decision function: what we knew, what happened, what to do. Pure.
@@ -58,6 +59,8 @@ export function step(state: State, input: Input, context: Context): Decision {
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");
       return transitioned(state, { ...input, issue }, context);
     }
+    case "operator.templateChosen":
+      return templateChosen(state, input);
     case "drain.requested":
       return drain(state, input.stopAttempts);
   }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { openTemplates } from "../workflow/templates.ts";
 import { openIssueRecords } from "./documents.ts";
 import { openHistory } from "./history.ts";
 import type { Store } from "./store.ts";
@@ -9,12 +10,15 @@ import type { Store } from "./store.ts";
  */
 export async function openStore(dir: string): Promise<Store> {
   const records = await openIssueRecords(dir);
+  const templates = await openTemplates(dir);
   const history = openHistory(join(dir, "history.db"));
   return {
     records,
     history,
+    templates,
     async close() {
       await records.settled();
+      await templates.settled();
       history.close();
     },
   };

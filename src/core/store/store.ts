@@ -1,11 +1,13 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { StoredTemplates } from "../workflow/templates.ts";
 
 /** Everything durable. One process owns it at a time. */
 export interface Store {
   readonly records: IssueRecords;
   readonly history: History;
+  readonly templates: StoredTemplates;
   close(): Promise<void>;
 }
 
@@ -29,6 +31,8 @@ export interface IssueRecord {
   /** Completed by an operator while the tracker still says active: not started while `state` stays. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
   readonly model: string | null;
+  /** The prompt template an operator chose. */
+  readonly templateId: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */

@@ -1,0 +1,73 @@
+import type { z } from "zod";
+import type { Api } from "../../contract/api.ts";
+import type { TemplateView } from "../../contract/templates.ts";
+import type { Core } from "../../core/core.ts";
+import type { PreviewWith, Template } from "../../core/template-desk.ts";
+import { findSight } from "../find-issue.ts";
+import type { Handlers } from "../mount.ts";
+import { timeOrNull } from "../views.ts";
+
+export function templateHandlers(core: Core): Handlers<Api["templates"]> {
+  const { templates } = core;
+  const view = (template: Template): z.output<typeof TemplateView> => ({
+    id: template.id,
+    name: template.name,
+    body: template.body,
+    read_only: template.readOnly,
+    variables: [...templates.variablesOf(template)],
+    created_at: timeOrNull(template.createdAt),
+    updated_at: timeOrNull(template.updatedAt),
+  });
+  return {
+    list({ query: { limit, offset } }) {
+      const all = templates.all();
+      const rows = all.slice(offset, offset + limit);
+      return { templates: rows.map(view), total: all.length, limit, offset };
+    },
+    async create({ body }, exchange) {
+      const made = await templates.create(body.name, body.body);
+      exchange.setHeader("Location", `/api/v1/templates/${made.id}`);
+      return view(made);
+    },
+    detail: ({ params }) => view(templates.get(params.id)),
+    edit: async ({ params, body }) => view(await templates.edit(params.id, given(body))),
+    async remove({ params }): Promise<undefined> {
+      await templates.remove(params.id);
+    },
+    async preview({ params, body }) {
+      templates.get(params.id);
+      return { rendered: templates.preview(params.id, await subjectOf(core, body)) };
+    },
+    async choose({ params, body }) {
+      // Before the tracker is asked for the issue.
+      templates.get(body.template_id);
+      const { issue } = await findSight(core, params.id);
+      await templates.choose(issue, body.template_id);
+      return {
+        issue_identifier: issue.identifier,
+        template_id: body.template_id,
+        applies: "next_attempt",
+      };
+    },
+    async clear({ params }): Promise<undefined> {
+      const issue = templates.overridden(params.id) ?? (await findSight(core, params.id)).issue;
+      await templates.clear(issue);
+    },
+  };
+}
+
+function given({ name, body }: { name?: string | undefined; body?: string | undefined }) {
+  return { ...(name !== undefined && { name }), ...(body !== undefined && { body }) };
+}
+
+async function subjectOf(
+  core: Core,
+  {
+    issue,
+    variables,
+  }: { issue?: string | undefined; variables?: Record<string, unknown> | undefined },
+): Promise<PreviewWith> {
+  if (issue === undefined) return { variables: variables ?? {} };
+  const sight = await findSight(core, issue);
+  return { issue: sight.issue, attempt: sight.retry?.attempt ?? null };
+}
