@@ -50,6 +50,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./runtime.ts")).declareRuntime,
   },
   {
+    name: "metrics",
+    summary: "print the server's metrics in the Prometheus text format",
+    group: look,
+    load: async () => (await import("./metrics.ts")).declareMetrics,
+  },
+  {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,

@@ -10,6 +10,8 @@ export const paths = {
     transitions: { method: "GET", path: "/api/v1/transitions" },
     events: { method: "GET", path: "/api/v1/events" },
     openapi: { method: "GET", path: "/api/v1/openapi.json" },
+    metrics: { method: "GET", path: "/metrics" },
+    docs: { method: "GET", path: "/api/docs" },
   },
   issues: {
     list: { method: "GET", path: "/api/v1/issues" },

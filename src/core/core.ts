@@ -10,6 +10,7 @@ import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import { followConfig } from "./follow-config.ts";
 import type { Logger } from "./logger.ts";
+import { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { Operations } from "./orchestrator/operations.ts";
@@ -35,6 +36,7 @@ export interface Core {
   readonly config: ConfigService;
   readonly orchestrator: Operations;
   readonly bus: Bus;
+  readonly meter: Meter;
   readonly history: History;
   readonly log: Logger;
   /** The tracker in use; a change of its configuration makes a new one. */
@@ -66,11 +68,13 @@ export interface CoreOptions {
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env } = options;
-  const edges: TrackerEdges = {
+  const edges = {
+    meter: new Meter(),
     dataDir,
     clock,
-    lookup: (name) => env[name],
-    onMalformed: (count) => log.warn("tracker records left out", { reason: "malformed", count }),
+    lookup: (name: string) => env[name],
+    onMalformed: (count: number) =>
+      log.warn("tracker records left out", { reason: "malformed", count }),
   };
   const config = await openConfig({
     workflowPath: options.workflowPath,
@@ -102,7 +106,7 @@ type Opened = (() => unknown)[];
 interface Foundations {
   readonly config: ConfigService;
   readonly store: Store;
-  readonly edges: TrackerEdges;
+  readonly edges: TrackerEdges & { readonly meter: Meter };
   readonly opened: Opened;
 }
 
@@ -129,6 +133,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     config,
     store,
     bus,
+    meter: base.edges.meter,
     trackers,
     attempts: new Attempts(),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
@@ -183,6 +188,7 @@ function heart(
     workflowPath: options.workflowPath,
     config,
     bus,
+    meter: parts.meter,
     history,
     log,
     orchestrator: new Operations({

@@ -6,6 +6,7 @@ import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
+import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Ports } from "./orchestrator/ports.ts";
@@ -22,6 +23,7 @@ export interface RealParts {
   readonly config: ConfigService;
   readonly store: Store;
   readonly bus: Bus;
+  readonly meter: Meter;
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
   readonly attempts: Attempts;
@@ -60,6 +62,7 @@ export function portsOf(parts: RealParts): Ports {
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     prior: (id) => priorOf(history, id),
     publish: (event) => bus.publish(event),
+    polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
     failed: (what, error) => log.error("effect failed", { effect: what, reason: messageOf(error) }),
   };
 }

@@ -17,7 +17,7 @@ import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts
 export interface Exchange {
   /** The port the request came in by. */
   readonly localPort: number;
-  setHeader(name: "ETag" | "Location", value: string): void;
+  setHeader(name: "ETag" | "Location" | "Content-Security-Policy", value: string): void;
 }
 
 /** One function for each route of `G`; leaving one out does not compile. */
@@ -25,9 +25,11 @@ export type Handlers<G> = {
   readonly [K in keyof G]: G[K] extends Route ? Handler<G[K]> : Handlers<G[K]>;
 };
 
-type Handler<R extends Route> = R extends { readonly media: string }
+type Handler<R extends Route> = R extends { readonly media: "text/event-stream" }
   ? (request: Request<R>, response: ServerResponse) => void
-  : (request: Request<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+  : R extends { readonly media: string }
+    ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
+    : (request: Request<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
 
 /** One mutation as the audit log keeps it. */
 export interface Mutation {
@@ -91,6 +93,12 @@ export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, aud
 
 /** Registers `methods` at `path`; OPTIONS lists them, and every other method is a 405 (H-9). */
 export function bind(router: Router, path: string, methods: ReadonlyMap<Method, Middleware>): void {
+  // For the metrics: the pattern, never the path of a request.
+  const named: Middleware = (ctx, next) => {
+    ctx.state["route"] = path;
+    return next();
+  };
+  router.all(path, named);
   for (const [method, middleware] of methods) router.register(path, [method], middleware);
   const allow = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"].sort();
   router.all(path, (ctx: Context) => {
@@ -142,6 +150,13 @@ function serveStream({ route, handler }: Binding): Middleware {
   };
 }
 
+const contentTypes = {
+  json: "application/json; charset=utf-8",
+  "text/plain": "text/plain; version=0.0.4; charset=utf-8",
+  "text/html": "text/html; charset=utf-8",
+  "text/event-stream": "text/event-stream; charset=utf-8",
+} as const;
+
 async function call({ route, handler }: Binding, ctx: Context, request: ParsedRequest) {
   const exchange: Exchange = {
     localPort: ctx.req.socket.localPort ?? 0,
@@ -155,8 +170,8 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     ctx.status = 304;
     return;
   }
-  ctx.set("Content-Type", "application/json; charset=utf-8");
-  ctx.body = JSON.stringify(reply);
+  ctx.set("Content-Type", contentTypes[route.media ?? "json"]);
+  ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
 /** What was asked for in good form is recorded, whether or not it was done. */

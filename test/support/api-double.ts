@@ -37,6 +37,8 @@ export interface ApiDouble extends AsyncDisposable {
   status: IssueStatus;
   title: string;
   token: string | null;
+  /** What `GET /metrics` answers. */
+  metrics: string;
   /** The next event requests are answered with these statuses instead. */
   readonly streamFailures: number[];
   /** Events before this number are no longer kept. */
@@ -75,6 +77,7 @@ class Double implements ApiDouble {
   status: IssueStatus = "running";
   title = "Fix the login page";
   token: string | null = null;
+  metrics = "";
   readonly streamFailures: number[] = [];
   oldestSeq = 1;
   readonly #events: Event[] = [];
@@ -93,6 +96,11 @@ class Double implements ApiDouble {
       return refuse(response, 401, "unauthorized");
     }
     if (pathname === "/api/v1/events") return this.#stream(request, response, searchParams);
+    if (pathname === "/metrics") {
+      response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+      response.end(this.metrics);
+      return;
+    }
     const answer = this.#routes(`${method} ${pathname}`, body);
     if (answer === null) return refuse(response, 404, "issue_not_found");
     if ("code" in answer) return refuse(response, answer.status, answer.code, answer.details);

@@ -93,6 +93,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       } as Core["config"],
       orchestrator,
       bus,
+      meter: scheduler.meter,
       history,
       log,
       tracker: () => tracker,

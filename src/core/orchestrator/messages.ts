@@ -1,4 +1,5 @@
 import type { AgentEvent } from "../agent/agent.ts";
+import type { PollOutcome } from "../meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
@@ -115,7 +116,8 @@ export type Effect =
   | { readonly type: "clearTimer"; readonly input: TimerInput }
   | { readonly type: "saveRecord"; readonly issueId: string }
   | { readonly type: "saveAttempt"; readonly attempt: Attempt }
-  | { readonly type: "publish"; readonly event: EventDraft };
+  | { readonly type: "publish"; readonly event: EventDraft }
+  | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 
 /** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
 export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" }>;
