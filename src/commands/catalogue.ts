@@ -74,6 +74,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./steer.ts")).declareSteer,
   },
   {
+    name: "model",
+    summary: "choose the model for an issue, from its next turn on",
+    group: act,
+    load: async () => (await import("./model.ts")).declareModel,
+  },
+  {
     name: "abort",
     summary: "stop the running attempt and hold the issue",
     group: act,

@@ -21,6 +21,7 @@ export const paths = {
     detail: { method: "GET", path: "/api/v1/:id" },
     abort: { method: "POST", path: "/api/v1/:id/abort" },
     steer: { method: "POST", path: "/api/v1/:id/steer" },
+    model: { method: "POST", path: "/api/v1/:id/model" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
   },

@@ -82,7 +82,8 @@ function worldOf(parts: RealParts, attemptId: string): AttemptWorld {
     workspaces: parts.workspaces,
     promptTemplate: config.current.promptTemplate,
     config: current,
-    model: (id) => parts.orchestrator().state.models.get(id) ?? current().codex.model,
+    model: (id) => parts.orchestrator().state.models.get(id)?.model ?? current().codex.model,
+    effort: (id) => parts.orchestrator().state.models.get(id)?.effort ?? null,
     undelivered: (id) => parts.store.history.undelivered(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };

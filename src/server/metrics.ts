@@ -23,6 +23,8 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const known = families(registry, core);
+  // Until a tracker has said it, nothing is known: a 0 would be an alarm.
+  known.trackerRemaining.remove();
   core.bus.subscribe({}, eventCounter(known, core, clock));
   core.meter.listen((measure) => count(known, measure));
   return {

@@ -77,6 +77,8 @@ describe("GET /metrics", () => {
     world.scheduler.readFails = null;
     world.scheduler.problem = { code: "invalid_config", message: "bad file" };
     await world.scheduler.advance(30_000);
+    const before = await scrape(server, world);
+    assert.equal(before.value("symphony_tracker_rate_limit_remaining"), null);
     const request = { type: "tracker.request", kind: "linear" } as const;
     world.core.meter.report({ ...request, outcome: "ok", remaining: 1_499 });
     world.core.meter.report({ ...request, outcome: "tracker_status", remaining: null });

@@ -5,6 +5,7 @@ import type { z } from "zod";
 import type { AttemptView } from "../../src/contract/attempts.ts";
 import { EventView } from "../../src/contract/events.ts";
 import { IssueDetail, IssueView } from "../../src/contract/issues.ts";
+import { chooseModel } from "../../src/contract/model.ts";
 import { Snapshot, system, Transitions } from "../../src/contract/system.ts";
 
 const at = "2026-11-23T10:00:00.000Z";
@@ -135,6 +136,16 @@ class Double implements ApiDouble {
           },
           202,
         ),
+      "POST /api/v1/ENG-1/model": () => {
+        const { model, reasoning_effort = null } = body as {
+          model: string | null;
+          reasoning_effort?: string;
+        };
+        const applies = this.status === "running" ? "next_turn" : "next_attempt";
+        return ok(
+          chooseModel.reply.parse({ issue_identifier: "ENG-1", model, reasoning_effort, applies }),
+        );
+      },
       "POST /api/v1/ENG-1/abort": () =>
         this.status === "running"
           ? ok(

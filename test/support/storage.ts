@@ -79,6 +79,7 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     retry: null,
     dismissed: null,
     model: null,
+    effort: null,
     ...fields,
   };
 }

@@ -71,6 +71,13 @@ export type Input =
       readonly to: "queued" | "held" | "completed";
       readonly reason: string | null;
     }
+  | {
+      readonly type: "operator.modelChosen";
+      readonly issue: Issue;
+      /** null: the configured model again. */
+      readonly model: string | null;
+      readonly effort: string | null;
+    }
   /** Nothing new is started; live attempts are ended too, or run to their own end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 

@@ -8,11 +8,11 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const held = state.held.get(issueId);
   const failed = state.failed.get(issueId);
   const dismissed = state.dismissed.get(issueId);
-  const model = state.models.get(issueId) ?? null;
+  const choice = state.models.get(issueId);
   const retry = retryOf(state, issueId);
   const entry = held ?? failed ?? dismissed ?? retry;
-  const issue = entry?.issue ?? state.running.get(issueId)?.issue;
-  if (!issue || (!entry && model === null)) return null;
+  const issue = entry?.issue ?? state.running.get(issueId)?.issue ?? choice?.issue;
+  if (!issue || (!entry && !choice)) return null;
   return {
     issue,
     held: held ? { reason: held.reason, since: held.sinceWall } : null,
@@ -26,7 +26,8 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
         }
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
-    model,
+    model: choice?.model ?? null,
+    effort: choice?.effort ?? null,
   };
 }
 
@@ -87,7 +88,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
         checking: null,
       });
     }
-    if (record.model) models.set(id, record.model);
+    const { model, effort } = record;
+    if (model) models.set(id, { issue, model, effort });
   }
   return {
     ...state,

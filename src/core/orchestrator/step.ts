@@ -3,6 +3,7 @@ import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
 import { issueChecked, issueCheckFailed, look, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
+import { modelChosen } from "./model-choice.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
 import { pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
@@ -57,6 +58,8 @@ export function step(state: State, input: Input, context: Context): Decision {
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");
       return transitioned(state, { ...input, issue }, context);
     }
+    case "operator.modelChosen":
+      return modelChosen(state, input);
     case "drain.requested":
       return drain(state, input.stopAttempts);
   }

@@ -44,6 +44,8 @@ const IssueRecordSchema = z.strictObject({
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),
   model: z.string().nullable(),
+  // Records of before it was kept have none.
+  effort: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs rather than an object: an issue id may be any text, `__proto__` too. */

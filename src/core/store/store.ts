@@ -29,6 +29,8 @@ export interface IssueRecord {
   /** Completed by an operator while the tracker still says active: not started while `state` stays. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
   readonly model: string | null;
+  /** Reasoning effort chosen with `model`. */
+  readonly effort: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */
