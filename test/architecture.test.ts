@@ -26,7 +26,16 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "node:"],
   "src/contract": ["src/core/model", "zod"],
-  "src/server": ["src/contract", "src/core", "koa", "@koa/router", "zod", "node:"],
+  "src/server": [
+    "src/contract",
+    "src/core",
+    "koa",
+    "@koa/router",
+    "koa2-swagger-ui",
+    "prom-client",
+    "zod",
+    "node:",
+  ],
   "src/core": ["@linear/sdk", "chokidar", "execa", "liquidjs", "lowdb", "yaml", "zod", "node:"],
   "src/core/model": ["zod"],
   // A program of its own: it stands for an agent and shares nothing with the server but the protocol.

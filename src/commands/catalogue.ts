@@ -51,6 +51,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./runtime.ts")).declareRuntime,
   },
   {
+    name: "metrics",
+    summary: "print the server's metrics in the Prometheus text format",
+    group: look,
+    load: async () => (await import("./metrics.ts")).declareMetrics,
+  },
+  {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,
@@ -67,6 +73,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "send guidance to a running agent",
     group: act,
     load: async () => (await import("./steer.ts")).declareSteer,
+  },
+  {
+    name: "model",
+    summary: "choose the model for an issue, from its next turn on",
+    group: act,
+    load: async () => (await import("./model.ts")).declareModel,
   },
   {
     name: "abort",

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AttemptView } from "./attempts.ts";
+import { chooseModel } from "./model.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { RunningRow } from "./rows.ts";
@@ -205,6 +206,7 @@ export const issues = {
     }),
     errors: ["issue_not_found", "no_active_turn"],
   }),
+  model: chooseModel,
   transition: route({
     ...paths.issues.transition,
     summary: "Move the issue to a status (`queued`, `held`, `completed`) or a state of the tracker",

@@ -133,6 +133,7 @@ function content(route: Route, schemas: SchemaBook): Json {
       "Each message has `id:` (the seq), `event:` (the type) and one `data:` line of JSON: an Event, or a Gap after `event: gap`. A comment every 15 s keeps the connection open.";
     return { content: { [route.media]: { schema: { type: "string", description } } } };
   }
+  if (route.media) return { content: { [route.media]: { schema: { type: "string" } } } };
   if (!route.reply) return {};
   return { content: { "application/json": { schema: schemas.of(route.reply, "output") } } };
 }

@@ -10,6 +10,8 @@ export const paths = {
     transitions: { method: "GET", path: "/api/v1/transitions" },
     events: { method: "GET", path: "/api/v1/events" },
     openapi: { method: "GET", path: "/api/v1/openapi.json" },
+    metrics: { method: "GET", path: "/metrics" },
+    docs: { method: "GET", path: "/api/docs" },
   },
   issues: {
     list: { method: "GET", path: "/api/v1/issues" },
@@ -19,6 +21,7 @@ export const paths = {
     detail: { method: "GET", path: "/api/v1/:id" },
     abort: { method: "POST", path: "/api/v1/:id/abort" },
     steer: { method: "POST", path: "/api/v1/:id/steer" },
+    model: { method: "POST", path: "/api/v1/:id/model" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
   },

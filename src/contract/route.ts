@@ -17,8 +17,8 @@ export interface Route {
   readonly bodyOptional?: boolean;
   readonly status: 200 | 201 | 202 | 204;
   readonly reply?: z.ZodType;
-  /** Default JSON. An event stream's handler writes to the response by itself. */
-  readonly media?: "text/event-stream";
+  /** Default JSON. An event stream's handler writes to the response by itself; that of text returns it. */
+  readonly media?: "text/event-stream" | "text/plain" | "text/html";
   /** True when the answer carries an ETag and honours `If-None-Match`. */
   readonly etag?: boolean;
   /** Fields of the body that the audit log may show; the others stay out of it. */

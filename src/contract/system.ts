@@ -127,4 +127,16 @@ export const system = {
     status: 200,
     reply: z.record(z.string(), z.unknown()),
   }),
+  metrics: route({
+    ...paths.system.metrics,
+    summary: "Metrics in the Prometheus text format 0.0.4",
+    status: 200,
+    media: "text/plain",
+  }),
+  docs: route({
+    ...paths.system.docs,
+    summary: "This API as pages for people, with its own copy of Swagger UI",
+    status: 200,
+    media: "text/html",
+  }),
 };

@@ -9,6 +9,7 @@ import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import { followConfig } from "./follow-config.ts";
 import type { Logger } from "./logger.ts";
+import { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { Operations } from "./orchestrator/operations.ts";
@@ -38,6 +39,7 @@ export interface Core {
   readonly config: ConfigService;
   readonly orchestrator: Operations;
   readonly bus: Bus;
+  readonly meter: Meter;
   readonly history: History;
   readonly templates: TemplateDesk;
   readonly log: Logger;
@@ -71,11 +73,13 @@ export interface CoreOptions {
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env } = options;
-  const edges: TrackerEdges = {
+  const edges = {
+    meter: new Meter(),
     dataDir,
     clock,
-    lookup: (name) => env[name],
-    onMalformed: (count) => log.warn("tracker records left out", { reason: "malformed", count }),
+    lookup: (name: string) => env[name],
+    onMalformed: (count: number) =>
+      log.warn("tracker records left out", { reason: "malformed", count }),
   };
   const config = await openConfig({
     workflowPath: options.workflowPath,
@@ -107,7 +111,7 @@ type Opened = (() => unknown)[];
 interface Foundations {
   readonly config: ConfigService;
   readonly store: Store;
-  readonly edges: TrackerEdges;
+  readonly edges: TrackerEdges & { readonly meter: Meter };
   readonly opened: Opened;
 }
 
@@ -135,6 +139,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     config,
     store,
     bus,
+    meter: base.edges.meter,
     trackers,
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
@@ -193,6 +198,7 @@ function heart(
     workflowPath: options.workflowPath,
     config,
     bus,
+    meter: parts.meter,
     history,
     templates: parts.templates,
     log,

@@ -6,6 +6,7 @@ import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
+import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -27,6 +28,7 @@ export interface RealParts {
   readonly config: ConfigService;
   readonly store: Store;
   readonly bus: Bus;
+  readonly meter: Meter;
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
   readonly attempts: Attempts;
@@ -66,6 +68,7 @@ export function portsOf(parts: RealParts): Ports {
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     prior: (id) => priorOf(history, id),
     publish: (event) => bus.publish(event),
+    polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
     failed: (what, error) => log.error("effect failed", { effect: what, reason: messageOf(error) }),
   };
 }
@@ -90,7 +93,8 @@ function worldOf(parts: RealParts, { attemptId, templateId }: AttemptOrder): Att
     },
     config: current,
     runId: runIdOf(parts.dataDir, attemptId),
-    model: (id) => parts.orchestrator().state.models.get(id) ?? current().codex.model,
+    model: (id) => parts.orchestrator().state.models.get(id)?.model ?? current().codex.model,
+    effort: (id) => parts.orchestrator().state.models.get(id)?.effort ?? null,
     undelivered: (id) => parts.store.history.undelivered(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };

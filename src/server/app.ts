@@ -6,12 +6,14 @@ import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { guard } from "./auth.ts";
 import { canonicalPath } from "./canonical-path.ts";
+import { docsAsset, docsAssetPath } from "./docs.ts";
 import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
 import { issueHandlers } from "./handlers/issues.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
+import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
 import { requestId } from "./request-id.ts";
@@ -27,8 +29,9 @@ interface AppOptions {
 /** The HTTP application over `core`, not yet listening. */
 export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const document = openApiDocument(api, { title: "symphony", version: core.version, statusOf });
+  const metrics = createMetrics(core, clock);
   const handlers = {
-    system: systemHandlers({ core, clock, host, document }),
+    system: systemHandlers({ core, clock, host, document, metrics }),
     issues: issueHandlers(core, clock),
     attempts: attemptHandlers(core),
     webhooks: webhookHandlers(core),
@@ -36,6 +39,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
+  bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
   const server = () => core.config.current.config.server;
   const rules = {
     host,
@@ -46,6 +50,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const app = new Koa();
   // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.
   app.on("error", (error) => core.log.debug("connection failed", { error: messageOf(error) }));
+  app.use(metrics.timed);
   app.use(requestId);
   app.use(hardened);
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));

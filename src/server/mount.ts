@@ -18,7 +18,12 @@ export interface Exchange {
   /** The port the request came in by. */
   readonly localPort: number;
   setHeader(
-    name: "ETag" | "Location" | "Retry-After" | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
+    name:
+      | "ETag"
+      | "Location"
+      | "Content-Security-Policy"
+      | "Retry-After"
+      | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
     value: string,
   ): void;
 }
@@ -28,9 +33,11 @@ export type Handlers<G> = {
   readonly [K in keyof G]: G[K] extends Route ? Handler<G[K]> : Handlers<G[K]>;
 };
 
-type Handler<R extends Route> = R extends { readonly media: string }
+type Handler<R extends Route> = R extends { readonly media: "text/event-stream" }
   ? (request: Request<R>, response: ServerResponse) => void
-  : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+  : R extends { readonly media: string }
+    ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
+    : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
 
 /** A signed body is handed on as it came: what it says is of no interest before its signature is. */
 type Received<R extends Route> = R extends { readonly signed: true }
@@ -99,6 +106,12 @@ export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, aud
 
 /** Registers `methods` at `path`; OPTIONS lists them, and every other method is a 405 (H-9). */
 export function bind(router: Router, path: string, methods: ReadonlyMap<Method, Middleware>): void {
+  // For the metrics: the pattern, never the path of a request.
+  const named: Middleware = (ctx, next) => {
+    ctx.state["route"] = path;
+    return next();
+  };
+  router.all(path, named);
   for (const [method, middleware] of methods) router.register(path, [method], middleware);
   const allow = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"].sort();
   router.all(path, (ctx: Context) => {
@@ -157,6 +170,13 @@ function serveStream({ route, handler }: Binding): Middleware {
   };
 }
 
+const contentTypes = {
+  json: "application/json; charset=utf-8",
+  "text/plain": "text/plain; version=0.0.4; charset=utf-8",
+  "text/html": "text/html; charset=utf-8",
+  "text/event-stream": "text/event-stream; charset=utf-8",
+} as const;
+
 async function call({ route, handler }: Binding, ctx: Context, request: ParsedRequest) {
   const exchange: Exchange = {
     localPort: ctx.req.socket.localPort ?? 0,
@@ -170,8 +190,8 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     ctx.status = 304;
     return;
   }
-  ctx.set("Content-Type", "application/json; charset=utf-8");
-  ctx.body = JSON.stringify(reply);
+  ctx.set("Content-Type", contentTypes[route.media ?? "json"]);
+  ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
 /** What was asked for in good form is recorded, whether or not it was done. */

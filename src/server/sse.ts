@@ -10,6 +10,14 @@ interface StreamSource {
   readonly bus: Bus;
   readonly history: History;
   readonly clock: Clock;
+  readonly gauge?: StreamGauge;
+}
+
+/** Counts subscribers. */
+export interface StreamGauge {
+  opened(): void;
+  /** `dropped`: the subscriber was cut off because it did not read. */
+  closed(dropped: boolean): void;
 }
 
 interface StreamWish {
@@ -28,6 +36,8 @@ const stuckMs = 60_000;
 /** An event is written out once for all subscribers. */
 const frames = new WeakMap<SymphonyEvent, Buffer>();
 
+const dropped = new WeakSet<ServerResponse>();
+
 /**
  * Serves one subscriber until either side ends it: first what it missed, then live events, with no gap and
  * no repeat. One that does not read is dropped once 1 MiB waits for it; the others never notice.
@@ -38,8 +48,10 @@ export function streamEvents(
   response: ServerResponse,
 ): void {
   const stops = [startHeartbeat(source.clock, response)];
+  source.gauge?.opened();
   response.once("close", () => {
     for (const stop of stops.splice(0)) stop();
+    source.gauge?.closed(dropped.has(response));
   });
   // A broken socket is the subscriber's affair; the close that follows cleans up.
   response.on("error", () => {});
@@ -87,7 +99,7 @@ async function replay(
 async function drained(response: ServerResponse, clock: Clock): Promise<void> {
   if (isOver(response) || !response.writableNeedDrain) return;
   const { promise, resolve } = Promise.withResolvers<void>();
-  const cancel = clock.after(stuckMs, () => response.destroy());
+  const cancel = clock.after(stuckMs, () => drop(response));
   response.once("drain", resolve);
   response.once("close", resolve);
   await promise;
@@ -112,7 +124,12 @@ function frameOf(event: SymphonyEvent): Buffer {
 function send(response: ServerResponse, frame: Buffer | string): void {
   if (isOver(response)) return;
   response.write(frame);
-  if (response.writableLength > maxWaitingBytes) response.destroy();
+  if (response.writableLength > maxWaitingBytes) drop(response);
+}
+
+function drop(response: ServerResponse): void {
+  dropped.add(response);
+  response.destroy();
 }
 
 function isOver(response: ServerResponse): boolean {

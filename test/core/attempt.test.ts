@@ -28,6 +28,8 @@ interface Parts {
   readonly template?: string;
   /** What the tracker answers when the issue is read after a turn. */
   readonly after?: () => Promise<readonly Issue[]>;
+  /** The model chosen for the issue, asked for at each turn. */
+  readonly model?: () => string | null;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -87,7 +89,8 @@ async function bench(parts: Parts) {
     promptTemplate: parts.template ?? "Do {{ issue.identifier }}",
     config: () => config,
     runId: `${root}/att_000000001`,
-    model: () => null,
+    model: parts.model ?? (() => null),
+    effort: () => null,
     undelivered: () => [...waiting],
     log() {},
   };
@@ -144,6 +147,19 @@ test("A-22, P-9: max_turns turns on one process and one thread, later ones with 
   await using it = await bench({ after: routable, maxTurns: 2, turns: [echo, echo, echo] });
   assert.equal((await it.run()).kind, "completed");
   assert.deepEqual([it.count("session.started"), it.count("turn.completed")], [1, 2]);
+});
+
+test("a model that is chosen in mid-attempt is the next turn's", async () => {
+  const tell: readonly Step[] = [{ do: "say", text: "{{turn}} {{model}}" }];
+  let model = "first";
+  const after = async () => {
+    model = "second";
+    return routable();
+  };
+  const choice = { after, maxTurns: 2, model: () => model };
+  await using it = await bench({ ...choice, turns: [tell, tell] });
+  await it.run();
+  assert.deepEqual(it.said(), ["1 first", "2 second"]);
 });
 
 test("S-12: after_run runs exactly once, whatever the ending", async () => {

@@ -37,7 +37,7 @@ describe("the handshake", () => {
     const tool = { name: "move", description: "moves", inputSchema: { type: "object" } };
     const call = async () => ({ success: true, output: "" });
     await using session = await w.start({ model: "gpt", tools: { specs: [tool], call } });
-    await session.turn("do it", { model: "other" });
+    await session.turn("do it", { model: "other", effort: "high" });
     const messages = await received(w.b);
     assert.deepEqual(
       messages.map(({ method }) => method),
@@ -68,6 +68,7 @@ describe("the handshake", () => {
       cwd: w.b.workspace,
       approvalPolicy: "never",
       model: "other",
+      effort: "high",
     });
   });
 
@@ -85,7 +86,7 @@ describe("the handshake", () => {
     assert.equal(thread?.["sandbox"], "danger-full-access");
     assert.deepEqual(turn?.["sandboxPolicy"], turnSandboxPolicy);
     assert.deepEqual(turn?.["approvalPolicy"], approvalPolicy);
-    assert.ok(!Object.hasOwn(turn ?? {}, "model"));
+    assert.ok(!Object.hasOwn(turn ?? {}, "model") && !Object.hasOwn(turn ?? {}, "effort"));
   });
 
   test("a resume carries the same overrides, for codex keeps none of a thread's config", async () => {

@@ -11,6 +11,7 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { openIssueRecords, readIssueRecords } from "../../src/core/store/documents.ts";
+import { IssueRecordPairs } from "../../src/core/store/issue-record-schema.ts";
 import { coded, record, temporaryDir } from "../support/storage.ts";
 
 const name = "issue-records.json";
@@ -28,6 +29,13 @@ test("R-1: what was put is there again after opening, removals too", async (t) =
   assert.deepEqual([...again.all()], [...records.all()]);
   assert.deepEqual(again.all().get("a"), held);
   assert.deepEqual([...again.all().keys()], ["a", "__proto__"]);
+});
+
+test("a record of before reasoning efforts were kept is read as one without", () => {
+  const { effort: _, ...older } = record("ENG-1", { model: "gpt-5" });
+  assert.deepEqual(IssueRecordPairs.parse([["a", older]]), [
+    ["a", record("ENG-1", { model: "gpt-5" })],
+  ]);
 });
 
 test("T22: files are for the owner alone", async (t) => {

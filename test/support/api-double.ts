@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { z } from "zod";
 import { EventView } from "../../src/contract/events.ts";
 import { IssueDetail, IssueView } from "../../src/contract/issues.ts";
+import { chooseModel } from "../../src/contract/model.ts";
 import { Snapshot, system, Transitions } from "../../src/contract/system.ts";
 import {
   at,
@@ -35,6 +36,8 @@ export interface ApiDouble extends AsyncDisposable {
   status: IssueStatus;
   title: string;
   token: string | null;
+  /** What `GET /metrics` answers. */
+  metrics: string;
   /** The next event requests are answered with these statuses instead. */
   readonly streamFailures: number[];
   /** Events before this number are no longer kept. */
@@ -73,6 +76,7 @@ class Double implements ApiDouble {
   status: IssueStatus = "running";
   title = "Fix the login page";
   token: string | null = null;
+  metrics = "";
   readonly streamFailures: number[] = [];
   oldestSeq = 1;
   readonly #events: Event[] = [];
@@ -91,6 +95,11 @@ class Double implements ApiDouble {
       return refuse(response, 401, "unauthorized");
     }
     if (pathname === "/api/v1/events") return this.#stream(request, response, searchParams);
+    if (pathname === "/metrics") {
+      response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+      response.end(this.metrics);
+      return;
+    }
     const answer = this.#routes(`${method} ${pathname}`, body);
     if (answer === null) return refuse(response, 404, "issue_not_found");
     if ("code" in answer) return refuse(response, answer.status, answer.code, answer.details);
@@ -125,6 +134,16 @@ class Double implements ApiDouble {
           },
           202,
         ),
+      "POST /api/v1/ENG-1/model": () => {
+        const { model, reasoning_effort = null } = body as {
+          model: string | null;
+          reasoning_effort?: string;
+        };
+        const applies = this.status === "running" ? "next_turn" : "next_attempt";
+        return ok(
+          chooseModel.reply.parse({ issue_identifier: "ENG-1", model, reasoning_effort, applies }),
+        );
+      },
       "POST /api/v1/ENG-1/abort": () =>
         this.status === "running"
           ? ok(

@@ -110,6 +110,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       } as Core["config"],
       orchestrator,
       bus,
+      meter: scheduler.meter,
       history,
       templates: new TemplateDesk({
         store,

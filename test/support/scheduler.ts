@@ -1,5 +1,6 @@
 import type { AgentEvent } from "../../src/core/agent/agent.ts";
 import type { Config } from "../../src/core/config/config.ts";
+import { Meter } from "../../src/core/meter.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
@@ -26,6 +27,7 @@ export interface FakeRun {
 /** The real orchestrator on a clock, a tracker and agents that do as the test says. */
 export class Scheduler implements Omit<Ports, "config"> {
   readonly clock = new FakeClock();
+  readonly meter = new Meter();
   readonly orchestrator: Orchestrator;
   /** The tracker's issues by id. */
   readonly issues = new Map<string, Issue>();
@@ -68,6 +70,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       saveAttempt: (attempt) => this.saveAttempt(attempt),
       prior: (id) => this.prior(id),
       publish: (event) => this.publish(event),
+      polled: (outcome, durationMs) => this.meter.report({ type: "poll", outcome, durationMs }),
       failed: (what, error) => this.failed(what, error),
     };
     this.orchestrator = new Orchestrator(

@@ -80,6 +80,7 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     dismissed: null,
     model: null,
     templateId: null,
+    effort: null,
     ...fields,
   };
 }

@@ -77,6 +77,8 @@ export interface SessionSpec {
 
 export interface TurnOptions {
   readonly model: string | null;
+  /** Reasoning effort, such as `high`; left to the agent without one. */
+  readonly effort?: string | null;
 }
 
 /** One way to run a coding agent. Implementations: `codex/`. */

@@ -23,6 +23,8 @@ export interface AttemptWorld {
   config(): Config;
   /** The model for the next turn of this issue. */
   model(issueId: string): string | null;
+  /** The reasoning effort for it; null leaves it to the agent. */
+  effort(issueId: string): string | null;
   /** Guidance that no agent has taken up yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
   log(line: string): void;
@@ -141,7 +143,10 @@ async function turns(
   let prompt = opening.with(way.prompt);
   for (let turn = 1; ; turn++) {
     live.entered("streaming_turn", null);
-    await session.turn(prompt, { model: world.model(issue.id) });
+    await session.turn(prompt, {
+      model: world.model(issue.id),
+      effort: world.effort(issue.id),
+    });
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);

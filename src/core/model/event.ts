@@ -29,6 +29,7 @@ export const eventTypes = [
   "config.changed",
   "config.rejected",
   "template.changed",
+  "model.changed",
   "workspace.created",
   "workspace.removed",
   "hook.failed",

@@ -1,4 +1,5 @@
 import type { AgentEvent } from "../agent/agent.ts";
+import type { PollOutcome } from "../meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
@@ -76,6 +77,13 @@ export type Input =
       /** null goes back to the body of the workflow file. */
       readonly templateId: string | null;
     }
+  | {
+      readonly type: "operator.modelChosen";
+      readonly issue: Issue;
+      /** null: the configured model again. */
+      readonly model: string | null;
+      readonly effort: string | null;
+    }
   /** Nothing new is started; live attempts are ended too, or run to their own end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
@@ -127,7 +135,8 @@ export type Effect =
   | { readonly type: "clearTimer"; readonly input: TimerInput }
   | { readonly type: "saveRecord"; readonly issueId: string }
   | { readonly type: "saveAttempt"; readonly attempt: Attempt }
-  | { readonly type: "publish"; readonly event: EventDraft };
+  | { readonly type: "publish"; readonly event: EventDraft }
+  | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 
 /** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
 export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" }>;

@@ -6,6 +6,7 @@ import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import type { History, Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import type { Aborted, Steered, Target, Transitioned, TransitionsView, View } from "./answers.ts";
+import { choiceApplies } from "./model-choice.ts";
 import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { idOf, knownIssue, type Sight, sightOf, snapshot, statusOf } from "./snapshot.ts";
@@ -128,6 +129,14 @@ export class Operations {
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
     await this.#parts.orchestrator.apply(input);
     return { identifier: issue.identifier, from, to: status, kind: "status" };
+  }
+
+  /** Durable when it resolves; says when it is felt. A null model is the configured one again. */
+  async chooseModel(issue: Issue, choice: { model: string | null; effort: string | null }) {
+    const input = { issue, ...choice };
+    const applies = choiceApplies(this.#state, input, this.#parts.config().config);
+    await this.#parts.orchestrator.apply({ type: "operator.modelChosen", ...input });
+    return applies;
   }
 
   /** Of one issue (rejects with `issue_not_found`), or of all that are known (null). */

@@ -118,6 +118,8 @@ export class Orchestrator {
         return ports.saveAttempt(effect.attempt);
       case "publish":
         return ports.publish(effect.event);
+      case "measurePoll":
+        return ports.polled?.(effect.outcome, effect.durationMs);
     }
   }
 

@@ -1,3 +1,4 @@
+import type { PollOutcome } from "../meter.ts";
 import type { Issue } from "../model/issue.ts";
 import {
   andThen,
@@ -214,8 +215,19 @@ function endPoll(state: State, context: Context): Decision {
     lastWall: context.wall,
     nextWall: context.wall + delayMs,
   };
-  if (state.draining) return decided({ ...state, poll });
-  return decided({ ...state, poll }, { type: "setTimer", input: { type: "poll.due" }, delayMs });
+  const measured: Effect = {
+    type: "measurePoll",
+    outcome: outcomeOf(state, context),
+    durationMs: context.now - state.poll.startedAt,
+  };
+  if (state.draining) return decided({ ...state, poll }, measured);
+  const timer: Effect = { type: "setTimer", input: { type: "poll.due" }, delayMs };
+  return decided({ ...state, poll }, timer, measured);
+}
+
+function outcomeOf({ trackerError }: State, { problem }: Context): PollOutcome {
+  if (trackerError !== null) return "tracker_error";
+  return problem === null ? "ok" : "invalid_config";
 }
 
 /** The tracker failed: said once, workers stay, nothing is dispatched from it (O-5, S20). */

@@ -1,6 +1,7 @@
 import type { AgentEvent } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
+import type { PollOutcome } from "../meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
@@ -36,6 +37,8 @@ export interface Ports {
   saveAttempt(attempt: Attempt): void;
   prior(issueId: string): Prior;
   publish(event: EventDraft): void;
+  /** A poll is over. */
+  polled?(outcome: PollOutcome, durationMs: number): void;
   /** A bug or a failing edge: said, never swallowed. */
   failed(what: string, error: unknown): void;
 }

@@ -8,12 +8,13 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const held = state.held.get(issueId);
   const failed = state.failed.get(issueId);
   const dismissed = state.dismissed.get(issueId);
-  const model = state.models.get(issueId) ?? null;
+  const choice = state.models.get(issueId);
   const template = state.templates.get(issueId);
   const retry = retryOf(state, issueId);
   const entry = held ?? failed ?? dismissed ?? retry;
-  const issue = entry?.issue ?? state.running.get(issueId)?.issue ?? template?.issue;
-  if (!issue || (!entry && model === null && !template)) return null;
+  const live = state.running.get(issueId);
+  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue;
+  if (!issue || (!entry && !choice && !template)) return null;
   return {
     issue,
     held: held ? { reason: held.reason, since: held.sinceWall } : null,
@@ -27,7 +28,8 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
         }
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
-    model,
+    model: choice?.model ?? null,
+    effort: choice?.effort ?? null,
     templateId: template?.templateId ?? null,
   };
 }
@@ -90,8 +92,9 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
         checking: null,
       });
     }
-    if (record.model) models.set(id, record.model);
-    if (record.templateId) templates.set(id, { issue, templateId: record.templateId });
+    const { model, effort, templateId } = record;
+    if (model) models.set(id, { issue, model, effort });
+    if (templateId) templates.set(id, { issue, templateId });
   }
   return {
     ...state,

@@ -2,15 +2,13 @@ import type { AgentEvent } from "../agent/agent.ts";
 import { noTokens } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import { attemptOf } from "./attempt-record.ts";
-import { type Decision, decided, tell } from "./decision.ts";
+import { type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Effect, Input } from "./messages.ts";
+import { modelInUse } from "./model-choice.ts";
 import { type Running, type State, setIn } from "./state.ts";
 import { addTokens, highWater, tokensAdded } from "./usage.ts";
 
-interface Clocks {
-  readonly now: number;
-  readonly wall: number;
-}
+type Surroundings = Pick<Context, "config" | "now" | "wall">;
 
 /** A live attempt entered a phase, perhaps with its workspace known by now. */
 export function attemptEntered(
@@ -52,12 +50,13 @@ function workspaceCreated(entry: Running): Effect {
 export function attemptReported(
   state: State,
   input: Extract<Input, { type: "attempt.reported" }>,
-  clocks: Clocks,
+  { config, now, wall }: Surroundings,
 ): Decision {
   const entry = liveEntry(state, input);
   if (!entry) return decided(state);
   const { event } = input;
-  const heard: Running = { ...entry, lastEventAt: clocks.now, lastEventWall: clocks.wall };
+  const model = event.type === "turn.started" ? modelInUse(state, entry, config) : entry.model;
+  const heard: Running = { ...entry, model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
     return decided(withEntry(state, { ...heard, lastEvent: event.method }));
   }

@@ -112,7 +112,7 @@ function sightById(state: State, config: Config, id: string): Sight | null {
     blocked,
     stopped,
     completed,
-    model: state.models.get(id) ?? null,
+    model: state.models.get(id)?.model ?? null,
     templateId: state.templates.get(id)?.templateId ?? null,
     explain: dispatchGates(issue, state, config),
   };

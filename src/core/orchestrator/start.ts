@@ -23,7 +23,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     attempt: birth.attempt,
     failures: birth.failures,
     agent: context.config.agent.kind,
-    model: state.models.get(issue.id) ?? context.config.codex.model,
+    model: state.models.get(issue.id)?.model ?? context.config.codex.model,
     templateId,
     startedAt: context.now,
     startedWall: context.wall,

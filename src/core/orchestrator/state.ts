@@ -20,7 +20,7 @@ export interface State {
   /** Completed by an operator while still active: the tracker state at that time. */
   readonly dismissed: ReadonlyMap<string, Dismissed>;
   /** The model an operator chose for an issue. */
-  readonly models: ReadonlyMap<string, string>;
+  readonly models: ReadonlyMap<string, ModelChoice>;
   /** The prompt template an operator chose for an issue. */
   readonly templates: ReadonlyMap<string, TemplateOverride>;
   /** Per issue, the number of the request whose answer was applied last. */
@@ -126,6 +126,12 @@ export interface Stopped {
 export interface Completed extends Omit<Ended, "attemptId"> {
   readonly issue: Issue;
   readonly attemptId: string | null;
+}
+
+export interface ModelChoice {
+  readonly issue: Issue;
+  readonly model: string;
+  readonly effort: string | null;
 }
 
 export interface Dismissed {

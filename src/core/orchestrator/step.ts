@@ -4,6 +4,7 @@ import { attemptExited } from "./exit.ts";
 import { hasBegun, hinted } from "./hint.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
+import { modelChosen } from "./model-choice.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
 import { pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
@@ -61,6 +62,8 @@ export function step(state: State, input: Input, context: Context): Decision {
     }
     case "operator.templateChosen":
       return templateChosen(state, input);
+    case "operator.modelChosen":
+      return modelChosen(state, input);
     case "drain.requested":
       return drain(state, input.stopAttempts);
   }

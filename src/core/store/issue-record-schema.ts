@@ -46,6 +46,8 @@ const IssueRecordSchema = z.strictObject({
   model: z.string().nullable(),
   // Records from before there were templates have no such key.
   templateId: z.string().nullable().default(null),
+  // Records of before it was kept have none.
+  effort: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs rather than an object: an issue id may be any text, `__proto__` too. */

@@ -33,6 +33,8 @@ export interface IssueRecord {
   readonly model: string | null;
   /** The prompt template an operator chose. */
   readonly templateId: string | null;
+  /** Reasoning effort chosen with `model`. */
+  readonly effort: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */

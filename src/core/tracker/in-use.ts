@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { TrackerConfig } from "../config/config.ts";
+import type { Meter } from "../meter.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { linearSettings } from "./linear/settings.ts";
 import { createLinearTracker } from "./linear/tracker.ts";
@@ -13,6 +14,8 @@ export interface TrackerEdges {
   readonly clock: Clock;
   /** Told how many records of a read could not be used (T-6). */
   onMalformed?(count: number): void;
+  /** Told of every request as it ended. */
+  readonly meter?: Meter;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
@@ -41,6 +44,13 @@ export function createTracker(config: TrackerConfig, edges: TrackerEdges): Track
         clock: edges.clock,
         lookup: edges.lookup,
         onMalformed: (count) => edges.onMalformed?.(count),
+        onRequest: ({ outcome, budget }) =>
+          edges.meter?.report({
+            type: "tracker.request",
+            kind: config.kind,
+            outcome,
+            remaining: budget.requests?.remaining ?? null,
+          }),
       });
     default:
       throw unsupported(config.kind);

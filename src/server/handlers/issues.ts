@@ -13,6 +13,7 @@ import { detailView } from "../detail-view.ts";
 import { findIssue, findIssueId, findSight } from "../find-issue.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { attemptView, time } from "../views.ts";
+import { modelHandlers } from "./model.ts";
 
 const latestAttempts = 5;
 const recentEvents = 50;
@@ -75,6 +76,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
   return {
     ...readers(core),
     ...editors(core, clock),
+    ...modelHandlers(core),
     async abort({ params, body }) {
       const work = orchestrator.abort(params.id, body.reason ?? null);
       const aborted = await orIdle(core, params.id, work, "not_running");

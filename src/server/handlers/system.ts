@@ -4,7 +4,9 @@ import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import type { View } from "../../core/orchestrator/answers.ts";
+import { docsPage } from "../docs.ts";
 import { weakTag } from "../etag.ts";
+import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
 import { streamEvents } from "../sse.ts";
 import { snapshotView, time, trackerView } from "../views.ts";
@@ -15,6 +17,7 @@ interface SystemParts {
   /** The address the server is bound to. */
   readonly host: string;
   readonly document: ReturnType<typeof openApiDocument>;
+  readonly metrics: Metrics;
 }
 
 const statusTargets = [
@@ -47,9 +50,19 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
         issues: query.issue ?? null,
         types: query.type ?? null,
       };
-      streamEvents({ bus: core.bus, history: core.history, clock }, wish, response);
+      streamEvents(
+        { bus: core.bus, history: core.history, clock, gauge: parts.metrics.streams },
+        wish,
+        response,
+      );
     },
     openapi: () => parts.document,
+    metrics: () => parts.metrics.text(),
+    async docs(_, exchange) {
+      const { html, policy } = await docsPage();
+      exchange.setHeader("Content-Security-Policy", policy);
+      return html;
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { sep } from "node:path";
 import type { CodexConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import type { SessionSpec, ToolSpec } from "../agent.ts";
+import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
 import { runCookie } from "../environment.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import { type JsonObject, objectOf, textOf } from "../json-value.ts";
@@ -55,7 +55,7 @@ export async function openThread(
 
 /** The parameters of `turn/start`. A null sandbox policy is not sent, so the thread's own holds. */
 export function turnParams(
-  turn: { threadId: string; messageId: string; prompt: string; model: string | null },
+  turn: TurnOptions & { threadId: string; messageId: string; prompt: string },
   spec: SessionSpec,
   config: CodexConfig,
 ): JsonObject {
@@ -67,6 +67,7 @@ export function turnParams(
     approvalPolicy: config.approvalPolicy,
     ...(config.turnSandboxPolicy === null ? {} : { sandboxPolicy: config.turnSandboxPolicy }),
     ...(turn.model === null ? {} : { model: turn.model }),
+    ...(turn.effort == null ? {} : { effort: turn.effort }),
   };
 }
 

@@ -84,7 +84,7 @@ class CodexSession implements AgentSession {
     connection.emit({ type: "session.started", ...opened });
   }
 
-  async turn(prompt: string, { model }: TurnOptions): Promise<void> {
+  async turn(prompt: string, options: TurnOptions): Promise<void> {
     if (this.#turn) throw new Error("a turn is in flight already");
     const { clock, config } = this.#options;
     const turn = new LiveTurn();
@@ -93,7 +93,7 @@ class CodexSession implements AgentSession {
       turn.fail(silent(config.turnTimeoutMs)),
     );
     try {
-      void this.#startTurn(turn, prompt, model);
+      void this.#startTurn(turn, prompt, options);
       await this.#finish(await turn.done);
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
@@ -156,10 +156,14 @@ class CodexSession implements AgentSession {
     return (await this.#turn?.opened.catch(() => null)) ?? null;
   }
 
-  async #startTurn(turn: LiveTurn, prompt: string, model: string | null): Promise<void> {
+  async #startTurn(turn: LiveTurn, prompt: string, options: TurnOptions): Promise<void> {
     const { spec, config } = this.#options;
     const { threadId } = this;
-    const params = turnParams({ threadId, messageId: randomUUID(), prompt, model }, spec, config);
+    const params = turnParams(
+      { threadId, messageId: randomUUID(), prompt, ...options },
+      spec,
+      config,
+    );
     try {
       await this.#connection.peer.request("turn/start", params, (result) =>
         this.#turnOpened(turn, idIn(result, "turn")),

@@ -1,0 +1,59 @@
+import type { Command } from "commander";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext, Run } from "./context.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { examples } from "./help.ts";
+import { listerOf, onIssue } from "./issue-hints.ts";
+
+interface ModelOptions {
+  readonly effort?: string;
+  readonly clear?: boolean;
+}
+
+export function declareModel(command: Command, run: Run): void {
+  examples(
+    command,
+    "symphony model ENG-123 gpt-5.5",
+    "symphony model ENG-123 gpt-5.5 --effort high",
+    "symphony model ENG-123 --clear               the configured model again",
+  )
+    .argument("<issue>", "issue identifier, such as ENG-123")
+    .argument("[name]", "model of the provider")
+    .option(
+      "--effort <word>",
+      "reasoning effort, such as low, medium or high (default: the agent's)",
+    )
+    .option("--clear", "forget the choice")
+    .action((issue: string, name: string | undefined, options: ModelOptions) =>
+      run((context) => chooseModel({ issue, name, ...options }, context)),
+    );
+}
+
+interface Choice extends ModelOptions {
+  readonly issue: string;
+  readonly name: string | undefined;
+}
+
+export async function chooseModel(choice: Choice, context: CommandContext): Promise<number> {
+  const { issue: id } = choice;
+  const body = bodyOf(choice);
+  const client = await context.client();
+  const reply = await onIssue(id, listerOf(client), () =>
+    client.issues.model({ params: { id }, body }),
+  );
+  if (context.json) context.printJson(reply);
+  const when = reply.applies === "next_turn" ? "the next turn" : "the next attempt";
+  const what = [reply.model ?? "the configured model", reply.reasoning_effort];
+  context.note(`${reply.issue_identifier}: ${what.filter(Boolean).join(", ")} from ${when} on`);
+  return exitCodes.done;
+}
+
+function bodyOf({ issue, name, effort, clear }: Choice) {
+  if (clear === true && (name ?? effort) === undefined) return { model: null };
+  if (clear !== true && name !== undefined) {
+    return { model: name, ...(effort !== undefined && { reasoning_effort: effort }) };
+  }
+  throw new SymphonyError("usage", "name a model, or give --clear alone", {
+    hint: `symphony model ${issue} NAME, or symphony model ${issue} --clear`,
+  });
+}

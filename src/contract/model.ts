@@ -1,0 +1,50 @@
+import { z } from "zod";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import { byIssue } from "./values.ts";
+
+const model = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .regex(/^[^\p{Cc}]+$/u, "no control characters")
+  .nullable()
+  .describe("A model of the provider; null: the configured one again");
+
+const effort = z
+  .string()
+  .trim()
+  .regex(/^[a-z][a-z0-9_-]{0,39}$/, "one lower-case word, such as high")
+  .nullable();
+
+/** `POST /api/v1/:id/model`. */
+export const chooseModel = route({
+  ...paths.issues.model,
+  summary:
+    "Choose the model for an issue from its next turn on; it is kept over attempts and restarts",
+  params: byIssue,
+  body: z
+    .strictObject({
+      model,
+      reasoning_effort: effort
+        .optional()
+        .describe("Such as low, medium or high, as far as the model has it; default: the agent's"),
+    })
+    .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
+      path: ["reasoning_effort"],
+      message: "needs a model",
+    })
+    .meta({ example: { model: "gpt-5.5", reasoning_effort: "high" } }),
+  audited: ["model", "reasoning_effort"],
+  status: 200,
+  reply: z.object({
+    issue_identifier: z.string(),
+    model: z.string().nullable(),
+    reasoning_effort: z.string().nullable(),
+    applies: z
+      .enum(["next_turn", "next_attempt"])
+      .describe("A live thread keeps what it was told: back to a default takes a new attempt"),
+  }),
+  errors: ["issue_not_found"],
+});

@@ -1,0 +1,89 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Context, Middleware } from "koa";
+import { paths } from "../contract/paths.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+
+/** Where the page's own files are: scripts and style come from here and from nowhere else. */
+export const docsAssetPath = "/api/docs/assets/:version/:file";
+
+/** The page asks for them by these names; the package has them by those. */
+const assets = new Map([
+  ["swagger-ui.min.css", { file: "swagger-ui.css", type: "text/css; charset=utf-8" }],
+  ["swagger-ui-bundle.js", { file: "swagger-ui-bundle.js", type: "text/javascript" }],
+  [
+    "swagger-ui-standalone-preset.js",
+    { file: "swagger-ui-standalone-preset.js", type: "text/javascript" },
+  ],
+]);
+
+/** The one style attribute of the page that no nonce can stand for. */
+const inlineStyle = "'unsafe-hashes' 'sha256-ezdv1bOGcoOD7FKudKN0Y2Mb763O6qVtM8LT2mtanIU='";
+
+interface DocsPage {
+  readonly html: string;
+  /** The `Content-Security-Policy` it needs: this server and nobody else. */
+  readonly policy: string;
+}
+
+let template: Promise<string> | null = null;
+
+/** Swagger UI on this server's own document, good for one answer. */
+export async function docsPage(): Promise<DocsPage> {
+  template ??= rendered();
+  const nonce = randomBytes(16).toString("base64");
+  const html = (await template).replaceAll(/<(script|style)\b/g, `<$1 nonce="${nonce}"`);
+  const policy = [
+    "default-src 'none'",
+    `script-src 'self' 'nonce-${nonce}'`,
+    `style-src 'self' 'nonce-${nonce}' ${inlineStyle}`,
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join("; ");
+  return { html, policy };
+}
+
+/** Loaded by the first reader: the server's start does not wait for a template engine. */
+async function rendered(): Promise<string> {
+  const { koaSwagger } = await import("koa2-swagger-ui");
+  const page = koaSwagger({
+    title: "symphony API",
+    routePrefix: false,
+    hideTopbar: true,
+    favicon: "data:,",
+    swaggerCdnUrl: "/api/docs/assets",
+    swaggerVersion: "v",
+    swaggerOptions: {
+      url: paths.system.openapi.path,
+      validatorUrl: null,
+      layout: "StandaloneLayout",
+    },
+  });
+  const answer = { body: "" };
+  await page(answer as unknown as Context, async () => {});
+  return answer.body.replace(/<link [^>]*fonts\.googleapis\.com[^>]*>/, "");
+}
+
+/** One of the page's files; any other name is `not_found`. */
+export const docsAsset: Middleware = async (ctx) => {
+  const { params } = ctx as Context & { params: Readonly<Record<string, string>> };
+  const asset = assets.get(params["file"] ?? "");
+  if (!asset) throw new SymphonyError("not_found", `there is nothing at ${ctx.path.slice(0, 200)}`);
+  ctx.body = await readFile(join(assetDir(), asset.file));
+  ctx.set("Content-Type", asset.type);
+  ctx.set("Cache-Control", "private, max-age=3600");
+};
+
+/** Beside the built code; in a checkout, the package they are copied from. */
+function assetDir(): string {
+  const built = fileURLToPath(new URL("./swagger-ui", import.meta.url));
+  if (existsSync(built)) return built;
+  return dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+}

@@ -1,0 +1,193 @@
+import type { Middleware } from "koa";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Clock } from "../core/clock.ts";
+import type { Core } from "../core/core.ts";
+import type { Measure } from "../core/meter.ts";
+import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
+import type { SymphonyEvent } from "../core/model/event.ts";
+import type { StreamGauge } from "./sse.ts";
+
+/** What `GET /metrics` tells. No label ever holds an issue's identifier or a raw path. */
+export interface Metrics {
+  /** Prometheus text format 0.0.4. */
+  text(): Promise<string>;
+  readonly streams: StreamGauge;
+  /** Times every request under the pattern of its route. */
+  readonly timed: Middleware;
+}
+
+type Families = ReturnType<typeof families>;
+
+/** A registry of its own for each application, fed by the core's events and measures. */
+export function createMetrics(core: Core, clock: Clock): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const known = families(registry, core);
+  // Until a tracker has said it, nothing is known: a 0 would be an alarm.
+  known.trackerRemaining.remove();
+  core.bus.subscribe({}, eventCounter(known, core, clock));
+  core.meter.listen((measure) => count(known, measure));
+  return {
+    text: () => registry.metrics(),
+    streams: {
+      opened: () => known.sseClients.inc(),
+      closed(dropped) {
+        known.sseClients.dec();
+        if (dropped) known.sseDropped.inc();
+      },
+    },
+    timed: async (ctx, next) => {
+      const startedAt = clock.now();
+      try {
+        await next();
+      } finally {
+        const route = String(ctx.state["route"] ?? "none");
+        const labels = { route, method: ctx.method, status: ctx.status };
+        known.http.observe(labels, (clock.now() - startedAt) / 1_000);
+      }
+    },
+  };
+}
+
+const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
+const attemptBuckets = [1, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400];
+const dispatchBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
+
+function families(registry: Registry, core: Core) {
+  buildInfo(registry, core.version);
+  issueGauge(registry, core);
+  const registers = [registry];
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name: `symphony_${name}`, help, labelNames, registers });
+  const histogram = <L extends string>(
+    name: string,
+    help: string,
+    { buckets, labelNames = [] }: { buckets: number[]; labelNames?: readonly L[] },
+  ) => new Histogram<L>({ name: `symphony_${name}`, help, labelNames, buckets, registers });
+  const gauge = (name: string, help: string) =>
+    new Gauge({ name: `symphony_${name}`, help, registers });
+  return {
+    attempts: counter("attempts_total", "Attempts that ended", ["outcome", "agent"]),
+    attemptDuration: histogram("attempt_duration_seconds", "How long ended attempts took", {
+      buckets: attemptBuckets,
+    }),
+    turns: counter("turns_total", "Turns that ended", ["outcome"]),
+    tokens: counter("tokens_total", "Tokens used; input includes cached_input", [
+      "direction",
+      "model",
+    ]),
+    pollDuration: histogram("poll_duration_seconds", "How long polls took", {
+      buckets: pollBuckets,
+    }),
+    polls: counter("polls_total", "Polls that ended", ["outcome"]),
+    trackerRequests: counter("tracker_requests_total", "Requests to a remote tracker", [
+      "kind",
+      "outcome",
+    ]),
+    trackerRemaining: gauge(
+      "tracker_rate_limit_remaining",
+      "Requests the tracker still allows, by its last answer",
+    ),
+    dispatch: histogram("dispatch_latency_seconds", "From dispatch to a started agent session", {
+      buckets: dispatchBuckets,
+    }),
+    events: counter("events_total", "Events of the stream", ["type"]),
+    sseClients: gauge("sse_clients", "Open event streams"),
+    sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
+    http: histogram("http_request_duration_seconds", "Time to answer, by route pattern", {
+      buckets: requestBuckets,
+      labelNames: ["route", "method", "status"],
+    }),
+  };
+}
+
+function buildInfo(registry: Registry, version: string): void {
+  const info = new Gauge({
+    name: "symphony_build_info",
+    help: "Always 1; the version is in the labels",
+    labelNames: ["version", "node_version"],
+    registers: [registry],
+  });
+  info.set({ version, node_version: process.version }, 1);
+}
+
+/** Read from memory when it is asked for. */
+function issueGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_issues",
+    help: "Issues by status",
+    labelNames: ["status"],
+    registers: [registry],
+    collect() {
+      const { counts } = core.orchestrator.view(1).snapshot;
+      for (const [status, number] of Object.entries(counts)) this.set({ status }, number);
+    },
+  });
+}
+
+function count(known: Families, measure: Measure): void {
+  if (measure.type === "poll") {
+    known.polls.inc({ outcome: measure.outcome });
+    known.pollDuration.observe(measure.durationMs / 1_000);
+    return;
+  }
+  known.trackerRequests.inc({ kind: measure.kind, outcome: measure.outcome });
+  if (measure.remaining !== null) known.trackerRemaining.set(measure.remaining);
+}
+
+/** What is remembered of a live attempt until its end. */
+interface Live {
+  readonly dispatchedAt: number;
+  started: boolean;
+  tokens: Tokens;
+}
+
+function eventCounter(known: Families, { history }: Core, clock: Clock) {
+  const live = new Map<string, Live>();
+  const use = (attempt: Attempt, entry: Live) => {
+    countTokens(known, attempt, entry.tokens);
+    entry.tokens = attempt.tokens;
+  };
+  return ({ type, attemptId, data }: SymphonyEvent): void => {
+    known.events.inc({ type });
+    if (type === "turn.completed") known.turns.inc({ outcome: "completed" });
+    if (type === "turn.failed") known.turns.inc({ outcome: "failed" });
+    if (attemptId === null) return;
+    if (type === "issue.dispatched") {
+      live.set(attemptId, { dispatchedAt: clock.now(), started: false, tokens: noTokens });
+    }
+    const entry = live.get(attemptId);
+    if (type === "session.started" && entry?.started === false) {
+      entry.started = true;
+      known.dispatch.observe((clock.now() - entry.dispatchedAt) / 1_000);
+    }
+    if (type !== "agent.tokens" && type !== "attempt.ended") return;
+    const attempt = history.attempt(attemptId);
+    if (attempt && entry) use(attempt, entry);
+    if (type === "agent.tokens") return;
+    live.delete(attemptId);
+    countEnd(known, attempt, data);
+  };
+}
+
+/** The attempt's row grows, so what was counted before is taken off. */
+function countTokens(known: Families, { model, tokens }: Attempt, before: Tokens): void {
+  const directions = {
+    input: tokens.input - before.input,
+    cached_input: tokens.cachedInput - before.cachedInput,
+    output: tokens.output - before.output,
+    reasoning_output: tokens.reasoningOutput - before.reasoningOutput,
+  };
+  for (const [direction, added] of Object.entries(directions)) {
+    if (added > 0) known.tokens.inc({ direction, model: model ?? "default" }, added);
+  }
+}
+
+function countEnd(known: Families, attempt: Attempt | null, data: SymphonyEvent["data"]): void {
+  const outcome = attempt?.status ?? String(data["outcome"] ?? "unknown");
+  known.attempts.inc({ outcome, agent: attempt?.agent ?? String(data["agent"] ?? "unknown") });
+  if (attempt?.endedAt == null) return;
+  const seconds = Math.max(attempt.endedAt - attempt.startedAt, 0) / 1_000;
+  known.attemptDuration.observe(seconds);
+}

@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Input } from "../../src/core/orchestrator/messages.ts";
+import { choiceApplies } from "../../src/core/orchestrator/model-choice.ts";
+import { config, issue } from "../support/issue.ts";
+import { Scheduler } from "../support/scheduler.ts";
+
+const choose = (model: string | null, effort: string | null = null) => ({
+  issue: issue("A-1"),
+  model,
+  effort,
+});
+const chosen = (model: string | null, effort: string | null = null): Input => ({
+  type: "operator.modelChosen",
+  ...choose(model, effort),
+});
+
+test("a chosen model is durable at once, also for an issue that nobody works on", async () => {
+  const settings = config({ agent: { maxConcurrentAgents: 1 } });
+  const world = await new Scheduler([issue("B-1"), issue("A-1")], settings).begin();
+  await world.orchestrator.apply(chosen("gpt-x", "high"));
+  const record = world.records.get("id-A-1");
+  assert.deepEqual([record?.model, record?.effort], ["gpt-x", "high"]);
+  assert.ok(world.eventTypes("A-1").includes("model.changed"));
+  const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
+  assert.equal(next.orchestrator.state.running.get("id-A-1")?.model, "gpt-x");
+  assert.equal(next.orchestrator.state.models.get("id-A-1")?.effort, "high");
+});
+
+test("a hold keeps the choice, and clearing it keeps the hold", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.orchestrator.apply(chosen("gpt-x"));
+  await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });
+  await world.run("A-1").end({ kind: "stopped" });
+  assert.equal(world.records.get("id-A-1")?.model, "gpt-x");
+  assert.ok(world.records.get("id-A-1")?.held);
+  await world.orchestrator.apply(chosen(null));
+  assert.equal(world.records.get("id-A-1")?.model, null);
+  assert.ok(world.records.get("id-A-1")?.held);
+  assert.equal(world.orchestrator.state.models.size, 0);
+});
+
+test("a live attempt is not disturbed, and its row names the new model from the next turn on", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const model = () => world.orchestrator.state.running.get("id-A-1")?.model;
+  const run = world.run("A-1");
+  run.say({ type: "session.started", threadId: "t", resumed: false });
+  run.say({ type: "turn.started", turnId: "1" });
+  await world.orchestrator.apply(chosen("gpt-x"));
+  assert.deepEqual([model(), run.stopReason], [null, null]);
+  run.say({ type: "turn.completed", turnId: "1" }, { type: "turn.started", turnId: "2" });
+  assert.equal(model(), "gpt-x");
+  assert.equal([...world.attempts.values()][0]?.model, "gpt-x");
+});
+
+test("what a thread was told stays with it: back to a default takes a new attempt", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const applies = (model: string | null, effort: string | null = null, settings = config()) =>
+    choiceApplies(world.orchestrator.state, choose(model, effort), settings);
+  assert.equal(applies("gpt-x"), "next_turn");
+  await world.orchestrator.apply(chosen("gpt-x", "high"));
+  assert.equal(applies("gpt-y", "low"), "next_turn");
+  assert.equal(applies("gpt-y"), "next_attempt");
+  assert.equal(applies(null), "next_attempt");
+  await world.orchestrator.apply(chosen("gpt-y"));
+  assert.equal(applies(null), "next_attempt");
+  const configured = config({ codex: { model: "gpt-z" } });
+  assert.equal(applies(null, null, configured), "next_turn");
+  await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });
+  assert.equal(applies("gpt-y"), "next_attempt");
+});

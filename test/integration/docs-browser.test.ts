@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { test } from "node:test";
+import { chromium } from "playwright-core";
+import { createWorld } from "../support/core.ts";
+import { issue } from "../support/issue.ts";
+import { serve } from "../support/server.ts";
+
+const executablePath = process.env["SYMPHONY_CHROMIUM"] ?? "/usr/bin/chromium";
+
+test("a browser shows every operation of the API, tries one out, and asks nobody else", async (t) => {
+  assert.ok(existsSync(executablePath), `SYMPHONY_CHROMIUM: no browser at ${executablePath}`);
+  await using world = await createWorld({ issues: [issue("ENG-1")] });
+  await using server = await serve(world);
+  const { url } = server.listening;
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1_200, height: 1_400 } });
+    const asked = new Set<string>();
+    const complaints: string[] = [];
+    page.on("request", (request) =>
+      asked.add(new URL(request.url()).protocol + new URL(request.url()).host),
+    );
+    page.on("console", (message) => {
+      if (message.type() === "error") complaints.push(message.text());
+    });
+    page.on("pageerror", (error) => complaints.push(error.message));
+    await page.goto(`${url}/api/docs`);
+    await page.waitForSelector(".opblock");
+    const document = (await server.ask("/api/v1/openapi.json")).json();
+    const operations = Object.values<object>(document.paths).flatMap((item) => Object.keys(item));
+    assert.equal(await page.locator(".opblock").count(), operations.length);
+    const state = page.locator(".opblock", { hasText: "/api/v1/state" }).first();
+    await state.click();
+    await state.locator(".try-out__btn").click();
+    await state.locator(".execute").click();
+    await state.locator(".live-responses-table").waitFor();
+    assert.match(await state.locator(".live-responses-table").innerText(), /ENG-1/);
+    const picture = process.env["SYMPHONY_SCREENSHOT"];
+    if (picture) await page.screenshot({ path: picture });
+    assert.deepEqual(complaints, []);
+    const { host } = new URL(url);
+    t.diagnostic([...asked].join(" "));
+    assert.deepEqual(
+      [...asked].filter((one) => one !== `http:${host}` && !one.startsWith("data:")),
+      [],
+    );
+  } finally {
+    await browser.close();
+  }
+});
