@@ -98,6 +98,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./events.ts")).declareEvents,
   },
   {
+    name: "audit",
+    summary: "list who did what, newest first; verify that the log is whole",
+    group: history,
+    load: async () => (await import("./audit.ts")).declareAudit,
+  },
+  {
     name: "wait",
     summary: "wait until an issue reaches a status",
     group: history,

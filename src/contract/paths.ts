@@ -25,4 +25,7 @@ export const paths = {
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },
   },
+  audit: {
+    list: { method: "GET", path: "/api/v1/audit" },
+  },
 } as const;

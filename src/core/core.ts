@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { createCodexRuntime } from "./agent/codex/session.ts";
 import { agentEnvironment } from "./agent/environment.ts";
 import { Attempts } from "./attempt/attempts.ts";
+import { auditDecisions } from "./audit-decisions.ts";
 import { type Bus, createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
 import type { Clock } from "./clock.ts";
@@ -117,6 +118,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
     orchestrator.post({ type: "tracker.changed" }),
