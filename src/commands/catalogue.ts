@@ -15,6 +15,7 @@ const run = "Run";
 const look = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
+const disk = "Work on disk";
 const integrate = "For integrators";
 
 /** Every command, in the order of the help. */
@@ -108,6 +109,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "wait until an issue reaches a status",
     group: history,
     load: async () => (await import("./wait.ts")).declareWait,
+  },
+  {
+    name: "workspaces",
+    summary: "list the directories that agents work in; remove one",
+    group: disk,
+    load: async () => (await import("./workspaces.ts")).declareWorkspaces,
   },
   {
     name: "api",

@@ -39,6 +39,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   not_found: exitCodes.notFound,
   issue_not_found: exitCodes.notFound,
   attempt_not_found: exitCodes.notFound,
+  workspace_not_found: exitCodes.notFound,
   missing_workflow_file: exitCodes.notFound,
   unauthorized: exitCodes.notAuthorised,
   forbidden_host: exitCodes.notAuthorised,
@@ -52,6 +53,8 @@ const byError: Partial<Record<ErrorCode, number>> = {
   no_active_turn: exitCodes.conflict,
   transition_not_allowed: exitCodes.conflict,
   tracker_read_only: exitCodes.conflict,
+  workspace_in_use: exitCodes.conflict,
+  workspace_dirty: exitCodes.conflict,
   data_dir_locked: exitCodes.conflict,
   timed_out: exitCodes.timedOut,
 };

@@ -2,8 +2,9 @@ import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { issues } from "./issues.ts";
 import { system } from "./system.ts";
+import { workspaces } from "./workspaces.ts";
 
 /** The whole HTTP API. */
-export const api = { system, issues, attempts, audit };
+export const api = { system, issues, attempts, audit, workspaces };
 
 export type Api = typeof api;

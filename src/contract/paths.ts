@@ -28,4 +28,8 @@ export const paths = {
   audit: {
     list: { method: "GET", path: "/api/v1/audit" },
   },
+  workspaces: {
+    list: { method: "GET", path: "/api/v1/workspaces" },
+    remove: { method: "DELETE", path: "/api/v1/workspaces/:key" },
+  },
 } as const;

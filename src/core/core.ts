@@ -25,6 +25,8 @@ import type { History, Store } from "./store/store.ts";
 import { checkTracker, type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import { WorkspaceDesk } from "./workspace/desk.ts";
+import { keepApart } from "./workspace/keep-apart.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
 /** The running heart of `symphony serve`, without any HTTP. */
@@ -38,6 +40,7 @@ export interface Core {
   readonly bus: Bus;
   readonly history: History;
   readonly log: Logger;
+  readonly workspaces: WorkspaceDesk;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -134,14 +137,16 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     trackers,
     attempts: new Attempts(),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
-    workspaces: createWorkspaces({
-      settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
-      env: () => hookEnvironment(options, current(), trackers.tracker),
-      clock,
-      log,
-      onHookFailed: (failure) => bus.publish(hookFailed(failure)),
-      signal: leaving.signal,
-    }),
+    workspaces: keepApart(
+      createWorkspaces({
+        settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
+        env: () => hookEnvironment(options, current(), trackers.tracker),
+        clock,
+        log,
+        onHookFailed: (failure) => bus.publish(hookFailed(failure)),
+        signal: leaving.signal,
+      }),
+    ),
     orchestrator: () => orchestrator,
   };
   const hookRun = hookRunId(options.dataDir);
@@ -170,6 +175,12 @@ function heart(
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
+  const desk = new WorkspaceDesk({
+    root: () => config.current.config.workspace.root,
+    state: () => orchestrator.state,
+    ...{ workspaces, history, bus, clock },
+  });
+  opened.push(() => desk.close());
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });
@@ -187,6 +198,7 @@ function heart(
     bus,
     history,
     log,
+    workspaces: desk,
     orchestrator: new Operations({
       orchestrator,
       history,

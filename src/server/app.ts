@@ -11,6 +11,7 @@ import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { issueHandlers } from "./handlers/issues.ts";
 import { systemHandlers } from "./handlers/system.ts";
+import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
 import { requestId } from "./request-id.ts";
@@ -31,6 +32,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     issues: issueHandlers(core, clock),
     attempts: attemptHandlers(core),
     audit: auditHandlers(core),
+    workspaces: workspaceHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

@@ -14,6 +14,9 @@ import type { Store } from "../../src/core/store/store.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
+import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
+import { keepApart } from "../../src/core/workspace/keep-apart.ts";
+import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -69,6 +72,20 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const local = options.local
     ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
     : null;
+  const workspaces = keepApart(
+    createWorkspaces({
+      settings: () => ({ root: world.config.workspace.root, hooks: world.config.hooks }),
+      env: () => ({ PATH: process.env["PATH"] ?? "", HOME: dataDir }),
+      clock,
+      log,
+      onHookFailed: (failure) => logged.push(failure.error.message),
+    }),
+  );
+  const desk = new WorkspaceDesk({
+    root: () => world.config.workspace.root,
+    state: () => scheduler.orchestrator.state,
+    ...{ workspaces, history, bus, clock },
+  });
   const orchestrator = new Operations({
     orchestrator: scheduler.orchestrator,
     history,
@@ -95,6 +112,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       bus,
       history,
       log,
+      workspaces: desk,
       tracker: () => tracker,
       localIssues: () => local,
       start: async () => {},
@@ -102,6 +120,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       stop: async () => {},
     },
     async [Symbol.asyncDispose]() {
+      await desk.close();
       bus.close();
       local?.close();
       await store.close();

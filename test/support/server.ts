@@ -49,7 +49,14 @@ export async function serve(world: World, options: ServeOptions = {}): Promise<T
 export function send(port: number, path: string, ask: Ask = {}): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const json = ask.body !== undefined && typeof ask.body !== "string";
-  const headers = { ...(json && { "content-type": "application/json" }), ...ask.headers };
+  const body = json ? JSON.stringify(ask.body) : ask.body;
+  const headers = {
+    ...(json && { "content-type": "application/json" }),
+    // Node frames no body of a DELETE by itself.
+    ...(ask.method === "DELETE" &&
+      body !== undefined && { "content-length": String(Buffer.byteLength(String(body))) }),
+    ...ask.headers,
+  };
   const request = httpRequest({
     port,
     host: "127.0.0.1",
@@ -70,6 +77,6 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
       json: () => JSON.parse(text),
     });
   });
-  request.end(json ? JSON.stringify(ask.body) : ask.body);
+  request.end(body);
   return promise;
 }
