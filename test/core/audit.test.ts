@@ -99,6 +99,14 @@ test("T23: every edited, dropped, swapped and cut entry is named", (t) => {
   assert.equal(verifyAudit(dir).fault, null);
 });
 
+test("T23: a number that is out of all bounds is named like any other edit", (t) => {
+  const { dir, sql } = log(t, 3);
+  sql("UPDATE audit SET at = 9223372036854775806 WHERE seq = 2");
+  assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["edited", 2]);
+  sql("UPDATE audit SET seq = 9223372036854775806 WHERE seq = 1");
+  assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["missing", 1]);
+});
+
 test("T23: a chain that was calculated anew is found by the second file", (t) => {
   const { dir, sql } = log(t, 4);
   let prevHash = "";

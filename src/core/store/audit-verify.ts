@@ -92,10 +92,17 @@ function verdict(entries: number, last: AuditRow | null, fault: AuditFault | nul
   return { entries, head: last && { seq: last.seq, hash: last.hash }, fault };
 }
 
+/** Numbers beyond what JavaScript can hold are bent into it: no hash fits them then. */
+const pageSql = `
+  SELECT max(min(seq, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS seq,
+    max(min(at, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS at,
+    actor, action, target, outcome, detail, prev_hash, hash
+  FROM audit WHERE audit.seq > $after ORDER BY audit.seq LIMIT $limit`;
+
 function* rowsOf(db: DatabaseSync): Generator<AuditRow> {
-  const page = db.prepare("SELECT * FROM audit WHERE seq > $after ORDER BY seq LIMIT $limit");
-  for (let after = Number.MIN_SAFE_INTEGER; ; ) {
-    const rows = page.all({ after, limit: pageSize }).map(auditRowOf);
+  const page = db.prepare(pageSql);
+  for (let after: number | bigint = -(2n ** 63n); ; ) {
+    const rows: AuditRow[] = page.all({ after, limit: pageSize }).map(auditRowOf);
     yield* rows;
     const last = rows.at(-1);
     if (last === undefined || rows.length < pageSize) return;
