@@ -24,6 +24,8 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/webhook-secret.ts": ["src/core"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
+  // Checks the files of the log themselves.
+  "src/commands/audit-verify.ts": ["src/commands", "src/core"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "node:"],
   "src/contract": ["src/core/model", "zod"],
   "src/server": [

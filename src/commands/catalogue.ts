@@ -16,6 +16,7 @@ const look = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
 const configure = "Configuration";
+const disk = "Work on disk";
 const integrate = "For integrators";
 
 /** Every command, in the order of the help. */
@@ -117,6 +118,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./events.ts")).declareEvents,
   },
   {
+    name: "audit",
+    summary: "list who did what, newest first; verify that the log is whole",
+    group: history,
+    load: async () => (await import("./audit.ts")).declareAudit,
+  },
+  {
     name: "wait",
     summary: "wait until an issue reaches a status",
     group: history,
@@ -133,6 +140,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "list, show, write, try and delete prompt templates",
     group: configure,
     load: async () => (await import("./templates.ts")).declareTemplates,
+  },
+  {
+    name: "workspaces",
+    summary: "list the directories that agents work in; remove one",
+    group: disk,
+    load: async () => (await import("./workspaces.ts")).declareWorkspaces,
   },
   {
     name: "api",

@@ -40,6 +40,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   issue_not_found: exitCodes.notFound,
   attempt_not_found: exitCodes.notFound,
   template_not_found: exitCodes.notFound,
+  workspace_not_found: exitCodes.notFound,
   missing_workflow_file: exitCodes.notFound,
   unauthorized: exitCodes.notAuthorised,
   forbidden_host: exitCodes.notAuthorised,
@@ -56,6 +57,8 @@ const byError: Partial<Record<ErrorCode, number>> = {
   template_exists: exitCodes.conflict,
   template_in_use: exitCodes.conflict,
   template_read_only: exitCodes.conflict,
+  workspace_in_use: exitCodes.conflict,
+  workspace_dirty: exitCodes.conflict,
   data_dir_locked: exitCodes.conflict,
   timed_out: exitCodes.timedOut,
 };

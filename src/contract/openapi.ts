@@ -35,6 +35,8 @@ const tags: Readonly<Record<string, string>> = {
   issues: "Look at issues, guide their agents, and edit those of the local tracker",
   attempts: "Single runs of an agent on an issue",
   webhooks: "For other services, which sign what they send",
+  audit: "Who did what, and what symphony decided by itself",
+  workspaces: "The directories that agents work in",
 };
 
 const requestIdHeader = {

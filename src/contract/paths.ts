@@ -41,4 +41,11 @@ export const paths = {
     choose: { method: "POST", path: "/api/v1/:id/template" },
     clear: { method: "DELETE", path: "/api/v1/:id/template" },
   },
+  audit: {
+    list: { method: "GET", path: "/api/v1/audit" },
+  },
+  workspaces: {
+    list: { method: "GET", path: "/api/v1/workspaces" },
+    remove: { method: "DELETE", path: "/api/v1/workspaces/:key" },
+  },
 } as const;

@@ -1,6 +1,7 @@
 import { createCodexRuntime } from "./agent/codex/session.ts";
 import { agentEnvironment } from "./agent/environment.ts";
 import { Attempts } from "./attempt/attempts.ts";
+import { auditDecisions } from "./audit-decisions.ts";
 import { type Bus, createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
 import type { Clock } from "./clock.ts";
@@ -28,6 +29,8 @@ import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
+import { WorkspaceDesk } from "./workspace/desk.ts";
+import { keepApart } from "./workspace/keep-apart.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
 /** The running heart of `symphony serve`, without any HTTP. */
@@ -44,6 +47,7 @@ export interface Core {
   readonly templates: TemplateDesk;
   readonly log: Logger;
   readonly webhooks: WebhookInbox;
+  readonly workspaces: WorkspaceDesk;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -126,6 +130,7 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
     orchestrator.post({ type: "tracker.changed" }),
@@ -144,14 +149,16 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
-    workspaces: createWorkspaces({
-      settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
-      env: () => hookEnvironment(options, current(), trackers.tracker),
-      clock,
-      log,
-      onHookFailed: (failure) => bus.publish(hookFailed(failure)),
-      signal: leaving.signal,
-    }),
+    workspaces: keepApart(
+      createWorkspaces({
+        settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
+        env: () => hookEnvironment(options, current(), trackers.tracker),
+        clock,
+        log,
+        onHookFailed: (failure) => bus.publish(hookFailed(failure)),
+        signal: leaving.signal,
+      }),
+    ),
     orchestrator: () => orchestrator,
   };
   const runId = (name: string) => runIdOf(options.dataDir, name);
@@ -183,6 +190,12 @@ function heart(
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
+  const desk = new WorkspaceDesk({
+    root: () => config.current.config.workspace.root,
+    state: () => orchestrator.state,
+    ...{ workspaces, history, bus, clock },
+  });
+  opened.push(() => desk.close());
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });
@@ -203,6 +216,7 @@ function heart(
     templates: parts.templates,
     log,
     webhooks,
+    workspaces: desk,
     orchestrator: new Operations({
       orchestrator,
       history,

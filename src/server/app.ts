@@ -9,10 +9,12 @@ import { canonicalPath } from "./canonical-path.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
 import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
+import { auditHandlers } from "./handlers/audit.ts";
 import { issueHandlers } from "./handlers/issues.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
+import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
@@ -36,6 +38,8 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     attempts: attemptHandlers(core),
     webhooks: webhookHandlers(core),
     templates: templateHandlers(core),
+    audit: auditHandlers(core),
+    workspaces: workspaceHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

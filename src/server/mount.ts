@@ -214,7 +214,8 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
 }
 
 function targetOf({ params }: ParsedRequest): string | null {
-  return (params as { readonly id?: string } | undefined)?.id ?? null;
+  const named = params as { readonly id?: string; readonly key?: string } | undefined;
+  return named?.id ?? named?.key ?? null;
 }
 
 function actorOf(req: IncomingMessage): "cli" | "api" {

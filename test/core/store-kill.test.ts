@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { verifyAudit } from "../../src/core/store/audit-verify.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
 import { openStore } from "../../src/core/store/open.ts";
 import { temporaryDir } from "../support/storage.ts";
@@ -44,6 +45,7 @@ async function killAfter(writer: ChildProcess, count: number): Promise<string[]>
 }
 
 async function check(dir: string, acknowledged: readonly string[]): Promise<void> {
+  assert.equal(verifyAudit(dir).fault, null);
   const store = await openStore(dir);
   const seqs: number[] = [];
   for (;;) {

@@ -81,7 +81,7 @@ describe("H-10: fixed routes outrank issues", () => {
     );
   });
 
-  const words = "models config secrets workspaces git audit attempts".split(" ");
+  const words = "models config secrets git attempts".split(" ");
   for (const word of words) {
     test(`${word} is never an issue`, async () => {
       for (const path of [`/api/v1/${word}`, `/api/v1/${word}/steer/x`]) {

@@ -16,6 +16,9 @@ import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
 import { openInbox } from "../../src/core/webhook/open-inbox.ts";
+import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
+import { keepApart } from "../../src/core/workspace/keep-apart.ts";
+import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -75,6 +78,20 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const local = options.local
     ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
     : null;
+  const workspaces = keepApart(
+    createWorkspaces({
+      settings: () => ({ root: world.config.workspace.root, hooks: world.config.hooks }),
+      env: () => ({ PATH: process.env["PATH"] ?? "", HOME: dataDir }),
+      clock,
+      log,
+      onHookFailed: (failure) => logged.push(failure.error.message),
+    }),
+  );
+  const desk = new WorkspaceDesk({
+    root: () => world.config.workspace.root,
+    state: () => scheduler.orchestrator.state,
+    ...{ workspaces, history, bus, clock },
+  });
   const orchestrator = new Operations({
     orchestrator: scheduler.orchestrator,
     history,
@@ -122,6 +139,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       }),
       log,
       webhooks,
+      workspaces: desk,
       tracker: () => tracker,
       localIssues: () => local,
       start: async () => {},
@@ -129,6 +147,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       stop: async () => {},
     },
     async [Symbol.asyncDispose]() {
+      await desk.close();
       bus.close();
       local?.close();
       await store.close();

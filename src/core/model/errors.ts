@@ -52,6 +52,9 @@ export type ErrorCode =
   | "workspace_outside_root"
   | "workspace_symlink"
   | "workspace_error"
+  | "workspace_not_found"
+  | "workspace_in_use"
+  | "workspace_dirty"
   | "hook_failed"
   | "hook_timeout"
   // agents

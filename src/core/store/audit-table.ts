@@ -1,36 +1,93 @@
-import { createHash } from "node:crypto";
+import { type AuditHead, readAuditHead, writeAuditHead } from "./audit-anchor.ts";
+import { auditHash, auditRowOf } from "./audit-hash.ts";
 import { int, text } from "./columns.ts";
 import type { Database } from "./database.ts";
-import type { AuditEntry } from "./store.ts";
+import type { AuditActor, AuditEntry, AuditPage, AuditQuery, AuditRecord } from "./store.ts";
 
-/** The audit log of `history.db`: each entry's hash covers the one before it. */
+/** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
+  readonly #headFile: string;
+  #head: AuditHead | null | undefined;
 
-  constructor(db: Database) {
+  constructor(db: Database, headFile: string) {
     this.#db = db;
+    this.#headFile = headFile;
   }
 
   append(entry: AuditEntry): void {
-    const { at, actor, action, target, outcome } = entry;
+    this.#head ??= readAuditHead(this.#headFile);
+    const { actor, action, target, outcome } = entry;
+    const at = Math.round(entry.at);
     const detail = JSON.stringify(entry.detail);
-    this.#db.durably(() => {
-      const { seq, prevHash } = this.#next();
-      const covered = JSON.stringify([seq, at, actor, action, target, outcome, detail, prevHash]);
-      const hash = createHash("sha256").update(covered).digest("hex");
+    const head = this.#db.durably(() => {
+      const row = { ...this.#next(), at, actor, action, target, outcome, detail };
+      const hash = auditHash(row);
       this.#db.run(
         `INSERT INTO audit VALUES
           ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)`,
-        { seq, at, actor, action, target, outcome, detail, prevHash, hash },
+        { ...row, hash },
       );
+      return { seq: row.seq, hash };
     });
+    writeAuditHead(this.#headFile, head);
+    this.#head = head;
   }
 
+  /** Newest first. */
+  page(query: AuditQuery): AuditPage {
+    const { limit, offset, actor, action, target, since, until } = query;
+    const from = `FROM audit INDEXED BY ${indexFor(query)} WHERE ${conditions(query)}`;
+    const filter = {
+      ...(actor !== undefined && { actor }),
+      ...(action !== undefined && { action }),
+      ...(target !== undefined && { target }),
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    };
+    return this.#db.snapshot(() => ({
+      total: this.#db.get((row) => int(row, "n"), `SELECT COUNT(*) AS n ${from}`, filter) ?? 0,
+      // The inner query walks an index alone, however deep the page is.
+      entries: this.#db.all(
+        (row) => recordOf(auditRowOf(row)),
+        `SELECT * FROM audit WHERE seq IN
+          (SELECT seq ${from} ORDER BY seq DESC LIMIT $limit OFFSET $offset) ORDER BY seq DESC`,
+        { ...filter, limit, offset },
+      ),
+    }));
+  }
+
+  /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
   #next(): { seq: number; prevHash: string } {
     const last = this.#db.get(
       (row) => ({ seq: int(row, "seq"), hash: text(row, "hash") }),
       "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
     );
-    return { seq: (last?.seq ?? 0) + 1, prevHash: last?.hash ?? "" };
+    const known = this.#head ?? null;
+    const head = known !== null && known.seq >= (last?.seq ?? 0) ? known : last;
+    return { seq: (head?.seq ?? 0) + 1, prevHash: head?.hash ?? "" };
   }
+}
+
+/** The one that leaves the fewest rows; each has `seq` next, so that no page needs a sort. */
+function indexFor({ actor, action, target }: AuditQuery): string {
+  if (target !== undefined) return "audit_by_target";
+  if (action !== undefined) return "audit_by_action";
+  return actor === undefined ? "audit_in_order" : "audit_by_actor";
+}
+
+function conditions({ actor, action, target, since, until }: AuditQuery): string {
+  return [
+    "TRUE",
+    ...(target === undefined ? [] : ["target = $target COLLATE NOCASE"]),
+    ...(action === undefined ? [] : ["action = $action"]),
+    ...(actor === undefined ? [] : ["actor = $actor"]),
+    ...(since === undefined ? [] : ["at >= $since"]),
+    ...(until === undefined ? [] : ["at < $until"]),
+  ].join(" AND ");
+}
+
+function recordOf(row: ReturnType<typeof auditRowOf>): AuditRecord {
+  // Only `append` writes here.
+  return { ...row, actor: row.actor as AuditActor, detail: JSON.parse(row.detail) };
 }

@@ -61,4 +61,11 @@ export const historyMigrations: readonly string[] = [
     hash TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  -- Each holds all that its filters ask for, in the order of the log: a page at any depth reads an index alone.
+  CREATE INDEX audit_in_order ON audit (seq, at);
+  CREATE INDEX audit_by_actor ON audit (actor, seq, at);
+  CREATE INDEX audit_by_action ON audit (action, seq, actor, at);
+  CREATE INDEX audit_by_target ON audit (target COLLATE NOCASE, seq, action, actor, at);
+  `,
 ];

@@ -1,4 +1,6 @@
+import { dirname } from "node:path";
 import { AttemptTable } from "./attempt-table.ts";
+import { auditHeadFile } from "./audit-anchor.ts";
 import { AuditTable } from "./audit-table.ts";
 import { openDatabase } from "./database.ts";
 import { EventTable } from "./event-table.ts";
@@ -20,7 +22,7 @@ export function openHistory(file: string): OpenHistory {
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
   const steers = new SteerTable(db);
-  const audit = new AuditTable(db);
+  const audit = new AuditTable(db, auditHeadFile(dirname(file)));
   return {
     saveAttempt: (attempt) => attempts.save(attempt),
     attempt: (id) => attempts.byId(id),
@@ -41,6 +43,7 @@ export function openHistory(file: string): OpenHistory {
     dropSteer: (steerId) => steers.drop(steerId),
     undelivered: (issueId) => steers.undelivered(issueId),
     audit: (entry) => audit.append(entry),
+    auditPage: (query) => audit.page(query),
     close: () => db.close(),
   };
 }

@@ -110,15 +110,45 @@ export interface History {
 
   /** Who did what, with which outcome. Durable when it returns. */
   audit(entry: AuditEntry): void;
+  auditPage(query: AuditQuery): AuditPage;
 }
+
+export type AuditActor = "cli" | "api" | "webhook" | "tracker" | "orchestrator";
 
 export interface AuditEntry {
   readonly at: number;
-  readonly actor: "cli" | "api" | "webhook" | "tracker" | "orchestrator";
+  readonly actor: AuditActor;
   readonly action: string;
   readonly target: string | null;
   readonly outcome: string;
   readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** An entry as it stands in the chain. */
+export interface AuditRecord extends AuditEntry {
+  /** 1-based and without gaps. */
+  readonly seq: number;
+  readonly hash: string;
+  /** Empty for the first entry. */
+  readonly prevHash: string;
+}
+
+export interface AuditQuery {
+  readonly limit: number;
+  readonly offset: number;
+  readonly actor?: AuditActor;
+  readonly action?: string;
+  /** In any case. */
+  readonly target?: string;
+  /** Epoch ms: from then on, and before then. */
+  readonly since?: number;
+  readonly until?: number;
+}
+
+/** Newest first; `total` counts all that match. */
+export interface AuditPage {
+  readonly entries: readonly AuditRecord[];
+  readonly total: number;
 }
 
 /** What the parts of core may do with the event series. */

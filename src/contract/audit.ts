@@ -1,0 +1,42 @@
+import { z } from "zod";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import { page, paged, Time } from "./values.ts";
+
+const Actor = z
+  .enum(["cli", "api", "webhook", "tracker", "orchestrator"])
+  .meta({ id: "AuditActor" });
+
+const When = z.iso.datetime({ offset: true });
+
+export const AuditEntryView = z
+  .object({
+    seq: z.number().int().describe("1, 2, 3 … without gaps"),
+    id: z.string(),
+    at: Time,
+    actor: Actor,
+    action: z.string().describe("A route such as `issues.abort`, or a decision"),
+    target: z.string().nullable().describe("The issue's identifier, or what else it was done to"),
+    outcome: z.string().describe("`ok`, an error code, or how an attempt ended"),
+    detail: z.record(z.string(), z.unknown()),
+    hash: z.string().describe("SHA-256 over this entry and `prev_hash`"),
+    prev_hash: z.string().nullable().describe("`hash` of the entry before it"),
+  })
+  .meta({ id: "AuditEntry" });
+
+export const audit = {
+  list: route({
+    ...paths.audit.list,
+    summary: "Who did what, and what symphony decided by itself; newest first",
+    query: z.object({
+      ...page,
+      actor: Actor.optional().describe("Only by this actor"),
+      action: z.string().min(1).max(100).optional().describe("Only this action"),
+      issue: z.string().trim().min(1).max(200).optional().describe("Only about this issue"),
+      since: When.optional().describe("Only from this time on"),
+      until: When.optional().describe("Only before this time"),
+    }),
+    status: 200,
+    reply: z.object({ entries: z.array(AuditEntryView), ...paged }).meta({ id: "AuditPage" }),
+  }),
+};

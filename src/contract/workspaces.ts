@@ -1,0 +1,57 @@
+import { z } from "zod";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import { page, paged, Status, Time } from "./values.ts";
+
+const bytes = z.number().int();
+
+export const WorkspaceView = z
+  .object({
+    key: z.string(),
+    path: z.string(),
+    host: z.string().nullable().describe("null: this machine"),
+    issue_identifier: z.string().nullable().describe("null where no issue is known for it"),
+    status: Status.nullable().describe("symphony's view of the issue"),
+    in_use: z.boolean().describe("A live attempt has it"),
+    disk_bytes: bytes.nullable().describe("As last measured, in the background; null before"),
+    branch: z.string().nullable(),
+    dirty: z
+      .boolean()
+      .nullable()
+      .describe("false: empty. null: it may hold work that is nowhere else; git is not run there"),
+    created_at: Time,
+    last_used_at: Time,
+  })
+  .meta({ id: "Workspace" });
+
+export const workspaces = {
+  list: route({
+    ...paths.workspaces.list,
+    summary: "The workspaces on disk, by key",
+    query: z.object(page),
+    status: 200,
+    reply: z
+      .object({
+        root: z.string(),
+        workspaces: z.array(WorkspaceView),
+        total_bytes: bytes.describe("Of all that have been measured"),
+        ...paged,
+      })
+      .meta({ id: "WorkspacePage" }),
+  }),
+  remove: route({
+    ...paths.workspaces.remove,
+    summary: "Run before_remove and delete a workspace",
+    params: z.object({
+      key: z.string().min(1).max(255).meta({ description: "As the list has it", example: "ENG-1" }),
+    }),
+    query: z.object({
+      force: z
+        .enum(["true", "false"])
+        .default("false")
+        .describe("Also when it is not empty, and so may hold work that is nowhere else"),
+    }),
+    status: 204,
+    errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty"],
+  }),
+};

@@ -1,0 +1,204 @@
+import { lstat, opendir, readdir, realpath } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Clock } from "../clock.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { IssueStatus } from "../model/status.ts";
+import { statusOf } from "../orchestrator/snapshot.ts";
+import type { State } from "../orchestrator/state.ts";
+import type { EventSink, History } from "../store/store.ts";
+import { DiskUse } from "./disk-use.ts";
+import { gitHead } from "./git.ts";
+import { isWorkspaceKey } from "./key.ts";
+import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
+import { findAt } from "./place.ts";
+import type { Workspaces } from "./workspaces.ts";
+
+interface DeskParts {
+  root(): string;
+  state(): State;
+  readonly workspaces: Workspaces;
+  readonly history: History;
+  readonly bus: EventSink;
+  readonly clock: Clock;
+}
+
+/** One directory of the root, as an operator sees it. */
+export interface WorkspaceFacts {
+  readonly key: string;
+  readonly path: string;
+  /** null where no issue is known for it. */
+  readonly issueIdentifier: string | null;
+  readonly status: IssueStatus | null;
+  readonly inUse: boolean;
+  /** null until it has been measured. */
+  readonly diskBytes: number | null;
+  readonly branch: string | null;
+  /** false: it is empty. null: it may hold work that is nowhere else. */
+  readonly dirty: false | null;
+  readonly createdAt: number;
+  readonly lastUsedAt: number;
+}
+
+export interface WorkspaceListing {
+  readonly root: string;
+  readonly workspaces: readonly WorkspaceFacts[];
+  /** Of all that have been measured. */
+  readonly totalBytes: number;
+  readonly total: number;
+}
+
+const atOnce = 16;
+/** So long a list waits for figures that nobody has measured yet. */
+const patienceMs = 500;
+
+/** The workspaces as a whole: what there is, what it takes, and how a person removes one. */
+export class WorkspaceDesk {
+  readonly #parts: DeskParts;
+  readonly #disk: DiskUse;
+
+  constructor(parts: DeskParts) {
+    this.#parts = parts;
+    this.#disk = new DiskUse(parts.clock);
+  }
+
+  /** In the order of their keys. No tree is walked for it: disk use is as last measured. */
+  async list(limit: number, offset: number): Promise<WorkspaceListing> {
+    const root = await this.#root();
+    const keys = await keysIn(root);
+    const paths = keys.map((key) => join(root, key));
+    const page = keys.slice(offset, offset + limit);
+    this.#disk.follow(paths);
+    if (page.some((key) => this.#disk.bytesOf(join(root, key)) === null)) await this.#patience();
+    const owners = ownersOf(this.#parts.state());
+    const rows: (WorkspaceFacts | null)[] = [];
+    for (let at = 0; at < page.length; at += atOnce) {
+      const batch = page.slice(at, at + atOnce);
+      rows.push(...(await Promise.all(batch.map((key) => this.#facts(root, key, owners)))));
+    }
+    return {
+      root,
+      workspaces: rows.filter((row) => row !== null),
+      totalBytes: paths.reduce((sum, path) => sum + (this.#disk.bytesOf(path) ?? 0), 0),
+      total: keys.length,
+    };
+  }
+
+  /**
+   * Runs `before_remove` and deletes the workspace. Rejects with `workspace_not_found`, `workspace_in_use`, without
+   * `force` with `workspace_dirty` for any that is not empty, and with `workspace_…` of the disk.
+   */
+  async remove(key: string, { force }: { readonly force: boolean }): Promise<void> {
+    const { workspaces, bus, state } = this.#parts;
+    const path = join(await this.#root(), key);
+    if (!isWorkspaceKey(key) || (await findAt(path)) !== "directory") throw notFound(key);
+    this.#requireIdle(key);
+    if (!force && !(await isEmpty(path))) throw dirty(key);
+    // Again, and in one turn with the call: from then on no attempt gets this directory.
+    this.#requireIdle(key);
+    const issue = this.#owner(key, ownersOf(state()));
+    if (!(await workspaces.remove({ path, issue }))) throw notFound(key);
+    bus.publish({
+      type: "workspace.removed",
+      issueId: issue?.id ?? null,
+      issueIdentifier: issue?.identifier ?? null,
+      message: `workspace ${key} removed by an operator`,
+      data: { key, by: "operator" },
+    });
+  }
+
+  /** Ends measuring. */
+  close(): Promise<void> {
+    return this.#disk.close();
+  }
+
+  async #facts(
+    root: string,
+    key: string,
+    owners: ReadonlyMap<string, KnownIssue>,
+  ): Promise<WorkspaceFacts | null> {
+    const path = join(root, key);
+    const found = await lstat(path).catch(() => null);
+    if (!found?.isDirectory()) return null;
+    const [head, empty] = await Promise.all([gitHead(path), isEmpty(path)]);
+    const { history, state } = this.#parts;
+    const owner = this.#owner(key, owners);
+    const latest = owner === null ? null : history.latestAttempt(owner.id);
+    return {
+      key,
+      path,
+      issueIdentifier: owner?.identifier ?? null,
+      status: owner?.issue ? statusOf(state(), owner.issue) : null,
+      inUse: userOf(state(), key) !== null,
+      diskBytes: this.#disk.bytesOf(path),
+      branch: head?.branch ?? null,
+      dirty: empty ? false : null,
+      // Not every file system keeps the time of birth.
+      createdAt: found.birthtimeMs || found.ctimeMs,
+      lastUsedAt: latest?.endedAt ?? latest?.startedAt ?? found.mtimeMs,
+    };
+  }
+
+  /** By memory, else by the history, for keys that are identifiers. */
+  #owner(key: string, owners: ReadonlyMap<string, KnownIssue>): KnownIssue | null {
+    const known = owners.get(key);
+    if (known) return known;
+    const { history } = this.#parts;
+    const id = history.issueIdOf(key);
+    const latest = id === null ? null : history.latestAttempt(id);
+    if (latest?.workspaceKey !== key) return null;
+    return { id: latest.issueId, identifier: latest.issueIdentifier, issue: null };
+  }
+
+  #requireIdle(key: string): void {
+    const user = userOf(this.#parts.state(), key);
+    if (user === null) return;
+    throw new SymphonyError("workspace_in_use", `an agent is at work in ${key}`, {
+      hint: `symphony abort ${user.identifier}`,
+    });
+  }
+
+  async #patience(): Promise<void> {
+    const { promise, resolve: enough } = Promise.withResolvers<void>();
+    const cancel = this.#parts.clock.after(patienceMs, enough);
+    await Promise.race([this.#disk.settled(), promise]);
+    cancel();
+  }
+
+  /** Today's root as its real path; as it is written where there is none yet. */
+  async #root(): Promise<string> {
+    const root = resolve(this.#parts.root());
+    return realpath(root).catch(() => root);
+  }
+}
+
+/** Links and files are no workspaces, whatever their names are. */
+async function keysIn(root: string): Promise<string[]> {
+  const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => entry.isDirectory() && isWorkspaceKey(entry.name))
+    .map(({ name }) => name)
+    .sort();
+}
+
+/** One that cannot be read counts as full. */
+async function isEmpty(path: string): Promise<boolean> {
+  try {
+    await using dir = await opendir(path);
+    return (await dir.read()) === null;
+  } catch {
+    return false;
+  }
+}
+
+function notFound(key: string): SymphonyError {
+  return new SymphonyError("workspace_not_found", `there is no workspace ${key}`, {
+    hint: "symphony workspaces list",
+  });
+}
+
+function dirty(key: string): SymphonyError {
+  const message = `${key} is not empty: what is not committed and pushed from there would be lost`;
+  return new SymphonyError("workspace_dirty", message, {
+    hint: `symphony workspaces remove ${key} --force`,
+  });
+}

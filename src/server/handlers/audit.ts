@@ -1,0 +1,43 @@
+import type { z } from "zod";
+import type { Api } from "../../contract/api.ts";
+import type { AuditEntryView } from "../../contract/audit.ts";
+import type { Core } from "../../core/core.ts";
+import type { AuditRecord } from "../../core/store/store.ts";
+import type { Handlers } from "../mount.ts";
+import { time } from "../views.ts";
+
+export function auditHandlers(core: Core): Handlers<Api["audit"]> {
+  return {
+    list({ query }) {
+      const { limit, offset, actor, action, issue, since, until } = query;
+      // Decisions follow their events, which may still be on their way.
+      core.bus.flush();
+      const { entries, total } = core.history.auditPage({
+        limit,
+        offset,
+        ...(actor !== undefined && { actor }),
+        ...(action !== undefined && { action }),
+        ...(issue !== undefined && { target: issue }),
+        ...(since !== undefined && { since: Date.parse(since) }),
+        ...(until !== undefined && { until: Date.parse(until) }),
+      });
+      return { entries: entries.map(entryView), total, limit, offset };
+    },
+  };
+}
+
+function entryView(entry: AuditRecord): z.output<typeof AuditEntryView> {
+  const { seq, at, actor, action, target, outcome, detail, hash, prevHash } = entry;
+  return {
+    seq,
+    id: `aud_${seq}`,
+    at: time(at),
+    actor,
+    action,
+    target,
+    outcome,
+    detail: { ...detail },
+    hash,
+    prev_hash: prevHash === "" ? null : prevHash,
+  };
+}

@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { test } from "node:test";
+import { createWorld } from "../support/core.ts";
+import { issue } from "../support/issue.ts";
+import { emptyDir, symphony } from "../support/run-symphony.ts";
+import { serve } from "../support/server.ts";
+
+test("audit lists, filters and verifies; a log that was tampered with is exit 1 with the first bad entry", async () => {
+  await using world = await createWorld({ issues: [issue("ENG-1")] });
+  await using server = await serve(world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  await symphony(["abort", "ENG-1", "--reason", "wrong\u001b[31m branch"], { env });
+  await symphony(["refresh"], { env });
+  const page = await symphony(["audit"], { env });
+  assert.equal(page.code, 0, page.stderr);
+  assert.match(page.stdout, /^SEQ +AT +ACTOR +ACTION +TARGET/);
+  assert.match(page.stdout, /1 {2}\S+Z {2}cli +issues\.abort +ENG-1 +ok +reason: wrong.* branch/);
+  assert.ok(!page.stdout.includes("\u001b"));
+  const json = await symphony(["audit", "--json", "--issue", "eng-1", "--actor", "cli"], { env });
+  assert.deepEqual(JSON.parse(json.stdout).total, 1);
+  const none = ["audit", "--json", "--action", "issue.held", "--since", "24h", "--until", "1h"];
+  assert.equal(JSON.parse((await symphony(none, { env })).stdout).total, 0);
+  const one = await symphony(["audit", "--limit", "1"], { env });
+  assert.match(one.stderr, /1 more: --offset 1/);
+
+  const verify = ["audit", "verify", "--data-dir", world.dataDir];
+  const whole = await symphony(verify);
+  assert.deepEqual([whole.code, whole.stderr], [0, ""]);
+  assert.match(whole.stdout, /2 entries, all in their place; the newest is 2, [0-9a-f]{64}\n$/);
+  const db = new DatabaseSync(join(world.dataDir, "history.db"));
+  db.exec("UPDATE audit SET outcome = 'denied' WHERE seq = 1");
+  db.close();
+  const bad = await symphony([...verify, "--json"]);
+  assert.equal(bad.code, 1);
+  const { ok, fault, first_bad_seq: seq } = JSON.parse(bad.stdout);
+  assert.deepEqual([ok, fault, seq], [false, "edited", 1]);
+  assert.match((await symphony(verify)).stdout, /first bad entry: 1\n$/);
+});
+
+test("audit refuses wrong usage before any server is asked, and says what was meant", async () => {
+  using nowhere = emptyDir();
+  const wrong = [
+    ["audit", "--actor", "orchestrater"],
+    ["audit", "--since", "soon"],
+    ["audit", "--until", "2026-99-99"],
+    ["audit", "verify"],
+  ];
+  const answers = [];
+  for (const args of wrong) {
+    const { code, stdout, stderr } = await symphony(args, { cwd: nowhere.path });
+    assert.deepEqual([code, stdout], [2, ""], args.join(" "));
+    answers.push(stderr);
+  }
+  assert.match(answers[0] ?? "", /did you mean orchestrator\?/);
+  assert.match(answers[3] ?? "", /--data-dir/);
+});
+
+test("audit verify checks a log without a server, and needs no log", async () => {
+  using nowhere = emptyDir();
+  const { code, stdout } = await symphony(["audit", "verify", "--data-dir", nowhere.path]);
+  assert.deepEqual([code, stdout], [0, `${nowhere.path}: the audit log is empty\n`]);
+  const world = await createWorld();
+  const { dataDir } = world;
+  await using _ = world;
+  world.core.history.audit({
+    at: 1,
+    actor: "api",
+    action: "system.refresh",
+    target: null,
+    outcome: "ok",
+    detail: {},
+  });
+  assert.equal((await symphony(["audit", "verify", "--data-dir", dataDir])).code, 0);
+});
