@@ -51,6 +51,8 @@ const pure = [
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",
   "src/core/config/resolve.ts",
+  "src/core/config/overlay.ts",
+  "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/workspace/key.ts",

@@ -15,6 +15,7 @@ const run = "Run";
 const look = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
+const administer = "Configuration";
 const integrate = "For integrators";
 
 /** Every command, in the order of the help. */
@@ -102,6 +103,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "wait until an issue reaches a status",
     group: history,
     load: async () => (await import("./wait.ts")).declareWait,
+  },
+  {
+    name: "config",
+    summary: "show the configuration, and change it without a restart",
+    group: administer,
+    load: async () => (await import("./config.ts")).declareConfig,
   },
   {
     name: "api",

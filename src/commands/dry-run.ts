@@ -1,4 +1,5 @@
 import { systemClock } from "../core/clock.ts";
+import { readOverlay } from "../core/config/overlay-document.ts";
 import { openConfig } from "../core/config/service.ts";
 import { planOf } from "../core/plan.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
@@ -20,6 +21,7 @@ export async function dryRun(
     env: io.env,
     flags: {},
     clock: systemClock,
+    overlay: await readOverlay(dataDir),
     validate: (config) => checkTracker(config.tracker, edges),
   });
   const { config } = service.current;

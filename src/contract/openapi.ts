@@ -34,6 +34,7 @@ const tags: Readonly<Record<string, string>> = {
   system: "State of the orchestrator, its event stream and this document",
   issues: "Look at issues, guide their agents, and edit those of the local tracker",
   attempts: "Single runs of an agent on an issue",
+  config: "The configuration in force, and the overlay that changes it without a restart",
 };
 
 const requestIdHeader = {

@@ -25,4 +25,11 @@ export const paths = {
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },
   },
+  config: {
+    show: { method: "GET", path: "/api/v1/config" },
+    schema: { method: "GET", path: "/api/v1/config/schema" },
+    overlay: { method: "GET", path: "/api/v1/config/overlay" },
+    replaceOverlay: { method: "PUT", path: "/api/v1/config/overlay" },
+    removeFromOverlay: { method: "DELETE", path: "/api/v1/config/overlay/:path" },
+  },
 } as const;

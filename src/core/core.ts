@@ -6,6 +6,7 @@ import { type Bus, createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
+import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import { followConfig } from "./follow-config.ts";
@@ -37,6 +38,8 @@ export interface Core {
   readonly bus: Bus;
   readonly history: History;
   readonly log: Logger;
+  /** `text` with every known secret taken out. */
+  redact(text: string): string;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -72,18 +75,21 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     lookup: (name) => env[name],
     onMalformed: (count) => log.warn("tracker records left out", { reason: "malformed", count }),
   };
-  const config = await openConfig({
-    workflowPath: options.workflowPath,
-    env,
-    flags: options.flags,
-    clock,
-    validate: (next) => checkTracker(next.tracker, edges),
-  });
-  const opened: Opened = [() => config.close()];
-  for (const warning of config.warnings) log.warn("configuration", { warning });
+  const lock = await lockDataDir(dataDir);
+  const opened: Opened = [() => lock.release()];
   try {
-    const lock = await lockDataDir(dataDir);
-    opened.push(() => lock.release());
+    const { overlay, save: saveOverlay } = await openOverlay(dataDir);
+    const config = await openConfig({
+      workflowPath: options.workflowPath,
+      env,
+      flags: options.flags,
+      clock,
+      overlay,
+      saveOverlay,
+      validate: (next) => checkTracker(next.tracker, edges),
+    });
+    opened.push(() => config.close());
+    for (const warning of config.warnings) log.warn("configuration", { warning });
     const store = await openStore(dataDir);
     opened.push(() => store.close());
     return await assemble(options, { config, store, edges, opened });
@@ -185,6 +191,7 @@ function heart(
     bus,
     history,
     log,
+    redact: (text) => options.redactor.redact(text),
     orchestrator: new Operations({
       orchestrator,
       history,

@@ -8,6 +8,7 @@ import { guard } from "./auth.ts";
 import { canonicalPath } from "./canonical-path.ts";
 import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
+import { configHandlers } from "./handlers/config.ts";
 import { issueHandlers } from "./handlers/issues.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
@@ -29,6 +30,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     system: systemHandlers({ core, clock, host, document }),
     issues: issueHandlers(core, clock),
     attempts: attemptHandlers(core),
+    config: configHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

@@ -13,6 +13,8 @@ const httpStatus: Record<ErrorCode, number> = {
   issue_not_found: 404,
   attempt_not_found: 404,
   method_not_allowed: 405,
+  overlay_path_not_found: 404,
+  overlay_changed: 409,
   not_running: 409,
   no_active_turn: 409,
   transition_not_allowed: 409,

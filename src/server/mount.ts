@@ -179,7 +179,8 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
 }
 
 function targetOf({ params }: ParsedRequest): string | null {
-  return (params as { readonly id?: string } | undefined)?.id ?? null;
+  const { id, path } = (params ?? {}) as { readonly id?: string; readonly path?: string };
+  return id ?? path ?? null;
 }
 
 function actorOf(req: IncomingMessage): "cli" | "api" {

@@ -95,6 +95,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       bus,
       history,
       log,
+      redact,
       tracker: () => tracker,
       localIssues: () => local,
       start: async () => {},

@@ -70,6 +70,10 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
       json: () => JSON.parse(text),
     });
   });
-  request.end(json ? JSON.stringify(ask.body) : ask.body);
+  const body = json ? JSON.stringify(ask.body) : String(ask.body ?? "");
+  // Node adds the length itself, save for methods that usually have no body.
+  if (ask.method === "DELETE" && body !== "")
+    request.setHeader("content-length", Buffer.byteLength(body));
+  request.end(body === "" ? undefined : body);
   return promise;
 }

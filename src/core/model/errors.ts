@@ -10,6 +10,8 @@ export type ErrorCode =
   | "issue_not_found"
   | "attempt_not_found"
   | "method_not_allowed"
+  | "overlay_path_not_found"
+  | "overlay_changed"
   | "not_running"
   | "no_active_turn"
   | "transition_not_allowed"
