@@ -22,6 +22,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/once.ts": ["src/commands", "src/core"],
   "src/commands/dry-run.ts": ["src/commands", "src/core"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
+  "src/commands/offline-secrets.ts": ["src/commands", "src/core"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "node:"],
   "src/contract": ["src/core/model", "zod"],

@@ -111,6 +111,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./config.ts")).declareConfig,
   },
   {
+    name: "secrets",
+    summary: "store and remove the values that the configuration names as $NAME",
+    group: administer,
+    load: async () => (await import("./secrets.ts")).declareSecrets,
+  },
+  {
     name: "api",
     summary: "call any route of the API",
     group: integrate,

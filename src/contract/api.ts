@@ -1,9 +1,10 @@
 import { attempts } from "./attempts.ts";
 import { config } from "./config.ts";
 import { issues } from "./issues.ts";
+import { secrets } from "./secrets.ts";
 import { system } from "./system.ts";
 
 /** The whole HTTP API. */
-export const api = { system, issues, attempts, config };
+export const api = { system, issues, attempts, config, secrets };
 
 export type Api = typeof api;

@@ -25,6 +25,11 @@ export const paths = {
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },
   },
+  secrets: {
+    list: { method: "GET", path: "/api/v1/secrets" },
+    put: { method: "POST", path: "/api/v1/secrets/:key" },
+    remove: { method: "DELETE", path: "/api/v1/secrets/:key" },
+  },
   config: {
     show: { method: "GET", path: "/api/v1/config" },
     schema: { method: "GET", path: "/api/v1/config/schema" },

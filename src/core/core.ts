@@ -19,6 +19,7 @@ import { restoredState } from "./orchestrator/records.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
 import type { Redactor } from "./redact.ts";
+import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
 import type { History, Store } from "./store/store.ts";
@@ -38,6 +39,7 @@ export interface Core {
   readonly bus: Bus;
   readonly history: History;
   readonly log: Logger;
+  readonly secrets: Secrets;
   /** `text` with every known secret taken out. */
   redact(text: string): string;
   /** The tracker in use; a change of its configuration makes a new one. */
@@ -69,15 +71,16 @@ export interface CoreOptions {
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env } = options;
-  const edges: TrackerEdges = {
-    dataDir,
-    clock,
-    lookup: (name) => env[name],
-    onMalformed: (count) => log.warn("tracker records left out", { reason: "malformed", count }),
-  };
   const lock = await lockDataDir(dataDir);
   const opened: Opened = [() => lock.release()];
   try {
+    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    const edges: TrackerEdges = {
+      dataDir,
+      clock,
+      lookup: (name) => secrets.lookup(name) ?? env[name],
+      onMalformed: (count) => log.warn("tracker records left out", { reason: "malformed", count }),
+    };
     const { overlay, save: saveOverlay } = await openOverlay(dataDir);
     const config = await openConfig({
       workflowPath: options.workflowPath,
@@ -92,7 +95,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const store = await openStore(dataDir);
     opened.push(() => store.close());
-    return await assemble(options, { config, store, edges, opened });
+    return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);
     throw error;
@@ -108,6 +111,7 @@ type Opened = (() => unknown)[];
 interface Foundations {
   readonly config: ConfigService;
   readonly store: Store;
+  readonly secrets: Secrets;
   readonly edges: TrackerEdges;
   readonly opened: Opened;
 }
@@ -156,11 +160,12 @@ async function assemble(options: CoreOptions, base: Foundations): Promise<Core> 
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
-  return heart(options, parts, { orchestrator, opened, leaving });
+  return heart(options, parts, { orchestrator, secrets: base.secrets, opened, leaving });
 }
 
 interface Ending {
   readonly orchestrator: Orchestrator;
+  readonly secrets: Secrets;
   readonly opened: Opened;
   /** Ends the hooks that still run. */
   readonly leaving: AbortController;
@@ -169,7 +174,7 @@ interface Ending {
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, opened, leaving }: Ending,
+  { orchestrator, secrets, opened, leaving }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -191,6 +196,7 @@ function heart(
     bus,
     history,
     log,
+    secrets,
     redact: (text) => options.redactor.redact(text),
     orchestrator: new Operations({
       orchestrator,

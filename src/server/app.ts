@@ -10,6 +10,7 @@ import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
 import { configHandlers } from "./handlers/config.ts";
 import { issueHandlers } from "./handlers/issues.ts";
+import { secretHandlers } from "./handlers/secrets.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
@@ -31,6 +32,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     issues: issueHandlers(core, clock),
     attempts: attemptHandlers(core),
     config: configHandlers(core),
+    secrets: secretHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

@@ -28,6 +28,7 @@ export const eventTypes = [
   "steer.delivered",
   "config.changed",
   "config.rejected",
+  "secret.changed",
   "workspace.created",
   "workspace.removed",
   "hook.failed",
