@@ -23,6 +23,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/dry-run.ts": ["src/commands", "src/core"],
   "src/commands/webhook-secret.ts": ["src/core"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
+  "src/commands/offline-secrets.ts": ["src/commands", "src/core"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   // Checks the files of the log themselves.
   "src/commands/audit-verify.ts": ["src/commands", "src/core"],
@@ -63,6 +64,8 @@ const pure = [
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",
   "src/core/config/resolve.ts",
+  "src/core/config/overlay.ts",
+  "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/workspace/key.ts",

@@ -148,6 +148,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./workspaces.ts")).declareWorkspaces,
   },
   {
+    name: "config",
+    summary: "show the configuration, and change it without a restart",
+    group: configure,
+    load: async () => (await import("./config.ts")).declareConfig,
+  },
+  {
+    name: "secrets",
+    summary: "store and remove the values that the configuration names as $NAME",
+    group: configure,
+    load: async () => (await import("./secrets.ts")).declareSecrets,
+  },
+  {
     name: "api",
     summary: "call any route of the API",
     group: integrate,

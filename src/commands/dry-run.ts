@@ -1,6 +1,9 @@
 import { systemClock } from "../core/clock.ts";
+import { readOverlay } from "../core/config/overlay-document.ts";
 import { openConfig } from "../core/config/service.ts";
 import { planOf } from "../core/plan.ts";
+import { createRedactor } from "../core/redact.ts";
+import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { checkTracker, createTracker, type TrackerEdges } from "../core/tracker/in-use.ts";
 import { exitCodes } from "./exit-codes.ts";
@@ -14,12 +17,17 @@ export async function dryRun(
   { workflowPath, dataDir }: { workflowPath: string; dataDir: string },
   io: CommandIo,
 ): Promise<number> {
-  const edges: TrackerEdges = { dataDir, clock: systemClock, lookup: (name) => io.env[name] };
+  const { env } = io;
+  const redactor = createRedactor();
+  const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
+  const edges: TrackerEdges = { dataDir, clock: systemClock, lookup };
   const service = await openConfig({
     workflowPath,
     env: io.env,
     flags: {},
     clock: systemClock,
+    overlay: await readOverlay(dataDir),
     validate: (config) => checkTracker(config.tracker, edges),
   });
   const { config } = service.current;

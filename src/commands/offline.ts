@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { issueView } from "../contract/issue-view.ts";
 import { systemClock } from "../core/clock.ts";
+import { readOverlay } from "../core/config/overlay-document.ts";
 import { resolveConfig } from "../core/config/resolve.ts";
 import { toConfig } from "../core/config/schema.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -48,7 +49,12 @@ export async function openOfflineDesk(
 async function trackerOptions(project: Project, env: CommandContext["env"]): Promise<LocalOptions> {
   const workflow =
     project.workflowPath === null ? {} : (await loadWorkflow(project.workflowPath)).config;
-  const { written } = resolveConfig({ workflow, env, flags: {} });
+  const { written } = resolveConfig({
+    workflow,
+    env,
+    overlay: await readOverlay(project.dataDir),
+    flags: {},
+  });
   const { tracker } = toConfig(written, project.dataDir);
   // Without a workflow file there is nothing to say which tracker it is; the data directory was meant for this one.
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);

@@ -37,6 +37,8 @@ const tags: Readonly<Record<string, string>> = {
   webhooks: "For other services, which sign what they send",
   audit: "Who did what, and what symphony decided by itself",
   workspaces: "The directories that agents work in",
+  secrets: "Values that the configuration names as $NAME: write-only, encrypted on disk",
+  config: "The configuration in force, and the overlay that changes it without a restart",
 };
 
 const requestIdHeader = {
@@ -94,7 +96,11 @@ function operation({ name, route, schemas, info }: Entry): Json {
       ...parameters(route.headers, "header", schemas),
     ],
     ...(route.body && { requestBody: requestBody(route, route.body, schemas) }),
-    responses: { [route.status]: success(route, schemas), ...refusals(route, schemas, info) },
+    responses: {
+      ...replaced(route, schemas),
+      [route.status]: success(route, schemas),
+      ...refusals(route, schemas, info),
+    },
   };
 }
 
@@ -125,6 +131,12 @@ function success(route: Route, schemas: SchemaBook): Json {
     headers["Location"] = { description: "Where it can be read", schema: { type: "string" } };
   }
   return { description: route.summary, headers, ...content(route, schemas) };
+}
+
+function replaced(route: Route, schemas: SchemaBook): Json {
+  if (route.replacedStatus === undefined) return {};
+  const answer = success({ ...route, status: route.replacedStatus }, schemas);
+  return { [route.replacedStatus]: { ...answer, description: `${route.summary} (replaced)` } };
 }
 
 function content(route: Route, schemas: SchemaBook): Json {

@@ -48,4 +48,16 @@ export const paths = {
     list: { method: "GET", path: "/api/v1/workspaces" },
     remove: { method: "DELETE", path: "/api/v1/workspaces/:key" },
   },
+  secrets: {
+    list: { method: "GET", path: "/api/v1/secrets" },
+    put: { method: "POST", path: "/api/v1/secrets/:key" },
+    remove: { method: "DELETE", path: "/api/v1/secrets/:key" },
+  },
+  config: {
+    show: { method: "GET", path: "/api/v1/config" },
+    schema: { method: "GET", path: "/api/v1/config/schema" },
+    overlay: { method: "GET", path: "/api/v1/config/overlay" },
+    replaceOverlay: { method: "PUT", path: "/api/v1/config/overlay" },
+    removeFromOverlay: { method: "DELETE", path: "/api/v1/config/overlay/:path" },
+  },
 } as const;

@@ -16,6 +16,8 @@ export interface Route {
   /** True when the route takes a request without a body, or with a form body, as `{}`. */
   readonly bodyOptional?: boolean;
   readonly status: 200 | 201 | 202 | 204;
+  /** What a call is answered with, as `reply` says, when it took the place of something that was there. */
+  readonly replacedStatus?: 200;
   readonly reply?: z.ZodType;
   /** Default JSON. An event stream's handler writes to the response by itself; that of text returns it. */
   readonly media?: "text/event-stream" | "text/plain" | "text/html";

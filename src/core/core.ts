@@ -1,37 +1,24 @@
-import { createCodexRuntime } from "./agent/codex/session.ts";
-import { agentEnvironment } from "./agent/environment.ts";
-import { Attempts } from "./attempt/attempts.ts";
-import { auditDecisions } from "./audit-decisions.ts";
-import { type Bus, createBus } from "./bus.ts";
-import { cleanUpFinished } from "./cleanup.ts";
+import { assemble } from "./assemble.ts";
+import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
-import type { Config } from "./config/config.ts";
+import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
-import { followConfig } from "./follow-config.ts";
 import type { Logger } from "./logger.ts";
 import { Meter } from "./meter.ts";
-import { messageOf } from "./model/errors.ts";
-import type { EventDraft } from "./model/event.ts";
-import { Operations } from "./orchestrator/operations.ts";
-import { Orchestrator } from "./orchestrator/orchestrator.ts";
-import { restoredState } from "./orchestrator/records.ts";
-import { inForce, portsOf, type RealParts } from "./ports.ts";
-import { recoverAttempts } from "./recovery.ts";
+import { closeAll, type Opened } from "./opened.ts";
+import type { Operations } from "./orchestrator/operations.ts";
 import type { Redactor } from "./redact.ts";
-import { runIdOf } from "./run-id.ts";
+import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
-import type { History, Store } from "./store/store.ts";
-import { TemplateDesk } from "./template-desk.ts";
-import { checkTracker, type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
+import type { History } from "./store/store.ts";
+import type { TemplateDesk } from "./template-desk.ts";
+import { checkTracker } from "./tracker/in-use.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
-import { openInbox } from "./webhook/open-inbox.ts";
-import { WorkspaceDesk } from "./workspace/desk.ts";
-import { keepApart } from "./workspace/keep-apart.ts";
-import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
+import type { WorkspaceDesk } from "./workspace/desk.ts";
 
 /** The running heart of `symphony serve`, without any HTTP. */
 export interface Core {
@@ -48,6 +35,9 @@ export interface Core {
   readonly log: Logger;
   readonly webhooks: WebhookInbox;
   readonly workspaces: WorkspaceDesk;
+  readonly secrets: Secrets;
+  /** `text` with every known secret taken out. */
+  redact(text: string): string;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -77,201 +67,35 @@ export interface CoreOptions {
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env } = options;
-  const edges = {
-    meter: new Meter(),
-    dataDir,
-    clock,
-    lookup: (name: string) => env[name],
-    onMalformed: (count: number) =>
-      log.warn("tracker records left out", { reason: "malformed", count }),
-  };
-  const config = await openConfig({
-    workflowPath: options.workflowPath,
-    env,
-    flags: options.flags,
-    clock,
-    validate: (next) => checkTracker(next.tracker, edges),
-  });
-  const opened: Opened = [() => config.close()];
-  for (const warning of config.warnings) log.warn("configuration", { warning });
+  const lock = await lockDataDir(dataDir);
+  const opened: Opened = [() => lock.release()];
   try {
-    const lock = await lockDataDir(dataDir);
-    opened.push(() => lock.release());
+    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    const edges = {
+      meter: new Meter(),
+      dataDir,
+      clock,
+      lookup: (name: string) => secrets.lookup(name) ?? env[name],
+      onMalformed: (count: number) =>
+        log.warn("tracker records left out", { reason: "malformed", count }),
+    };
+    const { overlay, save: saveOverlay } = await openOverlay(dataDir);
+    const config = await openConfig({
+      workflowPath: options.workflowPath,
+      env,
+      flags: options.flags,
+      clock,
+      overlay,
+      saveOverlay,
+      validate: (next) => checkTracker(next.tracker, edges),
+    });
+    opened.push(() => config.close());
+    for (const warning of config.warnings) log.warn("configuration", { warning });
     const store = await openStore(dataDir);
     opened.push(() => store.close());
-    return await assemble(options, { config, store, edges, opened });
+    return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);
     throw error;
-  }
-}
-
-/** How long hooks of ending attempts may go on while the server stops. */
-const hookGraceMs = 10_000;
-
-/** How to close what was opened, in the order of opening. */
-type Opened = (() => unknown)[];
-
-interface Foundations {
-  readonly config: ConfigService;
-  readonly store: Store;
-  readonly edges: TrackerEdges & { readonly meter: Meter };
-  readonly opened: Opened;
-}
-
-async function assemble(options: CoreOptions, base: Foundations): Promise<Core> {
-  const { clock, log, env } = options;
-  const { config, store, opened } = base;
-  const { history, records } = store;
-  const bus = createBus({
-    history,
-    clock,
-    redact: (text) => options.redactor.redact(text),
-    onError: (error) => log.error("event series", { reason: messageOf(error) }),
-  });
-  opened.push(() => bus.close());
-  auditDecisions({ bus, history, log });
-  const current = () => config.current.config;
-  const trackers = new TrackerInUse(current().tracker, base.edges, () =>
-    orchestrator.post({ type: "tracker.changed" }),
-  );
-  opened.push(() => trackers.close());
-  const leaving = new AbortController();
-  const parts: RealParts = {
-    clock,
-    log,
-    dataDir: options.dataDir,
-    config,
-    store,
-    bus,
-    meter: base.edges.meter,
-    trackers,
-    attempts: new Attempts(clock),
-    templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
-    runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
-    workspaces: keepApart(
-      createWorkspaces({
-        settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
-        env: () => hookEnvironment(options, current(), trackers.tracker),
-        clock,
-        log,
-        onHookFailed: (failure) => bus.publish(hookFailed(failure)),
-        signal: leaving.signal,
-      }),
-    ),
-    orchestrator: () => orchestrator,
-  };
-  const runId = (name: string) => runIdOf(options.dataDir, name);
-  const interrupted = await recoverAttempts({ history, bus, clock, runId });
-  if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
-  const restored = restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
-    { now: clock.now(), wall: clock.wall() },
-  );
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
-  const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
-  opened.push(() => webhooks.close());
-  return heart(options, parts, { orchestrator, opened, leaving, webhooks });
-}
-
-interface Ending {
-  readonly orchestrator: Orchestrator;
-  readonly opened: Opened;
-  /** Ends the hooks that still run. */
-  readonly leaving: AbortController;
-  readonly webhooks: WebhookInbox;
-}
-
-function heart(
-  options: CoreOptions,
-  parts: RealParts,
-  { orchestrator, opened, leaving, webhooks }: Ending,
-): Core {
-  const { clock, log, version, dataDir } = options;
-  const { config, trackers, workspaces, bus } = parts;
-  const { history } = parts.store;
-  const desk = new WorkspaceDesk({
-    root: () => config.current.config.workspace.root,
-    state: () => orchestrator.state,
-    ...{ workspaces, history, bus, clock },
-  });
-  opened.push(() => desk.close());
-  let stopped: Promise<void> | null = null;
-  const stop = async () => {
-    bus.publish({ type: "server.stopping", message: "the server is stopping" });
-    const cancel = clock.after(hookGraceMs, () => leaving.abort());
-    await orchestrator.drain();
-    cancel();
-    await closeAll(opened, log);
-  };
-  return {
-    version,
-    dataDir,
-    startedWall: clock.wall(),
-    workflowPath: options.workflowPath,
-    config,
-    bus,
-    meter: parts.meter,
-    history,
-    templates: parts.templates,
-    log,
-    webhooks,
-    workspaces: desk,
-    orchestrator: new Operations({
-      orchestrator,
-      history,
-      clock,
-      tracker: () => trackers.tracker,
-      config: () => inForce(config),
-    }),
-    tracker: () => trackers.tracker,
-    localIssues: () => trackers.localIssues,
-    async start() {
-      const { terminalStates } = config.current.config.tracker;
-      await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
-      opened.push(followConfig(parts, orchestrator));
-      bus.publish({ type: "server.started", message: `symphony ${version} started` });
-      orchestrator.start();
-    },
-    once: () => orchestrator.once(),
-    stop() {
-      stopped ??= stop();
-      return stopped;
-    },
-  };
-}
-
-function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
-  return {
-    type: "hook.failed",
-    issueId: issue?.id ?? null,
-    issueIdentifier: issue?.identifier ?? null,
-    message: error.message,
-    data: { hook, code: error.code, ...error.details },
-  };
-}
-
-/** Hooks see what an agent sees: the allow-list, without any credential of the tracker. */
-function hookEnvironment(
-  { env, dataDir }: CoreOptions,
-  config: Config,
-  tracker: Tracker,
-): Record<string, string> {
-  return agentEnvironment({
-    env,
-    passthrough: config.codex.envPassthrough,
-    secretNames: tracker.secretEnvNames,
-    runId: runIdOf(dataDir, "hook"),
-  });
-}
-
-/** Last opened, first closed; one that fails does not keep the others open. */
-async function closeAll(opened: Opened, log: Logger): Promise<void> {
-  for (const close of opened.splice(0).reverse()) {
-    try {
-      await close();
-    } catch (error) {
-      log.error("closing failed", { reason: messageOf(error) });
-    }
   }
 }

@@ -1,3 +1,4 @@
+import { needsRestart } from "./model/restart.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { RealParts } from "./ports.ts";
 
@@ -14,10 +15,12 @@ export function followConfig(parts: RealParts, orchestrator: Orchestrator): () =
     trackers.follow(config.current.config.tracker);
     for (const warning of change.warnings) log.warn("configuration", { warning });
     log.info("configuration changed", { outcome: "applied", keys: change.keys.join(",") });
+    const atRestart = change.keys.filter((key) => needsRestart.includes(key));
+    const later = atRestart.length > 0 ? ` (${atRestart.join(", ")} at the next start)` : "";
     bus.publish({
       type: "config.changed",
-      message: `changed: ${change.keys.join(", ")}`,
-      data: { keys: change.keys },
+      message: `changed: ${change.keys.join(", ")}${later}`,
+      data: { keys: change.keys, needs_restart: atRestart },
     });
     orchestrator.post({ type: "config.changed" });
   });

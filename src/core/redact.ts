@@ -2,6 +2,8 @@ const mark = "[redacted]";
 /** A shorter value would hide ordinary words. */
 const shortestChars = 6;
 const shortestLineChars = 16;
+/** A pattern of much longer values does not compile. */
+const longestInPattern = 1_000;
 
 export interface Redactor {
   /** A secret's value from now on; one shorter than 6 characters is not looked for. */
@@ -13,14 +15,19 @@ export interface Redactor {
 /** Finds secrets by their value: no pattern has to guess what a token looks like. */
 export function createRedactor(): Redactor {
   const forms = new Set<string>();
+  const long = new Set<string>();
   let pattern: RegExp | null = null;
   return {
     add(value) {
       const before = forms.size;
-      for (const form of formsOf(value)) forms.add(form);
+      for (const form of formsOf(value)) (form.length > longestInPattern ? long : forms).add(form);
       if (forms.size > before) pattern = patternOf(forms);
     },
-    redact: (text) => (pattern === null ? text : text.replaceAll(pattern, mark)),
+    redact(text) {
+      let safe = text;
+      for (const form of long) safe = safe.replaceAll(form, mark);
+      return pattern === null ? safe : safe.replaceAll(pattern, mark);
+    },
   };
 }
 

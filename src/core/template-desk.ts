@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { checkTemplate, renderPrompt, renderTemplate, variablesIn } from "./attempt/prompt.ts";
 import type { Clock } from "./clock.ts";
-import type { Effective } from "./config/service.ts";
+import type { Effective } from "./config/loaded.ts";
 import { SymphonyError } from "./model/errors.ts";
 import type { Issue } from "./model/issue.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";

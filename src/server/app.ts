@@ -10,7 +10,9 @@ import { docsAsset, docsAssetPath } from "./docs.ts";
 import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
+import { configHandlers } from "./handlers/config.ts";
 import { issueHandlers } from "./handlers/issues.ts";
+import { secretHandlers } from "./handlers/secrets.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
@@ -40,6 +42,8 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     templates: templateHandlers(core),
     audit: auditHandlers(core),
     workspaces: workspaceHandlers(core),
+    config: configHandlers(core),
+    secrets: secretHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

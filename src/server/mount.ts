@@ -26,6 +26,8 @@ export interface Exchange {
       | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
     value: string,
   ): void;
+  /** The answer's status is the route's `replacedStatus`. */
+  replaced(): void;
 }
 
 /** One function for each route of `G`; leaving one out does not compile. */
@@ -178,12 +180,16 @@ const contentTypes = {
 } as const;
 
 async function call({ route, handler }: Binding, ctx: Context, request: ParsedRequest) {
+  let status: number = route.status;
   const exchange: Exchange = {
     localPort: ctx.req.socket.localPort ?? 0,
     setHeader: (name, value) => ctx.set(name, value),
+    replaced() {
+      status = route.replacedStatus ?? status;
+    },
   };
   const reply = await handler(request, exchange);
-  ctx.status = route.status;
+  ctx.status = status;
   if (reply === undefined) return;
   ctx.set("Cache-Control", ctx.res.hasHeader("ETag") ? "no-cache" : "no-store");
   if (ctx.fresh) {
@@ -214,8 +220,8 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
 }
 
 function targetOf({ params }: ParsedRequest): string | null {
-  const named = params as { readonly id?: string; readonly key?: string } | undefined;
-  return named?.id ?? named?.key ?? null;
+  const { id, path, key } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
+  return id ?? path ?? key ?? null;
 }
 
 function actorOf(req: IncomingMessage): "cli" | "api" {

@@ -2,11 +2,8 @@ import assert from "node:assert/strict";
 import { mkdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import {
-  type ConfigChange,
-  type ConfigOptions,
-  openConfig,
-} from "../../src/core/config/service.ts";
+import type { ConfigOptions } from "../../src/core/config/loaded.ts";
+import { type ConfigChange, openConfig } from "../../src/core/config/service.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { temporaryDir } from "../support/storage.ts";

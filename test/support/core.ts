@@ -9,6 +9,7 @@ import type { Attempt } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
+import { openSecrets } from "../../src/core/secrets/secrets.ts";
 import { openStore } from "../../src/core/store/open.ts";
 import type { Store } from "../../src/core/store/store.ts";
 import { TemplateDesk } from "../../src/core/template-desk.ts";
@@ -140,6 +141,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       log,
       webhooks,
       workspaces: desk,
+      redact,
+      secrets: await openSecrets({
+        ...{ dir: dataDir, env: {}, clock },
+        redactor: { add() {}, redact },
+      }),
       tracker: () => tracker,
       localIssues: () => local,
       start: async () => {},

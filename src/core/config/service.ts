@@ -1,30 +1,21 @@
-import { createHash } from "node:crypto";
-import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { type FSWatcher, watch as watchPaths } from "chokidar";
-import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import { parseWorkflow, readWorkflow } from "../workflow/load.ts";
-import type { Config } from "./config.ts";
-import { leavesOf, type Origin } from "./layers.ts";
-import { type ConfigFlags, resolveConfig } from "./resolve.ts";
-import { workspaceRoot } from "./root.ts";
-import { toConfig, type Written } from "./schema.ts";
+import { readWorkflow } from "../workflow/load.ts";
+import {
+  type ConfigOptions,
+  changedKeys,
+  type Effective,
+  hashOf,
+  type Loaded,
+  load,
+} from "./loaded.ts";
+import { checkOverlay, type Overlay } from "./overlay.ts";
 
 const checkIntervalMs = 1_000;
 /** A file that is being written is read once its writer has paused. */
 const settleMs = 50;
-
-/** A configuration and the prompt that came with it: they change together or not at all. */
-export interface Effective {
-  readonly config: Config;
-  readonly promptTemplate: string;
-  /** The same configuration with the keys of the file, unknown ones included; `$NAME` is not looked up. */
-  readonly written: Written;
-  /** By dotted path, for every leaf of `written`. */
-  readonly origins: Readonly<Record<string, Origin>>;
-}
 
 export type ConfigChange =
   /** `keys` are the dotted paths that differ, `prompt` among them; none when a refused file was put right. */
@@ -42,23 +33,18 @@ export interface ConfigService {
   /** Why the file as it is now is not in force; null when it is. While there is one, nothing is dispatched. */
   readonly problem: SymphonyError | null;
   readonly warnings: readonly string[];
+  /** What an operator put on top, as it was written. */
+  readonly overlay: Overlay;
+  /**
+   * Puts what `change` makes of the overlay on top, on disk and in force when it resolves. One change after the other;
+   * what `change` throws refuses it. Rejects with `invalid_config` or what else is wrong with the whole: nothing changed.
+   */
+  changeOverlay(change: (current: Overlay) => Overlay): Promise<Overlay>;
   /** Looks at the file now. Resolves to true when `current` was replaced. Never rejects. */
   reload(): Promise<boolean>;
   /** Tells `onChange`, which must not throw, of every later change or refusal. Returns how to stop that. */
   watch(onChange: (change: ConfigChange) => void): () => void;
   close(): Promise<void>;
-}
-
-export interface ConfigOptions {
-  readonly workflowPath: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly flags: ConfigFlags;
-  readonly clock: Clock;
-  /** The user's home directory; the system's answer if left out. */
-  readonly home?: string;
-  readonly overlay?: Readonly<Record<string, unknown>>;
-  /** A further check, such as the tracker adapter's; what it throws refuses the file. */
-  validate?(config: Config): void;
 }
 
 /** Loads the file and keeps up with it. Rejects like `reload` would refuse: with what is wrong at start-up. */
@@ -69,15 +55,10 @@ export async function openConfig(options: ConfigOptions): Promise<ConfigService>
   return service;
 }
 
-interface Loaded {
-  readonly hash: string;
-  readonly effective: Effective;
-  readonly warnings: readonly string[];
-}
-
 class WatchedConfig implements ConfigService {
   readonly #options: ConfigOptions;
   readonly #listeners = new Set<(change: ConfigChange) => void>();
+  #overlay: Overlay;
   #loaded: Loaded | null = null;
   #problem: SymphonyError | null = null;
   #queue: Promise<unknown> = Promise.resolve();
@@ -88,10 +69,11 @@ class WatchedConfig implements ConfigService {
 
   constructor(options: ConfigOptions) {
     this.#options = options;
+    this.#overlay = options.overlay ?? {};
   }
 
   async open(): Promise<void> {
-    this.#loaded = load(await readWorkflow(this.#options.workflowPath), this.#options);
+    this.#loaded = await this.#load();
     this.#checkLater();
     this.#watcher = this.#watchFile();
   }
@@ -108,11 +90,16 @@ class WatchedConfig implements ConfigService {
     return this.#require().warnings;
   }
 
+  get overlay(): Overlay {
+    return this.#overlay;
+  }
+
   reload(): Promise<boolean> {
-    // One after the other: a slow read must not undo what a later one found.
-    const next = this.#queue.then(() => this.#look());
-    this.#queue = next.catch(() => {});
-    return next;
+    return this.#inTurn(() => this.#look());
+  }
+
+  changeOverlay(change: (current: Overlay) => Overlay): Promise<Overlay> {
+    return this.#inTurn(() => this.#change(change));
   }
 
   watch(onChange: (change: ConfigChange) => void): () => void {
@@ -128,6 +115,32 @@ class WatchedConfig implements ConfigService {
     await Promise.all([this.#watcher?.close(), this.#queue]);
   }
 
+  /** One after the other: a slow read must not undo what a later one found. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#queue.then(work);
+    this.#queue = next.catch(() => {});
+    return next;
+  }
+
+  async #change(change: (current: Overlay) => Overlay): Promise<Overlay> {
+    const { saveOverlay } = this.#options;
+    if (this.#closed || !saveOverlay) {
+      throw new SymphonyError("unavailable", "the overlay cannot be changed now");
+    }
+    const overlay = change(this.#overlay);
+    checkOverlay(overlay);
+    const after = await this.#load(overlay);
+    await saveOverlay(overlay);
+    this.#overlay = overlay;
+    this.#accept(this.#require(), after);
+    return overlay;
+  }
+
+  async #load(overlay = this.#overlay): Promise<Loaded> {
+    const content = await readWorkflow(this.#options.workflowPath);
+    return load(content, { ...this.#options, overlay });
+  }
+
   async #look(): Promise<boolean> {
     if (this.#closed) return false;
     const before = this.#require();
@@ -136,7 +149,7 @@ class WatchedConfig implements ConfigService {
       const content = await readWorkflow(this.#options.workflowPath);
       // A refused file is judged again each time: what it lacked may lie outside of it.
       if (this.#problem === null && hashOf(content) === before.hash) return false;
-      after = load(content, this.#options);
+      after = load(content, { ...this.#options, overlay: this.#overlay });
     } catch (error) {
       this.#refuse(asSymphonyError(error));
       return false;
@@ -148,7 +161,10 @@ class WatchedConfig implements ConfigService {
     const keys = changedKeys(before.effective, after.effective);
     const mended = this.#problem !== null;
     this.#problem = null;
-    this.#loaded = keys.length > 0 ? after : { ...after, effective: before.effective };
+    // The same values from other sources are no change, but are told apart by their origins.
+    const same =
+      keys.length === 0 && isDeepStrictEqual(before.effective.origins, after.effective.origins);
+    this.#loaded = same ? { ...after, effective: before.effective } : after;
     const warnings = after.warnings.filter((warning) => !before.warnings.includes(warning));
     if (keys.length > 0 || mended || warnings.length > 0) {
       this.#tell({ type: "changed", keys, warnings });
@@ -196,39 +212,6 @@ class WatchedConfig implements ConfigService {
     if (this.#loaded === null) throw new Error("the configuration is not open");
     return this.#loaded;
   }
-}
-
-function load(content: Uint8Array, options: ConfigOptions): Loaded {
-  const { workflowPath, env, flags, overlay = {}, home = homedir() } = options;
-  const workflow = parseWorkflow(content, workflowPath);
-  const resolved = resolveConfig({ workflow: workflow.config, env, overlay, flags });
-  const root = workspaceRoot(resolved.written.workspace.root, { workflowPath, env, home });
-  const written = { ...resolved.written, workspace: { ...resolved.written.workspace, root } };
-  const config = toConfig(written, root);
-  options.validate?.(config);
-  return {
-    hash: hashOf(content),
-    effective: {
-      config,
-      promptTemplate: workflow.promptTemplate,
-      written,
-      origins: { "workspace.root": "default", ...resolved.origins },
-    },
-    warnings: resolved.warnings,
-  };
-}
-
-function changedKeys(before: Effective, after: Effective): readonly string[] {
-  const old = leavesOf(before.written);
-  const now = leavesOf(after.written);
-  const paths = [...new Set([...old.keys(), ...now.keys()])];
-  const differs = (path: string) => !isDeepStrictEqual(old.get(path), now.get(path));
-  const prompt = before.promptTemplate === after.promptTemplate ? [] : ["prompt"];
-  return [...paths.filter(differs), ...prompt].sort();
-}
-
-function hashOf(content: Uint8Array): string {
-  return createHash("sha256").update(content).digest("hex");
 }
 
 function asSymphonyError(error: unknown): SymphonyError {

@@ -1,6 +1,6 @@
 import { variableOf } from "./env-layer.ts";
 import type { Layer } from "./layers.ts";
-import { isMap, isStateLimit, writtenKeys } from "./schema.ts";
+import { type ConfigProblem, isMap, isStateLimit, writtenKeys } from "./schema.ts";
 
 const sections: ReadonlySet<string> = new Set(
   [...writtenKeys.keys()].map((path) => path.slice(0, path.indexOf("."))),
@@ -18,6 +18,14 @@ export function warningsOf({ origin, values }: Layer): readonly string[] {
         `agent.max_concurrent_agents_by_state: the limit of "${state}" is not a whole number greater than 0 and is ignored`,
     ),
   ];
+}
+
+/** The same unknown keys as reasons to refuse: an overlay is written for symphony alone. */
+export function strangersIn(values: Readonly<Record<string, unknown>>): readonly ConfigProblem[] {
+  return unknownKeys(values, false).map((path) => ({
+    path,
+    message: `is not a known key${guess(path, (known) => known)}`,
+  }));
 }
 
 /** The environment belongs to many programs, so of its layer only the known keys are kept. */

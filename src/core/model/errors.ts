@@ -11,6 +11,9 @@ export type ErrorCode =
   | "attempt_not_found"
   | "template_not_found"
   | "method_not_allowed"
+  | "overlay_path_not_found"
+  | "secret_not_found"
+  | "overlay_changed"
   | "not_running"
   | "no_active_turn"
   | "transition_not_allowed"
@@ -74,6 +77,7 @@ export type ErrorCode =
   | "data_dir_locked"
   | "storage_unavailable"
   | "storage_corrupt"
+  | "secrets_key_invalid"
   | "cannot_listen"
   // the command line
   | "usage"

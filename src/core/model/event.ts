@@ -30,6 +30,7 @@ export const eventTypes = [
   "config.rejected",
   "template.changed",
   "model.changed",
+  "secret.changed",
   "workspace.created",
   "workspace.removed",
   "hook.failed",

@@ -1,0 +1,93 @@
+import { z } from "zod";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+
+type Overlay = Record<string, unknown>;
+
+/** Taken as it is: a record of zod's would drop a key such as `__proto__` that has to be refused. */
+const OverlayBody = z
+  .unknown()
+  .refine((value) => typeof value === "object" && value !== null && !Array.isArray(value), {
+    message: "must be an object",
+  })
+  .meta({
+    type: "object",
+    additionalProperties: {},
+    example: { agent: { max_turns: 5 }, polling: { interval_ms: 10_000 } },
+  }) as z.ZodType<Overlay, Overlay>;
+
+const OverlayView = z.record(z.string(), z.unknown());
+
+/** What a merged configuration can be refused with. */
+const refusals = [
+  "invalid_config",
+  "missing_workflow_file",
+  "workflow_parse_error",
+  "workflow_front_matter_not_a_map",
+  "unsupported_tracker_kind",
+  "invalid_tracker_config",
+  "missing_linear_api_token",
+  "missing_linear_project_slug",
+  "invalid_linear_endpoint",
+  "invalid_linear_assignee",
+  "storage_unavailable",
+] as const;
+
+export const config = {
+  show: route({
+    ...paths.config.show,
+    summary: "The configuration in force, and where each value comes from",
+    status: 200,
+    reply: z
+      .object({
+        config: z
+          .record(z.string(), z.unknown())
+          .describe("As it is written in WORKFLOW.md; $NAME is not looked up"),
+        origins: z
+          .record(z.string(), z.enum(["default", "workflow", "env", "overlay", "flag"]))
+          .describe("By dotted path"),
+      })
+      .meta({ id: "Configuration" }),
+  }),
+  schema: route({
+    ...paths.config.schema,
+    summary: "The configuration as a JSON Schema (2020-12) with examples",
+    status: 200,
+    reply: z.record(z.string(), z.unknown()),
+  }),
+  overlay: route({
+    ...paths.config.overlay,
+    summary: "What operators put on top of WORKFLOW.md and the environment",
+    status: 200,
+    reply: OverlayView,
+    etag: true,
+  }),
+  replaceOverlay: route({
+    ...paths.config.replaceOverlay,
+    summary: "Replace the overlay as a whole: on disk and in force before the answer",
+    headers: z.object({
+      "if-match": z
+        .string()
+        .max(1_000)
+        .optional()
+        .describe("The ETag of the overlay this one was made from; another one is refused"),
+    }),
+    body: OverlayBody,
+    status: 200,
+    reply: OverlayView,
+    errors: ["overlay_changed", ...refusals],
+  }),
+  removeFromOverlay: route({
+    ...paths.config.removeFromOverlay,
+    summary: "Take one value, or a map of them, out of the overlay",
+    params: z.object({
+      path: z
+        .string()
+        .min(1)
+        .max(500)
+        .meta({ description: "Dotted path", example: "agent.max_turns" }),
+    }),
+    status: 204,
+    errors: ["overlay_path_not_found", ...refusals],
+  }),
+};

@@ -1,0 +1,51 @@
+import { z } from "zod";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
+import { Time } from "./values.ts";
+
+const mostBytes = 65_536;
+
+const byKey = z.object({
+  key: z
+    .string()
+    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a name such as LINEAR_API_KEY")
+    .meta({ description: "As the configuration names it after $", example: "LINEAR_API_KEY" }),
+});
+
+export const secrets = {
+  list: route({
+    ...paths.secrets.list,
+    summary: "Names of the secrets; no route gives a value out",
+    status: 200,
+    reply: z.object({ keys: z.array(z.string()) }),
+  }),
+  put: route({
+    ...paths.secrets.put,
+    summary: "Store a secret, encrypted; it is used from the next request or attempt on",
+    params: byKey,
+    body: z
+      .strictObject({
+        value: z
+          .string()
+          .min(1, "must not be empty")
+          .refine((value) => value.isWellFormed(), "must be Unicode text")
+          .refine(
+            (value) => new TextEncoder().encode(value).length <= mostBytes,
+            `must not be over ${mostBytes} bytes`,
+          )
+          .describe("1 to 65,536 bytes of UTF-8"),
+      })
+      .meta({ example: { value: "lin_api_0123456789" } }),
+    status: 201,
+    replacedStatus: 200,
+    reply: z.object({ key: z.string(), updated_at: Time }).meta({ id: "StoredSecret" }),
+    errors: ["storage_unavailable", "secrets_key_invalid"],
+  }),
+  remove: route({
+    ...paths.secrets.remove,
+    summary: "Remove a secret",
+    params: byKey,
+    status: 204,
+    errors: ["secret_not_found", "storage_unavailable", "secrets_key_invalid"],
+  }),
+};

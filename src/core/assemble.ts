@@ -1,0 +1,197 @@
+import { createCodexRuntime } from "./agent/codex/session.ts";
+import { agentEnvironment } from "./agent/environment.ts";
+import { Attempts } from "./attempt/attempts.ts";
+import { auditDecisions } from "./audit-decisions.ts";
+import { createBus } from "./bus.ts";
+import { cleanUpFinished } from "./cleanup.ts";
+import type { Config } from "./config/config.ts";
+import type { ConfigService } from "./config/service.ts";
+import type { Core, CoreOptions } from "./core.ts";
+import { followConfig } from "./follow-config.ts";
+import type { Meter } from "./meter.ts";
+import { messageOf } from "./model/errors.ts";
+import type { EventDraft } from "./model/event.ts";
+import { closeAll, type Opened } from "./opened.ts";
+import { Operations } from "./orchestrator/operations.ts";
+import { Orchestrator } from "./orchestrator/orchestrator.ts";
+import { restoredState } from "./orchestrator/records.ts";
+import { inForce, portsOf, type RealParts } from "./ports.ts";
+import { recoverAttempts } from "./recovery.ts";
+import { runIdOf } from "./run-id.ts";
+import type { Secrets } from "./secrets/secrets.ts";
+import type { Store } from "./store/store.ts";
+import { TemplateDesk } from "./template-desk.ts";
+import { type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
+import type { Tracker } from "./tracker/tracker.ts";
+import type { WebhookInbox } from "./webhook/inbox.ts";
+import { openInbox } from "./webhook/open-inbox.ts";
+import { WorkspaceDesk } from "./workspace/desk.ts";
+import { keepApart } from "./workspace/keep-apart.ts";
+import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
+
+/** How long hooks of ending attempts may go on while the server stops. */
+const hookGraceMs = 10_000;
+
+export interface Foundations {
+  readonly config: ConfigService;
+  readonly store: Store;
+  readonly secrets: Secrets;
+  readonly edges: TrackerEdges & { readonly meter: Meter };
+  readonly opened: Opened;
+}
+
+/** Wires the parts and recovers what a crash left; dispatches nothing. */
+export async function assemble(options: CoreOptions, base: Foundations): Promise<Core> {
+  const { clock, log, env } = options;
+  const { config, store, opened } = base;
+  const { history, records } = store;
+  const bus = createBus({
+    history,
+    clock,
+    redact: (text) => options.redactor.redact(text),
+    onError: (error) => log.error("event series", { reason: messageOf(error) }),
+  });
+  opened.push(() => bus.close());
+  auditDecisions({ bus, history, log });
+  const current = () => config.current.config;
+  const trackers = new TrackerInUse(current().tracker, base.edges, () =>
+    orchestrator.post({ type: "tracker.changed" }),
+  );
+  opened.push(() => trackers.close());
+  const leaving = new AbortController();
+  const parts: RealParts = {
+    clock,
+    log,
+    dataDir: options.dataDir,
+    config,
+    store,
+    bus,
+    meter: base.edges.meter,
+    trackers,
+    attempts: new Attempts(clock),
+    templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
+    runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
+    workspaces: keepApart(
+      createWorkspaces({
+        settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
+        env: () => hookEnvironment(options, current(), trackers.tracker),
+        clock,
+        log,
+        onHookFailed: (failure) => bus.publish(hookFailed(failure)),
+        signal: leaving.signal,
+      }),
+    ),
+    orchestrator: () => orchestrator,
+  };
+  const runId = (name: string) => runIdOf(options.dataDir, name);
+  const interrupted = await recoverAttempts({ history, bus, clock, runId });
+  if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
+  const restored = restoredState(
+    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+    { now: clock.now(), wall: clock.wall() },
+  );
+  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
+  const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
+  opened.push(() => webhooks.close());
+  return heart(options, parts, {
+    orchestrator,
+    secrets: base.secrets,
+    opened,
+    leaving,
+    webhooks,
+  });
+}
+
+interface Ending {
+  readonly orchestrator: Orchestrator;
+  readonly secrets: Secrets;
+  readonly opened: Opened;
+  /** Ends the hooks that still run. */
+  readonly leaving: AbortController;
+  readonly webhooks: WebhookInbox;
+}
+
+function heart(
+  options: CoreOptions,
+  parts: RealParts,
+  { orchestrator, secrets, opened, leaving, webhooks }: Ending,
+): Core {
+  const { clock, log, version, dataDir } = options;
+  const { config, trackers, workspaces, bus } = parts;
+  const { history } = parts.store;
+  const desk = new WorkspaceDesk({
+    root: () => config.current.config.workspace.root,
+    state: () => orchestrator.state,
+    ...{ workspaces, history, bus, clock },
+  });
+  opened.push(() => desk.close());
+  let stopped: Promise<void> | null = null;
+  const stop = async () => {
+    bus.publish({ type: "server.stopping", message: "the server is stopping" });
+    const cancel = clock.after(hookGraceMs, () => leaving.abort());
+    await orchestrator.drain();
+    cancel();
+    await closeAll(opened, log);
+  };
+  return {
+    version,
+    dataDir,
+    startedWall: clock.wall(),
+    workflowPath: options.workflowPath,
+    config,
+    bus,
+    meter: parts.meter,
+    history,
+    templates: parts.templates,
+    log,
+    webhooks,
+    workspaces: desk,
+    secrets,
+    redact: (text) => options.redactor.redact(text),
+    orchestrator: new Operations({
+      orchestrator,
+      history,
+      clock,
+      tracker: () => trackers.tracker,
+      config: () => inForce(config),
+    }),
+    tracker: () => trackers.tracker,
+    localIssues: () => trackers.localIssues,
+    async start() {
+      const { terminalStates } = config.current.config.tracker;
+      await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
+      opened.push(followConfig(parts, orchestrator));
+      bus.publish({ type: "server.started", message: `symphony ${version} started` });
+      orchestrator.start();
+    },
+    once: () => orchestrator.once(),
+    stop() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
+  return {
+    type: "hook.failed",
+    issueId: issue?.id ?? null,
+    issueIdentifier: issue?.identifier ?? null,
+    message: error.message,
+    data: { hook, code: error.code, ...error.details },
+  };
+}
+
+/** Hooks see what an agent sees: the allow-list, without any credential of the tracker. */
+function hookEnvironment(
+  { env, dataDir }: CoreOptions,
+  config: Config,
+  tracker: Tracker,
+): Record<string, string> {
+  return agentEnvironment({
+    env,
+    passthrough: config.codex.envPassthrough,
+    secretNames: tracker.secretEnvNames,
+    runId: runIdOf(dataDir, "hook"),
+  });
+}

@@ -1,0 +1,73 @@
+import { z } from "zod";
+import { writtenSchema } from "./schema.ts";
+
+type Json = Record<string, unknown>;
+
+const meanings: Readonly<Record<string, string>> = {
+  "tracker.kind": "Where issues come from: local or linear",
+  "tracker.provider":
+    "Settings of that tracker; $NAME is looked up in the secrets, then in the environment",
+  "tracker.required_labels": "An issue is worked on only if it has all of these",
+  "tracker.active_states": "States to work on",
+  "tracker.terminal_states": "States that end the work",
+  "polling.interval_ms": "Time between two looks at the tracker, ms",
+  "workspace.root": "The directory that holds one directory for each issue",
+  "hooks.after_create": "Shell script, once in each new workspace",
+  "hooks.before_run": "Shell script, before each attempt",
+  "hooks.after_run": "Shell script, after each attempt, however it ended",
+  "hooks.before_remove": "Shell script, before a workspace is deleted",
+  "hooks.timeout_ms": "Longest time for one hook, ms",
+  "agent.kind": "Which agent runs",
+  "agent.max_concurrent_agents": "Attempts at the same time",
+  "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
+  "agent.max_turns": "Turns of one attempt",
+  "agent.max_retries": "Failures in a row before an issue is failed; null for no end",
+  "agent.max_retry_backoff_ms": "Longest wait before a retry, ms",
+  "codex.command": "A shell line, run as it is by bash -lc in the workspace",
+  "codex.model": "Model of new turns; codex's own when left out",
+  "codex.approval_policy": "Text or map, sent to codex as it is",
+  "codex.thread_sandbox": "Sent to codex as it is",
+  "codex.turn_sandbox_policy": "Map, sent to codex with each turn as it is",
+  "codex.turn_timeout_ms": "Longest silence in a turn, ms",
+  "codex.read_timeout_ms": "Longest wait for one answer of the protocol, ms",
+  "codex.stall_timeout_ms": "Silence after which an attempt is tried again, ms; 0 or less: never",
+  "codex.env_passthrough": "Environment variables that agents and hooks may see",
+  "server.host": "Address to listen on; a change needs a restart",
+  "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
+  "server.allowed_hosts": "Further names that a request's Host may have",
+  "server.auth": "none or token; a change needs a restart",
+};
+
+const examples: readonly Json[] = [
+  { tracker: { kind: "local" } },
+  {
+    tracker: {
+      kind: "linear",
+      provider: { api_key: "$LINEAR_API_KEY", project_slug: "a79254768c8f" },
+      required_labels: ["agent"],
+    },
+    polling: { interval_ms: 30_000 },
+    hooks: { after_create: "git clone --quiet git@example.com:you/project.git ." },
+    agent: {
+      max_concurrent_agents: 4,
+      max_turns: 5,
+      max_concurrent_agents_by_state: { Rework: 1 },
+    },
+    codex: { thread_sandbox: "workspace-write", env_passthrough: ["CI"] },
+  },
+];
+
+/** The written configuration as a JSON Schema (2020-12), each key with what it means, and examples that validate. */
+export function configSchema(): Json {
+  const schema = z.toJSONSchema(writtenSchema, { target: "draft-2020-12", io: "input" });
+  for (const [path, description] of Object.entries(meanings)) {
+    const node = path.split(".").reduce<Json | undefined>(below, schema as Json);
+    if (node) node["description"] = description;
+  }
+  return { ...schema, title: "symphony configuration", examples };
+}
+
+function below(node: Json | undefined, key: string): Json | undefined {
+  const { properties } = (node ?? {}) as { properties?: Record<string, Json> };
+  return properties?.[key];
+}

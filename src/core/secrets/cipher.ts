@@ -1,0 +1,127 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+  timingSafeEqual,
+} from "node:crypto";
+import { z } from "zod";
+
+const algorithm = "aes-256-gcm";
+const keyBytes = 32;
+const nonceBytes = 12;
+/** Always said: without it Node accepts a tag of four bytes. */
+const authTagLength = 16;
+
+/** One secret as it is on disk; bytes are base64. */
+export const SealedSecret = z.strictObject({
+  v: z.literal(1),
+  kid: z.string(),
+  name: z.string(),
+  /** Never used twice in one store. */
+  ver: z.int(),
+  nonce: z.string(),
+  ct: z.string(),
+  tag: z.string(),
+  /** Wall-clock ms. */
+  updated_at: z.number(),
+});
+
+export type SealedSecret = z.output<typeof SealedSecret>;
+
+/** The whole store; `manifest` covers which records there are and their versions. */
+export const SecretsDocument = z.strictObject({
+  kid: z.string(),
+  /** For a passphrase, 16 bytes. */
+  salt: z.string(),
+  last_ver: z.int(),
+  records: z.array(SealedSecret),
+  manifest: z.string(),
+});
+
+export type SecretsDocument = z.output<typeof SecretsDocument>;
+
+/** What is derived from the root key; `kid` tells keys apart and gives nothing of them away. */
+export interface SecretKeys {
+  readonly kid: string;
+  readonly encryption: Buffer;
+  readonly manifest: Buffer;
+}
+
+export function keysFrom(root: Buffer): SecretKeys {
+  const derive = (purpose: string, bytes: number) =>
+    Buffer.from(hkdfSync("sha256", root, Buffer.alloc(0), purpose, bytes));
+  return {
+    kid: derive("symphony key-id/v1", 8).toString("hex"),
+    encryption: derive("symphony secrets/v1", keyBytes),
+    manifest: derive("symphony secrets-manifest/v1", keyBytes),
+  };
+}
+
+interface Plain {
+  readonly name: string;
+  readonly ver: number;
+  readonly value: string;
+  readonly updatedAt: number;
+}
+
+/** Encrypts one value with a nonce of its own; name, version and key are bound to it. */
+export function seal({ name, ver, value, updatedAt }: Plain, keys: SecretKeys): SealedSecret {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv(algorithm, keys.encryption, nonce, { authTagLength });
+  cipher.setAAD(boundTo(keys.kid, name, ver));
+  const ct = Buffer.concat([cipher.update(value, "utf8"), cipher.final()]);
+  return {
+    v: 1,
+    kid: keys.kid,
+    name,
+    ver,
+    nonce: nonce.toString("base64"),
+    ct: ct.toString("base64"),
+    tag: cipher.getAuthTag().toString("base64"),
+    updated_at: updatedAt,
+  };
+}
+
+/** The value of a record. Throws for one that was altered, moved to another name, or sealed with another key. */
+export function unseal(record: SealedSecret, keys: SecretKeys): string {
+  const { kid, name, ver, nonce, ct, tag } = record;
+  const iv = Buffer.from(nonce, "base64");
+  if (iv.length !== nonceBytes) throw new Error("the nonce has another length");
+  const decipher = createDecipheriv(algorithm, keys.encryption, iv, { authTagLength });
+  decipher.setAAD(boundTo(kid, name, ver));
+  decipher.setAuthTag(Buffer.from(tag, "base64"));
+  const plain = Buffer.concat([decipher.update(ct, "base64"), decipher.final()]);
+  return plain.toString("utf8");
+}
+
+type Unsigned = Omit<SecretsDocument, "manifest">;
+
+/** The document with its manifest: a record taken out, put back or set back to an older version is seen. */
+export function signed(document: Unsigned, keys: SecretKeys): SecretsDocument {
+  return { ...document, manifest: manifestOf(document, keys).toString("base64") };
+}
+
+export function isGenuine(document: SecretsDocument, keys: SecretKeys): boolean {
+  const given = Buffer.from(document.manifest, "base64");
+  const wanted = manifestOf(document, keys);
+  return given.length === wanted.length && timingSafeEqual(given, wanted);
+}
+
+function manifestOf({ kid, salt, last_ver: lastVer, records }: Unsigned, keys: SecretKeys): Buffer {
+  const rows = records.map((record) => [
+    record.kid,
+    record.name,
+    record.ver,
+    record.nonce,
+    record.tag,
+    record.updated_at,
+  ]);
+  const text = JSON.stringify(["symphony", 1, kid, salt, lastVer, rows]);
+  return createHmac("sha256", keys.manifest).update(text).digest();
+}
+
+function boundTo(kid: string, name: string, ver: number): Buffer {
+  return Buffer.from(`symphony|v1|${kid}|${name}|${ver}`, "utf8");
+}

@@ -1,0 +1,53 @@
+import type { Api } from "../../contract/api.ts";
+import { configSchema } from "../../core/config/json-schema.ts";
+import { leavesOf } from "../../core/config/layers.ts";
+import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/overlay.ts";
+import type { Core } from "../../core/core.ts";
+import { SymphonyError } from "../../core/model/errors.ts";
+import { strongTag } from "../etag.ts";
+import type { Handlers } from "../mount.ts";
+
+export function configHandlers({ config, redact }: Core): Handlers<Api["config"]> {
+  return {
+    show() {
+      const { written, origins } = config.current;
+      return { config: withoutCredentials(written, redact), origins: { ...origins } };
+    },
+    schema: () => configSchema(),
+    overlay(_, exchange) {
+      exchange.setHeader("ETag", strongTag(config.overlay));
+      return { ...config.overlay };
+    },
+    async replaceOverlay({ headers, body }, exchange) {
+      const stored = await config.changeOverlay((current) => {
+        requireMatch(headers["if-match"], current);
+        return body;
+      });
+      exchange.setHeader("ETag", strongTag(stored));
+      return { ...stored };
+    },
+    async removeFromOverlay({ params }) {
+      await config.changeOverlay(
+        (current) => withoutPath(current, params.path) ?? absent(params.path, current),
+      );
+    },
+  };
+}
+
+/** RFC 9110, 13.1.1: a list of tags, or `*` for whatever there is. */
+function requireMatch(header: string | undefined, current: Overlay): void {
+  const tags = header?.split(",").map((tag) => tag.trim());
+  const tag = strongTag(current);
+  if (tags === undefined || tags.includes("*") || tags.includes(tag)) return;
+  throw new SymphonyError("overlay_changed", "somebody else has changed the overlay since", {
+    details: { etag: tag },
+    hint: "read it again (GET /api/v1/config/overlay) and make the change to what it is now",
+  });
+}
+
+function absent(path: string, overlay: Overlay): never {
+  throw new SymphonyError("overlay_path_not_found", `the overlay says nothing about ${path}`, {
+    details: { path, paths: [...leavesOf(overlay).keys()] },
+    hint: "symphony config overlay get",
+  });
+}

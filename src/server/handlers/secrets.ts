@@ -1,0 +1,30 @@
+import type { Api } from "../../contract/api.ts";
+import type { Core } from "../../core/core.ts";
+import type { Handlers } from "../mount.ts";
+import { time } from "../views.ts";
+
+export function secretHandlers({ secrets, bus, config }: Core): Handlers<Api["secrets"]> {
+  const changed = async (key: string, change: "created" | "replaced" | "removed") => {
+    bus.publish({
+      type: "secret.changed",
+      message: `secret ${key} ${change}`,
+      data: { key, change },
+    });
+    // A configuration that was refused for want of it is judged again.
+    await config.reload();
+  };
+  return {
+    list: () => ({ keys: [...secrets.names()] }),
+    async put({ params, body }, exchange) {
+      const { key, updatedAt, created } = await secrets.put(params.key, body.value);
+      await changed(key, created ? "created" : "replaced");
+      if (created) exchange.setHeader("Location", `/api/v1/secrets/${key}`);
+      else exchange.replaced();
+      return { key, updated_at: time(updatedAt) };
+    },
+    async remove({ params }) {
+      await secrets.remove(params.key);
+      await changed(params.key, "removed");
+    },
+  };
+}
