@@ -32,7 +32,13 @@ interface AppOptions {
 
 /** The HTTP application over `core`, not yet listening. */
 export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
-  const document = openApiDocument(api, { title: "symphony", version: core.version, statusOf });
+  const info = { title: "symphony", version: core.version, statusOf };
+  let made: ReturnType<typeof openApiDocument> | null = null;
+  // Made when first asked for: most servers are never asked, and it is a tenth of a start.
+  const document = () => {
+    made ??= openApiDocument(api, info);
+    return made;
+  };
   const metrics = createMetrics(core, clock);
   const handlers = {
     system: systemHandlers({ core, clock, host, document, metrics }),

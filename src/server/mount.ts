@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import {
@@ -10,6 +10,7 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
@@ -45,17 +46,6 @@ type Handler<R extends Route> = R extends { readonly media: "text/event-stream" 
 type Received<R extends Route> = R extends { readonly signed: true }
   ? Omit<Request<R>, "body"> & { readonly body: Buffer }
   : Request<R>;
-
-/** One mutation as the audit log keeps it. */
-export interface Mutation {
-  /** The route's name, such as `issues.abort`. */
-  readonly action: string;
-  readonly target: string | null;
-  readonly actor: "cli" | "api";
-  /** `ok` or the error code. */
-  readonly outcome: string;
-  readonly detail: Readonly<Record<string, unknown>>;
-}
 
 export type Audit = (mutation: Mutation) => void;
 
@@ -217,26 +207,6 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
     throw error;
   }
   record("ok");
-}
-
-function targetOf({ params }: ParsedRequest): string | null {
-  const { id, path, key } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
-  return id ?? path ?? key ?? null;
-}
-
-function actorOf(req: IncomingMessage): "cli" | "api" {
-  return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
-}
-
-const auditedCharacters = 500;
-
-/** The fields of a body that its route says the audit log may show. */
-function shown(route: Route, body: unknown): Record<string, unknown> {
-  const fields = new Map(Object.entries(body !== null && typeof body === "object" ? body : {}));
-  const named = (route.audited ?? []).filter((name) => typeof fields.get(name) === "string");
-  return Object.fromEntries(
-    named.map((name) => [name, String(fields.get(name)).slice(0, auditedCharacters)]),
-  );
 }
 
 function rawRequest(ctx: Context, body: unknown): RawRequest {

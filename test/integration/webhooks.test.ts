@@ -3,59 +3,16 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { equipment } from "../support/equipment.ts";
+import { fileURLToPath } from "node:url";
+import { apiKey, ask, schemaLinear } from "../support/schema-linear.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
-const apiKey = "lin_api_fake";
 const secret = "lin_wh_of_this_test";
-
-interface SchemaServer {
-  readonly url: string;
-  readonly requests: { readonly operationName: string | null }[];
-  clearLog(): void;
-  close(): Promise<void>;
-}
-
-/** What the schema-true server answers; every request is checked against Linear's own schema. */
-async function ask<T>(url: string, query: string, variables: object = {}): Promise<T> {
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: apiKey },
-    body: JSON.stringify({ query, variables }),
-  });
-  const { data, errors } = (await response.json()) as { data: T; errors?: unknown };
-  if (errors !== undefined) throw new Error(JSON.stringify(errors));
-  return data;
-}
-
-interface Names {
-  readonly issues: { nodes: { id: string; identifier: string }[] };
-  readonly projects: { nodes: { id: string; slugId: string }[] };
-  readonly workflowStates: { nodes: { id: string; name: string }[] };
-}
 
 /** A Linear whose one issue is not to be worked on yet, and a workflow that polls it every ten minutes. */
 async function arrange() {
-  const file = pathToFileURL(join(equipment("fake-linear"), "server.mjs")).href;
-  const linear: SchemaServer = await (await import(file)).startFakeLinear({ issues: 1, port: 0 });
-  const names = await ask<Names>(
-    linear.url,
-    `query { issues(first: 1) { nodes { id identifier } } projects(first: 1) { nodes { id slugId } }
-      workflowStates(first: 50) { nodes { id name } } }`,
-  );
-  const [issue] = names.issues.nodes;
-  const [project] = names.projects.nodes;
-  assert.ok(issue && project);
-  const stateId = (name: string) => names.workflowStates.nodes.find((one) => one.name === name)?.id;
-  const update = (input: object) =>
-    ask(
-      linear.url,
-      `mutation($id: String!, $input: IssueUpdateInput!) { issueUpdate(id: $id, input: $input) { success } }`,
-      { id: issue.id, input },
-    );
-  await update({ stateId: stateId("Backlog"), projectId: project.id });
+  const { linear, issue, project, stateId, update } = await schemaLinear("Backlog");
   const root = await mkdtemp(join(tmpdir(), "symphony-hooks-"));
   await mkdir(join(root, "workspaces"));
   const turn = [

@@ -1,62 +1,10 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
 import { codexHome } from "./codex-home.ts";
-import { equipment } from "./equipment.ts";
 import { startFakeOpenai } from "./fake-openai.ts";
+import { apiKey, ask, schemaLinear } from "./schema-linear.ts";
 import { type TrackerFault, type Work, type World, workflowText } from "./world.ts";
-
-const apiKey = "lin_api_fake";
-
-interface SchemaServer {
-  readonly url: string;
-  readonly faults: { add(fault: Readonly<Record<string, unknown>>): void };
-  close(): Promise<void>;
-}
-
-/** Asks the server as its own users do: over HTTP, checked against Linear's schema. */
-async function ask<T>(url: string, query: string, variables: object = {}): Promise<T> {
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: apiKey },
-    body: JSON.stringify({ query, variables }),
-  });
-  const { data, errors } = (await response.json()) as { data: T; errors?: unknown };
-  if (errors !== undefined) throw new Error(JSON.stringify(errors));
-  return data;
-}
-
-interface Names {
-  readonly issues: { nodes: { id: string; identifier: string }[] };
-  readonly projects: { nodes: { id: string; slugId: string }[] };
-  readonly workflowStates: { nodes: { id: string; name: string }[] };
-}
-
-/** One issue in Todo, in a project, with nobody and nothing in its way. */
-async function arrange(url: string) {
-  const names = await ask<Names>(
-    url,
-    `query { issues(first: 1) { nodes { id identifier } } projects(first: 1) { nodes { id slugId } }
-      workflowStates(first: 50) { nodes { id name } } }`,
-  );
-  const [issue] = names.issues.nodes;
-  const [project] = names.projects.nodes;
-  if (!issue || !project) throw new Error("the seed world is empty");
-  const stateId = (name: string) => {
-    const state = names.workflowStates.nodes.find((known) => known.name === name);
-    if (!state) throw new Error(`no state ${name}`);
-    return state.id;
-  };
-  const update = (input: object) =>
-    ask(
-      url,
-      `mutation($id: String!, $input: IssueUpdateInput!) { issueUpdate(id: $id, input: $input) { success } }`,
-      { id: issue.id, input },
-    );
-  await update({ stateId: stateId("Todo"), projectId: project.id });
-  return { issue, project, stateId, update };
-}
 
 type Steps = readonly Readonly<Record<string, unknown>>[];
 
@@ -95,9 +43,7 @@ const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> 
 export async function equipmentWorld(): Promise<World> {
   const codex = process.env["SYMPHONY_CODEX"];
   if (!codex) throw new Error("SYMPHONY_CODEX must name the codex binary");
-  const file = pathToFileURL(join(equipment("fake-linear"), "server.mjs")).href;
-  const linear: SchemaServer = await (await import(file)).startFakeLinear({ issues: 1, port: 0 });
-  const { issue, project, stateId, update } = await arrange(linear.url);
+  const { linear, issue, project, stateId, update } = await schemaLinear("Todo");
   const openai = await startFakeOpenai([]);
   const home = await codexHome(openai.url);
   const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));

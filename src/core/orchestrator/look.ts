@@ -13,11 +13,12 @@ import {
 import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
 import { place } from "./hint.ts";
 import type { Input } from "./messages.ts";
-import { recovered, startVerified, troubled } from "./poll.ts";
+import { startVerified } from "./poll.ts";
 import { reconcile } from "./reconcile.ts";
 import { failureDelay } from "./retry.ts";
 import { startAttempt } from "./start.ts";
 import { type Retry, type State, setIn } from "./state.ts";
+import { recovered, troubled } from "./tracker-health.ts";
 
 /** A retry's time has come: read that one issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {

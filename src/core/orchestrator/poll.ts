@@ -16,7 +16,8 @@ import { placedSince } from "./hint.ts";
 import type { Effect, Input } from "./messages.ts";
 import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
-import type { Fault, Poll, State } from "./state.ts";
+import type { Poll, State } from "./state.ts";
+import { recovered, troubled } from "./tracker-health.ts";
 
 type PollInput = Extract<
   Input,
@@ -228,25 +229,6 @@ function endPoll(state: State, context: Context): Decision {
 function outcomeOf({ trackerError }: State, { problem }: Context): PollOutcome {
   if (trackerError !== null) return "tracker_error";
   return problem === null ? "ok" : "invalid_config";
-}
-
-/** The tracker failed: said once, workers stay, nothing is dispatched from it (O-5, S20). */
-export function troubled(state: State, error: Fault): Decision {
-  const same = state.trackerError?.message === error.message;
-  const next = { ...state, trackerError: error };
-  if (same) return decided(next);
-  return decided(next, {
-    type: "publish",
-    event: { type: "tracker.error", message: error.message, data: { code: error.code } },
-  });
-}
-
-export function recovered(state: State): Decision {
-  if (state.trackerError === null) return decided(state);
-  return decided(
-    { ...state, trackerError: null },
-    { type: "publish", event: { type: "tracker.recovered", message: "the tracker answers again" } },
-  );
 }
 
 function inPhase(state: State, phase: Poll["phase"], request: number): State {

@@ -16,7 +16,7 @@ interface SystemParts {
   readonly clock: Clock;
   /** The address the server is bound to. */
   readonly host: string;
-  readonly document: ReturnType<typeof openApiDocument>;
+  readonly document: () => ReturnType<typeof openApiDocument>;
   readonly metrics: Metrics;
 }
 
@@ -56,7 +56,7 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
         response,
       );
     },
-    openapi: () => parts.document,
+    openapi: () => parts.document(),
     metrics: () => parts.metrics.text(),
     async docs(_, exchange) {
       const { html, policy } = await docsPage();

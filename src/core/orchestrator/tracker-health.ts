@@ -1,0 +1,21 @@
+import { type Decision, decided } from "./decision.ts";
+import type { Fault, State } from "./state.ts";
+
+/** The tracker failed: said once, workers stay, nothing is dispatched from it (O-5, S20). */
+export function troubled(state: State, error: Fault): Decision {
+  const same = state.trackerError?.message === error.message;
+  const next = { ...state, trackerError: error };
+  if (same) return decided(next);
+  return decided(next, {
+    type: "publish",
+    event: { type: "tracker.error", message: error.message, data: { code: error.code } },
+  });
+}
+
+export function recovered(state: State): Decision {
+  if (state.trackerError === null) return decided(state);
+  return decided(
+    { ...state, trackerError: null },
+    { type: "publish", event: { type: "tracker.recovered", message: "the tracker answers again" } },
+  );
+}
