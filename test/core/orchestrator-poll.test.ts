@@ -189,3 +189,20 @@ test("S14: a candidate list asked for before a newer read cannot bring an issue 
   assert.deepEqual(world.orchestrator.state.queue, []);
   assert.equal(world.runs.length, 1);
 });
+
+test("S14: a read by id that is older than the applied list decides nothing and is made again", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end();
+  const slow = Promise.withResolvers<void>();
+  world.readGate = slow.promise;
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(1_000);
+  world.readGate = null;
+  world.set(issue("A-1"));
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  slow.resolve();
+  await world.advance(0);
+  assert.ok(!world.calls.includes("remove A-1"), "what was Done then is open again by now");
+  assert.deepEqual(world.live, ["A-1"]);
+});

@@ -43,6 +43,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   gate: Promise<void> | null = null;
   /** Holds back candidate lists alone: what they say is as of when they were asked for. */
   listGate: Promise<void> | null = null;
+  /** The same for reads by id. */
+  readGate: Promise<void> | null = null;
   problem: Fault | null = null;
   config: Config;
   resume: Prior["resume"] = null;
@@ -137,8 +139,10 @@ export class Scheduler implements Omit<Ports, "config"> {
 
   async fetchIssues(ids: readonly string[]): Promise<readonly Issue[]> {
     this.calls.push(`issues ${ids.map((id) => id.replace("id-", "")).join(" ")}`);
+    const found = ids.flatMap((id) => this.issues.get(id) ?? []);
+    await this.readGate;
     await this.#answer();
-    return ids.flatMap((id) => this.issues.get(id) ?? []);
+    return found;
   }
 
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit> {
