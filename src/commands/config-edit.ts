@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +6,7 @@ import { overlayIn, readOverlay, writeOverlay } from "./config-overlay.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { jsonText } from "./json-text.ts";
+import { openEditor } from "./text-editor.ts";
 
 /**
  * Opens the overlay in the operator's editor and stores what comes out of it. When that is refused, or somebody else has
@@ -25,7 +25,7 @@ export async function editOverlay(context: CommandContext): Promise<number> {
   const file = join(dir, "overlay.json");
   const before = `${jsonText(overlay)}\n`;
   writeFileSync(file, before, { mode: 0o600 });
-  openIn(editor, file);
+  await openEditor(editor, file, "symphony config overlay set PATH VALUE");
   const after = readFileSync(file, "utf8");
   if (after === before) {
     context.note("Nothing was changed");
@@ -40,15 +40,6 @@ export async function editOverlay(context: CommandContext): Promise<number> {
   }
   rmSync(dir, { recursive: true });
   return exitCodes.done;
-}
-
-/** An editor may come with arguments, as in `code --wait`, so a shell reads it. */
-function openIn(editor: string, file: string): void {
-  const { status, error } = spawnSync("/bin/sh", ["-c", `${editor} "$1"`, "sh", file], {
-    stdio: "inherit",
-  });
-  if (status === 0) return;
-  throw new SymphonyError("usage", `the editor failed: ${editor}`, { cause: error });
 }
 
 function keeping(error: unknown, file: string): unknown {

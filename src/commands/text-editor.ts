@@ -49,15 +49,19 @@ export async function withEdited<T>(
 async function edited(file: string, { text, instead }: Draft, { env }: Editing): Promise<string> {
   await writeFile(file, text === "" ? "" : `${text}\n`, { mode: 0o600 });
   const editor = env["VISUAL"] || env["EDITOR"] || "vi";
-  // Through the shell: the variable may hold options, as in `code --wait`.
-  const child = spawn("sh", ["-c", `${editor} "$1"`, "sh", file], { stdio: "inherit" });
-  const [code] = await once(child, "close");
-  if (code !== 0) {
-    throw new SymphonyError("usage", `The editor "${editor}" ended with ${code}`, {
-      hint: `set EDITOR, or use ${instead}`,
-    });
-  }
+  await openEditor(editor, file, instead);
   const written = (await readFile(file, "utf8")).replace(/\r?\n$/, "");
   if (written.trim() === "") throw new SymphonyError("usage", "Nothing was written");
   return written;
+}
+
+/** Runs the editor on `file` until it is closed. Rejects with `usage` when it fails; `instead` is the way without one. */
+export async function openEditor(editor: string, file: string, instead: string): Promise<void> {
+  // Through the shell: the variable may hold options, as in `code --wait`.
+  const child = spawn("sh", ["-c", `${editor} "$1"`, "sh", file], { stdio: "inherit" });
+  const [code] = await once(child, "close");
+  if (code === 0) return;
+  throw new SymphonyError("usage", `The editor "${editor}" ended with ${code}`, {
+    hint: `set EDITOR, or use ${instead}`,
+  });
 }

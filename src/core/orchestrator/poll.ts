@@ -125,14 +125,12 @@ function requeue(
   if (input.issues === state.candidates && state.queuedFor === tracker) return decided(state);
   // An issue that was read later than this list was asked for keeps its newer standing.
   const stale = state.fences.size > 0 ? state.fences : null;
+  const newer = placedSince(state, input.request);
   const current = stale
-    ? [
-        ...placedSince(state, input.request),
-        ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request),
-      ]
+    ? [...newer, ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)]
     : input.issues;
   const queue = queueOf(current, tracker);
-  const candidates = placedSince(state, input.request).length > 0 ? current : input.issues;
+  const candidates = newer.length > 0 ? current : input.issues;
   const known = new Set(state.queue.map((issue) => issue.id));
   const fresh = queue.filter((issue) => !known.has(issue.id));
   const told: Effect[] = fresh
