@@ -60,6 +60,8 @@ const pure = [
   "src/core/agent/codex/protocol.ts",
   "src/core/agent/codex/approvals.ts",
   "src/core/config/schema.ts",
+  "src/core/config/fields.ts",
+  "src/core/config/agent-sections.ts",
   "src/core/config/layers.ts",
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",

@@ -58,6 +58,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./metrics.ts")).declareMetrics,
   },
   {
+    name: "inbox",
+    summary: "everything that needs a person, with the command that answers it",
+    group: look,
+    load: async () => (await import("./inbox.ts")).declareInbox,
+  },
+  {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,
@@ -74,6 +80,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "send guidance to a running agent",
     group: act,
     load: async () => (await import("./steer.ts")).declareSteer,
+  },
+  {
+    name: "respond",
+    summary: "answer what an agent waits for: an approval or a question",
+    group: act,
+    load: async () => (await import("./respond.ts")).declareRespond,
   },
   {
     name: "model",

@@ -7,6 +7,7 @@ import { listerOf, onIssue } from "./issue-hints.ts";
 
 interface ModelOptions {
   readonly effort?: string;
+  readonly agent?: string;
   readonly clear?: boolean;
 }
 
@@ -15,6 +16,7 @@ export function declareModel(command: Command, run: Run): void {
     command,
     "symphony model ENG-123 gpt-5.5",
     "symphony model ENG-123 gpt-5.5 --effort high",
+    "symphony model ENG-123 --agent openai        another agent with its model",
     "symphony model ENG-123 --clear               the configured model again",
   )
     .argument("<issue>", "issue identifier, such as ENG-123")
@@ -22,6 +24,10 @@ export function declareModel(command: Command, run: Run): void {
     .option(
       "--effort <word>",
       "reasoning effort, such as low, medium or high (default: the agent's)",
+    )
+    .option(
+      "--agent <kind>",
+      "another agent: codex, openai, command or acp (default: as configured)",
     )
     .option("--clear", "forget the choice")
     .action((issue: string, name: string | undefined, options: ModelOptions) =>
@@ -43,15 +49,27 @@ export async function chooseModel(choice: Choice, context: CommandContext): Prom
   );
   if (context.json) context.printJson(reply);
   const when = reply.applies === "next_turn" ? "the next turn" : "the next attempt";
-  const what = [reply.model ?? "the configured model", reply.reasoning_effort];
+  const what = [reply.agent, reply.model ?? "the configured model", reply.reasoning_effort];
   context.note(`${reply.issue_identifier}: ${what.filter(Boolean).join(", ")} from ${when} on`);
   return exitCodes.done;
 }
 
-function bodyOf({ issue, name, effort, clear }: Choice) {
-  if (clear === true && (name ?? effort) === undefined) return { model: null };
-  if (clear !== true && name !== undefined) {
-    return { model: name, ...(effort !== undefined && { reasoning_effort: effort }) };
+const kinds = ["codex", "openai", "command", "acp"] as const;
+
+function bodyOf({ issue, name, effort, agent, clear }: Choice) {
+  if (clear === true && (name ?? effort ?? agent) === undefined) return { model: null };
+  const kind = kinds.find((one) => one === agent);
+  if (agent !== undefined && kind === undefined) {
+    throw new SymphonyError("usage", `there is no agent ${agent}`, {
+      hint: `one of ${kinds.join(", ")}`,
+    });
+  }
+  if (clear !== true && (name ?? kind) !== undefined) {
+    return {
+      model: name ?? null,
+      ...(effort !== undefined && { reasoning_effort: effort }),
+      ...(kind !== undefined && { agent: kind }),
+    };
   }
   throw new SymphonyError("usage", "name a model, or give --clear alone", {
     hint: `symphony model ${issue} NAME, or symphony model ${issue} --clear`,

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { AttemptView } from "./attempts.ts";
 import { chooseModel } from "./model.ts";
 import { paths } from "./paths.ts";
+import { respond } from "./respond.ts";
 import { route } from "./route.ts";
 import { RunningRow } from "./rows.ts";
 import { byIssue, NeedsView, page, paged, Status, Time } from "./values.ts";
@@ -90,7 +91,12 @@ export const IssueDetail = z
       .object({ attempt: z.number().int(), due_at: Time, error: z.string().nullable() })
       .nullable(),
     needs: NeedsView.nullable(),
-    overrides: z.object({ model: z.string().nullable(), template_id: z.string().nullable() }),
+    overrides: z.object({
+      model: z.string().nullable(),
+      reasoning_effort: z.string().nullable(),
+      agent: z.string().nullable(),
+      template_id: z.string().nullable(),
+    }),
     recent_events: z.array(
       z.object({
         at: Time,
@@ -207,6 +213,7 @@ export const issues = {
     errors: ["issue_not_found", "no_active_turn"],
   }),
   model: chooseModel,
+  respond,
   transition: route({
     ...paths.issues.transition,
     summary: "Move the issue to a status (`queued`, `held`, `completed`) or a state of the tracker",

@@ -30,18 +30,24 @@ export const chooseModel = route({
       reasoning_effort: effort
         .optional()
         .describe("Such as low, medium or high, as far as the model has it; default: the agent's"),
+      agent: z
+        .enum(["codex", "openai", "command", "acp"])
+        .nullable()
+        .optional()
+        .describe("Another agent from the next attempt on; default: the configured one"),
     })
     .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
       path: ["reasoning_effort"],
       message: "needs a model",
     })
     .meta({ example: { model: "gpt-5.5", reasoning_effort: "high" } }),
-  audited: ["model", "reasoning_effort"],
+  audited: ["model", "reasoning_effort", "agent"],
   status: 200,
   reply: z.object({
     issue_identifier: z.string(),
     model: z.string().nullable(),
     reasoning_effort: z.string().nullable(),
+    agent: z.string().nullable(),
     applies: z
       .enum(["next_turn", "next_attempt"])
       .describe("A live thread keeps what it was told: back to a default takes a new attempt"),

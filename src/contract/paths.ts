@@ -22,6 +22,7 @@ export const paths = {
     abort: { method: "POST", path: "/api/v1/:id/abort" },
     steer: { method: "POST", path: "/api/v1/:id/steer" },
     model: { method: "POST", path: "/api/v1/:id/model" },
+    respond: { method: "POST", path: "/api/v1/:id/respond" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
   },

@@ -47,9 +47,9 @@ export function isRoute(node: Route | RouteGroup): node is Route {
 type Parsed<S> = S extends z.ZodType ? z.output<S> : undefined;
 type Unparsed<S> = S extends z.ZodType ? z.input<S> : undefined;
 type Given<R, K extends string> = K extends keyof R ? R[K] : undefined;
-type Part<K extends string, V> = V extends undefined ? unknown : { readonly [P in K]: V };
+type Part<K extends string, V> = [V] extends [undefined] ? unknown : { readonly [P in K]: V };
 /** A part whose every field may be left out may be left out as a whole. */
-type LoosePart<K extends string, V> = V extends undefined
+type LoosePart<K extends string, V> = [V] extends [undefined]
   ? unknown
   : Record<string, never> extends V
     ? { readonly [P in K]?: V }

@@ -35,6 +35,8 @@ export const NeedsView = z
     prompt: z.string(),
     options: z.array(z.string()),
     since: Time,
+    until: Time.nullable().describe("When a live agent gives up waiting; null: its run has ended"),
+    attempt_id: z.string().nullable().describe("The attempt whose agent waits, if it lives"),
   })
   .meta({ id: "Needs" });
 

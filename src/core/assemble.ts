@@ -1,5 +1,5 @@
-import { createCodexRuntime } from "./agent/codex/session.ts";
 import { agentEnvironment } from "./agent/environment.ts";
+import { AgentRuntimes } from "./agent/runtimes.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
 import { createBus } from "./bus.ts";
@@ -70,7 +70,11 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     trackers,
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
-    runtime: createCodexRuntime({ config: () => current().codex, clock, env }),
+    runtimes: new AgentRuntimes({
+      config: current,
+      lookup: base.edges.lookup,
+      ...{ clock, env, dataDir: options.dataDir },
+    }),
     workspaces: keepApart(
       createWorkspaces({
         settings: () => ({ root: current().workspace.root, hooks: current().hooks }),

@@ -1,4 +1,4 @@
-import type { AgentRuntime } from "./agent/agent.ts";
+import type { AgentRuntimes } from "./agent/runtimes.ts";
 import type { Attempts } from "./attempt/attempts.ts";
 import type { AttemptWorld } from "./attempt/run.ts";
 import type { Bus } from "./bus.ts";
@@ -9,6 +9,7 @@ import type { Logger } from "./logger.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
+import { choiceOfTurn } from "./orchestrator/model-choice.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
@@ -33,7 +34,7 @@ export interface RealParts {
   readonly workspaces: Workspaces;
   readonly attempts: Attempts;
   readonly templates: TemplateDesk;
-  readonly runtime: AgentRuntime;
+  readonly runtimes: AgentRuntimes;
   /** Made from these ports, so it is asked for late. */
   orchestrator(): Orchestrator;
 }
@@ -54,6 +55,7 @@ export function portsOf(parts: RealParts): Ports {
     runAttempt: (order, reports) => attempts.run(order, worldOf(parts, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
+    answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
     async removeWorkspace(issue, path) {
       if (!(await parts.workspaces.remove({ path, issue }))) return;
@@ -79,13 +81,13 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
 }
 
 /** What one attempt works with: tracker and prompt as they are at its start (T-14). */
-function worldOf(parts: RealParts, { attemptId, templateId }: AttemptOrder): AttemptWorld {
+function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrder): AttemptWorld {
   const { config, log } = parts;
   const current = () => config.current.config;
   const template = parts.templates.find(templateId);
   return {
     tracker: parts.trackers.tracker,
-    runtime: parts.runtime,
+    runtime: () => parts.runtimes.get(agent),
     workspaces: parts.workspaces,
     get promptTemplate() {
       if (!template) throw templateMissing(templateId);
@@ -93,8 +95,7 @@ function worldOf(parts: RealParts, { attemptId, templateId }: AttemptOrder): Att
     },
     config: current,
     runId: runIdOf(parts.dataDir, attemptId),
-    model: (id) => parts.orchestrator().state.models.get(id)?.model ?? current().codex.model,
-    effort: (id) => parts.orchestrator().state.models.get(id)?.effort ?? null,
+    choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
     undelivered: (id) => parts.store.history.undelivered(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };

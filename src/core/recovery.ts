@@ -1,6 +1,7 @@
 import { sweepRuns } from "./agent/process.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
+import type { Attempt } from "./model/attempt.ts";
 import type { Prior } from "./orchestrator/decision.ts";
 import type { History } from "./store/store.ts";
 
@@ -38,12 +39,19 @@ export async function recoverAttempts(parts: Parts): Promise<number> {
   return open.length;
 }
 
+/** Cut off by the end of the server, or ended with a question that may be answered by now. */
+function goesOn({ status, error }: Attempt): boolean {
+  return status === "interrupted" || personWanted.has(error?.code ?? "");
+}
+
+const personWanted: ReadonlySet<string> = new Set(["approval_required", "turn_input_required"]);
+
 /** What the history says of an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string): Prior {
   const last = history.latestAttempt(issueId);
   const resume =
-    last?.status === "interrupted" && last.threadId !== null
-      ? { threadId: last.threadId, tokens: last.threadTokens }
+    last && last.threadId !== null && goesOn(last)
+      ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
       : null;
   return { count: last?.number ?? 0, resume };
 }

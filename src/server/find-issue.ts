@@ -47,7 +47,7 @@ function unseen(issue: Issue, templateId: string | null): Sight {
     blocked: null,
     stopped: null,
     completed: null,
-    model: null,
+    override: null,
     templateId,
     explain: [{ gate: "candidate", pass: false, detail }],
   };

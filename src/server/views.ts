@@ -16,7 +16,8 @@ import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue } from "../core/model/issue.ts";
 import type { IssueStatus } from "../core/model/status.ts";
 import type { View } from "../core/orchestrator/answers.ts";
-import type { Blocked, Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
+import type { Waiting } from "../core/orchestrator/snapshot.ts";
+import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
 
 // Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
@@ -138,8 +139,15 @@ function retryingRow(entry: Retry): z.output<typeof RetryingRow> {
   };
 }
 
-export function needsView({ needs, sinceWall }: Blocked): z.output<typeof BlockedRow>["needs"] {
-  return { ...needs, options: [...needs.options], since: time(sinceWall) };
+export function needsView(wait: Waiting): z.output<typeof BlockedRow>["needs"] {
+  const { needs, sinceWall, untilWall, attemptId } = wait;
+  return {
+    ...needs,
+    options: [...needs.options],
+    since: time(sinceWall),
+    until: timeOrNull(untilWall ?? null),
+    attempt_id: attemptId ?? null,
+  };
 }
 
 function stoppedRow(entry: Stopped, status: "held" | "failed"): z.output<typeof StoppedRow> {

@@ -22,6 +22,7 @@ test("model chooses and clears, and says from when on", async () => {
     issue_identifier: "ENG-1",
     model: "gpt-x",
     reasoning_effort: null,
+    agent: null,
     applies: "next_attempt",
   });
 });

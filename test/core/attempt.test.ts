@@ -78,7 +78,8 @@ async function bench(parts: Parts) {
   const phases: string[] = [];
   const world: AttemptWorld = {
     tracker,
-    runtime: createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
+    runtime: async () =>
+      createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
     workspaces: createWorkspaces({
       settings: () => ({ root: config.workspace.root, hooks: config.hooks }),
       env: () => env,
@@ -89,8 +90,7 @@ async function bench(parts: Parts) {
     promptTemplate: parts.template ?? "Do {{ issue.identifier }}",
     config: () => config,
     runId: `${root}/att_000000001`,
-    model: parts.model ?? (() => null),
-    effort: () => null,
+    choice: () => ({ model: parts.model?.() ?? null, effort: null }),
     undelivered: () => [...waiting],
     log() {},
   };
@@ -100,6 +100,7 @@ async function bench(parts: Parts) {
     issue: issue("ENG-1"),
     attempt: null,
     resumeThreadId: null,
+    agent: "codex",
     templateId: "workflow",
   };
   return {

@@ -236,26 +236,48 @@ describe("requests of the agent", () => {
       ["execCommandApproval", "approved_for_session"],
       ["applyPatchApproval", "approved_for_session"],
     ] as const)
-      assert.deepEqual(judge(method, command, "never"), {
+      assert.deepEqual(judge(method, command, "auto"), {
         type: "answer",
         decision,
         result: { decision },
       });
   });
 
-  test("A-15: under any other policy the run ends and says what is wanted", () => {
-    for (const policy of ["on-request", "untrusted", "", "future", { granular: {} }]) {
-      assert.deepEqual(judge("item/commandExecution/requestApproval", command, policy), {
-        type: "end",
-        code: "approval_required",
-        needs: {
-          kind: "approval",
-          prompt: "Run this command?\ntouch /x\nMay I?",
-          options: ["accept", "decline"],
-        },
+  test("approvals that are declined are declined, and codex goes on", () => {
+    for (const [method, decision] of [
+      ["item/fileChange/requestApproval", "decline"],
+      ["execCommandApproval", "denied"],
+    ] as const)
+      assert.deepEqual(judge(method, command, "decline"), {
+        type: "answer",
+        decision,
+        result: { decision },
       });
-    }
-    const argv = judge("execCommandApproval", { command: ["rm", "-r", "x"] }, "on-request");
+  });
+
+  const asking = (method: string, params: typeof command | Record<string, never>) => {
+    const verdict = judge(method, params, "ask");
+    assert.ok(verdict.type === "end", method);
+    return verdict;
+  };
+
+  test("A-15: under any other policy the run ends and says what is wanted", () => {
+    const { reply, ...verdict } = asking("item/commandExecution/requestApproval", command);
+    assert.deepEqual(verdict, {
+      type: "end",
+      code: "approval_required",
+      needs: {
+        kind: "approval",
+        prompt: "Run this command?\ntouch /x\nMay I?",
+        options: ["accept", "decline"],
+      },
+      questions: 0,
+    });
+    const said = (approve: boolean) => reply?.({ type: "decision", approve });
+    assert.deepEqual([said(true), said(false)], [{ decision: "accept" }, { decision: "decline" }]);
+    const older = asking("applyPatchApproval", {}).reply;
+    assert.deepEqual(older?.({ type: "decision", approve: false }), { decision: "denied" });
+    const argv = judge("execCommandApproval", { command: ["rm", "-r", "x"] }, "ask");
     assert.ok(argv.type === "end" && argv.needs.prompt.includes("rm -r x"));
   });
 
@@ -275,11 +297,11 @@ describe("requests of the agent", () => {
     ];
     for (const [labels, chosen] of table) {
       const params = { questions: [question("mcp_tool_call_approval_1", ...labels)] };
-      const verdict = judge("item/tool/requestUserInput", params, "never");
+      const verdict = judge("item/tool/requestUserInput", params, "auto");
       const answers = { mcp_tool_call_approval_1: { answers: [chosen] } };
       if (chosen === null) assert.equal(verdict.type, "end");
       else assert.deepEqual(verdict, { type: "answer", decision: "approve", result: { answers } });
-      assert.equal(judge("item/tool/requestUserInput", params, "on-request").type, "end");
+      assert.equal(judge("item/tool/requestUserInput", params, "ask").type, "end");
     }
   });
 
@@ -288,22 +310,23 @@ describe("requests of the agent", () => {
       question("mcp_tool_call_approval_1", "Approve Once"),
       question("color", "Red", "Blue"),
     ];
-    assert.deepEqual(judge("item/tool/requestUserInput", { questions: mixed }, "never"), {
-      type: "end",
-      code: "turn_input_required",
-      needs: {
-        kind: "question",
-        prompt: "Allow it?\nAllow it?",
-        options: ["Approve Once", "Red", "Blue"],
-      },
+    const verdict = judge("item/tool/requestUserInput", { questions: mixed }, "auto");
+    assert.ok(verdict.type === "end" && verdict.code === "turn_input_required");
+    assert.deepEqual(verdict.needs, {
+      kind: "question",
+      prompt: "Allow it?\nAllow it?",
+      options: ["Approve Once", "Red", "Blue"],
     });
-    assert.equal(judge("item/tool/requestUserInput", {}, "never").type, "end");
+    assert.deepEqual(verdict.reply?.({ type: "answers", answers: ["yes", "Red"] }), {
+      answers: { mcp_tool_call_approval_1: { answers: ["yes"] }, color: { answers: ["Red"] } },
+    });
+    assert.equal(judge("item/tool/requestUserInput", {}, "auto").type, "end");
   });
 
   test("A-17: elicitations and every kind of input request end the run", () => {
     const methods = ["turn/input_required", "turn/needs_input", "turn/request_input"];
     for (const method of [...methods, "mcpServer/elicitation/request"]) {
-      const verdict = judge(method, { message: "Which?" }, "never");
+      const verdict = judge(method, { message: "Which?" }, "auto");
       assert.ok(verdict.type === "end" && verdict.code === "turn_input_required", method);
       assert.equal(verdict.needs.prompt, "Which?");
     }
@@ -319,18 +342,18 @@ describe("requests of the agent", () => {
       "currentTime/read",
       "item/permissions/requestApproval",
     ])
-      assert.equal(judge(method, {}, "never").type, "refuse");
-    const asked = judge("item/permissions/requestApproval", {}, "on-request");
+      assert.equal(judge(method, {}, "auto").type, "refuse");
+    const asked = judge("item/permissions/requestApproval", {}, "ask");
     assert.ok(asked.type === "end" && asked.code === "approval_required");
   });
 
   test("A-19: a tool call takes its name from tool or name, and arguments default to none", () => {
-    assert.deepEqual(judge("item/tool/call", { tool: "a", arguments: { x: 1 } }, "never"), {
+    assert.deepEqual(judge("item/tool/call", { tool: "a", arguments: { x: 1 } }, "auto"), {
       type: "tool",
       tool: "a",
       args: { x: 1 },
     });
-    assert.deepEqual(judge("item/tool/call", { name: "b" }, "never"), {
+    assert.deepEqual(judge("item/tool/call", { name: "b" }, "auto"), {
       type: "tool",
       tool: "b",
       args: {},

@@ -32,7 +32,17 @@ function nested(path: string, value: unknown): Values {
 }
 
 test("W-7: the documented defaults", () => {
-  const expected = config({ workspace: { root: "/root" }, server: { port: 4000 } });
+  const expected = config({
+    workspace: { root: "/root" },
+    agent: { approvalTimeoutMs: 1_800_000 },
+    brakes: {
+      tokensPerIssue: 20_000_000,
+      tokensPerDay: 100_000_000,
+      turnsWithoutProgress: 5,
+      attemptTimeoutMs: 14_400_000,
+    },
+    server: { port: 4000 },
+  });
   assert.deepEqual(parse(), expected);
 });
 

@@ -9,6 +9,7 @@ const choose = (model: string | null, effort: string | null = null) => ({
   issue: issue("A-1"),
   model,
   effort,
+  agent: null,
 });
 const chosen = (model: string | null, effort: string | null = null): Input => ({
   type: "operator.modelChosen",

@@ -182,7 +182,7 @@ test("E-7, E-8: totals are high-water marks per thread and add up over attempts"
 
 test("a resumed thread goes on counting from what it had reported before", async () => {
   const world = new Scheduler([issue("A-1")]);
-  world.resume = { threadId: "t1", tokens: { ...noTokens, total: 100 } };
+  world.resume = { threadId: "t1", tokens: { ...noTokens, total: 100 }, agent: "codex" };
   await world.begin();
   const run = world.run("A-1");
   assert.equal(run.order.resumeThreadId, "t1");

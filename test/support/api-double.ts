@@ -135,13 +135,24 @@ class Double implements ApiDouble {
           202,
         ),
       "POST /api/v1/ENG-1/model": () => {
-        const { model, reasoning_effort = null } = body as {
+        const {
+          model,
+          reasoning_effort = null,
+          agent = null,
+        } = body as {
           model: string | null;
+          agent?: string;
           reasoning_effort?: string;
         };
         const applies = this.status === "running" ? "next_turn" : "next_attempt";
         return ok(
-          chooseModel.reply.parse({ issue_identifier: "ENG-1", model, reasoning_effort, applies }),
+          chooseModel.reply.parse({
+            issue_identifier: "ENG-1",
+            model,
+            reasoning_effort,
+            agent,
+            applies,
+          }),
         );
       },
       "POST /api/v1/ENG-1/abort": () =>

@@ -48,6 +48,13 @@ export function config(parts: Parts = {}): Config {
     },
     agent: {
       kind: "codex",
+      model: null,
+      effort: null,
+      byState: new Map(),
+      byLabel: new Map(),
+      level: "safe",
+      approvals: "auto",
+      approvalTimeoutMs: 0,
       maxConcurrentAgents: 10,
       maxTurns: 20,
       maxRetryBackoffMs: 300_000,
@@ -55,6 +62,14 @@ export function config(parts: Parts = {}): Config {
       maxConcurrentAgentsByState: {},
       ...parts.agent,
     },
+    brakes: {
+      tokensPerIssue: null,
+      tokensPerDay: null,
+      turnsWithoutProgress: null,
+      attemptTimeoutMs: null,
+      ...parts.brakes,
+    },
+    usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: {
       command: "codex app-server",
       model: null,

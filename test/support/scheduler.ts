@@ -1,4 +1,4 @@
-import type { AgentEvent } from "../../src/core/agent/agent.ts";
+import type { AgentEvent, Answer } from "../../src/core/agent/agent.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import { Meter } from "../../src/core/meter.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
@@ -66,6 +66,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       runAttempt: (order, reports) => this.runAttempt(order, reports),
       stopAttempt: (id, reason, graceMs) => this.stopAttempt(id, reason, graceMs),
       steerAttempt: (id, steerId, message) => this.steerAttempt(id, steerId, message),
+      answerAttempt: (id, askId, answer) => this.answerAttempt(id, askId, answer),
       settleSteer: (id) => this.settleSteer(id),
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
       saveRecord: (id, record) => this.saveRecord(id, record),
@@ -174,6 +175,12 @@ export class Scheduler implements Omit<Ports, "config"> {
     if (this.steerRefusal) throw this.steerRefusal;
     this.calls.push(`steer ${message}`);
     return { turnId: "turn-1" };
+  }
+
+  answerAttempt(attemptId: string, askId: string, answer: Answer): void {
+    this.calls.push(`answer ${attemptId}`);
+    const run = this.runs.find(({ order }) => order.attemptId === attemptId);
+    run?.say({ type: "approval.resolved", decision: answer.type, automatic: false, askId });
   }
 
   settleSteer(steerId: string): void {

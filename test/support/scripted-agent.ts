@@ -76,6 +76,11 @@ export class Bench implements AsyncDisposable {
       resumeThreadId: null,
       tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },
       secretEnvNames: [],
+      people: {
+        approvals: this.#options.config?.approvalPolicy === undefined ? "auto" : "ask",
+        timeoutMs: 0,
+      },
+      level: "safe",
       onEvent: (event) => {
         this.events.push(event);
         for (const listener of this.#listeners) listener(event);

@@ -81,6 +81,7 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     model: null,
     templateId: null,
     effort: null,
+    agent: null,
     ...fields,
   };
 }

@@ -1,3 +1,4 @@
+import type { AgentConfig, Approvals } from "../config/config.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";
 
 /**
@@ -28,13 +29,40 @@ export type AgentEvent =
   /** Absolute totals of the thread; never a difference. */
   | { readonly type: "tokens"; readonly total: Tokens }
   | { readonly type: "rate_limits"; readonly limits: Readonly<Record<string, unknown>> }
-  | { readonly type: "approval.requested"; readonly needs: Needs }
-  | { readonly type: "approval.resolved"; readonly decision: string; readonly automatic: boolean }
+  /** `ask` is null when nobody is waited for: the run ends with it. */
+  | { readonly type: "approval.requested"; readonly needs: Needs; readonly ask: Ask | null }
+  | {
+      readonly type: "approval.resolved";
+      readonly decision: string;
+      readonly automatic: boolean;
+      /** The ask that a person answered. */
+      readonly askId?: string;
+    }
   | { readonly type: "steer.delivered"; readonly steerId: string }
   /** Anything else worth a line: a warning, a retry of the provider, a malformed line. */
   | { readonly type: "notice"; readonly message: string; readonly malformed: boolean }
   /** A sign of life (a delta, an unknown notification): moves the stall clock and nothing else. */
   | { readonly type: "activity"; readonly method: string };
+
+/** Something a live session waits for a person to say. */
+export interface Ask {
+  readonly id: string;
+  readonly sinceWall: number;
+  /** When it is given up. */
+  readonly untilWall: number;
+}
+
+/** What a person said. */
+export type Answer =
+  | { readonly type: "decision"; readonly approve: boolean }
+  /** One for each question, in their order. */
+  | { readonly type: "answers"; readonly answers: readonly string[] };
+
+/** Whether people are asked, and how long an ask waits; 0: the run ends with it at once. */
+export interface People {
+  readonly approvals: Approvals;
+  readonly timeoutMs: number;
+}
 
 /** One tool offered to the agent and run host-side. */
 export interface ToolSpec {
@@ -70,6 +98,9 @@ export interface SessionSpec {
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
+  readonly people: People;
+  /** What the agent's commands may reach. */
+  readonly level: AgentConfig["level"];
   onEvent(event: AgentEvent): void;
   /** One line of the agent's stderr or stray output, for the log. */
   onLog(line: string): void;
@@ -81,7 +112,7 @@ export interface TurnOptions {
   readonly effort?: string | null;
 }
 
-/** One way to run a coding agent. Implementations: `codex/`. */
+/** One way to run a coding agent; each has a folder of its own beside this file. */
 export interface AgentRuntime {
   readonly kind: string;
   /**
@@ -104,6 +135,8 @@ export interface AgentSession extends AsyncDisposable {
   turn(prompt: string, options: TurnOptions): Promise<void>;
   /** Guidance for the turn in flight; resolves once the agent accepted it. Rejects with `no_active_turn`. */
   steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
+  /** Hands on what a person said. Throws `nothing_asked`, or `invalid_request` when it does not fit the ask. */
+  answer(askId: string, answer: Answer): void;
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
 }

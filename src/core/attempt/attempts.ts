@@ -1,4 +1,4 @@
-import type { AgentSession } from "../agent/agent.ts";
+import type { AgentSession, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
@@ -65,6 +65,13 @@ export class Attempts {
       throw new SymphonyError("no_active_turn", "the attempt has no turn under way");
     }
     return session.steer(steerId, message);
+  }
+
+  /** Hands a person's answer to the session. Throws `nothing_asked`, `invalid_request`. */
+  answer(attemptId: string, askId: string, answer: Answer): void {
+    const session = this.#live.get(attemptId)?.session;
+    if (!session) throw new SymphonyError("nothing_asked", "the attempt is over");
+    session.answer(askId, answer);
   }
 }
 

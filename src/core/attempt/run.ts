@@ -1,4 +1,10 @@
-import type { AgentEvent, AgentRuntime, AgentSession, SessionSpec } from "../agent/agent.ts";
+import type {
+  AgentEvent,
+  AgentRuntime,
+  AgentSession,
+  SessionSpec,
+  TurnOptions,
+} from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
 import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
@@ -15,16 +21,15 @@ import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 /** What an attempt works with; tracker and prompt are those of its start (T-14). */
 export interface AttemptWorld {
   readonly tracker: Tracker;
-  readonly runtime: AgentRuntime;
+  /** Rejects with `agent_unavailable`. */
+  runtime(): Promise<AgentRuntime>;
   readonly workspaces: Workspaces;
   readonly promptTemplate: string;
   /** The cookie of this attempt's processes. */
   readonly runId: string;
   config(): Config;
-  /** The model for the next turn of this issue. */
-  model(issueId: string): string | null;
-  /** The reasoning effort for it; null leaves it to the agent. */
-  effort(issueId: string): string | null;
+  /** Model and reasoning effort for the next turn of this issue; null leaves one to the agent. */
+  choice(issueId: string): TurnOptions;
   /** Guidance that no agent has taken up yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
   log(line: string): void;
@@ -91,7 +96,8 @@ async function work(
   live.entered("launching_agent", null);
   const opening = new Opening(() => world.undelivered(issue.id), live.reported);
   const cwd = await world.workspaces.requireCwd(workspace.path);
-  await using session = await world.runtime.start(
+  const runtime = await world.runtime();
+  await using session = await runtime.start(
     specOf(order, { cwd, world, onEvent: (event) => opening.heard(event), log: world.log }),
     live.signal,
   );
@@ -119,14 +125,17 @@ function specOf(
     log: (line: string) => void;
   },
 ): SessionSpec {
+  const { agent } = world.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
     runId: world.runId,
-    model: world.model(order.issue.id),
+    model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
     tools: world.tracker.bindTools(order.issue),
     secretEnvNames: world.tracker.secretEnvNames,
+    people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
+    level: agent.level,
     onEvent,
     onLog: log,
   };
@@ -143,10 +152,7 @@ async function turns(
   let prompt = opening.with(way.prompt);
   for (let turn = 1; ; turn++) {
     live.entered("streaming_turn", null);
-    await session.turn(prompt, {
-      model: world.model(issue.id),
-      effort: world.effort(issue.id),
-    });
+    await session.turn(prompt, world.choice(issue.id));
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);

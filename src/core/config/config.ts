@@ -8,6 +8,8 @@ export interface Config {
   };
   readonly hooks: HooksConfig;
   readonly agent: AgentConfig;
+  readonly brakes: BrakesConfig;
+  readonly usage: UsageConfig;
   readonly codex: CodexConfig;
   readonly server: ServerConfig;
 }
@@ -31,8 +33,20 @@ export interface HooksConfig {
 }
 
 export interface AgentConfig {
-  /** Which runtime: `codex`. */
+  /** Which runtime: `codex`, `openai`, `command` or `acp`. */
   readonly kind: string;
+  /** Over the model of the runtime's own section; null leaves it to that. */
+  readonly model: string | null;
+  readonly effort: string | null;
+  /** What issues in a tracker state, or with a label, get instead; a label wins. Keys lowercased. */
+  readonly byState: ReadonlyMap<string, AgentPick>;
+  readonly byLabel: ReadonlyMap<string, AgentPick>;
+  /** What the agent's commands may reach: nothing outside the workspace, the network too, or everything. */
+  readonly level: "safe" | "networked" | "danger";
+  /** What becomes of an agent's wish for an approval: granted, a person is asked, declined. */
+  readonly approvals: Approvals;
+  /** How long an approval or a question waits for a person; 0: the run ends at once. */
+  readonly approvalTimeoutMs: number;
   readonly maxConcurrentAgents: number;
   readonly maxTurns: number;
   readonly maxRetryBackoffMs: number;
@@ -40,6 +54,37 @@ export interface AgentConfig {
   readonly maxRetries: number | null;
   /** Keys trimmed and lowercased. */
   readonly maxConcurrentAgentsByState: Readonly<Record<string, number>>;
+}
+
+export type Approvals = "auto" | "ask" | "decline";
+
+/** null: as it would be otherwise. */
+export interface AgentPick {
+  readonly kind: string | null;
+  readonly model: string | null;
+  readonly effort: string | null;
+}
+
+/** Limits that put an issue to `held`; null is off. */
+export interface BrakesConfig {
+  readonly tokensPerIssue: number | null;
+  /** Of all issues together; a day ends at midnight UTC. */
+  readonly tokensPerDay: number | null;
+  /** Turns in a row that changed neither the workspace nor the issue. */
+  readonly turnsWithoutProgress: number | null;
+  readonly attemptTimeoutMs: number | null;
+}
+
+export interface UsageConfig {
+  readonly currency: string;
+  /** By model, in `currency` per million tokens. */
+  readonly prices: ReadonlyMap<string, Price>;
+}
+
+export interface Price {
+  readonly input: number;
+  readonly cachedInput: number;
+  readonly output: number;
 }
 
 export interface CodexConfig {

@@ -17,12 +17,32 @@ const meanings: Readonly<Record<string, string>> = {
   "hooks.after_run": "Shell script, after each attempt, however it ended",
   "hooks.before_remove": "Shell script, before a workspace is deleted",
   "hooks.timeout_ms": "Longest time for one hook, ms",
-  "agent.kind": "Which agent runs",
+  "agent.kind": "Which agent runs: codex, openai, command or acp",
+  "agent.model": "Model of every agent; left out, that of the agent's own section",
+  "agent.reasoning_effort": "Such as low, medium or high; the agent's own when left out",
+  "agent.by_state":
+    'Another agent or model by tracker state, such as {"Rework": {"model": "gpt-5.5"}}',
+  "agent.by_label": "The same by label; a label wins over a state",
+  "agent.level":
+    "What the agent's commands may reach: safe (the workspace), networked (and the network) or danger (everything)",
+  "agent.approvals":
+    "What becomes of a wish of the agent: auto (granted), ask (a person is asked) or decline",
+  "agent.approval_timeout_ms":
+    "How long an approval or a question waits for a person before the run ends, ms; 0: not at all",
   "agent.max_concurrent_agents": "Attempts at the same time",
   "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
   "agent.max_turns": "Turns of one attempt",
   "agent.max_retries": "Failures in a row before an issue is failed; null for no end",
   "agent.max_retry_backoff_ms": "Longest wait before a retry, ms",
+  "brakes.tokens_per_issue": "Tokens after which an issue is held; 0: no end",
+  "brakes.tokens_per_day":
+    "Tokens of all issues in a day (UTC) after which nothing starts; 0: no end",
+  "brakes.turns_without_progress":
+    "Turns in a row without a change in the workspace or the issue after which it is held; 0: no end",
+  "brakes.attempt_timeout_ms": "Longest time for one attempt, ms; 0: no end",
+  "usage.currency": "What prices are given in",
+  "usage.prices":
+    'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
   "codex.command": "A shell line, run as it is by bash -lc in the workspace",
   "codex.model": "Model of new turns; codex's own when left out",
   "codex.approval_policy": "Text or map, sent to codex as it is",

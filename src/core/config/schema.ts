@@ -1,6 +1,25 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
-import type { Config } from "./config.ts";
+import {
+  agentConfigOf,
+  agentSection,
+  brakesConfigOf,
+  brakesSection,
+  usageConfigOf,
+  usageSection,
+} from "./agent-sections.ts";
+import type { Approvals, Config } from "./config.ts";
+import {
+  map,
+  oneOf,
+  positive,
+  section,
+  solidText,
+  text,
+  texts,
+  variableName,
+  wholeNumber,
+} from "./fields.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -8,16 +27,7 @@ export interface ConfigProblem {
   readonly message: string;
 }
 
-const text = z.string({
-  error: ({ input }) => (input === undefined ? "is required" : "must be text"),
-});
-const solidText = text.refine((value) => value.trim() !== "", "must not be blank");
 const script = text.nullable().default(null);
-const texts = z.array(text, "must be a list");
-const map = z.record(z.string(), z.unknown(), "must be a map");
-const wholeNumber = z.int("must be a whole number");
-const positive = wholeNumber.min(1, "must be greater than 0");
-const variableName = text.regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be the name of a variable");
 
 /** The known keys, as they are written in `WORKFLOW.md`. Other keys are kept and mean nothing. */
 const sections = {
@@ -37,18 +47,13 @@ const sections = {
     before_remove: script,
     timeout_ms: positive.default(60_000),
   }),
-  agent: section({
-    kind: solidText.default("codex"),
-    max_concurrent_agents: positive.default(10),
-    max_turns: positive.default(20),
-    max_retry_backoff_ms: positive.default(300_000),
-    max_retries: wholeNumber.min(0, "must not be negative").nullable().default(10),
-    max_concurrent_agents_by_state: map.default({}),
-  }),
+  agent: agentSection,
+  brakes: brakesSection,
+  usage: usageSection,
   codex: section({
     command: solidText.default("codex app-server"),
     model: solidText.nullable().default(null),
-    approval_policy: z.union([text, map], "must be text or a map").default("never"),
+    approval_policy: z.union([text, map], "must be text or a map").optional(),
     thread_sandbox: text.default("workspace-write"),
     turn_sandbox_policy: map.nullable().default(null),
     turn_timeout_ms: positive.default(3_600_000),
@@ -63,13 +68,9 @@ const sections = {
       .max(65_535, "must be between 0 and 65535")
       .default(4000),
     allowed_hosts: z.array(solidText, "must be a list").default([]),
-    auth: z.enum(["none", "token"], "must be none or token").default("none"),
+    auth: oneOf("none", "token").default("none"),
   }),
 };
-
-function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
-  return z.looseObject(shape, "must be a map");
-}
 
 /** The written form with its defaults. `null` must be taken out before; see `withoutNulls`. */
 export const writtenSchema = z.looseObject({
@@ -78,6 +79,8 @@ export const writtenSchema = z.looseObject({
   workspace: sections.workspace.prefault({}),
   hooks: sections.hooks.prefault({}),
   agent: sections.agent.prefault({}),
+  brakes: sections.brakes.prefault({}),
+  usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
   server: sections.server.prefault({}),
 });
@@ -91,7 +94,11 @@ export interface Written extends Parsed {
     readonly terminal_states: string[];
   };
   readonly agent: Parsed["agent"] & {
+    readonly approvals: Approvals;
     readonly max_concurrent_agents_by_state: Record<string, number>;
+  };
+  readonly codex: Parsed["codex"] & {
+    readonly approval_policy: string | Record<string, unknown>;
   };
 }
 
@@ -129,7 +136,8 @@ export function withoutNulls(
 export function parseWritten(values: Readonly<Record<string, unknown>>): Written {
   const result = writtenSchema.safeParse({ tracker: {}, ...withoutNulls(values) });
   if (!result.success) throw invalidConfig(result.error.issues.map(problemOf));
-  const { tracker, agent } = result.data;
+  const { tracker, agent, codex } = result.data;
+  const { approvals, policy } = approvalsOf(agent.approvals, codex.approval_policy);
   const usual = kindsWithUsualStates.has(tracker.kind) ? usualStates : { active: [], terminal: [] };
   return {
     ...result.data,
@@ -141,12 +149,26 @@ export function parseWritten(values: Readonly<Record<string, unknown>>): Written
     },
     agent: {
       ...agent,
+      approvals,
       max_concurrent_agents_by_state: Object.fromEntries(
         Object.entries(agent.max_concurrent_agents_by_state)
           .filter((entry): entry is [string, number] => isStateLimit(entry[1]))
           .map(([state, limit]) => [state.trim().toLowerCase(), limit]),
       ),
     },
+    codex: { ...codex, approval_policy: policy },
+  };
+}
+
+/** Each of the two says something of the other where that is left out: codex asks nobody unless somebody is to be asked. */
+function approvalsOf(
+  approvals: Approvals | undefined,
+  policy: string | Record<string, unknown> | undefined,
+): { approvals: Approvals; policy: string | Record<string, unknown> } {
+  const asks = policy !== undefined && policy !== "never";
+  return {
+    approvals: approvals ?? (asks ? "ask" : "auto"),
+    policy: policy ?? (approvals === "ask" ? "on-request" : "never"),
   };
 }
 
@@ -157,7 +179,7 @@ export function isStateLimit(limit: unknown): limit is number {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, codex, server } = written;
+  const { tracker, polling, hooks, agent, brakes, usage, codex, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -175,14 +197,9 @@ export function toConfig(written: Written, root: string): Config {
       beforeRemove: scriptOf(hooks.before_remove),
       timeoutMs: hooks.timeout_ms,
     },
-    agent: {
-      kind: agent.kind,
-      maxConcurrentAgents: agent.max_concurrent_agents,
-      maxTurns: agent.max_turns,
-      maxRetryBackoffMs: agent.max_retry_backoff_ms,
-      maxRetries: agent.max_retries,
-      maxConcurrentAgentsByState: agent.max_concurrent_agents_by_state,
-    },
+    agent: agentConfigOf(agent),
+    brakes: brakesConfigOf(brakes),
+    usage: usageConfigOf(usage),
     codex: {
       command: codex.command,
       model: codex.model,

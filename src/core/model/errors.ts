@@ -16,6 +16,7 @@ export type ErrorCode =
   | "overlay_changed"
   | "not_running"
   | "no_active_turn"
+  | "nothing_asked"
   | "transition_not_allowed"
   | "tracker_read_only"
   | "template_exists"
@@ -62,6 +63,10 @@ export type ErrorCode =
   | "hook_timeout"
   // agents
   | "codex_not_found"
+  | "agent_not_found"
+  | "agent_unavailable"
+  | "provider_error"
+  | "provider_limited"
   | "agent_failed"
   | "response_timeout"
   | "response_error"

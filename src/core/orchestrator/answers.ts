@@ -1,3 +1,4 @@
+import type { Needs } from "../model/attempt.ts";
 import type { TrackerState } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
 import type { TrackerHealth } from "../tracker/tracker.ts";
@@ -29,6 +30,14 @@ export interface Steered {
   readonly attemptId: string;
   readonly turnId: string;
   readonly status: "accepted" | "delivered";
+}
+
+export interface Responded {
+  readonly identifier: string;
+  /** What was asked. */
+  readonly needs: Needs | null;
+  /** A live agent has heard it; or the run had ended, and the next attempt begins with it. */
+  readonly applies: "now" | "next_attempt";
 }
 
 export interface Target {

@@ -20,8 +20,13 @@ export interface Context {
 
 export interface Prior {
   readonly count: number;
-  /** The thread of the last attempt, when a restart interrupted it. */
-  readonly resume: { readonly threadId: string; readonly tokens: Tokens } | null;
+  /** The thread of the last attempt, when it was cut off or ended with a question. */
+  readonly resume: {
+    readonly threadId: string;
+    readonly tokens: Tokens;
+    /** The agent whose thread it is: no other one can go on with it. */
+    readonly agent: string;
+  } | null;
 }
 
 export interface Decision {

@@ -1,4 +1,4 @@
-import type { AgentEvent } from "../agent/agent.ts";
+import type { AgentEvent, Answer } from "../agent/agent.ts";
 import type { PollOutcome } from "../meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
@@ -83,7 +83,10 @@ export type Input =
       /** null: the configured model again. */
       readonly model: string | null;
       readonly effort: string | null;
+      /** Another agent; null: as configured. */
+      readonly agent: string | null;
     }
+  | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
   /** Nothing new is started; live attempts are ended too, or run to their own end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
@@ -129,6 +132,12 @@ export type Effect =
       readonly steerId: string;
       readonly message: string;
     }
+  | {
+      readonly type: "answerAttempt";
+      readonly attemptId: string;
+      readonly askId: string;
+      readonly answer: Answer;
+    }
   | { readonly type: "settleSteer"; readonly steerId: string }
   | { readonly type: "removeWorkspace"; readonly issue: Issue; readonly path: string | null }
   | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
@@ -148,5 +157,7 @@ export interface AttemptOrder {
   readonly attempt: number | null;
   /** The thread of an attempt that a restart interrupted, to go on with. */
   readonly resumeThreadId: string | null;
+  /** Which agent is to run. */
+  readonly agent: string;
   readonly templateId: string;
 }

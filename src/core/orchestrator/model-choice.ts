@@ -1,47 +1,105 @@
-import type { Config } from "../config/config.ts";
+import type { AgentPick, Config } from "../config/config.ts";
+import { type Issue, normalState } from "../model/issue.ts";
 import { type Decision, decided, tell } from "./decision.ts";
 import type { Input } from "./messages.ts";
-import { type Running, type State, setIn, without } from "./state.ts";
+import { type State, setIn, without } from "./state.ts";
 
 type Chosen = Extract<Input, { type: "operator.modelChosen" }>;
 
+/** Which agent works on an issue, with which model and effort; null leaves it to the agent. */
+export interface Choice {
+  readonly agent: string;
+  readonly model: string | null;
+  readonly effort: string | null;
+}
+
+/**
+ * What an issue gets now: what an operator chose for it, else what its labels say, else its tracker state, else the
+ * configuration for all. A model that was written beside another agent's name does not follow to this one.
+ */
+export function choiceFor(state: State, issue: Issue, config: Config): Choice {
+  const picks = [state.models.get(issue.id), ...picksFor(issue, config)];
+  const agent = firstOf(picks, (pick) => pick.kind) ?? config.agent.kind;
+  const fitting = picks.filter((pick) => pick?.kind == null || pick.kind === agent);
+  return {
+    agent,
+    model: firstOf(fitting, (pick) => pick.model) ?? config.agent.model ?? modelOf(config, agent),
+    effort: firstOf(fitting, (pick) => pick.effort) ?? config.agent.effort,
+  };
+}
+
+/** The choice for the next turn of an attempt that `agent` works on: another agent's model is none of its business. */
+export function choiceOfTurn(state: State, issueId: string, config: Config): Omit<Choice, "agent"> {
+  const entry = state.running.get(issueId);
+  if (!entry) return { model: null, effort: null };
+  const choice = choiceFor(state, entry.issue, config);
+  return choice.agent === entry.agent ? choice : { model: entry.model, effort: null };
+}
+
 /** Keeps the model an operator chose for the issue, or forgets it; what runs is not disturbed. */
 export function modelChosen(state: State, input: Chosen): Decision {
-  const { issue, model, effort } = input;
+  const { issue, model, effort, agent: kind } = input;
   const models =
-    model === null
+    model === null && kind === null
       ? without(state.models, issue.id)
-      : setIn(state.models, issue.id, { issue, model, effort });
-  const chosen = effort === null ? model : `${model}, reasoning effort ${effort}`;
+      : setIn(state.models, issue.id, { issue, kind, model, effort });
+  const chosen = [
+    kind && `agent ${kind}`,
+    model && `model ${model}`,
+    effort && `reasoning effort ${effort}`,
+  ].filter(Boolean);
   return decided(
     { ...state, models },
     { type: "saveRecord", issueId: issue.id },
     tell("model.changed", issue, {
       attemptId: state.running.get(issue.id)?.attemptId ?? null,
-      message: chosen === null ? "the default model again" : `model ${chosen}`,
-      data: { model, reasoning_effort: effort },
+      message: chosen.length === 0 ? "the default model again" : chosen.join(", "),
+      data: { model, reasoning_effort: effort, agent: kind },
     }),
   );
 }
 
 /**
  * When the choice is felt. A thread keeps the model and effort of its last turn, so leaving either to the
- * agent's default again takes a new attempt.
+ * agent's default again takes a new attempt, and so does another agent.
  */
 export function choiceApplies(
   state: State,
-  { issue, model, effort }: Omit<Chosen, "type">,
+  input: Omit<Chosen, "type">,
   config: Config,
 ): "next_turn" | "next_attempt" {
-  const live = state.running.get(issue.id);
+  const live = state.running.get(input.issue.id);
   if (!live || live.stopping) return "next_attempt";
-  const before = state.models.get(issue.id);
-  const keepsModel = before !== undefined && (model ?? config.codex.model) === null;
-  const keepsEffort = before !== undefined && before.effort !== null && effort === null;
+  const before = choiceFor(state, live.issue, config);
+  const after = choiceFor(
+    modelChosen(state, { ...input, type: "operator.modelChosen" }).state,
+    live.issue,
+    config,
+  );
+  if (after.agent !== live.agent) return "next_attempt";
+  const keepsModel = before.model !== null && after.model === null;
+  const keepsEffort = before.effort !== null && after.effort === null;
   return keepsModel || keepsEffort ? "next_attempt" : "next_turn";
 }
 
-/** The model of a turn that starts now. */
-export function modelInUse(state: State, entry: Running, config: Config): string | null {
-  return state.models.get(entry.issue.id)?.model ?? config.codex.model ?? entry.model;
+function picksFor(issue: Issue, { agent }: Config): readonly (AgentPick | undefined)[] {
+  if (agent.byLabel.size === 0 && agent.byState.size === 0) return [];
+  const labelled = [...agent.byLabel].filter(([label]) => issue.labels.includes(label));
+  return [...labelled.map(([, pick]) => pick), agent.byState.get(normalState(issue.state))];
+}
+
+function firstOf(
+  picks: readonly (AgentPick | undefined)[],
+  part: (pick: AgentPick) => string | null,
+): string | null {
+  for (const pick of picks) {
+    const value = pick ? part(pick) : null;
+    if (value !== null) return value;
+  }
+  return null;
+}
+
+/** The model of the agent's own section. */
+function modelOf(config: Config, agent: string): string | null {
+  return agent === "codex" ? config.codex.model : null;
 }

@@ -1,11 +1,21 @@
 import { randomUUID } from "node:crypto";
+import type { Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import type { History, Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
-import type { Aborted, Steered, Target, Transitioned, TransitionsView, View } from "./answers.ts";
+import { answerAsSteer } from "./answer-steer.ts";
+import type {
+  Aborted,
+  Responded,
+  Steered,
+  Target,
+  Transitioned,
+  TransitionsView,
+  View,
+} from "./answers.ts";
 import { choiceApplies } from "./model-choice.ts";
 import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
@@ -131,8 +141,36 @@ export class Operations {
     return { identifier: issue.identifier, from, to: status, kind: "status" };
   }
 
+  /**
+   * Answers what the issue's agent waits for. Rejects with `issue_not_found`, `nothing_asked`, `invalid_request`. Where the
+   * run has ended with its question, the answer is durable and opens the next turn of its thread.
+   */
+  async respond(identifier: string, answer: Answer): Promise<Responded> {
+    const { orchestrator, history, clock } = this.#parts;
+    const issue = this.#require(identifier);
+    const wait = this.sight(identifier)?.blocked ?? null;
+    const answered = { identifier: issue.identifier, needs: wait?.needs ?? null };
+    const input = { type: "operator.responded", issueId: issue.id, answer } as const;
+    if (!wait || wait.attemptId !== undefined) {
+      await orchestrator.apply(input);
+      return { ...answered, applies: "now" };
+    }
+    const steer = answerAsSteer(wait, answer, { id: `str_${randomUUID()}`, at: clock.wall() });
+    history.addSteer(steer);
+    try {
+      await orchestrator.apply(input);
+    } catch (error) {
+      history.dropSteer(steer.id);
+      throw error;
+    }
+    return { ...answered, applies: "next_attempt" };
+  }
+
   /** Durable when it resolves; says when it is felt. A null model is the configured one again. */
-  async chooseModel(issue: Issue, choice: { model: string | null; effort: string | null }) {
+  async chooseModel(
+    issue: Issue,
+    choice: { model: string | null; effort: string | null; agent: string | null },
+  ) {
     const input = { issue, ...choice };
     const applies = choiceApplies(this.#state, input, this.#parts.config().config);
     await this.#parts.orchestrator.apply({ type: "operator.modelChosen", ...input });

@@ -23,6 +23,7 @@ const targets: Readonly<Record<IssueStatus, readonly Target[]>> = {
 
 /** The statuses a person may move the issue to now. */
 export function targetsOf(state: State, issue: Issue): readonly Target[] {
+  if (state.running.has(issue.id)) return targets.running;
   const status = statusOf(state, issue);
   if (status === null) return [];
   // An issue the tracker itself closed can only be opened there.
@@ -111,7 +112,7 @@ function hold(
 }
 
 /** Forgets holds, failures and retry counts, and looks at the issue at once. */
-function requeue(state: State, issue: Issue, reason: string | null): Decision {
+export function requeue(state: State, issue: Issue, reason: string | null): Decision {
   const free = unclaimed(state, issue.id);
   return andThen(
     decided(

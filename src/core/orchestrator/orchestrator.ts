@@ -104,6 +104,8 @@ export class Orchestrator {
         return ports.stopAttempt(effect.attemptId, effect.reason, effect.graceMs);
       case "steerAttempt":
         return ports.steerAttempt(effect.attemptId, effect.steerId, effect.message);
+      case "answerAttempt":
+        return ports.answerAttempt(effect.attemptId, effect.askId, effect.answer);
       case "settleSteer":
         return ports.settleSteer(effect.steerId);
       case "removeWorkspace":

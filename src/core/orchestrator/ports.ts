@@ -1,4 +1,4 @@
-import type { AgentEvent } from "../agent/agent.ts";
+import type { AgentEvent, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { PollOutcome } from "../meter.ts";
@@ -31,6 +31,8 @@ export interface Ports {
   stopAttempt(attemptId: string, reason: string, graceMs: number): void;
   /** Resolves with the turn that accepted it; rejects with the agent's refusal. */
   steerAttempt(attemptId: string, steerId: string, message: string): Promise<{ turnId: string }>;
+  /** Throws what the session refuses: `nothing_asked`, `invalid_request`. */
+  answerAttempt(attemptId: string, askId: string, answer: Answer): void;
   settleSteer(steerId: string): void;
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;

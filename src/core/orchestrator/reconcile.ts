@@ -13,7 +13,8 @@ export function stopStalled(state: State, context: Context): Decision {
   if (limitMs <= 0) return decided(state);
   return [...state.running.values()].reduce((decision, entry) => {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
-    if (entry.stopping || silentMs <= limitMs) return decision;
+    // Who waits for a person is silent for a reason, and for a limited time.
+    if (entry.stopping || entry.asked.length > 0 || silentMs <= limitMs) return decision;
     const reason = `stalled: no event for ${Math.round(silentMs)} ms`;
     const stop: Stop = { reason, leadsTo: "retry", gently: false };
     return andThen(decision, (next) => orderStop(next, entry, stop));

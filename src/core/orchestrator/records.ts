@@ -30,6 +30,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
     model: choice?.model ?? null,
     effort: choice?.effort ?? null,
+    agent: choice?.kind ?? null,
     templateId: template?.templateId ?? null,
   };
 }
@@ -92,8 +93,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
         checking: null,
       });
     }
-    const { model, effort, templateId } = record;
-    if (model) models.set(id, { issue, model, effort });
+    const { model, effort, agent: kind, templateId } = record;
+    if (model || kind) models.set(id, { issue, kind, model, effort });
     if (templateId) templates.set(id, { issue, templateId });
   }
   return {

@@ -1,12 +1,14 @@
 import type { AgentEvent } from "../agent/agent.ts";
+import type { Config } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
-import type { EventDraft } from "../model/event.ts";
+import { askedAfter, blockedNow, withRunning } from "./asked.ts";
 import { attemptOf } from "./attempt-record.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Effect, Input } from "./messages.ts";
-import { modelInUse } from "./model-choice.ts";
-import { type Running, type State, setIn } from "./state.ts";
+import { choiceOfTurn } from "./model-choice.ts";
+import type { Running, State } from "./state.ts";
 import { addTokens, highWater, tokensAdded } from "./usage.ts";
+import { wording } from "./wording.ts";
 
 type Surroundings = Pick<Context, "config" | "now" | "wall">;
 
@@ -26,7 +28,7 @@ export function attemptEntered(
   const first = input.phase === "preparing_workspace" && input.workspace === null;
   const made = input.workspace?.createdNow === true ? [workspaceCreated(next)] : [];
   return decided(
-    withEntry(state, next),
+    withRunning(state, next),
     { type: "saveAttempt", attempt: attemptOf(next) },
     ...made,
     tell(first ? "attempt.started" : "attempt.phase", next.issue, {
@@ -55,26 +57,28 @@ export function attemptReported(
   const entry = liveEntry(state, input);
   if (!entry) return decided(state);
   const { event } = input;
-  const model = event.type === "turn.started" ? modelInUse(state, entry, config) : entry.model;
+  const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
   const heard: Running = { ...entry, model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
-    return decided(withEntry(state, { ...heard, lastEvent: event.method }));
+    return decided(withRunning(state, { ...heard, lastEvent: event.method }));
   }
   if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
   const told = wording(event);
   const next: Running = {
     ...advanced(heard, event),
+    asked: askedAfter(heard.asked, event),
     lastEvent: told.type,
     lastMessage: told.message,
   };
   const effects: Effect[] = [
     tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told }),
+    ...blockedNow(heard, next),
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
-  return decided(counted(withEntry(state, next), entry, event), ...effects);
+  return decided(counted(withRunning(state, next), entry, event), ...effects);
 }
 
 const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
@@ -89,7 +93,7 @@ function rateLimited(
   heard: Running,
   limits: Readonly<Record<string, unknown>>,
 ): Decision {
-  const next = withEntry(state, { ...heard, lastEvent: "agent.rate_limits" });
+  const next = withRunning(state, { ...heard, lastEvent: "agent.rate_limits" });
   if (JSON.stringify(limits) === JSON.stringify(state.rateLimits)) return decided(next);
   return decided(
     { ...next, rateLimits: limits },
@@ -140,84 +144,9 @@ function counted(state: State, before: Running, event: AgentEvent): State {
   return { ...state, usage: { ...state.usage, tokens: addTokens(state.usage.tokens, added) } };
 }
 
-type Wording = Required<Pick<EventDraft, "type" | "message" | "data">>;
-
-function wording(event: Exclude<AgentEvent, { type: "activity" | "rate_limits" }>): Wording {
-  switch (event.type) {
-    case "session.started":
-      return {
-        type: "session.started",
-        message: event.resumed ? "session resumed its thread" : "session started",
-        data: { thread_id: event.threadId, resumed: event.resumed },
-      };
-    case "turn.started":
-      return { type: "turn.started", message: "turn started", data: { turn_id: event.turnId } };
-    case "turn.completed":
-      return { type: "turn.completed", message: "turn completed", data: { turn_id: event.turnId } };
-    case "turn.failed":
-      return { type: "turn.failed", message: event.message, data: { turn_id: event.turnId } };
-    case "message":
-      return { type: "agent.message", message: event.text, data: { text: event.text } };
-    case "command":
-      return {
-        type: "agent.command",
-        message: `${event.status}: ${event.command}`,
-        data: {
-          command: event.command,
-          status: event.status,
-          exit_code: event.exitCode,
-          output: event.output,
-        },
-      };
-    case "file_change":
-      return {
-        type: "agent.file_change",
-        message: event.paths.join(", "),
-        data: { status: event.status, paths: event.paths },
-      };
-    case "tool_call":
-      return {
-        type: "agent.tool_call",
-        message: `${event.tool} ${event.outcome}`,
-        data: { tool: event.tool, outcome: event.outcome },
-      };
-    case "tokens":
-      return {
-        type: "agent.tokens",
-        message: `${event.total.total} tokens in this thread`,
-        data: {
-          input_tokens: event.total.input,
-          cached_input_tokens: event.total.cachedInput,
-          output_tokens: event.total.output,
-          reasoning_output_tokens: event.total.reasoningOutput,
-          total_tokens: event.total.total,
-        },
-      };
-    case "approval.requested":
-      return {
-        type: "approval.requested",
-        message: event.needs.prompt,
-        data: { kind: event.needs.kind, options: event.needs.options },
-      };
-    case "approval.resolved":
-      return {
-        type: "approval.resolved",
-        message: `${event.automatic ? "automatically " : ""}${event.decision}`,
-        data: { decision: event.decision, automatic: event.automatic },
-      };
-    case "steer.delivered":
-      return {
-        type: "steer.delivered",
-        message: "the agent took up the guidance",
-        data: { steer_id: event.steerId },
-      };
-    case "notice":
-      return { type: "agent.notice", message: event.message, data: { malformed: event.malformed } };
-  }
-}
-
-function withEntry(state: State, entry: Running): State {
-  return { ...state, running: setIn(state.running, entry.issue.id, entry) };
+/** What a turn that starts now works with; where nobody says, the thread goes on as it was. */
+function modelOfTurn(state: State, entry: Running, config: Config): string | null {
+  return choiceOfTurn(state, entry.issue.id, config).model ?? entry.model;
 }
 
 function liveEntry(

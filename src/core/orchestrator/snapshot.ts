@@ -3,7 +3,7 @@ import type { Tokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
 import { dispatchGates, isFree, slotsFor, waitingFor } from "./dispatch.ts";
-import type { Blocked, Completed, Retry, Running, State, Stopped } from "./state.ts";
+import type { Blocked, Completed, ModelChoice, Retry, Running, State, Stopped } from "./state.ts";
 
 /** What an operator sees. Lists are cut to `limit`; `counts` are the true numbers. */
 export interface Snapshot {
@@ -11,13 +11,19 @@ export interface Snapshot {
   readonly queued: readonly { readonly issue: Issue; readonly waitingFor: string }[];
   readonly running: readonly Running[];
   readonly retrying: readonly Retry[];
-  readonly blocked: readonly Blocked[];
+  readonly blocked: readonly Waiting[];
   readonly held: readonly Stopped[];
   readonly failed: readonly Stopped[];
   /** Newest first. */
   readonly completed: readonly Completed[];
   readonly totals: { readonly tokens: Tokens; readonly secondsRunning: number };
   readonly rateLimits: State["rateLimits"];
+}
+
+/** Something a person is waited for; with a live agent until `untilWall`, without one for as long as it takes. */
+export interface Waiting extends Blocked {
+  readonly untilWall?: number;
+  readonly attemptId?: string;
 }
 
 const completedShown = 50;
@@ -32,12 +38,15 @@ export function snapshot(
   const queue = state.queue.filter((issue) => isFree(state, issue));
   const held = [...state.held.values()].filter((entry) => !state.running.has(entry.issue.id));
   const slots = slotsFor(state, config);
+  const entries = [...state.running.values()];
+  const live = entries.filter((entry) => !asks(entry));
+  const asking = entries.filter(asks);
   return {
     counts: {
       queued: queue.length,
-      running: state.running.size,
+      running: live.length,
       retrying: state.retrying.size,
-      blocked: state.blocked.size,
+      blocked: state.blocked.size + asking.length,
       held: held.length,
       failed: state.failed.size,
       completed: state.completed.size,
@@ -45,15 +54,28 @@ export function snapshot(
     queued: queue
       .slice(0, limit)
       .map((issue) => ({ issue, waitingFor: waitingFor(issue, slots, config) })),
-    running: [...state.running.values()].slice(0, limit),
+    running: live.slice(0, limit),
     retrying: [...state.retrying.values()].sort((a, b) => a.dueAt - b.dueAt).slice(0, limit),
-    blocked: [...state.blocked.values()].slice(0, limit),
+    blocked: [...asking.flatMap(waitOf), ...state.blocked.values()].slice(0, limit),
     held: held.slice(0, limit),
     failed: [...state.failed.values()].slice(0, limit),
     completed: [...state.completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
     totals: { tokens: state.usage.tokens, secondsRunning: secondsRunning(state, view.now) },
     rateLimits: state.rateLimits,
   };
+}
+
+/** Its agent lives and waits for a person. */
+function asks(entry: Running): boolean {
+  return entry.asked.length > 0 && !entry.stopping;
+}
+
+/** What a live agent waits for, in the form of one whose run has ended with it. */
+export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Waiting[] {
+  const [first] = asked;
+  if (!first) return [];
+  const { needs, sinceWall, untilWall } = first;
+  return [{ issue, needs, sinceWall, untilWall, workspacePath, attemptId }];
 }
 
 /** Ended attempts plus the elapsed time of live ones (E-10). */
@@ -70,10 +92,10 @@ export interface Sight {
   readonly status: IssueStatus | null;
   readonly running: Running | null;
   readonly retry: Retry | null;
-  readonly blocked: Blocked | null;
+  readonly blocked: Waiting | null;
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
-  readonly model: string | null;
+  readonly override: Omit<ModelChoice, "issue"> | null;
   readonly templateId: string | null;
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
@@ -99,7 +121,8 @@ export function knownIssue(state: State, id: string): Issue | null {
 function sightById(state: State, config: Config, id: string): Sight | null {
   const running = state.running.get(id) ?? null;
   const retry = state.retrying.get(id) ?? null;
-  const blocked = state.blocked.get(id) ?? null;
+  const [asking] = running && asks(running) ? waitOf(running) : [];
+  const blocked = asking ?? state.blocked.get(id) ?? null;
   const stopped = state.held.get(id) ?? state.failed.get(id) ?? null;
   const completed = state.completed.get(id) ?? null;
   const issue = knownIssue(state, id);
@@ -112,7 +135,7 @@ function sightById(state: State, config: Config, id: string): Sight | null {
     blocked,
     stopped,
     completed,
-    model: state.models.get(id)?.model ?? null,
+    override: state.models.get(id) ?? null,
     templateId: state.templates.get(id)?.templateId ?? null,
     explain: dispatchGates(issue, state, config),
   };
@@ -120,7 +143,8 @@ function sightById(state: State, config: Config, id: string): Sight | null {
 
 /** symphony's view of an issue: the claim first, then what a person decided, then the queue. */
 export function statusOf(state: State, issue: Issue): IssueStatus | null {
-  if (state.running.has(issue.id)) return "running";
+  const entry = state.running.get(issue.id);
+  if (entry) return asks(entry) ? "blocked" : "running";
   if (state.retrying.has(issue.id)) return "retrying";
   if (state.blocked.has(issue.id)) return "blocked";
   if (state.held.has(issue.id)) return "held";

@@ -2,6 +2,7 @@ import { noTokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 import { attemptOf } from "./attempt-record.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
+import { choiceFor } from "./model-choice.ts";
 import { type Running, type State, setIn, without } from "./state.ts";
 import { templateIdOf } from "./template-override.ts";
 
@@ -16,14 +17,16 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const stamp = Math.max(state.lastAttemptStamp + 1, context.wall);
   const prior = context.prior(issue.id);
   const templateId = templateIdOf(state, issue.id);
+  const { agent, model } = choiceFor(state, issue, context.config);
+  const resume = prior.resume?.agent === agent ? prior.resume : null;
   const entry: Running = {
     issue,
     attemptId: attemptId(stamp),
     number: prior.count + 1,
     attempt: birth.attempt,
     failures: birth.failures,
-    agent: context.config.agent.kind,
-    model: state.models.get(issue.id)?.model ?? context.config.codex.model,
+    agent,
+    model,
     templateId,
     startedAt: context.now,
     startedWall: context.wall,
@@ -39,8 +42,9 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     lastEvent: null,
     lastMessage: null,
     tokens: noTokens,
-    threadTokens: prior.resume?.tokens ?? noTokens,
+    threadTokens: resume?.tokens ?? noTokens,
     usedTool: false,
+    asked: [],
     stopping: null,
   };
   const claimed: State = {
@@ -52,7 +56,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     dismissed: without(state.dismissed, issue.id),
   };
   const { attempt } = birth;
-  const resumeThreadId = prior.resume?.threadId ?? null;
+  const resumeThreadId = resume?.threadId ?? null;
   return decided(
     claimed,
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
@@ -69,6 +73,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       issue,
       attempt,
       resumeThreadId,
+      agent,
       templateId,
     },
   );

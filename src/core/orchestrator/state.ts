@@ -1,4 +1,5 @@
-import type { TrackerConfig } from "../config/config.ts";
+import type { Ask } from "../agent/agent.ts";
+import type { AgentPick, TrackerConfig } from "../config/config.ts";
 import type { Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 
@@ -77,6 +78,8 @@ export interface Running {
   readonly threadTokens: Tokens;
   /** A tool of the tracker was called in this turn: the agent may have moved its issue itself. */
   readonly usedTool: boolean;
+  /** What the agent waits for a person to say, oldest first. */
+  readonly asked: readonly Asked[];
   readonly stopping: Stop | null;
 }
 
@@ -128,10 +131,13 @@ export interface Completed extends Omit<Ended, "attemptId"> {
   readonly attemptId: string | null;
 }
 
-export interface ModelChoice {
+export interface Asked extends Ask {
+  readonly needs: Needs;
+}
+
+/** What an operator chose for an issue; null leaves that part as it would be otherwise. */
+export interface ModelChoice extends AgentPick {
   readonly issue: Issue;
-  readonly model: string;
-  readonly effort: string | null;
 }
 
 export interface Dismissed {

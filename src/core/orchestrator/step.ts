@@ -1,4 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
+import { responded } from "./asked.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
 import { hasBegun, hinted } from "./hint.ts";
@@ -55,6 +56,8 @@ export function step(state: State, input: Input, context: Context): Decision {
       return aborted(state, input, context);
     case "operator.steered":
       return steered(state, input);
+    case "operator.responded":
+      return responded(state, input);
     case "operator.transitioned": {
       const issue = knownIssue(state, input.issueId);
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");

@@ -48,6 +48,7 @@ const IssueRecordSchema = z.strictObject({
   templateId: z.string().nullable().default(null),
   // Records of before it was kept have none.
   effort: z.string().nullable().default(null),
+  agent: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs rather than an object: an issue id may be any text, `__proto__` too. */

@@ -35,6 +35,8 @@ export interface IssueRecord {
   readonly templateId: string | null;
   /** Reasoning effort chosen with `model`. */
   readonly effort: string | null;
+  /** The agent an operator chose. */
+  readonly agent: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */

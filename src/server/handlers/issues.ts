@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import { issueView } from "../../contract/issue-view.ts";
 import type { IssueEdit, NewIssue } from "../../contract/issues.ts";
+import type { Answer } from "../../core/agent/agent.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
@@ -97,6 +98,19 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
         attempt_id: steered.attemptId,
         turn_id: steered.turnId,
         status: steered.status,
+      };
+    },
+    async respond({ params, body }) {
+      const answer: Answer =
+        body.answers === undefined
+          ? { type: "decision", approve: body.decision === "approve" }
+          : { type: "answers", answers: body.answers };
+      const work = orchestrator.respond(params.id, answer);
+      const done = await orIdle(core, params.id, work, "nothing_asked");
+      return {
+        issue_identifier: done.identifier,
+        asked: done.needs?.prompt ?? null,
+        applies: done.applies,
       };
     },
     async transition({ params, body }) {

@@ -8,12 +8,17 @@ export function modelHandlers(core: Core) {
   return {
     async model({ params, body }) {
       const { issue } = await findSight(core, params.id);
-      const choice = { model: body.model, effort: body.reasoning_effort ?? null };
+      const choice = {
+        model: body.model,
+        effort: body.reasoning_effort ?? null,
+        agent: body.agent ?? null,
+      };
       const applies = await core.orchestrator.chooseModel(issue, choice);
       return {
         issue_identifier: issue.identifier,
         model: choice.model,
         reasoning_effort: choice.effort,
+        agent: choice.agent,
         applies,
       };
     },

@@ -1,4 +1,6 @@
+import type { Approvals } from "../../config/config.ts";
 import type { Needs } from "../../model/attempt.ts";
+import type { Answer } from "../agent.ts";
 import { displayText } from "../display-text.ts";
 import { type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
 import { optionLabels, questionOf, readInputRequired } from "./protocol.ts";
@@ -12,51 +14,93 @@ export type Verdict =
       readonly type: "end";
       readonly code: "approval_required" | "turn_input_required";
       readonly needs: Needs;
+      /** How many questions want an answer each; 0 for an approval. */
+      readonly questions: number;
+      /** What to tell codex once a person spoke; null where the run has to end. */
+      readonly reply: ((answer: Answer) => JsonObject) | null;
     }
   | { readonly type: "refuse"; readonly message: string };
 
 /**
- * The policy of requirements A-15 to A-18. Under approval policy `never` nobody is there to be asked, so
- * approvals are granted for the session and tool permissions confirmed; nothing else is ever invented.
+ * The policy of requirements A-15 to A-18. Where approvals are given by themselves nobody is there to be asked:
+ * they are granted for the session and tool permissions confirmed; nothing else is ever invented.
  */
-export function judge(method: string, params: JsonObject, policy: unknown): Verdict {
-  const unattended = policy === "never";
+export function judge(method: string, params: JsonObject, approvals: Approvals): Verdict {
   switch (method) {
     case "item/tool/call":
       return { type: "tool", tool: toolName(params), args: params["arguments"] ?? {} };
     case "item/commandExecution/requestApproval":
-      return approval(unattended, "acceptForSession", commandNeeds(params));
+      return approval(approvals, current, commandNeeds(params));
     case "execCommandApproval":
-      return approval(unattended, "approved_for_session", commandNeeds(params));
+      return approval(approvals, legacy, commandNeeds(params));
     case "item/fileChange/requestApproval":
-      return approval(unattended, "acceptForSession", needs("Change files?", params));
+      return approval(approvals, current, needs("Change files?", params));
     case "applyPatchApproval":
-      return approval(unattended, "approved_for_session", needs("Change files?", params));
+      return approval(approvals, legacy, needs("Change files?", params));
     case "item/permissions/requestApproval":
-      return unattended ? refusal(method) : ask(needs("Grant more permissions?", params));
+      return approvals === "ask" ? end(needs("Grant more permissions?", params)) : refusal(method);
     case "item/tool/requestUserInput":
-      return (unattended ? confirmedTools(params) : null) ?? question(params);
+      return (approvals === "auto" ? confirmedTools(params) : null) ?? question(params);
     case "mcpServer/elicitation/request":
-      return question(params);
+      return end(questionOf(params));
     default:
-      return readInputRequired(method, params) ? question(params) : refusal(method);
+      return readInputRequired(method, params) ? end(questionOf(params)) : refusal(method);
   }
 }
+
+/** The words of the protocol's two generations for the same decisions. */
+interface Words {
+  readonly always: string;
+  readonly once: string;
+  readonly no: string;
+}
+
+const current: Words = { always: "acceptForSession", once: "accept", no: "decline" };
+const legacy: Words = { always: "approved_for_session", once: "approved", no: "denied" };
 
 function toolName(params: JsonObject): string {
   return textOf(params["tool"]) ?? textOf(params["name"]) ?? "";
 }
 
-function approval(unattended: boolean, decision: string, wanted: Needs): Verdict {
-  return unattended ? { type: "answer", result: { decision }, decision } : ask(wanted);
+function approval(approvals: Approvals, words: Words, wanted: Needs): Verdict {
+  switch (approvals) {
+    case "auto":
+      return { type: "answer", result: { decision: words.always }, decision: words.always };
+    case "decline":
+      return { type: "answer", result: { decision: words.no }, decision: words.no };
+    case "ask":
+      return {
+        ...end(wanted),
+        reply: (answer) => ({
+          decision: answer.type === "decision" && answer.approve ? words.once : words.no,
+        }),
+      };
+  }
 }
 
-function ask(wanted: Needs): Verdict {
-  return { type: "end", code: "approval_required", needs: wanted };
-}
-
+/** A question whose parts are named can be answered; of any other form the protocol knows no answer. */
 function question(params: JsonObject): Verdict {
-  return { type: "end", code: "turn_input_required", needs: questionOf(params) };
+  const ids = listOf(params["questions"]).map((asked) => textOf(objectOf(asked)["id"]));
+  const named = ids.filter((id) => id !== null);
+  const verdict = end(questionOf(params));
+  if (named.length === 0 || named.length !== ids.length) return verdict;
+  return {
+    ...verdict,
+    questions: named.length,
+    reply: (answer) => ({
+      answers: Object.fromEntries(
+        named.map((id, at) => [
+          id,
+          { answers: answer.type === "answers" ? [answer.answers[at] ?? ""] : [] },
+        ]),
+      ),
+    }),
+  };
+}
+
+function end(wanted: Needs): Extract<Verdict, { type: "end" }> {
+  const code = wanted.kind === "approval" ? "approval_required" : "turn_input_required";
+  return { type: "end", code, needs: wanted, questions: 0, reply: null };
 }
 
 function refusal(method: string): Verdict {

@@ -1,8 +1,10 @@
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
-import { messageOf, SymphonyError } from "../../model/errors.ts";
+import type { Needs } from "../../model/attempt.ts";
+import { messageOf, type SymphonyError } from "../../model/errors.ts";
 import { oneLine } from "../../one-line.ts";
-import type { AgentEvent, SessionSpec } from "../agent.ts";
+import type { AgentEvent, Answer, SessionSpec } from "../agent.ts";
+import { Asks, unanswered } from "../asks.ts";
 import { agentEnvironment, launchLine } from "../environment.ts";
 import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import type { JsonObject } from "../json-value.ts";
@@ -28,7 +30,8 @@ export interface ConnectionListener {
   heard(): void;
   turnEnded(ending: TurnEnding): void;
   /** The turn cannot go on without a person; false when no turn is in flight. */
-  personNeeded(error: SymphonyError): boolean;
+  personNeeded(error: unknown): boolean;
+  turnInFlight(): boolean;
   /** The process is gone, or cannot be understood any more. */
   ended(error: SymphonyError): void;
 }
@@ -41,14 +44,14 @@ export class CodexConnection {
   readonly steers = new Set<string>();
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
-  readonly #approvalPolicy: CodexConfig["approvalPolicy"];
+  readonly #asks: Asks;
   readonly #listener: ConnectionListener;
   readonly #process: AgentProcess;
   #hasTotals = false;
 
   constructor({ spec, config, clock, env }: ConnectionOptions, listener: ConnectionListener) {
     this.#spec = spec;
-    this.#approvalPolicy = config.approvalPolicy;
+    this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
     this.#process = new AgentProcess({
@@ -63,6 +66,7 @@ export class CodexConnection {
       onStderr: spec.onLog,
       onEnd: (error) => {
         this.peer.close(error);
+        this.#asks.close();
         listener.ended(error);
       },
     });
@@ -78,6 +82,15 @@ export class CodexConnection {
 
   get pid(): number | null {
     return this.#process.pid;
+  }
+
+  /** True while a person's word is awaited. */
+  get waits(): boolean {
+    return this.#asks.waiting;
+  }
+
+  answer(askId: string, answer: Answer): void {
+    this.#asks.answer(askId, answer);
   }
 
   /** Ends every process of the run, in bounded time. */
@@ -108,13 +121,13 @@ export class CodexConnection {
       this.emit(event);
     }
     const needs = readInputRequired(method, params);
-    if (needs) this.#needPerson({ type: "end", code: "turn_input_required", needs });
+    if (needs) this.#needPerson(unanswered(needs), needs);
     const ending = readEnding(method, params, threadId);
     if (ending) this.#listener.turnEnded(ending);
   }
 
   #asked({ id, method, params }: PeerRequest): void {
-    const verdict = judge(method, params, this.#approvalPolicy);
+    const verdict = judge(method, params, this.#spec.people.approvals);
     switch (verdict.type) {
       case "answer":
         this.peer.reply(id, verdict.result);
@@ -124,8 +137,7 @@ export class CodexConnection {
         void this.#callTool(id, verdict.tool, verdict.args);
         return;
       case "end":
-        if (!this.#needPerson(verdict))
-          this.peer.replyError(id, methodNotFound, "no turn is in flight");
+        void this.#ask(id, verdict);
         return;
       case "refuse":
         this.peer.replyError(id, methodNotFound, verdict.message);
@@ -133,13 +145,26 @@ export class CodexConnection {
     }
   }
 
-  #needPerson({ code, needs }: Extract<Verdict, { type: "end" }>): boolean {
-    const what = needs.kind === "approval" ? "an approval" : "an answer";
-    const message = oneLine(`the agent waits for ${what}: ${needs.prompt}`, noticeChars);
-    const taken = this.#listener.personNeeded(
-      new SymphonyError(code, message, { details: { needs } }),
-    );
-    if (taken) this.emit({ type: "approval.requested", needs });
+  /** A person is asked and codex gets the answer; without one, the turn ends. */
+  async #ask(id: PeerRequest["id"], verdict: Extract<Verdict, { type: "end" }>): Promise<void> {
+    const { needs, questions, reply } = verdict;
+    if (!reply || !this.#listener.turnInFlight()) {
+      const taken = this.#needPerson(unanswered(needs), needs);
+      if (!taken) this.peer.replyError(id, methodNotFound, "no turn is in flight");
+      return;
+    }
+    try {
+      const answer = await this.#asks.ask(needs, questions);
+      this.#listener.heard();
+      this.peer.reply(id, reply(answer));
+    } catch (error) {
+      this.#listener.personNeeded(error);
+    }
+  }
+
+  #needPerson(error: SymphonyError, needs: Needs): boolean {
+    const taken = this.#listener.personNeeded(error);
+    if (taken) this.emit({ type: "approval.requested", needs, ask: null });
     return taken;
   }
 

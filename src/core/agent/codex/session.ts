@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime, AgentSession, TurnOptions } from "../agent.ts";
+import type { AgentRuntime, AgentSession, Answer, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
@@ -61,6 +61,7 @@ class CodexSession implements AgentSession {
         this.#turn?.fail(error);
         return this.#turn !== null;
       },
+      turnInFlight: () => this.#turn !== null,
       ended: (error) => {
         this.#turn?.fail(error);
         this.#runningEnded();
@@ -89,9 +90,10 @@ class CodexSession implements AgentSession {
     const { clock, config } = this.#options;
     const turn = new LiveTurn();
     this.#turn = turn;
-    this.#watch = new SilenceWatch(clock, config.turnTimeoutMs, () =>
-      turn.fail(silent(config.turnTimeoutMs)),
-    );
+    this.#watch = new SilenceWatch(clock, config.turnTimeoutMs, {
+      waits: () => this.#connection.waits,
+      onSilence: () => turn.fail(silent(config.turnTimeoutMs)),
+    });
     try {
       void this.#startTurn(turn, prompt, options);
       await this.#finish(await turn.done);
@@ -125,6 +127,10 @@ class CodexSession implements AgentSession {
       if (codeOf(error) === "response_error") steers.delete(steerId);
       throw saysNoTurn(error) ? noActiveTurn(messageOf(error)) : error;
     }
+  }
+
+  answer(askId: string, answer: Answer): void {
+    this.#connection.answer(askId, answer);
   }
 
   async interrupt(): Promise<void> {

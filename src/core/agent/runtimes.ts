@@ -1,0 +1,45 @@
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { AgentRuntime } from "./agent.ts";
+import { createCodexRuntime } from "./codex/session.ts";
+
+export interface RuntimesOptions {
+  /** Read at each start of a session. */
+  config(): Config;
+  /** A `$NAME` of the configuration: secrets first, then the environment. */
+  lookup(name: string): string | undefined;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  /** Never to be read by an agent. */
+  readonly dataDir: string;
+}
+
+/** The agents by `agent.kind`; each is loaded when the first attempt wants it. */
+export class AgentRuntimes {
+  readonly #options: RuntimesOptions;
+  readonly #made = new Map<string, Promise<AgentRuntime>>();
+
+  constructor(options: RuntimesOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects with `agent_unavailable` for a kind that nobody knows. */
+  get(kind: string): Promise<AgentRuntime> {
+    const made = this.#made.get(kind) ?? this.#make(kind);
+    this.#made.set(kind, made);
+    return made;
+  }
+
+  async #make(kind: string): Promise<AgentRuntime> {
+    const { config, clock, env } = this.#options;
+    switch (kind) {
+      case "codex":
+        return createCodexRuntime({ config: () => config().codex, clock, env });
+      default:
+        throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
+          hint: "symphony config overlay set agent.kind codex",
+        });
+    }
+  }
+}
