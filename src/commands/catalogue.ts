@@ -130,6 +130,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./events.ts")).declareEvents,
   },
   {
+    name: "usage",
+    summary: "tokens and their cost by issue, attempt, model, agent or day",
+    group: history,
+    load: async () => (await import("./usage.ts")).declareUsage,
+  },
+  {
     name: "audit",
     summary: "list who did what, newest first; verify that the log is whole",
     group: history,

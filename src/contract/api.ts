@@ -5,6 +5,7 @@ import { issues } from "./issues.ts";
 import { secrets } from "./secrets.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
+import { usage } from "./usage.ts";
 import { webhooks } from "./webhooks.ts";
 import { workspaces } from "./workspaces.ts";
 
@@ -17,6 +18,7 @@ export const api = {
   secrets,
   templates,
   workspaces,
+  usage,
   audit,
   webhooks,
 };

@@ -42,6 +42,9 @@ export const paths = {
     choose: { method: "POST", path: "/api/v1/:id/template" },
     clear: { method: "DELETE", path: "/api/v1/:id/template" },
   },
+  usage: {
+    list: { method: "GET", path: "/api/v1/usage" },
+  },
   audit: {
     list: { method: "GET", path: "/api/v1/audit" },
   },

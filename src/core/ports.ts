@@ -68,6 +68,7 @@ export function portsOf(parts: RealParts): Ports {
     },
     saveRecord: (id, record) => records.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
+    saveUsed: (used) => history.saveUsed(used),
     prior: (id) => priorOf(history, id),
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),

@@ -15,6 +15,7 @@ import { issueHandlers } from "./handlers/issues.ts";
 import { secretHandlers } from "./handlers/secrets.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
+import { usageHandlers } from "./handlers/usage.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
 import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
@@ -46,6 +47,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     attempts: attemptHandlers(core),
     webhooks: webhookHandlers(core),
     templates: templateHandlers(core),
+    usage: usageHandlers(core),
     audit: auditHandlers(core),
     workspaces: workspaceHandlers(core),
     config: configHandlers(core),

@@ -11,7 +11,7 @@ import type { Issue } from "../../src/core/model/issue.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
 import { openSecrets } from "../../src/core/secrets/secrets.ts";
 import { openStore } from "../../src/core/store/open.ts";
-import type { Store } from "../../src/core/store/store.ts";
+import type { Store, Used } from "../../src/core/store/store.ts";
 import { TemplateDesk } from "../../src/core/template-desk.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
@@ -31,6 +31,11 @@ class RecordedScheduler extends Scheduler {
   override publish(event: EventDraft): void {
     super.publish(event);
     this.bus?.publish(event);
+  }
+
+  override saveUsed(used: Used): void {
+    super.saveUsed(used);
+    this.store?.history.saveUsed(used);
   }
 
   override saveAttempt(attempt: Attempt): void {

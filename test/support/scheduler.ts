@@ -12,7 +12,7 @@ import { Orchestrator } from "../../src/core/orchestrator/orchestrator.ts";
 import type { AttemptReports, Ports } from "../../src/core/orchestrator/ports.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../src/core/orchestrator/state.ts";
-import type { IssueRecord } from "../../src/core/store/store.ts";
+import type { IssueRecord, Used } from "../../src/core/store/store.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { config as defaultConfig } from "./issue.ts";
 
@@ -36,6 +36,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   readonly runs: FakeRun[] = [];
   readonly events: EventDraft[] = [];
   readonly attempts = new Map<string, Attempt>();
+  /** Tokens as they were counted. */
+  readonly used: Used[] = [];
   readonly records = new Map<string, IssueRecord>();
   readonly failures: string[] = [];
   /** Set to make the next reads fail, or wait. */
@@ -71,6 +73,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
+      saveUsed: (used) => this.saveUsed(used),
       prior: (id) => this.prior(id),
       publish: (event) => this.publish(event),
       polled: (outcome, durationMs) => this.meter.report({ type: "poll", outcome, durationMs }),
@@ -194,6 +197,11 @@ export class Scheduler implements Omit<Ports, "config"> {
   async saveRecord(issueId: string, record: IssueRecord | null): Promise<void> {
     if (record) this.records.set(issueId, record);
     else this.records.delete(issueId);
+  }
+
+  saveUsed(used: Used): void {
+    this.used.push(used);
+    this.attempts.set(used.attempt.id, used.attempt);
   }
 
   saveAttempt(attempt: Attempt): void {

@@ -3,6 +3,7 @@ import type { PollOutcome } from "../meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
 
 /** What has happened. Past tense: an input is a fact, never a request to do IO. */
@@ -144,6 +145,7 @@ export type Effect =
   | { readonly type: "clearTimer"; readonly input: TimerInput }
   | { readonly type: "saveRecord"; readonly issueId: string }
   | { readonly type: "saveAttempt"; readonly attempt: Attempt }
+  | ({ readonly type: "saveUsed" } & Used)
   | { readonly type: "publish"; readonly event: EventDraft }
   | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 

@@ -118,6 +118,8 @@ export class Orchestrator {
         return ports.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
       case "saveAttempt":
         return ports.saveAttempt(effect.attempt);
+      case "saveUsed":
+        return ports.saveUsed(effect);
       case "publish":
         return ports.publish(effect.event);
       case "measurePoll":

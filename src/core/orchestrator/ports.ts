@@ -5,7 +5,7 @@ import type { PollOutcome } from "../meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
-import type { IssueRecord } from "../store/store.ts";
+import type { IssueRecord, Used } from "../store/store.ts";
 import type { Prior } from "./decision.ts";
 import type { AttemptOrder, EnteredWorkspace, Exit } from "./messages.ts";
 import type { Fault } from "./state.ts";
@@ -37,6 +37,7 @@ export interface Ports {
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   saveAttempt(attempt: Attempt): void;
+  saveUsed(used: Used): void;
   prior(issueId: string): Prior;
   publish(event: EventDraft): void;
   /** A poll is over. */

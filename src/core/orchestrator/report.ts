@@ -75,6 +75,10 @@ export function attemptReported(
     ...blockedNow(heard, next),
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
+  if (event.type === "tokens") {
+    const tokens = tokensAdded(heard.threadTokens, event.total);
+    effects.push({ type: "saveUsed", attempt: attemptOf(next), tokens, at: wall });
+  }
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
@@ -85,7 +89,6 @@ const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
   "session.started",
   "turn.started",
   "turn.completed",
-  "tokens",
 ]);
 
 function rateLimited(

@@ -68,4 +68,25 @@ export const historyMigrations: readonly string[] = [
   CREATE INDEX audit_by_action ON audit (action, seq, actor, at);
   CREATE INDEX audit_by_target ON audit (target COLLATE NOCASE, seq, action, actor, at);
   `,
+  `
+  -- What was used on each day, told apart by attempt and model; attempts from before it count on the day they began.
+  CREATE TABLE usage (
+    day TEXT NOT NULL,
+    attempt_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    issue_id TEXT NOT NULL,
+    issue_identifier TEXT NOT NULL COLLATE NOCASE,
+    input INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning_output INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    PRIMARY KEY (day, attempt_id, model)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO usage SELECT date(started_at / 1000, 'unixepoch'), id,
+      coalesce(json_extract(body, '$.model'), ''), json_extract(body, '$.agent'), issue_id,
+      issue_identifier, input, cached_input, output, reasoning_output, total
+    FROM attempts WHERE total > 0;
+  `,
 ];

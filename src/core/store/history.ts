@@ -7,6 +7,7 @@ import { EventTable } from "./event-table.ts";
 import { historyMigrations } from "./history-schema.ts";
 import { SteerTable } from "./steer-table.ts";
 import type { History } from "./store.ts";
+import { UsageTable } from "./usage-table.ts";
 
 /** A history that its opener closes. */
 export interface OpenHistory extends History {
@@ -22,9 +23,17 @@ export function openHistory(file: string): OpenHistory {
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
   const steers = new SteerTable(db);
+  const usage = new UsageTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)));
   return {
     saveAttempt: (attempt) => attempts.save(attempt),
+    saveUsed: (used) =>
+      db.transaction(() => {
+        attempts.save(used.attempt);
+        usage.add(used);
+      }),
+    usage: (query) => usage.by(query),
+    tokensOfDay: (at) => usage.ofDay(at),
     attempt: (id) => attempts.byId(id),
     attemptsOf: (issueId, limit, offset) => attempts.ofIssue(issueId, limit, offset),
     openAttempts: () => attempts.open(),

@@ -79,6 +79,12 @@ export interface Steer {
 export interface History {
   /** Inserts or replaces by id. */
   saveAttempt(attempt: Attempt): void;
+  /** The attempt, and what it used since it was counted last: both or neither. */
+  saveUsed(used: Used): void;
+  /** Tokens by issue, attempt, model, agent or day, each row of one model. */
+  usage(query: UsageQuery): readonly UsageRow[];
+  /** All tokens of the UTC day that `at` (epoch ms) falls into. */
+  tokensOfDay(at: number): number;
   attempt(id: string): Attempt | null;
   attemptsOf(issueId: string, limit: number, offset: number): AttemptPage;
   /** Attempts that no end was recorded for: what a crash interrupted. */
@@ -113,6 +119,30 @@ export interface History {
   /** Who did what, with which outcome. Durable when it returns. */
   audit(entry: AuditEntry): void;
   auditPage(query: AuditQuery): AuditPage;
+}
+
+/** Tokens that no one has counted yet. */
+export interface Used {
+  readonly attempt: Attempt;
+  readonly tokens: Attempt["tokens"];
+  /** Epoch ms. */
+  readonly at: number;
+}
+
+export interface UsageQuery {
+  readonly group: "issue" | "attempt" | "model" | "agent" | "day";
+  /** Days as `2026-11-23`, both included. */
+  readonly since?: string;
+  readonly until?: string;
+  /** Only of this issue, by identifier in any case. */
+  readonly issue?: string;
+}
+
+export interface UsageRow {
+  readonly key: string;
+  readonly agent: string;
+  readonly model: string | null;
+  readonly tokens: Attempt["tokens"];
 }
 
 export type AuditActor = "cli" | "api" | "webhook" | "tracker" | "orchestrator";

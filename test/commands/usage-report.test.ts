@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createWorld } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { symphony } from "../support/run-symphony.ts";
+import { serve } from "../support/server.ts";
+
+const prices = new Map([["gpt-a", { input: 2, cachedInput: 0.5, output: 10 }]]);
+
+async function used() {
+  const settings = config({ agent: { model: "gpt-a" }, usage: { prices } });
+  const world = await createWorld({ issues: [issue("A-1"), issue("B-1")], config: settings });
+  for (const [name, input] of [
+    ["A-1", 1_000_000],
+    ["B-1", 2_000_000],
+  ] as const) {
+    const run = world.scheduler.run(name);
+    run.say({ type: "session.started", threadId: `t-${name}`, resumed: false });
+    const output = 100_000;
+    const total = { input, cachedInput: 0, output, reasoningOutput: 0, total: input + output };
+    run.say({ type: "tokens", total });
+  }
+  return world;
+}
+
+test("usage prints the most used first, a sum and the cost; --json is the API's document", async () => {
+  await using world = await used();
+  await using server = await serve(world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const table = await symphony(["usage"], { env });
+  assert.equal(table.code, 0, table.stderr);
+  assert.match(
+    table.stdout,
+    /^ISSUE +TOKENS +INPUT +CACHED +OUTPUT +USD\nB-1 .* 5\.00\nA-1 .* 3\.00\nall .* 8\.00\n$/,
+  );
+  const json = await symphony(["usage", "--by", "model", "--json"], { env });
+  const { rows, sum, currency } = JSON.parse(json.stdout);
+  assert.deepEqual([rows[0].key, rows[0].cost, sum.cost, currency], ["gpt-a", 8, 8, "USD"]);
+  assert.equal(sum.tokens.total_tokens, 3_200_000);
+});
+
+test("usage names models without a price, and refuses a grouping that is none", async () => {
+  await using world = await used();
+  world.config = config({ agent: { model: "gpt-a" } });
+  await using server = await serve(world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const table = await symphony(["usage", "--by", "day"], { env });
+  assert.match(table.stderr, /No price for gpt-a: symphony config overlay set usage\.prices/);
+  assert.match(table.stdout, /^DAY/);
+  const wrong = await symphony(["usage", "--by", "modl"], { env });
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /did you mean model\?/);
+  const reply = await server.ask("/api/v1/usage?by=nothing");
+  assert.equal(reply.status, 400);
+});
