@@ -3,10 +3,11 @@ import type { Logger } from "../logger.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import { LinearEvent } from "../model/linear-event.ts";
+import { sameText } from "../same-text.ts";
 import type { Deliveries } from "../store/deliveries.ts";
 import type { AuditEntry } from "../store/store.ts";
 import { type RateStanding, RateWindow } from "./rate-window.ts";
-import { sameSignature, signatureOf } from "./signature.ts";
+import { signatureOf } from "./signature.ts";
 
 export interface InboxParts {
   readonly clock: Clock;
@@ -91,7 +92,7 @@ export class WebhookInbox {
       });
     }
     const signature = signatureOf(body, secret);
-    if (given !== undefined && sameSignature(given.trim().toLowerCase(), signature)) {
+    if (given !== undefined && sameText(given.trim().toLowerCase(), signature)) {
       return signature;
     }
     this.#takeOther();
