@@ -26,6 +26,7 @@ import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
+import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
@@ -125,6 +126,7 @@ function heart(
     ...{ workspaces, history, bus, clock },
   });
   opened.push(() => desk.close());
+  opened.push(followDiskUse(bus, desk, log));
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });

@@ -22,6 +22,7 @@ type Families = ReturnType<typeof families>;
 export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  for (const name of misnamed) registry.removeSingleMetric(name);
   const known = families(registry, core);
   // Until a tracker has said it, nothing is known: a 0 would be an alarm.
   known.trackerRemaining.remove();
@@ -49,6 +50,9 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   };
 }
 
+/** Gauges called like counters: Prometheus objects, and the sums of their namesakes without `_total` say the same. */
+const misnamed = ["handles", "requests", "resources"].map((kind) => `nodejs_active_${kind}_total`);
+
 const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 const attemptBuckets = [1, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400];
 const dispatchBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
@@ -57,6 +61,7 @@ const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 function families(registry: Registry, core: Core) {
   buildInfo(registry, core.version);
   issueGauge(registry, core);
+  workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter<L>({ name: `symphony_${name}`, help, labelNames, registers });
@@ -92,6 +97,9 @@ function families(registry: Registry, core: Core) {
     dispatch: histogram("dispatch_latency_seconds", "From dispatch to a started agent session", {
       buckets: dispatchBuckets,
     }),
+    deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by what became of them", [
+      "outcome",
+    ]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
     sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
@@ -126,10 +134,26 @@ function issueGauge(registry: Registry, core: Core): void {
   });
 }
 
+/** As last measured in the background: a scrape walks no tree. */
+function workspaceGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_workspace_bytes",
+    help: "Disk use of all workspaces, as last measured",
+    registers: [registry],
+    collect() {
+      this.set(core.workspaces.measuredBytes);
+    },
+  });
+}
+
 function count(known: Families, measure: Measure): void {
   if (measure.type === "poll") {
     known.polls.inc({ outcome: measure.outcome });
     known.pollDuration.observe(measure.durationMs / 1_000);
+    return;
+  }
+  if (measure.type === "webhook.delivery") {
+    known.deliveries.inc({ outcome: measure.outcome });
     return;
   }
   known.trackerRequests.inc({ kind: measure.kind, outcome: measure.outcome });

@@ -1,12 +1,30 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../../src/commands/metrics-text.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
+import { followDiskUse } from "../../src/core/workspace/follow-disk-use.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { settled } from "../support/scheduler.ts";
 import { serve, type TestServer } from "../support/server.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../support/webhook.ts";
+
+const promised = [
+  ...["issues", "attempts_total", "attempt_duration_seconds", "turns_total", "tokens_total"],
+  ...["poll_duration_seconds", "polls_total", "tracker_requests_total"],
+  ...["tracker_rate_limit_remaining", "dispatch_latency_seconds", "webhook_deliveries_total"],
+  ...["events_total", "sse_clients", "sse_dropped_total", "http_request_duration_seconds"],
+  ...["workspace_bytes", "build_info"],
+];
+
+/** The checker of Prometheus itself, where it is installed. */
+const withoutPromtool =
+  spawnSync("promtool", ["--version"]).status === 0 ? false : "promtool is not installed";
 
 /** The metrics as a parser of somebody else's reads them. */
 async function scrape(server: TestServer, world: World) {
@@ -155,6 +173,63 @@ describe("GET /metrics", () => {
       all.map(({ value }) => value),
       counts.map(({ value }) => value),
     );
+  });
+
+  test("tells of webhook deliveries, and of disk use as it was measured in the background", async () => {
+    const root = await mkdtemp(join(tmpdir(), "symphony-bytes-"));
+    await mkdir(join(root, "ENG-1"));
+    await writeFile(join(root, "ENG-1", "big"), "x".repeat(100_000));
+    const provider = { webhook_secret: webhookSecretValue };
+    const settings = config({ workspace: { root }, tracker: { provider } });
+    await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
+    await using server = await serve(world);
+    const { bus, workspaces, log } = world.core;
+    const before = await scrape(server, world);
+    assert.equal(before.value("symphony_workspace_bytes"), 0);
+    const unfollow = followDiskUse(bus, workspaces, log);
+    await world.scheduler.run("ENG-1").end();
+    bus.flush();
+    while (workspaces.measuredBytes === 0) await settled();
+    unfollow();
+    const genuine = delivery(issueEvent("id-ENG-1", world.scheduler.clock.wall()));
+    for (const ask of [genuine, genuine, delivery("{}", { secret: "wrong" })]) {
+      await server.ask("/webhooks/linear", ask);
+    }
+    const { value } = await scrape(server, world);
+    assert.ok((value("symphony_workspace_bytes") ?? 0) >= 100_000);
+    const deliveries = (outcome: string) => value("symphony_webhook_deliveries_total", { outcome });
+    assert.deepEqual(["accepted", "duplicate", "unauthorized"].map(deliveries), [1, 1, 1]);
+    await rm(root, { recursive: true });
+  });
+
+  test("holds every metric that the contract promises, with its labels", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    const { text } = await scrape(server, world);
+    for (const name of promised) {
+      assert.match(text, new RegExp(`^# TYPE symphony_${name} (counter|gauge|histogram)$`, "m"));
+    }
+  });
+
+  test("leaves promtool nothing to say", { skip: withoutPromtool }, async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
+    await using server = await serve(world);
+    const run = world.scheduler.run("ENG-1");
+    run.say(
+      { type: "session.started", threadId: "th", resumed: false },
+      { type: "turn.started", turnId: "1" },
+      { type: "tokens", total: { ...noTokens, input: 9, output: 3, total: 12 } },
+      { type: "turn.completed", turnId: "1" },
+    );
+    await run.end({ kind: "failed", code: "turn_failed", message: "boom" });
+    const measure = { type: "tracker.request", kind: "linear" } as const;
+    world.core.meter.report({ ...measure, outcome: "ok", remaining: 1_499 });
+    await server.ask("/api/v1/ENG-1");
+    await server.ask("/webhooks/linear", delivery("{}"));
+    const { text } = await scrape(server, world);
+    const check = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
+    assert.equal(check.status, 0, check.stderr);
+    assert.equal(check.stderr, "");
   });
 
   test("is read alike by the command's own parser", async () => {

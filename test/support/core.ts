@@ -110,6 +110,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     redactor: { add() {} },
     orchestrator: () => scheduler.orchestrator,
     lookup: (name) => options.env?.[name],
+    meter: scheduler.meter,
   });
   const world: World = {
     scheduler,

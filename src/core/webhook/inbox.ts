@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
+import type { DeliveryOutcome, Meter } from "../meter.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import { LinearEvent } from "../model/linear-event.ts";
@@ -16,6 +17,7 @@ export interface InboxParts {
   secret(): string | null;
   /** The durable list, opened when first asked for. */
   deliveries(): Deliveries;
+  readonly meter: Meter;
   publish(event: EventDraft): void;
   audit(entry: AuditEntry): void;
   /** Tells the scheduler to look at one issue. */
@@ -63,6 +65,21 @@ export class WebhookInbox {
    * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
    */
   receive(body: Uint8Array, given: string | undefined): Receipt {
+    try {
+      const receipt = this.#receive(body, given);
+      this.#count(receipt.duplicate ? "duplicate" : "accepted");
+      return receipt;
+    } catch (error) {
+      this.#count(error instanceof SymphonyError ? error.code : "internal_error");
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#parts.close();
+  }
+
+  #receive(body: Uint8Array, given: string | undefined): Receipt {
     const signature = this.#verified(body, given);
     const event = this.#read(body);
     this.#requireFresh(event);
@@ -80,8 +97,8 @@ export class WebhookInbox {
     return { duplicate: !added, rate: this.#genuine.standing() };
   }
 
-  close(): void {
-    this.#parts.close();
+  #count(outcome: DeliveryOutcome): void {
+    this.#parts.meter.report({ type: "webhook.delivery", outcome });
   }
 
   #verified(body: Uint8Array, given: string | undefined): string {

@@ -4,7 +4,7 @@ import { type Deliveries, openDeliveries } from "../store/deliveries.ts";
 import { WebhookInbox } from "./inbox.ts";
 import { webhookSecret } from "./secret.ts";
 
-interface InboxEdges extends Pick<RealParts, "clock" | "log" | "bus"> {
+interface InboxEdges extends Pick<RealParts, "clock" | "log" | "bus" | "meter"> {
   readonly dataDir: string;
   readonly redactor: Pick<Redactor, "add">;
   readonly config: { readonly current: Pick<RealParts["config"]["current"], "config"> };
@@ -35,6 +35,7 @@ export function openInbox(edges: InboxEdges): WebhookInbox {
   return new WebhookInbox({
     clock,
     log,
+    meter: edges.meter,
     secret,
     deliveries,
     publish: (event) => bus.publish(event),
