@@ -22,6 +22,8 @@ export interface InboxParts {
   audit(entry: AuditEntry): void;
   /** Tells the scheduler to look at one issue. */
   hint(issueId: string): void;
+  /** Tells of a new comment. */
+  comment(commentId: string, issueId: string): void;
   /** Closes the list, if it was opened. */
   close(): void;
 }
@@ -150,7 +152,7 @@ export class WebhookInbox {
   }
 
   #act({ type, action, data }: LinearEvent, issueId: string | null, at: number): void {
-    const { publish, hint, audit, log } = this.#parts;
+    const { publish, hint, comment, audit, log } = this.#parts;
     const issueIdentifier = issueId === null ? null : identifierOf(data?.identifier);
     publish({
       type: "webhook.received",
@@ -160,6 +162,8 @@ export class WebhookInbox {
       data: { type, action },
     });
     if (issueId !== null) hint(issueId);
+    const commented = type === "Comment" && action === "create" ? data?.["issueId"] : undefined;
+    if (data?.id !== undefined && typeof commented === "string") comment(data.id, commented);
     const target = issueIdentifier ?? issueId;
     const detail = { type, action };
     try {

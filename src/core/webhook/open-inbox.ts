@@ -1,3 +1,4 @@
+import type { CommentSteering } from "../comments/steering.ts";
 import type { RealParts } from "../ports.ts";
 import type { Redactor } from "../redact.ts";
 import { type Deliveries, openDeliveries } from "../store/deliveries.ts";
@@ -10,6 +11,7 @@ interface InboxEdges extends Pick<RealParts, "clock" | "log" | "bus" | "meter"> 
   readonly config: { readonly current: Pick<RealParts["config"]["current"], "config"> };
   readonly store: Pick<RealParts["store"], "history">;
   orchestrator(): Pick<ReturnType<RealParts["orchestrator"]>, "post">;
+  readonly comments: Pick<CommentSteering, "heard">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
@@ -41,6 +43,7 @@ export function openInbox(edges: InboxEdges): WebhookInbox {
     publish: (event) => bus.publish(event),
     audit: (entry) => store.history.audit(entry),
     hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
+    comment: (id, issueId) => void edges.comments.heard(id, issueId),
     close: () => opened?.close(),
   });
 }

@@ -45,6 +45,12 @@ export const documents = {
   }
 }`,
   SymphonyViewer: "query SymphonyViewer { viewer { id } }",
+  SymphonyComment: `query SymphonyComment($id: String!) {
+  viewer { id }
+  comment(id: $id) {
+    id body archivedAt issue { id } user { id displayName app } botActor { type } externalUser { id }
+  }
+}`,
   SymphonyMoveIssue: `mutation SymphonyMoveIssue($id: String!, $stateId: String!) {
   issueUpdate(id: $id, input: { stateId: $stateId }) { success }
 }`,

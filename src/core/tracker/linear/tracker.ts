@@ -5,6 +5,7 @@ import { normalState } from "../../model/issue.ts";
 import type { Tracker, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
+import { readComment } from "./comment.ts";
 import { documents, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
@@ -59,6 +60,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     kind: "linear",
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
+    comment: (id) => readComment(client, id),
     bindTools: () => bindLinearTools(client, settings),
     secretEnvNames: settings.secretEnvNames,
     workflow: workflowOf(client, scope, config.terminalStates),
