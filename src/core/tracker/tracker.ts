@@ -17,6 +17,8 @@ export interface Tracker {
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
   /** One comment as it is now, by its id; null when there is none. Left out by a tracker whose comments nobody sends. */
   comment?(id: string): Promise<TrackerComment | null>;
+  /** Has the tracker tell of changes under an address. Left out by a tracker that sends nothing. */
+  registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
   /** Environment variables holding this tracker's credential. */
@@ -35,6 +37,20 @@ export interface TrackerComment {
   readonly body: string;
   readonly author: string;
   readonly by: "person" | "own" | "machine";
+}
+
+export interface WebhookOrder {
+  readonly url: string;
+  /** What deliveries are checked with now; null when there is none. */
+  readonly secret: string | null;
+  /** True when that cannot be changed here, so that the tracker has to take it. */
+  readonly secretIsFixed: boolean;
+}
+
+export interface WebhookRegistration {
+  readonly outcome: "created" | "enabled" | "adopted";
+  /** What the tracker signs with from now on. */
+  readonly secret: string;
 }
 
 export interface TrackerWorkflow {

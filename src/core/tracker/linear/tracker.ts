@@ -11,6 +11,7 @@ import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { type Lookup, linearSettings } from "./settings.ts";
 import { bindLinearTools } from "./tools.ts";
+import { registerWebhook } from "./webhook.ts";
 
 export interface LinearTrackerOptions {
   readonly config: TrackerConfig;
@@ -61,6 +62,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
     comment: (id) => readComment(client, id),
+    registerWebhook: (order) => registerWebhook(client, scope, order),
     bindTools: () => bindLinearTools(client, settings),
     secretEnvNames: settings.secretEnvNames,
     workflow: workflowOf(client, scope, config.terminalStates),
