@@ -9,6 +9,7 @@ interface ServeFlags {
   readonly once?: boolean;
   readonly dryRun?: boolean;
   readonly logFormat: "text" | "json";
+  readonly webhookUrl?: string;
 }
 
 export function declareServe(command: Command, run: Run): void {
@@ -17,11 +18,13 @@ export function declareServe(command: Command, run: Run): void {
     "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
+    "symphony serve --webhook-url https://hooks.example.com   Linear tells of changes there",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
   )
     .argument("[workflow]", "the workflow file (default: ./WORKFLOW.md)")
     .option("--port <n>", "port to listen on; 0 for any free one (default: server.port, else 4000)")
     .option("--host <address>", "address to bind (default: server.host, else 127.0.0.1)")
+    .option("--webhook-url <url>", "public address of this server, to be registered with Linear")
     .option("--once", "one poll and its runs, then exit")
     .option("--dry-run", "print the plan of one poll and start nothing");
   command
@@ -42,6 +45,7 @@ export function declareServe(command: Command, run: Run): void {
           once: flags.once === true,
           dryRun: flags.dryRun === true,
           logFormat: flags.logFormat,
+          webhookUrl: webhookUrlOf(flags.webhookUrl),
         };
         return serve(options, context);
       }),
@@ -66,4 +70,21 @@ function portOf(text: string | undefined): number | null {
   throw new SymphonyError("usage", `--port: "${text}" is not a port`, {
     hint: "choose a number from 0 to 65535; 0 takes any free one",
   });
+}
+
+const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
+
+/** The whole address: one without a path gets the route's own. */
+function webhookUrlOf(text: string | undefined): string | null {
+  if (text === undefined) return null;
+  const url = URL.canParse(text) ? new URL(text) : null;
+  const secure = url?.protocol === "https:";
+  const local = url?.protocol === "http:" && loopbackHosts.includes(url.hostname);
+  if (url === null || !(secure || local) || url.username !== "" || url.password !== "") {
+    throw new SymphonyError("usage", "--webhook-url is not an https address", {
+      hint: "give the address that reaches this server from outside, as in https://hooks.example.com",
+    });
+  }
+  if (url.pathname === "/") url.pathname = "/webhooks/linear";
+  return url.href;
 }

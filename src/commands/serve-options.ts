@@ -12,6 +12,8 @@ export interface ServeOptions {
   /** Print what would run, and why the rest would not; start nothing. */
   readonly dryRun: boolean;
   readonly logFormat: "text" | "json";
+  /** The address to register with the tracker. */
+  readonly webhookUrl: string | null;
 }
 
 /** What `symphony demo` was asked for. */

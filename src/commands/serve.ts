@@ -7,6 +7,7 @@ import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { createRedactor, type Redactor } from "../core/redact.ts";
+import { registerWebhook } from "../core/webhook/register.ts";
 import { createApp } from "../server/app.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { exitCodes } from "./exit-codes.ts";
@@ -125,7 +126,16 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
   logEvents(daemon.core.bus, log);
   await announce(daemon, io);
+  const { webhookUrl } = options;
+  // Beside the start: a tracker that is slow to answer holds nothing up.
+  if (webhookUrl !== null) void registerWebhook(webhookParts(daemon.core, io.env), webhookUrl);
   return run(daemon, options.once);
+}
+
+function webhookParts(core: Core, env: CommandIo["env"]) {
+  const lookup = (name: string) => core.secrets.lookup(name) ?? env[name];
+  const { config, secrets, bus, log, history } = core;
+  return { config, secrets, bus, log, history, lookup, clock: systemClock, tracker: core.tracker };
 }
 
 async function run(daemon: Daemon, once: boolean): Promise<number> {

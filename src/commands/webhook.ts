@@ -19,20 +19,18 @@ export function declareWebhook(command: Command, run: Run): void {
     .action((issue: string | undefined) => run((context) => webhookTest(issue, context)));
 }
 
-/** Signs with the secret that the workflow file names, looked up in this environment. */
+/** Signs with the secret that the workflow file names, out of the stored secrets, else out of this environment. */
 export async function webhookTest(
   issue: string | undefined,
   context: CommandContext,
 ): Promise<number> {
   const client = await context.client();
   const { signerFor } = await import("./webhook-secret.ts");
-  const { workflow_path: workflowPath } = await client.system.runtime();
-  const sign = await signerFor(workflowPath, context.env);
-  if (sign === null) {
-    throw new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
-      hint: "set LINEAR_WEBHOOK_SECRET, or the variable that tracker.provider.webhook_secret names",
-    });
-  }
+  const runtime = await client.system.runtime();
+  const project = { workflowPath: runtime.workflow_path, dataDir: runtime.data_dir };
+  const { sign, unread } = await signerFor(project, context.env);
+  if (sign === null) throw noSecret(unread);
+  if (unread) context.note(`The stored secrets could not be read here: ${unread.message}`);
   const data =
     issue === undefined
       ? { id: "00000000-0000-4000-8000-000000000000" }
@@ -48,4 +46,18 @@ export async function webhookTest(
     `The server took the delivery${issue === undefined ? "" : ` and looks at ${issue} now`}`,
   );
   return exitCodes.done;
+}
+
+function noSecret(unread: SymphonyError | null): SymphonyError {
+  const variable =
+    "LINEAR_WEBHOOK_SECRET, or the variable that tracker.provider.webhook_secret names";
+  if (unread) {
+    const message = `no webhook secret was found here, and the stored ones could not be read: ${unread.message}`;
+    return new SymphonyError("webhook_not_configured", message, {
+      hint: `run this as the server's user with its SYMPHONY_MASTER_KEY, or set ${variable}`,
+    });
+  }
+  return new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
+    hint: `symphony secrets add LINEAR_WEBHOOK_SECRET, or set ${variable}`,
+  });
 }

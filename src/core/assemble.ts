@@ -4,6 +4,7 @@ import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
 import { createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
+import { CommentSteering } from "./comments/steering.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
@@ -26,6 +27,7 @@ import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
+import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
@@ -95,7 +97,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
-  const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
+  const comments = new CommentSteering({
+    ...{ clock, log, history, config: current },
+    tracker: () => trackers.tracker,
+    orchestrator: () => orchestrator,
+  });
+  const webhooks = openInbox({ ...options, ...parts, comments, lookup: base.edges.lookup });
   opened.push(() => webhooks.close());
   return heart(options, parts, {
     orchestrator,
@@ -103,6 +110,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     opened,
     leaving,
     webhooks,
+    comments,
   });
 }
 
@@ -113,12 +121,13 @@ interface Ending {
   /** Ends the hooks that still run. */
   readonly leaving: AbortController;
   readonly webhooks: WebhookInbox;
+  readonly comments: CommentSteering;
 }
 
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, secrets, opened, leaving, webhooks }: Ending,
+  { orchestrator, secrets, opened, leaving, webhooks, comments }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -129,6 +138,7 @@ function heart(
     ...{ workspaces, history, bus, clock },
   });
   opened.push(() => desk.close());
+  opened.push(followDiskUse(bus, desk, log));
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });
@@ -149,6 +159,7 @@ function heart(
     templates: parts.templates,
     log,
     webhooks,
+    comments,
     workspaces: desk,
     secrets,
     redact: (text) => options.redactor.redact(text),

@@ -1,6 +1,7 @@
 import { assemble } from "./assemble.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
+import type { CommentSteering } from "./comments/steering.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
@@ -34,6 +35,7 @@ export interface Core {
   readonly templates: TemplateDesk;
   readonly log: Logger;
   readonly webhooks: WebhookInbox;
+  readonly comments: CommentSteering;
   readonly workspaces: WorkspaceDesk;
   readonly secrets: Secrets;
   /** `text` with every known secret taken out. */

@@ -1,3 +1,5 @@
+import type { ErrorCode } from "./model/errors.ts";
+
 /** Something that was measured and is not worth an event. */
 export type Measure =
   | {
@@ -13,7 +15,11 @@ export type Measure =
       readonly outcome: string;
       /** Requests the tracker still allows; null when it does not say. */
       readonly remaining: number | null;
-    };
+    }
+  | { readonly type: "webhook.delivery"; readonly outcome: DeliveryOutcome };
+
+/** A delivery of a webhook: taken, known already, or the code of its refusal. */
+export type DeliveryOutcome = "accepted" | "duplicate" | ErrorCode;
 
 /** `invalid_config`: the tracker was not asked for candidates, because the workflow file cannot be used. */
 export type PollOutcome = "ok" | "tracker_error" | "invalid_config";

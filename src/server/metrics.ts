@@ -6,6 +6,7 @@ import type { Measure } from "../core/meter.ts";
 import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { StreamGauge } from "./sse.ts";
+import { Told } from "./told.ts";
 
 /** What `GET /metrics` tells. No label ever holds an issue's identifier or a raw path. */
 export interface Metrics {
@@ -22,6 +23,7 @@ type Families = ReturnType<typeof families>;
 export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  for (const name of misnamed) registry.removeSingleMetric(name);
   const known = families(registry, core);
   // Until a tracker has said it, nothing is known: a 0 would be an alarm.
   known.trackerRemaining.remove();
@@ -49,14 +51,18 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   };
 }
 
+/** Gauges called like counters: Prometheus objects, and the sums of their namesakes without `_total` say the same. */
+const misnamed = ["handles", "requests", "resources"].map((kind) => `nodejs_active_${kind}_total`);
+
 const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 const attemptBuckets = [1, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400];
-const dispatchBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const dispatchBuckets = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 
 function families(registry: Registry, core: Core) {
   buildInfo(registry, core.version);
   issueGauge(registry, core);
+  workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter<L>({ name: `symphony_${name}`, help, labelNames, registers });
@@ -89,9 +95,16 @@ function families(registry: Registry, core: Core) {
       "tracker_rate_limit_remaining",
       "Requests the tracker still allows, by its last answer",
     ),
-    dispatch: histogram("dispatch_latency_seconds", "From dispatch to a started agent session", {
-      buckets: dispatchBuckets,
-    }),
+    dispatch: histogram(
+      "dispatch_latency_seconds",
+      "From the webhook or poll that showed the issue to a started agent session",
+      {
+        buckets: dispatchBuckets,
+      },
+    ),
+    deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by what became of them", [
+      "outcome",
+    ]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
     sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
@@ -126,10 +139,26 @@ function issueGauge(registry: Registry, core: Core): void {
   });
 }
 
+/** As last measured in the background: a scrape walks no tree. */
+function workspaceGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_workspace_bytes",
+    help: "Disk use of all workspaces, as last measured",
+    registers: [registry],
+    collect() {
+      this.set(core.workspaces.measuredBytes);
+    },
+  });
+}
+
 function count(known: Families, measure: Measure): void {
   if (measure.type === "poll") {
     known.polls.inc({ outcome: measure.outcome });
     known.pollDuration.observe(measure.durationMs / 1_000);
+    return;
+  }
+  if (measure.type === "webhook.delivery") {
+    known.deliveries.inc({ outcome: measure.outcome });
     return;
   }
   known.trackerRequests.inc({ kind: measure.kind, outcome: measure.outcome });
@@ -138,29 +167,32 @@ function count(known: Families, measure: Measure): void {
 
 /** What is remembered of a live attempt until its end. */
 interface Live {
-  readonly dispatchedAt: number;
+  readonly seenAt: number;
   started: boolean;
   tokens: Tokens;
 }
 
 function eventCounter(known: Families, { history }: Core, clock: Clock) {
   const live = new Map<string, Live>();
+  const told = new Told();
   const use = (attempt: Attempt, entry: Live) => {
     countTokens(known, attempt, entry.tokens);
     entry.tokens = attempt.tokens;
   };
-  return ({ type, attemptId, data }: SymphonyEvent): void => {
+  return ({ type, attemptId, issueId, data }: SymphonyEvent): void => {
     known.events.inc({ type });
+    if (type === "webhook.received" && issueId !== null) told.note(issueId, clock.now());
     if (type === "turn.completed") known.turns.inc({ outcome: "completed" });
     if (type === "turn.failed") known.turns.inc({ outcome: "failed" });
     if (attemptId === null) return;
     if (type === "issue.dispatched") {
-      live.set(attemptId, { dispatchedAt: clock.now(), started: false, tokens: noTokens });
+      const seenAt = told.take(issueId, clock.now());
+      live.set(attemptId, { seenAt, started: false, tokens: noTokens });
     }
     const entry = live.get(attemptId);
     if (type === "session.started" && entry?.started === false) {
       entry.started = true;
-      known.dispatch.observe((clock.now() - entry.dispatchedAt) / 1_000);
+      known.dispatch.observe((clock.now() - entry.seenAt) / 1_000);
     }
     if (type !== "agent.tokens" && type !== "attempt.ended") return;
     const attempt = history.attempt(attemptId);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -48,6 +49,31 @@ test("webhook test signs with the secret that the workflow names, and the server
   const features = await server.client.system.runtime();
   assert.equal(features.features["webhooks"], true);
   const shown = [plain, json, events].map(({ stdout, stderr }) => stdout + stderr);
+  assert.doesNotMatch(shown.join("") + server.log, /canary/);
+});
+
+test("a secret that is stored while the server runs counts at once, and webhook test finds it there", async () => {
+  await using place = await project("{ webhook_secret: $MY_HOOK }", {});
+  await using server = await Served.start(place);
+  assert.equal((await symphony(place, "webhook", "test")).code, 1);
+  await server.client.secrets.put({ params: { key: "MY_HOOK" }, body: { value: secret } });
+  const taken = await symphony(place, "webhook", "test", "--json");
+  assert.equal(taken.code, 0, taken.stderr);
+  const { features } = await server.client.system.runtime();
+  assert.equal(features["webhooks"], true);
+  const before = await readFile(join(place.dataDir, "secrets.json"), "utf8");
+  await rm(join(place.dataDir, "secrets.key"));
+  const keyless = await symphony(place, "webhook", "test");
+  assert.equal(keyless.code, 1);
+  assert.match(keyless.stderr, /could not be read[^\n]*secrets\.key/);
+  assert.match(keyless.stderr, /SYMPHONY_MASTER_KEY/);
+  const other = { ...place, env: { ...place.env, MY_HOOK: secret } };
+  const own = await symphony(other, "webhook", "test");
+  assert.equal(own.code, 0, own.stderr);
+  assert.match(own.stderr, /could not be read here/);
+  assert.equal(await readFile(join(place.dataDir, "secrets.json"), "utf8"), before);
+  assert.ok(!existsSync(join(place.dataDir, "secrets.key")), "reading makes no key");
+  const shown = [taken, keyless, own].map(({ stdout, stderr }) => stdout + stderr);
   assert.doesNotMatch(shown.join("") + server.log, /canary/);
 });
 

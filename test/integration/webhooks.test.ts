@@ -17,6 +17,7 @@ async function arrange() {
   await mkdir(join(root, "workspaces"));
   const turn = [
     { do: "say", text: "At work." },
+    { do: "waitForSteer", ms: 600_000 },
     { do: "run", command: "sleep 600" },
   ];
   const script = JSON.stringify({ issues: { default: [turn] } });
@@ -31,7 +32,7 @@ async function arrange() {
   };
   await writeFile(
     join(root, "WORKFLOW.md"),
-    `---\ntracker: { kind: linear, provider: ${JSON.stringify(provider)} }\npolling: { interval_ms: 600000 }
+    `---\ntracker: { kind: linear, comment_steering: mention, provider: ${JSON.stringify(provider)} }\npolling: { interval_ms: 600000 }
 workspace: { root: ./workspaces }\ncodex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }\n---\nDo {{ issue.identifier }}\n`,
   );
   return {
@@ -48,8 +49,18 @@ workspace: { root: ./workspaces }\ncodex: { command: ${JSON.stringify(command)},
       ask(
         linear.url,
         `mutation($input: WebhookCreateInput!) { webhookCreate(input: $input) { success } }`,
-        { input: { url, secret, resourceTypes: ["Issue"], allPublicTeams: true } },
+        { input: { url, secret, resourceTypes: ["Issue", "Comment"], allPublicTeams: true } },
       ),
+    /** As a person of the workspace does. */
+    async comment(body: string) {
+      const query = `mutation($input: CommentCreateInput!) { commentCreate(input: $input) { success } }`;
+      const variables = { input: { issueId: issue.id, body } };
+      await fetch(`${new URL(linear.url).origin}/__act`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ as: "grace", query, variables }),
+      });
+    },
     async deliveries() {
       const origin = new URL(linear.url).origin;
       const response = await fetch(`${origin}/__webhooks?settled`);
@@ -103,6 +114,13 @@ test("from a change in Linear to the agent's start without a poll, and from its 
   });
   const own = it.linear.requests.flatMap(({ operationName }) => operationName ?? []);
   assert.deepEqual([...new Set(own)], ["SymphonyIssuesById"]);
+  await it.comment("not for the agent");
+  await it.comment("@symphony use tabs");
+  await eventually("the agent has heard the comment", async () =>
+    (await eventTimes(server, identifier)).has("steer.delivered"),
+  );
+  const comments = it.linear.requests.filter((one) => one.operationName === "SymphonyComment");
+  assert.equal(comments.length, 2);
   const times = await eventTimes(server, identifier);
   const since = (type: string) => (times.get(type) ?? NaN) - (times.get("webhook.received") ?? NaN);
   t.diagnostic(`ms after the delivery: dispatched ${since("issue.dispatched")}`);

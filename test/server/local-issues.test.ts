@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { createWorld } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
+import { settled } from "../support/scheduler.ts";
 import { serve } from "../support/server.ts";
 
 const post = (body: unknown) => ({ method: "POST", body });
@@ -50,6 +51,27 @@ describe("the embedded tracker's issues", () => {
     assert.ok(state.json().error.details.allowed.includes("Todo"));
     const blocker = await server.ask("/api/v1/issues", post({ title: "x", blocked_by: ["NO-1"] }));
     assert.equal(blocker.status, 400);
+  });
+
+  test("a comment on an issue at work steers its agent, where the policy has it so", async () => {
+    const settings = config({ tracker: { commentSteering: "mention" } });
+    await using world = await createWorld({
+      local: true,
+      issues: [issue("LOCAL-1", { id: "local-1" })],
+      config: settings,
+    });
+    await using server = await serve(world);
+    const made = await server.ask("/api/v1/issues", post({ title: "One" }));
+    const known = { ...issue("LOCAL-1"), id: String(made.json().id) };
+    world.scheduler.issues.clear();
+    world.scheduler.set(known);
+    await world.scheduler.advance(30_000);
+    const comment = (body: string) => server.ask("/api/v1/issues/LOCAL-1/comments", post({ body }));
+    for (const body of ["use tabs", "@symphony use tabs"]) await comment(body);
+    await settled();
+    const waiting = world.core.history.undelivered(known.id).map(({ message }) => message);
+    assert.equal(waiting.length, 1);
+    assert.match(waiting[0] ?? "", /"operator" wrote on LOCAL-1[\s\S]*\n> @symphony use tabs$/);
   });
 
   test("those of another tracker are listed but not edited here", async () => {

@@ -1,12 +1,43 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../../src/commands/metrics-text.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
+import { followDiskUse } from "../../src/core/workspace/follow-disk-use.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { settled } from "../support/scheduler.ts";
 import { serve, type TestServer } from "../support/server.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../support/webhook.ts";
+
+/** The contract's list, each metric with the names of its labels. */
+const promised: Readonly<Record<string, readonly string[]>> = {
+  issues: ["status"],
+  attempts_total: ["agent", "outcome"],
+  attempt_duration_seconds: [],
+  turns_total: ["outcome"],
+  tokens_total: ["direction", "model"],
+  poll_duration_seconds: [],
+  polls_total: ["outcome"],
+  tracker_requests_total: ["kind", "outcome"],
+  tracker_rate_limit_remaining: [],
+  dispatch_latency_seconds: [],
+  webhook_deliveries_total: ["outcome"],
+  events_total: ["type"],
+  sse_clients: [],
+  sse_dropped_total: [],
+  http_request_duration_seconds: ["method", "route", "status"],
+  workspace_bytes: [],
+  build_info: ["node_version", "version"],
+};
+
+/** The checker of Prometheus itself, where it is installed. */
+const withoutPromtool =
+  spawnSync("promtool", ["--version"]).status === 0 ? false : "promtool is not installed";
 
 /** The metrics as a parser of somebody else's reads them. */
 async function scrape(server: TestServer, world: World) {
@@ -24,6 +55,27 @@ async function scrape(server: TestServer, world: World) {
     return found === undefined ? null : Number(found.value ?? found.count);
   };
   return { text: answer.text, families, value };
+}
+
+/** Of a server at which everything that is counted has happened. */
+async function busy(server: TestServer, world: World): Promise<string> {
+  world.scheduler.set(issue("ENG-3"));
+  await world.scheduler.advance(30_000);
+  const run = world.scheduler.run("ENG-3");
+  world.core.bus.flush();
+  run.say(
+    { type: "session.started", threadId: "th", resumed: false },
+    { type: "turn.started", turnId: "1" },
+    { type: "tokens", total: { ...noTokens, input: 9, output: 3, total: 12 } },
+    { type: "turn.completed", turnId: "1" },
+  );
+  world.core.bus.flush();
+  await run.end({ kind: "failed", code: "turn_failed", message: "boom" });
+  const measure = { type: "tracker.request", kind: "linear" } as const;
+  world.core.meter.report({ ...measure, outcome: "ok", remaining: 1_499 });
+  await server.ask("/api/v1/ENG-1");
+  await server.ask("/webhooks/linear", delivery("{}"));
+  return (await scrape(server, world)).text;
 }
 
 /** That parser merges the series of a histogram with labels; ours, which a test holds against it, does not. */
@@ -155,6 +207,80 @@ describe("GET /metrics", () => {
       all.map(({ value }) => value),
       counts.map(({ value }) => value),
     );
+  });
+
+  test("tells of webhook deliveries, and of disk use as it was measured in the background", async () => {
+    const root = await mkdtemp(join(tmpdir(), "symphony-bytes-"));
+    await mkdir(join(root, "ENG-1"));
+    await writeFile(join(root, "ENG-1", "big"), "x".repeat(100_000));
+    const provider = { webhook_secret: webhookSecretValue };
+    const settings = config({ workspace: { root }, tracker: { provider } });
+    await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
+    await using server = await serve(world);
+    const { bus, workspaces, log } = world.core;
+    const before = await scrape(server, world);
+    assert.equal(before.value("symphony_workspace_bytes"), 0);
+    const unfollow = followDiskUse(bus, workspaces, log);
+    await world.scheduler.run("ENG-1").end();
+    bus.flush();
+    while (workspaces.measuredBytes === 0) await settled();
+    unfollow();
+    const genuine = delivery(issueEvent("id-ENG-1", world.scheduler.clock.wall()));
+    for (const ask of [genuine, genuine, delivery("{}", { secret: "wrong" })]) {
+      await server.ask("/webhooks/linear", ask);
+    }
+    const { value } = await scrape(server, world);
+    assert.ok((value("symphony_workspace_bytes") ?? 0) >= 100_000);
+    const deliveries = (outcome: string) => value("symphony_webhook_deliveries_total", { outcome });
+    assert.deepEqual(["accepted", "duplicate", "unauthorized"].map(deliveries), [1, 1, 1]);
+    await rm(root, { recursive: true });
+  });
+
+  test("counts the latency of a dispatch from the webhook that led to it", async () => {
+    const settings = config({ tracker: { provider: { webhook_secret: webhookSecretValue } } });
+    await using world = await createWorld({ config: settings });
+    await using server = await serve(world);
+    const { scheduler, core } = world;
+    scheduler.set(issue("ENG-1"));
+    const gate = Promise.withResolvers<void>();
+    scheduler.readGate = gate.promise;
+    await server.ask("/webhooks/linear", delivery(issueEvent("id-ENG-1", scheduler.clock.wall())));
+    core.bus.flush();
+    await scheduler.advance(3_000);
+    gate.resolve();
+    await scheduler.advance(0);
+    core.bus.flush();
+    scheduler.run("ENG-1").say({ type: "session.started", threadId: "th", resumed: false });
+    const { text } = await scrape(server, world);
+    const [sum] = samplesOf(text, "symphony_dispatch_latency_seconds").filter(({ name }) =>
+      name.endsWith("_sum"),
+    );
+    assert.equal(sum?.value, 3);
+  });
+
+  test("holds every metric that the contract promises, with its labels and no issue in them", async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
+    await using server = await serve(world);
+    const text = await busy(server, world);
+    const families = new Map(parseExposition(text).map((family) => [family.name, family]));
+    for (const [name, labels] of Object.entries(promised)) {
+      const family = families.get(`symphony_${name}`);
+      assert.ok(family && family.samples.length > 0, name);
+      for (const sample of family.samples) {
+        const names = Object.keys(sample.labels).filter((label) => label !== "le");
+        assert.deepEqual(names.toSorted(), labels, name);
+      }
+    }
+    assert.doesNotMatch(text, /ENG-\d/);
+  });
+
+  test("leaves promtool nothing to say", { skip: withoutPromtool }, async () => {
+    await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
+    await using server = await serve(world);
+    const text = await busy(server, world);
+    const check = spawnSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
+    assert.equal(check.status, 0, check.stderr);
+    assert.equal(check.stderr, "");
   });
 
   test("is read alike by the command's own parser", async () => {

@@ -117,6 +117,29 @@ describe("a genuine delivery", () => {
     );
   });
 
+  test("of a new comment is passed on by its ids alone; edits and other records are not", async () => {
+    await using at = await place();
+    const heard: unknown[] = [];
+    at.world.core.comments.heard = async (...ids) => void heard.push(ids);
+    const data = { id: "c-1", issueId, body: "canary", userId: "u-1" };
+    const comment = issueEvent("", at.now(), { type: "Comment", action: "create", data });
+    const { issueId: _, ...elsewhere } = data;
+    for (const event of [
+      comment,
+      { ...comment, action: "update" },
+      { ...comment, action: "remove" },
+      { ...comment, type: "Reaction" },
+      { ...comment, data: elsewhere },
+      { ...comment, data: { ...data, issueId: 7 } },
+      { ...comment, data: undefined },
+    ]) {
+      assert.equal((await at.post(delivery(event))).status, 200);
+    }
+    await at.post(delivery(comment));
+    assert.deepEqual(heard, [["c-1", issueId]]);
+    assert.ok(!at.world.logged.some((line) => line.includes("canary")));
+  });
+
   test("is taken whatever its headers say beside the signature", async () => {
     await using at = await place();
     const headers = {

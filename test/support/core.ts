@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Bus, createBus } from "../../src/core/bus.ts";
+import { CommentSteering } from "../../src/core/comments/steering.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Core } from "../../src/core/core.ts";
 import { createLogger } from "../../src/core/logger.ts";
@@ -105,7 +106,12 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     tracker: () => tracker,
     config: () => ({ config: world.config, problem: scheduler.problem }),
   });
+  const comments = new CommentSteering({
+    ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
+    orchestrator: () => scheduler.orchestrator,
+  });
   const webhooks = openInbox({
+    comments,
     dataDir,
     clock,
     log,
@@ -115,6 +121,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     redactor: { add() {} },
     orchestrator: () => scheduler.orchestrator,
     lookup: (name) => options.env?.[name],
+    meter: scheduler.meter,
   });
   const world: World = {
     scheduler,
@@ -145,6 +152,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       }),
       log,
       webhooks,
+      comments,
       workspaces: desk,
       redact,
       secrets: await openSecrets({

@@ -114,7 +114,12 @@ export class FakeWorld {
     if (!Array.isArray(slugs) || !slugs.includes(this.project)) return [];
     const states = { nodes: this.#states.map((name) => ({ id: `state-${name}`, name })) };
     const keys = new Set(["ENG", ...this.issues.map(({ identifier }) => teamOf(identifier))]);
-    return [{ slugId: this.project, teams: { nodes: [...keys].map((key) => ({ key, states })) } }];
+    return [
+      {
+        slugId: this.project,
+        teams: { nodes: [...keys].map((key) => ({ id: `team-${key}`, key, states })) },
+      },
+    ];
   }
 
   #page(query: string, variables: Json): Json {

@@ -34,6 +34,8 @@ export function config(parts: Parts = {}): Config {
       requiredLabels: [],
       activeStates: ["Todo", "In Progress"],
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
+      commentSteering: "off",
+      commentMention: "@symphony",
       ...parts.tracker,
     },
     polling: { intervalMs: 30_000, ...parts.polling },

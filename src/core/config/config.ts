@@ -22,6 +22,10 @@ export interface TrackerConfig {
   readonly requiredLabels: readonly string[];
   readonly activeStates: readonly string[];
   readonly terminalStates: readonly string[];
+  /** Which comments on an issue at work become guidance for its agent. */
+  readonly commentSteering: "off" | "mention" | "all";
+  /** The word that makes a comment a mention; trimmed. */
+  readonly commentMention: string;
 }
 
 export interface HooksConfig {

@@ -10,6 +10,9 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.required_labels": "An issue is worked on only if it has all of these",
   "tracker.active_states": "States to work on",
   "tracker.terminal_states": "States that end the work",
+  "tracker.comment_steering":
+    "Which comments on an issue at work become guidance for its agent: off, mention or all",
+  "tracker.comment_mention": "The word that makes a comment a mention",
   "polling.interval_ms": "Time between two looks at the tracker, ms",
   "workspace.root": "The directory that holds one directory for each issue",
   "hooks.after_create": "Shell script, once in each new workspace",

@@ -37,6 +37,10 @@ const sections = {
     required_labels: texts.default([]),
     active_states: texts.optional(),
     terminal_states: texts.optional(),
+    comment_steering: z
+      .enum(["off", "mention", "all"], "must be off, mention or all")
+      .default("off"),
+    comment_mention: solidText.default("@symphony"),
   }),
   polling: section({ interval_ms: positive.default(30_000) }),
   workspace: section({ root: text.optional() }),
@@ -187,6 +191,8 @@ export function toConfig(written: Written, root: string): Config {
       requiredLabels: tracker.required_labels,
       activeStates: tracker.active_states,
       terminalStates: tracker.terminal_states,
+      commentSteering: tracker.comment_steering,
+      commentMention: tracker.comment_mention.trim(),
     },
     polling: { intervalMs: polling.interval_ms },
     workspace: { root },

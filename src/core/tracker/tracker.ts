@@ -15,6 +15,10 @@ export interface Tracker {
   fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]>;
   /** Complete snapshots in the order asked for, each id at most once; an id left out is gone from the scope. */
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
+  /** One comment as it is now, by its id; null when there is none. Left out by a tracker whose comments nobody sends. */
+  comment?(id: string): Promise<TrackerComment | null>;
+  /** Has the tracker tell of changes under an address. Left out by a tracker that sends nothing. */
+  registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
   /** Environment variables holding this tracker's credential. */
@@ -24,6 +28,29 @@ export interface Tracker {
   /** Calls `onChange` when issues changed outside a poll, if the tracker can tell. Returns how to stop it. */
   watch(onChange: () => void): () => void;
   close(): void;
+}
+
+/** A comment, and whether it is from `own` credential, from a `machine` (bot, app, integration), or from a `person`. */
+export interface TrackerComment {
+  readonly id: string;
+  readonly issueId: string;
+  readonly body: string;
+  readonly author: string;
+  readonly by: "person" | "own" | "machine";
+}
+
+export interface WebhookOrder {
+  readonly url: string;
+  /** What deliveries are checked with now; null when there is none. */
+  readonly secret: string | null;
+  /** True when that cannot be changed here, so that the tracker has to take it. */
+  readonly secretIsFixed: boolean;
+}
+
+export interface WebhookRegistration {
+  readonly outcome: "created" | "enabled" | "adopted";
+  /** What the tracker signs with from now on. */
+  readonly secret: string;
 }
 
 export interface TrackerWorkflow {

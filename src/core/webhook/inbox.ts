@@ -1,12 +1,14 @@
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../logger.ts";
+import type { DeliveryOutcome, Meter } from "../meter.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import { LinearEvent } from "../model/linear-event.ts";
+import { sameText } from "../same-text.ts";
 import type { Deliveries } from "../store/deliveries.ts";
 import type { AuditEntry } from "../store/store.ts";
 import { type RateStanding, RateWindow } from "./rate-window.ts";
-import { sameSignature, signatureOf } from "./signature.ts";
+import { signatureOf } from "./signature.ts";
 
 export interface InboxParts {
   readonly clock: Clock;
@@ -15,10 +17,13 @@ export interface InboxParts {
   secret(): string | null;
   /** The durable list, opened when first asked for. */
   deliveries(): Deliveries;
+  readonly meter: Meter;
   publish(event: EventDraft): void;
   audit(entry: AuditEntry): void;
   /** Tells the scheduler to look at one issue. */
   hint(issueId: string): void;
+  /** Tells of a new comment. */
+  comment(commentId: string, issueId: string): void;
   /** Closes the list, if it was opened. */
   close(): void;
 }
@@ -62,6 +67,21 @@ export class WebhookInbox {
    * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
    */
   receive(body: Uint8Array, given: string | undefined): Receipt {
+    try {
+      const receipt = this.#receive(body, given);
+      this.#count(receipt.duplicate ? "duplicate" : "accepted");
+      return receipt;
+    } catch (error) {
+      this.#count(error instanceof SymphonyError ? error.code : "internal_error");
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#parts.close();
+  }
+
+  #receive(body: Uint8Array, given: string | undefined): Receipt {
     const signature = this.#verified(body, given);
     const event = this.#read(body);
     this.#requireFresh(event);
@@ -79,8 +99,8 @@ export class WebhookInbox {
     return { duplicate: !added, rate: this.#genuine.standing() };
   }
 
-  close(): void {
-    this.#parts.close();
+  #count(outcome: DeliveryOutcome): void {
+    this.#parts.meter.report({ type: "webhook.delivery", outcome });
   }
 
   #verified(body: Uint8Array, given: string | undefined): string {
@@ -91,7 +111,7 @@ export class WebhookInbox {
       });
     }
     const signature = signatureOf(body, secret);
-    if (given !== undefined && sameSignature(given.trim().toLowerCase(), signature)) {
+    if (given !== undefined && sameText(given.trim().toLowerCase(), signature)) {
       return signature;
     }
     this.#takeOther();
@@ -132,7 +152,7 @@ export class WebhookInbox {
   }
 
   #act({ type, action, data }: LinearEvent, issueId: string | null, at: number): void {
-    const { publish, hint, audit, log } = this.#parts;
+    const { publish, hint, comment, audit, log } = this.#parts;
     const issueIdentifier = issueId === null ? null : identifierOf(data?.identifier);
     publish({
       type: "webhook.received",
@@ -142,6 +162,8 @@ export class WebhookInbox {
       data: { type, action },
     });
     if (issueId !== null) hint(issueId);
+    const commented = type === "Comment" && action === "create" ? data?.["issueId"] : undefined;
+    if (data?.id !== undefined && typeof commented === "string") comment(data.id, commented);
     const target = issueIdentifier ?? issueId;
     const detail = { type, action };
     try {

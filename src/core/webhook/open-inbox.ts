@@ -1,15 +1,17 @@
+import type { CommentSteering } from "../comments/steering.ts";
 import type { RealParts } from "../ports.ts";
 import type { Redactor } from "../redact.ts";
 import { type Deliveries, openDeliveries } from "../store/deliveries.ts";
 import { WebhookInbox } from "./inbox.ts";
 import { webhookSecret } from "./secret.ts";
 
-interface InboxEdges extends Pick<RealParts, "clock" | "log" | "bus"> {
+interface InboxEdges extends Pick<RealParts, "clock" | "log" | "bus" | "meter"> {
   readonly dataDir: string;
   readonly redactor: Pick<Redactor, "add">;
   readonly config: { readonly current: Pick<RealParts["config"]["current"], "config"> };
   readonly store: Pick<RealParts["store"], "history">;
   orchestrator(): Pick<ReturnType<RealParts["orchestrator"]>, "post">;
+  readonly comments: Pick<CommentSteering, "heard">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
@@ -35,11 +37,13 @@ export function openInbox(edges: InboxEdges): WebhookInbox {
   return new WebhookInbox({
     clock,
     log,
+    meter: edges.meter,
     secret,
     deliveries,
     publish: (event) => bus.publish(event),
     audit: (entry) => store.history.audit(entry),
     hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
+    comment: (id, issueId) => void edges.comments.heard(id, issueId),
     close: () => opened?.close(),
   });
 }

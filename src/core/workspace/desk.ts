@@ -83,6 +83,17 @@ export class WorkspaceDesk {
     };
   }
 
+  /** Bytes of all workspaces as last measured; nothing is looked at for it. */
+  get measuredBytes(): number {
+    return this.#disk.totalBytes;
+  }
+
+  /** Has every workspace measured in the background where its figure is old. Resolves before that is over. */
+  async measure(): Promise<void> {
+    const root = await this.#root();
+    this.#disk.follow((await keysIn(root)).map((key) => join(root, key)));
+  }
+
   /**
    * Runs `before_remove` and deletes the workspace. Rejects with `workspace_not_found`, `workspace_in_use`, without
    * `force` with `workspace_dirty` for any that is not empty, and with `workspace_…` of the disk.

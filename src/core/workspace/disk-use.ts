@@ -32,6 +32,11 @@ export class DiskUse {
     return this.#figures.get(path)?.bytes ?? null;
   }
 
+  /** Of all directories, as last measured. */
+  get totalBytes(): number {
+    return [...this.#figures.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   /** Has `paths` measured where that is due, and forgets every other one. Returns at once. */
   follow(paths: readonly string[]): void {
     const wanted = new Set(paths);

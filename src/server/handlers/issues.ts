@@ -65,7 +65,9 @@ function editors(core: Core, clock: Clock) {
     comment({ params, body }, exchange) {
       const local = requireLocal(core);
       const comment = local.comment(params.id, { author: "operator", body: body.body });
-      const identifier = local.get(params.id)?.identifier ?? params.id;
+      const issue = local.get(params.id);
+      const identifier = issue?.identifier ?? params.id;
+      if (issue) void core.comments.written(issue.id, comment.author, comment.body);
       locate(exchange, identifier);
       return { issue_identifier: identifier, body: comment.body, at: time(clock.wall()) };
     },

@@ -40,11 +40,29 @@ export const documents = {
   projects(filter: { slugId: { in: $slugs } }, first: 2) {
     nodes {
       slugId
-      teams(first: 50) { nodes { key states(first: 50) { nodes { id name } } } }
+      teams(first: 50) { nodes { id key states(first: 50) { nodes { id name } } } }
     }
   }
 }`,
   SymphonyViewer: "query SymphonyViewer { viewer { id } }",
+  SymphonyComment: `query SymphonyComment($id: String!) {
+  viewer { id }
+  comment(id: $id) {
+    id body archivedAt issue { id } user { id displayName app } botActor { type } externalUser { id }
+  }
+}`,
+  SymphonyWebhooks: `query SymphonyWebhooks($after: String) {
+  webhooks(first: 50, after: $after) {
+    nodes { id url enabled resourceTypes secret }
+    pageInfo { hasNextPage endCursor }
+  }
+}`,
+  SymphonyCreateWebhook: `mutation SymphonyCreateWebhook($input: WebhookCreateInput!) {
+  webhookCreate(input: $input) { success webhook { id url enabled resourceTypes secret } }
+}`,
+  SymphonyUpdateWebhook: `mutation SymphonyUpdateWebhook($id: String!, $input: WebhookUpdateInput!) {
+  webhookUpdate(id: $id, input: $input) { success webhook { id url enabled resourceTypes secret } }
+}`,
   SymphonyMoveIssue: `mutation SymphonyMoveIssue($id: String!, $stateId: String!) {
   issueUpdate(id: $id, input: { stateId: $stateId }) { success }
 }`,
@@ -67,6 +85,7 @@ export const scopeAnswer = z.object({
       slugId: z.string(),
       teams: connection(
         z.object({
+          id: z.string(),
           key: z.string(),
           states: connection(z.object({ id: z.string(), name: z.string() })),
         }),

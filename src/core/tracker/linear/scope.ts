@@ -16,6 +16,7 @@ export interface ScopeView {
   readonly slugId: string;
   /** Team key, such as `ENG`, to the team's states in Linear's order. */
   readonly teams: ReadonlyMap<string, readonly LinearState[]>;
+  readonly teamIds: readonly string[];
 }
 
 /** A renamed state or a new team is seen after this time at the latest. */
@@ -125,7 +126,8 @@ export class Scope {
       });
     }
     const teams = project.teams.nodes.map(({ key, states }) => [key, states.nodes] as const);
-    return { slugId: project.slugId, teams: new Map(teams) };
+    const teamIds = project.teams.nodes.map(({ id }) => id);
+    return { slugId: project.slugId, teams: new Map(teams), teamIds };
   }
 
   async #askViewer(): Promise<string> {

@@ -5,11 +5,13 @@ import { normalState } from "../../model/issue.ts";
 import type { Tracker, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
+import { readComment } from "./comment.ts";
 import { documents, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { type Lookup, linearSettings } from "./settings.ts";
 import { bindLinearTools } from "./tools.ts";
+import { registerWebhook } from "./webhook.ts";
 
 export interface LinearTrackerOptions {
   readonly config: TrackerConfig;
@@ -59,6 +61,8 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     kind: "linear",
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
+    comment: (id) => readComment(client, id),
+    registerWebhook: (order) => registerWebhook(client, scope, order),
     bindTools: () => bindLinearTools(client, settings),
     secretEnvNames: settings.secretEnvNames,
     workflow: workflowOf(client, scope, config.terminalStates),

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../../src/core/clock.ts";
+import { createLinearTracker } from "../../src/core/tracker/linear/tracker.ts";
+import { config } from "../support/issue.ts";
+import { apiKey, ask, schemaLinear } from "../support/schema-linear.ts";
+
+const create = `mutation($input: CommentCreateInput!) {
+  commentCreate(input: $input) { success comment { id } }
+}`;
+interface Created {
+  readonly commentCreate: { readonly comment: { readonly id: string } };
+}
+
+async function arrange() {
+  const it = await schemaLinear("Todo");
+  const { linear, issue, project } = it;
+  const provider = { endpoint: linear.url, project_slug: project.slugId };
+  const tracker = createLinearTracker({
+    config: config({ tracker: { kind: "linear", provider } }).tracker,
+    lookup: (name) => (name === "LINEAR_API_KEY" ? apiKey : undefined),
+    clock: systemClock,
+  });
+  /** As somebody else: through the control endpoint. */
+  const commentAs = async (as: string, body: string) => {
+    const response = await fetch(`${new URL(linear.url).origin}/__act`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({
+        as,
+        query: create,
+        variables: { input: { issueId: issue.id, body } },
+      }),
+    });
+    const { data } = (await response.json()) as { data: Created };
+    return data.commentCreate.comment.id;
+  };
+  const read = async (id: string) => (await tracker.comment?.(id)) ?? null;
+  const close = async () => {
+    tracker.close();
+    await linear.close();
+  };
+  return { ...it, read, commentAs, [Symbol.asyncDispose]: close };
+}
+
+test("a comment is read by its id, with whose it is, in one request", async () => {
+  await using it = await arrange();
+  const person = await it.commentAs("grace", "@symphony use tabs");
+  const app = await it.commentAs("app", "A bot's word");
+  const input = { issueId: it.issue.id, body: "Written with the server's own key" };
+  const own = (await ask<Created>(it.linear.url, create, { input })).commentCreate.comment.id;
+  it.linear.clearLog();
+  const found = await it.read(person);
+  assert.deepEqual(found, {
+    id: person,
+    issueId: it.issue.id,
+    body: "@symphony use tabs",
+    author: "grace",
+    by: "person",
+  });
+  assert.deepEqual(
+    it.linear.requests.map(({ operationName }) => operationName),
+    ["SymphonyComment"],
+  );
+  assert.equal((await it.read(app))?.by, "machine");
+  assert.equal((await it.read(own))?.by, "own");
+  await assert.rejects(it.read("00000000-0000-4000-8000-000000000000"), {
+    code: "tracker_response",
+  });
+});
