@@ -58,6 +58,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./metrics.ts")).declareMetrics,
   },
   {
+    name: "models",
+    summary: "list the models of the configured provider",
+    group: look,
+    load: async () => (await import("./models.ts")).declareModels,
+  },
+  {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,

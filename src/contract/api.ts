@@ -2,6 +2,7 @@ import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";
 import { issues } from "./issues.ts";
+import { models } from "./models.ts";
 import { secrets } from "./secrets.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
@@ -15,6 +16,7 @@ export const api = {
   attempts,
   config,
   secrets,
+  models,
   templates,
   workspaces,
   audit,

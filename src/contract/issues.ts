@@ -90,7 +90,11 @@ export const IssueDetail = z
       .object({ attempt: z.number().int(), due_at: Time, error: z.string().nullable() })
       .nullable(),
     needs: NeedsView.nullable(),
-    overrides: z.object({ model: z.string().nullable(), template_id: z.string().nullable() }),
+    overrides: z.object({
+      model: z.string().nullable(),
+      reasoning_effort: z.string().nullable(),
+      template_id: z.string().nullable(),
+    }),
     recent_events: z.array(
       z.object({
         at: Time,

@@ -11,6 +11,7 @@ import { followConfig } from "./follow-config.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
+import { ModelList } from "./models/model-list.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -93,8 +94,16 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
   const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
   opened.push(() => webhooks.close());
+  const models = new ModelList({
+    ...{ clock, env, version: options.version, runId: runId("models") },
+    config: current,
+    lookup: base.edges.lookup,
+    secretEnvNames: () => trackers.tracker.secretEnvNames,
+  });
+  opened.push(() => models.close());
   return heart(options, parts, {
     orchestrator,
+    models,
     secrets: base.secrets,
     opened,
     leaving,
@@ -104,6 +113,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
 
 interface Ending {
   readonly orchestrator: Orchestrator;
+  readonly models: ModelList;
   readonly secrets: Secrets;
   readonly opened: Opened;
   /** Ends the hooks that still run. */
@@ -114,7 +124,7 @@ interface Ending {
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, secrets, opened, leaving, webhooks }: Ending,
+  { orchestrator, models, secrets, opened, leaving, webhooks }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -147,6 +157,7 @@ function heart(
     webhooks,
     workspaces: desk,
     secrets,
+    models,
     redact: (text) => options.redactor.redact(text),
     orchestrator: new Operations({
       orchestrator,

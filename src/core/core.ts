@@ -6,6 +6,7 @@ import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
 import { Meter } from "./meter.ts";
+import type { ModelList } from "./models/model-list.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Redactor } from "./redact.ts";
@@ -36,6 +37,7 @@ export interface Core {
   readonly webhooks: WebhookInbox;
   readonly workspaces: WorkspaceDesk;
   readonly secrets: Secrets;
+  readonly models: ModelList;
   /** `text` with every known secret taken out. */
   redact(text: string): string;
   /** The tracker in use; a change of its configuration makes a new one. */

@@ -12,6 +12,7 @@ import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
 import { issueHandlers } from "./handlers/issues.ts";
+import { modelHandlers } from "./handlers/models.ts";
 import { secretHandlers } from "./handlers/secrets.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
@@ -50,6 +51,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     workspaces: workspaceHandlers(core),
     config: configHandlers(core),
     secrets: secretHandlers(core),
+    models: modelHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

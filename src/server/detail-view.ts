@@ -34,7 +34,11 @@ export function detailView(sight: Sight, past: Past): z.output<typeof IssueDetai
     running: running && runningRow(running),
     retry: retry && { attempt: retry.attempt, due_at: time(retry.dueWall), error: retry.error },
     needs: sight.blocked && needsView(sight.blocked),
-    overrides: { model: sight.model, template_id: sight.templateId },
+    overrides: {
+      model: sight.model,
+      reasoning_effort: sight.effort,
+      template_id: sight.templateId,
+    },
     recent_events: past.events.map((event) => ({
       at: time(event.at),
       event: event.type,

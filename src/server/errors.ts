@@ -71,6 +71,7 @@ const httpStatus: Record<ErrorCode, number> = {
   line_too_long: 502,
   approval_required: 409,
   turn_input_required: 409,
+  provider_error: 502,
   git_not_found: 500,
   data_dir_locked: 503,
   storage_unavailable: 503,

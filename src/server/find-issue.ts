@@ -48,6 +48,7 @@ function unseen(issue: Issue, templateId: string | null): Sight {
     stopped: null,
     completed: null,
     model: null,
+    effort: null,
     templateId,
     explain: [{ gate: "candidate", pass: false, detail }],
   };

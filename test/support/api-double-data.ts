@@ -76,7 +76,7 @@ export function detailOf(facts: Facts) {
     workspace: { key: null, path: null, host: null, branch: null },
     attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [attemptOf(facts)] },
     ...idle,
-    overrides: { model: null, template_id: null },
+    overrides: { model: null, reasoning_effort: null, template_id: null },
     recent_events: [],
     explain: [{ gate: "slots", pass: true, detail: "1 of 10 in use" }],
     logs: { codex_session_logs: [] },

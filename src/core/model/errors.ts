@@ -72,6 +72,8 @@ export type ErrorCode =
   | "line_too_long"
   | "approval_required"
   | "turn_input_required"
+  // the models of a provider
+  | "provider_error"
   // the host
   | "git_not_found"
   | "data_dir_locked"

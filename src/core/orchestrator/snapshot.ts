@@ -74,6 +74,8 @@ export interface Sight {
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
   readonly model: string | null;
+  /** The reasoning effort chosen with it. */
+  readonly effort: string | null;
   readonly templateId: string | null;
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
@@ -113,6 +115,7 @@ function sightById(state: State, config: Config, id: string): Sight | null {
     stopped,
     completed,
     model: state.models.get(id)?.model ?? null,
+    effort: state.models.get(id)?.effort ?? null,
     templateId: state.templates.get(id)?.templateId ?? null,
     explain: dispatchGates(issue, state, config),
   };
