@@ -154,6 +154,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./workspaces.ts")).declareWorkspaces,
   },
   {
+    name: "git",
+    summary: "show the repositories in the workspaces, and how far their branches are",
+    group: disk,
+    load: async () => (await import("./git.ts")).declareGit,
+  },
+  {
+    name: "diff",
+    summary: "show the work in an issue's workspace against where it began",
+    group: disk,
+    load: async () => (await import("./git.ts")).declareDiff,
+  },
+  {
     name: "config",
     summary: "show the configuration, and change it without a restart",
     group: configure,

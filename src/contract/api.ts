@@ -1,6 +1,7 @@
 import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";
+import { git } from "./git.ts";
 import { issues } from "./issues.ts";
 import { models } from "./models.ts";
 import { secrets } from "./secrets.ts";
@@ -17,6 +18,7 @@ export const api = {
   config,
   secrets,
   models,
+  git,
   templates,
   workspaces,
   audit,

@@ -58,6 +58,7 @@ export type ErrorCode =
   | "workspace_not_found"
   | "workspace_in_use"
   | "workspace_dirty"
+  | "no_repository"
   | "hook_failed"
   | "hook_timeout"
   // agents
