@@ -190,6 +190,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./api.ts")).declareOpenapi,
   },
   {
+    name: "completion",
+    summary: "print a script that completes commands in bash, zsh or fish",
+    group: integrate,
+    load: async () => (await import("./completion.ts")).declareCompletion,
+  },
+  {
     name: "help",
     summary: "explain a command, or the exit codes",
     group: integrate,
