@@ -11,7 +11,8 @@ import { followConfig } from "./follow-config.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
-import { ModelList } from "./models/model-list.ts";
+import type { ModelList } from "./models/model-list.ts";
+import { openModels } from "./models/open-models.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -94,8 +95,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
   const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
   opened.push(() => webhooks.close());
-  const models = new ModelList({
-    ...{ clock, env, version: options.version, runId: runId("models") },
+  const models = openModels(options, {
     config: current,
     lookup: base.edges.lookup,
     secretEnvNames: () => trackers.tracker.secretEnvNames,

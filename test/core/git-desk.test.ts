@@ -144,6 +144,15 @@ test("without a remote, work is compared with what the first attempt found; else
   await assert.rejects(workOf(join(path, ".."), null), coded("no_repository"));
 });
 
+test("who stops looking does not wait for git", async (t) => {
+  const { path } = clone(t);
+  const leaving = new AbortController();
+  leaving.abort();
+  const found = await survey(path, null, leaving.signal);
+  assert.partialDeepStrictEqual(found, { branch: "eng-1", uncommitted: null, unpushed: null });
+  await assert.rejects(workOf(path, null, leaving.signal), coded("no_repository"));
+});
+
 test("SAFETY T15: twelve traps and more; no call of ours springs one", async (t) => {
   const { dir, path, git, commit } = clone(t);
   const marks = join(dir, "marks");

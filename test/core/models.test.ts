@@ -9,6 +9,7 @@ import { ModelList } from "../../src/core/models/model-list.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { config } from "../support/issue.ts";
 import { sendJson, startProvider } from "../support/provider.ts";
+import { bench } from "../support/scripted-agent.ts";
 
 const key = "sk-canary-0123456789";
 
@@ -214,4 +215,14 @@ test("closing ends an agent that is being asked", async () => {
   const told = assert.rejects(asked, { code: "unavailable" });
   await list.close();
   await told;
+});
+
+test("the scripted agent of the demo says what its model is called", async () => {
+  await using scripted = await bench([[{ do: "say", text: "hi" }]]);
+  const { command } = scripted;
+  const { models } = await listOver("", { kind: "codex", command }).list.list();
+  assert.deepEqual(
+    models.map(({ id }) => id),
+    ["scripted"],
+  );
 });

@@ -9,6 +9,7 @@ import { ModelList } from "../../src/core/models/model-list.ts";
 import { codexHome } from "../support/codex-home.ts";
 import { startFakeOpenai } from "../support/fake-openai.ts";
 import { config } from "../support/issue.ts";
+import { freshProject, openReal } from "../support/real-server.ts";
 import { Bench } from "../support/scripted-agent.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
@@ -87,4 +88,37 @@ test("the reasoning effort of a turn arrives at the provider", async () => {
     ["gpt-5.5", "low"],
     ["gpt-5.5", "low"],
   ]);
+});
+
+test("the effort of POST :id/model reaches the provider, and the issue shows it", async () => {
+  await using openai = await startFakeOpenai({ steps: [], onEnd: "text" });
+  await using home = await codexHome(openai.url);
+  const command = JSON.stringify(`"${codex}" app-server`);
+  await using project = await freshProject({
+    workflow: `---
+tracker: { kind: local, required_labels: [ready] }
+workspace: { root: ${JSON.stringify(home.workspaces)} }
+agent: { max_turns: 1 }
+codex: { command: ${command}, read_timeout_ms: 30000, env_passthrough: [FAKE_MODEL_KEY] }
+---
+Work on {{ issue.title }}
+`,
+  });
+  const env = { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" };
+  await using server = await openReal(project.dir, { env });
+  const { identifier } = server.core.localIssues()?.create({ title: "Do it" }) ?? assert.fail();
+  const body = { model: "gpt-5.5", reasoning_effort: "high" };
+  const chosen = await server.ask(`/api/v1/${identifier}/model`, { method: "POST", body });
+  assert.equal(chosen.status, 200, chosen.text);
+  const detail = (await server.ask(`/api/v1/${identifier}`)).json();
+  assert.partialDeepStrictEqual(detail.overrides, body);
+  const asked = Promise.withResolvers<void>();
+  server.core.bus.subscribe({ filter: { types: ["agent.message"] } }, () => asked.resolve());
+  server.core.localIssues()?.edit(identifier, { labels: ["ready"] });
+  await asked.promise;
+  const [first] = await openai.requests();
+  assert.deepEqual(
+    [first?.model, Object(Object(first?.body)["reasoning"])["effort"]],
+    ["gpt-5.5", "high"],
+  );
 });

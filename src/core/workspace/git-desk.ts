@@ -45,11 +45,14 @@ const mostAttempts = 500;
 export class GitDesk {
   readonly #parts: GitDeskParts;
   readonly #surveys: Measured<GitSurvey>;
+  readonly #leaving = new AbortController();
   #diff: Promise<unknown> = Promise.resolve();
 
   constructor(parts: GitDeskParts) {
     this.#parts = parts;
-    this.#surveys = new Measured(parts.clock, (path) => survey(path, this.#firstHead(path)));
+    this.#surveys = new Measured(parts.clock, (path, signal) =>
+      survey(path, this.#firstHead(path), signal),
+    );
   }
 
   /** Has `paths` looked at where that is due. Returns at once. */
@@ -91,13 +94,14 @@ export class GitDesk {
 
   /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
   async diff(path: string): Promise<GitWork> {
-    const next = this.#diff.then(() => workOf(path, this.#firstHead(path)));
+    const next = this.#diff.then(() => workOf(path, this.#firstHead(path), this.#leaving.signal));
     this.#diff = next.catch(() => {});
     return next;
   }
 
   /** Ends looking. */
   async close(): Promise<void> {
+    this.#leaving.abort();
     await this.#surveys.close();
     await this.#diff;
   }

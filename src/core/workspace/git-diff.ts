@@ -36,15 +36,22 @@ const diffFlags = [
  * The work in the checkout at `path`. `first`: the commit to compare with where no remote has a default branch. Rejects
  * with `no_repository` where there is none, no commit, or nothing to compare with.
  */
-export async function workOf(path: string, first: string | null): Promise<GitWork> {
+export async function workOf(
+  path: string,
+  first: string | null,
+  signal?: AbortSignal,
+): Promise<GitWork> {
   const gitDir = await gitDirOf(path);
-  const found = gitDir === null ? null : await survey(path, first);
+  const found = gitDir === null ? null : await survey(path, first, signal);
   if (gitDir === null || found === null) throw none("there is no repository in the workspace");
   const { branch, head, ahead, behind } = found;
   if (head === null) throw none("nothing is committed in the workspace");
   if (found.base === null) throw none("neither a remote nor an attempt says what to compare with");
   try {
-    await using git = await openProtectedGit(gitDir, { head, worktree: path });
+    await using git = await openProtectedGit(gitDir, {
+      ...{ head, worktree: path },
+      ...(signal && { signal }),
+    });
     const base = (await git.run(["merge-base", found.base, head])).trim();
     if (!commitId.test(base)) throw none("the work and its base have no commit in common");
     await git.run(["read-tree", "HEAD"]);

@@ -31,7 +31,11 @@ const mostTips = 2_000;
  * Looks at the checkout at `path`, or answers null where there is none. Refs and remotes are read as files; git runs on a
  * directory of ours. `base`: a commit to count from where no remote says. Never rejects.
  */
-export async function survey(path: string, base: string | null): Promise<GitSurvey | null> {
+export async function survey(
+  path: string,
+  base: string | null,
+  signal?: AbortSignal,
+): Promise<GitSurvey | null> {
   const [gitDir, at] = await Promise.all([gitDirOf(path), gitHead(path)]);
   if (gitDir === null || at === null) return null;
   const store = await sharedDirOf(gitDir);
@@ -44,7 +48,10 @@ export async function survey(path: string, base: string | null): Promise<GitSurv
   const unknown = { ahead: null, behind: null, uncommitted: null, unpushed: null };
   if (at.head === null) return { ...known, ...unknown };
   try {
-    await using git = await openProtectedGit(gitDir, { head: at.head, worktree: path });
+    await using git = await openProtectedGit(gitDir, {
+      ...{ head: at.head, worktree: path },
+      ...(signal && { signal }),
+    });
     const tips = await tipsOf(gitDir, at.head, store);
     return {
       ...known,

@@ -10,6 +10,8 @@ interface Place {
   readonly head: string;
   /** The files to compare with; null where only commits are looked at. */
   readonly worktree: string | null;
+  /** Ends what runs. */
+  readonly signal?: AbortSignal;
 }
 
 interface RunOptions {
@@ -53,6 +55,7 @@ export async function openProtectedGit(gitDir: string, place: Place): Promise<Pr
     const calling = run("git", [...settings, ...args], {
       ...{ cwd, env, timeout: timeoutMs, maxBuffer: maxBytes },
       ...{ killSignal: "SIGKILL", encoding: "utf8" },
+      ...(place.signal && { signal: place.signal }),
     });
     // A git that ends early does not read all of it, which its exit tells.
     calling.child.stdin?.on("error", () => {}).end(input);
