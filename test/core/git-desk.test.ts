@@ -90,6 +90,20 @@ test("what cannot be told is not called clean", async (t) => {
   assert.equal(await survey(dir, null), null);
 });
 
+test("of a worktree only its own branch counts, for the repository stays", async (t) => {
+  const { dir, path, git, commit } = clone(t);
+  commit("three.txt");
+  const tree = join(dir, "tree");
+  git("worktree", "add", "-q", "-b", "other", tree, "origin/main");
+  const found = await look(tree);
+  assert.deepEqual(
+    [found.branch, found.store, holdsWork(found)],
+    ["other", join(path, ".git"), false],
+  );
+  gitIn(tree)("commit", "-q", "--allow-empty", "-m", "work");
+  assert.equal((await look(tree)).unpushed, true);
+});
+
 test("a shallow clone and a repository of SHA-256 are understood", async (t) => {
   const { dir, bare } = clone(t);
   const shallow = join(dir, "shallow");
