@@ -1,7 +1,9 @@
 import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";
+import { git } from "./git.ts";
 import { issues } from "./issues.ts";
+import { models } from "./models.ts";
 import { secrets } from "./secrets.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
@@ -16,6 +18,8 @@ export const api = {
   attempts,
   config,
   secrets,
+  models,
+  git,
   templates,
   workspaces,
   usage,

@@ -7,6 +7,7 @@ import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
 import { Meter } from "./meter.ts";
+import type { ModelList } from "./models/model-list.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Redactor } from "./redact.ts";
@@ -38,6 +39,7 @@ export interface Core {
   readonly comments: CommentSteering;
   readonly workspaces: WorkspaceDesk;
   readonly secrets: Secrets;
+  readonly models: ModelList;
   /** `text` with every known secret taken out. */
   redact(text: string): string;
   /** The tracker in use; a change of its configuration makes a new one. */

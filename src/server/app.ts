@@ -11,7 +11,9 @@ import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
+import { gitHandlers } from "./handlers/git.ts";
 import { issueHandlers } from "./handlers/issues.ts";
+import { modelHandlers } from "./handlers/models.ts";
 import { secretHandlers } from "./handlers/secrets.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
@@ -52,6 +54,8 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     workspaces: workspaceHandlers(core),
     config: configHandlers(core),
     secrets: secretHandlers(core),
+    models: modelHandlers(core),
+    git: gitHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

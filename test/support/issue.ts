@@ -84,6 +84,11 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
+    openai: {
+      baseUrl: "https://api.openai.com/v1",
+      apiKey: "$OPENAI_API_KEY",
+      ...parts.openai,
+    },
     server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
   };
 }

@@ -11,6 +11,7 @@ export interface Config {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
+  readonly openai: OpenaiConfig;
   readonly server: ServerConfig;
 }
 
@@ -106,6 +107,12 @@ export interface CodexConfig {
   readonly stallTimeoutMs: number;
   /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
   readonly envPassthrough: readonly string[];
+}
+
+export interface OpenaiConfig {
+  readonly baseUrl: string;
+  /** As written: `$NAME` is looked up where it is used. */
+  readonly apiKey: string;
 }
 
 export interface ServerConfig {

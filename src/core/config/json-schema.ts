@@ -55,6 +55,8 @@ const meanings: Readonly<Record<string, string>> = {
   "codex.read_timeout_ms": "Longest wait for one answer of the protocol, ms",
   "codex.stall_timeout_ms": "Silence after which an attempt is tried again, ms; 0 or less: never",
   "codex.env_passthrough": "Environment variables that agents and hooks may see",
+  "openai.base_url": "Address of an OpenAI-compatible provider: https, or http on this machine",
+  "openai.api_key": "$NAME of its key, in the secrets or the environment",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Further names that a request's Host may have",

@@ -65,6 +65,10 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
+  openai: section({
+    base_url: solidText.default("https://api.openai.com/v1"),
+    api_key: solidText.default("$OPENAI_API_KEY"),
+  }),
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -86,6 +90,7 @@ export const writtenSchema = z.looseObject({
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
+  openai: sections.openai.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -183,7 +188,7 @@ export function isStateLimit(limit: unknown): limit is number {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, server } = written;
+  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -217,6 +222,7 @@ export function toConfig(written: Written, root: string): Config {
       stallTimeoutMs: codex.stall_timeout_ms,
       envPassthrough: codex.env_passthrough,
     },
+    openai: { baseUrl: openai.base_url, apiKey: openai.api_key },
     server: {
       host: server.host,
       port: server.port,

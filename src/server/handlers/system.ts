@@ -94,6 +94,7 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
+      models: ["codex", "openai"].includes(config.agent.kind),
     },
   };
 }
