@@ -1,6 +1,9 @@
+import { join } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { createRedactor } from "../core/redact.ts";
+import { resetSecrets } from "../core/secrets/reset.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
+import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
 import type { SecretsDesk } from "./secrets.ts";
 
@@ -16,17 +19,55 @@ export async function openOfflineSecrets(
   try {
     const redactor = createRedactor();
     const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+    await secrets.settle();
     return {
       list: async () => secrets.names(),
       async put(name, value) {
         const { key, updatedAt } = await secrets.put(name, value);
+        audit(dataDir, "secrets.put", { target: name });
         return { key, updated_at: new Date(updatedAt).toISOString() };
       },
-      remove: (name) => secrets.remove(name),
+      async remove(name) {
+        await secrets.remove(name);
+        audit(dataDir, "secrets.remove", { target: name });
+      },
+      async rotate() {
+        const { kid, previousKid, secrets: count, at } = await secrets.rotate();
+        const ids = { key_id: kid, previous_key_id: previousKid, secrets: count };
+        audit(dataDir, "key.rotate", { detail: ids });
+        return { ...ids, rotated_at: new Date(at).toISOString() };
+      },
       close: () => lock.release(),
     };
   } catch (error) {
     await lock.release();
     throw error;
+  }
+}
+
+/** Moves the store aside; returns what its files are called now. Rejects with `data_dir_locked` while a server runs. */
+export async function resetOffline(dataDir: string): Promise<readonly string[]> {
+  const lock = await lockDataDir(dataDir);
+  try {
+    const moved = await resetSecrets(dataDir, systemClock.wall());
+    if (moved.length > 0) audit(dataDir, "key.reset", { detail: { moved } });
+    return moved;
+  } finally {
+    await lock.release();
+  }
+}
+
+interface About {
+  readonly target?: string | null;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** The same log that a server of this directory keeps. */
+function audit(dataDir: string, action: string, { target = null, detail = {} }: About): void {
+  const history = openHistory(join(dataDir, "history.db"));
+  try {
+    history.audit({ at: systemClock.wall(), actor: "cli", action, target, outcome: "ok", detail });
+  } finally {
+    history.close();
   }
 }

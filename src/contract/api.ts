@@ -3,6 +3,7 @@ import { audit } from "./audit.ts";
 import { config } from "./config.ts";
 import { issues } from "./issues.ts";
 import { secrets } from "./secrets.ts";
+import { key } from "./secrets-key.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
 import { webhooks } from "./webhooks.ts";
@@ -15,6 +16,7 @@ export const api = {
   attempts,
   config,
   secrets,
+  key,
   templates,
   workspaces,
   audit,

@@ -53,6 +53,9 @@ export const paths = {
     put: { method: "POST", path: "/api/v1/secrets/:key" },
     remove: { method: "DELETE", path: "/api/v1/secrets/:key" },
   },
+  key: {
+    rotate: { method: "POST", path: "/api/v1/secrets-key/rotate" },
+  },
   config: {
     show: { method: "GET", path: "/api/v1/config" },
     schema: { method: "GET", path: "/api/v1/config/schema" },

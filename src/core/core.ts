@@ -71,6 +71,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const opened: Opened = [() => lock.release()];
   try {
     const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    await secrets.settle();
     const edges = {
       meter: new Meter(),
       dataDir,

@@ -13,6 +13,7 @@ import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
 import { issueHandlers } from "./handlers/issues.ts";
 import { secretHandlers } from "./handlers/secrets.ts";
+import { keyHandlers } from "./handlers/secrets-key.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
@@ -50,6 +51,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     workspaces: workspaceHandlers(core),
     config: configHandlers(core),
     secrets: secretHandlers(core),
+    key: keyHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));

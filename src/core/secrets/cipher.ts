@@ -36,6 +36,8 @@ export const SecretsDocument = z.strictObject({
   /** For a passphrase, 16 bytes. */
   salt: z.string(),
   last_ver: z.int(),
+  /** `last_ver` before the first value was sealed with the key in use; left out before any rotation. */
+  rotated_ver: z.int().optional(),
   records: z.array(SealedSecret),
   manifest: z.string(),
 });
@@ -109,7 +111,8 @@ export function isGenuine(document: SecretsDocument, keys: SecretKeys): boolean 
   return given.length === wanted.length && timingSafeEqual(given, wanted);
 }
 
-function manifestOf({ kid, salt, last_ver: lastVer, records }: Unsigned, keys: SecretKeys): Buffer {
+function manifestOf(document: Unsigned, keys: SecretKeys): Buffer {
+  const { kid, salt, last_ver: lastVer, rotated_ver: rotatedVer, records } = document;
   const rows = records.map((record) => [
     record.kid,
     record.name,
@@ -118,7 +121,8 @@ function manifestOf({ kid, salt, last_ver: lastVer, records }: Unsigned, keys: S
     record.tag,
     record.updated_at,
   ]);
-  const text = JSON.stringify(["symphony", 1, kid, salt, lastVer, rows]);
+  const rotation = rotatedVer === undefined ? [] : [rotatedVer];
+  const text = JSON.stringify(["symphony", 1, kid, salt, lastVer, rows, ...rotation]);
   return createHmac("sha256", keys.manifest).update(text).digest();
 }
 
