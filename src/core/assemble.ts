@@ -52,6 +52,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  const unended = history.endAuditIntents(clock.wall());
+  if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
   auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>

@@ -97,13 +97,24 @@ function stoppingFlag({ bus }: Core): () => boolean {
   return () => stopping;
 }
 
-/** A mutation that was done is answered as done, also when its record fails: the log has that. */
+/**
+ * The intent is on disk before a mutation and its entry before the answer, so that a crash between them is told of at the
+ * next start. A mutation that was done is answered as done, also when its record fails: the log has that.
+ */
 function auditTo(core: Core, clock: Clock): Audit {
-  return (mutation) => {
-    try {
-      core.history.audit({ at: clock.wall(), ...mutation });
-    } catch (error) {
-      core.log.error("audit failed", { action: mutation.action, error: messageOf(error) });
-    }
+  return (attempted) => {
+    const { action } = attempted;
+    const tried = <T>(work: () => T): T | undefined => {
+      try {
+        return work();
+      } catch (error) {
+        core.log.error("audit failed", { action, error: messageOf(error) });
+        return undefined;
+      }
+    };
+    const intent = tried(() => core.history.auditIntent({ at: clock.wall(), ...attempted }));
+    return (end) => {
+      tried(() => core.history.audit({ at: clock.wall(), ...attempted, ...end }, intent));
+    };
   };
 }

@@ -1,8 +1,15 @@
 import { type AuditHead, readAuditHead, writeAuditHead } from "./audit-anchor.ts";
 import { auditHash, auditRowOf } from "./audit-hash.ts";
-import { int, text } from "./columns.ts";
-import type { Database } from "./database.ts";
-import type { AuditActor, AuditEntry, AuditPage, AuditQuery, AuditRecord } from "./store.ts";
+import { int, text, textOrNull } from "./columns.ts";
+import type { Database, Row } from "./database.ts";
+import type {
+  AuditActor,
+  AuditEntry,
+  AuditIntent,
+  AuditPage,
+  AuditQuery,
+  AuditRecord,
+} from "./store.ts";
 
 /** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
@@ -15,7 +22,30 @@ export class AuditTable {
     this.#headFile = headFile;
   }
 
-  append(entry: AuditEntry): void {
+  /** Returns the number that `append` takes it out by. */
+  intend({ at, actor, action, target, detail }: AuditIntent): number {
+    return this.#db.durably(() => {
+      const sql = `INSERT INTO audit_intents (at, actor, action, target, detail)
+        VALUES ($at, $actor, $action, $target, $detail) RETURNING id`;
+      const row = { at: Math.round(at), actor, action, target, detail: JSON.stringify(detail) };
+      return this.#db.get((made) => int(made, "id"), sql, row) ?? 0;
+    });
+  }
+
+  /** Gives every intent that a crash left its entry: whether it was done is not known. Returns how many there were. */
+  endIntents(at: number): number {
+    const left = this.#db.all(
+      (row) => ({ id: int(row, "id"), intent: intentOf(row) }),
+      "SELECT * FROM audit_intents ORDER BY id",
+    );
+    for (const { id, intent } of left) {
+      const detail = { ...intent.detail, intended_at: new Date(intent.at).toISOString() };
+      this.append({ ...intent, at, outcome: "interrupted", detail }, id);
+    }
+    return left.length;
+  }
+
+  append(entry: AuditEntry, intent?: number): void {
     this.#head ??= readAuditHead(this.#headFile);
     const { actor, action, target, outcome } = entry;
     const at = Math.round(entry.at);
@@ -28,6 +58,9 @@ export class AuditTable {
           ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)`,
         { ...row, hash },
       );
+      if (intent !== undefined) {
+        this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
+      }
       return { seq: row.seq, hash };
     });
     writeAuditHead(this.#headFile, head);
@@ -85,6 +118,17 @@ function conditions({ actor, action, target, since, until }: AuditQuery): string
     ...(since === undefined ? [] : ["at >= $since"]),
     ...(until === undefined ? [] : ["at < $until"]),
   ].join(" AND ");
+}
+
+function intentOf(row: Row): AuditIntent {
+  return {
+    at: int(row, "at"),
+    // Only `intend` writes here.
+    actor: text(row, "actor") as AuditActor,
+    action: text(row, "action"),
+    target: textOrNull(row, "target"),
+    detail: JSON.parse(text(row, "detail")),
+  };
 }
 
 function recordOf(row: ReturnType<typeof auditRowOf>): AuditRecord {

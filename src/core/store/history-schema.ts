@@ -68,4 +68,15 @@ export const historyMigrations: readonly string[] = [
   CREATE INDEX audit_by_action ON audit (action, seq, actor, at);
   CREATE INDEX audit_by_target ON audit (target COLLATE NOCASE, seq, action, actor, at);
   `,
+  `
+  -- What is about to be done. Its entry takes it out; what a crash leaves here gets one at the next start.
+  CREATE TABLE audit_intents (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT,
+    detail TEXT NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -42,7 +42,9 @@ export function openHistory(file: string): OpenHistory {
     steerByKey: (issueId, key) => steers.byKey(issueId, key),
     dropSteer: (steerId) => steers.drop(steerId),
     undelivered: (issueId) => steers.undelivered(issueId),
-    audit: (entry) => audit.append(entry),
+    auditIntent: (intent) => audit.intend(intent),
+    endAuditIntents: (at) => audit.endIntents(at),
+    audit: (entry, intent) => audit.append(entry, intent),
     auditPage: (query) => audit.page(query),
     close: () => db.close(),
   };

@@ -108,20 +108,27 @@ export interface History {
   dropSteer(steerId: string): void;
   undelivered(issueId: string): readonly Steer[];
 
-  /** Who did what, with which outcome. Durable when it returns. */
-  audit(entry: AuditEntry): void;
+  /** Who is about to do what. Durable when it returns; the number is for `audit`. */
+  auditIntent(intent: AuditIntent): number;
+  /** Who did what, with which outcome. Durable when it returns, and takes out the intent it ends. */
+  audit(entry: AuditEntry, intent?: number): void;
+  /** Enters what a crash left unended as `interrupted`. Returns how many there were. */
+  endAuditIntents(at: number): number;
   auditPage(query: AuditQuery): AuditPage;
 }
 
 export type AuditActor = "cli" | "api" | "webhook" | "tracker" | "orchestrator";
 
-export interface AuditEntry {
+export interface AuditIntent {
   readonly at: number;
   readonly actor: AuditActor;
   readonly action: string;
   readonly target: string | null;
-  readonly outcome: string;
   readonly detail: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditEntry extends AuditIntent {
+  readonly outcome: string;
 }
 
 /** An entry as it stands in the chain. */
