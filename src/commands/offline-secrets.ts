@@ -1,8 +1,9 @@
 import { join } from "node:path";
+import { beginSealed } from "../core/audit-begin.ts";
 import { systemClock } from "../core/clock.ts";
 import { createRedactor } from "../core/redact.ts";
 import { resetSecrets } from "../core/secrets/reset.ts";
-import { openSecrets } from "../core/secrets/secrets.ts";
+import { openSecrets, type Secrets } from "../core/secrets/secrets.ts";
 import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
 import type { SecretsDesk } from "./secrets.ts";
@@ -20,21 +21,22 @@ export async function openOfflineSecrets(
     const redactor = createRedactor();
     const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
     await secrets.settle();
+    const audit = (action: string, about: About) => record(dataDir, action, { ...about, secrets });
     return {
       list: async () => secrets.names(),
       async put(name, value) {
         const { key, updatedAt } = await secrets.put(name, value);
-        audit(dataDir, "secrets.put", { target: name });
+        await audit("secrets.put", { target: name });
         return { key, updated_at: new Date(updatedAt).toISOString() };
       },
       async remove(name) {
         await secrets.remove(name);
-        audit(dataDir, "secrets.remove", { target: name });
+        await audit("secrets.remove", { target: name });
       },
       async rotate() {
         const { kid, previousKid, secrets: count, at } = await secrets.rotate();
         const ids = { key_id: kid, previous_key_id: previousKid, secrets: count };
-        audit(dataDir, "key.rotate", { detail: ids });
+        await audit("key.rotate", { detail: ids });
         return { ...ids, rotated_at: new Date(at).toISOString() };
       },
       close: () => lock.release(),
@@ -50,7 +52,7 @@ export async function resetOffline(dataDir: string): Promise<readonly string[]> 
   const lock = await lockDataDir(dataDir);
   try {
     const moved = await resetSecrets(dataDir, systemClock.wall());
-    if (moved.length > 0) audit(dataDir, "key.reset", { detail: { moved } });
+    if (moved.length > 0) await record(dataDir, "key.reset", { detail: { moved } });
     return moved;
   } finally {
     await lock.release();
@@ -63,9 +65,14 @@ interface About {
 }
 
 /** The same log that a server of this directory keeps. */
-function audit(dataDir: string, action: string, { target = null, detail = {} }: About): void {
-  const history = openHistory(join(dataDir, "history.db"));
+async function record(
+  dataDir: string,
+  action: string,
+  { target = null, detail = {}, secrets }: About & { readonly secrets?: Secrets },
+): Promise<void> {
+  const history = openHistory(join(dataDir, "history.db"), secrets?.auditKeys);
   try {
+    await secrets?.sealAudit(() => beginSealed(history, systemClock.wall()));
     history.audit({ at: systemClock.wall(), actor: "cli", action, target, outcome: "ok", detail });
   } finally {
     history.close();

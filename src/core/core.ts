@@ -1,4 +1,5 @@
 import { assemble } from "./assemble.ts";
+import { beginSealed } from "./audit-begin.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import { openOverlay } from "./config/overlay-document.ts";
@@ -92,8 +93,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     });
     opened.push(() => config.close());
     for (const warning of config.warnings) log.warn("configuration", { warning });
-    const store = await openStore(dataDir);
+    const store = await openStore(dataDir, secrets.auditKeys);
     opened.push(() => store.close());
+    await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);

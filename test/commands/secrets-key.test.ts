@@ -21,9 +21,6 @@ test("secrets rotate on a running server: audited, and the next start opens ever
   const at = ["--data-dir", join(project.dir, ".symphony")];
   {
     await using server = await openReal(project.dir);
-    const none = await symphony(["secrets", "rotate", "--url", server.url]);
-    assert.equal(none.code, 3);
-    assert.match(none.stderr, /no key yet/);
     await server.core.secrets.put("A", canary);
     const done = await symphony(["secrets", "rotate", "--json", ...at]);
     assert.equal(done.code, 0, done.stderr);
@@ -49,6 +46,13 @@ test("secrets rotate on a running server: audited, and the next start opens ever
   assert.equal(again.core.secrets.lookup("A"), canary);
 });
 
+test("without a secret there is no key to rotate", async () => {
+  await using project = await freshProject();
+  const none = await symphony(["secrets", "rotate"], { cwd: project.dir });
+  assert.equal(none.code, 3);
+  assert.match(none.stderr, /no key yet/);
+});
+
 test("secrets rotate without a server: with a key file, and from one environment to the next", async () => {
   await using project = await freshProject();
   const secrets = (args: readonly string[], env: Record<string, string> = {}, input = "") =>
@@ -64,7 +68,7 @@ test("secrets rotate without a server: with a key file, and from one environment
   assert.equal((await secrets(["list"], master)).code, 4);
   assert.equal((await secrets(["list"], { SYMPHONY_MASTER_KEY: keys.next })).stdout, "A\n");
   const log = await symphony(["audit", "verify", "--json"], { cwd: project.dir });
-  assert.deepEqual([JSON.parse(log.stdout).ok, JSON.parse(log.stdout).entries], [true, 2]);
+  assert.deepEqual([JSON.parse(log.stdout).ok, JSON.parse(log.stdout).entries], [true, 3]);
 });
 
 test("secrets reset needs a yes and no server, and then a lost key is no end", async () => {
@@ -86,7 +90,7 @@ test("secrets reset needs a yes and no server, and then a lost key is no end", a
   assert.deepEqual(readdirSync(dataDir), before);
   const done = await run(["reset", "--yes", "--json"]);
   assert.equal(done.code, 0, done.stderr);
-  assert.match(JSON.parse(done.stdout).moved[0], /^secrets\.json\.reset-/);
+  assert.match(JSON.parse(done.stdout).moved[0], /^secrets\.json\.bak\.reset-/);
   assert.equal((await run(["list"])).stdout, "");
   assert.equal((await run(["add", "A"], canary)).code, 0);
   assert.match((await run(["reset", "--yes"])).stderr, /Put aside/);

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { Low } from "lowdb";
 import type { Clock } from "../clock.ts";
 import type { Redactor } from "../redact.ts";
+import type { AuditKeys } from "../store/audit-keys.ts";
 import { durableJson } from "../store/durable-json.ts";
+import { AuditRing } from "./audit-ring.ts";
 import { isGenuine, SecretsDocument, unseal } from "./cipher.ts";
 import { type KeyPlace, masterKeyVariable, nextKeyVariable, rootKeysAt } from "./master-key.ts";
 import { altered, keysOf, placeOf } from "./seals.ts";
@@ -48,6 +50,13 @@ export interface Secrets {
    * when the key is to come from the environment and is not there.
    */
   rotate(): Promise<Rotation>;
+  /** What audit entries are sealed with; follows a rotation. */
+  readonly auditKeys: AuditKeys;
+  /**
+   * Unless entries are sealed already: makes a key where there is none, lets `begin` write the first sealed entry, and
+   * remembers its seq. Rejects like `put`.
+   */
+  sealAudit(begin: () => number): Promise<void>;
   /** Puts away what a crash in mid-rotation left. For who holds the directory's lock. */
   settle(): Promise<void>;
 }
@@ -78,11 +87,12 @@ export async function openSecrets(options: SecretsOptions): Promise<Secrets> {
   const [master, next] = [env[masterKeyVariable], env[nextKeyVariable]];
   for (const key of [master, next]) if (key) redactor.add(key);
   const place = { dir, master, next, salt: randomBytes(saltBytes) };
+  const ring = new AuditRing();
   const values =
-    low.data === null ? await noValues(place) : await openAll(low.data, { file, place });
+    low.data === null ? await noValues(place) : await openAll(low.data, { file, place, ring });
   for (const value of values.values()) redactor.add(value);
   const most = options.sealsPerKey ?? sealsPerKey;
-  return new Vault({ low, file, place, values, clock, redactor, sealsPerKey: most });
+  return new Vault({ low, file, place, values, ring, clock, redactor, sealsPerKey: most });
 }
 
 /** A key that must not be used is refused before anything depends on it. */
@@ -91,10 +101,14 @@ async function noValues(place: KeyPlace): Promise<Map<string, string>> {
   return new Map();
 }
 
-async function openAll(document: SecretsDocument, where: { file: string; place: KeyPlace }) {
+async function openAll(
+  document: SecretsDocument,
+  where: { file: string; place: KeyPlace; ring: AuditRing },
+) {
   const keys = await keysOf(document, { ...where, place: placeOf(document, where.place) });
   if (!isGenuine(document, keys)) throw altered(where.file);
   try {
+    where.ring.follow(document, keys);
     return new Map(document.records.map((record) => [record.name, unseal(record, keys)]));
   } catch (cause) {
     throw altered(where.file, cause);

@@ -3,8 +3,10 @@ import type { Low } from "lowdb";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Redactor } from "../redact.ts";
+import type { AuditKeys } from "../store/audit-keys.ts";
 import { removeLeftovers } from "../store/durable-json.ts";
-import { keysFrom, type SecretKeys, type SecretsDocument, seal, signed, unseal } from "./cipher.ts";
+import type { AuditRing } from "./audit-ring.ts";
+import { keysFrom, type SecretKeys, type SecretsDocument, seal, signed } from "./cipher.ts";
 import {
   forgetKeys,
   invalidKey,
@@ -14,6 +16,7 @@ import {
   requireRootKey,
   rootKeysAt,
 } from "./master-key.ts";
+import { sealedAnew } from "./sealed-anew.ts";
 import { keysOf, placeOf } from "./seals.ts";
 import type { Rotation, Secrets, StoredSecret } from "./secrets.ts";
 
@@ -25,6 +28,7 @@ interface VaultParts {
   /** With the salt of a document that is not there yet. */
   readonly place: KeyPlace;
   readonly values: Map<string, string>;
+  readonly ring: AuditRing;
   readonly clock: Clock;
   readonly redactor: Redactor;
   readonly sealsPerKey: number;
@@ -86,6 +90,21 @@ export class Vault implements Secrets {
     return this.#inTurn(() => this.#rotate());
   }
 
+  get auditKeys(): AuditKeys {
+    return this.#parts.ring;
+  }
+
+  sealAudit(begin: () => number): Promise<void> {
+    const { ring } = this.#parts;
+    return this.#inTurn(async () => {
+      if (ring.current() !== null) return;
+      await this.#change((document, keys) => {
+        ring.begin(keys);
+        return { ...document, audit: { from: begin(), retired: [] } };
+      });
+    });
+  }
+
   settle(): Promise<void> {
     return this.#inTurn(async () => {
       const { low, place } = this.#parts;
@@ -105,11 +124,13 @@ export class Vault implements Secrets {
     await refuseSameKey(placeOf(before, place), old);
     const salt = randomBytes(saltBytes);
     const keys = keysFrom(await nextRootKey({ ...place, salt }));
-    const document = sealedAnew(before, salt, { old, keys });
+    const at = clock.wall();
+    const document = sealedAnew(before, { old, keys, salt, at });
     await this.#write(document);
+    this.#parts.ring.follow(document, keys);
     await this.#forget(document);
     const secrets = document.records.length;
-    return { kid: keys.kid, previousKid: old.kid, secrets, at: clock.wall() };
+    return { kid: keys.kid, previousKid: old.kid, secrets, at };
   }
 
   /** Puts away what was before the key of `document`, which is in use already. May be done again. */
@@ -146,7 +167,9 @@ export class Vault implements Secrets {
         : await keysOf(before, { file, place: placeOf(before, place) });
     const salt = place.salt.toString("base64");
     const document = before ?? { kid: keys.kid, salt, last_ver: 0, records: [], manifest: "" };
-    await this.#write(signed(change(document, keys), keys));
+    const after = signed(change(document, keys), keys);
+    await this.#write(after);
+    this.#parts.ring.follow(after, keys);
   }
 
   async #write(document: SecretsDocument): Promise<void> {
@@ -167,26 +190,6 @@ export class Vault implements Secrets {
     this.#queue = next.catch(() => {});
     return next;
   }
-}
-
-function sealedAnew(
-  before: SecretsDocument,
-  salt: Buffer,
-  { old, keys }: { readonly old: SecretKeys; readonly keys: SecretKeys },
-): SecretsDocument {
-  const { last_ver: lastVer } = before;
-  const records = before.records.map((record, at) => {
-    const { name, updated_at: updatedAt } = record;
-    return seal({ name, ver: lastVer + 1 + at, value: unseal(record, old), updatedAt }, keys);
-  });
-  const document = {
-    kid: keys.kid,
-    salt: salt.toString("base64"),
-    last_ver: lastVer + records.length,
-    rotated_ver: lastVer,
-    records,
-  };
-  return signed(document, keys);
 }
 
 /** Whether the key file holds a key that `document` is not sealed with. */

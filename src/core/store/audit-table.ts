@@ -1,5 +1,6 @@
 import { type AuditHead, readAuditHead, writeAuditHead } from "./audit-anchor.ts";
 import { auditHash, auditRowOf } from "./audit-hash.ts";
+import { type AuditKey, type AuditKeys, headFault, headSeal } from "./audit-keys.ts";
 import { int, text, textOrNull } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
 import type {
@@ -15,11 +16,19 @@ import type {
 export class AuditTable {
   readonly #db: Database;
   readonly #headFile: string;
+  readonly #keys: AuditKeys;
   #head: AuditHead | null | undefined;
 
-  constructor(db: Database, headFile: string) {
+  constructor(db: Database, headFile: string, keys: AuditKeys) {
     this.#db = db;
     this.#headFile = headFile;
+    this.#keys = keys;
+  }
+
+  /** What the next entry will be numbered. */
+  nextSeq(): number {
+    this.#head ??= readAuditHead(this.#headFile);
+    return this.#next().seq;
   }
 
   /** Returns the number that `append` takes it out by. */
@@ -48,20 +57,22 @@ export class AuditTable {
   append(entry: AuditEntry, intent?: number): void {
     this.#head ??= readAuditHead(this.#headFile);
     const { actor, action, target, outcome } = entry;
+    const seal = this.#keys.current();
     const at = Math.round(entry.at);
     const detail = JSON.stringify(entry.detail);
     const head = this.#db.durably(() => {
-      const row = { ...this.#next(), at, actor, action, target, outcome, detail };
-      const hash = auditHash(row);
+      const kid = seal?.kid ?? null;
+      const row = { ...this.#next(), at, actor, action, target, outcome, detail, kid };
+      const hash = auditHash(row, seal?.key);
       this.#db.run(
         `INSERT INTO audit VALUES
-          ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)`,
+          ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash, $kid)`,
         { ...row, hash },
       );
       if (intent !== undefined) {
         this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
       }
-      return { seq: row.seq, hash };
+      return sealedHead(row.seq, hash, seal);
     });
     writeAuditHead(this.#headFile, head);
     this.#head = head;
@@ -97,9 +108,19 @@ export class AuditTable {
       "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
     );
     const known = this.#head ?? null;
+    const newest = Math.max(last?.seq ?? 0, known?.seq ?? 0);
+    // Without its head nobody can tell how long the log was; a hole keeps that to be seen.
+    if (headFault(known, this.#keys) !== null) {
+      return { seq: newest + 2, prevHash: last?.hash ?? "" };
+    }
     const head = known !== null && known.seq >= (last?.seq ?? 0) ? known : last;
     return { seq: (head?.seq ?? 0) + 1, prevHash: head?.hash ?? "" };
   }
+}
+
+function sealedHead(seq: number, hash: string, seal: AuditKey | null): AuditHead {
+  if (seal === null) return { seq, hash };
+  return { seq, hash, seal: { kid: seal.kid, mac: headSeal(seq, hash, seal.key) } };
 }
 
 /** The one that leaves the fewest rows; each has `seq` next, so that no page needs a sort. */

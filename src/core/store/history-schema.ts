@@ -79,4 +79,8 @@ export const historyMigrations: readonly string[] = [
     detail TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  -- The key that an entry's hash is made with; NULL: a plain SHA-256, as before there were keys.
+  ALTER TABLE audit ADD COLUMN kid TEXT;
+  `,
 ];

@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import { AttemptTable } from "./attempt-table.ts";
 import { auditHeadFile } from "./audit-anchor.ts";
+import { noAuditKeys } from "./audit-keys.ts";
 import { AuditTable } from "./audit-table.ts";
 import { openDatabase } from "./database.ts";
 import { EventTable } from "./event-table.ts";
@@ -17,12 +18,12 @@ export interface OpenHistory extends History {
  * Opens the history in `file`; the caller holds the data directory's lock. Every call throws `storage_unavailable` or
  * `storage_corrupt`. Attempts and events survive a crash of the process, steers and audit entries a power cut as well.
  */
-export function openHistory(file: string): OpenHistory {
+export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory {
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
   const steers = new SteerTable(db);
-  const audit = new AuditTable(db, auditHeadFile(dirname(file)));
+  const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
   return {
     saveAttempt: (attempt) => attempts.save(attempt),
     attempt: (id) => attempts.byId(id),
@@ -42,6 +43,7 @@ export function openHistory(file: string): OpenHistory {
     steerByKey: (issueId, key) => steers.byKey(issueId, key),
     dropSteer: (steerId) => steers.drop(steerId),
     undelivered: (issueId) => steers.undelivered(issueId),
+    nextAuditSeq: () => audit.nextSeq(),
     auditIntent: (intent) => audit.intend(intent),
     endAuditIntents: (at) => audit.endIntents(at),
     audit: (entry, intent) => audit.append(entry, intent),

@@ -108,6 +108,7 @@ export interface History {
   dropSteer(steerId: string): void;
   undelivered(issueId: string): readonly Steer[];
 
+  nextAuditSeq(): number;
   /** Who is about to do what. Durable when it returns; the number is for `audit`. */
   auditIntent(intent: AuditIntent): number;
   /** Who did what, with which outcome. Durable when it returns, and takes out the intent it ends. */
