@@ -8,6 +8,7 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
+import { keepCompleted } from "./keep-completed.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
@@ -89,10 +90,16 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const interrupted = await recoverAttempts({ history, bus, clock, runId });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   const restored = restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      completed: history.completed(),
+    },
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
+  keepCompleted({ bus, history, log, state: () => orchestrator.state });
   const webhooks = openInbox({ ...options, ...parts, lookup: base.edges.lookup });
   opened.push(() => webhooks.close());
   return heart(options, parts, {

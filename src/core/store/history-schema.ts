@@ -83,4 +83,12 @@ export const historyMigrations: readonly string[] = [
   -- The key that an entry's hash is made with; NULL: a plain SHA-256, as before there were keys.
   ALTER TABLE audit ADD COLUMN kid TEXT;
   `,
+  `
+  -- The newest issues that were completed, for the list that a restart shows again.
+  CREATE TABLE completed (
+    ordinal INTEGER PRIMARY KEY,
+    issue_id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL
+  ) STRICT;
+  `,
 ];

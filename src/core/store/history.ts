@@ -3,6 +3,7 @@ import { AttemptTable } from "./attempt-table.ts";
 import { auditHeadFile } from "./audit-anchor.ts";
 import { noAuditKeys } from "./audit-keys.ts";
 import { AuditTable } from "./audit-table.ts";
+import { CompletedTable } from "./completed-table.ts";
 import { openDatabase } from "./database.ts";
 import { EventTable } from "./event-table.ts";
 import { historyMigrations } from "./history-schema.ts";
@@ -22,6 +23,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
+  const completed = new CompletedTable(db);
   const steers = new SteerTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
   return {
@@ -33,6 +35,8 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     lastAttemptId: () => attempts.lastId(),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
+    saveCompleted: (record, most) => completed.save(record, most),
+    completed: () => completed.all(),
     lastSeq: () => events.lastSeq,
     appendEvents: (batch) => events.append(batch),
     events: (query) => events.page(query),

@@ -45,6 +45,17 @@ export interface IssueRecords {
   put(issueId: string, record: IssueRecord | null): Promise<void>;
 }
 
+/** An issue that is done, as the snapshot lists it. */
+export interface CompletedRecord {
+  readonly issue: Issue;
+  /** null when no attempt led to it. */
+  readonly attemptId: string | null;
+  readonly outcome: string;
+  /** Wall-clock ms. */
+  readonly endedWall: number;
+  readonly tokens: Attempt["tokens"];
+}
+
 export interface AttemptPage {
   readonly attempts: readonly Attempt[];
   readonly total: number;
@@ -88,6 +99,11 @@ export interface History {
   latestAttempt(issueId: string): Attempt | null;
   /** The issue that attempts were recorded under this identifier for (any case). */
   issueIdOf(identifier: string): string | null;
+
+  /** For the list that a restart shows again; the newest `most` are kept. */
+  saveCompleted(record: CompletedRecord, most: number): void;
+  /** Oldest first, without those that were started again since. */
+  completed(): readonly CompletedRecord[];
 
   lastSeq(): number;
   /** One transaction; `events` continue the series. */
