@@ -18,6 +18,7 @@ import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
+import { followRetention } from "./retention.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { Store } from "./store/store.ts";
@@ -170,6 +171,13 @@ function heart(
       const { terminalStates } = config.current.config.tracker;
       await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
       opened.push(followConfig(parts, orchestrator));
+      opened.push(
+        followRetention({
+          ...{ history, clock, log },
+          days: () => config.current.config.history.retentionDays,
+          state: () => orchestrator.state,
+        }),
+      );
       bus.publish({ type: "server.started", message: `symphony ${version} started` });
       orchestrator.start();
     },

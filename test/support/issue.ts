@@ -67,6 +67,7 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
+    history: { retentionDays: 90 },
     server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
   };
 }

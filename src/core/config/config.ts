@@ -9,6 +9,10 @@ export interface Config {
   readonly hooks: HooksConfig;
   readonly agent: AgentConfig;
   readonly codex: CodexConfig;
+  readonly history: {
+    /** Older attempts and events go; null: they are kept for ever. */
+    readonly retentionDays: number | null;
+  };
   readonly server: ServerConfig;
 }
 

@@ -32,6 +32,7 @@ const meanings: Readonly<Record<string, string>> = {
   "codex.read_timeout_ms": "Longest wait for one answer of the protocol, ms",
   "codex.stall_timeout_ms": "Silence after which an attempt is tried again, ms; 0 or less: never",
   "codex.env_passthrough": "Environment variables that agents and hooks may see",
+  "history.retention_days": "Days after which attempts and events are removed; null: never",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Further names that a request's Host may have",

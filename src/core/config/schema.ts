@@ -56,6 +56,9 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
+  history: section({
+    retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
+  }),
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -79,6 +82,7 @@ export const writtenSchema = z.looseObject({
   hooks: sections.hooks.prefault({}),
   agent: sections.agent.prefault({}),
   codex: sections.codex.prefault({}),
+  history: sections.history.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -102,8 +106,11 @@ export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
   ),
 );
 
-/** The only key whose written `null` says something of its own: no end of retries. */
-const nullMeansSomething = "agent.max_retries";
+/** The keys whose written `null` says something of its own: no end. */
+const nullMeansSomething: ReadonlySet<string> = new Set([
+  "agent.max_retries",
+  "history.retention_days",
+]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
 const usualStates = {
@@ -119,7 +126,7 @@ export function withoutNulls(
 ): Record<string, unknown> {
   const kept = Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
     const at = path === "" ? key : `${path}.${key}`;
-    if (value === null) return at === nullMeansSomething ? [[key, value]] : [];
+    if (value === null) return nullMeansSomething.has(at) ? [[key, value]] : [];
     return [[key, isMap(value) ? withoutNulls(value, at) : value]];
   });
   return Object.fromEntries(kept);
@@ -157,7 +164,7 @@ export function isStateLimit(limit: unknown): limit is number {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, codex, server } = written;
+  const { tracker, polling, hooks, agent, codex, history, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -194,6 +201,7 @@ export function toConfig(written: Written, root: string): Config {
       stallTimeoutMs: codex.stall_timeout_ms,
       envPassthrough: codex.env_passthrough,
     },
+    history: { retentionDays: history.retention_days },
     server: {
       host: server.host,
       port: server.port,

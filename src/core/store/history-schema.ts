@@ -91,4 +91,17 @@ export const historyMigrations: readonly string[] = [
     body TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  -- The sums of attempts that were removed for their age: totals never shrink.
+  CREATE TABLE removed_attempts (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    input INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning_output INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    milliseconds INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO removed_attempts VALUES (1, 0, 0, 0, 0, 0, 0);
+  `,
 ];

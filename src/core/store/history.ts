@@ -1,4 +1,5 @@
 import { dirname } from "node:path";
+import { Aged } from "./aged.ts";
 import { AttemptTable } from "./attempt-table.ts";
 import { auditHeadFile } from "./audit-anchor.ts";
 import { noAuditKeys } from "./audit-keys.ts";
@@ -23,6 +24,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
+  const aged = new Aged(db);
   const completed = new CompletedTable(db);
   const steers = new SteerTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
@@ -35,6 +37,8 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     lastAttemptId: () => attempts.lastId(),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
+    removeOldEvents: (removal) => aged.removeEvents(removal),
+    removeOldAttempts: (removal) => aged.removeAttempts(removal),
     saveCompleted: (record, most) => completed.save(record, most),
     completed: () => completed.all(),
     lastSeq: () => events.lastSeq,

@@ -2,6 +2,7 @@ import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { StoredTemplates } from "../workflow/templates.ts";
+import type { AttemptRemoval, Removal, RemovalStep } from "./aged.ts";
 
 /** Everything durable. One process owns it at a time. */
 export interface Store {
@@ -100,6 +101,10 @@ export interface History {
   /** The issue that attempts were recorded under this identifier for (any case). */
   issueIdOf(identifier: string): string | null;
 
+  /** One small step: the oldest events that are old enough. */
+  removeOldEvents(removal: Removal): RemovalStep;
+  /** One small step: ended attempts that are old enough; each issue's newest stays, and so do the sums of all. */
+  removeOldAttempts(removal: AttemptRemoval): RemovalStep;
   /** For the list that a restart shows again; the newest `most` are kept. */
   saveCompleted(record: CompletedRecord, most: number): void;
   /** Oldest first, without those that were started again since. */
