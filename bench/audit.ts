@@ -19,7 +19,7 @@ function fill(): void {
   const db = new DatabaseSync(file);
   db.exec("PRAGMA synchronous = OFF; BEGIN");
   const insert = db.prepare(
-    "INSERT INTO audit VALUES ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)",
+    "INSERT INTO audit VALUES ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash, $kid)",
   );
   const actors = ["cli", "api", "orchestrator", "orchestrator"];
   const actions = ["issues.abort", "attempt.stopped", "issue.held", "attempt.failed"];
@@ -34,6 +34,7 @@ function fill(): void {
       outcome: "ok",
       detail: JSON.stringify({ request_id: `req-${seq}`, reason: "the tests of the branch fail" }),
       prevHash,
+      kid: null,
     };
     prevHash = auditHash(row);
     insert.run({ ...row, hash: prevHash });

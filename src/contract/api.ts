@@ -5,6 +5,7 @@ import { git } from "./git.ts";
 import { issues } from "./issues.ts";
 import { models } from "./models.ts";
 import { secrets } from "./secrets.ts";
+import { key } from "./secrets-key.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
 import { usage } from "./usage.ts";
@@ -20,6 +21,7 @@ export const api = {
   secrets,
   models,
   git,
+  key,
   templates,
   workspaces,
   usage,

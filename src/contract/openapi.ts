@@ -37,6 +37,7 @@ const tags: Readonly<Record<string, string>> = {
   webhooks: "For other services, which sign what they send",
   audit: "Who did what, and what symphony decided by itself",
   workspaces: "The directories that agents work in",
+  key: "The key that the secrets are encrypted with",
   secrets: "Values that the configuration names as $NAME: write-only, encrypted on disk",
   config: "The configuration in force, and the overlay that changes it without a restart",
 };

@@ -64,6 +64,9 @@ export const paths = {
   models: {
     list: { method: "GET", path: "/api/v1/models" },
   },
+  key: {
+    rotate: { method: "POST", path: "/api/v1/secrets-key/rotate" },
+  },
   config: {
     show: { method: "GET", path: "/api/v1/config" },
     schema: { method: "GET", path: "/api/v1/config/schema" },

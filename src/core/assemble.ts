@@ -9,6 +9,7 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
+import { keepCompleted } from "./keep-completed.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
@@ -21,6 +22,7 @@ import { restoredState } from "./orchestrator/records.ts";
 import type { State } from "./orchestrator/state.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
+import { followRetention } from "./retention.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { Store } from "./store/store.ts";
@@ -57,6 +59,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  const unended = history.endAuditIntents(clock.wall());
+  if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
   auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
@@ -107,17 +111,24 @@ async function recovered({ clock, log, dataDir }: CoreOptions, parts: RealParts)
   const interrupted = await recoverAttempts({ history, bus: parts.bus, clock, runId });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   return restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      completed: history.completed(),
+    },
     { now: clock.now(), wall: clock.wall() },
   );
 }
 
 /** What hangs on the orchestrator: it may be asked for late, and is not needed by it. */
 function openRooms(options: CoreOptions, parts: RealParts, { edges, opened }: Foundations) {
-  const { clock, log, trackers } = parts;
+  const { clock, log, trackers, bus } = parts;
   const current = () => parts.config.current.config;
+  const { history } = parts.store;
+  keepCompleted({ bus, history, log, state: () => parts.orchestrator().state });
   const comments = new CommentSteering({
-    ...{ clock, log, history: parts.store.history, config: current },
+    ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
     orchestrator: parts.orchestrator,
   });
@@ -196,6 +207,13 @@ function heart(
       const { terminalStates } = config.current.config.tracker;
       await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
       opened.push(followConfig(parts, orchestrator));
+      opened.push(
+        followRetention({
+          ...{ history, clock, log },
+          days: () => config.current.config.history.retentionDays,
+          state: () => orchestrator.state,
+        }),
+      );
       bus.publish({ type: "server.started", message: `symphony ${version} started` });
       orchestrator.start();
     },

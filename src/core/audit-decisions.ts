@@ -46,9 +46,12 @@ export function auditDecisions({ bus, history, log }: Parts): void {
 
 /** The entry names its event, so that a restart goes on after it. */
 function lastEventAudited(history: History): number | null {
-  const [last] = history.auditPage({ actor: "orchestrator", limit: 1, offset: 0 }).entries;
-  const seq = last?.detail["event_seq"];
-  return typeof seq === "number" ? seq : null;
+  // Among them is the one entry that is about no event: that of the first seal.
+  const { entries } = history.auditPage({ actor: "orchestrator", limit: 2, offset: 0 });
+  const seq = entries
+    .map(({ detail }) => detail["event_seq"])
+    .find((one) => typeof one === "number");
+  return seq ?? null;
 }
 
 /** null for what is no decision of symphony's own. */

@@ -1,4 +1,5 @@
 import { assemble } from "./assemble.ts";
+import { beginSealed } from "./audit-begin.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments/steering.ts";
@@ -75,6 +76,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const opened: Opened = [() => lock.release()];
   try {
     const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    await secrets.settle();
     const edges = {
       meter: new Meter(),
       dataDir,
@@ -95,8 +97,9 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     });
     opened.push(() => config.close());
     for (const warning of config.warnings) log.warn("configuration", { warning });
-    const store = await openStore(dataDir);
+    const store = await openStore(dataDir, secrets.auditKeys);
     opened.push(() => store.close());
+    await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);

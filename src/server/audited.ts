@@ -3,13 +3,17 @@ import type { Route } from "../contract/route.ts";
 import type { ParsedRequest } from "./validate.ts";
 
 /** One mutation as the audit log keeps it. */
-export interface Mutation {
+export interface Mutation extends Attempted {
+  /** `ok` or the error code. */
+  readonly outcome: string;
+}
+
+/** The same before it is known how it ends. */
+export interface Attempted {
   /** The route's name, such as `issues.abort`. */
   readonly action: string;
   readonly target: string | null;
   readonly actor: "cli" | "api";
-  /** `ok` or the error code. */
-  readonly outcome: string;
   readonly detail: Readonly<Record<string, unknown>>;
 }
 

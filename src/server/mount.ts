@@ -10,7 +10,7 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { actorOf, type Mutation, shown, targetOf } from "./audited.ts";
+import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
@@ -47,7 +47,8 @@ type Received<R extends Route> = R extends { readonly signed: true }
   ? Omit<Request<R>, "body"> & { readonly body: Buffer }
   : Request<R>;
 
-export type Audit = (mutation: Mutation) => void;
+/** Told before a mutation; what it returns is told how it ended, and where what was made can be found. */
+export type Audit = (attempted: Attempted) => (end: Pick<Mutation, "outcome" | "target">) => void;
 
 interface Endpoint {
   readonly path: string;
@@ -192,21 +193,26 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
 
 /** What was asked for in good form is recorded, whether or not it was done. */
 async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
-  const record = (outcome: string) =>
-    binding.audit({
-      action: binding.name,
-      target: targetOf(request),
-      actor: actorOf(ctx.req),
-      outcome,
-      detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
-    });
+  const target = targetOf(request);
+  const end = binding.audit({
+    action: binding.name,
+    target,
+    actor: actorOf(ctx.req),
+    detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
+  });
   try {
     await call(binding, ctx, request);
   } catch (error) {
-    record(error instanceof SymphonyError ? error.code : "internal_error");
+    end({ target, outcome: error instanceof SymphonyError ? error.code : "internal_error" });
     throw error;
   }
-  record("ok");
+  end({ target: target ?? madeAt(ctx.res.getHeader("Location")), outcome: "ok" });
+}
+
+/** What was made is named by the end of its address. */
+function madeAt(location: unknown): string | null {
+  const name = typeof location === "string" ? location.split("/").at(-1) : "";
+  return name ? decodeURIComponent(name) : null;
 }
 
 function rawRequest(ctx: Context, body: unknown): RawRequest {

@@ -50,7 +50,7 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
   const nulls: Record<string, Values> = {};
   for (const path of writtenKeys.keys()) {
     const [section = "", key = ""] = path.split(".");
-    if (path === "tracker.kind" || path === "agent.max_retries") continue;
+    if (["tracker.kind", "agent.max_retries", "history.retention_days"].includes(path)) continue;
     nulls[section] = { ...nulls[section], [key]: null };
   }
   assert.deepEqual(parse({ ...nulls, tracker: { ...nulls["tracker"], kind: "local" } }), parse());
@@ -59,6 +59,15 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
     tracker: { kind: "local", provider: { a: { b: null, c: 1 } } },
   }).tracker;
   assert.deepEqual(provider, { a: { c: 1 } });
+});
+
+test("W-8: history.retention_days has a null of its own too: never", () => {
+  assert.equal(parse({ history: { retention_days: null } }).history.retentionDays, null);
+  assert.equal(parse({ history: { retention_days: 7 } }).history.retentionDays, 7);
+  assert.equal(parse().history.retentionDays, 90);
+  assert.deepEqual(problems({ history: { retention_days: 0 } }), [
+    "history.retention_days must be greater than 0",
+  ]);
 });
 
 test("W-8: agent.max_retries is the exception, its null means no end", () => {

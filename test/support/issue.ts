@@ -89,6 +89,7 @@ export function config(parts: Parts = {}): Config {
       apiKey: "$OPENAI_API_KEY",
       ...parts.openai,
     },
+    history: { retentionDays: 90 },
     server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
   };
 }

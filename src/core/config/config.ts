@@ -12,6 +12,10 @@ export interface Config {
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
   readonly openai: OpenaiConfig;
+  readonly history: {
+    /** Older attempts and events go; null: they are kept for ever. */
+    readonly retentionDays: number | null;
+  };
   readonly server: ServerConfig;
 }
 

@@ -57,6 +57,7 @@ const meanings: Readonly<Record<string, string>> = {
   "codex.env_passthrough": "Environment variables that agents and hooks may see",
   "openai.base_url": "Address of an OpenAI-compatible provider: https, or http on this machine",
   "openai.api_key": "$NAME of its key, in the secrets or the environment",
+  "history.retention_days": "Days after which attempts and events are removed; null: never",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Further names that a request's Host may have",

@@ -69,6 +69,9 @@ const sections = {
     base_url: solidText.default("https://api.openai.com/v1"),
     api_key: solidText.default("$OPENAI_API_KEY"),
   }),
+  history: section({
+    retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
+  }),
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -91,6 +94,7 @@ export const writtenSchema = z.looseObject({
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
   openai: sections.openai.prefault({}),
+  history: sections.history.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -118,8 +122,11 @@ export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
   ),
 );
 
-/** The only key whose written `null` says something of its own: no end of retries. */
-const nullMeansSomething = "agent.max_retries";
+/** The keys whose written `null` says something of its own: no end. */
+const nullMeansSomething: ReadonlySet<string> = new Set([
+  "agent.max_retries",
+  "history.retention_days",
+]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
 const usualStates = {
@@ -135,7 +142,7 @@ export function withoutNulls(
 ): Record<string, unknown> {
   const kept = Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
     const at = path === "" ? key : `${path}.${key}`;
-    if (value === null) return at === nullMeansSomething ? [[key, value]] : [];
+    if (value === null) return nullMeansSomething.has(at) ? [[key, value]] : [];
     return [[key, isMap(value) ? withoutNulls(value, at) : value]];
   });
   return Object.fromEntries(kept);
@@ -188,7 +195,7 @@ export function isStateLimit(limit: unknown): limit is number {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, server } = written;
+  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, history, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -223,6 +230,7 @@ export function toConfig(written: Written, root: string): Config {
       envPassthrough: codex.env_passthrough,
     },
     openai: { baseUrl: openai.base_url, apiKey: openai.api_key },
+    history: { retentionDays: history.retention_days },
     server: {
       host: server.host,
       port: server.port,

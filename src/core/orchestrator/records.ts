@@ -1,5 +1,5 @@
 import { noTokens, type Tokens } from "../model/attempt.ts";
-import type { IssueRecord } from "../store/store.ts";
+import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { stampOf } from "./start.ts";
 import type { State } from "./state.ts";
 
@@ -51,6 +51,8 @@ export interface Restored {
   readonly records: ReadonlyMap<string, IssueRecord>;
   readonly totals: { readonly tokens: Tokens; readonly seconds: number };
   readonly lastAttemptId: string | null;
+  /** For display; oldest first. */
+  readonly completed?: readonly CompletedRecord[];
 }
 
 /** The state of a fresh start: what an operator decided and what waits, and no claim of a live process. */
@@ -99,6 +101,13 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   }
   return {
     ...state,
+    completed: new Map(
+      (from.completed ?? [])
+        .filter(
+          ({ issue }) => !retrying.has(issue.id) && !held.has(issue.id) && !failed.has(issue.id),
+        )
+        .map((row) => [row.issue.id, row]),
+    ),
     held,
     failed,
     retrying,

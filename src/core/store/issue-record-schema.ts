@@ -3,7 +3,8 @@ import type { IssueRecord } from "./store.ts";
 
 const time = z.number();
 
-const issue = z.strictObject({
+/** Strict, so that a field of a later release is refused rather than dropped at the next write. */
+export const IssueSchema = z.strictObject({
   id: z.string().min(1),
   nativeRef: z.record(z.string(), z.unknown()).nullable(),
   identifier: z.string().min(1),
@@ -29,7 +30,7 @@ const issue = z.strictObject({
 
 /** Strict, so that a field of a later release is refused rather than dropped at the next write. */
 const IssueRecordSchema = z.strictObject({
-  issue,
+  issue: IssueSchema,
   held: z.strictObject({ reason: z.string(), since: time }).nullable(),
   failed: z
     .strictObject({ reason: z.string(), error: z.string().nullable(), since: time })

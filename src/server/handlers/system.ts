@@ -28,6 +28,8 @@ const statusTargets = [
 
 export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
   const { core, clock } = parts;
+  // As the server does: a change is taken over at the next start.
+  const { auth } = core.config.current.config.server;
   return {
     state({ query }, exchange) {
       const view = viewOf(core, query.limit);
@@ -37,7 +39,7 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
       exchange.setHeader("ETag", weakTag([rest, { ...totals, seconds_running: 0 }]));
       return reply;
     },
-    runtime: (_, exchange) => runtimeView(parts, exchange.localPort),
+    runtime: (_, exchange) => runtimeView(parts, { port: exchange.localPort, auth }),
     refresh() {
       const { coalesced, requestedWall } = core.orchestrator.refresh();
       const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
@@ -76,7 +78,10 @@ export function viewOf(core: Core, limit: number): View {
   }
 }
 
-function runtimeView({ core, clock, host }: SystemParts, port: number) {
+function runtimeView(
+  { core, clock, host }: SystemParts,
+  { port, auth }: { readonly port: number; readonly auth: string },
+) {
   const { config } = core.config.current;
   return {
     version: core.version,
@@ -87,7 +92,7 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
     uptime_seconds: Math.max(clock.wall() - core.startedWall, 0) / 1_000,
     data_dir: core.dataDir,
     workflow_path: core.workflowPath,
-    server: { host, port, auth: config.server.auth },
+    server: { host, port, auth },
     tracker: trackerView(viewOf(core, 1).tracker),
     agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
     features: {
