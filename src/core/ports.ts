@@ -1,5 +1,6 @@
 import type { AgentRuntimes } from "./agent/runtimes.ts";
 import type { Attempts } from "./attempt/attempts.ts";
+import { earlierWork } from "./attempt/earlier-work.ts";
 import type { AttemptWorld } from "./attempt/run.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
@@ -97,9 +98,20 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     config: current,
     runId: runIdOf(parts.dataDir, attemptId),
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
+    earlierWork: (id) => earlierWorkOn(parts, id),
     undelivered: (id) => parts.store.history.undelivered(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };
+}
+
+const eventsRead = 5_000;
+
+/** The attempt before the one that is live now. */
+function earlierWorkOn({ store: { history }, bus }: RealParts, issueId: string): string | null {
+  bus.flush();
+  const [, before] = history.attemptsOf(issueId, 2, 0).attempts;
+  if (!before) return null;
+  return earlierWork(history.events({ afterSeq: 0, limit: eventsRead, attemptId: before.id }));
 }
 
 function faultOf(error: SymphonyError | null): Fault | null {

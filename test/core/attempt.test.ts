@@ -30,6 +30,7 @@ interface Parts {
   readonly after?: () => Promise<readonly Issue[]>;
   /** The model chosen for the issue, asked for at each turn. */
   readonly model?: () => string | null;
+  readonly resumeThreadId?: string;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -91,6 +92,7 @@ async function bench(parts: Parts) {
     config: () => config,
     runId: `${root}/att_000000001`,
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
+    earlierWork: () => "An earlier run did this.",
     undelivered: () => [...waiting],
     log() {},
   };
@@ -99,7 +101,7 @@ async function bench(parts: Parts) {
     attemptId: "att_000000001",
     issue: issue("ENG-1"),
     attempt: null,
-    resumeThreadId: null,
+    resumeThreadId: parts.resumeThreadId ?? null,
     agent: "codex",
     templateId: "workflow",
   };
@@ -161,6 +163,13 @@ test("a model that is chosen in mid-attempt is the next turn's", async () => {
   await using it = await bench({ ...choice, turns: [tell, tell] });
   await it.run();
   assert.deepEqual(it.said(), ["1 first", "2 second"]);
+});
+
+test("a thread that cannot be resumed begins anew with the task and what is known of the work", async () => {
+  const turns: readonly Step[][] = [[{ do: "say", text: "{{prompt}}" }]];
+  await using it = await bench({ resumeThreadId: "gone", turns });
+  await it.run();
+  assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
 });
 
 test("S-12: after_run runs exactly once, whatever the ending", async () => {

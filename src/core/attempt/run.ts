@@ -32,6 +32,8 @@ export interface AttemptWorld {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has taken up yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
+  /** What the issue's attempt before this one did, in words for the agent; null for nothing. */
+  earlierWork(issueId: string): string | null;
   log(line: string): void;
 }
 
@@ -103,12 +105,18 @@ async function work(
   );
   live.session(session);
   try {
-    const prompt = session.resumed ? resumePrompt(issue) : first;
+    const prompt = session.resumed ? resumePrompt(issue) : afresh(order, first, world);
     await turns(session, issue, { prompt, opening, world, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
   }
+}
+
+/** A thread that was to be resumed and could not be begins anew with what is known of it. */
+function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptWorld) {
+  const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
+  return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 
 function specOf(
