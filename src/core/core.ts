@@ -9,6 +9,8 @@ import { Meter } from "./meter.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Redactor } from "./redact.ts";
+import { redactedStore } from "./redacted-store.ts";
+import { learnEnvironment, learnTracker } from "./secret-values.ts";
 import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
@@ -66,11 +68,12 @@ export interface CoreOptions {
  * wrong (configuration, lock, storage) and then holds nothing open.
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const { clock, log, dataDir, env } = options;
+  const { clock, log, dataDir, env, redactor } = options;
+  learnEnvironment(env, redactor);
   const lock = await lockDataDir(dataDir);
   const opened: Opened = [() => lock.release()];
   try {
-    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor });
     const edges = {
       meter: new Meter(),
       dataDir,
@@ -87,11 +90,14 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       clock,
       overlay,
       saveOverlay,
-      validate: (next) => checkTracker(next.tracker, edges),
+      validate(next) {
+        learnTracker(next.tracker, edges.lookup, redactor);
+        checkTracker(next.tracker, edges);
+      },
     });
     opened.push(() => config.close());
     for (const warning of config.warnings) log.warn("configuration", { warning });
-    const store = await openStore(dataDir);
+    const store = redactedStore(await openStore(dataDir), (text) => redactor.redact(text));
     opened.push(() => store.close());
     return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {

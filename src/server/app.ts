@@ -20,6 +20,7 @@ import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
+import { redacted } from "./redacted.ts";
 import { requestId } from "./request-id.ts";
 
 interface AppOptions {
@@ -67,6 +68,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(metrics.timed);
   app.use(requestId);
   app.use(hardened);
+  app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
   app.use(guard(rules));

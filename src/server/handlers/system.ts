@@ -51,7 +51,13 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
         types: query.type ?? null,
       };
       streamEvents(
-        { bus: core.bus, history: core.history, clock, gauge: parts.metrics.streams },
+        {
+          bus: core.bus,
+          history: core.history,
+          clock,
+          gauge: parts.metrics.streams,
+          redact: core.redact,
+        },
         wish,
         response,
       );
