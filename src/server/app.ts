@@ -20,6 +20,7 @@ import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
+import { rateLimited } from "./rate-limit.ts";
 import { redacted } from "./redacted.ts";
 import { requestId } from "./request-id.ts";
 
@@ -71,6 +72,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
+  app.use(rateLimited({ limit: () => server().rateLimit }));
   app.use(guard(rules));
   app.use(router.routes());
   app.use(notFound);

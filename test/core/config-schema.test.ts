@@ -40,7 +40,8 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
   const nulls: Record<string, Values> = {};
   for (const path of writtenKeys.keys()) {
     const [section = "", key = ""] = path.split(".");
-    if (path === "tracker.kind" || path === "agent.max_retries") continue;
+    if (path === "tracker.kind" || ["agent.max_retries", "server.rate_limit"].includes(path))
+      continue;
     nulls[section] = { ...nulls[section], [key]: null };
   }
   assert.deepEqual(parse({ ...nulls, tracker: { ...nulls["tracker"], kind: "local" } }), parse());
@@ -49,6 +50,14 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
     tracker: { kind: "local", provider: { a: { b: null, c: 1 } } },
   }).tracker;
   assert.deepEqual(provider, { a: { c: 1 } });
+});
+
+test("W-8: server.rate_limit is another exception, its null means no limit", () => {
+  assert.equal(parse({ server: { rate_limit: null } }).server.rateLimit, null);
+  assert.equal(parse({ server: { rate_limit: 5 } }).server.rateLimit, 5);
+  assert.deepEqual(problems({ server: { rate_limit: 0 } }), [
+    "server.rate_limit must be greater than 0",
+  ]);
 });
 
 test("W-8: agent.max_retries is the exception, its null means no end", () => {

@@ -64,6 +64,7 @@ const sections = {
       .default(4000),
     allowed_hosts: z.array(solidText, "must be a list").default([]),
     auth: z.enum(["none", "token"], "must be none or token").default("none"),
+    rate_limit: positive.nullable().default(300),
   }),
 };
 
@@ -102,8 +103,8 @@ export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
   ),
 );
 
-/** The only key whose written `null` says something of its own: no end of retries. */
-const nullMeansSomething = "agent.max_retries";
+/** The keys whose written `null` says something of its own: no end of retries, or of requests. */
+const nullMeansSomething = new Set(["agent.max_retries", "server.rate_limit"]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
 const usualStates = {
@@ -119,7 +120,7 @@ export function withoutNulls(
 ): Record<string, unknown> {
   const kept = Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
     const at = path === "" ? key : `${path}.${key}`;
-    if (value === null) return at === nullMeansSomething ? [[key, value]] : [];
+    if (value === null) return nullMeansSomething.has(at) ? [[key, value]] : [];
     return [[key, isMap(value) ? withoutNulls(value, at) : value]];
   });
   return Object.fromEntries(kept);
@@ -199,6 +200,7 @@ export function toConfig(written: Written, root: string): Config {
       port: server.port,
       allowedHosts: server.allowed_hosts,
       auth: server.auth,
+      rateLimit: server.rate_limit,
     },
   };
 }
