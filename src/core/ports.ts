@@ -14,6 +14,7 @@ import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
+import { withoutKeyLines } from "./secret-shapes.ts";
 import type { Store } from "./store/store.ts";
 import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
@@ -96,7 +97,7 @@ function worldOf(parts: RealParts, { attemptId, templateId }: AttemptOrder): Att
     model: (id) => parts.orchestrator().state.models.get(id)?.model ?? current().codex.model,
     effort: (id) => parts.orchestrator().state.models.get(id)?.effort ?? null,
     undelivered: (id) => parts.store.history.undelivered(id),
-    log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
+    log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
 }
 

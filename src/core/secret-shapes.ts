@@ -15,3 +15,17 @@ export const secretShapes = new RegExp(
   ].join("|"),
   "g",
 );
+
+const keyBegins = /-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----/;
+const keyEnds = /-----END [A-Z ]{0,40}PRIVATE KEY-----/;
+const keyLine = /^[A-Za-z0-9+/=:,\s-]*$/;
+
+/** Passes lines on to `log`, those of a private key as a mark: alone, none of them looks like one. */
+export function withoutKeyLines(log: (line: string) => void): (line: string) => void {
+  let inside = false;
+  return (line) => {
+    inside = keyBegins.test(line) || (inside && keyLine.test(line));
+    log(inside ? "[redacted]" : line);
+    if (keyEnds.test(line)) inside = false;
+  };
+}
