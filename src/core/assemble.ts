@@ -148,6 +148,7 @@ function heart(
     workspaces: desk,
     secrets,
     redact: (text) => options.redactor.redact(text),
+    secretsKnown: () => options.redactor.known(),
     orchestrator: new Operations({
       orchestrator,
       history,

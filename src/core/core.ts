@@ -40,6 +40,8 @@ export interface Core {
   readonly secrets: Secrets;
   /** `text` with every known secret taken out. */
   redact(text: string): string;
+  /** Grows with the secrets that `redact` knows. */
+  secretsKnown(): number;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */

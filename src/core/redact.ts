@@ -10,6 +10,8 @@ const longestInPattern = 1_000;
 export interface Redactor {
   /** A secret's value from now on; one shorter than 6 characters is not looked for. */
   add(value: string): void;
+  /** Grows with what is known: what was redacted before may have to be again. */
+  known(): number;
   /** `text` with every known value replaced, plain or encoded (base64, hex, url, JSON, HTML), then what looks like one. */
   redact(text: string): string;
 }
@@ -25,6 +27,7 @@ export function createRedactor(): Redactor {
       for (const form of formsOf(value)) (form.length > longestInPattern ? long : forms).add(form);
       if (forms.size > before) pattern = patternOf(forms);
     },
+    known: () => forms.size + long.size,
     redact(text) {
       let safe = text;
       for (const form of long) safe = safe.replaceAll(form, mark);

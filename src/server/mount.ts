@@ -12,6 +12,7 @@ import {
 import { SymphonyError } from "../core/model/errors.ts";
 import { actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
+import { Prepared } from "./prepared.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
@@ -40,7 +41,9 @@ type Handler<R extends Route> = R extends { readonly media: "text/event-stream" 
   ? (request: Request<R>, response: ServerResponse) => void
   : R extends { readonly media: string }
     ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
-    : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+    : (request: Received<R>, exchange: Exchange) => Answer<R> | Promise<Answer<R>>;
+
+type Answer<R extends Route> = Reply<R> | Prepared<Reply<R>>;
 
 /** A signed body is handed on as it came: what it says is of no interest before its signature is. */
 type Received<R extends Route> = R extends { readonly signed: true }
@@ -187,7 +190,8 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     return;
   }
   ctx.set("Content-Type", contentTypes[route.media ?? "json"]);
-  ctx.body = route.media ? reply : JSON.stringify(reply);
+  if (reply instanceof Prepared) ctx.body = reply.bytes;
+  else ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
 /** What was asked for in good form is recorded, whether or not it was done. */

@@ -142,9 +142,10 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       webhooks,
       workspaces: desk,
       redact,
+      secretsKnown: () => 0,
       secrets: await openSecrets({
         ...{ dir: dataDir, env: {}, clock },
-        redactor: { add() {}, redact },
+        redactor: { add() {}, redact, known: () => 0 },
       }),
       tracker: () => tracker,
       localIssues: () => local,
