@@ -4,10 +4,14 @@ import { int, text } from "./columns.ts";
 import type { Database } from "./database.ts";
 import type { AuditActor, AuditEntry, AuditPage, AuditQuery, AuditRecord } from "./store.ts";
 
+const totalsKept = 100;
+
 /** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
   readonly #headFile: string;
+  /** How many entries a filter finds; nobody else writes while this process has the data directory. */
+  readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
 
   constructor(db: Database, headFile: string) {
@@ -30,6 +34,7 @@ export class AuditTable {
       );
       return { seq: row.seq, hash };
     });
+    this.#totals.clear();
     writeAuditHead(this.#headFile, head);
     this.#head = head;
   }
@@ -46,7 +51,7 @@ export class AuditTable {
       ...(until !== undefined && { until }),
     };
     return this.#db.snapshot(() => ({
-      total: this.#db.get((row) => int(row, "n"), `SELECT COUNT(*) AS n ${from}`, filter) ?? 0,
+      total: this.#total(from, filter),
       // The inner query walks an index alone, however deep the page is.
       entries: this.#db.all(
         (row) => recordOf(auditRowOf(row)),
@@ -55,6 +60,17 @@ export class AuditTable {
         { ...filter, limit, offset },
       ),
     }));
+  }
+
+  #total(from: string, filter: Readonly<Record<string, string | number>>): number {
+    const key = JSON.stringify([from, filter]);
+    const known = this.#totals.get(key);
+    if (known !== undefined) return known;
+    const sql = `SELECT COUNT(*) AS n ${from}`;
+    const total = this.#db.get((row) => int(row, "n"), sql, filter) ?? 0;
+    if (this.#totals.size >= totalsKept) this.#totals.clear();
+    this.#totals.set(key, total);
+    return total;
   }
 
   /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
