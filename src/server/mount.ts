@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import Router from "@koa/router";
+import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import {
   type Method,
@@ -13,6 +13,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
 import { Prepared } from "./prepared.ts";
+import { Router as KoaRouter } from "./router.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
@@ -81,7 +82,7 @@ const reservedPaths = new RegExp(
 
 /** Binds handlers to the contract: validate, call, audit, answer. Handlers never see Koa. */
 export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
-  const router = new Router({ sensitive: true, strict: true });
+  const router = new KoaRouter({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
   for (const [name, route] of routesOf(group)) {
     const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };
