@@ -190,7 +190,7 @@ function residentMb(pid: number | undefined): number {
 }
 
 async function life(bin: string): Promise<void> {
-  const dir = await project("idle", 5);
+  const dir = await project("idle", 0);
   const starts: number[] = [];
   for (let round = 0; round < 6; round++) {
     const server = await serve(bin, dir);

@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import {
   continuationPrompt,
   renderPrompt,
   resumePrompt,
   steerPrompt,
 } from "../../src/core/attempt/prompt.ts";
+import { RenderThread } from "../../src/core/attempt/render-thread.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 import { issue } from "../support/issue.ts";
@@ -240,4 +242,13 @@ test("T13: one step that takes for ever costs its own template alone, and no tim
 test("T13: the thread of templates sees no environment", async () => {
   assert.equal((await fault("{{ process.env }}")).code, "template_render_error");
   assert.equal((await fault("{{ env }}")).code, "template_render_error");
+});
+
+test("a thread that has ended for want of work is followed by another", async () => {
+  const thread = new RenderThread(0);
+  for (const x of ["1", "2", "3"]) {
+    const job = { template: "{{ x }}", variables: { x } };
+    assert.deepEqual(await Promise.all([thread.render(job), thread.render(job)]), [x, x]);
+    await setTimeout(5);
+  }
 });

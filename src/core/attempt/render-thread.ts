@@ -18,15 +18,22 @@ export type RenderAnswer =
 
 const maxRenderMs = 500;
 const maxHeapMb = 128;
+const usualIdleMs = 30_000;
 
 /**
  * Renders templates on a thread of its own, one after the other, and ends the thread when one takes more than 500 ms:
  * a template can hold up neither agents nor the API. The thread starts with the first template, serves those that
- * follow, and keeps no process alive.
+ * follow, ends when none comes for 30 s, and keeps no process alive.
  */
 export class RenderThread {
   #worker: Promise<Worker> | null = null;
   #last: Promise<unknown> = Promise.resolve();
+  #idle: NodeJS.Timeout | undefined;
+  readonly #idleMs: number;
+
+  constructor(idleMs = usualIdleMs) {
+    this.#idleMs = idleMs;
+  }
 
   /** Rejects with the template's own fault, or `template_render_error` when the thread had to be ended. */
   render(job: RenderJob): Promise<string> {
@@ -36,6 +43,7 @@ export class RenderThread {
   }
 
   async #render(job: RenderJob): Promise<string> {
+    clearTimeout(this.#idle);
     this.#worker ??= started();
     const starting = this.#worker;
     try {
@@ -44,7 +52,19 @@ export class RenderThread {
       if (!(error instanceof Ended)) throw error;
       this.#worker = null;
       throw new SymphonyError("template_render_error", error.message, { cause: error });
+    } finally {
+      this.#idle = setTimeout(() => this.#rest(), this.#idleMs).unref();
     }
+  }
+
+  #rest(): void {
+    const worker = this.#worker;
+    this.#worker = null;
+    worker
+      ?.then((thread) => thread.terminate())
+      .catch(() => {
+        // It never started: there is nothing to end.
+      });
   }
 }
 
