@@ -36,6 +36,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
     "@koa/router",
     "koa2-swagger-ui",
     "prom-client",
+    "rate-limiter-flexible",
     "zod",
     "node:",
   ],

@@ -163,6 +163,7 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
     "invalid_request",
     "unauthorized",
     "forbidden_host",
+    "rate_limited",
     "internal_error",
     "unavailable",
   ];

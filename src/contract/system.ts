@@ -126,6 +126,7 @@ export const system = {
     summary: "This API as an OpenAPI 3.0 document",
     status: 200,
     reply: z.record(z.string(), z.unknown()),
+    etag: true,
   }),
   metrics: route({
     ...paths.system.metrics,

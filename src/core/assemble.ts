@@ -194,6 +194,7 @@ function heart(
     secrets,
     models,
     redact: (text) => options.redactor.redact(text),
+    secretsKnown: () => options.redactor.known(),
     orchestrator: new Operations({
       orchestrator,
       history,

@@ -16,6 +16,7 @@ import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
+import { withoutKeyLines } from "./secret-shapes.ts";
 import type { Store } from "./store/store.ts";
 import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
@@ -100,7 +101,7 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
     earlierWork: (id) => earlierWorkOn(parts, id),
     undelivered: (id) => parts.store.history.undelivered(id),
-    log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
+    log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
 }
 

@@ -4,6 +4,7 @@ import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
+import { redactDeep } from "../core/redact-deep.ts";
 import { guard } from "./auth.ts";
 import { canonicalPath } from "./canonical-path.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
@@ -24,6 +25,8 @@ import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
+import { rateLimited } from "./rate-limit.ts";
+import { redacted } from "./redacted.ts";
 import { requestId } from "./request-id.ts";
 
 interface AppOptions {
@@ -77,13 +80,17 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(metrics.timed);
   app.use(requestId);
   app.use(hardened);
+  app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
+  app.use(rateLimited({ limit: () => server().rateLimit }));
   app.use(guard(rules));
   app.use(router.routes());
   app.use(notFound);
   return app;
 }
+
+const auditedCharacters = 500;
 
 /** For every answer: no browser is to guess its type, embed it, or run anything from it. */
 const hardened: Koa.Middleware = (ctx, next) => {
@@ -108,7 +115,10 @@ function stoppingFlag({ bus }: Core): () => boolean {
  * next start. A mutation that was done is answered as done, also when its record fails: the log has that.
  */
 function auditTo(core: Core, clock: Clock): Audit {
-  return (attempted) => {
+  // Shortened last: half a secret is not found any more.
+  const safe = (text: string) => core.redact(text).slice(0, auditedCharacters);
+  return (mutation) => {
+    const attempted = redactDeep(mutation, safe);
     const { action } = attempted;
     const tried = <T>(work: () => T): T | undefined => {
       try {

@@ -28,13 +28,9 @@ export function actorOf(req: IncomingMessage): "cli" | "api" {
   return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
 }
 
-const auditedCharacters = 500;
-
 /** The fields of a body that its route says the audit log may show. */
 export function shown(route: Route, body: unknown): Record<string, unknown> {
   const fields = new Map(Object.entries(body !== null && typeof body === "object" ? body : {}));
   const named = (route.audited ?? []).filter((name) => typeof fields.get(name) === "string");
-  return Object.fromEntries(
-    named.map((name) => [name, String(fields.get(name)).slice(0, auditedCharacters)]),
-  );
+  return Object.fromEntries(named.map((name) => [name, String(fields.get(name))]));
 }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import Router from "@koa/router";
+import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import {
   type Method,
@@ -12,6 +12,8 @@ import {
 import { SymphonyError } from "../core/model/errors.ts";
 import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
+import { Prepared } from "./prepared.ts";
+import { Router as KoaRouter } from "./router.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
@@ -40,7 +42,9 @@ type Handler<R extends Route> = R extends { readonly media: "text/event-stream" 
   ? (request: Request<R>, response: ServerResponse) => void
   : R extends { readonly media: string }
     ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
-    : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+    : (request: Received<R>, exchange: Exchange) => Answer<R> | Promise<Answer<R>>;
+
+type Answer<R extends Route> = Reply<R> | Prepared<Reply<R>>;
 
 /** A signed body is handed on as it came: what it says is of no interest before its signature is. */
 type Received<R extends Route> = R extends { readonly signed: true }
@@ -79,7 +83,7 @@ const reservedPaths = new RegExp(
 
 /** Binds handlers to the contract: validate, call, audit, answer. Handlers never see Koa. */
 export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
-  const router = new Router({ sensitive: true, strict: true });
+  const router = new KoaRouter({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
   for (const [name, route] of routesOf(group)) {
     const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };
@@ -188,7 +192,8 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     return;
   }
   ctx.set("Content-Type", contentTypes[route.media ?? "json"]);
-  ctx.body = route.media ? reply : JSON.stringify(reply);
+  if (reply instanceof Prepared) ctx.body = reply.bytes;
+  else ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
 /** What was asked for in good form is recorded, whether or not it was done. */

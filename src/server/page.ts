@@ -5,6 +5,7 @@ import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { statuses } from "../core/model/status.ts";
 import type { View } from "../core/orchestrator/answers.ts";
+import { redactDeep } from "../core/redact-deep.ts";
 import { Html, html } from "./html.ts";
 import { moment, number, rowsShown, sections } from "./page-sections.ts";
 import { pageStyle } from "./page-style.ts";
@@ -35,7 +36,8 @@ export function statusPage(core: Core, clock: Clock): Middleware {
 
 function viewOrNull(core: Core): View | null {
   try {
-    return core.orchestrator.view(rowsShown);
+    // Before anything is shortened: half a secret is not found any more.
+    return redactDeep(core.orchestrator.view(rowsShown), core.redact);
   } catch (error) {
     core.log.error("no snapshot for the page", { error: messageOf(error) });
     return null;

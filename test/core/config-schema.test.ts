@@ -50,7 +50,8 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
   const nulls: Record<string, Values> = {};
   for (const path of writtenKeys.keys()) {
     const [section = "", key = ""] = path.split(".");
-    if (["tracker.kind", "agent.max_retries", "history.retention_days"].includes(path)) continue;
+    if (["tracker.kind", "agent.max_retries"].includes(path)) continue;
+    if (["history.retention_days", "server.rate_limit"].includes(path)) continue;
     nulls[section] = { ...nulls[section], [key]: null };
   }
   assert.deepEqual(parse({ ...nulls, tracker: { ...nulls["tracker"], kind: "local" } }), parse());
@@ -67,6 +68,14 @@ test("W-8: history.retention_days has a null of its own too: never", () => {
   assert.equal(parse().history.retentionDays, 90);
   assert.deepEqual(problems({ history: { retention_days: 0 } }), [
     "history.retention_days must be greater than 0",
+  ]);
+});
+
+test("W-8: server.rate_limit is another exception, its null means no limit", () => {
+  assert.equal(parse({ server: { rate_limit: null } }).server.rateLimit, null);
+  assert.equal(parse({ server: { rate_limit: 5 } }).server.rateLimit, 5);
+  assert.deepEqual(problems({ server: { rate_limit: 0 } }), [
+    "server.rate_limit must be greater than 0",
   ]);
 });
 

@@ -156,9 +156,10 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       comments,
       workspaces: desk,
       redact,
+      secretsKnown: () => 0,
       secrets: await openSecrets({
         ...{ dir: dataDir, env: {}, clock },
-        redactor: { add() {}, redact },
+        redactor: { add() {}, redact, known: () => 0 },
       }),
       models: new ModelList({
         ...{ clock, env: { PATH: process.env["PATH"], HOME: dataDir } },

@@ -90,6 +90,13 @@ export function config(parts: Parts = {}): Config {
       ...parts.openai,
     },
     history: { retentionDays: 90 },
-    server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
+    server: {
+      host: "127.0.0.1",
+      port: 0,
+      allowedHosts: [],
+      auth: "none",
+      rateLimit: 300,
+      ...parts.server,
+    },
   };
 }

@@ -124,4 +124,6 @@ export interface ServerConfig {
   readonly port: number;
   readonly allowedHosts: readonly string[];
   readonly auth: "none" | "token";
+  /** Requests a minute for each client that is not on this machine; null for no end. */
+  readonly rateLimit: number | null;
 }

@@ -62,6 +62,7 @@ const meanings: Readonly<Record<string, string>> = {
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Further names that a request's Host may have",
   "server.auth": "none or token; a change needs a restart",
+  "server.rate_limit": "Requests a minute for each client beyond this machine; null for no end",
 };
 
 const examples: readonly Json[] = [

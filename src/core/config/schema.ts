@@ -80,6 +80,7 @@ const sections = {
       .default(4000),
     allowed_hosts: z.array(solidText, "must be a list").default([]),
     auth: oneOf("none", "token").default("none"),
+    rate_limit: positive.nullable().default(300),
   }),
 };
 
@@ -122,10 +123,11 @@ export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
   ),
 );
 
-/** The keys whose written `null` says something of its own: no end. */
+/** The keys whose written `null` says something of its own: no end, or no limit. */
 const nullMeansSomething: ReadonlySet<string> = new Set([
   "agent.max_retries",
   "history.retention_days",
+  "server.rate_limit",
 ]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
@@ -236,6 +238,7 @@ export function toConfig(written: Written, root: string): Config {
       port: server.port,
       allowedHosts: server.allowed_hosts,
       auth: server.auth,
+      rateLimit: server.rate_limit,
     },
   };
 }

@@ -19,7 +19,15 @@ import type {
 import { choiceApplies } from "./model-choice.ts";
 import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
-import { idOf, knownIssue, type Sight, sightOf, snapshot, statusOf } from "./snapshot.ts";
+import {
+  idOf,
+  knownIssue,
+  type Sight,
+  secondsRunning,
+  sightOf,
+  snapshot,
+  statusOf,
+} from "./snapshot.ts";
 import type { Fault, State } from "./state.ts";
 import { isPollNear } from "./step.ts";
 
@@ -65,6 +73,17 @@ export class Operations {
       },
       problem,
     };
+  }
+
+  /** What a view depends on beside the time: as long as each of them is the same, so is the view. */
+  marks(): readonly unknown[] {
+    const { config, problem } = this.#parts.config();
+    return [this.#state, config, problem?.code, problem?.message];
+  }
+
+  /** Of ended attempts and live ones together. */
+  secondsRunning(): number {
+    return secondsRunning(this.#state, this.#parts.clock.now());
   }
 
   /** Issue `identifier` in any case, or null when memory knows none. */

@@ -79,7 +79,7 @@ export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Wai
 }
 
 /** Ended attempts plus the elapsed time of live ones (E-10). */
-function secondsRunning(state: State, now: number): number {
+export function secondsRunning(state: State, now: number): number {
   let ms = 0;
   for (const entry of state.running.values()) ms += now - entry.startedAt;
   return state.usage.seconds + ms / 1_000;

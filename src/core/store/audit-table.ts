@@ -12,11 +12,15 @@ import type {
   AuditRecord,
 } from "./store.ts";
 
+const totalsKept = 100;
+
 /** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
   readonly #headFile: string;
   readonly #keys: AuditKeys;
+  /** How many entries a filter finds; nobody else writes while this process has the data directory. */
+  readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
 
   constructor(db: Database, headFile: string, keys: AuditKeys) {
@@ -74,6 +78,7 @@ export class AuditTable {
       }
       return sealedHead(row.seq, hash, seal);
     });
+    this.#totals.clear();
     writeAuditHead(this.#headFile, head);
     this.#head = head;
   }
@@ -90,7 +95,7 @@ export class AuditTable {
       ...(until !== undefined && { until }),
     };
     return this.#db.snapshot(() => ({
-      total: this.#db.get((row) => int(row, "n"), `SELECT COUNT(*) AS n ${from}`, filter) ?? 0,
+      total: this.#total(from, filter),
       // The inner query walks an index alone, however deep the page is.
       entries: this.#db.all(
         (row) => recordOf(auditRowOf(row)),
@@ -99,6 +104,17 @@ export class AuditTable {
         { ...filter, limit, offset },
       ),
     }));
+  }
+
+  #total(from: string, filter: Readonly<Record<string, string | number>>): number {
+    const key = JSON.stringify([from, filter]);
+    const known = this.#totals.get(key);
+    if (known !== undefined) return known;
+    const sql = `SELECT COUNT(*) AS n ${from}`;
+    const total = this.#db.get((row) => int(row, "n"), sql, filter) ?? 0;
+    if (this.#totals.size >= totalsKept) this.#totals.clear();
+    this.#totals.set(key, total);
+    return total;
   }
 
   /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
