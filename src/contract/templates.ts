@@ -20,13 +20,13 @@ const name = z
   .trim()
   .min(1)
   .max(100)
-  .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
+  .regex(/^\P{Cc}*$/u, "must be one line without control characters")
   .describe("Unique, whatever the case of its letters");
 
 const body = z
   .string()
   .max(100_000)
-  .refine((text) => text.trim() !== "", "must not be blank")
+  .regex(/\S/, "must not be blank")
   .describe("Liquid, with `issue` and `attempt`");
 
 const byTemplate = z.object({
@@ -47,7 +47,11 @@ const PreviewWith = z
   .refine(({ variables, issue }) => variables === undefined || issue === undefined, {
     message: "variables and issue exclude each other",
   })
-  .meta({ id: "TemplatePreview", example: { issue: "ENG-123" } });
+  .meta({
+    id: "TemplatePreview",
+    not: { required: ["variables", "issue"] },
+    example: { issue: "ENG-123" },
+  });
 
 export const templates = {
   list: route({
