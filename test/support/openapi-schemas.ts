@@ -34,6 +34,12 @@ export class ApiDocument {
     );
   }
 
+  operation(name: string): Operation {
+    const found = this.operations.find((one) => one.name === name);
+    if (found === undefined) throw new Error(`the document has no ${name}`);
+    return found;
+  }
+
   /** What is wrong with `value` by the schema at `pointer`; null when nothing is. */
   faults(pointer: string, value: unknown): string | null {
     const found = this.#ajv.getSchema(`api#${encodeURI(pointer)}`) as ValidateFunction | undefined;
@@ -42,7 +48,10 @@ export class ApiDocument {
   }
 }
 
-/** OpenAPI 3.0 bounds are booleans beside `minimum`; JSON Schema has numbers. */
+/**
+ * The document as JSON Schema: bounds that are flags beside `minimum` become numbers, and an object has
+ * no field beside those that are named. A reader must allow for more; a test of this server need not.
+ */
 function draft7(node: Json): Json {
   if (Array.isArray(node)) return node.map(draft7);
   if (node === null || typeof node !== "object") return node;
@@ -58,5 +67,6 @@ function draft7(node: Json): Json {
       delete copy[bound];
     }
   }
+  if (copy.properties && copy.type === "object") copy.additionalProperties ??= false;
   return copy;
 }
