@@ -16,7 +16,7 @@ export class SchemaBook {
         if (io === "input") notBlank(zodSchema, jsonSchema);
       },
     });
-    const named = definitions ?? {};
+    const named: Json = { ...definitions };
     // zod nests named schemas under `definitions`, which OpenAPI 3.0 has not.
     Object.assign(this.components, relinked(resolved(named, named)));
     return relinked(resolved(rest, named));
@@ -63,7 +63,8 @@ function resolved(schema: unknown, named: Json): unknown {
   const { allOf, ...siblings } = schema;
   const only = Array.isArray(allOf) && allOf.length === 1 ? allOf[0] : undefined;
   if (isObject(only)) {
-    if (schema["nullable"] === true) return resolved({ ...target(only, named), ...siblings }, named);
+    if (schema["nullable"] === true)
+      return resolved({ ...target(only, named), ...siblings }, named);
     if (Object.keys(siblings).length === 0) return only;
   }
   const entries = Object.entries(schema).map(([key, value]) => [key, resolved(value, named)]);

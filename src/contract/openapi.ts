@@ -114,8 +114,21 @@ function parameters(schema: z.ZodObject | undefined, place: string, schemas: Sch
   return Object.entries(schema?.shape ?? {}).map(([name, field]) => {
     const required = place === "path" || !(field as z.ZodType).safeParse(undefined).success;
     const { description, ...rest } = schemas.of(field as z.ZodType, "input");
-    return { name, in: place, required, ...(description ? { description } : {}), schema: rest };
+    return {
+      name,
+      in: place,
+      required,
+      ...(description ? { description } : {}),
+      schema: lone(rest),
+    };
   });
+}
+
+/** A reference that stood beside a description needs no `allOf` once that is taken away. */
+function lone(schema: Json): Json {
+  const { allOf, ...siblings } = schema;
+  const [only] = Array.isArray(allOf) && Object.keys(siblings).length === 0 ? allOf : [];
+  return only ?? schema;
 }
 
 function requestBody(route: Route, body: z.ZodType, schemas: SchemaBook): Json {
@@ -179,7 +192,11 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
     const description = group.map((code) => `\`${code}\``).join(", ");
     const headers = requestIdHeader;
     const examples = Object.fromEntries(group.map((code) => [code, { value: refusal(code) }]));
-    answers[status] = { description, headers, content: { "application/json": { schema, examples } } };
+    answers[status] = {
+      description,
+      headers,
+      content: { "application/json": { schema, examples } },
+    };
   }
   if (route.etag) answers["304"] = { description: "Nothing has changed since If-None-Match" };
   return answers;

@@ -49,7 +49,7 @@ const PreviewWith = z
   })
   .meta({
     id: "TemplatePreview",
-    not: { required: ["variables", "issue"] },
+    not: { properties: { variables: {}, issue: {} }, required: ["variables", "issue"] },
     example: { issue: "ENG-123" },
   });
 

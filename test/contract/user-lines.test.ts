@@ -24,7 +24,10 @@ after(() => living[Symbol.asyncDispose]());
 async function shell(line: string): Promise<{ status: number; body: string }> {
   const { host } = new URL(living.server.url);
   const [call = "", ...filters] = line.replaceAll("127.0.0.1:4000", host).split(" | ");
-  const asked = call.replace(/^curl /, "curl --silent --show-error --write-out '%{stderr}%{http_code}' ");
+  const asked = call.replace(
+    /^curl /,
+    "curl --silent --show-error --write-out '%{stderr}%{http_code}' ",
+  );
   const { stdout, stderr } = await run("bash", ["-c", [asked, ...filters].join(" | ")]);
   return { status: Number(stderr), body: stdout };
 }

@@ -49,7 +49,9 @@ export async function livingServer(): Promise<LivingServer> {
       ? rows
       : null;
   });
-  const row = running.find((one: { issue_identifier: string }) => one.issue_identifier === "ENG-123");
+  const row = running.find(
+    (one: { issue_identifier: string }) => one.issue_identifier === "ENG-123",
+  );
   return {
     server,
     attemptId: row.attempt_id,

@@ -22,7 +22,9 @@ export class ApiDocument {
   readonly operations: readonly Operation[];
   readonly #ajv = new Ajv({ strict: false, allErrors: true });
 
-  constructor(json: Json = openApiDocument(api, { title: "symphony", version: "0.0.0", statusOf })) {
+  constructor(
+    json: Json = openApiDocument(api, { title: "symphony", version: "0.0.0", statusOf }),
+  ) {
     this.json = json;
     this.#ajv.addFormat("date-time", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/);
     this.#ajv.addSchema(draft7(this.json), "api");
