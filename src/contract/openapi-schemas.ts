@@ -16,7 +16,7 @@ export class SchemaBook {
         if (io === "input") notBlank(zodSchema, jsonSchema);
       },
     });
-    const named: Json = { ...definitions };
+    const named = isObject(definitions) ? definitions : {};
     // zod nests named schemas under `definitions`, which OpenAPI 3.0 has not.
     Object.assign(this.components, relinked(resolved(named, named)));
     return relinked(resolved(rest, named));
