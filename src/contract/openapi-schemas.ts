@@ -30,9 +30,9 @@ function tidy(schema: Json, io: "input" | "output"): void {
   if (io === "output" && schema["additionalProperties"] === false) {
     delete schema["additionalProperties"];
   }
-  // The bounds of JavaScript's integers say nothing about the value.
+  // The bounds of JavaScript's integers say nothing about an answer, but more than them is refused.
   if (schema["minimum"] === Number.MIN_SAFE_INTEGER) delete schema["minimum"];
-  if (schema["maximum"] === Number.MAX_SAFE_INTEGER) delete schema["maximum"];
+  if (io === "output" && schema["maximum"] === Number.MAX_SAFE_INTEGER) delete schema["maximum"];
   repeatable(schema);
 }
 

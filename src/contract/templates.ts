@@ -20,7 +20,8 @@ const name = z
   .trim()
   .min(1)
   .max(100)
-  .regex(/^\P{Cc}*$/u, "must be one line without control characters")
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+  .regex(/^[^\x00-\x1f\x7f-\x9f]*$/, "must be one line without control characters")
   .describe("Unique, whatever the case of its letters");
 
 const body = z
