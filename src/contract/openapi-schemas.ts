@@ -18,8 +18,14 @@ export class SchemaBook {
     });
     const named = isObject(definitions) ? definitions : {};
     // zod nests named schemas under `definitions`, which OpenAPI 3.0 has not.
-    Object.assign(this.components, relinked(resolved(named, named)));
-    return relinked(resolved(rest, named));
+    const components = relinked(resolved(named, named));
+    const written = relinked(resolved(rest, named));
+    const text = JSON.stringify([components, written]);
+    // One that was written out wherever it is used is nobody's component.
+    for (const [id, component] of Object.entries(components)) {
+      if (text.includes(`"#/components/schemas/${id}"`)) this.components[id] = component;
+    }
+    return written;
   }
 }
 

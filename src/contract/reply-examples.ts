@@ -238,7 +238,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     config: { polling: { interval_ms: 10_000 } },
     origins: { "polling.interval_ms": "overlay" },
   },
-  "config.schema": { $schema: "https://json-schema.org/draft/2020-12/schema", type: "object" },
+  "config.schema": { title: "Configuration", type: "object", properties: {} },
   "config.overlay": overlay,
   "config.replaceOverlay": overlay,
   "secrets.list": { keys: ["LINEAR_API_KEY", "OPENAI_API_KEY"] },
