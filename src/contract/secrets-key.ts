@@ -7,7 +7,7 @@ export const key = {
   rotate: route({
     ...paths.key.rotate,
     summary: "Seal every secret with a new key; the old one is gone with the answer",
-    body: z.looseObject({}),
+    body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 200,
     reply: z

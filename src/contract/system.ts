@@ -102,7 +102,7 @@ export const system = {
   refresh: route({
     ...paths.system.refresh,
     summary: "Poll and reconcile now; the work runs after the answer",
-    body: z.looseObject({}),
+    body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 202,
     reply: z.object({

@@ -210,7 +210,7 @@ test("T13: templates without end are stopped", async () => {
   for (const template of costly) {
     const error = await fault(template, { description: "d".repeat(200_000) });
     assert.equal(error.code, "template_render_error", template);
-    assert.match(error.message, /limit exceeded/);
+    assert.match(error.message, /limit exceeded|took more than 500 ms/);
   }
   const nested = `${"{% if true %}".repeat(20_000)}${"{% endif %}".repeat(20_000)}`;
   assert.equal((await fault(nested)).code, "template_parse_error");
