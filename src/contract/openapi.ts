@@ -42,6 +42,9 @@ const tags: Readonly<Record<string, string>> = {
   key: "The key that the secrets are encrypted with",
   secrets: "Values that the configuration names as $NAME: write-only, encrypted on disk",
   config: "The configuration in force, and the overlay that changes it without a restart",
+  models: "The models that the configured provider offers",
+  git: "Repositories in the workspaces, and the work they hold",
+  usage: "Tokens, and what they cost",
 };
 
 const requestIdHeader = {
