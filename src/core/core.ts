@@ -1,6 +1,7 @@
 import { assemble } from "./assemble.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
+import { checkLevel, levelWords } from "./config/level.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
@@ -87,10 +88,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       clock,
       overlay,
       saveOverlay,
-      validate: (next) => checkTracker(next.tracker, edges),
+      validate: (next) => {
+        checkLevel(next, env);
+        checkTracker(next.tracker, edges);
+      },
     });
     opened.push(() => config.close());
     for (const warning of config.warnings) log.warn("configuration", { warning });
+    const { level } = config.current.config.agent;
+    if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });
     const store = await openStore(dataDir);
     opened.push(() => store.close());
     return await assemble(options, { config, store, secrets, edges, opened });

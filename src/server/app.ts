@@ -2,6 +2,7 @@ import Koa from "koa";
 import { api } from "../contract/api.ts";
 import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
+import { wantsToken } from "../core/config/level.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { guard } from "./auth.ts";
@@ -54,12 +55,12 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
-  const server = () => core.config.current.config.server;
+  const config = () => core.config.current.config;
   const rules = {
     host,
     token,
-    allowedHosts: () => server().allowedHosts,
-    tokenWanted: () => server().auth === "token",
+    allowedHosts: () => config().server.allowedHosts,
+    tokenWanted: () => wantsToken(config()),
   };
   const app = new Koa();
   // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.

@@ -1,6 +1,7 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import type { Clock } from "../../core/clock.ts";
+import { wantsToken } from "../../core/config/level.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import type { View } from "../../core/orchestrator/answers.ts";
@@ -87,9 +88,14 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
     uptime_seconds: Math.max(clock.wall() - core.startedWall, 0) / 1_000,
     data_dir: core.dataDir,
     workflow_path: core.workflowPath,
-    server: { host, port, auth: config.server.auth },
+    server: { host, port, auth: wantsToken(config) ? "token" : "none" },
     tracker: trackerView(viewOf(core, 1).tracker),
-    agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
+    agent: {
+      kind: config.agent.kind,
+      model: config.codex.model,
+      command: config.codex.command,
+      level: config.agent.level,
+    },
     features: {
       events: true,
       local_issues: core.localIssues() !== null,
