@@ -94,7 +94,12 @@ export const system = {
         workflow_path: z.string(),
         server: z.object({ host: z.string(), port: z.number().int(), auth: z.string() }),
         tracker: TrackerView,
-        agent: z.object({ kind: z.string(), model: z.string().nullable(), command: z.string() }),
+        agent: z.object({
+          kind: z.string(),
+          model: z.string().nullable(),
+          command: z.string(),
+          level: z.enum(["safe", "networked", "danger"]).describe("What its commands may reach"),
+        }),
         features: z.record(z.string(), z.boolean()),
       })
       .meta({ id: "Runtime" }),

@@ -3,6 +3,7 @@ import { beginSealed } from "./audit-begin.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments/steering.ts";
+import { checkLevel, levelWords } from "./config/level.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
@@ -99,12 +100,15 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       overlay,
       saveOverlay,
       validate(next) {
+        checkLevel(next, env);
         learnTracker(next.tracker, edges.lookup, redactor);
         checkTracker(next.tracker, edges);
       },
     });
     opened.push(() => config.close());
     for (const warning of config.warnings) log.warn("configuration", { warning });
+    const { level } = config.current.config.agent;
+    if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     opened.push(() => store.close());

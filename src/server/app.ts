@@ -2,6 +2,7 @@ import Koa from "koa";
 import { api } from "../contract/api.ts";
 import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
+import { wantsToken } from "../core/config/level.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { redactDeep } from "../core/redact-deep.ts";
@@ -65,14 +66,14 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
-  const server = () => core.config.current.config.server;
+  const config = () => core.config.current.config;
   // Taken over at the next start only (model/restart.ts): asked for at once, a token that nobody has would lock all out.
-  const tokenWanted = server().auth === "token";
+  const { auth } = config().server;
   const rules = {
     host,
     token,
-    allowedHosts: () => server().allowedHosts,
-    tokenWanted: () => tokenWanted,
+    allowedHosts: () => config().server.allowedHosts,
+    tokenWanted: () => wantsToken({ auth, level: config().agent.level }),
   };
   const app = new Koa();
   // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.
@@ -83,7 +84,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
-  app.use(rateLimited({ limit: () => server().rateLimit }));
+  app.use(rateLimited({ limit: () => config().server.rateLimit }));
   app.use(guard(rules));
   app.use(router.routes());
   app.use(notFound);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { AgentEvent } from "../../src/core/agent/agent.ts";
-import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { Attempts } from "../../src/core/attempt/attempts.ts";
 import type { AttemptWorld } from "../../src/core/attempt/run.ts";
 import { systemClock } from "../../src/core/clock.ts";

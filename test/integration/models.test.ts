@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { test } from "node:test";
-import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { ModelList } from "../../src/core/models/model-list.ts";

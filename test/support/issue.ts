@@ -74,6 +74,8 @@ export function config(parts: Parts = {}): Config {
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: {
       command: "codex app-server",
+      home: "private",
+      allowGit: false,
       model: null,
       approvalPolicy: "never",
       threadSandbox: "workspace-write",

@@ -2,7 +2,8 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentRuntime } from "./agent.ts";
-import { createCodexRuntime } from "./codex/session.ts";
+import { CodexHomes } from "./codex/home.ts";
+import { createCodexRuntime } from "./codex/runtime.ts";
 
 export interface RuntimesOptions {
   /** Read at each start of a session. */
@@ -32,10 +33,17 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env } = this.#options;
+    const { config, clock, env, dataDir } = this.#options;
     switch (kind) {
       case "codex":
-        return createCodexRuntime({ config: () => config().codex, clock, env });
+        return createCodexRuntime({
+          config: () => config().codex,
+          homes: new CodexHomes({
+            ...{ env, dataDir },
+            workspaceRoot: () => config().workspace.root,
+          }),
+          ...{ clock, env },
+        });
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",

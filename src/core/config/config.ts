@@ -99,6 +99,10 @@ export interface Price {
 export interface CodexConfig {
   /** A shell line, run as `bash -lc`. */
   readonly command: string;
+  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
+  readonly home: string;
+  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
+  readonly allowGit: boolean;
   readonly model: string | null;
   readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
   readonly threadSandbox: string;

@@ -47,6 +47,10 @@ const meanings: Readonly<Record<string, string>> = {
   "usage.prices":
     'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
   "codex.command": "A shell line, run as it is by bash -lc in the workspace",
+  "codex.home":
+    "CODEX_HOME of agents: private (one of our own), inherit (the operator's), or a directory",
+  "codex.allow_git":
+    "Whether agents may write .git of the workspace, its hooks and config excepted",
   "codex.model": "Model of new turns; codex's own when left out",
   "codex.approval_policy": "Text or map, sent to codex as it is",
   "codex.thread_sandbox": "Sent to codex as it is",

@@ -56,6 +56,8 @@ const sections = {
   usage: usageSection,
   codex: section({
     command: solidText.default("codex app-server"),
+    home: solidText.default("private"),
+    allow_git: z.boolean("must be true or false").default(false),
     model: solidText.nullable().default(null),
     approval_policy: z.union([text, map], "must be text or a map").optional(),
     thread_sandbox: text.default("workspace-write"),
@@ -222,6 +224,8 @@ export function toConfig(written: Written, root: string): Config {
     usage: usageConfigOf(usage),
     codex: {
       command: codex.command,
+      home: codex.home,
+      allowGit: codex.allow_git,
       model: codex.model,
       approvalPolicy: codex.approval_policy,
       threadSandbox: codex.thread_sandbox,

@@ -1,6 +1,7 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import type { Clock } from "../../core/clock.ts";
+import { wantsToken } from "../../core/config/level.ts";
 import type { Core } from "../../core/core.ts";
 import { docsPage } from "../docs.ts";
 import { strongTag } from "../etag.ts";
@@ -99,9 +100,17 @@ function runtimeView(
     uptime_seconds: Math.max(clock.wall() - core.startedWall, 0) / 1_000,
     data_dir: core.dataDir,
     workflow_path: core.workflowPath,
-    server: { host, port, auth },
+    server: {
+      ...{ host, port },
+      auth: wantsToken({ auth, level: config.agent.level }) ? "token" : "none",
+    },
     tracker: trackerView(viewOf(core, 1).tracker),
-    agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
+    agent: {
+      kind: config.agent.kind,
+      model: config.codex.model,
+      command: config.codex.command,
+      level: config.agent.level,
+    },
     features: {
       events: true,
       local_issues: core.localIssues() !== null,

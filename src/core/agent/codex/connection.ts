@@ -10,6 +10,7 @@ import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import type { JsonObject } from "../json-value.ts";
 import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
+import type { CodexHome } from "./home.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
 
@@ -22,6 +23,10 @@ export interface ConnectionOptions {
   readonly config: CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** The private home; null where the operator's own is used. */
+  readonly home: CodexHome | null;
+  /** The temporary folder of the run; null for that of the server. */
+  readonly scratch: string | null;
 }
 
 /** What a connection tells the session that owns it; none of it may wait or throw. */
@@ -49,13 +54,19 @@ export class CodexConnection {
   readonly #process: AgentProcess;
   #hasTotals = false;
 
-  constructor({ spec, config, clock, env }: ConnectionOptions, listener: ConnectionListener) {
+  constructor(options: ConnectionOptions, listener: ConnectionListener) {
+    const { spec, config, clock, home, scratch } = options;
+    const env = {
+      ...options.env,
+      ...(home && { CODEX_HOME: home.path }),
+      ...(scratch && { TMPDIR: scratch }),
+    };
     this.#spec = spec;
     this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
     this.#process = new AgentProcess({
-      line: launchLine(config.command, secretNames),
+      line: launchLine(config.command, secretNames, config.envPassthrough),
       cwd: spec.workspace,
       env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
       runId,
