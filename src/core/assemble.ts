@@ -4,6 +4,7 @@ import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
 import { createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
+import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
@@ -19,7 +20,8 @@ import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
-import type { Store } from "./store/store.ts";
+import { dayOf } from "./store/day-table.ts";
+import type { History, Store } from "./store/store.ts";
 import { TemplateDesk } from "./template-desk.ts";
 import { type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
 import type { Tracker } from "./tracker/tracker.ts";
@@ -91,7 +93,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const interrupted = await recoverAttempts({ history, bus, clock, runId });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   const restored = restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      tokensToday: tokensToday(history, clock),
+    },
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
@@ -174,6 +181,11 @@ function heart(
       return stopped;
     },
   };
+}
+
+function tokensToday(history: History, clock: Clock): number {
+  const uses = history.tokensByDay(dayOf(clock.wall()));
+  return uses.reduce((sum, { tokens }) => sum + tokens.total, 0);
 }
 
 function hookFailed({ hook, issue, error }: HookFailure): EventDraft {

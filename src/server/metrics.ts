@@ -92,6 +92,7 @@ function families(registry: Registry, core: Core) {
     dispatch: histogram("dispatch_latency_seconds", "From dispatch to a started agent session", {
       buckets: dispatchBuckets,
     }),
+    brakes: counter("brakes_total", "Brakes that stopped work", ["brake"]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
     sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
@@ -143,6 +144,8 @@ interface Live {
   tokens: Tokens;
 }
 
+const brakeEvents: ReadonlySet<string> = new Set(["issue.held", "budget.reached"]);
+
 function eventCounter(known: Families, { history }: Core, clock: Clock) {
   const live = new Map<string, Live>();
   const use = (attempt: Attempt, entry: Live) => {
@@ -151,6 +154,9 @@ function eventCounter(known: Families, { history }: Core, clock: Clock) {
   };
   return ({ type, attemptId, data }: SymphonyEvent): void => {
     known.events.inc({ type });
+    if (brakeEvents.has(type) && typeof data["brake"] === "string") {
+      known.brakes.inc({ brake: data["brake"] });
+    }
     if (type === "turn.completed") known.turns.inc({ outcome: "completed" });
     if (type === "turn.failed") known.turns.inc({ outcome: "failed" });
     if (attemptId === null) return;

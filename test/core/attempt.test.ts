@@ -12,7 +12,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { HooksConfig } from "../../src/core/config/config.ts";
 import { createLogger } from "../../src/core/logger.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import type { AttemptOrder, Exit } from "../../src/core/orchestrator/messages.ts";
+import type { AttemptOrder, Exit, Turned } from "../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../src/core/store/store.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
 import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
@@ -30,6 +30,7 @@ interface Parts {
   readonly after?: () => Promise<readonly Issue[]>;
   /** The model chosen for the issue, asked for at each turn. */
   readonly model?: () => string | null;
+  readonly goesOn?: () => boolean;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -76,6 +77,7 @@ async function bench(parts: Parts) {
   const waiting: Steer[] = [];
   const events: AgentEvent[] = [];
   const phases: string[] = [];
+  const turned: Turned[] = [];
   const world: AttemptWorld = {
     tracker,
     runtime: async () =>
@@ -91,6 +93,7 @@ async function bench(parts: Parts) {
     config: () => config,
     runId: `${root}/att_000000001`,
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
+    goesOn: () => parts.goesOn?.() ?? true,
     undelivered: () => [...waiting],
     log() {},
   };
@@ -107,11 +110,13 @@ async function bench(parts: Parts) {
     attempts,
     events,
     phases,
+    turned,
     waiting,
     order,
     run: (own: Partial<AttemptOrder> = {}): Promise<Exit> =>
       attempts.run({ ...order, ...own }, world, {
         entered: (phase) => phases.push(phase),
+        turned: (what) => turned.push(what),
         reported: (event) => {
           events.push(event);
           if (event.type === "steer.delivered") waiting.length = 0;

@@ -12,7 +12,7 @@ import { Orchestrator } from "../../src/core/orchestrator/orchestrator.ts";
 import type { AttemptReports, Ports } from "../../src/core/orchestrator/ports.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../src/core/orchestrator/state.ts";
-import type { IssueRecord } from "../../src/core/store/store.ts";
+import type { IssueRecord, TokenUse } from "../../src/core/store/store.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { config as defaultConfig } from "./issue.ts";
 
@@ -37,6 +37,7 @@ export class Scheduler implements Omit<Ports, "config"> {
   readonly events: EventDraft[] = [];
   readonly attempts = new Map<string, Attempt>();
   readonly records = new Map<string, IssueRecord>();
+  readonly uses: TokenUse[] = [];
   readonly failures: string[] = [];
   /** Set to make the next reads fail, or wait. */
   readFails: string | null = null;
@@ -71,7 +72,8 @@ export class Scheduler implements Omit<Ports, "config"> {
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
-      prior: (id) => this.prior(id),
+      countTokens: (use) => this.countTokens(use),
+      prior: (id, after) => this.prior(id, after),
       publish: (event) => this.publish(event),
       polled: (outcome, durationMs) => this.meter.report({ type: "poll", outcome, durationMs }),
       failed: (what, error) => this.failed(what, error),
@@ -200,9 +202,16 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.attempts.set(attempt.id, attempt);
   }
 
-  prior(issueId: string): Prior {
+  countTokens(use: TokenUse): void {
+    this.uses.push(use);
+  }
+
+  prior(issueId: string, after: string): Prior {
     const own = [...this.attempts.values()].filter((attempt) => attempt.issueId === issueId);
-    return { count: own.length, resume: this.resume };
+    const counted = own.filter(({ id }) => id > after);
+    const tokens = counted.reduce((sum, attempt) => sum + attempt.tokens.total, 0);
+    const idle = counted.at(-1)?.idle ?? null;
+    return { count: own.length, resume: this.resume, tokens, idle };
   }
 
   publish(event: EventDraft): void {

@@ -5,15 +5,16 @@ import type { PollOutcome } from "../meter.ts";
 import type { Attempt, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
-import type { IssueRecord } from "../store/store.ts";
+import type { IssueRecord, TokenUse } from "../store/store.ts";
 import type { Prior } from "./decision.ts";
-import type { AttemptOrder, EnteredWorkspace, Exit } from "./messages.ts";
+import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "./messages.ts";
 import type { Fault } from "./state.ts";
 
 /** What a live attempt tells while it runs. */
 export interface AttemptReports {
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
+  turned(what: Turned): void;
 }
 
 /** Everything the orchestrator may do to the world: the replaceable edges of the scheduler. */
@@ -37,7 +38,8 @@ export interface Ports {
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   saveAttempt(attempt: Attempt): void;
-  prior(issueId: string): Prior;
+  countTokens(use: TokenUse): void;
+  prior(issueId: string, after: string): Prior;
   publish(event: EventDraft): void;
   /** A poll is over. */
   polled?(outcome: PollOutcome, durationMs: number): void;

@@ -1,5 +1,6 @@
 import { noTokens, type Tokens } from "../model/attempt.ts";
 import type { IssueRecord } from "../store/store.ts";
+import { dayIndex } from "./gates.ts";
 import { stampOf } from "./start.ts";
 import type { State } from "./state.ts";
 
@@ -11,10 +12,11 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const choice = state.models.get(issueId);
   const template = state.templates.get(issueId);
   const retry = retryOf(state, issueId);
+  const allowance = state.allowances.get(issueId);
   const entry = held ?? failed ?? dismissed ?? retry;
   const live = state.running.get(issueId);
-  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue;
-  if (!issue || (!entry && !choice && !template)) return null;
+  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue ?? allowance?.issue;
+  if (!issue || (!entry && !choice && !template && !allowance)) return null;
   return {
     issue,
     held: held ? { reason: held.reason, since: held.sinceWall } : null,
@@ -25,6 +27,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
           failures: retry.failures,
           dueAt: retry.dueWall,
           error: retry.error,
+          waits: retry.waits,
         }
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
@@ -32,6 +35,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
     effort: choice?.effort ?? null,
     agent: choice?.kind ?? null,
     templateId: template?.templateId ?? null,
+    allowanceAfter: allowance?.after ?? null,
   };
 }
 
@@ -44,13 +48,15 @@ function retryOf(state: State, issueId: string) {
     return null;
   }
   const { issue, attempt, failures, startedWall } = live;
-  return { issue, attempt, failures, dueWall: startedWall, error: null };
+  return { issue, attempt, failures, dueWall: startedWall, error: null, waits: null };
 }
 
 export interface Restored {
   readonly records: ReadonlyMap<string, IssueRecord>;
   readonly totals: { readonly tokens: Tokens; readonly seconds: number };
   readonly lastAttemptId: string | null;
+  /** Of all issues, in the day that it is now (UTC). */
+  readonly tokensToday?: number;
 }
 
 /** The state of a fresh start: what an operator decided and what waits, and no claim of a live process. */
@@ -62,6 +68,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   const dismissed = new Map(state.dismissed);
   const models = new Map(state.models);
   const templates = new Map(state.templates);
+  const allowances = new Map(state.allowances);
+  const pauses = new Map(state.pauses);
   for (const [id, record] of from.records) {
     const { issue } = record;
     if (record.held) {
@@ -80,7 +88,12 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
       });
     }
     if (record.retry) {
-      const { attempt, failures, dueAt, error } = record.retry;
+      const { attempt, failures, dueAt, error, waits } = record.retry;
+      if (waits?.gate === "provider" && dueAt > clocks.wall) {
+        const { agent } = waits;
+        const reason = error ?? "the provider's limit";
+        pauses.set(agent, { agent, untilWall: dueAt, reason, hits: 0, active: true });
+      }
       retrying.set(id, {
         issue,
         attempt,
@@ -91,10 +104,12 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
         workspacePath: null,
         after: null,
         checking: null,
+        waits,
       });
     }
-    const { model, effort, agent: kind, templateId } = record;
+    const { model, effort, agent: kind, templateId, allowanceAfter: after } = record;
     if (model || kind) models.set(id, { issue, kind, model, effort });
+    if (after) allowances.set(id, { issue, after });
     if (templateId) templates.set(id, { issue, templateId });
   }
   return {
@@ -105,6 +120,9 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     dismissed,
     models,
     templates,
+    allowances,
+    pauses,
+    day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
   };
@@ -124,6 +142,9 @@ function emptyState(): State {
     dismissed: new Map(),
     models: new Map(),
     templates: new Map(),
+    allowances: new Map(),
+    pauses: new Map(),
+    day: { index: 0, tokens: 0, reached: false },
     fences: new Map(),
     listFence: 0,
     placed: new Map(),

@@ -58,6 +58,7 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
       changedFiles: z.number(),
     })
     .nullable(),
+  idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
 /** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
@@ -123,6 +124,13 @@ export class AttemptTable {
   latestOf(issueId: string): Attempt | null {
     const sql = "SELECT body FROM attempts WHERE issue_id = $issueId ORDER BY id DESC LIMIT 1";
     return this.#db.get(attemptOf, sql, { issueId });
+  }
+
+  /** Tokens of an issue's attempts newer than the attempt `after`. */
+  tokensSince(issueId: string, after: string): number {
+    const sql = `SELECT total(total) AS total FROM attempts
+      WHERE issue_id = $issueId AND id > $after`;
+    return this.#db.get((row) => int(row, "total"), sql, { issueId, after }) ?? 0;
   }
 
   issueIdOf(identifier: string): string | null {

@@ -68,4 +68,26 @@ export const historyMigrations: readonly string[] = [
   CREATE INDEX audit_by_action ON audit (action, seq, actor, at);
   CREATE INDEX audit_by_target ON audit (target COLLATE NOCASE, seq, action, actor, at);
   `,
+  `
+  -- By the day they were used in (UTC), which the attempts alone cannot tell; an old attempt counts for its first day.
+  CREATE TABLE tokens_by_day (
+    day TEXT NOT NULL,
+    issue_id TEXT NOT NULL,
+    issue_identifier TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning_output INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    PRIMARY KEY (day, issue_id, agent, model)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO tokens_by_day
+    SELECT date(started_at / 1000, 'unixepoch') AS day, issue_id, max(issue_identifier),
+      coalesce(json_extract(body, '$.agent'), 'codex') AS agent,
+      coalesce(json_extract(body, '$.model'), '') AS model,
+      sum(input), sum(cached_input), sum(output), sum(reasoning_output), sum(total)
+    FROM attempts WHERE total > 0 GROUP BY day, issue_id, agent, model;
+  `,
 ];

@@ -3,6 +3,7 @@ import { AttemptTable } from "./attempt-table.ts";
 import { auditHeadFile } from "./audit-anchor.ts";
 import { AuditTable } from "./audit-table.ts";
 import { openDatabase } from "./database.ts";
+import { DayTable } from "./day-table.ts";
 import { EventTable } from "./event-table.ts";
 import { historyMigrations } from "./history-schema.ts";
 import { SteerTable } from "./steer-table.ts";
@@ -20,6 +21,7 @@ export interface OpenHistory extends History {
 export function openHistory(file: string): OpenHistory {
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });
   const attempts = new AttemptTable(db);
+  const days = new DayTable(db);
   const events = new EventTable(db);
   const steers = new SteerTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)));
@@ -30,6 +32,9 @@ export function openHistory(file: string): OpenHistory {
     openAttempts: () => attempts.open(),
     totals: () => attempts.totals(),
     lastAttemptId: () => attempts.lastId(),
+    tokensSince: (issueId, after) => attempts.tokensSince(issueId, after),
+    countTokens: (use) => days.add(use),
+    tokensByDay: (since) => days.since(since),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
     lastSeq: () => events.lastSeq,

@@ -1,6 +1,7 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { Wait } from "../model/wait.ts";
 import type { StoredTemplates } from "../workflow/templates.ts";
 
 /** Everything durable. One process owns it at a time. */
@@ -27,6 +28,7 @@ export interface IssueRecord {
     readonly failures: number;
     readonly dueAt: number;
     readonly error: string | null;
+    readonly waits: Wait | null;
   } | null;
   /** Completed by an operator while the tracker still says active: not started while `state` stays. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
@@ -37,6 +39,8 @@ export interface IssueRecord {
   readonly effort: string | null;
   /** The agent an operator chose. */
   readonly agent: string | null;
+  /** An operator let it go on: its brakes count the attempts after this one. */
+  readonly allowanceAfter: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */
@@ -75,6 +79,23 @@ export interface Steer {
   readonly delivered: boolean;
 }
 
+/** Tokens used at a moment, beyond what was told of before. */
+export interface TokenUse {
+  /** Epoch ms. */
+  readonly at: number;
+  readonly issueId: string;
+  readonly issueIdentifier: string;
+  readonly agent: string;
+  readonly model: string | null;
+  readonly tokens: Attempt["tokens"];
+}
+
+/** What one issue used in one day (UTC) with one agent and model. */
+export interface DayUse extends Omit<TokenUse, "at"> {
+  /** Such as `2026-11-23`. */
+  readonly day: string;
+}
+
 /** Append-mostly history (SQLite): attempts, events with a gapless `seq`, steers, audit. All calls are synchronous. */
 export interface History {
   /** Inserts or replaces by id. */
@@ -86,6 +107,12 @@ export interface History {
   /** Sums over all attempts: tokens and seconds of ended ones. */
   totals(): { readonly tokens: Attempt["tokens"]; readonly seconds: number };
   lastAttemptId(): string | null;
+  /** Total tokens of an issue's attempts newer than the attempt `after`. */
+  tokensSince(issueId: string, after: string): number;
+  /** Adds to the sums by day. */
+  countTokens(use: TokenUse): void;
+  /** What was used from the day `since` (`2026-11-23`, UTC) on, oldest day first. */
+  tokensByDay(since: string): readonly DayUse[];
   /** The newest attempt of an issue, by id. */
   latestAttempt(issueId: string): Attempt | null;
   /** The issue that attempts were recorded under this identifier for (any case). */
