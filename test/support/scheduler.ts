@@ -55,7 +55,9 @@ export class Scheduler implements Omit<Ports, "config"> {
     issues: readonly Issue[],
     settings: Config = defaultConfig(),
     records: ReadonlyMap<string, IssueRecord> = new Map(),
+    tokensToday = 0,
   ) {
+    for (const [id, record] of records) this.records.set(id, record);
     for (const issue of issues) this.issues.set(issue.id, issue);
     this.config = settings;
     const ports: Ports = {
@@ -81,7 +83,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.orchestrator = new Orchestrator(
       ports,
       restoredState(
-        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null },
+        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null, tokensToday },
         { now: this.clock.now(), wall: this.clock.wall() },
       ),
     );
