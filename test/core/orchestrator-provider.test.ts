@@ -108,6 +108,16 @@ test("a restart keeps the pause of an issue that waits for it", async () => {
   assert.deepEqual(again.live.sort(), ["A-1", "A-2"]);
 });
 
+test("a wall clock that is put back does not make the pause longer", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end(limited(world.clock.wall() + 20 * minute));
+  world.clock.jump(-365 * 24 * 60 * minute);
+  await world.advance(20 * minute - 1);
+  assert.deepEqual(world.live, []);
+  await world.advance(1);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
 function iso(wall: number): string {
   return new Date(wall).toISOString();
 }

@@ -25,10 +25,10 @@ export class Progress {
     };
   }
 
-  /** Right before a turn. What hooks did since the last one is not the agent's work. */
+  /** Right before a turn. What hooks did before the first one is not the agent's work. */
   async begin(): Promise<void> {
     this.#wrote = false;
-    this.#mark = await workspaceMark(this.#path);
+    this.#mark ??= await workspaceMark(this.#path);
   }
 
   /** Right after it. */

@@ -120,6 +120,13 @@ export function dayPassed(state: State, { config, wall }: Surroundings): Decisio
   return decided({ ...state, day: { ...day, reached } }, effect);
 }
 
+/** The wait has passed by the monotonic clock: a wall clock that was put back does not make it longer. */
+export function pauseElapsed(state: State, agent: string, { wall }: Surroundings): State {
+  const known = state.pauses.get(agent);
+  if (!known?.active || known.untilWall <= wall) return state;
+  return { ...state, pauses: setIn(state.pauses, agent, { ...known, untilWall: wall }) };
+}
+
 function pausesPassed(state: State, { wall }: Surroundings): Decision {
   const over = [...state.pauses.values()].filter(
     ({ active, untilWall }) => active && untilWall <= wall,

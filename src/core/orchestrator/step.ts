@@ -8,7 +8,7 @@ import { issueChecked, issueCheckFailed, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
 import { modelChosen } from "./model-choice.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
-import { timePassed } from "./pauses.ts";
+import { pauseElapsed, timePassed } from "./pauses.ts";
 import { pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
@@ -26,7 +26,7 @@ export function step(state: State, input: Input, context: Context): Decision {
       if (state.draining) return decided(state);
       return andThen(timePassed(state, context), (next) => pollDue(next, context));
     case "provider.due":
-      return goOn(state, context);
+      return goOn(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
       return refreshRequested(state, context);
     case "tracker.changed":
