@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
+import { type Issue, normalState } from "../../src/core/model/issue.ts";
 import type { Prior } from "../../src/core/orchestrator/decision.ts";
 import type { Effect } from "../../src/core/orchestrator/messages.ts";
 
@@ -12,6 +13,7 @@ export class BrakeLedger {
   readonly #attempts = new Map<string, Attempt>();
   readonly #spent = new Map<string, number>();
   readonly #days = new Map<number, number>();
+  readonly #idle = new Map<string, { state: string; turns: number }>();
   readonly #braked = new Set<string>();
   readonly #pausedUntil = new Map<string, number>();
   holds = 0;
@@ -45,6 +47,7 @@ export class BrakeLedger {
     if (type === "issue.held" && data?.["brake"] !== undefined) {
       this.holds++;
       this.#braked.add(issueId ?? "");
+      this.#deserved(issueId ?? "", String(data["brake"]));
     }
     if (type === "budget.reached") this.fullDays++;
     if (type === "provider.paused") {
@@ -53,10 +56,36 @@ export class BrakeLedger {
     }
   }
 
+  /** No brake holds an issue that still has an allowance. */
+  #deserved(issueId: string, brake: string): void {
+    const { tokensPerIssue, turnsWithoutProgress } = this.#limits;
+    const spent = this.#spent.get(issueId) ?? 0;
+    if (brake === "tokens_per_issue") {
+      assert.ok(spent >= (tokensPerIssue ?? 0), `B7: ${issueId} is held with tokens left`);
+    }
+    const turns = (this.#idle.get(issueId)?.turns ?? 0) + 1;
+    if (brake === "turns_without_progress") {
+      assert.ok(turns >= (turnsWithoutProgress ?? 0), `B8: ${issueId} is held with turns left`);
+    }
+  }
+
+  /** A turn of a live attempt ended well, with the issue in `state`. */
+  turned(issueId: string, state: string, moved: boolean): void {
+    const known = this.#idle.get(issueId);
+    const still = !moved && known?.state === normalState(state);
+    const turns = still ? known.turns + 1 : 0;
+    this.#idle.set(issueId, { state: normalState(state), turns });
+    const limit = this.#limits.turnsWithoutProgress;
+    const held = this.#braked.has(issueId);
+    assert.ok(limit === null || turns < limit || held, `B9: ${issueId} idles on`);
+  }
+
   /** An operator let the issue go on, or said that it is done. */
   released(issueId: string, to: string): void {
     this.#braked.delete(issueId);
-    if (to === "queued") this.#spent.delete(issueId);
+    if (to !== "queued") return;
+    this.#spent.delete(issueId);
+    this.#idle.delete(issueId);
   }
 
   /** A new process may try a limited provider once more. */
@@ -64,7 +93,10 @@ export class BrakeLedger {
     this.#pausedUntil.clear();
   }
 
-  mayStart(issueId: string, agent: string, wall: number): void {
+  mayStart(issue: Issue, agent: string, wall: number): void {
+    const { id: issueId } = issue;
+    const state = normalState(issue.state);
+    if (this.#idle.get(issueId)?.state !== state) this.#idle.set(issueId, { state, turns: 0 });
     const { tokensPerIssue, tokensPerDay } = this.#limits;
     assert.ok(!this.#braked.has(issueId), `B1: ${issueId} was held by a brake and starts again`);
     const spent = this.#spent.get(issueId) ?? 0;

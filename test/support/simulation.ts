@@ -220,7 +220,7 @@ export class Simulation {
     }
     assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
     assert.ok(!this.#state.held.has(id) && !this.#state.failed.has(id), "S22");
-    this.ledger.mayStart(id, order.agent, epochWall + this.#now);
+    this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
     assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
@@ -256,7 +256,9 @@ export class Simulation {
       const event = { type: "turn.completed", turnId: "turn-1" } as const;
       this.#apply({ type: "attempt.reported", ...told, event });
       const seen = this.#tracker.get(issueId) ?? null;
+      const heard = this.#processes.get(attemptId)?.stopOrdered === false;
       this.#apply({ type: "attempt.turned", ...told, moved, issue: seen });
+      if (heard) this.ledger.turned(issueId, seen?.state ?? "", moved);
     });
   }
 
