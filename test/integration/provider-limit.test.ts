@@ -42,3 +42,22 @@ test("the real codex at its usage limit: its issue waits until the limit ends, t
   assert.equal(attempts[1]?.error?.code, "provider_limited");
   assert.equal(attempts[0]?.thread_id, attempts[1]?.thread_id);
 });
+
+test("the real codex told 429 without a time: its provider is paused, and the issue has failed at nothing", async () => {
+  await using world = await equipmentWorld();
+  await world.play({
+    type: "error",
+    status: 429,
+    code: "rate_limit_exceeded",
+    message: "too many requests",
+    sticky: true,
+  });
+  await using server = await Served.start(world);
+  const row = await eventually("it waits", async () => {
+    const { retrying, paused } = await server.client.system.state({});
+    return paused[0]?.agent === "codex" ? retrying[0] : null;
+  });
+  assert.equal(row.attempt, 1);
+  assert.match(row.error ?? "", /the provider's limit is reached/);
+  assert.ok(Date.parse(row.due_at) > Date.now());
+});
