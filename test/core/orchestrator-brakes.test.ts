@@ -137,6 +137,21 @@ test("tokens_per_day: a higher limit is felt at once, and the day's sum survives
   assert.equal(world.run("A-1").order.attempt, 1);
 });
 
+test("tokens_per_day: a limit raised while a poll runs is felt right after it", async () => {
+  const settings = config({ brakes: { tokensPerDay: 1_000 } });
+  const world = new Scheduler([issue("A-1")], settings, new Map(), 1_500);
+  await world.begin();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.listGate = promise;
+  await world.advance(30_000);
+  world.config = config({ brakes: { tokensPerDay: 2_000 } });
+  world.orchestrator.post({ type: "config.changed" });
+  resolve();
+  await world.advance(0);
+  await world.advance(0);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
 test("turns_without_progress: an agent that ends well and moves nothing is held, over attempts and a restart", async () => {
   const settings = config({ brakes: { turnsWithoutProgress: 3 } });
   let world = await new Scheduler([issue("A-1")], settings).begin();

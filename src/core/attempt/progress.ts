@@ -1,6 +1,4 @@
 import type { AgentTools } from "../agent/agent.ts";
-import type { Issue } from "../model/issue.ts";
-import type { Turned } from "../orchestrator/messages.ts";
 import { workspaceMark } from "../workspace/fingerprint.ts";
 
 /** Tells whether a turn led to anything: another state of the workspace, or something written to the tracker. */
@@ -31,17 +29,12 @@ export class Progress {
     this.#mark ??= await workspaceMark(this.#path);
   }
 
-  /** Right after it. */
-  async since(): Promise<Pick<Turned, "moved">> {
+  /** Right after it: whether it moved anything. */
+  async moved(): Promise<boolean> {
     const mark = await workspaceMark(this.#path);
     const moved = this.#wrote || mark !== this.#mark;
     this.#mark = mark;
     this.#wrote = false;
-    return { moved };
+    return moved;
   }
-}
-
-/** What a turn led to. */
-export function turnedWith(moved: Pick<Turned, "moved">, issue: Issue | undefined): Turned {
-  return { ...moved, issue: issue ?? null };
 }

@@ -16,7 +16,7 @@ import type { Tracker } from "../tracker/tracker.ts";
 import { gitChanges, gitHead } from "../workspace/git.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import { Opening } from "./opening.ts";
-import { Progress, turnedWith } from "./progress.ts";
+import { Progress } from "./progress.ts";
 import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 
 /** What an attempt works with; tracker and prompt are those of its start (T-14). */
@@ -176,9 +176,9 @@ async function turns(
     await session.turn(prompt, world.choice(issue.id));
     live.signal.throwIfAborted();
     if (live.leaving()) return;
-    const moved = await progress.since();
+    const moved = await progress.moved();
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
-    live.turned(turnedWith(moved, fresh));
+    live.turned({ moved, issue: fresh ?? null });
     // What it was told may have been the turn too many.
     live.signal.throwIfAborted();
     if (!world.goesOn()) return;

@@ -30,9 +30,7 @@ export function step(state: State, input: Input, context: Context): Decision {
     case "refresh.requested":
       return refreshRequested(state, context);
     case "tracker.changed":
-      return state.poll.phase === "idle"
-        ? refreshRequested(state, context)
-        : decided({ ...state, poll: { ...state.poll, again: true } });
+      return pollAgain(state, context);
     case "config.changed":
       return andThen(configChanged(state, context), (next) => goOn(next, context));
     case "running.refreshed":
@@ -83,9 +81,15 @@ export function step(state: State, input: Input, context: Context): Decision {
 function goOn(state: State, context: Context): Decision {
   if (state.draining) return decided(state);
   const passed = timePassed(state, context);
-  return passed.effects.length === 0
-    ? passed
-    : andThen(passed, (next) => refreshRequested(next, context));
+  if (passed.effects.length === 0) return passed;
+  return andThen(passed, (next) => pollAgain(next, context));
+}
+
+/** A poll at once, or right after the one under way, which may have looked too early. */
+function pollAgain(state: State, context: Context): Decision {
+  return state.poll.phase === "idle"
+    ? refreshRequested(state, context)
+    : decided({ ...state, poll: { ...state.poll, again: true } });
 }
 
 /** A poll at once; one that is due now or under way serves (O-6). */
