@@ -32,6 +32,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     rate_limits: null,
     polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: later, last_error: null },
     tracker,
+    paused: [],
     problem: null,
   },
   "system.runtime": {

@@ -18,6 +18,14 @@ const TrackerView = z
   .object({ kind: z.string(), healthy: z.boolean(), last_error: ErrorFact.nullable() })
   .meta({ id: "Tracker" });
 
+const Paused = z
+  .object({
+    agent: z.string().nullable().describe("null: every agent"),
+    until: Time,
+    reason: z.string(),
+  })
+  .meta({ id: "Paused" });
+
 export const Snapshot = z
   .object({
     generated_at: Time,
@@ -40,6 +48,7 @@ export const Snapshot = z
     completed: z.array(CompletedRow),
     codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
     rate_limits: z.record(z.string(), z.unknown()).nullable(),
+    paused: z.array(Paused).describe("What starts nothing now, until when and why"),
     polling: z.object({
       interval_ms: count,
       last_poll_at: Time.nullable(),

@@ -116,6 +116,7 @@ async function recovered({ clock, log, dataDir }: CoreOptions, parts: RealParts)
       totals: history.totals(),
       lastAttemptId: history.lastAttemptId(),
       completed: history.completed(),
+      tokensToday: history.tokensOfDay(clock.wall()),
     },
     { now: clock.now(), wall: clock.wall() },
   );

@@ -14,6 +14,8 @@ interface Parts {
 const types: readonly EventType[] = [
   "issue.held",
   "issue.failed",
+  "provider.paused",
+  "budget.reached",
   "attempt.ended",
   "workspace.removed",
 ];
@@ -54,6 +56,11 @@ function lastEventAudited(history: History): number | null {
   return seq ?? null;
 }
 
+/** The limit that was reached, with its numbers. */
+function brakeOf({ brake, used, limit }: SymphonyEvent["data"]): AuditEntry["detail"] {
+  return brake === undefined ? {} : { brake, used, limit };
+}
+
 /** null for what is no decision of symphony's own. */
 function decisionOf(event: SymphonyEvent): AuditEntry | null {
   const { type, data } = event;
@@ -74,6 +81,7 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
       issue_id: event.issueId,
       attempt_id: event.attemptId,
       reason: cut(event.message, reasonCharacters),
+      ...brakeOf(data),
     },
   };
 }

@@ -9,6 +9,7 @@ import type { ConfigService } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
+import { dayGate } from "./orchestrator/gates.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import { choiceOfTurn } from "./orchestrator/model-choice.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -71,7 +72,7 @@ export function portsOf(parts: RealParts): Ports {
     saveRecord: (id, record) => records.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     saveUsed: (used) => history.saveUsed(used),
-    prior: (id) => priorOf(history, id),
+    prior: (id, after) => priorOf(history, id, after),
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
     failed: (what, error) => log.error("effect failed", { effect: what, reason: messageOf(error) }),
@@ -100,6 +101,7 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     runId: runIdOf(parts.dataDir, attemptId),
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
     earlierWork: (id) => earlierWorkOn(parts, id),
+    goesOn: () => dayGate(parts.orchestrator().state.day, current()) === null,
     undelivered: (id) => parts.store.history.undelivered(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };

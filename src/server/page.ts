@@ -54,14 +54,18 @@ const noSnapshot: Problem = {
   message: "The state cannot be read now. This page tries again by itself.",
 };
 
-function problemsOf({ problem, tracker }: View): readonly Problem[] {
+function problemsOf({ problem, tracker, snapshot }: View): readonly Problem[] {
   const own = problem && { title: "Nothing new is started", message: problem.message };
   const { lastError } = tracker;
   const failing = lastError && {
     title: `The ${tracker.kind} tracker fails`,
     message: lastError.message,
   };
-  return [own, failing].filter((one) => one !== null);
+  const paused = snapshot.paused.map(({ agent, untilWall, reason }) => ({
+    title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
+    message: `Until ${new Date(untilWall).toISOString()}: ${reason}`,
+  }));
+  return [own, failing, ...paused].filter((one) => one !== null);
 }
 
 function alerts(problems: readonly Problem[]): readonly Html[] {

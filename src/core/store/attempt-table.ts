@@ -58,6 +58,7 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
       changedFiles: z.number(),
     })
     .nullable(),
+  idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
 /** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */

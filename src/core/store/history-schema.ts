@@ -120,6 +120,7 @@ export const historyMigrations: readonly string[] = [
     total INTEGER NOT NULL,
     PRIMARY KEY (day, attempt_id, model)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX usage_by_issue ON usage (issue_id, attempt_id);
   INSERT INTO usage SELECT date(started_at / 1000, 'unixepoch'), id,
       coalesce(json_extract(body, '$.model'), ''), json_extract(body, '$.agent'), issue_id,
       issue_identifier, input, cached_input, output, reasoning_output, total

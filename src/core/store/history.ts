@@ -44,6 +44,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     openAttempts: () => attempts.open(),
     totals: () => attempts.totals(),
     lastAttemptId: () => attempts.lastId(),
+    tokensSince: (issueId, after) => usage.since(issueId, after),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
     removeOldEvents: (removal) => aged.removeEvents(removal),

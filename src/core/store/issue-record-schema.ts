@@ -28,6 +28,11 @@ export const IssueSchema = z.strictObject({
   updatedAt: time.nullable(),
 });
 
+const wait = z.discriminatedUnion("gate", [
+  z.strictObject({ gate: z.literal("day_budget") }),
+  z.strictObject({ gate: z.literal("provider"), agent: z.string().min(1) }),
+]);
+
 /** Strict, so that a field of a later release is refused rather than dropped at the next write. */
 const IssueRecordSchema = z.strictObject({
   issue: IssueSchema,
@@ -41,6 +46,7 @@ const IssueRecordSchema = z.strictObject({
       failures: z.number().int(),
       dueAt: time,
       error: z.string().nullable(),
+      waits: wait.nullable().default(null),
     })
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),
@@ -50,6 +56,7 @@ const IssueRecordSchema = z.strictObject({
   // Records of before it was kept have none.
   effort: z.string().nullable().default(null),
   agent: z.string().nullable().default(null),
+  allowanceAfter: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs rather than an object: an issue id may be any text, `__proto__` too. */

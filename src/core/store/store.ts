@@ -1,6 +1,7 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { Wait } from "../model/wait.ts";
 import type { StoredTemplates } from "../workflow/templates.ts";
 import type { AttemptRemoval, Removal, RemovalStep } from "./aged.ts";
 
@@ -28,6 +29,7 @@ export interface IssueRecord {
     readonly failures: number;
     readonly dueAt: number;
     readonly error: string | null;
+    readonly waits: Wait | null;
   } | null;
   /** Completed by an operator while the tracker still says active: not started while `state` stays. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
@@ -38,6 +40,8 @@ export interface IssueRecord {
   readonly effort: string | null;
   /** The agent an operator chose. */
   readonly agent: string | null;
+  /** An operator let it go on: its brakes count the attempts after this one. */
+  readonly allowanceAfter: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */
@@ -104,6 +108,8 @@ export interface History {
   /** Sums over all attempts: tokens and seconds of ended ones. */
   totals(): { readonly tokens: Attempt["tokens"]; readonly seconds: number };
   lastAttemptId(): string | null;
+  /** Total tokens of an issue's attempts newer than the attempt `after`. */
+  tokensSince(issueId: string, after: string): number;
   /** The newest attempt of an issue, by id. */
   latestAttempt(issueId: string): Attempt | null;
   /** The issue that attempts were recorded under this identifier for (any case). */

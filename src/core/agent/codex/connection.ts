@@ -47,6 +47,8 @@ export class CodexConnection {
   threadId: string | null = null;
   /** Guidance that was sent and not yet taken up. */
   readonly steers = new Set<string>();
+  /** The provider's limits as last told. */
+  limits: JsonObject | null = null;
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
   readonly #asks: Asks;
@@ -129,6 +131,7 @@ export class CodexConnection {
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
       if (event.type === "steer.delivered") steers.delete(event.steerId);
       if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
+      if (event.type === "rate_limits") this.limits = event.limits;
       this.emit(event);
     }
     const needs = readInputRequired(method, params);

@@ -7,6 +7,7 @@ import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
 import { CodexConnection, type ConnectionOptions } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
+import { providerLimit } from "./limits.ts";
 import type { TurnEnding } from "./protocol.ts";
 import { LiveTurn } from "./turn.ts";
 
@@ -169,6 +170,8 @@ export class CodexSession implements AgentSession {
   async #finish({ status, message, info }: TurnEnding): Promise<void> {
     if (status === "completed") return;
     if (status === "failed") {
+      const limited = providerLimit({ message, info }, this.#connection.limits);
+      if (limited) throw limited;
       throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
     }
     // An interrupted turn leaves its commands running; the workspace is to be quiet.
