@@ -39,7 +39,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
     "zod",
     "node:",
   ],
-  "src/core": ["@linear/sdk", "chokidar", "execa", "liquidjs", "lowdb", "yaml", "zod", "node:"],
+  "src/core": ["@linear/sdk", "chokidar", "execa", "liquidjs", "lowdb", "openai", "yaml", "zod", "node:"],
   "src/core/model": ["zod"],
   // A program of its own: it stands for an agent and shares nothing with the server but the protocol.
   "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],
@@ -62,6 +62,7 @@ const pure = [
   "src/core/config/schema.ts",
   "src/core/config/fields.ts",
   "src/core/config/agent-sections.ts",
+  "src/core/config/openai-section.ts",
   "src/core/config/layers.ts",
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",

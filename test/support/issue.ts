@@ -1,4 +1,5 @@
 import type { Config } from "../../src/core/config/config.ts";
+import { openaiConfigOf, openaiSection } from "../../src/core/config/openai-section.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
 /** An issue in Todo that may be worked on. */
@@ -82,6 +83,7 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
+    openai: openaiConfigOf(openaiSection.parse({})),
     server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
   };
 }

@@ -1,3 +1,5 @@
+import type { OpenaiConfig } from "./openai-section.ts";
+
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
   readonly tracker: TrackerConfig;
@@ -11,6 +13,7 @@ export interface Config {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
+  readonly openai: OpenaiConfig;
   readonly server: ServerConfig;
 }
 

@@ -20,6 +20,7 @@ import {
   variableName,
   wholeNumber,
 } from "./fields.ts";
+import { openaiConfigOf, openaiSection } from "./openai-section.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -61,6 +62,7 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
+  openai: openaiSection,
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -82,6 +84,7 @@ export const writtenSchema = z.looseObject({
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
+  openai: sections.openai.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -179,7 +182,7 @@ export function isStateLimit(limit: unknown): limit is number {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, server } = written;
+  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -211,6 +214,7 @@ export function toConfig(written: Written, root: string): Config {
       stallTimeoutMs: codex.stall_timeout_ms,
       envPassthrough: codex.env_passthrough,
     },
+    openai: openaiConfigOf(openai),
     server: {
       host: server.host,
       port: server.port,
