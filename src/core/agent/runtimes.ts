@@ -32,10 +32,18 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env } = this.#options;
+    const { config, lookup, clock, env, dataDir } = this.#options;
     switch (kind) {
       case "codex":
         return createCodexRuntime({ config: () => config().codex, clock, env });
+      case "openai": {
+        const { createOpenaiRuntime } = await import("./openai/runtime.ts");
+        return createOpenaiRuntime({
+          config: () => config().openai,
+          workspaceRoot: () => config().workspace.root,
+          ...{ lookup, clock, env, dataDir },
+        });
+      }
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",

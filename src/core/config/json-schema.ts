@@ -56,16 +56,19 @@ const meanings: Readonly<Record<string, string>> = {
   "openai.api_key": "$NAME is looked up in the secrets, then in the environment, at each request",
   "openai.model": "Model of the built-in agent",
   "openai.api": "responses, chat (Chat Completions) or auto: responses where the provider has it",
-  "openai.context_tokens": "What the model can hold; the conversation is shortened before it is full",
+  "openai.context_tokens":
+    "What the model can hold; the conversation is shortened before it is full",
   "openai.max_output_tokens": "Longest answer; 0: left to the model",
   "openai.max_requests_per_turn": "Requests to the model after which a turn has failed",
   "openai.max_retries": "How often one request is tried again after a failure that may pass",
-  "openai.request_timeout_ms": "Longest silence of the provider, ms; then the request is tried again",
+  "openai.request_timeout_ms":
+    "Longest silence of the provider, ms; then the request is tried again",
   "openai.command_timeout_ms": "Longest time for one command, ms",
   "openai.command_output_bytes": "Output of a command the model sees: the beginning and the end",
   "openai.command_file_bytes": "Largest file a command may write",
   "openai.command_processes": "Most processes of one attempt at a time",
-  "openai.readable_paths": "Directories that commands may read beside the system's, such as /home/me/.cargo",
+  "openai.readable_paths":
+    "Directories that commands may read beside the system's, such as /home/me/.cargo",
   "openai.env_passthrough": "Environment variables that commands may see",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",

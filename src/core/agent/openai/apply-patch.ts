@@ -36,7 +36,11 @@ export async function applyPatch(workspace: string, text: string): Promise<Patch
   };
 }
 
-async function plan(workspace: string, change: Change, targets: Map<string, Target>): Promise<void> {
+async function plan(
+  workspace: string,
+  change: Change,
+  targets: Map<string, Target>,
+): Promise<void> {
   const target = await targetOf(workspace, change.path, targets);
   if (change.kind === "add") {
     if (target.content !== null) throw new PatchError(`${change.path} exists: update it instead`);
@@ -49,8 +53,7 @@ async function plan(workspace: string, change: Change, targets: Map<string, Targ
     return;
   }
   const before = textOf(target.content, change.path);
-  const after =
-    change.hunks.length === 0 ? before : applyHunks(before, change.hunks, change.path);
+  const after = change.hunks.length === 0 ? before : applyHunks(before, change.hunks, change.path);
   if (change.moveTo === null) {
     target.content = Buffer.from(after);
     return;

@@ -68,7 +68,9 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
 function exitOf(child: ChildProcess): Promise<string | null> {
   return new Promise((resolve) => {
     child.once("exit", () => resolve(null));
-    child.once("error", (error) => resolve(`the command could not be started: ${messageOf(error)}`));
+    child.once("error", (error) =>
+      resolve(`the command could not be started: ${messageOf(error)}`),
+    );
   });
 }
 

@@ -30,7 +30,9 @@ export class HeadTail {
     const head = Buffer.concat(this.#head).toString("utf8");
     const tail = Buffer.concat(this.#tail).toString("utf8");
     const gap = this.#dropped > 0 ? `\n[... ${this.#dropped} bytes left out ...]\n` : "";
-    return gap === "" ? Buffer.concat([...this.#head, ...this.#tail]).toString("utf8") : head + gap + tail;
+    return gap === ""
+      ? Buffer.concat([...this.#head, ...this.#tail]).toString("utf8")
+      : head + gap + tail;
   }
 
   #trim(): void {

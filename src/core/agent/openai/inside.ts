@@ -46,7 +46,10 @@ export async function writablePlace(workspace: string, path: string): Promise<Pl
 }
 
 /** The first bytes of a regular file; never waits for a pipe or a device. Throws PathError. */
-export async function readPlace({ absolute, path, stats }: Place, maxBytes: number): Promise<Buffer> {
+export async function readPlace(
+  { absolute, path, stats }: Place,
+  maxBytes: number,
+): Promise<Buffer> {
   if (!stats) throw new PathError(`${path}: no such file`);
   if (!stats.isFile()) throw new PathError(`${path} is no regular file`);
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;

@@ -127,9 +127,13 @@ function hunkOf(lines: Lines, first: boolean): Hunk {
     else if (line.startsWith(" ") || line === "") {
       before.push(rest);
       after.push(rest);
-    } else throw new PatchError(`line ${lines.number - 1}: a line of a change starts with ' ', '+' or '-'`);
+    } else
+      throw new PatchError(
+        `line ${lines.number - 1}: a line of a change starts with ' ', '+' or '-'`,
+      );
   }
-  if (before.length + after.length === 0) throw new PatchError(`line ${number}: the change is empty`);
+  if (before.length + after.length === 0)
+    throw new PatchError(`line ${number}: the change is empty`);
   const atEnd = lines.next.trimEnd() === endOfFile;
   if (atEnd) lines.take();
   return { anchors, before, after, atEnd };
@@ -159,10 +163,12 @@ function placeOf(
   let start = from;
   for (const anchor of anchors) {
     const found = seek(lines, [anchor], { from: start, atEnd: false });
-    if (found === null) throw new PatchError(`${path} has no line '${anchor}' below the last change`);
+    if (found === null)
+      throw new PatchError(`${path} has no line '${anchor}' below the last change`);
     start = found + 1;
   }
-  if (before.length === 0) return { at: anchors.length > 0 && !atEnd ? start : lines.length, length: 0 };
+  if (before.length === 0)
+    return { at: anchors.length > 0 && !atEnd ? start : lines.length, length: 0 };
   const found = seek(lines, before, { from: start, atEnd });
   if (found !== null) return { at: found, length: before.length };
   // A last empty line stands for the end of the file.

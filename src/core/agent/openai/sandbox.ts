@@ -12,15 +12,40 @@ export interface View {
   readonly level: Exclude<Level, "danger">;
   /** The only directory that can be written and is kept. */
   readonly workspace: string;
+  /** In the workspace. */
+  readonly cwd: string;
   /** Empty and private inside: the homes, the data directory, the other workspaces. */
   readonly hidden: readonly string[];
   /** Readable beside the system's directories. */
-  readonly readable: readonly string[];
+  readonly readable: readonly Shown[];
 }
 
-const systemDirs = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"];
+/** A directory of the machine (canonical), and where it is inside. */
+export interface Shown {
+  readonly from: string;
+  readonly to: string;
+}
+
+const systemDirs = [
+  "/usr",
+  "/bin",
+  "/sbin",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/libx32",
+  "/etc",
+  "/opt",
+  "/nix",
+];
 /** Readable by root alone, so that they matter where the server is root. */
-const systemSecrets = ["/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh", "/etc/ssl/private"];
+const systemSecrets = [
+  "/etc/shadow",
+  "/etc/gshadow",
+  "/etc/sudoers",
+  "/etc/ssh",
+  "/etc/ssl/private",
+];
 /** Obeyed by programs outside of the sandbox: not for a command to write. */
 const guarded = [".git", ".codex", ".agents"];
 const scratchBytes = 512 * 1024 * 1024;
@@ -39,13 +64,17 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...["/dev/shm", "/tmp", "/var/tmp", "/run"].flatMap(scratch),
     ...(level === "networked" ? await nameServers() : []),
     ...around.flatMap(scratch),
-    ...view.readable.flatMap((dir) => ["--ro-bind-try", dir, dir]),
+    ...view.readable.flatMap(({ from, to }) => ["--ro-bind-try", from, to]),
     // Once more, where a readable directory holds a hidden one.
-    ...around.filter((dir) => view.readable.some((above) => within(dir, above))).flatMap(scratch),
+    ...view.readable.flatMap(({ from, to }) =>
+      around
+        .filter((dir) => within(dir, from))
+        .flatMap((dir) => scratch(to + dir.slice(from.length))),
+    ),
     ...["--bind", workspace, workspace],
     ...(await guardedMounts(workspace)),
     ...inside.flatMap(scratch),
-    ...["--remount-ro", "/", "--chdir", workspace, "--"],
+    ...["--remount-ro", "/", "--chdir", view.cwd, "--"],
   ];
 }
 
@@ -53,7 +82,13 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
 export async function probeSandbox(env: NodeJS.ProcessEnv): Promise<void> {
   const workspace = await realpath(await mkdtemp(join(tmpdir(), "symphony-probe-")));
   try {
-    const args = await sandboxArgs({ level: "safe", workspace, hidden: [], readable: [] });
+    const args = await sandboxArgs({
+      level: "safe",
+      workspace,
+      cwd: workspace,
+      hidden: [],
+      readable: [],
+    });
     const { exitCode, output } = await runCommand({
       argv: [...args, "bash", "-c", "echo works"],
       cwd: workspace,
