@@ -3,6 +3,7 @@ import { type FileHandle, mkdir, open, readFile, rename, rm } from "node:fs/prom
 import { join } from "node:path";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, listOf, objectOf } from "../json-value.ts";
+import { tokensIn } from "./compaction.ts";
 import { type Item, readItem, withAnswers } from "./items.ts";
 
 const idForm = /^thr_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -18,6 +19,8 @@ export class Thread {
   #totals: Tokens;
   readonly #path: string;
   #file: FileHandle | null = null;
+  /** As the provider counted them last, and how many items that were. */
+  #counted = { tokens: 0, items: 0 };
 
   private constructor(path: string, id: string, kept: { items: readonly Item[]; totals: Tokens }) {
     this.#path = path;
@@ -56,6 +59,16 @@ export class Thread {
     return this.#totals;
   }
 
+  /** What it takes of the model's context, in tokens: as counted, and a rough number for what came since. */
+  get size(): number {
+    return this.#counted.tokens + tokensIn(this.#items.slice(this.#counted.items));
+  }
+
+  /** The whole of it takes so much, says the provider. */
+  counted(tokens: number): void {
+    this.#counted = { tokens, items: this.#items.length };
+  }
+
   async add(items: readonly Item[], used: Tokens | null = null): Promise<void> {
     this.#items = [...this.#items, ...items];
     if (used) this.#totals = sum(this.#totals, used);
@@ -65,6 +78,7 @@ export class Thread {
   /** A shorter conversation in the place of the whole. */
   async replace(items: readonly Item[], used: Tokens | null): Promise<void> {
     this.#items = items;
+    this.#counted = { tokens: 0, items: 0 };
     if (used) this.#totals = sum(this.#totals, used);
     await this.#rewrite();
   }

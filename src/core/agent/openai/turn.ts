@@ -2,7 +2,7 @@ import { SymphonyError } from "../../model/errors.ts";
 import { oneLine } from "../../one-line.ts";
 import type { AgentEvent } from "../agent.ts";
 import { displayText } from "../display-text.ts";
-import { shortened, summaryPrompt, tailStart, tokensIn } from "./compaction.ts";
+import { shortened, summaryPrompt, tailStart } from "./compaction.ts";
 import { type Call, type Item, type ModelReply, type ModelRequest, userMessage } from "./items.ts";
 import { type Provider, TooLong } from "./provider.ts";
 import type { Thread } from "./thread.ts";
@@ -37,8 +37,6 @@ export class Turn {
   readonly #signal: AbortSignal;
   readonly #steers: Steer[] = [];
   #over = false;
-  /** Of the conversation as the provider counted it last, and how many items that were. */
-  #counted = { tokens: 0, items: 0 };
 
   constructor(world: TurnWorld, signal: AbortSignal) {
     this.#world = world;
@@ -81,7 +79,7 @@ export class Turn {
 
   async #step(): Promise<readonly Call[]> {
     const { thread, contextTokens } = this.#world;
-    if (this.#size() > contextTokens * full) await this.#shorten();
+    if (thread.size > contextTokens * full) await this.#shorten();
     let reply: ModelReply;
     try {
       reply = await this.#ask(thread.items);
@@ -92,10 +90,7 @@ export class Turn {
     }
     await thread.add(reply.items, reply.usage);
     this.#tell(reply);
-    if (reply.usage) {
-      const tokens = reply.usage.input + reply.usage.output;
-      this.#counted = { tokens, items: thread.items.length };
-    }
+    if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
     return reply.items.filter((item) => item.type === "function_call");
   }
 
@@ -127,11 +122,6 @@ export class Turn {
     if (limits) emit({ type: "rate_limits", limits });
   }
 
-  #size(): number {
-    const { items } = this.#world.thread;
-    return this.#counted.tokens + tokensIn(items.slice(this.#counted.items));
-  }
-
   async #shorten(): Promise<void> {
     const { thread, contextTokens, emit } = this.#world;
     const { items } = thread;
@@ -139,7 +129,6 @@ export class Turn {
     const { summary, usage } = await this.#summary(items);
     const left = shortened(items, start, summary);
     await thread.replace(left, usage);
-    this.#counted = { tokens: 0, items: 0 };
     if (usage) emit({ type: "tokens", total: thread.totals });
     const message = `the conversation was shortened from ${items.length} to ${left.length} items`;
     emit({ type: "notice", message: oneLine(message, 1_000), malformed: false });
