@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdir } from "node:fs/promises";
+import { readdir, statfs } from "node:fs/promises";
 import { type Clock, systemClock } from "../../clock.ts";
 import { messageOf } from "../../model/errors.ts";
 import { within } from "../process.ts";
@@ -15,9 +15,17 @@ export interface CommandOptions {
   readonly outputBytes: number;
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
-  /** Most processes with this cookie; beyond them the command is killed. */
-  readonly processes?: { readonly runId: string; readonly max: number };
+  /** Beyond these the command is killed. */
+  readonly limits?: CommandLimits;
   onOutput?(): void;
+}
+
+export interface CommandLimits {
+  /** The cookie of the processes that count, beside those the command started. */
+  readonly runId: string;
+  readonly processes: number;
+  /** Of the disk that holds `cwd`. */
+  readonly leastFreeBytes: number;
 }
 
 export interface CommandEnd {
@@ -25,7 +33,7 @@ export interface CommandEnd {
   readonly exitCode: number | null;
   /** Both streams in the order they came, the middle left out when it was long. */
   readonly output: string;
-  readonly stoppedFor: "time" | "processes" | "interrupt" | null;
+  readonly stoppedFor: "time" | "processes" | "disk" | "interrupt" | null;
 }
 
 const drainMs = 1_000;
@@ -61,7 +69,8 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   watch.stop();
   if (child.pid !== undefined) liveGroups.delete(child.pid);
   if (failure !== null) kept.push(Buffer.from(failure));
-  return { exitCode: child.exitCode, output: kept.text(), stoppedFor: watch.stoppedFor };
+  const exitCode = failure === null ? child.exitCode : null;
+  return { exitCode, output: kept.text(), stoppedFor: watch.stoppedFor };
 }
 
 /** Resolves at the exit; with words when it could not be started. */
@@ -90,7 +99,7 @@ class Watch {
     this.#clock = options.clock ?? systemClock;
     this.#cancelTime = this.#clock.after(options.timeoutMs, () => this.#end("time"));
     options.signal?.addEventListener("abort", this.#interrupted);
-    if (options.processes) this.#lookLater();
+    if (options.limits) this.#lookLater(options.limits);
   }
 
   kill(): void {
@@ -112,19 +121,21 @@ class Watch {
     this.kill();
   }
 
-  #lookLater(): void {
-    this.#cancelLook = systemClock.after(lookEveryMs, () => void this.#look());
+  #lookLater(limits: CommandLimits): void {
+    this.#cancelLook = systemClock.after(lookEveryMs, () => void this.#look(limits));
   }
 
-  async #look(): Promise<void> {
-    const { runId = "", max = 0 } = this.#options.processes ?? {};
+  async #look(limits: CommandLimits): Promise<void> {
+    const { runId, processes, leastFreeBytes } = limits;
     // The cheap look first: the names alone.
     const names = await readdir("/proc").catch(() => []);
-    if (names.length > max) {
+    if (names.length > processes) {
       const ours = runProcesses(await liveProcesses(), runId, this.#child.pid ?? -1);
-      if (ours > max) this.#end("processes");
+      if (ours > processes) this.#end("processes");
     }
-    if (!this.#stopped) this.#lookLater();
+    const disk = await statfs(this.#options.cwd).catch(() => null);
+    if (disk && disk.bavail * disk.bsize < leastFreeBytes) this.#end("disk");
+    if (!this.#stopped) this.#lookLater(limits);
   }
 }
 

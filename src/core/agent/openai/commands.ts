@@ -8,6 +8,8 @@ import { type Level, type Shown, sandboxArgs } from "./sandbox.ts";
 const maxCommandChars = 2_000;
 const maxOutputChars = 4_000;
 const lifeSignMs = 30_000;
+/** What is left to everything else on the disk of the workspaces. */
+const leastFreeBytes = 256 * 1024 * 1024;
 const blockBytes = 1_024;
 /** Limits first, then the command in the place of the shell that set them. */
 const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
@@ -79,7 +81,7 @@ export class Commands {
       outputBytes: config.commandOutputBytes,
       signal,
       clock,
-      processes: { runId, max: config.commandProcesses },
+      limits: { runId, processes: config.commandProcesses, leastFreeBytes },
       onOutput: () => this.#options.emit({ type: "activity", method: "command/output" }),
     });
   }

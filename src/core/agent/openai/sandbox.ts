@@ -55,7 +55,7 @@ const probeTimeoutMs = 10_000;
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const { workspace, level, hidden } = view;
   const inside = hidden.filter((dir) => within(dir, workspace));
-  const around = hidden.filter((dir) => !within(dir, workspace) && dir !== "/").sort(byLength);
+  const around = hidden.filter((dir) => !within(dir, workspace) && dir !== "/");
   return [
     ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--unshare-all"],
     ...(level === "networked" ? ["--share-net"] : []),
@@ -63,14 +63,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...["--proc", "/proc", "--dev", "/dev"],
     ...["/dev/shm", "/tmp", "/var/tmp", "/run"].flatMap(scratch),
     ...(level === "networked" ? await nameServers() : []),
-    ...around.flatMap(scratch),
-    ...view.readable.flatMap(({ from, to }) => ["--ro-bind-try", from, to]),
-    // Once more, where a readable directory holds a hidden one.
-    ...view.readable.flatMap(({ from, to }) =>
-      around
-        .filter((dir) => within(dir, from))
-        .flatMap((dir) => scratch(to + dir.slice(from.length))),
-    ),
+    ...inLayers(around, view.readable),
     ...["--bind", workspace, workspace],
     ...(await guardedMounts(workspace)),
     ...inside.flatMap(scratch),
@@ -154,8 +147,19 @@ function scratch(dir: string): readonly string[] {
   return ["--size", String(scratchBytes), "--tmpfs", dir];
 }
 
-function byLength(a: string, b: string): number {
-  return a.length - b.length;
+/** What is shown may lie in what is hidden, and the other way round: the outer is built before the inner. */
+function inLayers(hidden: readonly string[], readable: readonly Shown[]): readonly string[] {
+  const layers = [
+    ...readable.map(({ from, to }) => ({ at: to, args: ["--ro-bind-try", from, to] })),
+    ...hidden.map((dir) => ({ at: dir, args: scratch(dir) })),
+    ...readable.flatMap(({ from, to }) =>
+      hidden
+        .filter((dir) => within(dir, from))
+        .map((dir) => to + dir.slice(from.length))
+        .map((at) => ({ at, args: scratch(at) })),
+    ),
+  ];
+  return layers.sort((a, b) => a.at.length - b.at.length).flatMap(({ args }) => args);
 }
 
 /** Directories of PATH that lie where the sandbox shows nothing; the workspace's and relative ones are not added. */

@@ -123,6 +123,7 @@ function told({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: number): 
   const end = {
     time: `stopped after ${timeoutMs} ms`,
     processes: "stopped: it started too many processes",
+    disk: "stopped: the disk is nearly full",
     interrupt: "interrupted",
   };
   const head = stoppedFor === null ? `exit code: ${exitCode ?? "killed"}` : end[stoppedFor];
