@@ -341,3 +341,18 @@ test("a silent command is no stall: it gives signs of life", async () => {
   await writeFile(join(bench.workspace, "go"), "");
   await turn;
 });
+
+for (const api of ["responses", "chat"] as const) {
+  test(`over ${api} a cut answer is gone on with, and a filtered one fails the turn`, async () => {
+    await using provider = await modelServer(
+      [{ text: "Half", ends: "length" }, { text: "Whole." }, { text: "No", ends: "filter" }],
+      [api],
+    );
+    await using bench = await OpenaiBench.make({ base_url: provider.url });
+    await using session = await bench.start();
+    await session.turn("Work.", { model: null });
+    assert.equal(bench.of("message").at(-1)?.text, "Whole.");
+    const filtered = session.turn("More.", { model: null });
+    await assert.rejects(filtered, coded("turn_failed", /filter/));
+  });
+}

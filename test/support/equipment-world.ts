@@ -11,7 +11,7 @@ type Steps = readonly Readonly<Record<string, unknown>>[];
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 
 /** What the model answers, request by request. */
-function script(work: Work, moveToDone: object) {
+export function script(work: Work, moveToDone: object) {
   const finish: Steps = [
     { type: "apply_patch", patch, usage: { input: 1_200, output: 34 } },
     { type: "call", name: "linear_graphql", arguments: moveToDone },
@@ -32,7 +32,7 @@ function script(work: Work, moveToDone: object) {
   };
 }
 
-const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
+export const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
   "rate limited": { kind: "ratelimited", retryAfter: 1 },
   "server error": { kind: "server_error" },
   silence: { kind: "timeout", ms: 700 },

@@ -13,6 +13,8 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
   /** `cut`: the connection breaks in the middle. `silence`: nothing comes after the first event. */
   readonly fault?: "cut" | "silence" | "failed";
+  /** The answer ends before it is whole, for this reason. */
+  readonly ends?: "length" | "filter";
 }
 
 interface Asked {
@@ -137,7 +139,13 @@ function streamResponses(response: ServerResponse, answer: Answer, number: numbe
     input_tokens_details: { cached_tokens: cached },
     output_tokens_details: { reasoning_tokens: 0 },
   };
-  send("response.completed", { response: { id: "r", status: "completed", output: items, usage } });
+  if (answer.ends) {
+    const reason = answer.ends === "filter" ? "content_filter" : "max_output_tokens";
+    const incomplete_details = { reason };
+    send("response.incomplete", {
+      response: { id: "r", output: items, usage, incomplete_details },
+    });
+  } else send("response.completed", { response: { id: "r", output: items, usage } });
   response.end();
 }
 
@@ -159,7 +167,8 @@ function streamChat(response: ServerResponse, answer: Answer, number: number): v
     for (const part of [written.slice(0, half), written.slice(half)])
       delta({ tool_calls: [{ index, function: { arguments: part } }] });
   }
-  delta({}, answer.calls ? "tool_calls" : "stop");
+  const ends = { length: "length", filter: "content_filter" };
+  delta({}, answer.ends ? ends[answer.ends] : answer.calls ? "tool_calls" : "stop");
   const { input = 10, output = 5, cached = 0 } = answer.usage ?? {};
   send({
     id: "c",

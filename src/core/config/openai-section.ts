@@ -11,7 +11,7 @@ export const openaiSection = section({
   max_output_tokens: notNegative.default(0),
   max_requests_per_turn: positive.default(500),
   max_retries: notNegative.default(6),
-  request_timeout_ms: positive.default(300_000),
+  request_timeout_ms: positive.default(240_000),
   command_timeout_ms: positive.default(600_000),
   command_output_bytes: positive.default(32_768),
   command_file_bytes: positive.default(1_073_741_824),

@@ -82,7 +82,7 @@ function toolCall({ call_id: id, name, arguments: written }: Call) {
 export class ChatReading {
   #text = "";
   #ended = false;
-  #cut = false;
+  #cut: ModelReply["cut"] = null;
   #usage: Tokens | null = null;
   readonly #calls = new Map<number, { id: string; name: string; written: string }>();
 
@@ -99,7 +99,8 @@ export class ChatReading {
       this.#calls.set(index, call);
     }
     if (choice.finish_reason) this.#ended = true;
-    if (choice.finish_reason === "length") this.#cut = true;
+    if (choice.finish_reason === "length") this.#cut = "length";
+    if (choice.finish_reason === "content_filter") this.#cut = "filter";
   }
 
   /** Throws when the answer was cut off. */
@@ -108,7 +109,7 @@ export class ChatReading {
     const text: Item[] =
       this.#text === "" ? [] : [{ type: "message", role: "assistant", content: this.#text }];
     // Half a call would do something else than was meant.
-    const calls = this.#cut ? [] : [...this.#calls.values()];
+    const calls = this.#cut !== null ? [] : [...this.#calls.values()];
     return {
       items: [
         ...text,
@@ -122,6 +123,7 @@ export class ChatReading {
         ),
       ],
       usage: this.#usage,
+      cut: this.#cut,
     };
   }
 }

@@ -44,6 +44,8 @@ export interface ModelReply {
   /** Of this request alone; null where the provider does not tell. */
   readonly usage: Tokens | null;
   readonly limits: JsonObject | null;
+  /** Why it is not whole: it was too long, or the provider would not let it through. */
+  readonly cut: "length" | "filter" | null;
 }
 
 /** What to do while an answer comes in. */

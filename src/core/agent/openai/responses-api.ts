@@ -58,6 +58,7 @@ export class ResponsesReading {
   readonly #items: Item[] = [];
   #usage: Tokens | null = null;
   #ended = false;
+  #cut: ModelReply["cut"] = null;
 
   /** Throws what the provider reports as failed. */
   take(event: ResponseStreamEvent): void {
@@ -69,6 +70,10 @@ export class ResponsesReading {
       case "response.incomplete":
         this.#ended = true;
         this.#usage = usageOf(event.response.usage);
+        if (event.type === "response.incomplete") {
+          const reason = event.response.incomplete_details?.reason;
+          this.#cut = reason === "content_filter" ? "filter" : "length";
+        }
         // Some providers tell the whole at the end alone.
         if (this.#items.length === 0) for (const item of event.response.output) this.#add(item);
         return;
@@ -83,7 +88,7 @@ export class ResponsesReading {
   /** Throws when the answer was cut off. */
   reply(): Omit<ModelReply, "limits"> {
     if (!this.#ended) throw new Error("the answer was cut off");
-    return { items: this.#items, usage: this.#usage };
+    return { items: this.#items, usage: this.#usage, cut: this.#cut };
   }
 
   #add(value: unknown): void {

@@ -9,7 +9,9 @@ import { baseUrlOf, keyNameOf, keyOf } from "./endpoint.ts";
 import type { Known } from "./provider.ts";
 import { probeSandbox, programDirs, type Shown, within } from "./sandbox.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
-import { Thread } from "./thread.ts";
+import { forgetThreads, Thread } from "./thread.ts";
+
+const threadsKeptMs = 30 * 24 * 3_600_000;
 
 export interface OpenaiRuntimeOptions {
   config(): OpenaiConfig;
@@ -26,6 +28,7 @@ export interface OpenaiRuntimeOptions {
 export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime {
   const known: Known = { chatOnly: new Set(), unsealed: new Set() };
   let probe: Promise<void> | null = null;
+  let forgetting: Promise<void> | null = null;
   const sandboxWorks = () => {
     // One that failed is tried again: somebody may have installed what was missing.
     probe ??= probeSandbox(options.env).catch((error: unknown) => {
@@ -44,10 +47,16 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
       if (spec.level !== "danger") await sandboxWorks();
       signal.throwIfAborted();
       const session = await openSession(options, spec, known);
+      forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
+      await forgetting.catch(() => {});
       signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
       return session;
     },
   };
+}
+
+function threadsDir({ dataDir }: OpenaiRuntimeOptions): string {
+  return join(dataDir, "threads");
 }
 
 async function openSession(
@@ -55,7 +64,7 @@ async function openSession(
   spec: SessionSpec,
   known: Known,
 ): Promise<AgentSession> {
-  const dir = join(options.dataDir, "threads");
+  const dir = threadsDir(options);
   const { resumeThreadId } = spec;
   const kept = resumeThreadId === null ? null : await Thread.open(dir, resumeThreadId);
   const thread = kept ?? (await Thread.create(dir));

@@ -18,6 +18,7 @@ import { Toolbox } from "./toolbox.ts";
 import { Turn } from "./turn.ts";
 
 const settleLimitMs = 5_000;
+const signEveryMs = 1_000;
 const killLimitMs = 2_000;
 
 export interface SessionOptions {
@@ -47,6 +48,7 @@ export class OpenaiSession implements AgentSession {
   readonly #asks: Asks;
   readonly #toolbox: Toolbox;
   readonly #provider: Provider;
+  readonly #signs = new Map<string, number>();
   #live: Live | null = null;
   #disposed: Promise<void> | null = null;
 
@@ -66,6 +68,7 @@ export class OpenaiSession implements AgentSession {
   }
 
   emit(event: AgentEvent): void {
+    if (event.type === "activity" && !this.#isNews(event.method)) return;
     try {
       this.#options.spec.onEvent(event);
     } catch (error) {
@@ -128,6 +131,14 @@ export class OpenaiSession implements AgentSession {
     this.#asks.close();
     await killMatching(({ runId }) => runId === spec.runId, killLimitMs);
     await thread.close();
+  }
+
+  /** One sign of life a second says as much as thousands. */
+  #isNews(method: string): boolean {
+    const now = this.#options.clock.now();
+    if (now - (this.#signs.get(method) ?? Number.NEGATIVE_INFINITY) < signEveryMs) return false;
+    this.#signs.set(method, now);
+    return true;
   }
 
   #tools(emit: (event: AgentEvent) => void) {

@@ -1,5 +1,14 @@
 import { randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, listOf, objectOf } from "../json-value.ts";
@@ -72,7 +81,7 @@ export class Thread {
   async add(items: readonly Item[], used: Tokens | null = null): Promise<void> {
     this.#items = [...this.#items, ...items];
     if (used) this.#totals = sum(this.#totals, used);
-    await this.#file?.write(line({ items, totals: this.#totals }));
+    await this.#file?.appendFile(line({ items, totals: this.#totals }));
   }
 
   /** A shorter conversation in the place of the whole. */
@@ -94,10 +103,19 @@ export class Thread {
     const draft = `${this.#path}.new`;
     await rm(draft, { force: true });
     const file = await open(draft, "wx", 0o600);
-    await file.write(line({ items: this.#items, totals: this.#totals }));
+    await file.appendFile(line({ items: this.#items, totals: this.#totals }));
     await file.sync();
     await rename(draft, this.#path);
     this.#file = file;
+  }
+}
+
+/** Removes threads that nothing was added to since `wall`: nobody goes on with them. */
+export async function forgetThreads(dir: string, wall: number): Promise<void> {
+  const names = await readdir(dir).catch(() => []);
+  for (const name of names.filter((one) => one.startsWith("thr_"))) {
+    const stats = await stat(join(dir, name)).catch(() => null);
+    if (stats && stats.mtimeMs < wall) await rm(join(dir, name), { force: true });
   }
 }
 

@@ -13,6 +13,9 @@ const maxMessageChars = 32_768;
 const full = 0.8;
 const keptPart = 0.25;
 
+const filtered = "the provider's filter held the answer back";
+const goOn = "Your answer was cut off because it was too long. Go on, in smaller steps.";
+
 export interface TurnWorld {
   readonly thread: Thread;
   readonly provider: Provider;
@@ -37,6 +40,7 @@ export class Turn {
   readonly #signal: AbortSignal;
   readonly #steers: Steer[] = [];
   #over = false;
+  #unfinished = false;
 
   constructor(world: TurnWorld, signal: AbortSignal) {
     this.#world = world;
@@ -59,7 +63,7 @@ export class Turn {
         await this.#deliver();
         const calls = await this.#step();
         if (calls.length > 0) await this.#answer(calls);
-        else if (this.#steers.length === 0) return;
+        else if (this.#steers.length === 0 && !this.#unfinished) return;
       }
       throw new SymphonyError("turn_failed", `the turn took more than ${maxRequests} requests`, {
         hint: "symphony config overlay set openai.max_requests_per_turn NUMBER",
@@ -78,7 +82,7 @@ export class Turn {
   }
 
   async #step(): Promise<readonly Call[]> {
-    const { thread, contextTokens } = this.#world;
+    const { thread, contextTokens, emit } = this.#world;
     if (thread.size > contextTokens * full) await this.#shorten();
     let reply: ModelReply;
     try {
@@ -91,7 +95,14 @@ export class Turn {
     await thread.add(reply.items, reply.usage);
     this.#tell(reply);
     if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
-    return reply.items.filter((item) => item.type === "function_call");
+    const calls = reply.items.filter((item) => item.type === "function_call");
+    if (reply.cut === "filter") throw new SymphonyError("turn_failed", filtered);
+    if (reply.cut === "length" && calls.length === 0) {
+      emit({ type: "notice", message: "an answer was cut off: it was too long", malformed: false });
+      this.#unfinished = true;
+      await thread.add([userMessage(goOn)]);
+    } else this.#unfinished = false;
+    return calls;
   }
 
   async #answer(calls: readonly Call[]): Promise<void> {
