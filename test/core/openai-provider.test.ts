@@ -110,7 +110,7 @@ test("a refusal says what to do, and never the key", async () => {
   const cases: readonly [Answer, RegExp, string][] = [
     [{ status: 401, error: { message: `wrong key ${key}` } }, /redacted/, "secrets add"],
     [{ status: 404, error: { code: "model_not_found" } }, /404/, "openai.model"],
-    [{ status: 400, error: { message: "bad" } }, /bad/, "config show"],
+    [{ status: 400, error: { message: "bad" } }, /bad/, "config get openai"],
   ];
   for (const [answer, message, hint] of cases) {
     const error = await refusal([answer]);
@@ -136,6 +136,10 @@ test("a provider with nothing but Chat Completions is remembered", async () => {
     ["/v1/chat/completions", "/v1/chat/completions"],
   );
   assert.equal(notices.length, 1);
+  await using none = await modelServer([], []);
+  const lost = asking(none.url);
+  await assert.rejects(lost.ask(), coded("provider_error", /no route/));
+  assert.deepEqual(lost.notices, []);
   const strict = asking(server.url, { api: "responses" });
   await assert.rejects(strict.ask(), coded("provider_error"));
 });

@@ -6,7 +6,14 @@ import type {
 } from "openai/resources/chat/completions";
 import type { Tokens } from "../../model/attempt.ts";
 import { effortOf } from "./effort.ts";
-import type { Call, Item, Listening, ModelReply, ModelRequest } from "./items.ts";
+import {
+  type Call,
+  checkLength,
+  type Item,
+  type Listening,
+  type ModelReply,
+  type ModelRequest,
+} from "./items.ts";
 import { limitsOf } from "./rate-limits.ts";
 
 /** One request by Chat Completions, for providers that have nothing newer. Rejects with whatever went wrong. */
@@ -81,6 +88,7 @@ function toolCall({ call_id: id, name, arguments: written }: Call) {
 /** Gathers the chunks of one answer. */
 export class ChatReading {
   #text = "";
+  #chars = 0;
   #ended = false;
   #cut: ModelReply["cut"] = null;
   #usage: Tokens | null = null;
@@ -90,6 +98,8 @@ export class ChatReading {
     if (chunk.usage) this.#usage = usageOf(chunk.usage);
     const [choice] = chunk.choices ?? [];
     if (!choice) return;
+    this.#chars += JSON.stringify(choice.delta ?? "").length;
+    checkLength(this.#chars);
     this.#text += choice.delta?.content ?? choice.delta?.refusal ?? "";
     for (const { index = 0, id, function: named } of choice.delta?.tool_calls ?? []) {
       const call = this.#calls.get(index) ?? { id: "", name: "", written: "" };

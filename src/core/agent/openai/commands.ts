@@ -2,6 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { OpenaiConfig } from "../../config/openai-section.ts";
 import type { AgentEvent } from "../agent.ts";
 import { displayTail, displayText } from "../display-text.ts";
+import { killMatching } from "../process-table.ts";
 import { type CommandEnd, runCommand } from "./command.ts";
 import { type Level, type Shown, sandboxArgs } from "./sandbox.ts";
 
@@ -10,6 +11,7 @@ const maxOutputChars = 4_000;
 const lifeSignMs = 30_000;
 /** What is left to everything else on the disk of the workspaces. */
 const leastFreeBytes = 256 * 1024 * 1024;
+const killLimitMs = 2_000;
 const blockBytes = 1_024;
 /** Limits first, then the command in the place of the shell that set them. */
 const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
@@ -73,7 +75,7 @@ export class Commands {
         ? await sandboxArgs({ level, workspace, cwd: order.cwd, hidden, readable })
         : [];
     const blocks = Math.ceil(config.commandFileBytes / blockBytes);
-    return runCommand({
+    const end = await runCommand({
       argv: [...box, "bash", "-c", limits, "bash", String(blocks), ...order.argv],
       cwd: boxed ? workspace : order.cwd,
       env,
@@ -84,6 +86,9 @@ export class Commands {
       limits: { runId, processes: config.commandProcesses, leastFreeBytes },
       onOutput: () => this.#options.emit({ type: "activity", method: "command/output" }),
     });
+    // The sandbox takes everything with it; without one there may be what left the command's group.
+    if (!boxed) await killMatching((entry) => entry.runId === runId, killLimitMs);
+    return end;
   }
 
   /** A command may be silent for as long as its time limit: that is no stall. */

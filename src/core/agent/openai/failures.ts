@@ -27,7 +27,7 @@ const passingStatus: ReadonlySet<number> = new Set([408, 409, 425, 429]);
 /** What was thrown while asking the provider; `key` never gets into a message. */
 export function judgeFailure(
   error: unknown,
-  { wall, key }: { wall: number; key: string },
+  { wall, key, keyName }: { wall: number; key: string; keyName: string | null },
 ): Failure {
   const thrown = objectOf(error);
   const body = bodyOf(thrown);
@@ -47,10 +47,13 @@ export function judgeFailure(
     if (status === 501) return { kind: "other api", message };
     return { kind: "passing", message, waitMs: wait, limited: status === 429 };
   }
-  return refusal(status, code, message);
+  return refusal({ status, code, keyName }, message);
 }
 
-function refusal(status: number, code: string, message: string): Failure {
+function refusal(
+  { status, code, keyName }: { status: number; code: string; keyName: string | null },
+  message: string,
+): Failure {
   if (
     code === "context_length_exceeded" ||
     /context (length|window)|too many tokens/i.test(message)
@@ -67,10 +70,10 @@ function refusal(status: number, code: string, message: string): Failure {
     return { kind: "other api", message };
   const hint =
     status === 401 || status === 403
-      ? "symphony secrets add OPENAI_API_KEY"
+      ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
       : noModel
         ? "symphony config overlay set openai.model NAME"
-        : "symphony config show openai";
+        : "symphony config get openai";
   const error = new SymphonyError(
     "provider_error",
     `the provider refused (${status}): ${message}`,

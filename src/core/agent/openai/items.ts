@@ -1,6 +1,9 @@
 import type { Tokens } from "../../model/attempt.ts";
+import { SymphonyError } from "../../model/errors.ts";
 import type { ToolSpec } from "../agent.ts";
 import { isObject, type JsonObject, listOf, textOf } from "../json-value.ts";
+
+const maxAnswerChars = 16_000_000;
 
 /** One piece of a conversation, in the words of the Responses API. */
 export type Item =
@@ -73,6 +76,15 @@ export function readItem(value: unknown): Item | null {
     default:
       return null;
   }
+}
+
+/** Throws `provider_error` for an answer that no model would give. */
+export function checkLength(chars: number): void {
+  if (chars <= maxAnswerChars) return;
+  throw new SymphonyError(
+    "provider_error",
+    `an answer was longer than ${maxAnswerChars} characters`,
+  );
 }
 
 /** Every call with an answer: one that a crash left open gets words for it. */

@@ -3,7 +3,7 @@ import type { OpenaiConfig } from "../../config/openai-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../silence.ts";
 import { askChat } from "./chat-api.ts";
-import { baseUrlOf, clientFor, keyOf } from "./endpoint.ts";
+import { baseUrlOf, clientFor, keyNameOf, keyOf } from "./endpoint.ts";
 import { type Failure, judgeFailure } from "./failures.ts";
 import type { ModelReply, ModelRequest } from "./items.ts";
 import { pause } from "./pause.ts";
@@ -34,6 +34,8 @@ export class TooLong extends Error {}
 /** Asks the provider: by the API it has, again after failures that may pass, with the key as it is then. */
 export class Provider {
   readonly #options: ProviderOptions;
+  /** The other API is tried; it is remembered only once it answered. */
+  #tryChat = false;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
@@ -44,7 +46,10 @@ export class Provider {
     const { notice } = this.#options;
     for (let retries = 0; ; ) {
       const failure = await this.#once(request, signal);
-      if ("reply" in failure) return failure.reply;
+      if ("reply" in failure) {
+        this.#answered();
+        return failure.reply;
+      }
       signal.throwIfAborted();
       if (this.#learned(failure, request)) continue;
       const waitMs = this.#waitAfter(failure, retries);
@@ -79,7 +84,11 @@ export class Provider {
     } catch (error) {
       signal.throwIfAborted();
       const thrown = abort.signal.aborted ? abort.signal.reason : error;
-      const failure = judgeFailure(thrown, { wall: clock.wall(), key });
+      const failure = judgeFailure(thrown, {
+        wall: clock.wall(),
+        key,
+        keyName: keyNameOf(config),
+      });
       if (failure.kind === "final") throw failure.error;
       return failure;
     } finally {
@@ -95,21 +104,27 @@ export class Provider {
   ): Promise<ModelReply> {
     const { known } = this.#options;
     const config = this.#options.config();
-    if (config.api === "chat" || (config.api === "auto" && known.chatOnly.has(baseUrlOf(config))))
+    const chatOnly = this.#tryChat || known.chatOnly.has(baseUrlOf(config));
+    if (config.api === "chat" || (config.api === "auto" && chatOnly))
       return askChat(client, request, listening);
     const sealed = !known.unsealed.has(sealOf(config, request));
     return askResponses(client, { ...request, sealed }, listening);
   }
 
+  #answered(): void {
+    if (!this.#tryChat) return;
+    this.#tryChat = false;
+    this.#options.known.chatOnly.add(baseUrlOf(this.#options.config()));
+    this.#options.notice("the provider has no Responses API: Chat Completions from now on");
+  }
+
   /** True when the failure taught something, so that the next request is another one. */
   #learned(failure: Failure, request: ModelRequest): boolean {
-    const { known, notice } = this.#options;
+    const { known } = this.#options;
     const config = this.#options.config();
-    const url = baseUrlOf(config);
-    if (failure.kind === "other api" && config.api === "auto" && !known.chatOnly.has(url)) {
-      known.chatOnly.add(url);
-      notice("the provider has no Responses API: Chat Completions from now on");
-      return true;
+    if (failure.kind === "other api" && config.api === "auto") {
+      this.#tryChat = !this.#tryChat && !known.chatOnly.has(baseUrlOf(config));
+      return this.#tryChat;
     }
     const seal = sealOf(config, request);
     if (failure.kind !== "no sealing" || known.unsealed.has(seal)) return false;
@@ -124,7 +139,7 @@ export class Provider {
     if (failure.kind === "limited") throw limited(message, failure.untilWall);
     if (failure.kind !== "passing") {
       throw new SymphonyError("provider_error", `the provider refused: ${message}`, {
-        hint: "symphony config show openai",
+        hint: "symphony config get openai",
       });
     }
     if (retries >= this.#options.config().maxRetries) {

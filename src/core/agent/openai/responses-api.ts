@@ -4,6 +4,7 @@ import type { Tokens } from "../../model/attempt.ts";
 import { objectOf } from "../json-value.ts";
 import { effortOf } from "./effort.ts";
 import {
+  checkLength,
   type Item,
   type Listening,
   type ModelReply,
@@ -57,6 +58,7 @@ export async function askResponses(
 export class ResponsesReading {
   readonly #items: Item[] = [];
   #usage: Tokens | null = null;
+  #chars = 0;
   #ended = false;
   #cut: ModelReply["cut"] = null;
 
@@ -95,7 +97,10 @@ export class ResponsesReading {
     const item = readItem(value);
     // Half a call would do something else than was meant.
     const half = item?.type === "function_call" && objectOf(value)["status"] === "incomplete";
-    if (item && !half) this.#items.push(item);
+    if (!item || half) return;
+    this.#chars += JSON.stringify(item).length;
+    checkLength(this.#chars);
+    this.#items.push(item);
   }
 }
 
