@@ -135,13 +135,14 @@ test("readable paths are shown, but never what is hidden in them", async () => {
   await symlink(bench.root, join(bench.root, "home", "alias"));
   await writeFile(join(bench.dataDir, "secret"), "hidden\n");
   const alias = join(bench.root, "home", "alias");
-  bench.config = { ...bench.config, readablePaths: [tools, alias] };
+  bench.config = { ...bench.config, readablePaths: ["~/tools", alias, "/", "tools"] };
   const [told = ""] = await shell(bench, [
     `cat ${tools}/tool; echo x > ${tools}/tool; cat ${alias}/data/secret ${bench.dataDir}/secret`,
   ]);
   assert.match(told, /a tool/);
   assert.match(told, /Read-only/);
   assert.doesNotMatch(told, /^hidden/m);
+  assert.match(bench.logs.join("\n"), /not a directory to show: \/,tools/);
 });
 
 test("a link in the place of .git is not followed by the sandbox", async () => {

@@ -356,3 +356,38 @@ for (const api of ["responses", "chat"] as const) {
     await assert.rejects(filtered, coded("turn_failed", /filter/));
   });
 }
+
+test("an interrupt reaches a turn that waits for a person, and one that waits for the provider", async () => {
+  await using provider = await modelServer([
+    { calls: [{ name: "ask_user", args: { question: "Which?" } }] },
+    { status: 503, headers: { "retry-after": "50" } },
+  ]);
+  await using bench = await OpenaiBench.make({ base_url: provider.url });
+  await using session = await bench.start({ people: { approvals: "ask", timeoutMs: 60_000 } });
+  const asking = assert.rejects(session.turn("Work.", { model: null }), { code: "turn_cancelled" });
+  await bench.until(({ type }) => type === "approval.requested");
+  await session.interrupt();
+  await asking;
+  const askId = bench.of("approval.requested")[0]?.ask?.id ?? "";
+  const late = () => session.answer(askId, { type: "answers", answers: ["red"] });
+  assert.throws(late, coded("nothing_asked"));
+  const waiting = assert.rejects(session.turn("On.", { model: null }), { code: "turn_cancelled" });
+  await bench.until((event) => event.type === "notice" && /again in 50000/.test(event.message));
+  await session.interrupt();
+  await waiting;
+  await session.interrupt();
+});
+
+test("a limit of the provider ends the turn and says until when", async () => {
+  await using provider = await modelServer([
+    { status: 429, error: { type: "usage_limit_reached", resets_at: 1_900_000_000 } },
+  ]);
+  await using bench = await OpenaiBench.make({ base_url: provider.url });
+  await using session = await bench.start();
+  await assert.rejects(session.turn("Work.", { model: null }), (error) => {
+    assert.ok(error instanceof SymphonyError);
+    assert.deepEqual([error.code, error.details], ["provider_limited", { untilWall: 1.9e12 }]);
+    return true;
+  });
+  assert.match(bench.of("turn.failed")[0]?.message ?? "", /limit/);
+});

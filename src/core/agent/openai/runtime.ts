@@ -105,8 +105,12 @@ async function boxOf(
   const hidden = [
     ...new Set(await Promise.all([...homes, dataDir, options.workspaceRoot()].map(real))),
   ];
-  const written = [...programDirs(env["PATH"] ?? ""), ...config.readablePaths];
-  const readable = await shownOf(written.filter((path) => isAbsolute(path)));
+  const home = env["HOME"] ?? "/root";
+  const named = config.readablePaths.map((path) => path.replace(/^~(?=\/)/, home));
+  const left = named.filter((path) => !isAbsolute(path) || resolve(path) === "/");
+  if (left.length > 0) spec.onLog(`openai.readable_paths: not a directory to show: ${left}`);
+  const written = [...programDirs(env["PATH"] ?? ""), ...named];
+  const readable = await shownOf(written.filter((path) => !left.includes(path)));
   const mayShow = ({ from }: Shown) => !within(from, spec.workspace) && !hidden.includes(from);
   return { hidden, readable: readable.filter(mayShow), env: plain };
 }

@@ -97,6 +97,8 @@ export class OpenaiSession implements AgentSession {
       this.emit({ type: "turn.failed", turnId, message: messageOf(error) });
       throw error;
     } finally {
+      // What it asked for is of no use any more.
+      this.#asks.close();
       this.#live = null;
       live.over.resolve();
     }
