@@ -30,6 +30,7 @@ function asking(url: string, settings: object = {}) {
   const provider = new Provider({
     config: () => config,
     lookup: () => key,
+    hide: () => {},
     clock,
     known: { chatOnly: new Set(), unsealed: new Set() },
     heard: () => {},

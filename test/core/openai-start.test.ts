@@ -27,6 +27,7 @@ test("the key is looked up at each request", async () => {
     provider.asked.map(({ headers }) => headers.authorization),
     ["Bearer sk-test-0123456789", "Bearer sk-another-987654"],
   );
+  assert.deepEqual(bench.hidden, ["sk-test-0123456789", "sk-another-987654"]);
 });
 
 test("only https, or http on this machine, gets the key", async () => {

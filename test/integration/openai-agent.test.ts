@@ -9,7 +9,7 @@ import { eventually, Served } from "../support/symphony.ts";
 
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 const finish = [
-  { type: "shell", cmd: "git status --short; echo looked" },
+  { type: "shell", cmd: "git status --short; echo looked; echo sk-test-0123456789 | rev | rev" },
   { type: "apply_patch", patch },
   { type: "call", name: "issue_move", arguments: { state: "Done" } },
   { type: "text", text: "I added hello.txt." },
@@ -37,8 +37,7 @@ test("with a key and a workflow file, an issue of the local tracker is done", as
   await eventually("the file was there", async () =>
     readFile(join(project.root, "kept.txt"), "utf8").catch(() => null),
   );
-  const keyed = await everyFile(project.dataDir, "sk-test-0123456789");
-  assert.deepEqual(keyed, [], "the key is in no file");
+  assert.ok(!told.includes("sk-test-0123456789"), "a key in an output is not shown");
   assert.ok(!server.log.includes("sk-test-0123456789"));
   assert.equal(await server.stop(), 0);
 });
@@ -100,14 +99,10 @@ test("a hostile issue gets nothing out of a server at level safe", async () => {
   assert.doesNotMatch(outputs.join(), /canary-|sk-test/);
   assert.doesNotMatch(JSON.stringify(requests), /canary-(aws|github|linear)|sk-test/);
   assert.deepEqual(await readdir(outside), []);
-});
-
-async function everyFile(dir: string, text: string): Promise<readonly string[]> {
-  const files = await readdir(dir, { recursive: true, withFileTypes: true });
-  const found: string[] = [];
-  for (const file of files) {
-    const path = join(file.parentPath, file.name);
-    if (file.isFile() && (await readFile(path, "latin1")).includes(text)) found.push(path);
+  const files = await readdir(project.dataDir, { recursive: true, withFileTypes: true });
+  for (const file of files.filter((entry) => entry.isFile())) {
+    const text = await readFile(join(file.parentPath, file.name), "latin1");
+    assert.doesNotMatch(text, /sk-test|canary-(aws|github|linear)/, file.name);
   }
-  return found;
-}
+  assert.doesNotMatch(server.log, /sk-test|canary-(aws|github|linear)/);
+});

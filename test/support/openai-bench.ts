@@ -19,6 +19,7 @@ export class OpenaiBench implements AsyncDisposable {
   readonly dataDir: string;
   readonly events: AgentEvent[] = [];
   readonly logs: string[] = [];
+  readonly hidden: string[] = [];
   secrets: Record<string, string> = { OPENAI_API_KEY: "sk-test-0123456789" };
   env: NodeJS.ProcessEnv;
   clock: Clock = systemClock;
@@ -46,6 +47,7 @@ export class OpenaiBench implements AsyncDisposable {
       config: () => this.config,
       workspaceRoot: () => join(this.root, "workspaces"),
       lookup: (name) => this.secrets[name],
+      hide: (value) => this.hidden.push(value),
       clock: this.clock,
       env: this.env,
       dataDir: this.dataDir,

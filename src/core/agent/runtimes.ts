@@ -11,6 +11,8 @@ export interface RuntimesOptions {
   lookup(name: string): string | undefined;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** A value that is to be shown nowhere. */
+  hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
 }
@@ -32,7 +34,7 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, lookup, clock, env, dataDir } = this.#options;
+    const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
       case "codex":
         return createCodexRuntime({ config: () => config().codex, clock, env });
@@ -41,7 +43,7 @@ export class AgentRuntimes {
         return createOpenaiRuntime({
           config: () => config().openai,
           workspaceRoot: () => config().workspace.root,
-          ...{ lookup, clock, env, dataDir },
+          ...{ lookup, hide, clock, env, dataDir },
         });
       }
       default:

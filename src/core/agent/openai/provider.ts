@@ -21,6 +21,8 @@ export interface Known {
 export interface ProviderOptions {
   config(): OpenaiConfig;
   lookup(name: string): string | undefined;
+  /** The key, wherever it turns up: a file of the workspace may hold it, too. */
+  hide(value: string): void;
   readonly clock: Clock;
   readonly known: Known;
   /** Something came from the provider. */
@@ -36,6 +38,7 @@ export class Provider {
   readonly #options: ProviderOptions;
   /** The other API is tried; it is remembered only once it answered. */
   #tryChat = false;
+  #hidden: string | null = null;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
@@ -63,9 +66,12 @@ export class Provider {
     request: ModelRequest,
     signal: AbortSignal,
   ): Promise<{ readonly reply: ModelReply } | Exclude<Failure, { kind: "final" }>> {
-    const { clock, lookup } = this.#options;
+    const { clock, lookup, hide } = this.#options;
     const config = this.#options.config();
     const key = keyOf(config, lookup);
+    // A key that is written out may be any word, such as the name of a provider that wants none.
+    if (keyNameOf(config) !== null && key !== this.#hidden) hide(key);
+    this.#hidden = key;
     const abort = new AbortController();
     const stop = () => abort.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });

@@ -19,6 +19,8 @@ export interface OpenaiRuntimeOptions {
   workspaceRoot(): string;
   /** Secrets first, then the environment. */
   lookup(name: string): string | undefined;
+  /** A value that is to be shown nowhere. */
+  hide(value: string): void;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly dataDir: string;
@@ -68,9 +70,9 @@ async function openSession(
   const { resumeThreadId } = spec;
   const kept = resumeThreadId === null ? null : await Thread.open(dir, resumeThreadId);
   const thread = kept ?? (await Thread.create(dir));
-  const { config, lookup, clock } = options;
+  const { config, lookup, hide, clock } = options;
   const session = new OpenaiSession({
-    ...{ spec, thread, config, lookup, clock, known },
+    ...{ spec, thread, config, lookup, hide, clock, known },
     resumed: kept !== null,
     box: await boxOf(options, spec),
   });

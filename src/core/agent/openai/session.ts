@@ -27,6 +27,7 @@ export interface SessionOptions {
   readonly resumed: boolean;
   config(): OpenaiConfig;
   lookup(name: string): string | undefined;
+  hide(value: string): void;
   readonly clock: Clock;
   readonly known: Known;
   readonly box: Pick<CommandsOptions, "hidden" | "readable" | "env">;
@@ -53,14 +54,14 @@ export class OpenaiSession implements AgentSession {
   #disposed: Promise<void> | null = null;
 
   constructor(options: SessionOptions) {
-    const { spec, thread, clock, config, lookup, known } = options;
+    const { spec, thread, clock, config, lookup, hide, known } = options;
     this.#options = options;
     this.threadId = thread.id;
     this.resumed = options.resumed;
     const emit = (event: AgentEvent) => this.emit(event);
     this.#asks = new Asks({ people: spec.people, clock, emit });
     this.#provider = new Provider({
-      ...{ config, lookup, clock, known },
+      ...{ config, lookup, hide, clock, known },
       heard: () => emit({ type: "activity", method: "provider" }),
       notice: (message) => this.notice(message),
     });
