@@ -74,6 +74,8 @@ const pure = [
   "src/core/agent/codex/home-config.ts",
   "src/core/config/level.ts",
   "src/core/config/schema.ts",
+  "src/core/config/effective.ts",
+  "src/core/config/openai-section.ts",
   "src/core/config/fields.ts",
   "src/core/config/agent-sections.ts",
   "src/core/config/layers.ts",

@@ -82,6 +82,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
+      hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir },
     }),
     workspaces: keepApart(

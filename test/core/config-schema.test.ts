@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseWritten, toConfig, writtenKeys } from "../../src/core/config/schema.ts";
+import { toConfig } from "../../src/core/config/effective.ts";
+import { parseWritten, writtenKeys } from "../../src/core/config/schema.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { config } from "../support/issue.ts";
 

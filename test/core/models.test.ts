@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import type { OpenaiConfig } from "../../src/core/config/config.ts";
+import type { OpenaiConfig } from "../../src/core/config/openai-section.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { ModelList } from "../../src/core/models/model-list.ts";
 import { FakeClock } from "../support/fake-clock.ts";

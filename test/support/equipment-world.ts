@@ -24,7 +24,7 @@ function finishing(moveToDone: object): Steps {
 }
 
 /** What the model answers, request by request. */
-function script(work: Work, moveToDone: object) {
+export function script(work: Work, moveToDone: object) {
   const finish = finishing(moveToDone);
   const steps: Readonly<Record<Work, Steps>> = {
     finish,
@@ -41,7 +41,7 @@ function script(work: Work, moveToDone: object) {
   };
 }
 
-const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
+export const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
   "rate limited": { kind: "ratelimited", retryAfter: 1 },
   "server error": { kind: "server_error" },
   silence: { kind: "timeout", ms: 700 },

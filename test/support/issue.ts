@@ -1,4 +1,5 @@
 import type { Config } from "../../src/core/config/config.ts";
+import { openaiConfigOf, openaiSection } from "../../src/core/config/openai-section.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
 /** An issue in Todo that may be worked on. */
@@ -86,11 +87,7 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
-    openai: {
-      baseUrl: "https://api.openai.com/v1",
-      apiKey: "$OPENAI_API_KEY",
-      ...parts.openai,
-    },
+    openai: { ...openaiConfigOf(openaiSection.parse({})), ...parts.openai },
     history: { retentionDays: 90 },
     server: {
       host: "127.0.0.1",

@@ -12,6 +12,8 @@ export interface RuntimesOptions {
   lookup(name: string): string | undefined;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** A value that is to be shown nowhere. */
+  hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
 }
@@ -33,7 +35,7 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env, dataDir } = this.#options;
+    const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
       case "codex":
         return createCodexRuntime({
@@ -44,6 +46,14 @@ export class AgentRuntimes {
           }),
           ...{ clock, env },
         });
+      case "openai": {
+        const { createOpenaiRuntime } = await import("./openai/runtime.ts");
+        return createOpenaiRuntime({
+          config: () => config().openai,
+          workspaceRoot: () => config().workspace.root,
+          ...{ lookup, hide, clock, env, dataDir },
+        });
+      }
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",

@@ -1,3 +1,5 @@
+import type { OpenaiConfig } from "./openai-section.ts";
+
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
   readonly tracker: TrackerConfig;
@@ -115,12 +117,6 @@ export interface CodexConfig {
   readonly stallTimeoutMs: number;
   /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
   readonly envPassthrough: readonly string[];
-}
-
-export interface OpenaiConfig {
-  readonly baseUrl: string;
-  /** As written: `$NAME` is looked up where it is used. */
-  readonly apiKey: string;
 }
 
 export interface ServerConfig {

@@ -1,14 +1,7 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
-import {
-  agentConfigOf,
-  agentSection,
-  brakesConfigOf,
-  brakesSection,
-  usageConfigOf,
-  usageSection,
-} from "./agent-sections.ts";
-import type { Approvals, Config } from "./config.ts";
+import { agentSection, brakesSection, usageSection } from "./agent-sections.ts";
+import type { Approvals } from "./config.ts";
 import {
   map,
   oneOf,
@@ -20,6 +13,7 @@ import {
   variableName,
   wholeNumber,
 } from "./fields.ts";
+import { openaiSection } from "./openai-section.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -67,10 +61,7 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
-  openai: section({
-    base_url: solidText.default("https://api.openai.com/v1"),
-    api_key: solidText.default("$OPENAI_API_KEY"),
-  }),
+  openai: openaiSection,
   history: section({
     retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
   }),
@@ -197,56 +188,6 @@ export function isStateLimit(limit: unknown): limit is number {
   return positive.safeParse(limit).success;
 }
 
-/** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
-export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, history, server } = written;
-  return {
-    tracker: {
-      kind: tracker.kind,
-      provider: tracker.provider,
-      requiredLabels: tracker.required_labels,
-      activeStates: tracker.active_states,
-      terminalStates: tracker.terminal_states,
-      commentSteering: tracker.comment_steering,
-      commentMention: tracker.comment_mention.trim(),
-    },
-    polling: { intervalMs: polling.interval_ms },
-    workspace: { root },
-    hooks: {
-      afterCreate: scriptOf(hooks.after_create),
-      beforeRun: scriptOf(hooks.before_run),
-      afterRun: scriptOf(hooks.after_run),
-      beforeRemove: scriptOf(hooks.before_remove),
-      timeoutMs: hooks.timeout_ms,
-    },
-    agent: agentConfigOf(agent),
-    brakes: brakesConfigOf(brakes),
-    usage: usageConfigOf(usage),
-    codex: {
-      command: codex.command,
-      home: codex.home,
-      allowGit: codex.allow_git,
-      model: codex.model,
-      approvalPolicy: codex.approval_policy,
-      threadSandbox: codex.thread_sandbox,
-      turnSandboxPolicy: codex.turn_sandbox_policy,
-      turnTimeoutMs: codex.turn_timeout_ms,
-      readTimeoutMs: codex.read_timeout_ms,
-      stallTimeoutMs: codex.stall_timeout_ms,
-      envPassthrough: codex.env_passthrough,
-    },
-    openai: { baseUrl: openai.base_url, apiKey: openai.api_key },
-    history: { retentionDays: history.retention_days },
-    server: {
-      host: server.host,
-      port: server.port,
-      allowedHosts: server.allowed_hosts,
-      auth: server.auth,
-      rateLimit: server.rate_limit,
-    },
-  };
-}
-
 /** A refusal that names every key at fault. */
 export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError {
   const list = problems.map(({ path, message }) => `${path} ${message}`).join("; ");
@@ -266,8 +207,4 @@ function problemOf({ path, message }: z.core.$ZodIssue): ConfigProblem {
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */
 function labelsOf(labels: readonly string[]): string[] {
   return [...new Set(labels.map((label) => label.trim().toLowerCase()))];
-}
-
-function scriptOf(written: string | null): string | null {
-  return written === null || written.trim() === "" ? null : written;
 }

@@ -1,7 +1,7 @@
 import type OpenAI from "openai";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
-import type { OpenaiConfig } from "../config/config.ts";
+import type { OpenaiConfig } from "../config/openai-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Model } from "./model-list.ts";
 import { type ProviderFault, providerError } from "./provider-error.ts";

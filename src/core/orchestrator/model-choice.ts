@@ -101,5 +101,6 @@ function firstOf(
 
 /** The model of the agent's own section. */
 function modelOf(config: Config, agent: string): string | null {
+  if (agent === "openai") return config.openai.model;
   return agent === "codex" ? config.codex.model : null;
 }
