@@ -94,7 +94,7 @@ describe("by which rules codex runs commands", () => {
       [{ send: { id: "$id", error: { code: -32600, message: "unknown method" } } }, /be probed/],
     ] as const) {
       await using p = await place({ probe: [probe] });
-      for (const runId of ["att_1", "att_2"]) {
+      for (const runId of [`${p.b.runId}_1`, `${p.b.runId}_2`]) {
         await assert.rejects(
           p.b.start({ runId }),
           (error: { code?: string; message: string; hint?: string }) => {

@@ -136,7 +136,8 @@ describe("what the real codex lets a hostile agent do", () => {
     await mkdir(join(t.bench.workspace, ".codex"));
     const server = `[mcp_servers.evil]\ncommand = "touch"\nargs = [${JSON.stringify(marker)}]\n`;
     await writeFile(join(t.bench.workspace, ".codex", "config.toml"), server);
-    for (const runId of ["att_1", "att_2"]) assert.equal(await output(t, { runId }), "fine\n");
+    for (const runId of [`${t.bench.runId}_1`, `${t.bench.runId}_2`])
+      assert.equal(await output(t, { runId }), "fine\n");
     assert.ok(!existsSync(marker));
   });
 
@@ -148,7 +149,10 @@ describe("what the real codex lets a hostile agent do", () => {
     const first = await t.bench.start();
     await first.turn("go", plain);
     await first[Symbol.asyncDispose]();
-    const said = await output(t, { resumeThreadId: first.threadId, runId: "att_second" });
+    const said = await output(t, {
+      resumeThreadId: first.threadId,
+      runId: `${t.bench.runId}_second`,
+    });
     assert.match(said, /refused/);
   });
 
@@ -163,7 +167,7 @@ describe("what the real codex lets a hostile agent do", () => {
       code: "agent_unavailable",
       message: /does not hold, a command could read /,
     });
-    for (const runId of ["att_1", "att_2"]) {
+    for (const runId of [`${t.bench.runId}_1`, `${t.bench.runId}_2`]) {
       await using session = await t.bench.start({ runId });
       await session.turn("go", plain);
     }

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,6 +45,8 @@ export class Bench implements AsyncDisposable {
   readonly workspace: string;
   readonly events: AgentEvent[] = [];
   readonly logs: string[] = [];
+  /** Test files run side by side, and whoever ends a run ends all that carries its id. */
+  readonly runId = `att_${randomUUID()}`;
   readonly #options: BenchOptions;
   #runtime: AgentRuntime | null = null;
   #listeners: ((event: AgentEvent) => void)[] = [];
@@ -83,7 +86,7 @@ export class Bench implements AsyncDisposable {
     return {
       workspace: this.workspace,
       title: "ENG-1: Make it so",
-      runId: `att_${this.root.slice(-6)}`,
+      runId: this.runId,
       model: null,
       resumeThreadId: null,
       tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },
