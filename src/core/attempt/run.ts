@@ -213,7 +213,9 @@ function endingOf(error: unknown): Ending {
   }
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
-  const ending = { kind: "failed", code: error.code, message: error.message } as const;
+  // Whoever reads why it failed wants to know what to do.
+  const message = error.hint === null ? error.message : `${error.message}; next: ${error.hint}`;
+  const ending = { kind: "failed", code: error.code, message } as const;
   if (error.code !== "provider_limited") return ending;
   const until = error.details["untilWall"];
   return { ...ending, untilWall: typeof until === "number" ? until : null };
