@@ -1,3 +1,5 @@
+import { acpConfigOf, acpSection } from "../../src/core/config/acp-section.ts";
+import { commandConfigOf, commandSection } from "../../src/core/config/command-section.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
@@ -84,6 +86,8 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
+    command: { ...commandConfigOf(commandSection.parse({})), ...parts.command },
+    acp: { ...acpConfigOf(acpSection.parse({})), ...parts.acp },
     server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
   };
 }

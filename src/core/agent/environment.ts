@@ -47,11 +47,15 @@ export function agentEnvironment(options: EnvironmentOptions): Record<string, st
 
 /**
  * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
- * secrets and symphony's own variables are unset before `command` runs.
+ * secrets and symphony's own variables, save those of `told`, are unset before `command` runs.
  */
-export function launchLine(command: string, secretNames: readonly string[]): string {
+export function launchLine(
+  command: string,
+  secretNames: readonly string[],
+  told: readonly string[] = [],
+): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
-  const own = `for name in \${!${ownPrefix}@}; do [ "$name" = ${runCookie} ] || unset "$name"; done; unset name`;
+  const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...told].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
   return [...secrets, own, command].join("\n");
 }

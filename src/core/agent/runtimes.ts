@@ -32,8 +32,16 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env } = this.#options;
+    const { config, clock, env, dataDir } = this.#options;
     switch (kind) {
+      case "command": {
+        const { createCommandRuntime } = await import("./command/runtime.ts");
+        return createCommandRuntime({
+          config: () => config().command,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
       case "codex":
         return createCodexRuntime({ config: () => config().codex, clock, env });
       default:

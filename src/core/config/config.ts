@@ -1,3 +1,6 @@
+import type { AcpConfig } from "./acp-section.ts";
+import type { CommandConfig } from "./command-section.ts";
+
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
   readonly tracker: TrackerConfig;
@@ -11,6 +14,8 @@ export interface Config {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
+  readonly command: CommandConfig;
+  readonly acp: AcpConfig;
   readonly server: ServerConfig;
 }
 

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
+import { acpConfigOf, acpSection } from "./acp-section.ts";
 import {
   agentConfigOf,
   agentSection,
@@ -8,6 +9,7 @@ import {
   usageConfigOf,
   usageSection,
 } from "./agent-sections.ts";
+import { commandConfigOf, commandSection } from "./command-section.ts";
 import type { Approvals, Config } from "./config.ts";
 import {
   map,
@@ -65,6 +67,8 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
+  command: commandSection,
+  acp: acpSection,
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -86,6 +90,8 @@ export const writtenSchema = z.looseObject({
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
+  command: sections.command.prefault({}),
+  acp: sections.acp.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -217,6 +223,8 @@ export function toConfig(written: Written, root: string): Config {
       stallTimeoutMs: codex.stall_timeout_ms,
       envPassthrough: codex.env_passthrough,
     },
+    command: commandConfigOf(written.command),
+    acp: acpConfigOf(written.acp),
     server: {
       host: server.host,
       port: server.port,
