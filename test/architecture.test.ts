@@ -40,6 +40,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
     "node:",
   ],
   "src/core": ["@linear/sdk", "chokidar", "execa", "liquidjs", "lowdb", "yaml", "zod", "node:"],
+  "src/core/agent/acp": ["src/core", "@agentclientprotocol/sdk", "node:"],
   "src/core/model": ["zod"],
   // A program of its own: it stands for an agent and shares nothing with the server but the protocol.
   "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],
@@ -58,6 +59,10 @@ const pure = [
   "src/core/agent/json-value.ts",
   "src/core/agent/event-makers.ts",
   "src/core/agent/shell-quoted.ts",
+  "src/core/agent/acp/choices.ts",
+  "src/core/agent/acp/permission.ts",
+  "src/core/agent/acp/tool-call.ts",
+  "src/core/agent/acp/updates.ts",
   "src/core/agent/command/claude.ts",
   "src/core/agent/command/codex-exec.ts",
   "src/core/agent/command/gemini.ts",

@@ -42,6 +42,14 @@ export class AgentRuntimes {
           ...{ clock, env },
         });
       }
+      case "acp": {
+        const { createAcpRuntime } = await import("./acp/runtime.ts");
+        return createAcpRuntime({
+          config: () => config().acp,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
       case "codex":
         return createCodexRuntime({ config: () => config().codex, clock, env });
       default:
