@@ -76,6 +76,7 @@ const pure = [
   "src/core/config/fields.ts",
   "src/core/config/agent-sections.ts",
   "src/core/config/acp-section.ts",
+  "src/core/config/agent-command.ts",
   "src/core/config/command-section.ts",
   "src/core/config/layers.ts",
   "src/core/config/env-layer.ts",

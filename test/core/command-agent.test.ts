@@ -158,7 +158,7 @@ describe("its JSON lines", () => {
       { type: "notice", message: "slow today" },
       { type: "whatever" },
     ].map((line) => JSON.stringify(line));
-    await b.program("said.jsonl", `${said.join("\n")}\nnoise\n`);
+    await b.program("said.jsonl", `${said.join("\n")}\n{broken\nnoise\n`);
     await using session = await b.start();
     await session.turn("go", plain);
     await session.turn("go on", plain);
@@ -166,6 +166,7 @@ describe("its JSON lines", () => {
       ...["message", "command", "file_change", "tokens", "tokens", "notice", "notice"],
       "turn.completed",
     ]);
+    assert.deepEqual(b.logs, ["noise", "noise"]);
     const change = b.events.find((event) => event.type === "file_change");
     assert.deepEqual(change, {
       ...{ type: "file_change", status: "completed", paths: ["a.txt", "b.txt"] },

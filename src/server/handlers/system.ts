@@ -1,9 +1,11 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import type { Clock } from "../../core/clock.ts";
+import { agentCommand } from "../../core/config/agent-command.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import type { View } from "../../core/orchestrator/answers.ts";
+import { modelOf } from "../../core/orchestrator/model-choice.ts";
 import { docsPage } from "../docs.ts";
 import { weakTag } from "../etag.ts";
 import type { Metrics } from "../metrics.ts";
@@ -89,7 +91,11 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
     workflow_path: core.workflowPath,
     server: { host, port, auth: config.server.auth },
     tracker: trackerView(viewOf(core, 1).tracker),
-    agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
+    agent: {
+      kind: config.agent.kind,
+      model: config.agent.model ?? modelOf(config, config.agent.kind),
+      command: agentCommand(config),
+    },
     features: {
       events: true,
       local_issues: core.localIssues() !== null,

@@ -4,6 +4,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { addTokens } from "../../orchestrator/usage.ts";
 import type { AgentEvent, AgentSession, Answer, TurnOptions } from "../agent.ts";
 import { Asks } from "../asks.ts";
+import { displayText } from "../display-text.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { type JsonObject, objectOf } from "../json-value.ts";
 import { within } from "../process.ts";
@@ -15,6 +16,7 @@ import { type Outcome, outcomeOf, permissionNeeds, unanswered } from "./permissi
 import { readUsage, Updates } from "./updates.ts";
 
 const cancelGraceMs = 2_000;
+const maxLogChars = 1_000;
 
 interface Turn {
   readonly id: string;
@@ -49,7 +51,7 @@ export class AcpSession implements AgentSession {
       heard: () => this.#watch?.heard(),
       updated: (params) => this.#updated(params),
       permissionAsked: (params) => this.#permit(params),
-      stray: (line) => this.#emit(noticeEvent(line, line.trimStart().startsWith("{"))),
+      stray: (line) => this.#stray(line),
       ended: (error) => {
         this.#asks.close();
         this.#turn?.fails.reject(error);
@@ -201,6 +203,11 @@ export class AcpSession implements AgentSession {
     // Until the session is open this is the history of a loaded one, after that it may be a sub-agent's.
     if (this.threadId === "" || params["sessionId"] !== this.threadId) return;
     for (const event of this.#updates.read(objectOf(params["update"]))) this.#emit(event);
+  }
+
+  #stray(line: string): void {
+    if (line.trimStart().startsWith("{")) this.#emit(noticeEvent(line, true));
+    else this.#options.spec.onLog(displayText(line, maxLogChars));
   }
 
   async #permit(params: JsonObject): Promise<Outcome> {

@@ -13,6 +13,8 @@ export interface LiveTurnOptions {
   named(session: string): void;
   /** The program told what it used. */
   used(tokens: Tokens): void;
+  /** A line that is no event. */
+  log(line: string): void;
   /** Tells the program something; one that does not listen loses it. */
   reply(message: Readonly<Record<string, unknown>>): void;
 }
@@ -57,8 +59,11 @@ export class LiveTurn {
   }
 
   #take(told: Told): void {
-    const { emit, named, used } = this.#options;
+    const { emit, named, used, log } = this.#options;
     switch (told.type) {
+      case "log":
+        log(told.line);
+        return emit({ type: "activity", method: "output" });
       case "session":
         return named(told.id);
       case "usage":

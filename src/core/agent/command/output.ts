@@ -13,6 +13,8 @@ const maxBlockChars = 32_768;
 /** What a line of a program says: an event, or something the session has to act upon. */
 export type Told =
   | AgentEvent
+  /** Not meant for us: for the log. */
+  | { readonly type: "log"; readonly line: string }
   /** The program's own name for its conversation. */
   | { readonly type: "session"; readonly id: string }
   /** Absolute: of this turn, or of the whole thread if the reader says so. */
@@ -90,7 +92,8 @@ function jsonLines(reader: JsonReader): OutputReader {
     line(line) {
       if (line.trim() === "") return [];
       const message = parsed(line);
-      return isObject(message) ? reader.read(message) : [noticeEvent(line, true)];
+      if (isObject(message)) return reader.read(message);
+      return line.trimStart().startsWith("{") ? [noticeEvent(line, true)] : [{ type: "log", line }];
     },
     end: () => reader.end?.() ?? [],
   };

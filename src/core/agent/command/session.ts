@@ -7,12 +7,15 @@ import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { addTokens } from "../../orchestrator/usage.ts";
 import type { AgentEvent, AgentSession, TurnOptions } from "../agent.ts";
+import { displayText } from "../display-text.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { type LaunchOptions, launchOf } from "./launch.ts";
 import { LiveTurn } from "./live-turn.ts";
 import { type OutputReader, readerFor } from "./output.ts";
 import { isOwnThread, newThread, threadNamed } from "./thread.ts";
 import { CommandTurn } from "./turn.ts";
+
+const maxLogChars = 1_000;
 
 export interface SessionOptions extends LaunchOptions {
   readonly line: string;
@@ -153,6 +156,7 @@ export class CommandSession implements AgentSession {
       named: (session) => this.#named(session),
       used: (tokens) => this.#used(tokens, reader),
       reply: (message) => this.#turn?.process.tell(message),
+      log: (line) => this.#options.spec.onLog(displayText(line, maxLogChars)),
     });
   }
 
