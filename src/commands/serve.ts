@@ -3,6 +3,8 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { agentCommand } from "../core/config/agent-command.ts";
+import type { ServerConfig } from "../core/config/config.ts";
+import { levelWords, understandVariable } from "../core/config/level.ts";
 import { type Core, createCore } from "../core/core.ts";
 import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
@@ -10,6 +12,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { createRedactor, type Redactor } from "../core/redact.ts";
 import { registerWebhook } from "../core/webhook/register.ts";
 import { createApp } from "../server/app.ts";
+import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { onceOutcome } from "./once.ts";
@@ -61,7 +64,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   try {
     const { server } = core.config.current.config;
-    const token = tokenFor(server.auth, env);
+    const token = tokenFor(server, env);
     if (token !== null) redactor.add(token);
     const app = createApp(core, { clock, host: server.host, token });
     const listening = await listen(app, {
@@ -86,11 +89,11 @@ async function stopDaemon(core: Core, listening: Listening): Promise<void> {
   await listening.close();
 }
 
-/** The operator's own token, else a fresh one where the configuration asks for one. */
-function tokenFor(auth: string, env: CommandIo["env"]): string | null {
+/** The operator's own, else a fresh one: a change of `agent.level` may ask for it at any time. Beyond loopback only by wish. */
+function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string | null {
   const given = env["SYMPHONY_TOKEN"];
   if (given) return given;
-  return auth === "token" ? randomBytes(32).toString("base64url") : null;
+  return auth === "token" || isLoopback(host) ? randomBytes(32).toString("base64url") : null;
 }
 
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
@@ -119,7 +122,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     dataDir,
     port,
     host,
-    env: io.env,
+    env: options.understood ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,
   });
@@ -184,6 +187,7 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
       ["agent", `${config.agent.kind}  ${agentCommand(config)}`],
+      ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],
     paint,

@@ -9,15 +9,20 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
+import { keepCompleted } from "./keep-completed.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
+import type { ModelList } from "./models/model-list.ts";
+import { openModels } from "./models/open-models.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
+import type { State } from "./orchestrator/state.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
+import { followRetention } from "./retention.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { Store } from "./store/store.ts";
@@ -46,7 +51,7 @@ export interface Foundations {
 export async function assemble(options: CoreOptions, base: Foundations): Promise<Core> {
   const { clock, log, env } = options;
   const { config, store, opened } = base;
-  const { history, records } = store;
+  const { history } = store;
   const bus = createBus({
     history,
     clock,
@@ -54,6 +59,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  const unended = history.endAuditIntents(clock.wall());
+  if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
   auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
@@ -75,6 +82,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
+      hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir },
     }),
     workspaces: keepApart(
@@ -89,33 +97,57 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     ),
     orchestrator: () => orchestrator,
   };
-  const runId = (name: string) => runIdOf(options.dataDir, name);
-  const interrupted = await recoverAttempts({ history, bus, clock, runId });
+  const orchestrator: Orchestrator = new Orchestrator(
+    portsOf(parts),
+    await recovered(options, parts),
+  );
+  const rooms = openRooms(options, parts, base);
+  return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
+}
+
+/** The state to begin with: what a crash left is ended first, so that nothing of it lives on. */
+async function recovered({ clock, log, dataDir }: CoreOptions, parts: RealParts): Promise<State> {
+  const { history, records } = parts.store;
+  const runId = (name: string) => runIdOf(dataDir, name);
+  const interrupted = await recoverAttempts({ history, bus: parts.bus, clock, runId });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
-  const restored = restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+  return restoredState(
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      completed: history.completed(),
+      tokensToday: history.tokensOfDay(clock.wall()),
+    },
     { now: clock.now(), wall: clock.wall() },
   );
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
+}
+
+/** What hangs on the orchestrator: it may be asked for late, and is not needed by it. */
+function openRooms(options: CoreOptions, parts: RealParts, { edges, opened }: Foundations) {
+  const { clock, log, trackers, bus } = parts;
+  const current = () => parts.config.current.config;
+  const { history } = parts.store;
+  keepCompleted({ bus, history, log, state: () => parts.orchestrator().state });
   const comments = new CommentSteering({
     ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
-    orchestrator: () => orchestrator,
+    orchestrator: parts.orchestrator,
   });
-  const webhooks = openInbox({ ...options, ...parts, comments, lookup: base.edges.lookup });
+  const webhooks = openInbox({ ...options, ...parts, comments, lookup: edges.lookup });
   opened.push(() => webhooks.close());
-  return heart(options, parts, {
-    orchestrator,
-    secrets: base.secrets,
-    opened,
-    leaving,
-    webhooks,
-    comments,
+  const models = openModels(options, {
+    config: current,
+    lookup: edges.lookup,
+    secretEnvNames: () => trackers.tracker.secretEnvNames,
   });
+  opened.push(() => models.close());
+  return { comments, webhooks, models };
 }
 
 interface Ending {
   readonly orchestrator: Orchestrator;
+  readonly models: ModelList;
   readonly secrets: Secrets;
   readonly opened: Opened;
   /** Ends the hooks that still run. */
@@ -127,7 +159,7 @@ interface Ending {
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, secrets, opened, leaving, webhooks, comments }: Ending,
+  { orchestrator, models, secrets, opened, leaving, webhooks, comments }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -162,7 +194,9 @@ function heart(
     comments,
     workspaces: desk,
     secrets,
+    models,
     redact: (text) => options.redactor.redact(text),
+    secretsKnown: () => options.redactor.known(),
     orchestrator: new Operations({
       orchestrator,
       history,
@@ -176,6 +210,13 @@ function heart(
       const { terminalStates } = config.current.config.tracker;
       await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
       opened.push(followConfig(parts, orchestrator));
+      opened.push(
+        followRetention({
+          ...{ history, clock, log },
+          days: () => config.current.config.history.retentionDays,
+          state: () => orchestrator.state,
+        }),
+      );
       bus.publish({ type: "server.started", message: `symphony ${version} started` });
       orchestrator.start();
     },

@@ -97,12 +97,12 @@ describe("the real codex app-server", () => {
     ]);
     await writeFile(
       join(b.home.userHome, ".profile"),
-      "export LINEAR_API_KEY=canary SYMPHONY_MASTER_KEY=canary PROFILE_WAS_READ=yes\n",
+      "export LINEAR_API_KEY=canary SYMPHONY_MASTER_KEY=canary PATH=$PATH:/from-profile\n",
     );
     await using session = await b.start({ secretEnvNames: ["LINEAR_API_KEY"] });
     await session.turn("look", plain);
     const env = await readFile(join(b.workspace, "env.txt"), "utf8");
-    assert.ok(env.includes("PROFILE_WAS_READ=yes"));
+    assert.ok(env.includes(":/from-profile"));
     assert.ok(env.includes(`SYMPHONY_RUN_ID=${b.spec().runId}`));
     assert.ok(!env.includes("canary"), env);
   });

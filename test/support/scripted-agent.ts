@@ -2,8 +2,14 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { AgentEvent, AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
-import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import type {
+  AgentEvent,
+  AgentRuntime,
+  AgentSession,
+  SessionSpec,
+} from "../../src/core/agent/agent.ts";
+import type { CodexHomes } from "../../src/core/agent/codex/home.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import type { CodexConfig } from "../../src/core/config/config.ts";
 import type { Step } from "../../src/demo/script.ts";
@@ -12,6 +18,8 @@ const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.u
 
 export const codexConfig: CodexConfig = {
   command: "codex app-server",
+  home: "private",
+  allowGit: true,
   model: null,
   approvalPolicy: "never",
   threadSandbox: "workspace-write",
@@ -26,6 +34,8 @@ export interface BenchOptions {
   readonly config?: Partial<CodexConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
+  /** A private home; the operator's own without it. */
+  readonly homes?: CodexHomes;
 }
 
 /** A workspace, a state directory and a script for one scripted agent; disposing removes them. */
@@ -35,6 +45,7 @@ export class Bench implements AsyncDisposable {
   readonly events: AgentEvent[] = [];
   readonly logs: string[] = [];
   readonly #options: BenchOptions;
+  #runtime: AgentRuntime | null = null;
   #listeners: ((event: AgentEvent) => void)[] = [];
 
   constructor(root: string, options: BenchOptions) {
@@ -56,15 +67,16 @@ export class Bench implements AsyncDisposable {
     spec: Partial<SessionSpec> = {},
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
-    const { config, clock = systemClock } = this.#options;
+    const { config, clock = systemClock, homes } = this.#options;
     // A home of its own: the login profile of whoever runs the tests is not part of them.
     const env = { PATH: process.env["PATH"], HOME: this.root, ...this.#options.env };
-    const runtime = createCodexRuntime({
+    this.#runtime ??= createCodexRuntime({
       config: () => ({ ...codexConfig, command: this.command, ...config }),
       clock,
       env,
+      ...(homes && { homes }),
     });
-    return runtime.start({ ...this.spec(), ...spec }, signal);
+    return this.#runtime.start({ ...this.spec(), ...spec }, signal);
   }
 
   spec(): SessionSpec {

@@ -89,6 +89,8 @@ export interface AgentTools {
   readonly specs: readonly ToolSpec[];
   /** Never rejects: an unknown tool, bad arguments and a failed transport are results with `success: false`. */
   call(name: string, args: unknown): Promise<ToolResult>;
+  /** False for a call that only reads; without it, every call counts as a write. */
+  writes?(name: string, args: unknown): boolean;
 }
 
 export interface SessionSpec {

@@ -2,7 +2,8 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentRuntime } from "./agent.ts";
-import { createCodexRuntime } from "./codex/session.ts";
+import { CodexHomes } from "./codex/home.ts";
+import { createCodexRuntime } from "./codex/runtime.ts";
 
 export interface RuntimesOptions {
   /** Read at each start of a session. */
@@ -11,6 +12,8 @@ export interface RuntimesOptions {
   lookup(name: string): string | undefined;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** A value that is to be shown nowhere. */
+  hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
 }
@@ -32,7 +35,7 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env, dataDir } = this.#options;
+    const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
       case "command": {
         const { createCommandRuntime } = await import("./command/runtime.ts");
@@ -51,7 +54,22 @@ export class AgentRuntimes {
         });
       }
       case "codex":
-        return createCodexRuntime({ config: () => config().codex, clock, env });
+        return createCodexRuntime({
+          config: () => config().codex,
+          homes: new CodexHomes({
+            ...{ env, dataDir },
+            workspaceRoot: () => config().workspace.root,
+          }),
+          ...{ clock, env },
+        });
+      case "openai": {
+        const { createOpenaiRuntime } = await import("./openai/runtime.ts");
+        return createOpenaiRuntime({
+          config: () => config().openai,
+          workspaceRoot: () => config().workspace.root,
+          ...{ lookup, hide, clock, env, dataDir },
+        });
+      }
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",

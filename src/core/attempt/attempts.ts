@@ -31,6 +31,7 @@ export class Attempts {
         leaving: () => live.leaving !== null,
         entered: (phase, workspace) => reports.entered(phase, workspace),
         reported: (event) => reports.reported(event),
+        turned: (what) => reports.turned(what),
         session: (session) => {
           live.session = session;
         },

@@ -1,5 +1,6 @@
 import type { AcpConfig } from "./acp-section.ts";
 import type { CommandConfig } from "./command-section.ts";
+import type { OpenaiConfig } from "./openai-section.ts";
 
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
@@ -16,6 +17,11 @@ export interface Config {
   readonly codex: CodexConfig;
   readonly command: CommandConfig;
   readonly acp: AcpConfig;
+  readonly openai: OpenaiConfig;
+  readonly history: {
+    /** Older attempts and events go; null: they are kept for ever. */
+    readonly retentionDays: number | null;
+  };
   readonly server: ServerConfig;
 }
 
@@ -99,6 +105,10 @@ export interface Price {
 export interface CodexConfig {
   /** A shell line, run as `bash -lc`. */
   readonly command: string;
+  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
+  readonly home: string;
+  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
+  readonly allowGit: boolean;
   readonly model: string | null;
   readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
   readonly threadSandbox: string;
@@ -118,4 +128,6 @@ export interface ServerConfig {
   readonly port: number;
   readonly allowedHosts: readonly string[];
   readonly auth: "none" | "token";
+  /** Requests a minute for each client that is not on this machine; null for no end. */
+  readonly rateLimit: number | null;
 }

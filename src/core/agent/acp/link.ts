@@ -133,14 +133,19 @@ export class AcpLink {
 
 function launchOf({ spec, config, command, env, hidden }: LinkOptions) {
   const { runId, secretEnvNames: secretNames, workspace, level } = spec;
+  const passthrough = config.envPassthrough;
   const passed = agentEnvironment({
-    ...{ env, passthrough: config.envPassthrough, secretNames, runId },
+    ...{ env, passthrough, secretNames, runId },
   });
-  if (level === "danger") return { line: launchLine(command, secretNames), env: passed };
+  if (level === "danger")
+    return { line: launchLine(command, secretNames, { passthrough }), env: passed };
   const writable = config.writablePaths;
   const confined = confinedLine(command, { workspace, writable, readable: [], hidden });
   // The temporary folder in there is a fresh one.
-  return { line: launchLine(confined, secretNames), env: { ...passed, TMPDIR: "/tmp" } };
+  return {
+    line: launchLine(confined, secretNames, { passthrough }),
+    env: { ...passed, TMPDIR: "/tmp" },
+  };
 }
 
 function parsed(line: string): unknown {

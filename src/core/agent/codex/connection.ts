@@ -10,6 +10,7 @@ import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import type { JsonObject } from "../json-value.ts";
 import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
+import type { CodexHome } from "./home.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
 
@@ -22,6 +23,10 @@ export interface ConnectionOptions {
   readonly config: CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** The private home; null where the operator's own is used. */
+  readonly home: CodexHome | null;
+  /** The temporary folder of the run; null for that of the server. */
+  readonly scratch: string | null;
 }
 
 /** What a connection tells the session that owns it; none of it may wait or throw. */
@@ -42,6 +47,8 @@ export class CodexConnection {
   threadId: string | null = null;
   /** Guidance that was sent and not yet taken up. */
   readonly steers = new Set<string>();
+  /** The provider's limits as last told. */
+  limits: JsonObject | null = null;
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
   readonly #asks: Asks;
@@ -49,13 +56,19 @@ export class CodexConnection {
   readonly #process: AgentProcess;
   #hasTotals = false;
 
-  constructor({ spec, config, clock, env }: ConnectionOptions, listener: ConnectionListener) {
+  constructor(options: ConnectionOptions, listener: ConnectionListener) {
+    const { spec, config, clock, home, scratch } = options;
+    const env = {
+      ...options.env,
+      ...(home && { CODEX_HOME: home.path }),
+      ...(scratch && { TMPDIR: scratch }),
+    };
     this.#spec = spec;
     this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
     this.#process = new AgentProcess({
-      line: launchLine(config.command, secretNames),
+      line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
       cwd: spec.workspace,
       env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
       runId,
@@ -118,6 +131,7 @@ export class CodexConnection {
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
       if (event.type === "steer.delivered") steers.delete(event.steerId);
       if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
+      if (event.type === "rate_limits") this.limits = event.limits;
       this.emit(event);
     }
     const needs = readInputRequired(method, params);

@@ -1,50 +1,28 @@
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
-import type { CodexConfig } from "../../config/config.ts";
+import { rm } from "node:fs/promises";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime, AgentSession, Answer, TurnOptions } from "../agent.ts";
+import type { AgentSession, Answer, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
 import { CodexConnection, type ConnectionOptions } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
+import { providerLimit } from "./limits.ts";
 import type { TurnEnding } from "./protocol.ts";
 import { LiveTurn } from "./turn.ts";
 
 const interruptGraceMs = 2_000;
 
-export interface CodexRuntimeOptions {
-  /** Read at each start: a live session keeps the settings it was started with. */
-  config(): CodexConfig;
-  readonly clock: Clock;
-  readonly env: NodeJS.ProcessEnv;
+export interface SessionOptions extends ConnectionOptions {
+  /** Runs `probe` unless one with this key has succeeded. */
+  probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
 }
 
-/** Runs `codex app-server`, or whatever else `codex.command` names that speaks its protocol. */
-export function createCodexRuntime({ config, clock, env }: CodexRuntimeOptions): AgentRuntime {
-  return {
-    kind: "codex",
-    async start(spec, signal) {
-      signal.throwIfAborted();
-      const session = new CodexSession({ spec, config: config(), clock, env });
-      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-      try {
-        await session.open();
-        signal.throwIfAborted();
-        return session;
-      } catch (error) {
-        await session[Symbol.asyncDispose]();
-        signal.throwIfAborted();
-        throw error;
-      }
-    },
-  };
-}
-
-class CodexSession implements AgentSession {
+/** One `codex app-server`, or another program that speaks its protocol, with one thread. */
+export class CodexSession implements AgentSession {
   threadId = "";
   resumed = false;
-  readonly #options: ConnectionOptions;
+  readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
   #turn: LiveTurn | null = null;
   /** The turn as the agent sees it: it may still run when ours was given up. */
@@ -52,7 +30,7 @@ class CodexSession implements AgentSession {
   #watch: SilenceWatch | null = null;
   #disposed: Promise<void> | null = null;
 
-  constructor(options: ConnectionOptions) {
+  constructor(options: SessionOptions) {
     this.#options = options;
     this.#connection = new CodexConnection(options, {
       heard: () => this.#watch?.heard(),
@@ -75,10 +53,11 @@ class CodexSession implements AgentSession {
 
   async open(): Promise<void> {
     const connection = this.#connection;
-    const { spec, config } = this.#options;
-    const opened = await openThread(connection.peer, spec, config, (message) =>
-      connection.notice(message),
-    );
+    const opened = await openThread({
+      ...this.#options,
+      peer: connection.peer,
+      onNotice: (message) => connection.notice(message),
+    });
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
@@ -155,6 +134,8 @@ class CodexSession implements AgentSession {
       );
     }
     await this.#connection.stop();
+    const { scratch } = this.#options;
+    if (scratch !== null) await rm(scratch, { recursive: true, force: true, maxRetries: 3 });
   }
 
   /** The id of the turn in flight, as soon as the agent told it; null without a turn. */
@@ -189,6 +170,8 @@ class CodexSession implements AgentSession {
   async #finish({ status, message, info }: TurnEnding): Promise<void> {
     if (status === "completed") return;
     if (status === "failed") {
+      const limited = providerLimit({ message, info }, this.#connection.limits);
+      if (limited) throw limited;
       throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
     }
     // An interrupted turn leaves its commands running; the workspace is to be quiet.

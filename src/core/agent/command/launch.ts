@@ -40,13 +40,13 @@ export function launchOf(command: string, facts: TurnFacts, options: LaunchOptio
     ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
     ...told,
   };
-  const names = Object.keys(told);
-  if (spec.level === "danger") return { line: launchLine(command, secretNames, names), env };
+  const kept = { passthrough, told: Object.keys(told) };
+  if (spec.level === "danger") return { line: launchLine(command, secretNames, kept), env };
   const readable = facts.promptFile === null ? [] : [facts.promptFile];
   const writable = config.writablePaths;
   const confined = confinedLine(command, { workspace, writable, readable, hidden });
   // The temporary folder in there is a fresh one.
-  return { line: launchLine(confined, secretNames, names), env: { ...env, TMPDIR: "/tmp" } };
+  return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
 }
 
 function toldOf(facts: TurnFacts, { title, workspace }: SessionSpec): Record<string, string> {
