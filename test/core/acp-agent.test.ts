@@ -309,6 +309,10 @@ describe("its ends", () => {
     await assert.rejects(missing.start(), { code: "agent_not_found" });
     await using unset = await acpBench({ turns: [] }, { config: { command: null } });
     await assert.rejects(unset.start(), { code: "agent_unavailable" });
+    await assert.rejects(b.start({ level: "safe" }), {
+      code: "agent_unavailable",
+      hint: "symphony config overlay set agent.level networked",
+    });
   });
 
   test("an agent that does not answer, speaks another version, or wants a login", async () => {

@@ -22,7 +22,7 @@ describe("shell words", () => {
       const workspace = join(root, "$(touch x)");
       await mkdir(workspace);
       const line = confinedLine(`echo "it's $PWD"; touch x`, {
-        ...{ workspace, writable: [], readable: [], hidden: [root] },
+        ...{ workspace, network: false, writable: [], readable: [], hidden: [root] },
       });
       const said = execFileSync("bash", ["-c", line], { encoding: "utf8", cwd: workspace });
       assert.equal(said, `it's ${workspace}\n`);
@@ -37,7 +37,7 @@ describe("shell words", () => {
       const workspace = join(root, "ENG-1");
       await mkdir(workspace);
       const args = bubblewrapArgs({
-        ...{ workspace, readable: [], hidden: [root, join(root, "not-there")] },
+        ...{ workspace, network: true, readable: [], hidden: [root, join(root, "not-there")] },
         writable: [join(root, "not-there")],
       });
       assert.ok(args.indexOf(root) > 0 && args.indexOf(root) < args.indexOf(workspace));

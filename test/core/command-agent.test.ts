@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -337,6 +338,27 @@ ls /proc | grep -c '^[0-9]' > processes`,
       assert.ok(Number(await readFile(join(b.workspace, "processes"), "utf8")) < 10);
     } finally {
       await rm(dataDir, { recursive: true });
+    }
+  });
+
+  test("the network is there at networked, and not at safe", async () => {
+    const server = createServer((socket) => socket.end("hello\n"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const address = server.address();
+      assert.ok(address !== null && typeof address === "object");
+      await using b = await commandBench({
+        config: { line: `cat < /dev/tcp/127.0.0.1/${address.port}` },
+      });
+      {
+        await using session = await b.start({ level: "safe" });
+        await assert.rejects(session.turn("go", plain), { code: "turn_failed", hint: /networked/ });
+      }
+      await using session = await b.start({ level: "networked" });
+      await session.turn("go", plain);
+      assert.deepEqual(b.said, ["hello"]);
+    } finally {
+      server.close();
     }
   });
 

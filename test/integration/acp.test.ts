@@ -75,7 +75,7 @@ describe("the real codex-acp", () => {
     );
     let thread: string;
     {
-      await using session = await b.start({ level: "safe" });
+      await using session = await b.start({ level: "networked" });
       await session.turn("please", plain);
       thread = session.threadId;
     }
@@ -93,7 +93,7 @@ describe("the real codex-acp", () => {
     assert.ok(total && total.total >= 110 && total.output >= 10);
     const left = (await liveProcesses()).filter(({ runId }) => runId === b.spec().runId);
     assert.deepEqual(left, []);
-    await using session = await b.start({ level: "safe", resumeThreadId: thread });
+    await using session = await b.start({ level: "networked", resumeThreadId: thread });
     assert.ok(session.resumed && session.threadId === thread);
     await session.turn("and again", plain);
     assert.equal(b.said.at(-1), "Still done.");

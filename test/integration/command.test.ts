@@ -33,7 +33,7 @@ describe("agent.kind command with the real codex exec", () => {
     });
     await mkdir(b.workspace);
     {
-      await using session = await b.start({ level: "safe" });
+      await using session = await b.start({ level: "networked" });
       await session.turn("please", plain);
       assert.equal(await readFile(join(b.workspace, "ran.txt"), "utf8"), "by a command\n");
       assert.ok(!existsSync(join(b.root, "outside")));
@@ -41,7 +41,7 @@ describe("agent.kind command with the real codex exec", () => {
       await session.turn("and again", plain);
     }
     const thread = b.events.findLast((event) => event.type === "session.started")?.threadId ?? null;
-    await using session = await b.start({ level: "safe", resumeThreadId: thread });
+    await using session = await b.start({ level: "networked", resumeThreadId: thread });
     assert.ok(session.resumed);
     await session.turn("a third time", plain);
     assert.equal(session.threadId, thread);

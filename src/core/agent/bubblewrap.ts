@@ -9,9 +9,10 @@ const probeLimitMs = 10_000;
 /** Doors to services that would act outside the sandbox for whoever knocks. */
 const doors = ["/run/user", "/run/docker.sock", "/run/containerd", "/run/podman"];
 
-/** What a confined program may see and write; the network stays open. */
+/** What a confined program may see, write and reach. */
 export interface Confinement {
   readonly workspace: string;
+  readonly network: boolean;
   /** Beside the workspace; `~/` stands for the home. What is not there is left out. */
   readonly writable: readonly string[];
   /** Shown again where it lies under something hidden. */
@@ -31,11 +32,11 @@ export function confinedLine(line: string, confinement: Confinement): string {
 
 /** Arguments for `bwrap` up to the command. A later mount lies over an earlier one. */
 export function bubblewrapArgs(confinement: Confinement): readonly string[] {
-  const { workspace, writable, readable, hidden } = confinement;
+  const { workspace, network, writable, readable, hidden } = confinement;
   const there = (paths: readonly string[]) =>
     paths.map(expanded).filter((path) => existsSync(path));
   return [
-    ...namespaces,
+    ...namespaces(network),
     ...["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
     ...there(["/tmp", "/var/tmp"]).flatMap((path) => ["--tmpfs", path]),
     ...there([...doors, ...hidden]).flatMap(cover),
@@ -46,29 +47,43 @@ export function bubblewrapArgs(confinement: Confinement): readonly string[] {
   ];
 }
 
-let probe: Promise<string | null> | null = null;
+const probes = new Map<boolean, Promise<string | null>>();
 
-/** Rejects with `agent_unavailable` where bubblewrap does not work; it is tried once. */
-export async function requireBubblewrap(kind: string): Promise<void> {
-  probe ??= bubblewrapProblem();
+/** Rejects with `agent_unavailable` where bubblewrap does not work; it is tried until it does. */
+export async function requireBubblewrap(kind: string, network: boolean): Promise<void> {
+  const probe = probes.get(network) ?? bubblewrapProblem(network);
+  probes.set(network, probe);
   const problem = await probe;
   if (problem === null) return;
+  probes.delete(network);
   const message = `below agent.level danger, agent.kind ${kind} runs its program in bubblewrap, which does not work here: ${problem}`;
   throw new SymphonyError("agent_unavailable", message, {
     hint: "install bubblewrap and allow user namespaces, or: symphony config overlay set agent.level danger",
   });
 }
 
-const namespaces = [
-  ...["--unshare-user", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"],
-  "--die-with-parent",
-];
+function namespaces(network: boolean): string[] {
+  return [
+    ...["--unshare-user", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"],
+    ...(network ? [] : ["--unshare-net"]),
+    "--die-with-parent",
+  ];
+}
 
-function bubblewrapProblem(): Promise<string | null> {
-  const args = [...namespaces, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "true"];
+function bubblewrapProblem(network: boolean): Promise<string | null> {
+  const args = [
+    ...namespaces(network),
+    "--ro-bind",
+    "/",
+    "/",
+    "--dev",
+    "/dev",
+    "--proc",
+    "/proc",
+    "true",
+  ];
   return new Promise((resolve) => {
     execFile("bwrap", args, { timeout: probeLimitMs }, (error, _stdout, stderr) => {
-      if (error) probe = null;
       resolve(error ? stderr.trim().slice(0, 300) || error.message : null);
     });
   });

@@ -140,7 +140,10 @@ function launchOf({ spec, config, command, env, hidden }: LinkOptions) {
   if (level === "danger")
     return { line: launchLine(command, secretNames, { passthrough }), env: passed };
   const writable = config.writablePaths;
-  const confined = confinedLine(command, { workspace, writable, readable: [], hidden });
+  const confined = confinedLine(command, {
+    ...{ workspace, writable, readable: [], hidden },
+    network: true,
+  });
   // The temporary folder in there is a fresh one.
   return {
     line: launchLine(confined, secretNames, { passthrough }),

@@ -24,7 +24,8 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       const config = options.config();
       const { command } = config;
       if (command === null) throw noCommand();
-      if (spec.level !== "danger") await requireBubblewrap("acp");
+      if (spec.level === "safe") throw noNetwork();
+      if (spec.level !== "danger") await requireBubblewrap("acp", true);
       signal.throwIfAborted();
       const hidden = options.hidden();
       const session = new AcpSession({ spec, config, command, clock, env, hidden });
@@ -40,6 +41,15 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       }
     },
   };
+}
+
+/** Without the network it has no model, and with it the level would say what is not so. */
+function noNetwork(): SymphonyError {
+  const message =
+    "agent.kind acp reaches its model over the network, which agent.level safe forbids";
+  return new SymphonyError("agent_unavailable", message, {
+    hint: "symphony config overlay set agent.level networked",
+  });
 }
 
 function noCommand(): SymphonyError {

@@ -44,7 +44,10 @@ export function launchOf(command: string, facts: TurnFacts, options: LaunchOptio
   if (spec.level === "danger") return { line: launchLine(command, secretNames, kept), env };
   const readable = facts.promptFile === null ? [] : [facts.promptFile];
   const writable = config.writablePaths;
-  const confined = confinedLine(command, { workspace, writable, readable, hidden });
+  const confined = confinedLine(command, {
+    ...{ workspace, writable, readable, hidden },
+    network: spec.level !== "safe",
+  });
   // The temporary folder in there is a fresh one.
   return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
 }

@@ -24,7 +24,7 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       const config = options.config();
       const { line } = config;
       if (line === null) throw noLine();
-      if (spec.level !== "danger") await requireBubblewrap("command");
+      if (spec.level !== "danger") await requireBubblewrap("command", spec.level !== "safe");
       signal.throwIfAborted();
       const hidden = options.hidden();
       const session = new CommandSession({ spec, config, line, clock, env, hidden });

@@ -16,6 +16,8 @@ import { isOwnThread, newThread, threadNamed } from "./thread.ts";
 import { CommandTurn } from "./turn.ts";
 
 const maxLogChars = 1_000;
+const noNetworkHint =
+  "a program that needs the network: symphony config overlay set agent.level networked";
 
 export interface SessionOptions extends LaunchOptions {
   readonly line: string;
@@ -135,6 +137,7 @@ export class CommandSession implements AgentSession {
       launch: launchOf(command, facts, this.#options),
       cwd: spec.workspace,
       runId: spec.runId,
+      hint: spec.level === "safe" ? noNetworkHint : null,
       input: this.#listens ? null : written,
       clock,
       limitMs: config.turnTimeoutMs,

@@ -11,6 +11,8 @@ export interface CommandTurnOptions {
   readonly launch: Launch;
   readonly cwd: string;
   readonly runId: string;
+  /** What to try when it fails; null when nothing is known. */
+  readonly hint: string | null;
   /** Written to stdin; null leaves that open for what is told later. */
   readonly input: string | null;
   readonly clock: Clock;
@@ -86,6 +88,7 @@ export class CommandTurn {
       `the command failed: ${reason.slice(0, maxStderrChars)}`,
       {
         details: { status },
+        ...(this.#options.hint !== null && { hint: this.#options.hint }),
       },
     );
   }
