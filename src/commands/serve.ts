@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
+import { agentCommand } from "../core/config/agent-command.ts";
 import type { ServerConfig } from "../core/config/config.ts";
 import { levelWords, understandVariable } from "../core/config/level.ts";
 import { type Core, createCore } from "../core/core.ts";
@@ -185,7 +186,7 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  (${config.codex.command})`],
+      ["agent", `${config.agent.kind}  ${agentCommand(config)}`],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],

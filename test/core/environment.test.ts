@@ -74,7 +74,7 @@ describe("the environment of an agent", () => {
   });
 
   test("T2: with the names that pass, what a login profile exported goes as well", () => {
-    const line = launchLine("env -0", [], ["HTTPS_PROXY", "x; echo injected"]);
+    const line = launchLine("env -0", [], { passthrough: ["HTTPS_PROXY", "x; echo injected"] });
     assert.ok(!line.includes("injected"));
     const canaries = Object.fromEntries(
       Array.from({ length: 40 }, (_, at) => [`CANARY_${at}`, "x\ny=z"]),

@@ -1,3 +1,5 @@
+import { acpConfigOf, acpSection } from "../../src/core/config/acp-section.ts";
+import { commandConfigOf, commandSection } from "../../src/core/config/command-section.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import { openaiConfigOf, openaiSection } from "../../src/core/config/openai-section.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
@@ -87,6 +89,8 @@ export function config(parts: Parts = {}): Config {
       envPassthrough: [],
       ...parts.codex,
     },
+    command: { ...commandConfigOf(commandSection.parse({})), ...parts.command },
+    acp: { ...acpConfigOf(acpSection.parse({})), ...parts.acp },
     openai: { ...openaiConfigOf(openaiSection.parse({})), ...parts.openai },
     history: { retentionDays: 90 },
     server: {

@@ -6,7 +6,13 @@ import type { Needs, Tokens } from "../model/attempt.ts";
  * once: the reader of the agent's output never waits for a consumer.
  */
 export type AgentEvent =
-  | { readonly type: "session.started"; readonly threadId: string; readonly resumed: boolean }
+  | {
+      readonly type: "session.started";
+      readonly threadId: string;
+      readonly resumed: boolean;
+      /** Its token totals begin at zero although the thread was resumed. */
+      readonly countsAnew?: boolean;
+    }
   | { readonly type: "turn.started"; readonly turnId: string }
   | { readonly type: "turn.completed"; readonly turnId: string }
   | { readonly type: "turn.failed"; readonly turnId: string; readonly message: string }
@@ -118,7 +124,7 @@ export interface TurnOptions {
 export interface AgentRuntime {
   readonly kind: string;
   /**
-   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `port_exit`,
+   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `agent_not_found`, `port_exit`,
    * `response_timeout` or `response_error`; by then no process of it is left. Aborting `signal` ends it.
    */
   start(spec: SessionSpec, signal: AbortSignal): Promise<AgentSession>;

@@ -47,20 +47,27 @@ export function agentEnvironment(options: EnvironmentOptions): Record<string, st
   return { ...result, [runCookie]: options.runId };
 }
 
+interface Kept {
+  /** Left out: what a login profile exports stays. */
+  readonly passthrough?: readonly string[];
+  /** Variables of symphony's own that are meant for the program. */
+  readonly told?: readonly string[];
+}
+
 /**
  * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
- * secrets and symphony's own variables are unset before `command` runs. With `passthrough` everything goes that
- * is neither in the allow-list nor named there.
+ * secrets and symphony's own variables, save those of `told`, are unset before `command` runs. With `passthrough`
+ * everything goes that is neither in the allow-list nor named there.
  */
 export function launchLine(
   command: string,
   secretNames: readonly string[],
-  passthrough: readonly string[] | null = null,
+  { passthrough, told = [] }: Kept = {},
 ): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
-  const rest = passthrough === null ? [] : [unsetAllBut([...allowedNames, ...passthrough])];
-  const own = `for name in \${!${ownPrefix}@}; do [ "$name" = ${runCookie} ] || unset "$name"; done; unset name`;
+  const rest = passthrough === undefined ? [] : [unsetAllBut([...allowedNames, ...passthrough])];
+  const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...told].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
   return [...secrets, ...rest, own, command].join("\n");
 }
 

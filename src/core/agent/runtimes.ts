@@ -37,6 +37,22 @@ export class AgentRuntimes {
   async #make(kind: string): Promise<AgentRuntime> {
     const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
+      case "command": {
+        const { createCommandRuntime } = await import("./command/runtime.ts");
+        return createCommandRuntime({
+          config: () => config().command,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
+      case "acp": {
+        const { createAcpRuntime } = await import("./acp/runtime.ts");
+        return createAcpRuntime({
+          config: () => config().acp,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
       case "codex":
         return createCodexRuntime({
           config: () => config().codex,

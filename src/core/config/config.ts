@@ -1,3 +1,5 @@
+import type { AcpConfig } from "./acp-section.ts";
+import type { CommandConfig } from "./command-section.ts";
 import type { OpenaiConfig } from "./openai-section.ts";
 
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -13,6 +15,8 @@ export interface Config {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
+  readonly command: CommandConfig;
+  readonly acp: AcpConfig;
   readonly openai: OpenaiConfig;
   readonly history: {
     /** Older attempts and events go; null: they are kept for ever. */

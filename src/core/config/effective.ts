@@ -1,4 +1,6 @@
+import { acpConfigOf } from "./acp-section.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agent-sections.ts";
+import { commandConfigOf } from "./command-section.ts";
 import type { Config } from "./config.ts";
 import { openaiConfigOf } from "./openai-section.ts";
 import type { Written } from "./schema.ts";
@@ -42,6 +44,8 @@ export function toConfig(written: Written, root: string): Config {
       envPassthrough: codex.env_passthrough,
     },
     openai: openaiConfigOf(openai),
+    command: commandConfigOf(written.command),
+    acp: acpConfigOf(written.acp),
     history: { retentionDays: history.retention_days },
     server: {
       host: server.host,

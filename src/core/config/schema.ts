@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
+import { acpSection } from "./acp-section.ts";
 import { agentSection, brakesSection, usageSection } from "./agent-sections.ts";
+import { commandSection } from "./command-section.ts";
 import type { Approvals } from "./config.ts";
 import {
   map,
@@ -61,6 +63,8 @@ const sections = {
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
   }),
+  command: commandSection,
+  acp: acpSection,
   openai: openaiSection,
   history: section({
     retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
@@ -87,6 +91,8 @@ export const writtenSchema = z.looseObject({
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
+  command: sections.command.prefault({}),
+  acp: sections.acp.prefault({}),
   openai: sections.openai.prefault({}),
   history: sections.history.prefault({}),
   server: sections.server.prefault({}),

@@ -129,7 +129,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
         ...entry,
         threadId: event.threadId,
         // A refused resume made a new thread, which counts from zero.
-        threadTokens: event.resumed ? entry.threadTokens : noTokens,
+        threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
       };
     case "turn.started": {
       const sessionId = `${entry.threadId ?? "thread"}-${event.turnId}`;

@@ -1,8 +1,10 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import type { Clock } from "../../core/clock.ts";
+import { agentCommand } from "../../core/config/agent-command.ts";
 import { wantsToken } from "../../core/config/level.ts";
 import type { Core } from "../../core/core.ts";
+import { modelOf } from "../../core/orchestrator/model-choice.ts";
 import { docsPage } from "../docs.ts";
 import { strongTag } from "../etag.ts";
 import type { Metrics } from "../metrics.ts";
@@ -107,8 +109,8 @@ function runtimeView(
     tracker: trackerView(viewOf(core, 1).tracker),
     agent: {
       kind: config.agent.kind,
-      model: config.codex.model,
-      command: config.codex.command,
+      model: config.agent.model ?? modelOf(config, config.agent.kind),
+      command: agentCommand(config),
       level: config.agent.level,
     },
     features: {

@@ -68,7 +68,7 @@ export class CodexConnection {
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
     this.#process = new AgentProcess({
-      line: launchLine(config.command, secretNames, config.envPassthrough),
+      line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
       cwd: spec.workspace,
       env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
       runId,
