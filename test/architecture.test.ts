@@ -73,6 +73,8 @@ const pure = [
   "src/core/config/schema.ts",
   "src/core/config/fields.ts",
   "src/core/config/agent-sections.ts",
+  "src/core/config/git-address.ts",
+  "src/core/config/git-section.ts",
   "src/core/config/layers.ts",
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",
@@ -81,6 +83,8 @@ const pure = [
   "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
   "src/core/tracker/linear/normalize.ts",
+  "src/core/workspace/branch-name.ts",
+  "src/core/workspace/git-routing.ts",
   "src/core/workspace/key.ts",
 ];
 

@@ -6,6 +6,7 @@ import { createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
 import { CommentSteering } from "./comments/steering.ts";
 import type { Config } from "./config/config.ts";
+import { gitSecretNames } from "./config/git-section.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
@@ -32,6 +33,7 @@ import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
+import { fillWorkspace } from "./workspace/fill-workspace.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
 import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
@@ -91,6 +93,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
         clock,
         log,
         onHookFailed: (failure) => bus.publish(hookFailed(failure)),
+        fill: fillWorkspace({
+          git: () => current().git,
+          ...{ env, clock, lookup: base.edges.lookup },
+          learn: (secret) => options.redactor.add(secret),
+          runId: runIdOf(options.dataDir, "clone"),
+        }),
         signal: leaving.signal,
       }),
     ),
@@ -164,6 +172,7 @@ function heart(
   const { history } = parts.store;
   const desk = new WorkspaceDesk({
     root: () => config.current.config.workspace.root,
+    repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, history, bus, clock },
   });
@@ -245,7 +254,7 @@ function hookEnvironment(
   return agentEnvironment({
     env,
     passthrough: config.codex.envPassthrough,
-    secretNames: tracker.secretEnvNames,
+    secretNames: [...tracker.secretEnvNames, ...gitSecretNames(config.git)],
     runId: runIdOf(dataDir, "hook"),
   });
 }

@@ -1,3 +1,5 @@
+import type { GitConfig } from "./git-section.ts";
+
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
   readonly tracker: TrackerConfig;
@@ -7,6 +9,7 @@ export interface Config {
     readonly root: string;
   };
   readonly hooks: HooksConfig;
+  readonly git: GitConfig;
   readonly agent: AgentConfig;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;

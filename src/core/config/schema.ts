@@ -20,6 +20,7 @@ import {
   variableName,
   wholeNumber,
 } from "./fields.ts";
+import { gitConfigOf, gitSection } from "./git-section.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -51,6 +52,7 @@ const sections = {
     before_remove: script,
     timeout_ms: positive.default(60_000),
   }),
+  git: gitSection,
   agent: agentSection,
   brakes: brakesSection,
   usage: usageSection,
@@ -90,6 +92,7 @@ export const writtenSchema = z.looseObject({
   polling: sections.polling.prefault({}),
   workspace: sections.workspace.prefault({}),
   hooks: sections.hooks.prefault({}),
+  git: sections.git.prefault({}),
   agent: sections.agent.prefault({}),
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
@@ -217,6 +220,7 @@ export function toConfig(written: Written, root: string): Config {
       beforeRemove: scriptOf(hooks.before_remove),
       timeoutMs: hooks.timeout_ms,
     },
+    git: gitConfigOf(written.git),
     agent: agentConfigOf(agent),
     brakes: brakesConfigOf(brakes),
     usage: usageConfigOf(usage),
