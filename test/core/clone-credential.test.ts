@@ -1,39 +1,13 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { chmodSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { join, normalize } from "node:path";
-import { type TestContext, test } from "node:test";
+import { join } from "node:path";
+import { test } from "node:test";
 import { cloneInto } from "../../src/core/workspace/clone.ts";
 import { cloneWorld, refusalOf } from "../support/clone-world.ts";
 import { gitIn } from "../support/git-repository.ts";
+import { gitSite } from "../support/git-site.ts";
 
 const canary = "canary-7f3a-token";
-
-/** The files of `dir` over http, for who logs in with the canary; `elsewhere` is where it sends others' requests. */
-async function site(t: TestContext, dir: string, elsewhere: string | null = null) {
-  const logins: (string | null)[] = [];
-  const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://x");
-    const basic = /^Basic (.+)$/.exec(request.headers.authorization ?? "")?.[1];
-    const login = basic === undefined ? null : Buffer.from(basic, "base64").toString();
-    logins.push(login);
-    if (elsewhere !== null) {
-      response.writeHead(302, { location: `${elsewhere}${request.url}` }).end();
-    } else if (login?.endsWith(`:${canary}`) !== true) {
-      response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
-    } else {
-      const file = join(dir, normalize(pathname));
-      const found = statSync(file, { throwIfNoEntry: false })?.isFile();
-      response.writeHead(found ? 200 : 404).end(found ? readFileSync(file) : "");
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => server.close());
-  return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, logins };
-}
 
 /** A git that writes down what it and its children were started with. */
 function recorder(dir: string, real: string): string {
@@ -50,7 +24,8 @@ function recorder(dir: string, real: string): string {
 test("T-2: a credential reaches its site alone: no file of the clone, no argument, no word has it", async (t) => {
   const { dir, bare, order, told } = cloneWorld(t);
   gitIn(bare)("update-server-info");
-  const { host, logins } = await site(t, dir);
+  await using site = await gitSite({ dir, password: canary });
+  const { host, logins } = site;
   const real = process.env["PATH"] ?? "";
   for (const [login, user] of [
     ["$APP_TOKEN", "x-access-token"],
@@ -77,9 +52,10 @@ test("T-2: a credential reaches its site alone: no file of the clone, no argumen
 test("a wrong credential, a redirect and a value of two lines: nobody else hears it, no error shows it", async (t) => {
   const { dir, bare, order } = cloneWorld(t);
   gitIn(bare)("update-server-info");
-  const wrong = await site(t, dir);
-  const other = await site(t, dir);
-  const away = await site(t, dir, `http://${other.host}`);
+  await using wrong = await gitSite({ dir, password: canary });
+  await using other = await gitSite({ dir, password: canary });
+  const elsewhere = `http://${other.host}`;
+  await using away = await gitSite({ dir, password: canary, elsewhere });
   const ask = (host: string, value: string) => {
     const made = order({ url: `http://$APP_TOKEN@${host}/origin.git` });
     return refusalOf(cloneInto({ ...made, lookup: () => value }));
