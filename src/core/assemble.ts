@@ -97,7 +97,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
           git: () => current().git,
           ...{ env, clock, lookup: base.edges.lookup },
           learn: (secret) => options.redactor.add(secret),
-          runId: runIdOf(options.dataDir, "clone"),
+          runId: runIdOf(options.dataDir, "hook"),
         }),
         signal: leaving.signal,
       }),

@@ -13,8 +13,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { type CloneOrder, cloneInto } from "../../src/core/workspace/clone.ts";
+import { CloneProgress } from "../../src/core/workspace/clone-progress.ts";
 import { survey } from "../../src/core/workspace/git-survey.ts";
 import { cloneWorld, refusalOf } from "../support/clone-world.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { gitIn, setTraps } from "../support/git-repository.ts";
 
 test("a clone is on a new branch from the default one, clean, with everything pushed", async (t) => {
@@ -168,4 +170,20 @@ test("time up and an abort end git with all that it started", async (t) => {
   abort.abort();
   assert.match((await stopped).message, /was stopped before it ended/);
   assert.deepEqual(await left(), []);
+});
+
+test("progress is told every few seconds, whatever else git and the remote say", () => {
+  const clock = new FakeClock();
+  const told: string[] = [];
+  const progress = new CloneProgress(clock, (state) => told.push(state));
+  progress.heard("Receiving objects:   1% (1/100)");
+  clock.advance(5_000);
+  for (const line of ["Cloning into '.'...", "remote: Welcome: 100%!", "remote: \u001b[2J"]) {
+    progress.heard(line);
+  }
+  progress.heard("remote: Counting objects:  45% (9/20)");
+  progress.heard("Receiving objects:   2% (2/100)");
+  clock.advance(5_000);
+  progress.heard("Updating files: 100% (3/3), done.");
+  assert.deepEqual(told, ["counting objects 45%", "updating files 100%"]);
 });

@@ -63,11 +63,13 @@ export async function cloneInto(order: CloneOrder): Promise<void> {
 class Clone {
   readonly #order: CloneOrder;
   readonly #signal: AbortSignal;
+  readonly #progress: CloneProgress;
   readonly #env: Readonly<Record<string, string>>;
 
   constructor(order: CloneOrder, signal: AbortSignal) {
-    const { repository, env, runId } = order;
+    const { repository, env, runId, clock, tell } = order;
     this.#order = order;
+    this.#progress = new CloneProgress(clock, (state) => tell(`${repository.name}: ${state}`));
     this.#signal = signal;
     const password = passwordOf(order);
     this.#env = cloneEnvironment(env, repository.address, { password, runId });
@@ -86,23 +88,20 @@ class Clone {
     }
     const isThere = await this.#has(branch);
     const start = `refs/remotes/origin/${isThere ? branch : base}`;
-    const flags = ["--quiet", isThere ? "--track" : "--no-track", "-B", branch];
+    // Loud, git would also look at what the tree says of submodules.
+    const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
     await this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
 
   async #fetch(): Promise<void> {
-    const { repository, clock, tell } = this.#order;
+    const { repository } = this.#order;
     const { depth, address } = repository;
     const flags = ["--progress", "--no-checkout", "--no-local", "--no-hardlinks"];
     const own = ["--no-recurse-submodules", "--template=", "--origin", "origin"];
     const shallow = depth === null ? [] : ["--depth", String(depth), "--no-single-branch"];
-    const progress = new CloneProgress(clock, (state) => tell(`${repository.name}: ${state}`));
-    const result = await this.#git(
-      ["clone", ...flags, ...own, ...shallow, "--", address.address, "."],
-      (line) => progress.heard(line),
-    );
-    if (result.status !== 0) throw refused(repository, `cannot be cloned`, result);
+    const what = [...flags, ...own, ...shallow];
+    await this.#must(["clone", ...what, "--", address.address, "."], "cannot be cloned");
   }
 
   /** The branch to start from; null where the remote has none at all. */
@@ -135,10 +134,9 @@ class Clone {
     if (result.status !== 0) throw refused(this.#order.repository, what, result);
   }
 
-  #git(args: readonly string[], onLine?: (line: string) => void): Promise<GitResult> {
-    const { path } = this.#order;
-    const rest = { cwd: path, env: this.#env, signal: this.#signal };
-    return runGit({ args, ...rest, ...(onLine && { onLine }) });
+  #git(args: readonly string[]): Promise<GitResult> {
+    const onLine = (line: string) => this.#progress.heard(line);
+    return runGit({ args, cwd: this.#order.path, env: this.#env, signal: this.#signal, onLine });
   }
 }
 

@@ -13,7 +13,7 @@ interface Parts {
   lookup(name: string): string | undefined;
   /** Told of each credential before it is used, so that nothing shows it. */
   learn(secret: string): void;
-  /** The cookie that tells this server's processes. */
+  /** The cookie of hooks, by which a later start finds what a crash left. */
   readonly runId: string;
 }
 
@@ -32,7 +32,7 @@ export function fillWorkspace(parts: Parts): (fresh: FreshWorkspace) => Promise<
       if (value !== undefined) parts.learn(value.trim());
       return value;
     };
-    const runId = `${parts.runId}-${randomUUID()}`;
+    const runId = `${parts.runId}/clone-${randomUUID()}`;
     const order = { repository, issue, path, env, clock, lookup, timeoutMs, runId, signal, tell };
     await cloneInto(order);
   };

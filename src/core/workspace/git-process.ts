@@ -13,7 +13,7 @@ export interface GitCall {
   /** Aborting it ends git and all that it started. */
   readonly signal: AbortSignal;
   /** Told of each line of what git says beside its output, progress included. */
-  onLine?(line: string): void;
+  onLine(line: string): void;
 }
 
 export interface GitResult {
@@ -53,7 +53,7 @@ export async function runGit(call: GitCall): Promise<GitResult> {
   return { status, ...read() };
 }
 
-function listen(child: ChildProcess, onLine: (line: string) => void = () => {}) {
+function listen(child: ChildProcess, onLine: (line: string) => void) {
   const said = new OutputTail();
   let stdout = "";
   let begun = "";

@@ -34,12 +34,16 @@ export function branchFor(
   base: string | null,
 ): string {
   const key = workspaceKey(issue.identifier);
-  const { branchName } = issue;
-  const sound = branchName !== null && isBranchName(branchName) ? branchName : null;
-  const words = { "issue.identifier": key, "issue.branch_name": sound };
+  const words = { "issue.identifier": key, "issue.branch_name": soundName(issue) };
   const hash = createHash("sha256").update(key).digest("hex").slice(0, 16);
   const names = [...branchNames(branchTemplate, words), `symphony/${key}`];
   return names.find((name) => isBranchName(name) && isApart(name, base)) ?? `symphony-${hash}`;
+}
+
+/** The tracker's name for the branch if it is about this issue: work must not go onto whatever branch a text names. */
+function soundName({ branchName, identifier }: Pick<Routed, "identifier" | "branchName">) {
+  if (branchName === null || !isBranchName(branchName)) return null;
+  return branchName.toLowerCase().includes(identifier.toLowerCase()) ? branchName : null;
 }
 
 /** Work never goes onto the branch it starts from; and git can keep no branch below another one. */
