@@ -6,6 +6,7 @@ import type {
   TurnOptions,
 } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
+import { gitSecretNames } from "../config/git-section.ts";
 import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
@@ -67,7 +68,9 @@ export async function runAttempt(
   let end: Ending;
   try {
     live.entered("preparing_workspace", null);
-    workspace = await world.workspaces.ensure(order.issue, live.signal);
+    workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
+      live.reported({ type: "notice", message, malformed: false }),
+    );
     live.entered("preparing_workspace", workspace);
     before = (await gitHead(workspace.path))?.head ?? null;
     await world.workspaces.beforeRun(workspace, order.issue, live.signal);
@@ -147,7 +150,7 @@ function specOf(
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent } = world.config();
+  const { agent, git } = world.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
@@ -155,7 +158,7 @@ function specOf(
     model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
     tools: progress.watching(world.tracker.bindTools(order.issue)),
-    secretEnvNames: world.tracker.secretEnvNames,
+    secretEnvNames: [...world.tracker.secretEnvNames, ...gitSecretNames(git)],
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
