@@ -1,6 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
 import type { AgentRuntime } from "../agent.ts";
+import { openedSession } from "../opened-session.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
 
@@ -36,16 +37,7 @@ export function createCodexRuntime({
           ...{ spec, config: settings, clock, env, home, scratch },
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
-        signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-        try {
-          await session.open();
-          signal.throwIfAborted();
-          return session;
-        } catch (error) {
-          await session[Symbol.asyncDispose]();
-          signal.throwIfAborted();
-          throw error;
-        }
+        return await openedSession(session, signal);
       } finally {
         leave();
       }
