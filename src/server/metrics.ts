@@ -22,15 +22,14 @@ type Families = ReturnType<typeof families>;
 /** A registry of its own for each application, fed by the core's events and measures. */
 export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  for (const name of misnamed) registry.removeSingleMetric(name);
+  const ofProcess = processText(clock);
   const known = families(registry, core);
   // Until a tracker has said it, nothing is known: a 0 would be an alarm.
   known.trackerRemaining.remove();
   core.bus.subscribe({}, eventCounter(known, core, clock));
   core.meter.listen((measure) => count(known, measure));
   return {
-    text: () => registry.metrics(),
+    text: async () => `${await registry.metrics()}\n${await ofProcess()}`,
     streams: {
       opened: () => known.sseClients.inc(),
       closed(dropped) {
@@ -53,6 +52,24 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
 
 /** Gauges called like counters: Prometheus objects, and the sums of their namesakes without `_total` say the same. */
 const misnamed = ["handles", "requests", "resources"].map((kind) => `nodejs_active_${kind}_total`);
+
+/** The delay of the event loop is sampled every 10 ms: in less than this there is nothing new to tell of it. */
+const measuredEveryMs = 100;
+
+/** What Node tells of itself, measured when it is asked for, at most ten times a second. */
+function processText(clock: Clock): () => Promise<string> {
+  const register = new Registry();
+  collectDefaultMetrics({ register });
+  for (const name of misnamed) register.removeSingleMetric(name);
+  let measured: { readonly at: number; readonly text: Promise<string> } | null = null;
+  return () => {
+    const now = clock.now();
+    if (measured === null || now - measured.at >= measuredEveryMs) {
+      measured = { at: now, text: register.metrics() };
+    }
+    return measured.text;
+  };
+}
 
 const requestBuckets = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 const attemptBuckets = [1, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200, 14_400];

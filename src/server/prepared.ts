@@ -1,3 +1,5 @@
+import { safeJson } from "./redacted.ts";
+
 /** A reply written out already, with known secrets taken out: it is sent as it is. */
 export class Prepared<Reply> {
   readonly bytes: Buffer;
@@ -6,5 +8,10 @@ export class Prepared<Reply> {
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
+  }
+
+  /** `reply` as JSON without known secrets. */
+  static of<Reply>(reply: Reply, redact: (text: string) => string): Prepared<Reply> {
+    return new Prepared(Buffer.from(safeJson(reply, redact)));
   }
 }

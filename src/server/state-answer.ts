@@ -5,6 +5,7 @@ import type { Core } from "../core/core.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { View } from "../core/orchestrator/answers.ts";
 import { weakTag } from "./etag.ts";
+import { KeptAnswers } from "./kept-answers.ts";
 import { Prepared } from "./prepared.ts";
 import { safeJson } from "./redacted.ts";
 import { snapshotView, time } from "./views.ts";
@@ -17,17 +18,14 @@ interface Written {
   readonly rest: Buffer;
 }
 
-const limitsKept = 8;
-
 /**
- * Writes the snapshot out once for as long as nothing changes: readers ask far more often than anything happens. What
- * only says that time went by is put in front each time, and is no change to the tag.
+ * Writes the snapshot out once for as long as nothing changes. What only says that time went by is put in front each
+ * time, and is no change to the tag.
  */
 export class StateAnswer {
   readonly #core: Core;
   readonly #clock: Clock;
-  readonly #written = new Map<number, Written>();
-  #marks: readonly unknown[] = [];
+  readonly #written = new KeptAnswers<Written>();
 
   constructor(core: Core, clock: Clock) {
     this.#core = core;
@@ -51,12 +49,7 @@ export class StateAnswer {
   #current(limit: number): Written {
     const { orchestrator, bus, secretsKnown } = this.#core;
     const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown()];
-    const same = marks.every((mark, index) => mark === this.#marks[index]);
-    if (!same || this.#written.size >= limitsKept) this.#written.clear();
-    this.#marks = marks;
-    const known = this.#written.get(limit) ?? this.#write(limit);
-    this.#written.set(limit, known);
-    return known;
+    return this.#written.get(String(limit), marks, () => this.#write(limit));
   }
 
   #write(limit: number): Written {

@@ -89,7 +89,7 @@ describe("a genuine delivery", () => {
   test("is in the audit log with the issue's name", async () => {
     await using at = await place();
     const entries: unknown[] = [];
-    at.world.core.history.audit = (entry) => void entries.push(entry);
+    at.world.core.history.auditAll = (group) => void entries.push(...group);
     assert.equal((await at.post(delivery(issueEvent(issueId, at.now())))).status, 200);
     assert.deepEqual(entries, [
       {
@@ -276,6 +276,24 @@ describe("a delivery that comes again", () => {
     assert.equal(received(at).length, 1);
     await at.world.scheduler.advance(0);
     assert.equal(at.world.scheduler.calls.length, 1);
+  });
+
+  test("is known before the commit that it shares with others is done", async () => {
+    await using at = await place();
+    const { webhooks } = at.world.core;
+    const groups: number[] = [];
+    at.world.core.history.auditAll = (group) => void groups.push(group.length);
+    const [one, other] = [0, 1].map((age) => delivery(issueEvent(issueId, at.now() - age)));
+    const received = [one, other, one].map((ask) =>
+      webhooks.receive(Buffer.from(String(ask?.body)), ask?.headers?.["linear-signature"]),
+    );
+    const receipts = await Promise.all(received);
+    assert.deepEqual(
+      receipts.map(({ duplicate }) => duplicate),
+      [false, false, true],
+    );
+    assert.deepEqual(groups, [2]);
+    assert.equal(receipts[2]?.rate.remaining, 598);
   });
 
   test("is known after a restart too", async () => {

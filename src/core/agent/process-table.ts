@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { runCookie } from "./environment.ts";
 
@@ -12,13 +12,26 @@ export interface ProcessEntry {
 }
 
 const scanPauseMs = 20;
+/** As many as Node has threads for files. */
+const lanes = 4;
+const firstReadBytes = 8 * 1024;
 
 /** Every live process that may be read. Linux; elsewhere nothing is known and the list is empty. */
 export async function liveProcesses(): Promise<ProcessEntry[]> {
   const names = await readdir("/proc").catch(() => []);
   const pids = names.filter((name) => /^\d+$/.test(name)).map(Number);
-  const entries = await Promise.all(pids.map(readEntry));
-  return entries.filter((entry) => entry !== null);
+  const left = pids.values();
+  const lane = async () => {
+    const entries: ProcessEntry[] = [];
+    const reader = new ProcReader();
+    for (const pid of left) {
+      const entry = await readEntry(pid, reader);
+      if (entry !== null) entries.push(entry);
+    }
+    return entries;
+  };
+  const found = await Promise.all(Array.from({ length: lanes }, lane));
+  return found.flat();
 }
 
 /**
@@ -53,12 +66,32 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-async function readEntry(pid: number): Promise<ProcessEntry | null> {
-  const stat = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => "");
+/** Reads one file after the other into the same bytes: `readFile` takes 64 KB for each, and there are hundreds. */
+class ProcReader {
+  #bytes = Buffer.allocUnsafeSlow(firstReadBytes);
+
+  async text(file: string, encoding: "latin1" | "utf8"): Promise<string> {
+    const handle = await open(file);
+    try {
+      for (let length = 0; ; ) {
+        const room = this.#bytes.length - length;
+        const { bytesRead } = await handle.read(this.#bytes, length, room);
+        if (bytesRead === 0) return this.#bytes.toString(encoding, 0, length);
+        length += bytesRead;
+        if (bytesRead === room) this.#bytes = Buffer.concat([this.#bytes], length * 2);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry | null> {
+  const stat = await reader.text(`/proc/${pid}/stat`, "latin1").catch(() => "");
   // The command name, in parentheses, may hold anything; the fields after it are plain.
   const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
-  const environ = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  const environ = await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "");
   return { pid, parentPid: Number(parentPid), groupId: Number(groupId), runId: cookieOf(environ) };
 }
 

@@ -14,6 +14,12 @@ import type {
 
 const totalsKept = 100;
 
+/** Where in the chain an entry goes. */
+interface Place {
+  readonly seq: number;
+  readonly prevHash: string;
+}
+
 /** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
@@ -53,34 +59,44 @@ export class AuditTable {
     );
     for (const { id, intent } of left) {
       const detail = { ...intent.detail, intended_at: new Date(intent.at).toISOString() };
-      this.append({ ...intent, at, outcome: "interrupted", detail }, id);
+      this.append([{ ...intent, at, outcome: "interrupted", detail }], id);
     }
     return left.length;
   }
 
-  append(entry: AuditEntry, intent?: number): void {
+  /** All of them or none, one after the other; `intent` is the one that they end. */
+  append(entries: readonly AuditEntry[], intent?: number): void {
     this.#head ??= readAuditHead(this.#headFile);
-    const { actor, action, target, outcome } = entry;
     const seal = this.#keys.current();
-    const at = Math.round(entry.at);
-    const detail = JSON.stringify(entry.detail);
     const head = this.#db.durably(() => {
-      const kid = seal?.kid ?? null;
-      const row = { ...this.#next(), at, actor, action, target, outcome, detail, kid };
-      const hash = auditHash(row, seal?.key);
-      this.#db.run(
-        `INSERT INTO audit VALUES
-          ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash, $kid)`,
-        { ...row, hash },
-      );
+      let next = this.#next();
+      for (const entry of entries) {
+        next = { seq: next.seq + 1, prevHash: this.#insert(entry, next, seal) };
+      }
       if (intent !== undefined) {
         this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
       }
-      return sealedHead(row.seq, hash, seal);
+      return sealedHead(next.seq - 1, next.prevHash, seal);
     });
     this.#totals.clear();
     writeAuditHead(this.#headFile, head);
     this.#head = head;
+  }
+
+  /** Returns the entry's hash. */
+  #insert(entry: AuditEntry, place: Place, seal: AuditKey | null): string {
+    const { actor, action, target, outcome } = entry;
+    const at = Math.round(entry.at);
+    const detail = JSON.stringify(entry.detail);
+    const kid = seal?.kid ?? null;
+    const row = { ...place, at, actor, action, target, outcome, detail, kid };
+    const hash = auditHash(row, seal?.key);
+    this.#db.run(
+      `INSERT INTO audit VALUES
+        ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash, $kid)`,
+      { ...row, hash },
+    );
+    return hash;
   }
 
   /** Newest first. */
@@ -118,7 +134,7 @@ export class AuditTable {
   }
 
   /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
-  #next(): { seq: number; prevHash: string } {
+  #next(): Place {
     const last = this.#db.get(
       (row) => ({ seq: int(row, "seq"), hash: text(row, "hash") }),
       "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",

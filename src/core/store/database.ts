@@ -81,6 +81,11 @@ export class Database {
     translate(this.#file, () => this.#prepare(sql).run(params));
   }
 
+  /** Grows with every row that this connection writes. */
+  changes(): number {
+    return this.get((row) => Number(row["changes"]), "SELECT total_changes() AS changes") ?? 0;
+  }
+
   /** All of `work` or nothing. */
   transaction<T>(work: () => T): T {
     return this.#within("BEGIN IMMEDIATE", work);

@@ -5,8 +5,8 @@ const keptMs = 3_600_000;
 
 /** Which signed deliveries have come in. Calls are synchronous; durable when they return. */
 export interface Deliveries {
-  /** False when this one is known already. Throws `storage_unavailable` or `storage_corrupt`. */
-  add(delivery: StoredDelivery): boolean;
+  /** Takes in those that are not known yet: all or none. Throws `storage_unavailable` or `storage_corrupt`. */
+  add(deliveries: readonly StoredDelivery[]): void;
   has(signature: string): boolean;
   close(): void;
 }
@@ -37,24 +37,22 @@ const migrations = [
 /** Opens `webhooks.db` in `dir`. A delivery is kept for an hour: long after its signed time makes a replay stale. */
 export function openDeliveries(dir: string): Deliveries {
   const db = openDatabase(join(dir, "webhooks.db"), { migrations, synchronous: "FULL" });
-  const has = (signature: string) => {
-    const sql = "SELECT 1 FROM deliveries WHERE signature = $signature";
-    return db.get(() => true, sql, { signature }) !== null;
-  };
   return {
-    has,
-    add: (delivery) =>
+    has(signature) {
+      const sql = "SELECT 1 FROM deliveries WHERE signature = $signature";
+      return db.get(() => true, sql, { signature }) !== null;
+    },
+    add: (deliveries) =>
       db.transaction(() => {
-        if (has(delivery.signature)) return false;
-        db.run("DELETE FROM deliveries WHERE at < $before", {
-          before: Math.round(delivery.at) - keptMs,
-        });
-        db.run(
-          `INSERT INTO deliveries (signature, type, action, issue_id, at)
-            VALUES ($signature, $type, $action, $issueId, $at)`,
-          { ...delivery, at: Math.round(delivery.at) },
-        );
-        return true;
+        const newest = Math.max(...deliveries.map(({ at }) => Math.round(at)));
+        db.run("DELETE FROM deliveries WHERE at < $before", { before: newest - keptMs });
+        for (const delivery of deliveries) {
+          db.run(
+            `INSERT INTO deliveries (signature, type, action, issue_id, at)
+              VALUES ($signature, $type, $action, $issueId, $at)`,
+            { ...delivery, at: Math.round(delivery.at) },
+          );
+        }
       }),
     close: () => db.close(),
   };

@@ -64,7 +64,9 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     nextAuditSeq: () => audit.nextSeq(),
     auditIntent: (intent) => audit.intend(intent),
     endAuditIntents: (at) => audit.endIntents(at),
-    audit: (entry, intent) => audit.append(entry, intent),
+    audit: (entry, intent) => audit.append([entry], intent),
+    auditAll: (entries) => audit.append(entries),
+    changes: () => db.changes(),
     auditPage: (query) => audit.page(query),
     close: () => db.close(),
   };

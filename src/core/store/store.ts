@@ -148,9 +148,14 @@ export interface History {
   auditIntent(intent: AuditIntent): number;
   /** Who did what, with which outcome. Durable when it returns, and takes out the intent it ends. */
   audit(entry: AuditEntry, intent?: number): void;
+  /** Several at once, which the disk is waited for once; there is at least one. */
+  auditAll(entries: readonly AuditEntry[]): void;
   /** Enters what a crash left unended as `interrupted`. Returns how many there were. */
   endAuditIntents(at: number): number;
   auditPage(query: AuditQuery): AuditPage;
+
+  /** Grows with every write: as long as it is the same, so is all that can be read here. */
+  changes(): number;
 }
 
 /** Tokens that no one has counted yet. */

@@ -1,11 +1,12 @@
 import type { Clock } from "../clock.ts";
+import { GroupCommit } from "../group-commit.ts";
 import type { Logger } from "../logger.ts";
 import type { DeliveryOutcome, Meter } from "../meter.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import { LinearEvent } from "../model/linear-event.ts";
 import { sameText } from "../same-text.ts";
-import type { Deliveries } from "../store/deliveries.ts";
+import type { Deliveries, StoredDelivery } from "../store/deliveries.ts";
 import type { AuditEntry } from "../store/store.ts";
 import { type RateStanding, RateWindow } from "./rate-window.ts";
 import { signatureOf } from "./signature.ts";
@@ -19,7 +20,7 @@ export interface InboxParts {
   deliveries(): Deliveries;
   readonly meter: Meter;
   publish(event: EventDraft): void;
-  audit(entry: AuditEntry): void;
+  audit(entries: readonly AuditEntry[]): void;
   /** Tells the scheduler to look at one issue. */
   hint(issueId: string): void;
   /** Tells of a new comment. */
@@ -33,6 +34,12 @@ export interface Receipt {
   readonly duplicate: boolean;
   /** How much of the limit is left for those who sign. */
   readonly rate: RateStanding;
+}
+
+/** A delivery and what it says. */
+interface Signed {
+  readonly delivery: StoredDelivery;
+  readonly event: LinearEvent;
 }
 
 const toleranceMs = 60_000;
@@ -49,6 +56,7 @@ export class WebhookInbox {
   readonly #parts: InboxParts;
   readonly #genuine: RateWindow;
   readonly #other: RateWindow;
+  readonly #commits = new GroupCommit<Signed>((group) => this.#commit(group));
   readonly #complained = new Map<string, { readonly at: number; untold: number }>();
 
   constructor(parts: InboxParts) {
@@ -63,12 +71,12 @@ export class WebhookInbox {
   }
 
   /**
-   * Takes one delivery; when it returns, the delivery is on disk and the scheduler knows. Throws
+   * Takes one delivery; when it resolves, the delivery is on disk and the scheduler knows. Rejects with
    * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
    */
-  receive(body: Uint8Array, given: string | undefined): Receipt {
+  async receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
     try {
-      const receipt = this.#receive(body, given);
+      const receipt = await this.#receive(body, given);
       this.#count(receipt.duplicate ? "duplicate" : "accepted");
       return receipt;
     } catch (error) {
@@ -78,25 +86,33 @@ export class WebhookInbox {
   }
 
   close(): void {
+    this.#commits.flush();
     this.#parts.close();
   }
 
-  #receive(body: Uint8Array, given: string | undefined): Receipt {
+  async #receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
     const signature = this.#verified(body, given);
     const event = this.#read(body);
     this.#requireFresh(event);
-    const { deliveries } = this.#parts;
-    if (deliveries().has(signature)) {
+    const pending = this.#commits.pending(signature);
+    if (pending || this.#parts.deliveries().has(signature)) {
       this.#takeOther();
+      await pending;
       return { duplicate: true, rate: this.#genuine.standing() };
     }
     if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
     const issueId = event.type === "Issue" ? (event.data?.id ?? null) : null;
     const at = this.#parts.clock.wall();
     const { type, action } = event;
-    const added = deliveries().add({ signature, type, action, issueId, at });
-    if (added) this.#act(event, issueId, at);
-    return { duplicate: !added, rate: this.#genuine.standing() };
+    const delivery = { signature, type, action, issueId, at };
+    await this.#commits.add(signature, { delivery, event });
+    return { duplicate: false, rate: this.#genuine.standing() };
+  }
+
+  #commit(group: readonly Signed[]): void {
+    this.#parts.deliveries().add(group.map(({ delivery }) => delivery));
+    for (const signed of group) this.#act(signed);
+    this.#audit(group);
   }
 
   #count(outcome: DeliveryOutcome): void {
@@ -151,9 +167,10 @@ export class WebhookInbox {
     );
   }
 
-  #act({ type, action, data }: LinearEvent, issueId: string | null, at: number): void {
-    const { publish, hint, comment, audit, log } = this.#parts;
-    const issueIdentifier = issueId === null ? null : identifierOf(data?.identifier);
+  #act({ event, delivery: { issueId } }: Signed): void {
+    const { type, action, data } = event;
+    const { publish, hint, comment } = this.#parts;
+    const issueIdentifier = identifierIn(event);
     publish({
       type: "webhook.received",
       issueId,
@@ -164,19 +181,21 @@ export class WebhookInbox {
     if (issueId !== null) hint(issueId);
     const commented = type === "Comment" && action === "create" ? data?.["issueId"] : undefined;
     if (data?.id !== undefined && typeof commented === "string") comment(data.id, commented);
-    const target = issueIdentifier ?? issueId;
-    const detail = { type, action };
+  }
+
+  #audit(group: readonly Signed[]): void {
+    const { audit, log } = this.#parts;
+    const action = "webhooks.linear";
     try {
-      audit({
-        at,
-        actor: "webhook",
-        action: "webhooks.linear",
-        target,
-        outcome: "ok",
-        detail,
-      });
+      audit(
+        group.map(({ event, delivery: { issueId, at } }) => ({
+          ...{ at, actor: "webhook", action, outcome: "ok" },
+          target: identifierIn(event) ?? issueId,
+          detail: { type: event.type, action: event.action },
+        })),
+      );
     } catch (error) {
-      log.error("audit failed", { action: "webhooks.linear", error: messageOf(error) });
+      log.error("audit failed", { action, error: messageOf(error) });
     }
   }
 
@@ -207,7 +226,9 @@ function jsonOf(body: Uint8Array): unknown {
 }
 
 /** What people call the issue, where it looks like it; else nothing is shown. */
-function identifierOf(given: string | undefined): string | null {
+function identifierIn({ type, data }: LinearEvent): string | null {
+  if (type !== "Issue" || data?.id === undefined) return null;
+  const given = data.identifier;
   return given !== undefined && /^[A-Za-z0-9_]{1,32}-\d{1,10}$/.test(given) ? given : null;
 }
 

@@ -41,7 +41,7 @@ export function openInbox(edges: InboxEdges): WebhookInbox {
     secret,
     deliveries,
     publish: (event) => bus.publish(event),
-    audit: (entry) => store.history.audit(entry),
+    audit: (entries) => store.history.auditAll(entries),
     hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
     comment: (id, issueId) => void edges.comments.heard(id, issueId),
     close: () => opened?.close(),

@@ -3,27 +3,41 @@ import type { Api } from "../../contract/api.ts";
 import type { AuditEntryView } from "../../contract/audit.ts";
 import type { Core } from "../../core/core.ts";
 import type { AuditRecord } from "../../core/store/store.ts";
+import { KeptAnswers } from "../kept-answers.ts";
 import type { Handlers } from "../mount.ts";
+import { Prepared } from "../prepared.ts";
 import { time } from "../views.ts";
 
+type List = Api["audit"]["list"];
+type Query = z.output<List["query"]>;
+type Page = z.output<List["reply"]>;
+
 export function auditHandlers(core: Core): Handlers<Api["audit"]> {
+  const kept = new KeptAnswers<Prepared<Page>>();
   return {
     list({ query }) {
-      const { limit, offset, actor, action, issue, since, until } = query;
       // Decisions follow their events, which may still be on their way.
       core.bus.flush();
-      const { entries, total } = core.history.auditPage({
-        limit,
-        offset,
-        ...(actor !== undefined && { actor }),
-        ...(action !== undefined && { action }),
-        ...(issue !== undefined && { target: issue }),
-        ...(since !== undefined && { since: Date.parse(since) }),
-        ...(until !== undefined && { until: Date.parse(until) }),
-      });
-      return { entries: entries.map(entryView), total, limit, offset };
+      const marks = [core.history.changes(), core.secretsKnown()];
+      return kept.get(JSON.stringify(query), marks, () =>
+        Prepared.of(pageView(core, query), core.redact),
+      );
     },
   };
+}
+
+function pageView(core: Core, query: Query): Page {
+  const { limit, offset, actor, action, issue, since, until } = query;
+  const { entries, total } = core.history.auditPage({
+    limit,
+    offset,
+    ...(actor !== undefined && { actor }),
+    ...(action !== undefined && { action }),
+    ...(issue !== undefined && { target: issue }),
+    ...(since !== undefined && { since: Date.parse(since) }),
+    ...(until !== undefined && { until: Date.parse(until) }),
+  });
+  return { entries: entries.map(entryView), total, limit, offset };
 }
 
 function entryView(entry: AuditRecord): z.output<typeof AuditEntryView> {

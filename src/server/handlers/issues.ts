@@ -2,17 +2,20 @@ import { join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import { issueView } from "../../contract/issue-view.ts";
-import type { IssueEdit, NewIssue } from "../../contract/issues.ts";
+import type { IssueDetail, IssueEdit, NewIssue } from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
+import type { Sight } from "../../core/orchestrator/snapshot.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import { workspaceKey } from "../../core/workspace/key.ts";
 import { detailView } from "../detail-view.ts";
 import { findIssue, findIssueId, findSight } from "../find-issue.ts";
+import { KeptAnswers } from "../kept-answers.ts";
 import type { Exchange, Handlers } from "../mount.ts";
+import { Prepared } from "../prepared.ts";
 import { attemptView, time } from "../views.ts";
 import { modelHandlers } from "./model.ts";
 
@@ -21,6 +24,7 @@ const recentEvents = 50;
 
 /** Reads: from memory, the history and the tracker. */
 function readers(core: Core) {
+  const details = new KeptAnswers<Prepared<z.output<typeof IssueDetail>>>();
   return {
     async list({ query }) {
       const all = await issuesIn(core, query.state ?? null);
@@ -32,12 +36,12 @@ function readers(core: Core) {
       return { issues, total: all.length, limit: query.limit, offset: query.offset };
     },
     async detail({ params }) {
-      const sight = await findSight(core, params.id);
       core.bus.flush();
-      const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
-      const events = core.history.recentEvents(sight.issue.id, recentEvents);
-      const place = placeOf(core, sight.issue);
-      return detailView(sight, { attempts, attemptCount: total, events, place });
+      const { orchestrator, history, secretsKnown } = core;
+      const known = orchestrator.sight(params.id);
+      if (known === null) return detailOf(core, await findSight(core, params.id));
+      const marks = [...orchestrator.marks(), history.changes(), secretsKnown()];
+      return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
     },
     async attempts({ params, query: { limit, offset } }) {
       const { id, identifier } = await findIssueId(core, params.id);
@@ -51,6 +55,15 @@ function readers(core: Core) {
       };
     },
   } satisfies Partial<Handlers<Api["issues"]>>;
+}
+
+function detailOf(core: Core, sight: Sight) {
+  // What is still on its way to the disk belongs to it.
+  core.bus.flush();
+  const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
+  const events = core.history.recentEvents(sight.issue.id, recentEvents);
+  const place = placeOf(core, sight.issue);
+  return detailView(sight, { attempts, attemptCount: total, events, place });
 }
 
 /** Writes to the embedded tracker; every other one is read-only here. */

@@ -6,9 +6,9 @@ import type { Exchange, Handlers } from "../mount.ts";
 
 export function webhookHandlers({ webhooks }: Core): Handlers<Api["webhooks"]> {
   return {
-    linear({ headers, body }, exchange) {
+    async linear({ headers, body }, exchange) {
       try {
-        const { duplicate, rate } = webhooks.receive(body, headers["linear-signature"]);
+        const { duplicate, rate } = await webhooks.receive(body, headers["linear-signature"]);
         tellRate(exchange, rate);
         return { accepted: true, duplicate };
       } catch (error) {

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { KeptAnswers } from "../../src/server/kept-answers.ts";
+
+describe("kept answers", () => {
+  test("are made once for each question while every mark is the same", () => {
+    const kept = new KeptAnswers<string>();
+    let made = 0;
+    const ask = (question: string, ...marks: readonly unknown[]) =>
+      kept.get(question, marks, () => `${question} ${++made}`);
+    assert.equal(ask("a", 1, "x"), "a 1");
+    assert.equal(ask("b", 1, "x"), "b 2");
+    assert.equal(ask("a", 1, "x"), "a 1");
+    assert.equal(ask("a", 1, "y"), "a 3");
+    assert.equal(ask("b", 1, "y"), "b 4");
+    assert.equal(ask("a", 2, "y"), "a 5");
+  });
+
+  test("are few, and the newest is among them", () => {
+    const kept = new KeptAnswers<string>();
+    const made: string[] = [];
+    const ask = (question: string) =>
+      kept.get(question, [], () => {
+        made.push(question);
+        return question;
+      });
+    for (let at = 0; at < 100; at++) ask(String(at));
+    ask("99");
+    ask("0");
+    assert.equal(made.length, 101);
+  });
+
+  test("are not kept when they cannot be made", () => {
+    const kept = new KeptAnswers<string>();
+    const fail = (): string => {
+      throw new Error("not now");
+    };
+    assert.throws(() => kept.get("a", [], fail), /not now/);
+    assert.equal(
+      kept.get("a", [], () => "then"),
+      "then",
+    );
+  });
+});
