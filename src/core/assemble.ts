@@ -9,6 +9,7 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
+import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
@@ -61,6 +62,9 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   );
   opened.push(() => trackers.close());
   const leaving = new AbortController();
+  const onTrouble = (message: string) => log.warn("shared agent", { message });
+  const lasting = openLasting({ dataDir: options.dataDir, clock, onTrouble });
+  opened.push(() => lasting.close());
   const parts: RealParts = {
     clock,
     log,
@@ -72,10 +76,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     trackers,
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
+    leases: lasting.leases,
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
       ...{ clock, env, dataDir: options.dataDir },
+      ...{ daemons: lasting.daemons, onTrouble },
     }),
     workspaces: keepApart(
       createWorkspaces({
@@ -90,10 +96,21 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     orchestrator: () => orchestrator,
   };
   const runId = (name: string) => runIdOf(options.dataDir, name);
-  const interrupted = await recoverAttempts({ history, bus, clock, runId });
+  const adopted = await lasting.restore({
+    history,
+    records,
+    isShared: current().codex.process === "shared",
+  });
+  const spared = new Set(adopted.map(({ attemptId }) => attemptId));
+  const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   const restored = restoredState(
-    { records: records.all(), totals: history.totals(), lastAttemptId: history.lastAttemptId() },
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      adopted,
+    },
     { now: clock.now(), wall: clock.wall() },
   );
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);

@@ -1,5 +1,6 @@
 import type { AgentRuntimes } from "./agent/runtimes.ts";
 import type { Attempts } from "./attempt/attempts.ts";
+import type { Leases } from "./attempt/leases.ts";
 import type { AttemptWorld } from "./attempt/run.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
@@ -35,6 +36,7 @@ export interface RealParts {
   readonly attempts: Attempts;
   readonly templates: TemplateDesk;
   readonly runtimes: AgentRuntimes;
+  readonly leases: Leases;
   /** Made from these ports, so it is asked for late. */
   orchestrator(): Orchestrator;
 }
@@ -57,6 +59,7 @@ export function portsOf(parts: RealParts): Ports {
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
+    detachAttempt: (id) => attempts.detach(id),
     async removeWorkspace(issue, path) {
       if (!(await parts.workspaces.remove({ path, issue }))) return;
       bus.publish({
@@ -98,6 +101,7 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     runId: runIdOf(parts.dataDir, attemptId),
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
     undelivered: (id) => parts.store.history.undelivered(id),
+    leases: parts.leases,
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };
 }

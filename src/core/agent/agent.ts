@@ -6,7 +6,13 @@ import type { Needs, Tokens } from "../model/attempt.ts";
  * once: the reader of the agent's output never waits for a consumer.
  */
 export type AgentEvent =
-  | { readonly type: "session.started"; readonly threadId: string; readonly resumed: boolean }
+  | {
+      readonly type: "session.started";
+      readonly threadId: string;
+      readonly resumed: boolean;
+      /** The agent lives on when this server ends. */
+      readonly lasting?: boolean;
+    }
   | { readonly type: "turn.started"; readonly turnId: string }
   | { readonly type: "turn.completed"; readonly turnId: string }
   | { readonly type: "turn.failed"; readonly turnId: string; readonly message: string }
@@ -95,6 +101,8 @@ export interface SessionSpec {
   readonly model: string | null;
   /** A thread to go on with; when the agent refuses it, a new one is started. */
   readonly resumeThreadId: string | null;
+  /** The lasting agent that holds `resumeThreadId` open since an earlier server: that one, or none. */
+  readonly host?: string;
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
@@ -139,4 +147,16 @@ export interface AgentSession extends AsyncDisposable {
   answer(askId: string, answer: Answer): void;
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
+  /** Where the agent outlives this server. */
+  readonly lasting?: LastingSession;
+}
+
+/** What an agent that outlives the server can do beside. */
+export interface LastingSession {
+  /** By which the next server finds the agent that holds the thread. */
+  readonly host: string;
+  /** Waits for the end of the thread's last turn, as `turn` does; false when it never had one. */
+  follow(): Promise<boolean>;
+  /** Lets go: the turn in flight goes on, disposing ends nothing any more. */
+  detach(): void;
 }

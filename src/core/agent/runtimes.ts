@@ -3,6 +3,8 @@ import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentRuntime } from "./agent.ts";
 import { createCodexRuntime } from "./codex/session.ts";
+import type { Daemons } from "./codex/shared/daemons.ts";
+import { createSharedRuntime } from "./codex/shared/shared-runtime.ts";
 
 export interface RuntimesOptions {
   /** Read at each start of a session. */
@@ -13,6 +15,10 @@ export interface RuntimesOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Never to be read by an agent. */
   readonly dataDir: string;
+  /** The shared codex processes of the data directory. */
+  readonly daemons: Daemons;
+  /** Something an operator should know. */
+  onTrouble(message: string): void;
 }
 
 /** The agents by `agent.kind`; each is loaded when the first attempt wants it. */
@@ -32,14 +38,28 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { config, clock, env } = this.#options;
     switch (kind) {
       case "codex":
-        return createCodexRuntime({ config: () => config().codex, clock, env });
+        return this.#codex();
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",
         });
     }
+  }
+
+  /** A process for each attempt, or one of the shared; an attempt goes on where it began. */
+  #codex(): AgentRuntime {
+    const { clock, env, daemons, onTrouble } = this.#options;
+    const config = () => this.#options.config().codex;
+    const perIssue = createCodexRuntime({ config, clock, env });
+    const shared = createSharedRuntime({ config, clock, env, daemons, onTrouble });
+    return {
+      kind: "codex",
+      start(spec, signal) {
+        const isShared = config().process === "shared" || spec.host !== undefined;
+        return (isShared ? shared : perIssue).start(spec, signal);
+      },
+    };
   }
 }

@@ -15,6 +15,7 @@ import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { gitChanges, gitHead } from "../workspace/git.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
+import type { Leases } from "./leases.ts";
 import { Opening } from "./opening.ts";
 import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 
@@ -32,6 +33,8 @@ export interface AttemptWorld {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has taken up yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
+  /** Where attempts whose agent outlives the server are written down. */
+  readonly leases?: Leases;
   log(line: string): void;
 }
 
@@ -40,6 +43,8 @@ export interface LiveAttempt {
   readonly signal: AbortSignal;
   /** True once no further turn is to begin. */
   leaving(): boolean;
+  /** True once the agent goes on without us. */
+  detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
   /** The live session, for steering; null once it is over. */
@@ -59,15 +64,22 @@ export async function runAttempt(
   let before: string | null = null;
   let end: Ending;
   try {
-    live.entered("preparing_workspace", null);
-    workspace = await world.workspaces.ensure(order.issue, live.signal);
-    live.entered("preparing_workspace", workspace);
-    before = (await gitHead(workspace.path))?.head ?? null;
-    await world.workspaces.beforeRun(workspace, order.issue, live.signal);
-    end = await work(order, workspace, { world, live });
+    if (order.adopt) {
+      workspace = { ...order.adopt, createdNow: false };
+      before = world.leases?.of(order.attemptId)?.headBefore ?? null;
+    } else {
+      live.entered("preparing_workspace", null);
+      workspace = await world.workspaces.ensure(order.issue, live.signal);
+      live.entered("preparing_workspace", workspace);
+      before = (await gitHead(workspace.path))?.head ?? null;
+      await world.workspaces.beforeRun(workspace, order.issue, live.signal);
+    }
+    end = await work(order, { ...workspace, before }, { world, live });
   } catch (error) {
+    if (live.detached()) return { kind: "detached", git: null };
     end = live.signal.aborted ? { kind: "stopped" } : endingOf(error);
   }
+  await world.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
   await world.workspaces.afterRun(workspace, order.issue);
@@ -87,12 +99,13 @@ interface Surroundings {
 
 async function work(
   order: AttemptOrder,
-  workspace: Workspace,
+  workspace: Workspace & { readonly before: string | null },
   { world, live }: Surroundings,
 ): Promise<Ending> {
-  const { issue, attempt } = order;
-  live.entered("building_prompt", null);
-  const first = await renderPrompt(world.promptTemplate, { issue, attempt });
+  const { issue, attempt, attemptId, adopt } = order;
+  const first = () => renderPrompt(world.promptTemplate, { issue, attempt });
+  if (!adopt) live.entered("building_prompt", null);
+  const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
   const opening = new Opening(() => world.undelivered(issue.id), live.reported);
   const cwd = await world.workspaces.requireCwd(workspace.path);
@@ -103,8 +116,22 @@ async function work(
   );
   live.session(session);
   try {
-    const prompt = session.resumed ? resumePrompt(issue) : first;
-    await turns(session, issue, { prompt, opening, world, live });
+    const { lasting, threadId } = session;
+    const headBefore = workspace.before;
+    if (lasting && !adopt) {
+      await world.leases?.keep({
+        attemptId,
+        issue,
+        attempt,
+        threadId,
+        host: lasting.host,
+        headBefore,
+      });
+    }
+    const followed = adopt !== undefined && (await followedBy(session, live));
+    const prompt = session.resumed && !adopt ? resumePrompt(issue) : (rendered ?? (await first()));
+    const turn = Math.max(adopt?.turnCount ?? 1, 1);
+    await turns(session, issue, { prompt, followed, turn, opening, world, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
@@ -132,6 +159,7 @@ function specOf(
     runId: world.runId,
     model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
+    ...(order.adopt && { host: world.leases?.of(order.attemptId)?.host ?? "" }),
     tools: world.tracker.bindTools(order.issue),
     secretEnvNames: world.tracker.secretEnvNames,
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
@@ -141,18 +169,32 @@ function specOf(
   };
 }
 
+/** The turn that was under way before this server; false when there was none. */
+async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
+  live.entered("streaming_turn", null);
+  return (await session.lasting?.follow()) === true;
+}
+
 /** Turn after turn on one thread, as long as the tracker says so. */
 async function turns(
   session: AgentSession,
   start: Issue,
-  way: { prompt: string; opening: Opening; world: AttemptWorld; live: LiveAttempt },
+  way: Surroundings & {
+    readonly prompt: string;
+    /** Stands for the first turn when it was begun before. */
+    readonly followed: boolean;
+    readonly turn: number;
+    readonly opening: Opening;
+  },
 ): Promise<void> {
-  const { opening, world, live } = way;
+  const { opening, world, live, followed } = way;
   let issue = start;
-  let prompt = opening.with(way.prompt);
-  for (let turn = 1; ; turn++) {
-    live.entered("streaming_turn", null);
-    await session.turn(prompt, world.choice(issue.id));
+  let prompt = followed ? "" : opening.with(way.prompt);
+  for (let turn = way.turn; ; turn++) {
+    if (prompt !== "") {
+      live.entered("streaming_turn", null);
+      await session.turn(prompt, world.choice(issue.id));
+    }
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);

@@ -64,6 +64,9 @@ const sections = {
     read_timeout_ms: positive.default(5_000),
     stall_timeout_ms: wholeNumber.default(300_000),
     env_passthrough: z.array(variableName, "must be a list").default([]),
+    process: oneOf("per_issue", "shared").default("per_issue"),
+    threads_per_process: positive.default(20),
+    orphan_limit_ms: positive.default(600_000),
   }),
   server: section({
     host: solidText.default("127.0.0.1"),
@@ -216,6 +219,9 @@ export function toConfig(written: Written, root: string): Config {
       readTimeoutMs: codex.read_timeout_ms,
       stallTimeoutMs: codex.stall_timeout_ms,
       envPassthrough: codex.env_passthrough,
+      process: codex.process,
+      threadsPerProcess: codex.threads_per_process,
+      orphanLimitMs: codex.orphan_limit_ms,
     },
     server: {
       host: server.host,

@@ -110,6 +110,8 @@ export type Exit = (
   | { readonly kind: "failed"; readonly code: string; readonly message: string }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }
+  /** It goes on without us; its history stays open. */
+  | { readonly kind: "detached" }
 ) & { readonly git: AttemptGit | null };
 
 /** What the shell must now do. Imperative: one verb, started in order. */
@@ -140,6 +142,7 @@ export type Effect =
       readonly answer: Answer;
     }
   | { readonly type: "settleSteer"; readonly steerId: string }
+  | { readonly type: "detachAttempt"; readonly attemptId: string }
   | { readonly type: "removeWorkspace"; readonly issue: Issue; readonly path: string | null }
   | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
   | { readonly type: "clearTimer"; readonly input: TimerInput }
@@ -162,4 +165,14 @@ export interface AttemptOrder {
   /** Which agent is to run. */
   readonly agent: string;
   readonly templateId: string;
+  /** The attempt began under an earlier server, and its agent works on. */
+  readonly adopt?: Adopted;
+}
+
+/** What an attempt that goes on had made before. */
+export interface Adopted {
+  readonly key: string;
+  readonly path: string;
+  /** Turns begun so far. */
+  readonly turnCount: number;
 }

@@ -1,7 +1,7 @@
 import { noTokens, type Tokens } from "../model/attempt.ts";
 import type { IssueRecord } from "../store/store.ts";
 import { stampOf } from "./start.ts";
-import type { State } from "./state.ts";
+import type { Running, State } from "./state.ts";
 
 /** What must outlive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
@@ -51,6 +51,8 @@ export interface Restored {
   readonly records: ReadonlyMap<string, IssueRecord>;
   readonly totals: { readonly tokens: Tokens; readonly seconds: number };
   readonly lastAttemptId: string | null;
+  /** What an earlier server began and an agent still works on. */
+  readonly adopted?: readonly Running[];
 }
 
 /** The state of a fresh start: what an operator decided and what waits, and no claim of a live process. */
@@ -97,8 +99,11 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     if (model || kind) models.set(id, { issue, kind, model, effort });
     if (templateId) templates.set(id, { issue, templateId });
   }
+  const running = new Map((from.adopted ?? []).map((entry) => [entry.issue.id, entry]));
+  for (const id of running.keys()) retrying.delete(id);
   return {
     ...state,
+    running,
     held,
     failed,
     retrying,

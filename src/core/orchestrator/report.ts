@@ -116,6 +116,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
       return {
         ...entry,
         threadId: event.threadId,
+        lasting: event.lasting === true,
         // A refused resume made a new thread, which counts from zero.
         threadTokens: event.resumed ? entry.threadTokens : noTokens,
       };

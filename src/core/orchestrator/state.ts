@@ -81,6 +81,8 @@ export interface Running {
   /** What the agent waits for a person to say, oldest first. */
   readonly asked: readonly Asked[];
   readonly stopping: Stop | null;
+  /** Its agent lives on when this server ends. */
+  readonly lasting?: boolean;
 }
 
 /** An ordered stop: why, and what becomes of the issue once the agent is really gone. */

@@ -3,7 +3,7 @@ import type { IssueRecord } from "./store.ts";
 
 const time = z.number();
 
-const issue = z.strictObject({
+export const issue = z.strictObject({
   id: z.string().min(1),
   nativeRef: z.record(z.string(), z.unknown()).nullable(),
   identifier: z.string().min(1),

@@ -12,6 +12,7 @@ import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
+import type { AgentHost, Transport } from "./transport.ts";
 
 const strayLineChars = 1_000;
 const noticeChars = 1_000;
@@ -22,6 +23,8 @@ export interface ConnectionOptions {
   readonly config: CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** An agent that runs already; without it a process is started. */
+  readonly host?: AgentHost;
 }
 
 /** What a connection tells the session that owns it; none of it may wait or throw. */
@@ -46,34 +49,39 @@ export class CodexConnection {
   readonly #spec: SessionSpec;
   readonly #asks: Asks;
   readonly #listener: ConnectionListener;
-  readonly #process: AgentProcess;
+  readonly #transport: Transport;
   #hasTotals = false;
 
-  constructor({ spec, config, clock, env }: ConnectionOptions, listener: ConnectionListener) {
+  constructor({ spec, config, clock, env, host }: ConnectionOptions, listener: ConnectionListener) {
     this.#spec = spec;
     this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
-    this.#process = new AgentProcess({
-      line: launchLine(config.command, secretNames),
-      cwd: spec.workspace,
-      env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
-      runId,
-      onLine: (line) => {
+    const events = {
+      onLine: (line: string) => {
         listener.heard();
         this.peer.receive(line);
       },
       onStderr: spec.onLog,
-      onEnd: (error) => {
+      onEnd: (error: SymphonyError) => {
         this.peer.close(error);
         this.#asks.close();
         listener.ended(error);
       },
-    });
+    };
+    this.#transport = host
+      ? host.connect(events)
+      : new AgentProcess({
+          line: launchLine(config.command, secretNames),
+          cwd: spec.workspace,
+          env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+          runId,
+          ...events,
+        });
     this.peer = new JsonRpcPeer({
       clock,
       timeoutMs: config.readTimeoutMs,
-      write: (line) => this.#process.write(line),
+      write: (line) => this.#transport.write(line),
       onNotification: (method, params) => this.#notified(method, params),
       onRequest: (request) => this.#asked(request),
       onStray: (line, malformed) => this.#stray(line, malformed),
@@ -81,7 +89,7 @@ export class CodexConnection {
   }
 
   get pid(): number | null {
-    return this.#process.pid;
+    return this.#transport.pid;
   }
 
   /** True while a person's word is awaited. */
@@ -95,7 +103,7 @@ export class CodexConnection {
 
   /** Ends every process of the run, in bounded time. */
   stop(): Promise<void> {
-    return this.#process.stop();
+    return this.#transport.stop();
   }
 
   emit(event: AgentEvent): void {

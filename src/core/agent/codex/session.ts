@@ -2,13 +2,15 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime, AgentSession, Answer, TurnOptions } from "../agent.ts";
+import type { AgentRuntime, AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
 import { CodexConnection, type ConnectionOptions } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
+import { lastTurn } from "./last-turn.ts";
 import type { TurnEnding } from "./protocol.ts";
+import { codeOf, noActiveTurn, saysNoTurn, silent, threadLost } from "./refusals.ts";
 import { LiveTurn } from "./turn.ts";
 
 const interruptGraceMs = 2_000;
@@ -26,24 +28,33 @@ export function createCodexRuntime({ config, clock, env }: CodexRuntimeOptions):
     kind: "codex",
     async start(spec, signal) {
       signal.throwIfAborted();
-      const session = new CodexSession({ spec, config: config(), clock, env });
-      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-      try {
-        await session.open();
-        signal.throwIfAborted();
-        return session;
-      } catch (error) {
-        await session[Symbol.asyncDispose]();
-        signal.throwIfAborted();
-        throw error;
-      }
+      return openSession({ spec, config: config(), clock, env }, signal);
     },
   };
+}
+
+/** As `AgentRuntime.start`, with a process of its own or a host that runs already. */
+export async function openSession(
+  options: ConnectionOptions,
+  signal: AbortSignal,
+): Promise<AgentSession> {
+  const session = new CodexSession(options);
+  signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+  try {
+    await session.open();
+    signal.throwIfAborted();
+    return session;
+  } catch (error) {
+    await session[Symbol.asyncDispose]();
+    signal.throwIfAborted();
+    throw error;
+  }
 }
 
 class CodexSession implements AgentSession {
   threadId = "";
   resumed = false;
+  readonly lasting?: LastingSession;
   readonly #options: ConnectionOptions;
   readonly #connection: CodexConnection;
   #turn: LiveTurn | null = null;
@@ -67,6 +78,13 @@ class CodexSession implements AgentSession {
         this.#runningEnded();
       },
     });
+    const { host } = options;
+    if (!host) return;
+    const detach = () => {
+      this.#disposed ??= Promise.resolve();
+      host.detach();
+    };
+    this.lasting = { host: host.id, detach, follow: () => this.#follow() };
   }
 
   get pid(): number | null {
@@ -75,17 +93,44 @@ class CodexSession implements AgentSession {
 
   async open(): Promise<void> {
     const connection = this.#connection;
-    const { spec, config } = this.#options;
+    const { spec, config, host } = this.#options;
     const opened = await openThread(connection.peer, spec, config, (message) =>
       connection.notice(message),
     );
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
-    connection.emit({ type: "session.started", ...opened });
+    if (spec.host !== undefined && !opened.resumed) throw threadLost();
+    connection.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
+    // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
+    if (spec.host === undefined) host?.ready(opened.threadId);
   }
 
-  async turn(prompt: string, options: TurnOptions): Promise<void> {
+  turn(prompt: string, options: TurnOptions): Promise<void> {
+    return this.#live((turn) => this.#startTurn(turn, prompt, options));
+  }
+
+  async #follow(): Promise<boolean> {
+    const { threadId } = this;
+    const { host } = this.#options;
+    const { peer } = this.#connection;
+    const found = await lastTurn(peer, threadId, () => {});
+    if (!found) {
+      host?.ready(threadId);
+      return false;
+    }
+    await this.#live(async (turn) => {
+      const heard = lastTurn(peer, threadId, (id, ending) => {
+        this.#turnOpened(turn, id);
+        if (ending) this.#turnEnded(ending);
+      });
+      await heard.catch((error: unknown) => turn.fail(error));
+      host?.ready(threadId);
+    });
+    return true;
+  }
+
+  async #live(begin: (turn: LiveTurn) => Promise<void>): Promise<void> {
     if (this.#turn) throw new Error("a turn is in flight already");
     const { clock, config } = this.#options;
     const turn = new LiveTurn();
@@ -95,7 +140,7 @@ class CodexSession implements AgentSession {
       onSilence: () => turn.fail(silent(config.turnTimeoutMs)),
     });
     try {
-      void this.#startTurn(turn, prompt, options);
+      void begin(turn);
       await this.#finish(await turn.done);
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
@@ -154,6 +199,7 @@ class CodexSession implements AgentSession {
         interruptGraceMs,
       );
     }
+    if (this.threadId !== "") await this.#options.host?.leave(this.threadId);
     await this.#connection.stop();
   }
 
@@ -220,24 +266,4 @@ class CodexSession implements AgentSession {
     this.#running?.over.resolve();
     this.#running = null;
   }
-}
-
-function silent(limitMs: number): SymphonyError {
-  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
-    details: { limitMs },
-  });
-}
-
-function noActiveTurn(reason: string): SymphonyError {
-  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
-}
-
-/** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */
-function saysNoTurn(error: unknown): boolean {
-  const words = /no active turn|expected active turn|cannot steer/i;
-  return codeOf(error) === "response_error" && words.test(messageOf(error));
-}
-
-function codeOf(error: unknown): string | null {
-  return error instanceof SymphonyError ? error.code : null;
 }
