@@ -39,7 +39,17 @@ const floors: Readonly<Record<string, readonly string[]>> = {
     "zod",
     "node:",
   ],
-  "src/core": ["@linear/sdk", "chokidar", "execa", "liquidjs", "lowdb", "yaml", "zod", "node:"],
+  "src/core": [
+    "@linear/sdk",
+    "chokidar",
+    "execa",
+    "liquidjs",
+    "lowdb",
+    "ws",
+    "yaml",
+    "zod",
+    "node:",
+  ],
   "src/core/model": ["zod"],
   // A program of its own: it stands for an agent and shares nothing with the server but the protocol.
   "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],

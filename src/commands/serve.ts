@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { systemClock } from "../core/clock.ts";
+import type { Config } from "../core/config/config.ts";
 import { type Core, createCore } from "../core/core.ts";
 import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
@@ -33,6 +35,8 @@ interface DaemonOptions {
   readonly env: CommandIo["env"];
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** Refuse to serve where a restart would end turns. */
+  readonly restartSafe?: boolean;
 }
 
 /** Where a workflow file keeps its data unless told otherwise. */
@@ -57,6 +61,9 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     log,
     redactor,
+    ...(options.restartSafe && {
+      admit: (config: Config) => requireRestartSafe(config, { dataDir, env }),
+    }),
   });
   try {
     const { server } = core.config.current.config;
@@ -112,12 +119,9 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     clock: systemClock,
     redact: (text) => redactor.redact(text),
   });
-  const { port, host } = options;
+  const { port, host, restartSafe } = options;
   const daemon = await openDaemon({
-    workflowPath,
-    dataDir,
-    port,
-    host,
+    ...{ workflowPath, dataDir, port, host, restartSafe },
     env: io.env,
     log,
     redactor,
@@ -182,10 +186,15 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  (${config.codex.command})`],
+      ["agent", `${config.agent.kind}  (${config.codex.command})${modeOf(config)}`],
       ["data", core.dataDir],
     ],
     paint,
   );
   io.stderr.write(`${lines.join("\n")}\n\n`);
+}
+
+function modeOf({ agent, codex }: Config): string {
+  if (agent.kind !== "codex" || codex.process !== "shared") return "";
+  return "  shared: turns outlive a restart";
 }

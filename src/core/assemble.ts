@@ -9,7 +9,7 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
-import { openLasting } from "./lasting.ts";
+import { type Lasting, openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
@@ -17,6 +17,7 @@ import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
+import type { State } from "./orchestrator/state.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
@@ -47,7 +48,7 @@ export interface Foundations {
 export async function assemble(options: CoreOptions, base: Foundations): Promise<Core> {
   const { clock, log, env } = options;
   const { config, store, opened } = base;
-  const { history, records } = store;
+  const { history } = store;
   const bus = createBus({
     history,
     clock,
@@ -80,8 +81,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
-      ...{ clock, env, dataDir: options.dataDir },
-      ...{ daemons: lasting.daemons, onTrouble },
+      ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
     workspaces: keepApart(
       createWorkspaces({
@@ -95,24 +95,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     ),
     orchestrator: () => orchestrator,
   };
-  const runId = (name: string) => runIdOf(options.dataDir, name);
-  const adopted = await lasting.restore({
-    history,
-    records,
-    isShared: current().codex.process === "shared",
-  });
-  const spared = new Set(adopted.map(({ attemptId }) => attemptId));
-  const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
-  if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
-  const restored = restoredState(
-    {
-      records: records.all(),
-      totals: history.totals(),
-      lastAttemptId: history.lastAttemptId(),
-      adopted,
-    },
-    { now: clock.now(), wall: clock.wall() },
-  );
+  const restored = await recovered(parts, lasting);
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
   const comments = new CommentSteering({
     ...{ clock, log, history, config: current },
@@ -129,6 +112,22 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     webhooks,
     comments,
   });
+}
+
+/** The state to begin with: what waits, what was decided, and what goes on; all else of a crash is cleared away. */
+async function recovered(parts: RealParts, lasting: Lasting): Promise<State> {
+  const { clock, log, bus, dataDir, config } = parts;
+  const { history, records } = parts.store;
+  const isShared = config.current.config.codex.process === "shared";
+  const adopted = await lasting.restore({ history, records, isShared });
+  const spared = new Set(adopted.map(({ attemptId }) => attemptId));
+  const runId = (name: string) => runIdOf(dataDir, name);
+  const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
+  if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
+  if (adopted.length > 0) log.info("attempts go on", { attempts: adopted.length });
+  const kept = { totals: history.totals(), lastAttemptId: history.lastAttemptId() };
+  const clocks = { now: clock.now(), wall: clock.wall() };
+  return restoredState({ records: records.all(), ...kept, adopted }, clocks);
 }
 
 interface Ending {

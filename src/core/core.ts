@@ -2,6 +2,7 @@ import { assemble } from "./assemble.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments/steering.ts";
+import type { Config } from "./config/config.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
@@ -61,6 +62,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** Rejects when this configuration is not to be served; nothing was touched by then. */
+  admit?(config: Config): Promise<void>;
 }
 
 /**
@@ -92,6 +95,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       validate: (next) => checkTracker(next.tracker, edges),
     });
     opened.push(() => config.close());
+    await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const store = await openStore(dataDir);
     opened.push(() => store.close());

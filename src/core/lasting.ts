@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { Daemons } from "./agent/codex/shared/daemons.ts";
+import { sharedDir } from "./agent/codex/shared/restart-safe.ts";
 import { endThread } from "./agent/codex/shared/shared-runtime.ts";
 import { type Lease, Leases } from "./attempt/leases.ts";
 import type { Clock } from "./clock.ts";
@@ -34,7 +35,7 @@ export interface Lasting {
 }
 
 export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Lasting {
-  const dir = join(dataDir, "codex-shared");
+  const dir = sharedDir(dataDir);
   const markOf = (id: string) => runIdOf(dataDir, `codex-${id}`);
   const daemons = new Daemons({ dir, clock, markOf, onTrouble });
   const leases = new Leases(join(dir, "attempts"));

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { signalProcess } from "../../src/core/agent/process-table.ts";
+import { liveProcesses, signalProcess } from "../../src/core/agent/process-table.ts";
 import { type SharedWorld, sharedWorld } from "../support/shared-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
@@ -201,7 +201,7 @@ describe("codex.process: shared", () => {
     }
     await using server = await Served.start(world);
     await waits(server);
-    const answered = await symphony(world, "respond", issue, "--approve");
+    const answered = await symphony(world, "respond", issue, "approve");
     assert.equal(answered.code, 0, answered.stderr);
     const ended = await succeeded(server, issue);
     assert.equal(ended.id, before.id);
@@ -227,11 +227,15 @@ describe("codex.process: shared", () => {
       return commands === 0 && processes.length === 0;
     });
     const [daemon] = await world.daemons();
-    assert.throws(() => process.kill(daemon?.pid ?? 0, 0), "nor is the watchdog");
+    await eventually("nor is the watchdog", async () => !(await isAlive(daemon?.pid ?? 0)));
   });
 });
 
 type Attempt = Awaited<ReturnType<Served["client"]["issues"]["attempts"]>>["attempts"][number];
+
+async function isAlive(pid: number): Promise<boolean> {
+  return (await liveProcesses()).some((entry) => entry.pid === pid);
+}
 
 async function where(world: SharedWorld, issue: string): Promise<string> {
   return readFile(join(world.workspaces, issue, "where.txt"), "utf8").catch(() => "");

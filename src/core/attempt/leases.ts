@@ -2,7 +2,6 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Issue } from "../model/issue.ts";
-
 import { backupOf, writeDurably } from "../store/durable-file.ts";
 import { issue } from "../store/issue-record-schema.ts";
 

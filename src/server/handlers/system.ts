@@ -94,6 +94,7 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
+      shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
     },
   };
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
-import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { messageOf } from "../../model/errors.ts";
 import type { AgentRuntime, AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
@@ -12,6 +12,7 @@ import { lastTurn } from "./last-turn.ts";
 import type { TurnEnding } from "./protocol.ts";
 import { codeOf, noActiveTurn, saysNoTurn, silent, threadLost } from "./refusals.ts";
 import { LiveTurn } from "./turn.ts";
+import { finishTurn, interruptTurn } from "./turn-end.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -141,7 +142,7 @@ class CodexSession implements AgentSession {
     });
     try {
       void begin(turn);
-      await this.#finish(await turn.done);
+      await finishTurn(this.#connection.peer, this.threadId, await turn.done);
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
       const { id } = turn;
@@ -180,7 +181,7 @@ class CodexSession implements AgentSession {
 
   async interrupt(): Promise<void> {
     const turnId = await this.#turnId();
-    if (turnId !== null) await this.#requestInterrupt(turnId);
+    if (turnId !== null) await interruptTurn(this.#connection.peer, this.threadId, turnId);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -192,7 +193,7 @@ class CodexSession implements AgentSession {
     const running = this.#running;
     if (running) {
       // Lets the agent record the turn as interrupted; one that does not answer is not waited for.
-      const asked = this.#requestInterrupt(running.id);
+      const asked = interruptTurn(this.#connection.peer, this.threadId, running.id);
       const settled = asked.then((accepted) => (accepted ? running.over.promise : undefined));
       await within(
         settled.catch(() => {}),
@@ -230,31 +231,6 @@ class CodexSession implements AgentSession {
     turn.open(id);
     // Given up or not, it runs in the agent until its end is told.
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
-  }
-
-  async #finish({ status, message, info }: TurnEnding): Promise<void> {
-    if (status === "completed") return;
-    if (status === "failed") {
-      throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
-    }
-    // An interrupted turn leaves its commands running; the workspace is to be quiet.
-    const { threadId } = this;
-    await this.#connection.peer
-      .request("thread/backgroundTerminals/clean", { threadId })
-      .catch(() => {});
-    throw new SymphonyError("turn_cancelled", "the turn was interrupted");
-  }
-
-  /** False when the turn has just ended, which needs no interrupt. */
-  async #requestInterrupt(turnId: string): Promise<boolean> {
-    const { threadId } = this;
-    try {
-      await this.#connection.peer.request("turn/interrupt", { threadId, turnId });
-      return true;
-    } catch (error) {
-      if (saysNoTurn(error)) return false;
-      throw error;
-    }
   }
 
   #turnEnded(ending: TurnEnding): void {

@@ -6,11 +6,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import { SymphonyError } from "../../../model/errors.ts";
 import { killMatching, liveProcesses, signalProcess } from "../../process-table.ts";
+import { fitsSocket } from "./restart-safe.ts";
 import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
 
-/** Unix sockets have a place of about this many bytes for their path. */
-const longestSocketPath = 100;
 const startLimitMs = 20_000;
 const connectLimitMs = 2_000;
 const killLimitMs = 3_000;
@@ -147,11 +146,14 @@ async function startFailed(dir: string, id: string): Promise<SymphonyError> {
 }
 
 function requireShort(socket: string): void {
-  if (Buffer.byteLength(socket) <= longestSocketPath && !socket.includes("'")) return;
+  if (fitsSocket(socket)) return;
   throw new SymphonyError(
     "invalid_config",
-    `a socket cannot be at ${socket}: its path is longer than ${longestSocketPath} bytes, or quoted`,
-    { details: { path: socket }, hint: "set --data-dir to a shorter path" },
+    `a socket cannot be at ${socket}: its path is too long`,
+    {
+      details: { path: socket },
+      hint: "set --data-dir to a shorter path without quotes",
+    },
   );
 }
 
