@@ -135,6 +135,43 @@ describe("codex.process: shared", () => {
     assert.equal((await world.daemons()).length, 1);
   });
 
+  test("one more codex is started when the first is full, and an issue that ended makes room", async () => {
+    await using world = await sharedWorld(
+      { routes: [{ when: { anyText: "zebra" }, steps: finish }], steps: [busy] },
+      "  threads_per_process: 2",
+    );
+    const issues = [await world.issue("one"), await world.issue("two"), await world.issue("three")];
+    await using server = await Served.start(world);
+    await Promise.all(issues.map((issue) => busyAttempt(server, issue)));
+    const daemons = await world.daemons();
+    assert.equal(daemons.length, 2);
+    const third = await world.issue("a zebra");
+    await succeeded(server, third);
+    await succeeded(server, await world.issue("another zebra"));
+    assert.deepEqual((await world.daemons()).length, 2);
+    await server.crash();
+    await using next = await Served.start(world);
+    const ids = (await next.client.system.state({})).running.map((row) => row.issue_identifier);
+    assert.deepEqual(ids.sort(), issues);
+    assert.deepEqual(await world.daemons(), daemons);
+  });
+
+  test("per_issue again: what was shared is ended, its attempts are interrupted", async () => {
+    await using world = await sharedWorld([busy], "  thread_sandbox: danger-full-access");
+    const issue = await world.issue("one");
+    let before: Attempt;
+    {
+      await using server = await Served.start(world);
+      before = await busyAttempt(server, issue);
+      await server.crash();
+    }
+    await using server = await Served.start({ ...world, workflowPath: await world.perIssue() });
+    const ended = await attemptOf(server, issue);
+    assert.deepEqual([ended.id, ended.status], [before.id, "interrupted"]);
+    assert.deepEqual(await world.daemonProcesses(), [], "another mode ends what was shared");
+    assert.equal(await world.commandsOf(before.id), 0);
+  });
+
   test("codex killed: the attempts are tried again on their threads, in a new codex", async () => {
     await using world = await sharedWorld(
       { routes: [{ when: { userText: "was interrupted" }, steps: finish }], steps: [busy] },

@@ -13,6 +13,8 @@ export interface SharedWorld extends Place, AsyncDisposable {
   readonly workspaces: string;
   /** Creates an issue; gives its identifier. */
   issue(title: string, ...labels: string[]): Promise<string>;
+  /** The path of the same workflow with `codex.process: per_issue` and nothing to do. */
+  perIssue(): Promise<string>;
   /** What the data directory tells of shared agents. */
   daemons(): Promise<
     readonly { readonly id: string; readonly pid: number; readonly mark: string }[]
@@ -49,6 +51,13 @@ export async function sharedWorld(
       const made = await symphony(place, "issue", "create", "--title", title, ...flags, "--json");
       assert.equal(made.code, 0, made.stderr);
       return JSON.parse(made.stdout).identifier;
+    },
+    async perIssue() {
+      const path = join(root, "PER_ISSUE.md");
+      const text = await readFile(workflowPath, "utf8");
+      const idle = text.replace("process: shared", "process: per_issue");
+      await writeFile(path, idle.replace("kind: local", "kind: local, active_states: [Never]"));
+      return path;
     },
     async daemons() {
       const dir = join(dataDir, "codex-shared");
