@@ -77,7 +77,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     trackers,
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
-    leases: lasting.leases,
+    lasting,
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
@@ -190,7 +190,10 @@ function heart(
     localIssues: () => trackers.localIssues,
     async start() {
       const { terminalStates } = config.current.config.tracker;
-      await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
+      const isAtWork = (id: string) => orchestrator.state.running.has(id);
+      await cleanUpFinished({
+        ...{ tracker: trackers.tracker, terminalStates, workspaces, log, isAtWork },
+      });
       opened.push(followConfig(parts, orchestrator));
       bus.publish({ type: "server.started", message: `symphony ${version} started` });
       orchestrator.start();

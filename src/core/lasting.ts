@@ -28,6 +28,8 @@ interface Found {
 export interface Lasting {
   readonly daemons: Daemons;
   readonly leases: Leases;
+  /** Ends what an agent still does for an attempt that goes on no more, and forgets its lease. */
+  giveUp(attemptId: string): Promise<void>;
   /** Before anything is swept or dispatched: what goes on. Whatever else such an agent still does is ended. */
   restore(found: Found): Promise<readonly Running[]>;
   /** Agents that nobody needs are ended, the others live on for their limit. */
@@ -40,7 +42,9 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
   const daemons = new Daemons({ dir, clock, markOf, onTrouble });
   const leases = new Leases(join(dir, "attempts"));
 
-  async function giveUp(lease: Lease): Promise<void> {
+  async function giveUp(attemptId: string): Promise<void> {
+    const lease = leases.of(attemptId);
+    if (!lease) return;
     const daemon = daemons.find(lease.host);
     const runId = runIdOf(dataDir, lease.attemptId);
     const { threadId } = lease;
@@ -51,6 +55,7 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
   return {
     daemons,
     leases,
+    giveUp,
     async restore({ history, records, isShared }) {
       await leases.restore();
       await daemons.restore();
@@ -63,13 +68,15 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
         const record = records.all().get(issue.id);
         const daemon = daemons.find(lease.host);
         if (!daemon || !row || !goesOn(row, lease, record)) {
-          await giveUp(lease);
+          await giveUp(attemptId);
           continue;
         }
         daemon.runs.add(runIdOf(dataDir, attemptId));
         const failures = record?.retry?.failures ?? 0;
+        const [heard] = history.recentEvents(row.issueId, 1);
+        const heardWall = heard?.at ?? row.startedAt;
         const clocks = { now: clock.now(), wall: clock.wall() };
-        adopted.push(adoptedEntry(row, { issue, attempt, failures }, clocks));
+        adopted.push(adoptedEntry(row, { issue, attempt, failures, heardWall }, clocks));
       }
       return adopted;
     },

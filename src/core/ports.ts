@@ -1,11 +1,11 @@
 import type { AgentRuntimes } from "./agent/runtimes.ts";
 import type { Attempts } from "./attempt/attempts.ts";
-import type { Leases } from "./attempt/leases.ts";
 import type { AttemptWorld } from "./attempt/run.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
+import type { Lasting } from "./lasting.ts";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
@@ -36,7 +36,7 @@ export interface RealParts {
   readonly attempts: Attempts;
   readonly templates: TemplateDesk;
   readonly runtimes: AgentRuntimes;
-  readonly leases: Leases;
+  readonly lasting: Lasting;
   /** Made from these ports, so it is asked for late. */
   orchestrator(): Orchestrator;
 }
@@ -101,7 +101,8 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     runId: runIdOf(parts.dataDir, attemptId),
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
     undelivered: (id) => parts.store.history.undelivered(id),
-    leases: parts.leases,
+    leases: parts.lasting.leases,
+    giveUp: (id) => parts.lasting.giveUp(id),
     log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
   };
 }

@@ -35,7 +35,9 @@ const record: IssueRecord = {
 };
 
 function restored(): State {
-  const adopted = [adoptedEntry(row, { issue: issue("A-1"), attempt: 1, failures: 2 }, clocks)];
+  const adopted = [
+    adoptedEntry(row, { issue: issue("A-1"), attempt: 1, failures: 2, heardWall: 999_000 }, clocks),
+  ];
   const totals = { tokens: used, seconds: 0 };
   const records = new Map([["id-A-1", record]]);
   return restoredState({ records, totals, lastAttemptId: row.id, adopted }, clocks);
@@ -53,7 +55,11 @@ test("an adopted attempt runs on as the same row: it holds its slot and waits fo
   assert.deepEqual([entryOf(state).turnId, entryOf(state).startedAt], ["tu", 5_000]);
   assert.deepEqual(adoptionOf(entryOf(state)), {
     ...{ attemptId: row.id, issue: issue("A-1"), attempt: 1, resumeThreadId: "th" },
-    ...{ agent: "codex", templateId: "t", adopt: { key: "A-1", path: "/w/A-1", turnCount: 2 } },
+    ...{
+      agent: "codex",
+      templateId: "t",
+      adopt: { key: "A-1", path: "/w/A-1", turnCount: 2, sinceWall: 999_000 },
+    },
   });
 });
 

@@ -7,7 +7,12 @@ import { type SharedWorld, sharedWorld } from "../support/shared-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
 const finish = [
-  { type: "call", name: "issue_move", arguments: { state: "Done" } },
+  {
+    type: "call",
+    name: "issue_move",
+    arguments: { state: "Done" },
+    usage: { input: 50, output: 5 },
+  },
   { type: "text", text: "moved it", usage: { input: 50, output: 5 } },
 ];
 const busy = { type: "shell", cmd: "echo $PWD > where.txt; setsid sleep 301 & sleep 300" };
@@ -98,6 +103,8 @@ describe("codex.process: shared", () => {
         (await server.events(issue)).some(({ type }) => type === "agent.command"),
       );
       before = await attemptOf(server, issue);
+      const steered = await symphony(world, "steer", issue, "mind the gap");
+      assert.equal(steered.code, 0, steered.stderr);
       await server.crash();
     }
     await eventually("the turn ends", async () => (await world.openai.requests()).length >= 2);
@@ -105,8 +112,18 @@ describe("codex.process: shared", () => {
     const ended = await succeeded(server, issue);
     assert.equal(ended.id, before.id);
     assert.equal(ended.turn_count, 2);
-    const usage = await server.client.issues.attempts({ params: { id: issue } });
-    assert.equal(usage.attempts.length, 1);
+    const { attempts } = await server.client.issues.attempts({ params: { id: issue } });
+    assert.equal(attempts.length, 1);
+    const events = await server.events(issue);
+    const said = events.filter(({ type }) => type === "agent.message");
+    assert.deepEqual(
+      said.map(({ message }) => message),
+      ["one turn", "moved it"],
+      "what it said meanwhile is told, once",
+    );
+    const taken = events.filter(({ type }) => type === "steer.delivered");
+    assert.equal(taken.length, 1, "guidance that was taken up meanwhile is not given again");
+    assert.equal(ended.tokens.total_tokens, 330, "each of four answers counts once");
   });
 
   test("abort ends one issue's turn and processes and leaves the other alone", async () => {

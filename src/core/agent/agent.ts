@@ -101,8 +101,8 @@ export interface SessionSpec {
   readonly model: string | null;
   /** A thread to go on with; when the agent refuses it, a new one is started. */
   readonly resumeThreadId: string | null;
-  /** The lasting agent that holds `resumeThreadId` open since an earlier server: that one, or none. */
-  readonly host?: string;
+  /** An earlier server began the attempt, and a lasting agent works on at `resumeThreadId`. */
+  readonly adoption?: Adoption;
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
@@ -112,6 +112,15 @@ export interface SessionSpec {
   onEvent(event: AgentEvent): void;
   /** One line of the agent's stderr or stray output, for the log. */
   onLog(line: string): void;
+}
+
+export interface Adoption {
+  /** As `LastingSession.host` named it. */
+  readonly host: string;
+  /** When it was heard last; what it did since is told now. */
+  readonly sinceWall: number;
+  /** Guidance that may have been taken up meanwhile. */
+  readonly steerIds: readonly string[];
 }
 
 export interface TurnOptions {

@@ -57,7 +57,7 @@ export class AgentRuntimes {
     return {
       kind: "codex",
       start(spec, signal) {
-        const isShared = config().process === "shared" || spec.host !== undefined;
+        const isShared = config().process === "shared" || spec.adoption !== undefined;
         return (isShared ? shared : perIssue).start(spec, signal);
       },
     };

@@ -35,6 +35,8 @@ export interface AttemptWorld {
   undelivered(issueId: string): readonly Steer[];
   /** Where attempts whose agent outlives the server are written down. */
   readonly leases?: Leases;
+  /** Ends what a lasting agent still does for the attempt. */
+  giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
 }
 
@@ -79,6 +81,8 @@ export async function runAttempt(
     if (live.detached()) return { kind: "detached", git: null };
     end = live.signal.aborted ? { kind: "stopped" } : endingOf(error);
   }
+  // It may never have got hold of the turn that went on.
+  if (order.adopt) await world.giveUp?.(order.attemptId);
   await world.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
@@ -159,7 +163,7 @@ function specOf(
     runId: world.runId,
     model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
-    ...(order.adopt && { host: world.leases?.of(order.attemptId)?.host ?? "" }),
+    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
     tools: world.tracker.bindTools(order.issue),
     secretEnvNames: world.tracker.secretEnvNames,
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
@@ -167,6 +171,11 @@ function specOf(
     onEvent,
     onLog: log,
   };
+}
+
+function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptWorld) {
+  const steerIds = world.undelivered(issue.id).map(({ id }) => id);
+  return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
 }
 
 /** The turn that was under way before this server; false when there was none. */

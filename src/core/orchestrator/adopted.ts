@@ -10,12 +10,14 @@ export interface AdoptionFacts {
   /** The retry number it was born with, and the failures before. */
   readonly attempt: number | null;
   readonly failures: number;
+  /** When its agent was heard last. */
+  readonly heardWall: number;
 }
 
-/** The live row of an attempt that an earlier server began. It was heard of just now: silence counts from here. */
+/** The live row of an attempt that an earlier server began. Its silence counts from here. */
 export function adoptedEntry(
   row: Attempt,
-  { issue, attempt, failures }: AdoptionFacts,
+  { issue, attempt, failures, heardWall }: AdoptionFacts,
   clocks: { readonly now: number; readonly wall: number },
 ): Running {
   const { sessionId, threadId } = row;
@@ -36,7 +38,7 @@ export function adoptedEntry(
     turnId: sessionId?.startsWith(prefix) ? sessionId.slice(prefix.length) : null,
     turnCount: row.turnCount,
     lastEventAt: clocks.now,
-    lastEventWall: clocks.wall,
+    lastEventWall: heardWall,
     lastEvent: null,
     lastMessage: null,
     tokens: row.tokens,
@@ -52,6 +54,11 @@ export function adoptedEntry(
 export function adoptionOf(entry: Running): AttemptOrder {
   const { attemptId, issue, attempt, agent, templateId, turnCount } = entry;
   const { workspaceKey: key, workspacePath: path, threadId: resumeThreadId } = entry;
-  const adopt = { key: key ?? "", path: path ?? "", turnCount };
+  const adopt = {
+    key: key ?? "",
+    path: path ?? "",
+    turnCount,
+    sinceWall: entry.lastEventWall ?? 0,
+  };
   return { attemptId, issue, attempt, resumeThreadId, agent, templateId, adopt };
 }

@@ -175,4 +175,6 @@ export interface Adopted {
   readonly path: string;
   /** Turns begun so far. */
   readonly turnCount: number;
+  /** When its agent was heard last. */
+  readonly sinceWall: number;
 }

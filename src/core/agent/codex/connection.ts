@@ -10,6 +10,7 @@ import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import type { JsonObject } from "../json-value.ts";
 import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
+import { missedItems } from "./missed.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
 import type { AgentHost, Transport } from "./transport.ts";
@@ -104,6 +105,15 @@ export class CodexConnection {
   /** Ends every process of the run, in bounded time. */
   stop(): Promise<void> {
     return this.#transport.stop();
+  }
+
+  /** Tells what the agent did while nobody listened. */
+  async catchUp(): Promise<void> {
+    const { adoption } = this.#spec;
+    if (!adoption || this.threadId === null) return;
+    for (const id of adoption.steerIds) this.steers.add(id);
+    const missed = await missedItems(this.peer, this.threadId, adoption.sinceWall);
+    for (const params of missed) this.#notified("item/completed", params);
   }
 
   emit(event: AgentEvent): void {

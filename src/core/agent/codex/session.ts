@@ -101,10 +101,10 @@ class CodexSession implements AgentSession {
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
-    if (spec.host !== undefined && !opened.resumed) throw threadLost();
+    if (spec.adoption && !opened.resumed) throw threadLost();
     connection.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
     // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
-    if (spec.host === undefined) host?.ready(opened.threadId);
+    if (!spec.adoption) host?.ready(opened.threadId);
   }
 
   turn(prompt: string, options: TurnOptions): Promise<void> {
@@ -120,6 +120,7 @@ class CodexSession implements AgentSession {
       host?.ready(threadId);
       return false;
     }
+    await this.#connection.catchUp();
     await this.#live(async (turn) => {
       const heard = lastTurn(peer, threadId, (id, ending) => {
         this.#turnOpened(turn, id);

@@ -11,7 +11,7 @@ import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
 
 const startLimitMs = 20_000;
-const connectLimitMs = 2_000;
+const connectLimitMs = 5_000;
 const killLimitMs = 3_000;
 const lookMs = 25;
 
@@ -79,8 +79,9 @@ export async function startDaemon(launch: Launch, place: Place): Promise<DaemonR
   };
   await saveRecord(dir, record);
   if (await comesUp(record, ended.signal)) return record;
+  const failure = await startFailed(dir, id);
   await endDaemon(dir, record);
-  throw await startFailed(dir, id);
+  throw failure;
 }
 
 export async function saveRecord(dir: string, record: DaemonRecord): Promise<void> {

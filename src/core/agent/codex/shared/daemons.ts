@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../clock.ts";
 import { messageOf, SymphonyError } from "../../../model/errors.ts";
@@ -105,6 +105,7 @@ export class Daemons {
   async end(daemon: Daemon): Promise<void> {
     this.#running.delete(daemon.record.id);
     await endDaemon(this.#options.dir, daemon.record);
+    await rm(join(this.#options.dir, `${daemon.record.id}.log`), { force: true });
   }
 
   async endUnused(): Promise<void> {

@@ -66,12 +66,12 @@ async function hostFor(
   config: CodexConfig,
   { daemons, clock, env }: SharedRuntimeOptions,
 ): Promise<{ daemon: Daemon; configHash: string }> {
-  const { host, runId, resumeThreadId: threadId } = spec;
+  const { adoption, runId, resumeThreadId: threadId } = spec;
   const launch = launchOf(spec, config, env);
   const { configHash } = launch;
-  if (host !== undefined) {
-    const daemon = daemons.find(host);
-    if (!daemon) throw daemonGone(host);
+  if (adoption) {
+    const daemon = daemons.find(adoption.host);
+    if (!daemon) throw daemonGone(adoption.host);
     daemon.runs.add(runId);
     return { daemon, configHash };
   }
@@ -123,7 +123,7 @@ class SharedHost implements AgentHost {
     this.#daemon = daemon;
     this.#configHash = configHash;
     this.#around = around;
-    const adopts = around.spec.host !== undefined;
+    const adopts = around.spec.adoption !== undefined;
     this.#threadId = adopts ? around.spec.resumeThreadId : null;
     this.#held = adopts ? [] : null;
   }
