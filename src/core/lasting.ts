@@ -67,6 +67,8 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
         const row = rows.get(attemptId);
         const record = records.all().get(issue.id);
         const daemon = daemons.find(lease.host);
+        // Whatever becomes of the attempt, no other agent may write to its thread for a while.
+        if (daemon) daemons.remember(lease.threadId, daemon);
         if (!daemon || !row || !goesOn(row, lease, record)) {
           await giveUp(attemptId);
           continue;

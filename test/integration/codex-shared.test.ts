@@ -189,6 +189,34 @@ describe("codex.process: shared", () => {
     assert.equal(await world.commandsOf(before.id), 0);
   });
 
+  test("an abort that the server did not live to carry out is carried out by the next", async () => {
+    await using world = await sharedWorld([busy], "  thread_sandbox: danger-full-access");
+    const issue = await world.issue("one");
+    let before: Attempt;
+    {
+      await using server = await Served.start(world);
+      before = await busyAttempt(server, issue);
+      await server.client.issues.abort({ params: { id: issue }, body: {} });
+      await server.crash();
+    }
+    await using server = await Served.start(world);
+    const { held, running } = await server.client.system.state({});
+    assert.deepEqual([held.length, running.length], [1, 0]);
+    assert.ok((await attemptOf(server, issue)).ended_at);
+    assert.equal(await world.commandsOf(before.id), 0);
+  });
+
+  test("serve --restart-safe starts where turns outlive it, and says what is missing otherwise", async () => {
+    await using world = await sharedWorld([]);
+    await using server = await Served.start(world, "--restart-safe");
+    const { features } = await server.client.system.runtime();
+    assert.equal(features["shared_agents"], true);
+    await server.stop();
+    const refused = await symphony(world, "serve", await world.perIssue(), "--restart-safe");
+    assert.equal(refused.code, 1, refused.stderr);
+    assert.match(refused.stderr, /not restart-safe: codex\.process is per_issue/);
+  });
+
   test("codex killed: the attempts are tried again on their threads, in a new codex", async () => {
     await using world = await sharedWorld(
       { routes: [{ when: { userText: "was interrupted" }, steps: finish }], steps: [busy] },

@@ -109,6 +109,11 @@ export async function answers({ socket }: DaemonRecord): Promise<boolean> {
   }
 }
 
+/** True while a process of it is there. */
+export async function isAlive({ mark }: DaemonRecord): Promise<boolean> {
+  return (await liveProcesses()).some(({ daemon }) => daemon === mark);
+}
+
 /** Ends the agent with every command of its threads, and forgets it. */
 export async function endDaemon(
   dir: string,

@@ -8,6 +8,7 @@ import {
   answers,
   type DaemonRecord,
   endDaemon,
+  isAlive,
   type Launch,
   recordedDaemons,
   saveRecord,
@@ -125,16 +126,22 @@ export class Daemons {
       .filter(({ record, runs }) => record.config_hash === launch.configHash && runs.size < room)
       .sort((a, b) => b.runs.size - a.runs.size);
     const holder = this.#lastHosts.get(threadId ?? "");
-    const preferred = fit.find(({ record }) => record.id === holder) ?? fit[0];
-    const daemon = (preferred && (await this.#sound(preferred))) ?? (await this.#start(launch));
+    const isHolder = (one: Daemon) => one.record.id === holder;
+    const daemon =
+      (await this.#firstSound([...fit.filter(isHolder), ...fit.filter((one) => !isHolder(one))])) ??
+      (await this.#start(launch));
     daemon.runs.add(runId);
     return daemon;
   }
 
-  async #sound(daemon: Daemon): Promise<Daemon | null> {
-    if (await answers(daemon.record)) return daemon;
-    this.#options.onTrouble(`the shared codex ${daemon.record.id} does not answer and is ended`);
-    await this.end(daemon);
+  /** One that is only slow keeps its threads; one that is gone is forgotten. */
+  async #firstSound(daemons: readonly Daemon[]): Promise<Daemon | null> {
+    for (const daemon of daemons) {
+      const { id } = daemon.record;
+      if (await answers(daemon.record)) return daemon;
+      this.#options.onTrouble(`the shared codex ${id} does not answer and gets no new thread`);
+      if (!(await isAlive(daemon.record))) await this.end(daemon);
+    }
     return null;
   }
 
