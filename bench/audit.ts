@@ -2,46 +2,15 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
-import { auditHeadFile, writeAuditHead } from "../src/core/store/audit-anchor.ts";
-import { auditHash } from "../src/core/store/audit-hash.ts";
 import { verifyAudit } from "../src/core/store/audit-verify.ts";
 import { openHistory } from "../src/core/store/history.ts";
 import type { AuditQuery } from "../src/core/store/store.ts";
+import { fillAuditLog } from "./audit-log.ts";
 
 const count = Number(process.argv[2] ?? 1_000_000);
 const rounds = 5;
 const dir = mkdtempSync(join(tmpdir(), "symphony-bench-"));
 const file = join(dir, "history.db");
-
-function fill(): void {
-  openHistory(file).close();
-  const db = new DatabaseSync(file);
-  db.exec("PRAGMA synchronous = OFF; BEGIN");
-  const insert = db.prepare(
-    "INSERT INTO audit VALUES ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)",
-  );
-  const actors = ["cli", "api", "orchestrator", "orchestrator"];
-  const actions = ["issues.abort", "attempt.stopped", "issue.held", "attempt.failed"];
-  let prevHash = "";
-  for (let seq = 1; seq <= count; seq++) {
-    const row = {
-      seq,
-      at: 1e12 + seq * 1_000,
-      actor: actors[seq % 4] ?? "api",
-      action: actions[(seq * 7) % 4] ?? "issues.abort",
-      target: `ENG-${(seq * 7_919) % 5_000}`,
-      outcome: "ok",
-      detail: JSON.stringify({ request_id: `req-${seq}`, reason: "the tests of the branch fail" }),
-      prevHash,
-    };
-    prevHash = auditHash(row);
-    insert.run({ ...row, hash: prevHash });
-  }
-  db.exec("COMMIT");
-  db.close();
-  writeAuditHead(auditHeadFile(dir), { seq: count, hash: prevHash });
-}
 
 function medianMs(work: () => void): number {
   const times = Array.from({ length: rounds }, () => {
@@ -56,7 +25,7 @@ const say = (name: string, ms: number, more = "") =>
   process.stdout.write(`${name.padEnd(44)} ${ms.toFixed(1).padStart(8)} ms${more}\n`);
 
 try {
-  fill();
+  fillAuditLog(dir, count);
   const history = openHistory(file);
   const middle = 1e12 + (count / 2) * 1_000;
   const cases: Readonly<Record<string, Omit<AuditQuery, "limit" | "offset">>> = {

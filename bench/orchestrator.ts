@@ -26,7 +26,7 @@ function tick(from: State, list: readonly Issue[], now: number): Tick {
     problem: null,
     now,
     wall: 1e12 + now,
-    prior: () => ({ count: 0, resume: null }),
+    prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
   };
   let state = from;
   let cpuMs = 0;

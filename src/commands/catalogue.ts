@@ -64,6 +64,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./inbox.ts")).declareInbox,
   },
   {
+    name: "models",
+    summary: "list the models of the configured provider",
+    group: look,
+    load: async () => (await import("./models.ts")).declareModels,
+  },
+  {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,
@@ -166,6 +172,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./workspaces.ts")).declareWorkspaces,
   },
   {
+    name: "git",
+    summary: "show the repositories in the workspaces, and how far their branches are",
+    group: disk,
+    load: async () => (await import("./git.ts")).declareGit,
+  },
+  {
+    name: "diff",
+    summary: "show the work in an issue's workspace against where it began",
+    group: disk,
+    load: async () => (await import("./git.ts")).declareDiff,
+  },
+  {
     name: "config",
     summary: "show the configuration, and change it without a restart",
     group: configure,
@@ -188,6 +206,12 @@ export const catalogue: readonly CommandEntry[] = [
     summary: "print the API's OpenAPI document",
     group: integrate,
     load: async () => (await import("./api.ts")).declareOpenapi,
+  },
+  {
+    name: "completion",
+    summary: "print a script that completes commands in bash, zsh or fish",
+    group: integrate,
+    load: async () => (await import("./completion.ts")).declareCompletion,
   },
   {
     name: "help",

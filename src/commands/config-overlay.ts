@@ -16,7 +16,7 @@ export interface Tagged {
 }
 
 /** How often a change is made anew because somebody else was quicker. */
-const mostTries = 5;
+const mostTries = 20;
 
 export async function getOverlay(path: string | null, context: CommandContext): Promise<number> {
   const { overlay } = await readOverlay(await context.server());
@@ -60,10 +60,17 @@ export async function unsetInOverlay(path: string, context: CommandContext): Pro
   return exitCodes.done;
 }
 
-export async function replaceOverlay(file: string, context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const body = overlayIn(file === "-" ? await textOrStdin("-", context) : readText(file, context));
-  const stored = await client.config.replaceOverlay({ body: { ...body } });
+/** Refused with `overlay_changed` when somebody changes the overlay while the new one is read, unless forced. */
+export async function replaceOverlay(
+  file: string,
+  force: boolean,
+  context: CommandContext,
+): Promise<number> {
+  const server = await context.server();
+  // Before the input: `get | jq … | replace -` reads the same overlay at the other end of the pipe.
+  const etag = force ? "*" : (await readOverlay(server)).etag;
+  const text = file === "-" ? await textOrStdin("-", context) : readText(file, context);
+  const stored = (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
   if (context.json) context.printJson(stored);
   context.note("The overlay is replaced");
   return exitCodes.done;

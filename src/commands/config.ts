@@ -75,10 +75,14 @@ function declareWholeOverlay(overlay: Command, run: Run): void {
   examples(
     overlay.command("replace").description("replace the whole overlay"),
     "symphony config overlay replace overlay.json",
-    "echo '{}' | symphony config overlay replace -",
+    "symphony config overlay get | jq '.agent.max_turns = 5' | symphony config overlay replace -",
+    "echo '{}' | symphony config overlay replace - --force",
   )
     .argument("<file>", "a JSON object; - reads it from stdin")
-    .action((file: string) => run((context) => replaceOverlay(file, context)));
+    .option("--force", "also over a change that somebody else makes meanwhile")
+    .action((file: string, { force }: { readonly force?: boolean }) =>
+      run((context) => replaceOverlay(file, force === true, context)),
+    );
   examples(
     overlay.command("edit").description("edit the overlay in $VISUAL or $EDITOR"),
     "symphony config overlay edit",

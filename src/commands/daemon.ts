@@ -8,6 +8,7 @@ interface ServeFlags {
   readonly host?: string;
   readonly once?: boolean;
   readonly dryRun?: boolean;
+  readonly iUnderstand?: boolean;
   readonly logFormat: "text" | "json";
   readonly webhookUrl?: string;
   readonly restartSafe?: boolean;
@@ -29,6 +30,7 @@ export function declareServe(command: Command, run: Run): void {
     .option("--webhook-url <url>", "public address of this server, to be registered with Linear")
     .option("--restart-safe", "refuse to start where turns would not outlive a restart")
     .option("--once", "one poll and its runs, then exit")
+    .option("--i-understand", "accept agent.level danger: agents may do everything this user may")
     .option("--dry-run", "print the plan of one poll and start nothing");
   command
     .addOption(
@@ -47,6 +49,7 @@ export function declareServe(command: Command, run: Run): void {
           dataDir: context.where.dataDir ?? null,
           once: flags.once === true,
           dryRun: flags.dryRun === true,
+          understood: flags.iUnderstand === true,
           logFormat: flags.logFormat,
           webhookUrl: webhookUrlOf(flags.webhookUrl),
           restartSafe: flags.restartSafe === true,

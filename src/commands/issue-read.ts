@@ -89,12 +89,17 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["tokens", running && amount(running.tokens.total_tokens)],
     ["retry", retry && `number ${retry.attempt} ${relative(retry.due_at, now)}`],
     ["attempts", String(attempts.count)],
+    ["model", modelOf(detail)],
     ["template", detail.overrides.template_id],
     ["workspace", workspace.path],
     ["branch", workspace.branch],
     ["last error", detail.last_error && { text: detail.last_error, style: "red" }],
   ];
   return facts.flatMap(([name, cell]) => (cell === null ? [] : [[name, cell] as [string, Cell]]));
+}
+
+function modelOf({ overrides: { model, reasoning_effort: effort } }: Detail): string | null {
+  return model === null ? null : [model, effort].filter((part) => part !== null).join(", ");
 }
 
 /** Oldest first, as one reads a log. */

@@ -1,9 +1,12 @@
 import type { Command } from "commander";
+import type { Client } from "../client/client.ts";
+import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
+import { closest } from "./suggest.ts";
 
 interface ModelOptions {
   readonly effort?: string;
@@ -51,7 +54,25 @@ export async function chooseModel(choice: Choice, context: CommandContext): Prom
   const when = reply.applies === "next_turn" ? "the next turn" : "the next attempt";
   const what = [reply.agent, reply.model ?? "the configured model", reply.reasoning_effort];
   context.note(`${reply.issue_identifier}: ${what.filter(Boolean).join(", ")} from ${when} on`);
+  if (reply.model !== null && !context.json && !context.quiet)
+    await warnOfSlip(reply.model, client, context);
   return exitCodes.done;
+}
+
+/** A model that the provider does not list may work all the same; nobody is asked or waited for to find out. */
+async function warnOfSlip(
+  name: string,
+  client: Client<Api>,
+  { note }: CommandContext,
+): Promise<void> {
+  const query = { cached: "true" } as const;
+  const known = await client.models.list({ query }).catch(() => null);
+  const ids = known?.models.map(({ id }) => id) ?? [];
+  if (ids.length === 0 || ids.includes(name)) return;
+  const meant = closest(name, ids);
+  note(
+    `${name} is not among the provider's models${meant === null ? "" : `; did you mean ${meant}?`}`,
+  );
 }
 
 const kinds = ["codex", "openai", "command", "acp"] as const;

@@ -1,9 +1,9 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { issueView } from "../contract/issue-view.ts";
 import { systemClock } from "../core/clock.ts";
+import { toConfig } from "../core/config/effective.ts";
 import { readOverlay } from "../core/config/overlay-document.ts";
 import { resolveConfig } from "../core/config/resolve.ts";
-import { toConfig } from "../core/config/schema.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue } from "../core/model/issue.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "../core/tracker/local/issues.ts";

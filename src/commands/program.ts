@@ -39,6 +39,10 @@ export async function loadNamed(
   const [name, topic] = operandsOf(argv);
   await load(program, name, run);
   if (name === "help" && topic !== name) await load(program, topic, run);
+  // Its script has every command in it.
+  if (name === "completion" && topic !== undefined) {
+    for (const entry of catalogue) if (entry.name !== name) await load(program, entry.name, run);
+  }
 }
 
 async function load(program: Command, name: string | undefined, run: Run): Promise<void> {

@@ -34,6 +34,7 @@ export async function runtime(context: CommandContext): Promise<number> {
       ["data", facts.data_dir],
       ["tracker", `${tracker.kind}, ${health}`],
       ["agent", [agent.kind, agent.model, agent.command].filter(Boolean).join(", ")],
+      ["level", agent.level],
       ["features", on.join(", ") || "-"],
     ],
     await context.paint(),

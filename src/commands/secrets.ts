@@ -14,11 +14,20 @@ const nameArgument = [
 ] as const;
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 
+/** A change of the key, as the API says it. */
+export interface KeyRotation {
+  readonly key_id: string;
+  readonly previous_key_id: string;
+  readonly secrets: number;
+  readonly rotated_at: string;
+}
+
 /** Where secrets are kept: on a server, or straight in a project's data directory. */
 export interface SecretsDesk {
   list(): Promise<readonly string[]>;
   put(name: string, value: string): Promise<{ readonly key: string; readonly updated_at: string }>;
   remove(name: string): Promise<void>;
+  rotate(): Promise<KeyRotation>;
   close(): Promise<void>;
 }
 
@@ -55,6 +64,25 @@ export function declareSecrets(command: Command, run: Run): void {
   )
     .argument(...nameArgument)
     .action((name: string) => run((context) => removeSecret(name, context)));
+  declareKey(command, run);
+}
+
+function declareKey(command: Command, run: Run): void {
+  examples(
+    command.command("rotate").description("seal every secret with a new key"),
+    "symphony secrets rotate",
+    "SYMPHONY_MASTER_KEY=OLD SYMPHONY_MASTER_KEY_NEXT=NEW symphony secrets rotate",
+  ).action(() =>
+    run(async (context) =>
+      (await import("./secrets-key.ts")).rotateKey(context, (work) => atSecrets(context, work)),
+    ),
+  );
+  examples(
+    command
+      .command("reset")
+      .description("the key is lost: put the secrets aside and begin anew, without a server"),
+    "symphony secrets reset --yes",
+  ).action(() => run(async (context) => (await import("./secrets-key.ts")).resetKey(context)));
 }
 
 function valueAsArgument(name: string): SymphonyError {
@@ -108,7 +136,7 @@ export async function removeSecret(name: string, context: CommandContext): Promi
 async function valueFor(name: string, context: CommandContext): Promise<string> {
   if (!context.stdin.isTTY) return textOrStdin("-", context);
   if (!context.interactive) {
-    throw new SymphonyError("usage", "The value is missing, and nothing may be asked", {
+    throw new SymphonyError("needs_person", "The value is missing, and nothing may be asked", {
       hint: `pipe it in: pass show linear | symphony secrets add ${name}`,
     });
   }
@@ -134,11 +162,12 @@ async function atSecrets<T>(
 }
 
 async function serverDesk(context: CommandContext): Promise<SecretsDesk> {
-  const { secrets } = await context.client();
+  const { secrets, key: sealing } = await context.client();
   return {
     list: async () => (await secrets.list()).keys,
     put: (key, value) => secrets.put({ params: { key }, body: { value } }),
     remove: (key) => secrets.remove({ params: { key } }),
+    rotate: () => sealing.rotate(),
     close: async () => {},
   };
 }

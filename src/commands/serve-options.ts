@@ -11,6 +11,8 @@ export interface ServeOptions {
   readonly once: boolean;
   /** Print what would run, and why the rest would not; start nothing. */
   readonly dryRun: boolean;
+  /** Agents may do everything: `agent.level: danger` is meant. */
+  readonly understood: boolean;
   readonly logFormat: "text" | "json";
   /** The address to register with the tracker. */
   readonly webhookUrl: string | null;

@@ -3,7 +3,9 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { systemClock } from "../core/clock.ts";
-import type { Config } from "../core/config/config.ts";
+import { agentCommand } from "../core/config/agent-command.ts";
+import type { Config, ServerConfig } from "../core/config/config.ts";
+import { levelWords, understandVariable } from "../core/config/level.ts";
 import { type Core, createCore } from "../core/core.ts";
 import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
@@ -11,6 +13,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { createRedactor, type Redactor } from "../core/redact.ts";
 import { registerWebhook } from "../core/webhook/register.ts";
 import { createApp } from "../server/app.ts";
+import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { onceOutcome } from "./once.ts";
@@ -67,7 +70,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   try {
     const { server } = core.config.current.config;
-    const token = tokenFor(server.auth, env);
+    const token = tokenFor(server, env);
     if (token !== null) redactor.add(token);
     const app = createApp(core, { clock, host: server.host, token });
     const listening = await listen(app, {
@@ -92,11 +95,11 @@ async function stopDaemon(core: Core, listening: Listening): Promise<void> {
   await listening.close();
 }
 
-/** The operator's own token, else a fresh one where the configuration asks for one. */
-function tokenFor(auth: string, env: CommandIo["env"]): string | null {
+/** The operator's own, else a fresh one: a change of `agent.level` may ask for it at any time. Beyond loopback only by wish. */
+function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string | null {
   const given = env["SYMPHONY_TOKEN"];
   if (given) return given;
-  return auth === "token" ? randomBytes(32).toString("base64url") : null;
+  return auth === "token" || isLoopback(host) ? randomBytes(32).toString("base64url") : null;
 }
 
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
@@ -122,7 +125,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const { port, host, restartSafe } = options;
   const daemon = await openDaemon({
     ...{ workflowPath, dataDir, port, host, restartSafe },
-    env: io.env,
+    env: options.understood ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,
   });
@@ -186,7 +189,8 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  (${config.codex.command})${modeOf(config)}`],
+      ["agent", `${config.agent.kind}  ${agentCommand(config)}${modeOf(config)}`],
+      ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],
     paint,

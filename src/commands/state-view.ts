@@ -55,12 +55,17 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: Look): string[] {
   const next =
     polling.next_poll_at === null ? "" : `, next poll ${relative(polling.next_poll_at, nowMs)}`;
   const facts = `tracker ${tracker.kind}${next}, ${amount(totals.total_tokens)} tokens`;
+  const paused = snapshot.paused.map(({ agent, until, reason }) => {
+    const who = agent === null ? "nothing new is started" : `nothing new is started with ${agent}`;
+    return `${who}, on again ${relative(until, nowMs)}: ${reason}`;
+  });
   const faults = [
     problem && `nothing new is started: ${problem.message}`,
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
   return [
     `${parts.length === 0 ? "nothing to do" : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
+    ...paused.map((line) => paint.yellow(plainLine(line))),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
   ];
 }

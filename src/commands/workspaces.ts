@@ -36,7 +36,7 @@ export function declareWorkspaces(command: Command, run: Run): void {
     "symphony workspaces remove ENG-123 --force",
   )
     .argument("<key>", "key of the workspace, as `symphony workspaces list` prints it")
-    .option("--force", "also when it is not empty, and so may hold work that is nowhere else")
+    .option("--force", "also when it holds, or may hold, work that is nowhere else")
     .action((key: string, { force }: { readonly force?: boolean }) =>
       run((context) => removeWorkspace(key, force === true, context)),
     );

@@ -1,8 +1,11 @@
 import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";
+import { git } from "./git.ts";
 import { issues } from "./issues.ts";
+import { models } from "./models.ts";
 import { secrets } from "./secrets.ts";
+import { key } from "./secrets-key.ts";
 import { system } from "./system.ts";
 import { templates } from "./templates.ts";
 import { usage } from "./usage.ts";
@@ -16,6 +19,9 @@ export const api = {
   attempts,
   config,
   secrets,
+  models,
+  git,
+  key,
   templates,
   workspaces,
   usage,

@@ -19,7 +19,11 @@ export const AuditEntryView = z
     target: z.string().nullable().describe("The issue's identifier, or what else it was done to"),
     outcome: z.string().describe("`ok`, an error code, or how an attempt ended"),
     detail: z.record(z.string(), z.unknown()),
-    hash: z.string().describe("SHA-256 over this entry and `prev_hash`"),
+    hash: z
+      .string()
+      .describe(
+        "HMAC-SHA256 over this entry and `prev_hash`; plain SHA-256 before there was a key",
+      ),
     prev_hash: z.string().nullable().describe("`hash` of the entry before it"),
   })
   .meta({ id: "AuditEntry" });

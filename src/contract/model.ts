@@ -8,7 +8,8 @@ const model = z
   .trim()
   .min(1)
   .max(200)
-  .regex(/^[^\p{Cc}]+$/u, "no control characters")
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+  .regex(/^[^\x00-\x1f\x7f-\x9f]+$/, "no control characters")
   .nullable()
   .describe("A model of the provider; null: the configured one again");
 

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { ErrorCode } from "../core/model/errors.ts";
 import { EventView, GapView } from "./events.ts";
 import { SchemaBook } from "./openapi-schemas.ts";
+import { replyExamples } from "./reply-examples.ts";
 import { type Route, type RouteGroup, routesOf } from "./route.ts";
 
 type Json = Record<string, unknown>;
@@ -34,11 +35,16 @@ const tags: Readonly<Record<string, string>> = {
   system: "State of the orchestrator, its event stream and this document",
   issues: "Look at issues, guide their agents, and edit those of the local tracker",
   attempts: "Single runs of an agent on an issue",
+  templates: "Prompt templates, and what they make of an issue",
   webhooks: "For other services, which sign what they send",
   audit: "Who did what, and what symphony decided by itself",
   workspaces: "The directories that agents work in",
+  key: "The key that the secrets are encrypted with",
   secrets: "Values that the configuration names as $NAME: write-only, encrypted on disk",
   config: "The configuration in force, and the overlay that changes it without a restart",
+  models: "The models that the configured provider offers",
+  git: "Repositories in the workspaces, and the work they hold",
+  usage: "Tokens, and what they cost",
 };
 
 const requestIdHeader = {
@@ -97,8 +103,8 @@ function operation({ name, route, schemas, info }: Entry): Json {
     ],
     ...(route.body && { requestBody: requestBody(route, route.body, schemas) }),
     responses: {
-      ...replaced(route, schemas),
-      [route.status]: success(route, schemas),
+      ...replaced(name, route, schemas),
+      [route.status]: success(name, route, schemas),
       ...refusals(route, schemas, info),
     },
   };
@@ -112,44 +118,61 @@ function parameters(schema: z.ZodObject | undefined, place: string, schemas: Sch
   return Object.entries(schema?.shape ?? {}).map(([name, field]) => {
     const required = place === "path" || !(field as z.ZodType).safeParse(undefined).success;
     const { description, ...rest } = schemas.of(field as z.ZodType, "input");
-    return { name, in: place, required, ...(description ? { description } : {}), schema: rest };
+    return {
+      name,
+      in: place,
+      required,
+      ...(description ? { description } : {}),
+      schema: lone(rest),
+    };
   });
+}
+
+/** A reference that stood beside a description needs no `allOf` once that is taken away. */
+function lone(schema: Json): Json {
+  const { allOf, ...siblings } = schema;
+  const [only] = Array.isArray(allOf) && Object.keys(siblings).length === 0 ? allOf : [];
+  return only ?? schema;
 }
 
 function requestBody(route: Route, body: z.ZodType, schemas: SchemaBook): Json {
   const schema = schemas.of(body, "input");
-  const content: Json = { "application/json": { schema } };
+  const example = body.meta()?.["example"];
+  const content: Json = { "application/json": { schema, example } };
   if (route.bodyOptional) content["application/x-www-form-urlencoded"] = { schema };
   return { required: route.bodyOptional !== true, content };
 }
 
-function success(route: Route, schemas: SchemaBook): Json {
+function success(name: string, route: Route, schemas: SchemaBook): Json {
   const headers: Json = { ...requestIdHeader };
   if (route.etag)
     headers["ETag"] = { description: "For If-None-Match", schema: { type: "string" } };
   if (route.status === 201) {
     headers["Location"] = { description: "Where it can be read", schema: { type: "string" } };
   }
-  return { description: route.summary, headers, ...content(route, schemas) };
+  return { description: route.summary, headers, ...content(name, route, schemas) };
 }
 
-function replaced(route: Route, schemas: SchemaBook): Json {
+function replaced(name: string, route: Route, schemas: SchemaBook): Json {
   if (route.replacedStatus === undefined) return {};
-  const answer = success({ ...route, status: route.replacedStatus }, schemas);
+  const answer = success(name, { ...route, status: route.replacedStatus }, schemas);
   return { [route.replacedStatus]: { ...answer, description: `${route.summary} (replaced)` } };
 }
 
-function content(route: Route, schemas: SchemaBook): Json {
+function content(name: string, route: Route, schemas: SchemaBook): Json {
+  const example = replyExamples[name];
+  const shown = example === undefined ? {} : { example };
   if (route.media === "text/event-stream") {
     schemas.of(EventView, "output");
     schemas.of(GapView, "output");
     const description =
       "Each message has `id:` (the seq), `event:` (the type) and one `data:` line of JSON: an Event, or a Gap after `event: gap`. A comment every 15 s keeps the connection open.";
-    return { content: { [route.media]: { schema: { type: "string", description } } } };
+    return { content: { [route.media]: { schema: { type: "string", description }, ...shown } } };
   }
-  if (route.media) return { content: { [route.media]: { schema: { type: "string" } } } };
+  if (route.media) return { content: { [route.media]: { schema: { type: "string" }, ...shown } } };
   if (!route.reply) return {};
-  return { content: { "application/json": { schema: schemas.of(route.reply, "output") } } };
+  const schema = schemas.of(route.reply, "output");
+  return { content: { "application/json": { schema, ...shown } } };
 }
 
 /** What every route may answer, then what this one declares, by status. */
@@ -162,6 +185,7 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
     "invalid_request",
     "unauthorized",
     "forbidden_host",
+    "rate_limited",
     "internal_error",
     "unavailable",
   ];
@@ -172,8 +196,18 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
   for (const [status, group = []] of Object.entries(byStatus)) {
     const description = group.map((code) => `\`${code}\``).join(", ");
     const headers = requestIdHeader;
-    answers[status] = { description, headers, content: { "application/json": { schema } } };
+    const examples = Object.fromEntries(group.map((code) => [code, { value: refusal(code) }]));
+    answers[status] = {
+      description,
+      headers,
+      content: { "application/json": { schema, examples } },
+    };
   }
   if (route.etag) answers["304"] = { description: "Nothing has changed since If-None-Match" };
   return answers;
+}
+
+function refusal(code: ErrorCode): z.output<typeof ErrorEnvelope> {
+  const message = `${code.replaceAll("_", " ")}: what is wrong, and what to do`;
+  return { error: { code, message, request_id: "req_0123456789abcdef" } };
 }

@@ -57,6 +57,16 @@ export const paths = {
     put: { method: "POST", path: "/api/v1/secrets/:key" },
     remove: { method: "DELETE", path: "/api/v1/secrets/:key" },
   },
+  git: {
+    context: { method: "GET", path: "/api/v1/git/context" },
+    diff: { method: "GET", path: "/api/v1/:id/diff" },
+  },
+  models: {
+    list: { method: "GET", path: "/api/v1/models" },
+  },
+  key: {
+    rotate: { method: "POST", path: "/api/v1/secrets-key/rotate" },
+  },
   config: {
     show: { method: "GET", path: "/api/v1/config" },
     schema: { method: "GET", path: "/api/v1/config/schema" },

@@ -24,7 +24,10 @@ export const respond = route({
       path: ["decision"],
       message: "give either decision or answers",
     })
-    .meta({ example: { decision: "approve" } }),
+    .meta({
+      oneOf: [{ required: ["decision"] }, { required: ["answers"] }],
+      example: { decision: "approve" },
+    }),
   audited: ["decision"],
   status: 200,
   reply: z.object({

@@ -18,6 +18,14 @@ const TrackerView = z
   .object({ kind: z.string(), healthy: z.boolean(), last_error: ErrorFact.nullable() })
   .meta({ id: "Tracker" });
 
+const Paused = z
+  .object({
+    agent: z.string().nullable().describe("null: every agent"),
+    until: Time,
+    reason: z.string(),
+  })
+  .meta({ id: "Paused" });
+
 export const Snapshot = z
   .object({
     generated_at: Time,
@@ -40,6 +48,7 @@ export const Snapshot = z
     completed: z.array(CompletedRow),
     codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
     rate_limits: z.record(z.string(), z.unknown()).nullable(),
+    paused: z.array(Paused).describe("What starts nothing now, until when and why"),
     polling: z.object({
       interval_ms: count,
       last_poll_at: Time.nullable(),
@@ -94,7 +103,12 @@ export const system = {
         workflow_path: z.string(),
         server: z.object({ host: z.string(), port: z.number().int(), auth: z.string() }),
         tracker: TrackerView,
-        agent: z.object({ kind: z.string(), model: z.string().nullable(), command: z.string() }),
+        agent: z.object({
+          kind: z.string(),
+          model: z.string().nullable(),
+          command: z.string(),
+          level: z.enum(["safe", "networked", "danger"]).describe("What its commands may reach"),
+        }),
         features: z.record(z.string(), z.boolean()),
       })
       .meta({ id: "Runtime" }),
@@ -102,7 +116,7 @@ export const system = {
   refresh: route({
     ...paths.system.refresh,
     summary: "Poll and reconcile now; the work runs after the answer",
-    body: z.looseObject({}),
+    body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 202,
     reply: z.object({
@@ -126,6 +140,7 @@ export const system = {
     summary: "This API as an OpenAPI 3.0 document",
     status: 200,
     reply: z.record(z.string(), z.unknown()),
+    etag: true,
   }),
   metrics: route({
     ...paths.system.metrics,

@@ -20,13 +20,17 @@ const name = z
   .trim()
   .min(1)
   .max(100)
-  .refine((text) => !/\p{Cc}/u.test(text), "must be one line without control characters")
+  .regex(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+    /^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$/,
+    "must be one line without control characters",
+  )
   .describe("Unique, whatever the case of its letters");
 
 const body = z
   .string()
   .max(100_000)
-  .refine((text) => text.trim() !== "", "must not be blank")
+  .regex(/\S/, "must not be blank")
   .describe("Liquid, with `issue` and `attempt`");
 
 const byTemplate = z.object({
@@ -47,7 +51,11 @@ const PreviewWith = z
   .refine(({ variables, issue }) => variables === undefined || issue === undefined, {
     message: "variables and issue exclude each other",
   })
-  .meta({ id: "TemplatePreview", example: { issue: "ENG-123" } });
+  .meta({
+    id: "TemplatePreview",
+    not: { properties: { variables: {}, issue: {} }, required: ["variables", "issue"] },
+    example: { issue: "ENG-123" },
+  });
 
 export const templates = {
   list: route({

@@ -18,7 +18,9 @@ export const WorkspaceView = z
     dirty: z
       .boolean()
       .nullable()
-      .describe("false: empty. null: it may hold work that is nowhere else; git is not run there"),
+      .describe(
+        "Whether it holds work that is not committed and pushed, as last seen; null: unknown",
+      ),
     created_at: Time,
     last_used_at: Time,
   })
@@ -49,7 +51,7 @@ export const workspaces = {
       force: z
         .enum(["true", "false"])
         .default("false")
-        .describe("Also when it is not empty, and so may hold work that is nowhere else"),
+        .describe("Also when it holds, or may hold, work that is nowhere else"),
     }),
     status: 204,
     errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty"],

@@ -9,10 +9,13 @@ import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
-import { type Lasting, openLasting } from "./lasting.ts";
+import { keepCompleted } from "./keep-completed.ts";
+import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
+import type { ModelList } from "./models/model-list.ts";
+import { openModels } from "./models/open-models.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -20,6 +23,7 @@ import { restoredState } from "./orchestrator/records.ts";
 import type { State } from "./orchestrator/state.ts";
 import { inForce, portsOf, type RealParts } from "./ports.ts";
 import { recoverAttempts } from "./recovery.ts";
+import { followRetention } from "./retention.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { Store } from "./store/store.ts";
@@ -56,6 +60,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
   });
   opened.push(() => bus.close());
+  const unended = history.endAuditIntents(clock.wall());
+  if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
   auditDecisions({ bus, history, log });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
@@ -81,6 +87,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
+      hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
     workspaces: keepApart(
@@ -95,28 +102,14 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     ),
     orchestrator: () => orchestrator,
   };
-  const restored = await recovered(parts, lasting);
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), restored);
-  const comments = new CommentSteering({
-    ...{ clock, log, history, config: current },
-    tracker: () => trackers.tracker,
-    orchestrator: () => orchestrator,
-  });
-  const webhooks = openInbox({ ...options, ...parts, comments, lookup: base.edges.lookup });
-  opened.push(() => webhooks.close());
-  return heart(options, parts, {
-    orchestrator,
-    secrets: base.secrets,
-    opened,
-    leaving,
-    webhooks,
-    comments,
-  });
+  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
+  const rooms = openRooms(options, parts, base);
+  return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
 }
 
-/** The state to begin with: what waits, what was decided, and what goes on; all else of a crash is cleared away. */
-async function recovered(parts: RealParts, lasting: Lasting): Promise<State> {
-  const { clock, log, bus, dataDir, config } = parts;
+/** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
+async function recovered(parts: RealParts): Promise<State> {
+  const { clock, log, dataDir, bus, config, lasting } = parts;
   const { history, records } = parts.store;
   const isShared = config.current.config.codex.process === "shared";
   const adopted = await lasting.restore({ history, records, isShared });
@@ -125,13 +118,44 @@ async function recovered(parts: RealParts, lasting: Lasting): Promise<State> {
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
   if (adopted.length > 0) log.info("attempts go on", { attempts: adopted.length });
-  const kept = { totals: history.totals(), lastAttemptId: history.lastAttemptId() };
-  const clocks = { now: clock.now(), wall: clock.wall() };
-  return restoredState({ records: records.all(), ...kept, adopted }, clocks);
+  return restoredState(
+    {
+      records: records.all(),
+      totals: history.totals(),
+      lastAttemptId: history.lastAttemptId(),
+      completed: history.completed(),
+      tokensToday: history.tokensOfDay(clock.wall()),
+      adopted,
+    },
+    { now: clock.now(), wall: clock.wall() },
+  );
+}
+
+/** What hangs on the orchestrator: it may be asked for late, and is not needed by it. */
+function openRooms(options: CoreOptions, parts: RealParts, { edges, opened }: Foundations) {
+  const { clock, log, trackers, bus } = parts;
+  const current = () => parts.config.current.config;
+  const { history } = parts.store;
+  keepCompleted({ bus, history, log, state: () => parts.orchestrator().state });
+  const comments = new CommentSteering({
+    ...{ clock, log, history, config: current },
+    tracker: () => trackers.tracker,
+    orchestrator: parts.orchestrator,
+  });
+  const webhooks = openInbox({ ...options, ...parts, comments, lookup: edges.lookup });
+  opened.push(() => webhooks.close());
+  const models = openModels(options, {
+    config: current,
+    lookup: edges.lookup,
+    secretEnvNames: () => trackers.tracker.secretEnvNames,
+  });
+  opened.push(() => models.close());
+  return { comments, webhooks, models };
 }
 
 interface Ending {
   readonly orchestrator: Orchestrator;
+  readonly models: ModelList;
   readonly secrets: Secrets;
   readonly opened: Opened;
   /** Ends the hooks that still run. */
@@ -143,7 +167,7 @@ interface Ending {
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, secrets, opened, leaving, webhooks, comments }: Ending,
+  { orchestrator, models, secrets, opened, leaving, webhooks, comments }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -178,7 +202,9 @@ function heart(
     comments,
     workspaces: desk,
     secrets,
+    models,
     redact: (text) => options.redactor.redact(text),
+    secretsKnown: () => options.redactor.known(),
     orchestrator: new Operations({
       orchestrator,
       history,
@@ -195,6 +221,13 @@ function heart(
         ...{ tracker: trackers.tracker, terminalStates, workspaces, log, isAtWork },
       });
       opened.push(followConfig(parts, orchestrator));
+      opened.push(
+        followRetention({
+          ...{ history, clock, log },
+          days: () => config.current.config.history.retentionDays,
+          state: () => orchestrator.state,
+        }),
+      );
       bus.publish({ type: "server.started", message: `symphony ${version} started` });
       orchestrator.start();
     },

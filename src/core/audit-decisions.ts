@@ -14,6 +14,8 @@ interface Parts {
 const types: readonly EventType[] = [
   "issue.held",
   "issue.failed",
+  "provider.paused",
+  "budget.reached",
   "attempt.ended",
   "workspace.removed",
 ];
@@ -46,9 +48,17 @@ export function auditDecisions({ bus, history, log }: Parts): void {
 
 /** The entry names its event, so that a restart goes on after it. */
 function lastEventAudited(history: History): number | null {
-  const [last] = history.auditPage({ actor: "orchestrator", limit: 1, offset: 0 }).entries;
-  const seq = last?.detail["event_seq"];
-  return typeof seq === "number" ? seq : null;
+  // Among them is the one entry that is about no event: that of the first seal.
+  const { entries } = history.auditPage({ actor: "orchestrator", limit: 2, offset: 0 });
+  const seq = entries
+    .map(({ detail }) => detail["event_seq"])
+    .find((one) => typeof one === "number");
+  return seq ?? null;
+}
+
+/** The limit that was reached, with its numbers. */
+function brakeOf({ brake, used, limit }: SymphonyEvent["data"]): AuditEntry["detail"] {
+  return brake === undefined ? {} : { brake, used, limit };
 }
 
 /** null for what is no decision of symphony's own. */
@@ -71,6 +81,7 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
       issue_id: event.issueId,
       attempt_id: event.attemptId,
       reason: cut(event.message, reasonCharacters),
+      ...brakeOf(data),
     },
   };
 }

@@ -1,16 +1,21 @@
 import { assemble } from "./assemble.ts";
+import { beginSealed } from "./audit-begin.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments/steering.ts";
 import type { Config } from "./config/config.ts";
+import { checkLevel, levelWords } from "./config/level.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import { type ConfigService, openConfig } from "./config/service.ts";
 import type { Logger } from "./logger.ts";
 import { Meter } from "./meter.ts";
+import type { ModelList } from "./models/model-list.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Redactor } from "./redact.ts";
+import { redactedStore } from "./redacted-store.ts";
+import { learnEnvironment, learnTracker } from "./secret-values.ts";
 import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { openStore } from "./store/open.ts";
@@ -39,8 +44,11 @@ export interface Core {
   readonly comments: CommentSteering;
   readonly workspaces: WorkspaceDesk;
   readonly secrets: Secrets;
+  readonly models: ModelList;
   /** `text` with every known secret taken out. */
   redact(text: string): string;
+  /** Grows with the secrets that `redact` knows. */
+  secretsKnown(): number;
   /** The tracker in use; a change of its configuration makes a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
@@ -71,11 +79,13 @@ export interface CoreOptions {
  * wrong (configuration, lock, storage) and then holds nothing open.
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const { clock, log, dataDir, env } = options;
+  const { clock, log, dataDir, env, redactor } = options;
+  learnEnvironment(env, redactor);
   const lock = await lockDataDir(dataDir);
   const opened: Opened = [() => lock.release()];
   try {
-    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor: options.redactor });
+    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor });
+    await secrets.settle();
     const edges = {
       meter: new Meter(),
       dataDir,
@@ -92,13 +102,21 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       clock,
       overlay,
       saveOverlay,
-      validate: (next) => checkTracker(next.tracker, edges),
+      validate(next) {
+        checkLevel(next, env);
+        learnTracker(next.tracker, edges.lookup, redactor);
+        checkTracker(next.tracker, edges);
+      },
     });
     opened.push(() => config.close());
     await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
-    const store = await openStore(dataDir);
+    const { level } = config.current.config.agent;
+    if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });
+    const opening = await openStore(dataDir, secrets.auditKeys);
+    const store = redactedStore(opening, (text) => redactor.redact(text));
     opened.push(() => store.close());
+    await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);

@@ -77,8 +77,12 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
         const failures = record?.retry?.failures ?? 0;
         const [heard] = history.recentEvents(row.issueId, 1);
         const heardWall = heard?.at ?? row.startedAt;
+        const all = history.tokensSince(row.issueId, record?.allowanceAfter ?? "");
+        const spentBefore = Math.max(all - row.tokens.total, 0);
         const clocks = { now: clock.now(), wall: clock.wall() };
-        adopted.push(adoptedEntry(row, { issue, attempt, failures, heardWall }, clocks));
+        adopted.push(
+          adoptedEntry(row, { issue, attempt, failures, heardWall, spentBefore }, clocks),
+        );
       }
       return adopted;
     },

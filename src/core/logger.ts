@@ -24,6 +24,8 @@ const levels: Partial<Record<EventType, LogLevel>> = {
   "config.rejected": "warn",
   "hook.failed": "warn",
   "tracker.error": "warn",
+  "provider.paused": "warn",
+  "budget.reached": "warn",
 };
 
 const outcomes: Partial<Record<EventType, string>> = {

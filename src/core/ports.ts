@@ -1,5 +1,6 @@
 import type { AgentRuntimes } from "./agent/runtimes.ts";
 import type { Attempts } from "./attempt/attempts.ts";
+import { earlierWork } from "./attempt/earlier-work.ts";
 import type { AttemptWorld } from "./attempt/run.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
@@ -9,6 +10,7 @@ import type { Lasting } from "./lasting.ts";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
+import { dayGate } from "./orchestrator/gates.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import { choiceOfTurn } from "./orchestrator/model-choice.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -16,6 +18,7 @@ import type { Ports } from "./orchestrator/ports.ts";
 import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
+import { withoutKeyLines } from "./secret-shapes.ts";
 import type { Store } from "./store/store.ts";
 import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
@@ -72,7 +75,7 @@ export function portsOf(parts: RealParts): Ports {
     saveRecord: (id, record) => records.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     saveUsed: (used) => history.saveUsed(used),
-    prior: (id) => priorOf(history, id),
+    prior: (id, after) => priorOf(history, id, after),
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
     failed: (what, error) => log.error("effect failed", { effect: what, reason: messageOf(error) }),
@@ -100,11 +103,23 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     config: current,
     runId: runIdOf(parts.dataDir, attemptId),
     choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
+    earlierWork: (id) => earlierWorkOn(parts, id),
+    goesOn: () => dayGate(parts.orchestrator().state.day, current()) === null,
     undelivered: (id) => parts.store.history.undelivered(id),
     leases: parts.lasting.leases,
     giveUp: (id) => parts.lasting.giveUp(id),
-    log: (line) => log.debug("agent output", { attempt_id: attemptId, line }),
+    log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
+}
+
+const eventsRead = 5_000;
+
+/** The attempt before the one that is live now. */
+function earlierWorkOn({ store: { history }, bus }: RealParts, issueId: string): string | null {
+  bus.flush();
+  const [, before] = history.attemptsOf(issueId, 2, 0).attempts;
+  if (!before) return null;
+  return earlierWork(history.events({ afterSeq: 0, limit: eventsRead, attemptId: before.id }));
 }
 
 function faultOf(error: SymphonyError | null): Fault | null {

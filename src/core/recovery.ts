@@ -41,23 +41,28 @@ export async function recoverAttempts(parts: Parts): Promise<number> {
   return open.length;
 }
 
-/** Cut off by the end of the server or of a shared agent, or ended with a question that may be answered by now. */
+/**
+ * Cut off by the end of the server or of a shared agent or by a provider's limit, or ended with a question that may
+ * be answered by now.
+ */
 function goesOn({ status, error }: Attempt): boolean {
-  return status === "interrupted" || threadIsWhole.has(error?.code ?? "");
+  return status === "interrupted" || cutOff.has(error?.code ?? "");
 }
 
-const threadIsWhole: ReadonlySet<string> = new Set([
+const cutOff: ReadonlySet<string> = new Set([
   "approval_required",
   "turn_input_required",
   "codex_daemon_lost",
+  "provider_limited",
 ]);
 
 /** What the history says of an issue's earlier attempts. */
-export function priorOf(history: History, issueId: string): Prior {
+export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
   const resume =
     last && last.threadId !== null && goesOn(last)
       ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
       : null;
-  return { count: last?.number ?? 0, resume };
+  const idle = last && last.id > after ? last.idle : null;
+  return { count: last?.number ?? 0, resume, tokens: history.tokensSince(issueId, after), idle };
 }

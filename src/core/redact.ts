@@ -1,3 +1,5 @@
+import { secretShapes } from "./secret-shapes.ts";
+
 const mark = "[redacted]";
 /** A shorter value would hide ordinary words. */
 const shortestChars = 6;
@@ -8,11 +10,13 @@ const longestInPattern = 1_000;
 export interface Redactor {
   /** A secret's value from now on; one shorter than 6 characters is not looked for. */
   add(value: string): void;
-  /** `text` with every known value replaced, plain or encoded (base64, hex, url, JSON). */
+  /** Grows with what is known: what was redacted before may have to be again. */
+  known(): number;
+  /** `text` with every known value replaced, plain or encoded (base64, hex, url, JSON, HTML), then what looks like one. */
   redact(text: string): string;
 }
 
-/** Finds secrets by their value: no pattern has to guess what a token looks like. */
+/** Finds secrets by their value, whatever they look like; tokens of well-known services by their shape as well. */
 export function createRedactor(): Redactor {
   const forms = new Set<string>();
   const long = new Set<string>();
@@ -23,10 +27,12 @@ export function createRedactor(): Redactor {
       for (const form of formsOf(value)) (form.length > longestInPattern ? long : forms).add(form);
       if (forms.size > before) pattern = patternOf(forms);
     },
+    known: () => forms.size + long.size,
     redact(text) {
       let safe = text;
       for (const form of long) safe = safe.replaceAll(form, mark);
-      return pattern === null ? safe : safe.replaceAll(pattern, mark);
+      if (pattern !== null) safe = safe.replaceAll(pattern, mark);
+      return safe.replaceAll(secretShapes, mark);
     },
   };
 }
@@ -43,14 +49,26 @@ function formsOf(value: string): readonly string[] {
   return values.flatMap(encodingsOf).filter((form) => form.length >= shortestChars);
 }
 
+const entities: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
 function encodingsOf(value: string): readonly string[] {
   if (value.trim().length < shortestChars) return [];
   const bytes = Buffer.from(value, "utf8");
   const url = encodeURIComponent(value.toWellFormed());
+  const json = JSON.stringify(value).slice(1, -1);
   const base64 = [0, 1, 2].map((offset) => base64Within(bytes, offset));
   return [
     value,
-    JSON.stringify(value).slice(1, -1),
+    json,
+    // JSON within JSON, as a message that quotes an answer.
+    JSON.stringify(json).slice(1, -1),
+    value.replaceAll(/[&<>"']/g, (character) => entities[character] ?? ""),
     url,
     new URLSearchParams([["", value]]).toString().slice(1),
     url.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase()),

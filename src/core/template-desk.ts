@@ -81,13 +81,13 @@ export class TemplateDesk {
   }
 
   /** The variables that a body reads from outside, such as `issue.title`. */
-  variablesOf({ body }: Template): readonly string[] {
+  variablesOf({ body }: Template): Promise<readonly string[]> {
     return variablesIn(body);
   }
 
   /** Rejects with `template_parse_error`, `template_render_error` (an unknown filter), `template_exists`. */
   async create(name: string, body: string): Promise<Template> {
-    checkTemplate(body);
+    await checkTemplate(body);
     const wall = this.#parts.clock.wall();
     const id = `tpl_${randomBytes(8).toString("hex")}`;
     const made: StoredTemplate = { id, name, body, createdAt: wall, updatedAt: wall };
@@ -107,7 +107,7 @@ export class TemplateDesk {
   async edit(id: string, change: TemplateChange): Promise<Template> {
     requireWritable(id);
     this.get(id);
-    if (change.body !== undefined) checkTemplate(change.body);
+    if (change.body !== undefined) await checkTemplate(change.body);
     const updatedAt = this.#parts.clock.wall();
     const changed = (before: StoredTemplate) => ({ ...before, ...change, updatedAt });
     const written = await this.#parts.store.templates.change((all) => {
@@ -137,13 +137,12 @@ export class TemplateDesk {
     this.#tell(template, "deleted");
   }
 
-  /** The prompt as an agent would get it, without known secrets. Throws like `renderPrompt`. */
-  preview(id: string, subject: PreviewWith): string {
+  /** The prompt as an agent would get it, without known secrets. Rejects like `renderPrompt`. */
+  async preview(id: string, subject: PreviewWith): Promise<string> {
     const { body } = this.get(id);
-    const rendered =
-      "issue" in subject
-        ? renderPrompt(body, subject)
-        : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables);
+    const rendered = await ("issue" in subject
+      ? renderPrompt(body, subject)
+      : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
     return this.#parts.redactor.redact(rendered);
   }
 

@@ -83,6 +83,8 @@ class ScriptedAgent {
         return this.#opened(this.#threads.create(modelIn(params) ?? "scripted"), params);
       case "thread/resume":
         return this.#opened(this.#threads.resume(String(params["threadId"])), params);
+      case "model/list":
+        return { data: [{ id: "scripted", model: "scripted" }], nextCursor: null };
       case "thread/name/set":
         return {};
       case "thread/backgroundTerminals/clean":

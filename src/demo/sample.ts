@@ -101,6 +101,7 @@ agent:
   max_concurrent_agents: 3
   max_retry_backoff_ms: 3000
 codex:
+  home: ${JSON.stringify(join(root, "codex"))}
   command: ${JSON.stringify(command)}
 ---
 You are working on {{ issue.identifier }}: {{ issue.title }}

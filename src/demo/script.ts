@@ -31,7 +31,8 @@ export type Step =
       readonly method: string;
       readonly params: Readonly<Record<string, unknown>>;
     }
-  | { readonly do: "fail"; readonly message: string }
+  /** `info` is codex's word for the failure, `other` without one. */
+  | { readonly do: "fail"; readonly message: string; readonly info?: unknown }
   | { readonly do: "exit"; readonly code: number }
   /** Never ends by itself; `deaf` answers no request either, an interrupt included. */
   | { readonly do: "hang"; readonly deaf?: boolean }

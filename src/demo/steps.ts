@@ -69,7 +69,7 @@ export class Performer {
     const { wire } = this.#host;
     switch (step.do) {
       case "fail":
-        throw new TurnFailure(step.message);
+        throw new TurnFailure(step.message, step.info);
       case "exit":
         return this.#host.exit(step.code);
       case "hang":

@@ -16,7 +16,14 @@ export interface Playing {
 }
 
 /** Ends a turn as failed, with a message for the client. */
-export class TurnFailure extends Error {}
+export class TurnFailure extends Error {
+  readonly info: unknown;
+
+  constructor(message: string, info: unknown = "other") {
+    super(message);
+    this.info = info;
+  }
+}
 
 /** One turn on the wire: its items, the guidance it gets, its end. */
 export class Turn {
@@ -65,7 +72,8 @@ export class Turn {
       const status = this.signal.aborted ? "interrupted" : "failed";
       ended(status);
       const reason = error instanceof Error ? error.message : String(error);
-      this.#end(status, this.signal.aborted ? null : reason);
+      const info = error instanceof TurnFailure ? error.info : "other";
+      this.#end(status, this.signal.aborted ? null : reason, info);
     }
   }
 
@@ -125,8 +133,8 @@ export class Turn {
     this.item("completed", item);
   }
 
-  #end(status: string, message: string | null): void {
-    const error = message === null ? null : { message, codexErrorInfo: "other" };
+  #end(status: string, message: string | null, info: unknown = "other"): void {
+    const error = message === null ? null : { message, codexErrorInfo: info };
     if (error) this.notify("error", { error, willRetry: false });
     this.#notify("thread/status/changed", { status: { type: error ? "systemError" : "idle" } });
     this.#notify("turn/completed", { turn: this.#state(status, error) });

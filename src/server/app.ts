@@ -2,8 +2,10 @@ import Koa from "koa";
 import { api } from "../contract/api.ts";
 import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
+import { wantsToken } from "../core/config/level.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
+import { redactDeep } from "../core/redact-deep.ts";
 import { guard } from "./auth.ts";
 import { canonicalPath } from "./canonical-path.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
@@ -11,8 +13,11 @@ import { renderErrors, statusOf } from "./errors.ts";
 import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
+import { gitHandlers } from "./handlers/git.ts";
 import { issueHandlers } from "./handlers/issues.ts";
+import { modelHandlers } from "./handlers/models.ts";
 import { secretHandlers } from "./handlers/secrets.ts";
+import { keyHandlers } from "./handlers/secrets-key.ts";
 import { systemHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
 import { usageHandlers } from "./handlers/usage.ts";
@@ -21,6 +26,8 @@ import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
+import { rateLimited } from "./rate-limit.ts";
+import { redacted } from "./redacted.ts";
 import { requestId } from "./request-id.ts";
 
 interface AppOptions {
@@ -52,16 +59,21 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     workspaces: workspaceHandlers(core),
     config: configHandlers(core),
     secrets: secretHandlers(core),
+    models: modelHandlers(core),
+    git: gitHandlers(core),
+    key: keyHandlers(core),
   };
   const router = mount(api, handlers, auditTo(core, clock));
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
-  const server = () => core.config.current.config.server;
+  const config = () => core.config.current.config;
+  // Taken over at the next start only (model/restart.ts): asked for at once, a token that nobody has would lock all out.
+  const { auth } = config().server;
   const rules = {
     host,
     token,
-    allowedHosts: () => server().allowedHosts,
-    tokenWanted: () => server().auth === "token",
+    allowedHosts: () => config().server.allowedHosts,
+    tokenWanted: () => wantsToken({ auth, level: config().agent.level }),
   };
   const app = new Koa();
   // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.
@@ -69,13 +81,17 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   app.use(metrics.timed);
   app.use(requestId);
   app.use(hardened);
+  app.use(redacted(core.redact));
   app.use(renderErrors({ log: core.log, stopping: stoppingFlag(core) }));
   app.use(canonicalPath);
+  app.use(rateLimited({ limit: () => config().server.rateLimit }));
   app.use(guard(rules));
   app.use(router.routes());
   app.use(notFound);
   return app;
 }
+
+const auditedCharacters = 500;
 
 /** For every answer: no browser is to guess its type, embed it, or run anything from it. */
 const hardened: Koa.Middleware = (ctx, next) => {
@@ -95,13 +111,27 @@ function stoppingFlag({ bus }: Core): () => boolean {
   return () => stopping;
 }
 
-/** A mutation that was done is answered as done, also when its record fails: the log has that. */
+/**
+ * The intent is on disk before a mutation and its entry before the answer, so that a crash between them is told of at the
+ * next start. A mutation that was done is answered as done, also when its record fails: the log has that.
+ */
 function auditTo(core: Core, clock: Clock): Audit {
+  // Shortened last: half a secret is not found any more.
+  const safe = (text: string) => core.redact(text).slice(0, auditedCharacters);
   return (mutation) => {
-    try {
-      core.history.audit({ at: clock.wall(), ...mutation });
-    } catch (error) {
-      core.log.error("audit failed", { action: mutation.action, error: messageOf(error) });
-    }
+    const attempted = redactDeep(mutation, safe);
+    const { action } = attempted;
+    const tried = <T>(work: () => T): T | undefined => {
+      try {
+        return work();
+      } catch (error) {
+        core.log.error("audit failed", { action, error: messageOf(error) });
+        return undefined;
+      }
+    };
+    const intent = tried(() => core.history.auditIntent({ at: clock.wall(), ...attempted }));
+    return (end) => {
+      tried(() => core.history.audit({ at: clock.wall(), ...attempted, ...end }, intent));
+    };
   };
 }

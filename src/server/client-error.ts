@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { SymphonyError } from "../core/model/errors.ts";
 import { envelope } from "./errors.ts";
@@ -17,7 +16,7 @@ export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): 
     id,
   );
   const head = [
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    `HTTP/1.1 ${status} ${process.getBuiltinModule("node:http").STATUS_CODES[status]}`,
     "Content-Type: application/json; charset=utf-8",
     `Content-Length: ${Buffer.byteLength(body)}`,
     `X-Request-Id: ${id}`,

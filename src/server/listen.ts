@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type Server, type ServerResponse } from "node:http";
+import type { Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type Koa from "koa";
 import type { Clock } from "../core/clock.ts";
@@ -28,6 +28,9 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+/** Asked for directly: an import by name looks at every export, some of which load much and are never used. */
+const http = process.getBuiltinModule("node:http");
+
 const drainMs = 5_000;
 const wildcards: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
@@ -42,7 +45,7 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
     });
   }
   // Without a Host header the guard answers, in the envelope.
-  const server = createServer({ requireHostHeader: false }, app.callback());
+  const server = http.createServer({ requireHostHeader: false }, app.callback());
   const responses = trackResponses(server);
   server.on("clientError", answerUnreadable);
   const port = await bound(server, options);

@@ -105,6 +105,7 @@ function families(registry: Registry, core: Core) {
     deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by what became of them", [
       "outcome",
     ]),
+    brakes: counter("brakes_total", "Brakes that stopped work", ["brake"]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
     sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
@@ -172,6 +173,8 @@ interface Live {
   tokens: Tokens;
 }
 
+const brakeEvents: ReadonlySet<string> = new Set(["issue.held", "budget.reached"]);
+
 function eventCounter(known: Families, { history }: Core, clock: Clock) {
   const live = new Map<string, Live>();
   const told = new Told();
@@ -182,6 +185,9 @@ function eventCounter(known: Families, { history }: Core, clock: Clock) {
   return ({ type, attemptId, issueId, data }: SymphonyEvent): void => {
     known.events.inc({ type });
     if (type === "webhook.received" && issueId !== null) told.note(issueId, clock.now());
+    if (brakeEvents.has(type) && typeof data["brake"] === "string") {
+      known.brakes.inc({ brake: data["brake"] });
+    }
     if (type === "turn.completed") known.turns.inc({ outcome: "completed" });
     if (type === "turn.failed") known.turns.inc({ outcome: "failed" });
     if (attemptId === null) return;

@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import Router from "@koa/router";
+import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
 import {
   type Method,
@@ -10,8 +10,10 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { actorOf, type Mutation, shown, targetOf } from "./audited.ts";
+import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
+import { Prepared } from "./prepared.ts";
+import { Router as KoaRouter } from "./router.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
@@ -40,14 +42,17 @@ type Handler<R extends Route> = R extends { readonly media: "text/event-stream" 
   ? (request: Request<R>, response: ServerResponse) => void
   : R extends { readonly media: string }
     ? (request: Request<R>, exchange: Exchange) => string | Promise<string>
-    : (request: Received<R>, exchange: Exchange) => Reply<R> | Promise<Reply<R>>;
+    : (request: Received<R>, exchange: Exchange) => Answer<R> | Promise<Answer<R>>;
+
+type Answer<R extends Route> = Reply<R> | Prepared<Reply<R>>;
 
 /** A signed body is handed on as it came: what it says is of no interest before its signature is. */
 type Received<R extends Route> = R extends { readonly signed: true }
   ? Omit<Request<R>, "body"> & { readonly body: Buffer }
   : Request<R>;
 
-export type Audit = (mutation: Mutation) => void;
+/** Told before a mutation; what it returns is told how it ended, and where what was made can be found. */
+export type Audit = (attempted: Attempted) => (end: Pick<Mutation, "outcome" | "target">) => void;
 
 interface Endpoint {
   readonly path: string;
@@ -78,7 +83,7 @@ const reservedPaths = new RegExp(
 
 /** Binds handlers to the contract: validate, call, audit, answer. Handlers never see Koa. */
 export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
-  const router = new Router({ sensitive: true, strict: true });
+  const router = new KoaRouter({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
   for (const [name, route] of routesOf(group)) {
     const endpoint = endpoints.get(route.path) ?? { path: route.path, methods: new Map() };
@@ -187,26 +192,32 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
     return;
   }
   ctx.set("Content-Type", contentTypes[route.media ?? "json"]);
-  ctx.body = route.media ? reply : JSON.stringify(reply);
+  if (reply instanceof Prepared) ctx.body = reply.bytes;
+  else ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
 /** What was asked for in good form is recorded, whether or not it was done. */
 async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
-  const record = (outcome: string) =>
-    binding.audit({
-      action: binding.name,
-      target: targetOf(request),
-      actor: actorOf(ctx.req),
-      outcome,
-      detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
-    });
+  const target = targetOf(request);
+  const end = binding.audit({
+    action: binding.name,
+    target,
+    actor: actorOf(ctx.req),
+    detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
+  });
   try {
     await call(binding, ctx, request);
   } catch (error) {
-    record(error instanceof SymphonyError ? error.code : "internal_error");
+    end({ target, outcome: error instanceof SymphonyError ? error.code : "internal_error" });
     throw error;
   }
-  record("ok");
+  end({ target: target ?? madeAt(ctx.res.getHeader("Location")), outcome: "ok" });
+}
+
+/** What was made is named by the end of its address. */
+function madeAt(location: unknown): string | null {
+  const name = typeof location === "string" ? location.split("/").at(-1) : "";
+  return name ? decodeURIComponent(name) : null;
 }
 
 function rawRequest(ctx: Context, body: unknown): RawRequest {

@@ -5,6 +5,7 @@ import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { statuses } from "../core/model/status.ts";
 import type { View } from "../core/orchestrator/answers.ts";
+import { redactDeep } from "../core/redact-deep.ts";
 import { Html, html } from "./html.ts";
 import { moment, number, rowsShown, sections } from "./page-sections.ts";
 import { pageStyle } from "./page-style.ts";
@@ -35,7 +36,8 @@ export function statusPage(core: Core, clock: Clock): Middleware {
 
 function viewOrNull(core: Core): View | null {
   try {
-    return core.orchestrator.view(rowsShown);
+    // Before anything is shortened: half a secret is not found any more.
+    return redactDeep(core.orchestrator.view(rowsShown), core.redact);
   } catch (error) {
     core.log.error("no snapshot for the page", { error: messageOf(error) });
     return null;
@@ -52,14 +54,18 @@ const noSnapshot: Problem = {
   message: "The state cannot be read now. This page tries again by itself.",
 };
 
-function problemsOf({ problem, tracker }: View): readonly Problem[] {
+function problemsOf({ problem, tracker, snapshot }: View): readonly Problem[] {
   const own = problem && { title: "Nothing new is started", message: problem.message };
   const { lastError } = tracker;
   const failing = lastError && {
     title: `The ${tracker.kind} tracker fails`,
     message: lastError.message,
   };
-  return [own, failing].filter((one) => one !== null);
+  const paused = snapshot.paused.map(({ agent, untilWall, reason }) => ({
+    title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
+    message: `Until ${new Date(untilWall).toISOString()}: ${reason}`,
+  }));
+  return [own, failing, ...paused].filter((one) => one !== null);
 }
 
 function alerts(problems: readonly Problem[]): readonly Html[] {

@@ -4,6 +4,7 @@ import type { Bus } from "../core/bus.ts";
 import type { Clock } from "../core/clock.ts";
 import type { EventType, SymphonyEvent } from "../core/model/event.ts";
 import type { History } from "../core/store/store.ts";
+import { safeJson } from "./redacted.ts";
 import { eventView } from "./views.ts";
 
 interface StreamSource {
@@ -11,6 +12,8 @@ interface StreamSource {
   readonly history: History;
   readonly clock: Clock;
   readonly gauge?: StreamGauge;
+  /** What became a secret after an event was kept is taken out of its replay. */
+  redact(text: string): string;
 }
 
 /** Counts subscribers. */
@@ -59,7 +62,9 @@ export function streamEvents(
   const follow = (afterSeq: number) => {
     if (isOver(response)) return;
     const options = { afterSeq, filter: filterOf(wish) };
-    stops.push(source.bus.subscribe(options, (event) => send(response, frameOf(event))));
+    stops.push(
+      source.bus.subscribe(options, (event) => send(response, frameOf(event, source.redact))),
+    );
   };
   if (wish.since === null) return follow(source.bus.lastSeq);
   const start = announceGap(source, wish.since, response);
@@ -77,7 +82,7 @@ function announceGap({ bus, history }: StreamSource, since: number, response: Se
 
 /** Sends what the history has, page by page, at the pace of the reader. Returns the last seq sent. */
 async function replay(
-  { history, clock }: StreamSource,
+  { history, clock, redact }: StreamSource,
   wish: StreamWish & { readonly since: number },
   response: ServerResponse,
 ): Promise<number> {
@@ -86,7 +91,7 @@ async function replay(
     const query = { ...filterOf(wish), afterSeq: cursor, limit: replayPageSize };
     const page = history.events(query);
     for (const event of page) {
-      send(response, frameOf(event));
+      send(response, frameOf(event, redact));
       if (response.writableLength > replayAheadBytes) await drained(response, clock);
     }
     cursor = page.at(-1)?.seq ?? cursor;
@@ -112,10 +117,10 @@ function filterOf({ issues, types }: StreamWish) {
   return { ...(issues && { issueIdentifiers: issues }), ...(types && { types }) };
 }
 
-function frameOf(event: SymphonyEvent): Buffer {
+function frameOf(event: SymphonyEvent, redact: StreamSource["redact"]): Buffer {
   const known = frames.get(event);
   if (known) return known;
-  const data = JSON.stringify(eventView(event));
+  const data = safeJson(eventView(event), redact);
   const frame = Buffer.from(`id: ${event.seq}\nevent: ${event.type}\ndata: ${data}\n\n`);
   frames.set(event, frame);
   return frame;

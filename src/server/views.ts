@@ -196,6 +196,11 @@ export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof
       seconds_running: snapshot.totals.secondsRunning,
     },
     rate_limits: snapshot.rateLimits && { ...snapshot.rateLimits },
+    paused: snapshot.paused.map(({ agent, untilWall, reason }) => ({
+      agent,
+      until: time(untilWall),
+      reason,
+    })),
     polling: {
       interval_ms: polling.intervalMs,
       last_poll_at: timeOrNull(polling.lastWall),

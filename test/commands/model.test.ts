@@ -12,7 +12,8 @@ test("model chooses and clears, and says from when on", async () => {
     stdout: "",
     stderr: "ENG-1: gpt-x, high from the next turn on\n",
   });
-  assert.deepEqual(api.seen.at(-1)?.body, { model: "gpt-x", reasoning_effort: "high" });
+  const posted = api.seen.findLast(({ method }) => method === "POST");
+  assert.deepEqual(posted?.body, { model: "gpt-x", reasoning_effort: "high" });
   api.status = "queued";
   const cleared = await symphony(["model", "ENG-1", "--clear"], { env });
   assert.equal(cleared.stderr, "ENG-1: the configured model from the next attempt on\n");

@@ -13,7 +13,7 @@ import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/options.ts";
 import type { Step } from "../../src/demo/script.ts";
 import { config } from "../support/issue.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { eventually, type Place, Served, symphony } from "../support/symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const done: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];
@@ -149,3 +149,36 @@ async function eventsUntilDone(server: Served): Promise<string> {
   });
   return JSON.stringify(await server.events("LOCAL-1"));
 }
+
+test("level danger is refused unless it is meant; at any level but safe the API asks for its token", async () => {
+  await using danger = await project([], done, "agent: { level: danger }\n");
+  const refused = await symphony(danger, "serve");
+  assert.notEqual(refused.code, 0);
+  assert.match(refused.stderr, /agent\.level danger[\s\S]*symphony serve --i-understand/);
+  const env = { ...danger.env, SYMPHONY_I_UNDERSTAND: "1" };
+  await using meant = await Served.start({ ...danger, env });
+  await asksForToken(meant, danger, "danger");
+  await using networked = await project([], done, "agent: { level: networked }\n");
+  await using server = await Served.start(networked);
+  await asksForToken(server, networked, "networked");
+});
+
+async function asksForToken(server: Served, place: Place, level: string) {
+  assert.equal((await fetch(`${server.url}/api/v1/state`)).status, 401);
+  const told = await symphony(place, "runtime", "--json");
+  const { agent, server: where } = JSON.parse(told.stdout);
+  assert.deepEqual([agent.level, where.auth], [level, "token"]);
+}
+
+test("an overlay cannot open a server that was not started for level danger, and closes its API with networked", async () => {
+  await using place = await project([], done);
+  await using server = await Served.start(place);
+  const url = (await server.client.system.runtime({})).server.port;
+  const set = (level: string) => symphony(place, "config", "overlay", "set", "agent.level", level);
+  assert.match((await set("danger")).stderr, /was not started for it/);
+  assert.equal((await fetch(`http://127.0.0.1:${url}/api/v1/state`)).status, 200);
+  assert.equal((await set("networked")).code, 0);
+  assert.equal((await fetch(`http://127.0.0.1:${url}/api/v1/state`)).status, 401);
+  assert.equal((await set("safe")).code, 0);
+  assert.equal((await fetch(`http://127.0.0.1:${url}/api/v1/state`)).status, 200);
+});

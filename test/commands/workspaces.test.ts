@@ -29,7 +29,7 @@ test("workspaces list and remove, with what to do when it is refused", async () 
   assert.match(inUse.stderr, /agent is at work.*\n {2}next: symphony abort ENG-1\n/);
   const full = await run("remove", "ENG-2");
   assert.equal(full.code, 7);
-  assert.match(full.stderr, /not empty.*\n {2}next: symphony workspaces remove ENG-2 --force\n/);
+  assert.match(full.stderr, /nowhere else.*\n {2}next: symphony workspaces remove ENG-2 --force\n/);
   const slip = await run("remove", "ENG2", "--force");
   assert.equal(slip.code, 3);
   assert.match(slip.stderr, /did you mean ENG-\d\?/);

@@ -119,4 +119,8 @@ describe("the contract", () => {
     assert.equal(new Set(keys).size, keys.length);
     for (const group of Object.values(api)) assert.ok(Object.values(group).every(isRoute));
   });
+
+  test("every group says what it is about", () => {
+    for (const tag of document.tags) assert.ok(tag.description, tag.name);
+  });
 });

@@ -4,15 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { AgentEvent } from "../../src/core/agent/agent.ts";
-import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import type { AgentEvent, AgentTools } from "../../src/core/agent/agent.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { Attempts } from "../../src/core/attempt/attempts.ts";
 import type { AttemptWorld } from "../../src/core/attempt/run.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { HooksConfig } from "../../src/core/config/config.ts";
 import { createLogger } from "../../src/core/logger.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import type { AttemptOrder, Exit } from "../../src/core/orchestrator/messages.ts";
+import type { AttemptOrder, Exit, Turned } from "../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../src/core/store/store.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
 import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
@@ -30,6 +30,9 @@ interface Parts {
   readonly after?: () => Promise<readonly Issue[]>;
   /** The model chosen for the issue, asked for at each turn. */
   readonly model?: () => string | null;
+  readonly resumeThreadId?: string;
+  readonly tools?: AgentTools;
+  readonly goesOn?: () => boolean;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -68,7 +71,8 @@ async function bench(parts: Parts) {
     secretEnvNames: [],
     fetchIssuesByStates: async () => [],
     fetchIssuesByIds: parts.after ?? (async () => []),
-    bindTools: () => ({ specs: [], call: async () => ({ success: false, output: "none" }) }),
+    bindTools: () =>
+      parts.tools ?? { specs: [], call: async () => ({ success: false, output: "none" }) },
     workflow: { states: async () => [], move: async () => {} },
     watch: () => () => {},
     close() {},
@@ -76,6 +80,7 @@ async function bench(parts: Parts) {
   const waiting: Steer[] = [];
   const events: AgentEvent[] = [];
   const phases: string[] = [];
+  const turned: Turned[] = [];
   const world: AttemptWorld = {
     tracker,
     runtime: async () =>
@@ -91,6 +96,8 @@ async function bench(parts: Parts) {
     config: () => config,
     runId: `${root}/att_000000001`,
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
+    earlierWork: () => "An earlier run did this.",
+    goesOn: () => parts.goesOn?.() ?? true,
     undelivered: () => [...waiting],
     log() {},
   };
@@ -99,7 +106,7 @@ async function bench(parts: Parts) {
     attemptId: "att_000000001",
     issue: issue("ENG-1"),
     attempt: null,
-    resumeThreadId: null,
+    resumeThreadId: parts.resumeThreadId ?? null,
     agent: "codex",
     templateId: "workflow",
   };
@@ -107,11 +114,13 @@ async function bench(parts: Parts) {
     attempts,
     events,
     phases,
+    turned,
     waiting,
     order,
     run: (own: Partial<AttemptOrder> = {}): Promise<Exit> =>
       attempts.run({ ...order, ...own }, world, {
         entered: (phase) => phases.push(phase),
+        turned: (what) => turned.push(what),
         reported: (event) => {
           events.push(event);
           if (event.type === "steer.delivered") waiting.length = 0;
@@ -161,6 +170,13 @@ test("a model that is chosen in mid-attempt is the next turn's", async () => {
   await using it = await bench({ ...choice, turns: [tell, tell] });
   await it.run();
   assert.deepEqual(it.said(), ["1 first", "2 second"]);
+});
+
+test("a thread that cannot be resumed begins anew with the task and what is known of the work", async () => {
+  const turns: readonly Step[][] = [[{ do: "say", text: "{{prompt}}" }]];
+  await using it = await bench({ resumeThreadId: "gone", turns });
+  await it.run();
+  assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
 });
 
 test("S-12: after_run runs exactly once, whatever the ending", async () => {
@@ -237,6 +253,36 @@ test("a session that needs a person ends the attempt with what it asks", async (
   const exit = await it.run();
   assert.equal(exit.kind, "needs");
   assert.ok(exit.kind === "needs" && exit.needs.prompt.includes("Which one?"));
+});
+
+test("after each turn it tells whether the workspace moved or the tracker was written to", async () => {
+  const turns: readonly (readonly Step[])[] = [
+    [{ do: "say", text: "nothing" }],
+    [{ do: "edit", path: "made.txt", content: "x" }],
+    [{ do: "tool", name: "read", arguments: {} }],
+    [{ do: "tool", name: "write", arguments: {} }],
+    [{ do: "tool", name: "refused", arguments: {} }],
+  ];
+  const tools: AgentTools = {
+    specs: ["read", "write", "refused"].map((name) => ({
+      ...{ name, description: name, inputSchema: { type: "object" } },
+    })),
+    writes: (name) => name !== "read",
+    call: async (name) => ({ success: name !== "refused", output: "{}" }),
+  };
+  await using it = await bench({ after: routable, maxTurns: 5, turns, tools });
+  assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual(
+    it.turned.map(({ moved }) => moved),
+    [false, true, false, true, false],
+  );
+  assert.ok(it.turned.every((turn) => turn.issue?.identifier === "ENG-1"));
+});
+
+test("when the day's tokens are used up the turn ends well and no further one begins", async () => {
+  await using it = await bench({ after: routable, goesOn: () => false });
+  assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual([it.count("turn.completed"), it.turned.length], [1, 1]);
 });
 
 async function until(holds: () => boolean): Promise<void> {

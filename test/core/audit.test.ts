@@ -50,7 +50,12 @@ test("T23: a whole log verifies, also while it is written, and an empty one", (t
   history.audit(entry());
   const { entries, head, fault } = verifyAudit(dir);
   assert.deepEqual([entries, head?.seq, fault], [4, 4, null]);
-  assert.deepEqual(verifyAudit(temporaryDir(t)), { entries: 0, head: null, fault: null });
+  assert.deepEqual(verifyAudit(temporaryDir(t)), {
+    entries: 0,
+    unchecked: 0,
+    head: null,
+    fault: null,
+  });
 });
 
 test("T23: every edited, dropped, swapped and cut entry is named", (t) => {
@@ -60,8 +65,8 @@ test("T23: every edited, dropped, swapped and cut entry is named", (t) => {
   const put = (rows: readonly Record<string, unknown>[]) => {
     const db = new DatabaseSync(file);
     db.exec("BEGIN; DELETE FROM audit");
-    const insert = db.prepare("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    for (const row of rows) insert.run(...(Object.values(row) as (string | number)[]));
+    const insert = db.prepare("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    for (const row of rows) insert.run(...(Object.values(row) as (string | number | null)[]));
     db.exec("COMMIT");
     db.close();
   };

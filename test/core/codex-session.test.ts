@@ -313,7 +313,10 @@ describe("resuming threads of the scripted agent", () => {
     await b.until("message");
     process.kill(-(first.pid ?? assert.fail()), "SIGKILL");
     await turn;
-    await using second = await b.start({ resumeThreadId: first.threadId, runId: "att_next" });
+    await using second = await b.start({
+      resumeThreadId: first.threadId,
+      runId: `${b.runId}_next`,
+    });
     assert.ok(second.resumed);
     assert.equal(second.threadId, first.threadId);
     await second.turn("go on", plain);
@@ -325,7 +328,7 @@ describe("resuming threads of the scripted agent", () => {
     await using holder = await b.start();
     await holder.turn("go", plain);
     for (const resumeThreadId of ["unknown", holder.threadId]) {
-      await using session = await b.start({ resumeThreadId, runId: "att_second" });
+      await using session = await b.start({ resumeThreadId, runId: `${b.runId}_second` });
       assert.ok(!session.resumed);
       assert.notEqual(session.threadId, resumeThreadId);
       await session.turn("go", plain);

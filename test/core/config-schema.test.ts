@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseWritten, toConfig, writtenKeys } from "../../src/core/config/schema.ts";
+import { toConfig } from "../../src/core/config/effective.ts";
+import { parseWritten, writtenKeys } from "../../src/core/config/schema.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { config } from "../support/issue.ts";
 
@@ -50,7 +51,8 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
   const nulls: Record<string, Values> = {};
   for (const path of writtenKeys.keys()) {
     const [section = "", key = ""] = path.split(".");
-    if (path === "tracker.kind" || path === "agent.max_retries") continue;
+    if (["tracker.kind", "agent.max_retries"].includes(path)) continue;
+    if (["history.retention_days", "server.rate_limit"].includes(path)) continue;
     nulls[section] = { ...nulls[section], [key]: null };
   }
   assert.deepEqual(parse({ ...nulls, tracker: { ...nulls["tracker"], kind: "local" } }), parse());
@@ -59,6 +61,23 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
     tracker: { kind: "local", provider: { a: { b: null, c: 1 } } },
   }).tracker;
   assert.deepEqual(provider, { a: { c: 1 } });
+});
+
+test("W-8: history.retention_days has a null of its own too: never", () => {
+  assert.equal(parse({ history: { retention_days: null } }).history.retentionDays, null);
+  assert.equal(parse({ history: { retention_days: 7 } }).history.retentionDays, 7);
+  assert.equal(parse().history.retentionDays, 90);
+  assert.deepEqual(problems({ history: { retention_days: 0 } }), [
+    "history.retention_days must be greater than 0",
+  ]);
+});
+
+test("W-8: server.rate_limit is another exception, its null means no limit", () => {
+  assert.equal(parse({ server: { rate_limit: null } }).server.rateLimit, null);
+  assert.equal(parse({ server: { rate_limit: 5 } }).server.rateLimit, 5);
+  assert.deepEqual(problems({ server: { rate_limit: 0 } }), [
+    "server.rate_limit must be greater than 0",
+  ]);
 });
 
 test("W-8: agent.max_retries is the exception, its null means no end", () => {

@@ -38,6 +38,17 @@ test("a record of before reasoning efforts were kept is read as one without", ()
   ]);
 });
 
+test("a record of before brakes counted is read as one that no allowance was given", () => {
+  const retry = { attempt: 1, failures: 0, dueAt: 5, error: null };
+  const { allowanceAfter: _, ...older } = record("ENG-1");
+  assert.deepEqual(IssueRecordPairs.parse([["a", { ...older, retry }]]), [
+    ["a", record("ENG-1", { retry: { ...retry, waits: null } })],
+  ]);
+  const waits = { gate: "provider", agent: "codex" } as const;
+  const waiting = record("ENG-2", { retry: { ...retry, waits }, allowanceAfter: "att_1" });
+  assert.deepEqual(IssueRecordPairs.parse([["b", waiting]]), [["b", waiting]]);
+});
+
 test("T22: files are for the owner alone", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);

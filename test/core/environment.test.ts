@@ -73,6 +73,28 @@ describe("the environment of an agent", () => {
     assert.equal(stdout, "|||att_1||4\n");
   });
 
+  test("T2: with the names that pass, what a login profile exported goes as well", () => {
+    const line = launchLine("env -0", [], { passthrough: ["HTTPS_PROXY", "x; echo injected"] });
+    assert.ok(!line.includes("injected"));
+    const canaries = Object.fromEntries(
+      Array.from({ length: 40 }, (_, at) => [`CANARY_${at}`, "x\ny=z"]),
+    );
+    const env = {
+      ...allowed,
+      PATH: "/usr/bin:/bin",
+      HTTPS_PROXY: "p",
+      ...canaries,
+      SYMPHONY_RUN_ID: "r",
+    };
+    const { stdout } = spawnSync("bash", ["-c", line], { env, encoding: "utf8" });
+    const seen = stdout.split("\0").map((entry) => entry.split("=")[0]);
+    const shells = ["", "PWD", "OLDPWD", "SHLVL", "_"];
+    assert.deepEqual(
+      seen.filter((name) => name !== undefined && !shells.includes(name)).sort(),
+      [...Object.keys(allowed), "HTTPS_PROXY", "SYMPHONY_RUN_ID"].sort(),
+    );
+  });
+
   test("A-1: the command stays as it was written", () => {
     const command = "X='a b' codex -c k=\"$PWD\" app-server && true";
     assert.ok(launchLine(command, []).endsWith(`\n${command}`));

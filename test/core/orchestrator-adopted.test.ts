@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { type Attempt, noTokens } from "../../src/core/model/attempt.ts";
 import { adoptedEntry, adoptionOf } from "../../src/core/orchestrator/adopted.ts";
 import { attemptOf } from "../../src/core/orchestrator/attempt-record.ts";
+import { idleOf } from "../../src/core/orchestrator/brakes.ts";
 import { slotsFor } from "../../src/core/orchestrator/dispatch.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import type { State } from "../../src/core/orchestrator/state.ts";
@@ -15,7 +16,7 @@ const context = {
   ...clocks,
   config: config(),
   problem: null,
-  prior: () => ({ count: 1, resume: null }),
+  prior: () => ({ count: 1, resume: null, tokens: 0, idle: null }),
 };
 const used = { ...noTokens, input: 100, total: 100 };
 
@@ -26,17 +27,22 @@ const row: Attempt = {
   ...{ workerHost: null, threadId: "th", sessionId: "th-tu", turnCount: 2, startedAt: 995_000 },
   ...{ endedAt: null, tokens: used, threadTokens: used, error: null, git: null },
   ...{ workspaceKey: "A-1", workspacePath: "/w/A-1" },
+  idle: idleOf({ idle: null }, issue("A-1")),
 };
 
-const retry = { attempt: 1, failures: 2, dueAt: 0, error: null };
+const retry = { attempt: 1, failures: 2, dueAt: 0, error: null, waits: null };
 const record: IssueRecord = {
   ...{ issue: issue("A-1"), held: null, failed: null, retry, dismissed: null },
-  ...{ model: null, templateId: null, effort: null, agent: null },
+  ...{ model: null, templateId: null, effort: null, agent: null, allowanceAfter: null },
 };
 
 function restored(): State {
   const adopted = [
-    adoptedEntry(row, { issue: issue("A-1"), attempt: 1, failures: 2, heardWall: 999_000 }, clocks),
+    adoptedEntry(
+      row,
+      { issue: issue("A-1"), attempt: 1, failures: 2, heardWall: 999_000, spentBefore: 7 },
+      clocks,
+    ),
   ];
   const totals = { tokens: used, seconds: 0 };
   const records = new Map([["id-A-1", record]]);

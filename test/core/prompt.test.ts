@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import {
   continuationPrompt,
   renderPrompt,
   resumePrompt,
   steerPrompt,
 } from "../../src/core/attempt/prompt.ts";
+import { RenderThread } from "../../src/core/attempt/render-thread.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 import { issue } from "../support/issue.ts";
@@ -17,9 +19,9 @@ function render(template: string, fields: Partial<Issue> = {}, attempt: number |
   return renderPrompt(template, { issue: issue("ENG-1", fields), attempt });
 }
 
-function fault(template: string, fields: Partial<Issue> = {}): SymphonyError {
+async function fault(template: string, fields: Partial<Issue> = {}): Promise<SymphonyError> {
   try {
-    render(template, fields);
+    await render(template, fields);
   } catch (error) {
     if (error instanceof SymphonyError) return error;
     throw error;
@@ -27,7 +29,7 @@ function fault(template: string, fields: Partial<Issue> = {}): SymphonyError {
   return assert.fail(`it should have been refused: ${template.slice(0, 80)}`);
 }
 
-test("P-1: an unknown variable at any depth fails, conditions included", () => {
+test("P-1: an unknown variable at any depth fails, conditions included", async () => {
   for (const template of [
     "{{ missing.x }}",
     "{{ issue.nope }}",
@@ -36,19 +38,23 @@ test("P-1: an unknown variable at any depth fails, conditions included", () => {
     "{{ issue.labels.first.nope }}",
     "{{ issue.branchName }}",
   ]) {
-    assert.equal(fault(template, { labels: ["a"] }).code, "template_render_error", template);
+    assert.equal(
+      (await fault(template, { labels: ["a"] })).code,
+      "template_render_error",
+      template,
+    );
   }
 });
 
-test("P-2: an unknown filter is a render error with its place", () => {
-  const error = fault("One\nTwo {{ issue.title | nofilter }}");
+test("P-2: an unknown filter is a render error with its place", async () => {
+  const error = await fault("One\nTwo {{ issue.title | nofilter }}");
   assert.equal(error.code, "template_render_error");
   assert.deepEqual(error.details, { line: 2, column: 5 });
   assert.match(error.message, /^line 2, column 5 of the template: undefined filter: nofilter$/);
 });
 
-test("P-3: broken syntax is a parse error with its place", () => {
-  const error = fault("\n{% if issue.identifier %}");
+test("P-3: broken syntax is a parse error with its place", async () => {
+  const error = await fault("\n{% if issue.identifier %}");
   assert.equal(error.code, "template_parse_error");
   assert.deepEqual(error.details, { line: 2, column: 1 });
   for (const template of [
@@ -57,11 +63,11 @@ test("P-3: broken syntax is a parse error with its place", () => {
     "{% endif %}",
     "{% for x of issue.labels %}{% endfor %}",
   ]) {
-    assert.equal(fault(template).code, "template_parse_error", template);
+    assert.equal((await fault(template)).code, "template_parse_error", template);
   }
 });
 
-test("P-4: every field of the issue has its written key", () => {
+test("P-4: every field of the issue has its written key", async () => {
   const full: Partial<Issue> = {
     nativeRef: { project: { key: "K" } },
     description: "D",
@@ -80,7 +86,7 @@ test("P-4: every field of the issue has its written key", () => {
 {% for b in issue.blocked_by %}{{ b.id }}/{{ b.identifier }}/{{ b.state }}{% endfor %}
 {{ issue.created_at }} {{ issue.updated_at }}`;
   assert.equal(
-    render(template, full),
+    await render(template, full),
     `id-ENG-1 K ENG-1 Title of ENG-1
 D 2 Todo b https://x/1
 u [api][db] true
@@ -89,23 +95,23 @@ i2/ENG-2/
   );
 });
 
-test("P-4: a known null renders as nothing and is false", () => {
+test("P-4: a known null renders as nothing and is false", async () => {
   const keys = "description priority branch_name url assignee_id native_ref created_at updated_at";
   for (const key of keys.split(" ")) {
-    assert.equal(render(`[{{ issue.${key} }}{% if issue.${key} %}x{% endif %}]`), "[]", key);
+    assert.equal(await render(`[{{ issue.${key} }}{% if issue.${key} %}x{% endif %}]`), "[]", key);
   }
 });
 
-test("P-5: attempt is always bound", () => {
+test("P-5: attempt is always bound", async () => {
   const template = "{% if attempt %}R{{ attempt }}{% endif %}.";
-  assert.equal(render(template), ".");
-  assert.equal(render(template, {}, 2), "R2.");
+  assert.equal(await render(template), ".");
+  assert.equal(await render(template, {}, 2), "R2.");
 });
 
-test("P-6: times are UTC RFC 3339, and nested values do not crash", () => {
+test("P-6: times are UTC RFC 3339, and nested values do not crash", async () => {
   const createdAt = Date.parse("2026-02-26T20:06:48+02:00");
-  assert.equal(render("{{ issue.created_at }}", { createdAt }), "2026-02-26T18:06:48Z");
-  assert.equal(render("[{{ issue.created_at }}]", { createdAt: Number.NaN }), "[]");
+  assert.equal(await render("{{ issue.created_at }}", { createdAt }), "2026-02-26T18:06:48Z");
+  assert.equal(await render("[{{ issue.created_at }}]", { createdAt: Number.NaN }), "[]");
   const nativeRef = {
     at: new Date(createdAt),
     url: new URL("https://x/y"),
@@ -113,22 +119,22 @@ test("P-6: times are UTC RFC 3339, and nested values do not crash", () => {
   };
   const template =
     "{{ issue.native_ref.at }} {{ issue.native_ref.url }} {{ issue.native_ref }} {{ issue.native_ref.deep.k | json }}";
-  const text = render(template, { nativeRef });
+  const text = await render(template, { nativeRef });
   assert.match(text, /^2026-02-26T18:06:48Z https:\/\/x\/y .* \[\{\}\]$/);
 });
 
-test("P-7: a blank template uses the default opening", () => {
+test("P-7: a blank template uses the default opening", async () => {
   for (const blank of ["", " \n "]) {
-    const text = render(blank, { description: "Do it" });
+    const text = await render(blank, { description: "Do it" });
     assert.match(text, /^You are working on an issue from the configured tracker\.\n/);
     assert.match(text, /ENG-1[\s\S]*Title of ENG-1[\s\S]*Do it$/);
   }
   for (const description of [null, "", "  \n"]) {
-    assert.match(render("", { description }), /No description provided\.$/);
+    assert.match(await render("", { description }), /No description provided\.$/);
   }
 });
 
-test("P-9: continuation has turn and maximum and nothing of the original prompt", () => {
+test("P-9: continuation has turn and maximum and nothing of the original prompt", async () => {
   const subject = issue("ENG-1", { description: "CANARY", state: "In Progress\u001b[2J\nforged" });
   const text = continuationPrompt(2, 3, subject);
   assert.match(text, /#2 of 3/);
@@ -137,19 +143,19 @@ test("P-9: continuation has turn and maximum and nothing of the original prompt"
   assert.equal(text.includes("\u001b"), false);
 });
 
-test("a resumed thread is told to look first; guidance keeps its order", () => {
+test("a resumed thread is told to look first; guidance keeps its order", async () => {
   assert.match(resumePrompt(issue("ENG-1")), /interrupted[\s\S]*workspace/);
   const text = steerPrompt(["First {{ issue.title }}\nand more ", "Second"]);
   assert.match(text, /1\. First \{\{ issue\.title \}\}\nand more\n\n2\. Second$/);
 });
 
-test("P-10: templates read no files and no inherited properties", (t) => {
+test("P-10: templates read no files and no inherited properties", async (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "secret"), "CANARY");
   const path = join(mkdtempSync(join(dir, "x-")), "..", "secret");
   for (const tag of ["include", "render", "layout", "block"]) {
-    assert.equal(fault(`{% ${tag} "${path}" %}`).code, "template_parse_error", tag);
-    assert.equal(fault(`{% ${tag} "/etc/passwd" %}`).code, "template_parse_error", tag);
+    assert.equal((await fault(`{% ${tag} "${path}" %}`)).code, "template_parse_error", tag);
+    assert.equal((await fault(`{% ${tag} "/etc/passwd" %}`)).code, "template_parse_error", tag);
   }
   for (const path of [
     "constructor",
@@ -160,23 +166,23 @@ test("P-10: templates read no files and no inherited properties", (t) => {
     "labels.constructor.name",
   ]) {
     assert.equal(
-      fault(`{{ issue.${path} }}`, { labels: ["a"] }).code,
+      (await fault(`{{ issue.${path} }}`, { labels: ["a"] })).code,
       "template_render_error",
       path,
     );
   }
 });
 
-test("P-10: Liquid in an issue's text is text", () => {
+test("P-10: Liquid in an issue's text is text", async () => {
   const title = "{{ attempt }}{% if true %}x{% endif %}{{ nope }}";
-  assert.equal(render("{{ issue.title }}", { title }, 7), title);
+  assert.equal(await render("{{ issue.title }}", { title }, 7), title);
   assert.equal(
-    render("{% assign t = issue.title %}{{ t | append: t | strip }}", { title }),
+    await render("{% assign t = issue.title %}{{ t | append: t | strip }}", { title }),
     title + title,
   );
 });
 
-test("T13: text of an issue can never become an expression", () => {
+test("T13: text of an issue can never become an expression", async () => {
   const expressions = [
     "where_exp",
     "find_exp",
@@ -186,12 +192,14 @@ test("T13: text of an issue can never become an expression", () => {
     "reject_exp",
   ];
   for (const filter of expressions) {
-    const error = fault(`{{ issue.labels | ${filter}: "x", issue.title }}`, { title: "attempt" });
+    const error = await fault(`{{ issue.labels | ${filter}: "x", issue.title }}`, {
+      title: "attempt",
+    });
     assert.match(error.message, new RegExp(`undefined filter: ${filter}`));
   }
 });
 
-test("T13: templates without end are stopped", () => {
+test("T13: templates without end are stopped", async () => {
   const costly = [
     "{% for i in (1..100000000) %}{% endfor %}",
     "{% for i in (1..999) %}{% for j in (1..999) %}{% for k in (1..999) %}x{% endfor %}{% endfor %}{% endfor %}",
@@ -200,16 +208,47 @@ test("T13: templates without end are stopped", () => {
     '{{ issue.title | replace: "", issue.description }}',
   ];
   for (const template of costly) {
-    const error = fault(template, { description: "d".repeat(200_000) });
+    const error = await fault(template, { description: "d".repeat(200_000) });
     assert.equal(error.code, "template_render_error", template);
-    assert.match(error.message, /limit exceeded/);
+    assert.match(error.message, /limit exceeded|took more than 500 ms/);
   }
   const nested = `${"{% if true %}".repeat(20_000)}${"{% endif %}".repeat(20_000)}`;
-  assert.equal(fault(nested).code, "template_parse_error");
+  assert.equal((await fault(nested)).code, "template_parse_error");
   const deep = `${"{% if true %}".repeat(3_900)}x${"{% endif %}".repeat(3_900)}`;
   try {
-    assert.equal(render(deep), "x");
+    assert.equal(await render(deep), "x");
   } catch (error) {
     assert.ok(error instanceof SymphonyError);
+  }
+});
+
+test("T13: one step that takes for ever costs its own template alone, and no timer is late for it", async () => {
+  const endless = `{{ issue.description ${"| url_encode | url_decode ".repeat(3_500)}}}`;
+  let ticks = 0;
+  const ticking = setInterval(() => ticks++, 20);
+  try {
+    const stopped = fault(endless, { description: "ab c".repeat(25_000) });
+    const behind = render("{{ issue.identifier }}");
+    const error = await stopped;
+    assert.equal(error.code, "template_render_error");
+    assert.match(error.message, /took more than 500 ms/);
+    assert.equal(await behind, "ENG-1");
+    assert.ok(ticks > 5, `the event loop went on: ${ticks}`);
+  } finally {
+    clearInterval(ticking);
+  }
+});
+
+test("T13: the thread of templates sees no environment", async () => {
+  assert.equal((await fault("{{ process.env }}")).code, "template_render_error");
+  assert.equal((await fault("{{ env }}")).code, "template_render_error");
+});
+
+test("a thread that has ended for want of work is followed by another", async () => {
+  const thread = new RenderThread(0);
+  for (const x of ["1", "2", "3"]) {
+    const job = { template: "{{ x }}", variables: { x } };
+    assert.deepEqual(await Promise.all([thread.render(job), thread.render(job)]), [x, x]);
+    await setTimeout(5);
   }
 });

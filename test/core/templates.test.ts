@@ -122,16 +122,16 @@ test("P-1: a preview is strict, fills in a sample, and shows no known secret", a
   const { templates } = await desk(temporaryDir(t));
   const body = "{{ issue.identifier }} {{ issue.title }} {{ attempt }}";
   const { id } = await templates.create("x", body);
-  const sample = templates.preview(id, { variables: {} });
+  const sample = await templates.preview(id, { variables: {} });
   assert.match(sample, /^SAMPLE-1 \S.* $/);
   const own = { issue: issue("ENG-1", { title: "sk-canary" }), attempt: 2 };
-  assert.equal(templates.preview(id, own), "ENG-1 [redacted] 2");
-  assert.match(templates.preview(id, { variables: { attempt: 3 } }), /3$/);
+  assert.equal(await templates.preview(id, own), "ENG-1 [redacted] 2");
+  assert.match(await templates.preview(id, { variables: { attempt: 3 } }), /3$/);
   const refused = [{ issue: { title: "x" } }, { issue: JSON.parse('{"__proto__": {"title": 1}}') }];
   for (const variables of refused) {
-    assert.throws(() => templates.preview(id, { variables }), { code: "template_render_error" });
+    await assert.rejects(templates.preview(id, { variables }), { code: "template_render_error" });
   }
-  assert.throws(() => templates.preview("tpl_x", { variables: {} }), {
+  await assert.rejects(templates.preview("tpl_x", { variables: {} }), {
     code: "template_not_found",
   });
 });
@@ -141,9 +141,17 @@ test("the variables of a body are the paths it reads from outside", async (t) =>
   const variables = (body: string) => templates.variablesOf({ ...templates.get("workflow"), body });
   const body =
     "{% assign x = issue.title %}{{ x }} {{ issue.labels[0] }} {% for b in issue.blocked_by %}{{ b.id }}{% endfor %}{{ attempt }}";
-  assert.deepEqual(variables(body), ["attempt", "issue.blocked_by", "issue.labels", "issue.title"]);
-  assert.deepEqual(variables("{{"), []);
-  assert.ok(variables(" ").includes("issue.description"), "a blank one stands for the default");
+  assert.deepEqual(await variables(body), [
+    "attempt",
+    "issue.blocked_by",
+    "issue.labels",
+    "issue.title",
+  ]);
+  assert.deepEqual(await variables("{{"), []);
+  assert.ok(
+    (await variables(" ")).includes("issue.description"),
+    "a blank one stands for the default",
+  );
 });
 
 const chosen = (templateId: string | null): Input => ({

@@ -51,6 +51,8 @@ test("tokens are summed by issue, attempt, model, agent and day, and survive a r
   assert.deepEqual(totals({ group: "issue", until: "2026-11-23" }), [["ENG-1", "gpt-a", 16]]);
   assert.deepEqual([again.tokensOfDay(monday), again.tokensOfDay(tuesday)], [16, 107]);
   assert.equal(again.attempt("att_1")?.model, "gpt-b");
+  const since = (after: string) => again.tokensSince("id-ENG-1", after);
+  assert.deepEqual([since(""), since("att_0"), since("att_1")], [23, 23, 0]);
 });
 
 test("a history from before usage was counted keeps what it knows", (t) => {

@@ -116,7 +116,8 @@ test("every example loads without a warning, and its prompt renders", async () =
         branchName: "b",
       });
       for (const subject of [issue("ENG-1"), full]) {
-        assert.match(renderPrompt(promptTemplate, { issue: subject, attempt }), /ENG-1/, name);
+        const text = await renderPrompt(promptTemplate, { issue: subject, attempt });
+        assert.match(text, /ENG-1/, name);
       }
     }
   }

@@ -153,16 +153,16 @@ test("disk use counts what is there once, follows no link, and is measured again
   const measured = async () => {
     disk.follow([path, join(dir, "gone")]);
     await disk.settled();
-    return disk.bytesOf(path) ?? 0;
+    return disk.of(path) ?? 0;
   };
-  assert.equal(disk.bytesOf(path), null);
+  assert.equal(disk.of(path), null);
   const first = await measured();
   assert.ok(first >= 50_000 && first < 100_000, String(first));
-  assert.equal(disk.bytesOf(join(dir, "gone")), null);
+  assert.equal(disk.of(join(dir, "gone")), null);
   writeFileSync(join(path, "more"), "x".repeat(200_000));
   assert.equal(await measured(), first);
   clock.advance(60_000);
   assert.ok((await measured()) >= first + 200_000);
   disk.follow([]);
-  assert.equal(disk.bytesOf(path), null);
+  assert.equal(disk.of(path), null);
 });

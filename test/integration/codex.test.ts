@@ -97,12 +97,12 @@ describe("the real codex app-server", () => {
     ]);
     await writeFile(
       join(b.home.userHome, ".profile"),
-      "export LINEAR_API_KEY=canary SYMPHONY_MASTER_KEY=canary PROFILE_WAS_READ=yes\n",
+      "export LINEAR_API_KEY=canary SYMPHONY_MASTER_KEY=canary PATH=$PATH:/from-profile\n",
     );
     await using session = await b.start({ secretEnvNames: ["LINEAR_API_KEY"] });
     await session.turn("look", plain);
     const env = await readFile(join(b.workspace, "env.txt"), "utf8");
-    assert.ok(env.includes("PROFILE_WAS_READ=yes"));
+    assert.ok(env.includes(":/from-profile"));
     assert.ok(env.includes(`SYMPHONY_RUN_ID=${b.spec().runId}`));
     assert.ok(!env.includes("canary"), env);
   });
@@ -224,7 +224,10 @@ describe("the real codex app-server", () => {
     await turn;
     await first[Symbol.asyncDispose]();
     assert.equal(await alive(b.spec().runId), 0);
-    await using second = await b.start({ resumeThreadId: first.threadId, runId: "att_second" });
+    await using second = await b.start({
+      resumeThreadId: first.threadId,
+      runId: `${b.runId}_second`,
+    });
     assert.ok(second.resumed);
     await second.turn("continue", plain);
     assert.deepEqual(b.said, ["back again"]);
@@ -238,7 +241,7 @@ describe("the real codex app-server", () => {
     await holder.turn("go", plain);
     const unknown = "01a20a01-6164-7023-aee3-98f01565d5c1";
     for (const resumeThreadId of [unknown, holder.threadId]) {
-      await using session = await b.start({ resumeThreadId, runId: "att_second" });
+      await using session = await b.start({ resumeThreadId, runId: `${b.runId}_second` });
       assert.ok(!session.resumed);
       await session.turn("go", plain);
     }
@@ -267,8 +270,11 @@ describe("the real codex app-server", () => {
     ]);
     await using session = await b.start();
     await assert.rejects(session.turn("go", plain), {
-      code: "turn_failed",
-      details: { info: { responseTooManyFailedAttempts: { httpStatusCode: 429 } } },
+      code: "provider_limited",
+      details: {
+        info: { responseTooManyFailedAttempts: { httpStatusCode: 429 } },
+        untilWall: null,
+      },
     });
     await session.turn("continue", plain);
     assert.deepEqual(b.said, ["through"]);

@@ -20,13 +20,14 @@ describe("POST /api/v1/:id/model", () => {
           issue_identifier: "ENG-1",
           model: "gpt-x",
           reasoning_effort: "high",
+          agent: null,
           applies: "next_turn",
         },
       ],
     );
     assert.equal(world.scheduler.records.get("id-ENG-1")?.model, "gpt-x");
     const shown = (await server.ask("/api/v1/ENG-1")).json();
-    assert.equal(shown.overrides.model, "gpt-x");
+    assert.partialDeepStrictEqual(shown.overrides, { model: "gpt-x", reasoning_effort: "high" });
     assert.ok(
       shown.recent_events.some(({ event }: { event: string }) => event === "model.changed"),
     );
@@ -35,7 +36,8 @@ describe("POST /api/v1/:id/model", () => {
       [cleared.model, cleared.reasoning_effort, cleared.applies],
       [null, null, "next_attempt"],
     );
-    assert.equal((await server.ask("/api/v1/ENG-1")).json().overrides.model, null);
+    const after = (await server.ask("/api/v1/ENG-1")).json();
+    assert.partialDeepStrictEqual(after.overrides, { model: null, reasoning_effort: null });
   });
 
   test("is for an issue that waits, too, from its next attempt on", async () => {

@@ -59,7 +59,7 @@ export function snapshotOf(facts: Facts, seq: number) {
     seq,
     counts: { ...none, running: 1 },
     ...{ queued: [], running: [rowOf(facts)], retrying: [], blocked: [] },
-    ...{ held: [], failed: [], completed: [], rate_limits: null, problem: null },
+    ...{ held: [], failed: [], completed: [], rate_limits: null, problem: null, paused: [] },
     codex_totals: { ...noTokens, seconds_running: 12.5 },
     polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: null, last_error: null },
     tracker: { kind: "local", healthy: true, last_error: null },
@@ -121,7 +121,7 @@ export function runtimeOf(pid: number) {
     ...{ uptime_seconds: 61, data_dir: "/d", workflow_path: "/d/WORKFLOW.md" },
     server: { host: "127.0.0.1", port: 4000, auth: "none" },
     tracker: { kind: "local", healthy: true, last_error: null },
-    agent: { kind: "codex", model: null, command: "codex app-server" },
+    agent: { kind: "codex", model: null, command: "codex app-server", level: "safe" },
     features: { events: true },
   };
 }

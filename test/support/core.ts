@@ -9,6 +9,7 @@ import { createLogger } from "../../src/core/logger.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
+import { ModelList } from "../../src/core/models/model-list.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
 import { openSecrets } from "../../src/core/secrets/secrets.ts";
 import { openStore } from "../../src/core/store/open.ts";
@@ -155,9 +156,17 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       comments,
       workspaces: desk,
       redact,
+      secretsKnown: () => 0,
       secrets: await openSecrets({
         ...{ dir: dataDir, env: {}, clock },
-        redactor: { add() {}, redact },
+        redactor: { add() {}, redact, known: () => 0 },
+      }),
+      models: new ModelList({
+        ...{ clock, env: { PATH: process.env["PATH"], HOME: dataDir } },
+        ...{ version: "1.2.3", runId: `models-${process.pid}` },
+        config: () => world.config,
+        lookup: (name) => options.env?.[name],
+        secretEnvNames: () => [],
       }),
       tracker: () => tracker,
       localIssues: () => local,

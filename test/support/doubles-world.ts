@@ -39,8 +39,13 @@ const faults: Readonly<Record<TrackerFault, FakeFault>> = {
   "half a page": { kind: "cut" },
 };
 
+export interface Played {
+  /** These turns of the agent, and then one that finishes the issue. */
+  play(...own: readonly (readonly Step[])[]): Promise<void>;
+}
+
 /** A small Linear in this process and the project's own scripted agent. */
-export async function doublesWorld(): Promise<World> {
+export async function doublesWorld(): Promise<World & Played> {
   const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
   const linear = await startFakeLinear({ issues: [{ identifier: "ENG-1", state: "Todo" }] });
   const at = (name: string) => join(root, name);
@@ -72,6 +77,8 @@ export async function doublesWorld(): Promise<World> {
     issue: "ENG-1",
     keptFile,
     workspaces,
+    play: (...own) =>
+      writeFile(at("script.json"), JSON.stringify({ issues: { "ENG-1": [...own, finish] } })),
     work: (work) =>
       writeFile(at("script.json"), JSON.stringify({ issues: { "ENG-1": turns[work] } })),
     async stateOf(issue) {

@@ -10,13 +10,22 @@ type Steps = readonly Readonly<Record<string, unknown>>[];
 
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 
-/** What the model answers, request by request. */
-function script(work: Work, moveToDone: object) {
-  const finish: Steps = [
+export interface Played {
+  /** These steps of the model, and then what finishes the issue. */
+  play(...steps: Steps): Promise<void>;
+}
+
+function finishing(moveToDone: object): Steps {
+  return [
     { type: "apply_patch", patch, usage: { input: 1_200, output: 34 } },
     { type: "call", name: "linear_graphql", arguments: moveToDone },
     { type: "text", text: "I added hello.txt and moved the issue." },
   ];
+}
+
+/** What the model answers, request by request. */
+export function script(work: Work, moveToDone: object) {
+  const finish = finishing(moveToDone);
   const steps: Readonly<Record<Work, Steps>> = {
     finish,
     listen: [{ type: "shell", cmd: "sleep 4" }, { type: "echo" }, ...finish],
@@ -32,7 +41,7 @@ function script(work: Work, moveToDone: object) {
   };
 }
 
-const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
+export const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
   "rate limited": { kind: "ratelimited", retryAfter: 1 },
   "server error": { kind: "server_error" },
   silence: { kind: "timeout", ms: 700 },
@@ -40,7 +49,7 @@ const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> 
 };
 
 /** Linear's real schema and the real codex binary, whose model answers from a script. */
-export async function equipmentWorld(): Promise<World> {
+export async function equipmentWorld(): Promise<World & Played> {
   const codex = process.env["SYMPHONY_CODEX"];
   if (!codex) throw new Error("SYMPHONY_CODEX must name the codex binary");
   const { linear, issue, project, stateId, update } = await schemaLinear("Todo");
@@ -67,6 +76,8 @@ export async function equipmentWorld(): Promise<World> {
     issue: issue.identifier,
     keptFile: facts.keptFile,
     workspaces: facts.workspaces,
+    play: (...steps) =>
+      openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
     work: (work) => openai.setScript(script(work, moveToDone)),
     async stateOf(identifier) {
       const query = `query($id: String!) { issue(id: $id) { state { name } } }`;

@@ -13,7 +13,11 @@ export interface ModelRequest {
   readonly tools: readonly string[];
   readonly lastUser: string;
   readonly toolOutput?: string;
-  readonly body: { readonly input: readonly Readonly<Record<string, unknown>>[] };
+  readonly body: {
+    readonly input: readonly Readonly<Record<string, unknown>>[];
+    /** The id of the thread. */
+    readonly prompt_cache_key?: string;
+  };
 }
 
 export interface FakeOpenai extends AsyncDisposable {

@@ -1,4 +1,7 @@
+import { acpConfigOf, acpSection } from "../../src/core/config/acp-section.ts";
+import { commandConfigOf, commandSection } from "../../src/core/config/command-section.ts";
 import type { Config } from "../../src/core/config/config.ts";
+import { openaiConfigOf, openaiSection } from "../../src/core/config/openai-section.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
 /** An issue in Todo that may be worked on. */
@@ -74,6 +77,8 @@ export function config(parts: Parts = {}): Config {
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: {
       command: "codex app-server",
+      home: "private",
+      allowGit: false,
       model: null,
       approvalPolicy: "never",
       threadSandbox: "workspace-write",
@@ -87,6 +92,17 @@ export function config(parts: Parts = {}): Config {
       orphanLimitMs: 600_000,
       ...parts.codex,
     },
-    server: { host: "127.0.0.1", port: 0, allowedHosts: [], auth: "none", ...parts.server },
+    command: { ...commandConfigOf(commandSection.parse({})), ...parts.command },
+    acp: { ...acpConfigOf(acpSection.parse({})), ...parts.acp },
+    openai: { ...openaiConfigOf(openaiSection.parse({})), ...parts.openai },
+    history: { retentionDays: 90 },
+    server: {
+      host: "127.0.0.1",
+      port: 0,
+      allowedHosts: [],
+      auth: "none",
+      rateLimit: 300,
+      ...parts.server,
+    },
   };
 }

@@ -56,7 +56,9 @@ export class Scheduler implements Omit<Ports, "config"> {
     issues: readonly Issue[],
     settings: Config = defaultConfig(),
     records: ReadonlyMap<string, IssueRecord> = new Map(),
+    tokensToday = 0,
   ) {
+    for (const [id, record] of records) this.records.set(id, record);
     for (const issue of issues) this.issues.set(issue.id, issue);
     this.config = settings;
     const ports: Ports = {
@@ -74,7 +76,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
       saveUsed: (used) => this.saveUsed(used),
-      prior: (id) => this.prior(id),
+      prior: (id, after) => this.prior(id, after),
       publish: (event) => this.publish(event),
       polled: (outcome, durationMs) => this.meter.report({ type: "poll", outcome, durationMs }),
       failed: (what, error) => this.failed(what, error),
@@ -82,7 +84,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.orchestrator = new Orchestrator(
       ports,
       restoredState(
-        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null },
+        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null, tokensToday },
         { now: this.clock.now(), wall: this.clock.wall() },
       ),
     );
@@ -208,9 +210,12 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.attempts.set(attempt.id, attempt);
   }
 
-  prior(issueId: string): Prior {
+  prior(issueId: string, after: string): Prior {
     const own = [...this.attempts.values()].filter((attempt) => attempt.issueId === issueId);
-    return { count: own.length, resume: this.resume };
+    const counted = own.filter(({ id }) => id > after);
+    const tokens = counted.reduce((sum, attempt) => sum + attempt.tokens.total, 0);
+    const idle = counted.at(-1)?.idle ?? null;
+    return { count: own.length, resume: this.resume, tokens, idle };
   }
 
   publish(event: EventDraft): void {

@@ -1,9 +1,16 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { AgentEvent, AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
-import { createCodexRuntime } from "../../src/core/agent/codex/session.ts";
+import type {
+  AgentEvent,
+  AgentRuntime,
+  AgentSession,
+  SessionSpec,
+} from "../../src/core/agent/agent.ts";
+import type { CodexHomes } from "../../src/core/agent/codex/home.ts";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import type { CodexConfig } from "../../src/core/config/config.ts";
 import type { Step } from "../../src/demo/script.ts";
@@ -12,6 +19,8 @@ const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.u
 
 export const codexConfig: CodexConfig = {
   command: "codex app-server",
+  home: "private",
+  allowGit: true,
   model: null,
   approvalPolicy: "never",
   threadSandbox: "workspace-write",
@@ -29,6 +38,8 @@ export interface BenchOptions {
   readonly config?: Partial<CodexConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
+  /** A private home; the operator's own without it. */
+  readonly homes?: CodexHomes;
 }
 
 /** A workspace, a state directory and a script for one scripted agent; disposing removes them. */
@@ -37,7 +48,10 @@ export class Bench implements AsyncDisposable {
   readonly workspace: string;
   readonly events: AgentEvent[] = [];
   readonly logs: string[] = [];
+  /** Test files run side by side, and whoever ends a run ends all that carries its id. */
+  readonly runId = `att_${randomUUID()}`;
   readonly #options: BenchOptions;
+  #runtime: AgentRuntime | null = null;
   #listeners: ((event: AgentEvent) => void)[] = [];
 
   constructor(root: string, options: BenchOptions) {
@@ -59,22 +73,23 @@ export class Bench implements AsyncDisposable {
     spec: Partial<SessionSpec> = {},
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
-    const { config, clock = systemClock } = this.#options;
+    const { config, clock = systemClock, homes } = this.#options;
     // A home of its own: the login profile of whoever runs the tests is not part of them.
     const env = { PATH: process.env["PATH"], HOME: this.root, ...this.#options.env };
-    const runtime = createCodexRuntime({
+    this.#runtime ??= createCodexRuntime({
       config: () => ({ ...codexConfig, command: this.command, ...config }),
       clock,
       env,
+      ...(homes && { homes }),
     });
-    return runtime.start({ ...this.spec(), ...spec }, signal);
+    return this.#runtime.start({ ...this.spec(), ...spec }, signal);
   }
 
   spec(): SessionSpec {
     return {
       workspace: this.workspace,
       title: "ENG-1: Make it so",
-      runId: `att_${this.root.slice(-6)}`,
+      runId: this.runId,
       model: null,
       resumeThreadId: null,
       tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },

@@ -4,17 +4,21 @@ import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 import { normalState } from "../../src/core/model/issue.ts";
 import { standingOf } from "../../src/core/orchestrator/dispatch.ts";
-import type { Effect, Exit, Input } from "../../src/core/orchestrator/messages.ts";
+import type { Effect, Exit, Input, TimerInput } from "../../src/core/orchestrator/messages.ts";
 import { recordOf, restoredState } from "../../src/core/orchestrator/records.ts";
-import type { State } from "../../src/core/orchestrator/state.ts";
+import type { Running, State } from "../../src/core/orchestrator/state.ts";
 import { step } from "../../src/core/orchestrator/step.ts";
 import type { IssueRecord } from "../../src/core/store/store.ts";
+import { BrakeLedger } from "./brake-ledger.ts";
 import { config, issue } from "./issue.ts";
 
 interface Process {
   readonly issueId: string;
   stopOrdered: boolean;
 }
+
+/** The wall clock when a world begins. */
+const epochWall = 1e12;
 
 const states = ["Todo", "In Progress", " todo ", "Done", "Backlog", "Canceled"];
 
@@ -37,6 +41,7 @@ export class Simulation {
   dispatches = 0;
   restarts = 0;
   trail: string[] = [];
+  readonly ledger: BrakeLedger;
 
   constructor(seed: number) {
     this.#random = randomFrom(seed);
@@ -48,7 +53,14 @@ export class Simulation {
         maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
       },
       codex: { stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000 },
+      brakes: {
+        tokensPerIssue: this.#chance(0.25) ? 100 : null,
+        tokensPerDay: this.#chance(0.2) ? 600 : null,
+        turnsWithoutProgress: this.#chance(0.25) ? 4 : null,
+        attemptTimeoutMs: this.#chance(0.2) ? 60_000 : null,
+      },
     });
+    this.ledger = new BrakeLedger(this.#settings.brakes);
     for (let n = 1; n <= 12; n++) {
       const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
       this.#tracker.set(made.id, made);
@@ -65,10 +77,15 @@ export class Simulation {
   /** Heals the world, then demands progress: nothing eligible may wait beside a free slot (L2). */
   heal(): void {
     this.#faults = false;
+    const { day, pauses } = this.#state;
+    const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
+    if (day.reached) gates.push((day.index + 1) * 86_400_000);
+    this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
     const until = this.#now + 20 * 60_000;
     while (this.#now < until && this.#agenda.length > 0) this.#next();
     const { running, retrying } = this.#state;
-    for (const id of [...running.keys(), ...retrying.keys()]) {
+    const looked = [...retrying.values()].filter(({ waits }) => waits === null);
+    for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
       assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
     }
@@ -82,6 +99,7 @@ export class Simulation {
         !this.#state.failed.has(id) &&
         !this.#state.dismissed.has(id),
     );
+    if (this.#state.day.reached) return;
     const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
     assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
   }
@@ -103,10 +121,11 @@ export class Simulation {
         config: this.#settings,
         problem: null,
         now: this.#now,
-        wall: 1e12 + this.#now,
-        prior: () => ({ count: 0, resume: null }),
+        wall: epochWall + this.#now,
+        prior: (issueId, after) => this.ledger.prior(issueId, after),
       });
       this.#state = decision.state;
+      if (input.type === "operator.transitioned") this.ledger.released(input.issueId, input.to);
       for (const effect of decision.effects) this.#perform(effect);
     } catch (error) {
       if (!(error instanceof SymphonyError)) throw error;
@@ -121,6 +140,7 @@ export class Simulation {
       assert.equal(this.#processes.get(entry.attemptId)?.issueId, id, `S10: ${id} has no process`);
       assert.ok(!retrying.has(id) && !blocked.has(id), `S6: ${id} is claimed twice`);
       if (held.has(id)) assert.ok(entry.stopping, `S22: ${id} is held and runs on`);
+      this.#checkBrakes(entry);
     }
     for (const attemptId of this.#processes.keys()) {
       const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
@@ -135,7 +155,18 @@ export class Simulation {
     assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
   }
 
+  /** What has reached a limit is stopped, at once. */
+  #checkBrakes({ issue: own, stopping, spentBefore, tokens, idle }: Running): void {
+    if (stopping) return;
+    const { tokensPerIssue, turnsWithoutProgress } = this.#settings.brakes;
+    const spent = spentBefore + tokens.total;
+    assert.ok(tokensPerIssue === null || spent < tokensPerIssue, `B5: ${own.id} goes on spending`);
+    const { turns } = idle;
+    assert.ok(turnsWithoutProgress === null || turns < turnsWithoutProgress, `B6: ${own.id} idles`);
+  }
+
   #perform(effect: Effect): void {
+    this.ledger.heard(effect);
     switch (effect.type) {
       case "startAttempt":
         return this.#start(effect);
@@ -189,6 +220,7 @@ export class Simulation {
     }
     assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
     assert.ok(!this.#state.held.has(id) && !this.#state.failed.has(id), "S22");
+    this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
     assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
@@ -205,11 +237,35 @@ export class Simulation {
       if (process)
         this.#apply({ type: "attempt.reported", ...told, event: { type: "tokens", total } });
     });
+    this.#turn(attemptId, id);
     if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
     const failed = { kind: "failed", code: "turn_failed", message: "boom", git: null } as const;
-    const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : failed;
+    const limited = { ...failed, code: "provider_limited", untilWall: this.#limitEnd() };
+    const refused = this.#faults && this.#chance(0.04) ? limited : failed;
+    const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
     if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
     this.#exit(attemptId, exit, this.#pick(90_000));
+  }
+
+  /** One turn that ends well, in which the agent may or may not have done anything. */
+  #turn(attemptId: string, issueId: string): void {
+    const moved = this.#chance(0.3);
+    this.#later(6 + this.#pick(1_000), () => {
+      if (!this.#processes.has(attemptId)) return;
+      const told = { issueId, attemptId };
+      const event = { type: "turn.completed", turnId: "turn-1" } as const;
+      this.#apply({ type: "attempt.reported", ...told, event });
+      const seen = this.#tracker.get(issueId) ?? null;
+      const heard = this.#processes.get(attemptId)?.stopOrdered === false;
+      this.#apply({ type: "attempt.turned", ...told, moved, issue: seen });
+      if (heard) this.ledger.turned(issueId, seen?.state ?? "", moved);
+    });
+  }
+
+  /** When a limited provider says it takes turns again: never, long ago, or soon. */
+  #limitEnd(): number | null {
+    if (this.#chance(0.5)) return null;
+    return epochWall + this.#now + this.#pick(1_200_000) - 60_000;
   }
 
   #exit(attemptId: string, exit: Exit, delayMs: number): void {
@@ -287,7 +343,7 @@ export class Simulation {
     if (dice < 85) return this.#apply({ type: "refresh.requested" });
     if (dice < 92) return this.#apply({ type: "issue.hinted", issueId });
     if (dice < 96) {
-      this.#now += this.#pick(3_600_000);
+      this.#now += this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
       return;
     }
     this.#crash();
@@ -295,6 +351,7 @@ export class Simulation {
 
   #crash(): void {
     this.restarts++;
+    this.ledger.crashed();
     this.#epoch++;
     this.#processes.clear();
     this.#timers.clear();
@@ -307,8 +364,13 @@ export class Simulation {
     const lastAttemptId = [...this.#usedIds].sort().at(-1) ?? null;
     const totals = { tokens: noTokens, seconds: 0 };
     return restoredState(
-      { records: this.#records, totals, lastAttemptId },
-      { now: this.#now, wall: 1e12 + this.#now },
+      {
+        records: this.#records,
+        totals,
+        lastAttemptId,
+        tokensToday: this.ledger.today(epochWall + this.#now),
+      },
+      { now: this.#now, wall: epochWall + this.#now },
     );
   }
 
@@ -345,8 +407,9 @@ export class Simulation {
   }
 }
 
-function timerKey(input: { readonly type: string; readonly issueId?: string }): string {
-  return `${input.type} ${input.issueId ?? ""}`.trim();
+function timerKey(input: TimerInput): string {
+  const whose = "issueId" in input ? input.issueId : "agent" in input ? input.agent : "";
+  return `${input.type} ${whose}`.trim();
 }
 
 function describe(input: Input): string {

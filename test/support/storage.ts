@@ -38,6 +38,7 @@ export function attempt(id: string, fields: Partial<Attempt> = {}): Attempt {
     workspaceKey: null,
     workspacePath: null,
     git: null,
+    idle: null,
     ...fields,
   };
 }
@@ -82,6 +83,7 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     templateId: null,
     effort: null,
     agent: null,
+    allowanceAfter: null,
     ...fields,
   };
 }

@@ -12,6 +12,8 @@ export type AgentEvent =
       readonly resumed: boolean;
       /** The agent lives on when this server ends. */
       readonly lasting?: boolean;
+      /** Its token totals begin at zero although the thread was resumed. */
+      readonly countsAnew?: boolean;
     }
   | { readonly type: "turn.started"; readonly turnId: string }
   | { readonly type: "turn.completed"; readonly turnId: string }
@@ -89,6 +91,8 @@ export interface AgentTools {
   readonly specs: readonly ToolSpec[];
   /** Never rejects: an unknown tool, bad arguments and a failed transport are results with `success: false`. */
   call(name: string, args: unknown): Promise<ToolResult>;
+  /** False for a call that only reads; without it, every call counts as a write. */
+  writes?(name: string, args: unknown): boolean;
 }
 
 export interface SessionSpec {
@@ -133,7 +137,7 @@ export interface TurnOptions {
 export interface AgentRuntime {
   readonly kind: string;
   /**
-   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `port_exit`,
+   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `agent_not_found`, `port_exit`,
    * `response_timeout` or `response_error`; by then no process of it is left. Aborting `signal` ends it.
    */
   start(spec: SessionSpec, signal: AbortSignal): Promise<AgentSession>;

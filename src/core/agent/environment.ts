@@ -9,7 +9,7 @@ export const daemonMark = "SYMPHONY_AGENT_DAEMON";
  * ignores OPENAI_API_KEY and CODEX_API_KEY; a provider of one's own with `env_key` names its variable in
  * `codex.env_passthrough`.
  */
-const allowed: ReadonlySet<string> = new Set([
+export const allowedNames: readonly string[] = [
   "PATH",
   "HOME",
   "USER",
@@ -20,7 +20,9 @@ const allowed: ReadonlySet<string> = new Set([
   "TZ",
   "TMPDIR",
   "CODEX_HOME",
-]);
+];
+
+const allowed: ReadonlySet<string> = new Set(allowedNames);
 
 const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const ownPrefix = "SYMPHONY_";
@@ -48,13 +50,33 @@ export function agentEnvironment(options: EnvironmentOptions): Record<string, st
   return { ...result, [runCookie]: options.runId };
 }
 
+interface Kept {
+  /** Left out: what a login profile exports stays. */
+  readonly passthrough?: readonly string[];
+  /** Variables of symphony's own that are meant for the program. */
+  readonly told?: readonly string[];
+}
+
 /**
  * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
- * secrets and symphony's own variables are unset before `command` runs.
+ * secrets and symphony's own variables, save those of `told`, are unset before `command` runs. With `passthrough`
+ * everything goes that is neither in the allow-list nor named there.
  */
-export function launchLine(command: string, secretNames: readonly string[]): string {
+export function launchLine(
+  command: string,
+  secretNames: readonly string[],
+  { passthrough, told = [] }: Kept = {},
+): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
-  const own = `for name in \${!${ownPrefix}@}; do [ "$name" = ${runCookie} ] || unset "$name"; done; unset name`;
-  return [...secrets, own, command].join("\n");
+  const rest = passthrough === undefined ? [] : [unsetAllBut([...allowedNames, ...passthrough])];
+  const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...told].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
+  return [...secrets, ...rest, own, command].join("\n");
+}
+
+/** What a login profile exported beyond `names`; the shell's own variables stay. */
+function unsetAllBut(names: readonly string[]): string {
+  const kept = [...names, "LC_*", `${ownPrefix}*`, "PWD", "OLDPWD", "SHLVL", "_"];
+  const patterns = kept.filter((name) => /^[A-Za-z_][A-Za-z0-9_]*\*?$/.test(name)).join("|");
+  return `for name in $(compgen -e); do case $name in ${patterns}) ;; *) unset "$name" ;; esac; done`;
 }

@@ -23,10 +23,12 @@ export interface AgentProcessOptions {
   readonly runId: string;
   /** Time between SIGTERM and SIGKILL; 3,000 ms if left out. */
   readonly graceMs?: number;
+  /** For a command that was not found (exit 127); codex's own words if left out. */
+  readonly notFound?: SymphonyError;
   onLine(line: string): void;
   onStderr(line: string): void;
   /**
-   * Once, when no further line will come: `port_exit`, `codex_not_found` (exit 127) or `line_too_long`.
+   * Once, when no further line will come: `port_exit`, `codex_not_found` or `notFound` (exit 127) or `line_too_long`.
    * What the process wrote before its exit has been handed to `onLine`.
    */
   onEnd(error: SymphonyError): void;
@@ -82,6 +84,11 @@ export class AgentProcess {
     if (stdin?.writable && stdin.writableLength < maxUnsentBytes) stdin.write(text);
   }
 
+  /** Nothing more is written to the agent. */
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
   /**
    * Ends the whole tree: stdin closed and SIGTERM to the group, SIGKILL after the grace, then a sweep for
    * what left the group. Resolves when none is left, in bounded time. Calling it again changes nothing.
@@ -133,7 +140,7 @@ export class AgentProcess {
     void this.stop();
     await within(this.#closed.promise, drainLimitMs);
     if (!this.#ended) this.#lines.end();
-    this.#end(exitError(status, signal));
+    this.#end(exitError(status, signal, this.#options.notFound));
   }
 
   async #outputEnded(): Promise<void> {
@@ -184,9 +191,14 @@ export async function within(promise: Promise<unknown>, ms: number): Promise<voi
   await Promise.race([promise, over]).finally(() => clearTimeout(timer));
 }
 
-function exitError(status: number | null, signal: NodeJS.Signals | null): SymphonyError {
+function exitError(
+  status: number | null,
+  signal: NodeJS.Signals | null,
+  notFound: SymphonyError | undefined,
+): SymphonyError {
   const details = { status, signal };
   if (status === commandNotFound) {
+    if (notFound) return notFound;
     return new SymphonyError(
       "codex_not_found",
       "the agent's command was not found: install it, or set codex.command",

@@ -2,7 +2,8 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentRuntime } from "./agent.ts";
-import { createCodexRuntime } from "./codex/session.ts";
+import { CodexHomes } from "./codex/home.ts";
+import { createCodexRuntime } from "./codex/runtime.ts";
 import type { Daemons } from "./codex/shared/daemons.ts";
 import { createSharedRuntime } from "./codex/shared/shared-runtime.ts";
 
@@ -13,6 +14,8 @@ export interface RuntimesOptions {
   lookup(name: string): string | undefined;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** A value that is to be shown nowhere. */
+  hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
   /** The shared codex processes of the data directory. */
@@ -38,9 +41,34 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
+    const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
+      case "command": {
+        const { createCommandRuntime } = await import("./command/runtime.ts");
+        return createCommandRuntime({
+          config: () => config().command,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
+      case "acp": {
+        const { createAcpRuntime } = await import("./acp/runtime.ts");
+        return createAcpRuntime({
+          config: () => config().acp,
+          hidden: () => [dataDir, config().workspace.root],
+          ...{ clock, env },
+        });
+      }
       case "codex":
         return this.#codex();
+      case "openai": {
+        const { createOpenaiRuntime } = await import("./openai/runtime.ts");
+        return createOpenaiRuntime({
+          config: () => config().openai,
+          workspaceRoot: () => config().workspace.root,
+          ...{ lookup, hide, clock, env, dataDir },
+        });
+      }
       default:
         throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
           hint: "symphony config overlay set agent.kind codex",
@@ -50,10 +78,12 @@ export class AgentRuntimes {
 
   /** A process for each attempt, or one of the shared; an attempt goes on where it began. */
   #codex(): AgentRuntime {
-    const { clock, env, daemons, onTrouble } = this.#options;
+    const { clock, env, dataDir, daemons, onTrouble } = this.#options;
     const config = () => this.#options.config().codex;
-    const perIssue = createCodexRuntime({ config, clock, env });
-    const shared = createSharedRuntime({ config, clock, env, daemons, onTrouble });
+    const workspaceRoot = () => this.#options.config().workspace.root;
+    const homes = new CodexHomes({ env, dataDir, workspaceRoot });
+    const perIssue = createCodexRuntime({ config, homes, clock, env });
+    const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
     return {
       kind: "codex",
       start(spec, signal) {

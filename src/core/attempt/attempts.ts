@@ -36,6 +36,7 @@ export class Attempts {
         reported: (event) => {
           if (!live.detached) reports.reported(event);
         },
+        turned: (what) => reports.turned(what),
         session: (session) => {
           live.session = session;
           if (live.detached) letGo(live);

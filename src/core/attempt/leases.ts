@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Issue } from "../model/issue.ts";
 import { backupOf, writeDurably } from "../store/durable-file.ts";
-import { issue } from "../store/issue-record-schema.ts";
+import { IssueSchema } from "../store/issue-record-schema.ts";
 
 /** What the next server needs to go on with an attempt whose agent outlives this one. */
 export interface Lease {
@@ -18,7 +18,7 @@ export interface Lease {
 
 const LeaseText: z.ZodType<Lease> = z.object({
   attemptId: z.string(),
-  issue,
+  issue: IssueSchema,
   attempt: z.number().nullable(),
   threadId: z.string(),
   host: z.string(),

@@ -10,13 +10,14 @@ import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
-import type { AttemptOrder, EnteredWorkspace, Exit } from "../orchestrator/messages.ts";
+import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "../orchestrator/messages.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { gitChanges, gitHead } from "../workspace/git.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
 import { Opening } from "./opening.ts";
+import { Progress } from "./progress.ts";
 import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 
 /** What an attempt works with; tracker and prompt are those of its start (T-14). */
@@ -33,6 +34,10 @@ export interface AttemptWorld {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has taken up yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
+  /** What the issue's attempt before this one did, in words for the agent; null for nothing. */
+  earlierWork(issueId: string): string | null;
+  /** False while no further turn may begin: the day's tokens are used up. */
+  goesOn(): boolean;
   /** Where attempts whose agent outlives the server are written down. */
   readonly leases?: Leases;
   /** Ends what a lasting agent still does for the attempt. */
@@ -49,6 +54,8 @@ export interface LiveAttempt {
   detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
+  /** A turn went well, and this is what it led to. */
+  turned(what: Turned): void;
   /** The live session, for steering; null once it is over. */
   session(session: AgentSession | null): void;
 }
@@ -93,7 +100,7 @@ export async function runAttempt(
 type Ending =
   | { kind: "completed" }
   | { kind: "stopped" }
-  | { kind: "failed"; code: string; message: string }
+  | { kind: "failed"; code: string; message: string; untilWall?: number | null }
   | { kind: "needs"; needs: Needs; code: string };
 
 interface Surroundings {
@@ -114,8 +121,15 @@ async function work(
   const opening = new Opening(() => world.undelivered(issue.id), live.reported);
   const cwd = await world.workspaces.requireCwd(workspace.path);
   const runtime = await world.runtime();
+  const progress = new Progress(workspace.path);
   await using session = await runtime.start(
-    specOf(order, { cwd, world, onEvent: (event) => opening.heard(event), log: world.log }),
+    specOf(order, {
+      cwd,
+      world,
+      progress,
+      onEvent: (event) => opening.heard(event),
+      log: world.log,
+    }),
     live.signal,
   );
   live.session(session);
@@ -123,23 +137,26 @@ async function work(
     const { lasting, threadId } = session;
     const headBefore = workspace.before;
     if (lasting && !adopt) {
-      await world.leases?.keep({
-        attemptId,
-        issue,
-        attempt,
-        threadId,
-        host: lasting.host,
-        headBefore,
-      });
+      const host = lasting.host;
+      await world.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
     }
     const followed = adopt !== undefined && (await followedBy(session, live));
-    const prompt = session.resumed && !adopt ? resumePrompt(issue) : (rendered ?? (await first()));
+    const prompt =
+      session.resumed && !adopt
+        ? resumePrompt(issue)
+        : afresh(order, rendered ?? (await first()), world);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    await turns(session, issue, { prompt, followed, turn, opening, world, live });
+    await turns(session, issue, { prompt, followed, turn, opening, progress, world, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
   }
+}
+
+/** A thread that was to be resumed and could not be begins anew with what is known of it. */
+function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptWorld) {
+  const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
+  return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 
 function specOf(
@@ -147,11 +164,13 @@ function specOf(
   {
     cwd,
     world,
+    progress,
     onEvent,
     log,
   }: {
     cwd: string;
     world: AttemptWorld;
+    progress: Progress;
     onEvent: (event: AgentEvent) => void;
     log: (line: string) => void;
   },
@@ -164,7 +183,7 @@ function specOf(
     model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
-    tools: world.tracker.bindTools(order.issue),
+    tools: progress.watching(world.tracker.bindTools(order.issue)),
     secretEnvNames: world.tracker.secretEnvNames,
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
@@ -194,19 +213,26 @@ async function turns(
     readonly followed: boolean;
     readonly turn: number;
     readonly opening: Opening;
+    readonly progress: Progress;
   },
 ): Promise<void> {
-  const { opening, world, live, followed } = way;
+  const { opening, progress, world, live, followed } = way;
   let issue = start;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
+      await progress.begin();
       await session.turn(prompt, world.choice(issue.id));
     }
     live.signal.throwIfAborted();
     if (live.leaving()) return;
+    const moved = await progress.moved();
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
+    live.turned({ moved, issue: fresh ?? null });
+    // What it was told may have been the turn too many.
+    live.signal.throwIfAborted();
+    if (!world.goesOn()) return;
     const { agent, tracker } = world.config();
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
@@ -230,7 +256,12 @@ function endingOf(error: unknown): Ending {
   }
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
-  return { kind: "failed", code: error.code, message: error.message };
+  // Whoever reads why it failed wants to know what to do.
+  const message = error.hint === null ? error.message : `${error.message}; next: ${error.hint}`;
+  const ending = { kind: "failed", code: error.code, message } as const;
+  if (error.code !== "provider_limited") return ending;
+  const until = error.details["untilWall"];
+  return { ...ending, untilWall: typeof until === "number" ? until : null };
 }
 
 function isNeeds(value: unknown): value is Needs {

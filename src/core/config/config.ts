@@ -1,3 +1,7 @@
+import type { AcpConfig } from "./acp-section.ts";
+import type { CommandConfig } from "./command-section.ts";
+import type { OpenaiConfig } from "./openai-section.ts";
+
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
   readonly tracker: TrackerConfig;
@@ -11,6 +15,13 @@ export interface Config {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly codex: CodexConfig;
+  readonly command: CommandConfig;
+  readonly acp: AcpConfig;
+  readonly openai: OpenaiConfig;
+  readonly history: {
+    /** Older attempts and events go; null: they are kept for ever. */
+    readonly retentionDays: number | null;
+  };
   readonly server: ServerConfig;
 }
 
@@ -94,6 +105,10 @@ export interface Price {
 export interface CodexConfig {
   /** A shell line, run as `bash -lc`. */
   readonly command: string;
+  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
+  readonly home: string;
+  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
+  readonly allowGit: boolean;
   readonly model: string | null;
   readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
   readonly threadSandbox: string;
@@ -118,4 +133,6 @@ export interface ServerConfig {
   readonly port: number;
   readonly allowedHosts: readonly string[];
   readonly auth: "none" | "token";
+  /** Requests a minute for each client that is not on this machine; null for no end. */
+  readonly rateLimit: number | null;
 }

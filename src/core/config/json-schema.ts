@@ -47,6 +47,10 @@ const meanings: Readonly<Record<string, string>> = {
   "usage.prices":
     'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
   "codex.command": "A shell line, run as it is by bash -lc in the workspace",
+  "codex.home":
+    "CODEX_HOME of agents: private (one of our own), inherit (the operator's), or a directory",
+  "codex.allow_git":
+    "Whether agents may write .git of the workspace, its hooks and config excepted",
   "codex.model": "Model of new turns; codex's own when left out",
   "codex.approval_policy": "Text or map, sent to codex as it is",
   "codex.thread_sandbox": "Sent to codex as it is",
@@ -58,10 +62,45 @@ const meanings: Readonly<Record<string, string>> = {
   "codex.process": "per_issue, or shared: turns outlive a restart of the server",
   "codex.threads_per_process": "Issues that one shared process holds at most",
   "codex.orphan_limit_ms": "How long a shared process lives on without its server, ms",
+  "command.line": "A shell line, run by bash -lc in the workspace for each turn",
+  "command.resume_line": "The line for a turn that goes on with the session $SYMPHONY_SESSION",
+  "command.prompt": "stdin, or file: its path is in $SYMPHONY_PROMPT_FILE",
+  "command.output": "What the program writes: text, jsonl, claude, gemini or codex",
+  "command.model": "Handed on as $SYMPHONY_MODEL",
+  "command.turn_timeout_ms": "Longest silence in a turn, ms",
+  "command.writable_paths": "Paths the program may write beside its workspace",
+  "command.env_passthrough": "Environment variables that the program may see",
+  "acp.command": "A shell line that starts an agent of the Agent Client Protocol",
+  "acp.model": "Model asked of the agent; its own when left out",
+  "acp.auth_method": "Which of the agent's ways to log in is used, by its id",
+  "acp.read_timeout_ms": "Longest wait for one answer of the protocol, ms",
+  "acp.turn_timeout_ms": "Longest silence in a turn, ms",
+  "acp.writable_paths": "Paths the agent may write beside its workspace",
+  "acp.env_passthrough": "Environment variables that the agent may see",
+  "openai.base_url": "Where the models are: https, or http on this machine",
+  "openai.api_key": "$NAME is looked up in the secrets, then in the environment, at each request",
+  "openai.model": "Model of the built-in agent",
+  "openai.api": "responses, chat (Chat Completions) or auto: responses where the provider has it",
+  "openai.context_tokens":
+    "What the model can hold; the conversation is shortened before it is full",
+  "openai.max_output_tokens": "Longest answer; 0: left to the model",
+  "openai.max_requests_per_turn": "Requests to the model after which a turn has failed",
+  "openai.max_retries": "How often one request is tried again after a failure that may pass",
+  "openai.request_timeout_ms":
+    "Longest silence of the provider, ms; then the request is tried again",
+  "openai.command_timeout_ms": "Longest time for one command, ms",
+  "openai.command_output_bytes": "Output of a command the model sees: the beginning and the end",
+  "openai.command_file_bytes": "Largest file a command may write",
+  "openai.command_processes": "Most processes of one attempt at a time",
+  "openai.readable_paths":
+    "Directories that commands may read beside the system's, such as /home/me/.cargo",
+  "openai.env_passthrough": "Environment variables that commands may see",
+  "history.retention_days": "Days after which attempts and events are removed; null: never",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
   "server.allowed_hosts": "Further names that a request's Host may have",
   "server.auth": "none or token; a change needs a restart",
+  "server.rate_limit": "Requests a minute for each client beyond this machine; null for no end",
 };
 
 const examples: readonly Json[] = [

@@ -4,11 +4,12 @@ import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../clock.ts";
 import { parseWorkflow } from "../workflow/load.ts";
 import type { Config } from "./config.ts";
+import { toConfig } from "./effective.ts";
 import { leavesOf, type Origin } from "./layers.ts";
 import type { Overlay } from "./overlay.ts";
 import { type ConfigFlags, resolveConfig } from "./resolve.ts";
 import { workspaceRoot } from "./root.ts";
-import { toConfig, type Written } from "./schema.ts";
+import type { Written } from "./schema.ts";
 
 /** A configuration and the prompt that came with it: they change together or not at all. */
 export interface Effective {

@@ -6,7 +6,8 @@ import { strangersIn } from "./unknown-keys.ts";
 export type Overlay = Readonly<Record<string, unknown>>;
 
 const deepest = 32;
-const credential = /(?:^|_)(?:api_?key|token|password|secret)$/i;
+/** Keys whose text is a credential. */
+export const credentialKey = /(?:^|_)(?:api_?key|token|password|secret)$/i;
 const reference = /^\$[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
@@ -69,7 +70,7 @@ function credentialsIn(values: Overlay, path: readonly string[] = []): readonly 
 
 function isCredential(key: string, value: unknown): boolean {
   if (typeof value !== "string" || value.trim() === "") return false;
-  return credential.test(key.trim()) && !reference.test(value.trim());
+  return credentialKey.test(key.trim()) && !reference.test(value.trim());
 }
 
 function isDeeper(value: unknown, levels: number): boolean {

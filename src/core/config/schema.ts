@@ -1,14 +1,9 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
-import {
-  agentConfigOf,
-  agentSection,
-  brakesConfigOf,
-  brakesSection,
-  usageConfigOf,
-  usageSection,
-} from "./agent-sections.ts";
-import type { Approvals, Config } from "./config.ts";
+import { acpSection } from "./acp-section.ts";
+import { agentSection, brakesSection, usageSection } from "./agent-sections.ts";
+import { commandSection } from "./command-section.ts";
+import type { Approvals } from "./config.ts";
 import {
   map,
   oneOf,
@@ -20,6 +15,7 @@ import {
   variableName,
   wholeNumber,
 } from "./fields.ts";
+import { openaiSection } from "./openai-section.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -56,6 +52,8 @@ const sections = {
   usage: usageSection,
   codex: section({
     command: solidText.default("codex app-server"),
+    home: solidText.default("private"),
+    allow_git: z.boolean("must be true or false").default(false),
     model: solidText.nullable().default(null),
     approval_policy: z.union([text, map], "must be text or a map").optional(),
     thread_sandbox: text.default("workspace-write"),
@@ -68,6 +66,12 @@ const sections = {
     threads_per_process: positive.default(20),
     orphan_limit_ms: positive.default(600_000),
   }),
+  command: commandSection,
+  acp: acpSection,
+  openai: openaiSection,
+  history: section({
+    retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
+  }),
   server: section({
     host: solidText.default("127.0.0.1"),
     port: wholeNumber
@@ -76,6 +80,7 @@ const sections = {
       .default(4000),
     allowed_hosts: z.array(solidText, "must be a list").default([]),
     auth: oneOf("none", "token").default("none"),
+    rate_limit: positive.nullable().default(300),
   }),
 };
 
@@ -89,6 +94,10 @@ export const writtenSchema = z.looseObject({
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),
   codex: sections.codex.prefault({}),
+  command: sections.command.prefault({}),
+  acp: sections.acp.prefault({}),
+  openai: sections.openai.prefault({}),
+  history: sections.history.prefault({}),
   server: sections.server.prefault({}),
 });
 
@@ -116,8 +125,12 @@ export const writtenKeys: ReadonlyMap<string, z.ZodType> = new Map(
   ),
 );
 
-/** The only key whose written `null` says something of its own: no end of retries. */
-const nullMeansSomething = "agent.max_retries";
+/** The keys whose written `null` says something of its own: no end, or no limit. */
+const nullMeansSomething: ReadonlySet<string> = new Set([
+  "agent.max_retries",
+  "history.retention_days",
+  "server.rate_limit",
+]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
 const usualStates = {
@@ -133,7 +146,7 @@ export function withoutNulls(
 ): Record<string, unknown> {
   const kept = Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
     const at = path === "" ? key : `${path}.${key}`;
-    if (value === null) return at === nullMeansSomething ? [[key, value]] : [];
+    if (value === null) return nullMeansSomething.has(at) ? [[key, value]] : [];
     return [[key, isMap(value) ? withoutNulls(value, at) : value]];
   });
   return Object.fromEntries(kept);
@@ -184,54 +197,6 @@ export function isStateLimit(limit: unknown): limit is number {
   return positive.safeParse(limit).success;
 }
 
-/** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
-export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, server } = written;
-  return {
-    tracker: {
-      kind: tracker.kind,
-      provider: tracker.provider,
-      requiredLabels: tracker.required_labels,
-      activeStates: tracker.active_states,
-      terminalStates: tracker.terminal_states,
-      commentSteering: tracker.comment_steering,
-      commentMention: tracker.comment_mention.trim(),
-    },
-    polling: { intervalMs: polling.interval_ms },
-    workspace: { root },
-    hooks: {
-      afterCreate: scriptOf(hooks.after_create),
-      beforeRun: scriptOf(hooks.before_run),
-      afterRun: scriptOf(hooks.after_run),
-      beforeRemove: scriptOf(hooks.before_remove),
-      timeoutMs: hooks.timeout_ms,
-    },
-    agent: agentConfigOf(agent),
-    brakes: brakesConfigOf(brakes),
-    usage: usageConfigOf(usage),
-    codex: {
-      command: codex.command,
-      model: codex.model,
-      approvalPolicy: codex.approval_policy,
-      threadSandbox: codex.thread_sandbox,
-      turnSandboxPolicy: codex.turn_sandbox_policy,
-      turnTimeoutMs: codex.turn_timeout_ms,
-      readTimeoutMs: codex.read_timeout_ms,
-      stallTimeoutMs: codex.stall_timeout_ms,
-      envPassthrough: codex.env_passthrough,
-      process: codex.process,
-      threadsPerProcess: codex.threads_per_process,
-      orphanLimitMs: codex.orphan_limit_ms,
-    },
-    server: {
-      host: server.host,
-      port: server.port,
-      allowedHosts: server.allowed_hosts,
-      auth: server.auth,
-    },
-  };
-}
-
 /** A refusal that names every key at fault. */
 export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError {
   const list = problems.map(({ path, message }) => `${path} ${message}`).join("; ");
@@ -251,8 +216,4 @@ function problemOf({ path, message }: z.core.$ZodIssue): ConfigProblem {
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */
 function labelsOf(labels: readonly string[]): string[] {
   return [...new Set(labels.map((label) => label.trim().toLowerCase()))];
-}
-
-function scriptOf(written: string | null): string | null {
-  return written === null || written.trim() === "" ? null : written;
 }

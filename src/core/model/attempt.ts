@@ -61,6 +61,16 @@ export interface Attempt {
   readonly workspaceKey: string | null;
   readonly workspacePath: string | null;
   readonly git: AttemptGit | null;
+  /** null in records of before it was counted. */
+  readonly idle: Idle | null;
+}
+
+/** How long an issue has not moved, over its attempts. */
+export interface Idle {
+  /** Turns in a row that changed neither the workspace nor the issue. */
+  readonly turns: number;
+  /** The issue as the last of them left it. */
+  readonly issueMark: string;
 }
 
 export interface AttemptGit {

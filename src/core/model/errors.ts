@@ -59,6 +59,7 @@ export type ErrorCode =
   | "workspace_not_found"
   | "workspace_in_use"
   | "workspace_dirty"
+  | "no_repository"
   | "hook_failed"
   | "hook_timeout"
   // agents
@@ -78,6 +79,8 @@ export type ErrorCode =
   | "line_too_long"
   | "approval_required"
   | "turn_input_required"
+  // the models of a provider
+  | "provider_error"
   // the host
   | "git_not_found"
   | "data_dir_locked"

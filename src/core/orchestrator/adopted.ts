@@ -1,5 +1,6 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
+import { idleOf } from "./brakes.ts";
 import type { AttemptOrder } from "./messages.ts";
 import type { Running } from "./state.ts";
 
@@ -12,19 +13,22 @@ export interface AdoptionFacts {
   readonly failures: number;
   /** When its agent was heard last. */
   readonly heardWall: number;
+  /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
+  readonly spentBefore: number;
 }
 
 /** The live row of an attempt that an earlier server began. Its silence counts from here. */
 export function adoptedEntry(
   row: Attempt,
-  { issue, attempt, failures, heardWall }: AdoptionFacts,
+  { issue, attempt, failures, heardWall, spentBefore }: AdoptionFacts,
   clocks: { readonly now: number; readonly wall: number },
 ): Running {
   const { sessionId, threadId } = row;
   const prefix = `${threadId}-`;
   return {
     issue,
-    ...{ attempt, failures, threadId, sessionId },
+    ...{ attempt, failures, threadId, sessionId, spentBefore },
+    idle: idleOf(row, issue),
     attemptId: row.id,
     number: row.number,
     agent: row.agent,

@@ -32,5 +32,6 @@ export function attemptOf(entry: Running, end: AttemptEnd | null = null): Attemp
     workspaceKey: entry.workspaceKey,
     workspacePath: entry.workspacePath,
     git: end?.git ?? null,
+    idle: entry.idle,
   };
 }

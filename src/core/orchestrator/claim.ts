@@ -1,4 +1,5 @@
 import type { Issue } from "../model/issue.ts";
+import type { Wait } from "../model/wait.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import { failureDelay } from "./retry.ts";
 import {
@@ -11,26 +12,38 @@ import {
   without,
 } from "./state.ts";
 
-export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking">;
+export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits">;
+
+interface When {
+  readonly delayMs: number;
+  readonly now: number;
+  readonly wall: number;
+  readonly waits?: Wait | null;
+}
 
 /** Queues a look at the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
 export function queueRetry(
   state: State,
   retry: NewRetry,
-  { delayMs, now, wall }: { delayMs: number; now: number; wall: number },
+  { delayMs, now, wall, waits = null }: When,
 ): Decision {
   const { issue, attempt, error } = retry;
   const dueWall = wall + delayMs;
-  const entry: Retry = { ...retry, dueAt: now + delayMs, dueWall, checking: null };
+  const entry: Retry = { ...retry, dueAt: now + delayMs, dueWall, checking: null, waits };
   return decided(
     { ...state, retrying: setIn(state.retrying, issue.id, entry) },
     { type: "setTimer", input: { type: "retry.due", issueId: issue.id }, delayMs },
     { type: "saveRecord", issueId: issue.id },
     tell("issue.retrying", issue, {
-      message: error === null ? "ended normally, looking again" : `retry ${attempt}: ${error}`,
+      message: messageOf(entry),
       data: { attempt, error, due_at: new Date(dueWall).toISOString() },
     }),
   );
+}
+
+function messageOf({ attempt, error, waits }: Retry): string {
+  if (error === null) return "ended normally, looking again";
+  return waits ? `waits: ${error}` : `retry ${attempt}: ${error}`;
 }
 
 /** Queues the failure retry number `retry.attempt` on its backoff (O-18, O-19). */

@@ -1,5 +1,5 @@
 import type { Config } from "../config/config.ts";
-import type { Tokens } from "../model/attempt.ts";
+import type { Idle, Tokens } from "../model/attempt.ts";
 import type { EventDraft, EventType } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { Effect } from "./messages.ts";
@@ -14,8 +14,8 @@ export interface Context {
   readonly now: number;
   /** Epoch ms: for display and ids. */
   readonly wall: number;
-  /** Durable facts about an issue's earlier attempts. */
-  prior(issueId: string): Prior;
+  /** Durable facts about an issue's earlier attempts; brakes count those newer than the attempt `after`. */
+  prior(issueId: string, after: string): Prior;
 }
 
 export interface Prior {
@@ -27,6 +27,8 @@ export interface Prior {
     /** The agent whose thread it is: no other one can go on with it. */
     readonly agent: string;
   } | null;
+  readonly tokens: number;
+  readonly idle: Idle | null;
 }
 
 export interface Decision {

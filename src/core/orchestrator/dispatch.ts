@@ -1,5 +1,6 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
+import { dayGate, type Gate, providerGate, shutGate } from "./gates.ts";
 import { isClaimed, isStopped, type State } from "./state.ts";
 
 /** What the tracker says of an issue, as far as scheduling goes. */
@@ -51,10 +52,12 @@ export function selectForDispatch(
   const slots = slotsFor(state, config);
   const byState = new Map(slots.byState);
   const selected: Issue[] = [];
+  if (dayGate(state.day, config)) return selected;
   for (const issue of state.queue) {
     if (selected.length >= slots.free) break;
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) continue;
     if ((byState.get(normalState(issue.state)) ?? 1) <= 0) continue;
+    if (providerGate(state, issue, config)) continue;
     take(byState, issue);
     selected.push(issue);
   }
@@ -71,11 +74,17 @@ export function isFree(state: State, issue: Issue): boolean {
 }
 
 /** Why an issue of the queue does not run yet, in a few words. */
-export function waitingFor(issue: Issue, slots: Slots, config: Config): string {
+export function waitingFor(
+  issue: Issue,
+  slots: Slots,
+  { state, config }: { state: State; config: Config },
+): string {
   if (!issue.dispatchable) {
     const blockers = openBlockers(issue, config.tracker);
     return blockers.length > 0 ? `blocked by ${blockers.join(", ")}` : "not dispatchable now";
   }
+  const gate = shutGate(state, issue, config);
+  if (gate) return gate.detail;
   if (slots.free <= 0) return "a free slot";
   return hasSlot(slots, issue) ? "the next poll" : `a free slot for ${issue.state}`;
 }
@@ -114,6 +123,8 @@ export function dispatchGates(
     gate("not_held", !state.held.has(issue.id), state.held.get(issue.id)?.reason ?? "not held"),
     gate("not_failed", !state.failed.has(issue.id), state.failed.get(issue.id)?.reason ?? "no"),
     gate("not_claimed", !isClaimed(state, issue.id), claimOf(state, issue.id)),
+    passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
+    passable("provider", providerGate(state, issue, config), { own, open: "it takes turns" }),
     gate(
       "free_slot",
       own || hasSlot(slots, issue),
@@ -124,6 +135,11 @@ export function dispatchGates(
 
 function gate(name: string, pass: boolean, detail: string) {
   return { gate: name, pass, detail };
+}
+
+/** What runs has passed it already. */
+function passable(name: string, shut: Gate | null, { own, open }: { own: boolean; open: string }) {
+  return gate(name, own || shut === null, shut?.detail ?? open);
 }
 
 function claimOf(state: State, id: string): string {

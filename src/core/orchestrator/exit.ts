@@ -3,6 +3,7 @@ import { attemptOf } from "./attempt-record.ts";
 import { complete, queueFailure, queueRetry, release } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
+import { providerLimited } from "./pauses.ts";
 import { continuationDelay } from "./retry.ts";
 import { type Ended, type Fault, type Running, type State, setIn, without } from "./state.ts";
 
@@ -121,6 +122,7 @@ function finished(
         }),
       );
     case "failed":
+      if (exit.code === "provider_limited") return providerLimited(state, entry, { exit, context });
       return failed(state, entry, {
         error:
           exit.code === "spawn_failed" ? "failed to spawn agent" : `worker exited: ${exit.message}`,
@@ -162,6 +164,7 @@ function failed(
 function statusOf(entry: Running, exit: Exit): AttemptStatus {
   if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
+  if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
   if (exit.kind === "completed") return "succeeded";
   if (entry.stopping || exit.kind === "stopped") return "canceled";
   if (exit.kind === "detached") return "running";

@@ -11,6 +11,7 @@ import {
   raiseFences,
 } from "./decision.ts";
 import { hasSlot, slotsFor, standingOf } from "./dispatch.ts";
+import { type Gate, shutGate } from "./gates.ts";
 import { place } from "./hint.ts";
 import type { Input } from "./messages.ts";
 import { startVerified } from "./poll.ts";
@@ -19,6 +20,9 @@ import { failureDelay } from "./retry.ts";
 import { startAttempt } from "./start.ts";
 import { type Retry, type State, setIn } from "./state.ts";
 import { recovered, troubled } from "./tracker-health.ts";
+
+/** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
+const shortestWaitMs = 1_000;
 
 /** A retry's time has come: read that one issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {
@@ -33,7 +37,20 @@ export function retryDue(state: State, issueId: string, context: Context): Decis
     const { now, wall } = context;
     return queueRetry(state, { ...entry, error: context.problem.message }, { delayMs, now, wall });
   }
+  const gate = shutGate(state, entry.issue, context.config);
+  if (gate) return waitFor(state, entry, { gate, context });
   return look(state, issueId);
+}
+
+/** Queues the retry for when the gate opens; it keeps its number, because nothing failed. */
+function waitFor(
+  state: State,
+  entry: Retry,
+  { gate, context: { now, wall } }: { gate: Gate; context: Context },
+): Decision {
+  const delayMs = Math.max(gate.untilWall - wall, shortestWaitMs);
+  const { detail: error, wait: waits } = gate;
+  return queueRetry(state, { ...entry, error }, { delayMs, now, wall, waits });
 }
 
 /** Reads the issue of a retry, which waits for the answer. */
@@ -126,6 +143,8 @@ function done(state: State, entry: Retry, issue: Issue, context: Context): Decis
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */
 function relaunch(state: State, entry: Retry, issue: Issue, context: Context): Decision {
   if (state.draining) return decided(state);
+  const gate = shutGate(state, issue, context.config);
+  if (gate) return waitFor(state, { ...entry, issue }, { gate, context });
   if (hasSlot(slotsFor(state, context.config), issue)) {
     return startAttempt(
       state,

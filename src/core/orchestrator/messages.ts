@@ -35,6 +35,8 @@ export type Input =
     }
   | { readonly type: "issues.verifyFailed"; readonly request: number; readonly error: Fault }
   | { readonly type: "retry.due"; readonly issueId: string }
+  /** A paused provider may take turns again. */
+  | { readonly type: "provider.due"; readonly agent: string }
   /** Something may have changed about one issue: look at it now. */
   | { readonly type: "issue.hinted"; readonly issueId: string }
   | {
@@ -54,6 +56,8 @@ export type Input =
         readonly workspace: EnteredWorkspace | null;
       })
   | ({ readonly type: "attempt.reported" } & OfAttempt & { readonly event: AgentEvent })
+  /** A turn went well: whether it moved the workspace or wrote to the tracker, and its issue as it is now. */
+  | ({ readonly type: "attempt.turned" } & OfAttempt & Turned)
   | ({ readonly type: "attempt.exited" } & OfAttempt & { readonly exit: Exit })
   | {
       readonly type: "operator.aborted";
@@ -104,10 +108,23 @@ interface OfAttempt {
   readonly attemptId: string;
 }
 
+/** What one turn led to. */
+export interface Turned {
+  readonly moved: boolean;
+  /** null: not there any more. */
+  readonly issue: Issue | null;
+}
+
 /** How an attempt ended, as the one who ran it saw it. */
 export type Exit = (
   | { readonly kind: "completed" }
-  | { readonly kind: "failed"; readonly code: string; readonly message: string }
+  | {
+      readonly kind: "failed";
+      readonly code: string;
+      readonly message: string;
+      /** When a limited provider takes turns again, where it says so. */
+      readonly untilWall?: number | null;
+    }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }
   /** It goes on without us; its history stays open. */
@@ -153,7 +170,7 @@ export type Effect =
   | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 
 /** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
-export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" }>;
+export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" | "provider.due" }>;
 
 export interface AttemptOrder {
   readonly attemptId: string;

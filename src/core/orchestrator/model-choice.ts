@@ -100,6 +100,9 @@ function firstOf(
 }
 
 /** The model of the agent's own section. */
-function modelOf(config: Config, agent: string): string | null {
+export function modelOf(config: Config, agent: string): string | null {
+  if (agent === "command") return config.command.model;
+  if (agent === "acp") return config.acp.model;
+  if (agent === "openai") return config.openai.model;
   return agent === "codex" ? config.codex.model : null;
 }

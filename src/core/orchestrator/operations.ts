@@ -3,7 +3,7 @@ import type { Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
+import type { Issue } from "../model/issue.ts";
 import type { History, Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { answerAsSteer } from "./answer-steer.ts";
@@ -11,17 +11,24 @@ import type {
   Aborted,
   Responded,
   Steered,
-  Target,
   Transitioned,
   TransitionsView,
   View,
 } from "./answers.ts";
 import { choiceApplies } from "./model-choice.ts";
-import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
-import { idOf, knownIssue, type Sight, sightOf, snapshot, statusOf } from "./snapshot.ts";
+import {
+  idOf,
+  knownIssue,
+  type Sight,
+  secondsRunning,
+  sightOf,
+  snapshot,
+  statusOf,
+} from "./snapshot.ts";
 import type { Fault, State } from "./state.ts";
 import { isPollNear } from "./step.ts";
+import { moveInTracker, transitionsOf } from "./transitions.ts";
 
 export interface OperationsParts {
   readonly orchestrator: Orchestrator;
@@ -32,9 +39,6 @@ export interface OperationsParts {
 }
 
 const statusTargets = ["queued", "held", "completed"] as const;
-
-/** Issues that `transitions` lists at most: one tracker asks nothing, another one a request a team. */
-const listedAtMost = 1_000;
 
 /** What a person may ask of the orchestrator. A promise resolves once the thing is done or durable. */
 export class Operations {
@@ -65,6 +69,17 @@ export class Operations {
       },
       problem,
     };
+  }
+
+  /** What a view depends on beside the time: as long as each of them is the same, so is the view. */
+  marks(): readonly unknown[] {
+    const { config, problem } = this.#parts.config();
+    return [this.#state, config, problem?.code, problem?.message];
+  }
+
+  /** Of ended attempts and live ones together. */
+  secondsRunning(): number {
+    return secondsRunning(this.#state, this.#parts.clock.now());
   }
 
   /** Issue `identifier` in any case, or null when memory knows none. */
@@ -178,45 +193,16 @@ export class Operations {
   }
 
   /** Of one issue (rejects with `issue_not_found`), or of all that are known (null). */
-  async transitions(identifier: string | null): Promise<TransitionsView> {
-    const tracker = this.#parts.tracker();
+  transitions(identifier: string | null): Promise<TransitionsView> {
     const issues = identifier === null ? this.#known() : [this.#require(identifier)];
-    const states = new Map<string, TrackerState>();
-    const rows: TransitionsView["issues"][number][] = [];
-    for (const issue of issues.slice(0, listedAtMost)) {
-      const own = await tracker.workflow.states(issue);
-      for (const state of own) states.set(normalState(state.name), state);
-      rows.push({
-        identifier: issue.identifier,
-        status: statusOf(this.#state, issue),
-        state: issue.state,
-        targets: this.#targets(issue, own),
-      });
-    }
-    return { trackerStates: [...states.values()], issues: rows };
-  }
-
-  #targets(issue: Issue, states: readonly TrackerState[]): readonly Target[] {
-    const own = states.filter((state) => normalState(state.name) !== normalState(issue.state));
-    return [
-      ...targetsOf(this.#state, issue).map((to): Target => ({ to, kind: "status" })),
-      ...own.map(({ name }): Target => ({ to: name, kind: "tracker" })),
-    ];
+    return transitionsOf(this.#state, issues, this.#parts.tracker());
   }
 
   async #moveInTracker(issue: Issue, to: string): Promise<Transitioned> {
-    const tracker = this.#parts.tracker();
-    const states = await tracker.workflow.states(issue);
-    const state = states.find(({ name }) => normalState(name) === normalState(to));
-    if (!state) {
-      const allowed = this.#targets(issue, states).map((target) => target.to);
-      throw new SymphonyError("transition_not_allowed", `${issue.identifier} cannot go to ${to}`, {
-        details: { allowed },
-      });
-    }
-    await tracker.workflow.move(issue, state.name);
-    this.#parts.orchestrator.post({ type: "issue.hinted", issueId: issue.id });
-    return { identifier: issue.identifier, from: issue.state, to: state.name, kind: "tracker" };
+    const { orchestrator, tracker } = this.#parts;
+    const name = await moveInTracker(this.#state, { issue, to, tracker: tracker() });
+    orchestrator.post({ type: "issue.hinted", issueId: issue.id });
+    return { identifier: issue.identifier, from: issue.state, to: name, kind: "tracker" };
   }
 
   #require(identifier: string): Issue {

@@ -1,13 +1,15 @@
 import { SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
+import { allowedAnew } from "./brakes.ts";
 import { complete } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { hinted } from "./hint.ts";
+import { hold, stopFor, unclaimed } from "./hold.ts";
 import type { Input } from "./messages.ts";
-import { orderStop } from "./reconcile.ts";
 import { statusOf } from "./snapshot.ts";
-import { type State, type Stop, setIn, without } from "./state.ts";
+import { attemptIdOf } from "./start.ts";
+import { type State, setIn } from "./state.ts";
 
 type Target = "queued" | "held" | "completed";
 
@@ -84,31 +86,15 @@ export function transitioned(
     case "held":
       return hold(state, issue, { reason: reason ?? "held by an operator", context });
     case "queued":
-      return requeue(state, issue, reason);
+      return requeue(letGoOn(state, issue, context), issue, reason);
     case "completed":
       return dismiss(state, issue, { reason: reason ?? "completed by an operator", context });
   }
 }
 
-/** Durable at once, before the agent is gone: a crash in between must not start the issue again. */
-function hold(
-  state: State,
-  issue: Issue,
-  { reason, context }: { reason: string; context: Context },
-): Decision {
-  const row = { issue, reason, error: null, sinceWall: context.wall };
-  const held = {
-    ...unclaimed(state, issue.id),
-    held: setIn(state.held, issue.id, row),
-  };
-  return andThen(stopFor(held, issue, { reason, leadsTo: "hold", gently: false }), (next) =>
-    decided(
-      next,
-      { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
-      { type: "saveRecord", issueId: issue.id },
-      tell("issue.held", issue, { message: reason, data: { reason } }),
-    ),
-  );
+/** An operator's word that it is to go on opens a fresh allowance for the issue's brakes. */
+function letGoOn(state: State, issue: Issue, context: Context): State {
+  return allowedAnew(state, issue, { after: attemptIdOf(state.lastAttemptStamp), context });
 }
 
 /** Forgets holds, failures and retry counts, and looks at the issue at once. */
@@ -146,29 +132,4 @@ function dismiss(
       (last) => complete(last, issue, null, context.wall),
     ),
   );
-}
-
-function stopFor(state: State, issue: Issue, stop: Stop): Decision {
-  const entry = state.running.get(issue.id);
-  if (!entry) return decided(state);
-  // Already on its way out: only what becomes of the issue changes.
-  if (entry.stopping && !entry.stopping.gently) {
-    return decided({
-      ...state,
-      running: setIn(state.running, issue.id, { ...entry, stopping: stop }),
-    });
-  }
-  return orderStop(state, entry, stop);
-}
-
-/** Every mark but a live attempt taken off. */
-function unclaimed(state: State, id: string): State {
-  return {
-    ...state,
-    retrying: without(state.retrying, id),
-    blocked: without(state.blocked, id),
-    held: without(state.held, id),
-    failed: without(state.failed, id),
-    dismissed: without(state.dismissed, id),
-  };
 }

@@ -30,12 +30,16 @@ export class Orchestrator {
     return this.#state;
   }
 
-  /** First poll at once (O-1), a timer for every retry that a restart kept, and what runs already goes on. */
+  /** First poll at once (O-1), a timer for every retry and pause that a restart kept; what runs already goes on. */
   start(): void {
     for (const entry of this.#state.running.values()) this.#startAttempt(adoptionOf(entry));
     for (const [issueId, entry] of this.#state.retrying) {
       const delayMs = entry.dueAt - this.#ports.clock.now();
       this.#setTimer({ type: "retry.due", issueId }, delayMs);
+    }
+    for (const { agent, untilWall } of this.#state.pauses.values()) {
+      const delayMs = untilWall - this.#ports.clock.wall();
+      this.#setTimer({ type: "provider.due", agent }, delayMs);
     }
     this.post({ type: "poll.due" });
   }
@@ -85,7 +89,7 @@ export class Orchestrator {
       problem,
       now: clock.now(),
       wall: clock.wall(),
-      prior: (issueId) => this.#ports.prior(issueId),
+      prior: (issueId, after) => this.#ports.prior(issueId, after),
     };
   }
 
@@ -196,6 +200,7 @@ export class Orchestrator {
         entered: (phase, workspace) =>
           this.post({ type: "attempt.entered", issueId, attemptId, phase, workspace }),
         reported: (event) => this.post({ type: "attempt.reported", issueId, attemptId, event }),
+        turned: (what) => this.post({ type: "attempt.turned", issueId, attemptId, ...what }),
       });
     } catch (error) {
       this.#ports.failed("runAttempt", error);
@@ -236,7 +241,8 @@ type Read = Extract<
 >;
 
 function timerKey(input: TimerInput): string {
-  return input.type === "poll.due" ? input.type : `${input.type} ${input.issueId}`;
+  if (input.type === "poll.due") return input.type;
+  return `${input.type} ${input.type === "retry.due" ? input.issueId : input.agent}`;
 }
 
 function faultOf(error: unknown): Fault {

@@ -1,5 +1,6 @@
 import type { PollOutcome } from "../meter.ts";
 import type { Issue } from "../model/issue.ts";
+import { stopOverdue } from "./brakes.ts";
 import {
   andThen,
   type Context,
@@ -12,6 +13,7 @@ import {
   tell,
 } from "./decision.ts";
 import { hasSlot, isFree, queueOf, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
+import { shutGate } from "./gates.ts";
 import { placedSince } from "./hint.ts";
 import type { Effect, Input } from "./messages.ts";
 import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
@@ -46,7 +48,10 @@ export function pollDue(state: State, context: Context): Decision {
     startedAt: context.now,
     nextWall: null,
   };
-  return andThen(stopStalled({ ...state, poll }, context), (next) => {
+  const watched = andThen(stopStalled({ ...state, poll }, context), (next) =>
+    stopOverdue(next, context),
+  );
+  return andThen(watched, (next) => {
     const ids = watchedIds(next);
     if (ids.length === 0) return preflight(next);
     const opened = openRequest(next);
@@ -196,6 +201,7 @@ export function startVerified(state: State, issue: Issue | null, context: Contex
     state.draining ||
     standingOf(issue, context.config.tracker) !== "routable" ||
     !isFree(state, issue) ||
+    shutGate(state, issue, context.config) !== null ||
     !hasSlot(slotsFor(state, context.config), issue)
   ) {
     return decided(state);

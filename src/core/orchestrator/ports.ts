@@ -7,13 +7,14 @@ import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { IssueRecord, Used } from "../store/store.ts";
 import type { Prior } from "./decision.ts";
-import type { AttemptOrder, EnteredWorkspace, Exit } from "./messages.ts";
+import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "./messages.ts";
 import type { Fault } from "./state.ts";
 
 /** What a live attempt tells while it runs. */
 export interface AttemptReports {
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
+  turned(what: Turned): void;
 }
 
 /** Everything the orchestrator may do to the world: the replaceable edges of the scheduler. */
@@ -40,7 +41,7 @@ export interface Ports {
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   saveAttempt(attempt: Attempt): void;
   saveUsed(used: Used): void;
-  prior(issueId: string): Prior;
+  prior(issueId: string, after: string): Prior;
   publish(event: EventDraft): void;
   /** A poll is over. */
   polled?(outcome: PollOutcome, durationMs: number): void;

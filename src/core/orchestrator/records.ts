@@ -1,5 +1,7 @@
-import { noTokens, type Tokens } from "../model/attempt.ts";
-import type { IssueRecord } from "../store/store.ts";
+import type { Tokens } from "../model/attempt.ts";
+import type { CompletedRecord, IssueRecord } from "../store/store.ts";
+import { emptyState } from "./empty-state.ts";
+import { dayIndex } from "./gates.ts";
 import { stampOf } from "./start.ts";
 import type { Running, State } from "./state.ts";
 
@@ -11,10 +13,11 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const choice = state.models.get(issueId);
   const template = state.templates.get(issueId);
   const retry = retryOf(state, issueId);
+  const allowance = state.allowances.get(issueId);
   const entry = held ?? failed ?? dismissed ?? retry;
   const live = state.running.get(issueId);
-  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue;
-  if (!issue || (!entry && !choice && !template)) return null;
+  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue ?? allowance?.issue;
+  if (!issue || (!entry && !choice && !template && !allowance)) return null;
   return {
     issue,
     held: held ? { reason: held.reason, since: held.sinceWall } : null,
@@ -25,6 +28,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
           failures: retry.failures,
           dueAt: retry.dueWall,
           error: retry.error,
+          waits: retry.waits,
         }
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
@@ -32,6 +36,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
     effort: choice?.effort ?? null,
     agent: choice?.kind ?? null,
     templateId: template?.templateId ?? null,
+    allowanceAfter: allowance?.after ?? null,
   };
 }
 
@@ -44,7 +49,7 @@ function retryOf(state: State, issueId: string) {
     return null;
   }
   const { issue, attempt, failures, startedWall } = live;
-  return { issue, attempt, failures, dueWall: startedWall, error: null };
+  return { issue, attempt, failures, dueWall: startedWall, error: null, waits: null };
 }
 
 export interface Restored {
@@ -53,6 +58,10 @@ export interface Restored {
   readonly lastAttemptId: string | null;
   /** What an earlier server began and an agent still works on. */
   readonly adopted?: readonly Running[];
+  /** For display; oldest first. */
+  readonly completed?: readonly CompletedRecord[];
+  /** Of all issues, in the day that it is now (UTC). */
+  readonly tokensToday?: number;
 }
 
 /** The state of a fresh start: what an operator decided and what waits, and no claim of a live process. */
@@ -64,6 +73,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   const dismissed = new Map(state.dismissed);
   const models = new Map(state.models);
   const templates = new Map(state.templates);
+  const allowances = new Map(state.allowances);
+  const pauses = new Map(state.pauses);
   for (const [id, record] of from.records) {
     const { issue } = record;
     if (record.held) {
@@ -82,7 +93,12 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
       });
     }
     if (record.retry) {
-      const { attempt, failures, dueAt, error } = record.retry;
+      const { attempt, failures, dueAt, error, waits } = record.retry;
+      if (waits?.gate === "provider" && dueAt > clocks.wall) {
+        const { agent } = waits;
+        const reason = error ?? "the provider's limit";
+        pauses.set(agent, { agent, untilWall: dueAt, reason, hits: 0, active: true });
+      }
       retrying.set(id, {
         issue,
         attempt,
@@ -93,10 +109,12 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
         workspacePath: null,
         after: null,
         checking: null,
+        waits,
       });
     }
-    const { model, effort, agent: kind, templateId } = record;
+    const { model, effort, agent: kind, templateId, allowanceAfter: after } = record;
     if (model || kind) models.set(id, { issue, kind, model, effort });
+    if (after) allowances.set(id, { issue, after });
     if (templateId) templates.set(id, { issue, templateId });
   }
   const running = new Map((from.adopted ?? []).map((entry) => [entry.issue.id, entry]));
@@ -104,49 +122,23 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   return {
     ...state,
     running,
+    completed: completedIn(from, (id) => retrying.has(id) || held.has(id) || failed.has(id)),
     held,
     failed,
     retrying,
     dismissed,
     models,
     templates,
+    allowances,
+    pauses,
+    day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
   };
 }
 
-function emptyState(): State {
-  return {
-    candidates: [],
-    queue: [],
-    queuedFor: null,
-    running: new Map(),
-    retrying: new Map(),
-    blocked: new Map(),
-    held: new Map(),
-    failed: new Map(),
-    completed: new Map(),
-    dismissed: new Map(),
-    models: new Map(),
-    templates: new Map(),
-    fences: new Map(),
-    listFence: 0,
-    placed: new Map(),
-    openRequests: new Set(),
-    lastRequest: 0,
-    poll: {
-      phase: "idle",
-      request: 0,
-      tried: new Set(),
-      again: false,
-      startedAt: 0,
-      lastWall: null,
-      nextWall: null,
-    },
-    lastAttemptStamp: 0,
-    usage: { tokens: noTokens, seconds: 0 },
-    rateLimits: null,
-    trackerError: null,
-    draining: false,
-  };
+/** What was completed and has not been taken up again since. */
+function completedIn({ completed = [] }: Restored, again: (id: string) => boolean) {
+  const done = completed.filter(({ issue }) => !again(issue.id));
+  return new Map(done.map((row) => [row.issue.id, row]));
 }

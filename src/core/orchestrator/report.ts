@@ -3,9 +3,12 @@ import type { Config } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
 import { askedAfter, blockedNow, withRunning } from "./asked.ts";
 import { attemptOf } from "./attempt-record.ts";
-import { type Context, type Decision, decided, tell } from "./decision.ts";
+import { braked } from "./brakes.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { dayIndex } from "./gates.ts";
 import type { Effect, Input } from "./messages.ts";
 import { choiceOfTurn } from "./model-choice.ts";
+import { dayPassed, turnWentWell } from "./pauses.ts";
 import type { Running, State } from "./state.ts";
 import { addTokens, highWater, tokensAdded } from "./usage.ts";
 import { wording } from "./wording.ts";
@@ -52,8 +55,9 @@ function workspaceCreated(entry: Running): Effect {
 export function attemptReported(
   state: State,
   input: Extract<Input, { type: "attempt.reported" }>,
-  { config, now, wall }: Surroundings,
+  context: Surroundings,
 ): Decision {
+  const { config, now, wall } = context;
   const entry = liveEntry(state, input);
   if (!entry) return decided(state);
   const { event } = input;
@@ -82,7 +86,15 @@ export function attemptReported(
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
-  return decided(counted(withRunning(state, next), entry, event), ...effects);
+  const known = counted(withRunning(state, next), { before: entry, event, wall });
+  const well = event.type === "turn.completed" ? turnWentWell(known, entry.agent) : known;
+  const done = decided(well, ...effects);
+  if (event.type !== "tokens")
+    return andThen(done, (last) => braked(last, entry.issue.id, context));
+  return andThen(
+    andThen(done, (last) => dayPassed(last, context)),
+    (last) => braked(last, entry.issue.id, context),
+  );
 }
 
 const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
@@ -118,7 +130,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
         threadId: event.threadId,
         lasting: event.lasting === true,
         // A refused resume made a new thread, which counts from zero.
-        threadTokens: event.resumed ? entry.threadTokens : noTokens,
+        threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
       };
     case "turn.started": {
       const sessionId = `${entry.threadId ?? "thread"}-${event.turnId}`;
@@ -141,11 +153,20 @@ function advanced(entry: Running, event: AgentEvent): Running {
   }
 }
 
-/** The aggregate grows by what this thread had not reported before (E-7, E-8). */
-function counted(state: State, before: Running, event: AgentEvent): State {
+/** The sums grow by what this thread had not reported before (E-7, E-8). */
+function counted(
+  state: State,
+  { before, event, wall }: { before: Running; event: AgentEvent; wall: number },
+): State {
   if (event.type !== "tokens") return state;
-  const added = tokensAdded(before.threadTokens, event.total);
-  return { ...state, usage: { ...state.usage, tokens: addTokens(state.usage.tokens, added) } };
+  const tokens = tokensAdded(before.threadTokens, event.total);
+  const index = dayIndex(wall);
+  const today = index === state.day.index ? state.day.tokens : 0;
+  return {
+    ...state,
+    usage: { ...state.usage, tokens: addTokens(state.usage.tokens, tokens) },
+    day: { ...state.day, index, tokens: today + tokens.total },
+  };
 }
 
 /** What a turn that starts now works with; where nobody says, the thread goes on as it was. */

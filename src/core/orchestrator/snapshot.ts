@@ -3,6 +3,7 @@ import type { Tokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
 import { dispatchGates, isFree, slotsFor, waitingFor } from "./dispatch.ts";
+import { dayGate } from "./gates.ts";
 import type { Blocked, Completed, ModelChoice, Retry, Running, State, Stopped } from "./state.ts";
 
 /** What an operator sees. Lists are cut to `limit`; `counts` are the true numbers. */
@@ -18,6 +19,15 @@ export interface Snapshot {
   readonly completed: readonly Completed[];
   readonly totals: { readonly tokens: Tokens; readonly secondsRunning: number };
   readonly rateLimits: State["rateLimits"];
+  /** What starts nothing now. */
+  readonly paused: readonly Paused[];
+}
+
+export interface Paused {
+  /** null: every agent. */
+  readonly agent: string | null;
+  readonly untilWall: number;
+  readonly reason: string;
 }
 
 /** Something a person is waited for; with a live agent until `untilWall`, without one for as long as it takes. */
@@ -53,7 +63,7 @@ export function snapshot(
     },
     queued: queue
       .slice(0, limit)
-      .map((issue) => ({ issue, waitingFor: waitingFor(issue, slots, config) })),
+      .map((issue) => ({ issue, waitingFor: waitingFor(issue, slots, { state, config }) })),
     running: live.slice(0, limit),
     retrying: [...state.retrying.values()].sort((a, b) => a.dueAt - b.dueAt).slice(0, limit),
     blocked: [...asking.flatMap(waitOf), ...state.blocked.values()].slice(0, limit),
@@ -62,7 +72,15 @@ export function snapshot(
     completed: [...state.completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
     totals: { tokens: state.usage.tokens, secondsRunning: secondsRunning(state, view.now) },
     rateLimits: state.rateLimits,
+    paused: pausedNow(state, config),
   };
+}
+
+function pausedNow(state: State, config: Config): readonly Paused[] {
+  const day = dayGate(state.day, config);
+  const all = day ? [{ agent: null, untilWall: day.untilWall, reason: day.detail }] : [];
+  const active = [...state.pauses.values()].filter((pause) => pause.active);
+  return [...all, ...active.map(({ agent, untilWall, reason }) => ({ agent, untilWall, reason }))];
 }
 
 /** Its agent lives and waits for a person. */
@@ -79,7 +97,7 @@ export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Wai
 }
 
 /** Ended attempts plus the elapsed time of live ones (E-10). */
-function secondsRunning(state: State, now: number): number {
+export function secondsRunning(state: State, now: number): number {
   let ms = 0;
   for (const entry of state.running.values()) ms += now - entry.startedAt;
   return state.usage.seconds + ms / 1_000;

@@ -1,6 +1,7 @@
 import { noTokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 import { attemptOf } from "./attempt-record.ts";
+import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import { choiceFor } from "./model-choice.ts";
 import { type Running, type State, setIn, without } from "./state.ts";
@@ -15,13 +16,15 @@ export interface Birth {
 /** Claims the issue and orders its attempt: one indivisible decision (O-14). */
 export function startAttempt(state: State, issue: Issue, birth: Birth, context: Context): Decision {
   const stamp = Math.max(state.lastAttemptStamp + 1, context.wall);
-  const prior = context.prior(issue.id);
+  const prior = context.prior(issue.id, allowedAfter(state, issue.id));
+  const braked = brakedBefore(state, issue, { prior, context });
+  if (braked) return braked;
   const templateId = templateIdOf(state, issue.id);
   const { agent, model } = choiceFor(state, issue, context.config);
   const resume = prior.resume?.agent === agent ? prior.resume : null;
   const entry: Running = {
     issue,
-    attemptId: attemptId(stamp),
+    attemptId: attemptIdOf(stamp),
     number: prior.count + 1,
     attempt: birth.attempt,
     failures: birth.failures,
@@ -45,6 +48,8 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     threadTokens: resume?.tokens ?? noTokens,
     usedTool: false,
     asked: [],
+    spentBefore: prior.tokens,
+    idle: idleOf(prior, issue),
     stopping: null,
   };
   const claimed: State = {
@@ -82,7 +87,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
 const idPrefix = "att_";
 
 /** Ids sort by creation time. */
-function attemptId(stamp: number): string {
+export function attemptIdOf(stamp: number): string {
   return idPrefix + stamp.toString(36).padStart(9, "0");
 }
 

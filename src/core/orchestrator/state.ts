@@ -1,7 +1,8 @@
 import type { Ask } from "../agent/agent.ts";
 import type { AgentPick, TrackerConfig } from "../config/config.ts";
-import type { Needs, Phase, Tokens } from "../model/attempt.ts";
+import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
+import type { Wait } from "../model/wait.ts";
 
 /** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
 export interface State {
@@ -24,6 +25,11 @@ export interface State {
   readonly models: ReadonlyMap<string, ModelChoice>;
   /** The prompt template an operator chose for an issue. */
   readonly templates: ReadonlyMap<string, TemplateOverride>;
+  /** Issues an operator let go on: from where their brakes count anew. */
+  readonly allowances: ReadonlyMap<string, Allowance>;
+  /** Agents whose provider refused a turn for its limit, by kind. */
+  readonly pauses: ReadonlyMap<string, Pause>;
+  readonly day: Day;
   /** Per issue, the number of the request whose answer was applied last. */
   readonly fences: ReadonlyMap<string, number>;
   /** The number of the candidate read that was applied last: a fence for every issue. */
@@ -80,6 +86,10 @@ export interface Running {
   readonly usedTool: boolean;
   /** What the agent waits for a person to say, oldest first. */
   readonly asked: readonly Asked[];
+  /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
+  readonly spentBefore: number;
+  /** Over the attempts: turns in a row without progress. */
+  readonly idle: Idle;
   readonly stopping: Stop | null;
   /** Its agent lives on when this server ends. */
   readonly lasting?: boolean;
@@ -91,6 +101,8 @@ export interface Stop {
   /** The turn under way may end by itself first, for a short while; until then it is heard. */
   readonly gently: boolean;
   readonly leadsTo: "retry" | "release" | "clean" | "hold" | "dismiss" | "shutdown";
+  /** How the attempt counts as ended, where the stop alone does not say. */
+  readonly outcome?: "timed_out";
 }
 
 export interface Retry {
@@ -105,6 +117,8 @@ export interface Retry {
   readonly after: Ended | null;
   /** The read that decides about it, while it is under way. */
   readonly checking: number | null;
+  /** What it waits for beside its time; it goes on when that is over. */
+  readonly waits: Wait | null;
 }
 
 export interface Ended {
@@ -152,6 +166,32 @@ export interface Dismissed {
 export interface TemplateOverride {
   readonly issue: Issue;
   readonly templateId: string;
+}
+
+export interface Allowance {
+  readonly issue: Issue;
+  /** The newest attempt that counts no more. */
+  readonly after: string;
+}
+
+/** The provider of one agent takes no turns. */
+export interface Pause {
+  readonly agent: string;
+  readonly untilWall: number;
+  readonly reason: string;
+  /** Refusals without a time in a row: each makes the pause longer. */
+  readonly hits: number;
+  /** False once it is over; kept until a turn went well, so that the next one knows of it. */
+  readonly active: boolean;
+}
+
+/** What all issues used in one day (UTC). */
+export interface Day {
+  /** Days since the epoch. */
+  readonly index: number;
+  readonly tokens: number;
+  /** The budget was found used up, and that was told. */
+  readonly reached: boolean;
 }
 
 export interface Poll {

@@ -1,5 +1,6 @@
 import { SymphonyError } from "../model/errors.ts";
 import { responded } from "./asked.ts";
+import { turned } from "./brakes.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
 import { hasBegun, hinted } from "./hint.ts";
@@ -7,6 +8,7 @@ import { issueChecked, issueCheckFailed, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
 import { modelChosen } from "./model-choice.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
+import { pauseElapsed, timePassed } from "./pauses.ts";
 import { pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
@@ -21,15 +23,16 @@ import { templateChosen } from "./template-override.ts";
 export function step(state: State, input: Input, context: Context): Decision {
   switch (input.type) {
     case "poll.due":
-      return state.draining ? decided(state) : pollDue(state, context);
+      if (state.draining) return decided(state);
+      return andThen(timePassed(state, context), (next) => pollDue(next, context));
+    case "provider.due":
+      return goOn(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
       return refreshRequested(state, context);
     case "tracker.changed":
-      return state.poll.phase === "idle"
-        ? refreshRequested(state, context)
-        : decided({ ...state, poll: { ...state.poll, again: true } });
+      return pollAgain(state, context);
     case "config.changed":
-      return configChanged(state, context);
+      return andThen(configChanged(state, context), (next) => goOn(next, context));
     case "running.refreshed":
     case "running.refreshFailed":
     case "preflight.ended":
@@ -39,7 +42,7 @@ export function step(state: State, input: Input, context: Context): Decision {
     case "issues.verifyFailed":
       return pollAnswered(state, input, context);
     case "retry.due":
-      return retryDue(state, input.issueId, context);
+      return andThen(timePassed(state, context), (next) => retryDue(next, input.issueId, context));
     case "issue.hinted":
       return state.draining || !hasBegun(state) ? decided(state) : hinted(state, input.issueId);
     case "issue.checked":
@@ -50,6 +53,8 @@ export function step(state: State, input: Input, context: Context): Decision {
       return attemptEntered(state, input);
     case "attempt.reported":
       return attemptReported(state, input, context);
+    case "attempt.turned":
+      return turned(state, input, context);
     case "attempt.exited":
       return attemptExited(state, input, context);
     case "operator.aborted":
@@ -70,6 +75,21 @@ export function step(state: State, input: Input, context: Context): Decision {
     case "drain.requested":
       return drain(state, input.stopAttempts);
   }
+}
+
+/** What may have begun to be allowed again is looked at; a poll at once starts what waits in the queue. */
+function goOn(state: State, context: Context): Decision {
+  if (state.draining) return decided(state);
+  const passed = timePassed(state, context);
+  if (passed.effects.length === 0) return passed;
+  return andThen(passed, (next) => pollAgain(next, context));
+}
+
+/** A poll at once, or right after the one under way, which may have looked too early. */
+function pollAgain(state: State, context: Context): Decision {
+  return state.poll.phase === "idle"
+    ? refreshRequested(state, context)
+    : decided({ ...state, poll: { ...state.poll, again: true } });
 }
 
 /** A poll at once; one that is due now or under way serves (O-6). */

@@ -36,6 +36,10 @@ export const SecretsDocument = z.strictObject({
   /** For a passphrase, 16 bytes. */
   salt: z.string(),
   last_ver: z.int(),
+  /** `last_ver` before the first value was sealed with the key in use; left out before any rotation. */
+  rotated_ver: z.int().optional(),
+  /** Which audit entries carry a seal, and the keys of those from before a rotation. */
+  audit: z.strictObject({ from: z.int(), retired: z.array(SealedSecret) }).optional(),
   records: z.array(SealedSecret),
   manifest: z.string(),
 });
@@ -47,6 +51,7 @@ export interface SecretKeys {
   readonly kid: string;
   readonly encryption: Buffer;
   readonly manifest: Buffer;
+  readonly audit: Buffer;
 }
 
 export function keysFrom(root: Buffer): SecretKeys {
@@ -56,6 +61,7 @@ export function keysFrom(root: Buffer): SecretKeys {
     kid: derive("symphony key-id/v1", 8).toString("hex"),
     encryption: derive("symphony secrets/v1", keyBytes),
     manifest: derive("symphony secrets-manifest/v1", keyBytes),
+    audit: derive("symphony audit/v1", keyBytes),
   };
 }
 
@@ -109,8 +115,17 @@ export function isGenuine(document: SecretsDocument, keys: SecretKeys): boolean 
   return given.length === wanted.length && timingSafeEqual(given, wanted);
 }
 
-function manifestOf({ kid, salt, last_ver: lastVer, records }: Unsigned, keys: SecretKeys): Buffer {
-  const rows = records.map((record) => [
+function manifestOf(document: Unsigned, keys: SecretKeys): Buffer {
+  const { kid, salt, last_ver: lastVer, rotated_ver: rotatedVer, records, audit } = document;
+  const rotation = rotatedVer === undefined ? [] : [rotatedVer];
+  const log = audit === undefined ? [] : [["audit", audit.from, rowsOf(audit.retired)]];
+  const covered = ["symphony", 1, kid, salt, lastVer, rowsOf(records), ...rotation, ...log];
+  const text = JSON.stringify(covered);
+  return createHmac("sha256", keys.manifest).update(text).digest();
+}
+
+function rowsOf(records: readonly SealedSecret[]): unknown[] {
+  return records.map((record) => [
     record.kid,
     record.name,
     record.ver,
@@ -118,8 +133,6 @@ function manifestOf({ kid, salt, last_ver: lastVer, records }: Unsigned, keys: S
     record.tag,
     record.updated_at,
   ]);
-  const text = JSON.stringify(["symphony", 1, kid, salt, lastVer, rows]);
-  return createHmac("sha256", keys.manifest).update(text).digest();
 }
 
 function boundTo(kid: string, name: string, ver: number): Buffer {

@@ -1,13 +1,16 @@
-import { randomBytes, scrypt } from "node:crypto";
+import { randomBytes, randomUUID, scrypt } from "node:crypto";
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { SymphonyError } from "../model/errors.ts";
+import { removeLeftovers } from "../store/durable-json.ts";
 import { storageUnavailable } from "../store/storage-errors.ts";
 
 /** Base64 of 32 bytes, or a passphrase. */
 export const masterKeyVariable = "SYMPHONY_MASTER_KEY";
+/** The same, for the key that a rotation goes to. */
+export const nextKeyVariable = "SYMPHONY_MASTER_KEY_NEXT";
 
 const keyBytes = 32;
 const keyText = /^[A-Za-z0-9+/]{43}=$/;
@@ -20,26 +23,72 @@ export interface KeyPlace {
   readonly dir: string;
   /** The value of `SYMPHONY_MASTER_KEY`; it wins over the key file. */
   readonly master: string | undefined;
+  /** The value of `SYMPHONY_MASTER_KEY_NEXT`: what a rotation goes to, and after one the key in use. */
+  readonly next: string | undefined;
   readonly salt: Buffer;
 }
 
-/** The root key there is; null without one. Rejects with `secrets_key_invalid` for one that must not be used. */
-export async function findRootKey({ dir, master, salt }: KeyPlace): Promise<Buffer | null> {
-  if (!master) return readKeyFile(keyFileIn(dir));
-  if (keyText.test(master)) return Buffer.from(master, "base64");
-  if (master.length < shortestPassphrase) {
-    throw invalidKey(`${masterKeyVariable} is shorter than ${shortestPassphrase} characters`);
-  }
-  return deriveKey(master, salt, keyBytes, scryptCost);
+/**
+ * Every root key there is, in the order of use: more than one only around a rotation. Throws `secrets_key_invalid` for
+ * one that must not be used.
+ */
+export async function* rootKeysAt({ dir, master, next, salt }: KeyPlace): AsyncGenerator<Buffer> {
+  if (master) yield await rootFrom(master, masterKeyVariable, salt);
+  else yield* await readKeyFile(keyFileIn(dir));
+  if (next) yield await rootFrom(next, nextKeyVariable, salt);
 }
 
-/** The root key there is, or a new one in a key file that only its owner can read. */
+/** The root key to begin with, or a new one in a key file that only its owner can read. */
 export async function requireRootKey(place: KeyPlace): Promise<Buffer> {
-  const found = await findRootKey(place);
-  if (found !== null) return found;
+  for await (const found of rootKeysAt(place)) return found;
   const key = randomBytes(keyBytes);
-  await writeKeyFile(keyFileIn(place.dir), `${key.toString("base64")}\n`);
+  await writeKeyFile(keyFileIn(place.dir), textOf([key]));
   return key;
+}
+
+/**
+ * The root key that a rotation goes to: that of `SYMPHONY_MASTER_KEY_NEXT`, or a new one that is on disk beside the one
+ * in use when this resolves. Rejects with `needs_person` when the environment has the key in use and no next one.
+ */
+export async function nextRootKey(place: KeyPlace): Promise<Buffer> {
+  const { dir, master, next, salt } = place;
+  if (next) return rootFrom(next, nextKeyVariable, salt);
+  if (master) {
+    const why = `the key in use is that of ${masterKeyVariable}, and nothing says which one is to come`;
+    throw new SymphonyError("needs_person", why, {
+      hint: `start symphony with the new key in ${nextKeyVariable} as well, and rotate again`,
+    });
+  }
+  const file = keyFileIn(dir);
+  const key = randomBytes(keyBytes);
+  await replaceKeyFile(file, textOf([...(await readKeyFile(file)), key]));
+  return key;
+}
+
+/**
+ * Takes every key out of the key file that `isInUse` does not know, and the file away with the last one. True when that
+ * changed something. Without a key file in use it does nothing.
+ */
+export async function forgetKeys(
+  { dir, master }: KeyPlace,
+  isInUse: (root: Buffer) => boolean,
+): Promise<boolean> {
+  if (master) return false;
+  const file = keyFileIn(dir);
+  const roots = await readKeyFile(file);
+  const kept = roots.filter(isInUse);
+  if (kept.length === roots.length) return false;
+  if (kept.length > 0) await replaceKeyFile(file, textOf(kept));
+  else await removeKeyFile(file);
+  return true;
+}
+
+function rootFrom(text: string, variable: string, salt: Buffer): Promise<Buffer> | Buffer {
+  if (keyText.test(text)) return Buffer.from(text, "base64");
+  if (text.length < shortestPassphrase) {
+    throw invalidKey(`${variable} is shorter than ${shortestPassphrase} characters`);
+  }
+  return deriveKey(text, salt, keyBytes, scryptCost);
 }
 
 /** A refusal of the key; nothing was changed. */
@@ -51,7 +100,8 @@ export function keyFileIn(dir: string): string {
   return join(dir, "secrets.key");
 }
 
-async function readKeyFile(file: string): Promise<Buffer | null> {
+/** One key a line; two only around a rotation. */
+async function readKeyFile(file: string): Promise<readonly Buffer[]> {
   let text: string;
   try {
     // Not through a link: whoever can place one would choose the key.
@@ -72,26 +122,64 @@ async function readKeyFile(file: string): Promise<Buffer | null> {
   } catch (error) {
     if (error instanceof SymphonyError) throw error;
     const code = error instanceof Error && "code" in error ? error.code : null;
-    if (code === "ENOENT") return null;
+    if (code === "ENOENT") return [];
     throw code === "ELOOP" ? invalidKey(`${file} is a link`) : storageUnavailable(file, error);
   }
-  if (keyText.test(text.trim())) return Buffer.from(text.trim(), "base64");
+  const lines = text.trim().split("\n");
+  if (lines.every((line) => keyText.test(line))) {
+    return lines.map((line) => Buffer.from(line, "base64"));
+  }
   throw invalidKey(`${file} holds no key`, "put it back from a backup");
+}
+
+function textOf(roots: readonly Buffer[]): string {
+  return roots.map((root) => `${root.toString("base64")}\n`).join("");
 }
 
 async function writeKeyFile(file: string, text: string): Promise<void> {
   try {
     // Never over one that is there: what it had sealed could not be opened again.
-    const handle = await open(file, "wx", 0o600);
-    try {
-      await handle.writeFile(text, "utf8");
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    const folder = await open(dirname(file), "r");
-    await folder.sync().finally(() => folder.close());
+    await writeNew(file, text);
+    await syncFolderOf(file);
   } catch (error) {
     throw storageUnavailable(file, error);
   }
+}
+
+/** In one step, and without a copy of what was there: a key that is out of use must not stay about. */
+async function replaceKeyFile(file: string, text: string): Promise<void> {
+  await removeLeftovers(file);
+  const draft = join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
+  try {
+    await writeNew(draft, text);
+    await rename(draft, file);
+    await syncFolderOf(file);
+  } catch (error) {
+    await rm(draft, { force: true }).catch(() => undefined);
+    throw storageUnavailable(file, error);
+  }
+}
+
+async function removeKeyFile(file: string): Promise<void> {
+  try {
+    await rm(file, { force: true });
+    await syncFolderOf(file);
+  } catch (error) {
+    throw storageUnavailable(file, error);
+  }
+}
+
+async function writeNew(file: string, text: string): Promise<void> {
+  const handle = await open(file, "wx", 0o600);
+  try {
+    await handle.writeFile(text, "utf8");
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncFolderOf(file: string): Promise<void> {
+  const folder = await open(dirname(file), "r");
+  await folder.sync().finally(() => folder.close());
 }

@@ -2,29 +2,19 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { Low } from "lowdb";
 import type { Clock } from "../clock.ts";
-import { SymphonyError } from "../model/errors.ts";
 import type { Redactor } from "../redact.ts";
-import { durableJson, removeLeftovers } from "../store/durable-json.ts";
-import {
-  isGenuine,
-  keysFrom,
-  type SecretKeys,
-  SecretsDocument,
-  seal,
-  signed,
-  unseal,
-} from "./cipher.ts";
-import {
-  findRootKey,
-  invalidKey,
-  type KeyPlace,
-  keyFileIn,
-  masterKeyVariable,
-  requireRootKey,
-} from "./master-key.ts";
+import type { AuditKeys } from "../store/audit-keys.ts";
+import { durableJson } from "../store/durable-json.ts";
+import { AuditRing } from "./audit-ring.ts";
+import { isGenuine, SecretsDocument, unseal } from "./cipher.ts";
+import { type KeyPlace, masterKeyVariable, nextKeyVariable, rootKeysAt } from "./master-key.ts";
+import { altered, keysOf, placeOf } from "./seals.ts";
+import { Vault } from "./vault.ts";
 
 const formatVersion = 1;
 const saltBytes = 16;
+/** Half of the 2^32 values that GCM may seal with one key and random nonces. */
+const sealsPerKey = 2 ** 31;
 
 export interface StoredSecret {
   readonly key: string;
@@ -32,6 +22,18 @@ export interface StoredSecret {
   readonly updatedAt: number;
   /** False when it took the place of another value. */
   readonly created: boolean;
+  /** The key was used up, and another one took its place before. */
+  readonly rotated: Rotation | null;
+}
+
+/** A change of the key. Key ids tell keys apart and give nothing of them away. */
+export interface Rotation {
+  readonly kid: string;
+  readonly previousKid: string;
+  /** How many secrets were sealed anew. */
+  readonly secrets: number;
+  /** Wall-clock ms. */
+  readonly at: number;
 }
 
 /** Named values, encrypted on disk. Only `lookup` gives one out, and nothing of it may be shown. */
@@ -42,6 +44,21 @@ export interface Secrets {
   put(name: string, value: string): Promise<StoredSecret>;
   /** Rejects with `secret_not_found`. */
   remove(name: string): Promise<void>;
+  /**
+   * Seals everything with another key, in one write: a crash leaves all of the old or all of the new. The old key is
+   * gone when it resolves. Rejects like `put`, with `secret_not_found` before the first secret, with `needs_person`
+   * when the key is to come from the environment and is not there.
+   */
+  rotate(): Promise<Rotation>;
+  /** What audit entries are sealed with; follows a rotation. */
+  readonly auditKeys: AuditKeys;
+  /**
+   * Unless entries are sealed already: makes a key where there is none, lets `begin` write the first sealed entry, and
+   * remembers its seq. Rejects like `put`.
+   */
+  sealAudit(begin: () => number): Promise<void>;
+  /** Puts away what a crash in mid-rotation left. For who holds the directory's lock. */
+  settle(): Promise<void>;
 }
 
 export interface SecretsOptions {
@@ -51,6 +68,8 @@ export interface SecretsOptions {
   readonly clock: Clock;
   /** Told of every value, so that no log, event or answer shows it. */
   readonly redactor: Redactor;
+  /** After so many values a key is replaced by itself; default 2^31. */
+  readonly sealsPerKey?: number;
 }
 
 /**
@@ -58,142 +77,40 @@ export interface SecretsOptions {
  * Rejects with `secrets_key_invalid` (wrong, lost or readable key) or `storage_corrupt`; nothing on disk is then changed.
  */
 export async function openSecrets(options: SecretsOptions): Promise<Secrets> {
-  const file = join(options.dir, "secrets.json");
+  const { dir, env, clock, redactor } = options;
+  const file = join(dir, "secrets.json");
   const low = new Low<SecretsDocument | null>(
     durableJson(file, formatVersion, SecretsDocument.nullable()),
     null,
   );
   await low.read();
-  const master = options.env[masterKeyVariable];
-  if (master) options.redactor.add(master);
-  const { data } = low;
-  const salt = data === null ? randomBytes(saltBytes) : Buffer.from(data.salt, "base64");
-  const place = { dir: options.dir, master, salt };
-  const values = data === null ? await noValues(place) : await openAll(data, place, file);
-  for (const value of values.values()) options.redactor.add(value);
-  return new Vault({ options, low, file, place, values });
+  const [master, next] = [env[masterKeyVariable], env[nextKeyVariable]];
+  for (const key of [master, next]) if (key) redactor.add(key);
+  const place = { dir, master, next, salt: randomBytes(saltBytes) };
+  const ring = new AuditRing();
+  const values =
+    low.data === null ? await noValues(place) : await openAll(low.data, { file, place, ring });
+  for (const value of values.values()) redactor.add(value);
+  const most = options.sealsPerKey ?? sealsPerKey;
+  return new Vault({ low, file, place, values, ring, clock, redactor, sealsPerKey: most });
 }
 
 /** A key that must not be used is refused before anything depends on it. */
 async function noValues(place: KeyPlace): Promise<Map<string, string>> {
-  if (!place.master) await findRootKey(place);
+  if (!place.master) for await (const _ of rootKeysAt({ ...place, next: undefined }));
   return new Map();
 }
 
-async function openAll(document: SecretsDocument, place: KeyPlace, file: string) {
-  const root = await findRootKey(place);
-  if (root === null) {
-    const hint = `put it back from a backup, or set ${masterKeyVariable}`;
-    throw invalidKey(`the key of ${file} is gone: there is no ${keyFileIn(place.dir)}`, hint);
-  }
-  const keys = keysFrom(root);
-  if (keys.kid !== document.kid) throw wrongKey(file, place);
-  if (!isGenuine(document, keys)) throw altered(file);
+async function openAll(
+  document: SecretsDocument,
+  where: { file: string; place: KeyPlace; ring: AuditRing },
+) {
+  const keys = await keysOf(document, { ...where, place: placeOf(document, where.place) });
+  if (!isGenuine(document, keys)) throw altered(where.file);
   try {
+    where.ring.follow(document, keys);
     return new Map(document.records.map((record) => [record.name, unseal(record, keys)]));
   } catch (cause) {
-    throw altered(file, cause);
+    throw altered(where.file, cause);
   }
-}
-
-interface VaultParts {
-  readonly options: SecretsOptions;
-  readonly low: Low<SecretsDocument | null>;
-  readonly file: string;
-  readonly place: KeyPlace;
-  readonly values: Map<string, string>;
-}
-
-class Vault implements Secrets {
-  readonly #parts: VaultParts;
-  readonly #values: Map<string, string>;
-  #queue: Promise<unknown> = Promise.resolve();
-
-  constructor(parts: VaultParts) {
-    this.#parts = parts;
-    this.#values = parts.values;
-  }
-
-  names(): readonly string[] {
-    return [...this.#values.keys()].sort();
-  }
-
-  lookup(name: string): string | undefined {
-    return this.#values.get(name);
-  }
-
-  put(name: string, value: string): Promise<StoredSecret> {
-    // Before anything can go wrong with it.
-    this.#parts.options.redactor.add(value);
-    return this.#inTurn(async () => {
-      const created = !this.#values.has(name);
-      const updatedAt = this.#parts.options.clock.wall();
-      await this.#write((document, keys) => {
-        const ver = document.last_ver + 1;
-        const others = document.records.filter((record) => record.name !== name);
-        const sealed = seal({ name, ver, value, updatedAt }, keys);
-        return { ...document, last_ver: ver, records: [...others, sealed] };
-      });
-      this.#values.set(name, value);
-      return { key: name, updatedAt, created };
-    });
-  }
-
-  remove(name: string): Promise<void> {
-    return this.#inTurn(async () => {
-      if (!this.#values.has(name)) {
-        throw new SymphonyError("secret_not_found", `there is no secret ${name}`, {
-          hint: "symphony secrets list",
-        });
-      }
-      await this.#write((document) => ({
-        ...document,
-        records: document.records.filter((record) => record.name !== name),
-      }));
-      this.#values.delete(name);
-    });
-  }
-
-  /** The key is asked for at each change and not kept. */
-  async #write(
-    change: (document: SecretsDocument, keys: SecretKeys) => SecretsDocument,
-  ): Promise<void> {
-    const { low, file, place } = this.#parts;
-    const root = await (low.data === null ? requireRootKey(place) : findRootKey(place));
-    const keys = root && keysFrom(root);
-    const salt = place.salt.toString("base64");
-    const before = low.data;
-    if (keys === null || (before !== null && before.kid !== keys.kid)) throw wrongKey(file, place);
-    const document = before ?? { kid: keys.kid, salt, last_ver: 0, records: [], manifest: "" };
-    await removeLeftovers(file);
-    low.data = signed(change(document, keys), keys);
-    try {
-      await low.write();
-    } catch (error) {
-      low.data = before;
-      throw error;
-    }
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#queue.then(work);
-    this.#queue = next.catch(() => {});
-    return next;
-  }
-}
-
-function wrongKey(file: string, { dir, master }: KeyPlace): SymphonyError {
-  const source = master ? masterKeyVariable : keyFileIn(dir);
-  return invalidKey(
-    `${file} was sealed with another key than that of ${source}; nothing was changed`,
-    "use the key it was sealed with",
-  );
-}
-
-function altered(file: string, cause?: unknown): SymphonyError {
-  return new SymphonyError("storage_corrupt", `${file} was altered outside of symphony`, {
-    cause,
-    details: { file },
-    hint: "put it back from a backup",
-  });
 }

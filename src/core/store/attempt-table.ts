@@ -58,6 +58,7 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
       changedFiles: z.number(),
     })
     .nullable(),
+  idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
 /** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
@@ -114,7 +115,11 @@ export class AttemptTable {
   totals(): { tokens: Tokens; seconds: number } {
     const sql = `SELECT total(input) AS input, total(cached_input) AS cachedInput,
       total(output) AS output, total(reasoning_output) AS reasoningOutput, total(total) AS total,
-      total(max(ended_at - started_at, 0)) / 1000 AS seconds FROM attempts`;
+      total(ms) / 1000 AS seconds FROM
+        (SELECT input, cached_input, output, reasoning_output, total,
+            max(ended_at - started_at, 0) AS ms FROM attempts
+          UNION ALL SELECT input, cached_input, output, reasoning_output, total, milliseconds
+            FROM removed_attempts)`;
     const sums = this.#db.get(totalsOf, sql);
     if (sums === null) throw new Error("a sum without a row");
     return sums;

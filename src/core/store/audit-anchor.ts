@@ -3,7 +3,13 @@ import { dirname, join } from "node:path";
 import { z } from "zod";
 import { translate } from "./sqlite-errors.ts";
 
-const Head = z.object({ seq: z.number().int().min(1), hash: z.string().regex(/^[0-9a-f]{64}$/) });
+const hex = z.string().regex(/^[0-9a-f]{64}$/);
+const Head = z.object({
+  seq: z.number().int().min(1),
+  hash: hex,
+  /** Made with the key `kid` over both. */
+  seal: z.object({ kid: z.string(), mac: hex }).optional(),
+});
 
 /** The newest audit entry, as a file beside the log says it. */
 export type AuditHead = z.output<typeof Head>;
@@ -31,12 +37,12 @@ export function readAuditHead(file: string): AuditHead | null {
 }
 
 /** On disk when it returns, as a whole or not at all. Throws `storage_unavailable`. */
-export function writeAuditHead(file: string, { seq, hash }: AuditHead): void {
+export function writeAuditHead(file: string, head: AuditHead): void {
   translate(file, () => {
     const temporary = `${file}.tmp`;
     const fd = openSync(temporary, "w", 0o600);
     try {
-      writeSync(fd, `${JSON.stringify({ seq, hash })}\n`);
+      writeSync(fd, `${JSON.stringify(head)}\n`);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

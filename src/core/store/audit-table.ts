@@ -1,35 +1,84 @@
 import { type AuditHead, readAuditHead, writeAuditHead } from "./audit-anchor.ts";
 import { auditHash, auditRowOf } from "./audit-hash.ts";
-import { int, text } from "./columns.ts";
-import type { Database } from "./database.ts";
-import type { AuditActor, AuditEntry, AuditPage, AuditQuery, AuditRecord } from "./store.ts";
+import { type AuditKey, type AuditKeys, headFault, headSeal } from "./audit-keys.ts";
+import { int, text, textOrNull } from "./columns.ts";
+import type { Database, Row } from "./database.ts";
+import type {
+  AuditActor,
+  AuditEntry,
+  AuditIntent,
+  AuditPage,
+  AuditQuery,
+  AuditRecord,
+} from "./store.ts";
+
+const totalsKept = 100;
 
 /** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
   readonly #headFile: string;
+  readonly #keys: AuditKeys;
+  /** How many entries a filter finds; nobody else writes while this process has the data directory. */
+  readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
 
-  constructor(db: Database, headFile: string) {
+  constructor(db: Database, headFile: string, keys: AuditKeys) {
     this.#db = db;
     this.#headFile = headFile;
+    this.#keys = keys;
   }
 
-  append(entry: AuditEntry): void {
+  /** What the next entry will be numbered. */
+  nextSeq(): number {
+    this.#head ??= readAuditHead(this.#headFile);
+    return this.#next().seq;
+  }
+
+  /** Returns the number that `append` takes it out by. */
+  intend({ at, actor, action, target, detail }: AuditIntent): number {
+    return this.#db.durably(() => {
+      const sql = `INSERT INTO audit_intents (at, actor, action, target, detail)
+        VALUES ($at, $actor, $action, $target, $detail) RETURNING id`;
+      const row = { at: Math.round(at), actor, action, target, detail: JSON.stringify(detail) };
+      return this.#db.get((made) => int(made, "id"), sql, row) ?? 0;
+    });
+  }
+
+  /** Gives every intent that a crash left its entry: whether it was done is not known. Returns how many there were. */
+  endIntents(at: number): number {
+    const left = this.#db.all(
+      (row) => ({ id: int(row, "id"), intent: intentOf(row) }),
+      "SELECT * FROM audit_intents ORDER BY id",
+    );
+    for (const { id, intent } of left) {
+      const detail = { ...intent.detail, intended_at: new Date(intent.at).toISOString() };
+      this.append({ ...intent, at, outcome: "interrupted", detail }, id);
+    }
+    return left.length;
+  }
+
+  append(entry: AuditEntry, intent?: number): void {
     this.#head ??= readAuditHead(this.#headFile);
     const { actor, action, target, outcome } = entry;
+    const seal = this.#keys.current();
     const at = Math.round(entry.at);
     const detail = JSON.stringify(entry.detail);
     const head = this.#db.durably(() => {
-      const row = { ...this.#next(), at, actor, action, target, outcome, detail };
-      const hash = auditHash(row);
+      const kid = seal?.kid ?? null;
+      const row = { ...this.#next(), at, actor, action, target, outcome, detail, kid };
+      const hash = auditHash(row, seal?.key);
       this.#db.run(
         `INSERT INTO audit VALUES
-          ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash)`,
+          ($seq, $at, $actor, $action, $target, $outcome, $detail, $prevHash, $hash, $kid)`,
         { ...row, hash },
       );
-      return { seq: row.seq, hash };
+      if (intent !== undefined) {
+        this.#db.run("DELETE FROM audit_intents WHERE id = $intent", { intent });
+      }
+      return sealedHead(row.seq, hash, seal);
     });
+    this.#totals.clear();
     writeAuditHead(this.#headFile, head);
     this.#head = head;
   }
@@ -46,7 +95,7 @@ export class AuditTable {
       ...(until !== undefined && { until }),
     };
     return this.#db.snapshot(() => ({
-      total: this.#db.get((row) => int(row, "n"), `SELECT COUNT(*) AS n ${from}`, filter) ?? 0,
+      total: this.#total(from, filter),
       // The inner query walks an index alone, however deep the page is.
       entries: this.#db.all(
         (row) => recordOf(auditRowOf(row)),
@@ -57,6 +106,17 @@ export class AuditTable {
     }));
   }
 
+  #total(from: string, filter: Readonly<Record<string, string | number>>): number {
+    const key = JSON.stringify([from, filter]);
+    const known = this.#totals.get(key);
+    if (known !== undefined) return known;
+    const sql = `SELECT COUNT(*) AS n ${from}`;
+    const total = this.#db.get((row) => int(row, "n"), sql, filter) ?? 0;
+    if (this.#totals.size >= totalsKept) this.#totals.clear();
+    this.#totals.set(key, total);
+    return total;
+  }
+
   /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
   #next(): { seq: number; prevHash: string } {
     const last = this.#db.get(
@@ -64,9 +124,19 @@ export class AuditTable {
       "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
     );
     const known = this.#head ?? null;
+    const newest = Math.max(last?.seq ?? 0, known?.seq ?? 0);
+    // Without its head nobody can tell how long the log was; a hole keeps that to be seen.
+    if (headFault(known, this.#keys) !== null) {
+      return { seq: newest + 2, prevHash: last?.hash ?? "" };
+    }
     const head = known !== null && known.seq >= (last?.seq ?? 0) ? known : last;
     return { seq: (head?.seq ?? 0) + 1, prevHash: head?.hash ?? "" };
   }
+}
+
+function sealedHead(seq: number, hash: string, seal: AuditKey | null): AuditHead {
+  if (seal === null) return { seq, hash };
+  return { seq, hash, seal: { kid: seal.kid, mac: headSeal(seq, hash, seal.key) } };
 }
 
 /** The one that leaves the fewest rows; each has `seq` next, so that no page needs a sort. */
@@ -85,6 +155,17 @@ function conditions({ actor, action, target, since, until }: AuditQuery): string
     ...(since === undefined ? [] : ["at >= $since"]),
     ...(until === undefined ? [] : ["at < $until"]),
   ].join(" AND ");
+}
+
+function intentOf(row: Row): AuditIntent {
+  return {
+    at: int(row, "at"),
+    // Only `intend` writes here.
+    actor: text(row, "actor") as AuditActor,
+    action: text(row, "action"),
+    target: textOrNull(row, "target"),
+    detail: JSON.parse(text(row, "detail")),
+  };
 }
 
 function recordOf(row: ReturnType<typeof auditRowOf>): AuditRecord {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type AuditHead, auditHeadFile, readAuditHead } from "./audit-anchor.ts";
 import { type AuditRow, auditHash, auditRowOf } from "./audit-hash.ts";
+import { type AuditKeys, headFault, noAuditKeys } from "./audit-keys.ts";
 import { translate } from "./sqlite-errors.ts";
 
 /** What is wrong with an audit log, and where it begins. */
@@ -14,6 +15,8 @@ export interface AuditFault {
 }
 
 export interface AuditVerdict {
+  /** Entries whose seal no key at hand can check: only their place in the chain is known. */
+  readonly unchecked: number;
   /** Entries read, up to the fault if there is one. */
   readonly entries: number;
   readonly head: AuditHead | null;
@@ -23,46 +26,93 @@ export interface AuditVerdict {
 const pageSize = 5_000;
 
 /**
- * Checks every link of the audit log in `dataDir`, and its end against the second file. Reads only, also while a server
- * writes. Throws `storage_corrupt` or `storage_unavailable`.
+ * Checks every link of the audit log in `dataDir`, its seals with `keys`, and its end against the second file. Reads only,
+ * also while a server writes. Throws `storage_corrupt` or `storage_unavailable`.
  */
-export function verifyAudit(dataDir: string): AuditVerdict {
+export function verifyAudit(dataDir: string, keys: AuditKeys = noAuditKeys): AuditVerdict {
   const file = join(dataDir, "history.db");
   // The head first: what is appended meanwhile is then past it, and never behind.
   const anchor = readAuditHead(auditHeadFile(dataDir));
-  if (!existsSync(file)) return verdict(0, null, endFault(null, anchor));
+  if (!existsSync(file)) return new Walk(anchor, keys).over([]);
   return translate(file, () => {
     const db = new DatabaseSync(file, { readOnly: true, timeout: 5_000 });
     try {
-      return walk(rowsOf(db), anchor);
+      return new Walk(anchor, keys).over(rowsOf(db));
     } finally {
       db.close();
     }
   });
 }
 
-function walk(rows: Iterable<AuditRow>, anchor: AuditHead | null): AuditVerdict {
-  let last: AuditRow | null = null;
-  let count = 0;
-  for (const row of rows) {
-    const fault = linkFault(row, last) ?? anchorFault(row, anchor);
-    if (fault !== null) return verdict(count, last, fault);
-    last = row;
-    count += 1;
-  }
-  return verdict(count, last, endFault(last, anchor));
-}
+class Walk {
+  readonly #anchor: AuditHead | null;
+  readonly #keys: AuditKeys;
+  #last: AuditRow | null = null;
+  #entries = 0;
+  #unchecked = 0;
 
-function linkFault(row: AuditRow, last: AuditRow | null): AuditFault | null {
-  const expected = (last?.seq ?? 0) + 1;
-  if (row.seq !== expected) {
-    const message = `entry ${expected} is missing: ${row.seq} comes next`;
-    return { kind: "missing", seq: expected, message };
+  constructor(anchor: AuditHead | null, keys: AuditKeys) {
+    this.#anchor = anchor;
+    this.#keys = keys;
   }
-  if (auditHash(row) !== row.hash) {
+
+  over(rows: Iterable<AuditRow>): AuditVerdict {
+    for (const row of rows) {
+      const fault =
+        orderFault(row, this.#last) ??
+        this.#hashFault(row) ??
+        linkFault(row, this.#last) ??
+        anchorFault(row, this.#anchor);
+      if (fault !== null) return this.#verdict(fault);
+      this.#last = row;
+      this.#entries += 1;
+    }
+    return this.#verdict(endFault(this.#last, this.#anchor) ?? this.#sealFault());
+  }
+
+  #hashFault(row: AuditRow): AuditFault | null {
+    const from = this.#keys.from();
+    const key = row.kid === null ? null : this.#keys.find(row.kid);
+    const mustBeSealed = from !== null && row.seq >= from;
+    if (mustBeSealed && key === null) {
+      const message = `entry ${row.seq} was written by somebody else: it has no seal of this symphony`;
+      return { kind: "edited", seq: row.seq, message };
+    }
+    if (row.kid !== null && key === null) {
+      this.#unchecked += 1;
+      return null;
+    }
+    if (auditHash(row, key) === row.hash) return null;
     const message = `entry ${row.seq} is not what was written: its hash does not fit it`;
     return { kind: "edited", seq: row.seq, message };
   }
+
+  /** Only who has the key can say where the log ends. */
+  #sealFault(): AuditFault | null {
+    const why = headFault(this.#anchor, this.#keys);
+    if (why === null) return null;
+    return {
+      kind: "no_head",
+      seq: null,
+      message: `${why}: whether the log was cut cannot be told`,
+    };
+  }
+
+  #verdict(fault: AuditFault | null): AuditVerdict {
+    const last = this.#last;
+    const head = last && { seq: last.seq, hash: last.hash };
+    return { entries: this.#entries, unchecked: this.#unchecked, head, fault };
+  }
+}
+
+function orderFault(row: AuditRow, last: AuditRow | null): AuditFault | null {
+  const expected = (last?.seq ?? 0) + 1;
+  if (row.seq === expected) return null;
+  const message = `entry ${expected} is missing: ${row.seq} comes next`;
+  return { kind: "missing", seq: expected, message };
+}
+
+function linkFault(row: AuditRow, last: AuditRow | null): AuditFault | null {
   if (row.prevHash === (last?.hash ?? "")) return null;
   // Both fit their own hashes, so the earlier one was written anew.
   const seq = Math.max(row.seq - 1, 1);
@@ -88,19 +138,20 @@ function endFault(last: AuditRow | null, anchor: AuditHead | null): AuditFault |
   return { kind: "truncated", seq, message };
 }
 
-function verdict(entries: number, last: AuditRow | null, fault: AuditFault | null): AuditVerdict {
-  return { entries, head: last && { seq: last.seq, hash: last.hash }, fault };
-}
-
 /** Numbers beyond what JavaScript can hold are bent into it: no hash fits them then. */
-const pageSql = `
+const pageSql = (kid: string) => `
   SELECT max(min(seq, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS seq,
     max(min(at, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS at,
-    actor, action, target, outcome, detail, prev_hash, hash
+    actor, action, target, outcome, detail, prev_hash, hash, ${kid} AS kid
   FROM audit WHERE audit.seq > $after ORDER BY audit.seq LIMIT $limit`;
 
 function* rowsOf(db: DatabaseSync): Generator<AuditRow> {
-  const page = db.prepare(pageSql);
+  // A log that no later release has opened yet has no such column.
+  const sealed = db
+    .prepare("PRAGMA table_info(audit)")
+    .all()
+    .some(({ name }) => name === "kid");
+  const page = db.prepare(pageSql(sealed ? "kid" : "NULL"));
   for (let after: number | bigint = -(2n ** 63n); ; ) {
     const rows: AuditRow[] = page.all({ after, limit: pageSize }).map(auditRowOf);
     yield* rows;

@@ -69,6 +69,42 @@ export const historyMigrations: readonly string[] = [
   CREATE INDEX audit_by_target ON audit (target COLLATE NOCASE, seq, action, actor, at);
   `,
   `
+  -- What is about to be done. Its entry takes it out; what a crash leaves here gets one at the next start.
+  CREATE TABLE audit_intents (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT,
+    detail TEXT NOT NULL
+  ) STRICT;
+  `,
+  `
+  -- The key that an entry's hash is made with; NULL: a plain SHA-256, as before there were keys.
+  ALTER TABLE audit ADD COLUMN kid TEXT;
+  `,
+  `
+  -- The newest issues that were completed, for the list that a restart shows again.
+  CREATE TABLE completed (
+    ordinal INTEGER PRIMARY KEY,
+    issue_id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL
+  ) STRICT;
+  `,
+  `
+  -- The sums of attempts that were removed for their age: totals never shrink.
+  CREATE TABLE removed_attempts (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    input INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning_output INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    milliseconds INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO removed_attempts VALUES (1, 0, 0, 0, 0, 0, 0);
+  `,
+  `
   -- What was used on each day, told apart by attempt and model; attempts from before it count on the day they began.
   CREATE TABLE usage (
     day TEXT NOT NULL,
@@ -84,6 +120,7 @@ export const historyMigrations: readonly string[] = [
     total INTEGER NOT NULL,
     PRIMARY KEY (day, attempt_id, model)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX usage_by_issue ON usage (issue_id, attempt_id);
   INSERT INTO usage SELECT date(started_at / 1000, 'unixepoch'), id,
       coalesce(json_extract(body, '$.model'), ''), json_extract(body, '$.agent'), issue_id,
       issue_identifier, input, cached_input, output, reasoning_output, total

@@ -1,7 +1,10 @@
 import { dirname } from "node:path";
+import { Aged } from "./aged.ts";
 import { AttemptTable } from "./attempt-table.ts";
 import { auditHeadFile } from "./audit-anchor.ts";
+import { noAuditKeys } from "./audit-keys.ts";
 import { AuditTable } from "./audit-table.ts";
+import { CompletedTable } from "./completed-table.ts";
 import { openDatabase } from "./database.ts";
 import { EventTable } from "./event-table.ts";
 import { historyMigrations } from "./history-schema.ts";
@@ -18,13 +21,15 @@ export interface OpenHistory extends History {
  * Opens the history in `file`; the caller holds the data directory's lock. Every call throws `storage_unavailable` or
  * `storage_corrupt`. Attempts and events survive a crash of the process, steers and audit entries a power cut as well.
  */
-export function openHistory(file: string): OpenHistory {
+export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory {
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });
   const attempts = new AttemptTable(db);
   const events = new EventTable(db);
+  const aged = new Aged(db);
+  const completed = new CompletedTable(db);
   const steers = new SteerTable(db);
   const usage = new UsageTable(db);
-  const audit = new AuditTable(db, auditHeadFile(dirname(file)));
+  const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
   return {
     saveAttempt: (attempt) => attempts.save(attempt),
     saveUsed: (used) =>
@@ -39,8 +44,13 @@ export function openHistory(file: string): OpenHistory {
     openAttempts: () => attempts.open(),
     totals: () => attempts.totals(),
     lastAttemptId: () => attempts.lastId(),
+    tokensSince: (issueId, after) => usage.since(issueId, after),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
+    removeOldEvents: (removal) => aged.removeEvents(removal),
+    removeOldAttempts: (removal) => aged.removeAttempts(removal),
+    saveCompleted: (record, most) => completed.save(record, most),
+    completed: () => completed.all(),
     lastSeq: () => events.lastSeq,
     appendEvents: (batch) => events.append(batch),
     events: (query) => events.page(query),
@@ -51,7 +61,10 @@ export function openHistory(file: string): OpenHistory {
     steerByKey: (issueId, key) => steers.byKey(issueId, key),
     dropSteer: (steerId) => steers.drop(steerId),
     undelivered: (issueId) => steers.undelivered(issueId),
-    audit: (entry) => audit.append(entry),
+    nextAuditSeq: () => audit.nextSeq(),
+    auditIntent: (intent) => audit.intend(intent),
+    endAuditIntents: (at) => audit.endIntents(at),
+    audit: (entry, intent) => audit.append(entry, intent),
     auditPage: (query) => audit.page(query),
     close: () => db.close(),
   };

@@ -3,7 +3,8 @@ import type { IssueRecord } from "./store.ts";
 
 const time = z.number();
 
-export const issue = z.strictObject({
+/** Strict, so that a field of a later release is refused rather than dropped at the next write. */
+export const IssueSchema = z.strictObject({
   id: z.string().min(1),
   nativeRef: z.record(z.string(), z.unknown()).nullable(),
   identifier: z.string().min(1),
@@ -27,9 +28,14 @@ export const issue = z.strictObject({
   updatedAt: time.nullable(),
 });
 
+const wait = z.discriminatedUnion("gate", [
+  z.strictObject({ gate: z.literal("day_budget") }),
+  z.strictObject({ gate: z.literal("provider"), agent: z.string().min(1) }),
+]);
+
 /** Strict, so that a field of a later release is refused rather than dropped at the next write. */
 const IssueRecordSchema = z.strictObject({
-  issue,
+  issue: IssueSchema,
   held: z.strictObject({ reason: z.string(), since: time }).nullable(),
   failed: z
     .strictObject({ reason: z.string(), error: z.string().nullable(), since: time })
@@ -40,6 +46,7 @@ const IssueRecordSchema = z.strictObject({
       failures: z.number().int(),
       dueAt: time,
       error: z.string().nullable(),
+      waits: wait.nullable().default(null),
     })
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),
@@ -49,6 +56,7 @@ const IssueRecordSchema = z.strictObject({
   // Records of before it was kept have none.
   effort: z.string().nullable().default(null),
   agent: z.string().nullable().default(null),
+  allowanceAfter: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs rather than an object: an issue id may be any text, `__proto__` too. */

@@ -1,7 +1,9 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { Wait } from "../model/wait.ts";
 import type { StoredTemplates } from "../workflow/templates.ts";
+import type { AttemptRemoval, Removal, RemovalStep } from "./aged.ts";
 
 /** Everything durable. One process owns it at a time. */
 export interface Store {
@@ -27,6 +29,7 @@ export interface IssueRecord {
     readonly failures: number;
     readonly dueAt: number;
     readonly error: string | null;
+    readonly waits: Wait | null;
   } | null;
   /** Completed by an operator while the tracker still says active: not started while `state` stays. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
@@ -37,6 +40,8 @@ export interface IssueRecord {
   readonly effort: string | null;
   /** The agent an operator chose. */
   readonly agent: string | null;
+  /** An operator let it go on: its brakes count the attempts after this one. */
+  readonly allowanceAfter: string | null;
 }
 
 /** Small operator's documents (lowdb): read once at start, written through. */
@@ -45,6 +50,17 @@ export interface IssueRecords {
   all(): ReadonlyMap<string, IssueRecord>;
   /** On disk (fsynced) when it resolves; null removes. Rejects with `storage_unavailable`. */
   put(issueId: string, record: IssueRecord | null): Promise<void>;
+}
+
+/** An issue that is done, as the snapshot lists it. */
+export interface CompletedRecord {
+  readonly issue: Issue;
+  /** null when no attempt led to it. */
+  readonly attemptId: string | null;
+  readonly outcome: string;
+  /** Wall-clock ms. */
+  readonly endedWall: number;
+  readonly tokens: Attempt["tokens"];
 }
 
 export interface AttemptPage {
@@ -92,10 +108,21 @@ export interface History {
   /** Sums over all attempts: tokens and seconds of ended ones. */
   totals(): { readonly tokens: Attempt["tokens"]; readonly seconds: number };
   lastAttemptId(): string | null;
+  /** Total tokens of an issue's attempts newer than the attempt `after`. */
+  tokensSince(issueId: string, after: string): number;
   /** The newest attempt of an issue, by id. */
   latestAttempt(issueId: string): Attempt | null;
   /** The issue that attempts were recorded under this identifier for (any case). */
   issueIdOf(identifier: string): string | null;
+
+  /** One small step: the oldest events that are old enough. */
+  removeOldEvents(removal: Removal): RemovalStep;
+  /** One small step: ended attempts that are old enough; each issue's newest stays, and so do the sums of all. */
+  removeOldAttempts(removal: AttemptRemoval): RemovalStep;
+  /** For the list that a restart shows again; the newest `most` are kept. */
+  saveCompleted(record: CompletedRecord, most: number): void;
+  /** Oldest first, without those that were started again since. */
+  completed(): readonly CompletedRecord[];
 
   lastSeq(): number;
   /** One transaction; `events` continue the series. */
@@ -116,8 +143,13 @@ export interface History {
   dropSteer(steerId: string): void;
   undelivered(issueId: string): readonly Steer[];
 
-  /** Who did what, with which outcome. Durable when it returns. */
-  audit(entry: AuditEntry): void;
+  nextAuditSeq(): number;
+  /** Who is about to do what. Durable when it returns; the number is for `audit`. */
+  auditIntent(intent: AuditIntent): number;
+  /** Who did what, with which outcome. Durable when it returns, and takes out the intent it ends. */
+  audit(entry: AuditEntry, intent?: number): void;
+  /** Enters what a crash left unended as `interrupted`. Returns how many there were. */
+  endAuditIntents(at: number): number;
   auditPage(query: AuditQuery): AuditPage;
 }
 
@@ -147,13 +179,16 @@ export interface UsageRow {
 
 export type AuditActor = "cli" | "api" | "webhook" | "tracker" | "orchestrator";
 
-export interface AuditEntry {
+export interface AuditIntent {
   readonly at: number;
   readonly actor: AuditActor;
   readonly action: string;
   readonly target: string | null;
-  readonly outcome: string;
   readonly detail: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditEntry extends AuditIntent {
+  readonly outcome: string;
 }
 
 /** An entry as it stands in the chain. */

@@ -62,6 +62,13 @@ export class UsageTable {
     );
   }
 
+  /** Tokens of an issue's attempts newer than the attempt `after`. */
+  since(issueId: string, after: string): number {
+    const sql = `SELECT coalesce(sum(total), 0) AS total FROM usage
+      WHERE issue_id = $issueId AND attempt_id > $after`;
+    return this.#db.get((row) => int(row, "total"), sql, { issueId, after }) ?? 0;
+  }
+
   /** All tokens of the UTC day that `at` falls into. */
   ofDay(at: number): number {
     const sql = "SELECT coalesce(sum(total), 0) AS total FROM usage WHERE day = $day";

@@ -8,7 +8,9 @@ import type { State } from "../orchestrator/state.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { DiskUse } from "./disk-use.ts";
 import { gitHead } from "./git.ts";
-import { isWorkspaceKey } from "./key.ts";
+import { GitDesk } from "./git-desk.ts";
+import type { GitWork } from "./git-diff.ts";
+import { isWorkspaceKey, workspaceKey } from "./key.ts";
 import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
 import { findAt } from "./place.ts";
 import type { Workspaces } from "./workspaces.ts";
@@ -33,8 +35,8 @@ export interface WorkspaceFacts {
   /** null until it has been measured. */
   readonly diskBytes: number | null;
   readonly branch: string | null;
-  /** false: it is empty. null: it may hold work that is nowhere else. */
-  readonly dirty: false | null;
+  /** Whether it holds work that is nowhere else; null where that is not known. */
+  readonly dirty: boolean | null;
   readonly createdAt: number;
   readonly lastUsedAt: number;
 }
@@ -55,10 +57,21 @@ const patienceMs = 500;
 export class WorkspaceDesk {
   readonly #parts: DeskParts;
   readonly #disk: DiskUse;
+  /** The repositories in the workspaces. */
+  readonly git: GitDesk;
 
   constructor(parts: DeskParts) {
     this.#parts = parts;
     this.#disk = new DiskUse(parts.clock);
+    this.git = new GitDesk({
+      clock: parts.clock,
+      paths: async () => {
+        const root = await this.#root();
+        return (await keysIn(root)).map((key) => join(root, key));
+      },
+      ownerOf: (key) => this.#owner(key, ownersOf(parts.state())),
+      history: parts.history,
+    });
   }
 
   /** In the order of their keys. No tree is walked for it: disk use is as last measured. */
@@ -68,7 +81,10 @@ export class WorkspaceDesk {
     const paths = keys.map((key) => join(root, key));
     const page = keys.slice(offset, offset + limit);
     this.#disk.follow(paths);
-    if (page.some((key) => this.#disk.bytesOf(join(root, key)) === null)) await this.#patience();
+    this.git.follow(paths);
+    if (page.some((key) => this.#disk.of(join(root, key)) === null)) {
+      await this.#disk.settledWithin(patienceMs);
+    }
     const owners = ownersOf(this.#parts.state());
     const rows: (WorkspaceFacts | null)[] = [];
     for (let at = 0; at < page.length; at += atOnce) {
@@ -78,7 +94,7 @@ export class WorkspaceDesk {
     return {
       root,
       workspaces: rows.filter((row) => row !== null),
-      totalBytes: paths.reduce((sum, path) => sum + (this.#disk.bytesOf(path) ?? 0), 0),
+      totalBytes: paths.reduce((sum, path) => sum + (this.#disk.of(path) ?? 0), 0),
       total: keys.length,
     };
   }
@@ -96,14 +112,16 @@ export class WorkspaceDesk {
 
   /**
    * Runs `before_remove` and deletes the workspace. Rejects with `workspace_not_found`, `workspace_in_use`, without
-   * `force` with `workspace_dirty` for any that is not empty, and with `workspace_…` of the disk.
+   * `force` with `workspace_dirty` for one that may hold work that is nowhere else, and with `workspace_…` of the disk.
    */
   async remove(key: string, { force }: { readonly force: boolean }): Promise<void> {
     const { workspaces, bus, state } = this.#parts;
     const path = join(await this.#root(), key);
     if (!isWorkspaceKey(key) || (await findAt(path)) !== "directory") throw notFound(key);
     this.#requireIdle(key);
-    if (!force && !(await isEmpty(path))) throw dirty(key);
+    if (!force && !(await isEmpty(path)) && (await this.git.holdsWork(path)) !== false) {
+      throw dirty(key);
+    }
     // Again, and in one turn with the call: from then on no attempt gets this directory.
     this.#requireIdle(key);
     const issue = this.#owner(key, ownersOf(state()));
@@ -117,9 +135,21 @@ export class WorkspaceDesk {
     });
   }
 
+  /**
+   * What the workspace of `issue` holds beside the commit it started from. Rejects with `workspace_not_found` and
+   * `no_repository`.
+   */
+  async workOf(issue: Pick<KnownIssue, "id" | "identifier">): Promise<GitWork> {
+    const latest = this.#parts.history.latestAttempt(issue.id)?.workspaceKey;
+    const key = latest ?? workspaceKey(issue.identifier);
+    const path = join(await this.#root(), key);
+    if (!isWorkspaceKey(key) || (await findAt(path)) !== "directory") throw notFound(key);
+    return this.git.diff(path);
+  }
+
   /** Ends measuring. */
-  close(): Promise<void> {
-    return this.#disk.close();
+  async close(): Promise<void> {
+    await Promise.all([this.#disk.close(), this.git.close()]);
   }
 
   async #facts(
@@ -140,9 +170,9 @@ export class WorkspaceDesk {
       issueIdentifier: owner?.identifier ?? null,
       status: owner?.issue ? statusOf(state(), owner.issue) : null,
       inUse: userOf(state(), key) !== null,
-      diskBytes: this.#disk.bytesOf(path),
+      diskBytes: this.#disk.of(path),
       branch: head?.branch ?? null,
-      dirty: empty ? false : null,
+      dirty: empty ? false : this.git.remembered(path),
       // Not every file system keeps the time of birth.
       createdAt: found.birthtimeMs || found.ctimeMs,
       lastUsedAt: latest?.endedAt ?? latest?.startedAt ?? found.mtimeMs,
@@ -166,13 +196,6 @@ export class WorkspaceDesk {
     throw new SymphonyError("workspace_in_use", `an agent is at work in ${key}`, {
       hint: `symphony abort ${user.identifier}`,
     });
-  }
-
-  async #patience(): Promise<void> {
-    const { promise, resolve: enough } = Promise.withResolvers<void>();
-    const cancel = this.#parts.clock.after(patienceMs, enough);
-    await Promise.race([this.#disk.settled(), promise]);
-    cancel();
   }
 
   /** Today's root as its real path; as it is written where there is none yet. */
@@ -208,7 +231,7 @@ function notFound(key: string): SymphonyError {
 }
 
 function dirty(key: string): SymphonyError {
-  const message = `${key} is not empty: what is not committed and pushed from there would be lost`;
+  const message = `${key} may hold work that is nowhere else: what is not committed and pushed would be lost`;
   return new SymphonyError("workspace_dirty", message, {
     hint: `symphony workspaces remove ${key} --force`,
   });

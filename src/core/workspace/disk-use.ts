@@ -2,71 +2,22 @@ import type { Stats } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
+import { Measured } from "./measured.ts";
 
-/** A figure this old is measured again when somebody asks. */
-const staleMs = 60_000;
 /** Files looked at in one go: the thread pool is for others too. */
 const atOnce = 16;
 /** What an agent can make without end is not counted without end. */
 const maxEntries = 2_000_000;
 
-interface Figure {
-  readonly bytes: number;
-  readonly at: number;
-}
-
-/** What directories take on disk: measured in the background, one directory after another, and remembered. */
-export class DiskUse {
-  readonly #clock: Clock;
-  readonly #leaving = new AbortController();
-  readonly #figures = new Map<string, Figure>();
-  #waiting: string[] = [];
-  #work: Promise<void> | null = null;
-
+/** What directories take on disk, as last measured. */
+export class DiskUse extends Measured<number> {
   constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** As last measured; null before. */
-  bytesOf(path: string): number | null {
-    return this.#figures.get(path)?.bytes ?? null;
+    super(clock, measure);
   }
 
   /** Of all directories, as last measured. */
   get totalBytes(): number {
-    return [...this.#figures.values()].reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
-  /** Has `paths` measured where that is due, and forgets every other one. Returns at once. */
-  follow(paths: readonly string[]): void {
-    const wanted = new Set(paths);
-    for (const path of this.#figures.keys()) if (!wanted.has(path)) this.#figures.delete(path);
-    const now = this.#clock.now();
-    this.#waiting = paths.filter((path) => {
-      const known = this.#figures.get(path);
-      return known === undefined || now - known.at >= staleMs;
-    });
-    if (this.#waiting.length > 0) this.#work ??= this.#run();
-  }
-
-  /** Resolves when nothing is being measured. */
-  async settled(): Promise<void> {
-    await this.#work;
-  }
-
-  /** Ends what is under way. */
-  async close(): Promise<void> {
-    this.#leaving.abort();
-    this.#waiting = [];
-    await this.#work;
-  }
-
-  async #run(): Promise<void> {
-    for (let path = this.#waiting.shift(); path !== undefined; path = this.#waiting.shift()) {
-      const bytes = await measure(path, this.#leaving.signal);
-      if (bytes !== null) this.#figures.set(path, { bytes, at: this.#clock.now() });
-    }
-    this.#work = null;
+    return this.figures().reduce((sum, bytes) => sum + bytes, 0);
   }
 }
 

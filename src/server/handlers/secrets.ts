@@ -1,9 +1,17 @@
 import type { Api } from "../../contract/api.ts";
 import type { Core } from "../../core/core.ts";
+import type { Rotation } from "../../core/secrets/secrets.ts";
+import type { AuditEntry } from "../../core/store/store.ts";
 import type { Handlers } from "../mount.ts";
 import { time } from "../views.ts";
 
-export function secretHandlers({ secrets, bus, config }: Core): Handlers<Api["secrets"]> {
+/** A key that was used up was replaced without anybody asking. */
+function rotationEntry({ kid, previousKid, secrets, at }: Rotation): AuditEntry {
+  const detail = { key_id: kid, previous_key_id: previousKid, secrets, reason: "used up" };
+  return { at, actor: "api", action: "key.rotate", target: null, outcome: "ok", detail };
+}
+
+export function secretHandlers({ secrets, bus, config, history }: Core): Handlers<Api["secrets"]> {
   const changed = async (key: string, change: "created" | "replaced" | "removed") => {
     bus.publish({
       type: "secret.changed",
@@ -16,7 +24,8 @@ export function secretHandlers({ secrets, bus, config }: Core): Handlers<Api["se
   return {
     list: () => ({ keys: [...secrets.names()] }),
     async put({ params, body }, exchange) {
-      const { key, updatedAt, created } = await secrets.put(params.key, body.value);
+      const { key, updatedAt, created, rotated } = await secrets.put(params.key, body.value);
+      if (rotated !== null) history.audit(rotationEntry(rotated));
       await changed(key, created ? "created" : "replaced");
       if (created) exchange.setHeader("Location", `/api/v1/secrets/${key}`);
       else exchange.replaced();

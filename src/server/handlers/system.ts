@@ -1,22 +1,27 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import type { Clock } from "../../core/clock.ts";
+import { agentCommand } from "../../core/config/agent-command.ts";
+import { wantsToken } from "../../core/config/level.ts";
 import type { Core } from "../../core/core.ts";
-import { SymphonyError } from "../../core/model/errors.ts";
-import type { View } from "../../core/orchestrator/answers.ts";
+import { modelOf } from "../../core/orchestrator/model-choice.ts";
 import { docsPage } from "../docs.ts";
-import { weakTag } from "../etag.ts";
+import { strongTag } from "../etag.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
+import { Prepared } from "../prepared.ts";
 import { streamEvents } from "../sse.ts";
-import { snapshotView, time, trackerView } from "../views.ts";
+import { StateAnswer, viewOf } from "../state-answer.ts";
+import { time, trackerView } from "../views.ts";
+
+type OpenApi = ReturnType<typeof openApiDocument>;
 
 interface SystemParts {
   readonly core: Core;
   readonly clock: Clock;
   /** The address the server is bound to. */
   readonly host: string;
-  readonly document: () => ReturnType<typeof openApiDocument>;
+  readonly document: () => OpenApi;
   readonly metrics: Metrics;
 }
 
@@ -28,16 +33,17 @@ const statusTargets = [
 
 export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
   const { core, clock } = parts;
+  // As the server does: a change is taken over at the next start.
+  const { auth } = core.config.current.config.server;
+  const states = new StateAnswer(core, clock);
+  let document: { readonly tag: string; readonly reply: Prepared<OpenApi> } | null = null;
   return {
     state({ query }, exchange) {
-      const view = viewOf(core, query.limit);
-      const reply = snapshotView(view, { wall: clock.wall(), seq: core.bus.lastSeq });
-      const { generated_at: _, codex_totals: totals, ...rest } = reply;
-      // What only says that time went by is no change.
-      exchange.setHeader("ETag", weakTag([rest, { ...totals, seconds_running: 0 }]));
+      const { tag, reply } = states.get(query.limit);
+      exchange.setHeader("ETag", tag);
       return reply;
     },
-    runtime: (_, exchange) => runtimeView(parts, exchange.localPort),
+    runtime: (_, exchange) => runtimeView(parts, { port: exchange.localPort, auth }),
     refresh() {
       const { coalesced, requestedWall } = core.orchestrator.refresh();
       const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
@@ -51,12 +57,23 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
         types: query.type ?? null,
       };
       streamEvents(
-        { bus: core.bus, history: core.history, clock, gauge: parts.metrics.streams },
+        {
+          bus: core.bus,
+          history: core.history,
+          clock,
+          gauge: parts.metrics.streams,
+          redact: core.redact,
+        },
         wish,
         response,
       );
     },
-    openapi: () => parts.document(),
+    openapi(_, exchange) {
+      // Ours from end to end and always the same, so it is written out once.
+      document ??= prepared(parts.document());
+      exchange.setHeader("ETag", document.tag);
+      return document.reply;
+    },
     metrics: () => parts.metrics.text(),
     async docs(_, exchange) {
       const { html, policy } = await docsPage();
@@ -66,17 +83,15 @@ export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
   };
 }
 
-/** The orchestrator's view; rejects with `unavailable` when none can be had (H-8). */
-export function viewOf(core: Core, limit: number): View {
-  try {
-    return core.orchestrator.view(limit);
-  } catch (cause) {
-    if (cause instanceof SymphonyError) throw cause;
-    throw new SymphonyError("unavailable", "no snapshot can be had now; try again", { cause });
-  }
+function prepared(document: OpenApi) {
+  const bytes = Buffer.from(JSON.stringify(document));
+  return { tag: strongTag(document), reply: new Prepared<OpenApi>(bytes) };
 }
 
-function runtimeView({ core, clock, host }: SystemParts, port: number) {
+function runtimeView(
+  { core, clock, host }: SystemParts,
+  { port, auth }: { readonly port: number; readonly auth: string },
+) {
   const { config } = core.config.current;
   return {
     version: core.version,
@@ -87,14 +102,23 @@ function runtimeView({ core, clock, host }: SystemParts, port: number) {
     uptime_seconds: Math.max(clock.wall() - core.startedWall, 0) / 1_000,
     data_dir: core.dataDir,
     workflow_path: core.workflowPath,
-    server: { host, port, auth: config.server.auth },
+    server: {
+      ...{ host, port },
+      auth: wantsToken({ auth, level: config.agent.level }) ? "token" : "none",
+    },
     tracker: trackerView(viewOf(core, 1).tracker),
-    agent: { kind: config.agent.kind, model: config.codex.model, command: config.codex.command },
+    agent: {
+      kind: config.agent.kind,
+      model: config.agent.model ?? modelOf(config, config.agent.kind),
+      command: agentCommand(config),
+      level: config.agent.level,
+    },
     features: {
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
       shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
+      models: ["codex", "openai"].includes(config.agent.kind),
     },
   };
 }

@@ -9,20 +9,20 @@ import { timeOrNull } from "../views.ts";
 
 export function templateHandlers(core: Core): Handlers<Api["templates"]> {
   const { templates } = core;
-  const view = (template: Template): z.output<typeof TemplateView> => ({
+  const view = async (template: Template): Promise<z.output<typeof TemplateView>> => ({
     id: template.id,
     name: template.name,
     body: template.body,
     read_only: template.readOnly,
-    variables: [...templates.variablesOf(template)],
+    variables: [...(await templates.variablesOf(template))],
     created_at: timeOrNull(template.createdAt),
     updated_at: timeOrNull(template.updatedAt),
   });
   return {
-    list({ query: { limit, offset } }) {
+    async list({ query: { limit, offset } }) {
       const all = templates.all();
       const rows = all.slice(offset, offset + limit);
-      return { templates: rows.map(view), total: all.length, limit, offset };
+      return { templates: await Promise.all(rows.map(view)), total: all.length, limit, offset };
     },
     async create({ body }, exchange) {
       const made = await templates.create(body.name, body.body);
@@ -36,7 +36,7 @@ export function templateHandlers(core: Core): Handlers<Api["templates"]> {
     },
     async preview({ params, body }) {
       templates.get(params.id);
-      return { rendered: templates.preview(params.id, await subjectOf(core, body)) };
+      return { rendered: await templates.preview(params.id, await subjectOf(core, body)) };
     },
     async choose({ params, body }) {
       // Before the tracker is asked for the issue.

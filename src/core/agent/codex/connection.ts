@@ -10,6 +10,7 @@ import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import type { JsonObject } from "../json-value.ts";
 import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
+import type { CodexHome } from "./home.ts";
 import { missedItems } from "./missed.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
@@ -24,6 +25,10 @@ export interface ConnectionOptions {
   readonly config: CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  /** The private home; null where the operator's own is used. */
+  readonly home: CodexHome | null;
+  /** The temporary folder of the run; null for that of the server. */
+  readonly scratch: string | null;
   /** An agent that runs already; without it a process is started. */
   readonly host?: AgentHost;
 }
@@ -46,6 +51,8 @@ export class CodexConnection {
   threadId: string | null = null;
   /** Guidance that was sent and not yet taken up. */
   readonly steers = new Set<string>();
+  /** The provider's limits as last told. */
+  limits: JsonObject | null = null;
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
   readonly #asks: Asks;
@@ -53,7 +60,13 @@ export class CodexConnection {
   readonly #transport: Transport;
   #hasTotals = false;
 
-  constructor({ spec, config, clock, env, host }: ConnectionOptions, listener: ConnectionListener) {
+  constructor(options: ConnectionOptions, listener: ConnectionListener) {
+    const { spec, config, clock, home, scratch, host } = options;
+    const env = {
+      ...options.env,
+      ...(home && { CODEX_HOME: home.path }),
+      ...(scratch && { TMPDIR: scratch }),
+    };
     this.#spec = spec;
     this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
@@ -73,7 +86,7 @@ export class CodexConnection {
     this.#transport = host
       ? host.connect(events)
       : new AgentProcess({
-          line: launchLine(config.command, secretNames),
+          line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
           cwd: spec.workspace,
           env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
           runId,
@@ -136,6 +149,7 @@ export class CodexConnection {
     for (const event of translate(method, params, { threadId, workspace, steers, hasTotals })) {
       if (event.type === "steer.delivered") steers.delete(event.steerId);
       if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
+      if (event.type === "rate_limits") this.limits = event.limits;
       this.emit(event);
     }
     const needs = readInputRequired(method, params);

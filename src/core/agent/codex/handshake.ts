@@ -4,9 +4,11 @@ import { sep } from "node:path";
 import type { CodexConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
-import { runCookie } from "../environment.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import { type JsonObject, objectOf, textOf } from "../json-value.ts";
+import type { CodexHome } from "./home.ts";
+import { permitOf, permitParams } from "./permit.ts";
+import { probeSandbox } from "./probe.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 
@@ -21,16 +23,21 @@ export interface OpenThread {
   readonly resumed: boolean;
 }
 
+export interface OpenOptions {
+  readonly peer: JsonRpcPeer;
+  readonly spec: SessionSpec;
+  readonly config: CodexConfig;
+  readonly home: CodexHome | null;
+  probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
+  onNotice(reason: string): void;
+}
+
 /**
  * Says hello and opens the thread (A-3): resumed if wanted and possible, else a new one. `onNotice` hears
  * what an operator should know, such as why a resume was refused.
  */
-export async function openThread(
-  peer: JsonRpcPeer,
-  spec: SessionSpec,
-  config: CodexConfig,
-  onNotice: (reason: string) => void,
-): Promise<OpenThread> {
+export async function openThread(options: OpenOptions): Promise<OpenThread> {
+  const { peer, spec, onNotice } = options;
   const hello = await peer.request("initialize", {
     clientInfo: { name: "symphony", title: "Symphony", version: ownVersion() },
     capabilities: {
@@ -40,12 +47,15 @@ export async function openThread(
     },
   });
   peer.notify("initialized");
-  const home = textOf(objectOf(hello)["codexHome"]);
-  if (home !== null && isTemporary(home)) onNotice(`CODEX_HOME is ${home}: ${temporaryHome}`);
-  const resumed = await resume(peer, spec, config, onNotice);
+  const codexHome = textOf(objectOf(hello)["codexHome"]);
+  if (codexHome !== null && isTemporary(codexHome)) {
+    onNotice(`CODEX_HOME is ${codexHome}: ${temporaryHome}`);
+  }
+  const params = await permittedParams(options, codexHome);
+  const resumed = await resume(options, params);
   if (resumed !== null) return { threadId: resumed, resumed: true };
   const started = await peer.request("thread/start", {
-    ...threadParams(spec, config),
+    ...params,
     dynamicTools: spec.tools.specs.map(dynamicTool),
   });
   const threadId = idIn(started, "thread");
@@ -83,18 +93,13 @@ export function idIn(result: unknown, name: "thread" | "turn"): string {
 }
 
 async function resume(
-  peer: JsonRpcPeer,
-  spec: SessionSpec,
-  config: CodexConfig,
-  onNotice: (reason: string) => void,
+  { peer, spec, onNotice }: OpenOptions,
+  threadParams: JsonObject,
 ): Promise<string | null> {
   if (spec.resumeThreadId === null) return null;
   const params = { threadId: spec.resumeThreadId, excludeTurns: true };
   try {
-    return idIn(
-      await peer.request("thread/resume", { ...params, ...threadParams(spec, config) }),
-      "thread",
-    );
+    return idIn(await peer.request("thread/resume", { ...params, ...threadParams }), "thread");
   } catch (error) {
     if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
     onNotice(`the thread could not be resumed, a new one is started: ${error.message}`);
@@ -106,18 +111,26 @@ function isTemporary(path: string): boolean {
   return [tmpdir(), "/tmp"].some((root) => path.startsWith(root + sep));
 }
 
-/** The same for a start and a resume: of a thread's `config` nothing is kept by codex. */
-function threadParams(spec: SessionSpec, config: CodexConfig): JsonObject {
+/** What a thread is started and resumed with, once the sandbox it names has been seen to hold. */
+async function permittedParams(
+  { peer, spec, config, home, probedOnce, onNotice }: OpenOptions,
+  codexHome: string | null,
+): Promise<JsonObject> {
+  const permit = await permitOf({ spec, config, home, codexHome });
+  if (permit.type === "profile") {
+    const probe = { peer, home: permit.home, workspace: spec.workspace, profile: permit.name };
+    await probedOnce(`${permit.home.fingerprint} ${permit.name}`, () =>
+      probeSandbox({ ...probe, network: spec.level === "networked" }),
+    );
+  } else if (permit.warning !== null) {
+    if (permit.chosen) onNotice(permit.warning);
+    else spec.onLog(permit.warning);
+  }
   return {
     cwd: spec.workspace,
     approvalPolicy: config.approvalPolicy,
-    sandbox: config.threadSandbox,
     ...(spec.model === null ? {} : { model: spec.model }),
-    config: {
-      // A login shell for each command would read the profile, and what it exports, once more.
-      allow_login_shell: false,
-      [`shell_environment_policy.set.${runCookie}`]: spec.runId,
-    },
+    ...permitParams(permit, spec, config),
   };
 }
 

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
-import type { CodexConfig } from "../../config/config.ts";
+import { rm } from "node:fs/promises";
 import { messageOf } from "../../model/errors.ts";
-import type { AgentRuntime, AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
+import type { AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
@@ -16,47 +15,17 @@ import { finishTurn, interruptTurn } from "./turn-end.ts";
 
 const interruptGraceMs = 2_000;
 
-export interface CodexRuntimeOptions {
-  /** Read at each start: a live session keeps the settings it was started with. */
-  config(): CodexConfig;
-  readonly clock: Clock;
-  readonly env: NodeJS.ProcessEnv;
+export interface SessionOptions extends ConnectionOptions {
+  /** Runs `probe` unless one with this key has succeeded. */
+  probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
 }
 
-/** Runs `codex app-server`, or whatever else `codex.command` names that speaks its protocol. */
-export function createCodexRuntime({ config, clock, env }: CodexRuntimeOptions): AgentRuntime {
-  return {
-    kind: "codex",
-    async start(spec, signal) {
-      signal.throwIfAborted();
-      return openSession({ spec, config: config(), clock, env }, signal);
-    },
-  };
-}
-
-/** As `AgentRuntime.start`, with a process of its own or a host that runs already. */
-export async function openSession(
-  options: ConnectionOptions,
-  signal: AbortSignal,
-): Promise<AgentSession> {
-  const session = new CodexSession(options);
-  signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-  try {
-    await session.open();
-    signal.throwIfAborted();
-    return session;
-  } catch (error) {
-    await session[Symbol.asyncDispose]();
-    signal.throwIfAborted();
-    throw error;
-  }
-}
-
-class CodexSession implements AgentSession {
+/** One `codex app-server`, or another program that speaks its protocol, with one thread. */
+export class CodexSession implements AgentSession {
   threadId = "";
   resumed = false;
   readonly lasting?: LastingSession;
-  readonly #options: ConnectionOptions;
+  readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
   #turn: LiveTurn | null = null;
   /** The turn as the agent sees it: it may still run when ours was given up. */
@@ -64,7 +33,7 @@ class CodexSession implements AgentSession {
   #watch: SilenceWatch | null = null;
   #disposed: Promise<void> | null = null;
 
-  constructor(options: ConnectionOptions) {
+  constructor(options: SessionOptions) {
     this.#options = options;
     this.#connection = new CodexConnection(options, {
       heard: () => this.#watch?.heard(),
@@ -94,13 +63,15 @@ class CodexSession implements AgentSession {
 
   async open(): Promise<void> {
     const connection = this.#connection;
-    const { spec, config, host } = this.#options;
-    const opened = await openThread(connection.peer, spec, config, (message) =>
-      connection.notice(message),
-    );
+    const opened = await openThread({
+      ...this.#options,
+      peer: connection.peer,
+      onNotice: (message) => connection.notice(message),
+    });
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
+    const { spec, host } = this.#options;
     if (spec.adoption && !opened.resumed) throw threadLost();
     connection.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
     // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
@@ -143,7 +114,9 @@ class CodexSession implements AgentSession {
     });
     try {
       void begin(turn);
-      await finishTurn(this.#connection.peer, this.threadId, await turn.done);
+      const ending = await turn.done;
+      const { peer, limits } = this.#connection;
+      await finishTurn(peer, { threadId: this.threadId, ending, limits });
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
       const { id } = turn;
@@ -203,6 +176,8 @@ class CodexSession implements AgentSession {
     }
     if (this.threadId !== "") await this.#options.host?.leave(this.threadId);
     await this.#connection.stop();
+    const { scratch } = this.#options;
+    if (scratch !== null) await rm(scratch, { recursive: true, force: true, maxRetries: 3 });
   }
 
   /** The id of the turn in flight, as soon as the agent told it; null without a turn. */

@@ -8,6 +8,7 @@ import {
   unknownBudget,
   waitAfterRefusalMs,
 } from "./budget.ts";
+import { requireReachable } from "./destination.ts";
 import {
   isRateLimited,
   type Redact,
@@ -134,6 +135,7 @@ export class LinearClient {
   /** The SDK takes 57 ms to load, so it is loaded by the first request and never on the way to `--help`. */
   async #post(request: LinearRequest, how: How): Promise<LinearAnswer> {
     const { LinearError, LinearGraphQLClient } = await import("@linear/sdk");
+    await requireReachable(this.#options.endpoint);
     const redact = redactorOf(how.authorization);
     // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
     const late = new AbortController();

@@ -1,6 +1,7 @@
 import type { TrackerConfig } from "../../config/config.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
 import { webhookSecretVariable } from "../../webhook/secret.ts";
+import { hostOf, isInner, linearEndpoint } from "./destination.ts";
 
 /** Looks a name up in the secrets, then in the environment. */
 export type Lookup = (name: string) => string | undefined;
@@ -17,7 +18,6 @@ export interface LinearSettings {
   authorization(): string;
 }
 
-export const linearEndpoint = "https://api.linear.app/graphql";
 const apiKeyVariable = "LINEAR_API_KEY";
 const assigneeVariable = "LINEAR_ASSIGNEE";
 const loopbackHosts = new Set(["localhost", "127.0.0.1", "[::1]"]);
@@ -57,6 +57,9 @@ function endpointOf(value: unknown): string {
   const loopback = url?.protocol === "http:" && loopbackHosts.has(url.hostname);
   if (url === null || !(secure || loopback)) {
     throw invalid("invalid_linear_endpoint", "endpoint", "must be an https URL");
+  }
+  if (isInner(hostOf(url))) {
+    throw invalid("invalid_linear_endpoint", "endpoint", "must not be of an inner network");
   }
   if (url.username !== "" || url.password !== "") {
     throw invalid("invalid_linear_endpoint", "endpoint", "must not hold a user or a password");

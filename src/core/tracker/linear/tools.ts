@@ -30,6 +30,10 @@ export function bindLinearTools(client: LinearClient, settings: LinearSettings):
   const authorization = credentialOf(settings);
   return {
     specs: [spec],
+    writes(_name, args) {
+      const request = requestOf(args);
+      return typeof request !== "string" && /\bmutation\b/.test(request.document);
+    },
     async call(name, args) {
       if (name !== toolName) {
         return failure({ message: `There is no tool ${name}`, supportedTools: [toolName] });

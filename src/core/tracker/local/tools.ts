@@ -23,6 +23,7 @@ export function localTools(binding: Binding): AgentTools {
   const specs = specsOf(binding.options);
   return {
     specs,
+    writes: (name) => name !== "issue_get",
     async call(name, args) {
       const open = binding.open;
       try {

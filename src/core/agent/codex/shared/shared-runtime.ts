@@ -5,7 +5,8 @@ import type { AgentRuntime, SessionSpec } from "../../agent.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../environment.ts";
 import { isObject } from "../../json-value.ts";
 import { killMatching } from "../../process-table.ts";
-import { openSession } from "../session.ts";
+import type { CodexHome, CodexHomes } from "../home.ts";
+import { onceFor, openSession } from "../runtime.ts";
 import type { AgentHost, Transport } from "../transport.ts";
 import { silenceThread, versionOf } from "./control.ts";
 import type { Launch } from "./daemon.ts";
@@ -21,21 +22,30 @@ export interface SharedRuntimeOptions {
   config(): CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
+  readonly homes: CodexHomes;
   onTrouble(message: string): void;
 }
 
 /** Runs threads in codex processes that many of them share and that outlive this server. */
 export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime {
+  const probed = new Map<string, Promise<void>>();
+  const probedOnce = (key: string, probe: () => Promise<void>) => onceFor(probed, key, probe);
   return {
     kind: "codex",
     async start(spec, signal) {
       signal.throwIfAborted();
       const config = options.config();
-      const { daemon, configHash } = await hostFor(spec, config, options);
+      const home = await options.homes.prepare(config);
+      const launch = await launchOf({ spec, config, home }, options.env);
+      const { configHash } = launch;
+      const daemon = await hostFor(launch, { spec, config }, options);
       const host = new SharedHost(daemon, configHash, { spec, options });
       try {
         await host.open();
-        const session = await openSession({ ...options, spec, config, host }, signal);
+        const session = await openSession(
+          { ...options, spec, config, home, host, probedOnce, scratch: null },
+          signal,
+        );
         options.daemons.remember(session.threadId, daemon);
         return session;
       } catch (error) {
@@ -61,44 +71,52 @@ export async function endThread(
   await killMatching((entry) => entry.runId === runId, killLimitMs);
 }
 
+interface Wish {
+  readonly spec: SessionSpec;
+  readonly config: CodexConfig;
+}
+
 async function hostFor(
-  spec: SessionSpec,
-  config: CodexConfig,
-  { daemons, clock, env }: SharedRuntimeOptions,
-): Promise<{ daemon: Daemon; configHash: string }> {
+  launch: Launch,
+  { spec, config }: Wish,
+  { daemons, clock }: SharedRuntimeOptions,
+): Promise<Daemon> {
   const { adoption, runId, resumeThreadId: threadId } = spec;
-  const launch = launchOf(spec, config, env);
-  const { configHash } = launch;
   if (adoption) {
     const daemon = daemons.find(adoption.host);
     if (!daemon) throw daemonGone(adoption.host);
     daemon.runs.add(runId);
-    return { daemon, configHash };
+    return daemon;
   }
   const daemon = await daemons.acquire(launch, { runId, threadId, room: config.threadsPerProcess });
   if (daemon.record.codex_version === null) {
     const version = await versionOf(daemon.record.socket, clock).catch(() => null);
     if (version !== null) await daemons.learned(daemon, version);
   }
-  return { daemon, configHash };
+  return daemon;
 }
 
 /** What each of these agents is started with: nothing of it belongs to one issue. */
-function launchOf(spec: SessionSpec, config: CodexConfig, env: NodeJS.ProcessEnv): Launch {
+async function launchOf(
+  { spec, config, home }: Wish & { readonly home: CodexHome | null },
+  outer: NodeJS.ProcessEnv,
+): Promise<Launch> {
   const { secretEnvNames: secretNames } = spec;
-  const inherited = agentEnvironment({
-    ...{ env, secretNames, runId: "" },
-    passthrough: config.envPassthrough,
+  const passthrough = config.envPassthrough;
+  const own = home ? { CODEX_HOME: home.path, TMPDIR: await home.sharedScratch() } : {};
+  const env = agentEnvironment({
+    ...{ secretNames, passthrough, runId: "" },
+    env: { ...outer, ...own },
   });
   const lineWith = (mark: string, socket: string) =>
     launchLine(
       `export ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
       secretNames,
+      { passthrough },
     );
-  const configHash = createHash("sha256")
-    .update(JSON.stringify([lineWith("", ""), Object.entries(inherited).sort()]))
-    .digest("hex");
-  return { ...{ lineWith, configHash }, env: inherited, orphanLimitMs: config.orphanLimitMs };
+  const rules = [lineWith("", ""), Object.entries(env).sort(), home?.fingerprint ?? null];
+  const configHash = createHash("sha256").update(JSON.stringify(rules)).digest("hex");
+  return { lineWith, configHash, env, orphanLimitMs: config.orphanLimitMs };
 }
 
 interface Around {

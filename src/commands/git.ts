@@ -1,0 +1,131 @@
+import type { Command } from "commander";
+import type { z } from "zod";
+import type { Api } from "../contract/api.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext, Run } from "./context.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { examples } from "./help.ts";
+import { listerOf, onIssue } from "./issue-hints.ts";
+import { type Cell, tableLines } from "./output.ts";
+import type { Paint } from "./paint.ts";
+import { plain, plainLine } from "./terminal.ts";
+
+type Context = z.output<Api["git"]["context"]["reply"]>;
+type Branch = Context["repositories"][number]["branches"][number];
+
+export function declareGit(command: Command, run: Run): void {
+  examples(
+    command,
+    "symphony git",
+    "symphony git ENG-123",
+    "symphony git --json | jq '.repositories[].branches[]'",
+  )
+    .argument("[issue]", "only the branches of this issue, such as ENG-123")
+    .action((issue: string | undefined) => run((context) => showGit(issue ?? null, context)));
+}
+
+export function declareDiff(command: Command, run: Run): void {
+  examples(
+    command,
+    "symphony diff ENG-123",
+    "symphony diff ENG-123 --stat",
+    "symphony diff ENG-123 > work.patch",
+  )
+    .argument("<issue>", "issue identifier, such as ENG-123")
+    .option("--stat", "only which files, and how many lines of each")
+    .action((issue: string, { stat }: { readonly stat?: boolean }) =>
+      run((context) => showDiff(issue, stat === true, context)),
+    );
+}
+
+export async function showGit(issue: string | null, context: CommandContext): Promise<number> {
+  const all = await (await context.client()).git.context();
+  const shown = issue === null ? all : only(issue, all);
+  if (context.json) {
+    context.printJson(shown);
+    return exitCodes.done;
+  }
+  const columns = [
+    { title: "ISSUE" },
+    { title: "BRANCH", flexible: true },
+    { title: "HEAD" },
+    { title: "AHEAD", align: "right" },
+    { title: "BEHIND", align: "right" },
+    { title: "WORK" },
+  ] as const;
+  const paint = await context.paint();
+  for (const { name, url, path, default_branch: main, branches } of shown.repositories) {
+    const facts = [url ?? path ?? "several checkouts", ...(main === null ? [] : [main])];
+    context.print(`${paint.cyan(plainLine(name))}  ${plainLine(facts.join(", "))}`);
+    const shape = { columns, rows: branches.map(rowOf), width: context.width, paint };
+    context.print(tableLines(shape).join("\n"));
+  }
+  if (shown.repositories.length === 0) context.note("No workspace has a repository");
+  if (!shown.complete) context.note("Some workspaces have not been looked at yet: ask again");
+  return exitCodes.done;
+}
+
+function only(issue: string, all: Context): Context {
+  const wanted = issue.toLowerCase();
+  const repositories = all.repositories.flatMap((repository) => {
+    const branches = repository.branches.filter(
+      (branch) => branch.issue_identifier?.toLowerCase() === wanted,
+    );
+    return branches.length === 0 ? [] : [{ ...repository, branches }];
+  });
+  if (repositories.length > 0 || !all.complete) return { ...all, repositories };
+  throw new SymphonyError("not_found", `no workspace of ${issue} has a repository`, {
+    hint: `symphony issue show ${issue}`,
+  });
+}
+
+function rowOf({ issue_identifier: issue, name, head, ahead, behind, dirty }: Branch): Cell[] {
+  return [
+    issue ?? "-",
+    name ?? "(detached)",
+    head?.slice(0, 10) ?? "-",
+    String(ahead ?? "-"),
+    String(behind ?? "-"),
+    dirty ? { text: "only here", style: "yellow" } : dirty === null ? "?" : "pushed",
+  ];
+}
+
+export async function showDiff(
+  id: string,
+  stat: boolean,
+  context: CommandContext,
+): Promise<number> {
+  const client = await context.client();
+  const work = await onIssue(id, listerOf(client), () => client.git.diff({ params: { id } }));
+  if (context.json) {
+    context.printJson(work);
+    return exitCodes.done;
+  }
+  const rows = work.files.map(({ path, additions, deletions }) => [
+    additions === null ? "bin" : `+${additions}`,
+    deletions === null ? "" : `-${deletions}`,
+    path,
+  ]);
+  const columns = [{ title: "ADDED" }, { title: "REMOVED" }, { title: "FILE" }];
+  const paint = await context.paint();
+  if (stat) context.print(tableLines({ columns, rows, width: context.width, paint }).join("\n"));
+  else if (work.patch !== "") {
+    // To a file or a program goes what git said; a terminal is not given its control characters.
+    if (context.stdout.isTTY) context.print(coloured(plain(work.patch), paint));
+    else context.stdout.write(work.patch);
+  }
+  const { length } = work.files;
+  const files = `${length} ${length === 1 ? "file" : "files"} changed`;
+  context.note(`${work.issue_identifier}: ${files} since ${work.base.slice(0, 10)}`);
+  if (work.truncated) context.note("It is more than can be shown: the rest is left out");
+  return exitCodes.done;
+}
+
+function coloured(patch: string, paint: Paint): string {
+  const styled = patch.split("\n").map((line) => {
+    if (line.startsWith("@@")) return paint.cyan(line);
+    if (line.startsWith("+")) return paint.green(line);
+    return line.startsWith("-") ? paint.red(line) : line;
+  });
+  return styled.join("\n").trimEnd();
+}

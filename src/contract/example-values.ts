@@ -1,0 +1,119 @@
+// What the examples of the document tell of: one issue, its attempt, a template.
+
+export const at = "2026-11-23T17:07:00.123Z";
+export const later = "2026-11-23T17:09:30.456Z";
+export const issueId = "7d0e1a52-6f0b-4c39-9d5e-0a1f3c5b7e90";
+export const identifier = "ENG-123";
+export const attemptId = "att_01kaqz5g3b8x0v9n2m4p6r8t0w";
+export const page = { total: 1, limit: 50, offset: 0 };
+
+export const tokens = {
+  input_tokens: 5_200,
+  cached_input_tokens: 4_096,
+  output_tokens: 640,
+  reasoning_output_tokens: 128,
+  total_tokens: 5_840,
+};
+
+export const issue = {
+  id: issueId,
+  native_ref: null,
+  identifier,
+  title: "Add a health check",
+  description: "GET /health",
+  priority: 2,
+  state: "In Progress",
+  branch_name: "eng-123-add-a-health-check",
+  url: "https://linear.app/acme/issue/ENG-123",
+  assignee_id: null,
+  labels: ["backend"],
+  blocked_by: [],
+  dispatchable: true,
+  created_at: at,
+  updated_at: later,
+};
+
+export const runningRow = {
+  issue_id: issueId,
+  issue_identifier: identifier,
+  issue_url: issue.url,
+  title: issue.title,
+  state: issue.state,
+  status: "running",
+  priority: 2,
+  labels: ["backend"],
+  updated_at: later,
+  attempt_id: attemptId,
+  attempt: 0,
+  phase: "streaming_turn",
+  stopping: null,
+  session_id: "thread-1-turn-1",
+  thread_id: "thread-1",
+  turn_count: 1,
+  agent: "codex",
+  model: null,
+  worker_host: null,
+  workspace_path: "/srv/symphony/workspaces/ENG-123",
+  started_at: at,
+  last_event: "agent.message",
+  last_message: "The route is there; now its test.",
+  last_event_at: later,
+  tokens,
+};
+
+export const attempt = {
+  id: attemptId,
+  issue_id: issueId,
+  issue_identifier: identifier,
+  number: 1,
+  status: "running",
+  phase: "streaming_turn",
+  agent: "codex",
+  model: null,
+  template_id: null,
+  worker_host: null,
+  thread_id: "thread-1",
+  session_id: "thread-1-turn-1",
+  turn_count: 1,
+  started_at: at,
+  ended_at: null,
+  duration_ms: null,
+  tokens,
+  error: null,
+  workspace: { key: identifier, path: "/srv/symphony/workspaces/ENG-123" },
+  git: null,
+};
+
+export const event = {
+  seq: 41,
+  type: "turn.started",
+  at,
+  issue_id: issueId,
+  issue_identifier: identifier,
+  attempt_id: attemptId,
+  session_id: "thread-1-turn-1",
+  message: "turn 1 started",
+  data: {},
+};
+
+export const tracker = { kind: "linear", healthy: true, last_error: null };
+
+export const template = {
+  id: "tpl_01kaqz5g3b8x0v9n2m4p6r8t0w",
+  name: "review",
+  body: "Review {{ issue.title }}.",
+  read_only: false,
+  variables: ["issue.title"],
+  created_at: at,
+  updated_at: later,
+};
+
+export const overlay = { agent: { max_turns: 5 }, polling: { interval_ms: 10_000 } };
+
+export const stream = [
+  `id: ${event.seq}`,
+  `event: ${event.type}`,
+  `data: ${JSON.stringify(event)}`,
+  "",
+  "",
+].join("\n");

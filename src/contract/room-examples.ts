@@ -1,0 +1,115 @@
+import { at, identifier, later, overlay, page, template, tokens } from "./example-values.ts";
+
+/** What the routes around the issues may answer: configuration, templates, workspaces, records. */
+export const roomExamples: Readonly<Record<string, unknown>> = {
+  "config.show": {
+    config: { polling: { interval_ms: 10_000 } },
+    origins: { "polling.interval_ms": "overlay" },
+  },
+  "config.schema": { title: "Configuration", type: "object", properties: {} },
+  "config.overlay": overlay,
+  "config.replaceOverlay": overlay,
+  "secrets.list": { keys: ["LINEAR_API_KEY", "OPENAI_API_KEY"] },
+  "secrets.put": { key: "LINEAR_API_KEY", updated_at: at },
+  "templates.list": { templates: [template], ...page },
+  "templates.create": template,
+  "templates.detail": template,
+  "templates.edit": template,
+  "templates.preview": { rendered: "Review Add a health check." },
+  "templates.choose": {
+    issue_identifier: identifier,
+    template_id: template.id,
+    applies: "next_attempt",
+  },
+  "workspaces.list": {
+    root: "/srv/symphony/workspaces",
+    workspaces: [
+      {
+        key: identifier,
+        path: "/srv/symphony/workspaces/ENG-123",
+        host: null,
+        issue_identifier: identifier,
+        status: "running",
+        in_use: true,
+        disk_bytes: 1_048_576,
+        branch: "eng-123-add-a-health-check",
+        dirty: null,
+        created_at: at,
+        last_used_at: later,
+      },
+    ],
+    total_bytes: 1_048_576,
+    ...page,
+  },
+  "audit.list": {
+    entries: [
+      {
+        seq: 7,
+        id: "aud_01kaqz5g3b8x0v9n2m4p6r8t0w",
+        at,
+        actor: "cli",
+        action: "issues.abort",
+        target: identifier,
+        outcome: "ok",
+        detail: { reason: "the plan changed" },
+        hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        prev_hash: null,
+      },
+    ],
+    ...page,
+  },
+  "webhooks.linear": { accepted: true, duplicate: false },
+  "key.rotate": {
+    key_id: "k_5f2a9c1b",
+    previous_key_id: "k_0d7e31aa",
+    secrets: 2,
+    rotated_at: at,
+  },
+  "models.list": {
+    provider: { kind: "openai", base_url: "https://api.openai.com/v1" },
+    models: [{ id: "gpt-5.5", owned_by: "openai", created_at: at }],
+    fetched_at: later,
+  },
+  "git.context": {
+    repositories: [
+      {
+        name: "acme/shop",
+        url: "https://github.com/acme/shop.git",
+        default_branch: "main",
+        path: null,
+        remotes: [{ name: "origin", url: "https://github.com/acme/shop.git" }],
+        branches: [
+          {
+            name: "eng-123-add-a-health-check",
+            head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+            issue_identifier: identifier,
+            ahead: 1,
+            behind: 0,
+            path: "/srv/symphony/workspaces/ENG-123",
+            dirty: true,
+          },
+        ],
+      },
+    ],
+    routing: [],
+    complete: true,
+  },
+  "git.diff": {
+    issue_identifier: identifier,
+    branch: "eng-123-add-a-health-check",
+    base: "9c2e1f0a7d54b6c3e8f1a2b3c4d5e6f708192a3b",
+    head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    ahead: 1,
+    behind: 0,
+    files: [{ path: "src/health.ts", additions: 12, deletions: 0 }],
+    patch: "diff --git a/src/health.ts b/src/health.ts\n…\n",
+    truncated: false,
+  },
+  "usage.list": {
+    by: "issue",
+    currency: "USD",
+    rows: [{ key: identifier, tokens, cost: 0.0142, unpriced_models: [] }],
+    sum: { tokens, cost: 0.0142, unpriced_models: [] },
+    ...page,
+  },
+};

@@ -1,0 +1,184 @@
+import {
+  type AnyMessage,
+  type ClientConnection,
+  client,
+  RequestError,
+} from "@agentclientprotocol/sdk";
+import type { Clock } from "../../clock.ts";
+import type { AcpConfig } from "../../config/acp-section.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import type { SessionSpec } from "../agent.ts";
+import { confinedLine } from "../bubblewrap.ts";
+import { displayText } from "../display-text.ts";
+import { agentEnvironment, launchLine } from "../environment.ts";
+import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
+import { AgentProcess } from "../process.ts";
+import type { Outcome } from "./permission.ts";
+
+export interface LinkOptions {
+  readonly spec: SessionSpec;
+  readonly config: AcpConfig;
+  readonly command: string;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  /** What a confined agent must not see. */
+  readonly hidden: readonly string[];
+}
+
+/** What a link tells the session that owns it; none of it may throw. */
+export interface LinkListener {
+  heard(): void;
+  updated(params: JsonObject): void;
+  permissionAsked(params: JsonObject): Promise<Outcome>;
+  /** A line that is no message of the protocol. */
+  stray(line: string): void;
+  ended(error: SymphonyError): void;
+}
+
+/** One agent process, and the Agent Client Protocol with it. */
+export class AcpLink {
+  readonly #options: LinkOptions;
+  readonly #process: AgentProcess;
+  readonly #connection: ClientConnection;
+  /** Requests of ours that wait for an answer. */
+  readonly #asked = new Set<unknown>();
+  #inbox: ReadableStreamDefaultController<AnyMessage> | null = null;
+  #ended: SymphonyError | null = null;
+
+  constructor(options: LinkOptions, listener: LinkListener) {
+    this.#options = options;
+    const readable = new ReadableStream<AnyMessage>({
+      start: (controller) => {
+        this.#inbox = controller;
+      },
+    });
+    const writable = new WritableStream<AnyMessage>({ write: (message) => this.#write(message) });
+    this.#process = new AgentProcess({
+      ...launchOf(options),
+      cwd: options.spec.workspace,
+      runId: options.spec.runId,
+      notFound: notFound(),
+      onLine: (line) => this.#read(line, listener),
+      onStderr: options.spec.onLog,
+      onEnd: (error) => {
+        this.#ended = error;
+        this.#connection.close(error);
+        listener.ended(error);
+      },
+    });
+    this.#connection = client({ name: "symphony" })
+      .onRequest("session/request_permission", objectOf, ({ params }) =>
+        listener.permissionAsked(params),
+      )
+      .connect({ readable, writable });
+  }
+
+  get pid(): number | null {
+    return this.#process.pid;
+  }
+
+  /** Rejects with `response_error`, `response_timeout`, or what the process ended with. A null limit waits for ever. */
+  async request(method: string, params: JsonObject, limitMs: number | null): Promise<unknown> {
+    if (this.#ended) throw this.#ended;
+    const late = Promise.withResolvers<never>();
+    const cancel =
+      limitMs === null
+        ? () => {}
+        : this.#options.clock.after(limitMs, () => late.reject(timedOut(method, limitMs)));
+    const answer = this.#connection.agent.request<unknown, JsonObject>(method, params);
+    try {
+      return await Promise.race([answer, late.promise]);
+    } catch (error) {
+      throw this.#ended ?? (error instanceof SymphonyError ? error : refused(method, error));
+    } finally {
+      cancel();
+    }
+  }
+
+  notify(method: string, params: JsonObject): void {
+    this.#connection.agent.notify(method, params).catch(() => {});
+  }
+
+  /** Ends every process of the run, in bounded time. */
+  async stop(): Promise<void> {
+    await this.#process.stop();
+    this.#connection.close();
+  }
+
+  #write(message: AnyMessage): void {
+    if ("method" in message && "id" in message) this.#asked.add(message.id);
+    this.#process.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /**
+   * Notifications are handled as they come, so no piece of a message comes after its turn. What the library
+   * could make nothing of is kept from it: it would print it.
+   */
+  #read(line: string, listener: LinkListener): void {
+    listener.heard();
+    const message = parsed(line);
+    if (!isObject(message)) {
+      if (line.trim() !== "") listener.stray(line);
+      return;
+    }
+    const { method, params } = message;
+    const called = typeof method === "string";
+    if (called && !("id" in message)) {
+      if (method === "session/update") listener.updated(objectOf(params));
+    } else if (isMessage(message) && (called || this.#asked.delete(message.id))) {
+      if (!this.#connection.signal.aborted) this.#inbox?.enqueue(message);
+    }
+  }
+}
+
+function launchOf({ spec, config, command, env, hidden }: LinkOptions) {
+  const { runId, secretEnvNames: secretNames, workspace, level } = spec;
+  const passthrough = config.envPassthrough;
+  const passed = agentEnvironment({
+    ...{ env, passthrough, secretNames, runId },
+  });
+  if (level === "danger")
+    return { line: launchLine(command, secretNames, { passthrough }), env: passed };
+  const writable = config.writablePaths;
+  const confined = confinedLine(command, {
+    ...{ workspace, writable, readable: [], hidden },
+    network: true,
+  });
+  // The temporary folder in there is a fresh one.
+  return {
+    line: launchLine(confined, secretNames, { passthrough }),
+    env: { ...passed, TMPDIR: "/tmp" },
+  };
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null;
+  }
+}
+
+function isMessage(value: JsonObject): value is JsonObject & AnyMessage {
+  return "id" in value && ("method" in value || "result" in value || "error" in value);
+}
+
+function refused(method: string, error: unknown): SymphonyError {
+  const data = error instanceof RequestError ? objectOf(error.data) : {};
+  const detail = textOf(data["details"]) ?? textOf(data["message"]);
+  const reason = displayText([messageOf(error), detail].filter(Boolean).join(": "), 1_000);
+  const code = error instanceof RequestError ? error.code : null;
+  return new SymphonyError("response_error", `${method}: ${reason}`, { details: { method, code } });
+}
+
+function timedOut(method: string, limitMs: number): SymphonyError {
+  return new SymphonyError("response_timeout", `${method}: no answer in ${limitMs} ms`, {
+    details: { method, timeoutMs: limitMs },
+  });
+}
+
+function notFound(): SymphonyError {
+  return new SymphonyError("agent_not_found", "the program of acp.command was not found", {
+    hint: "install it, or set acp.command to where it is",
+  });
+}

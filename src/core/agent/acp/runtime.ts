@@ -1,0 +1,59 @@
+import type { Clock } from "../../clock.ts";
+import type { AcpConfig } from "../../config/acp-section.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import type { AgentRuntime } from "../agent.ts";
+import { requireBubblewrap } from "../bubblewrap.ts";
+import { AcpSession } from "./session.ts";
+
+export interface AcpRuntimeOptions {
+  /** Read at each start: a live session keeps the settings it was started with. */
+  config(): AcpConfig;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  /** Directories that a confined agent must not see. */
+  hidden(): readonly string[];
+}
+
+/** Runs an agent of the Agent Client Protocol; below level `danger` in bubblewrap. */
+export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
+  const { clock, env } = options;
+  return {
+    kind: "acp",
+    async start(spec, signal) {
+      signal.throwIfAborted();
+      const config = options.config();
+      const { command } = config;
+      if (command === null) throw noCommand();
+      if (spec.level === "safe") throw noNetwork();
+      if (spec.level !== "danger") await requireBubblewrap("acp", true);
+      signal.throwIfAborted();
+      const hidden = options.hidden();
+      const session = new AcpSession({ spec, config, command, clock, env, hidden });
+      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+      try {
+        await session.open();
+        signal.throwIfAborted();
+        return session;
+      } catch (error) {
+        await session[Symbol.asyncDispose]();
+        signal.throwIfAborted();
+        throw error;
+      }
+    },
+  };
+}
+
+/** Without the network it has no model, and with it the level would say what is not so. */
+function noNetwork(): SymphonyError {
+  const message =
+    "agent.kind acp reaches its model over the network, which agent.level safe forbids";
+  return new SymphonyError("agent_unavailable", message, {
+    hint: "symphony config overlay set agent.level networked",
+  });
+}
+
+function noCommand(): SymphonyError {
+  return new SymphonyError("agent_unavailable", "agent.kind is acp, and acp.command is not set", {
+    hint: "symphony config overlay set acp.command codex-acp",
+  });
+}

@@ -1,0 +1,236 @@
+import { randomUUID } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { noTokens, type Tokens } from "../../model/attempt.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { addTokens } from "../../orchestrator/usage.ts";
+import type { AgentEvent, AgentSession, TurnOptions } from "../agent.ts";
+import { displayText } from "../display-text.ts";
+import { noticeEvent } from "../event-makers.ts";
+import { type LaunchOptions, launchOf } from "./launch.ts";
+import { LiveTurn } from "./live-turn.ts";
+import { type OutputReader, readerFor } from "./output.ts";
+import { isOwnThread, newThread, threadNamed } from "./thread.ts";
+import { CommandTurn } from "./turn.ts";
+
+const maxLogChars = 1_000;
+const noNetworkHint =
+  "a program that needs the network: symphony config overlay set agent.level networked";
+
+export interface SessionOptions extends LaunchOptions {
+  readonly line: string;
+  readonly clock: Clock;
+}
+
+interface Prompt {
+  readonly text: string;
+  /** Where it is, unless it is written to stdin. */
+  readonly file: string | null;
+}
+
+interface InFlight {
+  readonly live: LiveTurn;
+  readonly process: CommandTurn;
+}
+
+/** A conversation of turns, each a process of its own. */
+export class CommandSession implements AgentSession {
+  threadId: string;
+  readonly resumed: boolean;
+  readonly #options: SessionOptions;
+  #turn: InFlight | null = null;
+  #turns = 0;
+  #firstPrompt: string | null = null;
+  /** Of the turns before, where a program counts each anew. */
+  #counted = noTokens;
+  #closed = false;
+  #ending: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    const { spec, config } = options;
+    const wanted = config.resumeLine === null ? null : threadNamed(spec.resumeThreadId);
+    this.resumed = wanted !== null;
+    this.threadId = wanted ?? newThread();
+  }
+
+  get pid(): number | null {
+    return this.#turn?.process.pid ?? null;
+  }
+
+  open(): void {
+    const { threadId, resumed } = this;
+    const countsAnew = resumed && this.#reader().counts === "turn";
+    this.#emit({ type: "session.started", threadId, resumed, countsAnew });
+  }
+
+  async turn(prompt: string, options: TurnOptions): Promise<void> {
+    if (this.#turn) throw new Error("a turn is in flight already");
+    const run = this.#run(randomUUID(), this.#whole(prompt), options);
+    this.#ending = run.catch(() => {});
+    await run;
+  }
+
+  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+    const live = this.#turn?.live;
+    if (!live) throw new SymphonyError("no_active_turn", "no turn can be steered: none is running");
+    if (this.#listens) live.steer(steerId, message);
+    // What nobody confirms opens the next turn.
+    return { turnId: live.id };
+  }
+
+  answer(): void {
+    throw new SymphonyError("nothing_asked", "the command asks nobody");
+  }
+
+  async interrupt(): Promise<void> {
+    this.#turn?.process.stop(cancelled());
+    await this.#ending;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    await this.interrupt();
+  }
+
+  /** Only a program of our own vocabulary reads more than its prompt. */
+  get #listens(): boolean {
+    const { output, prompt } = this.#options.config;
+    return output === "jsonl" && prompt === "file";
+  }
+
+  async #run(id: string, text: string, options: TurnOptions): Promise<void> {
+    const dir = await mkdtemp(join(tmpdir(), "symphony-prompt-"));
+    try {
+      const file = this.#options.config.prompt === "file" ? join(dir, "prompt.txt") : null;
+      if (file !== null) await writeFile(file, text, { mode: 0o600 });
+      if (this.#closed) throw cancelled();
+      this.#emit({ type: "turn.started", turnId: id });
+      this.#turn = this.#begin(id, { text, file }, options);
+      await this.#end(this.#turn);
+      this.#emit({ type: "turn.completed", turnId: id });
+    } catch (error) {
+      this.#emit({ type: "turn.failed", turnId: id, message: messageOf(error) });
+      throw error;
+    } finally {
+      this.#turn = null;
+      await rm(dir, { recursive: true, force: true });
+    }
+  }
+
+  #begin(id: string, { text, file }: Prompt, options: TurnOptions): InFlight {
+    const { spec, config, line, clock } = this.#options;
+    const live = this.#live(id);
+    const session = this.#session();
+    const facts = {
+      turn: ++this.#turns,
+      session,
+      model: options.model ?? spec.model,
+      effort: options.effort ?? null,
+      promptFile: file,
+    };
+    const command = session === null ? line : (config.resumeLine ?? line);
+    const written = file === null ? text : "";
+    const process = new CommandTurn({
+      launch: launchOf(command, facts, this.#options),
+      cwd: spec.workspace,
+      runId: spec.runId,
+      hint: spec.level === "safe" ? noNetworkHint : null,
+      input: this.#listens ? null : written,
+      clock,
+      limitMs: config.turnTimeoutMs,
+      waits: () => live.waits,
+      onLine: (said) => live.line(said),
+      onStderr: (said) => {
+        spec.onLog(said);
+        this.#emit({ type: "activity", method: "stderr" });
+      },
+    });
+    return { live, process };
+  }
+
+  #live(id: string): LiveTurn {
+    const reader = this.#reader();
+    return new LiveTurn({
+      ...{ id, reader, tools: this.#options.spec.tools },
+      emit: (event) => this.#emit(event),
+      named: (session) => this.#named(session),
+      used: (tokens) => this.#used(tokens, reader),
+      reply: (message) => this.#turn?.process.tell(message),
+      log: (line) => this.#options.spec.onLog(displayText(line, maxLogChars)),
+    });
+  }
+
+  async #end({ live, process }: InFlight): Promise<void> {
+    try {
+      await process.finished(async () => {
+        await live.ended();
+        return live.failure;
+      });
+    } catch (error) {
+      if (this.resumed && this.#turns === 1 && !live.spoke) this.#forget();
+      throw error;
+    }
+    if (this.#reader().counts === "turn") this.#counted = addTokens(this.#counted, live.tokens);
+  }
+
+  /** A program that has no session to go on with gets the whole prompt again. */
+  #whole(prompt: string): string {
+    this.#firstPrompt ??= prompt;
+    const anew = this.#turns > 0 && this.#session() === null;
+    return anew ? `${this.#firstPrompt}\n\n${prompt}` : prompt;
+  }
+
+  /** What the next turn goes on with. */
+  #session(): string | null {
+    const { resumeLine } = this.#options.config;
+    return resumeLine === null || isOwnThread(this.threadId) ? null : this.threadId;
+  }
+
+  #used(tokens: Tokens, { counts }: OutputReader): void {
+    const total = counts === "turn" ? addTokens(this.#counted, tokens) : tokens;
+    this.#emit({ type: "tokens", total });
+  }
+
+  #named(id: string): void {
+    const threadId = threadNamed(id);
+    if (threadId === this.threadId) return;
+    if (threadId === null) {
+      return this.#emit(noticeEvent("the command told a session id that cannot be used"));
+    }
+    this.#renamed(threadId);
+  }
+
+  /** The next attempt is to begin anew, or it would fail as this one did. */
+  #forget(): void {
+    this.#emit(noticeEvent("the session could not be resumed; the next attempt starts a new one"));
+    this.#renamed(newThread());
+  }
+
+  #renamed(threadId: string): void {
+    this.threadId = threadId;
+    this.#counted = noTokens;
+    this.#emit({ type: "session.started", threadId, resumed: false });
+  }
+
+  #reader(): OutputReader {
+    const { config, spec } = this.#options;
+    return readerFor(config.output, spec.workspace);
+  }
+
+  #emit(event: AgentEvent): void {
+    const { spec } = this.#options;
+    try {
+      spec.onEvent(event);
+    } catch (error) {
+      // A consumer's fault must not end the reading of the program's output.
+      spec.onLog(`an event could not be handled: ${messageOf(error)}`);
+    }
+  }
+}
+
+function cancelled(): SymphonyError {
+  return new SymphonyError("turn_cancelled", "the turn was interrupted");
+}

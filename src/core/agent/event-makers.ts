@@ -1,0 +1,55 @@
+import type { AgentEvent } from "./agent.ts";
+import { displayTail, displayText } from "./display-text.ts";
+
+const maxMessageChars = 32_768;
+const maxCommandChars = 2_000;
+const maxOutputChars = 4_000;
+const maxNoticeChars = 1_000;
+const maxPaths = 100;
+
+type EventOf<Type extends AgentEvent["type"]> = Extract<AgentEvent, { type: Type }>;
+
+/** A message fit to be shown; none when it is blank. */
+export function messageEvents(text: string): EventOf<"message">[] {
+  const shown = displayText(text.trim(), maxMessageChars);
+  return shown === "" ? [] : [{ type: "message", text: shown }];
+}
+
+/** A command fit to be shown: of its output the end. */
+export function commandEvent(told: Omit<EventOf<"command">, "type">): EventOf<"command"> {
+  const { command, status, exitCode, output } = told;
+  return {
+    type: "command",
+    command: displayText(command, maxCommandChars),
+    status,
+    exitCode,
+    output: output === null ? null : displayTail(output, maxOutputChars),
+  };
+}
+
+/** Changed files, relative to the workspace where they are in it. */
+export function fileChangeEvent(
+  status: string,
+  paths: readonly string[],
+  workspace: string,
+): EventOf<"file_change"> {
+  const inside = `${workspace}/`;
+  return {
+    type: "file_change",
+    status: displayText(status, 50),
+    paths: paths
+      .slice(0, maxPaths)
+      .map((path) => displayText(path.startsWith(inside) ? path.slice(inside.length) : path, 500)),
+  };
+}
+
+export function toolCallEvent(
+  tool: string,
+  outcome: EventOf<"tool_call">["outcome"],
+): EventOf<"tool_call"> {
+  return { type: "tool_call", tool: displayText(tool, 200), outcome };
+}
+
+export function noticeEvent(message: string, malformed = false): EventOf<"notice"> {
+  return { type: "notice", message: displayText(message, maxNoticeChars), malformed };
+}

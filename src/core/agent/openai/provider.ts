@@ -1,0 +1,170 @@
+import type { Clock } from "../../clock.ts";
+import type { OpenaiConfig } from "../../config/openai-section.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { SilenceWatch } from "../silence.ts";
+import { askChat } from "./chat-api.ts";
+import { baseUrlOf, clientFor, keyNameOf, keyOf } from "./endpoint.ts";
+import { type Failure, judgeFailure } from "./failures.ts";
+import type { ModelReply, ModelRequest } from "./items.ts";
+import { pause } from "./pause.ts";
+import { askResponses } from "./responses-api.ts";
+
+const firstWaitMs = 1_000;
+const longestWaitMs = 30_000;
+
+/** What is known of a provider once it was asked; kept for as long as the server runs, by base URL. */
+export interface Known {
+  readonly chatOnly: Set<string>;
+  readonly unsealed: Set<string>;
+}
+
+export interface ProviderOptions {
+  config(): OpenaiConfig;
+  lookup(name: string): string | undefined;
+  /** The key, wherever it turns up: a file of the workspace may hold it, too. */
+  hide(value: string): void;
+  readonly clock: Clock;
+  readonly known: Known;
+  /** Something came from the provider. */
+  heard(): void;
+  notice(message: string): void;
+}
+
+/** Thrown when the conversation does not fit into the model any more. */
+export class TooLong extends Error {}
+
+/** Asks the provider: by the API it has, again after failures that may pass, with the key as it is then. */
+export class Provider {
+  readonly #options: ProviderOptions;
+  /** The other API is tried; it is remembered only once it answered. */
+  #tryChat = false;
+  #hidden: string | null = null;
+
+  constructor(options: ProviderOptions) {
+    this.#options = options;
+  }
+
+  /** Rejects with `provider_error`, `provider_limited`, `agent_unavailable`, TooLong, or the reason of the signal. */
+  async ask(request: ModelRequest, signal: AbortSignal): Promise<ModelReply> {
+    const { notice } = this.#options;
+    for (let retries = 0; ; ) {
+      const failure = await this.#once(request, signal);
+      if ("reply" in failure) {
+        this.#answered();
+        return failure.reply;
+      }
+      signal.throwIfAborted();
+      if (this.#learned(failure, request)) continue;
+      const waitMs = this.#waitAfter(failure, retries);
+      retries++;
+      notice(`the provider failed, again in ${waitMs} ms: ${failure.message}`);
+      await pause(this.#options.clock, waitMs, signal);
+    }
+  }
+
+  async #once(
+    request: ModelRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly reply: ModelReply } | Exclude<Failure, { kind: "final" }>> {
+    const { clock, lookup, hide } = this.#options;
+    const config = this.#options.config();
+    const key = keyOf(config, lookup);
+    // A key that is written out may be any word, such as the name of a provider that wants none.
+    if (keyNameOf(config) !== null && key !== this.#hidden) hide(key);
+    this.#hidden = key;
+    const abort = new AbortController();
+    const stop = () => abort.abort(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    const silent = `nothing came for ${config.requestTimeoutMs} ms`;
+    const watch = new SilenceWatch(clock, config.requestTimeoutMs, {
+      waits: () => false,
+      onSilence: () => abort.abort(new Error(silent)),
+    });
+    const heard = () => {
+      watch.heard();
+      this.#options.heard();
+    };
+    try {
+      const client = await clientFor(config, key);
+      return { reply: await this.#send(client, request, { signal: abort.signal, heard }) };
+    } catch (error) {
+      signal.throwIfAborted();
+      const thrown = abort.signal.aborted ? abort.signal.reason : error;
+      const failure = judgeFailure(thrown, {
+        wall: clock.wall(),
+        key,
+        keyName: keyNameOf(config),
+      });
+      if (failure.kind === "final") throw failure.error;
+      return failure;
+    } finally {
+      watch.stop();
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  #send(
+    client: Awaited<ReturnType<typeof clientFor>>,
+    request: ModelRequest,
+    listening: { signal: AbortSignal; heard(): void },
+  ): Promise<ModelReply> {
+    const { known } = this.#options;
+    const config = this.#options.config();
+    const chatOnly = this.#tryChat || known.chatOnly.has(baseUrlOf(config));
+    if (config.api === "chat" || (config.api === "auto" && chatOnly))
+      return askChat(client, request, listening);
+    const sealed = !known.unsealed.has(sealOf(config, request));
+    return askResponses(client, { ...request, sealed }, listening);
+  }
+
+  #answered(): void {
+    if (!this.#tryChat) return;
+    this.#tryChat = false;
+    this.#options.known.chatOnly.add(baseUrlOf(this.#options.config()));
+    this.#options.notice("the provider has no Responses API: Chat Completions from now on");
+  }
+
+  /** True when the failure taught something, so that the next request is another one. */
+  #learned(failure: Failure, request: ModelRequest): boolean {
+    const { known } = this.#options;
+    const config = this.#options.config();
+    if (failure.kind === "other api" && config.api === "auto") {
+      this.#tryChat = !this.#tryChat && !known.chatOnly.has(baseUrlOf(config));
+      return this.#tryChat;
+    }
+    const seal = sealOf(config, request);
+    if (failure.kind !== "no sealing" || known.unsealed.has(seal)) return false;
+    known.unsealed.add(seal);
+    return true;
+  }
+
+  /** Throws when the request is not to be tried again. */
+  #waitAfter(failure: Exclude<Failure, { kind: "final" }>, retries: number): number {
+    const { message } = failure;
+    if (failure.kind === "too long") throw new TooLong(message);
+    if (failure.kind === "limited") throw limited(message, failure.untilWall);
+    if (failure.kind !== "passing") {
+      throw new SymphonyError("provider_error", `the provider refused: ${message}`, {
+        hint: "symphony config get openai",
+      });
+    }
+    if (retries >= this.#options.config().maxRetries) {
+      if (failure.limited) throw limited(message, null);
+      throw new SymphonyError(
+        "provider_error",
+        `the provider failed ${retries + 1} times: ${message}`,
+      );
+    }
+    return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, longestWaitMs);
+  }
+}
+
+function sealOf(config: OpenaiConfig, { model }: ModelRequest): string {
+  return `${config.baseUrl} ${model}`;
+}
+
+function limited(message: string, untilWall: number | null): SymphonyError {
+  return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
+    details: { untilWall },
+  });
+}

@@ -1,0 +1,189 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../../clock.ts";
+import type { OpenaiConfig } from "../../config/openai-section.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { oneLine } from "../../one-line.ts";
+import type { AgentEvent, AgentSession, Answer, SessionSpec, TurnOptions } from "../agent.ts";
+import { Asks } from "../asks.ts";
+import { within } from "../process.ts";
+import { killMatching } from "../process-table.ts";
+import { Commands, type CommandsOptions } from "./commands.ts";
+import { fileTools } from "./file-tools.ts";
+import { askingOf, askTool } from "./people-tools.ts";
+import { type Known, Provider } from "./provider.ts";
+import { shellTools } from "./shell-tools.ts";
+import { systemPrompt } from "./system-prompt.ts";
+import type { Thread } from "./thread.ts";
+import { Toolbox } from "./toolbox.ts";
+import { Turn } from "./turn.ts";
+
+const settleLimitMs = 5_000;
+const signEveryMs = 1_000;
+const killLimitMs = 2_000;
+
+export interface SessionOptions {
+  readonly spec: SessionSpec;
+  readonly thread: Thread;
+  readonly resumed: boolean;
+  config(): OpenaiConfig;
+  lookup(name: string): string | undefined;
+  hide(value: string): void;
+  readonly clock: Clock;
+  readonly known: Known;
+  readonly box: Pick<CommandsOptions, "hidden" | "readable" | "env">;
+}
+
+interface Live {
+  readonly id: string;
+  readonly turn: Turn;
+  readonly abort: AbortController;
+  readonly over: PromiseWithResolvers<void>;
+}
+
+/** A thread in hand: turns, guidance, what people say. No process of it outlives it. */
+export class OpenaiSession implements AgentSession {
+  readonly pid = null;
+  readonly threadId: string;
+  readonly resumed: boolean;
+  readonly #options: SessionOptions;
+  readonly #asks: Asks;
+  readonly #toolbox: Toolbox;
+  readonly #provider: Provider;
+  readonly #signs = new Map<string, number>();
+  #live: Live | null = null;
+  #disposed: Promise<void> | null = null;
+
+  constructor(options: SessionOptions) {
+    const { spec, thread, clock, config, lookup, hide, known } = options;
+    this.#options = options;
+    this.threadId = thread.id;
+    this.resumed = options.resumed;
+    const emit = (event: AgentEvent) => this.emit(event);
+    this.#asks = new Asks({ people: spec.people, clock, emit });
+    this.#provider = new Provider({
+      ...{ config, lookup, hide, clock, known },
+      heard: () => emit({ type: "activity", method: "provider" }),
+      notice: (message) => this.notice(message),
+    });
+    this.#toolbox = new Toolbox(this.#tools(emit), spec.tools, emit);
+  }
+
+  emit(event: AgentEvent): void {
+    if (event.type === "activity" && !this.#isNews(event.method)) return;
+    try {
+      this.#options.spec.onEvent(event);
+    } catch (error) {
+      this.#options.spec.onLog(`an event could not be handled: ${messageOf(error)}`);
+    }
+  }
+
+  notice(message: string): void {
+    this.emit({ type: "notice", message: oneLine(message, 1_000), malformed: false });
+  }
+
+  async turn(prompt: string, options: TurnOptions): Promise<void> {
+    if (this.#live) throw new Error("a turn is in flight already");
+    if (this.#disposed !== null) throw cancelled("the session is over");
+    const turnId = `turn_${randomUUID()}`;
+    const abort = new AbortController();
+    const turn = new Turn(this.#world(options), abort.signal);
+    const live: Live = { id: turnId, turn, abort, over: Promise.withResolvers() };
+    this.#live = live;
+    this.emit({ type: "turn.started", turnId });
+    try {
+      await turn.run(prompt);
+      this.emit({ type: "turn.completed", turnId });
+    } catch (thrown) {
+      const error = abort.signal.aborted ? abort.signal.reason : inWords(thrown);
+      this.emit({ type: "turn.failed", turnId, message: messageOf(error) });
+      throw error;
+    } finally {
+      // What it asked for is of no use any more.
+      this.#asks.close();
+      this.#live = null;
+      live.over.resolve();
+    }
+  }
+
+  async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
+    const live = this.#live;
+    if (!live?.turn.steer({ id: steerId, message })) {
+      throw new SymphonyError("no_active_turn", "no turn can be steered: it is between two turns");
+    }
+    return { turnId: live.id };
+  }
+
+  answer(askId: string, answer: Answer): void {
+    this.#asks.answer(askId, answer);
+  }
+
+  async interrupt(): Promise<void> {
+    this.#live?.abort.abort(cancelled("the turn was interrupted"));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    const { spec, thread } = this.#options;
+    const live = this.#live;
+    live?.abort.abort(cancelled("the session was ended"));
+    if (live) await within(live.over.promise, settleLimitMs);
+    this.#asks.close();
+    await killMatching(({ runId }) => runId === spec.runId, killLimitMs);
+    await thread.close();
+  }
+
+  /** One sign of life a second says as much as thousands. */
+  #isNews(method: string): boolean {
+    const now = this.#options.clock.now();
+    if (now - (this.#signs.get(method) ?? Number.NEGATIVE_INFINITY) < signEveryMs) return false;
+    this.#signs.set(method, now);
+    return true;
+  }
+
+  #tools(emit: (event: AgentEvent) => void) {
+    const { spec, box, clock, config } = this.#options;
+    const { workspace, level, people, runId } = spec;
+    const commands = new Commands({
+      ...box,
+      ...{ level, workspace, runId, clock, emit },
+      config: config(),
+    });
+    const asking = askingOf(this.#asks);
+    const timeoutMs = config().commandTimeoutMs;
+    const world = { workspace, level, people, asking, timeoutMs, commands, emit };
+    const asks = people.approvals === "decline" ? [] : [askTool(asking)];
+    return [...shellTools(world), ...fileTools(world), ...asks];
+  }
+
+  #world(options: TurnOptions) {
+    const { thread, spec } = this.#options;
+    const config = this.#options.config();
+    return {
+      thread,
+      provider: this.#provider,
+      toolbox: this.#toolbox,
+      instructions: systemPrompt(spec),
+      model: options.model ?? spec.model ?? config.model,
+      effort: options.effort ?? null,
+      contextTokens: config.contextTokens,
+      maxOutputTokens: config.maxOutputTokens,
+      maxRequests: config.maxRequestsPerTurn,
+      emit: (event: AgentEvent) => this.emit(event),
+    };
+  }
+}
+
+/** Anything that is not an error of ours is told as a failed turn. */
+function inWords(error: unknown): unknown {
+  if (error instanceof SymphonyError) return error;
+  const message = `the turn failed: ${messageOf(error)}`;
+  return new SymphonyError("turn_failed", message, { cause: error });
+}
+
+function cancelled(message: string): SymphonyError {
+  return new SymphonyError("turn_cancelled", message);
+}

@@ -1,0 +1,184 @@
+import { SymphonyError } from "../../model/errors.ts";
+import { oneLine } from "../../one-line.ts";
+import type { AgentEvent } from "../agent.ts";
+import { displayText } from "../display-text.ts";
+import { shortened, summaryPrompt, tailStart } from "./compaction.ts";
+import { type Call, type Item, type ModelReply, type ModelRequest, userMessage } from "./items.ts";
+import { type Provider, TooLong } from "./provider.ts";
+import type { Thread } from "./thread.ts";
+import type { Toolbox } from "./toolbox.ts";
+
+const maxMessageChars = 32_768;
+/** Of what the model can hold: at this much the conversation is shortened, to this much. */
+const full = 0.8;
+const keptPart = 0.25;
+
+const filtered = "the provider's filter held the answer back";
+const goOn = "Your answer was cut off because it was too long. Go on, in smaller steps.";
+
+export interface TurnWorld {
+  readonly thread: Thread;
+  readonly provider: Provider;
+  readonly toolbox: Toolbox;
+  readonly instructions: string;
+  readonly model: string;
+  readonly effort: string | null;
+  readonly contextTokens: number;
+  readonly maxOutputTokens: number | null;
+  readonly maxRequests: number;
+  emit(event: AgentEvent): void;
+}
+
+interface Steer {
+  readonly id: string;
+  readonly message: string;
+}
+
+/** One turn: ask the model, do what it calls for, until it calls for nothing more. */
+export class Turn {
+  readonly #world: TurnWorld;
+  readonly #signal: AbortSignal;
+  readonly #steers: Steer[] = [];
+  #over = false;
+  #unfinished = false;
+
+  constructor(world: TurnWorld, signal: AbortSignal) {
+    this.#world = world;
+    this.#signal = signal;
+  }
+
+  /** Guidance for the next request; false once there will be none. */
+  steer(steer: Steer): boolean {
+    if (this.#over) return false;
+    this.#steers.push(steer);
+    return true;
+  }
+
+  /** Rejects with why the turn failed, or with the signal's reason. */
+  async run(prompt: string): Promise<void> {
+    const { thread, maxRequests } = this.#world;
+    try {
+      await thread.add([userMessage(prompt)]);
+      for (let requests = 0; requests < maxRequests; requests++) {
+        await this.#deliver();
+        const calls = await this.#step();
+        if (calls.length > 0) await this.#answer(calls);
+        else if (this.#steers.length === 0 && !this.#unfinished) return;
+      }
+      throw new SymphonyError("turn_failed", `the turn took more than ${maxRequests} requests`, {
+        hint: "symphony config overlay set openai.max_requests_per_turn NUMBER",
+      });
+    } finally {
+      this.#over = true;
+    }
+  }
+
+  async #deliver(): Promise<void> {
+    const { thread, emit } = this.#world;
+    for (const steer of this.#steers.splice(0)) {
+      await thread.add([userMessage(steer.message)]);
+      emit({ type: "steer.delivered", steerId: steer.id });
+    }
+  }
+
+  async #step(): Promise<readonly Call[]> {
+    const { thread, contextTokens, emit } = this.#world;
+    if (thread.size > contextTokens * full) await this.#shorten();
+    let reply: ModelReply;
+    try {
+      reply = await this.#ask(thread.items);
+    } catch (error) {
+      if (!(error instanceof TooLong)) throw error;
+      await this.#shorten();
+      reply = await this.#ask(thread.items).catch(tooLong);
+    }
+    await thread.add(reply.items, reply.usage);
+    this.#tell(reply);
+    if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
+    const calls = reply.items.filter((item) => item.type === "function_call");
+    if (reply.cut === "filter") throw new SymphonyError("turn_failed", filtered);
+    if (reply.cut === "length" && calls.length === 0) {
+      emit({ type: "notice", message: "an answer was cut off: it was too long", malformed: false });
+      this.#unfinished = true;
+      await thread.add([userMessage(goOn)]);
+    } else this.#unfinished = false;
+    return calls;
+  }
+
+  async #answer(calls: readonly Call[]): Promise<void> {
+    const { thread, toolbox } = this.#world;
+    const open = new Set(calls.map((call) => call.call_id));
+    try {
+      await toolbox.answer(calls, this.#signal, async (item) => {
+        if (item.type === "function_call_output") open.delete(item.call_id);
+        await thread.add([item]);
+      });
+    } finally {
+      // The thread may go on with another turn, and then each call must have an answer.
+      const output = "interrupted before it ended; whether it had an effect is not known";
+      const left = [...open].map(
+        (id): Item => ({ type: "function_call_output", call_id: id, output }),
+      );
+      if (left.length > 0) await thread.add(left);
+    }
+  }
+
+  #tell({ items, limits, usage }: ModelReply): void {
+    const { emit, thread } = this.#world;
+    for (const item of items) {
+      if (item.type === "message")
+        emit({ type: "message", text: displayText(item.content, maxMessageChars) });
+    }
+    if (usage) emit({ type: "tokens", total: thread.totals });
+    if (limits) emit({ type: "rate_limits", limits });
+  }
+
+  async #shorten(): Promise<void> {
+    const { thread, contextTokens, emit } = this.#world;
+    const { items } = thread;
+    const start = tailStart(items, contextTokens * keptPart);
+    const { summary, usage } = await this.#summary(items);
+    const left = shortened(items, start, summary);
+    await thread.replace(left, usage);
+    if (usage) emit({ type: "tokens", total: thread.totals });
+    const message = `the conversation was shortened from ${items.length} to ${left.length} items`;
+    emit({ type: "notice", message: oneLine(message, 1_000), malformed: false });
+  }
+
+  /** Without a summary where even that is too long for the model. */
+  async #summary(items: readonly Item[]): Promise<{
+    summary: string | null;
+    usage: ModelReply["usage"];
+  }> {
+    const newest = items.slice(tailStart(items, this.#world.contextTokens * full));
+    try {
+      const reply = await this.#ask([...newest, userMessage(summaryPrompt)]);
+      const texts = reply.items.flatMap((item) => (item.type === "message" ? [item.content] : []));
+      return { summary: texts.join("\n") || null, usage: reply.usage };
+    } catch (error) {
+      if (!(error instanceof TooLong)) throw error;
+      return { summary: null, usage: null };
+    }
+  }
+
+  #ask(items: readonly Item[]): Promise<ModelReply> {
+    const { thread, model, effort, instructions, toolbox, maxOutputTokens } = this.#world;
+    const request: ModelRequest = {
+      threadId: thread.id,
+      ...{ model, effort, instructions, items, maxOutputTokens },
+      tools: toolbox.specs,
+    };
+    return this.#world.provider.ask(request, this.#signal);
+  }
+}
+
+function tooLong(error: unknown): never {
+  if (!(error instanceof TooLong)) throw error;
+  throw new SymphonyError(
+    "provider_error",
+    `the conversation is too long for the model: ${error.message}`,
+    {
+      hint: "symphony config overlay set openai.context_tokens NUMBER",
+    },
+  );
+}

@@ -1,0 +1,172 @@
+import { queueRetry } from "./claim.ts";
+import { andThen, type Context, type Decision, decided } from "./decision.ts";
+import { dayGate, dayIndex, pausedText, shutGate } from "./gates.ts";
+import type { Effect, Exit } from "./messages.ts";
+import { type Pause, type Retry, type Running, type State, setIn, without } from "./state.ts";
+
+const firstPauseMs = 5 * 60_000;
+const longestUnknownMs = 60 * 60_000;
+/** A week's limit is the longest known; a time beyond it is not believed. */
+const longestToldMs = 8 * 86_400_000;
+
+type Failed = Extract<Exit, { kind: "failed" }>;
+type Surroundings = Pick<Context, "config" | "wall" | "now">;
+
+/** The provider refused a turn for its limit: nothing of that agent starts for a while, and no failure is counted. */
+export function providerLimited(
+  state: State,
+  entry: Running,
+  { exit, context }: { exit: Failed; context: Context },
+): Decision {
+  const paused = pause(state, entry.agent, { exit, context });
+  const untilWall = paused.state.pauses.get(entry.agent)?.untilWall ?? context.wall;
+  return andThen(paused, (next) =>
+    queueRetry(
+      next,
+      {
+        issue: entry.issue,
+        attempt: entry.attempt ?? 1,
+        failures: entry.failures,
+        error: exit.message,
+        workspacePath: entry.workspacePath,
+        after: null,
+      },
+      {
+        delayMs: Math.max(untilWall - context.wall, 0),
+        now: context.now,
+        wall: context.wall,
+        waits: { gate: "provider", agent: entry.agent },
+      },
+    ),
+  );
+}
+
+function pause(
+  state: State,
+  agent: string,
+  { exit, context }: { exit: Failed; context: Context },
+): Decision {
+  const known = state.pauses.get(agent);
+  const told = toldTime(exit, context.wall);
+  if (known?.active && (told ?? 0) <= known.untilWall) return decided(state);
+  const hits = told === null ? (known?.hits ?? 0) + 1 : 0;
+  const unknownMs = Math.min(firstPauseMs * 2 ** Math.max(hits - 1, 0), longestUnknownMs);
+  const untilWall = told ?? context.wall + unknownMs;
+  const next: Pause = { agent, untilWall, reason: exit.message, hits, active: true };
+  return decided(
+    { ...state, pauses: setIn(state.pauses, agent, next) },
+    {
+      type: "setTimer",
+      input: { type: "provider.due", agent },
+      delayMs: untilWall - context.wall,
+    },
+    {
+      type: "publish",
+      event: {
+        type: "provider.paused",
+        message: `${pausedText(next)}: ${exit.message}`,
+        data: { agent, until: new Date(untilWall).toISOString(), told: told !== null },
+      },
+    },
+  );
+}
+
+/** The time a provider names, when it lies ahead and can be believed. */
+function toldTime({ untilWall }: Failed, wall: number): number | null {
+  if (untilWall == null || !(untilWall > wall)) return null;
+  return Math.min(untilWall, wall + longestToldMs);
+}
+
+/** A turn of this agent went well: its next pause is a first one again. */
+export function turnWentWell(state: State, agent: string): State {
+  const known = state.pauses.get(agent);
+  return known && !known.active ? { ...state, pauses: without(state.pauses, agent) } : state;
+}
+
+/** What the time alone changes: a new day begins, a paused provider may be tried again, what waited goes on. */
+export function timePassed(state: State, context: Surroundings): Decision {
+  return andThen(
+    andThen(dayPassed(state, context), (next) => pausesPassed(next, context)),
+    (next) => woken(next, context),
+  );
+}
+
+/** Begins a new day, and tells when the day's token budget is used up or there is one again. */
+export function dayPassed(state: State, { config, wall }: Surroundings): Decision {
+  const index = dayIndex(wall);
+  const day = index === state.day.index ? state.day : { ...state.day, index, tokens: 0 };
+  const gate = dayGate(day, config);
+  const reached = gate !== null;
+  if (reached === day.reached) return decided(day === state.day ? state : { ...state, day });
+  const effect: Effect = {
+    type: "publish",
+    event: gate
+      ? {
+          type: "budget.reached",
+          message: gate.detail,
+          data: {
+            brake: "tokens_per_day",
+            used: day.tokens,
+            limit: config.brakes.tokensPerDay,
+            until: new Date(gate.untilWall).toISOString(),
+          },
+        }
+      : {
+          type: "budget.renewed",
+          message: "there are tokens for the day again",
+          data: { brake: "tokens_per_day", used: day.tokens, limit: config.brakes.tokensPerDay },
+        },
+  };
+  return decided({ ...state, day: { ...day, reached } }, effect);
+}
+
+/** The wait has passed by the monotonic clock: a wall clock that was put back does not make it longer. */
+export function pauseElapsed(state: State, agent: string, { wall }: Surroundings): State {
+  const known = state.pauses.get(agent);
+  if (!known?.active || known.untilWall <= wall) return state;
+  return { ...state, pauses: setIn(state.pauses, agent, { ...known, untilWall: wall }) };
+}
+
+function pausesPassed(state: State, { wall }: Surroundings): Decision {
+  const over = [...state.pauses.values()].filter(
+    ({ active, untilWall }) => active && untilWall <= wall,
+  );
+  return over.reduce(
+    (decision, known) =>
+      decided(
+        {
+          ...decision.state,
+          pauses: setIn(decision.state.pauses, known.agent, { ...known, active: false }),
+        },
+        ...decision.effects,
+        { type: "clearTimer", input: { type: "provider.due", agent: known.agent } },
+        {
+          type: "publish",
+          event: {
+            type: "provider.resumed",
+            message: `${known.agent} may run again`,
+            data: { agent: known.agent },
+          },
+        },
+      ),
+    decided(state),
+  );
+}
+
+/** Retries whose gate has opened, before its time too, are due now. */
+function woken(state: State, { config, now, wall }: Surroundings): Decision {
+  if (state.draining) return decided(state);
+  const open = [...state.retrying.values()].filter(
+    (entry) => entry.waits !== null && shutGate(state, entry.issue, config) === null,
+  );
+  return open.reduce((decision, entry) => {
+    const { id } = entry.issue;
+    const due: Retry = { ...entry, dueAt: now, dueWall: wall, waits: null };
+    return decided(
+      { ...decision.state, retrying: setIn(decision.state.retrying, id, due) },
+      ...decision.effects,
+      { type: "setTimer", input: { type: "retry.due", issueId: id }, delayMs: 0 },
+      { type: "saveRecord", issueId: id },
+    );
+  }, decided(state));
+}

@@ -1,0 +1,141 @@
+import { basename } from "node:path";
+import type { Clock } from "../clock.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { History } from "../store/store.ts";
+import { type GitWork, workOf } from "./git-diff.ts";
+import { type GitSurvey, holdsWork, survey } from "./git-survey.ts";
+import { Measured } from "./measured.ts";
+import type { KnownIssue } from "./owner.ts";
+
+interface GitDeskParts {
+  readonly clock: Clock;
+  readonly history: Pick<History, "attemptsOf">;
+  /** Every workspace there is. */
+  paths(): Promise<readonly string[]>;
+  ownerOf(key: string): KnownIssue | null;
+}
+
+/** What one checkout has of a branch. */
+export interface GitBranch extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
+  readonly path: string;
+  readonly issueIdentifier: string | null;
+  /** Whether it holds work that is nowhere else; null where that cannot be told. */
+  readonly dirty: boolean | null;
+}
+
+export interface GitRepository extends Pick<GitSurvey, "defaultBranch" | "remotes"> {
+  readonly name: string;
+  readonly url: string | null;
+  /** Where it is on disk; null when several checkouts have it each for itself. */
+  readonly path: string | null;
+  readonly branches: readonly GitBranch[];
+}
+
+export interface GitContext {
+  readonly repositories: readonly GitRepository[];
+  /** False while some workspace has not been looked at yet. */
+  readonly complete: boolean;
+}
+
+/** So long a question waits for what nobody has looked at yet. */
+const patienceMs = 500;
+const mostAttempts = 500;
+
+/** The repositories in the workspaces: looked at in the background, safely, whatever an agent wrote into them. */
+export class GitDesk {
+  readonly #parts: GitDeskParts;
+  readonly #surveys: Measured<GitSurvey>;
+  readonly #leaving = new AbortController();
+  #diff: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: GitDeskParts) {
+    this.#parts = parts;
+    this.#surveys = new Measured(parts.clock, (path, signal) =>
+      survey(path, this.#firstHead(path), signal),
+    );
+  }
+
+  /** Has `paths` looked at where that is due. Returns at once. */
+  follow(paths: readonly string[]): void {
+    this.#surveys.follow(paths);
+  }
+
+  /** Whether the workspace holds work, as last looked at; null where that is not known. */
+  remembered(path: string): boolean | null {
+    const known = this.#surveys.of(path);
+    return known === null ? null : holdsWork(known);
+  }
+
+  /** Whether the workspace holds work that is nowhere else, looked at now; null where that cannot be told. */
+  async holdsWork(path: string): Promise<boolean | null> {
+    const found = await survey(path, null);
+    return found === null ? null : holdsWork(found);
+  }
+
+  /** The repositories by name, as last looked at: git is not run for it. */
+  async context(): Promise<GitContext> {
+    const paths = await this.#parts.paths();
+    this.#surveys.follow(paths);
+    if (paths.some((path) => !this.#surveys.has(path))) {
+      await this.#surveys.settledWithin(patienceMs);
+    }
+    const groups = new Map<string, [string, GitSurvey][]>();
+    for (const path of paths) {
+      const found = this.#surveys.of(path);
+      if (found === null) continue;
+      const key = urlOf(found) ?? found.store;
+      groups.set(key, [...(groups.get(key) ?? []), [path, found]]);
+    }
+    return {
+      repositories: [...groups.values()].map((group) => this.#repository(group)),
+      complete: paths.every((path) => this.#surveys.has(path)),
+    };
+  }
+
+  /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
+  async diff(path: string): Promise<GitWork> {
+    const next = this.#diff.then(() => workOf(path, this.#firstHead(path), this.#leaving.signal));
+    this.#diff = next.catch(() => {});
+    return next;
+  }
+
+  /** Ends looking. */
+  async close(): Promise<void> {
+    this.#leaving.abort();
+    await this.#surveys.close();
+    await this.#diff;
+  }
+
+  #repository(group: readonly [string, GitSurvey][]): GitRepository {
+    const [first] = group;
+    if (first === undefined) throw new SymphonyError("internal_error", "a repository of nothing");
+    const [path, found] = first;
+    const url = urlOf(found);
+    const stores = new Set(group.map(([, { store }]) => store));
+    const place = found.store.endsWith("/.git") ? found.store.slice(0, -5) : found.store;
+    return {
+      name: basename(url ?? path).replace(/\.git$/, "") || path,
+      url,
+      defaultBranch: found.defaultBranch,
+      path: stores.size === 1 ? place : null,
+      remotes: found.remotes,
+      branches: group.map(([at, { branch, head, ahead, behind, ...rest }]) => ({
+        ...{ branch, head, ahead, behind, path: at },
+        issueIdentifier: this.#parts.ownerOf(basename(at))?.identifier ?? null,
+        dirty: holdsWork({ branch, head, ahead, behind, ...rest }),
+      })),
+    };
+  }
+
+  /** The commit that the first attempt found, where no remote says what the work started from. */
+  #firstHead(path: string): string | null {
+    const owner = this.#parts.ownerOf(basename(path));
+    if (owner === null) return null;
+    const { attempts } = this.#parts.history.attemptsOf(owner.id, mostAttempts, 0);
+    return attempts.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
+  }
+}
+
+function urlOf({ remotes }: GitSurvey): string | null {
+  return (remotes.find(({ name }) => name === "origin") ?? remotes[0])?.url ?? null;
+}

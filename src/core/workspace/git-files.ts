@@ -1,0 +1,102 @@
+import { constants } from "node:fs";
+import { lstat, open, readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+
+const maxRefBytes = 4_096;
+const maxPackedRefsBytes = 16 * 1024 * 1024;
+const mostRefs = 5_000;
+const deepestRef = 8;
+
+/** A commit's id in hex; whatever else an agent wrote never reaches git. */
+export const commitId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+
+/** `.git` itself, or the directory that a linked worktree's `.git` file names. */
+export async function gitDirOf(path: string): Promise<string | null> {
+  const dotGit = join(path, ".git");
+  const found = await lstat(dotGit).catch(() => null);
+  if (found?.isDirectory()) return dotGit;
+  const text = (found?.isFile() && (await readSmall(dotGit, maxRefBytes))) || "";
+  const named = /^gitdir: (.+)$/m.exec(text)?.[1];
+  return named === undefined ? null : resolve(path, named.trim());
+}
+
+/** The commit a ref stands for, loose or packed. */
+export async function commitOf(ref: string, gitDir: string): Promise<string | null> {
+  const refsDir = await sharedDirOf(gitDir);
+  const loose = (await readSmall(join(refsDir, ref), maxRefBytes))?.trim() ?? "";
+  if (commitId.test(loose)) return loose;
+  const packed = (await readSmall(join(refsDir, "packed-refs"), maxPackedRefsBytes)) ?? "";
+  const line = packed.split("\n").find((entry) => entry.endsWith(` ${ref}`));
+  const id = line?.slice(0, line.indexOf(" ")) ?? "";
+  return commitId.test(id) ? id : null;
+}
+
+/** A linked worktree shares refs and objects with the repository it was made from. */
+export async function sharedDirOf(gitDir: string): Promise<string> {
+  const shared = (await readSmall(join(gitDir, "commondir"), maxRefBytes))?.trim();
+  return shared ? resolve(gitDir, shared) : gitDir;
+}
+
+/** What git itself allows in a branch's name (git-check-ref-format), as far as paths and output are concerned. */
+export function isRefName(name: string): boolean {
+  if (name.length > 255) return false;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses
+  if (/[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|\/\/|\/$|\.$/.test(name)) return false;
+  return name.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
+}
+
+/** The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a huge file. */
+export async function readSmall(path: string, maxBytes: number): Promise<string | null> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  try {
+    await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const found = await file.stat();
+    return found.isFile() && found.size <= maxBytes ? await file.readFile("utf8") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Commits of the refs below `prefix`, such as `refs/remotes`, by the rest of their names. */
+export async function refsBelow(prefix: string, gitDir: string): Promise<Map<string, string>> {
+  const refsDir = await sharedDirOf(gitDir);
+  const found = new Map<string, string>();
+  const packed = (await readSmall(join(refsDir, "packed-refs"), maxPackedRefsBytes)) ?? "";
+  for (const line of packed.split("\n")) {
+    const [id = "", name = ""] = line.split(" ");
+    const rest = name.startsWith(`${prefix}/`) ? name.slice(prefix.length + 1) : "";
+    if (found.size < mostRefs && commitId.test(id) && rest !== "" && isRefName(rest)) {
+      found.set(rest, id);
+    }
+  }
+  for (const name of await looseNames(join(refsDir, prefix))) {
+    const id = (await readSmall(join(refsDir, prefix, name), maxRefBytes))?.trim() ?? "";
+    if (commitId.test(id)) found.set(name, id);
+  }
+  return found;
+}
+
+/** The name that a symbolic ref leads to, or null. */
+export async function targetOf(ref: string, gitDir: string): Promise<string | null> {
+  const text = await readSmall(join(await sharedDirOf(gitDir), ref), maxRefBytes);
+  const name = /^ref: refs\/(\S+)$/.exec(text?.trim() ?? "")?.[1];
+  return name !== undefined && isRefName(name) ? name : null;
+}
+
+async function looseNames(dir: string): Promise<string[]> {
+  const names: string[] = [];
+  const open: { readonly prefix: string; readonly depth: number }[] = [{ prefix: "", depth: 0 }];
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    const { prefix, depth } = at;
+    const entries = await readdir(join(dir, prefix), { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const name = `${prefix}${entry.name}`;
+      if (names.length >= mostRefs || !isRefName(name)) continue;
+      if (entry.isFile()) names.push(name);
+      else if (entry.isDirectory() && depth < deepestRef) {
+        open.push({ prefix: `${name}/`, depth: depth + 1 });
+      }
+    }
+  }
+  return names;
+}

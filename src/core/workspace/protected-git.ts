@@ -1,0 +1,132 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { readSmall, sharedDirOf } from "./git-files.ts";
+
+interface Place {
+  /** Commit that HEAD is. */
+  readonly head: string;
+  /** The files to compare with; null where only commits are looked at. */
+  readonly worktree: string | null;
+  /** Ends what runs. */
+  readonly signal?: AbortSignal;
+}
+
+interface RunOptions {
+  /** For git to read. */
+  readonly input?: string;
+  readonly timeoutMs?: number;
+  readonly maxBytes?: number;
+}
+
+const run = promisify(execFile);
+const defaultTimeoutMs = 5_000;
+const defaultMaxBytes = 16 * 1024 * 1024;
+const maxShallowBytes = 1024 * 1024;
+const shallowLine = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
+
+/** Git whose directory is our own and empty; it borrows the objects of another repository. */
+export interface ProtectedGit extends AsyncDisposable {
+  /** Output of one call. Rejects when git fails, takes too long or says more than `maxBytes`. */
+  run(args: readonly string[], options?: RunOptions): Promise<string>;
+  /** As `run`, but of more than `maxBytes` the beginning. */
+  begin(args: readonly string[], options?: RunOptions): Promise<{ text: string; cut: boolean }>;
+}
+
+/**
+ * A repository's `.git` may have been written by an agent, and its configuration, hooks, index, filters and attributes
+ * can run programs. So git is started on a directory of ours that has none of these and never reads that one.
+ */
+export async function openProtectedGit(gitDir: string, place: Place): Promise<ProtectedGit> {
+  const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
+  const close = () => rm(dir, { recursive: true, force: true });
+  try {
+    await fill(dir, gitDir, place.head);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const env = environment(dir, place.worktree);
+  const cwd = place.worktree ?? dir;
+  const call = async (args: readonly string[], given: RunOptions = {}) => {
+    const { input = "", timeoutMs = defaultTimeoutMs, maxBytes = defaultMaxBytes } = given;
+    const calling = run("git", [...settings, ...args], {
+      ...{ cwd, env, timeout: timeoutMs, maxBuffer: maxBytes },
+      ...{ killSignal: "SIGKILL", encoding: "utf8" },
+      ...(place.signal && { signal: place.signal }),
+    });
+    // A git that ends early does not read all of it, which its exit tells.
+    calling.child.stdin?.on("error", () => {}).end(input);
+    return (await calling).stdout;
+  };
+  return {
+    run: call,
+    begin: (args, options) =>
+      call(args, options).then(
+        (text) => ({ text, cut: false }),
+        (error: unknown) => ({ text: beginningOf(error), cut: true }),
+      ),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** What git had said when it had said too much; throws any other error. */
+function beginningOf(error: unknown): string {
+  const tooMuch = "ERR_CHILD_PROCESS_STDIO_MAXBUFFER";
+  if (error instanceof Error && "code" in error && error.code === tooMuch && "stdout" in error) {
+    return String(error.stdout);
+  }
+  throw error;
+}
+
+const settings = [
+  "-c",
+  "core.fsmonitor=false",
+  "-c",
+  "core.hooksPath=/dev/null",
+  "-c",
+  "core.quotePath=false",
+  "-c",
+  "submodule.recurse=false",
+] as const;
+
+async function fill(dir: string, gitDir: string, head: string): Promise<void> {
+  const shared = await sharedDirOf(gitDir);
+  const objects = join(shared, "objects");
+  if (objects.includes("\n")) throw new Error("a path with a line break cannot be borrowed from");
+  await mkdir(join(dir, "objects", "info"), { recursive: true });
+  await mkdir(join(dir, "refs"));
+  await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
+  await writeFile(join(dir, "HEAD"), `${head}\n`);
+  if (head.length === 64) {
+    const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
+    await writeFile(join(dir, "config"), format);
+  }
+  // Without it the history of a shallow clone would seem to be broken.
+  const shallow = (await readSmall(join(shared, "shallow"), maxShallowBytes))?.trim() ?? "";
+  const lines = shallow.split("\n");
+  if (lines.every((line) => shallowLine.test(line))) {
+    await writeFile(join(dir, "shallow"), `${shallow}\n`);
+  }
+}
+
+function environment(dir: string, worktree: string | null): Record<string, string | undefined> {
+  return {
+    PATH: process.env["PATH"],
+    HOME: dir,
+    LC_ALL: "C",
+    GIT_DIR: dir,
+    GIT_INDEX_FILE: join(dir, "index"),
+    ...(worktree !== null && { GIT_WORK_TREE: worktree }),
+    GIT_CONFIG_NOSYSTEM: "1",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_ATTR_NOSYSTEM: "1",
+    GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_NO_LAZY_FETCH: "1",
+    GIT_OPTIONAL_LOCKS: "0",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_ALLOW_PROTOCOL: "none",
+  };
+}

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { gitWorld } from "../support/git-world.ts";
+import { symphony } from "../support/run-symphony.ts";
+import { serve } from "../support/server.ts";
+
+test("git shows the repositories, all or those of one issue; diff shows the work", async () => {
+  await using git = await gitWorld();
+  await using server = await serve(git.world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const run = (...args: string[]) => symphony(args, { env });
+  const all = await run("git");
+  assert.equal(all.code, 0);
+  assert.match(all.stdout, /^app {2}https:\/\/example\.org\/team\/app\.git, main\nISSUE +BRANCH/);
+  assert.match(all.stdout, /\nENG-1 +eng-1 +[0-9a-f]{10} +1 +0 +only here\n$/);
+  const one = await run("git", "eng-1", "--json");
+  assert.equal(JSON.parse(one.stdout).repositories[0].branches[0].issue_identifier, "ENG-1");
+  const none = await run("git", "ENG-2");
+  assert.deepEqual([none.code, none.stdout], [3, ""]);
+  assert.match(none.stderr, /no workspace of ENG-2 has a repository\n {2}next: symphony issue/);
+  const diff = await run("diff", "ENG-1");
+  assert.match(diff.stdout, /^diff --git a\/one\.txt b\/one\.txt\n.*\n-one\.txt\n\+changed\n$/s);
+  assert.match(diff.stderr, /^ENG-1: 1 file changed since [0-9a-f]{10}\n$/);
+  const stat = await run("diff", "ENG-1", "--stat");
+  assert.match(stat.stdout, /^ADDED +REMOVED +FILE\n\+1 +-1 +one\.txt\n$/);
+  assert.equal(JSON.parse((await run("diff", "ENG-1", "--json")).stdout).files.length, 1);
+  const empty = await run("diff", "ENG-2");
+  assert.equal(empty.code, 7);
+  assert.match(empty.stderr, /there is no repository in the workspace\n {2}next: symphony git/);
+  const slip = await run("diff", "ENG-11");
+  assert.equal(slip.code, 3);
+  assert.match(slip.stderr, /did you mean ENG-1\?/);
+});

@@ -1,0 +1,243 @@
+import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
+import { once } from "node:events";
+import { get } from "node:http";
+import { after, before, test } from "node:test";
+import fc from "fast-check";
+import { type LivingServer, livingServer } from "../support/living-server.ts";
+import { ApiDocument, type Json, type Operation } from "../support/openapi-schemas.ts";
+import { allowedBy, nearMissesOf } from "../support/schema-arbitrary.ts";
+import type { Answer } from "../support/server.ts";
+import { delivery } from "../support/webhook.ts";
+
+const seed = Number(process.env["CONTRACT_SEED"] ?? randomInt(2 ** 31));
+const runs = 15;
+const document = new ApiDocument();
+
+/** What a route's schema cannot say, and answers 400 to all the same. */
+const semantics: ReadonlySet<string> = new Set([
+  // States and blockers are those that this tracker has.
+  "issues.create",
+  "issues.edit",
+  // An effort without a model.
+  "issues.model",
+  // An Issue event names its issue.
+  "webhooks.linear",
+]);
+
+/** What even a good request is refused with here: nobody asks a question, no workspace has a repository. */
+const refusals: Readonly<Record<string, string>> = {
+  "issues.respond": "nothing_asked",
+  "git.diff": "no_repository",
+};
+
+/** Path parameters that lead somewhere; an edit may end an issue, and abort needs an agent of its own. */
+const real: Readonly<Record<string, () => string>> = {
+  "issues.abort id": () => "ENG-124",
+  "issues.edit id": () => "ENG-3",
+  "attempts.detail aid": () => living.attemptId,
+  "secrets.put key": () => "NEW_KEY",
+  "secrets.remove key": () => "OLD_KEY",
+  "workspaces.remove key": () => "ENG-1",
+  "config.removeFromOverlay path": () => "agent.max_turns",
+};
+
+/** Bodies for success where the documented example does not suit this server. */
+const fitting: Readonly<Record<string, () => Json>> = {
+  "templates.choose": () => ({ template_id: "workflow" }),
+  "issues.transition": () => ({ to: "held" }),
+  "webhooks.linear": () => ({
+    ...document.operation("webhooks.linear").spec.requestBody.content["application/json"].example,
+    webhookTimestamp: Date.now(),
+  }),
+};
+
+let living: LivingServer;
+before(async () => {
+  living = await livingServer();
+});
+after(() => living[Symbol.asyncDispose]());
+
+interface Ask {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, unknown>>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Json;
+}
+
+/** What takes something away comes last, so that the others find it. */
+const operations = [...document.operations].sort((a, b) => rank(a) - rank(b));
+
+function rank({ name, method }: Operation): number {
+  if (name === "config.replaceOverlay") return 3;
+  if (name === "issues.abort" || name === "issues.transition") return 1;
+  return method === "DELETE" ? 2 : 0;
+}
+
+for (const operation of operations) {
+  const { name, method, path } = operation;
+  test(`${method} ${path} keeps to the document (seed ${seed})`, async () => {
+    const first = await send(operation, documented(operation));
+    keepsTo(operation, first);
+    const refusal = refusals[name];
+    const asExpected =
+      refusal === undefined ? first.status < 300 : first.json().error.code === refusal;
+    assert.ok(asExpected, `its own example: ${first.status} ${first.text}`);
+    await fc.assert(
+      fc.asyncProperty(allowed(operation), async (ask) => {
+        const answer = await send(operation, ask);
+        keepsTo(operation, answer);
+        if (!semantics.has(name)) assert.notEqual(answer.status, 400, answer.text);
+      }),
+      { seed, numRuns: runs },
+    );
+    const misses = refused(operation);
+    if (misses === null) return;
+    await fc.assert(
+      fc.asyncProperty(misses, async (ask) => {
+        const answer = await send(operation, ask);
+        keepsTo(operation, answer);
+        assert.ok([400, 401, 413].includes(answer.status), `${answer.status} ${answer.text}`);
+      }),
+      { seed, numRuns: runs },
+    );
+  });
+}
+
+test("the server is whole after all that", async () => {
+  const { status } = await living.server.ask("/api/v1/runtime");
+  assert.equal(status, 200);
+  const failures = living.server.logged.filter((line) => line.includes("request failed"));
+  assert.deepEqual(failures, []);
+});
+
+/** The status is documented, and so is everything in the body. */
+function keepsTo({ name, spec, pointer }: Operation, answer: Answer): void {
+  const { status, text, headers } = answer;
+  assert.notEqual(status, 500, text);
+  const response = spec.responses[status];
+  assert.ok(response, `${name} answers ${status}, which is not documented: ${text}`);
+  assert.ok(headers["x-request-id"]);
+  const [media] = Object.keys(response.content ?? {});
+  if (media === undefined) {
+    assert.equal(text, "");
+    return;
+  }
+  assert.equal(headers["content-type"]?.split(";")[0], media);
+  if (media !== "application/json") return;
+  const schema = `${pointer}/responses/${status}/content/application~1json/schema`;
+  assert.equal(document.faults(schema, answer.json()), null, `${name} ${status} ${text}`);
+  const code: string | undefined = answer.json().error?.code;
+  if (status >= 400) assert.ok(response.description.includes(`\`${code}\``), `${name} ${code}`);
+}
+
+/** The request of the document's own examples, with names that this server has. */
+function documented({ name, spec }: Operation): Ask {
+  const params = Object.fromEntries(
+    of(spec, "path").map((one): [string, string] => [one.name, realName(name, one.name)]),
+  );
+  const example = spec.requestBody?.content["application/json"].example;
+  const body = fitting[name]?.() ?? example;
+  return { params, query: {}, headers: {}, ...(body !== undefined && { body }) };
+}
+
+function realName(operation: string, name: string): string {
+  const found = real[`${operation} ${name}`];
+  if (found) return found();
+  return operation.startsWith("templates.") && !/choose|clear/.test(operation)
+    ? living.templateId
+    : "ENG-123";
+}
+
+function of(spec: Json, place: string): Json[] {
+  return spec.parameters.filter((one: Json) => one.in === place);
+}
+
+function allowed(operation: Operation): fc.Arbitrary<Ask> {
+  const { name, spec, pointer } = operation;
+  const { json } = document;
+  const part = (place: string, keep: (value: string) => boolean) => {
+    const fields = of(spec, place).map((one) => {
+      const at = `${pointer}/parameters/${spec.parameters.indexOf(one)}/schema`;
+      const made = allowedBy(one.schema, json)
+        .filter((value) => document.faults(at, value) === null)
+        .filter((value) => Array.isArray(value) || keep(String(value)));
+      const usual = place === "path" ? fc.constant(0).map(() => realName(name, one.name)) : made;
+      return [one.name, place === "path" ? fc.oneof(usual, made) : made];
+    });
+    const required = place === "path" ? {} : { requiredKeys: [] };
+    return fc.record(Object.fromEntries(fields), required);
+  };
+  return fc.record({
+    params: part("path", (value) => !/^(\.{1,2}|[a-z.]+)$/.test(value)),
+    query: part("query", () => true),
+    headers: part("header", (value) => /^[\x21-\x7e]+$/.test(value)),
+    ...(spec.requestBody && { body: bodies(operation) }),
+  }) as fc.Arbitrary<Ask>;
+}
+
+function bodies({ spec, pointer }: Operation): fc.Arbitrary<Json> {
+  const at = `${pointer}/requestBody/content/application~1json/schema`;
+  const { schema } = spec.requestBody.content["application/json"];
+  return allowedBy(schema, document.json).filter((value) => document.faults(at, value) === null);
+}
+
+/** Requests with one part that its schema does not allow; null where there is none that could be wrong. */
+function refused(operation: Operation): fc.Arbitrary<Ask> | null {
+  const { spec, pointer } = operation;
+  const wishes: fc.Arbitrary<Ask>[] = [];
+  const usual = fc.constant(0).map(() => documented(operation));
+  if (spec.requestBody) {
+    const at = `${pointer}/requestBody/content/application~1json/schema`;
+    const misses = nearMissesOf(bodies(operation)).filter(
+      (value) => document.faults(at, value) !== null,
+    );
+    wishes.push(fc.tuple(usual, misses).map(([ask, body]) => ({ ...ask, body })));
+  }
+  const junk = ["abc", "-1", "1.5", "501x", "x".repeat(600)];
+  for (const one of [...of(spec, "query"), ...of(spec, "path")]) {
+    const at = `${pointer}/parameters/${spec.parameters.indexOf(one)}/schema`;
+    const wrong = junk.filter((value) => document.faults(at, read(one.schema, value)) !== null);
+    if (wrong.length === 0) continue;
+    const part = one.in === "path" ? "params" : "query";
+    wishes.push(
+      fc
+        .tuple(usual, fc.constantFrom(...wrong))
+        .map(([ask, value]) => ({ ...ask, [part]: { ...ask[part], [one.name]: value } })),
+    );
+  }
+  return wishes.length === 0 ? null : fc.oneof(...wishes);
+}
+
+/** A parameter's text as OpenAPI reads it. */
+function read(schema: Json, value: string): unknown {
+  if (schema.type === "array") return [value];
+  return schema.type === "integer" && /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+}
+
+async function send({ name, method, path, spec }: Operation, ask: Ask): Promise<Answer> {
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, key) =>
+    encodeURIComponent(ask.params[key] ?? ""),
+  );
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(ask.query)) {
+    for (const one of Array.isArray(value) ? value : [value]) query.append(key, String(one));
+  }
+  const to = query.size === 0 ? filled : `${filled}?${query}`;
+  if (spec.responses[200]?.content?.["text/event-stream"]) return opening(to, ask.headers);
+  if (name === "webhooks.linear") return living.server.ask(to, delivery(JSON.stringify(ask.body)));
+  const headers = { ...ask.headers };
+  const text = ask.body === undefined ? undefined : JSON.stringify(ask.body);
+  if (text !== undefined) headers["content-type"] = "application/json";
+  return living.server.ask(to, { method, headers, ...(text !== undefined && { body: text }) });
+}
+
+/** A stream does not end: its head is its answer, unless it is refused. */
+async function opening(path: string, headers: Readonly<Record<string, string>>): Promise<Answer> {
+  const request = get(`${living.server.url}${path}`, { headers, agent: false });
+  const [response] = await once(request, "response");
+  const { statusCode: status } = response;
+  const text = status === 200 ? "" : (await response.setEncoding("utf8").toArray()).join("");
+  if (status === 200) request.destroy();
+  return { status, headers: response.headers, text, json: () => JSON.parse(text) };
+}

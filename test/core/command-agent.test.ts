@@ -1,0 +1,382 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { AgentTools } from "../../src/core/agent/agent.ts";
+import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { commandBench } from "../support/command-bench.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+
+const plain = { model: null };
+
+const tools: AgentTools = {
+  specs: [{ name: "issue_move", description: "", inputSchema: {} }],
+  call: async (name, args) => ({
+    success: name === "issue_move",
+    output: `${name} ${JSON.stringify(args)}`,
+  }),
+};
+
+describe("agent.kind command", () => {
+  test("one process per turn; blocks of text are messages", async () => {
+    await using b = await commandBench({
+      config: { line: "echo one; echo two; echo; cat; echo; echo $$ >> pids" },
+    });
+    await using session = await b.start();
+    await session.turn("the prompt", plain);
+    assert.deepEqual(b.said, ["one\ntwo", "the prompt"]);
+    assert.deepEqual(b.types(), [
+      ...["session.started", "turn.started", "message", "message", "turn.completed"],
+    ]);
+    await session.turn("go on", plain);
+    const pids = (await readFile(join(b.workspace, "pids"), "utf8")).trim().split("\n");
+    assert.equal(new Set(pids).size, 2);
+    assert.equal(session.pid, null);
+  });
+
+  test("without a session the first prompt comes again, with the note below it", async () => {
+    await using b = await commandBench({ config: { line: "cat" } });
+    await using session = await b.start({ resumeThreadId: "s-1" });
+    assert.equal(session.resumed, false);
+    await session.turn("the whole prompt", plain);
+    await session.turn("turn 2 of 20", plain);
+    assert.deepEqual(b.said, ["the whole prompt", "the whole prompt", "turn 2 of 20"]);
+  });
+
+  test("facts come in the environment, hostile ones too, and no secret does", async () => {
+    await using b = await commandBench({
+      config: {
+        line: 'env > env.txt; cat "$SYMPHONY_PROMPT_FILE" > prompt.txt; stat -c %a "$SYMPHONY_PROMPT_FILE" > mode.txt',
+        prompt: "file",
+        envPassthrough: ["MODEL_KEY", "LINEAR_API_KEY"],
+      },
+      env: { MODEL_KEY: "m", LINEAR_API_KEY: "canary", OTHER: "canary", SYMPHONY_TOKEN: "canary" },
+    });
+    await using session = await b.start({
+      title: "ENG-1: $(touch injected) `touch injected`\u0000; touch injected",
+      secretEnvNames: ["LINEAR_API_KEY"],
+    });
+    await session.turn("it's $(touch injected)", { model: "big", effort: "high" });
+    const env = await readFile(join(b.workspace, "env.txt"), "utf8");
+    for (const line of [
+      "SYMPHONY_ISSUE_IDENTIFIER=ENG-1",
+      "SYMPHONY_ISSUE_TITLE=$(touch injected) `touch injected`; touch injected",
+      `SYMPHONY_WORKSPACE=${b.workspace}`,
+      "SYMPHONY_TURN=1",
+      "SYMPHONY_MODEL=big",
+      "SYMPHONY_REASONING_EFFORT=high",
+      `SYMPHONY_RUN_ID=${b.spec().runId}`,
+      "MODEL_KEY=m",
+    ]) {
+      assert.ok(env.split("\n").includes(line), line);
+    }
+    assert.ok(!env.includes("canary") && !env.includes("SYMPHONY_SESSION="), env);
+    assert.equal(await readFile(join(b.workspace, "prompt.txt"), "utf8"), "it's $(touch injected)");
+    assert.equal(await readFile(join(b.workspace, "mode.txt"), "utf8"), "600\n");
+    assert.ok(!existsSync(join(b.workspace, "injected")));
+    const left = env.match(/SYMPHONY_PROMPT_FILE=(.*)/)?.[1] ?? "";
+    assert.ok(left.startsWith(tmpdir()) && !existsSync(left), "the prompt is removed");
+  });
+
+  test("an exit code fails the turn with the end of stderr; 127 is a program not found", async () => {
+    await using b = await commandBench({
+      config: { line: "echo fine; echo out of credit >&2; exit 3" },
+    });
+    await using session = await b.start();
+    await assert.rejects(session.turn("go", plain), {
+      code: "turn_failed",
+      message: "the command failed: it ended with status 3: out of credit",
+    });
+    assert.deepEqual(b.said, ["fine"]);
+    assert.equal(b.types().at(-1), "turn.failed");
+    await using missing = await commandBench({ config: { line: "no-such-program-here" } });
+    await using other = await missing.start();
+    await assert.rejects(other.turn("go", plain), { code: "agent_not_found" });
+  });
+
+  test("without a line it cannot be started, and the refusal says what to do", async () => {
+    await using b = await commandBench();
+    await assert.rejects(b.start(), { code: "agent_unavailable", message: /command\.line/ });
+  });
+
+  test("silence ends the turn and everything it started", async () => {
+    const clock = new FakeClock();
+    await using b = await commandBench({
+      config: { line: "echo up; echo; setsid sleep 600 & sleep 600", turnTimeoutMs: 1_000 },
+      clock,
+    });
+    await using session = await b.start();
+    const turn = session.turn("go", plain);
+    const ended = assert.rejects(turn, { code: "turn_timeout" });
+    await b.until("message");
+    clock.advance(1_000);
+    await ended;
+    await noneLeft(b.spec().runId);
+  });
+
+  test("an interrupt cancels the turn; disposing ends a turn in flight", async () => {
+    await using b = await commandBench({ config: { line: "echo up; echo; sleep 600" } });
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("message");
+    await session.interrupt();
+    await turn;
+    const again = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("message", (event) => event.text === "up" && b.said.length > 1);
+    await session[Symbol.asyncDispose]();
+    await again;
+    await noneLeft(b.spec().runId);
+  });
+
+  test("guidance that the program cannot hear is accepted and not told as delivered", async () => {
+    await using b = await commandBench({
+      config: { line: "echo up; echo; read -r _ < gate; echo done" },
+    });
+    await using session = await b.start();
+    await assert.rejects(session.steer("str_1", "now"), { code: "no_active_turn" });
+    const turn = session.turn("go", plain);
+    await b.until("message");
+    const started = await b.until("turn.started");
+    assert.deepEqual(await session.steer("str_1", "use tabs"), { turnId: started.turnId });
+    await session.interrupt();
+    await assert.rejects(turn, { code: "turn_cancelled" }).catch(() => {});
+    assert.ok(!b.types().includes("steer.delivered"));
+  });
+});
+
+describe("its JSON lines", () => {
+  test("messages, commands, changes, tokens by turn, and a failure of its own", async () => {
+    await using b = await commandBench({ config: { line: "cat ../said.jsonl", output: "jsonl" } });
+    const said = [
+      { type: "message", text: "hello" },
+      { type: "command", command: "make", exit_code: 2, status: "failed", output: "no rule" },
+      { type: "file_change", paths: [join(b.workspace, "a.txt"), "b.txt"] },
+      { type: "tokens", input: 5, output: 1 },
+      { type: "tokens", input: 10, output: 2, cached_input_tokens: 4 },
+      { type: "notice", message: "slow today" },
+      { type: "whatever" },
+    ].map((line) => JSON.stringify(line));
+    await b.program("said.jsonl", `${said.join("\n")}\n{broken\nnoise\n`);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    await session.turn("go on", plain);
+    assert.deepEqual(b.types().slice(2, 10), [
+      ...["message", "command", "file_change", "tokens", "tokens", "notice", "notice"],
+      "turn.completed",
+    ]);
+    assert.deepEqual(b.logs, ["noise", "noise"]);
+    const change = b.events.find((event) => event.type === "file_change");
+    assert.deepEqual(change, {
+      ...{ type: "file_change", status: "completed", paths: ["a.txt", "b.txt"] },
+    });
+    const totals = b.events.flatMap((event) => (event.type === "tokens" ? [event.total] : []));
+    assert.deepEqual(
+      totals.map(({ input, total }) => [input, total]),
+      [
+        ...[
+          [5, 6],
+          [10, 12],
+        ],
+        ...[
+          [15, 18],
+          [20, 24],
+        ],
+      ],
+    );
+    assert.equal(totals.at(-1)?.cachedInput, 8);
+  });
+
+  test("it fails by its own word though it exits well", async () => {
+    const line = `echo '{"type":"result","success":false,"message":"tests are red"}'`;
+    await using b = await commandBench({ config: { line, output: "jsonl" } });
+    await using session = await b.start();
+    await assert.rejects(session.turn("go", plain), {
+      code: "turn_failed",
+      message: "the command failed: tests are red",
+    });
+  });
+
+  test("a tool of the tracker runs host-side and its answer comes on stdin", async () => {
+    const line = `echo '{"type":"tool_call","id":7,"tool":"issue_move","arguments":{"state":"Done"}}'
+echo '{"type":"tool_call","id":8,"tool":"rm_rf"}'
+read -r a; read -r b; printf '%s\\n%s\\n' "$a" "$b" > answers`;
+    await using b = await commandBench({ config: { line, output: "jsonl", prompt: "file" } });
+    await using session = await b.start({ tools });
+    await session.turn("go", plain);
+    const answers = (await readFile(join(b.workspace, "answers"), "utf8")).trim().split("\n");
+    assert.deepEqual(
+      answers.map((text) => JSON.parse(text)),
+      [
+        { type: "tool_result", id: 7, success: true, output: 'issue_move {"state":"Done"}' },
+        { type: "tool_result", id: 8, success: false, output: "rm_rf {}" },
+      ],
+    );
+    const outcomes = b.events.flatMap((event) =>
+      event.type === "tool_call" ? [event.outcome] : [],
+    );
+    assert.deepEqual(outcomes, ["completed", "unsupported"]);
+  });
+
+  test("a program that does not listen gets its tool run all the same, before the turn ends", async () => {
+    const line = `echo '{"type":"tool_call","tool":"issue_move","arguments":{"state":"Done"}}'`;
+    await using b = await commandBench({ config: { line, output: "jsonl" } });
+    await using session = await b.start({ tools });
+    await session.turn("go", plain);
+    assert.deepEqual(b.types().slice(-2), ["tool_call", "turn.completed"]);
+  });
+
+  test("guidance reaches a program that listens, which says so", async () => {
+    const line = `echo '{"type":"message","text":"up"}'
+echo '{"type":"steer_delivered","id":"str_9"}'
+read -r steer; echo "$steer" > heard; echo '{"type":"steer_delivered","id":"str_1"}'`;
+    await using b = await commandBench({ config: { line, output: "jsonl", prompt: "file" } });
+    await using session = await b.start();
+    const turn = session.turn("go", plain);
+    await b.until("message");
+    await session.steer("str_1", "use tabs");
+    await turn;
+    assert.deepEqual(JSON.parse(await readFile(join(b.workspace, "heard"), "utf8")), {
+      ...{ type: "steer", id: "str_1", message: "use tabs" },
+    });
+    const delivered = b.events.filter((event) => event.type === "steer.delivered");
+    assert.deepEqual(delivered, [{ type: "steer.delivered", steerId: "str_1" }]);
+  });
+});
+
+describe("sessions of a program", () => {
+  const line = `echo '{"type":"session","id":"s-1"}'; echo '{"type":"tokens","input":3,"output":1}'; cat > first`;
+  const resumeLine = `echo "{\\"type\\":\\"session\\",\\"id\\":\\"$SYMPHONY_SESSION\\"}"; echo '{"type":"tokens","input":3,"output":1}'; cat > next`;
+
+  test("a told session is gone on with in the next turn, and in the next attempt", async () => {
+    await using b = await commandBench({ config: { line, resumeLine, output: "jsonl" } });
+    {
+      await using session = await b.start();
+      await session.turn("all of it", plain);
+      assert.equal(session.threadId, "s-1");
+      await session.turn("go on", plain);
+    }
+    assert.equal(await readFile(join(b.workspace, "first"), "utf8"), "all of it");
+    assert.equal(await readFile(join(b.workspace, "next"), "utf8"), "go on");
+    const totals = b.events.flatMap((event) =>
+      event.type === "tokens" ? [event.total.total] : [],
+    );
+    assert.deepEqual(totals, [4, 8]);
+    await using session = await b.start({ resumeThreadId: "s-1" });
+    assert.equal(session.resumed, true);
+    const started = b.events.findLast((event) => event.type === "session.started");
+    assert.deepEqual(started, {
+      ...{ type: "session.started", threadId: "s-1", resumed: true, countsAnew: true },
+    });
+    await session.turn("still there?", plain);
+    assert.equal(await readFile(join(b.workspace, "next"), "utf8"), "still there?");
+  });
+
+  test("an id that is an option or worse is never handed back", async () => {
+    for (const id of ["--dangerously", "a b", "$(x)", ""]) {
+      const told = JSON.stringify({ type: "session", id }).replaceAll("'", "");
+      await using b = await commandBench({
+        config: { line: `echo '${told}'`, resumeLine: "touch resumed", output: "jsonl" },
+      });
+      await using session = await b.start({ resumeThreadId: id });
+      assert.equal(session.resumed, false);
+      await session.turn("go", plain);
+      await session.turn("go on", plain);
+      assert.ok(!existsSync(join(b.workspace, "resumed")));
+    }
+  });
+
+  test("a session that cannot be resumed is given up for the next attempt", async () => {
+    await using b = await commandBench({
+      config: { line, resumeLine: "echo no such session >&2; exit 1", output: "jsonl" },
+    });
+    await using session = await b.start({ resumeThreadId: "s-1" });
+    await assert.rejects(session.turn("go", plain), { code: "turn_failed" });
+    const last = b.events.findLast((event) => event.type === "session.started");
+    assert.ok(last?.type === "session.started" && !last.resumed);
+    await using next = await b.start({ resumeThreadId: last.threadId });
+    assert.equal(next.resumed, false);
+  });
+});
+
+describe("its sandbox", () => {
+  test("below danger it writes its workspace alone, and sees no other nor any process", async () => {
+    const dataDir = await mkdtemp(join(process.cwd(), "node_modules/.cache/symphony-data-"));
+    await writeFile(join(dataDir, "canary"), "");
+    await using open = await commandBench();
+    await using b = await commandBench({
+      config: {
+        line: `touch inside
+touch ../outside "$DATA_DIR/made" "$PWD/../../made" || echo refused > log
+ls .. "$DATA_DIR" >> log
+cat "$SYMPHONY_PROMPT_FILE" >> log
+echo x > "$SYMPHONY_PROMPT_FILE" || echo read-only >> log
+touch "$OPEN_DIR/made" "$TMPDIR/own" || echo closed >> log
+env | grep -c CANARY >> log
+ls /proc | grep -c '^[0-9]' > processes`,
+        prompt: "file",
+        envPassthrough: ["DATA_DIR", "OPEN_DIR"],
+        writablePaths: [join(open.root, "not-there"), open.workspace],
+      },
+      env: { DATA_DIR: dataDir, OPEN_DIR: open.workspace, CANARY: "CANARY" },
+      hidden: [dataDir],
+    });
+    try {
+      await using session = await b.start({ level: "safe" });
+      await session.turn("the prompt", plain);
+      assert.deepEqual((await readdir(b.workspace)).sort(), ["inside", "log", "processes"]);
+      const log = await readFile(join(b.workspace, "log"), "utf8");
+      const words = log.split(/\s+/).filter((word) => !word.startsWith("/") && word !== "..:");
+      assert.deepEqual(words.slice(0, 2), ["ENG-1", "outside"], log);
+      assert.ok(log.includes("the prompt") && log.includes("read-only"), log);
+      assert.ok(!log.includes("canary") && !log.includes("closed"), log);
+      assert.ok(!existsSync(join(b.root, "outside")));
+      assert.deepEqual(await readdir(dataDir), ["canary"]);
+      assert.deepEqual(await readdir(open.workspace), ["made"]);
+      assert.ok(Number(await readFile(join(b.workspace, "processes"), "utf8")) < 10);
+    } finally {
+      await rm(dataDir, { recursive: true });
+    }
+  });
+
+  test("the network is there at networked, and not at safe", async () => {
+    const server = createServer((socket) => socket.end("hello\n"));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const address = server.address();
+      assert.ok(address !== null && typeof address === "object");
+      await using b = await commandBench({
+        config: { line: `cat < /dev/tcp/127.0.0.1/${address.port}` },
+      });
+      {
+        await using session = await b.start({ level: "safe" });
+        await assert.rejects(session.turn("go", plain), { code: "turn_failed", hint: /networked/ });
+      }
+      await using session = await b.start({ level: "networked" });
+      await session.turn("go", plain);
+      assert.deepEqual(b.said, ["hello"]);
+    } finally {
+      server.close();
+    }
+  });
+
+  test("nothing of it is left, also where it made processes of its own", async () => {
+    await using b = await commandBench({
+      config: { line: "echo up; echo; setsid sleep 600 & sleep 600" },
+    });
+    await using session = await b.start({ level: "networked" });
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("message");
+    assert.ok((await liveProcesses()).some((entry) => entry.runId === b.spec().runId));
+    await session.interrupt();
+    await turn;
+    await noneLeft(b.spec().runId);
+  });
+});
+
+async function noneLeft(runId: string): Promise<void> {
+  const left = (await liveProcesses()).filter((entry) => entry.runId === runId);
+  assert.deepEqual(left, []);
+}

@@ -1,0 +1,189 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdir, readdir, realpath, stat, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { SessionSpec } from "../../src/core/agent/agent.ts";
+import { runCommand } from "../../src/core/agent/openai/command.ts";
+import { HeadTail } from "../../src/core/agent/openai/head-tail.ts";
+import { breach, type Prey, probes } from "../support/hostile-probes.ts";
+import { modelServer } from "../support/model-server.ts";
+import { OpenaiBench } from "../support/openai-bench.ts";
+
+const limits = { command_processes: 64, command_file_bytes: 1_048_576, command_timeout_ms: 30_000 };
+
+/** Runs the lines by the shell tool of a real session; resolves with what the model was told of each. */
+async function shell(
+  bench: OpenaiBench,
+  commands: readonly string[],
+  spec: Partial<SessionSpec> = {},
+): Promise<readonly string[]> {
+  await using provider = await modelServer([
+    { calls: commands.map((command) => ({ name: "shell", args: { command } })) },
+  ]);
+  bench.config = { ...bench.config, baseUrl: provider.url };
+  await using session = await bench.start(spec);
+  await session.turn("Work.", { model: null });
+  const input = provider.asked[1]?.body["input"] as { type: string; output: string }[];
+  return input.flatMap((item) => (item.type === "function_call_output" ? [item.output] : []));
+}
+
+test("the twelve ways out of a workspace are closed at level safe", async () => {
+  await using bench = await OpenaiBench.make(limits);
+  let reached = 0;
+  const api = createServer((_, response) => {
+    reached++;
+    response.end("welcome");
+  });
+  await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
+  const prey: Prey = {
+    dataDir: bench.dataDir,
+    home: join(bench.root, "home"),
+    otherWorkspace: join(bench.root, "workspaces", "ENG-2"),
+    outside: join(bench.root, "outside"),
+    apiUrl: `http://127.0.0.1:${(api.address() as AddressInfo).port}`,
+    canary: "canary-in-the-server",
+  };
+  const server = spawn("sleep", ["60"], { env: { PATH: bench.env["PATH"], KEY: prey.canary } });
+  for (const dir of [
+    join(prey.home, ".codex"),
+    prey.otherWorkspace,
+    prey.outside,
+    join(bench.workspace, ".git", "hooks"),
+  ])
+    await mkdir(dir, { recursive: true });
+  for (const file of [
+    join(prey.dataDir, "token"),
+    join(prey.dataDir, "runtime.json"),
+    join(prey.home, ".codex", "auth.json"),
+    join(prey.otherWorkspace, "theirs"),
+    join(bench.workspace, ".git", "config"),
+  ])
+    await writeFile(file, "prey\n");
+  try {
+    const all = probes(prey);
+    const told = await shell(
+      bench,
+      all.map(({ command }) => command),
+    );
+    assert.equal(told.length, 12);
+    for (const [index, { name }] of all.entries())
+      assert.doesNotMatch(told[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
+    assert.match(told[10] ?? "", /too many processes/);
+    assert.equal(reached, 0);
+    assert.deepEqual(await readdir(prey.outside), []);
+    assert.deepEqual(await readdir(join(bench.workspace, ".git", "hooks")), []);
+    await assert.rejects(stat("/evil"), { code: "ENOENT" });
+    // The same lines are no empty threat: without the sandbox the harmless ones among them get through.
+    const harmless = [0, 1, 2, 3, 4, 7, 9].map((index) => all[index]?.command ?? "");
+    const open = await shell(bench, harmless, { level: "danger" });
+    for (const [index, output] of open.entries())
+      assert.match(output, new RegExp(`^${breach}$`, "m"), harmless[index]);
+  } finally {
+    server.kill("SIGKILL");
+    api.close();
+  }
+});
+
+test("level networked has the network and nothing else more", async () => {
+  await using bench = await OpenaiBench.make(limits);
+  const api = createServer((_, response) => response.end("welcome"));
+  await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
+  const { port } = api.address() as AddressInfo;
+  try {
+    const get = `exec 3<>/dev/tcp/127.0.0.1/${port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3`;
+    const write = `echo x > ${bench.root}/outside && ls ${bench.dataDir}`;
+    const [first, second] = await shell(bench, [get, `${write} && ls ${bench.dataDir}/threads`], {
+      level: "networked",
+    });
+    assert.match(first ?? "", /welcome/);
+    assert.match(second ?? "", /No such file|Read-only/);
+  } finally {
+    api.closeAllConnections();
+    api.close();
+  }
+});
+
+test("a command's environment is the allow-list and nothing more", async () => {
+  await using bench = await OpenaiBench.make({ env_passthrough: ["CI", "OPENAI_API_KEY"] });
+  const canaries = ["OPENAI_API_KEY", "OPENAI_ORG_ID", "LINEAR_API_KEY", "AWS_SECRET_ACCESS_KEY"];
+  const more = ["GITHUB_TOKEN", "SSH_AUTH_SOCK", "SYMPHONY_MASTER_KEY", "NODE_OPTIONS", "BASH_ENV"];
+  for (const name of [...canaries, ...more, "CODEX_HOME", "TMPDIR", "LD_PRELOAD_X"])
+    bench.env = { ...bench.env, [name]: `canary-${name}` };
+  bench.env = { ...bench.env, CI: "1", LANG: "C", LC_ALL: "C" };
+  for (const level of ["safe", "danger"] as const) {
+    const secretEnvNames = ["LINEAR_API_KEY"];
+    const [told = ""] = await shell(bench, ["env -0 | tr '\\0' '\\n'"], { level, secretEnvNames });
+    const names = told
+      .split("\n")
+      .filter((line) => line.includes("="))
+      .map((line) => line.slice(0, line.indexOf("=")))
+      .filter((name) => !["PWD", "SHLVL", "_", "OLDPWD"].includes(name));
+    const allowed = ["CI", "HOME", "LANG", "LC_ALL", "PATH", "SYMPHONY_RUN_ID"];
+    assert.deepEqual(names.sort(), allowed, level);
+    assert.doesNotMatch(told, /canary|sk-test/);
+  }
+});
+
+test("readable paths are shown, but never what is hidden in them", async () => {
+  await using bench = await OpenaiBench.make();
+  const tools = join(bench.root, "home", "tools");
+  await mkdir(tools);
+  await writeFile(join(tools, "tool"), "a tool\n");
+  await symlink(bench.root, join(bench.root, "home", "alias"));
+  await writeFile(join(bench.dataDir, "secret"), "hidden\n");
+  const alias = join(bench.root, "home", "alias");
+  bench.config = { ...bench.config, readablePaths: ["~/tools", alias, "/", "tools"] };
+  const [told = ""] = await shell(bench, [
+    `cat ${tools}/tool; echo x > ${tools}/tool; cat ${alias}/data/secret ${bench.dataDir}/secret`,
+  ]);
+  assert.match(told, /a tool/);
+  assert.match(told, /Read-only/);
+  assert.doesNotMatch(told, /^hidden/m);
+  assert.match(bench.logs.join("\n"), /not a directory to show: \/,tools/);
+});
+
+test("a link in the place of .git is not followed by the sandbox", async () => {
+  await using bench = await OpenaiBench.make();
+  await writeFile(join(bench.dataDir, "secret"), "hidden\n");
+  await symlink(bench.dataDir, join(bench.workspace, ".git"));
+  const [told = ""] = await shell(bench, ["cat .git/secret"]);
+  assert.doesNotMatch(told, /hidden/);
+});
+
+test("a command ends at its time limit, at its processes, at a full disk", async () => {
+  const cwd = await realpath("/tmp");
+  const run = (line: string, more: object) =>
+    runCommand({
+      argv: ["bash", "-c", line],
+      cwd,
+      env: { PATH: process.env["PATH"] ?? "" },
+      timeoutMs: 20_000,
+      outputBytes: 1_000,
+      ...more,
+    });
+  assert.equal((await run("sleep 60", { timeoutMs: 50 })).stoppedFor, "time");
+  const few = { runId: "test/none", processes: 20, leastFreeBytes: 0 };
+  const many = "for i in $(seq 40); do env -i sleep 60 & done; wait";
+  assert.equal((await run(many, { limits: few })).stoppedFor, "processes");
+  const full = { runId: "test/none", processes: 1_000_000, leastFreeBytes: 2 ** 60 };
+  assert.equal((await run("sleep 60", { limits: full })).stoppedFor, "disk");
+  const gone = await run("true", { cwd: "/nowhere/at/all" });
+  assert.deepEqual([gone.exitCode, /could not be started/.test(gone.output)], [null, true]);
+  const left = await run("sleep 60 & echo done", {});
+  assert.deepEqual([left.exitCode, left.output], [0, "done\n"]);
+});
+
+test("of a long output the beginning and the end are kept, however it comes", () => {
+  for (const size of [1, 7, 1_000, 100_000]) {
+    const kept = new HeadTail(20);
+    const all = Buffer.from(`${"a".repeat(50_000)}END`);
+    for (let at = 0; at < all.length; at += size) kept.push(all.subarray(at, at + size));
+    assert.equal(kept.text(), `aaaaaaaaaa\n[... 49983 bytes left out ...]\naaaaaaaEND`);
+  }
+  const short = new HeadTail(20);
+  short.push(Buffer.from("äöü ßßß"));
+  assert.equal(short.text(), "äöü ßßß");
+});

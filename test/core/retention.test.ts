@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { createLogger } from "../../src/core/logger.ts";
+import { noTokens } from "../../src/core/model/attempt.ts";
+import { restoredState } from "../../src/core/orchestrator/records.ts";
+import { followRetention } from "../../src/core/retention.ts";
+import { openHistory } from "../../src/core/store/history.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { issue } from "../support/issue.ts";
+import { attempt, event, record, temporaryDir } from "../support/storage.ts";
+
+const dayMs = 86_400_000;
+
+function opened(t: TestContext, settings: { days: number | null; held?: string }) {
+  const file = join(temporaryDir(t), "history.db");
+  const history = openHistory(file);
+  t.after(() => history.close());
+  const clock = new FakeClock();
+  const logged: string[] = [];
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
+  const redact = (text: string) => text;
+  const log = createLogger({ level: "info", format: "json", sinks, clock, redact });
+  const held = record("ENG-1", { held: { reason: "a word", since: 1 } });
+  const records = new Map(settings.held === undefined ? [] : [[settings.held, held]]);
+  const totals = { tokens: noTokens, seconds: 0 };
+  const state = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall: 0 });
+  const follow = () =>
+    followRetention({ history, clock, log, days: () => settings.days, state: () => state });
+  return { file, history, clock, logged, follow };
+}
+
+/** `count` ended attempts of one issue, one a day from the clock's time on. */
+function attemptsOf(name: string, count: number, from: number) {
+  return Array.from({ length: count }, (_, n) => {
+    const startedAt = from + n * dayMs;
+    const tokens = { input: 5, cachedInput: 1, output: 2, reasoningOutput: 1, total: 7 };
+    const id = `att_${String(n).padStart(5, "0")}_${name}`;
+    const issueId = issue(name).id;
+    return attempt(id, { issueId, startedAt, endedAt: startedAt + 2_000, tokens, number: n + 1 });
+  });
+}
+
+test("old attempts go, save each issue's newest and those of issues that wait; the totals stay", (t) => {
+  const { file, history, clock, logged, follow } = opened(t, { days: 90, held: issue("B-1").id });
+  const from = clock.wall() - 100 * dayMs;
+  for (const name of ["A-1", "B-1"]) {
+    for (const one of attemptsOf(name, 30, from)) history.saveAttempt(one);
+  }
+  for (const one of attemptsOf("C-1", 3, from)) history.saveAttempt(one);
+  const open = attempt("att_00000_D", { issueId: "d", startedAt: from, endedAt: null });
+  history.saveAttempt(open);
+  history.saveAttempt(attempt("att_00001_D", { issueId: "d", startedAt: from, endedAt: from }));
+  const before = history.totals();
+  const stop = follow();
+  clock.advance(10_000);
+  const count = (name: string) => history.attemptsOf(issue(name).id, 500, 0).total;
+  // Those of the first ten days are over 90 days old.
+  assert.deepEqual([count("A-1"), count("B-1"), count("C-1")], [20, 30, 1]);
+  assert.equal(history.latestAttempt(issue("C-1").id)?.number, 3);
+  assert.equal(history.openAttempts().length, 1);
+  assert.deepEqual(history.totals(), before);
+  assert.match(logged.join(""), /old history removed.*"attempts":12/);
+  clock.advance(5 * dayMs);
+  assert.equal(count("A-1"), 15);
+  assert.deepEqual(history.totals(), before);
+  stop();
+  clock.advance(50 * dayMs);
+  assert.equal(count("A-1"), 15);
+  const again = openHistory(file);
+  t.after(() => again.close());
+  assert.deepEqual(again.totals(), before);
+});
+
+test("old events go from the beginning in steps; the numbering goes on even when all are old", (t) => {
+  const { file, history, clock, follow } = opened(t, { days: 1 });
+  const at = clock.wall();
+  const events = Array.from({ length: 1_700 }, (_, n) => event(n + 1, { at: at - 2 * dayMs }));
+  history.appendEvents(events);
+  history.appendEvents([event(1_701, { at }), event(1_702, { at: at - 3 * dayMs })]);
+  const stop = follow();
+  clock.advance(0);
+  assert.equal(history.oldestSeq(), 251);
+  clock.advance(10_000);
+  // Nothing is taken out of the middle, however old it says it is.
+  assert.deepEqual([history.oldestSeq(), history.lastSeq()], [1_701, 1_702]);
+  clock.advance(3 * dayMs);
+  assert.equal(history.oldestSeq(), 1_702);
+  stop();
+  const again = openHistory(file);
+  t.after(() => again.close());
+  again.appendEvents([event(1_703)]);
+  assert.equal(again.lastSeq(), 1_703);
+});
+
+test("null keeps everything for ever", (t) => {
+  const { history, clock, follow } = opened(t, { days: null });
+  for (const one of attemptsOf("A-1", 3, 0)) history.saveAttempt(one);
+  history.appendEvents([event(1, { at: 0 }), event(2)]);
+  t.after(follow());
+  clock.advance(400 * dayMs);
+  assert.equal(history.attemptsOf(issue("A-1").id, 9, 0).total, 3);
+  assert.equal(history.oldestSeq(), 1);
+});

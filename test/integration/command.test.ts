@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { describe, test } from "node:test";
+import { codexHome } from "../support/codex-home.ts";
+import { CommandBench } from "../support/command-bench.ts";
+import { startFakeOpenai } from "../support/fake-openai.ts";
+
+const codex = process.env["SYMPHONY_CODEX"] ?? "";
+const plain = { model: null };
+// The sandbox around it is symphony's; one within the other does not work everywhere.
+const flags = "--json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox";
+
+describe("agent.kind command with the real codex exec", () => {
+  test("two turns and a new attempt on one thread, confined to the workspace", async () => {
+    assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
+    await using openai = await startFakeOpenai([
+      { type: "shell", cmd: "touch ../outside; echo by a command | tee ran.txt; sleep 0.3" },
+      { type: "text", text: "All done." },
+      { type: "text", text: "Still done." },
+    ]);
+    await using home = await codexHome(openai.url);
+    const b = new CommandBench(home.workspaces, {
+      config: {
+        line: `"${codex}" exec ${flags} -`,
+        resumeLine: `"${codex}" exec ${flags} resume "$SYMPHONY_SESSION" -`,
+        output: "codex",
+        envPassthrough: ["FAKE_MODEL_KEY"],
+        writablePaths: [home.path, dirname(codex)],
+      },
+      env: { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
+    });
+    await mkdir(b.workspace);
+    {
+      await using session = await b.start({ level: "networked" });
+      await session.turn("please", plain);
+      assert.equal(await readFile(join(b.workspace, "ran.txt"), "utf8"), "by a command\n");
+      assert.ok(!existsSync(join(b.root, "outside")));
+      assert.deepEqual(b.said, ["All done."]);
+      await session.turn("and again", plain);
+    }
+    const thread = b.events.findLast((event) => event.type === "session.started")?.threadId ?? null;
+    await using session = await b.start({ level: "networked", resumeThreadId: thread });
+    assert.ok(session.resumed);
+    await session.turn("a third time", plain);
+    assert.equal(session.threadId, thread);
+    assert.deepEqual(b.said.slice(0, 2), ["All done.", "Still done."]);
+    const totals = b.events.flatMap((event) =>
+      event.type === "tokens" ? [event.total.total] : [],
+    );
+    assert.equal(totals.length, 3);
+    assert.deepEqual(
+      totals,
+      totals.toSorted((one, other) => one - other),
+    );
+    assert.ok(b.events.some((event) => event.type === "command" && event.status === "completed"));
+    const asked = (await openai.requests()).map((request) => request.lastUser);
+    assert.ok(asked.some((text) => text.includes("a third time")));
+  });
+});

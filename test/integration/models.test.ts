@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { test } from "node:test";
+import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
+import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { ModelList } from "../../src/core/models/model-list.ts";
+import { codexHome } from "../support/codex-home.ts";
+import { startFakeOpenai } from "../support/fake-openai.ts";
+import { config } from "../support/issue.ts";
+import { freshProject, openReal } from "../support/real-server.ts";
+import { Bench } from "../support/scripted-agent.ts";
+
+const codex = process.env["SYMPHONY_CODEX"] ?? "";
+
+test("the list of an OpenAI-compatible provider", async () => {
+  await using openai = await startFakeOpenai({ models: ["fake-a", "fake-b"], steps: [] });
+  const settings = config({
+    agent: { kind: "openai" },
+    openai: { baseUrl: openai.url, apiKey: "$KEY" },
+  });
+  const list = new ModelList({
+    ...{ clock: systemClock, version: "1.2.3", env: {}, runId: "models-it/models" },
+    config: () => settings,
+    lookup: () => "any-key",
+    secretEnvNames: () => [],
+  });
+  const { models } = await list.list();
+  assert.deepEqual(
+    models.map(({ id, ownedBy, createdAt }) => [id, ownedBy, createdAt]),
+    [
+      ["fake-a", "fake", null],
+      ["fake-b", "fake", null],
+    ],
+  );
+});
+
+test("the real codex lists its models, and no process of it is left", async () => {
+  assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
+  await using home = await codexHome("http://127.0.0.1:9/v1");
+  const settings = config({
+    codex: { command: `"${codex}" app-server`, readTimeoutMs: 30_000 },
+  });
+  const runId = `models-it-${process.pid}/models`;
+  const list = new ModelList({
+    ...{ clock: systemClock, version: "1.2.3", runId },
+    env: { PATH: process.env["PATH"], HOME: home.userHome, CODEX_HOME: home.path },
+    config: () => settings,
+    lookup: () => undefined,
+    secretEnvNames: () => [],
+  });
+  const { models, provider } = await list.list();
+  assert.deepEqual(provider, { kind: "codex", baseUrl: null });
+  assert.ok(models.length > 3 && models.some(({ id }) => id === "gpt-5.5"), JSON.stringify(models));
+  assert.equal((await liveProcesses()).filter((entry) => entry.runId === runId).length, 0);
+});
+
+test("the reasoning effort of a turn arrives at the provider", async () => {
+  assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
+  await using openai = await startFakeOpenai([
+    { type: "text", text: "a" },
+    { type: "text", text: "b" },
+    { type: "text", text: "c" },
+  ]);
+  await using home = await codexHome(openai.url);
+  const bench = new Bench(home.workspaces, {});
+  await mkdir(bench.workspace);
+  const { codex: base } = config({ codex: { command: `"${codex}" app-server` } });
+  const runtime = createCodexRuntime({
+    config: () => ({ ...base, readTimeoutMs: 30_000, envPassthrough: ["FAKE_MODEL_KEY"] }),
+    clock: systemClock,
+    env: {
+      ...{ PATH: process.env["PATH"], HOME: home.userHome },
+      ...{ CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
+    },
+  });
+  await using session = await runtime.start(bench.spec(), new AbortController().signal);
+  await session.turn("go", { model: "gpt-5.5", effort: "high" });
+  await session.turn("go", { model: "gpt-5.5", effort: "low" });
+  await session.turn("go", { model: "gpt-5.5" });
+  const efforts = (await openai.requests()).map(({ model, body }) => [
+    model,
+    Object(Object(body)["reasoning"])["effort"],
+  ]);
+  assert.deepEqual(efforts, [
+    ["gpt-5.5", "high"],
+    ["gpt-5.5", "low"],
+    ["gpt-5.5", "low"],
+  ]);
+});
+
+test("the effort of POST :id/model reaches the provider, and the issue shows it", async () => {
+  await using openai = await startFakeOpenai({ steps: [], onEnd: "text" });
+  await using home = await codexHome(openai.url);
+  const command = JSON.stringify(`"${codex}" app-server`);
+  await using project = await freshProject({
+    workflow: `---
+tracker: { kind: local, required_labels: [ready] }
+workspace: { root: ${JSON.stringify(home.workspaces)} }
+agent: { max_turns: 1 }
+codex: { command: ${command}, read_timeout_ms: 30000, env_passthrough: [FAKE_MODEL_KEY] }
+---
+Work on {{ issue.title }}
+`,
+  });
+  const env = { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" };
+  await using server = await openReal(project.dir, { env });
+  const { identifier } = server.core.localIssues()?.create({ title: "Do it" }) ?? assert.fail();
+  const body = { model: "gpt-5.5", reasoning_effort: "high" };
+  const chosen = await server.ask(`/api/v1/${identifier}/model`, { method: "POST", body });
+  assert.equal(chosen.status, 200, chosen.text);
+  const detail = (await server.ask(`/api/v1/${identifier}`)).json();
+  assert.partialDeepStrictEqual(detail.overrides, body);
+  const asked = Promise.withResolvers<void>();
+  server.core.bus.subscribe({ filter: { types: ["agent.message"] } }, () => asked.resolve());
+  server.core.localIssues()?.edit(identifier, { labels: ["ready"] });
+  await asked.promise;
+  const [first] = await openai.requests();
+  assert.deepEqual(
+    [first?.model, Object(Object(first?.body)["reasoning"])["effort"]],
+    ["gpt-5.5", "high"],
+  );
+});

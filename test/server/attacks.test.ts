@@ -1,0 +1,237 @@
+import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
+import fc from "fast-check";
+import { api } from "../../src/contract/api.ts";
+import { type Route, routesOf } from "../../src/contract/route.ts";
+import { createWorld, type World } from "../support/core.ts";
+import { config, issue } from "../support/issue.ts";
+import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
+import { type Ask, serve, type TestServer } from "../support/server.ts";
+
+const routes: readonly Route[] = [...routesOf(api)].map(([, route]) => route);
+const streams = routes.filter(({ media }) => media === "text/event-stream");
+const own = routes.filter(({ signed }) => signed !== true);
+const json = { "content-type": "application/json" };
+
+let world: World;
+let server: TestServer;
+let project: Awaited<ReturnType<typeof freshProject>>;
+let real: RealServer;
+before(async () => {
+  project = await freshProject();
+  real = await openReal(project.dir);
+  world = await createWorld({ issues: [issue("ENG-1")], config: config(), local: true });
+  server = await serve(world);
+});
+after(async () => {
+  await real[Symbol.asyncDispose]();
+  await project[Symbol.asyncDispose]();
+  await server[Symbol.asyncDispose]();
+  await world[Symbol.asyncDispose]();
+});
+
+/** The address of a route with `id`, as it is to arrive, for each parameter. */
+function at({ path }: Route, id: string): string {
+  return path.replaceAll(/:\w+/g, () => id);
+}
+
+test("T8: through a tunnel under a foreign name, nothing answers but the signed routes", async () => {
+  const headers = { host: "abc.tunnel.example", "x-forwarded-for": "198.51.100.7" };
+  const open: string[] = [];
+  for (const route of routes) {
+    const answer = await server.ask(at(route, "ENG-1"), { method: route.method, headers });
+    if (answer.status !== 403) open.push(route.path);
+  }
+  assert.deepEqual(open, ["/webhooks/linear"]);
+  assert.ok(streams.length > 0, "the event stream was among them");
+});
+
+test("T5: a form or a text of any page changes nothing, also without an Origin", async () => {
+  const calls = world.scheduler.calls.length;
+  const seq = world.core.bus.lastSeq;
+  const types = [
+    "text/plain",
+    "multipart/form-data; boundary=x",
+    "application/xml",
+    "text/json",
+    "",
+  ];
+  for (const route of own.filter(({ body }) => body !== undefined)) {
+    for (const type of types) {
+      const headers = type === "" ? {} : { "content-type": type };
+      const ask: Ask = {
+        method: route.method,
+        headers,
+        body: '{"title":"x","name":"x","body":"x"}',
+      };
+      const answer = await server.ask(at(route, "ENG-1"), ask);
+      const label = `${route.method} ${route.path} ${type}: ${answer.text}`;
+      assert.equal(answer.status, 415, label);
+    }
+  }
+  assert.deepEqual([world.scheduler.calls.length, world.core.bus.lastSeq], [calls, seq]);
+});
+
+describe("T10: odd keys", () => {
+  const odd = fc.oneof(
+    fc.constantFrom(
+      ...["..", ".", "%2e%2e", "%2e", "%2e%2e%2f%2e%2e", "..%5c..", "%00", "a%00b", "%5c", "a%2Fb"],
+      ...["x".repeat(300), "ENG-1.", ".base", "-rf", "%ff", "%", "%zz", "%C0%AE", "__proto__"],
+      ...["constructor", "toString", "%E2%80%AE", "%F0%9F%92%A9", "%20", "~root", "$HOME", "*"],
+    ),
+    fc
+      .string({ unit: "binary", maxLength: 40 })
+      .map((text) => encodeURIComponent(text.toWellFormed())),
+  );
+
+  test("are refused by every route that takes one, and reach no file", async () => {
+    const before = await filesOf();
+    const keyed = own.filter(({ path, media }) => path.includes("/:") && media === undefined);
+    assert.ok(keyed.length > 10);
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...keyed), odd, async (route, id) => {
+        const body = route.method === "GET" ? {} : { body: "{}", headers: json };
+        const answer = await real.ask(at(route, id), { method: route.method, ...body });
+        const label = `${route.method} ${at(route, id)}: ${answer.status} ${answer.text}`;
+        assert.ok(answer.status < 500, label);
+        if (answer.status >= 400) assert.match(answer.json().error.code, /^[a-z_]+$/, label);
+        else assert.ok(isEmpty(answer.json()) || answer.status === 405, label);
+      }),
+      { numRuns: 400 },
+    );
+    assert.deepEqual(await filesOf(), before);
+  });
+
+  /** Without those that any write brings along. */
+  async function filesOf(): Promise<readonly string[]> {
+    const names = await readdir(project.dir, { recursive: true });
+    return names.filter((name) => !/audit\.head|-(journal|wal|shm)$/.test(name)).sort();
+  }
+
+  /** A list about something that is not there. */
+  function isEmpty(reply: Record<string, unknown>): boolean {
+    return Object.values(reply).some((value) => Array.isArray(value));
+  }
+});
+
+describe("T11: prototypes", () => {
+  const words = ["__proto__", "constructor", "prototype"];
+  const inherited = '{"polluted":true,"isAdmin":true,"auth":"none","port":1}';
+  function clean(): void {
+    const bare: Readonly<Record<string, unknown>> = {};
+    const list: object = [];
+    for (const key of ["polluted", "isAdmin", "auth", "port"]) {
+      assert.equal(bare[key], undefined);
+      assert.ok(!(key in list) && !(key in Function.prototype));
+    }
+    const { server: settings, tracker } = real.core.config.current.config;
+    for (const map of [settings, tracker, tracker.provider]) {
+      assert.ok(!("polluted" in map));
+      assert.ok([Object.prototype, null].includes(Object.getPrototypeOf(map)));
+    }
+  }
+
+  const places = [[], ["tracker"], ["tracker", "provider"], ["tracker", "provider", "x-deep"]];
+  for (const [depth, place] of places.entries()) {
+    test(`an overlay with such a key at depth ${depth + 1} is refused as a whole`, async () => {
+      for (const word of words) {
+        for (const inner of [inherited, `{"prototype":${inherited}}`, "1", "null"]) {
+          const body = place.reduceRight(
+            (text, key) => `{"${key}":${text}}`,
+            `{"${word}":${inner}}`,
+          );
+          const ask = { method: "PUT", body, headers: json };
+          const answer = await real.ask("/api/v1/config/overlay", ask);
+          assert.equal(answer.status, 422, `${body}: ${answer.text}`);
+          assert.match(answer.text, new RegExp([...place, word].join("\\.")));
+          clean();
+        }
+      }
+      assert.deepEqual((await real.ask("/api/v1/config/overlay")).json(), {});
+    });
+  }
+
+  test("a dotted path through one leads nowhere", async () => {
+    const good = { agent: { max_turns: 4 } };
+    await real.ask("/api/v1/config/overlay", { method: "PUT", body: good });
+    for (const word of words) {
+      for (const path of [word, `${word}.polluted`, `agent.${word}`, `agent.${word}.max_turns`]) {
+        const answer = await real.ask(`/api/v1/config/overlay/${path}`, { method: "DELETE" });
+        assert.equal(answer.status, 404, `${path}: ${answer.text}`);
+        clean();
+      }
+    }
+    assert.deepEqual((await real.ask("/api/v1/config/overlay")).json(), good);
+  });
+
+  test("no route takes such a key for one of its own fields", async () => {
+    for (const route of own.filter(({ body }) => body !== undefined)) {
+      for (const word of words) {
+        const ask = { method: route.method, body: `{"${word}":${inherited}}`, headers: json };
+        const answer = await real.ask(at(route, "local-9"), ask);
+        assert.ok(answer.status !== 500, `${route.path}: ${answer.text}`);
+        clean();
+      }
+    }
+  });
+});
+
+describe("T12: hostile length", () => {
+  const seeds = [
+    "a",
+    "=",
+    "%20",
+    ".",
+    "-",
+    "[",
+    "<",
+    "\\",
+    "{{",
+    "eyJ",
+    "bearer ",
+    ",",
+    "::",
+    "1e9",
+  ];
+
+  test("no parser of a header takes more than one pass", async () => {
+    const names = [
+      "host",
+      "authorization",
+      "origin",
+      "if-none-match",
+      "x-request-id",
+      "content-type",
+    ];
+    for (const name of [
+      ...names,
+      "last-event-id",
+      "linear-signature",
+      "idempotency-key",
+      "user-agent",
+    ]) {
+      for (const seed of seeds) {
+        const value = seed.repeat(12_000 / seed.length);
+        const headers = name === "content-type" ? { [name]: value } : { ...json, [name]: value };
+        const ask = { method: "POST", headers, body: "{}" };
+        const answer = await real.ask("/api/v1/ENG-1/steer", ask);
+        assert.ok(answer.status >= 400 && answer.status < 500, `${name} ${seed} ${answer.status}`);
+      }
+    }
+  });
+
+  test("nor does one of a field of 100 kB", async () => {
+    for (const route of own.filter(({ body }) => body !== undefined)) {
+      for (const seed of seeds) {
+        const long = seed.repeat(100_000 / seed.length);
+        const names = "title body name reason message value description identifier model".split(
+          " ",
+        );
+        const body = Object.fromEntries(names.map((name) => [name, long]));
+        const answer = await real.ask(at(route, "ENG-9"), { method: route.method, body });
+        assert.ok(answer.status < 500, `${route.path} ${seed}: ${answer.text}`);
+      }
+    }
+  });
+});

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openHistory } from "../../src/core/store/history.ts";
+import type { AuditEntry } from "../../src/core/store/store.ts";
+import { freshProject, openReal } from "../support/real-server.ts";
+import { temporaryDir } from "../support/storage.ts";
+
+const post = (body: unknown = {}) => ({ method: "POST", body });
+
+test("what was asked for is on disk before it is done, and its entry before the answer", async () => {
+  await using project = await freshProject();
+  await using server = await openReal(project.dir);
+  const { history } = server.core;
+  const told: string[] = [];
+  const { auditIntent, audit } = history;
+  history.auditIntent = (intent) => {
+    told.push(`intent ${intent.action}`);
+    return auditIntent(intent);
+  };
+  history.audit = (entry, intent) => {
+    told.push(`entry ${entry.action} ${entry.target}`);
+    audit(entry, intent);
+  };
+  const local = server.core.localIssues();
+  assert.ok(local);
+  const { create } = local;
+  local.create = (issue) => {
+    told.push("done");
+    return create.call(local, issue);
+  };
+  const made = await server.ask("/api/v1/issues", post({ title: "An issue" }));
+  assert.equal(made.status, 201, made.text);
+  const { identifier } = made.json();
+  assert.deepEqual(told, ["intent issues.create", "done", `entry issues.create ${identifier}`]);
+  assert.equal(history.endAuditIntents(0), 0);
+});
+
+test("a crash between a change and its entry is told of at the next start", async () => {
+  await using project = await freshProject();
+  {
+    await using server = await openReal(project.dir);
+    // As after a crash: the entry never came.
+    server.core.history.audit = () => {};
+    const made = await server.ask("/api/v1/issues", post({ title: "An issue" }));
+    assert.equal(made.status, 201);
+  }
+  await using again = await openReal(project.dir);
+  const entries = again.core.history.auditPage({ limit: 9, offset: 0 }).entries;
+  const [entry] = entries.filter(({ action }) => action === "issues.create");
+  assert.deepEqual([entry?.outcome, entry?.detail["title"]], ["interrupted", "An issue"]);
+  assert.match(String(entry?.detail["intended_at"]), /^\d{4}-/);
+  assert.ok(again.logged.join("").includes("a crash interrupted what was asked for"));
+});
+
+const child = `
+  const { openHistory } = await import(process.argv[1]);
+  const history = openHistory(process.argv[2]);
+  const entry = { at: 1, actor: "api", action: "a", target: null, detail: {} };
+  const first = history.auditIntent(entry);
+  history.auditIntent({ ...entry, action: "b" });
+  history.audit({ ...entry, outcome: "ok" }, first);
+  process.kill(process.pid, "SIGKILL");
+`;
+
+test("kill -9: an intent without its entry is found once, one with its entry never", async (t) => {
+  const file = join(temporaryDir(t), "history.db");
+  const source = join(import.meta.dirname, "../../src/core/store/history.ts");
+  const run = spawn(process.execPath, ["--input-type=module", "-e", child, source, file]);
+  assert.deepEqual(await once(run, "exit"), [null, "SIGKILL"]);
+  const history = openHistory(file);
+  t.after(() => history.close());
+  assert.equal(history.endAuditIntents(2), 1);
+  assert.equal(history.endAuditIntents(3), 0);
+  const named = ({ action, outcome }: AuditEntry) => `${action} ${outcome}`;
+  const { entries } = history.auditPage({ limit: 9, offset: 0 });
+  assert.deepEqual(entries.map(named), ["b interrupted", "a ok"]);
+});

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { api } from "../../src/contract/api.ts";
+import { asking, needs } from "../support/asking.ts";
+import { settled } from "../support/scheduler.ts";
+
+const post = (body: unknown) => ({ method: "POST", body });
+
+describe("POST :id/respond", () => {
+  test("a live agent has the answer at once; the state shows what it waited for, until when", async () => {
+    await using at = await asking();
+    const before = api.system.state.reply.parse((await at.server.ask("/api/v1/state")).json());
+    const [row] = before.blocked;
+    assert.deepEqual([before.counts.blocked, row?.issue_identifier], [1, "ENG-1"]);
+    assert.equal(row?.needs.prompt, needs.prompt);
+    assert.ok(row?.needs.until);
+    const answer = await at.server.ask("/api/v1/eng-1/respond", post({ decision: "approve" }));
+    assert.equal(answer.status, 200);
+    const reply = api.issues.respond.reply.parse(answer.json());
+    assert.deepEqual([reply.issue_identifier, reply.applies], ["ENG-1", "now"]);
+    const after = api.system.state.reply.parse((await at.server.ask("/api/v1/state")).json());
+    assert.deepEqual([after.counts.blocked, after.counts.running], [0, 2]);
+    const log = (await at.server.ask("/api/v1/audit")).json();
+    assert.match(JSON.stringify(log), /respond.*"decision":"approve"/);
+  });
+
+  test("where the run has ended, the next attempt begins with the answer", async () => {
+    await using at = await asking();
+    const { scheduler } = at.world;
+    await scheduler.run("ENG-1").end({ kind: "needs", needs, code: "approval_required" });
+    const answer = await at.server.ask("/api/v1/ENG-1/respond", post({ decision: "decline" }));
+    assert.equal(api.issues.respond.reply.parse(answer.json()).applies, "next_attempt");
+    await scheduler.advance(0);
+    assert.ok(scheduler.live.includes("ENG-1"));
+    const [steer] = at.world.core.history.undelivered("id-ENG-1");
+    assert.match(steer?.message ?? "", /Run rm\?\nThe answer: No, declined/);
+  });
+
+  test("nothing asked, unknown issues and bodies that say nothing are refused, and nothing is kept", async () => {
+    await using at = await asking();
+    for (const [path, body, status, code] of [
+      ["ENG-2", { decision: "approve" }, 409, "nothing_asked"],
+      ["NO-1", { decision: "approve" }, 404, "issue_not_found"],
+      ["ENG-1", {}, 400, "invalid_request"],
+      ["ENG-1", { decision: "perhaps" }, 400, "invalid_request"],
+      ["ENG-1", { decision: "approve", answers: ["x"] }, 400, "invalid_request"],
+      ["ENG-1", { answers: [] }, 400, "invalid_request"],
+    ] as const) {
+      const answer = await at.server.ask(`/api/v1/${path}/respond`, post(body));
+      assert.deepEqual(
+        [answer.status, answer.json().error.code],
+        [status, code],
+        JSON.stringify(body),
+      );
+    }
+    await settled();
+    assert.deepEqual(at.world.core.history.undelivered("id-ENG-2"), []);
+  });
+});

@@ -1,0 +1,104 @@
+// An agent of the Agent Client Protocol that plays the script named by its argument; the library's own agent side.
+import { appendFileSync, readFileSync } from "node:fs";
+import { Readable, Writable } from "node:stream";
+import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
+import type { AcpScript, AcpStep } from "./acp-script.ts";
+
+const [, , file = "", journal = ""] = process.argv;
+const script: AcpScript = JSON.parse(readFileSync(file, "utf8"));
+const raw = (params: unknown) => params as Record<string, unknown>;
+const note = (method: string, params: unknown) =>
+  appendFileSync(journal, `${JSON.stringify({ method, params })}\n`);
+
+let turns = 0;
+let cancelled = Promise.withResolvers<void>();
+let steered = Promise.withResolvers<void>();
+
+async function play(step: AcpStep, client: AgentContext, sessionId: string): Promise<void> {
+  switch (step.do) {
+    case "update":
+      return client.notify("session/update", { sessionId, update: step.update });
+    case "foreign":
+      return client.notify("session/update", { sessionId: "another", update: step.update });
+    case "ask": {
+      const answer = await client.request("session/request_permission", {
+        sessionId,
+        toolCall: step.toolCall,
+        options: step.options,
+      });
+      return note("permission", answer);
+    }
+    case "request":
+      return client.request(step.method, {}).then(
+        (result) => note("answer", result),
+        (error) => note("refusal", error),
+      );
+    case "cancelled":
+      return cancelled.promise;
+    case "steered":
+      return steered.promise;
+    case "write":
+      process.stdout.write(`${step.line}\n`);
+      return;
+    case "exit":
+      process.exit(step.status);
+  }
+}
+
+agent({ name: "scripted" })
+  .onRequest("initialize", raw, ({ params }) => {
+    note("initialize", params);
+    return { protocolVersion: 1, ...script.hello };
+  })
+  .onRequest("authenticate", raw, ({ params }) => {
+    note("authenticate", params);
+    return {};
+  })
+  .onRequest("session/new", raw, ({ params }) => {
+    note("session/new", params);
+    if (script.wantsLogin) throw RequestError.authRequired();
+    return { sessionId: "s-1", ...script.opened };
+  })
+  .onRequest("session/resume", raw, ({ params }) => {
+    note("session/resume", params);
+    if (params["sessionId"] !== "s-1") throw RequestError.resourceNotFound();
+    return { ...script.opened };
+  })
+  .onRequest("session/load", raw, async ({ params, client }) => {
+    note("session/load", params);
+    const content = { type: "text" as const, text: "said before" };
+    await client.notify("session/update", {
+      sessionId: String(params["sessionId"]),
+      update: { sessionUpdate: "agent_message_chunk", content },
+    });
+    return { ...script.opened };
+  })
+  .onRequest("session/set_config_option", raw, ({ params }) => {
+    note("session/set_config_option", params);
+    if (params["value"] === "unknown") throw RequestError.invalidParams();
+    return { configOptions: [] };
+  })
+  .onRequest("session/set_model", raw, ({ params }) => {
+    note("session/set_model", params);
+    return {};
+  })
+  .onRequest("_session/steering", raw, ({ params }) => {
+    note("_session/steering", params);
+    steered.resolve();
+    return { outcome: script.steering ?? "injected" };
+  })
+  .onNotification("session/cancel", raw, ({ params }) => {
+    note("session/cancel", params);
+    cancelled.resolve();
+  })
+  .onRequest("session/prompt", raw, async ({ params, client }) => {
+    note("session/prompt", params);
+    cancelled = Promise.withResolvers();
+    steered = Promise.withResolvers();
+    const turn = script.turns[Math.min(turns++, script.turns.length - 1)];
+    for (const step of turn?.steps ?? []) {
+      await play(step, client, String(params["sessionId"]));
+    }
+    return turn?.end ?? { stopReason: "end_turn" };
+  })
+  .connect(ndJsonStream(Writable.toWeb(process.stdout), Readable.toWeb(process.stdin)));

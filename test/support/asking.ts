@@ -1,0 +1,27 @@
+import type { Needs } from "../../src/core/model/attempt.ts";
+import { createWorld, type World } from "./core.ts";
+import { issue } from "./issue.ts";
+import { serve, type TestServer } from "./server.ts";
+
+/** What ENG-1 waits for. */
+export const needs: Needs = { kind: "approval", prompt: "Run rm?", options: ["accept", "decline"] };
+
+/** A server over a world in which the agent of ENG-1 waits for an approval, and that of ENG-2 for nothing. */
+export async function asking(): Promise<{ world: World; server: TestServer } & AsyncDisposable> {
+  const world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
+  const server = await serve(world);
+  const sinceWall = world.scheduler.clock.wall();
+  world.scheduler.run("ENG-1").say({
+    type: "approval.requested",
+    needs,
+    ask: { id: "ask_1", sinceWall, untilWall: sinceWall + 60_000 },
+  });
+  return {
+    world,
+    server,
+    async [Symbol.asyncDispose]() {
+      await server[Symbol.asyncDispose]();
+      await world[Symbol.asyncDispose]();
+    },
+  };
+}

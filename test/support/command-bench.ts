@@ -1,0 +1,61 @@
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
+import { createCommandRuntime } from "../../src/core/agent/command/runtime.ts";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import {
+  type CommandConfig,
+  commandConfigOf,
+  commandSection,
+} from "../../src/core/config/command-section.ts";
+import { Bench } from "./scripted-agent.ts";
+
+interface CommandBenchOptions {
+  readonly config?: Partial<CommandConfig>;
+  readonly clock?: Clock;
+  readonly env?: NodeJS.ProcessEnv;
+  /** What a confined program must not see, beside the directory of the workspaces. */
+  readonly hidden?: readonly string[];
+}
+
+/** A workspace for one program as an agent; what is not about the sandbox runs without it. */
+export class CommandBench extends Bench {
+  readonly #own: CommandBenchOptions;
+
+  constructor(root: string, options: CommandBenchOptions) {
+    super(root, {});
+    this.#own = options;
+  }
+
+  override spec(): SessionSpec {
+    return { ...super.spec(), level: "danger" };
+  }
+
+  /** Puts a program beside the workspace and returns its path. */
+  async program(name: string, text: string): Promise<string> {
+    const path = join(this.root, name);
+    await writeFile(path, text, { mode: 0o755 });
+    return path;
+  }
+
+  override async start(
+    spec: Partial<SessionSpec> = {},
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<AgentSession> {
+    const { config, clock = systemClock, hidden = [] } = this.#own;
+    const runtime = createCommandRuntime({
+      config: () => ({ ...commandConfigOf(commandSection.parse({})), ...config }),
+      clock,
+      env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
+      hidden: () => [this.root, ...hidden],
+    });
+    return runtime.start({ ...this.spec(), ...spec }, signal);
+  }
+}
+
+export async function commandBench(options: CommandBenchOptions = {}): Promise<CommandBench> {
+  const bench = new CommandBench(await mkdtemp(join(tmpdir(), "symphony-command-")), options);
+  await mkdir(bench.workspace);
+  return bench;
+}
