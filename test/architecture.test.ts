@@ -95,6 +95,8 @@ const pure = [
   "src/core/config/acp-section.ts",
   "src/core/config/agent-command.ts",
   "src/core/config/command-section.ts",
+  "src/core/config/git-address.ts",
+  "src/core/config/git-section.ts",
   "src/core/config/layers.ts",
   "src/core/config/env-layer.ts",
   "src/core/config/unknown-keys.ts",
@@ -103,6 +105,8 @@ const pure = [
   "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
   "src/core/tracker/linear/normalize.ts",
+  "src/core/workspace/branch-name.ts",
+  "src/core/workspace/git-routing.ts",
   "src/core/workspace/key.ts",
 ];
 

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { z } from "zod";
+import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext, Run } from "./context.ts";
@@ -11,6 +12,7 @@ import type { Paint } from "./paint.ts";
 import { plain, plainLine } from "./terminal.ts";
 
 type Context = z.output<Api["git"]["context"]["reply"]>;
+type Route = NonNullable<Context["route"]>;
 type Branch = Context["repositories"][number]["branches"][number];
 
 export function declareGit(command: Command, run: Run): void {
@@ -18,9 +20,10 @@ export function declareGit(command: Command, run: Run): void {
     command,
     "symphony git",
     "symphony git ENG-123",
+    "symphony git --json | jq '.routing[]'",
     "symphony git --json | jq '.repositories[].branches[]'",
   )
-    .argument("[issue]", "only the branches of this issue, such as ENG-123")
+    .argument("[issue]", "only the branches of this issue, such as ENG-123, and where it goes")
     .action((issue: string | undefined) => run((context) => showGit(issue ?? null, context)));
 }
 
@@ -39,8 +42,8 @@ export function declareDiff(command: Command, run: Run): void {
 }
 
 export async function showGit(issue: string | null, context: CommandContext): Promise<number> {
-  const all = await (await context.client()).git.context();
-  const shown = issue === null ? all : only(issue, all);
+  const { git } = await context.client();
+  const shown = issue === null ? await git.context() : only(issue, await contextOf(issue, git));
   if (context.json) {
     context.printJson(shown);
     return exitCodes.done;
@@ -58,9 +61,14 @@ export async function showGit(issue: string | null, context: CommandContext): Pr
     const facts = [url ?? path ?? "several checkouts", ...(main === null ? [] : [main])];
     context.print(`${paint.cyan(plainLine(name))}  ${plainLine(facts.join(", "))}`);
     const shape = { columns, rows: branches.map(rowOf), width: context.width, paint };
-    context.print(tableLines(shape).join("\n"));
+    context.print(branches.length === 0 ? "no workspace has it yet" : tableLines(shape).join("\n"));
   }
-  if (shown.repositories.length === 0) context.note("No workspace has a repository");
+  if (issue === null && shown.routing.length > 0) {
+    context.print(`\n${rulesTable(shown, context.width, paint)}`);
+  }
+  if (shown.route) context.print(routeLine(shown.route));
+  if (shown.repositories.length === 0 && !shown.route)
+    context.note("No workspace has a repository");
   if (!shown.complete) context.note("Some workspaces have not been looked at yet: ask again");
   return exitCodes.done;
 }
@@ -73,10 +81,42 @@ function only(issue: string, all: Context): Context {
     );
     return branches.length === 0 ? [] : [{ ...repository, branches }];
   });
-  if (repositories.length > 0 || !all.complete) return { ...all, repositories };
+  const isRouted = (all.route?.repository ?? null) !== null;
+  if (repositories.length > 0 || isRouted || !all.complete) return { ...all, repositories };
   throw new SymphonyError("not_found", `no workspace of ${issue} has a repository`, {
     hint: `symphony issue show ${issue}`,
   });
+}
+
+/** An issue that nobody knows any more may still have a workspace. */
+async function contextOf(issue: string, git: Client<Api>["git"]): Promise<Context> {
+  try {
+    return await git.context({ query: { issue } });
+  } catch (error) {
+    if (!(error instanceof SymphonyError) || error.code !== "issue_not_found") throw error;
+    return git.context();
+  }
+}
+
+function rulesTable({ routing }: Context, width: number | null, paint: Paint): string {
+  const columns = [
+    { title: "ISSUES WITH", flexible: true },
+    { title: "REPOSITORY" },
+    { title: "BASE" },
+    { title: "BRANCH" },
+  ] as const;
+  const rows = routing.map(({ match, repository, base_branch: base, branch_template: branch }) => [
+    match,
+    repository,
+    base ?? "(default)",
+    branch,
+  ]);
+  return tableLines({ columns, rows, width, paint }).join("\n");
+}
+
+function routeLine({ issue_identifier: issue, repository, branch }: Route): string {
+  if (repository === null) return plainLine(`${issue}: no routing rule is for it`);
+  return plainLine(`${issue}: a new workspace is a clone of ${repository} on branch ${branch}`);
 }
 
 function rowOf({ issue_identifier: issue, name, head, ahead, behind, dirty }: Branch): Cell[] {

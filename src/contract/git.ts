@@ -40,9 +40,9 @@ const RepositoryView = z
 
 const RoutingRule = z
   .object({
-    match: z.string(),
+    match: z.string().describe("Which issues, in words"),
     repository: z.string(),
-    base_branch: z.string(),
+    base_branch: z.string().nullable().describe("null: the remote's default branch"),
     branch_template: z.string(),
   })
   .meta({ id: "GitRoutingRule" });
@@ -50,17 +50,29 @@ const RoutingRule = z
 export const git = {
   context: route({
     ...paths.git.context,
-    summary: "The repositories in the workspaces, as last looked at",
+    summary: "The repositories of the configuration and of the workspaces, as last looked at",
+    query: z.object({
+      issue: z.string().min(1).max(255).optional().describe("Also say where this issue goes"),
+    }),
     status: 200,
     reply: z
       .object({
         repositories: z.array(RepositoryView),
         routing: z
           .array(RoutingRule)
-          .describe("Empty: which repository a workspace gets is what hooks.after_create does"),
+          .describe("In the order they are tried; empty: hooks.after_create fills the workspaces"),
+        route: z
+          .object({
+            issue_identifier: z.string(),
+            repository: z.string().nullable().describe("null: no rule is for it"),
+            branch: z.string().nullable(),
+          })
+          .optional()
+          .describe("With `issue`: what a new workspace of it would be"),
         complete: z.boolean().describe("false while some workspace has not been looked at yet"),
       })
       .meta({ id: "GitContext" }),
+    errors: ["issue_not_found"],
   }),
   diff: route({
     ...paths.git.diff,

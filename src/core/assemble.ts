@@ -1,11 +1,9 @@
-import { agentEnvironment } from "./agent/environment.ts";
 import { AgentRuntimes } from "./agent/runtimes.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
 import { createBus } from "./bus.ts";
 import { cleanUpFinished } from "./cleanup.ts";
 import { CommentSteering } from "./comments/steering.ts";
-import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
@@ -13,9 +11,9 @@ import { keepCompleted } from "./keep-completed.ts";
 import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
-import type { EventDraft } from "./model/event.ts";
 import type { ModelList } from "./models/model-list.ts";
 import { openModels } from "./models/open-models.ts";
+import { openWorkspaces } from "./open-workspaces.ts";
 import { closeAll, type Opened } from "./opened.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -29,13 +27,10 @@ import type { Secrets } from "./secrets/secrets.ts";
 import type { Store } from "./store/store.ts";
 import { TemplateDesk } from "./template-desk.ts";
 import { type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
-import type { Tracker } from "./tracker/tracker.ts";
 import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
-import { keepApart } from "./workspace/keep-apart.ts";
-import { createWorkspaces, type HookFailure } from "./workspace/workspaces.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -90,16 +85,11 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
       hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
-    workspaces: keepApart(
-      createWorkspaces({
-        settings: () => ({ root: current().workspace.root, hooks: current().hooks }),
-        env: () => hookEnvironment(options, current(), trackers.tracker),
-        clock,
-        log,
-        onHookFailed: (failure) => bus.publish(hookFailed(failure)),
-        signal: leaving.signal,
-      }),
-    ),
+    workspaces: openWorkspaces(options, {
+      config: current,
+      tracker: () => trackers.tracker,
+      ...{ bus, lookup: base.edges.lookup, signal: leaving.signal },
+    }),
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
@@ -174,6 +164,7 @@ function heart(
   const { history } = parts.store;
   const desk = new WorkspaceDesk({
     root: () => config.current.config.workspace.root,
+    repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, history, bus, clock },
   });
@@ -217,9 +208,8 @@ function heart(
     async start() {
       const { terminalStates } = config.current.config.tracker;
       const isAtWork = (id: string) => orchestrator.state.running.has(id);
-      await cleanUpFinished({
-        ...{ tracker: trackers.tracker, terminalStates, workspaces, log, isAtWork },
-      });
+      const { tracker } = trackers;
+      await cleanUpFinished({ tracker, terminalStates, workspaces, log, isAtWork });
       opened.push(followConfig(parts, orchestrator));
       opened.push(
         followRetention({
@@ -237,28 +227,4 @@ function heart(
       return stopped;
     },
   };
-}
-
-function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
-  return {
-    type: "hook.failed",
-    issueId: issue?.id ?? null,
-    issueIdentifier: issue?.identifier ?? null,
-    message: error.message,
-    data: { hook, code: error.code, ...error.details },
-  };
-}
-
-/** Hooks see what an agent sees: the allow-list, without any credential of the tracker. */
-function hookEnvironment(
-  { env, dataDir }: CoreOptions,
-  config: Config,
-  tracker: Tracker,
-): Record<string, string> {
-  return agentEnvironment({
-    env,
-    passthrough: config.codex.envPassthrough,
-    secretNames: tracker.secretEnvNames,
-    runId: runIdOf(dataDir, "hook"),
-  });
 }

@@ -60,6 +60,8 @@ const httpStatus: Record<ErrorCode, number> = {
   workspace_outside_root: 500,
   workspace_symlink: 500,
   workspace_error: 500,
+  clone_failed: 500,
+  clone_timeout: 500,
   hook_failed: 500,
   hook_timeout: 500,
   codex_not_found: 502,

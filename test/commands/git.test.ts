@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { gitConfigOf, gitSection } from "../../src/core/config/git-section.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { symphony } from "../support/run-symphony.ts";
 import { serve } from "../support/server.ts";
@@ -30,4 +31,43 @@ test("git shows the repositories, all or those of one issue; diff shows the work
   const slip = await run("diff", "ENG-11");
   assert.equal(slip.code, 3);
   assert.match(slip.stderr, /did you mean ENG-1\?/);
+});
+
+test("git shows the rules; git ISSUE says where an issue goes that has no workspace yet", async () => {
+  await using git = await gitWorld();
+  const repositories = [
+    {
+      name: "api",
+      url: "git@example.org:api.git",
+      match: { prefixes: ["OPS"] },
+      base_branch: "dev",
+    },
+    { name: "app", url: "https://$TOKEN@example.org/team/app.git", match: { labels: ["app"] } },
+  ];
+  git.world.config = {
+    ...git.world.config,
+    git: gitConfigOf(gitSection.parse({ repositories })),
+  };
+  await using server = await serve(git.world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const run = (...args: string[]) => symphony(args, { env });
+  const all = await run("git");
+  assert.match(all.stdout, /^api {2}git@example\.org:api\.git, dev\nno workspace has it yet\napp /);
+  assert.match(all.stdout, /\n\nISSUES WITH +REPOSITORY +BASE +BRANCH\nprefix ops +api +dev +/);
+  assert.match(all.stdout, /\nlabel app +app +\(default\) +/);
+  const none = await run("git", "ENG-2");
+  assert.deepEqual([none.code, none.stdout], [3, ""]);
+  const kept = await run("git", "ENG-1");
+  assert.match(kept.stdout, /^app .*\nENG-1: no routing rule is for it\n$/s);
+  const everything = [{ name: "app", url: "https://$TOKEN@example.org/team/app.git" }];
+  git.world.config = {
+    ...git.world.config,
+    git: gitConfigOf(gitSection.parse({ repositories: everything })),
+  };
+  const routed = await run("git", "eng-2");
+  assert.deepEqual(
+    [routed.code, routed.stdout],
+    [0, "ENG-2: a new workspace is a clone of app on branch symphony/ENG-2\n"],
+  );
+  assert.equal(JSON.parse((await run("git", "ENG-2", "--json")).stdout).route.repository, "app");
 });

@@ -32,13 +32,14 @@ async function real(script: unknown, mode: string): Promise<RealAcp> {
   assert.ok(existsSync(adapter), "set SYMPHONY_ACP to the codex-acp program");
   const openai = await startFakeOpenai(script);
   const home = await codexHome(openai.url);
-  // The packages beside it hold the codex it starts; a sandbox has a temporary folder of its own.
+  // The packages beside it hold the codex it starts. A sandbox has a temporary folder of its own, and all of this may
+  // lie in that of the machine.
   const packages = adapter.slice(0, adapter.lastIndexOf("/node_modules/") + "/node_modules".length);
   const bench = new RealAcp(home, openai, {
     config: {
       command: `exec "${process.execPath}" "${adapter}"`,
       envPassthrough: ["FAKE_MODEL_KEY", "INITIAL_AGENT_MODE", "NO_BROWSER"],
-      writablePaths: [home.path, packages],
+      writablePaths: [home.path, packages, dirname(process.execPath)],
     },
     env: {
       PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
+import { gitConfigOf, gitSection } from "../../src/core/config/git-section.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { serve } from "../support/server.ts";
 
@@ -59,4 +60,41 @@ test("GET /api/v1/:id/diff: the work of an issue, or why there is none", async (
     const refused = await server.ask(`/api/v1/${name}/diff`);
     assert.deepEqual([refused.status, refused.json().error.code], [status, code]);
   }
+});
+
+test("GET /api/v1/git/context: the routing rules, and with ?issue= where an issue goes", async () => {
+  await using git = await gitWorld();
+  git.world.config = {
+    ...git.world.config,
+    git: gitConfigOf(
+      gitSection.parse({
+        repositories: [
+          { name: "api", url: "https://$TOKEN@example.org/api.git", match: { states: ["Rework"] } },
+          { name: "main-app", url: "https://$TOKEN@example.org/team/app.git", base_branch: "dev" },
+        ],
+      }),
+    ),
+  };
+  await using server = await serve(git.world);
+  const answer = await server.ask("/api/v1/git/context?issue=eng-2");
+  const context = api.git.context.reply.parse(answer.json());
+  const template = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}";
+  assert.deepEqual(context.routing, [
+    { match: "state rework", repository: "api", base_branch: null, branch_template: template },
+    { match: "every issue", repository: "main-app", base_branch: "dev", branch_template: template },
+  ]);
+  assert.deepEqual(context.route, {
+    issue_identifier: "ENG-2",
+    repository: "main-app",
+    branch: "symphony/ENG-2",
+  });
+  assert.deepEqual(
+    context.repositories.map(({ name, url, branches }) => [name, url, branches.length]),
+    [
+      ["api", "https://example.org/api.git", 0],
+      ["main-app", "https://example.org/team/app.git", 1],
+    ],
+  );
+  const unknown = await server.ask("/api/v1/git/context?issue=ENG-404");
+  assert.deepEqual([unknown.status, unknown.json().error.code], [404, "issue_not_found"]);
 });

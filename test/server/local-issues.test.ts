@@ -9,6 +9,21 @@ import { serve } from "../support/server.ts";
 const post = (body: unknown) => ({ method: "POST", body });
 
 describe("the embedded tracker's issues", () => {
+  test("one that memory does not know is moved in its tracker, and nowhere else", async () => {
+    await using world = await createWorld({ local: true });
+    await using server = await serve(world);
+    await server.ask("/api/v1/issues", post({ title: "Done before", state: "Done" }));
+    const path = "/api/v1/LOCAL-1/transition";
+    const refused = await server.ask(path, post({ to: "held" }));
+    assert.deepEqual([refused.status, refused.json().error.code], [409, "transition_not_allowed"]);
+    const moved = await server.ask(path, post({ to: "todo" }));
+    assert.deepEqual([moved.json().from, moved.json().to], ["Done", "Todo"]);
+    assert.equal(
+      (await server.ask("/api/v1/LOCAL-2/transition", post({ to: "todo" }))).status,
+      404,
+    );
+  });
+
   test("are created, changed, commented on, listed and shown", async () => {
     await using world = await createWorld({ local: true });
     await using server = await serve(world);

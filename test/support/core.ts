@@ -97,6 +97,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   );
   const desk = new WorkspaceDesk({
     root: () => world.config.workspace.root,
+    repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, history, bus, clock },
   });

@@ -51,6 +51,7 @@ export function config(parts: Parts = {}): Config {
       timeoutMs: 60_000,
       ...parts.hooks,
     },
+    git: { repositories: [], timeoutMs: 600_000, ...parts.git },
     agent: {
       kind: "codex",
       model: null,

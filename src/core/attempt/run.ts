@@ -6,6 +6,7 @@ import type {
   TurnOptions,
 } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
+import { gitSecretNames } from "../config/git-section.ts";
 import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
@@ -78,7 +79,9 @@ export async function runAttempt(
       before = world.leases?.of(order.attemptId)?.headBefore ?? null;
     } else {
       live.entered("preparing_workspace", null);
-      workspace = await world.workspaces.ensure(order.issue, live.signal);
+      workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
+        live.reported({ type: "notice", message, malformed: false }),
+      );
       live.entered("preparing_workspace", workspace);
       before = (await gitHead(workspace.path))?.head ?? null;
       await world.workspaces.beforeRun(workspace, order.issue, live.signal);
@@ -175,7 +178,7 @@ function specOf(
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent } = world.config();
+  const { agent, git } = world.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
@@ -184,7 +187,7 @@ function specOf(
     resumeThreadId: order.resumeThreadId,
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
     tools: progress.watching(world.tracker.bindTools(order.issue)),
-    secretEnvNames: world.tracker.secretEnvNames,
+    secretEnvNames: [...world.tracker.secretEnvNames, ...gitSecretNames(git)],
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,

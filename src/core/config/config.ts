@@ -1,5 +1,6 @@
 import type { AcpConfig } from "./acp-section.ts";
 import type { CommandConfig } from "./command-section.ts";
+import type { GitConfig } from "./git-section.ts";
 import type { OpenaiConfig } from "./openai-section.ts";
 
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -11,6 +12,7 @@ export interface Config {
     readonly root: string;
   };
   readonly hooks: HooksConfig;
+  readonly git: GitConfig;
   readonly agent: AgentConfig;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;

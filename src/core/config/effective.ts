@@ -2,6 +2,7 @@ import { acpConfigOf } from "./acp-section.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agent-sections.ts";
 import { commandConfigOf } from "./command-section.ts";
 import type { Config } from "./config.ts";
+import { gitConfigOf } from "./git-section.ts";
 import { openaiConfigOf } from "./openai-section.ts";
 import type { Written } from "./schema.ts";
 
@@ -27,6 +28,7 @@ export function toConfig(written: Written, root: string): Config {
       beforeRemove: scriptOf(hooks.before_remove),
       timeoutMs: hooks.timeout_ms,
     },
+    git: gitConfigOf(written.git),
     agent: agentConfigOf(agent),
     brakes: brakesConfigOf(brakes),
     usage: usageConfigOf(usage),

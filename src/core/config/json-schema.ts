@@ -20,6 +20,9 @@ const meanings: Readonly<Record<string, string>> = {
   "hooks.after_run": "Shell script, after each attempt, however it ended",
   "hooks.before_remove": "Shell script, before a workspace is deleted",
   "hooks.timeout_ms": "Longest time for one hook, ms",
+  "git.repositories":
+    "Repositories to clone new workspaces from; the first whose match fits an issue is taken",
+  "git.timeout_ms": "Longest time for one clone with its checkout, ms",
   "agent.kind": "Which agent runs: codex, openai, command or acp",
   "agent.model": "Model of every agent; left out, that of the agent's own section",
   "agent.reasoning_effort": "Such as low, medium or high; the agent's own when left out",

@@ -15,6 +15,7 @@ import {
   variableName,
   wholeNumber,
 } from "./fields.ts";
+import { gitSection } from "./git-section.ts";
 import { openaiSection } from "./openai-section.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
@@ -47,6 +48,7 @@ const sections = {
     before_remove: script,
     timeout_ms: positive.default(60_000),
   }),
+  git: gitSection,
   agent: agentSection,
   brakes: brakesSection,
   usage: usageSection,
@@ -90,6 +92,7 @@ export const writtenSchema = z.looseObject({
   polling: sections.polling.prefault({}),
   workspace: sections.workspace.prefault({}),
   hooks: sections.hooks.prefault({}),
+  git: sections.git.prefault({}),
   agent: sections.agent.prefault({}),
   brakes: sections.brakes.prefault({}),
   usage: sections.usage.prefault({}),

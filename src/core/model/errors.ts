@@ -60,6 +60,8 @@ export type ErrorCode =
   | "workspace_in_use"
   | "workspace_dirty"
   | "no_repository"
+  | "clone_failed"
+  | "clone_timeout"
   | "hook_failed"
   | "hook_timeout"
   // agents

@@ -145,11 +145,11 @@ export class Operations {
     return steeredBy(steer, issue);
   }
 
-  /** Rejects with `issue_not_found`, `transition_not_allowed` (`details.allowed`) or a tracker error. */
-  async transition(identifier: string, to: string, reason: string | null): Promise<Transitioned> {
-    const issue = this.#require(identifier);
+  /** Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be one that only the tracker knows. */
+  async transition(issue: Issue, to: string, reason: string | null): Promise<Transitioned> {
     const status = statusTargets.find((target) => target === to);
-    if (status === undefined) return this.#moveInTracker(issue, to);
+    const isKnown = knownIssue(this.#state, issue.id) !== null;
+    if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
     await this.#parts.orchestrator.apply(input);

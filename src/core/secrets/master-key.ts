@@ -4,6 +4,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { SymphonyError } from "../model/errors.ts";
+import { syncDirectory, writeSynced } from "../store/durable-file.ts";
 import { removeLeftovers } from "../store/durable-json.ts";
 import { storageUnavailable } from "../store/storage-errors.ts";
 
@@ -139,8 +140,8 @@ function textOf(roots: readonly Buffer[]): string {
 async function writeKeyFile(file: string, text: string): Promise<void> {
   try {
     // Never over one that is there: what it had sealed could not be opened again.
-    await writeNew(file, text);
-    await syncFolderOf(file);
+    await writeSynced(file, text);
+    await syncDirectory(dirname(file));
   } catch (error) {
     throw storageUnavailable(file, error);
   }
@@ -151,9 +152,9 @@ async function replaceKeyFile(file: string, text: string): Promise<void> {
   await removeLeftovers(file);
   const draft = join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
   try {
-    await writeNew(draft, text);
+    await writeSynced(draft, text);
     await rename(draft, file);
-    await syncFolderOf(file);
+    await syncDirectory(dirname(file));
   } catch (error) {
     await rm(draft, { force: true }).catch(() => undefined);
     throw storageUnavailable(file, error);
@@ -163,23 +164,8 @@ async function replaceKeyFile(file: string, text: string): Promise<void> {
 async function removeKeyFile(file: string): Promise<void> {
   try {
     await rm(file, { force: true });
-    await syncFolderOf(file);
+    await syncDirectory(dirname(file));
   } catch (error) {
     throw storageUnavailable(file, error);
   }
-}
-
-async function writeNew(file: string, text: string): Promise<void> {
-  const handle = await open(file, "wx", 0o600);
-  try {
-    await handle.writeFile(text, "utf8");
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncFolderOf(file: string): Promise<void> {
-  const folder = await open(dirname(file), "r");
-  await folder.sync().finally(() => folder.close());
 }

@@ -27,7 +27,8 @@ export async function writeDurably(file: string, text: string): Promise<void> {
   }
 }
 
-async function writeSynced(file: string, text: string): Promise<void> {
+/** Makes `file`, which must not be there, with mode 0600; on disk when it resolves, its name not yet. */
+export async function writeSynced(file: string, text: string): Promise<void> {
   const handle = await open(file, "wx", 0o600);
   try {
     await handle.writeFile(text, "utf8");
@@ -52,7 +53,8 @@ async function keepPrevious(file: string): Promise<void> {
   await rm(temporary, { force: true });
 }
 
-async function syncDirectory(dir: string): Promise<void> {
+/** Makes names that were made, changed or removed in `dir` durable. */
+export async function syncDirectory(dir: string): Promise<void> {
   const handle = await open(dir, "r");
   try {
     await handle.sync();

@@ -1,6 +1,7 @@
 import { lstat, opendir, readdir, realpath } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
+import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { IssueStatus } from "../model/status.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
@@ -17,6 +18,8 @@ import type { Workspaces } from "./workspaces.ts";
 
 interface DeskParts {
   root(): string;
+  /** Those that new workspaces are cloned from; none, if left out. */
+  repositories?(): readonly RepositoryConfig[];
   state(): State;
   readonly workspaces: Workspaces;
   readonly history: History;
@@ -71,6 +74,7 @@ export class WorkspaceDesk {
       },
       ownerOf: (key) => this.#owner(key, ownersOf(parts.state())),
       history: parts.history,
+      repositories: () => parts.repositories?.() ?? [],
     });
   }
 

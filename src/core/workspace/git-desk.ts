@@ -1,8 +1,11 @@
 import { basename } from "node:path";
 import type { Clock } from "../clock.ts";
+import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { History } from "../store/store.ts";
 import { type GitWork, workOf } from "./git-diff.ts";
+import { withoutCredentials } from "./git-remotes.ts";
+import { branchFor, type Routed, repositoryFor } from "./git-routing.ts";
 import { type GitSurvey, holdsWork, survey } from "./git-survey.ts";
 import { Measured } from "./measured.ts";
 import type { KnownIssue } from "./owner.ts";
@@ -13,6 +16,8 @@ interface GitDeskParts {
   /** Every workspace there is. */
   paths(): Promise<readonly string[]>;
   ownerOf(key: string): KnownIssue | null;
+  /** Those that new workspaces are cloned from. */
+  repositories(): readonly RepositoryConfig[];
 }
 
 /** What one checkout has of a branch. */
@@ -32,7 +37,10 @@ export interface GitRepository extends Pick<GitSurvey, "defaultBranch" | "remote
 }
 
 export interface GitContext {
+  /** First those of the configuration, in its order; a workspace need not have one yet. */
   readonly repositories: readonly GitRepository[];
+  /** In the order they are tried. */
+  readonly rules: readonly RepositoryConfig[];
   /** False while some workspace has not been looked at yet. */
   readonly complete: boolean;
 }
@@ -86,10 +94,26 @@ export class GitDesk {
       const key = urlOf(found) ?? found.store;
       groups.set(key, [...(groups.get(key) ?? []), [path, found]]);
     }
+    const rules = this.#parts.repositories();
+    const configured = rules.map((rule) => {
+      const url = urlOfRule(rule);
+      const group = url === null ? undefined : groups.get(url);
+      if (url !== null) groups.delete(url);
+      return group ? { ...this.#repository(group), name: rule.name } : awaited(rule, url);
+    });
+    const others = [...groups.values()].map((group) => this.#repository(group));
     return {
-      repositories: [...groups.values()].map((group) => this.#repository(group)),
+      repositories: [...configured, ...others],
+      rules,
       complete: paths.every((path) => this.#surveys.has(path)),
     };
+  }
+
+  /** Where a new workspace of `issue` would come from, and its branch as far as the base is known; null: from nowhere. */
+  routeOf(issue: Routed): { readonly repository: string; readonly branch: string } | null {
+    const rule = repositoryFor(issue, this.#parts.repositories());
+    if (rule === null) return null;
+    return { repository: rule.name, branch: branchFor(rule, issue, rule.baseBranch) };
   }
 
   /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
@@ -134,6 +158,16 @@ export class GitDesk {
     const { attempts } = this.#parts.history.attemptsOf(owner.id, mostAttempts, 0);
     return attempts.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
   }
+}
+
+function urlOfRule({ address }: RepositoryConfig): string | null {
+  return withoutCredentials(address.address);
+}
+
+/** A repository of the configuration that no workspace has yet. */
+function awaited({ name, baseBranch }: RepositoryConfig, url: string | null): GitRepository {
+  const remotes = [{ name: "origin", url }];
+  return { name, url, defaultBranch: baseBranch, path: null, remotes, branches: [] };
 }
 
 function urlOf({ remotes }: GitSurvey): string | null {

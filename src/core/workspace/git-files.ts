@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { isRefName } from "./branch-name.ts";
 
 const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 16 * 1024 * 1024;
@@ -35,14 +36,6 @@ export async function commitOf(ref: string, gitDir: string): Promise<string | nu
 export async function sharedDirOf(gitDir: string): Promise<string> {
   const shared = (await readSmall(join(gitDir, "commondir"), maxRefBytes))?.trim();
   return shared ? resolve(gitDir, shared) : gitDir;
-}
-
-/** What git itself allows in a branch's name (git-check-ref-format), as far as paths and output are concerned. */
-export function isRefName(name: string): boolean {
-  if (name.length > 255) return false;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses
-  if (/[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|\/\/|\/$|\.$/.test(name)) return false;
-  return name.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
 }
 
 /** The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a huge file. */

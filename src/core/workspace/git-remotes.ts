@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { oneLine } from "../one-line.ts";
-import { isRefName, readSmall, sharedDirOf, targetOf } from "./git-files.ts";
+import { isRefName } from "./branch-name.ts";
+import { readSmall, sharedDirOf, targetOf } from "./git-files.ts";
 
 export interface Remote {
   readonly name: string;

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { commitId, commitOf, gitDirOf, isRefName, readSmall } from "./git-files.ts";
+import { isRefName } from "./branch-name.ts";
+import { commitId, commitOf, gitDirOf, readSmall } from "./git-files.ts";
 import { openProtectedGit } from "./protected-git.ts";
 
 /** What a repository says of itself; read from its files, because git would run what an agent wrote into them. */

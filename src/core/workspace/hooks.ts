@@ -97,7 +97,8 @@ async function endingOf(child: ChildProcess, run: HookRun): Promise<Ending> {
   }
 }
 
-async function endTree(child: ChildProcess, runId: string): Promise<void> {
+/** Kills what is left of the process, its group and everything with its run cookie. */
+export async function endTree(child: ChildProcess, runId: string): Promise<void> {
   const { pid } = child;
   if (pid === undefined) return;
   const leads = child.exitCode === null && child.signalCode === null;
@@ -148,7 +149,7 @@ function notStarted({ hook }: HookRun, cause: unknown): SymphonyError {
 }
 
 /** The end of what was written, where a failing script says why it failed. */
-class OutputTail {
+export class OutputTail {
   #kept: Buffer = Buffer.alloc(0);
   #total = 0;
 

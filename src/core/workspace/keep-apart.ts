@@ -16,9 +16,9 @@ export function keepApart(inner: Workspaces): Workspaces {
     }
   };
   return {
-    async ensure(issue, signal) {
+    async ensure(issue, signal, tell) {
       await over(workspaceKey(issue.identifier));
-      return inner.ensure(issue, signal);
+      return inner.ensure(issue, signal, tell);
     },
     async remove(target) {
       const key = keyOf(target);

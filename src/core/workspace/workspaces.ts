@@ -1,10 +1,11 @@
-import { chmod, mkdir, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { mkdir, realpath, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../logger.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { deleteTree } from "./delete-tree.ts";
 import { type HookName, runHook } from "./hooks.ts";
 import { workspaceKey } from "./key.ts";
 import { fault, findAt, openRoot, pendingMarker, requirePlace } from "./place.ts";
@@ -28,6 +29,14 @@ export interface HookFailure {
   readonly error: SymphonyError;
 }
 
+export interface FreshWorkspace {
+  readonly issue: Issue;
+  readonly path: string;
+  readonly signal: AbortSignal;
+  /** Told how it goes, in lines for people. */
+  tell(line: string): void;
+}
+
 export interface WorkspacesOptions {
   /** Asked at each call, so that a reload applies to what comes next. */
   settings(): { readonly root: string; readonly hooks: HooksConfig };
@@ -37,6 +46,8 @@ export interface WorkspacesOptions {
   readonly log: Logger;
   /** Told of every hook that fails by itself, also where nobody else is. */
   onHookFailed(failure: HookFailure): void;
+  /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
+  fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once, for a host that must leave; never, if left out. */
   readonly signal?: AbortSignal;
 }
@@ -44,10 +55,10 @@ export interface WorkspacesOptions {
 /** The issues' directories. Every path is checked anew before it is made, run in or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. A fresh one whose `after_create` fails is deleted again. Rejects
-   * with `invalid_issue_identifier`, `workspace_…`, `hook_failed` or `hook_timeout`.
+   * Finds or makes the issue's directory. A fresh one whose clone or `after_create` fails is deleted again. Rejects
+   * with `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
    */
-  ensure(issue: IssueName, signal: AbortSignal): Promise<Workspace>;
+  ensure(issue: Issue, signal: AbortSignal, tell?: (line: string) => void): Promise<Workspace>;
   /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not go on. */
   beforeRun(workspace: Workspace, issue: IssueName, signal: AbortSignal): Promise<void>;
   /** Never rejects; without its directory it does nothing. */
@@ -81,7 +92,11 @@ class DirectoryWorkspaces implements Workspaces {
     this.#leaving = options.signal ?? new AbortController().signal;
   }
 
-  async ensure(issue: IssueName, signal: AbortSignal): Promise<Workspace> {
+  async ensure(
+    issue: Issue,
+    signal: AbortSignal,
+    tell: (line: string) => void = () => {},
+  ): Promise<Workspace> {
     const key = workspaceKey(issue.identifier);
     const root = await openRoot(this.#options.settings().root);
     const path = join(root, key);
@@ -91,6 +106,8 @@ class DirectoryWorkspaces implements Workspaces {
     if (found !== "nothing") this.#note("Replacing what is no finished workspace", path, issue);
     await makeFresh(path);
     try {
+      const ends = AbortSignal.any([signal, this.#leaving]);
+      await this.#options.fill?.({ issue, path, signal: ends, tell });
       await this.#hook("after_create", path, { issue, signal });
     } catch (error) {
       // Should this fail too, the marker stays and the next attempt starts afresh all the same.
@@ -197,24 +214,6 @@ async function deleteMarked(path: string): Promise<void> {
     await rm(marker, { force: true });
   } catch (cause) {
     throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
-  }
-}
-
-/** Links are removed, never followed. */
-async function deleteTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch {
-    // Some build tools write-protect the directories of their caches.
-    await unprotect(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-async function unprotect(dir: string): Promise<void> {
-  await chmod(dir, 0o700);
-  for (const entry of await readdir(dir, { withFileTypes: true })) {
-    if (entry.isDirectory()) await unprotect(join(dir, entry.name));
   }
 }
 

@@ -1,14 +1,23 @@
 import type { Api } from "../../contract/api.ts";
+import type { RepositoryConfig } from "../../core/config/git-section.ts";
 import type { Core } from "../../core/core.ts";
+import type { Issue } from "../../core/model/issue.ts";
 import type { GitBranch, GitRepository } from "../../core/workspace/git-desk.ts";
-import { findIssueId } from "../find-issue.ts";
+import { matchInWords } from "../../core/workspace/git-routing.ts";
+import { findIssueId, findSight } from "../find-issue.ts";
 import type { Handlers } from "../mount.ts";
 
 export function gitHandlers(core: Core): Handlers<Api["git"]> {
   return {
-    async context() {
-      const { repositories, complete } = await core.workspaces.git.context();
-      return { repositories: repositories.map(repositoryView), routing: [], complete };
+    async context({ query }) {
+      const sight = query.issue === undefined ? null : await findSight(core, query.issue);
+      const { repositories, rules, complete } = await core.workspaces.git.context();
+      return {
+        repositories: repositories.map(repositoryView),
+        routing: rules.map(ruleView),
+        ...(sight && { route: routeView(core, sight.issue) }),
+        complete,
+      };
     },
     async diff({ params }) {
       const issue = await findIssueId(core, params.id);
@@ -21,6 +30,20 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
       };
     },
   };
+}
+
+function ruleView({ name, match, baseBranch, branchTemplate }: RepositoryConfig) {
+  return {
+    match: matchInWords(match),
+    repository: name,
+    base_branch: baseBranch,
+    branch_template: branchTemplate,
+  };
+}
+
+function routeView(core: Core, issue: Issue) {
+  const route = core.workspaces.git.routeOf(issue) ?? { repository: null, branch: null };
+  return { issue_identifier: issue.identifier, ...route };
 }
 
 function repositoryView({ defaultBranch, branches, remotes, ...rest }: GitRepository) {

@@ -116,7 +116,8 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
       };
     },
     async transition({ params, body }) {
-      const done = await orchestrator.transition(params.id, body.to, body.reason ?? null);
+      const { issue } = await findSight(core, params.id);
+      const done = await orchestrator.transition(issue, body.to, body.reason ?? null);
       return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
     },
   };

@@ -3,6 +3,7 @@ import type { AcpConfig } from "../../config/acp-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import type { AgentRuntime } from "../agent.ts";
 import { requireBubblewrap } from "../bubblewrap.ts";
+import { openedSession } from "../opened-session.ts";
 import { AcpSession } from "./session.ts";
 
 export interface AcpRuntimeOptions {
@@ -29,16 +30,7 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       signal.throwIfAborted();
       const hidden = options.hidden();
       const session = new AcpSession({ spec, config, command, clock, env, hidden });
-      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-      try {
-        await session.open();
-        signal.throwIfAborted();
-        return session;
-      } catch (error) {
-        await session[Symbol.asyncDispose]();
-        signal.throwIfAborted();
-        throw error;
-      }
+      return openedSession(session, signal);
     },
   };
 }

@@ -1,8 +1,9 @@
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
-import type { AgentRuntime, AgentSession } from "../agent.ts";
+import type { AgentRuntime } from "../agent.ts";
+import { openedSession } from "../opened-session.ts";
 import type { CodexHomes } from "./home.ts";
-import { CodexSession, type SessionOptions } from "./session.ts";
+import { CodexSession } from "./session.ts";
 
 export interface CodexRuntimeOptions {
   /** Read at each start: a live session keeps the settings it was started with. */
@@ -32,32 +33,16 @@ export function createCodexRuntime({
       const leave = home ? await enter(firsts, home.path) : () => {};
       try {
         signal.throwIfAborted();
-        const probedOnce = (key: string, probe: () => Promise<void>) => onceFor(probed, key, probe);
-        const own = { spec, config: settings, clock, env, home, scratch, probedOnce };
-        return await openSession(own, signal);
+        const session = new CodexSession({
+          ...{ spec, config: settings, clock, env, home, scratch },
+          probedOnce: (key, probe) => onceFor(probed, key, probe),
+        });
+        return await openedSession(session, signal);
       } finally {
         leave();
       }
     },
   };
-}
-
-/** As `AgentRuntime.start`, with a process of its own or a host that runs already. */
-export async function openSession(
-  options: SessionOptions,
-  signal: AbortSignal,
-): Promise<AgentSession> {
-  const session = new CodexSession(options);
-  signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
-  try {
-    await session.open();
-    signal.throwIfAborted();
-    return session;
-  } catch (error) {
-    await session[Symbol.asyncDispose]();
-    signal.throwIfAborted();
-    throw error;
-  }
 }
 
 /** The first start in a home is alone in it: codex sets up its databases then. Resolves with how to let the others in. */

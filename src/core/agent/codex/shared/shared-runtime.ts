@@ -4,9 +4,11 @@ import type { CodexConfig } from "../../../config/config.ts";
 import type { AgentRuntime, SessionSpec } from "../../agent.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../environment.ts";
 import { isObject } from "../../json-value.ts";
+import { openedSession } from "../../opened-session.ts";
 import { killMatching } from "../../process-table.ts";
 import type { CodexHome, CodexHomes } from "../home.ts";
-import { onceFor, openSession } from "../runtime.ts";
+import { onceFor } from "../runtime.ts";
+import { CodexSession } from "../session.ts";
 import type { AgentHost, Transport } from "../transport.ts";
 import { silenceThread, versionOf } from "./control.ts";
 import type { Launch } from "./daemon.ts";
@@ -42,10 +44,8 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
       const host = new SharedHost(daemon, configHash, { spec, options });
       try {
         await host.open();
-        const session = await openSession(
-          { ...options, spec, config, home, host, probedOnce, scratch: null },
-          signal,
-        );
+        const own = { ...options, spec, config, home, host, probedOnce, scratch: null };
+        const session = await openedSession(new CodexSession(own), signal);
         options.daemons.remember(session.threadId, daemon);
         return session;
       } catch (error) {
