@@ -208,8 +208,7 @@ function heart(
     async start() {
       const { terminalStates } = config.current.config.tracker;
       const isAtWork = (id: string) => orchestrator.state.running.has(id);
-      const { tracker } = trackers;
-      await cleanUpFinished({ tracker, terminalStates, workspaces, log, isAtWork });
+      await cleanUpFinished({ ...parts, tracker: trackers.tracker, terminalStates, isAtWork });
       opened.push(followConfig(parts, orchestrator));
       opened.push(
         followRetention({
