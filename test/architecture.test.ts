@@ -46,6 +46,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
     "execa",
     "liquidjs",
     "lowdb",
+    "ws",
     "openai",
     "yaml",
     "zod",

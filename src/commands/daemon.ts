@@ -11,6 +11,7 @@ interface ServeFlags {
   readonly iUnderstand?: boolean;
   readonly logFormat: "text" | "json";
   readonly webhookUrl?: string;
+  readonly restartSafe?: boolean;
 }
 
 export function declareServe(command: Command, run: Run): void {
@@ -20,12 +21,14 @@ export function declareServe(command: Command, run: Run): void {
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
     "symphony serve --webhook-url https://hooks.example.com   Linear tells of changes there",
+    "symphony serve --restart-safe                only where turns outlive a restart of the server",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
   )
     .argument("[workflow]", "the workflow file (default: ./WORKFLOW.md)")
     .option("--port <n>", "port to listen on; 0 for any free one (default: server.port, else 4000)")
     .option("--host <address>", "address to bind (default: server.host, else 127.0.0.1)")
     .option("--webhook-url <url>", "public address of this server, to be registered with Linear")
+    .option("--restart-safe", "refuse to start where turns would not outlive a restart")
     .option("--once", "one poll and its runs, then exit")
     .option("--i-understand", "accept agent.level danger: agents may do everything this user may")
     .option("--dry-run", "print the plan of one poll and start nothing");
@@ -49,6 +52,7 @@ export function declareServe(command: Command, run: Run): void {
           understood: flags.iUnderstand === true,
           logFormat: flags.logFormat,
           webhookUrl: webhookUrlOf(flags.webhookUrl),
+          restartSafe: flags.restartSafe === true,
         };
         return serve(options, context);
       }),

@@ -16,6 +16,8 @@ export interface ServeOptions {
   readonly logFormat: "text" | "json";
   /** The address to register with the tracker. */
   readonly webhookUrl: string | null;
+  /** Refuse to serve unless turns outlive a restart. */
+  readonly restartSafe: boolean;
 }
 
 /** What `symphony demo` was asked for. */

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { systemClock } from "../core/clock.ts";
 import { agentCommand } from "../core/config/agent-command.ts";
-import type { ServerConfig } from "../core/config/config.ts";
+import type { Config, ServerConfig } from "../core/config/config.ts";
 import { levelWords, understandVariable } from "../core/config/level.ts";
 import { type Core, createCore } from "../core/core.ts";
 import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
@@ -37,6 +38,8 @@ interface DaemonOptions {
   readonly env: CommandIo["env"];
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** Refuse to serve where a restart would end turns. */
+  readonly restartSafe?: boolean;
 }
 
 /** Where a workflow file keeps its data unless told otherwise. */
@@ -61,6 +64,9 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     log,
     redactor,
+    ...(options.restartSafe && {
+      admit: (config: Config) => requireRestartSafe(config, { dataDir, env }),
+    }),
   });
   try {
     const { server } = core.config.current.config;
@@ -116,12 +122,9 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     clock: systemClock,
     redact: (text) => redactor.redact(text),
   });
-  const { port, host } = options;
+  const { port, host, restartSafe } = options;
   const daemon = await openDaemon({
-    workflowPath,
-    dataDir,
-    port,
-    host,
+    ...{ workflowPath, dataDir, port, host, restartSafe },
     env: options.understood ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,
@@ -186,11 +189,16 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  ${agentCommand(config)}`],
+      ["agent", `${config.agent.kind}  ${agentCommand(config)}${modeOf(config)}`],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],
     paint,
   );
   io.stderr.write(`${lines.join("\n")}\n\n`);
+}
+
+function modeOf({ agent, codex }: Config): string {
+  if (agent.kind !== "codex" || codex.process !== "shared") return "";
+  return "  shared: turns outlive a restart";
 }

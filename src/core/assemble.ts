@@ -8,6 +8,7 @@ import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
 import { keepCompleted } from "./keep-completed.ts";
+import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf } from "./model/errors.ts";
 import type { ModelList } from "./models/model-list.ts";
@@ -63,6 +64,9 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   );
   opened.push(() => trackers.close());
   const leaving = new AbortController();
+  const onTrouble = (message: string) => log.warn("shared agent", { message });
+  const lasting = openLasting({ dataDir: options.dataDir, clock, onTrouble });
+  opened.push(() => lasting.close());
   const parts: RealParts = {
     clock,
     log,
@@ -74,11 +78,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     trackers,
     attempts: new Attempts(clock),
     templates: new TemplateDesk({ ...options, ...base, bus, orchestrator: () => orchestrator }),
+    lasting,
     runtimes: new AgentRuntimes({
       config: current,
       lookup: base.edges.lookup,
       hide: (value) => options.redactor.add(value),
-      ...{ clock, env, dataDir: options.dataDir },
+      ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
     workspaces: openWorkspaces(options, {
       config: current,
@@ -87,20 +92,22 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     }),
     orchestrator: () => orchestrator,
   };
-  const orchestrator: Orchestrator = new Orchestrator(
-    portsOf(parts),
-    await recovered(options, parts),
-  );
+  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
   const rooms = openRooms(options, parts, base);
   return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
 }
 
-/** The state to begin with: what a crash left is ended first, so that nothing of it lives on. */
-async function recovered({ clock, log, dataDir }: CoreOptions, parts: RealParts): Promise<State> {
+/** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
+async function recovered(parts: RealParts): Promise<State> {
+  const { clock, log, dataDir, bus, config, lasting } = parts;
   const { history, records } = parts.store;
+  const isShared = config.current.config.codex.process === "shared";
+  const adopted = await lasting.restore({ history, records, isShared });
+  const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);
-  const interrupted = await recoverAttempts({ history, bus: parts.bus, clock, runId });
+  const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
+  if (adopted.length > 0) log.info("attempts go on", { attempts: adopted.length });
   return restoredState(
     {
       records: records.all(),
@@ -108,6 +115,7 @@ async function recovered({ clock, log, dataDir }: CoreOptions, parts: RealParts)
       lastAttemptId: history.lastAttemptId(),
       completed: history.completed(),
       tokensToday: history.tokensOfDay(clock.wall()),
+      adopted,
     },
     { now: clock.now(), wall: clock.wall() },
   );
@@ -199,7 +207,8 @@ function heart(
     localIssues: () => trackers.localIssues,
     async start() {
       const { terminalStates } = config.current.config.tracker;
-      await cleanUpFinished({ tracker: trackers.tracker, terminalStates, workspaces, log });
+      const isAtWork = (id: string) => orchestrator.state.running.has(id);
+      await cleanUpFinished({ ...parts, tracker: trackers.tracker, terminalStates, isAtWork });
       opened.push(followConfig(parts, orchestrator));
       opened.push(
         followRetention({

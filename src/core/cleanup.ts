@@ -8,6 +8,8 @@ interface Parts {
   readonly terminalStates: readonly string[];
   readonly workspaces: Workspaces;
   readonly log: Logger;
+  /** An agent is at work in its directory: the next poll decides about it. */
+  isAtWork(issueId: string): boolean;
 }
 
 /** Removes the workspaces of issues that ended while nobody looked (O-36). A failed read warns and that is all. */
@@ -15,6 +17,7 @@ export async function cleanUpFinished(parts: Parts): Promise<void> {
   try {
     const issues = await parts.tracker.fetchIssuesByStates(parts.terminalStates);
     for (const issue of issues) {
+      if (parts.isAtWork(issue.id)) continue;
       await parts.workspaces.remove({ path: null, issue });
     }
   } catch (error) {

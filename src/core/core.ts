@@ -3,6 +3,7 @@ import { beginSealed } from "./audit-begin.ts";
 import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { CommentSteering } from "./comments/steering.ts";
+import type { Config } from "./config/config.ts";
 import { checkLevel, levelWords } from "./config/level.ts";
 import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
@@ -69,6 +70,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** Rejects when this configuration is not to be served; nothing was touched by then. */
+  admit?(config: Config): Promise<void>;
 }
 
 /**
@@ -106,6 +109,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       },
     });
     opened.push(() => config.close());
+    await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const { level } = config.current.config.agent;
     if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });

@@ -6,6 +6,7 @@ import type { Bus } from "./bus.ts";
 import type { Clock } from "./clock.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigService } from "./config/service.ts";
+import type { Lasting } from "./lasting.ts";
 import type { Logger } from "./logger.ts";
 import type { Meter } from "./meter.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
@@ -38,6 +39,7 @@ export interface RealParts {
   readonly attempts: Attempts;
   readonly templates: TemplateDesk;
   readonly runtimes: AgentRuntimes;
+  readonly lasting: Lasting;
   /** Made from these ports, so it is asked for late. */
   orchestrator(): Orchestrator;
 }
@@ -60,6 +62,7 @@ export function portsOf(parts: RealParts): Ports {
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
+    detachAttempt: (id) => attempts.detach(id),
     async removeWorkspace(issue, path) {
       if (!(await parts.workspaces.remove({ path, issue }))) return;
       bus.publish({
@@ -103,6 +106,8 @@ function worldOf(parts: RealParts, { attemptId, templateId, agent }: AttemptOrde
     earlierWork: (id) => earlierWorkOn(parts, id),
     goesOn: () => dayGate(parts.orchestrator().state.day, current()) === null,
     undelivered: (id) => parts.store.history.undelivered(id),
+    leases: parts.lasting.leases,
+    giveUp: (id) => parts.lasting.giveUp(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
 }

@@ -11,6 +11,8 @@ interface Parts {
   readonly clock: Clock;
   /** The cookie of an attempt's processes, or of those of a `hook`. */
   runId(name: string): string;
+  /** Attempts that go on: an agent outlived the server. */
+  readonly spared?: ReadonlySet<string>;
 }
 
 /**
@@ -19,7 +21,7 @@ interface Parts {
  */
 export async function recoverAttempts(parts: Parts): Promise<number> {
   const { history, bus, clock } = parts;
-  const open = history.openAttempts();
+  const open = history.openAttempts().filter(({ id }) => !parts.spared?.has(id));
   const left = new Set(open.map((attempt) => parts.runId(attempt.id)));
   const hook = parts.runId("hook");
   await sweepRuns((runId) => left.has(runId) || runId.startsWith(hook));
@@ -39,7 +41,10 @@ export async function recoverAttempts(parts: Parts): Promise<number> {
   return open.length;
 }
 
-/** Cut off by the end of the server or by a provider's limit, or ended with a question that may be answered by now. */
+/**
+ * Cut off by the end of the server or of a shared agent or by a provider's limit, or ended with a question that may
+ * be answered by now.
+ */
 function goesOn({ status, error }: Attempt): boolean {
   return status === "interrupted" || cutOff.has(error?.code ?? "");
 }
@@ -47,6 +52,7 @@ function goesOn({ status, error }: Attempt): boolean {
 const cutOff: ReadonlySet<string> = new Set([
   "approval_required",
   "turn_input_required",
+  "codex_daemon_lost",
   "provider_limited",
 ]);
 

@@ -65,6 +65,7 @@ const httpStatus: Record<ErrorCode, number> = {
   hook_failed: 500,
   hook_timeout: 500,
   codex_not_found: 502,
+  codex_daemon_lost: 502,
   agent_not_found: 502,
   agent_unavailable: 422,
   provider_error: 502,

@@ -29,6 +29,9 @@ export const codexConfig: CodexConfig = {
   readTimeoutMs: 15_000,
   stallTimeoutMs: 0,
   envPassthrough: [],
+  process: "per_issue",
+  threadsPerProcess: 20,
+  orphanLimitMs: 600_000,
 };
 
 export interface BenchOptions {

@@ -10,6 +10,8 @@ export type AgentEvent =
       readonly type: "session.started";
       readonly threadId: string;
       readonly resumed: boolean;
+      /** The agent lives on when this server ends. */
+      readonly lasting?: boolean;
       /** Its token totals begin at zero although the thread was resumed. */
       readonly countsAnew?: boolean;
     }
@@ -103,6 +105,8 @@ export interface SessionSpec {
   readonly model: string | null;
   /** A thread to go on with; when the agent refuses it, a new one is started. */
   readonly resumeThreadId: string | null;
+  /** An earlier server began the attempt, and a lasting agent works on at `resumeThreadId`. */
+  readonly adoption?: Adoption;
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
@@ -112,6 +116,15 @@ export interface SessionSpec {
   onEvent(event: AgentEvent): void;
   /** One line of the agent's stderr or stray output, for the log. */
   onLog(line: string): void;
+}
+
+export interface Adoption {
+  /** As `LastingSession.host` named it. */
+  readonly host: string;
+  /** When it was heard last; what it did since is told now. */
+  readonly sinceWall: number;
+  /** Guidance that may have been taken up meanwhile. */
+  readonly steerIds: readonly string[];
 }
 
 export interface TurnOptions {
@@ -147,4 +160,16 @@ export interface AgentSession extends AsyncDisposable {
   answer(askId: string, answer: Answer): void;
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
+  /** Where the agent outlives this server. */
+  readonly lasting?: LastingSession;
+}
+
+/** What an agent that outlives the server can do beside. */
+export interface LastingSession {
+  /** By which the next server finds the agent that holds the thread. */
+  readonly host: string;
+  /** Waits for the end of the thread's last turn, as `turn` does; false when it never had one. */
+  follow(): Promise<boolean>;
+  /** Lets go: the turn in flight goes on, disposing ends nothing any more. */
+  detach(): void;
 }

@@ -1,6 +1,9 @@
 /** The variable by which every process of a run is found again. Its value names the data directory and the attempt. */
 export const runCookie = "SYMPHONY_RUN_ID";
 
+/** The variable by which a shared agent's own processes and all its commands are found again. */
+export const daemonMark = "SYMPHONY_AGENT_DAEMON";
+
 /**
  * What an agent's process may inherit. No key is among them: codex reads its login from CODEX_HOME and
  * ignores OPENAI_API_KEY and CODEX_API_KEY; a provider of one's own with `env_key` names its variable in

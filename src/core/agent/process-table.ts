@@ -1,6 +1,6 @@
 import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { runCookie } from "./environment.ts";
+import { daemonMark, runCookie } from "./environment.ts";
 
 /** One live process of this machine; zombies are not live. */
 export interface ProcessEntry {
@@ -9,6 +9,8 @@ export interface ProcessEntry {
   readonly groupId: number;
   /** The run cookie it was started with, or null. */
   readonly runId: string | null;
+  /** The mark of the shared agent it belongs to, or null. */
+  readonly daemon: string | null;
 }
 
 const scanPauseMs = 20;
@@ -92,11 +94,15 @@ async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry 
   const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
   const environ = await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "");
-  return { pid, parentPid: Number(parentPid), groupId: Number(groupId), runId: cookieOf(environ) };
+  return {
+    ...{ pid, parentPid: Number(parentPid), groupId: Number(groupId) },
+    runId: valueIn(environ, runCookie),
+    daemon: valueIn(environ, daemonMark),
+  };
 }
 
-function cookieOf(environ: string): string | null {
-  const prefix = `${runCookie}=`;
+function valueIn(environ: string, name: string): string | null {
+  const prefix = `${name}=`;
   const found = environ.split("\0").find((entry) => entry.startsWith(prefix));
   return found === undefined ? null : found.slice(prefix.length);
 }

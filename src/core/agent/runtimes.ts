@@ -4,6 +4,8 @@ import { SymphonyError } from "../model/errors.ts";
 import type { AgentRuntime } from "./agent.ts";
 import { CodexHomes } from "./codex/home.ts";
 import { createCodexRuntime } from "./codex/runtime.ts";
+import type { Daemons } from "./codex/shared/daemons.ts";
+import { createSharedRuntime } from "./codex/shared/shared-runtime.ts";
 
 export interface RuntimesOptions {
   /** Read at each start of a session. */
@@ -16,6 +18,10 @@ export interface RuntimesOptions {
   hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
+  /** The shared codex processes of the data directory. */
+  readonly daemons: Daemons;
+  /** Something an operator should know. */
+  onTrouble(message: string): void;
 }
 
 /** The agents by `agent.kind`; each is loaded when the first attempt wants it. */
@@ -54,14 +60,7 @@ export class AgentRuntimes {
         });
       }
       case "codex":
-        return createCodexRuntime({
-          config: () => config().codex,
-          homes: new CodexHomes({
-            ...{ env, dataDir },
-            workspaceRoot: () => config().workspace.root,
-          }),
-          ...{ clock, env },
-        });
+        return this.#codex();
       case "openai": {
         const { createOpenaiRuntime } = await import("./openai/runtime.ts");
         return createOpenaiRuntime({
@@ -75,5 +74,22 @@ export class AgentRuntimes {
           hint: "symphony config overlay set agent.kind codex",
         });
     }
+  }
+
+  /** A process for each attempt, or one of the shared; an attempt goes on where it began. */
+  #codex(): AgentRuntime {
+    const { clock, env, dataDir, daemons, onTrouble } = this.#options;
+    const config = () => this.#options.config().codex;
+    const workspaceRoot = () => this.#options.config().workspace.root;
+    const homes = new CodexHomes({ env, dataDir, workspaceRoot });
+    const perIssue = createCodexRuntime({ config, homes, clock, env });
+    const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
+    return {
+      kind: "codex",
+      start(spec, signal) {
+        const isShared = config().process === "shared" || spec.adoption !== undefined;
+        return (isShared ? shared : perIssue).start(spec, signal);
+      },
+    };
   }
 }

@@ -10,6 +10,7 @@ interface Live {
   session: AgentSession | null;
   /** Set once no further turn is to begin; calls off the end that is ordered for later. */
   leaving: (() => void) | null;
+  detached: boolean;
 }
 
 /** The live attempts by id: run, stop, steer. */
@@ -23,17 +24,22 @@ export class Attempts {
 
   /** Resolves when the attempt is over and no process of it is left. */
   async run(order: AttemptOrder, world: AttemptWorld, reports: AttemptReports): Promise<Exit> {
-    const live: Live = { abort: new AbortController(), session: null, leaving: null };
+    const abort = new AbortController();
+    const live: Live = { abort, session: null, leaving: null, detached: false };
     this.#live.set(order.attemptId, live);
     try {
       return await runAttempt(order, world, {
         signal: live.abort.signal,
         leaving: () => live.leaving !== null,
         entered: (phase, workspace) => reports.entered(phase, workspace),
-        reported: (event) => reports.reported(event),
+        detached: () => live.detached,
+        reported: (event) => {
+          if (!live.detached) reports.reported(event);
+        },
         turned: (what) => reports.turned(what),
         session: (session) => {
           live.session = session;
+          if (live.detached) letGo(live);
         },
       });
     } finally {
@@ -53,6 +59,14 @@ export class Attempts {
       live.leaving = () => {};
       end(live, reason);
     }
+  }
+
+  /** Lets go of an attempt whose agent lives on: `run` resolves with `detached`, unless its session is over. */
+  detach(attemptId: string): void {
+    const live = this.#live.get(attemptId);
+    if (!live || live.abort.signal.aborted) return;
+    live.detached = true;
+    letGo(live);
   }
 
   /** Rejects with `no_active_turn` or the agent's own refusal. */
@@ -82,4 +96,11 @@ function end(live: Live, reason: string): void {
   Promise.resolve(live.session?.[Symbol.asyncDispose]()).catch(() => {
     // The attempt disposes it once more and reports what that says.
   });
+}
+
+/** A session that is over, or not there yet, has nothing to let go of. */
+function letGo({ session, abort }: Live): void {
+  if (!session?.lasting) return;
+  session.lasting.detach();
+  abort.abort(new SymphonyError("turn_cancelled", "the server is stopping"));
 }

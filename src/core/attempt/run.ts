@@ -7,15 +7,16 @@ import type {
 } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
 import { gitSecretNames } from "../config/git-section.ts";
-import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import type { Phase } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "../orchestrator/messages.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
-import { gitChanges, gitHead } from "../workspace/git.ts";
+import { gitHead } from "../workspace/git.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
+import { type Ending, endingOf, gitFacts } from "./ending.ts";
+import type { Leases } from "./leases.ts";
 import { Opening } from "./opening.ts";
 import { Progress } from "./progress.ts";
 import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
@@ -38,6 +39,10 @@ export interface AttemptWorld {
   earlierWork(issueId: string): string | null;
   /** False while no further turn may begin: the day's tokens are used up. */
   goesOn(): boolean;
+  /** Where attempts whose agent outlives the server are written down. */
+  readonly leases?: Leases;
+  /** Ends what a lasting agent still does for the attempt. */
+  giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
 }
 
@@ -46,6 +51,8 @@ export interface LiveAttempt {
   readonly signal: AbortSignal;
   /** True once no further turn is to begin. */
   leaving(): boolean;
+  /** True once the agent goes on without us. */
+  detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
   /** A turn went well, and this is what it led to. */
@@ -67,28 +74,31 @@ export async function runAttempt(
   let before: string | null = null;
   let end: Ending;
   try {
-    live.entered("preparing_workspace", null);
-    workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
-      live.reported({ type: "notice", message, malformed: false }),
-    );
-    live.entered("preparing_workspace", workspace);
-    before = (await gitHead(workspace.path))?.head ?? null;
-    await world.workspaces.beforeRun(workspace, order.issue, live.signal);
-    end = await work(order, workspace, { world, live });
+    if (order.adopt) {
+      workspace = { ...order.adopt, createdNow: false };
+      before = world.leases?.of(order.attemptId)?.headBefore ?? null;
+    } else {
+      live.entered("preparing_workspace", null);
+      workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
+        live.reported({ type: "notice", message, malformed: false }),
+      );
+      live.entered("preparing_workspace", workspace);
+      before = (await gitHead(workspace.path))?.head ?? null;
+      await world.workspaces.beforeRun(workspace, order.issue, live.signal);
+    }
+    end = await work(order, { ...workspace, before }, { world, live });
   } catch (error) {
+    if (live.detached()) return { kind: "detached", git: null };
     end = live.signal.aborted ? { kind: "stopped" } : endingOf(error);
   }
+  // It may never have got hold of the turn that went on.
+  if (order.adopt) await world.giveUp?.(order.attemptId);
+  await world.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
   await world.workspaces.afterRun(workspace, order.issue);
   return { ...end, git: await gitFacts(workspace.path, before) };
 }
-
-type Ending =
-  | { kind: "completed" }
-  | { kind: "stopped" }
-  | { kind: "failed"; code: string; message: string; untilWall?: number | null }
-  | { kind: "needs"; needs: Needs; code: string };
 
 interface Surroundings {
   readonly world: AttemptWorld;
@@ -97,12 +107,13 @@ interface Surroundings {
 
 async function work(
   order: AttemptOrder,
-  workspace: Workspace,
+  workspace: Workspace & { readonly before: string | null },
   { world, live }: Surroundings,
 ): Promise<Ending> {
-  const { issue, attempt } = order;
-  live.entered("building_prompt", null);
-  const first = await renderPrompt(world.promptTemplate, { issue, attempt });
+  const { issue, attempt, attemptId, adopt } = order;
+  const first = () => renderPrompt(world.promptTemplate, { issue, attempt });
+  if (!adopt) live.entered("building_prompt", null);
+  const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
   const opening = new Opening(() => world.undelivered(issue.id), live.reported);
   const cwd = await world.workspaces.requireCwd(workspace.path);
@@ -120,8 +131,19 @@ async function work(
   );
   live.session(session);
   try {
-    const prompt = session.resumed ? resumePrompt(issue) : afresh(order, first, world);
-    await turns(session, issue, { prompt, opening, progress, world, live });
+    const { lasting, threadId } = session;
+    const headBefore = workspace.before;
+    if (lasting && !adopt) {
+      const host = lasting.host;
+      await world.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
+    }
+    const followed = adopt !== undefined && (await followedBy(session, live));
+    const prompt =
+      session.resumed && !adopt
+        ? resumePrompt(issue)
+        : afresh(order, rendered ?? (await first()), world);
+    const turn = Math.max(adopt?.turnCount ?? 1, 1);
+    await turns(session, issue, { prompt, followed, turn, opening, progress, world, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
@@ -157,6 +179,7 @@ function specOf(
     runId: world.runId,
     model: world.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
+    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
     tools: progress.watching(world.tracker.bindTools(order.issue)),
     secretEnvNames: [...world.tracker.secretEnvNames, ...gitSecretNames(git)],
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
@@ -166,25 +189,39 @@ function specOf(
   };
 }
 
+function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptWorld) {
+  const steerIds = world.undelivered(issue.id).map(({ id }) => id);
+  return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
+}
+
+/** The turn that was under way before this server; false when there was none. */
+async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
+  live.entered("streaming_turn", null);
+  return (await session.lasting?.follow()) === true;
+}
+
 /** Turn after turn on one thread, as long as the tracker says so (A-21, A-22). */
 async function turns(
   session: AgentSession,
   start: Issue,
-  way: {
-    prompt: string;
-    opening: Opening;
-    progress: Progress;
-    world: AttemptWorld;
-    live: LiveAttempt;
+  way: Surroundings & {
+    readonly prompt: string;
+    /** Stands for the first turn when it was begun before. */
+    readonly followed: boolean;
+    readonly turn: number;
+    readonly opening: Opening;
+    readonly progress: Progress;
   },
 ): Promise<void> {
-  const { opening, progress, world, live } = way;
+  const { opening, progress, world, live, followed } = way;
   let issue = start;
-  let prompt = opening.with(way.prompt);
-  for (let turn = 1; ; turn++) {
-    live.entered("streaming_turn", null);
-    await progress.begin();
-    await session.turn(prompt, world.choice(issue.id));
+  let prompt = followed ? "" : opening.with(way.prompt);
+  for (let turn = way.turn; ; turn++) {
+    if (prompt !== "") {
+      live.entered("streaming_turn", null);
+      await progress.begin();
+      await session.turn(prompt, world.choice(issue.id));
+    }
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const moved = await progress.moved();
@@ -198,32 +235,4 @@ async function turns(
     issue = fresh;
     prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
   }
-}
-
-async function gitFacts(path: string, headBefore: string | null): Promise<AttemptGit | null> {
-  const now = await gitHead(path);
-  if (now === null) return null;
-  const { branch, head: headAfter } = now;
-  const moved = headBefore !== null && headAfter !== null && headBefore !== headAfter;
-  const changes = moved ? await gitChanges(path, headBefore, headAfter) : null;
-  const { commits, changedFiles } = changes ?? { commits: 0, changedFiles: 0 };
-  return { branch, headBefore, headAfter, commits, changedFiles };
-}
-
-function endingOf(error: unknown): Ending {
-  if (!(error instanceof SymphonyError)) {
-    return { kind: "failed", code: "internal_error", message: messageOf(error) };
-  }
-  const needs = error.details["needs"];
-  if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
-  // Whoever reads why it failed wants to know what to do.
-  const message = error.hint === null ? error.message : `${error.message}; next: ${error.hint}`;
-  const ending = { kind: "failed", code: error.code, message } as const;
-  if (error.code !== "provider_limited") return ending;
-  const until = error.details["untilWall"];
-  return { ...ending, untilWall: typeof until === "number" ? until : null };
-}
-
-function isNeeds(value: unknown): value is Needs {
-  return typeof value === "object" && value !== null && "prompt" in value && "options" in value;
 }

@@ -123,6 +123,11 @@ export interface CodexConfig {
   readonly stallTimeoutMs: number;
   /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
   readonly envPassthrough: readonly string[];
+  /** `shared`: few long-lived processes hold the threads of all issues and outlive the server. */
+  readonly process: "per_issue" | "shared";
+  readonly threadsPerProcess: number;
+  /** How long a shared process lives on without its server. */
+  readonly orphanLimitMs: number;
 }
 
 export interface ServerConfig {

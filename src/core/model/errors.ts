@@ -66,6 +66,7 @@ export type ErrorCode =
   | "hook_timeout"
   // agents
   | "codex_not_found"
+  | "codex_daemon_lost"
   | "agent_not_found"
   | "agent_unavailable"
   | "provider_error"

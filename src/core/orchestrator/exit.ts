@@ -17,6 +17,9 @@ export function attemptExited(
   // A stopped attempt may exit after its successor has started: not ours any more.
   if (entry?.attemptId !== input.attemptId) return decided(state);
   const { exit } = input;
+  if (exit.kind === "detached") {
+    return decided({ ...state, running: without(state.running, input.issueId) });
+  }
   const status = statusOf(entry, exit);
   const error = errorOf(entry, exit);
   const end = { status, endedWall: context.wall, error, git: exit.git };
@@ -127,6 +130,8 @@ function finished(
       });
     case "stopped":
       return release(state, entry.issue, "stopped");
+    case "detached":
+      return decided(state);
   }
 }
 
@@ -162,11 +167,12 @@ function statusOf(entry: Running, exit: Exit): AttemptStatus {
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
   if (exit.kind === "completed") return "succeeded";
   if (entry.stopping || exit.kind === "stopped") return "canceled";
+  if (exit.kind === "detached") return "running";
   return exit.code === "turn_timeout" ? "timed_out" : "failed";
 }
 
 function errorOf(entry: Running, exit: Exit): Fault | null {
-  if (exit.kind === "completed") return null;
+  if (exit.kind === "completed" || exit.kind === "detached") return null;
   if (entry.stopping) return { code: "stopped", message: entry.stopping.reason };
   if (exit.kind === "failed") return { code: exit.code, message: exit.message };
   return exit.kind === "needs" ? { code: exit.code, message: exit.needs.prompt } : null;

@@ -127,6 +127,8 @@ export type Exit = (
     }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }
+  /** It goes on without us; its history stays open. */
+  | { readonly kind: "detached" }
 ) & { readonly git: AttemptGit | null };
 
 /** What the shell must now do. Imperative: one verb, started in order. */
@@ -157,6 +159,7 @@ export type Effect =
       readonly answer: Answer;
     }
   | { readonly type: "settleSteer"; readonly steerId: string }
+  | { readonly type: "detachAttempt"; readonly attemptId: string }
   | { readonly type: "removeWorkspace"; readonly issue: Issue; readonly path: string | null }
   | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
   | { readonly type: "clearTimer"; readonly input: TimerInput }
@@ -179,4 +182,16 @@ export interface AttemptOrder {
   /** Which agent is to run. */
   readonly agent: string;
   readonly templateId: string;
+  /** The attempt began under an earlier server, and its agent works on. */
+  readonly adopt?: Adopted;
+}
+
+/** What an attempt that goes on had made before. */
+export interface Adopted {
+  readonly key: string;
+  readonly path: string;
+  /** Turns begun so far. */
+  readonly turnCount: number;
+  /** When its agent was heard last. */
+  readonly sinceWall: number;
 }

@@ -1,5 +1,6 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { adoptionOf } from "./adopted.ts";
 import type { Context } from "./decision.ts";
 import type { AttemptOrder, Effect, Exit, Input, TimerInput } from "./messages.ts";
 import type { Ports } from "./ports.ts";
@@ -29,8 +30,9 @@ export class Orchestrator {
     return this.#state;
   }
 
-  /** First poll at once (O-1), and a timer for every retry and pause that a restart kept. */
+  /** First poll at once (O-1), a timer for every retry and pause that a restart kept; what runs already goes on. */
   start(): void {
+    for (const entry of this.#state.running.values()) this.#startAttempt(adoptionOf(entry));
     for (const [issueId, entry] of this.#state.retrying) {
       const delayMs = entry.dueAt - this.#ports.clock.now();
       this.#setTimer({ type: "retry.due", issueId }, delayMs);
@@ -110,6 +112,8 @@ export class Orchestrator {
         return ports.steerAttempt(effect.attemptId, effect.steerId, effect.message);
       case "answerAttempt":
         return ports.answerAttempt(effect.attemptId, effect.askId, effect.answer);
+      case "detachAttempt":
+        return ports.detachAttempt?.(effect.attemptId);
       case "settleSteer":
         return ports.settleSteer(effect.steerId);
       case "removeWorkspace":
@@ -229,12 +233,8 @@ export class Orchestrator {
   }
 }
 
-type Read = Extract<
-  Effect,
-  {
-    type: "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
-  }
->;
+type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
+type Read = Extract<Effect, { type: ReadType }>;
 
 function timerKey(input: TimerInput): string {
   if (input.type === "poll.due") return input.type;

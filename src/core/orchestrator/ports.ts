@@ -35,6 +35,8 @@ export interface Ports {
   /** Throws what the session refuses: `nothing_asked`, `invalid_request`. */
   answerAttempt(attemptId: string, askId: string, answer: Answer): void;
   settleSteer(steerId: string): void;
+  /** Lets go of an attempt whose agent lives on; it then exits as `detached`. */
+  detachAttempt?(attemptId: string): void;
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   saveAttempt(attempt: Attempt): void;

@@ -3,7 +3,7 @@ import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { emptyState } from "./empty-state.ts";
 import { dayIndex } from "./gates.ts";
 import { stampOf } from "./start.ts";
-import type { State } from "./state.ts";
+import type { Running, State } from "./state.ts";
 
 /** What must outlive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
@@ -56,6 +56,8 @@ export interface Restored {
   readonly records: ReadonlyMap<string, IssueRecord>;
   readonly totals: { readonly tokens: Tokens; readonly seconds: number };
   readonly lastAttemptId: string | null;
+  /** What an earlier server began and an agent still works on. */
+  readonly adopted?: readonly Running[];
   /** For display; oldest first. */
   readonly completed?: readonly CompletedRecord[];
   /** Of all issues, in the day that it is now (UTC). */
@@ -115,8 +117,11 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     if (after) allowances.set(id, { issue, after });
     if (templateId) templates.set(id, { issue, templateId });
   }
+  const running = new Map((from.adopted ?? []).map((entry) => [entry.issue.id, entry]));
+  for (const id of running.keys()) retrying.delete(id);
   return {
     ...state,
+    running,
     completed: completedIn(from, (id) => retrying.has(id) || held.has(id) || failed.has(id)),
     held,
     failed,

@@ -128,6 +128,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
       return {
         ...entry,
         threadId: event.threadId,
+        lasting: event.lasting === true,
         // A refused resume made a new thread, which counts from zero.
         threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
       };

@@ -91,6 +91,8 @@ export interface Running {
   /** Over the attempts: turns in a row without progress. */
   readonly idle: Idle;
   readonly stopping: Stop | null;
+  /** Its agent lives on when this server ends. */
+  readonly lasting?: boolean;
 }
 
 /** An ordered stop: why, and what becomes of the issue once the agent is really gone. */

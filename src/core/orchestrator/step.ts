@@ -133,7 +133,11 @@ function drain(state: State, stopAttempts: boolean): Decision {
     .filter(({ stopping }) => stopping?.gently !== false)
     .reduce(
       (decision, entry) =>
-        andThen(decision, (next) => orderStop(next, entry, shutdownOf(entry.stopping))),
+        andThen(decision, (next) =>
+          entry.lasting && !entry.stopping
+            ? decided(next, { type: "detachAttempt", attemptId: entry.attemptId })
+            : orderStop(next, entry, shutdownOf(entry.stopping)),
+        ),
       begun,
     );
 }

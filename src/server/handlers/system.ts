@@ -117,6 +117,7 @@ function runtimeView(
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
+      shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
       models: ["codex", "openai"].includes(config.agent.kind),
     },
   };

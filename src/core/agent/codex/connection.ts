@@ -11,8 +11,10 @@ import type { JsonObject } from "../json-value.ts";
 import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
+import { missedItems } from "./missed.ts";
 import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
 import { answerTool } from "./tools.ts";
+import type { AgentHost, Transport } from "./transport.ts";
 
 const strayLineChars = 1_000;
 const noticeChars = 1_000;
@@ -27,6 +29,8 @@ export interface ConnectionOptions {
   readonly home: CodexHome | null;
   /** The temporary folder of the run; null for that of the server. */
   readonly scratch: string | null;
+  /** An agent that runs already; without it a process is started. */
+  readonly host?: AgentHost;
 }
 
 /** What a connection tells the session that owns it; none of it may wait or throw. */
@@ -53,11 +57,11 @@ export class CodexConnection {
   readonly #spec: SessionSpec;
   readonly #asks: Asks;
   readonly #listener: ConnectionListener;
-  readonly #process: AgentProcess;
+  readonly #transport: Transport;
   #hasTotals = false;
 
   constructor(options: ConnectionOptions, listener: ConnectionListener) {
-    const { spec, config, clock, home, scratch } = options;
+    const { spec, config, clock, home, scratch, host } = options;
     const env = {
       ...options.env,
       ...(home && { CODEX_HOME: home.path }),
@@ -67,26 +71,31 @@ export class CodexConnection {
     this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
-    this.#process = new AgentProcess({
-      line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
-      cwd: spec.workspace,
-      env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
-      runId,
-      onLine: (line) => {
+    const events = {
+      onLine: (line: string) => {
         listener.heard();
         this.peer.receive(line);
       },
       onStderr: spec.onLog,
-      onEnd: (error) => {
+      onEnd: (error: SymphonyError) => {
         this.peer.close(error);
         this.#asks.close();
         listener.ended(error);
       },
-    });
+    };
+    this.#transport = host
+      ? host.connect(events)
+      : new AgentProcess({
+          line: launchLine(config.command, secretNames, { passthrough: config.envPassthrough }),
+          cwd: spec.workspace,
+          env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+          runId,
+          ...events,
+        });
     this.peer = new JsonRpcPeer({
       clock,
       timeoutMs: config.readTimeoutMs,
-      write: (line) => this.#process.write(line),
+      write: (line) => this.#transport.write(line),
       onNotification: (method, params) => this.#notified(method, params),
       onRequest: (request) => this.#asked(request),
       onStray: (line, malformed) => this.#stray(line, malformed),
@@ -94,7 +103,7 @@ export class CodexConnection {
   }
 
   get pid(): number | null {
-    return this.#process.pid;
+    return this.#transport.pid;
   }
 
   /** True while a person's word is awaited. */
@@ -108,7 +117,16 @@ export class CodexConnection {
 
   /** Ends every process of the run, in bounded time. */
   stop(): Promise<void> {
-    return this.#process.stop();
+    return this.#transport.stop();
+  }
+
+  /** Tells what the agent did while nobody listened. */
+  async catchUp(): Promise<void> {
+    const { adoption } = this.#spec;
+    if (!adoption || this.threadId === null) return;
+    for (const id of adoption.steerIds) this.steers.add(id);
+    const missed = await missedItems(this.peer, this.threadId, adoption.sinceWall);
+    for (const params of missed) this.#notified("item/completed", params);
   }
 
   emit(event: AgentEvent): void {

@@ -14,7 +14,7 @@ import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { allowedNames, runCookie } from "../environment.ts";
+import { allowedNames, daemonMark, runCookie } from "../environment.ts";
 import { homeConfig } from "./home-config.ts";
 import { pickOperatorConfig } from "./operator-config.ts";
 
@@ -36,6 +36,8 @@ export interface CodexHome {
   readonly fingerprint: string;
   /** The temporary folder of one run, made now; the only one it may write. */
   scratch(runId: string): Promise<string>;
+  /** The temporary folder of all runs in shared processes; it outlives the server as they do. */
+  sharedScratch(): Promise<string>;
   /** A path outside of every workspace where nobody but the operator may write. */
   readonly outside: string;
 }
@@ -106,7 +108,7 @@ export class CodexHomes {
       operator,
       denied,
       databases,
-      visible: [...allowedNames, "LC_*", ...config.envPassthrough, runCookie].filter(
+      visible: [...allowedNames, "LC_*", ...config.envPassthrough, runCookie, daemonMark].filter(
         (name) => !hidden.has(name),
       ),
     });
@@ -121,6 +123,11 @@ export class CodexHomes {
       outside: join(base, "outside"),
       async scratch(runId) {
         const dir = join(base, "tmp", sha(runId));
+        await privately(dir);
+        return dir;
+      },
+      async sharedScratch() {
+        const dir = join(base, "shared-tmp");
         await privately(dir);
         return dir;
       },

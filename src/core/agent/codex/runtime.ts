@@ -58,7 +58,7 @@ async function enter(firsts: Map<string, Promise<void>>, path: string): Promise<
 }
 
 /** Success is remembered; what failed is tried again, since the operator may have mended it. */
-async function onceFor(
+export async function onceFor(
   done: Map<string, Promise<void>>,
   key: string,
   work: () => Promise<void>,

@@ -1,15 +1,17 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
-import { messageOf, SymphonyError } from "../../model/errors.ts";
-import type { AgentSession, Answer, TurnOptions } from "../agent.ts";
+import { messageOf } from "../../model/errors.ts";
+import type { AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
 import { objectOf, textOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
 import { CodexConnection, type ConnectionOptions } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
-import { providerLimit } from "./limits.ts";
+import { lastTurn } from "./last-turn.ts";
 import type { TurnEnding } from "./protocol.ts";
+import { codeOf, noActiveTurn, saysNoTurn, silent, threadLost } from "./refusals.ts";
 import { LiveTurn } from "./turn.ts";
+import { finishTurn, interruptTurn } from "./turn-end.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -22,6 +24,7 @@ export interface SessionOptions extends ConnectionOptions {
 export class CodexSession implements AgentSession {
   threadId = "";
   resumed = false;
+  readonly lasting?: LastingSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
   #turn: LiveTurn | null = null;
@@ -45,6 +48,13 @@ export class CodexSession implements AgentSession {
         this.#runningEnded();
       },
     });
+    const { host } = options;
+    if (!host) return;
+    const detach = () => {
+      this.#disposed ??= Promise.resolve();
+      host.detach();
+    };
+    this.lasting = { host: host.id, detach, follow: () => this.#follow() };
   }
 
   get pid(): number | null {
@@ -61,10 +71,39 @@ export class CodexSession implements AgentSession {
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
-    connection.emit({ type: "session.started", ...opened });
+    const { spec, host } = this.#options;
+    if (spec.adoption && !opened.resumed) throw threadLost();
+    connection.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
+    // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
+    if (!spec.adoption) host?.ready(opened.threadId);
   }
 
-  async turn(prompt: string, options: TurnOptions): Promise<void> {
+  turn(prompt: string, options: TurnOptions): Promise<void> {
+    return this.#live((turn) => this.#startTurn(turn, prompt, options));
+  }
+
+  async #follow(): Promise<boolean> {
+    const { threadId } = this;
+    const { host } = this.#options;
+    const { peer } = this.#connection;
+    const found = await lastTurn(peer, threadId, () => {});
+    if (!found) {
+      host?.ready(threadId);
+      return false;
+    }
+    await this.#connection.catchUp();
+    await this.#live(async (turn) => {
+      const heard = lastTurn(peer, threadId, (id, ending) => {
+        this.#turnOpened(turn, id);
+        if (ending) this.#turnEnded(ending);
+      });
+      await heard.catch((error: unknown) => turn.fail(error));
+      host?.ready(threadId);
+    });
+    return true;
+  }
+
+  async #live(begin: (turn: LiveTurn) => Promise<void>): Promise<void> {
     if (this.#turn) throw new Error("a turn is in flight already");
     const { clock, config } = this.#options;
     const turn = new LiveTurn();
@@ -74,8 +113,10 @@ export class CodexSession implements AgentSession {
       onSilence: () => turn.fail(silent(config.turnTimeoutMs)),
     });
     try {
-      void this.#startTurn(turn, prompt, options);
-      await this.#finish(await turn.done);
+      void begin(turn);
+      const ending = await turn.done;
+      const { peer, limits } = this.#connection;
+      await finishTurn(peer, { threadId: this.threadId, ending, limits });
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
       const { id } = turn;
@@ -114,7 +155,7 @@ export class CodexSession implements AgentSession {
 
   async interrupt(): Promise<void> {
     const turnId = await this.#turnId();
-    if (turnId !== null) await this.#requestInterrupt(turnId);
+    if (turnId !== null) await interruptTurn(this.#connection.peer, this.threadId, turnId);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -126,13 +167,14 @@ export class CodexSession implements AgentSession {
     const running = this.#running;
     if (running) {
       // Lets the agent record the turn as interrupted; one that does not answer is not waited for.
-      const asked = this.#requestInterrupt(running.id);
+      const asked = interruptTurn(this.#connection.peer, this.threadId, running.id);
       const settled = asked.then((accepted) => (accepted ? running.over.promise : undefined));
       await within(
         settled.catch(() => {}),
         interruptGraceMs,
       );
     }
+    if (this.threadId !== "") await this.#options.host?.leave(this.threadId);
     await this.#connection.stop();
     const { scratch } = this.#options;
     if (scratch !== null) await rm(scratch, { recursive: true, force: true, maxRetries: 3 });
@@ -167,33 +209,6 @@ export class CodexSession implements AgentSession {
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
   }
 
-  async #finish({ status, message, info }: TurnEnding): Promise<void> {
-    if (status === "completed") return;
-    if (status === "failed") {
-      const limited = providerLimit({ message, info }, this.#connection.limits);
-      if (limited) throw limited;
-      throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
-    }
-    // An interrupted turn leaves its commands running; the workspace is to be quiet.
-    const { threadId } = this;
-    await this.#connection.peer
-      .request("thread/backgroundTerminals/clean", { threadId })
-      .catch(() => {});
-    throw new SymphonyError("turn_cancelled", "the turn was interrupted");
-  }
-
-  /** False when the turn has just ended, which needs no interrupt. */
-  async #requestInterrupt(turnId: string): Promise<boolean> {
-    const { threadId } = this;
-    try {
-      await this.#connection.peer.request("turn/interrupt", { threadId, turnId });
-      return true;
-    } catch (error) {
-      if (saysNoTurn(error)) return false;
-      throw error;
-    }
-  }
-
   #turnEnded(ending: TurnEnding): void {
     this.#turn?.end(ending);
     if (ending.turnId === null || ending.turnId === this.#running?.id) this.#runningEnded();
@@ -203,24 +218,4 @@ export class CodexSession implements AgentSession {
     this.#running?.over.resolve();
     this.#running = null;
   }
-}
-
-function silent(limitMs: number): SymphonyError {
-  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
-    details: { limitMs },
-  });
-}
-
-function noActiveTurn(reason: string): SymphonyError {
-  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
-}
-
-/** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */
-function saysNoTurn(error: unknown): boolean {
-  const words = /no active turn|expected active turn|cannot steer/i;
-  return codeOf(error) === "response_error" && words.test(messageOf(error));
-}
-
-function codeOf(error: unknown): string | null {
-  return error instanceof SymphonyError ? error.code : null;
 }

@@ -1,0 +1,114 @@
+import { execFile } from "node:child_process";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Config } from "../../../config/config.ts";
+import { SymphonyError } from "../../../model/errors.ts";
+
+/** Unix sockets have a place of about this many bytes for their path. */
+const longestSocketPath = 100;
+const probeLimitMs = 30_000;
+/** In place of the eight letters of a name. */
+const sampleName = "00000000.sock";
+
+export interface Surroundings {
+  readonly dataDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly platform?: NodeJS.Platform;
+}
+
+interface Problem {
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Where the shared agents of a data directory have their sockets and records. */
+export function sharedDir(dataDir: string): string {
+  return join(dataDir, "codex-shared");
+}
+
+/** A place that a shell line can name and a socket can have. */
+export function fitsSocket(path: string): boolean {
+  return Buffer.byteLength(path) <= longestSocketPath && !path.includes("'");
+}
+
+/**
+ * Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and the first reason
+ * why they would not.
+ */
+export async function requireRestartSafe(config: Config, around: Surroundings): Promise<void> {
+  const problem =
+    ofSettings(config, around) ??
+    (await ofDirectory(around)) ??
+    (await ofCommand(config, around)) ??
+    (await ofService(around));
+  if (!problem) return;
+  throw new SymphonyError("invalid_config", `not restart-safe: ${problem.message}`, {
+    hint: problem.hint,
+  });
+}
+
+function ofSettings(
+  { agent, codex }: Config,
+  { dataDir, platform = process.platform }: Surroundings,
+): Problem | null {
+  if (platform !== "linux") {
+    return { message: `it needs Linux, this is ${platform}`, hint: "serve without --restart-safe" };
+  }
+  if (agent.kind !== "codex") {
+    const message = `agent.kind is ${agent.kind}, and only codex outlives the server`;
+    return { message, hint: "set agent.kind to codex, or serve without --restart-safe" };
+  }
+  if (codex.process !== "shared") {
+    const message = "codex.process is per_issue, so every codex ends with the server";
+    return { message, hint: "set codex.process to shared in the workflow file" };
+  }
+  const path = join(sharedDir(dataDir), sampleName);
+  if (fitsSocket(path)) return null;
+  const message = `a socket cannot be at ${path}: more than ${longestSocketPath} bytes, or a quote`;
+  return { message, hint: "set --data-dir to a shorter path" };
+}
+
+async function ofDirectory({ dataDir }: Surroundings): Promise<Problem | null> {
+  for (const dir of [dataDir, sharedDir(dataDir)]) {
+    const found = await stat(dir).catch(() => null);
+    if (!found) continue;
+    const foreign = found.uid !== process.getuid?.();
+    if (!foreign && (dir === dataDir || (found.mode & 0o077) === 0)) continue;
+    const message = `${dir} is open to others, who could speak to the agent in it`;
+    return { message, hint: `chown it to yourself, and chmod 700 ${dir}` };
+  }
+  return null;
+}
+
+/** The command has to be codex itself: it is started with `--listen unix://…`. */
+async function ofCommand({ codex }: Config, { env }: Surroundings): Promise<Problem | null> {
+  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], env);
+  if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
+  const message = `codex.command (${codex.command}) takes no --listen unix://PATH`;
+  return { message, hint: "name a codex app-server of 0.169 or later" };
+}
+
+/** systemd ends every process of a service with it, unless told otherwise. */
+async function ofService({ env }: Surroundings): Promise<Problem | null> {
+  if (env["SYSTEMD_EXEC_PID"] !== String(process.pid)) return null;
+  const cgroup = await readFile("/proc/self/cgroup", "utf8").catch(() => "");
+  const unit = /([^/\n]+\.service)\s*$/m.exec(cgroup)?.[1];
+  if (!unit) return null;
+  const scope = cgroup.includes("/user@") ? ["--user"] : [];
+  const args = [...scope, "show", "--property=KillMode", "--value", unit];
+  const mode = (await outputOf("systemctl", args, env)).trim();
+  if (mode === "process" || mode === "none" || mode === "") return null;
+  const message = `KillMode=${mode} of ${unit} ends codex together with the server`;
+  return { message, hint: `set KillMode=process in the [Service] section of ${unit}` };
+}
+
+async function outputOf(
+  command: string,
+  args: readonly string[],
+  env: Surroundings["env"],
+): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const options = { env: { ...env }, timeout: probeLimitMs, maxBuffer: 1_048_576 };
+  execFile(command, [...args], options, (_, stdout) => resolve(stdout)).stdin?.end();
+  return promise;
+}
