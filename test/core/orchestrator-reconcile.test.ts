@@ -65,6 +65,19 @@ test("an agent that moved its own issue may say its last words, and has succeede
   );
 });
 
+test("a poll between its last turn and its end takes nothing from its success either", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const run = world.run("A-1");
+  run.say({ type: "turn.started", turnId: "1" });
+  run.say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+  run.say({ type: "turn.completed", turnId: "1" });
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1 within 10000"));
+  await run.end();
+  assert.equal([...world.attempts.values()][0]?.status, "succeeded");
+});
+
 test("an abort in that time ends it at once, and so does the end of the server", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say({ type: "turn.started", turnId: "1" });

@@ -63,8 +63,8 @@ function alignRunning(
     });
   }
   const fresh = { ...entry, issue };
-  // An agent that has just moved its own issue is about to say its last words.
-  const gently = entry.usedTool && entry.turnId !== null;
+  // An agent that has just moved its own issue is about to say its last words, or has said them and is about to end.
+  const gently = entry.usedTool;
   switch (standingOf(issue, context.config.tracker)) {
     case "routable":
       return decided({ ...state, running: setIn(state.running, issue.id, fresh) });
