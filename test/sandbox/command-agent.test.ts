@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { commandBench } from "../support/command-bench.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { breach, type Prey, probes } from "../support/hostile-probes.ts";
 
 const plain = { model: null };
 
@@ -244,6 +245,51 @@ read -r steer; echo "$steer" > heard; echo '{"type":"steer_delivered","id":"str_
     const delivered = b.events.filter((event) => event.type === "steer.delivered");
     assert.deepEqual(delivered, [{ type: "steer.delivered", steerId: "str_1" }]);
   });
+});
+
+test("T1: a hostile program in its sandbox gets at nothing it should not, and without one it would", async () => {
+  await using b = await commandBench({ config: { line: 'bash "$PWD/probe"' } });
+  const prey: Prey = {
+    dataDir: join(b.root, "data"),
+    home: join(b.root, "home"),
+    otherWorkspace: join(b.root, "ENG-2"),
+    outside: join(b.root, "outside"),
+    apiUrl: "http://127.0.0.1:9",
+    canary: "no-such-canary",
+  };
+  const files = [
+    join(prey.dataDir, "token"),
+    join(prey.home, ".codex", "auth.json"),
+    join(prey.otherWorkspace, "theirs"),
+    join(b.workspace, ".git", "hooks", "README"),
+    join(b.workspace, ".git", "config"),
+    join(prey.outside, "here"),
+  ];
+  for (const file of files) {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, "prey\n");
+  }
+  const safe = { level: "safe" } as const;
+  // Nothing here bounds processes and files: those two are for the built-in agent's sandbox.
+  const ways = probes(prey).filter(({ name }) => !name.startsWith("starts") && !/large/.test(name));
+  assert.equal(ways.length, 10);
+  const tried = async (command: string, spec: Parameters<typeof b.start>[0]) => {
+    await writeFile(join(b.workspace, "probe"), `{ ${command}\n} 2>&1; echo done`);
+    await using session = await b.start(spec);
+    b.events.length = 0;
+    await session.turn("go", plain);
+    return b.said.join("\n");
+  };
+  for (const { name, command } of ways) {
+    const said = await tried(command, safe);
+    assert.match(said, /done/, name);
+    assert.doesNotMatch(said, new RegExp(`^${breach}$`, "m"), name);
+  }
+  assert.deepEqual(await readdir(prey.outside), ["here"]);
+  const harmless = ways.filter(({ name }) => /login|another workspace|link/.test(name));
+  for (const { name, command } of harmless) {
+    assert.match(await tried(`${command}; true`, {}), new RegExp(breach), name);
+  }
 });
 
 describe("sessions of a program", () => {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, realpathSync, statSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
@@ -8,6 +8,9 @@ import { shellQuoted } from "./shell-quoted.ts";
 const probeLimitMs = 10_000;
 /** Doors to services that would act outside the sandbox for whoever knocks. */
 const doors = ["/run/user", "/run/docker.sock", "/run/containerd", "/run/podman"];
+
+/** Obeyed by programs outside of the sandbox: not for an agent to write. */
+const guarded = [".git", ".codex", ".agents"];
 
 /** What a confined program may see, write and reach. */
 export interface Confinement {
@@ -42,6 +45,7 @@ export function bubblewrapArgs(confinement: Confinement): readonly string[] {
     ...there([...doors, ...hidden]).flatMap(cover),
     ...there(writable).flatMap((path) => ["--bind", path, path]),
     ...["--bind", workspace, workspace],
+    ...guarded.flatMap((name) => readOnly(join(workspace, name))),
     ...there(readable).flatMap((path) => ["--ro-bind", path, path]),
     ...["--chdir", workspace],
   ];
@@ -91,6 +95,12 @@ function bubblewrapProblem(network: boolean): Promise<string | null> {
 
 function cover(path: string): string[] {
   return statSync(path).isDirectory() ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path];
+}
+
+/** Never through a link: it would lead to where the agent pleases. */
+function readOnly(path: string): string[] {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found?.isDirectory() || found?.isFile() ? ["--ro-bind", path, path] : [];
 }
 
 /** bubblewrap cannot mount on a symbolic link, such as /var/run. */

@@ -1,3 +1,5 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
@@ -6,6 +8,7 @@ import { CodexHomes } from "./codex/home.ts";
 import { createCodexRuntime } from "./codex/runtime.ts";
 import type { Daemons } from "./codex/shared/daemons.ts";
 import { createSharedRuntime } from "./codex/shared/shared-runtime.ts";
+import { keptSecrets } from "./kept-secrets.ts";
 
 export interface RuntimesOptions {
   /** Read at each start of a session. */
@@ -40,6 +43,14 @@ export class AgentRuntimes {
     return made;
   }
 
+  /** What no program in a sandbox may see, unless its own settings show it again. */
+  #hidden(): readonly string[] {
+    const { config, env, dataDir } = this.#options;
+    const home = env["HOME"] ?? homedir();
+    const logins = [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
+    return [dataDir, config().workspace.root, ...logins];
+  }
+
   async #make(kind: string): Promise<AgentRuntime> {
     const { config, lookup, hide, clock, env, dataDir } = this.#options;
     switch (kind) {
@@ -47,7 +58,7 @@ export class AgentRuntimes {
         const { createCommandRuntime } = await import("./command/runtime.ts");
         return createCommandRuntime({
           config: () => config().command,
-          hidden: () => [dataDir, config().workspace.root],
+          hidden: () => this.#hidden(),
           ...{ clock, env },
         });
       }
@@ -55,7 +66,7 @@ export class AgentRuntimes {
         const { createAcpRuntime } = await import("./acp/runtime.ts");
         return createAcpRuntime({
           config: () => config().acp,
-          hidden: () => [dataDir, config().workspace.root],
+          hidden: () => this.#hidden(),
           ...{ clock, env },
         });
       }

@@ -15,6 +15,7 @@ import { dirname, join, resolve } from "node:path";
 import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { allowedNames, daemonMark, runCookie } from "../environment.ts";
+import { keptSecrets } from "../kept-secrets.ts";
 import { homeConfig } from "./home-config.ts";
 import { pickOperatorConfig } from "./operator-config.ts";
 
@@ -42,25 +43,6 @@ export interface CodexHome {
   readonly outside: string;
 }
 
-/** Credentials as tools keep them in the user's home. */
-const keptSecrets = [
-  ".ssh",
-  ".aws",
-  ".azure",
-  ".gnupg",
-  ".kube",
-  ".docker",
-  ".netrc",
-  ".npmrc",
-  ".pypirc",
-  ".git-credentials",
-  ".config/git/credentials",
-  ".config/gh",
-  ".config/gcloud",
-  ".cargo/credentials.toml",
-  ".claude/.credentials.json",
-  ".claude.json",
-];
 const operatorsOwn = ["auth.json", "config.toml", "history.jsonl", "sessions", "archived_sessions"];
 
 /** Makes the private home ready for each start, and tells nothing to do where the operator's own is used. */
