@@ -36,7 +36,7 @@ goals = false
 [profiles.open]
 sandbox_mode = "danger-full-access"
 
-[projects."/work/app"]
+[projects."/srv/app"]
 trust_level = "trusted"
 `;
 

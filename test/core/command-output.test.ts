@@ -6,7 +6,7 @@ type Format = Parameters<typeof readerFor>[0];
 
 /** What a reader makes of the lines of one turn, signs of life left out. */
 function told(format: Format, lines: readonly unknown[]) {
-  const reader = readerFor(format, "/work/ENG-1");
+  const reader = readerFor(format, "/srv/ENG-1");
   const all = [...lines.flatMap((line) => reader.line(JSON.stringify(line))), ...reader.end()];
   return all.filter(({ type }) => type !== "activity");
 }
@@ -35,7 +35,7 @@ describe("what known programs write", () => {
         { type: "assistant", message: { content: [{ type: "text", text: "I look." }] } },
         use("a", "Bash", { command: "ls" }),
         result("a", [{ type: "text", text: "a.txt" }]),
-        use("b", "Edit", { file_path: "/work/ENG-1/a.txt" }),
+        use("b", "Edit", { file_path: "/srv/ENG-1/a.txt" }),
         result("b", "ok"),
         use("c", "WebFetch", { url: "x" }),
         result("c", "no network", true),
@@ -133,7 +133,7 @@ describe("what known programs write", () => {
         },
         {
           type: "item.completed",
-          item: item("file_change", { changes: [{ path: "/work/ENG-1/a" }], status: "completed" }),
+          item: item("file_change", { changes: [{ path: "/srv/ENG-1/a" }], status: "completed" }),
         },
         { type: "item.completed", item: item("mcp_tool_call", { server: "s", tool: "t" }) },
         { type: "item.completed", item: item("error", { message: "deprecated" }) },
