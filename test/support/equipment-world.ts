@@ -15,7 +15,8 @@ export interface Played {
   play(...steps: Steps): Promise<void>;
 }
 
-function finishing(moveToDone: object): Steps {
+/** What finishes the issue. */
+export function finishing(moveToDone: object): Steps {
   return [
     { type: "apply_patch", patch, usage: { input: 1_200, output: 34 } },
     { type: "call", name: "linear_graphql", arguments: moveToDone },

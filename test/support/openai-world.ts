@@ -1,14 +1,14 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { faults, script } from "./equipment-world.ts";
+import { faults, finishing, type Played, script } from "./equipment-world.ts";
 import { type FakeOpenai, startFakeOpenai } from "./fake-openai.ts";
 import { apiKey, ask, schemaLinear } from "./schema-linear.ts";
 import { type Served, symphony } from "./symphony.ts";
 import { type World, workflowText } from "./world.ts";
 
 /** Linear's real schema and the built-in agent, whose model answers from a script. */
-export async function openaiWorld(): Promise<World> {
+export async function openaiWorld(): Promise<World & Played> {
   const { linear, issue, project, stateId, update } = await schemaLinear("Todo");
   const openai = await startFakeOpenai([]);
   const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
@@ -35,6 +35,8 @@ export async function openaiWorld(): Promise<World> {
     issue: issue.identifier,
     keptFile: facts.keptFile,
     workspaces: facts.workspaces,
+    play: (...steps) =>
+      openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
     work: (work) => openai.setScript(script(work, moveToDone)),
     async stateOf(identifier) {
       const query = `query($id: String!) { issue(id: $id) { state { name } } }`;
