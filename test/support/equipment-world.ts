@@ -13,6 +13,8 @@ const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 export interface Played {
   /** These steps of the model, and then what finishes the issue. */
   play(...steps: Steps): Promise<void>;
+  /** The model of each request so far. */
+  models(): Promise<readonly string[]>;
 }
 
 /** What finishes the issue. */
@@ -79,6 +81,7 @@ export async function equipmentWorld(): Promise<World & Played> {
     workspaces: facts.workspaces,
     play: (...steps) =>
       openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
+    models: async () => (await openai.requests()).map(({ model }) => model),
     work: (work) => openai.setScript(script(work, moveToDone)),
     async stateOf(identifier) {
       const query = `query($id: String!) { issue(id: $id) { state { name } } }`;

@@ -37,6 +37,7 @@ export async function openaiWorld(): Promise<World & Played> {
     workspaces: facts.workspaces,
     play: (...steps) =>
       openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
+    models: async () => (await openai.requests()).map(({ model }) => model),
     work: (work) => openai.setScript(script(work, moveToDone)),
     async stateOf(identifier) {
       const query = `query($id: String!) { issue(id: $id) { state { name } } }`;
