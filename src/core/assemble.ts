@@ -10,7 +10,7 @@ import { followConfig } from "./follow-config.ts";
 import { keepCompleted } from "./keep-completed.ts";
 import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
-import { messageOf } from "./model/errors.ts";
+import { adviceOf, messageOf } from "./model/errors.ts";
 import type { ModelList } from "./models/model-list.ts";
 import { openModels } from "./models/open-models.ts";
 import { openWorkspaces } from "./open-workspaces.ts";
@@ -154,6 +154,34 @@ interface Ending {
   readonly comments: CommentSteering;
 }
 
+/** What happens once, before and with the first poll. */
+async function begin(
+  { clock, log, version }: CoreOptions,
+  parts: RealParts,
+  opened: Opened,
+): Promise<void> {
+  const { config, bus, trackers, runtimes } = parts;
+  const { tracker } = config.current.config;
+  const orchestrator = parts.orchestrator();
+  await cleanUpFinished({
+    ...parts,
+    tracker: trackers.tracker,
+    terminalStates: tracker.terminalStates,
+    isAtWork: (id) => orchestrator.state.running.has(id),
+  });
+  opened.push(followConfig(parts, orchestrator));
+  opened.push(
+    followRetention({
+      ...{ history: parts.store.history, clock, log },
+      days: () => config.current.config.history.retentionDays,
+      state: () => orchestrator.state,
+    }),
+  );
+  bus.publish({ type: "server.started", message: `symphony ${version} started` });
+  runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
+  orchestrator.start();
+}
+
 function heart(
   options: CoreOptions,
   parts: RealParts,
@@ -205,21 +233,7 @@ function heart(
     }),
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
-    async start() {
-      const { terminalStates } = config.current.config.tracker;
-      const isAtWork = (id: string) => orchestrator.state.running.has(id);
-      await cleanUpFinished({ ...parts, tracker: trackers.tracker, terminalStates, isAtWork });
-      opened.push(followConfig(parts, orchestrator));
-      opened.push(
-        followRetention({
-          ...{ history, clock, log },
-          days: () => config.current.config.history.retentionDays,
-          state: () => orchestrator.state,
-        }),
-      );
-      bus.publish({ type: "server.started", message: `symphony ${version} started` });
-      orchestrator.start();
-    },
+    start: () => begin(options, parts, opened),
     once: () => orchestrator.once(),
     stop() {
       stopped ??= stop();

@@ -136,6 +136,8 @@ export interface TurnOptions {
 /** One way to run a coding agent; each has a folder of its own beside this file. */
 export interface AgentRuntime {
   readonly kind: string;
+  /** Rejects with why no session could be started now: a missing key, a sandbox that does not work. */
+  check?(level: AgentConfig["level"]): Promise<void>;
   /**
    * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `agent_not_found`, `port_exit`,
    * `response_timeout` or `response_error`; by then no process of it is left. Aborting `signal` ends it.

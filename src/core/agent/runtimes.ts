@@ -43,6 +43,12 @@ export class AgentRuntimes {
     return made;
   }
 
+  /** Rejects with why the configured agent could not be started now, as far as that can be told without starting it. */
+  async check(): Promise<void> {
+    const { kind, level } = this.#options.config().agent;
+    await (await this.get(kind)).check?.(level);
+  }
+
   /** What no program in a sandbox may see, unless its own settings show it again. */
   #hidden(): readonly string[] {
     const { config, env, dataDir } = this.#options;

@@ -1,5 +1,5 @@
 import type { AttemptGit, Needs } from "../model/attempt.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import { gitChanges, gitHead } from "../workspace/git.ts";
 
 /** How the work of an attempt ended. */
@@ -17,8 +17,7 @@ export function endingOf(error: unknown): Ending {
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
   // Whoever reads why it failed wants to know what to do.
-  const message = error.hint === null ? error.message : `${error.message}; next: ${error.hint}`;
-  const ending = { kind: "failed", code: error.code, message } as const;
+  const ending = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
   if (error.code !== "provider_limited") return ending;
   const until = error.details["untilWall"];
   return { ...ending, untilWall: typeof until === "number" ? until : null };

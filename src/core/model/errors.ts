@@ -121,3 +121,9 @@ export class SymphonyError extends Error {
 export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " ");
 }
+
+/** The same with what to do about it, where that is known. */
+export function adviceOf(error: unknown): string {
+  const hint = error instanceof SymphonyError ? error.hint : null;
+  return hint === null ? messageOf(error) : `${messageOf(error)}; next: ${hint}`;
+}

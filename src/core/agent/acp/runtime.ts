@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import type { AcpConfig } from "../../config/acp-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime } from "../agent.ts";
+import type { AgentRuntime, SessionSpec } from "../agent.ts";
 import { requireBubblewrap } from "../bubblewrap.ts";
 import { openedSession } from "../opened-session.ts";
 import { AcpSession } from "./session.ts";
@@ -18,15 +18,21 @@ export interface AcpRuntimeOptions {
 /** Runs an agent of the Agent Client Protocol; below level `danger` in bubblewrap. */
 export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
+  const check = async (level: SessionSpec["level"]) => {
+    const config = options.config();
+    if (config.command === null) throw noCommand();
+    if (level === "safe") throw noNetwork();
+    if (level !== "danger") await requireBubblewrap("acp", true);
+    return { config, command: config.command };
+  };
   return {
     kind: "acp",
+    async check(level) {
+      await check(level);
+    },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const config = options.config();
-      const { command } = config;
-      if (command === null) throw noCommand();
-      if (spec.level === "safe") throw noNetwork();
-      if (spec.level !== "danger") await requireBubblewrap("acp", true);
+      const { config, command } = await check(spec.level);
       signal.throwIfAborted();
       const hidden = options.hidden();
       const session = new AcpSession({ spec, config, command, clock, env, hidden });

@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import type { CommandConfig } from "../../config/command-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime } from "../agent.ts";
+import type { AgentRuntime, SessionSpec } from "../agent.ts";
 import { requireBubblewrap } from "../bubblewrap.ts";
 import { CommandSession } from "./session.ts";
 
@@ -17,14 +17,20 @@ export interface CommandRuntimeOptions {
 /** Runs any program, one process for each turn; below level `danger` in bubblewrap. */
 export function createCommandRuntime(options: CommandRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
+  const check = async (level: SessionSpec["level"]) => {
+    const config = options.config();
+    if (config.line === null) throw noLine();
+    if (level !== "danger") await requireBubblewrap("command", level !== "safe");
+    return { config, line: config.line };
+  };
   return {
     kind: "command",
+    async check(level) {
+      await check(level);
+    },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const config = options.config();
-      const { line } = config;
-      if (line === null) throw noLine();
-      if (spec.level !== "danger") await requireBubblewrap("command", spec.level !== "safe");
+      const { config, line } = await check(spec.level);
       signal.throwIfAborted();
       const hidden = options.hidden();
       const session = new CommandSession({ spec, config, line, clock, env, hidden });

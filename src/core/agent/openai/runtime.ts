@@ -39,14 +39,18 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
     });
     return probe;
   };
+  const check = async (level: SessionSpec["level"]) => {
+    const config = options.config();
+    baseUrlOf(config);
+    keyOf(config, options.lookup);
+    if (level !== "danger") await sandboxWorks();
+  };
   return {
     kind: "openai",
+    check,
     async start(spec, signal) {
       signal.throwIfAborted();
-      const config = options.config();
-      baseUrlOf(config);
-      keyOf(config, options.lookup);
-      if (spec.level !== "danger") await sandboxWorks();
+      await check(spec.level);
       signal.throwIfAborted();
       const session = await openSession(options, spec, known);
       forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
