@@ -2,6 +2,7 @@ import { BlockList, isIP } from "node:net";
 import type { Context, Middleware } from "koa";
 import { SymphonyError } from "../core/model/errors.ts";
 import { sameText } from "../core/same-text.ts";
+import { isForeignUser } from "./peer-user.ts";
 
 interface AccessRules {
   /** The address the server is bound to. */
@@ -18,17 +19,19 @@ const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
 const wildcards = new Set(["0.0.0.0", "::"]);
 
 /**
- * Who may call (SAFETY T4, T5, T8, T21): a known `Host`, no proxy on the way, no other site's page for
- * a mutation, and the token where one is due. Webhooks come from outside and prove themselves.
+ * Who may call (SAFETY T4, T5, T6, T8, T21): a known `Host`, no proxy on the way, no other site's page for a mutation,
+ * and the token where one is due or another user of this machine asks. Webhooks come from outside and prove themselves.
  */
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
-  return (ctx, next) => {
+  return async (ctx, next) => {
     if (ctx.path.startsWith("/webhooks/")) return next();
     refuseProxies(ctx);
     requireHost(ctx, rules);
     if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
-    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
+    if (tokenAlways || rules.tokenWanted() || (await isForeignUser(ctx.req.socket))) {
+      requireToken(ctx, rules.token);
+    }
     return next();
   };
 }

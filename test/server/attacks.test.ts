@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { execFile, spawnSync } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import { api } from "../../src/contract/api.ts";
 import { type Route, routesOf } from "../../src/contract/route.ts";
+import { userOf } from "../../src/server/peer-user.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
@@ -45,6 +48,48 @@ test("T8: through a tunnel under a foreign name, nothing answers but the signed 
   }
   assert.deepEqual(open, ["/webhooks/linear"]);
   assert.ok(streams.length > 0, "the event stream was among them");
+});
+
+test("T6: another user of this machine gets nothing without the token, the signed routes excepted", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("needs a second user");
+  if (spawnSync("curl", ["--version"]).status !== 0) return t.skip("needs curl");
+  const requests = routes.flatMap((route) => {
+    const url = `http://127.0.0.1:${server.listening.port}${at(route, "ENG-1")}`;
+    return [
+      "-s",
+      "-m",
+      "5",
+      "-o",
+      "/dev/null",
+      "-w",
+      "%{http_code}\\n",
+      "-X",
+      route.method,
+      url,
+      "--next",
+    ];
+  });
+  const asNobody = ["--reuid", "65534", "--clear-groups", "curl", ...requests.slice(0, -1)];
+  const { stdout } = await promisify(execFile)("setpriv", asNobody);
+  const answers = stdout.trim().split("\n");
+  assert.equal(answers.length, routes.length);
+  const open = routes.filter((_, index) => answers[index] !== "401").map(({ path }) => path);
+  assert.deepEqual(open, ["/webhooks/linear"]);
+  const { status } = await server.ask("/api/v1/state");
+  assert.equal(status, 200);
+});
+
+test("T6: a connection is found in the kernel's table by its ports, on loopback alone", () => {
+  const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0FA0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:C350 0100007F:0FA0 01 00000000:00000000 00:00000000 00000000  1000        0 2 1
+   2: 0500000A:C351 0100007F:0FA0 01 00000000:00000000 00:00000000 00000000  1001        0 3 1
+   3: 00000000000000000000000001000000:C352 00000000000000000000000001000000:0FA0 01 0:0 00:0 0  1002 0 4 1`;
+  const user = (from: number) => userOf(table, { from, to: 4_000 });
+  assert.deepEqual(
+    [user(50_000), user(50_001), user(50_002), user(50_003)],
+    [1000, null, 1002, null],
+  );
 });
 
 test("T5: a form or a text of any page changes nothing, also without an Origin", async () => {
