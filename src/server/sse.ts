@@ -68,7 +68,7 @@ export function streamEvents(
   };
   if (wish.since === null) return follow(source.bus.lastSeq);
   const start = announceGap(source, wish.since, response);
-  replay(source, { ...wish, since: start }, response).then(follow, () => response.destroy());
+  replay(source, { ...wish, since: start }, response).then(follow, () => response.end());
 }
 
 /** Tells when events after `since` are no longer kept, or never were; returns where the replay starts. */
