@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { AcpBench, type AcpBenchOptions } from "../support/acp-bench.ts";
 import { type CodexHome, codexHome } from "../support/codex-home.ts";
 import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";
+import { breach, probes } from "../support/hostile-probes.ts";
 
 const adapter = process.env["SYMPHONY_ACP"] ?? "";
 const plain = { model: null };
@@ -98,6 +99,49 @@ describe("the real codex-acp", () => {
     assert.ok(session.resumed && session.threadId === thread);
     await session.turn("and again", plain);
     assert.equal(b.said.at(-1), "Still done.");
+  });
+
+  test("T1: with the network and nothing else, no hostile command gets at what it should not", async () => {
+    await using b = await real(
+      [
+        { type: "shell", cmd: "bash probes > told.txt 2>&1; echo ran" },
+        { type: "text", text: "That was it." },
+      ],
+      "agent-full-access",
+    );
+    const prey = {
+      dataDir: join(b.root, "data"),
+      home: join(b.root, "user"),
+      otherWorkspace: join(b.root, "ENG-2"),
+      outside: join(b.root, "outside"),
+      apiUrl: "http://127.0.0.1:9",
+      canary: "no-such-canary",
+    };
+    for (const file of [
+      join(prey.dataDir, "token"),
+      join(prey.home, ".codex", "auth.json"),
+      join(prey.otherWorkspace, "theirs"),
+      join(b.workspace, ".git", "hooks", "README"),
+      join(b.workspace, ".git", "config"),
+      join(prey.outside, "here"),
+    ]) {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, "prey\n");
+    }
+    // The level has the network; the sandbox bounds neither processes nor files.
+    const others = /^(asks|connects|starts)|large/;
+    const ways = probes(prey).filter(({ name }) => !others.test(name));
+    assert.equal(ways.length, 8);
+    const lines = ways.map(
+      ({ name, command }) => `echo '== ${name.replaceAll("'", "")}'\n${command}`,
+    );
+    await writeFile(join(b.workspace, "probes"), `${lines.join("\n")}\necho finished\n`);
+    await using session = await b.start({ level: "networked" });
+    await session.turn("please", plain);
+    const told = await readFile(join(b.workspace, "told.txt"), "utf8");
+    assert.match(told, /^finished$/m);
+    assert.doesNotMatch(told, new RegExp(`^${breach}$`, "m"));
+    assert.deepEqual(await readdir(prey.outside), ["here"]);
   });
 
   test("guidance reaches the turn in flight, and an interrupt ends it", async () => {
