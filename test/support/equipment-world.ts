@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { codexHome } from "./codex-home.ts";
-import { startFakeOpenai } from "./fake-openai.ts";
+import { type FakeOpenai, startFakeOpenai } from "./fake-openai.ts";
 import { apiKey, ask, schemaLinear } from "./schema-linear.ts";
 import { type TrackerFault, type Work, type World, workflowText } from "./world.ts";
 
@@ -17,8 +17,7 @@ export interface Played {
   models(): Promise<readonly string[]>;
 }
 
-/** What finishes the issue. */
-export function finishing(moveToDone: object): Steps {
+function finishing(moveToDone: object): Steps {
   return [
     { type: "apply_patch", patch, usage: { input: 1_200, output: 34 } },
     { type: "call", name: "linear_graphql", arguments: moveToDone },
@@ -27,7 +26,7 @@ export function finishing(moveToDone: object): Steps {
 }
 
 /** What the model answers, request by request. */
-export function script(work: Work, moveToDone: object) {
+function script(work: Work, moveToDone: object) {
   const finish = finishing(moveToDone);
   const steps: Readonly<Record<Work, Steps>> = {
     finish,
@@ -44,41 +43,22 @@ export function script(work: Work, moveToDone: object) {
   };
 }
 
-export const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
+const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> = {
   "rate limited": { kind: "ratelimited", retryAfter: 1 },
   "server error": { kind: "server_error" },
   silence: { kind: "timeout", ms: 700 },
   "half a page": { kind: "malformed_json" },
 };
 
-/** Linear's real schema and the real codex binary, whose model answers from a script. */
-export async function equipmentWorld(): Promise<World & Played> {
-  const codex = process.env["SYMPHONY_CODEX"];
-  if (!codex) throw new Error("SYMPHONY_CODEX must name the codex binary");
-  const { linear, issue, project, stateId, update } = await schemaLinear("Todo");
-  const openai = await startFakeOpenai([]);
-  const home = await codexHome(openai.url);
-  const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
-  const at = (name: string) => join(root, name);
-  const facts = {
-    endpoint: linear.url,
-    project: project.slugId,
-    workspaces: home.workspaces,
-    keptFile: at("kept-hello.txt"),
-    codexCommand: `FAKE_MODEL_KEY=k '${codex}' app-server`,
-    pollMs: 300,
-  };
-  await writeFile(at("WORKFLOW.md"), workflowText(facts));
+/** What a journey does with the schema-true Linear and with the script that its agent's model follows. */
+export function playing(
+  { linear, issue, stateId, update }: Awaited<ReturnType<typeof schemaLinear>>,
+  openai: FakeOpenai,
+): Played & Pick<World, "work" | "stateOf" | "move" | "failNext"> {
   const moveToDone = {
     query: `mutation { issueUpdate(id: "${issue.identifier}", input: { stateId: "${stateId("Done")}" }) { success } }`,
   };
   return {
-    workflowPath: at("WORKFLOW.md"),
-    dataDir: at("data"),
-    env: { LINEAR_API_KEY: apiKey, HOME: home.userHome, CODEX_HOME: home.path },
-    issue: issue.identifier,
-    keptFile: facts.keptFile,
-    workspaces: facts.workspaces,
     play: (...steps) =>
       openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
     models: async () => (await openai.requests()).map(({ model }) => model),
@@ -96,6 +76,36 @@ export async function equipmentWorld(): Promise<World & Played> {
     async failNext(fault, times) {
       linear.faults.add({ ...faults[fault], times });
     },
+  };
+}
+
+/** Linear's real schema and the real codex binary, whose model answers from a script. */
+export async function equipmentWorld(): Promise<World & Played> {
+  const codex = process.env["SYMPHONY_CODEX"];
+  if (!codex) throw new Error("SYMPHONY_CODEX must name the codex binary");
+  const tracker = await schemaLinear("Todo");
+  const { linear, issue, project } = tracker;
+  const openai = await startFakeOpenai([]);
+  const home = await codexHome(openai.url);
+  const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
+  const at = (name: string) => join(root, name);
+  const facts = {
+    endpoint: linear.url,
+    project: project.slugId,
+    workspaces: home.workspaces,
+    keptFile: at("kept-hello.txt"),
+    codexCommand: `FAKE_MODEL_KEY=k '${codex}' app-server`,
+    pollMs: 300,
+  };
+  await writeFile(at("WORKFLOW.md"), workflowText(facts));
+  return {
+    workflowPath: at("WORKFLOW.md"),
+    dataDir: at("data"),
+    env: { LINEAR_API_KEY: apiKey, HOME: home.userHome, CODEX_HOME: home.path },
+    issue: issue.identifier,
+    keptFile: facts.keptFile,
+    workspaces: facts.workspaces,
+    ...playing(tracker, openai),
     async [Symbol.asyncDispose]() {
       await linear.close();
       await openai.close();

@@ -1,15 +1,16 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { faults, finishing, type Played, script } from "./equipment-world.ts";
+import { type Played, playing } from "./equipment-world.ts";
 import { type FakeOpenai, startFakeOpenai } from "./fake-openai.ts";
-import { apiKey, ask, schemaLinear } from "./schema-linear.ts";
+import { apiKey, schemaLinear } from "./schema-linear.ts";
 import { type Served, symphony } from "./symphony.ts";
 import { type World, workflowText } from "./world.ts";
 
 /** Linear's real schema and the built-in agent, whose model answers from a script. */
 export async function openaiWorld(): Promise<World & Played> {
-  const { linear, issue, project, stateId, update } = await schemaLinear("Todo");
+  const tracker = await schemaLinear("Todo");
+  const { linear, issue, project } = tracker;
   const openai = await startFakeOpenai([]);
   const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
   const at = (name: string) => join(root, name);
@@ -25,9 +26,6 @@ export async function openaiWorld(): Promise<World & Played> {
   const text = workflowText(facts).replace("agent:\n", "agent:\n  kind: openai\n");
   const section = `openai:\n  base_url: ${JSON.stringify(openai.url)}\ncodex:\n`;
   await writeFile(at("WORKFLOW.md"), text.replace("codex:\n", section));
-  const moveToDone = {
-    query: `mutation { issueUpdate(id: "${issue.identifier}", input: { stateId: "${stateId("Done")}" }) { success } }`,
-  };
   return {
     workflowPath: at("WORKFLOW.md"),
     dataDir: at("data"),
@@ -35,23 +33,7 @@ export async function openaiWorld(): Promise<World & Played> {
     issue: issue.identifier,
     keptFile: facts.keptFile,
     workspaces: facts.workspaces,
-    play: (...steps) =>
-      openai.setScript({ models: ["gpt-5.5"], steps: [...steps, ...finishing(moveToDone)] }),
-    models: async () => (await openai.requests()).map(({ model }) => model),
-    work: (work) => openai.setScript(script(work, moveToDone)),
-    async stateOf(identifier) {
-      const query = `query($id: String!) { issue(id: $id) { state { name } } }`;
-      const data = await ask<{ issue: { state: { name: string } } }>(linear.url, query, {
-        id: identifier,
-      });
-      return data.issue.state.name;
-    },
-    async move(_issue, state) {
-      await update({ stateId: stateId(state) });
-    },
-    async failNext(fault, times) {
-      linear.faults.add({ ...faults[fault], times });
-    },
+    ...playing(tracker, openai),
     async [Symbol.asyncDispose]() {
       await linear.close();
       await openai.close();
