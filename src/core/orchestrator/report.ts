@@ -89,12 +89,8 @@ export function attemptReported(
   const known = counted(withRunning(state, next), { before: entry, event, wall });
   const well = event.type === "turn.completed" ? turnWentWell(known, entry.agent) : known;
   const done = decided(well, ...effects);
-  if (event.type !== "tokens")
-    return andThen(done, (last) => braked(last, entry.issue.id, context));
-  return andThen(
-    andThen(done, (last) => dayPassed(last, context)),
-    (last) => braked(last, entry.issue.id, context),
-  );
+  const spent = event.type === "tokens" ? andThen(done, (last) => dayPassed(last, context)) : done;
+  return andThen(spent, (last) => braked(last, entry.issue.id, context));
 }
 
 const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
