@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { AgentEvent } from "../../src/core/agent/agent.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
@@ -11,6 +12,7 @@ import { step } from "../../src/core/orchestrator/step.ts";
 import type { IssueRecord } from "../../src/core/store/store.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
 import { config, issue } from "./issue.ts";
+import { SlotWatch } from "./slot-watch.ts";
 
 interface Process {
   readonly issueId: string;
@@ -30,6 +32,7 @@ export class Simulation {
   readonly #processes = new Map<string, Process>();
   readonly #usedIds = new Set<string>();
   readonly #timers = new Map<string, number>();
+  readonly #slots: SlotWatch;
   #records = new Map<string, IssueRecord>();
   #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
   #state: State;
@@ -61,6 +64,7 @@ export class Simulation {
       },
     });
     this.ledger = new BrakeLedger(this.#settings.brakes);
+    this.#slots = new SlotWatch(this.#settings);
     for (let n = 1; n <= 12; n++) {
       const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
       this.#tracker.set(made.id, made);
@@ -81,6 +85,7 @@ export class Simulation {
     const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
     this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
+    this.#slots.woke();
     const until = this.#now + 20 * 60_000;
     while (this.#now < until && this.#agenda.length > 0) this.#next();
     const { running, retrying } = this.#state;
@@ -151,6 +156,7 @@ export class Simulation {
       assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
       assert.ok(!held.has(id), `S22: ${id} is held and retrying`);
     }
+    this.#slots.look(this.#state, this.#now);
     assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
     assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
   }
@@ -167,6 +173,7 @@ export class Simulation {
 
   #perform(effect: Effect): void {
     this.ledger.heard(effect);
+    this.#slots.heard(effect);
     switch (effect.type) {
       case "startAttempt":
         return this.#start(effect);
@@ -232,15 +239,18 @@ export class Simulation {
     if (cap !== undefined) assert.ok(same.length <= cap, "S3: more agents than the state's slots");
     const told = { issueId: id, attemptId };
     const total = { ...noTokens, total: this.#pick(50) };
+    const starts = this.#chance(0.6);
     this.#later(5, () => {
-      const process = this.#processes.get(attemptId);
-      if (process)
-        this.#apply({ type: "attempt.reported", ...told, event: { type: "tokens", total } });
+      if (!this.#processes.has(attemptId)) return;
+      const turnId = "turn-1";
+      if (starts) this.#hear(told, { type: "turn.started", turnId });
+      this.#hear(told, { type: "tokens", total });
     });
     this.#turn(attemptId, id);
     if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
     const failed = { kind: "failed", code: "turn_failed", message: "boom", git: null } as const;
-    const limited = { ...failed, code: "provider_limited", untilWall: this.#limitEnd() };
+    const untilWall = this.#limitEnd();
+    const limited = { ...failed, code: "provider_limited", message: "limit", untilWall };
     const refused = this.#faults && this.#chance(0.04) ? limited : failed;
     const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
     if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
@@ -253,13 +263,16 @@ export class Simulation {
     this.#later(6 + this.#pick(1_000), () => {
       if (!this.#processes.has(attemptId)) return;
       const told = { issueId, attemptId };
-      const event = { type: "turn.completed", turnId: "turn-1" } as const;
-      this.#apply({ type: "attempt.reported", ...told, event });
+      this.#hear(told, { type: "turn.completed", turnId: "turn-1" });
       const seen = this.#tracker.get(issueId) ?? null;
       const heard = this.#processes.get(attemptId)?.stopOrdered === false;
       this.#apply({ type: "attempt.turned", ...told, moved, issue: seen });
       if (heard) this.ledger.turned(issueId, seen?.state ?? "", moved);
     });
+  }
+
+  #hear(of: { issueId: string; attemptId: string }, event: AgentEvent): void {
+    this.#apply({ type: "attempt.reported", ...of, event });
   }
 
   /** When a limited provider says it takes turns again: never, long ago, or soon. */
@@ -286,12 +299,14 @@ export class Simulation {
 
   /** Says what the tracker held when it was asked, later, or that it failed. */
   #answer(effect: Effect & { readonly request: number }): void {
+    if (effect.type === "verifyIssues") this.#slots.asked(effect.request);
     const { request } = effect;
     const late = this.#faults ? this.#pick(8_000) : 1;
     const fails = this.#faults && this.#chance(0.15);
     const error = { code: "tracker_request", message: "down" };
     const reply = this.#reply(effect, fails ? error : null);
     this.#later(late, () => {
+      this.#slots.answered(request);
       if (reply) this.#apply({ ...reply, request } as Input);
     });
   }
@@ -344,6 +359,7 @@ export class Simulation {
     if (dice < 92) return this.#apply({ type: "issue.hinted", issueId });
     if (dice < 96) {
       this.#now += this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
+      this.#slots.woke();
       return;
     }
     this.#crash();
@@ -355,6 +371,7 @@ export class Simulation {
     this.#epoch++;
     this.#processes.clear();
     this.#timers.clear();
+    this.#slots.restarted();
     this.#agenda = this.#agenda.filter((entry) => entry.epoch === null);
     this.#state = this.#restored();
     this.#begin();

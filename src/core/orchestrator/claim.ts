@@ -12,24 +12,26 @@ import {
   without,
 } from "./state.ts";
 
-export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits">;
+export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits" | "wantsSlot">;
 
 interface When {
   readonly delayMs: number;
   readonly now: number;
   readonly wall: number;
   readonly waits?: Wait | null;
+  readonly wantsSlot?: boolean;
 }
 
 /** Queues a look at the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
 export function queueRetry(
   state: State,
   retry: NewRetry,
-  { delayMs, now, wall, waits = null }: When,
+  { delayMs, now, wall, waits = null, wantsSlot = false }: When,
 ): Decision {
   const { issue, attempt, error } = retry;
   const dueWall = wall + delayMs;
-  const entry: Retry = { ...retry, dueAt: now + delayMs, dueWall, checking: null, waits };
+  const dueAt = now + delayMs;
+  const entry: Retry = { ...retry, dueAt, dueWall, checking: null, waits, wantsSlot };
   return decided(
     { ...state, retrying: setIn(state.retrying, issue.id, entry) },
     { type: "setTimer", input: { type: "retry.due", issueId: issue.id }, delayMs },
@@ -48,8 +50,16 @@ function messageOf({ attempt, error, waits }: Retry): string {
 
 /** Queues the failure retry number `retry.attempt` on its backoff (O-18, O-19). */
 export function queueFailure(state: State, retry: NewRetry, context: Context): Decision {
-  const delayMs = failureDelay(retry.attempt, context.config.agent.maxRetryBackoffMs);
-  return queueRetry(state, retry, { delayMs, now: context.now, wall: context.wall });
+  return queueRetry(state, retry, onBackoff(retry, context));
+}
+
+/** As `queueFailure`, for one that was due while every slot was taken (O-24): it may have the next free one. */
+export function queueForSlot(state: State, retry: NewRetry, context: Context): Decision {
+  return queueRetry(state, retry, { ...onBackoff(retry, context), wantsSlot: true });
+}
+
+function onBackoff({ attempt }: NewRetry, { config, now, wall }: Context): When {
+  return { delayMs: failureDelay(attempt, config.agent.maxRetryBackoffMs), now, wall };
 }
 
 /** Lets the issue go: no claim is left, nothing is remembered of it. */

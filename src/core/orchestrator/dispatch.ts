@@ -39,6 +39,13 @@ export function slotsFor(state: State, config: Config): Slots {
   return { free: Math.max(maxConcurrentAgents - state.running.size, 0), byState };
 }
 
+/** `slots` without those that `issues` are about to take. */
+export function slotsWithout(slots: Slots, issues: readonly Issue[]): Slots {
+  const byState = new Map(slots.byState);
+  for (const issue of issues) take(byState, issue);
+  return { free: Math.max(slots.free - issues.length, 0), byState };
+}
+
 export function hasSlot(slots: Slots, issue: Issue): boolean {
   return slots.free > 0 && (slots.byState.get(normalState(issue.state)) ?? 1) > 0;
 }
@@ -49,15 +56,24 @@ export function selectForDispatch(
   config: Config,
   tried: ReadonlySet<string>,
 ): readonly Issue[] {
-  const slots = slotsFor(state, config);
+  if (dayGate(state.day, config)) return [];
+  return firstToFit(state.queue, slotsFor(state, config), (issue) => {
+    if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
+    return providerGate(state, issue, config) === null;
+  });
+}
+
+/** The first of `issues` that `mayStart`, as many as there are slots for; a full state is passed over. */
+export function firstToFit(
+  issues: readonly Issue[],
+  slots: Slots,
+  mayStart: (issue: Issue) => boolean,
+): readonly Issue[] {
   const byState = new Map(slots.byState);
   const selected: Issue[] = [];
-  if (dayGate(state.day, config)) return selected;
-  for (const issue of state.queue) {
+  for (const issue of issues) {
     if (selected.length >= slots.free) break;
-    if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) continue;
-    if ((byState.get(normalState(issue.state)) ?? 1) <= 0) continue;
-    if (providerGate(state, issue, config)) continue;
+    if ((byState.get(normalState(issue.state)) ?? 1) <= 0 || !mayStart(issue)) continue;
     take(byState, issue);
     selected.push(issue);
   }
@@ -146,6 +162,28 @@ function claimOf(state: State, id: string): string {
   if (state.running.has(id)) return "running";
   if (state.retrying.has(id)) return "waiting for its retry";
   return state.blocked.has(id) ? "waiting for a person" : "free";
+}
+
+/** The queue after `closed` ended, and the issues of it that have no other open blocker. */
+export function withoutBlocker(
+  queue: readonly Issue[],
+  closed: Issue,
+  tracker: TrackerConfig,
+): { readonly queue: readonly Issue[]; readonly unblocked: readonly string[] } {
+  const isBlocked = ({ dispatchable, blockedBy }: Issue) =>
+    !dispatchable && blockedBy.some(({ id }) => id === closed.id);
+  if (!queue.some(isBlocked)) return { queue, unblocked: [] };
+  const unblocked: string[] = [];
+  const next = queue.map((issue) => {
+    if (!isBlocked(issue)) return issue;
+    const blockedBy = issue.blockedBy.map((blocker) =>
+      blocker.id === closed.id ? { ...blocker, state: closed.state } : blocker,
+    );
+    const freed = { ...issue, blockedBy };
+    if (openBlockers(freed, tracker).length === 0) unblocked.push(issue.id);
+    return freed;
+  });
+  return { queue: next, unblocked };
 }
 
 function openBlockers(issue: Issue, tracker: TrackerConfig): readonly string[] {

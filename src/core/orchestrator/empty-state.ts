@@ -33,6 +33,7 @@ export function emptyState(): State {
       lastWall: null,
       nextWall: null,
     },
+    refill: { isDue: false, request: null, unblocked: new Set(), falseStarts: 0 },
     lastAttemptStamp: 0,
     usage: { tokens: noTokens, seconds: 0 },
     rateLimits: null,

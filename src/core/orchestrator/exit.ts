@@ -4,6 +4,7 @@ import { complete, queueFailure, queueRetry, release } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { providerLimited } from "./pauses.ts";
+import { withStart } from "./refill.ts";
 import { continuationDelay } from "./retry.ts";
 import { type Ended, type Fault, type Running, type State, setIn, without } from "./state.ts";
 
@@ -32,7 +33,7 @@ export function attemptExited(
   const seconds = state.usage.seconds + (context.now - entry.startedAt) / 1_000;
   const gone = decided(
     {
-      ...state,
+      ...withStart(state, entry, exit),
       running: without(state.running, entry.issue.id),
       usage: { ...state.usage, seconds },
     },

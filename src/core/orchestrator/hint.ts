@@ -1,6 +1,6 @@
 import type { Issue } from "../model/issue.ts";
 import { type Context, type Decision, decided, openRequest, tell } from "./decision.ts";
-import { byDispatchOrder, isFree, standingOf } from "./dispatch.ts";
+import { byDispatchOrder, isFree, standingOf, withoutBlocker } from "./dispatch.ts";
 import { type State, setIn } from "./state.ts";
 
 /** Something may have changed about one issue, known or not: one targeted read, never a poll. */
@@ -30,8 +30,8 @@ export function place(state: State, { issueId, request, issue }: Read, context: 
   const placed = setIn(state.placed, issueId, request);
   if (issue === null || standing === "terminal" || standing === "inactive") {
     const listed = rest.length < state.candidates.length;
-    if (!known && !listed) return decided(state);
-    return decided({ ...state, candidates: rest, queue: others, placed });
+    const left = known || listed ? { ...state, candidates: rest, queue: others, placed } : state;
+    return decided(issue && standing === "terminal" ? closed(left, issue, context) : left);
   }
   const before = others.findIndex((other) => byDispatchOrder(issue, other) < 0);
   const queue = others.toSpliced(before < 0 ? others.length : before, 0, issue);
@@ -41,6 +41,14 @@ export function place(state: State, { issueId, request, issue }: Read, context: 
     next,
     tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
   );
+}
+
+/** What waited for this issue alone is worth a read: whether it may start now is for the tracker to say. */
+function closed(state: State, issue: Issue, { config }: Context): State {
+  const { queue, unblocked } = withoutBlocker(state.queue, issue, config.tracker);
+  if (queue === state.queue) return state;
+  const all = new Set([...state.refill.unblocked, ...unblocked]);
+  return { ...state, queue, refill: { ...state.refill, unblocked: all } };
 }
 
 /** What was placed by a read newer than `request`, and that nothing has spoken of since. */

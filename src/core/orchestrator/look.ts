@@ -1,5 +1,5 @@
 import { type Issue, normalState } from "../model/issue.ts";
-import { complete, queueFailure, queueRetry, release } from "./claim.ts";
+import { complete, queueFailure, queueForSlot, queueRetry, release } from "./claim.ts";
 import {
   andThen,
   type Context,
@@ -54,7 +54,7 @@ function waitFor(
 }
 
 /** Reads the issue of a retry, which waits for the answer. */
-function look(state: State, issueId: string): Decision {
+export function look(state: State, issueId: string): Decision {
   const opened = openRequest(state);
   const entry = state.retrying.get(issueId);
   const checking = opened.request;
@@ -154,5 +154,5 @@ function relaunch(state: State, entry: Retry, issue: Issue, context: Context): D
     );
   }
   const error = "no available orchestrator slots";
-  return queueFailure(state, { ...entry, issue, attempt: entry.attempt + 1, error }, context);
+  return queueForSlot(state, { ...entry, issue, attempt: entry.attempt + 1, error }, context);
 }

@@ -35,6 +35,10 @@ export type Input =
     }
   | { readonly type: "issues.verifyFailed"; readonly request: number; readonly error: Fault }
   | { readonly type: "retry.due"; readonly issueId: string }
+  /** A slot may be free for an issue of the known queue. */
+  | { readonly type: "refill.due" }
+  /** A new day (UTC) begins, and with it a new token budget. */
+  | { readonly type: "day.due" }
   /** A paused provider may take turns again. */
   | { readonly type: "provider.due"; readonly agent: string }
   /** Something may have changed about one issue: look at it now. */
@@ -170,7 +174,10 @@ export type Effect =
   | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 
 /** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
-export type TimerInput = Extract<Input, { type: "poll.due" | "retry.due" | "provider.due" }>;
+export type TimerInput = Extract<
+  Input,
+  { type: "poll.due" | "refill.due" | "retry.due" | "provider.due" | "day.due" }
+>;
 
 export interface AttemptOrder {
   readonly attemptId: string;

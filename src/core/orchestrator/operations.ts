@@ -17,6 +17,7 @@ import type {
 } from "./answers.ts";
 import { choiceApplies } from "./model-choice.ts";
 import type { Orchestrator } from "./orchestrator.ts";
+import { isPollNear } from "./poll.ts";
 import {
   idOf,
   knownIssue,
@@ -27,7 +28,6 @@ import {
   statusOf,
 } from "./snapshot.ts";
 import type { Fault, State } from "./state.ts";
-import { isPollNear } from "./step.ts";
 import { moveInTracker, transitionsOf } from "./transitions.ts";
 
 export interface OperationsParts {

@@ -237,8 +237,8 @@ type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssu
 type Read = Extract<Effect, { type: ReadType }>;
 
 function timerKey(input: TimerInput): string {
-  if (input.type === "poll.due") return input.type;
-  return `${input.type} ${input.type === "retry.due" ? input.issueId : input.agent}`;
+  if (input.type === "retry.due") return `${input.type} ${input.issueId}`;
+  return input.type === "provider.due" ? `${input.type} ${input.agent}` : input.type;
 }
 
 function faultOf(error: unknown): Fault {

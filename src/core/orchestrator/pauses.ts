@@ -98,6 +98,9 @@ export function dayPassed(state: State, { config, wall }: Surroundings): Decisio
   const gate = dayGate(day, config);
   const reached = gate !== null;
   if (reached === day.reached) return decided(day === state.day ? state : { ...state, day });
+  const timer: Effect = gate
+    ? { type: "setTimer", input: { type: "day.due" }, delayMs: Math.max(gate.untilWall - wall, 0) }
+    : { type: "clearTimer", input: { type: "day.due" } };
   const effect: Effect = {
     type: "publish",
     event: gate
@@ -117,7 +120,7 @@ export function dayPassed(state: State, { config, wall }: Surroundings): Decisio
           data: { brake: "tokens_per_day", used: day.tokens, limit: config.brakes.tokensPerDay },
         },
   };
-  return decided({ ...state, day: { ...day, reached } }, effect);
+  return decided({ ...state, day: { ...day, reached } }, effect, timer);
 }
 
 /** The wait has passed by the monotonic clock: a wall clock that was put back does not make it longer. */

@@ -14,7 +14,7 @@ import {
 } from "./decision.ts";
 import { hasSlot, isFree, queueOf, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
 import { shutGate } from "./gates.ts";
-import { placedSince } from "./hint.ts";
+import { place, placedSince, type Read } from "./hint.ts";
 import type { Effect, Input } from "./messages.ts";
 import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
@@ -183,15 +183,32 @@ function issuesVerified(
   input: Extract<Input, { type: "issues.verified" }>,
   context: Context,
 ): Decision {
-  const byId = new Map(input.issues.map((issue) => [issue.id, issue]));
-  const fresh = input.ids.filter((id) => !isStale(state, id, input.request));
-  const fenced = raiseFences(state, fresh, input.request);
-  const started = fresh.reduce(
-    (decision, id) =>
-      andThen(decision, (next) => startVerified(next, byId.get(id) ?? null, context)),
-    decided(closeRequest(fenced, input.request)),
+  return andThen(startAll(state, input, context), (next) => dispatchNext(next, context));
+}
+
+/** Starts what was read right before launch, best first; whatever does not start takes its new place in the queue. */
+export function startAll(
+  state: State,
+  { request, ids, issues }: Extract<Input, { type: "issues.verified" }>,
+  context: Context,
+): Decision {
+  const byId = new Map(issues.map((issue) => [issue.id, issue]));
+  const fresh = ids.filter((id) => !isStale(state, id, request));
+  const fenced = raiseFences(state, fresh, request);
+  return fresh.reduce(
+    (decision, issueId) => {
+      const read = { issueId, request, issue: byId.get(issueId) ?? null };
+      return andThen(decision, (next) => startOrPlace(next, read, context));
+    },
+    decided(closeRequest(fenced, request)),
   );
-  return andThen(started, (next) => dispatchNext(next, context));
+}
+
+/** An entry of the queue that the tracker no longer says would be selected again and again. */
+function startOrPlace(state: State, read: Read, context: Context): Decision {
+  const started = startVerified(state, read.issue, context);
+  if (started.state.running.has(read.issueId)) return started;
+  return andThen(started, (next) => place(next, read, context));
 }
 
 /** Judges a fresh snapshot again and starts it; anything else is skipped without a claim. */
@@ -207,6 +224,12 @@ export function startVerified(state: State, issue: Issue | null, context: Contex
     return decided(state);
   }
   return startAttempt(state, issue, { attempt: null, failures: 0 }, context);
+}
+
+/** True while a poll runs or is due at once: a further refresh adds none. */
+export function isPollNear(state: State, context: Pick<Context, "wall">): boolean {
+  const { phase, nextWall } = state.poll;
+  return phase !== "idle" || (nextWall !== null && nextWall <= context.wall);
 }
 
 /** Ends the poll; the next is counted from here (O-1). */

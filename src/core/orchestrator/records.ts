@@ -1,9 +1,10 @@
 import type { Tokens } from "../model/attempt.ts";
+import type { Issue } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { emptyState } from "./empty-state.ts";
 import { dayIndex } from "./gates.ts";
 import { stampOf } from "./start.ts";
-import type { Running, State } from "./state.ts";
+import type { Retry, Running, State } from "./state.ts";
 
 /** What must outlive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
@@ -93,24 +94,13 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
       });
     }
     if (record.retry) {
-      const { attempt, failures, dueAt, error, waits } = record.retry;
+      const { dueAt, error, waits } = record.retry;
       if (waits?.gate === "provider" && dueAt > clocks.wall) {
         const { agent } = waits;
         const reason = error ?? "the provider's limit";
         pauses.set(agent, { agent, untilWall: dueAt, reason, hits: 0, active: true });
       }
-      retrying.set(id, {
-        issue,
-        attempt,
-        failures,
-        error,
-        dueAt: clocks.now + Math.max(dueAt - clocks.wall, 0),
-        dueWall: dueAt,
-        workspacePath: null,
-        after: null,
-        checking: null,
-        waits,
-      });
+      retrying.set(id, retryFrom({ ...record.retry, issue }, clocks));
     }
     const { model, effort, agent: kind, templateId, allowanceAfter: after } = record;
     if (model || kind) models.set(id, { issue, kind, model, effort });
@@ -134,6 +124,21 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
+  };
+}
+
+function retryFrom(
+  { dueAt, ...kept }: NonNullable<IssueRecord["retry"]> & { readonly issue: Issue },
+  clocks: { now: number; wall: number },
+): Retry {
+  return {
+    ...kept,
+    dueAt: clocks.now + Math.max(dueAt - clocks.wall, 0),
+    dueWall: dueAt,
+    workspacePath: null,
+    after: null,
+    checking: null,
+    wantsSlot: false,
   };
 }
 

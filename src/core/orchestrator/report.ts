@@ -9,6 +9,7 @@ import { dayIndex } from "./gates.ts";
 import type { Effect, Input } from "./messages.ts";
 import { choiceOfTurn } from "./model-choice.ts";
 import { dayPassed, turnWentWell } from "./pauses.ts";
+import { withTurn } from "./refill.ts";
 import type { Running, State } from "./state.ts";
 import { addTokens, highWater, tokensAdded } from "./usage.ts";
 import { wording } from "./wording.ts";
@@ -86,7 +87,8 @@ export function attemptReported(
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
-  const known = counted(withRunning(state, next), { before: entry, event, wall });
+  const begun = event.type === "turn.started" ? withTurn(state) : state;
+  const known = counted(withRunning(begun, next), { before: entry, event, wall });
   const well = event.type === "turn.completed" ? turnWentWell(known, entry.agent) : known;
   const done = decided(well, ...effects);
   const spent = event.type === "tokens" ? andThen(done, (last) => dayPassed(last, context)) : done;

@@ -40,6 +40,7 @@ export interface State {
   readonly openRequests: ReadonlySet<number>;
   readonly lastRequest: number;
   readonly poll: Poll;
+  readonly refill: Refill;
   /** Names the next attempt: ids grow even when the wall clock goes back. */
   readonly lastAttemptStamp: number;
   readonly usage: Usage;
@@ -119,6 +120,8 @@ export interface Retry {
   readonly checking: number | null;
   /** What it waits for beside its time; it goes on when that is over. */
   readonly waits: Wait | null;
+  /** It was due and found no free slot: the next one may be its own, before its time too. */
+  readonly wantsSlot: boolean;
 }
 
 export interface Ended {
@@ -205,6 +208,18 @@ export interface Poll {
   readonly startedAt: number;
   readonly lastWall: number | null;
   readonly nextWall: number | null;
+}
+
+/** Starting what waits in the known queue when a slot becomes free between two polls. */
+export interface Refill {
+  /** Ordered for the end of this turn of the event loop: slots that become free together share one read. */
+  readonly isDue: boolean;
+  /** The read right before launch that is under way, or null. */
+  readonly request: number | null;
+  /** Issues of the queue whose last open blocker has just closed: read again although the list says that they wait. */
+  readonly unblocked: ReadonlySet<string>;
+  /** Attempts in a row, of all issues, that failed before their first turn. */
+  readonly falseStarts: number;
 }
 
 export interface Usage {

@@ -9,8 +9,9 @@ import type { Effect, Input } from "./messages.ts";
 import { modelChosen } from "./model-choice.ts";
 import { aborted, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
-import { pollAnswered, pollDue } from "./poll.ts";
+import { isPollNear, pollAnswered, pollDue } from "./poll.ts";
 import { orderStop } from "./reconcile.ts";
+import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
 import type { State, Stop } from "./state.ts";
@@ -21,10 +22,18 @@ import { templateChosen } from "./template-override.ts";
  * Throws SymphonyError when a person asks for what cannot be done; then nothing has changed.
  */
 export function step(state: State, input: Input, context: Context): Decision {
+  return withRefill(state, decide(state, input, context), { input, context });
+}
+
+function decide(state: State, input: Input, context: Context): Decision {
   switch (input.type) {
     case "poll.due":
       if (state.draining) return decided(state);
       return andThen(timePassed(state, context), (next) => pollDue(next, context));
+    case "refill.due":
+      return andThen(timePassed(state, context), (next) => refillDue(next, context));
+    case "day.due":
+      return timePassed(state, context);
     case "provider.due":
       return goOn(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
@@ -38,9 +47,10 @@ export function step(state: State, input: Input, context: Context): Decision {
     case "preflight.ended":
     case "candidates.fetched":
     case "candidates.failed":
+      return pollAnswered(state, input, context);
     case "issues.verified":
     case "issues.verifyFailed":
-      return pollAnswered(state, input, context);
+      return refillAnswered(state, input, context) ?? pollAnswered(state, input, context);
     case "retry.due":
       return andThen(timePassed(state, context), (next) => retryDue(next, input.issueId, context));
     case "issue.hinted":
@@ -101,12 +111,6 @@ function refreshRequested(state: State, context: Context): Decision {
   );
 }
 
-/** True while a poll runs or is due at once: a further refresh adds none. */
-export function isPollNear(state: State, context: Pick<Context, "wall">): boolean {
-  const { phase, nextWall } = state.poll;
-  return phase !== "idle" || (nextWall !== null && nextWall <= context.wall);
-}
-
 /** A new interval counts from now; everything else is read at the next decision (O-4). */
 function configChanged(state: State, context: Context): Decision {
   if (state.draining || state.poll.phase !== "idle") return decided(state);
@@ -126,6 +130,8 @@ function drain(state: State, stopAttempts: boolean): Decision {
   const begun = decided(
     { ...state, draining: true },
     { type: "clearTimer", input: { type: "poll.due" } },
+    { type: "clearTimer", input: { type: "refill.due" } },
+    { type: "clearTimer", input: { type: "day.due" } },
     ...timers,
   );
   if (!stopAttempts) return begun;

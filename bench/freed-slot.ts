@@ -1,0 +1,94 @@
+// How long a freed slot stays empty, and what that costs the tracker: the real shell over the real adapter, with a double of
+// Linear in this process. Part of `bench/orchestrator.ts`.
+import { systemClock } from "../src/core/clock.ts";
+import { noTokens } from "../src/core/model/attempt.ts";
+import type { Exit } from "../src/core/orchestrator/messages.ts";
+import { Orchestrator } from "../src/core/orchestrator/orchestrator.ts";
+import type { Ports } from "../src/core/orchestrator/ports.ts";
+import { restoredState } from "../src/core/orchestrator/records.ts";
+import { createLinearTracker } from "../src/core/tracker/linear/tracker.ts";
+import { startFakeLinear } from "../test/support/fake-linear.ts";
+import { config } from "../test/support/issue.ts";
+
+export interface Refill {
+  /** From the end of one attempt to the start of the next. */
+  readonly ms: number;
+  readonly requests: number;
+}
+
+interface Start {
+  readonly at: number;
+  end(): void;
+}
+
+const boom: Exit = { kind: "failed", code: "turn_failed", message: "boom", git: null };
+
+/** `rounds` times: the only slot becomes free by a failure, with a long queue and an hour to the next poll. */
+export async function measureRefills(rounds: number): Promise<readonly Refill[]> {
+  const names = Array.from({ length: 200 }, (_, n) => ({ identifier: `ENG-${n + 1}` }));
+  await using linear = await startFakeLinear({ issues: names });
+  const settings = config({
+    polling: { intervalMs: 3_600_000 },
+    agent: { maxConcurrentAgents: 1 },
+    tracker: {
+      kind: "linear",
+      provider: { endpoint: linear.url, project_slug: linear.project },
+    },
+  });
+  const tracker = createLinearTracker({
+    config: settings.tracker,
+    lookup: (name) => (name === "LINEAR_API_KEY" ? linear.apiKey : undefined),
+    clock: systemClock,
+  });
+  let started = Promise.withResolvers<Start>();
+  const orchestrator = new Orchestrator(
+    {
+      ...quiet,
+      config: () => ({ config: settings, problem: null }),
+      fetchCandidates: () => tracker.fetchIssuesByStates(settings.tracker.activeStates),
+      fetchIssues: (ids) => tracker.fetchIssuesByIds(ids),
+      runAttempt(_, reports) {
+        const exit = Promise.withResolvers<Exit>();
+        reports.reported({ type: "turn.started", turnId: "turn" });
+        started.resolve({ at: performance.now(), end: () => exit.resolve(boom) });
+        return exit.promise;
+      },
+    },
+    restoredState(
+      { records: new Map(), totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null },
+      { now: systemClock.now(), wall: systemClock.wall() },
+    ),
+  );
+  orchestrator.start();
+  const refills: Refill[] = [];
+  let current = await started.promise;
+  for (let round = 0; round < rounds; round++) {
+    started = Promise.withResolvers<Start>();
+    const [from, asked] = [performance.now(), linear.requests.length];
+    current.end();
+    current = await started.promise;
+    refills.push({ ms: current.at - from, requests: linear.requests.length - asked });
+  }
+  current.end();
+  await orchestrator.drain();
+  tracker.close();
+  return refills;
+}
+
+const quiet: Omit<Ports, "config" | "fetchCandidates" | "fetchIssues" | "runAttempt"> = {
+  clock: systemClock,
+  preflight: async () => null,
+  stopAttempt() {},
+  steerAttempt: async () => ({ turnId: "turn" }),
+  answerAttempt() {},
+  settleSteer() {},
+  async removeWorkspace() {},
+  async saveRecord() {},
+  saveAttempt() {},
+  saveUsed() {},
+  prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
+  publish() {},
+  failed(what, error) {
+    throw new Error(what, { cause: error });
+  },
+};

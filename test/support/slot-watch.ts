@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import type { Config } from "../../src/core/config/config.ts";
+import { type Issue, normalState } from "../../src/core/model/issue.ts";
+import type { Effect } from "../../src/core/orchestrator/messages.ts";
+import type { State } from "../../src/core/orchestrator/state.ts";
+
+/** All that happens at one time of a simulated world is one tick. */
+const tickMs = 1;
+
+/** Holds the core to this: a free slot and an issue of the known queue that fits it are apart for one tick at most. */
+export class SlotWatch {
+  readonly #config: Config;
+  readonly #reads = new Set<number>();
+  #since = new Map<string, number>();
+  /** Attempts in a row that failed before their first turn: after three of them, polls alone start the next. */
+  #falseStarts = 0;
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  heard(effect: Effect): void {
+    if (effect.type !== "publish") return;
+    const { type, data } = effect.event;
+    if (type === "turn.started") this.#falseStarts = 0;
+    if (type !== "attempt.ended") return;
+    if (Number(data?.["turn_count"]) > 0) this.#falseStarts = 0;
+    else if (data?.["outcome"] === "failed" && !/limit/.test(effect.event.message)) {
+      this.#falseStarts += 1;
+    }
+  }
+
+  /** A read right before launch is under way. */
+  asked(request: number): void {
+    this.#reads.add(request);
+  }
+
+  answered(request: number): void {
+    this.#reads.delete(request);
+  }
+
+  /** The machine slept: what waited meanwhile waited for that. */
+  woke(): void {
+    this.#since.clear();
+  }
+
+  /** A new process: nobody hears what the old one asked. */
+  restarted(): void {
+    this.#reads.clear();
+    this.#since.clear();
+    this.#falseStarts = 0;
+  }
+
+  look(state: State, now: number): void {
+    const fitting = this.#isReady(state) ? this.#fitting(state) : [];
+    this.#since = new Map(fitting.map(({ id }) => [id, this.#since.get(id) ?? now]));
+    for (const [id, since] of this.#since) {
+      assert.ok(now - since <= tickMs, `S31: ${id} waits beside a free slot for ${now - since} ms`);
+    }
+  }
+
+  /** The tracker is well, the first poll is over, and no read is under way that starts something anyway. */
+  #isReady({ draining, trackerError, poll }: State): boolean {
+    const isIdle = poll.phase === "idle" && poll.lastWall !== null && this.#reads.size === 0;
+    return isIdle && !draining && trackerError === null && this.#falseStarts < 3;
+  }
+
+  #fitting(state: State): readonly Issue[] {
+    const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#config.agent;
+    const continuing = [...state.retrying.values()].filter(
+      ({ checking, error }) => checking !== null || error === null,
+    );
+    const taken = [...state.running.values(), ...continuing].map(({ issue }) => issue);
+    const { tokensPerDay } = this.#config.brakes;
+    const isSpent = tokensPerDay !== null && state.day.tokens >= tokensPerDay;
+    const isPaused = state.pauses.get(this.#config.agent.kind)?.active === true;
+    if (taken.length >= maxConcurrentAgents || isSpent || isPaused) return [];
+    return state.queue.filter(({ id, state: name, dispatchable }) => {
+      const own = normalState(name);
+      const same = taken.filter((issue) => normalState(issue.state) === own).length;
+      const isDismissed = state.dismissed.get(id)?.state === own;
+      const claims = [state.running, state.retrying, state.blocked, state.held, state.failed];
+      const isFree = !isDismissed && claims.every((claim) => !claim.has(id));
+      return dispatchable && isFree && same < (maxConcurrentAgentsByState[own] ?? Infinity);
+    });
+  }
+}
