@@ -4,8 +4,15 @@ import { globSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 
 const sandbox = ["bwrap", "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "true"];
+const smallDisk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
+const mounted = "mount -t tmpfs -o size=64k tmpfs /mnt && command -v nsenter";
 /** Programs that some tests run for real. Under CI they have to be there: nothing is left out. */
 const wanted = [
+  {
+    files: "test/journeys/full-disk",
+    name: "unshare and nsenter, with leave to mount a tmpfs",
+    probe: [...smallDisk, mounted],
+  },
   { files: "test/sandbox/", name: "a working bubblewrap", probe: sandbox },
   { files: "test/contract/user-lines", name: "curl", probe: ["curl", "--version"] },
   { files: "test/contract/user-lines", name: "jq", probe: ["jq", "--version"] },

@@ -4,6 +4,7 @@ import { openConfig } from "../core/config/service.ts";
 import { planOf } from "../core/plan.ts";
 import { createRedactor } from "../core/redact.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
+import { isFull } from "../core/store/data-dir.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { checkTracker, createTracker, type TrackerEdges } from "../core/tracker/in-use.ts";
 import { exitCodes } from "./exit-codes.ts";
@@ -34,7 +35,10 @@ export async function dryRun(
   const tracker = createTracker(config.tracker, edges);
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
-    const rows = planOf(issues, config, await readIssueRecords(dataDir));
+    const records = await readIssueRecords(dataDir);
+    const full = await isFull(dataDir);
+    const trouble = { reason: "no space left on device", waiting: 0, sinceWall: 0 };
+    const rows = planOf(issues, config, { records, storage: full ? trouble : null });
     await print(rows, io);
   } finally {
     tracker.close();

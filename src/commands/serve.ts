@@ -152,6 +152,7 @@ async function run(daemon: Daemon, once: boolean): Promise<number> {
   await core.start();
   await (once ? Promise.race([core.once(), signal]) : signal);
   await daemon.stop();
+  if (core.unsaved().length > 0) return exitCodes.failed;
   return once ? outcome() : exitCodes.done;
 }
 

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
+import { unsavedText } from "../core/model/storage.ts";
 import { type Cell, tableLines } from "./output.ts";
 import { type Paint, statusStyle } from "./paint.ts";
 import { plainLine } from "./terminal.ts";
@@ -49,7 +50,7 @@ export function stateLines(snapshot: SnapshotView, look: Look): { head: string[]
 }
 
 function headOf(snapshot: SnapshotView, { paint, nowMs }: Look): string[] {
-  const { counts, polling, tracker, problem, codex_totals: totals } = snapshot;
+  const { counts, polling, tracker, problem, storage, codex_totals: totals } = snapshot;
   const filled = Object.entries(counts).filter(([, count]) => count > 0);
   const parts = filled.map(([status, count]) => paint[statusStyle(status)](`${count} ${status}`));
   const next =
@@ -61,6 +62,7 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: Look): string[] {
   });
   const faults = [
     problem && `nothing new is started: ${problem.message}`,
+    storage && `nothing new is started: ${unsavedText(storage)}`,
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
   return [

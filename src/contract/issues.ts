@@ -177,6 +177,7 @@ export const issues = {
       .meta({ example: { reason: "the plan changed" } }),
     bodyOptional: true,
     audited: ["reason"],
+    evenUnsaved: true,
     status: 202,
     reply: z.object({
       issue_identifier: z.string(),
@@ -225,6 +226,7 @@ export const issues = {
       })
       .meta({ example: { to: "queued", reason: "Retry after fix" } }),
     audited: ["to", "reason"],
+    evenUnsaved: true,
     status: 200,
     reply: z.object({
       issue_identifier: z.string(),

@@ -33,6 +33,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: later, last_error: null },
     tracker,
     paused: [],
+    storage: null,
     problem: null,
   },
   "system.runtime": {

@@ -25,6 +25,11 @@ export interface Route {
   readonly etag?: boolean;
   /** Fields of the body that the audit log may show; the others stay out of it. */
   readonly audited?: readonly string[];
+  /**
+   * True when a disk that refuses the audit entry does not keep the route from being carried out, because it stops an agent or makes
+   * room. Every other mutation is then refused, and changes nothing.
+   */
+  readonly evenUnsaved?: boolean;
   /** True when the caller proves itself by signing the body: no token is asked for, and the handler gets the bytes. */
   readonly signed?: boolean;
   /** Refusals a caller should expect, beyond those every route may give. */

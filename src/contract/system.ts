@@ -56,6 +56,14 @@ export const Snapshot = z
       last_error: ErrorFact.nullable(),
     }),
     tracker: TrackerView,
+    storage: z
+      .object({
+        reason: z.string(),
+        waiting: count.describe("Writes that are repeated until the disk takes them"),
+        since: Time,
+      })
+      .nullable()
+      .describe("Why nothing new is started while something that happened is not saved"),
     problem: ErrorFact.nullable().describe("Why nothing new is started, such as an invalid file"),
   })
   .meta({ id: "Snapshot" });

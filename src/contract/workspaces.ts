@@ -44,6 +44,7 @@ export const workspaces = {
   remove: route({
     ...paths.workspaces.remove,
     summary: "Run before_remove and delete a workspace",
+    evenUnsaved: true,
     params: z.object({
       key: z.string().min(1).max(255).meta({ description: "As the list has it", example: "ENG-1" }),
     }),

@@ -8,6 +8,7 @@ import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
 import { followConfig } from "./follow-config.ts";
 import { keepCompleted } from "./keep-completed.ts";
+import { keptStore } from "./kept-store.ts";
 import { openLasting } from "./lasting.ts";
 import type { Meter } from "./meter.ts";
 import { adviceOf, messageOf } from "./model/errors.ts";
@@ -24,6 +25,7 @@ import { recoverAttempts } from "./recovery.ts";
 import { followRetention } from "./retention.ts";
 import { runIdOf } from "./run-id.ts";
 import type { Secrets } from "./secrets/secrets.ts";
+import { SaveQueue } from "./store/save-queue.ts";
 import type { Store } from "./store/store.ts";
 import { TemplateDesk } from "./template-desk.ts";
 import { type TrackerEdges, TrackerInUse } from "./tracker/in-use.ts";
@@ -34,6 +36,8 @@ import { followDiskUse } from "./workspace/follow-disk-use.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
+/** How many writes that could not be saved the log names. */
+const unsavedNamed = 20;
 
 export interface Foundations {
   readonly config: ConfigService;
@@ -46,13 +50,15 @@ export interface Foundations {
 /** Wires the parts and recovers what a crash left; dispatches nothing. */
 export async function assemble(options: CoreOptions, base: Foundations): Promise<Core> {
   const { clock, log, env } = options;
-  const { config, store, opened } = base;
+  const { config, opened } = base;
+  const { saves, store, unsaved } = openSaves(options, base);
   const { history } = store;
   const bus = createBus({
     history,
     clock,
     redact: (text) => options.redactor.redact(text),
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
+    onOutage: (error) => saves.tell("events", error),
   });
   opened.push(() => bus.close());
   const unended = history.endAuditIntents(clock.wall());
@@ -73,6 +79,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     dataDir: options.dataDir,
     config,
     store,
+    recordsAtOnce: base.store.records,
     bus,
     meter: base.edges.meter,
     trackers,
@@ -92,15 +99,31 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     }),
     orchestrator: () => orchestrator,
   };
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
+  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts, base));
+  saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const rooms = openRooms(options, parts, base);
-  return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
+  const { secrets } = base;
+  return heart(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+/** The store whose refused writes are repeated. What the last try of all does not save is named in the log. */
+function openSaves({ clock, log }: CoreOptions, { store, opened }: Foundations) {
+  const saves = new SaveQueue(clock);
+  let lost: readonly string[] = [];
+  opened.push(async () => {
+    lost = await saves.close();
+    if (lost.length === 0) return;
+    const unsaved = lost.slice(0, unsavedNamed).join(", ");
+    log.error("the disk took no more: not saved", { count: lost.length, unsaved });
+  });
+  return { saves, store: keptStore(store, saves), unsaved: () => lost };
 }
 
 /** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
-async function recovered(parts: RealParts): Promise<State> {
+async function recovered(parts: RealParts, { store }: Foundations): Promise<State> {
   const { clock, log, dataDir, bus, config, lasting } = parts;
-  const { history, records } = parts.store;
+  // What this cannot write is not repeated: the start fails, and nothing has begun.
+  const { history, records } = store;
   const isShared = config.current.config.codex.process === "shared";
   const adopted = await lasting.restore({ history, records, isShared });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
@@ -152,6 +175,7 @@ interface Ending {
   readonly leaving: AbortController;
   readonly webhooks: WebhookInbox;
   readonly comments: CommentSteering;
+  unsaved(): readonly string[];
 }
 
 /** What happens once, before and with the first poll. */
@@ -185,7 +209,7 @@ async function begin(
 function heart(
   options: CoreOptions,
   parts: RealParts,
-  { orchestrator, models, secrets, opened, leaving, webhooks, comments }: Ending,
+  { orchestrator, models, secrets, opened, leaving, webhooks, comments, unsaved }: Ending,
 ): Core {
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
@@ -235,6 +259,7 @@ function heart(
     localIssues: () => trackers.localIssues,
     start: () => begin(options, parts, opened),
     once: () => orchestrator.once(),
+    unsaved,
     stop() {
       stopped ??= stop();
       return stopped;

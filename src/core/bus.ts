@@ -43,6 +43,8 @@ interface BusOptions {
   readonly redact: (text: string) => string;
   /** Hears of an outage of the storage and of a throwing listener, once each. */
   readonly onError: (error: unknown) => void;
+  /** Hears when the storage takes no events, and with null when it does again. */
+  readonly onOutage?: (error: unknown) => void;
 }
 
 interface Subscriber {
@@ -80,6 +82,7 @@ class EventBus implements Bus {
       history: options.history,
       clock: options.clock,
       onError: (error) => this.#complain(error),
+      onOutage: options.onOutage,
       onDue: () => this.#schedule(),
     });
     this.#deliveredSeq = this.#journal.lastSeq;

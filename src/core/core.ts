@@ -59,6 +59,8 @@ export interface Core {
   once(): Promise<void>;
   /** Ends agents, timers and files; safe to call twice. */
   stop(): Promise<void>;
+  /** After `stop`: what could not be saved, because the disk refused it to the end. */
+  unsaved(): readonly string[];
 }
 
 export interface CoreOptions {

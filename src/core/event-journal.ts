@@ -17,6 +17,8 @@ interface JournalOptions {
   readonly clock: Clock;
   /** Called once per outage. */
   readonly onError: (error: unknown) => void;
+  /** Called when events cannot be written, and with null when they can again. */
+  readonly onOutage?: ((error: unknown) => void) | undefined;
   /** There is something to do: write again, or deliver what no longer waits for the disk. */
   readonly onDue: () => void;
 }
@@ -113,6 +115,7 @@ export class EventJournal {
 
   #recovered(): void {
     this.close();
+    if (this.#outage) this.#options.onOutage?.(null);
     this.#outage = null;
     this.#live = false;
   }
@@ -126,6 +129,7 @@ export class EventJournal {
       });
       this.#outage = { retryMs: firstRetryMs, cancelRetry: () => undefined, cancelGrace };
       onError(error);
+      this.#options.onOutage?.(error);
     }
     const outage = this.#outage;
     outage.cancelRetry();

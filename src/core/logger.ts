@@ -23,6 +23,7 @@ const levels: Partial<Record<EventType, LogLevel>> = {
   "approval.requested": "warn",
   "config.rejected": "warn",
   "hook.failed": "warn",
+  "storage.error": "error",
   "tracker.error": "warn",
   "provider.paused": "warn",
   "budget.reached": "warn",

@@ -19,7 +19,8 @@ import type { Fault } from "./orchestrator/state.ts";
 import { priorOf } from "./recovery.ts";
 import { runIdOf } from "./run-id.ts";
 import { withoutKeyLines } from "./secret-shapes.ts";
-import type { Store } from "./store/store.ts";
+import { SavedLater } from "./store/storage-errors.ts";
+import type { IssueRecords, Store } from "./store/store.ts";
 import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
 import { sharedReads } from "./tracker/shared-reads.ts";
@@ -32,6 +33,8 @@ export interface RealParts {
   readonly dataDir: string;
   readonly config: ConfigService;
   readonly store: Store;
+  /** The records of `store`, without a second try: what they refuse is not repeated. */
+  readonly recordsAtOnce: IssueRecords;
   readonly bus: Bus;
   readonly meter: Meter;
   readonly trackers: TrackerInUse;
@@ -73,12 +76,17 @@ export function portsOf(parts: RealParts): Ports {
       });
     },
     saveRecord: (id, record) => records.put(id, record),
+    saveRecordFirst: (id, record) => parts.recordsAtOnce.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     saveUsed: (used) => history.saveUsed(used),
     prior: (id, after) => priorOf(history, id, after),
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
-    failed: (what, error) => log.error("effect failed", { effect: what, reason: messageOf(error) }),
+    failed(what, error) {
+      // The event `storage.error` tells of it, once.
+      if (error instanceof SavedLater) return;
+      log.error("effect failed", { effect: what, reason: messageOf(error) });
+    },
   };
 }
 

@@ -39,7 +39,7 @@ interface TemplateDeskParts {
   readonly config: { readonly current: Pick<Effective, "promptTemplate"> };
   readonly bus: EventSink;
   readonly redactor: Pick<Redactor, "redact">;
-  orchestrator(): Pick<Orchestrator, "apply" | "state">;
+  orchestrator(): Pick<Orchestrator, "applySaved" | "state">;
 }
 
 /** They are read and written as one document. */
@@ -150,14 +150,14 @@ export class TemplateDesk {
   async choose(issue: Issue, templateId: string): Promise<void> {
     this.get(templateId);
     const input = { type: "operator.templateChosen", issue, templateId } as const;
-    await this.#parts.orchestrator().apply(input);
+    await this.#parts.orchestrator().applySaved(issue.id, input);
   }
 
   /** Back to the workflow's own from the next attempt on; nothing to do is no fault. */
   async clear(issue: Issue): Promise<void> {
     if (this.overrideOf(issue.id) === null) return;
     const input = { type: "operator.templateChosen", issue, templateId: null } as const;
-    await this.#parts.orchestrator().apply(input);
+    await this.#parts.orchestrator().applySaved(issue.id, input);
   }
 
   overrideOf(issueId: string): string | null {

@@ -6,6 +6,7 @@ import { wantsToken } from "../core/config/level.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { redactDeep } from "../core/redact-deep.ts";
+import { isStorageError, nothingChanged } from "../core/store/storage-errors.ts";
 import { guard } from "./auth.ts";
 import { canonicalPath } from "./canonical-path.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
@@ -24,7 +25,7 @@ import { usageHandlers } from "./handlers/usage.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
 import { workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
-import { type Audit, bind, mount, notFound } from "./mount.ts";
+import { type Audit, type AuditEnd, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
 import { rateLimited } from "./rate-limit.ts";
 import { redacted } from "./redacted.ts";
@@ -113,25 +114,41 @@ function stoppingFlag({ bus }: Core): () => boolean {
 
 /**
  * The intent is on disk before a mutation and its entry before the answer, so that a crash between them is told of at the
- * next start. A mutation that was done is answered as done, also when its record fails: the log has that.
+ * next start. Where the disk refuses the intent, the mutation is refused and changes nothing, unless it stops something or makes room.
+ * A mutation that was done is answered as done once one of the two is on disk; an entry that the disk refuses is repeated.
  */
 function auditTo(core: Core, clock: Clock): Audit {
   // Shortened last: half a secret is not found any more.
   const safe = (text: string) => core.redact(text).slice(0, auditedCharacters);
-  return (mutation) => {
+  return (mutation, { evenUnsaved }) => {
     const attempted = redactDeep(mutation, safe);
-    const { action } = attempted;
-    const tried = <T>(work: () => T): T | undefined => {
-      try {
-        return work();
-      } catch (error) {
-        core.log.error("audit failed", { action, error: messageOf(error) });
-        return undefined;
+    const askedAt = clock.wall();
+    const failed = (error: unknown) =>
+      core.log.error("audit failed", { action: attempted.action, error: messageOf(error) });
+    const end = (intent: number | undefined): AuditEnd => {
+      return ({ late, ...how }) => {
+        const { detail } = attempted;
+        const told = late
+          ? { ...detail, ...late, asked_at: new Date(askedAt).toISOString() }
+          : detail;
+        const entry = { at: clock.wall(), ...attempted, ...redactDeep(how, safe), detail: told };
+        try {
+          return core.history.audit(entry, intent) || intent !== undefined;
+        } catch (error) {
+          failed(error);
+          return true;
+        }
+      };
+    };
+    try {
+      return end(core.history.auditIntent({ at: askedAt, ...attempted }));
+    } catch (error) {
+      if (evenUnsaved || !isStorageError(error)) {
+        failed(error);
+        return end(undefined);
       }
-    };
-    const intent = tried(() => core.history.auditIntent({ at: clock.wall(), ...attempted }));
-    return (end) => {
-      tried(() => core.history.audit({ at: clock.wall(), ...attempted, ...end }, intent));
-    };
+      end(undefined)({ target: attempted.target, outcome: "storage_unavailable" });
+      throw nothingChanged(error);
+    }
   };
 }

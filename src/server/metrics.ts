@@ -79,6 +79,7 @@ const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 function families(registry: Registry, core: Core) {
   buildInfo(registry, core.version);
   issueGauge(registry, core);
+  unsavedGauge(registry, core);
   workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
@@ -153,6 +154,18 @@ function issueGauge(registry: Registry, core: Core): void {
     collect() {
       const { counts } = core.orchestrator.view(1).snapshot;
       for (const [status, number] of Object.entries(counts)) this.set({ status }, number);
+    },
+  });
+}
+
+/** Above 0 the disk refuses writes, and nothing new is started. */
+function unsavedGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_unsaved_writes",
+    help: "Writes that the disk refused and that are repeated",
+    registers: [registry],
+    collect() {
+      this.set(core.orchestrator.view(1).storage?.waiting ?? 0);
     },
   });
 }

@@ -10,6 +10,7 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { SavedLater } from "../core/store/storage-errors.ts";
 import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
 import { readBody, readRaw } from "./body.ts";
 import { Prepared } from "./prepared.ts";
@@ -51,8 +52,16 @@ type Received<R extends Route> = R extends { readonly signed: true }
   ? Omit<Request<R>, "body"> & { readonly body: Buffer }
   : Request<R>;
 
-/** Told before a mutation; what it returns is told how it ended, and where what was made can be found. */
-export type Audit = (attempted: Attempted) => (end: Pick<Mutation, "outcome" | "target">) => void;
+/** Told before a mutation. Throws `storage_unavailable` where that is to keep it from being carried out. */
+export type Audit = (attempted: Attempted, rules: { readonly evenUnsaved: boolean }) => AuditEnd;
+
+/** Told how the mutation ended, and where what was made can be found. False: nothing on disk tells of it yet. */
+export type AuditEnd = (
+  end: Pick<Mutation, "outcome" | "target"> & {
+    /** What there is to tell beside when it was saved later than it was answered. */
+    readonly late?: Readonly<Record<string, unknown>>;
+  },
+) => boolean;
 
 interface Endpoint {
   readonly path: string;
@@ -199,19 +208,34 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
 /** What was asked for in good form is recorded, whether or not it was done. */
 async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
   const target = targetOf(request);
-  const end = binding.audit({
-    action: binding.name,
-    target,
-    actor: actorOf(ctx.req),
-    detail: { request_id: ctx.state["requestId"], ...shown(binding.route, request["body"]) },
-  });
+  const { name: action, route } = binding;
+  const detail = { request_id: ctx.state["requestId"], ...shown(route, request["body"]) };
+  const end = binding.audit(
+    { action, target, actor: actorOf(ctx.req), detail },
+    { evenUnsaved: route.evenUnsaved === true },
+  );
   try {
     await call(binding, ctx, request);
   } catch (error) {
-    end({ target, outcome: error instanceof SymphonyError ? error.code : "internal_error" });
+    if (error instanceof SavedLater) endWith(error, end, target);
+    else end({ target, outcome: error instanceof SymphonyError ? error.code : "internal_error" });
     throw error;
   }
-  end({ target: target ?? madeAt(ctx.res.getHeader("Location")), outcome: "ok" });
+  const isOnDisk = end({ target: target ?? madeAt(ctx.res.getHeader("Location")), outcome: "ok" });
+  if (isOnDisk) return;
+  throw new SymphonyError(
+    "storage_unavailable",
+    "it was done, but its audit entry is not saved yet; it is saved as soon as there is room",
+    { details: { savedLater: true }, hint: "symphony state" },
+  );
+}
+
+/** What took effect and is not saved yet is entered once it is: an entry never says more than the disk knows. */
+function endWith({ saved, code }: SavedLater, end: AuditEnd, target: string | null): void {
+  saved.then(
+    () => end({ target, outcome: "ok", late: { answered: code } }),
+    () => end({ target, outcome: code }),
+  );
 }
 
 /** What was made is named by the end of its address. */

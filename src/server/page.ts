@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { statuses } from "../core/model/status.ts";
+import { unsavedText } from "../core/model/storage.ts";
 import type { View } from "../core/orchestrator/answers.ts";
 import { redactDeep } from "../core/redact-deep.ts";
 import { Html, html } from "./html.ts";
@@ -54,8 +55,12 @@ const noSnapshot: Problem = {
   message: "The state cannot be read now. This page tries again by itself.",
 };
 
-function problemsOf({ problem, tracker, snapshot }: View): readonly Problem[] {
+function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Problem[] {
   const own = problem && { title: "Nothing new is started", message: problem.message };
+  const unsaved = storage && {
+    title: "Nothing new is started",
+    message: `${unsavedText(storage)}. It goes on by itself once there is room.`,
+  };
   const { lastError } = tracker;
   const failing = lastError && {
     title: `The ${tracker.kind} tracker fails`,
@@ -65,7 +70,7 @@ function problemsOf({ problem, tracker, snapshot }: View): readonly Problem[] {
     title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
     message: `Until ${new Date(untilWall).toISOString()}: ${reason}`,
   }));
-  return [own, failing, ...paused].filter((one) => one !== null);
+  return [own, unsaved, failing, ...paused].filter((one) => one !== null);
 }
 
 function alerts(problems: readonly Problem[]): readonly Html[] {

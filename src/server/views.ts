@@ -176,7 +176,7 @@ interface Moment {
 }
 
 export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof SnapshotView> {
-  const { snapshot, polling, tracker, problem } = view;
+  const { snapshot, polling, tracker, problem, storage } = view;
   return {
     generated_at: time(wall),
     seq,
@@ -208,6 +208,11 @@ export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof
       last_error: polling.lastError && { ...polling.lastError },
     },
     tracker: trackerView(tracker),
+    storage: storage && {
+      reason: storage.reason,
+      waiting: storage.waiting,
+      since: time(storage.sinceWall),
+    },
     problem: problem && { ...problem },
   };
 }

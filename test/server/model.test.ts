@@ -84,7 +84,7 @@ describe("POST /api/v1/:id/model", () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const entries: Record<string, unknown>[] = [];
-    world.core.history.audit = (entry) => void entries.push({ ...entry });
+    world.core.history.audit = (entry) => entries.push({ ...entry }) > 0;
     await server.ask(path, post({ model: "gpt-x", reasoning_effort: "low" }));
     const [{ action, target, outcome, detail } = {}] = entries;
     assert.deepEqual([action, target, outcome], ["issues.model", "eng-1", "ok"]);

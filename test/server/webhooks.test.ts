@@ -89,7 +89,7 @@ describe("a genuine delivery", () => {
   test("is in the audit log with the issue's name", async () => {
     await using at = await place();
     const entries: unknown[] = [];
-    at.world.core.history.auditAll = (group) => void entries.push(...group);
+    at.world.core.history.auditAll = (group) => entries.push(...group) > 0;
     assert.equal((await at.post(delivery(issueEvent(issueId, at.now())))).status, 200);
     assert.deepEqual(entries, [
       {
@@ -282,7 +282,7 @@ describe("a delivery that comes again", () => {
     await using at = await place();
     const { webhooks } = at.world.core;
     const groups: number[] = [];
-    at.world.core.history.auditAll = (group) => void groups.push(group.length);
+    at.world.core.history.auditAll = (group) => groups.push(group.length) > 0;
     const [one, other] = [0, 1].map((age) => delivery(issueEvent(issueId, at.now() - age)));
     const received = [one, other, one].map((ask) =>
       webhooks.receive(Buffer.from(String(ask?.body)), ask?.headers?.["linear-signature"]),

@@ -36,6 +36,7 @@ export class BrakeLedger {
   }
 
   heard(effect: Effect): void {
+    if (effect.type === "startAttempt") this.#attempts.set(effect.row.id, effect.row);
     if (effect.type === "saveAttempt") this.#attempts.set(effect.attempt.id, effect.attempt);
     if (effect.type === "saveUsed") {
       const { attempt, at, tokens } = effect;

@@ -40,9 +40,9 @@ class RecordedScheduler extends Scheduler {
     this.store?.history.saveUsed(used);
   }
 
-  override saveAttempt(attempt: Attempt): void {
+  override saveAttempt(attempt: Attempt): boolean {
     super.saveAttempt(attempt);
-    this.store?.history.saveAttempt(attempt);
+    return this.store?.history.saveAttempt(attempt) ?? true;
   }
 }
 
@@ -174,6 +174,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       start: async () => {},
       once: async () => {},
       stop: async () => {},
+      unsaved: () => [],
     },
     async [Symbol.asyncDispose]() {
       await desk.close();

@@ -74,6 +74,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       settleSteer: (id) => this.settleSteer(id),
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
       saveRecord: (id, record) => this.saveRecord(id, record),
+      saveRecordFirst: (id, record) => this.saveRecordFirst(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
       saveUsed: (used) => this.saveUsed(used),
       prior: (id, after) => this.prior(id, after),
@@ -201,13 +202,18 @@ export class Scheduler implements Omit<Ports, "config"> {
     else this.records.delete(issueId);
   }
 
+  saveRecordFirst(issueId: string, record: IssueRecord | null): Promise<void> {
+    return this.saveRecord(issueId, record);
+  }
+
   saveUsed(used: Used): void {
     this.used.push(used);
     this.attempts.set(used.attempt.id, used.attempt);
   }
 
-  saveAttempt(attempt: Attempt): void {
+  saveAttempt(attempt: Attempt): boolean {
     this.attempts.set(attempt.id, attempt);
+    return true;
   }
 
   prior(issueId: string, after: string): Prior {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { AgentEvent } from "../../src/core/agent/agent.ts";
+import type { Clock } from "../../src/core/clock.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
@@ -9,8 +10,8 @@ import type { Effect, Exit, Input, TimerInput } from "../../src/core/orchestrato
 import { recordOf, restoredState } from "../../src/core/orchestrator/records.ts";
 import type { Running, State } from "../../src/core/orchestrator/state.ts";
 import { step } from "../../src/core/orchestrator/step.ts";
-import type { IssueRecord } from "../../src/core/store/store.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
+import { FaultyDisk } from "./faulty-disk.ts";
 import { config, issue } from "./issue.ts";
 import { SlotWatch } from "./slot-watch.ts";
 
@@ -33,7 +34,11 @@ export class Simulation {
   readonly #usedIds = new Set<string>();
   readonly #timers = new Map<string, number>();
   readonly #slots: SlotWatch;
-  #records = new Map<string, IssueRecord>();
+  readonly disk: FaultyDisk;
+  /** Until then the disk refuses most writes. */
+  #fullUntil = 0;
+  /** What the shell says while it performs effects: heard right after them. */
+  #said: Input[] = [];
   #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
   #state: State;
   #now = 0;
@@ -69,6 +74,11 @@ export class Simulation {
       const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
       this.#tracker.set(made.id, made);
     }
+    this.disk = new FaultyDisk({
+      clock: this.#clock(),
+      fails: () => this.#faults && this.#chance(this.#now < this.#fullUntil ? 0.8 : 0.01),
+      onTrouble: (trouble) => this.#said.push({ type: "storage.changed", trouble }),
+    });
     this.#state = this.#restored();
     this.#begin();
   }
@@ -88,7 +98,8 @@ export class Simulation {
     this.#slots.woke();
     const until = this.#now + 20 * 60_000;
     while (this.#now < until && this.#agenda.length > 0) this.#next();
-    const { running, retrying } = this.#state;
+    const { running, retrying, storage } = this.#state;
+    assert.equal(storage, null, "F9: all is saved once the disk takes it");
     const looked = [...retrying.values()].filter(({ waits }) => waits === null);
     for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
@@ -121,6 +132,7 @@ export class Simulation {
     this.events++;
     this.trail = [...this.trail.slice(-30), `${Math.round(this.#now)} ${describe(input)}`];
     const before = this.#state;
+    if (input.type === "candidates.fetched") this.#slots.listed();
     try {
       const decision = step(before, input, {
         config: this.#settings,
@@ -129,14 +141,32 @@ export class Simulation {
         wall: epochWall + this.#now,
         prior: (issueId, after) => this.ledger.prior(issueId, after),
       });
+      if (input.type === "operator.transitioned" && input.to === "queued") {
+        this.disk.saveRecordFirst(input.issueId, recordOf(decision.state, input.issueId));
+      }
       this.#state = decision.state;
-      if (input.type === "operator.transitioned") this.ledger.released(input.issueId, input.to);
+      this.#noteOperator(input);
+      if (before.storage !== null) {
+        const starts = decision.effects.filter(({ type }) => type === "startAttempt");
+        assert.equal(starts.length, 0, "F9: something is started while a save is outstanding");
+      }
       for (const effect of decision.effects) this.#perform(effect);
     } catch (error) {
       if (!(error instanceof SymphonyError)) throw error;
       assert.equal(this.#state, before, "a refusal changes nothing");
     }
-    this.#check();
+    const next = this.#said.shift();
+    if (next) this.#apply(next);
+    else this.#check();
+  }
+
+  /** What an operator's word, once it is accepted, has all that comes later held to. */
+  #noteOperator(input: Input): void {
+    if (input.type === "operator.aborted") this.disk.stopped(input.issueId);
+    if (input.type !== "operator.transitioned") return;
+    this.ledger.released(input.issueId, input.to);
+    if (input.to === "held") this.disk.stopped(input.issueId);
+    else this.disk.released(input.issueId);
   }
 
   #check(): void {
@@ -157,6 +187,7 @@ export class Simulation {
       assert.ok(!held.has(id), `S22: ${id} is held and retrying`);
     }
     this.#slots.look(this.#state, this.#now);
+    this.disk.look(this.#state, this.#tracker.keys());
     assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
     assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
   }
@@ -175,8 +206,13 @@ export class Simulation {
     this.ledger.heard(effect);
     this.#slots.heard(effect);
     switch (effect.type) {
-      case "startAttempt":
-        return this.#start(effect);
+      case "startAttempt": {
+        if (this.disk.saveAttempt(effect.row) && !this.disk.isTroubled) return this.#start(effect);
+        const { attemptId } = effect;
+        const exit = { kind: "unsaved", message: "cannot save", git: null } as const;
+        this.#said.push({ type: "attempt.exited", issueId: effect.issue.id, attemptId, exit });
+        return;
+      }
       case "stopAttempt": {
         const process = this.#processes.get(effect.attemptId);
         assert.ok(process && !process.stopOrdered, "S9: a stop for what is gone or stopping");
@@ -200,12 +236,11 @@ export class Simulation {
       case "clearTimer":
         this.#timers.delete(timerKey(effect.input));
         return;
-      case "saveRecord": {
-        const record = recordOf(this.#state, effect.issueId);
-        if (record) this.#records.set(effect.issueId, record);
-        else this.#records.delete(effect.issueId);
-        return;
-      }
+      case "saveRecord":
+        return this.disk.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
+      case "saveAttempt":
+      case "saveUsed":
+        return void this.disk.saveAttempt(effect.attempt);
       case "refreshRunning":
       case "preflight":
       case "fetchCandidates":
@@ -220,6 +255,7 @@ export class Simulation {
     const { attemptId } = order;
     const { id } = order.issue;
     this.dispatches++;
+    this.disk.mayStart(id);
     assert.ok(!this.#usedIds.has(attemptId), "S4: an attempt id is used twice");
     this.#usedIds.add(attemptId);
     for (const process of this.#processes.values()) {
@@ -299,7 +335,7 @@ export class Simulation {
 
   /** Says what the tracker held when it was asked, later, or that it failed. */
   #answer(effect: Effect & { readonly request: number }): void {
-    if (effect.type === "verifyIssues") this.#slots.asked(effect.request);
+    if (effect.type === "verifyIssues") this.#slots.asked(effect);
     const { request } = effect;
     const late = this.#faults ? this.#pick(8_000) : 1;
     const fails = this.#faults && this.#chance(0.15);
@@ -356,7 +392,11 @@ export class Simulation {
       return this.#apply({ type: "operator.transitioned", issueId, to, reason: null });
     }
     if (dice < 85) return this.#apply({ type: "refresh.requested" });
-    if (dice < 92) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 89) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 94) {
+      this.#fullUntil = this.#now + this.#pick(120_000);
+      return;
+    }
     if (dice < 96) {
       this.#now += this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
       this.#slots.woke();
@@ -368,6 +408,8 @@ export class Simulation {
   #crash(): void {
     this.restarts++;
     this.ledger.crashed();
+    this.disk.restarted();
+    this.#said = [];
     this.#epoch++;
     this.#processes.clear();
     this.#timers.clear();
@@ -382,7 +424,7 @@ export class Simulation {
     const totals = { tokens: noTokens, seconds: 0 };
     return restoredState(
       {
-        records: this.#records,
+        records: this.disk.records,
         totals,
         lastAttemptId,
         tokensToday: this.ledger.today(epochWall + this.#now),
@@ -413,6 +455,26 @@ export class Simulation {
     const entry = { at: this.#now + delayMs, order: this.#order++, epoch: this.#epoch, run };
     const place = this.#agenda.findLastIndex((other) => other.at <= entry.at);
     this.#agenda.splice(place + 1, 0, entry);
+  }
+
+  /** Timers that go with the process that set them. */
+  #clock(): Clock {
+    return {
+      now: () => this.#now,
+      wall: () => epochWall + this.#now,
+      after: (ms, run) => {
+        let isWanted = true;
+        this.#later(ms, () => {
+          if (!isWanted) return;
+          run();
+          const next = this.#said.shift();
+          if (next) this.#apply(next);
+        });
+        return () => {
+          isWanted = false;
+        };
+      },
+    };
   }
 
   #pick(below: number): number {

@@ -6,11 +6,14 @@ import type { State } from "../../src/core/orchestrator/state.ts";
 
 /** All that happens at one time of a simulated world is one tick. */
 const tickMs = 1;
+/** Of one issue between two polls: a slot may become free and be taken by another several times. */
+const readsAtMost = 5;
 
 /** Holds the core to this: a free slot and an issue of the known queue that fits it are apart for one tick at most. */
 export class SlotWatch {
   readonly #config: Config;
   readonly #reads = new Set<number>();
+  readonly #asked = new Map<string, number>();
   #since = new Map<string, number>();
   /** Attempts in a row that failed before their first turn: after three of them, polls alone start the next. */
   #falseStarts = 0;
@@ -31,8 +34,18 @@ export class SlotWatch {
   }
 
   /** A read right before launch is under way. */
-  asked(request: number): void {
+  asked({ request, ids }: Extract<Effect, { type: "verifyIssues" }>): void {
     this.#reads.add(request);
+    for (const id of ids) {
+      const times = (this.#asked.get(id) ?? 0) + 1;
+      this.#asked.set(id, times);
+      assert.ok(times <= readsAtMost, `S31: ${id} is read again and again`);
+    }
+  }
+
+  /** A poll has read the list: what is in it may be asked for anew. */
+  listed(): void {
+    this.#asked.clear();
   }
 
   answered(request: number): void {
@@ -47,6 +60,7 @@ export class SlotWatch {
   /** A new process: nobody hears what the old one asked. */
   restarted(): void {
     this.#reads.clear();
+    this.#asked.clear();
     this.#since.clear();
     this.#falseStarts = 0;
   }
@@ -60,9 +74,11 @@ export class SlotWatch {
   }
 
   /** The tracker is well, the first poll is over, and no read is under way that starts something anyway. */
-  #isReady({ draining, trackerError, poll }: State): boolean {
+  #isReady({ draining, trackerError, poll, storage }: State): boolean {
     const isIdle = poll.phase === "idle" && poll.lastWall !== null && this.#reads.size === 0;
-    return isIdle && !draining && trackerError === null && this.#falseStarts < 3;
+    return (
+      isIdle && !draining && trackerError === null && storage === null && this.#falseStarts < 3
+    );
   }
 
   #fitting(state: State): readonly Issue[] {

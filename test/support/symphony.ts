@@ -22,11 +22,15 @@ export interface Around {
   readonly cwd?: string;
   /** Given to every command line when it is known. */
   readonly dataDir?: string;
+  /** What starts the program; it must become the program, so that signals reach it. */
+  readonly through?: (command: readonly string[]) => readonly string[];
 }
 
 export interface Place extends Around {
   readonly workflowPath: string;
   readonly dataDir: string;
+  /** Where this process sees the data directory, if that is elsewhere. */
+  readonly dataDirSeen?: string;
 }
 
 /** Runs one command line to its end, as a person in a second terminal would. */
@@ -68,7 +72,8 @@ export class Served implements AsyncDisposable {
     child.stdout?.resume();
     const url = await eventually("the server answers", async () => {
       if (child.exitCode !== null) throw new Stopped(`serve ended early:\n${output.text}`);
-      const runtime = await readFile(join(dataDir, "runtime.json"), "utf8").catch(() => "{}");
+      const seen = join(place.dataDirSeen ?? dataDir, "runtime.json");
+      const runtime = await readFile(seen, "utf8").catch(() => "{}");
       const { pid, url: found } = JSON.parse(runtime) as { pid?: number; url?: string };
       return pid === child.pid && found ? found : null;
     });
@@ -133,9 +138,11 @@ export async function eventually<T>(
 }
 
 /** A real `symphony` process with piped output and no input. */
-export function launch({ env: own, cwd }: Around, args: readonly string[]): ChildProcess {
+export function launch({ env: own, cwd, through }: Around, args: readonly string[]): ChildProcess {
   const env = { ...process.env, NO_COLOR: "1", ...own };
-  return spawn(process.execPath, [bin, ...args], {
+  const command = [process.execPath, bin, ...args];
+  const [program = "", ...rest] = through?.(command) ?? command;
+  return spawn(program, rest, {
     env,
     stdio: ["ignore", "pipe", "pipe"],
     ...(cwd !== undefined && { cwd }),

@@ -34,6 +34,8 @@ export const eventTypes = [
   "workspace.created",
   "workspace.removed",
   "hook.failed",
+  "storage.error",
+  "storage.recovered",
   "tracker.error",
   "tracker.recovered",
   "provider.paused",

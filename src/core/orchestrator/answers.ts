@@ -1,6 +1,7 @@
 import type { Needs } from "../model/attempt.ts";
 import type { TrackerState } from "../model/issue.ts";
 import type { IssueStatus } from "../model/status.ts";
+import type { StorageTrouble } from "../model/storage.ts";
 import type { TrackerHealth } from "../tracker/tracker.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { Fault } from "./state.ts";
@@ -16,6 +17,8 @@ export interface View {
   readonly tracker: TrackerHealth;
   /** Why nothing new is started. */
   readonly problem: Fault | null;
+  /** Writes that the disk refused and that are repeated; nothing new is started while there are any. */
+  readonly storage: StorageTrouble | null;
 }
 
 export interface Aborted {

@@ -1,6 +1,6 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
-import { dayGate, type Gate, providerGate, shutGate } from "./gates.ts";
+import { dayGate, type Gate, providerGate, shutGate, storageGate } from "./gates.ts";
 import { isClaimed, isStopped, type State } from "./state.ts";
 
 /** What the tracker says of an issue, as far as scheduling goes. */
@@ -56,7 +56,7 @@ export function selectForDispatch(
   config: Config,
   tried: ReadonlySet<string>,
 ): readonly Issue[] {
-  if (dayGate(state.day, config)) return [];
+  if (storageGate(state) || dayGate(state.day, config)) return [];
   return firstToFit(state.queue, slotsFor(state, config), (issue) => {
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
     return providerGate(state, issue, config) === null;
@@ -139,6 +139,7 @@ export function dispatchGates(
     gate("not_held", !state.held.has(issue.id), state.held.get(issue.id)?.reason ?? "not held"),
     gate("not_failed", !state.failed.has(issue.id), state.failed.get(issue.id)?.reason ?? "no"),
     gate("not_claimed", !isClaimed(state, issue.id), claimOf(state, issue.id)),
+    passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
     passable("provider", providerGate(state, issue, config), { own, open: "it takes turns" }),
     gate(

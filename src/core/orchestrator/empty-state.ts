@@ -38,6 +38,7 @@ export function emptyState(): State {
     usage: { tokens: noTokens, seconds: 0 },
     rateLimits: null,
     trackerError: null,
+    storage: null,
     draining: false,
   };
 }

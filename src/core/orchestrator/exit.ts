@@ -2,6 +2,7 @@ import type { AttemptStatus } from "../model/attempt.ts";
 import { attemptOf } from "./attempt-record.ts";
 import { complete, queueFailure, queueRetry, release } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { waitForStorage } from "./look.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { providerLimited } from "./pauses.ts";
 import { withStart } from "./refill.ts";
@@ -131,9 +132,24 @@ function finished(
       });
     case "stopped":
       return release(state, entry.issue, "stopped");
+    case "unsaved":
+      return notBegun(state, entry, { error: exit.message, context });
     case "detached":
       return decided(state);
   }
+}
+
+/** Nothing has happened but the claim: the issue waits as it did before. */
+function notBegun(
+  state: State,
+  entry: Running,
+  { error, context: { now, wall } }: { error: string; context: Context },
+): Decision {
+  const { issue, attempt, failures, workspacePath } = entry;
+  const save: Effect = { type: "saveRecord", issueId: issue.id };
+  if (attempt === null) return decided(state, save);
+  const retry = { issue, attempt, failures, error, workspacePath, after: null };
+  return andThen(waitForStorage(state, retry, { error, now, wall }), (next) => decided(next, save));
 }
 
 /** A failed run: the next retry on its backoff, or `failed` when the cap is reached. */
@@ -167,7 +183,7 @@ function statusOf(entry: Running, exit: Exit): AttemptStatus {
   if (entry.stopping?.leadsTo === "retry") return "stalled";
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
   if (exit.kind === "completed") return "succeeded";
-  if (entry.stopping || exit.kind === "stopped") return "canceled";
+  if (entry.stopping || exit.kind === "stopped" || exit.kind === "unsaved") return "canceled";
   if (exit.kind === "detached") return "running";
   return exit.code === "turn_timeout" ? "timed_out" : "failed";
 }
@@ -176,5 +192,6 @@ function errorOf(entry: Running, exit: Exit): Fault | null {
   if (exit.kind === "completed" || exit.kind === "detached") return null;
   if (entry.stopping) return { code: "stopped", message: entry.stopping.reason };
   if (exit.kind === "failed") return { code: exit.code, message: exit.message };
+  if (exit.kind === "unsaved") return { code: "storage_unavailable", message: exit.message };
   return exit.kind === "needs" ? { code: exit.code, message: exit.needs.prompt } : null;
 }

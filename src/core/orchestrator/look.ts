@@ -23,6 +23,8 @@ import { recovered, troubled } from "./tracker-health.ts";
 
 /** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
+/** Only in case that nobody wakes it. */
+const storageLookMs = 60_000;
 
 /** A retry's time has come: read that one issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {
@@ -48,9 +50,30 @@ function waitFor(
   entry: Retry,
   { gate, context: { now, wall } }: { gate: Gate; context: Context },
 ): Decision {
-  const delayMs = Math.max(gate.untilWall - wall, shortestWaitMs);
-  const { detail: error, wait: waits } = gate;
+  const { detail: error, wait: waits, untilWall } = gate;
+  if (waits.gate === "storage") return waitForStorage(state, entry, { error, now, wall });
+  const delayMs = Math.max((untilWall ?? wall) - wall, shortestWaitMs);
   return queueRetry(state, { ...entry, error }, { delayMs, now, wall, waits });
+}
+
+/** Neither saved nor told: that is what cannot be done. It is woken when it can. */
+export function waitForStorage(
+  state: State,
+  entry: Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits" | "wantsSlot">,
+  { error, now, wall }: { error: string; now: number; wall: number },
+): Decision {
+  const { id } = entry.issue;
+  const [dueAt, dueWall] = [now + storageLookMs, wall + storageLookMs];
+  const waits = { gate: "storage" } as const;
+  const next: Retry = { ...entry, error, dueAt, dueWall, checking: null, waits, wantsSlot: false };
+  return decided(
+    { ...state, retrying: setIn(state.retrying, id, next) },
+    {
+      type: "setTimer",
+      input: { type: "retry.due", issueId: id },
+      delayMs: storageLookMs,
+    },
+  );
 }
 
 /** Reads the issue of a retry, which waits for the answer. */

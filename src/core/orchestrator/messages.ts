@@ -3,6 +3,7 @@ import type { PollOutcome } from "../meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
+import type { StorageTrouble } from "../model/storage.ts";
 import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
 
@@ -13,6 +14,8 @@ export type Input =
   /** The tracker told that something changed, without saying what. */
   | { readonly type: "tracker.changed" }
   | { readonly type: "config.changed" }
+  /** Writes wait because the disk refuses them, or none does any more. */
+  | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {
       readonly type: "running.refreshed";
       readonly request: number;
@@ -131,6 +134,8 @@ export type Exit = (
     }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }
+  /** It was never begun, because that could not be saved. */
+  | { readonly kind: "unsaved"; readonly message: string }
   /** It goes on without us; its history stays open. */
   | { readonly kind: "detached" }
 ) & { readonly git: AttemptGit | null };
@@ -142,7 +147,8 @@ export type Effect =
   | { readonly type: "fetchCandidates"; readonly request: number }
   | { readonly type: "verifyIssues"; readonly request: number; readonly ids: readonly string[] }
   | { readonly type: "checkIssue"; readonly request: number; readonly issueId: string }
-  | ({ readonly type: "startAttempt" } & AttemptOrder)
+  /** Saves `row` first: what is not on disk is not begun, and ends as `unsaved`. */
+  | ({ readonly type: "startAttempt"; readonly row: Attempt } & AttemptOrder)
   | {
       readonly type: "stopAttempt";
       readonly attemptId: string;

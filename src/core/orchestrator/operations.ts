@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { SavedLater } from "../store/storage-errors.ts";
 import type { History, Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import { answerAsSteer } from "./answer-steer.ts";
@@ -15,6 +16,7 @@ import type {
   TransitionsView,
   View,
 } from "./answers.ts";
+import { storageGate } from "./gates.ts";
 import { choiceApplies } from "./model-choice.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
@@ -68,6 +70,7 @@ export class Operations {
         lastError: trackerError,
       },
       problem,
+      storage: this.#state.storage,
     };
   }
 
@@ -99,13 +102,14 @@ export class Operations {
     return { coalesced, requestedWall: wall };
   }
 
-  /** Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`. */
+  /** Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`, and as `transition` does. */
   async abort(identifier: string, reason: string | null): Promise<Aborted> {
     const { orchestrator, clock } = this.#parts;
     const issue = this.#require(identifier);
     const alreadyStopping = this.#state.running.get(issue.id)?.stopping != null;
     const requestedWall = clock.wall();
-    await orchestrator.apply({ type: "operator.aborted", issueId: issue.id, reason });
+    const stopped = orchestrator.apply({ type: "operator.aborted", issueId: issue.id, reason });
+    await tookEffect(stopped, `${issue.identifier}: the stop`);
     return { identifier: issue.identifier, alreadyStopping, requestedWall };
   }
 
@@ -145,14 +149,19 @@ export class Operations {
     return steeredBy(steer, issue);
   }
 
-  /** Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be one that only the tracker knows. */
+  /**
+   * Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be one that only the tracker knows. On a
+   * disk that refuses, what stops an agent takes effect and rejects with `SavedLater`; all else changes nothing.
+   */
   async transition(issue: Issue, to: string, reason: string | null): Promise<Transitioned> {
     const status = statusTargets.find((target) => target === to);
     const isKnown = knownIssue(this.#state, issue.id) !== null;
     if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
-    await this.#parts.orchestrator.apply(input);
+    const { orchestrator } = this.#parts;
+    if (status === "queued") await orchestrator.applySaved(issue.id, input);
+    else await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
     return { identifier: issue.identifier, from, to: status, kind: "status" };
   }
 
@@ -173,7 +182,7 @@ export class Operations {
     const steer = answerAsSteer(wait, answer, { id: `str_${randomUUID()}`, at: clock.wall() });
     history.addSteer(steer);
     try {
-      await orchestrator.apply(input);
+      await orchestrator.applySaved(issue.id, input);
     } catch (error) {
       history.dropSteer(steer.id);
       throw error;
@@ -188,7 +197,8 @@ export class Operations {
   ) {
     const input = { issue, ...choice };
     const applies = choiceApplies(this.#state, input, this.#parts.config().config);
-    await this.#parts.orchestrator.apply({ type: "operator.modelChosen", ...input });
+    const chosen = { type: "operator.modelChosen", ...input } as const;
+    await this.#parts.orchestrator.applySaved(issue.id, chosen);
     return applies;
   }
 
@@ -200,6 +210,8 @@ export class Operations {
 
   async #moveInTracker(issue: Issue, to: string): Promise<Transitioned> {
     const { orchestrator, tracker } = this.#parts;
+    const gate = storageGate(this.#state);
+    if (gate) throw new SymphonyError("storage_unavailable", `nothing was changed: ${gate.detail}`);
     const name = await moveInTracker(this.#state, { issue, to, tracker: tracker() });
     orchestrator.post({ type: "issue.hinted", issueId: issue.id });
     return { identifier: issue.identifier, from: issue.state, to: name, kind: "tracker" };
@@ -229,6 +241,15 @@ export class Operations {
 
   get #state(): State {
     return this.#parts.orchestrator.state;
+  }
+}
+
+/** A stop that the disk does not take is a stop all the same, and whoever asked is told both. */
+async function tookEffect(work: Promise<unknown>, what: string): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    throw error instanceof SavedLater ? error.as(what) : error;
   }
 }
 

@@ -1,5 +1,7 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { unsavedText } from "../model/storage.ts";
+import { isStorageError, nothingChanged } from "../store/storage-errors.ts";
 import { adoptionOf } from "./adopted.ts";
 import type { Context } from "./decision.ts";
 import type { AttemptOrder, Effect, Exit, Input, TimerInput } from "./messages.ts";
@@ -81,6 +83,26 @@ export class Orchestrator {
     return Promise.all(decision.effects.map(async (effect) => this.#perform(effect)));
   }
 
+  /**
+   * As `apply`, for what an operator asks of one issue and what is not to be in force before it is saved. Rejects with the
+   * refusal of the core or of the disk, and then nothing has changed.
+   */
+  async applySaved(issueId: string, input: Input): Promise<void> {
+    const { state } = step(this.#state, input, this.#context());
+    try {
+      await this.#ports.saveRecordFirst(issueId, recordOf(state, issueId));
+    } catch (error) {
+      throw isStorageError(error) ? nothingChanged(error) : error;
+    }
+    try {
+      await this.apply(input);
+    } catch (error) {
+      // Something else was faster: what is saved is to be what is in force.
+      await this.#perform({ type: "saveRecord", issueId });
+      throw error;
+    }
+  }
+
   #context(): Context {
     const { clock } = this.#ports;
     const { config, problem } = this.#ports.config();
@@ -105,7 +127,7 @@ export class Orchestrator {
         void this.#read(effect).then((input) => this.post(input));
         return;
       case "startAttempt":
-        return this.#startAttempt(effect);
+        return this.#beginAttempt(effect);
       case "stopAttempt":
         return ports.stopAttempt(effect.attemptId, effect.reason, effect.graceMs);
       case "steerAttempt":
@@ -177,6 +199,17 @@ export class Orchestrator {
       case "checkIssue":
         return { type: "issue.checkFailed", request, issueId: effect.issueId, error };
     }
+  }
+
+  /** What a crash would not find on disk must not be begun: its processes would be left running, beside the next attempt. */
+  #beginAttempt({ row, ...order }: Extract<Effect, { type: "startAttempt" }>): void {
+    const isSaved = this.#ports.saveAttempt(row);
+    const { storage } = this.#state;
+    if (isSaved && storage === null) return this.#startAttempt(order);
+    const { attemptId } = order;
+    const message = storage === null ? "it could not be saved" : unsavedText(storage);
+    const exit = { kind: "unsaved", message, git: null } as const;
+    this.post({ type: "attempt.exited", issueId: order.issue.id, attemptId, exit });
   }
 
   #startAttempt(order: AttemptOrder): void {

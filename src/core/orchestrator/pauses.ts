@@ -1,6 +1,6 @@
 import { queueRetry } from "./claim.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
-import { dayGate, dayIndex, pausedText, shutGate } from "./gates.ts";
+import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./gates.ts";
 import type { Effect, Exit } from "./messages.ts";
 import { type Pause, type Retry, type Running, type State, setIn, without } from "./state.ts";
 
@@ -159,8 +159,11 @@ function pausesPassed(state: State, { wall }: Surroundings): Decision {
 /** Retries whose gate has opened, before its time too, are due now. */
 function woken(state: State, { config, now, wall }: Surroundings): Decision {
   if (state.draining) return decided(state);
+  const isOpen = ({ waits, issue }: Retry) =>
+    // What waited for the disk is saved again first, whatever else it waits for.
+    (waits?.gate === "storage" ? storageGate(state) : shutGate(state, issue, config)) === null;
   const open = [...state.retrying.values()].filter(
-    (entry) => entry.waits !== null && shutGate(state, entry.issue, config) === null,
+    (entry) => entry.waits !== null && isOpen(entry),
   );
   return open.reduce((decision, entry) => {
     const { id } = entry.issue;

@@ -38,8 +38,12 @@ export interface Ports {
   /** Lets go of an attempt whose agent lives on; it then exits as `detached`. */
   detachAttempt?(attemptId: string): void;
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
+  /** Rejects with `SavedLater`: then it is repeated until it holds. */
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
-  saveAttempt(attempt: Attempt): void;
+  /** For what is not in force before it is saved: rejects with `storage_unavailable`, and is not repeated. */
+  saveRecordFirst(issueId: string, record: IssueRecord | null): Promise<void>;
+  /** False: not saved yet; it is repeated until it holds. */
+  saveAttempt(attempt: Attempt): boolean;
   saveUsed(used: Used): void;
   prior(issueId: string, after: string): Prior;
   publish(event: EventDraft): void;

@@ -29,7 +29,7 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
           failures: retry.failures,
           dueAt: retry.dueWall,
           error: retry.error,
-          waits: retry.waits,
+          waits: retry.waits?.gate === "storage" ? null : retry.waits,
         }
       : null,
     dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,

@@ -90,8 +90,9 @@ export function refillAnswered(state: State, input: Answer, context: Context): D
 
 /** False as well while the last that was heard of the tracker is a failure: then the next poll asks it first. */
 function mayRefill(state: State, context: Context): boolean {
-  const { draining, poll, refill, trackerError } = state;
-  if (draining || context.problem !== null || trackerError !== null) return false;
+  const { draining, poll, refill, trackerError, storage } = state;
+  const isShut = context.problem !== null || trackerError !== null || storage !== null;
+  if (draining || isShut) return false;
   const isReading = poll.phase !== "idle" || refill.request !== null;
   return hasBegun(state) && agentsStart(state) && !isReading && !refill.isDue;
 }

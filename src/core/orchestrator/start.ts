@@ -66,7 +66,6 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     claimed,
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
     { type: "saveRecord", issueId: issue.id },
-    { type: "saveAttempt", attempt: attemptOf(entry) },
     tell("issue.dispatched", issue, {
       attemptId: entry.attemptId,
       message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
@@ -74,6 +73,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     }),
     {
       type: "startAttempt",
+      row: attemptOf(entry),
       attemptId: entry.attemptId,
       issue,
       attempt,

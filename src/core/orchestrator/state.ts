@@ -2,6 +2,7 @@ import type { Ask } from "../agent/agent.ts";
 import type { AgentPick, TrackerConfig } from "../config/config.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
+import type { StorageTrouble } from "../model/storage.ts";
 import type { Wait } from "../model/wait.ts";
 
 /** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
@@ -46,6 +47,8 @@ export interface State {
   readonly usage: Usage;
   readonly rateLimits: Readonly<Record<string, unknown>> | null;
   readonly trackerError: Fault | null;
+  /** Writes that the disk refused wait to be repeated: nothing new is started. */
+  readonly storage: StorageTrouble | null;
   readonly draining: boolean;
 }
 
@@ -119,9 +122,14 @@ export interface Retry {
   /** The read that decides about it, while it is under way. */
   readonly checking: number | null;
   /** What it waits for beside its time; it goes on when that is over. */
-  readonly waits: Wait | null;
+  readonly waits: Wait | StorageWait | null;
   /** It was due and found no free slot: the next one may be its own, before its time too. */
   readonly wantsSlot: boolean;
+}
+
+/** Until everything that happened is saved. A restart has nothing to wait for. */
+export interface StorageWait {
+  readonly gate: "storage";
 }
 
 export interface Ended {

@@ -15,6 +15,7 @@ import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
 import type { State, Stop } from "./state.ts";
+import { storageChanged } from "./storage.ts";
 import { templateChosen } from "./template-override.ts";
 
 /**
@@ -42,6 +43,8 @@ function decide(state: State, input: Input, context: Context): Decision {
       return pollAgain(state, context);
     case "config.changed":
       return andThen(configChanged(state, context), (next) => goOn(next, context));
+    case "storage.changed":
+      return storageChanged(state, input.trouble, context);
     case "running.refreshed":
     case "running.refreshFailed":
     case "preflight.ended":

@@ -36,7 +36,6 @@ export function templateChosen(
   });
   return decided(
     { ...state, templates },
-    // Also when nothing changed: an earlier write of it may have failed.
     { type: "saveRecord", issueId: issue.id },
     ...(before === templateId ? [] : [told]),
   );

@@ -3,6 +3,7 @@ import { auditHash, auditRowOf } from "./audit-hash.ts";
 import { type AuditKey, type AuditKeys, headFault, headSeal } from "./audit-keys.ts";
 import { int, text, textOrNull } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
+import { isStorageError } from "./storage-errors.ts";
 import type {
   AuditActor,
   AuditEntry,
@@ -28,6 +29,7 @@ export class AuditTable {
   /** How many entries a filter finds; nobody else writes while this process has the data directory. */
   readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
+  #isHeadBehind = false;
 
   constructor(db: Database, headFile: string, keys: AuditKeys) {
     this.#db = db;
@@ -79,8 +81,26 @@ export class AuditTable {
       return sealedHead(next.seq - 1, next.prevHash, seal);
     });
     this.#totals.clear();
-    writeAuditHead(this.#headFile, head);
     this.#head = head;
+    // They are in the log now: to fail here would have them entered once more.
+    this.#isHeadBehind = true;
+    try {
+      this.writeHead();
+    } catch (error) {
+      if (!isStorageError(error)) throw error;
+    }
+  }
+
+  /** True while the second file names an entry before the newest one: the end of the log can be cut unseen until it is written. */
+  get isHeadBehind(): boolean {
+    return this.#isHeadBehind;
+  }
+
+  /** Has the second file name the newest entry. Throws `storage_unavailable`. */
+  writeHead(): void {
+    if (!this.#isHeadBehind || !this.#head) return;
+    writeAuditHead(this.#headFile, this.#head);
+    this.#isHeadBehind = false;
   }
 
   /** Returns the entry's hash. */

@@ -1,4 +1,5 @@
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { storageUnavailable } from "./storage-errors.ts";
 
@@ -12,4 +13,11 @@ export function makeDataDir(dir: string): void {
   } catch (error) {
     throw storageUnavailable(dir, error);
   }
+}
+
+/** True when nothing more can be written to the disk of `dir`: a server there starts nothing, because it cannot save that it did. */
+export async function isFull(dir: string): Promise<boolean> {
+  const disk = await statfs(dir).catch(() => null);
+  // What is set aside for root is no use to anybody else.
+  return (process.getuid?.() === 0 ? disk?.bfree : disk?.bavail) === 0;
 }

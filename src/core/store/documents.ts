@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { Low } from "lowdb";
 import { durableJson, removeLeftovers } from "./durable-json.ts";
 import { IssueRecordPairs } from "./issue-record-schema.ts";
@@ -47,6 +48,7 @@ class WriteThrough implements OpenIssueRecords {
   readonly #document: Low<Pairs>;
   #current: ReadonlyMap<string, IssueRecord>;
   #changes = new Map<string, IssueRecord | null>();
+  #writtenNow: ReadonlyMap<string, IssueRecord | null> = new Map();
   #waiters: Waiter[] = [];
   #writing: Promise<void> | null = null;
 
@@ -60,6 +62,7 @@ class WriteThrough implements OpenIssueRecords {
   }
 
   put(issueId: string, record: IssueRecord | null): Promise<void> {
+    if (this.#isOnDisk(issueId, record)) return Promise.resolve();
     this.#changes.set(issueId, record);
     const done = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
     this.#writing ??= this.#writeAll();
@@ -68,6 +71,11 @@ class WriteThrough implements OpenIssueRecords {
 
   async settled(): Promise<void> {
     await this.#writing;
+  }
+
+  #isOnDisk(issueId: string, record: IssueRecord | null): boolean {
+    if (this.#changes.has(issueId) || this.#writtenNow.has(issueId)) return false;
+    return isDeepStrictEqual(this.#current.get(issueId) ?? null, record);
   }
 
   /** Never rejects: every failure goes to those who wait for that write. */
@@ -80,6 +88,7 @@ class WriteThrough implements OpenIssueRecords {
     const waiters = this.#waiters;
     const next = withChanges(this.#current, this.#changes);
     this.#waiters = [];
+    this.#writtenNow = this.#changes;
     this.#changes = new Map();
     try {
       this.#document.data = [...next];
@@ -88,6 +97,8 @@ class WriteThrough implements OpenIssueRecords {
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {
       for (const waiter of waiters) waiter.reject(error);
+    } finally {
+      this.#writtenNow = new Map();
     }
   }
 }

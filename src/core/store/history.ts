@@ -31,7 +31,10 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
   const usage = new UsageTable(db);
   const audit = new AuditTable(db, auditHeadFile(dirname(file)), auditKeys);
   return {
-    saveAttempt: (attempt) => attempts.save(attempt),
+    saveAttempt(attempt) {
+      attempts.save(attempt);
+      return true;
+    },
     saveUsed: (used) =>
       db.transaction(() => {
         attempts.save(used.attempt);
@@ -64,8 +67,16 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     nextAuditSeq: () => audit.nextSeq(),
     auditIntent: (intent) => audit.intend(intent),
     endAuditIntents: (at) => audit.endIntents(at),
-    audit: (entry, intent) => audit.append([entry], intent),
-    auditAll: (entries) => audit.append(entries),
+    audit(entry, intent) {
+      audit.append([entry], intent);
+      return true;
+    },
+    auditAll(entries) {
+      audit.append(entries);
+      return true;
+    },
+    isAuditHeadBehind: () => audit.isHeadBehind,
+    writeAuditHead: () => audit.writeHead(),
     changes: () => db.changes(),
     auditPage: (query) => audit.page(query),
     close: () => db.close(),

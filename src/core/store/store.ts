@@ -91,10 +91,13 @@ export interface Steer {
   readonly delivered: boolean;
 }
 
-/** Append-mostly history (SQLite): attempts, events with a gapless `seq`, steers, audit. All calls are synchronous. */
+/**
+ * Append-mostly history (SQLite): attempts, events with a gapless `seq`, steers, audit. All calls are synchronous. A write that
+ * the disk refuses throws, or is kept and repeated where `keptStore` says so; then what tells of it gives false.
+ */
 export interface History {
-  /** Inserts or replaces by id. */
-  saveAttempt(attempt: Attempt): void;
+  /** Inserts or replaces by id. True: it is on disk. */
+  saveAttempt(attempt: Attempt): boolean;
   /** The attempt, and what it used since it was counted last: both or neither. */
   saveUsed(used: Used): void;
   /** Tokens by issue, attempt, model, agent or day, each row of one model. */
@@ -146,10 +149,14 @@ export interface History {
   nextAuditSeq(): number;
   /** Who is about to do what. Durable when it returns; the number is for `audit`. */
   auditIntent(intent: AuditIntent): number;
-  /** Who did what, with which outcome. Durable when it returns, and takes out the intent it ends. */
-  audit(entry: AuditEntry, intent?: number): void;
+  /** Who did what, with which outcome. Durable when it returns true, and takes out the intent it ends. */
+  audit(entry: AuditEntry, intent?: number): boolean;
   /** Several at once, which the disk is waited for once; there is at least one. */
-  auditAll(entries: readonly AuditEntry[]): void;
+  auditAll(entries: readonly AuditEntry[]): boolean;
+  /** True while the file that names the newest entry names an earlier one, because the disk refused it. */
+  isAuditHeadBehind(): boolean;
+  /** Throws `storage_unavailable`. */
+  writeAuditHead(): void;
   /** Enters what a crash left unended as `interrupted`. Returns how many there were. */
   endAuditIntents(at: number): number;
   auditPage(query: AuditQuery): AuditPage;

@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { SymphonyError } from "../../src/core/model/errors.ts";
+import { startFakeLinear } from "../support/fake-linear.ts";
+import { SmallDisk } from "../support/small-disk.ts";
+import { eventually, Served, symphony } from "../support/symphony.ts";
+
+const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
+
+/** Two of three issues run, with agents that never end by themselves; the data directory is on a disk of 4 MB. */
+async function project() {
+  const root = await mkdtemp(join(tmpdir(), "symphony-disk-"));
+  const linear = await startFakeLinear({
+    issues: ["ENG-1", "ENG-2", "ENG-3"].map((identifier) => ({ identifier, state: "Todo" })),
+  });
+  const disk = await SmallDisk.mount(join(root, "data"), "4m");
+  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
+  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
+  const turns = [[{ do: "say", text: "A long one." }, { do: "hang" }]];
+  await writeFile(join(root, "script.json"), JSON.stringify({ issues: { default: turns } }));
+  const workflowPath = join(root, "WORKFLOW.md");
+  await writeFile(
+    workflowPath,
+    `---
+tracker:
+  kind: linear
+  provider:
+    endpoint: ${JSON.stringify(linear.url)}
+    api_key: $LINEAR_API_KEY
+    project_slug: ${JSON.stringify(linear.project)}
+polling: { interval_ms: 300 }
+workspace: { root: workspaces }
+agent: { max_concurrent_agents: 2 }
+codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
+---
+Work on {{ issue.identifier }}
+`,
+  );
+  return {
+    linear,
+    disk,
+    workflowPath,
+    dataDir: disk.dir,
+    dataDirSeen: disk.path(),
+    through: (line: readonly string[]) => disk.through(line),
+    env: { LINEAR_API_KEY: linear.apiKey, HOME: root },
+    async [Symbol.asyncDispose]() {
+      await disk[Symbol.asyncDispose]();
+      await linear.close();
+      await rm(root, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** Resolves with the attempts of those that run, once each of them is in its turn. */
+async function running(server: Served, ...names: string[]): Promise<ReadonlyMap<string, string>> {
+  return eventually(`${names} run`, async () => {
+    const rows = (await server.client.system.state({})).running.filter((row) => row.session_id);
+    const found = new Map(rows.map((row) => [row.issue_identifier, row.attempt_id]));
+    return found.size === names.length && names.every((name) => found.has(name)) && found;
+  });
+}
+
+async function refusal(work: Promise<unknown>): Promise<SymphonyError> {
+  const error = await work.then(
+    () => assert.fail("it was not refused"),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof SymphonyError, String(error));
+  assert.equal(error.code, "storage_unavailable", error.message);
+  return error;
+}
+
+async function isGone(attemptId: string): Promise<boolean> {
+  return (await liveProcesses()).every(({ runId }) => !runId?.endsWith(`/${attemptId}`));
+}
+
+test("F9: what is stopped on a full disk stays stopped, over a crash too; nothing starts, all is saved later", async () => {
+  await using place = await project();
+  const attempts = await (async () => {
+    await using server = await Served.start(place);
+    const { client } = server;
+    const before = await running(server, "ENG-1", "ENG-2");
+    place.disk.fill();
+    const params = { id: "ENG-1" };
+    const stop = await refusal(client.issues.abort({ params, body: { reason: "wrong branch" } }));
+    assert.match(
+      stop.message,
+      /ENG-1: the stop took effect but is not saved yet \(no space left on device\); it is saved as soon as there is room/,
+    );
+    assert.equal(stop.details["saved_later"], true);
+    await eventually("its agent is gone", () => isGone(before.get("ENG-1") ?? ""));
+    await eventually("it is held", async () => {
+      const { held } = await client.system.state({});
+      return held.some((row) => row.issue_identifier === "ENG-1");
+    });
+    const state = await client.system.state({});
+    assert.equal(state.storage?.reason, "no space left on device");
+    const waiting = state.queued.find((row) => row.issue_identifier === "ENG-3");
+    assert.match(
+      waiting?.waiting_for ?? "",
+      /^cannot save: no space left on device; \d+ writes? wait/,
+    );
+    const { explain } = await client.issues.detail({ params: { id: "ENG-3" } });
+    assert.equal(explain.find(({ gate }) => gate === "storage")?.pass, false);
+
+    const body = { model: "gpt-5.5" };
+    const chosen = await refusal(client.issues.model({ params: { id: "ENG-2" }, body }));
+    assert.match(chosen.message, /^nothing was changed/);
+    await refusal(client.config.replaceOverlay({ body: { agent: { max_turns: 7 } } }));
+    const { overrides, status } = await client.issues.detail({ params: { id: "ENG-2" } });
+    assert.deepEqual([overrides.model, status], [null, "running"], "what ran goes on, unchanged");
+    const shown = await symphony(
+      { ...place, env: { ...place.env, SYMPHONY_URL: server.url } },
+      "state",
+    );
+    assert.match(shown.stdout, /nothing new is started: cannot save: no space left on device/);
+    assert.equal((await client.system.state({})).running.length, 1, "the free slot stays free");
+
+    place.disk.free();
+    await eventually("all is saved", async () => (await client.system.state({})).storage === null);
+    await running(server, "ENG-2", "ENG-3");
+    await server.crash();
+    return before;
+  })();
+
+  const verified = await symphony(place, "audit", "verify");
+  assert.equal(verified.code, 0, verified.stdout + verified.stderr);
+  await using again = await Served.start(place);
+  await running(again, "ENG-2", "ENG-3");
+  const { held } = await again.client.system.state({});
+  assert.deepEqual(
+    held.map(({ issue_identifier, reason }) => [issue_identifier, reason]),
+    [["ENG-1", "aborted: wrong branch"]],
+  );
+  const past = await again.client.issues.attempts({ params: { id: "ENG-1" } });
+  assert.deepEqual(
+    past.attempts.map(({ id, status }) => [id, status]),
+    [[attempts.get("ENG-1"), "canceled"]],
+  );
+  const cut = await again.client.issues.attempts({ params: { id: "ENG-2" } });
+  assert.deepEqual(
+    cut.attempts.map(({ status }) => status),
+    ["running", "interrupted"],
+  );
+  const audit = await again.client.audit.list({ query: { action: "issues.abort" } });
+  assert.deepEqual(
+    audit.entries.map(({ target, outcome, detail }) => [target, outcome, detail["answered"]]),
+    [["ENG-1", "ok", "storage_unavailable"]],
+  );
+  assert.equal(await again.stop(), 0);
+});
+
+test("F9: a server that is stopped with a full disk names what it could not save, and says that it failed", async () => {
+  await using place = await project();
+  const server = await Served.start(place);
+  await running(server, "ENG-1", "ENG-2");
+  place.disk.fill();
+  await refusal(server.client.issues.abort({ params: { id: "ENG-1" }, body: {} }));
+  assert.equal(await server.stop(), 1);
+  assert.match(server.log, /the disk took no more: not saved.*record/);
+});
