@@ -165,6 +165,13 @@ test("closing tries once more, and names what it could not save", async () => {
   assert.equal(await told, true);
   assert.deepEqual([disk.written, clock.pending], [["a last word"], 0]);
 
+  const slow = queue();
+  const failing = Promise.withResolvers<void>();
+  slow.saves.save("d", () => failing.promise).catch(() => {});
+  const closed = slow.saves.close();
+  failing.reject(storageUnavailable("/data/file", full));
+  assert.deepEqual(await closed, ["d"], "what is under way is waited for");
+
   const other = queue();
   other.saves.now("a", other.write("one"));
   other.disk.isFull = false;

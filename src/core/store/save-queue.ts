@@ -24,6 +24,8 @@ interface Kept {
 export class SaveQueue {
   readonly #clock: Clock;
   readonly #kept = new Map<string, Kept>();
+  /** First tries that have not ended. */
+  readonly #underWay = new Set<Promise<void>>();
   /** Writes that other parts repeat by themselves. */
   readonly #others = new Set<string>();
   #onChange: (trouble: StorageTrouble | null) => void = () => {};
@@ -71,8 +73,10 @@ export class SaveQueue {
     kept.write = write;
     kept.version += 1;
     const { version } = kept;
+    const written = write();
+    this.#underWay.add(written);
     try {
-      await write();
+      await written;
     } catch (error) {
       if (!isStorageError(error)) {
         if (!kept.isWaiting) this.#kept.delete(key);
@@ -80,6 +84,8 @@ export class SaveQueue {
       }
       this.#wait(key, kept, error);
       throw new SavedLater(messageOf(error), error, kept.held.promise);
+    } finally {
+      this.#underWay.delete(written);
     }
     // A newer write of the same key says by itself how it went.
     if (kept.version === version) this.#settle(key, kept);
@@ -97,6 +103,7 @@ export class SaveQueue {
   async close(): Promise<readonly string[]> {
     this.#isClosed = true;
     this.#cancel?.();
+    await Promise.allSettled(this.#underWay);
     await Promise.all(this.#repeat());
     const lost = this.#giveUp();
     // Who waited for one of them may have a last word to write.
