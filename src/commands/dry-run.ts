@@ -34,7 +34,8 @@ export async function dryRun(
   const tracker = createTracker(config.tracker, edges);
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
-    const rows = planOf(issues, config, await readIssueRecords(dataDir));
+    const records = await readIssueRecords(dataDir);
+    const rows = planOf(issues, config, { records, wall: systemClock.wall() });
     await print(rows, io);
   } finally {
     tracker.close();

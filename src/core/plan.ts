@@ -8,25 +8,27 @@ import type { IssueRecord } from "./store/store.ts";
 export interface PlanRow {
   readonly issue: Issue;
   readonly runs: boolean;
-  /** The first gate that says no; null for what runs. */
+  /** A gate that says no; null for what runs. */
   readonly why: string | null;
 }
 
-/** What a first poll would start, best first, and why it would leave the rest. Pure. */
+/** What a first poll at `wall` would start, best first, and why it would leave the rest. Pure. */
 export function planOf(
   issues: readonly Issue[],
   config: Config,
-  records: ReadonlyMap<string, IssueRecord>,
+  { records, wall }: { records: ReadonlyMap<string, IssueRecord>; wall: number },
 ): readonly PlanRow[] {
   const totals = { tokens: noTokens, seconds: 0 };
-  const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall: 0 });
+  const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall });
   const queue = queueOf(issues, config.tracker);
   const state = { ...restored, candidates: issues, queue };
   const selected = new Set(selectForDispatch(state, config, new Set()));
   const others = issues.filter((issue) => !queue.includes(issue));
   return [...queue, ...others].map((issue) => {
     if (selected.has(issue)) return { issue, runs: true, why: null };
-    const gate = dispatchGates(issue, state, config).find(({ pass }) => !pass);
+    const shut = dispatchGates(issue, state, config).filter(({ pass }) => !pass);
+    // Whatever a retry waits for says more than that it waits.
+    const gate = shut.find((one) => one.gate !== "not_claimed") ?? shut[0];
     const why = gate ? gate.detail : "every slot is taken by an issue before it";
     return { issue, runs: false, why };
   });
