@@ -36,9 +36,10 @@ export async function dryRun(
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
     const records = await readIssueRecords(dataDir);
+    const wall = systemClock.wall();
     const full = await isFull(dataDir);
-    const trouble = { reason: "no space left on device", waiting: 0, sinceWall: 0 };
-    const rows = planOf(issues, config, { records, storage: full ? trouble : null });
+    const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
+    const rows = planOf(issues, config, { records, wall, storage });
     await print(rows, io);
   } finally {
     tracker.close();

@@ -3,10 +3,11 @@ import { describe, test } from "node:test";
 import { readerFor } from "../../src/core/agent/command/output.ts";
 
 type Format = Parameters<typeof readerFor>[0];
+const options = { workspace: "/srv/ENG-1", wall: () => 0 };
 
 /** What a reader makes of the lines of one turn, signs of life left out. */
 function told(format: Format, lines: readonly unknown[]) {
-  const reader = readerFor(format, "/srv/ENG-1");
+  const reader = readerFor(format, options);
   const all = [...lines.flatMap((line) => reader.line(JSON.stringify(line))), ...reader.end()];
   return all.filter(({ type }) => type !== "activity");
 }
@@ -63,11 +64,11 @@ describe("what known programs write", () => {
         { type: "tool_call", tool: "WebFetch", outcome: "failed" },
         { type: "session", id: session_id },
         tokens(1_110, 1_000, 5),
-        { type: "result", failure: null },
+        { type: "result", failure: null, limit: null },
       ],
     );
     assert.deepEqual(told("claude", [{ type: "result", subtype: "error_max_turns" }]), [
-      { type: "result", failure: "error_max_turns" },
+      { type: "result", failure: "error_max_turns", limit: null },
     ]);
   });
 
@@ -110,7 +111,7 @@ describe("what known programs write", () => {
         { type: "notice", message: "loop", malformed: false },
         { type: "message", text: "Done." },
         tokens(10, 4, 2),
-        { type: "result", failure: "quota" },
+        { type: "result", failure: "quota", limit: null },
       ],
     );
   });
@@ -150,11 +151,11 @@ describe("what known programs write", () => {
         { type: "notice", message: "deprecated", malformed: false },
         { type: "message", text: "Done." },
         tokens(10, 0, 2),
-        { type: "result", failure: null },
-        { type: "result", failure: "no credit" },
+        { type: "result", failure: null, limit: null },
+        { type: "result", failure: "no credit", limit: null },
       ],
     );
-    assert.equal(readerFor("codex", "/").counts, "thread");
+    assert.equal(readerFor("codex", options).counts, "thread");
   });
 
   test("nothing that a program writes throws", () => {

@@ -76,6 +76,46 @@ test("several attempts that meet the same limit pause it once; a time gone by co
   assert.equal(world.live.length, 3);
 });
 
+test("a provider that refuses again right after the time it named is asked less and less often", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const second = 1_000;
+  for (const wait of [2 * second, 5 * minute, 10 * minute, 20 * minute]) {
+    await world.run("A-1").end(limited(world.clock.wall() + 2 * second));
+    await world.advance(wait - 1);
+    assert.deepEqual(world.live, [], `${wait}`);
+    await world.advance(1);
+    assert.deepEqual(world.live, ["A-1"], `${wait}`);
+  }
+  // A time that is later than that is still the one that counts, and a good turn begins anew.
+  const until = world.clock.wall() + 180 * minute;
+  await world.run("A-1").end(limited(until));
+  assert.equal(view(world).paused[0]?.untilWall, until);
+  await world.advance(180 * minute);
+  world.run("A-1").say({ type: "turn.completed", turnId: "t" });
+  await world.run("A-1").end(limited(world.clock.wall() + 2 * second));
+  await world.advance(2 * second);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
+test("an attempt that was stopped as stalled, and whose agent had waited for its provider, is no failure", async () => {
+  const codex = { stallTimeoutMs: 100_000 };
+  const settings = config({ agent: { maxRetries: 0 }, codex, polling: { intervalMs: 100_000 } });
+  const world = await new Scheduler([issue("A-1")], settings).begin();
+  await world.advance(100_000);
+  await world.advance(100_000);
+  assert.match(world.run("A-1").stopReason ?? "", /stalled/);
+  const until = world.clock.wall() + 60 * minute;
+  await world.run("A-1").end(limited(until));
+  assert.deepEqual(
+    view(world).retrying.map(({ dueWall, failures }) => [dueWall, failures]),
+    [[until, 0]],
+  );
+  const [attempt] = world.attempts.values();
+  assert.deepEqual([attempt?.status, attempt?.error?.code], ["failed", "provider_limited"]);
+  await world.advance(60 * minute);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
 test("another agent goes on, and so does an issue that is moved to it", async () => {
   const byLabel = new Map([["other", { kind: "acp", model: null, effort: null }]]);
   const settings = config({ agent: { byLabel } });

@@ -1,5 +1,5 @@
 // An agent of the Agent Client Protocol that plays the script named by its argument; the library's own agent side.
-import { appendFileSync, readFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeSync } from "node:fs";
 import { Readable, Writable } from "node:stream";
 import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
@@ -9,6 +9,12 @@ const script: AcpScript = JSON.parse(readFileSync(file, "utf8"));
 const raw = (params: unknown) => params as Record<string, unknown>;
 const note = (method: string, params: unknown) =>
   appendFileSync(journal, `${JSON.stringify({ method, params })}\n`);
+
+const { lastWords } = script;
+if (lastWords !== undefined) {
+  process.once("SIGTERM", () => process.exit(0));
+  process.once("exit", () => writeSync(process.stderr.fd, `${lastWords}\n`));
+}
 
 let turns = 0;
 let cancelled = Promise.withResolvers<void>();
@@ -99,6 +105,9 @@ agent({ name: "scripted" })
     for (const step of turn?.steps ?? []) {
       await play(step, client, String(params["sessionId"]));
     }
+    if (turn?.dies) setImmediate(() => process.stdout.write("", () => process.exit(3)));
+    const { error } = turn ?? {};
+    if (error) throw new RequestError(error.code, error.message, error.data);
     return turn?.end ?? { stopReason: "end_turn" };
   })
   .connect(ndJsonStream(Writable.toWeb(process.stdout), Readable.toWeb(process.stdin)));

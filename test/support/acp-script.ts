@@ -14,9 +14,19 @@ export interface AcpTurn {
   readonly steps: readonly AcpStep[];
   /** The answer to the prompt; `end_turn` if left out. */
   readonly end?: Readonly<Record<string, unknown>>;
+  /** Answers with this error instead. */
+  readonly error?: {
+    readonly code: number;
+    readonly message: string;
+    readonly data?: unknown;
+  };
+  /** Dies once it has answered. */
+  readonly dies?: boolean;
 }
 
 export interface AcpScript {
+  /** Written to stderr as it is ended, as gemini does with all that it has to say there. */
+  readonly lastWords?: string;
   /** What `initialize` answers beside the version. */
   readonly hello?: Readonly<Record<string, unknown>>;
   /** What opening a session answers beside its id. */

@@ -46,10 +46,14 @@ export class Served implements AsyncDisposable {
   readonly client: Client<Api>;
   readonly #output: { text: string };
 
-  private constructor(child: ChildProcess, url: string, output: { text: string }) {
+  private constructor(
+    child: ChildProcess,
+    { url, token }: { url: string; token: string | null },
+    output: { text: string },
+  ) {
     this.child = child;
     this.url = url;
-    this.client = createClient({ baseUrl: url, token: null });
+    this.client = createClient({ baseUrl: url, token });
     this.#output = output;
   }
 
@@ -77,7 +81,8 @@ export class Served implements AsyncDisposable {
       const { pid, url: found } = JSON.parse(runtime) as { pid?: number; url?: string };
       return pid === child.pid && found ? found : null;
     });
-    return new Served(child, url, output);
+    const token = place.env?.["SYMPHONY_TOKEN"] ?? null;
+    return new Served(child, { url, token }, output);
   }
 
   get log(): string {

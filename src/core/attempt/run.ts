@@ -89,7 +89,10 @@ export async function runAttempt(
     end = await work(order, { ...workspace, before }, { world, live });
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
-    end = live.signal.aborted ? { kind: "stopped" } : endingOf(error);
+    const ending = endingOf(error);
+    // An agent that is ended for its silence may turn out to have waited for its provider.
+    const limited = ending.kind === "failed" && ending.code === "provider_limited";
+    end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
   }
   // It may never have got hold of the turn that went on.
   if (order.adopt) await world.giveUp?.(order.attemptId);

@@ -11,6 +11,7 @@ export const commandSection = section({
   output: oneOf("text", "jsonl", "claude", "gemini", "codex").default("text"),
   model: line,
   turn_timeout_ms: positive.default(3_600_000),
+  exit_grace_ms: positive.default(5_000),
   writable_paths: z.array(solidText, "must be a list").default([]),
   env_passthrough: z.array(variableName, "must be a list").default([]),
 });
@@ -26,6 +27,8 @@ export interface CommandConfig {
   readonly model: string | null;
   /** Longest silence in a turn. */
   readonly turnTimeoutMs: number;
+  /** How long a program may live on once it told how its turn ended. */
+  readonly exitGraceMs: number;
   /** Paths the program may write beside its workspace. */
   readonly writablePaths: readonly string[];
   readonly envPassthrough: readonly string[];
@@ -39,6 +42,7 @@ export function commandConfigOf(written: z.output<typeof commandSection>): Comma
     output: written.output,
     model: written.model,
     turnTimeoutMs: written.turn_timeout_ms,
+    exitGraceMs: written.exit_grace_ms,
     writablePaths: written.writable_paths,
     envPassthrough: written.env_passthrough,
   };

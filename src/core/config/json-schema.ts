@@ -71,6 +71,7 @@ const meanings: Readonly<Record<string, string>> = {
   "command.output": "What the program writes: text, jsonl, claude, gemini or codex",
   "command.model": "Handed on as $SYMPHONY_MODEL",
   "command.turn_timeout_ms": "Longest silence in a turn, ms",
+  "command.exit_grace_ms": "How long the program may live on after it told its result, ms",
   "command.writable_paths": "Paths the program may write beside its workspace",
   "command.env_passthrough": "Environment variables that the program may see",
   "acp.command": "A shell line that starts an agent of the Agent Client Protocol",

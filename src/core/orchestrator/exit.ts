@@ -42,10 +42,16 @@ export function attemptExited(
     told(entry, status, error),
   );
   return andThen(gone, (next) =>
-    entry.stopping
+    entry.stopping && !waitedForProvider(entry, exit)
       ? stopped(next, entry, ended, context)
       : finished(next, entry, { exit, ended, context }),
   );
+}
+
+/** An attempt that was stopped as stalled, and whose agent was silent because it sat out its provider's limit. */
+function waitedForProvider({ stopping }: Running, exit: Exit): boolean {
+  const limited = exit.kind === "failed" && exit.code === "provider_limited";
+  return limited && stopping?.leadsTo === "retry";
 }
 
 function told(entry: Running, status: AttemptStatus, error: Fault | null): Effect {
@@ -179,6 +185,7 @@ function failed(
 }
 
 function statusOf(entry: Running, exit: Exit): AttemptStatus {
+  if (waitedForProvider(entry, exit)) return "failed";
   if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
@@ -190,7 +197,8 @@ function statusOf(entry: Running, exit: Exit): AttemptStatus {
 
 function errorOf(entry: Running, exit: Exit): Fault | null {
   if (exit.kind === "completed" || exit.kind === "detached") return null;
-  if (entry.stopping) return { code: "stopped", message: entry.stopping.reason };
+  if (entry.stopping && !waitedForProvider(entry, exit))
+    return { code: "stopped", message: entry.stopping.reason };
   if (exit.kind === "failed") return { code: exit.code, message: exit.message };
   if (exit.kind === "unsaved") return { code: "storage_unavailable", message: exit.message };
   return exit.kind === "needs" ? { code: exit.code, message: exit.needs.prompt } : null;

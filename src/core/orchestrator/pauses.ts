@@ -49,9 +49,10 @@ function pause(
   const known = state.pauses.get(agent);
   const told = toldTime(exit, context.wall);
   if (known?.active && (told ?? 0) <= known.untilWall) return decided(state);
-  const hits = told === null ? (known?.hits ?? 0) + 1 : 0;
-  const unknownMs = Math.min(firstPauseMs * 2 ** Math.max(hits - 1, 0), longestUnknownMs);
-  const untilWall = told ?? context.wall + unknownMs;
+  const hits = (known?.hits ?? 0) + (known?.active ? 0 : 1);
+  // A provider that refuses right after the time it named would be asked without end: the times read from words are often short.
+  const leastMs = told === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
+  const untilWall = Math.max(told ?? 0, context.wall + leastMs);
   const next: Pause = { agent, untilWall, reason: exit.message, hits, active: true };
   return decided(
     { ...state, pauses: setIn(state.pauses, agent, next) },
@@ -69,6 +70,11 @@ function pause(
       },
     },
   );
+}
+
+/** How long to wait after the last of so many refusals in a row. */
+function unknownMs(hits: number): number {
+  return hits < 1 ? 0 : Math.min(firstPauseMs * 2 ** (hits - 1), longestUnknownMs);
 }
 
 /** The time a provider names, when it lies ahead and can be believed. */

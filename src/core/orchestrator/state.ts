@@ -190,7 +190,7 @@ export interface Pause {
   readonly agent: string;
   readonly untilWall: number;
   readonly reason: string;
-  /** Refusals without a time in a row: each makes the pause longer. */
+  /** Refusals in a row, with no good turn between them: each makes the next pause longer. */
   readonly hits: number;
   /** False once it is over; kept until a turn went well, so that the next one knows of it. */
   readonly active: boolean;

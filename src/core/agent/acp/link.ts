@@ -11,9 +11,16 @@ import type { SessionSpec } from "../agent.ts";
 import { confinedLine } from "../bubblewrap.ts";
 import { displayText } from "../display-text.ts";
 import { agentEnvironment, launchLine } from "../environment.ts";
+import { geminiWait } from "../gemini-wait.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
-import { AgentProcess } from "../process.ts";
+import { limitError, limitIn } from "../limits.ts";
+import { AgentProcess, within } from "../process.ts";
 import type { Outcome } from "./permission.ts";
+
+const keptStderrLines = 20;
+const drainLimitMs = 1_000;
+/** Codes of the protocol for a faulty request or a missing login; whatever they say, it is no limit. */
+const ownFaults: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_602, -32_000]);
 
 export interface LinkOptions {
   readonly spec: SessionSpec;
@@ -44,6 +51,9 @@ export class AcpLink {
   readonly #asked = new Set<unknown>();
   #inbox: ReadableStreamDefaultController<AnyMessage> | null = null;
   #ended: SymphonyError | null = null;
+  readonly #stderr: string[] = [];
+  /** Everything that the process wrote has been read. */
+  readonly #over = Promise.withResolvers<void>();
 
   constructor(options: LinkOptions, listener: LinkListener) {
     this.#options = options;
@@ -59,9 +69,13 @@ export class AcpLink {
       runId: options.spec.runId,
       notFound: notFound(),
       onLine: (line) => this.#read(line, listener),
-      onStderr: options.spec.onLog,
+      onStderr: (line) => {
+        if (this.#stderr.push(line) > keptStderrLines) this.#stderr.shift();
+        options.spec.onLog(line);
+      },
       onEnd: (error) => {
         this.#ended = error;
+        this.#over.resolve();
         this.#connection.close(error);
         listener.ended(error);
       },
@@ -77,7 +91,7 @@ export class AcpLink {
     return this.#process.pid;
   }
 
-  /** Rejects with `response_error`, `response_timeout`, or what the process ended with. A null limit waits for ever. */
+  /** Rejects with `response_error`, `provider_limited`, `response_timeout`, or what the process ended with. A null limit waits for ever. */
   async request(method: string, params: JsonObject, limitMs: number | null): Promise<unknown> {
     if (this.#ended) throw this.#ended;
     const late = Promise.withResolvers<never>();
@@ -89,7 +103,7 @@ export class AcpLink {
     try {
       return await Promise.race([answer, late.promise]);
     } catch (error) {
-      throw this.#ended ?? (error instanceof SymphonyError ? error : refused(method, error));
+      throw this.#ended ?? (error instanceof SymphonyError ? error : this.#refused(method, error));
     } finally {
       cancel();
     }
@@ -99,10 +113,32 @@ export class AcpLink {
     this.#connection.agent.notify(method, params).catch(() => {});
   }
 
+  /** The provider's limit that an agent sat out without a word, as far as it wrote so to stderr; null for none. */
+  silentLimit(): SymphonyError | null {
+    const limit = geminiWait(this.#stderr.join("\n"), this.#options.clock.wall());
+    return limit && limitError(this.#stderr.at(-1) ?? "", limit);
+  }
+
   /** Ends every process of the run, in bounded time. */
   async stop(): Promise<void> {
     await this.#process.stop();
+    await within(this.#over.promise, drainLimitMs);
     this.#connection.close();
+  }
+
+  #refused(method: string, error: unknown): SymphonyError {
+    const { code, data } = error instanceof RequestError ? error : { code: null, data: null };
+    const told = objectOf(data);
+    const detail = textOf(told["details"]) ?? textOf(told["message"]) ?? textOf(data);
+    const reason = displayText([messageOf(error), detail].filter(Boolean).join(": "), 1_000);
+    const message = `${method}: ${reason}`;
+    const details = { method, code };
+    if (code !== null && !ownFaults.has(code)) {
+      const failure = { code, message: messageOf(error), data };
+      const limit = limitIn(failure, this.#options.clock.wall());
+      if (limit) return limitError(message, limit, details);
+    }
+    return new SymphonyError("response_error", message, { details });
   }
 
   #write(message: AnyMessage): void {
@@ -161,14 +197,6 @@ function parsed(line: string): unknown {
 
 function isMessage(value: JsonObject): value is JsonObject & AnyMessage {
   return "id" in value && ("method" in value || "result" in value || "error" in value);
-}
-
-function refused(method: string, error: unknown): SymphonyError {
-  const data = error instanceof RequestError ? objectOf(error.data) : {};
-  const detail = textOf(data["details"]) ?? textOf(data["message"]);
-  const reason = displayText([messageOf(error), detail].filter(Boolean).join(": "), 1_000);
-  const code = error instanceof RequestError ? error.code : null;
-  return new SymphonyError("response_error", `${method}: ${reason}`, { details: { method, code } });
 }
 
 function timedOut(method: string, limitMs: number): SymphonyError {

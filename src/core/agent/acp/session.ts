@@ -93,7 +93,8 @@ export class AcpSession implements AgentSession {
       const result = await Promise.race([this.#prompt(prompt), turn.fails.promise]);
       this.#finish(objectOf(result));
       this.#emit({ type: "turn.completed", turnId: turn.id });
-    } catch (error) {
+    } catch (thrown) {
+      const error = await this.#causeOf(thrown);
       this.#emit({ type: "turn.failed", turnId: turn.id, message: messageOf(error) });
       throw error;
     } finally {
@@ -165,6 +166,15 @@ export class AcpSession implements AgentSession {
       default:
         return;
     }
+  }
+
+  /** Gemini waits for its quota without a word, and writes so to stderr only as it exits: who ended it for its silence learns it then. */
+  async #causeOf(error: unknown): Promise<unknown> {
+    const code = error instanceof SymphonyError ? error.code : null;
+    const silent = code === "turn_timeout" || this.#disposed !== null;
+    if (!silent) return error;
+    await this[Symbol.asyncDispose]();
+    return this.#link.silentLimit() ?? error;
   }
 
   async #injected(text: string): Promise<boolean> {

@@ -1,5 +1,7 @@
-import { SymphonyError } from "../../model/errors.ts";
+import type { SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, objectOf } from "../json-value.ts";
+import { limitError } from "../limits.ts";
+import { timeIn, timeOf } from "../reset-time.ts";
 import type { TurnEnding } from "./protocol.ts";
 
 const tooMany = 429;
@@ -9,16 +11,14 @@ const windows = ["primary", "secondary"];
 
 /**
  * The refusal of a provider for its limit, or null when the turn failed for another reason. `limits` are the last that were
- * heard: a window that is used up names the time from which turns are taken again.
+ * heard: a window that is used up names the time from which turns are taken again, else the message may.
  */
 export function providerLimit(
   { message, info }: Pick<TurnEnding, "message" | "info">,
-  limits: JsonObject | null,
+  { limits, wall }: { readonly limits: JsonObject | null; readonly wall: number },
 ): SymphonyError | null {
   if (info !== "usageLimitExceeded" && statusIn(info) !== tooMany) return null;
-  return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
-    details: { info, untilWall: resetIn(limits) },
-  });
+  return limitError(message, { untilWall: resetIn(limits) ?? timeIn(message, wall) }, { info });
 }
 
 /** The HTTP status of `{responseTooManyFailedAttempts: {httpStatusCode}}`. */
@@ -32,7 +32,7 @@ function resetIn(limits: JsonObject | null): number | null {
     .map((name) => limits?.[name])
     .filter(isObject)
     .filter((window) => Number(window["usedPercent"] ?? window["used_percent"]) >= fullPercent)
-    .map((window) => window["resetsAt"] ?? window["resets_at"])
-    .filter((seconds) => typeof seconds === "number" && seconds > 0);
-  return full.length === 0 ? null : Math.max(...full.map(Number)) * 1_000;
+    .map((window) => timeOf(window["resetsAt"] ?? window["resets_at"]))
+    .filter((at) => at !== null);
+  return full.length === 0 ? null : Math.max(...full);
 }

@@ -116,7 +116,8 @@ export class CodexSession implements AgentSession {
       void begin(turn);
       const ending = await turn.done;
       const { peer, limits } = this.#connection;
-      await finishTurn(peer, { threadId: this.threadId, ending, limits });
+      const { threadId } = this;
+      await finishTurn(peer, { threadId, ending, limits, wall: clock.wall() });
       this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
     } catch (error) {
       const { id } = turn;

@@ -12,11 +12,12 @@ export async function finishTurn(
     threadId,
     ending: { status, message, info },
     limits,
-  }: { threadId: string; ending: TurnEnding; limits: JsonObject | null },
+    wall,
+  }: { threadId: string; ending: TurnEnding; limits: JsonObject | null; wall: number },
 ): Promise<void> {
   if (status === "completed") return;
   if (status === "failed") {
-    const limited = providerLimit({ message, info }, limits);
+    const limited = providerLimit({ message, info }, { limits, wall });
     if (limited) throw limited;
     throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
   }

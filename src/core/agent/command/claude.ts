@@ -1,37 +1,116 @@
-import type { Tokens } from "../../model/attempt.ts";
+import { noTokens, type Tokens } from "../../model/attempt.ts";
+import { addTokens } from "../../orchestrator/usage.ts";
 import { messageEvents } from "../event-makers.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
-import type { JsonReader, Told } from "./output.ts";
+import { type Limit, limitIn } from "../limits.ts";
+import { timeOf } from "../reset-time.ts";
+import type { JsonReader, ReaderOptions, Told } from "./output.ts";
 import { ToolCalls } from "./tool-calls.ts";
 
 const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
+const tooManyRequests = 429;
 
 /** `claude -p --output-format stream-json --verbose`: https://code.claude.com/docs/en/headless */
-export function claudeReader(workspace: string): JsonReader {
-  const calls = new ToolCalls({ ...names, workspace });
+export function claudeReader(options: ReaderOptions): JsonReader {
+  const reader = new ClaudeReader(options);
   return {
     counts: "turn",
+    tellsEnd: true,
     read(message) {
-      const told = read(message, calls);
+      const told = reader.read(message);
       return told.length > 0 ? told : [{ type: "activity", method: "output" }];
     },
+    limitAtExit: (stderr) => limitIn(stderr, options.wall()),
   };
 }
 
-function read(message: JsonObject, calls: ToolCalls): Told[] {
-  const content = listOf(objectOf(message["message"])["content"]).map(objectOf);
-  switch (message["type"]) {
-    case "system":
-      return message["subtype"] === "init" ? sessionOf(message) : [];
-    case "assistant":
-      return content.flatMap((block) => spoken(block, calls));
-    case "user":
-      return content.flatMap((block) => returned(block, calls));
-    case "result":
-      return [...sessionOf(message), ...usageOf(message), ending(message)];
-    default:
-      return [];
+class ClaudeReader {
+  readonly #options: ReaderOptions;
+  readonly #calls: ToolCalls;
+  /** What the provider said last of the login's windows; null while it takes requests. */
+  #refusal: Limit | null = null;
+  /** The error of the main conversation's last line, such as `rate_limit`. */
+  #lastError: string | null = null;
+  /** Of the results before: a background task that ends begins another turn of the same process. */
+  #counted: Tokens = noTokens;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+    this.#calls = new ToolCalls({ ...names, workspace: options.workspace });
   }
+
+  read(message: JsonObject): Told[] {
+    const content = listOf(objectOf(message["message"])["content"]).map(objectOf);
+    switch (message["type"]) {
+      case "system":
+        return message["subtype"] === "init" ? sessionOf(message) : [];
+      case "rate_limit_event":
+        this.#refusal = refusalIn(message["rate_limit_info"], this.#options.wall());
+        return [];
+      case "assistant":
+        this.#errorIn(message);
+        return content.flatMap((block) => spoken(block, this.#calls));
+      case "user":
+        return content.flatMap((block) => returned(block, this.#calls));
+      case "result":
+        return [...sessionOf(message), ...this.#usage(message), this.#ending(message)];
+      default:
+        return [];
+    }
+  }
+
+  #errorIn(message: JsonObject): void {
+    // A subagent may fail where its caller goes on.
+    if (typeof message["parent_tool_use_id"] === "string") return;
+    this.#lastError = textOf(message["error"]);
+    if (this.#lastError !== null) {
+      // The event before it may name more windows.
+      if (this.#refusal?.untilWall != null) return;
+      const { rate_limit_info: info } = objectOf(message["api_error_params"]);
+      this.#refusal = refusalIn(info, this.#options.wall()) ?? this.#refusal;
+    } else if (objectOf(message["message"])["model"] !== "<synthetic>") {
+      // The model has answered: another one was asked, or the window began anew.
+      this.#refusal = null;
+    }
+  }
+
+  #usage(message: JsonObject): Told[] {
+    const tokens = tokensOf(message);
+    if (tokens === null) return [];
+    this.#counted = addTokens(this.#counted, tokens);
+    return [{ type: "usage", tokens: this.#counted }];
+  }
+
+  #ending(message: JsonObject): Told {
+    const failed = message["is_error"] === true || message["subtype"] !== "success";
+    if (!failed) return { type: "result", failure: null, limit: null };
+    const failure = textOf(message["result"]) ?? textOf(message["subtype"]) ?? "no reason given";
+    return { type: "result", failure, limit: this.#limitOf(message) };
+  }
+
+  #limitOf(message: JsonObject): Limit | null {
+    const { terminal_reason: reason, result, errors } = message;
+    // What ended for another reason, such as an interrupt, may carry words of the model.
+    if (reason !== undefined && reason !== "api_error") return null;
+    if (this.#refusal !== null) return this.#refusal;
+    const refused =
+      message["api_error_status"] === tooManyRequests ||
+      message["api_error"] === "usage_limit_reached" ||
+      this.#lastError === "rate_limit";
+    const status = refused ? tooManyRequests : null;
+    return limitIn({ status, message: result, errors }, this.#options.wall());
+  }
+}
+
+/** A login's window that is used up, with the latest time of those that are; null where requests are taken. */
+function refusalIn(value: unknown, wall: number): Limit | null {
+  const info = objectOf(value);
+  if (info["status"] !== "rejected" || info["isUsingOverage"] === true) return null;
+  const windows = Object.values(objectOf(info["unifiedWindows"])).map(objectOf);
+  const used = [info, ...windows.filter(({ status }) => status === "rejected")];
+  const times = used.map((window) => timeOf(window["resetsAt"])).filter((at) => at !== null);
+  const ahead = times.filter((at) => at > wall);
+  return { untilWall: ahead.length === 0 ? null : Math.max(...ahead) };
 }
 
 function sessionOf(message: JsonObject): Told[] {
@@ -61,10 +140,10 @@ function returned(block: JsonObject, calls: ToolCalls): Told[] {
   });
 }
 
-/** Of the whole run. What came from the provider's cache is told apart from the rest of the input. */
-function usageOf(message: JsonObject): Told[] {
+/** Of one result. What came from the provider's cache is told apart from the rest of the input. */
+function tokensOf(message: JsonObject): Tokens | null {
   const { usage } = message;
-  if (!isObject(usage)) return [];
+  if (!isObject(usage)) return null;
   const count = (name: string) => {
     const value = usage[name];
     return typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : 0;
@@ -72,12 +151,5 @@ function usageOf(message: JsonObject): Told[] {
   const cachedInput = count("cache_read_input_tokens");
   const input = count("input_tokens") + count("cache_creation_input_tokens") + cachedInput;
   const output = count("output_tokens");
-  const tokens: Tokens = { input, cachedInput, output, reasoningOutput: 0, total: input + output };
-  return [{ type: "usage", tokens }];
-}
-
-function ending(message: JsonObject): Told {
-  const failed = message["is_error"] === true || message["subtype"] !== "success";
-  const why = textOf(message["result"]) ?? textOf(message["subtype"]) ?? "no reason given";
-  return { type: "result", failure: failed ? why : null };
+  return { input, cachedInput, output, reasoningOutput: 0, total: input + output };
 }

@@ -7,21 +7,30 @@ import {
   toolCallEvent,
 } from "../event-makers.ts";
 import { type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
-import type { JsonReader, Told } from "./output.ts";
+import { limitIn } from "../limits.ts";
+import type { JsonReader, ReaderOptions, Told } from "./output.ts";
 
 /** `codex exec --json`. Its usage counts the whole thread, also when it was resumed. */
-export function codexReader(workspace: string): JsonReader {
+export function codexReader({ workspace, wall }: ReaderOptions): JsonReader {
+  let lastError: string | null = null;
   return {
     counts: "thread",
+    tellsEnd: true,
     read(message) {
-      const told = read(message, workspace);
+      if (message["type"] === "error") lastError = reasonOf(message);
+      const told = read(message, workspace, wall);
       return told.length > 0 ? told : [{ type: "activity", method: "output" }];
     },
+    limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitIn(stderr, wall()),
   };
 }
 
-function read(message: JsonObject, workspace: string): readonly Told[] {
-  const reason = textOf(objectOf(message["error"])["message"]) ?? textOf(message["message"]);
+function reasonOf(message: JsonObject): string | null {
+  return textOf(objectOf(message["error"])["message"]) ?? textOf(message["message"]);
+}
+
+function read(message: JsonObject, workspace: string, wall: () => number): readonly Told[] {
+  const reason = reasonOf(message);
   switch (message["type"]) {
     case "thread.started": {
       const id = textOf(message["thread_id"]);
@@ -35,11 +44,17 @@ function read(message: JsonObject, workspace: string): readonly Told[] {
       const tokens = readTokens(message["usage"]);
       return [
         ...(tokens ? [{ type: "usage", tokens } as const] : []),
-        { type: "result", failure: null },
+        { type: "result", failure: null, limit: null },
       ];
     }
     case "turn.failed":
-      return [{ type: "result", failure: reason ?? "no reason given" }];
+      return [
+        {
+          type: "result",
+          failure: reason ?? "no reason given",
+          limit: limitIn(message["error"] ?? reason, wall()),
+        },
+      ];
     case "error":
       return [noticeEvent(reason ?? "error")];
     default:

@@ -3,6 +3,7 @@ import type { AgentEvent, AgentTools } from "../agent.ts";
 import { answerTool } from "../codex/tools.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import type { OutputReader, Told } from "./output.ts";
+import type { TurnResult } from "./turn.ts";
 
 export interface LiveTurnOptions {
   readonly id: string;
@@ -15,6 +16,8 @@ export interface LiveTurnOptions {
   used(tokens: Tokens): void;
   /** A line that is no event. */
   log(line: string): void;
+  /** The program told how its turn ended. */
+  over(): void;
   /** Tells the program something; one that does not listen loses it. */
   reply(message: Readonly<Record<string, unknown>>): void;
 }
@@ -22,8 +25,8 @@ export interface LiveTurnOptions {
 /** What the program of one turn has told so far. */
 export class LiveTurn {
   readonly id: string;
-  /** Why the program itself says it failed. */
-  failure: string | null = null;
+  /** How the turn ended, in the program's own word: its first, for what comes after that is no part of the turn. */
+  result: TurnResult | null = null;
   /** True once the agent did or said something. */
   spoke = false;
   tokens: Tokens = noTokens;
@@ -59,7 +62,7 @@ export class LiveTurn {
   }
 
   #take(told: Told): void {
-    const { emit, named, used, log } = this.#options;
+    const { emit, named, used, log, over } = this.#options;
     switch (told.type) {
       case "log":
         log(told.line);
@@ -70,8 +73,8 @@ export class LiveTurn {
         this.tokens = told.tokens;
         return used(told.tokens);
       case "result":
-        this.failure = told.failure;
-        return;
+        this.result ??= { failure: told.failure, limit: told.limit };
+        return over();
       case "tool":
         return this.#call(told);
       case "steer.delivered":

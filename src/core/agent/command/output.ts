@@ -3,6 +3,7 @@ import type { Tokens } from "../../model/attempt.ts";
 import type { AgentEvent } from "../agent.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { isObject, type JsonObject } from "../json-value.ts";
+import type { Limit } from "../limits.ts";
 import { claudeReader } from "./claude.ts";
 import { codexReader } from "./codex-exec.ts";
 import { geminiReader } from "./gemini.ts";
@@ -19,8 +20,8 @@ export type Told =
   | { readonly type: "session"; readonly id: string }
   /** Absolute: of this turn, or of the whole thread if the reader says so. */
   | { readonly type: "usage"; readonly tokens: Tokens }
-  /** How the turn ended; a program that says nothing is judged by its exit code. */
-  | { readonly type: "result"; readonly failure: string | null }
+  /** How the turn ended: the program is to exit now. One that says nothing is judged by its exit code. */
+  | { readonly type: "result"; readonly failure: string | null; readonly limit: Limit | null }
   /** A tool of the tracker to be run host-side. */
   | {
       readonly type: "tool";
@@ -29,34 +30,48 @@ export type Told =
       readonly args: unknown;
     };
 
-/** Reads the output of one turn. */
-export interface OutputReader {
+interface Reader {
   /** Whose tokens `usage` counts. */
   readonly counts: "turn" | "thread";
-  line(line: string): readonly Told[];
+  /** True when the program always tells a result: one that exits without it was cut off. */
+  readonly tellsEnd: boolean;
   /** What was held back until the end. */
+  end?(): readonly Told[];
+  /** The limit that made a program exit with a failure and without a result; `stderr` is the end of what it wrote there. */
+  limitAtExit?(stderr: string): Limit | null;
+  /** The limit that a living program has told on stderr it waits for, where that is too long to hold a slot. */
+  limitWaitedFor?(stderr: string): Limit | null;
+}
+
+/** Reads the output of one turn. */
+export interface OutputReader extends Reader {
+  line(line: string): readonly Told[];
   end(): readonly Told[];
 }
 
 /** A reader of one JSON object; what it does not know is a sign of life. */
-export interface JsonReader {
-  readonly counts: "turn" | "thread";
+export interface JsonReader extends Reader {
   read(message: JsonObject): readonly Told[];
-  end?(): readonly Told[];
 }
 
-export function readerFor(output: CommandConfig["output"], workspace: string): OutputReader {
+export interface ReaderOptions {
+  readonly workspace: string;
+  /** Epoch ms, for times that a program tells as a duration or a time of day. */
+  wall(): number;
+}
+
+export function readerFor(output: CommandConfig["output"], options: ReaderOptions): OutputReader {
   switch (output) {
     case "text":
       return textReader();
     case "jsonl":
-      return jsonLines(ownReader(workspace));
+      return jsonLines(ownReader(options));
     case "claude":
-      return jsonLines(claudeReader(workspace));
+      return jsonLines(claudeReader(options));
     case "gemini":
-      return jsonLines(geminiReader(workspace));
+      return jsonLines(geminiReader(options));
     case "codex":
-      return jsonLines(codexReader(workspace));
+      return jsonLines(codexReader(options));
   }
 }
 
@@ -72,6 +87,7 @@ function textReader(): OutputReader {
   };
   return {
     counts: "turn",
+    tellsEnd: false,
     line(line) {
       if (line.trim() === "" || chars > maxBlockChars) {
         const told = flush();
@@ -88,7 +104,7 @@ function textReader(): OutputReader {
 
 function jsonLines(reader: JsonReader): OutputReader {
   return {
-    counts: reader.counts,
+    ...reader,
     line(line) {
       if (line.trim() === "") return [];
       const message = parsed(line);

@@ -7,11 +7,21 @@ import {
   toolCallEvent,
 } from "../event-makers.ts";
 import { type JsonObject, listOf, textOf } from "../json-value.ts";
-import type { JsonReader, Told } from "./output.ts";
+import type { Limit } from "../limits.ts";
+import { timeOf, waitOf } from "../reset-time.ts";
+import type { JsonReader, ReaderOptions, Told } from "./output.ts";
 
 /** symphony's own JSON lines: a small vocabulary for programs that are written for it. */
-export function ownReader(workspace: string): JsonReader {
-  return { counts: "turn", read: (message) => read(message, workspace) };
+export function ownReader({ workspace, wall }: ReaderOptions): JsonReader {
+  return {
+    counts: "turn",
+    tellsEnd: false,
+    read(message) {
+      return message["type"] === "result"
+        ? [resultTold(message, wall())]
+        : read(message, workspace);
+    },
+  };
 }
 
 function read(message: JsonObject, workspace: string): readonly Told[] {
@@ -37,10 +47,6 @@ function read(message: JsonObject, workspace: string): readonly Told[] {
     case "notice":
     case "error":
       return [noticeEvent(text || String(type))];
-    case "result": {
-      const failure = message["success"] === false ? text || "no reason given" : null;
-      return [{ type: "result", failure }];
-    }
     case "steer_delivered": {
       const steerId = textOf(message["id"]);
       return steerId === null ? [] : [{ type: "steer.delivered", steerId }];
@@ -50,6 +56,19 @@ function read(message: JsonObject, workspace: string): readonly Told[] {
     default:
       return [{ type: "activity", method: "output" }];
   }
+}
+
+function resultTold(message: JsonObject, wall: number): Told {
+  if (message["success"] !== false) return { type: "result", failure: null, limit: null };
+  const failure = textOf(message["text"]) ?? textOf(message["message"]) ?? "";
+  return { type: "result", failure: failure || "no reason given", limit: limitOf(message, wall) };
+}
+
+/** Only the program's own word counts here, never its prose: it was written for this format. */
+function limitOf(message: JsonObject, wall: number): Limit | null {
+  if (message["limited"] !== true) return null;
+  const wait = waitOf(message["retry_after"]);
+  return { untilWall: timeOf(message["resets_at"]) ?? (wait === null ? null : wall + wait) };
 }
 
 function commandTold(message: JsonObject): Told {

@@ -122,7 +122,8 @@ export class CommandSession implements AgentSession {
 
   #begin(id: string, { text, file }: Prompt, options: TurnOptions): InFlight {
     const { spec, config, line, clock } = this.#options;
-    const live = this.#live(id);
+    const reader = this.#reader();
+    const live = this.#live(id, reader);
     const session = this.#session();
     const facts = {
       turn: ++this.#turns,
@@ -141,18 +142,20 @@ export class CommandSession implements AgentSession {
       input: this.#listens ? null : written,
       clock,
       limitMs: config.turnTimeoutMs,
+      exitGraceMs: config.exitGraceMs,
+      reader,
       waits: () => live.waits,
       onLine: (said) => live.line(said),
       onStderr: (said) => {
         spec.onLog(said);
         this.#emit({ type: "activity", method: "stderr" });
       },
+      onLingering: () => this.#emit(noticeEvent(lingering(config.exitGraceMs))),
     });
     return { live, process };
   }
 
-  #live(id: string): LiveTurn {
-    const reader = this.#reader();
+  #live(id: string, reader: OutputReader): LiveTurn {
     return new LiveTurn({
       ...{ id, reader, tools: this.#options.spec.tools },
       emit: (event) => this.#emit(event),
@@ -160,6 +163,7 @@ export class CommandSession implements AgentSession {
       used: (tokens) => this.#used(tokens, reader),
       reply: (message) => this.#turn?.process.tell(message),
       log: (line) => this.#options.spec.onLog(displayText(line, maxLogChars)),
+      over: () => this.#turn?.process.over(),
     });
   }
 
@@ -167,10 +171,12 @@ export class CommandSession implements AgentSession {
     try {
       await process.finished(async () => {
         await live.ended();
-        return live.failure;
+        return live.result;
       });
     } catch (error) {
-      if (this.resumed && this.#turns === 1 && !live.spoke) this.#forget();
+      // A limit says nothing against the session: it goes on once that is over.
+      const limited = error instanceof SymphonyError && error.code === "provider_limited";
+      if (this.resumed && this.#turns === 1 && !live.spoke && !limited) this.#forget();
       throw error;
     }
     if (this.#reader().counts === "turn") this.#counted = addTokens(this.#counted, live.tokens);
@@ -216,8 +222,8 @@ export class CommandSession implements AgentSession {
   }
 
   #reader(): OutputReader {
-    const { config, spec } = this.#options;
-    return readerFor(config.output, spec.workspace);
+    const { config, spec, clock } = this.#options;
+    return readerFor(config.output, { workspace: spec.workspace, wall: () => clock.wall() });
   }
 
   #emit(event: AgentEvent): void {
@@ -229,6 +235,10 @@ export class CommandSession implements AgentSession {
       spec.onLog(`an event could not be handled: ${messageOf(error)}`);
     }
   }
+}
+
+function lingering(graceMs: number): string {
+  return `the command did not exit within ${graceMs} ms of its result (command.exit_grace_ms) and was ended`;
 }
 
 function cancelled(): SymphonyError {

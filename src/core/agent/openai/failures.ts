@@ -1,5 +1,6 @@
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
+import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 
 /** What a failed request means. */
 export type Failure =
@@ -36,9 +37,10 @@ export function judgeFailure(
   const status = thrown["status"];
   if (error instanceof SymphonyError) return { kind: "final", error };
   if (typeof status !== "number") return unnumbered(code, message);
-  const wait = waitOf(thrown["headers"], wall);
+  const wait = headerWait(thrown["headers"], wall);
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
-    return { kind: "limited", message, untilWall: resetOf(body, wall) ?? (wait && wall + wait) };
+    const told = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
+    return { kind: "limited", message, untilWall: told ?? timeIn(message, wall) };
   }
   if (wait !== null && wait > longestWaitMs) {
     return { kind: "limited", message, untilWall: wall + wait };
@@ -122,20 +124,18 @@ function wordsOf(error: unknown, key: string): string {
 }
 
 function resetOf(body: JsonObject, wall: number): number | null {
-  const [at, after] = [body["resets_at"], body["resets_in_seconds"]];
-  if (typeof after === "number" && after >= 0) return wall + after * 1_000;
-  return typeof at === "number" && at > 0 ? at * 1_000 : null;
+  const after = waitOf(body["resets_in_seconds"]);
+  return after === null ? timeOf(body["resets_at"]) : wall + after;
 }
 
 /** `Retry-After` in seconds or as a date, and its finer form in milliseconds. */
-function waitOf(headers: unknown, wall: number): number | null {
+function headerWait(headers: unknown, wall: number): number | null {
   if (!(headers instanceof Headers)) return null;
   const fine = Number(headers.get("retry-after-ms") ?? Number.NaN);
   if (Number.isFinite(fine) && fine >= 0) return fine;
   const written = headers.get("retry-after");
-  if (written === null) return null;
-  const seconds = Number(written);
-  if (written.trim() !== "" && Number.isFinite(seconds)) return Math.max(seconds, 0) * 1_000;
-  const date = Date.parse(written);
-  return Number.isNaN(date) ? null : Math.max(date - wall, 0);
+  const wait = waitOf(written);
+  if (wait !== null) return wait;
+  const at = timeOf(written);
+  return at === null ? null : Math.max(at - wall, 0);
 }

@@ -1,0 +1,161 @@
+import { SymphonyError } from "../model/errors.ts";
+import { isObject } from "./json-value.ts";
+import { timeIn, timeOf, waitOf } from "./reset-time.ts";
+
+/** The provider of an agent takes no requests for a while. */
+export interface Limit {
+  /** From when it takes them again, epoch ms; null when it does not say. */
+  readonly untilWall: number | null;
+}
+
+const tooManyRequests = 429;
+const maxDepth = 8;
+const maxValues = 500;
+const maxTextChars = 8_000;
+
+/** Words of a usage limit. Limits of one conversation, such as its context, are none. */
+const limitWords = new RegExp(
+  [
+    "(?:usage|rate|session|weekly|daily|hourly|monthly|spend(?:ing)?|hour|request|quota)s?[ _-]?limit",
+    "(?:hit|reached) your (?:[\\w-]{1,20} )?limit",
+    "(?:exceeded|exhausted|reached|hit|used up) (?:your|the|its) (?:[\\w-]{1,20} )?(?:quota|capacity)",
+    "quota (?:has been |is |was )?(?:exceeded|exhausted|reached|used up)",
+    "quota will reset",
+    "(?:insufficient|out of) ?_?quota",
+    "resource[_ ](?:has been )?exhausted",
+    "resourceexhausted",
+    "too many requests",
+    "out of (?:extra )?usage(?! credits)",
+    "(?:status|http|code|error|rejected)(?: code)?\\W{0,3}429(?!\\d)",
+  ].join("|"),
+);
+/** What sounds like a usage limit and is none: money, a request that is too large, a provider that is overloaded. */
+const otherWords = new RegExp(
+  [
+    "credit balance",
+    "insufficient (?:balance|credit|fund)",
+    "out of (?:usage )?credits",
+    "payment required",
+    "billing_error",
+    "overloaded",
+    "request too large",
+    "reduce your message size",
+    "(?:prompt|input) is too long",
+    "context (?:window|length|limit)",
+    "long context",
+  ].join("|"),
+);
+const limitNames =
+  /^(?:rate_?limit(?:ed|_?error|_?exceeded|_?reached)?|usage_?limit(?:_?reached|_?exceeded)?|quota_?(?:exceeded|exhausted)|insufficient_?quota|resource_?exhausted|too_?many_?requests)$/;
+
+const statusKeys = new Set(["status", "statuscode", "code", "httpstatus", "httpstatuscode"]);
+const nameKeys = new Set([
+  "status",
+  "code",
+  "type",
+  "reason",
+  "name",
+  "errorkind",
+  "error",
+  "kind",
+]);
+const waitKeys = new Set([
+  ...["retryafter", "retrydelay", "retryin", "retryafterseconds", "retrydelayseconds"],
+  ...["resetsin", "resetafter", "resetsinseconds", "resetinseconds"],
+]);
+const waitMsKeys = new Set(["retryafterms", "retrydelayms", "resetsinms"]);
+const timeKeys = new Set([
+  ...["resetsat", "resetat", "resettime", "quotaresettime", "quotaresettimestamp", "retryat"],
+  "anthropicratelimitunifiedreset",
+]);
+const textKeys = /^data$|message|detail|description|reason|body|text|title|error/;
+
+/** What the error of an agent holds, wherever it stands in there. */
+interface Found {
+  limited: boolean;
+  untilWall: number | null;
+  values: number;
+  readonly texts: string[];
+}
+
+/**
+ * The usage limit that a failure tells of, or null. `failure` is what a failure channel carries, and nothing else: an error object, or
+ * the words of an error. What an agent says in its answers must not get here.
+ */
+export function limitIn(failure: unknown, wall: number): Limit | null {
+  const found: Found = { limited: false, untilWall: null, values: 0, texts: [] };
+  collect(failure, { key: "message", depth: 0, wall }, found);
+  const words = found.texts.join("\n");
+  const text = words.slice(0, maxTextChars).toLowerCase();
+  if (found.limited && found.untilWall !== null) return { untilWall: found.untilWall };
+  if (otherWords.test(text) || !(found.limited || limitWords.test(text))) return null;
+  return { untilWall: found.untilWall ?? timeIn(words, wall) };
+}
+
+/** The error of a turn that the provider refused for its limit; `message` is what the agent said of it. */
+export function limitError(
+  message: string,
+  { untilWall }: Limit,
+  details: Readonly<Record<string, unknown>> = {},
+): SymphonyError {
+  return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
+    details: { ...details, untilWall },
+  });
+}
+
+interface Place {
+  /** Of the value, without its separators. */
+  readonly key: string;
+  readonly depth: number;
+  readonly wall: number;
+}
+
+function collect(value: unknown, place: Place, found: Found): void {
+  if (place.depth > maxDepth || ++found.values > maxValues) return;
+  if (Array.isArray(value)) {
+    for (const one of value) collect(one, { ...place, depth: place.depth + 1 }, found);
+  } else if (isObject(value)) {
+    for (const [name, one] of Object.entries(value)) {
+      const key = name.toLowerCase().replaceAll(/[-_ ]/g, "");
+      collect(one, { ...place, key, depth: place.depth + 1 }, found);
+    }
+  } else if (typeof value === "string" || typeof value === "number") {
+    take(value, place, found);
+  }
+}
+
+function take(value: string | number, place: Place, found: Found): void {
+  const { key, wall } = place;
+  if (statusKeys.has(key) && Number(value) === tooManyRequests) found.limited = true;
+  const at = timeAt(value, key, wall);
+  if (at !== null && at > wall) found.untilWall = Math.max(found.untilWall ?? 0, at);
+  if (typeof value === "number") return;
+  const name = value.slice(0, 100).toLowerCase().replaceAll(/[- ]/g, "_");
+  if (nameKeys.has(key) && limitNames.test(name)) found.limited = true;
+  if (!textKeys.test(key)) return;
+  const inner = jsonIn(value);
+  if (inner === null) found.texts.push(value.slice(0, maxTextChars));
+  else collect(inner, { ...place, depth: place.depth + 1 }, found);
+}
+
+function timeAt(value: string | number, key: string, wall: number): number | null {
+  if (timeKeys.has(key)) return timeOf(value);
+  if (waitMsKeys.has(key)) return wall + Number(value);
+  if (!waitKeys.has(key)) return null;
+  const wait = waitOf(value);
+  // `Retry-After` may also be a date.
+  return wait === null ? timeOf(value) : wall + wait;
+}
+
+/** Agents put the provider's whole answer into their own words: `[API Error: {"error":{"code":429,…}}]`. */
+function jsonIn(text: string): unknown {
+  const start = text.indexOf("{");
+  const end = text.lastIndexOf("}");
+  if (start === -1 || end < start || text.length > maxTextChars * 4) return null;
+  try {
+    const body: unknown = JSON.parse(text.slice(start, end + 1));
+    return { message: `${text.slice(0, start)} ${text.slice(end + 1)}`, body };
+  } catch {
+    return null;
+  }
+}
