@@ -156,7 +156,11 @@ export async function showDiff(
   }
   const { length } = work.files;
   const files = `${length} ${length === 1 ? "file" : "files"} changed`;
-  context.note(`${work.issue_identifier}: ${files} since ${work.base.slice(0, 10)}`);
+  const since = work.base === null ? "" : ` since ${work.base.slice(0, 10)}`;
+  context.note(`${work.issue_identifier}: ${files}${since}`);
+  if (work.not_shown_summary !== null) {
+    context.note(`Not shown, in ${work.path}: ${work.not_shown_summary}`);
+  }
   if (work.truncated) context.note("It is more than can be shown: the rest is left out");
   return exitCodes.done;
 }

@@ -2,7 +2,7 @@ import { AgentRuntimes } from "./agent/runtimes.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
 import { createBus } from "./bus.ts";
-import { cleanUpFinished } from "./cleanup.ts";
+import { type Cleanup, cleanUpFinished } from "./cleanup.ts";
 import { CommentSteering } from "./comments/steering.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
@@ -31,6 +31,8 @@ import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
+import { KeptWorkspaces } from "./workspace/kept.ts";
+import { userOf } from "./workspace/owner.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -67,6 +69,21 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const lasting = openLasting({ dataDir: options.dataDir, clock, onTrouble });
   opened.push(() => lasting.close());
+  const workspaces = openWorkspaces(options, {
+    config: current,
+    tracker: () => trackers.tracker,
+    bus,
+    lookup: base.edges.lookup,
+    signal: leaving.signal,
+    onSetAside: (aside) => kept.wasSetAside(aside),
+  });
+  const kept: KeptWorkspaces = new KeptWorkspaces({
+    workspaces,
+    bus,
+    history,
+    clock,
+    isInUse: (key) => userOf(orchestrator.state, key) !== null,
+  });
   const parts: RealParts = {
     clock,
     log,
@@ -85,11 +102,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
       hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
-    workspaces: openWorkspaces(options, {
-      config: current,
-      tracker: () => trackers.tracker,
-      ...{ bus, lookup: base.edges.lookup, signal: leaving.signal },
-    }),
+    workspaces,
+    kept,
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
@@ -159,15 +173,19 @@ async function begin(
   { clock, log, version }: CoreOptions,
   parts: RealParts,
   opened: Opened,
-): Promise<void> {
+): Promise<{ readonly cleanup: Cleanup }> {
   const { config, bus, trackers, runtimes } = parts;
   const { tracker } = config.current.config;
   const orchestrator = parts.orchestrator();
-  await cleanUpFinished({
+  const cleanup = await cleanUpFinished({
     ...parts,
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
     isAtWork: (id) => orchestrator.state.running.has(id),
+  });
+  opened.push(() => {
+    cleanup.stop();
+    return cleanup.over;
   });
   opened.push(followConfig(parts, orchestrator));
   opened.push(
@@ -180,6 +198,7 @@ async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
+  return { cleanup };
 }
 
 function heart(
@@ -194,16 +213,19 @@ function heart(
     root: () => config.current.config.workspace.root,
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
-    ...{ workspaces, history, bus, clock },
+    ...{ workspaces, kept: parts.kept, history, bus, clock },
   });
   opened.push(() => desk.close());
   opened.push(followDiskUse(bus, desk, log));
+  let begun: Awaited<ReturnType<typeof begin>> | null = null;
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });
     const cancel = clock.after(hookGraceMs, () => leaving.abort());
     await orchestrator.drain();
     cancel();
+    // No attempt is left; what is still looked at or cleaned up is not waited for.
+    leaving.abort();
     await closeAll(opened, log);
   };
   return {
@@ -233,8 +255,13 @@ function heart(
     }),
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
-    start: () => begin(options, parts, opened),
-    once: () => orchestrator.once(),
+    async start() {
+      begun = await begin(options, parts, opened);
+    },
+    async once() {
+      await orchestrator.once();
+      await begun?.cleanup.over;
+    },
     stop() {
       stopped ??= stop();
       return stopped;

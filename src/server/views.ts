@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { EventView } from "../contract/events.ts";
+import type { HoldView, KeptRow, KeptView } from "../contract/kept.ts";
 import type {
   BlockedRow,
   CompletedRow,
@@ -19,6 +20,8 @@ import type { View } from "../core/orchestrator/answers.ts";
 import type { Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
+import { type Kept, nextCommands } from "../core/workspace/kept.ts";
+import { type Work, workInWords } from "../core/workspace/work.ts";
 
 // Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
 
@@ -170,12 +173,54 @@ export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView
   return { kind, healthy, last_error: lastError && { ...lastError } };
 }
 
+export function holdView(work: Work): z.output<typeof HoldView> {
+  switch (work.kind) {
+    case "changed_files":
+    case "new_files":
+      return { ...work, examples: [...work.examples] };
+    case "commits":
+    case "tags":
+      return { ...work, refs: [...work.refs] };
+    case "nested_repository":
+    case "submodule":
+      return { ...work, paths: [...work.paths] };
+    default:
+      return { ...work };
+  }
+}
+
+export function keptView(kept: Kept): z.output<typeof KeptView> {
+  const { key, path, since, work } = kept;
+  return {
+    key,
+    path,
+    since: time(since),
+    holds: work.map(holdView),
+    summary: workInWords(work),
+    next: [...nextCommands(kept)],
+  };
+}
+
+function keptRow(kept: Kept): z.output<typeof KeptRow> {
+  return {
+    ...keptView(kept),
+    issue_id: kept.issueId,
+    issue_identifier: kept.issueIdentifier,
+  };
+}
+
 interface Moment {
   readonly wall: number;
   readonly seq: number;
+  /** The workspaces that stay, and how many of them are shown. */
+  readonly kept: readonly Kept[];
+  readonly limit: number;
 }
 
-export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof SnapshotView> {
+export function snapshotView(
+  view: View,
+  { wall, seq, kept, limit }: Moment,
+): z.output<typeof SnapshotView> {
   const { snapshot, polling, tracker, problem } = view;
   return {
     generated_at: time(wall),
@@ -191,6 +236,8 @@ export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof
     held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
     failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
     completed: snapshot.completed.map(completedRow),
+    kept: kept.slice(0, limit).map(keptRow),
+    kept_total: kept.length,
     codex_totals: {
       ...tokensView(snapshot.totals.tokens),
       seconds_running: snapshot.totals.secondsRunning,

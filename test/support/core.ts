@@ -21,6 +21,8 @@ import type { Tracker } from "../../src/core/tracker/tracker.ts";
 import { openInbox } from "../../src/core/webhook/open-inbox.ts";
 import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
 import { keepApart } from "../../src/core/workspace/keep-apart.ts";
+import { KeptWorkspaces } from "../../src/core/workspace/kept.ts";
+import { userOf } from "../../src/core/workspace/owner.ts";
 import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -95,11 +97,18 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       onHookFailed: (failure) => logged.push(failure.error.message),
     }),
   );
+  const kept = new KeptWorkspaces({
+    workspaces,
+    bus,
+    history,
+    clock,
+    isInUse: (key) => userOf(scheduler.orchestrator.state, key) !== null,
+  });
   const desk = new WorkspaceDesk({
     root: () => world.config.workspace.root,
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
-    ...{ workspaces, history, bus, clock },
+    ...{ workspaces, kept, history, bus, clock },
   });
   const orchestrator = new Operations({
     orchestrator: scheduler.orchestrator,

@@ -37,7 +37,10 @@ export interface Ports {
   settleSteer(steerId: string): void;
   /** Lets go of an attempt whose agent lives on; it then exits as `detached`. */
   detachAttempt?(attemptId: string): void;
+  /** Unless it holds work that is nowhere else: then it stays, which is told. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
+  /** Tells what the workspace holds of an issue that an operator called completed. */
+  lookAtWorkspace?(issue: Issue, path: string | null): Promise<void>;
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   saveAttempt(attempt: Attempt): void;
   saveUsed(used: Used): void;
