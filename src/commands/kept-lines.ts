@@ -4,7 +4,10 @@ import type { Cell } from "./output.ts";
 import type { Paint } from "./paint.ts";
 import { plainLine } from "./terminal.ts";
 
-type Kept = z.output<typeof KeptView> & { readonly issue_identifier?: string };
+type Kept = Pick<z.output<typeof KeptView>, "key" | "path" | "summary"> & {
+  readonly issue_identifier?: string;
+  readonly next: readonly string[];
+};
 
 const shownAtMost = 10;
 

@@ -1,7 +1,7 @@
 import type { Issue } from "../core/model/issue.ts";
+import { workInWords } from "../core/model/work.ts";
 import type { Snapshot } from "../core/orchestrator/snapshot.ts";
 import { type Kept, nextCommands } from "../core/workspace/kept.ts";
-import { workInWords } from "../core/workspace/work.ts";
 import { type Html, html, webAddress } from "./html.ts";
 
 /** Rows of each section on the page. */

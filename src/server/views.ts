@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { EventView } from "../contract/events.ts";
-import type { HoldView, KeptRow, KeptView } from "../contract/kept.ts";
+import type { KeptRow, KeptView } from "../contract/kept.ts";
 import type {
   BlockedRow,
   CompletedRow,
@@ -12,16 +12,17 @@ import type {
 } from "../contract/rows.ts";
 import type { Snapshot as SnapshotView } from "../contract/system.ts";
 import type { TokenCounts } from "../contract/values.ts";
+import { holdView } from "../contract/work-view.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue } from "../core/model/issue.ts";
 import type { IssueStatus } from "../core/model/status.ts";
+import { workInWords } from "../core/model/work.ts";
 import type { View } from "../core/orchestrator/answers.ts";
 import type { Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
 import { type Kept, nextCommands } from "../core/workspace/kept.ts";
-import { type Work, workInWords } from "../core/workspace/work.ts";
 
 // Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
 
@@ -171,22 +172,6 @@ function completedRow(entry: Completed): z.output<typeof CompletedRow> {
 export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView>["tracker"] {
   const { kind, healthy, lastError } = health;
   return { kind, healthy, last_error: lastError && { ...lastError } };
-}
-
-export function holdView(work: Work): z.output<typeof HoldView> {
-  switch (work.kind) {
-    case "changed_files":
-    case "new_files":
-      return { ...work, examples: [...work.examples] };
-    case "commits":
-    case "tags":
-      return { ...work, refs: [...work.refs] };
-    case "nested_repository":
-    case "submodule":
-      return { ...work, paths: [...work.paths] };
-    default:
-      return { ...work };
-  }
 }
 
 export function keptView(kept: Kept): z.output<typeof KeptView> {

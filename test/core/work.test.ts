@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Work } from "../../src/core/workspace/work.ts";
+import type { Work } from "../../src/core/model/work.ts";
 import { gitIn, setTraps } from "../support/git-repository.ts";
 import { type WorkspaceBench, workspaceBench } from "../support/workspace-bench.ts";
 

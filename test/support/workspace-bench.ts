@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { HooksConfig } from "../../src/core/config/config.ts";
 import { createLogger } from "../../src/core/logger.ts";
-import type { Work } from "../../src/core/workspace/work.ts";
+import type { Work } from "../../src/core/model/work.ts";
 import {
   createWorkspaces,
   type SetAside,

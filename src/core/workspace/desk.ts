@@ -4,18 +4,18 @@ import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { IssueStatus } from "../model/status.ts";
+import { isDirty, type Work, workInWords } from "../model/work.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
 import type { State } from "../orchestrator/state.ts";
 import type { EventSink, History } from "../store/store.ts";
-import { readBaseline } from "./baseline.ts";
 import { DiskUse } from "./disk-use.ts";
+import { findWorkspace } from "./find-workspace.ts";
 import { gitHead } from "./git.ts";
 import { GitDesk } from "./git-desk.ts";
 import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { isWorkspaceKey, workspaceKey } from "./key.ts";
 import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
-import { findAt, requirePlace } from "./place.ts";
-import { isDirty, type Work, workInWords } from "./work.ts";
+import { findAt } from "./place.ts";
 import type { WorkDiff } from "./work-diff.ts";
 import type { Workspaces } from "./workspaces.ts";
 
@@ -159,12 +159,9 @@ export class WorkspaceDesk {
     const root = await this.#root();
     const recorded = this.#parts.history.latestAttempt(issue.id)?.workspacePath;
     const key = workspaceKey(issue.identifier);
-    for (const path of new Set([this.kept.of(issue.id)?.path, recorded, join(root, key)])) {
-      if (path === undefined || path === null || !(await isWorkspace(path, root))) continue;
-      const baseline = await readBaseline(path);
-      // Another issue may have had the same name before, or has it now.
-      if (baseline === null || baseline.issueId === issue.id) return this.git.diff(path);
-    }
+    const places = [this.kept.of(issue.id)?.path, recorded, join(root, key)];
+    const path = await findWorkspace(issue.id, places, root);
+    if (path !== null) return this.git.diff(path);
     throw notFound(key);
   }
 
@@ -275,8 +272,4 @@ function dirty(key: string, path: string, work: readonly Work[]): SymphonyError 
     details: { path, holds: work },
     hint: `symphony workspaces remove ${key} --force`,
   });
-}
-
-async function isWorkspace(path: string, root: string): Promise<boolean> {
-  return (await requirePlace(path, root).catch(() => null)) === "directory";
 }

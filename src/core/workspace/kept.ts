@@ -2,8 +2,8 @@ import { basename } from "node:path";
 import { shellQuoted } from "../agent/shell-quoted.ts";
 import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
+import { type Work, workInWords } from "../model/work.ts";
 import type { EventSink, History } from "../store/store.ts";
-import { type Work, workInWords } from "./work.ts";
 import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
 
 /** A workspace that nobody works in any more and that stays for what it holds. */
@@ -13,7 +13,7 @@ export interface Kept {
   readonly issueId: string;
   readonly issueIdentifier: string;
   readonly work: readonly Work[];
-  /** When it was found so, in ms since the epoch. */
+  /** When it was first found so, in ms since the epoch. */
   readonly since: number;
 }
 
@@ -125,11 +125,11 @@ export class KeptWorkspaces {
     const isSame = known?.issueId === id && sameWork(known.work, work);
     if (isSame) return;
     const key = basename(path);
-    const since = known?.since ?? clock.wall();
+    const told = lastTold(history.recentEvents(id, recentEvents), key);
+    const since = known?.since ?? told?.at ?? clock.wall();
     const kept = { key, path, issueId: id, issueIdentifier: identifier, work, since };
     this.#byPath.set(path, kept);
     this.#version++;
-    const told = lastTold(history.recentEvents(id, recentEvents), key);
     // It was said before the last restart.
     if (told !== null && sameWork(told.data["holds"], work)) return;
     const latest = history.latestAttempt(id);

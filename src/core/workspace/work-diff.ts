@@ -1,5 +1,6 @@
 import { lstat } from "node:fs/promises";
 import { SymphonyError } from "../model/errors.ts";
+import type { Work } from "../model/work.ts";
 import { readBaseline } from "./baseline.ts";
 import type { Findings } from "./examine.ts";
 import { gitHead } from "./git.ts";
@@ -8,7 +9,7 @@ import { commitId } from "./git-files.ts";
 import { type GitSurvey, survey } from "./git-survey.ts";
 import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
 import { fileAt } from "./raw-name.ts";
-import { findingsIn, type Work, workOf } from "./work.ts";
+import { findingsIn, workOf } from "./work.ts";
 
 export interface ChangedFile {
   readonly path: string;

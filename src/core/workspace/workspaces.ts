@@ -5,6 +5,7 @@ import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../logger.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { type Work, workInWords } from "../model/work.ts";
 import { readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./delete-tree.ts";
 import { deleteWhole, makeFresh, setAside } from "./directory.ts";
@@ -20,7 +21,7 @@ import {
   removedDir,
   requirePlace,
 } from "./place.ts";
-import { baselineOf, type Work, workIn, workInWords } from "./work.ts";
+import { baselineOf, workIn } from "./work.ts";
 
 /** One issue's directory. */
 export interface Workspace {

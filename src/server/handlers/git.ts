@@ -1,14 +1,13 @@
 import type { Api } from "../../contract/api.ts";
+import { diffView } from "../../contract/work-view.ts";
 import type { RepositoryConfig } from "../../core/config/git-section.ts";
 import type { Core } from "../../core/core.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
 import type { GitBranch, GitRepository } from "../../core/workspace/git-desk.ts";
 import { matchInWords } from "../../core/workspace/git-routing.ts";
-import { workInWords } from "../../core/workspace/work.ts";
 import { findIssueId, findSight } from "../find-issue.ts";
 import type { Handlers } from "../mount.ts";
-import { holdView } from "../views.ts";
 
 export function gitHandlers(core: Core): Handlers<Api["git"]> {
   return {
@@ -24,14 +23,11 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
     },
     async diff({ params }) {
       const { identifier, diff } = await diffFor(core, params.id);
-      const { notShown, files, patch, ...work } = diff;
+      const { files, patch, ...work } = diffView(identifier, diff);
       return {
-        issue_identifier: identifier,
         ...work,
         files: files.map((file) => ({ ...file, path: core.redact(file.path) })),
         patch: core.redact(patch),
-        not_shown: notShown.map(holdView),
-        not_shown_summary: notShown.length === 0 ? null : workInWords(notShown),
       };
     },
   };

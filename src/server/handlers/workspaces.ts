@@ -1,10 +1,11 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
+import { holdView } from "../../contract/work-view.ts";
 import type { WorkspaceView } from "../../contract/workspaces.ts";
 import type { Core } from "../../core/core.ts";
 import type { WorkspaceFacts } from "../../core/workspace/desk.ts";
 import type { Handlers } from "../mount.ts";
-import { holdView, keptView, time } from "../views.ts";
+import { keptView, time } from "../views.ts";
 
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
