@@ -522,7 +522,7 @@ console.log(kept.outcome, kept.work[0].kind, (await w.remove({ path, issue })).o
   assert.equal(out, "kept unknown removed\n");
 });
 
-test("SAFETY T15: no program of the agent's runs while its work is looked for, made known or shown", async (t) => {
+test("SAFETY T15: no program of the agent runs while its work is looked for", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make();
   const marks = join(bench.dir, "marks");
