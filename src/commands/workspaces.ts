@@ -32,7 +32,11 @@ export function declareWorkspaces(command: Command, run: Run): void {
     .option("--offset <n>", "rows to pass over (default: 0)")
     .action((options: PageOptions) => run((context) => listWorkspaces(options, context)));
   examples(
-    command.command("remove").description("run before_remove and delete a workspace"),
+    command
+      .command("remove")
+      .description(
+        "run before_remove and delete a workspace, unless it holds work that is nowhere else",
+      ),
     "symphony workspaces remove ENG-123",
     "symphony workspaces remove ENG-123 --force",
   )
