@@ -24,6 +24,7 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "src/commands/webhook-secret.ts": ["src/core"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/offline-diff.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   // Checks the files of the log themselves.
   "src/commands/audit-verify.ts": ["src/commands", "src/core"],

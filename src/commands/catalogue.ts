@@ -179,7 +179,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "diff",
-    summary: "show the work in an issue's workspace against where it began",
+    summary: "show the work in an issue's workspace, also after its end",
     group: disk,
     load: async () => (await import("./git.ts")).declareDiff,
   },

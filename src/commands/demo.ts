@@ -90,7 +90,11 @@ function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
   command(`steer ${steeredIdentifier} "Good evening, friends"`, "the agent asks for it");
   command("events --follow", "everything as it happens");
   command(`abort ${identifierOf(4)}`, "stop an agent and hold its issue");
-  say(paint.dim("\nCtrl-C stops the agents and removes everything.\n"));
+  say(
+    paint.dim(
+      "\nCtrl-C stops the agents and deletes the demo's temporary folder with all results.\n",
+    ),
+  );
 }
 
 /** Shows what happens; resolves when every issue is finished. */
@@ -141,7 +145,13 @@ function lineOf(event: SymphonyEvent, paint: Paint): string | null {
 }
 
 function conclude(sample: Sample, say: Say, paint: Paint): void {
-  say(paint.bold("\nAll five issues are finished. Their branches are in the repository:"));
+  say(
+    paint.bold(
+      "\nAll five issues are finished. A hook pushed their branches to the demo's repository:",
+    ),
+  );
   say(`  ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
-  say(paint.dim("The server stays up for your second terminal; Ctrl-C ends it."));
+  say(
+    paint.dim("The server stays up for your second terminal; Ctrl-C ends it and deletes all this."),
+  );
 }

@@ -3,6 +3,7 @@ import type { CommandContext, Run } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
+import { keptFacts } from "./kept-lines.ts";
 import { factLines } from "./output.ts";
 import { statusStyle } from "./paint.ts";
 import { plainLine } from "./terminal.ts";
@@ -19,9 +20,17 @@ export async function explain(id: string, context: CommandContext): Promise<numb
   const detail = await onIssue(id, listerOf(client), () =>
     client.issues.detail({ params: { id } }),
   );
-  const { issue_identifier, status, issue, explain: gates, last_error } = detail;
+  const { issue_identifier, status, issue, explain: gates, last_error, kept } = detail;
   if (context.json) {
-    context.printJson({ issue_identifier, status, state: issue.state, explain: gates, last_error });
+    const shown = {
+      issue_identifier,
+      status,
+      state: issue.state,
+      explain: gates,
+      last_error,
+      kept,
+    };
+    context.printJson(shown);
     return exitCodes.done;
   }
   const paint = await context.paint();
@@ -36,6 +45,7 @@ export async function explain(id: string, context: CommandContext): Promise<numb
       ["status", { text: shown, style: statusStyle(shown) }],
       ["state", issue.state],
       ...(last_error === null ? [] : [["last error", last_error] as const]),
+      ...keptFacts(kept),
     ],
     paint,
   );

@@ -2,8 +2,10 @@ import type { Command } from "commander";
 import type { z } from "zod";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
+import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext, Run } from "./context.ts";
+import { findProject } from "./discover.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
@@ -13,6 +15,7 @@ import { plain, plainLine } from "./terminal.ts";
 
 type Context = z.output<Api["git"]["context"]["reply"]>;
 type Route = NonNullable<Context["route"]>;
+type Diff = Reply<Api["git"]["diff"]>;
 type Branch = Context["repositories"][number]["branches"][number];
 
 export function declareGit(command: Command, run: Run): void {
@@ -135,8 +138,7 @@ export async function showDiff(
   stat: boolean,
   context: CommandContext,
 ): Promise<number> {
-  const client = await context.client();
-  const work = await onIssue(id, listerOf(client), () => client.git.diff({ params: { id } }));
+  const work = await diffFor(id, context);
   if (context.json) {
     context.printJson(work);
     return exitCodes.done;
@@ -156,9 +158,29 @@ export async function showDiff(
   }
   const { length } = work.files;
   const files = `${length} ${length === 1 ? "file" : "files"} changed`;
-  context.note(`${work.issue_identifier}: ${files} since ${work.base.slice(0, 10)}`);
+  const since = work.base === null ? "" : ` since ${work.base.slice(0, 10)}`;
+  context.note(`${work.issue_identifier}: ${files}${since}`);
+  if (work.not_shown_summary !== null) {
+    context.note(`Not shown, in ${work.path}: ${work.not_shown_summary}`);
+  }
   if (work.truncated) context.note("It is more than can be shown: the rest is left out");
   return exitCodes.done;
+}
+
+/** From the server; without one, from the workspaces of the project around us. */
+async function diffFor(id: string, context: CommandContext): Promise<Diff> {
+  const { certain } = await context.discovery();
+  const project = certain ? null : findProject(context.where);
+  if (project !== null) {
+    const { offlineDiff } = await import("./offline-diff.ts");
+    const diff = await offlineDiff(project, id, context.env);
+    if (diff !== null) {
+      context.note(`No server runs here; looking into ${diff.path}`);
+      return diff;
+    }
+  }
+  const client = await context.client();
+  return onIssue(id, listerOf(client), () => client.git.diff({ params: { id } }));
 }
 
 function coloured(patch: string, paint: Paint): string {

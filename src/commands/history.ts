@@ -4,17 +4,20 @@ import type { Client } from "../client/client.ts";
 import { followEvents, type StreamEvent } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import type { AttemptView } from "../contract/attempts.ts";
+import type { Reply } from "../contract/route.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { eventLine, itemLine } from "./event-line.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
+import { keptFacts } from "./kept-lines.ts";
 import { numberOption } from "./numbers.ts";
 import { type Cell, factLines, tableLines } from "./output.ts";
 import type { Style } from "./paint.ts";
 import { amount, relative, span } from "./times.ts";
 
 type Attempt = z.output<typeof AttemptView>;
+type Detail = Reply<Api["attempts"]["detail"]>;
 
 interface PageOptions {
   readonly limit?: string;
@@ -121,7 +124,7 @@ async function wholeAttempt(id: string, client: Client<Api>) {
   }
 }
 
-function factsOf(attempt: Attempt): [string, Cell][] {
+function factsOf(attempt: Attempt & Pick<Detail, "kept">): [string, Cell][] {
   const { git, error, model, workspace } = attempt;
   return [
     ["attempt", `${attempt.id}, number ${attempt.number} of ${attempt.issue_identifier}`],
@@ -133,6 +136,7 @@ function factsOf(attempt: Attempt): [string, Cell][] {
     ["turns", String(attempt.turn_count)],
     ["tokens", amount(attempt.tokens.total_tokens)],
     ["workspace", workspace?.path ?? "-"],
+    ...keptFacts(attempt.kept),
     ...(git === null
       ? []
       : [["git", `${git.branch ?? "?"}, ${git.commits} commits`] as [string, Cell]]),

@@ -4,6 +4,7 @@ import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { atDesk } from "./issue-desk.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
+import { keptFacts } from "./kept-lines.ts";
 import { numberOption } from "./numbers.ts";
 import { type Cell, factLines, tableLines } from "./output.ts";
 import { type Paint, statusStyle } from "./paint.ts";
@@ -95,7 +96,10 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["branch", workspace.branch],
     ["last error", detail.last_error && { text: detail.last_error, style: "red" }],
   ];
-  return facts.flatMap(([name, cell]) => (cell === null ? [] : [[name, cell] as [string, Cell]]));
+  const known = facts.flatMap(([name, cell]) =>
+    cell === null ? [] : [[name, cell] as [string, Cell]],
+  );
+  return [...known, ...keptFacts(detail.kept)];
 }
 
 function modelOf({ overrides: { model, reasoning_effort: effort } }: Detail): string | null {

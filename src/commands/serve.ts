@@ -16,7 +16,7 @@ import { createApp } from "../server/app.ts";
 import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { onceOutcome } from "./once.ts";
+import { onceOutcome, printKept } from "./once.ts";
 import { factLines } from "./output.ts";
 import { paintFor } from "./paint.ts";
 import type { CommandIo, ServeOptions } from "./serve-options.ts";
@@ -136,7 +136,9 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const { webhookUrl } = options;
   // Beside the start: a tracker that is slow to answer holds nothing up.
   if (webhookUrl !== null) void registerWebhook(webhookParts(daemon.core, io.env), webhookUrl);
-  return run(daemon, options.once);
+  const code = await run(daemon, options.once);
+  if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
+  return code;
 }
 
 function webhookParts(core: Core, env: CommandIo["env"]) {
@@ -148,12 +150,12 @@ function webhookParts(core: Core, env: CommandIo["env"]) {
 async function run(daemon: Daemon, once: boolean): Promise<number> {
   const { core } = daemon;
   const signal = stopSignal();
-  const outcome = onceOutcome(core.bus);
+  const outcome = onceOutcome(core);
   await core.start();
-  await (once ? Promise.race([core.once(), signal]) : signal);
+  await (once ? Promise.race([core.once().then(outcome.look), signal]) : signal);
   await daemon.stop();
   if (core.unsaved().length > 0) return exitCodes.failed;
-  return once ? outcome() : exitCodes.done;
+  return once ? outcome.exitCode() : exitCodes.done;
 }
 
 /** Resolves at the first SIGINT or SIGTERM; a second one leaves at once, and takes every agent along. */

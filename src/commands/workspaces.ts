@@ -8,6 +8,7 @@ import type { CommandContext, Run } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { withHint } from "./issue-hints.ts";
+import { keptLines } from "./kept-lines.ts";
 import { numberOption } from "./numbers.ts";
 import { type Cell, tableLines } from "./output.ts";
 import { closest } from "./suggest.ts";
@@ -31,7 +32,11 @@ export function declareWorkspaces(command: Command, run: Run): void {
     .option("--offset <n>", "rows to pass over (default: 0)")
     .action((options: PageOptions) => run((context) => listWorkspaces(options, context)));
   examples(
-    command.command("remove").description("run before_remove and delete a workspace"),
+    command
+      .command("remove")
+      .description(
+        "run before_remove and delete a workspace, unless it holds work that is nowhere else",
+      ),
     "symphony workspaces remove ENG-123",
     "symphony workspaces remove ENG-123 --force",
   )
@@ -61,8 +66,11 @@ async function listWorkspaces(options: PageOptions, context: CommandContext): Pr
     { title: "BRANCH", flexible: true },
   ] as const;
   const rows = page.workspaces.map(rowOf);
-  const shape = { columns, rows, width: context.width, paint: await context.paint() };
-  context.print(tableLines(shape).join("\n"));
+  const paint = await context.paint();
+  const shape = { columns, rows, width: context.width, paint };
+  const kept = page.workspaces.flatMap((one) => one.kept ?? []);
+  const below = kept.length === 0 ? [] : ["", ...keptLines(kept, kept.length, paint)];
+  context.print([...tableLines(shape), ...below].join("\n"));
   context.note(`${page.total} in ${page.root}, ${size(page.total_bytes)}`);
   const left = page.total - page.offset - rows.length;
   if (left > 0) context.note(`${left} more: --offset ${page.offset + rows.length}`);
@@ -70,15 +78,20 @@ async function listWorkspaces(options: PageOptions, context: CommandContext): Pr
 }
 
 function rowOf(workspace: Workspace): Cell[] {
-  const { key, issue_identifier: issue, status, in_use: inUse } = workspace;
+  const { key, issue_identifier: issue } = workspace;
   return [
     key,
     issue ?? "-",
-    inUse ? { text: "in use", style: "yellow" } : (status ?? "-"),
+    statusCell(workspace),
     workspace.disk_bytes === null ? "-" : size(workspace.disk_bytes),
     relative(workspace.last_used_at, Date.now()),
     workspace.branch ?? "-",
   ];
+}
+
+function statusCell({ in_use: inUse, kept, status }: Workspace): Cell {
+  if (inUse) return { text: "in use", style: "yellow" };
+  return kept ? { text: "kept", style: "yellow" } : (status ?? "-");
 }
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"];

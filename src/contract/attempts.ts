@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { EventView } from "./events.ts";
+import { KeptView } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { ErrorFact, PhaseName, Time, TokenCounts } from "./values.ts";
@@ -61,6 +62,7 @@ export const attempts = {
     reply: AttemptView.extend({
       events: z.array(EventView),
       next_after_seq: z.number().int().nullable(),
+      kept: KeptView.nullable().describe("Its workspace stays for the work it holds"),
     }).meta({ id: "AttemptDetail" }),
     errors: ["attempt_not_found"],
   }),

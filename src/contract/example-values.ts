@@ -96,6 +96,19 @@ export const event = {
   data: {},
 };
 
+/** A workspace that stays for the work of a finished issue. */
+export const kept = {
+  key: "ENG-120",
+  path: "/srv/symphony/workspaces/ENG-120",
+  since: at,
+  holds: [
+    { kind: "new_files", count: 1, examples: ["src/health.ts"] },
+    { kind: "commits", count: 2, more: false, refs: ["eng-120"] },
+  ],
+  summary: "1 new file (src/health.ts) and 2 commits that no remote has (eng-120)",
+  next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
+};
+
 export const tracker = { kind: "linear", healthy: true, last_error: null };
 
 export const template = {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { HoldView } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { byIssue } from "./values.ts";
@@ -76,14 +77,18 @@ export const git = {
   }),
   diff: route({
     ...paths.git.diff,
-    summary: "What an issue's workspace holds beside the commit its work started from",
+    summary:
+      "What an issue's workspace holds beside what its work started from, also after its end",
     params: byIssue,
     status: 200,
     reply: z
       .object({
         issue_identifier: z.string(),
         branch: z.string().nullable(),
-        base: commit.describe("The commit that is compared with"),
+        path: z.string().describe("The workspace"),
+        base: commit
+          .nullable()
+          .describe("The commit that is compared with; null: none, every file is shown as new"),
         head: commit.nullable(),
         ...counts,
         files: z.array(
@@ -95,6 +100,10 @@ export const git = {
         ),
         patch: z.string().describe("Commits, changes and new files together, at most 1 MiB"),
         truncated: z.boolean().describe("Files, or the end of the patch, are left out"),
+        not_shown: z
+          .array(HoldView)
+          .describe("Work that is nowhere else and not in the patch, such as stashes"),
+        not_shown_summary: z.string().nullable().describe("The same in words; null: nothing"),
       })
       .meta({ id: "GitWork" }),
     errors: ["issue_not_found", "workspace_not_found", "no_repository"],

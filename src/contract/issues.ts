@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AttemptView } from "./attempts.ts";
+import { KeptView } from "./kept.ts";
 import { chooseModel } from "./model.ts";
 import { paths } from "./paths.ts";
 import { respond } from "./respond.ts";
@@ -80,6 +81,7 @@ export const IssueDetail = z
       host: z.string().nullable(),
       branch: z.string().nullable(),
     }),
+    kept: KeptView.nullable().describe("The issue has ended, and its workspace stays"),
     attempts: z.object({
       count: z.number().int(),
       restart_count: z.number().int(),

@@ -34,6 +34,8 @@ export const roomExamples: Readonly<Record<string, unknown>> = {
         disk_bytes: 1_048_576,
         branch: "eng-123-add-a-health-check",
         dirty: null,
+        holds: null,
+        kept: null,
         created_at: at,
         last_used_at: later,
       },
@@ -96,6 +98,7 @@ export const roomExamples: Readonly<Record<string, unknown>> = {
   },
   "git.diff": {
     issue_identifier: identifier,
+    path: "/srv/symphony/workspaces/ENG-123",
     branch: "eng-123-add-a-health-check",
     base: "9c2e1f0a7d54b6c3e8f1a2b3c4d5e6f708192a3b",
     head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
@@ -104,6 +107,8 @@ export const roomExamples: Readonly<Record<string, unknown>> = {
     files: [{ path: "src/health.ts", additions: 12, deletions: 0 }],
     patch: "diff --git a/src/health.ts b/src/health.ts\n…\n",
     truncated: false,
+    not_shown: [{ kind: "stashes", count: 1 }],
+    not_shown_summary: "1 stash",
   },
   "usage.list": {
     by: "issue",

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { events } from "./events.ts";
+import { KeptRow } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import {
@@ -46,6 +47,10 @@ export const Snapshot = z
     held: z.array(StoppedRow),
     failed: z.array(StoppedRow),
     completed: z.array(CompletedRow),
+    kept: z
+      .array(KeptRow)
+      .describe("Workspaces that stay after their issue has ended, for the work they hold"),
+    kept_total: count,
     codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
     rate_limits: z.record(z.string(), z.unknown()).nullable(),
     paused: z.array(Paused).describe("What starts nothing now, until when and why"),

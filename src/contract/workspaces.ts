@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { HoldView, KeptView } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { page, paged, Status, Time } from "./values.ts";
@@ -21,6 +22,11 @@ export const WorkspaceView = z
       .describe(
         "Whether it holds work that is not committed and pushed, as last seen; null: unknown",
       ),
+    holds: z
+      .array(HoldView)
+      .nullable()
+      .describe("The work that is nowhere else, as last seen; null before"),
+    kept: KeptView.nullable().describe("Its issue has ended, and it stays for what it holds"),
     created_at: Time,
     last_used_at: Time,
   })
@@ -43,7 +49,7 @@ export const workspaces = {
   }),
   remove: route({
     ...paths.workspaces.remove,
-    summary: "Run before_remove and delete a workspace",
+    summary: "Run before_remove and delete a workspace that holds no work, or any by force",
     evenUnsaved: true,
     params: z.object({
       key: z.string().min(1).max(255).meta({ description: "As the list has it", example: "ENG-1" }),

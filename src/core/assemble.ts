@@ -1,8 +1,8 @@
 import { AgentRuntimes } from "./agent/runtimes.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { auditDecisions } from "./audit-decisions.ts";
-import { createBus } from "./bus.ts";
-import { cleanUpFinished } from "./cleanup.ts";
+import { type Bus, createBus } from "./bus.ts";
+import { type Cleanup, cleanUpFinished } from "./cleanup.ts";
 import { CommentSteering } from "./comments/steering.ts";
 import type { ConfigService } from "./config/service.ts";
 import type { Core, CoreOptions } from "./core.ts";
@@ -33,6 +33,8 @@ import type { WebhookInbox } from "./webhook/inbox.ts";
 import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
+import { KeptWorkspaces } from "./workspace/kept.ts";
+import { userOf } from "./workspace/owner.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -45,6 +47,13 @@ export interface Foundations {
   readonly secrets: Secrets;
   readonly edges: TrackerEdges & { readonly meter: Meter };
   readonly opened: Opened;
+}
+
+interface AuditDeps {
+  readonly bus: Bus;
+  readonly history: Store["history"];
+  readonly log: CoreOptions["log"];
+  readonly wall: number;
 }
 
 /** Wires the parts and recovers what a crash left; dispatches nothing. */
@@ -61,9 +70,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     onOutage: (error) => saves.tell("events", error),
   });
   opened.push(() => bus.close());
-  const unended = history.endAuditIntents(clock.wall());
-  if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
-  auditDecisions({ bus, history, log });
+  openAudit({ bus, history, log, wall: clock.wall() });
   const current = () => config.current.config;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
     orchestrator.post({ type: "tracker.changed" }),
@@ -73,6 +80,21 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const lasting = openLasting({ dataDir: options.dataDir, clock, onTrouble });
   opened.push(() => lasting.close());
+  const workspaces = openWorkspaces(options, {
+    config: current,
+    tracker: () => trackers.tracker,
+    bus,
+    lookup: base.edges.lookup,
+    signal: leaving.signal,
+    onSetAside: (aside) => kept.wasSetAside(aside),
+  });
+  const kept: KeptWorkspaces = new KeptWorkspaces({
+    workspaces,
+    bus,
+    history,
+    clock,
+    isInUse: (key) => userOf(orchestrator.state, key) !== null,
+  });
   const parts: RealParts = {
     clock,
     log,
@@ -92,11 +114,8 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
       hide: (value) => options.redactor.add(value),
       ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
     }),
-    workspaces: openWorkspaces(options, {
-      config: current,
-      tracker: () => trackers.tracker,
-      ...{ bus, lookup: base.edges.lookup, signal: leaving.signal },
-    }),
+    workspaces,
+    kept,
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts, base));
@@ -104,6 +123,13 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const rooms = openRooms(options, parts, base);
   const { secrets } = base;
   return heart(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+/** Ends what a crash cut off in the audit log, then has it follow what symphony decides. */
+function openAudit({ bus, history, log, wall }: AuditDeps): void {
+  const unended = history.endAuditIntents(wall);
+  if (unended > 0) log.warn("a crash interrupted requests", { interrupted: unended });
+  auditDecisions({ bus, history, log });
 }
 
 /** The store whose refused writes are repeated. What the last try of all does not save is named in the log. */
@@ -183,15 +209,19 @@ async function begin(
   { clock, log, version }: CoreOptions,
   parts: RealParts,
   opened: Opened,
-): Promise<void> {
+): Promise<{ readonly cleanup: Cleanup }> {
   const { config, bus, trackers, runtimes } = parts;
   const { tracker } = config.current.config;
   const orchestrator = parts.orchestrator();
-  await cleanUpFinished({
+  const cleanup = await cleanUpFinished({
     ...parts,
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
     isAtWork: (id) => orchestrator.state.running.has(id),
+  });
+  opened.push(() => {
+    cleanup.stop();
+    return cleanup.over;
   });
   opened.push(followConfig(parts, orchestrator));
   opened.push(
@@ -204,6 +234,7 @@ async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
+  return { cleanup };
 }
 
 function heart(
@@ -218,16 +249,19 @@ function heart(
     root: () => config.current.config.workspace.root,
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
-    ...{ workspaces, history, bus, clock },
+    ...{ workspaces, kept: parts.kept, history, bus, clock },
   });
   opened.push(() => desk.close());
   opened.push(followDiskUse(bus, desk, log));
+  let begun: Awaited<ReturnType<typeof begin>> | null = null;
   let stopped: Promise<void> | null = null;
   const stop = async () => {
     bus.publish({ type: "server.stopping", message: "the server is stopping" });
     const cancel = clock.after(hookGraceMs, () => leaving.abort());
     await orchestrator.drain();
     cancel();
+    // No attempt is left; what is still looked at or cleaned up is not waited for.
+    leaving.abort();
     await closeAll(opened, log);
   };
   return {
@@ -257,8 +291,13 @@ function heart(
     }),
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
-    start: () => begin(options, parts, opened),
-    once: () => orchestrator.once(),
+    async start() {
+      begun = await begin(options, parts, opened);
+    },
+    async once() {
+      await orchestrator.once();
+      await begun?.cleanup.over;
+    },
     unsaved,
     stop() {
       stopped ??= stop();

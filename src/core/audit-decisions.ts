@@ -18,6 +18,7 @@ const types: readonly EventType[] = [
   "budget.reached",
   "attempt.ended",
   "workspace.removed",
+  "workspace.kept",
 ];
 const actionsByOutcome: Readonly<Record<string, string>> = {
   canceled: "attempt.stopped",
@@ -29,8 +30,8 @@ const actionsByOutcome: Readonly<Record<string, string>> = {
 const reasonCharacters = 500;
 
 /**
- * Puts what symphony decided by itself into the audit log: holds, failures, stops, interruptions and removed
- * workspaces, each once, over a crash too. Ends with the bus.
+ * Puts what symphony decided by itself into the audit log: holds, failures, stops, interruptions, and workspaces that were
+ * removed or kept, each once, over a crash too. Ends with the bus.
  */
 export function auditDecisions({ bus, history, log }: Parts): void {
   const afterSeq = lastEventAudited(history);

@@ -1,26 +1,82 @@
+import type { Clock } from "./clock.ts";
 import type { Logger } from "./logger.ts";
 import { messageOf } from "./model/errors.ts";
+import type { Issue } from "./model/issue.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
-interface Parts {
+interface CleanupDeps {
   readonly tracker: Tracker;
   readonly terminalStates: readonly string[];
-  readonly workspaces: Workspaces;
+  readonly workspaces: Pick<Workspaces, "finishRemovals">;
+  readonly kept: Pick<KeptWorkspaces, "clear" | "list">;
+  readonly clock: Clock;
   readonly log: Logger;
   /** An agent is at work in its directory: the next poll decides about it. */
   isAtWork(issueId: string): boolean;
 }
 
-/** Removes the workspaces of issues that ended while nobody looked (O-36). A failed read warns and that is all. */
-export async function cleanUpFinished(parts: Parts): Promise<void> {
+export interface Cleanup {
+  /** Resolves when every workspace has been looked at, or `stop` was called. */
+  readonly over: Promise<void>;
+  stop(): void;
+}
+
+/** Workspaces that are looked at together. */
+const atOnce = 4;
+/** So long the first poll waits for it: with hundreds of workspaces to look at, the rest goes on beside it. */
+const patienceMs = 2_000;
+
+/**
+ * Removes the workspaces of issues that ended while no server ran (O-36), but for those that hold work. A failed read warns
+ * and that is all. No attempt gets a directory while it is looked at.
+ */
+export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
+  const { tracker, terminalStates, workspaces, clock, log } = deps;
+  const leaving = new AbortController();
+  const stop = () => leaving.abort();
   try {
-    const issues = await parts.tracker.fetchIssuesByStates(parts.terminalStates);
-    for (const issue of issues) {
-      if (parts.isAtWork(issue.id)) continue;
-      await parts.workspaces.remove({ path: null, issue });
-    }
+    await workspaces.finishRemovals();
+    const issues = await tracker.fetchIssuesByStates(terminalStates);
+    const over = clearAll(issues, leaving.signal, deps);
+    const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
+    const cancel = clock.after(patienceMs, enough);
+    await Promise.race([over, patience]);
+    cancel();
+    return { over, stop };
   } catch (error) {
-    parts.log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+    log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+    return { over: Promise.resolve(), stop };
+  }
+}
+
+/** Never rejects. */
+async function clearAll(
+  issues: readonly Issue[],
+  signal: AbortSignal,
+  { kept, log, isAtWork }: CleanupDeps,
+): Promise<void> {
+  const left = [...issues];
+  const worker = async () => {
+    for (let issue = left.shift(); issue && !signal.aborted; issue = left.shift()) {
+      if (isAtWork(issue.id)) continue;
+      const { identifier } = issue;
+      await kept.clear(issue, null).catch((error: unknown) => {
+        if (signal.aborted) return;
+        log.warn("workspace not removed", {
+          issue_identifier: identifier,
+          reason: messageOf(error),
+        });
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  const { length } = kept.list();
+  if (length > 0 && !signal.aborted) {
+    log.info("workspaces of finished issues hold work and are kept", {
+      kept: length,
+      next: "symphony workspaces list",
+    });
   }
 }

@@ -8,7 +8,12 @@ import { runIdOf } from "./run-id.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import { fillWorkspace } from "./workspace/fill-workspace.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
-import { createWorkspaces, type HookFailure, type Workspaces } from "./workspace/workspaces.ts";
+import {
+  createWorkspaces,
+  type HookFailure,
+  type SetAside,
+  type Workspaces,
+} from "./workspace/workspaces.ts";
 
 interface Edges {
   config(): Config;
@@ -17,6 +22,7 @@ interface Edges {
   readonly bus: Bus;
   /** Ends the hooks that still run. */
   readonly signal: AbortSignal;
+  onSetAside(aside: SetAside): void;
 }
 
 /** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
@@ -30,6 +36,7 @@ export function openWorkspaces(options: CoreOptions, edges: Edges): Workspaces {
       clock,
       log,
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
+      onSetAside: (aside) => edges.onSetAside(aside),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },

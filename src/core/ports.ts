@@ -24,6 +24,7 @@ import type { IssueRecords, Store } from "./store/store.ts";
 import { type TemplateDesk, templateMissing } from "./template-desk.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
 import { sharedReads } from "./tracker/shared-reads.ts";
+import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
 /** The real world behind the scheduler's edges. */
@@ -39,6 +40,7 @@ export interface RealParts {
   readonly meter: Meter;
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
+  readonly kept: KeptWorkspaces;
   readonly attempts: Attempts;
   readonly templates: TemplateDesk;
   readonly runtimes: AgentRuntimes;
@@ -66,15 +68,8 @@ export function portsOf(parts: RealParts): Ports {
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
     detachAttempt: (id) => attempts.detach(id),
-    async removeWorkspace(issue, path) {
-      if (!(await parts.workspaces.remove({ path, issue }))) return;
-      bus.publish({
-        type: "workspace.removed",
-        issueId: issue.id,
-        issueIdentifier: issue.identifier,
-        message: "workspace removed",
-      });
-    },
+    removeWorkspace: (issue, path) => parts.kept.clear(issue, path),
+    lookAtWorkspace: (issue, path) => parts.kept.report(issue, path),
     saveRecord: (id, record) => records.put(id, record),
     saveRecordFirst: (id, record) => parts.recordsAtOnce.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),

@@ -4,7 +4,8 @@ import type { IssueDetail } from "../contract/issues.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Sight } from "../core/orchestrator/snapshot.ts";
-import { attemptView, needsView, runningRow, time } from "./views.ts";
+import type { Kept } from "../core/workspace/kept.ts";
+import { attemptView, keptView, needsView, runningRow, time } from "./views.ts";
 
 /** What the history knows of one issue, newest first. */
 interface Past {
@@ -13,6 +14,7 @@ interface Past {
   readonly events: readonly SymphonyEvent[];
   /** Where the issue's workspace is or would be made now. */
   readonly place: { readonly key: string; readonly path: string } | null;
+  readonly kept: Kept | null;
 }
 
 /** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
@@ -25,6 +27,7 @@ export function detailView(sight: Sight, past: Past): z.output<typeof IssueDetai
     status: sight.status,
     issue: issueView(issue),
     workspace: workspaceOf(sight, past),
+    kept: past.kept && keptView(past.kept),
     attempts: {
       count: past.attemptCount,
       restart_count: Math.max(retryAttempt - 1, 0),

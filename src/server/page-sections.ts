@@ -1,5 +1,7 @@
 import type { Issue } from "../core/model/issue.ts";
+import { workInWords } from "../core/model/work.ts";
 import type { Snapshot } from "../core/orchestrator/snapshot.ts";
+import { type Kept, nextCommands } from "../core/workspace/kept.ts";
 import { type Html, html, webAddress } from "./html.ts";
 
 /** Rows of each section on the page. */
@@ -88,6 +90,29 @@ function completed({ counts, completed: entries }: Snapshot, wall: number): Html
     { label: "Ended", cell: ({ endedWall }) => moment(endedWall, wall) },
   ];
   return section({ title: "Completed", count: counts.completed, entries, columns });
+}
+
+/** The workspaces of finished issues that stay for what they hold; no section where there is none. */
+export function keptSection(all: readonly Kept[], wall: number): readonly Html[] {
+  if (all.length === 0) return [];
+  const rows = all.slice(0, rowsShown).map((kept) => {
+    const [show, remove] = nextCommands(kept);
+    const own = `/api/v1/${encodeURIComponent(kept.issueIdentifier)}`;
+    const commands = html`<code>${cut(show)}</code><br><code>${cut(remove)}</code>`;
+    return html`<tr><td><b><a href="${own}">${cut(kept.issueIdentifier)}</a></b></td>
+<td data-label="Holds">${cut(workInWords(kept.work))}</td><td data-label="Path">${cut(kept.path)}</td>
+<td data-label="Next">${commands}</td><td data-label="Since">${moment(kept.since, wall)}</td></tr>`;
+  });
+  const more = all.length - rows.length;
+  const heads = ["Issue", "Holds", "Path", "Next", "Since"].map((label) => {
+    const isWide = label !== "Issue" && label !== "Since";
+    return html`<th scope="col"${isWide ? wideClass : null}>${label}</th>`;
+  });
+  return [
+    html`<section><h2>Kept workspaces <span>${all.length}${more > 0 ? `, ${more} not shown` : ""}</span></h2>
+<table><thead><tr>${heads}</tr></thead><tbody>${rows}</tbody></table></section>
+`,
+  ];
 }
 
 interface Section<E> {

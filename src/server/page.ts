@@ -7,8 +7,9 @@ import { statuses } from "../core/model/status.ts";
 import { unsavedText } from "../core/model/storage.ts";
 import type { View } from "../core/orchestrator/answers.ts";
 import { redactDeep } from "../core/redact-deep.ts";
+import type { Kept } from "../core/workspace/kept.ts";
 import { Html, html } from "./html.ts";
-import { moment, number, rowsShown, sections } from "./page-sections.ts";
+import { keptSection, moment, number, rowsShown, sections } from "./page-sections.ts";
 import { pageStyle } from "./page-style.ts";
 
 const refreshSeconds = 5;
@@ -27,7 +28,8 @@ export function statusPage(core: Core, clock: Clock): Middleware {
     const wall = clock.wall();
     const view = viewOrNull(core);
     const problems = view === null ? [noSnapshot] : problemsOf(view);
-    const main = view === null ? null : content(view, wall);
+    const kept = redactDeep(core.workspaces.kept.list(), core.redact);
+    const main = view === null ? null : content(view, wall, kept);
     ctx.set("Content-Security-Policy", contentPolicy);
     ctx.set("Cache-Control", "no-store");
     ctx.type = "text/html; charset=utf-8";
@@ -83,13 +85,13 @@ function heading(view: View | null): string {
   return view === null ? "symphony" : `symphony: ${view.snapshot.counts.running} running`;
 }
 
-function content(view: View, wall: number): Html {
+function content(view: View, wall: number, kept: readonly Kept[]): Html {
   const { snapshot } = view;
   const tiles = statuses.map((status) => {
     const count = snapshot.counts[status];
     return html`<li class="${status}${count === 0 ? " zero" : ""}"><b>${count}</b>${status}</li>`;
   });
-  const tables = sections(snapshot, wall);
+  const tables = [...sections(snapshot, wall), ...keptSection(kept, wall)];
   const empty = html`<section class="empty">No issue is queued, running or waiting.</section>`;
   return html`<ul class="counts">${tiles}</ul>
 ${tables.length > 0 ? tables : empty}

@@ -47,13 +47,16 @@ export class StateAnswer {
   }
 
   #current(limit: number): Written {
-    const { orchestrator, bus, secretsKnown } = this.#core;
-    const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown()];
+    const { orchestrator, bus, secretsKnown, workspaces } = this.#core;
+    const { version } = workspaces.kept;
+    const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown(), version];
     return this.#written.get(String(limit), marks, () => this.#write(limit));
   }
 
   #write(limit: number): Written {
-    const moment = { wall: this.#clock.wall(), seq: this.#core.bus.lastSeq };
+    const { bus, workspaces } = this.#core;
+    const kept = workspaces.kept.list();
+    const moment = { wall: this.#clock.wall(), seq: bus.lastSeq, kept, limit };
     const reply = snapshotView(viewOf(this.#core, limit), moment);
     const { generated_at: _, codex_totals: totals, ...rest } = reply;
     const tag = weakTag([rest, { ...totals, seconds_running: 0 }]);

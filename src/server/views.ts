@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { EventView } from "../contract/events.ts";
+import type { KeptRow, KeptView } from "../contract/kept.ts";
 import type {
   BlockedRow,
   CompletedRow,
@@ -11,14 +12,17 @@ import type {
 } from "../contract/rows.ts";
 import type { Snapshot as SnapshotView } from "../contract/system.ts";
 import type { TokenCounts } from "../contract/values.ts";
+import { holdView } from "../contract/work-view.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue } from "../core/model/issue.ts";
 import type { IssueStatus } from "../core/model/status.ts";
+import { workInWords } from "../core/model/work.ts";
 import type { View } from "../core/orchestrator/answers.ts";
 import type { Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
+import { type Kept, nextCommands } from "../core/workspace/kept.ts";
 
 // Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
 
@@ -170,12 +174,38 @@ export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView
   return { kind, healthy, last_error: lastError && { ...lastError } };
 }
 
+export function keptView(kept: Kept): z.output<typeof KeptView> {
+  const { key, path, since, work } = kept;
+  return {
+    key,
+    path,
+    since: time(since),
+    holds: work.map(holdView),
+    summary: workInWords(work),
+    next: [...nextCommands(kept)],
+  };
+}
+
+function keptRow(kept: Kept): z.output<typeof KeptRow> {
+  return {
+    ...keptView(kept),
+    issue_id: kept.issueId,
+    issue_identifier: kept.issueIdentifier,
+  };
+}
+
 interface Moment {
   readonly wall: number;
   readonly seq: number;
+  /** The workspaces that stay, and how many of them are shown. */
+  readonly kept: readonly Kept[];
+  readonly limit: number;
 }
 
-export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof SnapshotView> {
+export function snapshotView(
+  view: View,
+  { wall, seq, kept, limit }: Moment,
+): z.output<typeof SnapshotView> {
   const { snapshot, polling, tracker, problem, storage } = view;
   return {
     generated_at: time(wall),
@@ -191,6 +221,8 @@ export function snapshotView(view: View, { wall, seq }: Moment): z.output<typeof
     held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
     failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
     completed: snapshot.completed.map(completedRow),
+    kept: kept.slice(0, limit).map(keptRow),
+    kept_total: kept.length,
     codex_totals: {
       ...tokensView(snapshot.totals.tokens),
       seconds_running: snapshot.totals.secondsRunning,

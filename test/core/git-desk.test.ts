@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { workOf } from "../../src/core/workspace/git-diff.ts";
+import { isDirty } from "../../src/core/model/work.ts";
 import { withoutCredentials } from "../../src/core/workspace/git-remotes.ts";
-import { holdsWork, survey } from "../../src/core/workspace/git-survey.ts";
+import { survey } from "../../src/core/workspace/git-survey.ts";
+import { workIn } from "../../src/core/workspace/work.ts";
+import { diffOf } from "../../src/core/workspace/work-diff.ts";
 import { createWorld } from "../support/core.ts";
 import { gitIn, origin, setTraps } from "../support/git-repository.ts";
 import { config, issue } from "../support/issue.ts";
@@ -36,83 +38,63 @@ async function look(path: string) {
   return found ?? assert.fail("no repository was found");
 }
 
+async function kindsIn(path: string) {
+  return (await workIn(path)).map(({ kind }) => kind);
+}
+
 test("a clone is clean and pushed until something in it is nowhere else", async (t) => {
   const { path, bare, git, commit } = clone(t);
-  const fresh = await look(path);
-  assert.partialDeepStrictEqual(fresh, {
+  assert.partialDeepStrictEqual(await look(path), {
     remotes: [{ name: "origin", url: bare }],
     defaultBranch: "main",
     branch: "eng-1",
     ahead: 0,
     behind: 0,
-    uncommitted: false,
-    unpushed: false,
   });
-  assert.equal(holdsWork(fresh), false);
-  writeFileSync(join(path, "new"), "x");
-  assert.equal((await look(path)).uncommitted, true, "a new file");
-  rmSync(join(path, "new"));
-  writeFileSync(join(path, "one.txt"), "changed");
-  git("update-index", "--assume-unchanged", "one.txt");
-  assert.equal((await look(path)).uncommitted, true, "a change that the index hides");
-  git("update-index", "--no-assume-unchanged", "one.txt");
-  git("stash", "-q");
-  assert.partialDeepStrictEqual(await look(path), { uncommitted: false, unpushed: true });
-  git("stash", "drop", "-q");
+  assert.deepEqual(await kindsIn(path), []);
   git("reset", "-q", "--hard", "HEAD~1");
-  assert.partialDeepStrictEqual(await look(path), { ahead: 0, behind: 1, unpushed: false });
+  assert.partialDeepStrictEqual(await look(path), { ahead: 0, behind: 1 });
+  assert.deepEqual(await kindsIn(path), []);
   commit("three.txt");
-  assert.partialDeepStrictEqual(await look(path), { ahead: 1, behind: 1, unpushed: true });
+  assert.partialDeepStrictEqual(await look(path), { ahead: 1, behind: 1 });
+  assert.deepEqual(await kindsIn(path), ["commits"]);
   git("push", "-q", "origin", "HEAD");
-  assert.equal(holdsWork(await look(path)), false, "pushed");
-  git("checkout", "-q", "-b", "side");
-  commit("side.txt");
-  git("checkout", "-q", "eng-1");
-  assert.equal((await look(path)).unpushed, true, "another branch has work");
+  assert.deepEqual(await kindsIn(path), [], "pushed");
 });
 
 test("what cannot be told is not called clean", async (t) => {
   const { path, git, dir } = clone(t);
   git("remote", "remove", "origin");
-  assert.partialDeepStrictEqual(await look(path), { unpushed: true, ahead: null, base: null });
-  const other = join(dir, "other");
-  gitIn(dir)("clone", "-q", join(dir, "origin.git"), other);
-  gitIn(other)("-c", "protocol.file.allow=always", "submodule", "add", "-q", path, "sub");
-  gitIn(other)("commit", "-q", "-m", "submodule");
-  gitIn(other)("push", "-q");
-  const nested = await look(other);
-  assert.deepEqual([nested.uncommitted, holdsWork(nested)], [null, null], "a submodule");
-  const empty = join(dir, "empty");
-  gitIn(dir)("init", "-q", empty);
-  assert.equal(holdsWork(await look(empty)), null, "nothing committed");
+  assert.partialDeepStrictEqual(await look(path), { ahead: null, base: null });
+  assert.deepEqual(await kindsIn(path), ["commits"]);
   rmSync(join(path, ".git", "objects"), { recursive: true });
-  assert.partialDeepStrictEqual(await look(path), { uncommitted: null, behind: null });
+  assert.partialDeepStrictEqual(await look(path), { behind: null });
+  assert.equal(isDirty(await workIn(path)), null);
   assert.equal(await survey(dir, null), null);
 });
 
-test("of a worktree only its own branch counts, for the repository stays", async (t) => {
+test("of a worktree only its own HEAD counts, for the repository stays", async (t) => {
   const { dir, path, git, commit } = clone(t);
   commit("three.txt");
   const tree = join(dir, "tree");
   git("worktree", "add", "-q", "-b", "other", tree, "origin/main");
   const found = await look(tree);
-  assert.deepEqual(
-    [found.branch, found.store, holdsWork(found)],
-    ["other", join(path, ".git"), false],
-  );
+  assert.deepEqual([found.branch, found.store], ["other", join(path, ".git")]);
+  assert.deepEqual(await kindsIn(tree), []);
   gitIn(tree)("commit", "-q", "--allow-empty", "-m", "work");
-  assert.equal((await look(tree)).unpushed, true);
+  assert.deepEqual(await kindsIn(tree), ["commits"]);
 });
 
 test("a shallow clone and a repository of SHA-256 are understood", async (t) => {
   const { dir, bare } = clone(t);
   const shallow = join(dir, "shallow");
   gitIn(dir)("clone", "-q", "--depth=1", `file://${bare}`, shallow);
-  assert.partialDeepStrictEqual(await look(shallow), { ahead: 0, behind: 0, unpushed: false });
+  assert.partialDeepStrictEqual(await look(shallow), { ahead: 0, behind: 0 });
+  assert.deepEqual(await kindsIn(shallow), []);
   const modern = join(dir, "modern");
   gitIn(dir)("init", "-q", "--object-format=sha256", modern);
   gitIn(modern)("commit", "-q", "--allow-empty", "-m", "one");
-  assert.partialDeepStrictEqual(await look(modern), { uncommitted: false, unpushed: true });
+  assert.deepEqual(await kindsIn(modern), ["commits"]);
 });
 
 test("the work of a checkout: commits, changes and new files against where it began", async (t) => {
@@ -124,7 +106,7 @@ test("the work of a checkout: commits, changes and new files against where it be
   writeFileSync(join(path, "-b"), "new\n");
   writeFileSync(join(path, "bin"), Buffer.from([0, 1, 2]));
   const before = git("status", "--porcelain");
-  const work = await workOf(path, null);
+  const work = await diffOf(path, null);
   assert.deepEqual([work.base, work.branch, work.ahead, work.behind], [base, "eng-1", 1, 1]);
   assert.deepEqual(
     work.files.map((file) => [file.path, file.additions, file.deletions]),
@@ -140,22 +122,25 @@ test("the work of a checkout: commits, changes and new files against where it be
   assert.equal(work.truncated, false);
   assert.equal(git("status", "--porcelain"), before, "the checkout's index is as it was");
   writeFileSync(join(path, "huge"), "line\n".repeat(400_000));
-  const cut = await workOf(path, null);
+  const cut = await diffOf(path, null);
   assert.ok(cut.truncated && cut.patch.length <= 1024 * 1024);
   assert.ok(cut.files.some((file) => file.path === "huge" && file.additions === 400_000));
 });
 
-test("without a remote, work is compared with what the first attempt found; else it is refused", async (t) => {
+test("without a remote, work is compared with what the first attempt found; else all of it is shown", async (t) => {
   const { path, git, commit } = clone(t);
   const first = git("rev-parse", "HEAD");
   git("remote", "remove", "origin");
   commit("three.txt");
-  assert.equal((await workOf(path, first)).files[0]?.path, "three.txt");
-  await assert.rejects(workOf(path, null), coded("no_repository"));
-  await assert.rejects(workOf(path, "a".repeat(40)), coded("no_repository"));
-  await assert.rejects(workOf(path, "--output=x"), coded("no_repository"));
+  assert.equal((await diffOf(path, first)).files[0]?.path, "three.txt");
+  const all = await diffOf(path, null);
+  assert.deepEqual(
+    [all.base, all.files.map((file) => file.path)],
+    [null, ["one.txt", "three.txt", "two.txt"]],
+  );
+  await assert.rejects(diffOf(path, "a".repeat(40)), coded("no_repository"));
+  await assert.rejects(diffOf(path, "--output=x"), coded("no_repository"));
   assert.ok(!existsSync(join(path, "x")));
-  await assert.rejects(workOf(join(path, ".."), null), coded("no_repository"));
 });
 
 test("who stops looking does not wait for git", async (t) => {
@@ -163,8 +148,9 @@ test("who stops looking does not wait for git", async (t) => {
   const leaving = new AbortController();
   leaving.abort();
   const found = await survey(path, null, leaving.signal);
-  assert.partialDeepStrictEqual(found, { branch: "eng-1", uncommitted: null, unpushed: null });
-  await assert.rejects(workOf(path, null, leaving.signal), coded("no_repository"));
+  assert.partialDeepStrictEqual(found, { branch: "eng-1", ahead: null });
+  assert.equal(isDirty(await workIn(path, leaving.signal)), null);
+  await assert.rejects(diffOf(path, null, leaving.signal), coded("no_repository"));
 });
 
 test("SAFETY T15: twelve traps and more; no call of ours springs one", async (t) => {
@@ -180,8 +166,14 @@ test("SAFETY T15: twelve traps and more; no call of ours springs one", async (t)
   rmSync(marks, { recursive: true });
   mkdirSync(marks);
   const found = await look(path);
-  assert.deepEqual([found.uncommitted, found.unpushed, found.ahead], [true, true, 1]);
-  const work = await workOf(path, null);
+  assert.equal(found.ahead, 1);
+  assert.deepEqual(await kindsIn(path), [
+    "changed_files",
+    "new_files",
+    "commits",
+    "nested_repository",
+  ]);
+  const work = await diffOf(path, null);
   assert.ok(work.files.some((file) => file.path === "new.txt"));
   assert.ok(work.patch.includes("+changed"));
   assert.deepEqual(readdirSync(marks), []);
@@ -208,10 +200,10 @@ test("SAFETY T16: no name that an agent chose is an argument of git", async (t) 
     writeFileSync(join(path, ".git", "refs", "remotes", "origin", "HEAD"), `ref: ${name}\n`);
     const found = await look(path);
     assert.equal(found.branch, "eng-1");
-    await workOf(path, null);
+    await diffOf(path, null);
     writeFileSync(join(path, ".git", "HEAD"), `ref: refs/heads/${name}\n`);
     await survey(path, name);
-    await workOf(path, name).catch(() => {});
+    await diffOf(path, name).catch(() => {});
     writeFileSync(join(path, ".git", "HEAD"), "ref: refs/heads/eng-1\n");
   }
   assert.equal(existsSync(mark), false);

@@ -43,7 +43,7 @@ test("the list has whose each is, what it takes, and only directories named by a
   const [one, none, odd] = listing.workspaces;
   assert.deepEqual(
     [one?.key, one?.issueIdentifier, one?.status, one?.inUse, one?.branch, one?.dirty],
-    ["ENG-1", "ENG-1", "retrying", false, "topic", null],
+    ["ENG-1", "ENG-1", "retrying", false, "topic", true],
   );
   assert.deepEqual(
     [none?.key, none?.issueIdentifier, none?.status, none?.branch, none?.dirty],

@@ -174,7 +174,7 @@ test("S-6: a symlinked root is resolved and the canonical path recorded", async 
     await code(workspaces.requireCwd(join(dir, "link", "ENG-1"))),
     "invalid_workspace_cwd",
   );
-  assert.equal(await workspaces.remove({ path, issue: eng1 }), true);
+  assert.equal((await workspaces.remove({ path, issue: eng1 })).outcome, "removed");
 });
 
 test("S-6: a root that cannot be had and an overlong name are typed errors", async (t) => {
@@ -190,17 +190,23 @@ test("S-6: a root that cannot be had and an overlong name are typed errors", asy
   }
 });
 
-test("S-9: a file in the way is replaced and counts as new", async (t) => {
+test("S-9: a file in the way makes room and counts as new: an empty one goes, any other is set aside", async (t) => {
   const { workspaces, settings, trace, logged } = open(t, {
     hooks: { afterCreate: "pwd >> $TRACE" },
   });
   await workspaces.ensure(issue("ENG-2"), none);
-  await writeFile(join(settings.root, "ENG-1"), "in the way");
-  const { path, createdNow } = await workspaces.ensure(eng1, none);
-  assert.equal(createdNow, true);
-  assert.ok((await lstat(path)).isDirectory());
-  assert.equal((await trace()).length, 2);
-  assert.match(logged.join(""), /Replacing/);
+  for (const [name, text, said] of [
+    ["ENG-1", "", /Replacing/],
+    ["ENG-3", "in the way", /Set aside/],
+  ] as const) {
+    await writeFile(join(settings.root, name), text);
+    const { path, createdNow } = await workspaces.ensure(issue(name), none);
+    assert.equal(createdNow, true);
+    assert.ok((await lstat(path)).isDirectory());
+    assert.match(logged.join(""), said);
+  }
+  assert.equal((await trace()).length, 3);
+  assert.equal(await readFile(join(settings.root, "ENG-3.aside-1", "ENG-3"), "utf8"), "in the way");
 });
 
 test("S-10: a failing after_create removes the fresh directory, and the next attempt bootstraps again", async (t) => {
@@ -259,7 +265,7 @@ test("S-13: before_remove runs, and neither its failure nor its output prevents 
   ]) {
     settings.hooks = { ...settings.hooks, beforeRemove: script };
     const { path } = await workspaces.ensure(eng1, none);
-    assert.equal(await workspaces.remove({ path, issue: eng1 }), true, script);
+    assert.equal((await workspaces.remove({ path, issue: eng1 })).outcome, "removed", script);
     assert.equal(existsSync(path), false);
   }
   assert.deepEqual(
@@ -277,7 +283,7 @@ test("S-13: before_remove that hangs ends at its limit, then the directory goes"
   const removed = workspaces.remove({ path, issue: eng1 });
   while ((await trace()).length === 0) await new Promise((done) => setTimeout(done, 10));
   clock.advance(1_000);
-  assert.equal(await removed, true);
+  assert.equal((await removed).outcome, "removed");
   assert.equal(existsSync(path), false);
   assert.equal(failures[0]?.error.code, "hook_timeout");
 });
@@ -294,12 +300,18 @@ test("S-13: a link that before_remove put there is not followed", async (t) => {
 
 test("S-17: removing what is not there is a quiet success, and siblings stay", async (t) => {
   const { dir, workspaces, settings } = open(t);
-  assert.equal(await workspaces.remove({ path: null, issue: eng1 }), false);
+  assert.equal((await workspaces.remove({ path: null, issue: eng1 })).outcome, "nothing");
   assert.equal(existsSync(settings.root), false);
-  assert.equal(await workspaces.remove({ path: join(dir, "gone", "ENG-1"), issue: eng1 }), false);
-  assert.equal(await workspaces.remove({ path: null, issue: null }), false);
+  assert.equal(
+    (await workspaces.remove({ path: join(dir, "gone", "ENG-1"), issue: eng1 })).outcome,
+    "nothing",
+  );
+  assert.equal((await workspaces.remove({ path: null, issue: null })).outcome, "nothing");
   const other = await workspaces.ensure(issue("ENG-2"), none);
-  assert.equal(await workspaces.remove({ path: join(settings.root, "ENG-1"), issue: eng1 }), false);
+  assert.equal(
+    (await workspaces.remove({ path: join(settings.root, "ENG-1"), issue: eng1 })).outcome,
+    "nothing",
+  );
   assert.ok(existsSync(other.path));
 });
 
@@ -308,7 +320,7 @@ test("S-17, O-35: the recorded path is removed also after the root has moved", a
   const old = await workspaces.ensure(eng1, none);
   settings.root = join(dir, "new-root");
   const fresh = await workspaces.ensure(eng1, none);
-  assert.equal(await workspaces.remove({ path: old.path, issue: eng1 }), true);
+  assert.equal((await workspaces.remove({ path: old.path, issue: eng1 })).outcome, "removed");
   assert.equal(existsSync(old.path), false);
   assert.ok(existsSync(fresh.path));
 });
@@ -333,7 +345,8 @@ test("links inside a workspace are deleted, not followed; protected directories 
   await mkdir(join(path, "cache", "module"), { recursive: true });
   await writeFile(join(path, "cache", "module", "f"), "x");
   await chmod(join(path, "cache", "module"), 0o500);
-  assert.equal(await workspaces.remove({ path, issue: eng1 }), true);
+  const removal = await workspaces.remove({ path, issue: eng1 }, { force: true });
+  assert.equal(removal.outcome, "removed");
   assert.ok(existsSync(join(outside, "precious")));
 });
 
@@ -363,7 +376,7 @@ test("what an agent writes into its workspace cannot make a root of it", async (
   const { path } = await workspaces.ensure(eng1, none);
   await mkdir(join(path, ".symphony-root"));
   assert.equal(await workspaces.requireCwd(path), path);
-  assert.equal(await workspaces.remove({ path, issue: eng1 }), true);
+  assert.equal((await workspaces.remove({ path, issue: eng1 })).outcome, "removed");
 });
 
 test("R-5: a bootstrap that a crash cut off is done again from the start", async (t) => {
@@ -393,13 +406,27 @@ await createWorkspaces({
   assert.equal((await workspaces.ensure(eng1, none)).createdNow, false);
 });
 
-test("a removal that a crash cut off does not leave half a workspace to work in", async (t) => {
-  const { workspaces, settings } = open(t);
+test("a removal that a crash cut off leaves no half workspace to work in, and is finished at the next start", async (t) => {
+  const { dir, workspaces, settings } = open(t);
   const { path } = await workspaces.ensure(eng1, none);
+  const source = new URL("../../src/core/workspace/directory.ts", import.meta.url).href;
+  // Dies in the middle of the deletion, as a power cut would.
+  const script = `import { deleteWhole } from ${JSON.stringify(source)};
+import fs from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+fs.rm = async (path) => { if (path.includes("removed")) process.kill(process.pid, "SIGKILL"); };
+syncBuiltinESMExports();
+await deleteWhole(${JSON.stringify(path)});`;
   await writeFile(join(path, "half"), "");
-  await writeFile(join(settings.root, ".symphony-root", "ENG-1.pending"), "");
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "ignore" });
+  await once(child, "exit");
+  assert.equal(existsSync(path), false, dir);
   assert.equal((await workspaces.ensure(eng1, none)).createdNow, true);
   assert.deepEqual(await readdir(path), []);
+  const removed = join(settings.root, ".symphony-root", "removed");
+  assert.equal((await readdir(removed)).length, 1);
+  await workspaces.finishRemovals();
+  assert.deepEqual(await readdir(removed), []);
 });
 
 test("X-5: whatever identifiers and paths come, everything stays strictly inside the root", async (t) => {
@@ -437,7 +464,7 @@ test("X-5: whatever identifiers and paths come, everything stays strictly inside
       for (const bad of [path, `/${path}`, `${settings.root}/${path}`]) {
         const inside = relative(settings.root, bad);
         await workspaces.remove({ path: bad, issue: subject }).then(
-          (removed) => assert.ok(!removed || isWorkspaceKey(inside), bad),
+          ({ outcome }) => assert.ok(outcome === "nothing" || isWorkspaceKey(inside), bad),
           (error: unknown) => assert.ok(error instanceof SymphonyError, String(error)),
         );
       }
@@ -482,9 +509,9 @@ const issue = { id: "i", identifier: "ENG-1" };
 const { path } = await w.ensure(issue, new AbortController().signal);
 mkdirSync(path + "/a/b/c", { recursive: true });
 chmodSync(path + "/a/b", 0o500); chmodSync(path + "/a", 0o500);
-console.log(await w.remove({ path, issue }), existsSync(path));`;
+console.log((await w.remove({ path, issue }, { force: true })).outcome, existsSync(path));`;
   const out = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
     encoding: "utf8",
   });
-  assert.equal(out, "true false\n");
+  assert.equal(out, "removed false\n");
 });

@@ -52,7 +52,7 @@ test("a crash between a change and its entry is told of at the next start", asyn
   const [entry] = entries.filter(({ action }) => action === "issues.create");
   assert.deepEqual([entry?.outcome, entry?.detail["title"]], ["interrupted", "An issue"]);
   assert.match(String(entry?.detail["intended_at"]), /^\d{4}-/);
-  assert.ok(again.logged.join("").includes("a crash interrupted what was asked for"));
+  assert.ok(again.logged.join("").includes("a crash interrupted requests"));
 });
 
 const child = `

@@ -183,7 +183,7 @@ class Double implements ApiDouble {
           offset: 0,
         }),
       "GET /api/v1/attempts/att_1": () =>
-        ok({ ...attemptOf(this), events: this.#events, next_after_seq: null }),
+        ok({ ...attemptOf(this), events: this.#events, next_after_seq: null, kept: null }),
       "POST /api/v1/BAD/steer": () => ({
         status: 400,
         code: "invalid_request",

@@ -21,7 +21,9 @@ import type { Tracker } from "../../src/core/tracker/tracker.ts";
 import { openInbox } from "../../src/core/webhook/open-inbox.ts";
 import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
 import { keepApart } from "../../src/core/workspace/keep-apart.ts";
-import { createWorkspaces } from "../../src/core/workspace/workspaces.ts";
+import { KeptWorkspaces } from "../../src/core/workspace/kept.ts";
+import { userOf } from "../../src/core/workspace/owner.ts";
+import { createWorkspaces, type Workspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -29,6 +31,16 @@ import { Scheduler } from "./scheduler.ts";
 class RecordedScheduler extends Scheduler {
   bus: Bus | null = null;
   store: Store | null = null;
+  kept: KeptWorkspaces | null = null;
+
+  override async removeWorkspace(issue: Issue, path: string | null): Promise<void> {
+    await super.removeWorkspace(issue, path);
+    await this.kept?.clear(issue, path);
+  }
+
+  override async lookAtWorkspace(issue: Issue, path: string | null): Promise<void> {
+    await this.kept?.report(issue, path);
+  }
 
   override publish(event: EventDraft): void {
     super.publish(event);
@@ -49,6 +61,7 @@ class RecordedScheduler extends Scheduler {
 export interface World extends AsyncDisposable {
   readonly core: Core;
   readonly scheduler: Scheduler;
+  readonly workspaces: Workspaces;
   readonly dataDir: string;
   /** Every line of the log, as JSON. */
   readonly logged: string[];
@@ -95,11 +108,19 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       onHookFailed: (failure) => logged.push(failure.error.message),
     }),
   );
+  const kept = new KeptWorkspaces({
+    workspaces,
+    bus,
+    history,
+    clock,
+    isInUse: (key) => userOf(scheduler.orchestrator.state, key) !== null,
+  });
+  scheduler.kept = kept;
   const desk = new WorkspaceDesk({
     root: () => world.config.workspace.root,
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
-    ...{ workspaces, history, bus, clock },
+    ...{ workspaces, kept, history, bus, clock },
   });
   const orchestrator = new Operations({
     orchestrator: scheduler.orchestrator,
@@ -127,6 +148,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   });
   const world: World = {
     scheduler,
+    workspaces,
     dataDir,
     logged,
     config: settings,

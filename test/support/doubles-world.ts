@@ -22,6 +22,12 @@ const finish: readonly Step[] = [
 
 const turns: Readonly<Record<Work, readonly (readonly Step[])[]>> = {
   finish: [finish],
+  nothing: [
+    [
+      { do: "say", text: "Nothing is to be changed." },
+      { do: "tool", name: "linear_graphql", arguments: moveToDone },
+    ],
+  ],
   listen: [[{ do: "say", text: "Listening." }, { do: "waitForSteer", ms: 30_000 }, ...finish]],
   busy: [
     [

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { eventually, Served, symphony } from "./symphony.ts";
@@ -7,7 +8,7 @@ import { trackerFaults, type World } from "./world.ts";
 
 /** The journeys of the main job, each from a real `symphony` process to a real agent process. */
 export function journeys(name: string, makeWorld: () => Promise<World>): void {
-  test(`${name}: an issue is picked up, worked on, moved to Done and cleaned up`, async () => {
+  test(`${name}: an issue is picked up, worked on and moved to Done; its workspace stays with the work`, async () => {
     await using world = await makeWorld();
     await world.work("finish");
     await using server = await Served.start(world);
@@ -22,16 +23,35 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
     assert.equal(completed.state, "Done");
     assert.ok(completed.tokens.total_tokens > 0, "the tokens were counted");
     assert.match(await readFile(world.keptFile, "utf8"), /hello/);
-    await eventually("the workspace is removed", async () => {
-      const left = await readdir(world.workspaces);
-      return !left.includes(world.issue);
+    const kept = await eventually("the workspace is kept", async () => {
+      const detail = await server.client.issues.detail({ params: { id: world.issue } });
+      return detail.kept;
     });
+    assert.match(await readFile(join(kept.path, "hello.txt"), "utf8"), /hello/);
+    assert.notDeepEqual(kept.holds, []);
+    const diff = await symphony(world, "diff", world.issue);
+    assert.match(diff.stdout, /^\+hello$/m);
     const events = await server.events(world.issue);
     const changed = events.filter(({ type }) => type === "agent.file_change");
     assert.match(JSON.stringify(changed), /hello\.txt/);
     assert.ok(events.some(({ type }) => type === "agent.tool_call"));
     assert.deepEqual(await processesOf(events[0]?.attempt_id ?? ""), []);
     assert.equal(await server.stop(), 0);
+  });
+
+  test(`${name}: a finished issue whose agent left no work has its workspace removed`, async () => {
+    await using world = await makeWorld();
+    await world.work("nothing");
+    await using server = await Served.start(world);
+    await eventually("the issue is completed", async () => {
+      const { completed: rows } = await server.client.system.state({});
+      return rows.some((row) => row.issue_identifier === world.issue);
+    });
+    await eventually("the workspace is removed", async () => {
+      const left = await readdir(world.workspaces);
+      return !left.includes(world.issue);
+    });
+    assert.deepEqual((await server.client.system.state({})).kept, []);
   });
 
   test(`${name}: steering in mid-turn reaches the agent`, async () => {

@@ -72,7 +72,7 @@ polling: {interval_ms: 300}
 workspace: {root: ${JSON.stringify(made.workspaces)}}
 hooks:
   after_create: git init --quiet --initial-branch=main .
-  before_remove: cp hello.txt ../../kept.txt || true
+  after_run: cp hello.txt ../../kept.txt || true
 agent: {kind: openai, max_retry_backoff_ms: 1000}
 openai:
   base_url: ${JSON.stringify(openai.url)}

@@ -4,6 +4,8 @@ import type { Place } from "./symphony.ts";
 export type Work =
   /** Adds `hello.txt`, moves the issue to Done with the tracker's tool, ends its turn. */
   | "finish"
+  /** Moves the issue to Done and changes no file. */
+  | "nothing"
   /** Works for some seconds, then says what guidance has reached it. */
   | "listen"
   /** Runs a command for ten minutes; the turn after that finishes. */
@@ -23,7 +25,7 @@ export const trackerFaults: readonly TrackerFault[] = [
 export interface World extends Place, AsyncDisposable {
   /** `ENG-…`, in Todo. */
   readonly issue: string;
-  /** Where `after_run` copied `hello.txt`, since a finished issue's workspace is removed. */
+  /** Where `after_run` copied `hello.txt`. */
   readonly keptFile: string;
   readonly workspaces: string;
   work(work: Work): Promise<void>;

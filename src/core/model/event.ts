@@ -32,6 +32,7 @@ export const eventTypes = [
   "model.changed",
   "secret.changed",
   "workspace.created",
+  "workspace.kept",
   "workspace.removed",
   "hook.failed",
   "storage.error",

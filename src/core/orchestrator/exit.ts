@@ -84,8 +84,13 @@ function stopped(state: State, entry: Running, ended: Ended, context: Context): 
     case "shutdown":
       return decided(state);
     case "hold":
-    case "dismiss":
       return decided(state, { type: "saveRecord", issueId: issue.id });
+    case "dismiss":
+      return decided(
+        state,
+        { type: "saveRecord", issueId: issue.id },
+        { type: "lookAtWorkspace", issue, path: entry.workspacePath },
+      );
     default:
       return release(state, issue, stopping?.reason ?? "stopped");
   }

@@ -140,6 +140,13 @@ export type Exit = (
   | { readonly kind: "detached" }
 ) & { readonly git: AttemptGit | null };
 
+/** Its issue has ended: the workspace goes, or it is told what it holds. */
+export interface WorkspaceEnd {
+  readonly type: "removeWorkspace" | "lookAtWorkspace";
+  readonly issue: Issue;
+  readonly path: string | null;
+}
+
 /** What the shell must now do. Imperative: one verb, started in order. */
 export type Effect =
   | { readonly type: "refreshRunning"; readonly request: number; readonly ids: readonly string[] }
@@ -170,7 +177,7 @@ export type Effect =
     }
   | { readonly type: "settleSteer"; readonly steerId: string }
   | { readonly type: "detachAttempt"; readonly attemptId: string }
-  | { readonly type: "removeWorkspace"; readonly issue: Issue; readonly path: string | null }
+  | WorkspaceEnd
   | { readonly type: "setTimer"; readonly input: TimerInput; readonly delayMs: number }
   | { readonly type: "clearTimer"; readonly input: TimerInput }
   | { readonly type: "saveRecord"; readonly issueId: string }

@@ -6,7 +6,7 @@ import { complete } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { hinted } from "./hint.ts";
 import { hold, stopFor, unclaimed } from "./hold.ts";
-import type { Input } from "./messages.ts";
+import type { Effect, Input } from "./messages.ts";
 import { statusOf } from "./snapshot.ts";
 import { attemptIdOf } from "./start.ts";
 import { type State, setIn } from "./state.ts";
@@ -118,6 +118,10 @@ function dismiss(
   { reason, context }: { reason: string; context: Context },
 ): Decision {
   const row = { issue, state: normalState(issue.state), sinceWall: context.wall };
+  const waiting = state.retrying.get(issue.id) ?? state.blocked.get(issue.id);
+  const look: Effect[] = state.running.has(issue.id)
+    ? []
+    : [{ type: "lookAtWorkspace", issue, path: waiting?.workspacePath ?? null }];
   const next = {
     ...unclaimed(state, issue.id),
     dismissed: setIn(state.dismissed, issue.id, row),
@@ -128,6 +132,7 @@ function dismiss(
         stopping,
         { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
         { type: "saveRecord", issueId: issue.id },
+        ...look,
       ),
       (last) => complete(last, issue, null, context.wall),
     ),

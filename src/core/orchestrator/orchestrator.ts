@@ -1,10 +1,9 @@
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import type { Issue } from "../model/issue.ts";
 import { unsavedText } from "../model/storage.ts";
 import { isStorageError, nothingChanged } from "../store/storage-errors.ts";
 import { adoptionOf } from "./adopted.ts";
 import type { Context } from "./decision.ts";
-import type { AttemptOrder, Effect, Exit, Input, TimerInput } from "./messages.ts";
+import type { AttemptOrder, Effect, Exit, Input, TimerInput, WorkspaceEnd } from "./messages.ts";
 import type { Ports } from "./ports.ts";
 import { recordOf } from "./records.ts";
 import type { Fault, State } from "./state.ts";
@@ -139,7 +138,8 @@ export class Orchestrator {
       case "settleSteer":
         return ports.settleSteer(effect.steerId);
       case "removeWorkspace":
-        return this.#removeWorkspace(effect.issue, effect.path);
+      case "lookAtWorkspace":
+        return this.#endWorkspace(effect);
       case "setTimer":
         return this.#setTimer(effect.input, effect.delayMs);
       case "clearTimer":
@@ -241,11 +241,18 @@ export class Orchestrator {
     }
   }
 
-  #removeWorkspace(issue: Issue, path: string | null): void {
-    const work = this.#ports
-      .removeWorkspace(issue, path)
-      .catch((error: unknown) => this.#ports.failed("removeWorkspace", error))
-      .finally(() => this.#clearing.delete(issue.id));
+  /** Waited for by the issue's next attempt, so that it does not get a directory that is on its way out. */
+  #endWorkspace({ type, issue, path }: WorkspaceEnd): void {
+    const ports = this.#ports;
+    const end = async () =>
+      type === "removeWorkspace"
+        ? ports.removeWorkspace(issue, path)
+        : ports.lookAtWorkspace?.(issue, path);
+    const work = end()
+      .catch((error: unknown) => ports.failed(type, error))
+      .finally(() => {
+        if (this.#clearing.get(issue.id) === work) this.#clearing.delete(issue.id);
+      });
     this.#clearing.set(issue.id, work);
   }
 

@@ -37,7 +37,10 @@ export interface Ports {
   settleSteer(steerId: string): void;
   /** Lets go of an attempt whose agent lives on; it then exits as `detached`. */
   detachAttempt?(attemptId: string): void;
+  /** Unless it holds work that is nowhere else: then it stays, which is told. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
+  /** Tells what the workspace holds of an issue that an operator called completed. */
+  lookAtWorkspace?(issue: Issue, path: string | null): Promise<void>;
   /** Rejects with `SavedLater`: then it is repeated until it holds. */
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   /** For what is not in force before it is saved: rejects with `storage_unavailable`, and is not repeated. */

@@ -4,16 +4,19 @@ import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { IssueStatus } from "../model/status.ts";
+import { isDirty, type Work, workInWords } from "../model/work.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
 import type { State } from "../orchestrator/state.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { DiskUse } from "./disk-use.ts";
+import { findWorkspace } from "./find-workspace.ts";
 import { gitHead } from "./git.ts";
 import { GitDesk } from "./git-desk.ts";
-import type { GitWork } from "./git-diff.ts";
+import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { isWorkspaceKey, workspaceKey } from "./key.ts";
 import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
 import { findAt } from "./place.ts";
+import type { WorkDiff } from "./work-diff.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 interface DeskParts {
@@ -22,6 +25,7 @@ interface DeskParts {
   repositories?(): readonly RepositoryConfig[];
   state(): State;
   readonly workspaces: Workspaces;
+  readonly kept: KeptWorkspaces;
   readonly history: History;
   readonly bus: EventSink;
   readonly clock: Clock;
@@ -40,6 +44,10 @@ export interface WorkspaceFacts {
   readonly branch: string | null;
   /** Whether it holds work that is nowhere else; null where that is not known. */
   readonly dirty: boolean | null;
+  /** What that is, as last looked at; null before. */
+  readonly work: readonly Work[] | null;
+  /** Its issue has ended, and it stays for what it holds. */
+  readonly kept: Kept | null;
   readonly createdAt: number;
   readonly lastUsedAt: number;
 }
@@ -62,9 +70,12 @@ export class WorkspaceDesk {
   readonly #disk: DiskUse;
   /** The repositories in the workspaces. */
   readonly git: GitDesk;
+  /** Those that stay after their issue has ended. */
+  readonly kept: KeptWorkspaces;
 
   constructor(parts: DeskParts) {
     this.#parts = parts;
+    this.kept = parts.kept;
     this.#disk = new DiskUse(parts.clock);
     this.git = new GitDesk({
       clock: parts.clock,
@@ -86,9 +97,11 @@ export class WorkspaceDesk {
     const page = keys.slice(offset, offset + limit);
     this.#disk.follow(paths);
     this.git.follow(paths);
-    if (page.some((key) => this.#disk.of(join(root, key)) === null)) {
-      await this.#disk.settledWithin(patienceMs);
-    }
+    await this.#forgetGone();
+    const wait = [];
+    if (page.some((key) => this.#disk.of(join(root, key)) === null)) wait.push(this.#disk);
+    if (page.some((key) => this.git.remembered(join(root, key)) === null)) wait.push(this.git);
+    await Promise.all(wait.map((one) => one.settledWithin(patienceMs)));
     const owners = ownersOf(this.#parts.state());
     const rows: (WorkspaceFacts | null)[] = [];
     for (let at = 0; at < page.length; at += atOnce) {
@@ -119,17 +132,16 @@ export class WorkspaceDesk {
    * `force` with `workspace_dirty` for one that may hold work that is nowhere else, and with `workspace_…` of the disk.
    */
   async remove(key: string, { force }: { readonly force: boolean }): Promise<void> {
-    const { workspaces, bus, state } = this.#parts;
+    const { workspaces, bus, state, kept } = this.#parts;
     const path = join(await this.#root(), key);
     if (!isWorkspaceKey(key) || (await findAt(path)) !== "directory") throw notFound(key);
-    this.#requireIdle(key);
-    if (!force && !(await isEmpty(path)) && (await this.git.holdsWork(path)) !== false) {
-      throw dirty(key);
-    }
-    // Again, and in one turn with the call: from then on no attempt gets this directory.
+    // In one turn with the call: from then on no attempt gets this directory.
     this.#requireIdle(key);
     const issue = this.#owner(key, ownersOf(state()));
-    if (!(await workspaces.remove({ path, issue }))) throw notFound(key);
+    const removal = await workspaces.remove({ path, issue }, { force });
+    if (removal.outcome === "nothing") throw notFound(key);
+    if (removal.outcome === "kept") throw dirty(key, path, removal.work);
+    kept.forget(path);
     bus.publish({
       type: "workspace.removed",
       issueId: issue?.id ?? null,
@@ -140,12 +152,21 @@ export class WorkspaceDesk {
   }
 
   /**
-   * What the workspace of `issue` holds beside the commit it started from. Rejects with `workspace_not_found` and
-   * `no_repository`.
+   * What the workspace of `issue` holds beside what its work started from, wherever that is by now. Rejects with
+   * `workspace_not_found` and `no_repository`.
    */
-  async workOf(issue: Pick<KnownIssue, "id" | "identifier">): Promise<GitWork> {
-    const latest = this.#parts.history.latestAttempt(issue.id)?.workspaceKey;
-    const key = latest ?? workspaceKey(issue.identifier);
+  async diffOf(issue: Pick<KnownIssue, "id" | "identifier">): Promise<WorkDiff> {
+    const root = await this.#root();
+    const recorded = this.#parts.history.latestAttempt(issue.id)?.workspacePath;
+    const key = workspaceKey(issue.identifier);
+    const places = [this.kept.of(issue.id)?.path, recorded, join(root, key)];
+    const path = await findWorkspace(issue.id, places, root);
+    if (path !== null) return this.git.diff(path);
+    throw notFound(key);
+  }
+
+  /** The same of a workspace by its key, whoever's it is. */
+  async diffIn(key: string): Promise<WorkDiff> {
     const path = join(await this.#root(), key);
     if (!isWorkspaceKey(key) || (await findAt(path)) !== "directory") throw notFound(key);
     return this.git.diff(path);
@@ -168,6 +189,7 @@ export class WorkspaceDesk {
     const { history, state } = this.#parts;
     const owner = this.#owner(key, owners);
     const latest = owner === null ? null : history.latestAttempt(owner.id);
+    const work = this.git.remembered(path);
     return {
       key,
       path,
@@ -176,7 +198,9 @@ export class WorkspaceDesk {
       inUse: userOf(state(), key) !== null,
       diskBytes: this.#disk.of(path),
       branch: head?.branch ?? null,
-      dirty: empty ? false : this.git.remembered(path),
+      dirty: work === null ? (empty ? false : null) : isDirty(work),
+      work,
+      kept: this.kept.at(path),
       // Not every file system keeps the time of birth.
       createdAt: found.birthtimeMs || found.ctimeMs,
       lastUsedAt: latest?.endedAt ?? latest?.startedAt ?? found.mtimeMs,
@@ -192,6 +216,14 @@ export class WorkspaceDesk {
     const latest = id === null ? null : history.latestAttempt(id);
     if (latest?.workspaceKey !== key) return null;
     return { id: latest.issueId, identifier: latest.issueIdentifier, issue: null };
+  }
+
+  /** What a person deleted by hand is kept no more. */
+  async #forgetGone(): Promise<void> {
+    for (const { path } of this.kept.list()) {
+      const found = await lstat(path).catch(() => null);
+      if (found === null) this.kept.forget(path);
+    }
   }
 
   #requireIdle(key: string): void {
@@ -234,9 +266,10 @@ function notFound(key: string): SymphonyError {
   });
 }
 
-function dirty(key: string): SymphonyError {
-  const message = `${key} may hold work that is nowhere else: what is not committed and pushed would be lost`;
+function dirty(key: string, path: string, work: readonly Work[]): SymphonyError {
+  const message = `${key} holds work that is nowhere else and would be lost: ${workInWords(work)}`;
   return new SymphonyError("workspace_dirty", message, {
+    details: { path, holds: work },
     hint: `symphony workspaces remove ${key} --force`,
   });
 }

@@ -2,13 +2,15 @@ import { basename } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
+import { isDirty, type Work } from "../model/work.ts";
 import type { History } from "../store/store.ts";
-import { type GitWork, workOf } from "./git-diff.ts";
 import { withoutCredentials } from "./git-remotes.ts";
 import { branchFor, type Routed, repositoryFor } from "./git-routing.ts";
-import { type GitSurvey, holdsWork, survey } from "./git-survey.ts";
+import { type GitSurvey, survey } from "./git-survey.ts";
 import { Measured } from "./measured.ts";
 import type { KnownIssue } from "./owner.ts";
+import { workIn } from "./work.ts";
+import { diffOf, type WorkDiff } from "./work-diff.ts";
 
 interface GitDeskParts {
   readonly clock: Clock;
@@ -28,6 +30,11 @@ export interface GitBranch extends Pick<GitSurvey, "branch" | "head" | "ahead" |
   readonly dirty: boolean | null;
 }
 
+interface Checkout extends GitSurvey {
+  readonly path: string;
+  readonly work: readonly Work[];
+}
+
 export interface GitRepository extends Pick<GitSurvey, "defaultBranch" | "remotes"> {
   readonly name: string;
   readonly url: string | null;
@@ -45,6 +52,13 @@ export interface GitContext {
   readonly complete: boolean;
 }
 
+/** What was found in a workspace when it was last looked at. */
+interface Seen {
+  /** null where there is no repository. */
+  readonly survey: GitSurvey | null;
+  readonly work: readonly Work[];
+}
+
 /** So long a question waits for what nobody has looked at yet. */
 const patienceMs = 500;
 const mostAttempts = 500;
@@ -52,47 +66,47 @@ const mostAttempts = 500;
 /** The repositories in the workspaces: looked at in the background, safely, whatever an agent wrote into them. */
 export class GitDesk {
   readonly #parts: GitDeskParts;
-  readonly #surveys: Measured<GitSurvey>;
+  readonly #seen: Measured<Seen>;
   readonly #leaving = new AbortController();
   #diff: Promise<unknown> = Promise.resolve();
 
   constructor(parts: GitDeskParts) {
     this.#parts = parts;
-    this.#surveys = new Measured(parts.clock, (path, signal) =>
-      survey(path, this.#firstHead(path), signal),
-    );
+    this.#seen = new Measured(parts.clock, async (path, signal) => ({
+      survey: await survey(path, this.#firstHead(path), signal),
+      work: await workIn(path, signal),
+    }));
   }
 
   /** Has `paths` looked at where that is due. Returns at once. */
   follow(paths: readonly string[]): void {
-    this.#surveys.follow(paths);
+    this.#seen.follow(paths);
   }
 
-  /** Whether the workspace holds work, as last looked at; null where that is not known. */
-  remembered(path: string): boolean | null {
-    const known = this.#surveys.of(path);
-    return known === null ? null : holdsWork(known);
+  /** Resolves when every workspace has been looked at, or after `ms`. */
+  settledWithin(ms: number): Promise<void> {
+    return this.#seen.settledWithin(ms);
   }
 
-  /** Whether the workspace holds work that is nowhere else, looked at now; null where that cannot be told. */
-  async holdsWork(path: string): Promise<boolean | null> {
-    const found = await survey(path, null);
-    return found === null ? null : holdsWork(found);
+  /** What the workspace holds that is nowhere else, as last looked at; null before. */
+  remembered(path: string): readonly Work[] | null {
+    return this.#seen.of(path)?.work ?? null;
   }
 
   /** The repositories by name, as last looked at: git is not run for it. */
   async context(): Promise<GitContext> {
     const paths = await this.#parts.paths();
-    this.#surveys.follow(paths);
-    if (paths.some((path) => !this.#surveys.has(path))) {
-      await this.#surveys.settledWithin(patienceMs);
+    this.#seen.follow(paths);
+    if (paths.some((path) => !this.#seen.has(path))) {
+      await this.#seen.settledWithin(patienceMs);
     }
-    const groups = new Map<string, [string, GitSurvey][]>();
+    const groups = new Map<string, Checkout[]>();
     for (const path of paths) {
-      const found = this.#surveys.of(path);
-      if (found === null) continue;
-      const key = urlOf(found) ?? found.store;
-      groups.set(key, [...(groups.get(key) ?? []), [path, found]]);
+      const found = this.#seen.of(path);
+      if (!found?.survey) continue;
+      const key = urlOf(found.survey) ?? found.survey.store;
+      const checkout = { ...found.survey, path, work: found.work };
+      groups.set(key, [...(groups.get(key) ?? []), checkout]);
     }
     const rules = this.#parts.repositories();
     const configured = rules.map((rule) => {
@@ -105,7 +119,7 @@ export class GitDesk {
     return {
       repositories: [...configured, ...others],
       rules,
-      complete: paths.every((path) => this.#surveys.has(path)),
+      complete: paths.every((path) => this.#seen.has(path)),
     };
   }
 
@@ -117,8 +131,8 @@ export class GitDesk {
   }
 
   /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
-  async diff(path: string): Promise<GitWork> {
-    const next = this.#diff.then(() => workOf(path, this.#firstHead(path), this.#leaving.signal));
+  async diff(path: string): Promise<WorkDiff> {
+    const next = this.#diff.then(() => diffOf(path, this.#firstHead(path), this.#leaving.signal));
     this.#diff = next.catch(() => {});
     return next;
   }
@@ -126,27 +140,30 @@ export class GitDesk {
   /** Ends looking. */
   async close(): Promise<void> {
     this.#leaving.abort();
-    await this.#surveys.close();
+    await this.#seen.close();
     await this.#diff;
   }
 
-  #repository(group: readonly [string, GitSurvey][]): GitRepository {
-    const [first] = group;
-    if (first === undefined) throw new SymphonyError("internal_error", "a repository of nothing");
-    const [path, found] = first;
+  #repository(group: readonly Checkout[]): GitRepository {
+    const [found] = group;
+    if (found === undefined) throw new SymphonyError("internal_error", "a repository of nothing");
     const url = urlOf(found);
-    const stores = new Set(group.map(([, { store }]) => store));
+    const stores = new Set(group.map(({ store }) => store));
     const place = found.store.endsWith("/.git") ? found.store.slice(0, -5) : found.store;
     return {
-      name: basename(url ?? path).replace(/\.git$/, "") || path,
+      name: basename(url ?? found.path).replace(/\.git$/, "") || found.path,
       url,
       defaultBranch: found.defaultBranch,
       path: stores.size === 1 ? place : null,
       remotes: found.remotes,
-      branches: group.map(([at, { branch, head, ahead, behind, ...rest }]) => ({
-        ...{ branch, head, ahead, behind, path: at },
-        issueIdentifier: this.#parts.ownerOf(basename(at))?.identifier ?? null,
-        dirty: holdsWork({ branch, head, ahead, behind, ...rest }),
+      branches: group.map(({ branch, head, ahead, behind, path, work }) => ({
+        branch,
+        head,
+        ahead,
+        behind,
+        path,
+        issueIdentifier: this.#parts.ownerOf(basename(path))?.identifier ?? null,
+        dirty: isDirty(work),
       })),
     };
   }

@@ -1,6 +1,7 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
+import { readSmall } from "./git-files.ts";
 import { isWorkspaceKey } from "./key.ts";
 
 /** What stands at a path: nothing that is followed anywhere else. */
@@ -8,6 +9,7 @@ export type Found = "nothing" | "directory" | "link" | "other";
 
 /** In the root, beside the workspaces: no agent may write there, and no key can be its name. */
 const stateDir = ".symphony-root";
+const maxMarkerBytes = 1_024;
 
 /** The root itself, made if need be, as its real path. Rejects with `workspace_error`. */
 export async function openRoot(root: string): Promise<string> {
@@ -25,12 +27,36 @@ export async function openRoot(root: string): Promise<string> {
   throw fault(root, { what: `${stateDir} in the directory of workspaces is not a directory` });
 }
 
+/** What the marker says of a directory that no agent has been in yet. */
+export const beingMade = "being made\n";
+
+/** What a marker says; null where there is none. One of an earlier version says nothing. */
+export async function markerOf(workspacePath: string): Promise<string | null> {
+  const marker = pendingMarker(workspacePath);
+  if ((await findAt(marker)) === "nothing") return null;
+  return (await readSmall(marker, maxMarkerBytes)) ?? "";
+}
+
 /**
- * The file that says "what is in this workspace cannot be relied on": it is there from before the directory
- * until `after_create` has succeeded, and again while the directory is being deleted (requirement R-5).
+ * The file that says "what is in this workspace cannot be relied on": it is there from before the directory until
+ * `after_create` has succeeded (requirement R-5).
  */
 export function pendingMarker(workspacePath: string): string {
-  return join(dirname(workspacePath), stateDir, `${basename(workspacePath)}.pending`);
+  return besideOf(workspacePath, "pending");
+}
+
+/** The file that says what the workspace was when it had been made. */
+export function baselineFile(workspacePath: string): string {
+  return besideOf(workspacePath, "baseline.json");
+}
+
+/** Where directories are that are being deleted. */
+export function removedDir(root: string): string {
+  return join(root, stateDir, "removed");
+}
+
+function besideOf(workspacePath: string, ending: string): string {
+  return join(dirname(workspacePath), stateDir, `${basename(workspacePath)}.${ending}`);
 }
 
 /** Rejects with `workspace_error` where the system cannot tell, as with a name that is too long. */

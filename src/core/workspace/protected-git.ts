@@ -6,8 +6,8 @@ import { promisify } from "node:util";
 import { readSmall, sharedDirOf } from "./git-files.ts";
 
 interface Place {
-  /** Commit that HEAD is. */
-  readonly head: string;
+  /** Commit that HEAD is; null: there is no commit yet. */
+  readonly head: string | null;
   /** The files to compare with; null where only commits are looked at. */
   readonly worktree: string | null;
   /** Ends what runs. */
@@ -19,6 +19,12 @@ interface RunOptions {
   readonly input?: string;
   readonly timeoutMs?: number;
   readonly maxBytes?: number;
+  /** `latin1`: input and output are bytes, one character each, so that a name that is no UTF-8 stays itself. */
+  readonly encoding?: "utf8" | "latin1";
+  /** An exit status that is an answer too, beside 0. */
+  readonly mayExit?: number;
+  /** The index to work with; left out, one that begins empty. */
+  readonly index?: string;
 }
 
 const run = promisify(execFile);
@@ -29,6 +35,8 @@ const shallowLine = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
 
 /** Git whose directory is our own and empty; it borrows the objects of another repository. */
 export interface ProtectedGit extends AsyncDisposable {
+  /** The directory of ours; it goes when this is disposed of. */
+  readonly dir: string;
   /** Output of one call. Rejects when git fails, takes too long or says more than `maxBytes`. */
   run(args: readonly string[], options?: RunOptions): Promise<string>;
   /** As `run`, but of more than `maxBytes` the beginning. */
@@ -37,9 +45,10 @@ export interface ProtectedGit extends AsyncDisposable {
 
 /**
  * A repository's `.git` may have been written by an agent, and its configuration, hooks, index, filters and attributes
- * can run programs. So git is started on a directory of ours that has none of these and never reads that one.
+ * can run programs. So git is started on a directory of ours that has none of these and never reads that one. `gitDir` is
+ * null where no repository is looked at, but plain files.
  */
-export async function openProtectedGit(gitDir: string, place: Place): Promise<ProtectedGit> {
+export async function openProtectedGit(gitDir: string | null, place: Place): Promise<ProtectedGit> {
   const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
   const close = () => rm(dir, { recursive: true, force: true });
   try {
@@ -52,16 +61,25 @@ export async function openProtectedGit(gitDir: string, place: Place): Promise<Pr
   const cwd = place.worktree ?? dir;
   const call = async (args: readonly string[], given: RunOptions = {}) => {
     const { input = "", timeoutMs = defaultTimeoutMs, maxBytes = defaultMaxBytes } = given;
+    const { encoding = "utf8", index = join(dir, "index") } = given;
     const calling = run("git", [...settings, ...args], {
-      ...{ cwd, env, timeout: timeoutMs, maxBuffer: maxBytes },
-      ...{ killSignal: "SIGKILL", encoding: "utf8" },
+      cwd,
+      env: { ...env, GIT_INDEX_FILE: index },
+      timeout: timeoutMs,
+      maxBuffer: maxBytes,
+      killSignal: "SIGKILL",
+      encoding,
       ...(place.signal && { signal: place.signal }),
     });
     // A git that ends early does not read all of it, which its exit tells.
-    calling.child.stdin?.on("error", () => {}).end(input);
-    return (await calling).stdout;
+    calling.child.stdin?.on("error", () => {}).end(input, encoding);
+    return calling.then(
+      ({ stdout }) => stdout,
+      (error: unknown) => answerIn(error, given.mayExit),
+    );
   };
   return {
+    dir,
     run: call,
     begin: (args, options) =>
       call(args, options).then(
@@ -70,6 +88,13 @@ export async function openProtectedGit(gitDir: string, place: Place): Promise<Pr
       ),
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** What git said before it ended with a status that is an answer; throws any other error. */
+function answerIn(error: unknown, status: number | undefined): string {
+  const isAnswer = error instanceof Error && "code" in error && error.code === status;
+  if (isAnswer && status !== undefined && "stdout" in error) return String(error.stdout);
+  throw error;
 }
 
 /** What git had said when it had said too much; throws any other error. */
@@ -92,15 +117,16 @@ const settings = [
   "submodule.recurse=false",
 ] as const;
 
-async function fill(dir: string, gitDir: string, head: string): Promise<void> {
+async function fill(dir: string, gitDir: string | null, head: string | null): Promise<void> {
+  await mkdir(join(dir, "objects", "info"), { recursive: true });
+  await mkdir(join(dir, "refs"));
+  await writeFile(join(dir, "HEAD"), `${head ?? "ref: refs/heads/none"}\n`);
+  if (gitDir === null) return;
   const shared = await sharedDirOf(gitDir);
   const objects = join(shared, "objects");
   if (objects.includes("\n")) throw new Error("a path with a line break cannot be borrowed from");
-  await mkdir(join(dir, "objects", "info"), { recursive: true });
-  await mkdir(join(dir, "refs"));
   await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
-  await writeFile(join(dir, "HEAD"), `${head}\n`);
-  if (head.length === 64) {
+  if (head?.length === 64) {
     const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
     await writeFile(join(dir, "config"), format);
   }
@@ -118,7 +144,6 @@ function environment(dir: string, worktree: string | null): Record<string, strin
     HOME: dir,
     LC_ALL: "C",
     GIT_DIR: dir,
-    GIT_INDEX_FILE: join(dir, "index"),
     ...(worktree !== null && { GIT_WORK_TREE: worktree }),
     GIT_CONFIG_NOSYSTEM: "1",
     GIT_CONFIG_GLOBAL: "/dev/null",

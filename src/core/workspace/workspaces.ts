@@ -1,14 +1,27 @@
-import { mkdir, realpath, rm, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { lstat, readdir, realpath, rm } from "node:fs/promises";
+import { basename, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../logger.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { type Work, workInWords } from "../model/work.ts";
+import { readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./delete-tree.ts";
+import { deleteWhole, makeFresh, setAside } from "./directory.ts";
 import { type HookName, runHook } from "./hooks.ts";
 import { workspaceKey } from "./key.ts";
-import { fault, findAt, openRoot, pendingMarker, requirePlace } from "./place.ts";
+import {
+  beingMade,
+  type Found,
+  fault,
+  markerOf,
+  openRoot,
+  pendingMarker,
+  removedDir,
+  requirePlace,
+} from "./place.ts";
+import { baselineOf, workIn } from "./work.ts";
 
 /** One issue's directory. */
 export interface Workspace {
@@ -29,6 +42,14 @@ export interface HookFailure {
   readonly error: SymphonyError;
 }
 
+/** Something that was in the way of a new workspace and holds work: it was moved, not deleted. */
+export interface SetAside {
+  readonly issue: IssueName;
+  /** Where it is now. */
+  readonly path: string;
+  readonly work: readonly Work[];
+}
+
 export interface FreshWorkspace {
   readonly issue: Issue;
   readonly path: string;
@@ -46,6 +67,7 @@ export interface WorkspacesOptions {
   readonly log: Logger;
   /** Told of every hook that fails by itself, also where nobody else is. */
   onHookFailed(failure: HookFailure): void;
+  onSetAside?(aside: SetAside): void;
   /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once, for a host that must leave; never, if left out. */
@@ -64,10 +86,15 @@ export interface Workspaces {
   /** Never rejects; without its directory it does nothing. */
   afterRun(workspace: Workspace, issue: IssueName): Promise<void>;
   /**
-   * Deletes the recorded path or, without one, the issue's place in today's root. Resolves to false when there
-   * is nothing. `before_remove` runs first and stops nothing. Rejects with `workspace_…`.
+   * Deletes the recorded path or, without one, the issue's place in today's root, unless it holds work that is nowhere
+   * else, or that cannot be determined: only an operator's `force` passes that. `before_remove` runs once it is clear that
+   * the directory goes, and stops nothing; what it leaves behind is looked at again. Rejects with `workspace_…`.
    */
-  remove(target: RemovalTarget): Promise<boolean>;
+  remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
+  /** As `remove` without its deed: `kept` with what it holds, or `nothing`. */
+  look(target: RemovalTarget): Promise<Removal>;
+  /** Deletes what a crash left of directories that were being deleted. Never rejects. */
+  finishRemovals(): Promise<void>;
   /** Where the issue's directory would be today; it need not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
@@ -76,8 +103,16 @@ export interface Workspaces {
 
 export interface RemovalTarget {
   readonly path: string | null;
+  /** Whose workspace it is meant to be: one that was made for another issue is not touched. */
   readonly issue: IssueName | null;
 }
+
+export type Removal =
+  | { readonly outcome: "nothing" }
+  | { readonly outcome: "removed"; readonly path: string }
+  | { readonly outcome: "kept"; readonly path: string; readonly work: readonly Work[] };
+
+const nothing: Removal = { outcome: "nothing" };
 
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
   return new DirectoryWorkspaces(options);
@@ -101,14 +136,18 @@ class DirectoryWorkspaces implements Workspaces {
     const root = await openRoot(this.#options.settings().root);
     const path = join(root, key);
     const found = await requirePlace(path, root);
-    const isPending = (await findAt(pendingMarker(path))) !== "nothing";
-    if (found === "directory" && !isPending) return { key, path, createdNow: false };
-    if (found !== "nothing") this.#note("Replacing what is no finished workspace", path, issue);
+    if (found === "directory" && (await isFinished(path, issue.id))) {
+      return { key, path, createdNow: false };
+    }
+    if (found !== "nothing") await this.#clearTheWay(path, found, issue);
     await makeFresh(path);
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
       await this.#options.fill?.({ issue, path, signal: ends, tell });
       await this.#hook("after_create", path, { issue, signal });
+      const baseline = await baselineOf(path, issue.id, ends);
+      ends.throwIfAborted();
+      await writeBaseline(path, baseline);
     } catch (error) {
       // Should this fail too, the marker stays and the next attempt starts afresh all the same.
       await deleteTree(path).catch(() => this.#note("Could not delete", path, issue));
@@ -132,21 +171,40 @@ class DirectoryWorkspaces implements Workspaces {
     }
   }
 
-  async remove({ path: recorded, issue }: RemovalTarget): Promise<boolean> {
-    const root = await this.#currentRoot();
-    const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
-    if (path === null) return false;
-    const found = await requirePlace(path, root);
-    if (found === "nothing") return false;
+  async remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal> {
+    const place = await this.#placeOf(target, operator !== undefined);
+    if (place === null) return nothing;
+    const { path, root, found } = place;
+    const { issue } = target;
+    const force = operator?.force === true;
+    const work = force ? [] : await this.#workAt(path, found);
+    if (work.length > 0) return { outcome: "kept", path, work };
     if (found === "directory") {
       await this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
         (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
       );
-      // The hook had the time to put something else there.
-      if ((await requirePlace(path, root)) === "nothing") return true;
+      // The hook, and whatever else may write here, had the time to put something there.
+      const now = await requirePlace(path, root);
+      const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
+      if (late.length > 0) return { outcome: "kept", path, work: late };
     }
-    await deleteMarked(path);
-    return true;
+    await deleteWhole(path);
+    return { outcome: "removed", path };
+  }
+
+  async look(target: RemovalTarget): Promise<Removal> {
+    const place = await this.#placeOf(target, false);
+    if (place === null) return nothing;
+    const work = await this.#workAt(place.path, place.found);
+    return work.length === 0 ? nothing : { outcome: "kept", path: place.path, work };
+  }
+
+  async finishRemovals(): Promise<void> {
+    const dir = removedDir(await this.#currentRoot());
+    for (const name of await readdir(dir).catch(() => [])) {
+      const path = join(dir, name);
+      await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
+    }
   }
 
   pathOf(identifier: string): string {
@@ -159,6 +217,42 @@ class DirectoryWorkspaces implements Workspaces {
     });
     if (found !== "directory") throw invalidCwd(path, null);
     return path;
+  }
+
+  /** Where the target is; null where nothing is, or what was made for another issue. */
+  async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
+    const root = await this.#currentRoot();
+    const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
+    if (path === null) return null;
+    const found = await requirePlace(path, root);
+    if (found === "nothing") return null;
+    if (issue !== null && !isByOperator) {
+      const baseline = await readBaseline(path);
+      if (baseline !== null && baseline.issueId !== issue.id) return null;
+    }
+    return { path, root, found };
+  }
+
+  /** What would be lost with it. Rejects when the server stops before that is known. */
+  async #workAt(path: string, found: Found): Promise<readonly Work[]> {
+    if (found !== "directory") return workInFile(path);
+    // No agent has been in it yet.
+    const isHalfMade = (await markerOf(path)) === beingMade && (await readBaseline(path)) === null;
+    const work = isHalfMade ? [] : await workIn(path, this.#leaving);
+    if (!this.#leaving.aborted) return work;
+    throw fault(path, { what: "the workspace stays: the server stops before it was looked at" });
+  }
+
+  /** Makes room for a new workspace. What may be somebody's work is moved; only what a crash left half made is replaced. */
+  async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
+    const work = await this.#workAt(path, found);
+    if (work.length === 0) {
+      this.#note("Replacing what is no finished workspace", path, issue);
+      return;
+    }
+    const to = await setAside(path, found);
+    this.#note(`Set aside what was in the way: it holds ${workInWords(work)}`, to, issue);
+    this.#options.onSetAside?.({ issue, path: to, work });
   }
 
   /** Today's root as its real path; as it is written where there is none yet. */
@@ -193,28 +287,22 @@ class DirectoryWorkspaces implements Workspaces {
   }
 }
 
-/** Leaves an empty directory, marked as not to be relied on yet. */
-async function makeFresh(path: string): Promise<void> {
-  try {
-    await writeFile(pendingMarker(path), "");
-    await deleteTree(path);
-    await mkdir(path, { mode: 0o700 });
-  } catch (cause) {
-    throw fault(path, { what: `the workspace cannot be made: ${messageOf(cause)}`, cause });
-  }
+/** Whether an agent may have worked in it: then it is used on, and is that issue's from now on. */
+async function isFinished(path: string, issueId: string): Promise<boolean> {
+  const marker = await markerOf(path);
+  const baseline = await readBaseline(path);
+  if (baseline === null) return marker === null;
+  // The baseline is written last: a marker beside it is left over.
+  if (marker !== null) await rm(pendingMarker(path), { force: true });
+  if (baseline.issueId !== issueId) await writeBaseline(path, { ...baseline, issueId });
+  return true;
 }
 
-/** A crash on the way leaves the marker, so that nobody works on in half a workspace. */
-async function deleteMarked(path: string): Promise<void> {
-  const marker = pendingMarker(path);
-  try {
-    await mkdir(dirname(marker), { recursive: true, mode: 0o700 });
-    await writeFile(marker, "");
-    await deleteTree(path);
-    await rm(marker, { force: true });
-  } catch (cause) {
-    throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
-  }
+/** A file where a directory should be is somebody's, unless it is empty. */
+async function workInFile(path: string): Promise<readonly Work[]> {
+  const found = await lstat(path).catch(() => null);
+  if (!found?.isFile() || found.size === 0) return [];
+  return [{ kind: "new_files", count: 1, examples: [basename(path)] }];
 }
 
 function scriptOf(hook: HookName, hooks: HooksConfig): string | null {

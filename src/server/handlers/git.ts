@@ -1,6 +1,8 @@
 import type { Api } from "../../contract/api.ts";
+import { diffView } from "../../contract/work-view.ts";
 import type { RepositoryConfig } from "../../core/config/git-section.ts";
 import type { Core } from "../../core/core.ts";
+import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
 import type { GitBranch, GitRepository } from "../../core/workspace/git-desk.ts";
 import { matchInWords } from "../../core/workspace/git-routing.ts";
@@ -20,16 +22,33 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
       };
     },
     async diff({ params }) {
-      const issue = await findIssueId(core, params.id);
-      const { files, patch, ...work } = await core.workspaces.workOf(issue);
+      const { identifier, diff } = await diffFor(core, params.id);
+      const { files, patch, ...work } = diffView(identifier, diff);
       return {
-        issue_identifier: issue.identifier,
         ...work,
         files: files.map((file) => ({ ...file, path: core.redact(file.path) })),
         patch: core.redact(patch),
       };
     },
   };
+}
+
+/** Of an issue; where nobody knows such an issue, of the workspace with this key. */
+async function diffFor(core: Core, id: string) {
+  try {
+    const issue = await findIssueId(core, id);
+    return { identifier: issue.identifier, diff: await core.workspaces.diffOf(issue) };
+  } catch (error) {
+    if (!isCoded(error, "issue_not_found")) throw error;
+    const diff = await core.workspaces.diffIn(id).catch((other: unknown) => {
+      throw isCoded(other, "workspace_not_found") ? error : other;
+    });
+    return { identifier: id, diff };
+  }
+}
+
+function isCoded(error: unknown, code: ErrorCode): boolean {
+  return error instanceof SymphonyError && error.code === code;
 }
 
 function ruleView({ name, match, baseBranch, branchTemplate }: RepositoryConfig) {

@@ -40,7 +40,8 @@ function readers(core: Core) {
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.sight(params.id);
       if (known === null) return detailOf(core, await findSight(core, params.id));
-      const marks = [...orchestrator.marks(), history.changes(), secretsKnown()];
+      const { version } = core.workspaces.kept;
+      const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), version];
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
     },
     async attempts({ params, query: { limit, offset } }) {
@@ -63,7 +64,8 @@ function detailOf(core: Core, sight: Sight) {
   const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(sight.issue.id, recentEvents);
   const place = placeOf(core, sight.issue);
-  return detailView(sight, { attempts, attemptCount: total, events, place });
+  const kept = core.workspaces.kept.of(sight.issue.id);
+  return detailView(sight, { attempts, attemptCount: total, events, place, kept });
 }
 
 /** Writes to the embedded tracker; every other one is read-only here. */

@@ -1,10 +1,11 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
+import { holdView } from "../../contract/work-view.ts";
 import type { WorkspaceView } from "../../contract/workspaces.ts";
 import type { Core } from "../../core/core.ts";
 import type { WorkspaceFacts } from "../../core/workspace/desk.ts";
 import type { Handlers } from "../mount.ts";
-import { time } from "../views.ts";
+import { keptView, time } from "../views.ts";
 
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
@@ -31,6 +32,8 @@ function workspaceView(facts: WorkspaceFacts): z.output<typeof WorkspaceView> {
     disk_bytes: facts.diskBytes,
     branch: facts.branch,
     dirty: facts.dirty,
+    holds: facts.work === null ? null : facts.work.map(holdView),
+    kept: facts.kept && keptView(facts.kept),
     created_at: time(facts.createdAt),
     last_used_at: time(facts.lastUsedAt),
   };

@@ -1,0 +1,35 @@
+import type { z } from "zod";
+import type { KeptView } from "../contract/kept.ts";
+import type { Cell } from "./output.ts";
+import type { Paint } from "./paint.ts";
+import { plainLine } from "./terminal.ts";
+
+type Kept = Pick<z.output<typeof KeptView>, "key" | "path" | "summary"> & {
+  readonly issue_identifier?: string;
+  readonly next: readonly string[];
+};
+
+const shownAtMost = 10;
+
+/** Workspaces that stay after their issue has ended: what they hold, where they are, what to type. */
+export function keptLines(all: readonly Kept[], total: number, paint: Paint): string[] {
+  const lines = all.slice(0, shownAtMost).flatMap((kept) => {
+    const name = kept.issue_identifier ?? kept.key;
+    const head = `${paint.yellow("kept")}  ${plainLine(name)}  ${plainLine(kept.summary)}`;
+    const rest = [kept.path, ...kept.next].map((line) => `      ${plainLine(line)}`);
+    return [head, ...rest];
+  });
+  const more = total - Math.min(all.length, shownAtMost);
+  return more > 0
+    ? [...lines, paint.dim(`and ${more} more kept: symphony workspaces list`)]
+    : lines;
+}
+
+/** The same as facts of one issue or attempt. */
+export function keptFacts(kept: Kept | null): [string, Cell][] {
+  if (!kept) return [];
+  return [
+    ["kept", { text: `${kept.summary}, nowhere else`, style: "yellow" }],
+    ["next", kept.next.join("  or  ")],
+  ];
+}

@@ -1,0 +1,42 @@
+import type { z } from "zod";
+import { type Work, workInWords } from "../core/model/work.ts";
+import type { Api } from "./api.ts";
+import type { HoldView } from "./kept.ts";
+import type { Reply } from "./route.ts";
+
+type DiffView = Reply<Api["git"]["diff"]>;
+
+/** A comparison as the workspaces make it. */
+type Diff = Omit<DiffView, "issue_identifier" | "files" | "not_shown" | "not_shown_summary"> & {
+  readonly files: readonly DiffView["files"][number][];
+  readonly notShown: readonly Work[];
+};
+
+// In the wire's form, for whoever answers: the server, or a command without one.
+
+export function holdView(work: Work): z.output<typeof HoldView> {
+  switch (work.kind) {
+    case "changed_files":
+    case "new_files":
+      return { ...work, examples: [...work.examples] };
+    case "commits":
+    case "tags":
+      return { ...work, refs: [...work.refs] };
+    case "nested_repository":
+    case "submodule":
+      return { ...work, paths: [...work.paths] };
+    default:
+      return { ...work };
+  }
+}
+
+export function diffView(identifier: string, diff: Diff): DiffView {
+  const { notShown, files, ...rest } = diff;
+  return {
+    issue_identifier: identifier,
+    ...rest,
+    files: files.map((file) => ({ ...file })),
+    not_shown: notShown.map(holdView),
+    not_shown_summary: notShown.length === 0 ? null : workInWords(notShown),
+  };
+}

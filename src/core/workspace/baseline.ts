@@ -1,0 +1,124 @@
+import { randomUUID } from "node:crypto";
+import { lstat, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { z } from "zod";
+import { messageOf } from "../model/errors.ts";
+import type { Known } from "./git-commits.ts";
+import { baselineFile } from "./place.ts";
+import { fileAt } from "./raw-name.ts";
+
+/**
+ * What a workspace was when it had just been made: what was there by then is no work. It is kept beside the workspace,
+ * where no agent writes.
+ */
+export interface Baseline extends Known {
+  /** Whose workspace it is. */
+  readonly issueId: string;
+  /** How the workspace had its repository: not at all, in a directory of its own, or as a linked worktree. */
+  readonly repository: "none" | "own" | "linked";
+  /** Marks what was staged; empty for nothing. */
+  readonly staged: string;
+  /**
+   * The state of each file that `head` does not have in just this form, by raw name; null where they were too many to be
+   * remembered, or could not be told.
+   */
+  readonly files: ReadonlyMap<string, string> | null;
+}
+
+/** Files that are remembered at most. */
+const mostFiles = 50_000;
+const maxBytes = 64 * 1024 * 1024;
+const atOnce = 16;
+
+const Pair = z.tuple([z.string(), z.string()]);
+
+const Written = z.object({
+  issueId: z.string(),
+  repository: z.enum(["none", "own", "linked"]),
+  head: z.string().nullable(),
+  refs: z.array(Pair),
+  staged: z.string(),
+  files: z.array(Pair).nullable(),
+});
+
+/** null where there is none, as for a workspace that an earlier version made, and for one that cannot be read. */
+export async function readBaseline(path: string): Promise<Baseline | null> {
+  try {
+    await using file = await open(baselineFile(path));
+    const { size } = await file.stat();
+    if (size > maxBytes) return null;
+    const { refs, files, ...rest } = Written.parse(JSON.parse(await file.readFile("utf8")));
+    return { ...rest, refs: new Map(refs), files: files && new Map(files) };
+  } catch {
+    return null;
+  }
+}
+
+/** Replaces it as a whole. Rejects as the file system does. */
+export async function writeBaseline(path: string, baseline: Baseline): Promise<void> {
+  const file = baselineFile(path);
+  const temporary = `${file}.${randomUUID()}`;
+  const { refs, files, ...rest } = baseline;
+  const written = { ...rest, refs: [...refs], files: files && [...files] };
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  try {
+    await writeFile(temporary, JSON.stringify(written), { mode: 0o600 });
+    await rename(temporary, file);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+export async function dropBaseline(path: string): Promise<void> {
+  await rm(baselineFile(path), { force: true });
+}
+
+/** The state of these files, by raw name; null for more than are remembered. */
+export async function statesOf(
+  path: string,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, string> | null> {
+  if (names.length > mostFiles) return null;
+  const states = new Map<string, string>();
+  for (let at = 0; at < names.length; at += atOnce) {
+    const batch = names.slice(at, at + atOnce);
+    const found = await Promise.all(batch.map((name) => stateOf(path, name)));
+    for (const [index, name] of batch.entries()) states.set(name, found[index] ?? "");
+  }
+  return states;
+}
+
+const absent = "absent";
+
+/** Changes with every write to the file: nobody but root can set the time of the last change (ctime). */
+async function stateOf(path: string, name: string): Promise<string> {
+  try {
+    const found = await lstat(fileAt(path, name), { bigint: true });
+    const kind = found.isSymbolicLink() ? "link" : found.isFile() ? "file" : "other";
+    return [kind, found.size, found.mtimeNs, found.ctimeNs, found.ino].join(" ");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    return code === "ENOENT" || code === "ENOTDIR" ? absent : `unknown: ${messageOf(error)}`;
+  }
+}
+
+/** Of `names`, those whose state is not the one that `files` has. */
+export async function movedSince(
+  path: string,
+  names: readonly string[],
+  files: ReadonlyMap<string, string>,
+): Promise<readonly string[]> {
+  const moved: string[] = [];
+  for (let at = 0; at < names.length; at += atOnce) {
+    const batch = names.slice(at, at + atOnce);
+    const now = await Promise.all(
+      batch.map((name) => (files.has(name) ? stateOf(path, name) : null)),
+    );
+    for (const [index, name] of batch.entries()) {
+      const state = now[index] ?? null;
+      if (state === null || state !== files.get(name) || state.startsWith("unknown"))
+        moved.push(name);
+    }
+  }
+  return moved;
+}

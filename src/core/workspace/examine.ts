@@ -1,0 +1,331 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { lstat, open, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "../model/errors.ts";
+import { ignoresOf } from "./base-ignores.ts";
+import { type Baseline, movedSince } from "./baseline.ts";
+import { gitHead } from "./git.ts";
+import { commitsOnlyHere, type OnlyHere, remoteIds } from "./git-commits.ts";
+import { type Refs, type Repository, refsOf, repositoryAt } from "./git-refs.ts";
+import { defaultBranchOf } from "./git-remotes.ts";
+import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
+import { fileAt, plainName } from "./raw-name.ts";
+import { type WalkQuestions, walkTree } from "./tree-walk.ts";
+
+/** What was found in a workspace. Names are raw. What could not be found out is among `problems`. */
+export interface Findings {
+  readonly repository: Repository | null;
+  readonly refs: Refs | null;
+  /** Commit of HEAD; null before the first one, and where it cannot be read. */
+  readonly head: string | null;
+  /** Tracked files that differ from HEAD or in the index; without a repository, files of `after_create` that changed. */
+  readonly changed: readonly string[];
+  readonly fresh: readonly string[];
+  /** Tracked files that differ from HEAD just as they did when the workspace was made. */
+  readonly settled: readonly string[];
+  /** Those of `changed` that differ in the index alone. */
+  readonly stagedOnly: readonly string[];
+  readonly nested: readonly string[];
+  readonly submodules: readonly string[];
+  /** What git is in the middle of, such as a merge. */
+  readonly unfinished: string | null;
+  readonly onlyHere: OnlyHere | null;
+  /** Marks what is staged. */
+  readonly staged: string;
+  readonly problems: readonly string[];
+}
+
+export interface Examination {
+  /** null: nothing is known of how it was made. */
+  readonly baseline: Baseline | null;
+  /** Whether repositories in ignored directories are looked for. */
+  readonly intoIgnored: boolean;
+  readonly signal?: AbortSignal;
+}
+
+const timeoutMs = 60_000;
+const maxBytes = 256 * 1024 * 1024;
+const call = { encoding: "latin1", timeoutMs, maxBytes } as const;
+const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/** Looks at everything in the workspace at `path`, and runs nothing of it. Never rejects. */
+export async function examine(path: string, how: Examination): Promise<Findings> {
+  const examiner = new Examiner(path, how);
+  await examiner.look();
+  return examiner;
+}
+
+class Examiner implements Findings {
+  repository: Repository | null = null;
+  refs: Refs | null = null;
+  head: string | null = null;
+  changed: readonly string[] = [];
+  fresh: readonly string[] = [];
+  settled: readonly string[] = [];
+  stagedOnly: readonly string[] = [];
+  nested: readonly string[] = [];
+  submodules: readonly string[] = [];
+  unfinished: string | null = null;
+  onlyHere: OnlyHere | null = null;
+  staged = "";
+  readonly problems: string[] = [];
+  readonly #path: string;
+  readonly #how: Examination;
+
+  constructor(path: string, how: Examination) {
+    this.#path = path;
+    this.#how = how;
+  }
+
+  async look(): Promise<void> {
+    const isOpen = await this.#try("its repository cannot be read", () => this.#openRepository());
+    if (!isOpen) return;
+    const { repository } = this;
+    const hasRefs =
+      repository === null ||
+      (await this.#try("its refs cannot be read", () => this.#readRefs(repository)));
+    if (!hasRefs && this.head === null) return;
+    await this.#try("its files cannot be compared", () => this.#files());
+    const { refs } = this;
+    if (repository === null) return;
+    await this.#try("its submodules cannot be read", () => this.#hiddenSubmodules(repository));
+    if (refs === null) return;
+    await this.#try("its commits cannot be counted", async () => {
+      await using git = await this.#git(repository, refs.head);
+      const known = this.#how.baseline;
+      this.onlyHere = await commitsOnlyHere(git, refs, { linked: repository.linked, known });
+    });
+  }
+
+  async #openRepository(): Promise<void> {
+    const { baseline } = this.#how;
+    this.repository = await repositoryAt(this.#path);
+    const kind = kindOf(this.repository);
+    const isMoved = baseline !== null && baseline.repository !== kind && kind !== "none";
+    if (isMoved && !(baseline.repository === "none" && kind === "own")) {
+      throw new Error("it is not the one that the workspace was made with");
+    }
+  }
+
+  async #readRefs(repository: Repository): Promise<void> {
+    // Also where another ref cannot be read.
+    this.head = (await gitHead(this.#path))?.head ?? null;
+    this.unfinished = await unfinishedIn(repository.gitDir);
+    this.refs = await refsOf(repository);
+    this.head = this.refs.head;
+  }
+
+  async #files(): Promise<void> {
+    const { repository, head } = this;
+    if (repository === null) return this.#plainFiles();
+    await using git = await this.#git(repository, head);
+    if (head !== null) await git.run(["read-tree", "HEAD"], call);
+    const entries = split(await git.run(["ls-files", "--stage", "-z"], call));
+    const tracked = new Set<string>();
+    const gitlinks = new Set<string>();
+    for (const entry of entries) {
+      const name = entry.slice(entry.indexOf("\t") + 1);
+      tracked.add(name);
+      if (entry.startsWith("160000 ")) gitlinks.add(name);
+    }
+    const differing = head === null ? [] : await differingIn(git);
+    const base = await this.#ruleBase(git, repository);
+    const { signal } = this.#how;
+    await using ignores = base === null ? null : await ignoresOf(repository.gitDir, base, signal);
+    await this.#walk(
+      (name) => tracked.has(name),
+      async (names) => (ignores === null ? new Set() : ignores.of(names)),
+    );
+    await this.#sortOut(differing, gitlinks);
+    await this.#try("what is staged cannot be read", () => this.#stagedIn(git, repository, head));
+  }
+
+  /** Without a repository every file is compared with what there was at first. */
+  async #plainFiles(): Promise<void> {
+    const { files = null } = this.#how.baseline ?? {};
+    const here = await this.#walk(
+      () => false,
+      async () => new Set(),
+    );
+    await this.#sortOut([], new Set());
+    if (this.#how.baseline !== null && files === null && this.fresh.length > 0) {
+      this.problems.push("the files that there were at first are not known");
+    }
+    if (files === null) return;
+    const gone = [...files].flatMap(([name, state]) =>
+      here.has(name) || state === "absent" ? [] : [name],
+    );
+    this.changed = [...this.changed, ...gone];
+  }
+
+  /** Resolves with the files it found. */
+  async #walk(
+    isTracked: WalkQuestions["isTracked"],
+    ignored: WalkQuestions["ignored"],
+  ): Promise<ReadonlySet<string>> {
+    const { intoIgnored, signal } = this.#how;
+    const questions = { isTracked, ignored, intoIgnored, ...(signal && { signal }) };
+    const { files, repositories, unreadable } = await walkTree(this.#path, questions);
+    this.fresh = files;
+    this.nested = repositories;
+    if (unreadable.length > 0) {
+      const more = unreadable.length > 1 ? ` and ${unreadable.length - 1} more` : "";
+      this.problems.push(`a directory cannot be read: ${unreadable[0]}${more}`);
+    }
+    return new Set(files);
+  }
+
+  /** Takes out what is as it was at first, and tells new files from those that were there and have changed. */
+  async #sortOut(differing: readonly string[], gitlinks: ReadonlySet<string>): Promise<void> {
+    const files = this.#how.baseline?.files ?? new Map<string, string>();
+    const known = new Set(files.keys());
+    const changed = await movedSince(this.#path, differing, files);
+    const moved = new Set(changed);
+    this.settled = differing.filter((name) => !moved.has(name));
+    const fresh = await movedSince(this.#path, this.fresh, files);
+    this.changed = [...changed, ...fresh.filter((name) => known.has(name))];
+    this.fresh = fresh.filter((name) => !known.has(name));
+    const populated: string[] = [];
+    for (const name of gitlinks) if (await isPopulated(this.#path, name)) populated.push(name);
+    this.submodules = populated;
+    this.nested = this.nested.filter((name) => !gitlinks.has(name));
+  }
+
+  /** What is staged may be nowhere else. Git reads a copy of the index, which an agent may have written. */
+  async #stagedIn(git: ProtectedGit, { gitDir }: Repository, head: string | null): Promise<void> {
+    const index = join(git.dir, "staged");
+    if (!(await copyIndex(gitDir, index))) return;
+    const args =
+      head === null
+        ? ["ls-files", "--stage", "-z"]
+        : ["diff-index", "--cached", "--raw", "-z", "--no-renames", "--abbrev=64", "HEAD"];
+    const text = await git.run(args, { ...call, index });
+    if (text === "") return;
+    this.staged = createHash("sha256").update(text, "latin1").digest("hex");
+    if (this.staged === this.#how.baseline?.staged) return;
+    const parts = split(text);
+    const names =
+      head === null
+        ? parts.map((entry) => entry.slice(entry.indexOf("\t") + 1))
+        : parts.filter((_, at) => at % 2 === 1);
+    const seen = new Set([...this.changed, ...this.fresh]);
+    this.stagedOnly = names.filter((name) => !seen.has(name));
+    this.changed = [...this.changed, ...this.stagedOnly];
+  }
+
+  /** A submodule that was taken out of the tree leaves its repository behind. */
+  async #hiddenSubmodules({ store, linked }: Repository): Promise<void> {
+    if (linked) return;
+    const modules = await readdir(join(store, "modules")).catch(unlessMissing);
+    const names = (modules ?? []).map((name) => `.git/modules/${name}`);
+    if (this.submodules.length === 0) this.submodules = names;
+  }
+
+  /** The commit whose `.gitignore` files count. Without a baseline it is where the branch left the remote's default. */
+  async #ruleBase(git: ProtectedGit, { gitDir }: Repository): Promise<string | null> {
+    const { baseline } = this.#how;
+    const { refs } = this;
+    if (baseline !== null && baseline.repository !== "none") return baseline.head;
+    if (refs === null || refs.head === null || remoteIds(refs).size === 0) return null;
+    const prefix = "refs/remotes/origin/";
+    const tracked = new Map(
+      [...refs.all].flatMap(([name, id]) =>
+        name.startsWith(prefix) ? [[name.slice("refs/remotes/".length), id] as const] : [],
+      ),
+    );
+    const branch = await defaultBranchOf(gitDir, "origin", tracked);
+    const from = tracked.get(`origin/${branch}`);
+    if (from === undefined) return null;
+    const base = await git.run(["merge-base", from, refs.head], { mayExit: 1 });
+    return base.trim() || null;
+  }
+
+  #git({ gitDir }: Repository, head: string | null): Promise<ProtectedGit> {
+    const { signal } = this.#how;
+    return openProtectedGit(gitDir, { head, worktree: this.#path, ...(signal && { signal }) });
+  }
+
+  /** Whether it went well; else why not is a problem. */
+  async #try(what: string, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.problems.push(`${what}: ${reasonOf(error)}`);
+      return false;
+    }
+  }
+}
+
+export function kindOf(repository: Repository | null): Baseline["repository"] {
+  if (repository === null) return "none";
+  return repository.linked ? "linked" : "own";
+}
+
+async function differingIn(git: ProtectedGit): Promise<readonly string[]> {
+  const flags = ["--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=all"];
+  const status = await git.run(["status", ...flags, "--no-renames"], call);
+  return split(status).map((entry) => entry.slice(3));
+}
+
+const operations: readonly (readonly [file: string, what: string])[] = [
+  ["MERGE_HEAD", "a merge"],
+  ["CHERRY_PICK_HEAD", "a cherry-pick"],
+  ["REVERT_HEAD", "a revert"],
+  ["rebase-merge", "a rebase"],
+  ["rebase-apply", "a rebase"],
+  ["sequencer", "a series of picks"],
+  ["MERGE_AUTOSTASH", "a merge"],
+  ["BISECT_LOG", "a bisection"],
+];
+
+async function unfinishedIn(gitDir: string): Promise<string | null> {
+  for (const [file, what] of operations) {
+    if ((await lstat(join(gitDir, file)).catch(unlessMissing)) !== null) return what;
+  }
+  return null;
+}
+
+/** False for an empty directory, which is all that a clone makes of a submodule. */
+async function isPopulated(path: string, name: string): Promise<boolean> {
+  try {
+    return (await readdir(fileAt(path, name))).length > 0;
+  } catch (error) {
+    return unlessMissing(error) !== null;
+  }
+}
+
+async function copyIndex(gitDir: string, to: string): Promise<boolean> {
+  const from = join(gitDir, "index");
+  const file = await open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(unlessMissing);
+  if (file === null) return false;
+  try {
+    const found = await file.stat();
+    if (!found.isFile() || found.size > maxBytes) throw new Error("the index is no file of git's");
+    await writeFile(to, await file.readFile(), { mode: 0o600 });
+    return true;
+  } finally {
+    await file.close();
+  }
+}
+
+function split(text: string): string[] {
+  return text.split("\0").filter((part) => part !== "");
+}
+
+/** What git said last, or the error itself; one line. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error) || !("stderr" in error)) return messageOf(error);
+  const isEnded = error.name === "AbortError" || ("killed" in error && error.killed === true);
+  if (isEnded) return "git took too long or said too much";
+  const said = plainName(String(error.stderr)).trim().split("\n");
+  const why = said.findLast((line) => /^(?:fatal|error):/.test(line)) ?? said.at(-1);
+  return why || "git failed";
+}
+
+function unlessMissing(error: unknown): null {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "ENOENT") return null;
+  throw error;
+}

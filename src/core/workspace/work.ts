@@ -1,0 +1,92 @@
+import type { Work } from "../model/work.ts";
+import { oneLine } from "../one-line.ts";
+import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
+import { examine, type Findings, kindOf } from "./examine.ts";
+import { plainName } from "./raw-name.ts";
+
+const mostExamples = 10;
+const maxNameChars = 300;
+const maxReasonChars = 500;
+/** Longer nobody waits for an answer: then what is there is not known. */
+const lookLimitMs = 300_000;
+
+/**
+ * What the directory at `path`, a workspace, holds that is nowhere else; nothing, if it can be deleted without a loss.
+ * Nothing in it is run. Never rejects: what cannot be determined is an answer too.
+ */
+export async function workIn(path: string, signal?: AbortSignal): Promise<readonly Work[]> {
+  return workOf(await findingsIn(path, signal));
+}
+
+/** The same in detail. */
+export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
+  const limit = AbortSignal.timeout(lookLimitMs);
+  const baseline = await readBaseline(path);
+  return examine(path, {
+    baseline,
+    intoIgnored: true,
+    signal: signal ? AbortSignal.any([signal, limit]) : limit,
+  });
+}
+
+/** What a workspace is that has just been made for an issue. Never rejects. */
+export async function baselineOf(
+  path: string,
+  issueId: string,
+  signal?: AbortSignal,
+): Promise<Baseline> {
+  const how = { baseline: null, intoIgnored: false, ...(signal && { signal }) };
+  const { repository, refs, changed, fresh, staged, problems } = await examine(path, how);
+  const own = [...(refs?.all ?? [])].filter(([name]) => !name.startsWith("refs/remotes/"));
+  return {
+    issueId,
+    repository: kindOf(repository),
+    head: refs?.head ?? null,
+    refs: new Map(own),
+    staged,
+    files: problems.length > 0 ? null : await statesOf(path, [...changed, ...fresh]),
+  };
+}
+
+export function workOf(found: Findings): readonly Work[] {
+  const { onlyHere, refs, unfinished, problems } = found;
+  const all: (Work | null)[] = [
+    counted("changed_files", found.changed),
+    counted("new_files", found.fresh),
+    unfinished === null ? null : { kind: "unfinished", operation: unfinished },
+    onlyHere === null || onlyHere.commits === 0
+      ? null
+      : {
+          kind: "commits",
+          count: onlyHere.commits,
+          more: onlyHere.more,
+          refs: first(onlyHere.refs),
+        },
+    onlyHere === null || onlyHere.tags.length === 0
+      ? null
+      : { kind: "tags", count: onlyHere.tags.length, refs: first(onlyHere.tags) },
+    refs === null || refs.stashes === 0 ? null : { kind: "stashes", count: refs.stashes },
+    listed("nested_repository", found.nested),
+    listed("submodule", found.submodules),
+    ...problems.map((reason) => unknown(reason)),
+  ];
+  return all.filter((one) => one !== null);
+}
+
+export function unknown(reason: string): Work {
+  return { kind: "unknown", reason: oneLine(reason, maxReasonChars) };
+}
+
+function counted(kind: "changed_files" | "new_files", names: readonly string[]): Work | null {
+  return names.length === 0 ? null : { kind, count: names.length, examples: first(names) };
+}
+
+function listed(kind: "nested_repository" | "submodule", names: readonly string[]): Work | null {
+  return names.length === 0 ? null : { kind, count: names.length, paths: first(names) };
+}
+
+/** In the order of their names, so that the same content is told in the same words. */
+function first(names: readonly string[]): readonly string[] {
+  const sorted = names.toSorted().slice(0, mostExamples);
+  return sorted.map((name) => oneLine(plainName(name), maxNameChars));
+}

@@ -1,0 +1,70 @@
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { HooksConfig } from "../../src/core/config/config.ts";
+import { createLogger } from "../../src/core/logger.ts";
+import type { Work } from "../../src/core/model/work.ts";
+import {
+  createWorkspaces,
+  type SetAside,
+  type Workspaces,
+} from "../../src/core/workspace/workspaces.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { gitIn, origin } from "./git-repository.ts";
+import { config, issue } from "./issue.ts";
+import { temporaryDir } from "./storage.ts";
+
+export interface WorkspaceBench {
+  readonly dir: string;
+  readonly root: string;
+  readonly bare: string;
+  readonly hooks: { current: HooksConfig };
+  readonly settings: { root: string };
+  readonly workspaces: Workspaces;
+  readonly logged: string[];
+  readonly aside: SetAside[];
+  /** A new workspace of an issue, and plain git in it. */
+  make(name?: string): Promise<{ path: string; git: ReturnType<typeof gitIn> }>;
+  /** What a removal in the name of the issue says: what it holds, or that it is gone. */
+  remove(path: string, name?: string): Promise<readonly Work[] | "removed" | "nothing">;
+}
+
+const none = new AbortController().signal;
+
+/** Real workspaces below a fresh root. `afterCreate`: left out, they are clones of a repository with two commits. */
+export function workspaceBench(t: TestContext, hooks: Partial<HooksConfig> = {}): WorkspaceBench {
+  const dir = realpathSync(temporaryDir(t));
+  const bare = origin(dir);
+  const settings = { root: join(dir, "root") };
+  const current = {
+    current: { ...config().hooks, afterCreate: `git clone -q '${bare}' .`, ...hooks },
+  };
+  const logged: string[] = [];
+  const aside: SetAside[] = [];
+  const clock = new FakeClock();
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
+  const workspaces = createWorkspaces({
+    settings: () => ({ root: settings.root, hooks: current.current }),
+    env: () => ({
+      PATH: process.env["PATH"] ?? "",
+      HOME: dir,
+      GIT_CONFIG_NOSYSTEM: "1",
+      TRACE: join(dir, "trace"),
+    }),
+    clock,
+    log: createLogger({ level: "debug", format: "text", sinks, clock, redact: (text) => text }),
+    onHookFailed: (failure) => logged.push(failure.error.message),
+    onSetAside: (one) => aside.push(one),
+  });
+  return {
+    ...{ dir, root: settings.root, bare, hooks: current, settings, workspaces, logged, aside },
+    async make(name = "ENG-1") {
+      const { path } = await workspaces.ensure(issue(name), none);
+      return { path, git: gitIn(path) };
+    },
+    async remove(path, name = "ENG-1") {
+      const removal = await workspaces.remove({ path, issue: issue(name) });
+      return removal.outcome === "kept" ? removal.work : removal.outcome;
+    },
+  };
+}
