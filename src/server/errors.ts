@@ -68,6 +68,7 @@ const httpStatus: Record<ErrorCode, number> = {
   codex_daemon_lost: 502,
   agent_not_found: 502,
   agent_unavailable: 422,
+  workspace_refused: 422,
   provider_error: 502,
   provider_limited: 502,
   agent_failed: 502,

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
@@ -7,6 +9,7 @@ import { type AcpStep, piece } from "../support/acp-script.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 
 const plain = { model: null };
+const noSettings = { claudeCode: { options: { settingSources: [] } } };
 const call = (fields: object): AcpStep => ({
   do: "update",
   update: { sessionUpdate: "tool_call", toolCallId: "c", title: "a call", ...fields },
@@ -86,7 +89,7 @@ describe("agent.kind acp", () => {
       ...{ fs: { readTextFile: false, writeTextFile: false }, terminal: false },
     });
     const opened = await b.got("session/new");
-    assert.deepEqual(opened, [{ cwd: b.workspace, mcpServers: [] }]);
+    assert.deepEqual(opened, [{ cwd: b.workspace, mcpServers: [], _meta: noSettings }]);
   });
 
   test("what it asks beyond a permission is refused, and noise does not stop it", async () => {
@@ -116,7 +119,10 @@ describe("agent.kind acp", () => {
   });
 
   test("a session is resumed, or loaded without its history being told again", async () => {
-    for (const capabilities of [{ sessionCapabilities: { resume: {} } }, { loadSession: true }]) {
+    for (const [method, capabilities] of [
+      ["session/resume", { sessionCapabilities: { resume: {} } }],
+      ["session/load", { loadSession: true }],
+    ] as const) {
       await using b = await acpBench({
         hello: { agentCapabilities: capabilities },
         turns: [{ steps: [piece("on with it")] }],
@@ -126,6 +132,10 @@ describe("agent.kind acp", () => {
       await session.turn("go on", plain);
       assert.deepEqual(b.said, ["on with it"]);
       assert.deepEqual(await b.got("session/new"), []);
+      // A resumed session reads its settings anew.
+      assert.deepEqual(await b.got(method), [
+        { sessionId: "s-1", cwd: b.workspace, mcpServers: [], _meta: noSettings },
+      ]);
     }
   });
 
@@ -259,6 +269,145 @@ describe("its permissions", () => {
     const error = await turn;
     assert.ok(error instanceof SymphonyError && error.code === "approval_required");
     assert.ok(error.details["needs"]);
+  });
+});
+
+describe("its mode", () => {
+  const modes = {
+    modes: {
+      currentModeId: "auto",
+      availableModes: [
+        { id: "auto", name: "Auto" },
+        { id: "default", name: "Manual" },
+      ],
+    },
+  };
+  const options = {
+    configOptions: [
+      {
+        id: "mode",
+        category: "mode",
+        type: "select",
+        currentValue: "auto",
+        options: [{ value: "auto" }, { value: "default" }],
+      },
+    ],
+  };
+  const people = (approvals: "auto" | "ask" | "decline") => ({
+    people: { approvals, timeoutMs: 1_000 },
+  });
+  const notices = (b: Awaited<ReturnType<typeof acpBench>>) =>
+    b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
+
+  test("the one in which it asks is chosen, new or resumed, whoever answers", async () => {
+    for (const approvals of ["auto", "ask", "decline"] as const) {
+      for (const resumeThreadId of [null, "s-1"]) {
+        const hello = { agentCapabilities: { sessionCapabilities: { resume: {} } } };
+        await using b = await acpBench({ hello, opened: options, turns: [] });
+        await using _ = await b.start({ ...people(approvals), resumeThreadId });
+        assert.deepEqual(await b.got("session/set_config_option"), [
+          { sessionId: "s-1", configId: "mode", value: "default" },
+        ]);
+        await using older = await acpBench({ hello, opened: modes, turns: [] });
+        await using __ = await older.start({ ...people(approvals), resumeThreadId });
+        assert.deepEqual(await older.got("session/set_mode"), [
+          { sessionId: "s-1", modeId: "default" },
+        ]);
+        assert.deepEqual(notices(older), []);
+      }
+    }
+  });
+
+  test("one that is chosen already is left alone", async () => {
+    const chosen = { modes: { ...modes.modes, currentModeId: "default" } };
+    await using b = await acpBench({ opened: chosen, turns: [] });
+    await using _ = await b.start(people("ask"));
+    assert.deepEqual(await b.got("session/set_mode"), []);
+  });
+
+  test("refused, nobody is told that it asks: only with auto the session goes on", async () => {
+    await using b = await acpBench({ opened: modes, fixedMode: true, turns: [] });
+    await assert.rejects(b.start(people("decline")), {
+      code: "response_error",
+      message: /does not take mode default/,
+    });
+    await using _ = await b.start(people("auto"));
+    assert.match(notices(b).join(), /does not take mode default/);
+  });
+
+  test("an agent without such a mode is named in an event, where somebody relies on it", async () => {
+    for (const [approvals, count] of [
+      ["ask", 1],
+      ["decline", 1],
+      ["auto", 0],
+    ] as const) {
+      await using b = await acpBench({ turns: [] });
+      await using _ = await b.start(people(approvals));
+      const said = notices(b).filter((message) => message.includes("decides by itself"));
+      assert.equal(said.length, count, approvals);
+    }
+  });
+});
+
+describe("what a repository and its issues bring along", () => {
+  const guards = {
+    CLAUDE_CODE_DISABLE_ATTACHMENTS: "1",
+    CLAUDE_CODE_DISABLE_FILE_MENTIONS: "1",
+    GEMINI_CLI_TRUST_WORKSPACE: "false",
+    OPENCODE_DISABLE_PROJECT_CONFIG: "1",
+    OPENCODE_PERMISSION: undefined,
+  };
+  const seen = async (b: Awaited<ReturnType<typeof acpBench>>) => {
+    const [env] = await b.got("environment");
+    const values = env as Record<string, string | undefined>;
+    return Object.fromEntries(Object.keys(guards).map((name) => [name, values[name]]));
+  };
+  /** What the operator's own shell or profile says about it. */
+  const other = {
+    GEMINI_CLI_TRUST_WORKSPACE: "true",
+    OPENCODE_DISABLE_PROJECT_CONFIG: "0",
+  };
+
+  test("the environment disarms it at every level, whatever the server's own has", async () => {
+    await using b = await acpBench({ turns: [] }, { env: other });
+    await writeFile(join(b.root, ".bash_profile"), "export GEMINI_CLI_TRUST_WORKSPACE=true\n");
+    await using _ = await b.start();
+    assert.deepEqual(await seen(b), guards);
+  });
+
+  test("an operator who names a variable decides about it", async () => {
+    const envPassthrough = Object.keys(other);
+    await using b = await acpBench({ turns: [] }, { env: other, config: { envPassthrough } });
+    await using _ = await b.start();
+    assert.deepEqual(await seen(b), { ...guards, ...other });
+    await using unset = await acpBench({ turns: [] }, { config: { envPassthrough } });
+    await using __ = await unset.start();
+    assert.deepEqual(await seen(unset), guards);
+  });
+
+  test("with approvals ask or decline opencode asks before it acts", async () => {
+    const permission = '{"bash":"ask","edit":"ask"}';
+    for (const approvals of ["ask", "decline"] as const) {
+      await using b = await acpBench({ turns: [] });
+      await using _ = await b.start({ people: { approvals, timeoutMs: 1_000 } });
+      assert.deepEqual(await seen(b), { ...guards, OPENCODE_PERMISSION: permission });
+    }
+  });
+
+  test("a prompt or guidance that begins with / is text, no command of the agent", async () => {
+    await using b = await acpBench({
+      hello: { _meta: { steering: { supported: true } } },
+      turns: [{ steps: [piece("up", "1"), piece("", "2"), { do: "steered" }] }],
+    });
+    await using session = await b.start();
+    const turn = session.turn(" \n/logout", plain);
+    await b.until("message");
+    await session.steer("str_1", "/clear");
+    await turn;
+    const texts = [...(await b.got("session/prompt")), ...(await b.got("_session/steering"))].map(
+      (params) => (params as { prompt: { text: string }[] }).prompt[0]?.text,
+    );
+    assert.deepEqual(texts, ["Text of this message:\n \n/logout", "Text of this message:\n/clear"]);
   });
 });
 

@@ -112,8 +112,9 @@ describe("by which rules codex runs commands", () => {
 
   test("level danger has no sandbox and needs no probe", async () => {
     await using p = await place({ probe: [reply({ exitCode: 1 })] });
-    const { probes, sent } = await p.threads({ level: "danger" });
+    const { probes, sent, configs } = await p.threads({ level: "danger" });
     assert.deepEqual([probes, sent], [0, ["danger-full-access"]]);
+    assert.equal(configs[0].projects, undefined);
   });
 
   test("a program that is not codex gets its sandbox as before, and the log says so", async () => {
@@ -137,6 +138,10 @@ describe("by which rules codex runs commands", () => {
       await using p = await place(parts);
       const threads = await p.threads({});
       assert.deepEqual([threads.probes, threads.sent], [0, [sent]]);
+      // The programs that a repository names would run outside of any sandbox of codex.
+      assert.deepEqual(threads.configs[0].projects, {
+        [p.b.workspace]: { trust_level: "untrusted" },
+      });
       await p.b.until("notice", ({ message }) => told.test(message));
     }
   });

@@ -170,3 +170,28 @@ test("a crash while a retry runs does not reset its count", async () => {
   await next.run("A-1").end(boom);
   assert.equal(next.orchestrator.state.retrying.get("id-A-1")?.failures, 2);
 });
+
+test("a workspace that is refused holds its issue at once, and costs no retry", async () => {
+  const refused = {
+    kind: "failed",
+    code: "workspace_refused",
+    message: "the workspace holds .opencode/plugin",
+  } as const;
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end(refused);
+  const { state } = world.orchestrator;
+  assert.equal(state.retrying.size, 0);
+  assert.equal(state.held.get("id-A-1")?.reason, refused.message);
+  assert.ok(world.eventTypes().includes("issue.held"));
+  const next = new Scheduler([issue("A-1")], config(), world.records);
+  await next.begin();
+  assert.deepEqual(next.live, [], "nor does a restart start it again");
+  await next.orchestrator.apply({
+    type: "operator.transitioned",
+    issueId: "id-A-1",
+    to: "queued",
+    reason: null,
+  });
+  await next.advance(0);
+  assert.deepEqual(next.live, ["A-1"]);
+});

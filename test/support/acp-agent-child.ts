@@ -54,6 +54,7 @@ async function play(step: AcpStep, client: AgentContext, sessionId: string): Pro
 agent({ name: "scripted" })
   .onRequest("initialize", raw, ({ params }) => {
     note("initialize", params);
+    note("environment", process.env);
     return { protocolVersion: 1, ...script.hello };
   })
   .onRequest("authenticate", raw, ({ params }) => {
@@ -86,6 +87,11 @@ agent({ name: "scripted" })
   })
   .onRequest("session/set_model", raw, ({ params }) => {
     note("session/set_model", params);
+    return {};
+  })
+  .onRequest("session/set_mode", raw, ({ params }) => {
+    note("session/set_mode", params);
+    if (script.fixedMode) throw RequestError.invalidParams();
     return {};
   })
   .onRequest("_session/steering", raw, ({ params }) => {

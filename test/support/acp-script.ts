@@ -32,6 +32,8 @@ export interface AcpScript {
   /** What opening a session answers beside its id. */
   readonly opened?: Readonly<Record<string, unknown>>;
   readonly wantsLogin?: boolean;
+  /** Refuses every change of its mode. */
+  readonly fixedMode?: boolean;
   readonly steering?: string;
   /** The last one is played again. */
   readonly turns: readonly AcpTurn[];

@@ -22,6 +22,8 @@ export interface Confinement {
   readonly readable: readonly string[];
   /** Neither seen nor written, save the workspace within. */
   readonly hidden: readonly string[];
+  /** Names in the workspace that are empty inside. */
+  readonly emptied?: readonly string[];
 }
 
 /**
@@ -35,7 +37,7 @@ export function confinedLine(line: string, confinement: Confinement): string {
 
 /** Arguments for `bwrap` up to the command. A later mount lies over an earlier one. */
 export function bubblewrapArgs(confinement: Confinement): readonly string[] {
-  const { workspace, network, writable, readable, hidden } = confinement;
+  const { workspace, network, writable, readable, hidden, emptied = [] } = confinement;
   const there = (paths: readonly string[]) =>
     paths.map(expanded).filter((path) => existsSync(path));
   return [
@@ -46,6 +48,7 @@ export function bubblewrapArgs(confinement: Confinement): readonly string[] {
     ...there(writable).flatMap((path) => ["--bind", path, path]),
     ...["--bind", workspace, workspace],
     ...guarded.flatMap((name) => readOnly(join(workspace, name))),
+    ...emptied.flatMap((name) => empty(join(workspace, name))),
     ...there(readable).flatMap((path) => ["--ro-bind", path, path]),
     ...["--chdir", workspace],
   ];
@@ -101,6 +104,13 @@ function cover(path: string): string[] {
 function readOnly(path: string): string[] {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found?.isDirectory() || found?.isFile() ? ["--ro-bind", path, path] : [];
+}
+
+/** As above, and nothing can be written to it either. */
+function empty(path: string): string[] {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return ["--tmpfs", path, "--remount-ro", path];
+  return found?.isFile() ? ["--ro-bind", "/dev/null", path] : [];
 }
 
 /** bubblewrap cannot mount on a symbolic link, such as /var/run. */

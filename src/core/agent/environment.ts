@@ -1,3 +1,5 @@
+import { shellQuoted } from "./shell-quoted.ts";
+
 /** The variable by which every process of a run is found again. Its value names the data directory and the attempt. */
 export const runCookie = "SYMPHONY_RUN_ID";
 
@@ -55,23 +57,29 @@ interface Kept {
   readonly passthrough?: readonly string[];
   /** Variables of symphony's own that are meant for the program. */
   readonly told?: readonly string[];
+  /** Set for the program, whatever a login profile exports; one that `passthrough` names keeps the operator's value. */
+  readonly set?: Readonly<Record<string, string>>;
 }
 
 /**
  * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
  * secrets and symphony's own variables, save those of `told`, are unset before `command` runs. With `passthrough`
- * everything goes that is neither in the allow-list nor named there.
+ * everything goes that is neither in the allow-list nor named there. `set` comes after that.
  */
 export function launchLine(
   command: string,
   secretNames: readonly string[],
-  { passthrough, told = [] }: Kept = {},
+  { passthrough, told = [], set = {} }: Kept = {},
 ): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
   const rest = passthrough === undefined ? [] : [unsetAllBut([...allowedNames, ...passthrough])];
   const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...told].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
-  return [...secrets, ...rest, own, command].join("\n");
+  const exported = Object.entries(set).map(([name, value]) => {
+    const line = `export ${name}=${shellQuoted(value)}`;
+    return passthrough?.includes(name) ? `[ -n "\${${name}+set}" ] || ${line}` : line;
+  });
+  return [...secrets, ...rest, own, ...exported, command].join("\n");
 }
 
 /** What a login profile exported beyond `names`; the shell's own variables stay. */

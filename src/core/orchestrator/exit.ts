@@ -2,6 +2,7 @@ import type { AttemptStatus } from "../model/attempt.ts";
 import { attemptOf } from "./attempt-record.ts";
 import { complete, queueFailure, queueRetry, release } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { hold } from "./hold.ts";
 import { waitForStorage } from "./look.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { providerLimited } from "./pauses.ts";
@@ -136,6 +137,10 @@ function finished(
       );
     case "failed":
       if (exit.code === "provider_limited") return providerLimited(state, entry, { exit, context });
+      // No retry mends it: the next one would find the same files.
+      if (exit.code === "workspace_refused") {
+        return hold(state, entry.issue, { reason: exit.message, context });
+      }
       return failed(state, entry, {
         error:
           exit.code === "spawn_failed" ? "failed to spawn agent" : `worker exited: ${exit.message}`,

@@ -1,8 +1,8 @@
 import { type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
 
-/** How an agent lets its model or its effort be chosen: by an option of the session, or by the older method. */
+/** How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by the older method. */
 export interface Choice {
-  readonly method: "session/set_config_option" | "session/set_model";
+  readonly method: "session/set_config_option" | "session/set_model" | "session/set_mode";
   /** What goes with the session id for one value. */
   params(value: string): JsonObject;
   readonly current: string | null;
@@ -13,6 +13,8 @@ export interface Choice {
 export interface Choices {
   readonly model: Choice | null;
   readonly effort: Choice | null;
+  /** Of permissions, or of what the agent is for: that is the agent's own. */
+  readonly mode: Choice | null;
 }
 
 /** Reads what the answer to `session/new`, `resume` or `load` offers. */
@@ -21,9 +23,11 @@ export function choicesIn(opened: unknown): Choices {
   const options = listOf(answer["configOptions"]).map(objectOf);
   const model = options.find((option) => option["category"] === "model");
   const effort = options.find((option) => option["category"] === "thought_level");
+  const mode = options.find((option) => option["category"] === "mode");
   return {
     model: model ? optionChoice(model) : modelChoice(objectOf(answer["models"])),
     effort: effort ? optionChoice(effort) : null,
+    mode: mode ? optionChoice(mode) : modeChoice(objectOf(answer["modes"])),
   };
 }
 
@@ -37,6 +41,17 @@ function optionChoice(option: JsonObject): Choice | null {
     params: (value) => ({ configId, value }),
     current: textOf(option["currentValue"]),
     offered: values.map((value) => textOf(value["value"])).filter((value) => value !== null),
+  };
+}
+
+function modeChoice(modes: JsonObject): Choice | null {
+  const offered = listOf(modes["availableModes"]).map((mode) => textOf(objectOf(mode)["id"]));
+  if (offered.length === 0) return null;
+  return {
+    method: "session/set_mode",
+    params: (modeId) => ({ modeId }),
+    current: textOf(modes["currentModeId"]),
+    offered: offered.filter((id) => id !== null),
   };
 }
 

@@ -2,9 +2,11 @@ import { readFileSync } from "node:fs";
 import type { AcpConfig } from "../../config/acp-section.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import type { SessionSpec } from "../agent.ts";
+import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
 import { type Choices, choicesIn } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
+import { chooseAskingMode } from "./mode.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 const protocolVersion = 1;
@@ -22,10 +24,11 @@ interface World {
   readonly link: AcpLink;
   readonly spec: SessionSpec;
   readonly config: AcpConfig;
+  readonly guarded: GuardedLaunch;
   notice(message: string): void;
 }
 
-/** Says hello, logs in where `acp.auth_method` says so, and opens the session: resumed if wanted and possible. */
+/** Says hello, logs in where `acp.auth_method` says so, and opens the session, in which the agent asks: resumed if wanted and possible. */
 export async function openSession(world: World): Promise<OpenSession> {
   const { link, config } = world;
   const limitMs = config.readTimeoutMs;
@@ -48,6 +51,8 @@ export async function openSession(world: World): Promise<OpenSession> {
   const steers = objectOf(objectOf(hello["_meta"])["steering"])["supported"] === true;
   try {
     const opened = (await resume(world, hello)) ?? (await begin(world));
+    const { approvals } = world.spec.people;
+    await chooseAskingMode(opened.sessionId, opened.choices.mode, { ...world, limitMs, approvals });
     return { ...opened, steers };
   } catch (error) {
     throw loginNeeded(error, hello) ?? error;
@@ -55,7 +60,7 @@ export async function openSession(world: World): Promise<OpenSession> {
 }
 
 async function begin({ link, spec, config }: World) {
-  const params = { cwd: spec.workspace, mcpServers: [] };
+  const params = { cwd: spec.workspace, mcpServers: [], _meta: sessionMeta };
   const opened = await link.request("session/new", params, config.readTimeoutMs);
   const sessionId = textOf(objectOf(opened)["sessionId"]);
   if (sessionId === null || sessionId === "") {
@@ -69,7 +74,7 @@ async function resume({ link, spec, config, notice }: World, hello: JsonObject) 
   const method = resumeMethod(objectOf(hello["agentCapabilities"]));
   if (sessionId === null || method === null) return null;
   try {
-    const params = { sessionId, cwd: spec.workspace, mcpServers: [] };
+    const params = { sessionId, cwd: spec.workspace, mcpServers: [], _meta: sessionMeta };
     const opened = await link.request(method, params, config.readTimeoutMs);
     return { sessionId, resumed: true, choices: choicesIn(opened) };
   } catch (error) {

@@ -12,6 +12,7 @@ import { confinedLine } from "../bubblewrap.ts";
 import { displayText } from "../display-text.ts";
 import { agentEnvironment, launchLine } from "../environment.ts";
 import { geminiWait } from "../gemini-wait.ts";
+import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
 import { limitError, limitIn } from "../limits.ts";
 import { AgentProcess, within } from "../process.ts";
@@ -26,6 +27,7 @@ export interface LinkOptions {
   readonly spec: SessionSpec;
   readonly config: AcpConfig;
   readonly command: string;
+  readonly guarded: GuardedLaunch;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   /** What a confined agent must not see. */
@@ -167,22 +169,23 @@ export class AcpLink {
   }
 }
 
-function launchOf({ spec, config, command, env, hidden }: LinkOptions) {
+function launchOf({ spec, config, command, guarded, env, hidden }: LinkOptions) {
   const { runId, secretEnvNames: secretNames, workspace, level } = spec;
   const passthrough = config.envPassthrough;
-  const passed = agentEnvironment({
-    ...{ env, passthrough, secretNames, runId },
-  });
-  if (level === "danger")
-    return { line: launchLine(command, secretNames, { passthrough }), env: passed };
-  const writable = config.writablePaths;
+  const passed = agentEnvironment({ env, passthrough, secretNames, runId });
+  const kept = { passthrough, set: guardVariables(guarded, spec.people.approvals) };
+  if (level === "danger") return { line: launchLine(command, secretNames, kept), env: passed };
   const confined = confinedLine(command, {
-    ...{ workspace, writable, readable: [], hidden },
+    workspace,
+    writable: config.writablePaths,
+    readable: [],
+    hidden,
+    emptied: emptiedFor(guarded),
     network: true,
   });
   // The temporary folder in there is a fresh one.
   return {
-    line: launchLine(confined, secretNames, { passthrough }),
+    line: launchLine(confined, secretNames, kept),
     env: { ...passed, TMPDIR: "/tmp" },
   };
 }

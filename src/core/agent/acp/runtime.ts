@@ -3,6 +3,9 @@ import type { AcpConfig } from "../../config/acp-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import type { AgentRuntime, SessionSpec } from "../agent.ts";
 import { requireBubblewrap } from "../bubblewrap.ts";
+import { noticeEvent } from "../event-makers.ts";
+import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
+import { requireGuardedWorkspace } from "../guard/workspace.ts";
 import { openedSession } from "../opened-session.ts";
 import { AcpSession } from "./session.ts";
 
@@ -22,8 +25,15 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
     const config = options.config();
     if (config.command === null) throw noCommand();
     if (level === "safe") throw noNetwork();
-    if (level !== "danger") await requireBubblewrap("acp", true);
-    return { config, command: config.command };
+    const lines = [{ key: "acp.command", line: config.command }];
+    const passthrough = config.envPassthrough;
+    const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
+    if (level !== "danger") {
+      requireGuardedLines(guarded, lines);
+      await requireBubblewrap("acp", true);
+    }
+    const notices = guardNotices(guarded, lines);
+    return { config, command: config.command, guarded, notices };
   };
   return {
     kind: "acp",
@@ -32,10 +42,14 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, command } = await check(spec.level);
+      const { config, command, guarded, notices } = await check(spec.level);
+      if (spec.level !== "danger") {
+        await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
+      }
       signal.throwIfAborted();
+      for (const notice of notices) spec.onEvent(noticeEvent(notice));
       const hidden = options.hidden();
-      const session = new AcpSession({ spec, config, command, clock, env, hidden });
+      const session = new AcpSession({ spec, config, command, guarded, clock, env, hidden });
       return openedSession(session, signal);
     },
   };

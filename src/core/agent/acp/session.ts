@@ -6,6 +6,7 @@ import type { AgentEvent, AgentSession, Answer, TurnOptions } from "../agent.ts"
 import { Asks } from "../asks.ts";
 import { displayText } from "../display-text.ts";
 import { noticeEvent } from "../event-makers.ts";
+import { plainPrompt } from "../guard/disarm.ts";
 import { type JsonObject, objectOf } from "../json-value.ts";
 import { within } from "../process.ts";
 import { SilenceWatch } from "../silence.ts";
@@ -33,7 +34,7 @@ export class AcpSession implements AgentSession {
   readonly #asks: Asks;
   readonly #updates: Updates;
   readonly #chosen = new Map<string, string>();
-  #choices: Choices = { model: null, effort: null };
+  #choices: Choices = { model: null, effort: null, mode: null };
   #steers = false;
   #turn: Turn | null = null;
   /** The turn as the agent sees it: it may still run when ours was given up. */
@@ -64,9 +65,9 @@ export class AcpSession implements AgentSession {
   }
 
   async open(): Promise<void> {
-    const { spec, config } = this.#options;
+    const { spec, config, guarded } = this.#options;
     const notice = (message: string) => this.#emit(noticeEvent(message));
-    const opened = await openSession({ link: this.#link, spec, config, notice });
+    const opened = await openSession({ link: this.#link, spec, config, guarded, notice });
     this.threadId = opened.sessionId;
     this.resumed = opened.resumed;
     this.#choices = opened.choices;
@@ -137,7 +138,8 @@ export class AcpSession implements AgentSession {
   }
 
   #prompt(text: string): Promise<unknown> {
-    const params = { sessionId: this.threadId, prompt: [{ type: "text", text }] };
+    const prompt = [{ type: "text", text: plainPrompt(text) }];
+    const params = { sessionId: this.threadId, prompt };
     const asked = this.#link.request("session/prompt", params, null);
     this.#prompting = asked
       .catch(() => {})
@@ -178,14 +180,15 @@ export class AcpSession implements AgentSession {
   }
 
   async #injected(text: string): Promise<boolean> {
-    const params = { sessionId: this.threadId, prompt: [{ type: "text", text }] };
+    const prompt = [{ type: "text", text: plainPrompt(text) }];
+    const params = { sessionId: this.threadId, prompt };
     const limitMs = this.#options.config.readTimeoutMs;
     const result = await this.#link.request("_session/steering", params, limitMs).catch(() => null);
     return objectOf(result)["outcome"] === "injected";
   }
 
   /** Sets the model or the effort where it is another than before. */
-  async #choose(what: keyof Choices, value: string | null): Promise<void> {
+  async #choose(what: "model" | "effort", value: string | null): Promise<void> {
     const choice = this.#choices[what];
     if (value === null || value === (this.#chosen.get(what) ?? choice?.current)) return;
     if (!choice) {

@@ -57,9 +57,11 @@ export function permitParams(permit: Permit, spec: SessionSpec, config: CodexCon
     allow_login_shell: false,
     [`shell_environment_policy.set.${runCookie}`]: spec.runId,
   };
-  if (permit.type === "profile") {
-    // What a repository brings along for codex may name programs, and those run outside the sandbox.
+  // What a repository brings along for codex may name programs, and those run outside any sandbox of codex.
+  if (spec.level !== "danger") {
     settings["projects"] = { [spec.workspace]: { trust_level: "untrusted" } };
+  }
+  if (permit.type === "profile") {
     if (spec.level === "safe") settings["web_search"] = "disabled";
     return { permissions: permit.name, config: settings };
   }

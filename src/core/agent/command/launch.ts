@@ -3,6 +3,7 @@ import { oneLine } from "../../one-line.ts";
 import type { SessionSpec } from "../agent.ts";
 import { confinedLine } from "../bubblewrap.ts";
 import { agentEnvironment, launchLine } from "../environment.ts";
+import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 
 const maxTitleChars = 500;
 
@@ -25,6 +26,7 @@ export interface Launch {
 export interface LaunchOptions {
   readonly spec: SessionSpec;
   readonly config: CommandConfig;
+  readonly guarded: GuardedLaunch;
   readonly env: NodeJS.ProcessEnv;
   /** What a confined program must not see. */
   readonly hidden: readonly string[];
@@ -32,7 +34,7 @@ export interface LaunchOptions {
 
 /** What is run for one turn. All that comes from an issue or a program is in the environment, never in the line. */
 export function launchOf(command: string, facts: TurnFacts, options: LaunchOptions): Launch {
-  const { spec, config, hidden } = options;
+  const { spec, config, guarded, hidden } = options;
   const told = toldOf(facts, spec);
   const { runId, secretEnvNames: secretNames, workspace } = spec;
   const passthrough = config.envPassthrough;
@@ -40,12 +42,17 @@ export function launchOf(command: string, facts: TurnFacts, options: LaunchOptio
     ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
     ...told,
   };
-  const kept = { passthrough, told: Object.keys(told) };
+  const set = guardVariables(guarded, spec.people.approvals);
+  const kept = { passthrough, told: Object.keys(told), set };
   if (spec.level === "danger") return { line: launchLine(command, secretNames, kept), env };
   const readable = facts.promptFile === null ? [] : [facts.promptFile];
   const writable = config.writablePaths;
   const confined = confinedLine(command, {
-    ...{ workspace, writable, readable, hidden },
+    workspace,
+    writable,
+    readable,
+    hidden,
+    emptied: emptiedFor(guarded),
     network: spec.level !== "safe",
   });
   // The temporary folder in there is a fresh one.

@@ -3,6 +3,9 @@ import type { CommandConfig } from "../../config/command-section.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import type { AgentRuntime, SessionSpec } from "../agent.ts";
 import { requireBubblewrap } from "../bubblewrap.ts";
+import { noticeEvent } from "../event-makers.ts";
+import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
+import type { KnownAgent } from "../guard/program.ts";
 import { CommandSession } from "./session.ts";
 
 export interface CommandRuntimeOptions {
@@ -20,8 +23,16 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
     if (config.line === null) throw noLine();
-    if (level !== "danger") await requireBubblewrap("command", level !== "safe");
-    return { config, line: config.line };
+    const lines = linesOf(config, config.line);
+    const agent = writers.get(config.output) ?? null;
+    const passthrough = config.envPassthrough;
+    const guarded = guardedLaunch({ kind: "command", lines, agent, passthrough, env });
+    if (level !== "danger") {
+      requireGuardedLines(guarded, lines);
+      await requireBubblewrap("command", level !== "safe");
+    }
+    const notices = guardNotices(guarded, lines);
+    return { config, line: config.line, guarded, notices };
   };
   return {
     kind: "command",
@@ -30,10 +41,11 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, line } = await check(spec.level);
+      const { config, line, guarded, notices } = await check(spec.level);
       signal.throwIfAborted();
+      for (const notice of notices) spec.onEvent(noticeEvent(notice));
       const hidden = options.hidden();
-      const session = new CommandSession({ spec, config, line, clock, env, hidden });
+      const session = new CommandSession({ spec, config, line, guarded, clock, env, hidden });
       signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
       session.open();
       return session;
@@ -41,9 +53,21 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
   };
 }
 
+/** Whose output a setting names: a script that writes it starts that agent. */
+const writers: ReadonlyMap<CommandConfig["output"], KnownAgent> = new Map([
+  ["claude", "claude"],
+  ["gemini", "gemini"],
+  ["codex", "codex"],
+]);
+
+function linesOf({ resumeLine }: CommandConfig, line: string) {
+  const first = { key: "command.line", line };
+  return resumeLine === null ? [first] : [first, { key: "command.resume_line", line: resumeLine }];
+}
+
 function noLine(): SymphonyError {
   const message = "agent.kind is command, and command.line is not set";
   return new SymphonyError("agent_unavailable", message, {
-    hint: "symphony config overlay set command.line ./agent.sh",
+    hint: "symphony config overlay set command.line /path/to/agent.sh",
   });
 }

@@ -9,6 +9,8 @@ import { addTokens } from "../../orchestrator/usage.ts";
 import type { AgentEvent, AgentSession, TurnOptions } from "../agent.ts";
 import { displayText } from "../display-text.ts";
 import { noticeEvent } from "../event-makers.ts";
+import { plainPrompt } from "../guard/disarm.ts";
+import { requireGuardedWorkspace } from "../guard/workspace.ts";
 import { type LaunchOptions, launchOf } from "./launch.ts";
 import { LiveTurn } from "./live-turn.ts";
 import { type OutputReader, readerFor } from "./output.ts";
@@ -68,7 +70,7 @@ export class CommandSession implements AgentSession {
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
     if (this.#turn) throw new Error("a turn is in flight already");
-    const run = this.#run(randomUUID(), this.#whole(prompt), options);
+    const run = this.#run(randomUUID(), plainPrompt(this.#whole(prompt)), options);
     this.#ending = run.catch(() => {});
     await run;
   }
@@ -106,6 +108,7 @@ export class CommandSession implements AgentSession {
     try {
       const file = this.#options.config.prompt === "file" ? join(dir, "prompt.txt") : null;
       if (file !== null) await writeFile(file, text, { mode: 0o600 });
+      await this.#requireGuarded();
       if (this.#closed) throw cancelled();
       this.#emit({ type: "turn.started", turnId: id });
       this.#turn = this.#begin(id, { text, file }, options);
@@ -118,6 +121,13 @@ export class CommandSession implements AgentSession {
       this.#turn = null;
       await rm(dir, { recursive: true, force: true });
     }
+  }
+
+  /** Each turn is a process, and the one before may have written what the next would obey. */
+  async #requireGuarded(): Promise<void> {
+    const { spec, guarded } = this.#options;
+    if (spec.level === "danger") return;
+    await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
   }
 
   #begin(id: string, { text, file }: Prompt, options: TurnOptions): InFlight {
