@@ -5,7 +5,7 @@ import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { systemClock } from "../core/clock.ts";
 import { agentCommand } from "../core/config/agent-command.ts";
 import type { Config, ServerConfig } from "../core/config/config.ts";
-import { levelWords, understandVariable } from "../core/config/level.ts";
+import { levelWords, understandVariable, wantsToken } from "../core/config/level.ts";
 import { type Core, createCore } from "../core/core.ts";
 import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
 import { createLogger, type Logger, logEvents } from "../core/logger.ts";
@@ -15,6 +15,7 @@ import { registerWebhook } from "../core/webhook/register.ts";
 import { createApp } from "../server/app.ts";
 import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
+import { reportPeers } from "../server/peer-user.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { onceOutcome, printKept } from "./once.ts";
 import { factLines } from "./output.ts";
@@ -82,6 +83,10 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
       workflowPath,
       clock,
     });
+    const { level } = core.config.current.config.agent;
+    if (listening.peerTables !== null && !wantsToken({ auth: server.auth, level })) {
+      reportPeers(listening.peerTables, log);
+    }
     return { core, listening, stop: () => stopDaemon(core, listening) };
   } catch (error) {
     await core.stop();

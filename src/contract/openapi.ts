@@ -179,11 +179,10 @@ function content(name: string, route: Route, schemas: SchemaBook): Json {
 function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
   const mutation: ErrorCode[] =
     route.method === "GET" ? [] : ["forbidden_origin", "storage_unavailable"];
-  const body: ErrorCode[] = route.body
-    ? ["invalid_json", "body_too_large", "unsupported_media_type"]
-    : [];
+  const body: ErrorCode[] = route.body ? ["invalid_json", "body_too_large"] : [];
   const always: ErrorCode[] = [
     "invalid_request",
+    "unsupported_media_type",
     "unauthorized",
     "forbidden_host",
     "rate_limited",

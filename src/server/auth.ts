@@ -2,7 +2,7 @@ import { BlockList, isIP } from "node:net";
 import type { Context, Middleware } from "koa";
 import { SymphonyError } from "../core/model/errors.ts";
 import { sameText } from "../core/same-text.ts";
-import { isForeignUser } from "./peer-user.ts";
+import { isOwnUser } from "./peer-user.ts";
 
 interface AccessRules {
   /** The address the server is bound to. */
@@ -20,7 +20,8 @@ const wildcards = new Set(["0.0.0.0", "::"]);
 
 /**
  * Who may call (SAFETY T4, T5, T6, T8, T21): a known `Host`, no proxy on the way, no other site's page for a mutation,
- * and the token where one is due or another user of this machine asks. Webhooks come from outside and prove themselves.
+ * and the token where one is due or the caller is not known to be the server's own user. Webhooks come from outside and
+ * prove themselves.
  */
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
@@ -29,9 +30,8 @@ export function guard(rules: AccessRules): Middleware {
     refuseProxies(ctx);
     requireHost(ctx, rules);
     if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
-    if (tokenAlways || rules.tokenWanted() || (await isForeignUser(ctx.req.socket))) {
-      requireToken(ctx, rules.token);
-    }
+    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
+    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx, rules.token, notOwnUser);
     return next();
   };
 }
@@ -79,13 +79,16 @@ function isOwn(origin: string, host: string | undefined): boolean {
   return own !== undefined && [`http://${own}`, `https://${own}`].includes(origin.toLowerCase());
 }
 
-function requireToken(ctx: Context, expected: string | null): void {
+const always = "this server asks for its token";
+const notOwnUser =
+  "this server asks for its token, because the caller is not known to be the user who runs it";
+
+function requireToken(ctx: Context, expected: string | null, why = always): void {
   const given = /^Bearer +(\S+)$/i.exec(ctx.get("Authorization"))?.[1];
   if (expected !== null && given !== undefined && sameText(given, expected)) return;
-  throw new SymphonyError(
-    "unauthorized",
-    "this server asks for its token: send Authorization: Bearer <token>",
-  );
+  throw new SymphonyError("unauthorized", `${why}: send Authorization: Bearer <token>`, {
+    hint: "the token is in runtime.json in the server's data directory; symphony commands read it there",
+  });
 }
 
 const loopback = new BlockList();

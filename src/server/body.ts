@@ -3,6 +3,7 @@ import type { Route } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 
 const maxBodyBytes = 1024 * 1024;
+const json = "application/json";
 const form = "application/x-www-form-urlencoded";
 
 /**
@@ -19,9 +20,29 @@ export async function readBody(req: IncomingMessage, route: Route): Promise<unkn
   }
   const type = mediaType(req);
   if (type === form && route.bodyOptional) return formFields(bytes);
-  if (type !== "application/json")
-    throw unsupported("send the body as Content-Type: application/json");
+  if (type !== json) throw unsupported("send the body as Content-Type: application/json");
   return parseJson(bytes);
+}
+
+/** False when a request surely has no body; a chunked one may turn out to be empty. */
+export function mayHaveBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+}
+
+/**
+ * For a route without a body. Rejects with `unsupported_media_type` what a page of any site can send: a form, a text, or bytes
+ * of no type (T5). JSON is not read, and an empty body is fine.
+ */
+export async function refuseBody(req: IncomingMessage): Promise<void> {
+  if (typeOf(req) === json || !(await hasBody(req))) return;
+  req.resume();
+  throw unsupported("this path takes no body: send none");
+}
+
+async function hasBody(req: IncomingMessage): Promise<boolean> {
+  if (req.headers["transfer-encoding"] === undefined) return true;
+  for await (const _ of req.iterator({ destroyOnReturn: false })) return true;
+  return false;
 }
 
 /** The bytes of a body, whatever they are. Rejects with `body_too_large`. */
@@ -40,12 +61,18 @@ export async function readRaw(req: IncomingMessage): Promise<Buffer> {
 }
 
 function mediaType(req: IncomingMessage): string {
-  const [type = "", ...parameters] = (req.headers["content-type"] ?? "").toLowerCase().split(";");
+  const [, ...parameters] = (req.headers["content-type"] ?? "").toLowerCase().split(";");
   const charset = parameters.map((one) => one.trim()).find((one) => one.startsWith("charset="));
   if (charset !== undefined && !/^charset="?utf-8"?$/.test(charset))
     throw unsupported("send the body in UTF-8");
   const encoding = req.headers["content-encoding"] ?? "identity";
   if (encoding !== "identity") throw unsupported("send the body without Content-Encoding");
+  return typeOf(req);
+}
+
+/** Without its parameters. */
+function typeOf(req: IncomingMessage): string {
+  const [type = ""] = (req.headers["content-type"] ?? "").toLowerCase().split(";");
   return type.trim();
 }
 

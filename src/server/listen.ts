@@ -6,6 +6,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { isLoopback, urlHost } from "./auth.ts";
 import { answerUnreadable } from "./client-error.ts";
+import { isOwnUser, Peers, type PeerTables } from "./peer-user.ts";
 import { writeRuntimeFile } from "./runtime-file.ts";
 
 export interface ListenOptions {
@@ -18,12 +19,16 @@ export interface ListenOptions {
   readonly version: string;
   readonly workflowPath: string;
   readonly clock: Clock;
+  /** How to find out who calls; a test has its own. */
+  readonly peers?: Peers;
 }
 
 export interface Listening {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** Whether users of this machine are told apart; null where every caller needs the token. */
+  readonly peerTables: PeerTables | null;
   /** Ends event streams, lets other requests finish for up to 5 s, frees the port. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -44,8 +49,15 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
       hint: "set SYMPHONY_TOKEN, or listen on 127.0.0.1",
     });
   }
+  const handle = app.callback();
   // Without a Host header the guard answers, in the envelope.
-  const server = http.createServer({ requireHostHeader: false }, app.callback());
+  const server = http.createServer({ requireHostHeader: false }, async (request, response) => {
+    // Here and not in the guard: what comes before it asks for the caller's address, which is too early then.
+    await isOwnUser(request.socket);
+    await handle(request, response);
+  });
+  const peers = isLoopback(host) ? (options.peers ?? new Peers()) : null;
+  if (peers) server.on("connection", (socket) => peers.meet(socket));
   const responses = trackResponses(server);
   server.on("clientError", answerUnreadable);
   const port = await bound(server, options);
@@ -60,6 +72,7 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
     url,
     host,
     port,
+    peerTables: peers?.tables ?? null,
     close() {
       closing ??= close();
       return closing;

@@ -12,7 +12,7 @@ import {
 import { SymphonyError } from "../core/model/errors.ts";
 import { SavedLater } from "../core/store/storage-errors.ts";
 import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
-import { readBody, readRaw } from "./body.ts";
+import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
 import { Prepared } from "./prepared.ts";
 import { Router as KoaRouter } from "./router.ts";
 import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
@@ -146,6 +146,15 @@ interface Binding {
 }
 
 function serve(binding: Binding): Middleware {
+  const answer = answerOf(binding);
+  if (binding.route.body || binding.route.signed) return answer;
+  return async (ctx, next) => {
+    if (mayHaveBody(ctx.req)) await refuseBody(ctx.req);
+    return answer(ctx, next);
+  };
+}
+
+function answerOf(binding: Binding): Middleware {
   const { route } = binding;
   if (route.media === "text/event-stream") return serveStream(binding);
   if (route.method === "GET") {

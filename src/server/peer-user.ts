@@ -1,50 +1,134 @@
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import type { Logger } from "../core/logger.ts";
+import { ConnectionTable, type End, ipv4Row, ipv6Row } from "./connection-table.ts";
 
-const tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-const root = 0;
-const known = new WeakMap<Socket, Promise<boolean>>();
+/** Where and as whom to look; a test has its own. */
+export interface PeerOptions {
+  readonly platform?: NodeJS.Platform;
+  readonly proc?: string;
+  readonly uid?: number;
+}
 
 /**
- * True when the connection is another user's of this machine, by the kernel's own table (SAFETY T6). Asked once for each
- * connection. False where it cannot be told: beyond loopback, on another system, or from another network namespace.
+ * `read`: users are told apart by the kernel's tables of connections. `absent`: this system has none, and every user of the
+ * machine is trusted. `unusable`: it has them, but they say nothing here, and nobody is trusted.
  */
-export function isForeignUser(socket: Socket): Promise<boolean> {
-  const told = known.get(socket) ?? lookUp(socket);
-  known.set(socket, told);
-  return told;
+export type PeerTables = "read" | "absent" | "unusable";
+
+const verdicts = new WeakMap<Socket, Promise<boolean>>();
+
+/**
+ * True when the process at the other end runs as the server's own user (SAFETY T6). Root is another user, unless the server
+ * is root. False when that is not known: the end is closed, is in another network namespace, or was never looked up.
+ */
+export function isOwnUser(socket: Socket): Promise<boolean> {
+  return verdicts.get(socket) ?? Promise.resolve(false);
 }
 
-async function lookUp({ localPort, remotePort }: Socket): Promise<boolean> {
-  const own = process.getuid?.();
-  if (own === undefined || process.platform !== "linux") return false;
-  if (localPort === undefined || remotePort === undefined) return false;
-  for (const table of tables) {
-    const text = await readFile(table, "latin1").catch(() => "");
-    const user = userOf(text, { from: remotePort, to: localPort });
-    if (user !== null) return user !== own && user !== root;
+/** Finds out who is at the other end of each connection to a server on loopback. */
+export class Peers {
+  readonly tables: PeerTables;
+  readonly #proc: string;
+  readonly #uid: number;
+  #waiting: Promise<Round> | null = null;
+  #reading: Promise<Round> | null = null;
+
+  constructor(options: PeerOptions = {}) {
+    const { platform = process.platform, proc = "/proc", uid = process.getuid?.() ?? -1 } = options;
+    this.#proc = proc;
+    this.#uid = uid;
+    if (platform !== "linux") this.tables = "absent";
+    else this.tables = isUsable(proc, uid) ? "read" : "unusable";
   }
-  return false;
-}
 
-/** The user of the loopback connection between two ports in a table such as `/proc/net/tcp`; null when it is not there. */
-export function userOf(table: string, ports: { from: number; to: number }): number | null {
-  const from = `:${hex(ports.from)}`;
-  const to = `:${hex(ports.to)}`;
-  for (const line of table.split("\n")) {
-    if (!line.includes(from)) continue;
-    const [, local = "", remote = "", , , , , user] = line.trim().split(/\s+/);
-    if (local.endsWith(from) && remote.endsWith(to) && isLoopback(local)) return Number(user);
+  /** To be called at accept: nothing may have asked the socket for its other end before the tables were read. */
+  meet(socket: Socket): void {
+    const verdict =
+      this.tables === "read" ? this.#isOwn(socket) : Promise.resolve(this.tables === "absent");
+    verdicts.set(socket, verdict);
   }
-  return null;
+
+  async #isOwn(socket: Socket): Promise<boolean> {
+    this.#waiting ??= this.#nextRound(socket);
+    const users = (await this.#waiting).usersOf(socket);
+    return users.length > 0 && users.every((user) => user === this.#uid);
+  }
+
+  /** What is accepted in one turn of the event loop, or while the tables are read, shares the next read: each walks them all. */
+  async #nextRound({ localAddress = "", localPort = 0 }: Socket): Promise<Round> {
+    await this.#reading;
+    await setImmediate();
+    this.#waiting = null;
+    const server = { address: localAddress, port: localPort };
+    this.#reading = readRound(join(this.#proc, "net"), server);
+    return this.#reading;
+  }
 }
 
-function hex(port: number): string {
-  return port.toString(16).toUpperCase().padStart(4, "0");
+/** Says at start what an operator cannot see from outside: that all users of the machine may call, or none without the token. */
+export function reportPeers(tables: PeerTables, log: Logger): void {
+  if (tables === "absent") {
+    log.info("every user of this machine may call the API", {
+      reason: "this system does not tell whose a connection is",
+      hint: "server.auth: token asks every caller for the token",
+    });
+  }
+  if (tables === "unusable") {
+    log.warn("every caller needs the token", {
+      reason: "/proc/net/tcp does not tell here whose a connection is",
+      hint: "symphony commands read it from runtime.json in the data directory",
+    });
+  }
 }
 
-/** The kernel writes addresses in the machine's byte order: 127.x.y.z ends in 7F, ::1 in a last word of 01000000. */
-function isLoopback(address: string): boolean {
-  const [host = ""] = address.split(":");
-  return host.slice(-2) === "7F" || host === "00000000000000000000000001000000";
+/** In a container, users that have no number there all get the same one. A server that has it, too, cannot tell. */
+function isUsable(proc: string, uid: number): boolean {
+  try {
+    readFileSync(join(proc, "net", "tcp"));
+    if (uid !== Number(readFileSync(join(proc, "sys", "kernel", "overflowuid"), "latin1")))
+      return true;
+    return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync(join(proc, "self", "uid_map"), "latin1"));
+  } catch {
+    return false;
+  }
+}
+
+interface Round {
+  usersOf(socket: Socket): readonly number[];
+}
+
+/** Reads who the clients of `server` are. The second table is seldom needed on IPv4: for a client such as Java's. */
+async function readRound(dir: string, server: End): Promise<Round> {
+  const tcp = await tableIn(join(dir, "tcp"), ipv4Row(server));
+  const tcp6 = tcp?.isWhole ? null : await tableIn(join(dir, "tcp6"), ipv6Row(server));
+  return {
+    usersOf(socket) {
+      const client = clientOf(socket);
+      if (client === null) return [];
+      const rows = [
+        { table: tcp, row: ipv4Row(client) },
+        { table: tcp6, row: ipv6Row(client) },
+      ];
+      const users = rows.map(({ table, row }) => (row && table ? table.userOf(row) : null));
+      return users.filter((user) => user !== null);
+    },
+  };
+}
+
+async function tableIn(file: string, server: string | null): Promise<ConnectionTable | null> {
+  if (server === null) return null;
+  return new ConnectionTable(await readFile(file, "latin1").catch(() => ""), server);
+}
+
+/**
+ * The other end; null once it has reset the connection. Asked for the first time after the tables were read: while the
+ * kernel still names it, nobody else can have had its port in the meantime. Node keeps the first answer.
+ */
+function clientOf({ remoteAddress, remotePort }: Socket): End | null {
+  if (remoteAddress === undefined || remotePort === undefined) return null;
+  return { address: remoteAddress, port: remotePort };
 }

@@ -6,7 +6,6 @@ import { promisify } from "node:util";
 import fc from "fast-check";
 import { api } from "../../src/contract/api.ts";
 import { type Route, routesOf } from "../../src/contract/route.ts";
-import { userOf } from "../../src/server/peer-user.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
@@ -79,19 +78,6 @@ test("T6: another user of this machine gets nothing without the token, the signe
   assert.equal(status, 200);
 });
 
-test("T6: a connection is found in the kernel's table by its ports, on loopback alone", () => {
-  const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0FA0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
-   1: 0100007F:C350 0100007F:0FA0 01 00000000:00000000 00:00000000 00000000  1000        0 2 1
-   2: 0500000A:C351 0100007F:0FA0 01 00000000:00000000 00:00000000 00000000  1001        0 3 1
-   3: 00000000000000000000000001000000:C352 00000000000000000000000001000000:0FA0 01 0:0 00:0 0  1002 0 4 1`;
-  const user = (from: number) => userOf(table, { from, to: 4_000 });
-  assert.deepEqual(
-    [user(50_000), user(50_001), user(50_002), user(50_003)],
-    [1000, null, 1002, null],
-  );
-});
-
 test("T5: a form or a text of any page changes nothing, also without an Origin", async () => {
   const calls = world.scheduler.calls.length;
   const seq = world.core.bus.lastSeq;
@@ -102,20 +88,38 @@ test("T5: a form or a text of any page changes nothing, also without an Origin",
     "text/json",
     "",
   ];
-  for (const route of own.filter(({ body }) => body !== undefined)) {
-    for (const type of types) {
-      const headers = type === "" ? {} : { "content-type": type };
-      const ask: Ask = {
-        method: route.method,
-        headers,
-        body: '{"title":"x","name":"x","body":"x"}',
-      };
+  const framings: Record<string, string>[] = [{}, { "transfer-encoding": "chunked" }];
+  for (const route of own) {
+    // A form is an answer to "any body, or none".
+    const all = route.bodyOptional ? types : [...types, "application/x-www-form-urlencoded"];
+    for (const [type, framing] of all.flatMap((one) =>
+      framings.map((two) => [one, two] as const),
+    )) {
+      const headers = { ...framing, ...(type !== "" && { "content-type": type }) };
+      const ask = { method: route.method, headers, body: '{"title":"x","name":"x","body":"x"}' };
       const answer = await server.ask(at(route, "ENG-1"), ask);
-      const label = `${route.method} ${route.path} ${type}: ${answer.text}`;
-      assert.equal(answer.status, 415, label);
+      assert.equal(answer.status, 415, `${route.method} ${route.path} ${type}: ${answer.text}`);
+      assert.equal(answer.json().error.code, "unsupported_media_type");
     }
   }
   assert.deepEqual([world.scheduler.calls.length, world.core.bus.lastSeq], [calls, seq]);
+});
+
+test("T5: a route that takes no body lets an empty one pass, whatever its type, and JSON", async () => {
+  const bare = own.filter(({ body, media }) => body === undefined && media !== "text/event-stream");
+  assert.ok(bare.some(({ method }) => method === "DELETE"));
+  const given: Ask[] = [
+    { body: "", headers: { "content-type": "text/plain" } },
+    { body: "", headers: { "content-type": "text/plain", "transfer-encoding": "chunked" } },
+    { body: "{}", headers: json },
+    { body: '{"a":', headers: { ...json, "transfer-encoding": "chunked" } },
+  ];
+  for (const route of bare) {
+    for (const ask of given) {
+      const answer = await server.ask(at(route, "none-1"), { ...ask, method: route.method });
+      assert.notEqual(answer.status, 415, `${route.method} ${route.path}: ${answer.text}`);
+    }
+  }
 });
 
 describe("T10: odd keys", () => {

@@ -1,6 +1,7 @@
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { createApp } from "../../src/server/app.ts";
 import { type Listening, listen } from "../../src/server/listen.ts";
+import type { Peers } from "../../src/server/peer-user.ts";
 import type { World } from "./core.ts";
 
 export interface Answer {
@@ -27,6 +28,7 @@ export interface TestServer extends AsyncDisposable {
 interface ServeOptions {
   readonly host?: string;
   readonly token?: string | null;
+  readonly peers?: Peers;
 }
 
 /** The real application over `world`, on a free port. */
@@ -37,7 +39,7 @@ export async function serve(world: World, options: ServeOptions = {}): Promise<T
   const app = createApp(core, { clock, host, token });
   const { version, workflowPath } = core;
   const bind = { host, port: 0, dataDir, token, version, workflowPath, clock };
-  const listening = await listen(app, bind);
+  const listening = await listen(app, { ...bind, ...(options.peers && { peers: options.peers }) });
   return {
     listening,
     ask: (path, ask) => send(listening.port, path, ask),
@@ -50,8 +52,10 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const json = ask.body !== undefined && typeof ask.body !== "string";
   const body = json ? JSON.stringify(ask.body) : (ask.body as string | undefined);
-  // Node frames the body of every method but DELETE by itself.
-  const length = ask.method === "DELETE" && body !== undefined ? Buffer.byteLength(body) : null;
+  // Node frames no body of these methods by itself.
+  const unframed = ["GET", "DELETE"].includes(ask.method ?? "GET");
+  const chunked = ask.headers?.["transfer-encoding"] !== undefined;
+  const length = unframed && !chunked && body !== undefined ? Buffer.byteLength(body) : null;
   const headers = {
     ...(json && { "content-type": "application/json" }),
     ...(length !== null && { "content-length": String(length) }),

@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chown, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { asOther, linesAsOther, noOtherUser, otherUid } from "../support/other-user.ts";
+import { freshProject } from "../support/real-server.ts";
+import { eventually, symphony } from "../support/symphony.ts";
+
+const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
+
+test("T6: to another user's server root needs the token, and symphony commands of root bring it", {
+  skip: noOtherUser,
+}, async () => {
+  await using project = await freshProject();
+  const dataDir = join(project.dir, ".symphony");
+  await chown(project.dir, otherUid, otherUid);
+  const [command, args] = asOther([bin, "serve", join(project.dir, "WORKFLOW.md"), "--port", "0"]);
+  const env = { PATH: process.env["PATH"], HOME: project.dir };
+  const server = spawn(command, args, { env, stdio: "ignore" });
+  const ended = once(server, "exit");
+  try {
+    const url = await eventually("the server answers", async () => {
+      const text = await readFile(join(dataDir, "runtime.json"), "utf8").catch(() => "{}");
+      return JSON.parse(text).url;
+    });
+    assert.equal((await fetch(`${url}/api/v1/state`)).status, 401);
+    const asked = await symphony({ dataDir }, "runtime", "--json");
+    assert.equal(asked.code, 0, asked.stderr);
+    assert.equal(JSON.parse(asked.stdout).pid, server.pid);
+    const own = `const { status } = await fetch("${url}/api/v1/state"); process.stdout.write(String(status));`;
+    assert.deepEqual(await linesAsOther(["--input-type=module", "--eval", own]), ["200"]);
+  } finally {
+    server.kill("SIGTERM");
+  }
+  assert.deepEqual(await ended, [0, null]);
+});

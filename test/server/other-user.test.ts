@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Peers } from "../../src/server/peer-user.ts";
+import { createWorld, type World } from "../support/core.ts";
+import { linesAsOther, linesOf, noOtherUser, otherUid } from "../support/other-user.ts";
+import { serve, type TestServer } from "../support/server.ts";
+
+const writer = fileURLToPath(new URL("../support/blind-writer-child.ts", import.meta.url));
+const skip = process.platform === "linux" ? false : "needs the kernel's table of connections";
+
+let world: World;
+before(async () => {
+  world = await createWorld({ local: true });
+});
+after(() => world[Symbol.asyncDispose]());
+
+function titles(): readonly string[] {
+  return (world.core.localIssues()?.list() ?? []).map(({ title }) => title);
+}
+
+interface Way {
+  /** Where the server listens. */
+  readonly host: string;
+  /** Where the client connects to. */
+  readonly via: string;
+}
+
+const ways: readonly Way[] = [
+  { host: "127.0.0.1", via: "127.0.0.1" },
+  { host: "127.0.0.1", via: "::ffff:127.0.0.1" },
+  { host: "::ffff:127.0.0.1", via: "127.0.0.1" },
+  { host: "::1", via: "::1" },
+];
+
+for (const { host, via } of ways) {
+  describe(`T6: a server on ${host}, called at ${via}`, { skip }, () => {
+    let server: TestServer;
+    before(async () => {
+      server = await serve(world, { host, token: "the-token" });
+    });
+    after(() => server[Symbol.asyncDispose]());
+    const args = (how: string, count: number) => [
+      writer,
+      String(server.listening.port),
+      via,
+      how,
+      String(count),
+    ];
+
+    test("does what its own user asks, on each request of a connection", async () => {
+      const before = titles().length;
+      assert.deepEqual(await linesOf(args("wait", 3)), ["201", "201", "201"]);
+      assert.deepEqual(await linesOf(args("pipelined", 1)), ["201", "201", "201"]);
+      assert.equal(titles().length, before + 6);
+    });
+
+    test("does nothing for another user, whether it waits, pipelines, closes, or resets", {
+      skip: noOtherUser,
+    }, async () => {
+      const before = titles().length;
+      // Nobody waits for an answer to these: they are through when a later request is.
+      for (const how of ["reset", "close", "half"]) await linesAsOther(args(how, 20));
+      assert.deepEqual(await linesAsOther(args("wait", 3)), ["401", "401", "401"]);
+      assert.deepEqual(await linesAsOther(args("pipelined", 1)), ["401", "401", "401"]);
+      assert.deepEqual(await linesOf(args("wait", 1)), ["201"]);
+      assert.equal(titles().length, before + 1);
+    });
+  });
+}
+
+test("T6: root is another user to a server that is not root's", { skip: noOtherUser }, async () => {
+  const peers = new Peers({ uid: otherUid });
+  await using server = await serve(world, { token: "the-token", peers });
+  assert.equal((await server.ask("/api/v1/runtime")).status, 401);
+  const headers = { authorization: "Bearer the-token" };
+  assert.equal((await server.ask("/api/v1/runtime", { headers })).status, 200);
+});
+
+test("T6: where the table cannot be read, its own user needs the token, too, and is told where it is", {
+  skip,
+}, async () => {
+  const peers = new Peers({ proc: world.dataDir });
+  await using server = await serve(world, { token: "the-token", peers });
+  const refused = await server.ask("/api/v1/runtime");
+  assert.equal(refused.status, 401);
+  assert.match(refused.json().error.message, /not known to be the user who runs it/);
+  assert.match(refused.json().error.details.hint, /runtime\.json/);
+});

@@ -1,0 +1,298 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, constants, openSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { type NetworkInterfaceInfo, networkInterfaces, tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { systemClock } from "../../src/core/clock.ts";
+import { createLogger } from "../../src/core/logger.ts";
+import { isOwnUser, Peers, type PeerTables, reportPeers } from "../../src/server/peer-user.ts";
+
+const own = 1000;
+const noIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(isIpv6Loopback))
+  ? false
+  : "needs ::1";
+
+function isIpv6Loopback({ address }: NetworkInterfaceInfo): boolean {
+  return address === "::1";
+}
+
+/** A directory like /proc. One of its tables is a pipe: each read of it waits for what the test has to say. */
+class Kernel implements AsyncDisposable {
+  readonly proc: string;
+  readonly peers: Peers;
+  readonly #asked: string;
+
+  private constructor(proc: string, asked: string) {
+    this.proc = proc;
+    this.#asked = join(proc, "net", asked);
+    this.peers = new Peers({ proc, uid: own, platform: "linux" });
+  }
+
+  static async open(asked = "tcp"): Promise<Kernel> {
+    const proc = await mkdtemp(join(tmpdir(), "symphony-proc-"));
+    await mkdir(join(proc, "net"));
+    await mkdir(join(proc, "self"));
+    await mkdir(join(proc, "sys", "kernel"), { recursive: true });
+    for (const table of ["tcp", "tcp6"]) await writeFile(join(proc, "net", table), "");
+    await writeFile(join(proc, "sys", "kernel", "overflowuid"), "65534\n");
+    const kernel = new Kernel(proc, asked);
+    await rm(kernel.#asked);
+    execFileSync("mkfifo", [kernel.#asked]);
+    return kernel;
+  }
+
+  /** Resolves when the next read has got these rows. */
+  answer(...rows: readonly string[]): Promise<void> {
+    return writeFile(this.#asked, tableOf(rows));
+  }
+
+  write(table: string, ...rows: readonly string[]): Promise<void> {
+    return writeFile(join(this.proc, "net", table), tableOf(rows));
+  }
+
+  /** A read that still waits gets an empty table. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    closeSync(openSync(this.#asked, constants.O_RDWR | constants.O_NONBLOCK));
+    await rm(this.proc, { recursive: true, force: true });
+  }
+}
+
+function tableOf(rows: readonly string[]): string {
+  const numbered = rows.map((row, index) => `${String(index).padStart(4)}: ${row}`);
+  return `${["  sl  local_address rem_address   st ...", ...numbered].join("\n")}\n`;
+}
+
+interface Told {
+  readonly state?: string;
+  readonly uid?: number;
+  readonly inode?: number;
+}
+
+function row(local: string, remote: string, { state = "01", uid = own, inode = 7 }: Told = {}) {
+  return `${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000 ${String(uid).padStart(5)}        0 ${inode} 1 0000000000000000 20 4 30 10 -1`;
+}
+
+interface Route {
+  readonly host?: string;
+  /** The address that the client connects to. */
+  readonly via?: string;
+  /** The client's own address. */
+  readonly from?: string;
+}
+
+/** A server and one client of it, met at accept; the lookup waits for the kernel's answer. */
+async function met(
+  { peers }: { readonly peers: Peers },
+  { host = "127.0.0.1", via = host, from = via }: Route = {},
+) {
+  const server = createServer((socket) => {
+    peers.meet(socket);
+    socket.on("error", () => {});
+    accepted.resolve(socket);
+  });
+  const accepted = Promise.withResolvers<Socket>();
+  server.listen(0, host);
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const client = connect({ port, host: via, ...(from !== via && { localAddress: from }) });
+  const [socket] = await Promise.all([accepted.promise, once(client, "connect")]);
+  const { localPort = 0 } = client;
+  return {
+    server,
+    client,
+    socket,
+    ports: { client: hex(localPort), server: hex(port) },
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+function hex(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, "0");
+}
+
+const v4 = "0100007F";
+const mapped = "0000000000000000FFFF00000100007F";
+const v6 = "00000000000000000000000001000000";
+
+describe("T6: the user at the other end of a connection, by the kernel's table", () => {
+  const cases: [string, boolean, (client: string, server: string) => readonly string[]][] = [
+    ["an established row names us", true, (client, server) => [row(client, server)]],
+    ["it names another user", false, (client, server) => [row(client, server, { uid: 1001 })]],
+    ["it names root", false, (client, server) => [row(client, server, { uid: 0 })]],
+    ["there is no row", false, () => []],
+    ["only our own end has one", false, (client, server) => [row(server, client)]],
+    ["the client has closed", false, (client, server) => [row(client, server, { state: "05" })]],
+    ["its end is in no process", false, (client, server) => [row(client, server, { inode: 0 })]],
+    [
+      "there are other clients, and our side of an old connection by the same ports",
+      true,
+      (client, server) => [
+        row(
+          client.replace(/.$/, (last) => (last === "0" ? "1" : "0")),
+          server,
+          { uid: 1001 },
+        ),
+        row(server, client, { state: "06", uid: 0, inode: 0 }),
+        row(client, server),
+      ],
+    ],
+    [
+      "the port was used before, and only that is left",
+      false,
+      (client, server) => [row(client, server, { state: "06", uid: own, inode: 7 })],
+    ],
+    [
+      "the table changed while it was read",
+      false,
+      (client, server) => [row(client, server, { uid: 1001 }), row(client, server)],
+    ],
+    [
+      "our row has the same ports at another address",
+      false,
+      (client, server) => [
+        row(client.replace(v4, "0200007F"), server),
+        row(client, server.replace(v4, "0200007F")),
+      ],
+    ],
+    [
+      "our row ends in the same digits",
+      false,
+      (client, server) => [row(`AA${client}`, server), row(client, `${server}F`)],
+    ],
+  ];
+  for (const [name, expected, rows] of cases) {
+    test(`${expected ? "ours" : "not ours"}: ${name}`, async () => {
+      await using kernel = await Kernel.open();
+      await using connection = await met(kernel);
+      const { client, server } = connection.ports;
+      await kernel.answer(...rows(`${v4}:${client}`, `${v4}:${server}`));
+      assert.equal(await isOwnUser(connection.socket), expected);
+    });
+  }
+
+  test("a client on IPv4 with an IPv6 socket is found in the other table", async () => {
+    for (const [uid, expected] of [
+      [own, true],
+      [0, false],
+    ] as const) {
+      await using kernel = await Kernel.open();
+      await using connection = await met(kernel);
+      const { client, server } = connection.ports;
+      await kernel.write("tcp6", row(`${mapped}:${client}`, `${mapped}:${server}`, { uid }));
+      await kernel.answer(row(`${v4}:${server}`, `${v4}:${client}`));
+      assert.equal(await isOwnUser(connection.socket), expected);
+    }
+  });
+
+  test("a server on ::ffff:127.0.0.1 finds its clients in either", { skip: noIpv6 }, async () => {
+    await using kernel = await Kernel.open();
+    await using plain = await met(kernel, { host: "::ffff:127.0.0.1", via: "127.0.0.1" });
+    await kernel.answer(row(`${v4}:${plain.ports.client}`, `${v4}:${plain.ports.server}`));
+    assert.equal(await isOwnUser(plain.socket), true);
+  });
+
+  test("another address of loopback is looked for as it is", async () => {
+    await using kernel = await Kernel.open();
+    await using connection = await met(kernel, { from: "127.0.0.9" });
+    const { client, server } = connection.ports;
+    await kernel.answer(row(`0900007F:${client}`, `${v4}:${server}`));
+    assert.equal(await isOwnUser(connection.socket), true);
+  });
+
+  test("::1 is looked for in the IPv6 table alone", { skip: noIpv6 }, async () => {
+    await using kernel = await Kernel.open("tcp6");
+    await using connection = await met(kernel, { host: "::1" });
+    const { client, server } = connection.ports;
+    await kernel.answer(row(`${v6}:${client}`, `${v6}:${server}`));
+    assert.equal(await isOwnUser(connection.socket), true);
+  });
+
+  test("a connection that was reset is not ours, though a later one has its port and is", async () => {
+    await using kernel = await Kernel.open();
+    await using connection = await met(kernel);
+    const { client, server } = connection.ports;
+    const closed = once(connection.client, "close");
+    connection.client.resetAndDestroy();
+    await closed;
+    await kernel.answer(row(`${v4}:${client}`, `${v4}:${server}`));
+    assert.equal(await isOwnUser(connection.socket), false);
+  });
+
+  test("a socket that nobody looked up is not ours", async () => {
+    await using kernel = await Kernel.open();
+    await using connection = await met(kernel);
+    await kernel.answer();
+    assert.equal(await isOwnUser(connection.client), false);
+  });
+});
+
+test("what is accepted while the table is read shares the next read", async () => {
+  await using kernel = await Kernel.open();
+  await using first = await met(kernel);
+  const others: Socket[] = [];
+  const everyone = Promise.withResolvers<void>();
+  first.server.on("connection", (socket) => {
+    if (others.push(socket) === 20) everyone.resolve();
+  });
+  const clients = Array.from({ length: 20 }, () =>
+    connect(Number(`0x${first.ports.server}`), "127.0.0.1"),
+  );
+  await everyone.promise;
+  const rowOf = (client: string) => row(`${v4}:${client}`, `${v4}:${first.ports.server}`);
+  await kernel.answer(rowOf(first.ports.client));
+  assert.equal(await isOwnUser(first.socket), true);
+  await kernel.answer(...clients.map(({ localPort = 0 }) => rowOf(hex(localPort))));
+  for (const socket of others) assert.equal(await isOwnUser(socket), true);
+  for (const client of clients) client.destroy();
+});
+
+describe("where the table cannot be used", () => {
+  async function tablesAfter(change: (proc: string) => Promise<void>, uid = own) {
+    await using kernel = await Kernel.open("tcp6");
+    await change(kernel.proc);
+    const peers = new Peers({ proc: kernel.proc, uid, platform: "linux" });
+    await using connection = await met({ peers });
+    return { tables: peers.tables, own: await isOwnUser(connection.socket) };
+  }
+
+  test("unreadable: nobody is ours", async () => {
+    const told = await tablesAfter((proc) => rm(join(proc, "net", "tcp")));
+    assert.deepEqual(told, { tables: "unusable", own: false });
+  });
+
+  test("a server with the number that a container gives to all users it does not know: nobody is ours", async () => {
+    const map = (text: string) => (proc: string) => writeFile(join(proc, "self", "uid_map"), text);
+    const container = await tablesAfter(map("         0     100000      65536\n"), 65_534);
+    assert.deepEqual(container, { tables: "unusable", own: false });
+  });
+
+  test("no such table on this system: everybody is", async () => {
+    await using kernel = await Kernel.open();
+    const peers = new Peers({ proc: kernel.proc, uid: own, platform: "darwin" });
+    await using connection = await met({ peers });
+    assert.deepEqual([peers.tables, await isOwnUser(connection.socket)], ["absent", true]);
+  });
+
+  test("both are said at the start, and nothing where users are told apart", () => {
+    const told = (tables: PeerTables) => {
+      const lines: string[] = [];
+      const sinks = [{ name: "test", write: (line: string) => void lines.push(line) }];
+      const redact = (text: string) => text;
+      const clock = systemClock;
+      reportPeers(tables, createLogger({ level: "info", format: "text", sinks, clock, redact }));
+      return lines.join("");
+    };
+    assert.match(told("absent"), /level=info .*every user .* may call.*server\.auth: token/);
+    assert.match(told("unusable"), /level=warn .*every caller needs the token.*runtime\.json/);
+    assert.equal(told("read"), "");
+  });
+});
