@@ -72,9 +72,9 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   opened.push(() => bus.close());
   openAudit({ bus, history, log, wall: clock.wall() });
   const current = () => config.current.config;
-  const trackers = new TrackerInUse(current().tracker, base.edges, () =>
-    orchestrator.post({ type: "tracker.changed" }),
-  );
+  // What changes before there is an orchestrator is read by its first poll.
+  let onChange = () => {};
+  const trackers = new TrackerInUse(current().tracker, base.edges, () => onChange());
   opened.push(() => trackers.close());
   const leaving = new AbortController();
   const onTrouble = (message: string) => log.warn("shared agent", { message });
@@ -119,6 +119,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts, base));
+  onChange = () => orchestrator.post({ type: "tracker.changed" });
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const rooms = openRooms(options, parts, base);
   const { secrets } = base;

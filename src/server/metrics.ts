@@ -165,7 +165,7 @@ function unsavedGauge(registry: Registry, core: Core): void {
     help: "Writes that the disk refused and that are repeated",
     registers: [registry],
     collect() {
-      this.set(core.orchestrator.view(1).storage?.waiting ?? 0);
+      this.set(core.orchestrator.unsaved());
     },
   });
 }

@@ -85,6 +85,11 @@ export class Operations {
     return secondsRunning(this.#state, this.#parts.clock.now());
   }
 
+  /** How many writes the disk has refused and not taken since. */
+  unsaved(): number {
+    return this.#state.storage?.waiting ?? 0;
+  }
+
   /** Issue `identifier` in any case, or null when memory knows none. */
   sight(identifier: string): Sight | null {
     return sightOf(this.#state, this.#parts.config().config, identifier);
