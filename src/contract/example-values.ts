@@ -105,7 +105,7 @@ export const kept = {
     { kind: "new_files", count: 1, examples: ["src/health.ts"] },
     { kind: "commits", count: 2, more: false, refs: ["eng-120"] },
   ],
-  summary: "1 new file (src/health.ts) and 2 commits that no remote has (eng-120)",
+  summary: "1 new file (src/health.ts) and 2 commits not pushed (eng-120)",
   next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
 };
 

@@ -98,14 +98,15 @@ export function keptSection(all: readonly Kept[], wall: number): readonly Html[]
   const rows = all.slice(0, rowsShown).map((kept) => {
     const [show, remove] = nextCommands(kept);
     const own = `/api/v1/${encodeURIComponent(kept.issueIdentifier)}`;
+    const holds = html`<bdi>${cut(workInWords(kept.work))}</bdi>`;
     const commands = html`<code>${cut(show)}</code><br><code>${cut(remove)}</code>`;
-    return html`<tr><td><b><a href="${own}">${cut(kept.issueIdentifier)}</a></b></td>
-<td data-label="Holds">${cut(workInWords(kept.work))}</td><td data-label="Path">${cut(kept.path)}</td>
-<td data-label="Next">${commands}</td><td data-label="Since">${moment(kept.since, wall)}</td></tr>`;
+    return html`<tr><td><b><a href="${own}">${cut(kept.issueIdentifier)}</a></b>${holds}</td>
+<td data-label="Path">${cut(kept.path)}</td><td data-label="Next">${commands}</td>
+<td data-label="Since">${moment(kept.since, wall)}</td></tr>`;
   });
   const more = all.length - rows.length;
-  const heads = ["Issue", "Holds", "Path", "Next", "Since"].map((label) => {
-    const isWide = label !== "Issue" && label !== "Since";
+  const heads = ["Issue and what it holds", "Path", "Next", "Since"].map((label) => {
+    const isWide = label === "Path" || label === "Next";
     return html`<th scope="col"${isWide ? wideClass : null}>${label}</th>`;
   });
   return [

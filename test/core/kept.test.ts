@@ -172,12 +172,17 @@ test("no directory is removed in the name of another issue, whatever identifiers
   const { world, root } = await open(t, ["ENG-1"]);
   const path = await work(world, "ENG-1", null);
   const { kept } = world.core.workspaces;
+  const { scheduler } = world;
+  await scheduler.run("ENG-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   const other: Issue = { ...issue("ENG-1"), id: "id-of-another" };
   await kept.clear(other, null);
   await kept.clear(other, path);
   assert.ok(existsSync(path), "it was made for an issue that had the identifier before");
+  await scheduler.advance(10_000);
+  world.scheduler
+    .run("ENG-1")
+    .reports.entered("building_prompt", { key: "ENG-1", path, createdNow: false });
   // The issue itself has another identifier by now: it is known by where its attempt was.
-  const { scheduler } = world;
   scheduler.set(issue("OPS-7", { id: "id-ENG-1", state: "Done" }));
   mkdirSync(join(root, "OPS-7"));
   writeFileSync(join(root, "OPS-7", "somebody's"), "x");

@@ -51,10 +51,10 @@ function words(work: Work): string {
       return `${work.operation} that is not finished`;
     case "commits": {
       const count = work.more ? `more than ${work.count} commits` : plural(work.count, "commit");
-      return `${count} that no remote has (${named(work.refs, work.refs.length)})`;
+      return `${count} not pushed (${named(work.refs, work.refs.length)})`;
     }
     case "tags":
-      return `${plural(work.count, "tag")} that no remote has (${named(work.refs, work.count)})`;
+      return `${plural(work.count, "tag")} perhaps not pushed (${named(work.refs, work.count)})`;
     case "stashes":
       return plural(work.count, "stash", "stashes");
     case "nested_repository":

@@ -237,7 +237,7 @@ class Examiner implements Findings {
     const branch = await defaultBranchOf(gitDir, "origin", tracked);
     const from = tracked.get(`origin/${branch}`);
     if (from === undefined) return null;
-    const base = await git.run(["merge-base", from, refs.head], { mayExit: 1 });
+    const base = await git.run(["merge-base", from, refs.head], { timeoutMs, mayExit: 1 });
     return base.trim() || null;
   }
 
@@ -321,7 +321,8 @@ function reasonOf(error: unknown): string {
   if (isEnded) return "git took too long or said too much";
   const said = plainName(String(error.stderr)).trim().split("\n");
   const why = said.findLast((line) => /^(?:fatal|error):/.test(line)) ?? said.at(-1);
-  return why || "git failed";
+  if (why) return why;
+  return "code" in error && error.code === "ENOENT" ? "git could not be started" : "git failed";
 }
 
 function unlessMissing(error: unknown): null {

@@ -86,17 +86,24 @@ export class KeptWorkspaces {
     recorded: string | null,
     work: (target: RemovalTarget) => Promise<Removal>,
   ): Promise<void> {
-    const latest = this.#deps.history.latestAttempt(issue.id)?.workspacePath ?? null;
-    // An identifier and the root may have changed since. The path of today comes last: it may be another issue's by now.
-    const { workspaces, isInUse } = this.#deps;
+    const { history, workspaces, isInUse } = this.#deps;
+    const latest = history.latestAttempt(issue.id)?.workspacePath ?? null;
+    const faults: unknown[] = [];
+    const one = async (path: string | null, key: string) => {
+      // Asked each time, for some time may have passed: an agent that works there now is not to lose its directory.
+      if (isInUse(key)) return;
+      try {
+        this.#took(issue, path, await work({ path, issue }));
+      } catch (error) {
+        faults.push(error);
+      }
+    };
+    // The identifier and the root may have changed since. What is there today may be another issue's by now.
     const paths = new Set([recorded, latest].filter((path) => path !== null));
-    for (const path of paths) {
-      if (!isInUse(basename(path))) this.#took(issue, path, await work({ path, issue }));
-    }
+    for (const path of paths) await one(path, basename(path));
     const today = workspaces.pathOf(issue.identifier);
-    // Asked again, for some time may have passed: an agent that works there now is not to lose its directory.
-    if (paths.has(today) || isInUse(basename(today))) return;
-    this.#took(issue, null, await work({ path: null, issue }));
+    if (!paths.has(today)) await one(null, basename(today));
+    if (faults.length > 0) throw faults[0];
   }
 
   #took(issue: IssueName, path: string | null, removal: Removal): void {

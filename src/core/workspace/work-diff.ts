@@ -72,7 +72,7 @@ export async function diffOf(
     await using git = await openProtectedGit(repository.gitDir, place);
     const base = await baseOf(git, known.base, head);
     const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
-    await git.run(["read-tree", "HEAD"]);
+    await git.run(["read-tree", "HEAD"], { timeoutMs });
     await setApart(git, found.settled);
     const left = await addNewFiles(git, found);
     const shown = await compare(git, [base ?? emptyTree], left);
@@ -111,7 +111,7 @@ async function plainDiff(path: string, found: Findings, signal?: AbortSignal): P
 async function baseOf(git: ProtectedGit, from: string | null, head: string) {
   if (from === null) return null;
   if (!commitId.test(from)) throw none("what to compare with is no commit");
-  const base = (await git.run(["merge-base", from, head], { mayExit: 1 })).trim();
+  const base = (await git.run(["merge-base", from, head], { timeoutMs, mayExit: 1 })).trim();
   if (!commitId.test(base)) throw none("the work and its base have no commit in common");
   return base;
 }
