@@ -7,6 +7,7 @@ import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { AcpBench, type AcpBenchOptions } from "../support/acp-bench.ts";
 import { type CodexHome, codexHome } from "../support/codex-home.ts";
 import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";
+import { hostileFiles, plant, ran } from "../support/hostile-files.ts";
 import { breach, probes } from "../support/hostile-probes.ts";
 
 const adapter = process.env["SYMPHONY_ACP"] ?? "";
@@ -142,6 +143,25 @@ describe("the real codex-acp", () => {
     assert.match(told, /^finished$/m);
     assert.doesNotMatch(told, new RegExp(`^${breach}$`, "m"));
     assert.deepEqual(await readdir(prey.outside), ["here"]);
+  });
+
+  test("what a repository names for codex is not there, although the adapter trusts it", async () => {
+    await using b = await real(
+      [
+        { type: "shell", cmd: "ls -A .codex | wc -l; sleep 0.3" },
+        { type: "text", text: "Looked." },
+      ],
+      "agent-full-access",
+    );
+    await plant(b.workspace, hostileFiles.codex("http://127.0.0.1:9"));
+    await using session = await b.start({ level: "networked" });
+    await session.turn("please", plain);
+    assert.deepEqual(await ran(b.workspace), []);
+    const command = b.events.findLast((event) => event.type === "command");
+    assert.ok(
+      command?.type === "command" && command.output?.startsWith("0"),
+      command?.output ?? "",
+    );
   });
 
   test("guidance reaches the turn in flight, and an interrupt ends it", async () => {

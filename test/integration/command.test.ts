@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { codexHome } from "../support/codex-home.ts";
 import { CommandBench } from "../support/command-bench.ts";
 import { startFakeOpenai } from "../support/fake-openai.ts";
+import { hostileFiles, plant, ran } from "../support/hostile-files.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };
@@ -32,6 +33,10 @@ describe("agent.kind command with the real codex exec", () => {
       env: { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
     });
     await mkdir(b.workspace);
+    await plant(b.workspace, hostileFiles.codex("http://127.0.0.1:9"));
+    // As codex itself writes it down for a folder that was trusted once.
+    const trusted = `[projects.${JSON.stringify(b.workspace)}]\ntrust_level = "trusted"\n`;
+    await appendFile(join(home.path, "config.toml"), trusted);
     {
       await using session = await b.start({ level: "networked" });
       await session.turn("please", plain);
@@ -44,6 +49,7 @@ describe("agent.kind command with the real codex exec", () => {
     await using session = await b.start({ level: "networked", resumeThreadId: thread });
     assert.ok(session.resumed);
     await session.turn("a third time", plain);
+    assert.deepEqual(await ran(b.workspace), [], "nothing that the repository names was started");
     assert.equal(session.threadId, thread);
     assert.deepEqual(b.said.slice(0, 2), ["All done.", "Still done."]);
     const totals = b.events.flatMap((event) =>

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { AcpConfig } from "../../src/core/config/acp-section.ts";
+import { AcpBench } from "./acp-bench.ts";
+import { type FakeModel, startFakeModel } from "./fake-model.ts";
+import { canaryKey, type EvilAddress, evilAddress } from "./hostile-files.ts";
+
+/** The path in an environment variable. These tests do not pass without the real programs. */
+export function realProgram(variable: string): string {
+  const path = process.env[variable] ?? "";
+  assert.ok(existsSync(path), `set ${variable} to the real program (.ci/run fetches them all)`);
+  return path;
+}
+
+/** What a sandbox must show of a program: all may lie in the temporary folder of the machine, which it replaces. */
+export function placesOf(program: string): readonly string[] {
+  const at = program.lastIndexOf("/node_modules/");
+  const packages = at < 0 ? dirname(program) : program.slice(0, at + "/node_modules".length);
+  return [packages, dirname(process.execPath)];
+}
+
+export interface RealAgentParts {
+  readonly variable: string;
+  readonly fake: "fake-anthropic" | "fake-llm";
+  readonly script: unknown;
+  /** The shell line for a program. */
+  command(program: string): string;
+  /** `home` is writable and the agent's own. */
+  env(url: string, home: string): Readonly<Record<string, string>>;
+  /** Puts what an operator would have set up there. */
+  prepare?(url: string, home: string): Promise<void>;
+  readonly config?: Partial<AcpConfig>;
+}
+
+/** A real agent of the Agent Client Protocol, its provider, and an address that must hear nothing. */
+export class RealAgent extends AcpBench {
+  readonly model: FakeModel;
+  readonly evil: EvilAddress;
+  readonly home: string;
+
+  constructor(
+    made: ConstructorParameters<typeof AcpBench>,
+    parts: { model: FakeModel; evil: EvilAddress; home: string },
+  ) {
+    super(...made);
+    this.model = parts.model;
+    this.evil = parts.evil;
+    this.home = parts.home;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.model.close();
+    await this.evil[Symbol.asyncDispose]();
+    await super[Symbol.asyncDispose]();
+  }
+}
+
+export async function realAgent(parts: RealAgentParts): Promise<RealAgent> {
+  const program = realProgram(parts.variable);
+  const model = await startFakeModel(parts.fake, parts.script);
+  const evil = await evilAddress();
+  const root = await mkdtemp(join(tmpdir(), "symphony-real-"));
+  const home = join(root, "home");
+  await mkdir(home);
+  await parts.prepare?.(model.url, home);
+  const env = parts.env(model.url, home);
+  const options = {
+    config: {
+      command: parts.command(program),
+      envPassthrough: Object.keys(env),
+      writablePaths: [home, ...placesOf(program)],
+      ...parts.config,
+    },
+    env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: home, ...env },
+  };
+  const agent = new RealAgent([root, options], { model, evil, home });
+  await mkdir(agent.workspace);
+  return agent;
+}
+
+export const realAgents = {
+  claude: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_CLAUDE_ACP",
+      fake: "fake-anthropic",
+      script,
+      command: (program) => `exec "${process.execPath}" "${program}"`,
+      env: (url, home) => ({
+        ANTHROPIC_API_KEY: canaryKey,
+        ANTHROPIC_BASE_URL: url,
+        CLAUDE_CONFIG_DIR: home,
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+      }),
+    }),
+  gemini: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_GEMINI",
+      fake: "fake-llm",
+      script,
+      command: (program) => `exec "${process.execPath}" "${program}" --acp -m gemini-2.5-pro`,
+      env: (url) => ({ GEMINI_API_KEY: canaryKey, GOOGLE_GEMINI_BASE_URL: url }),
+      config: { authMethod: "gemini-api-key" },
+    }),
+  opencode: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_OPENCODE",
+      fake: "fake-llm",
+      script,
+      command: (program) => `exec "${program}" acp`,
+      env: () => ({
+        OC_KEY: canaryKey,
+        OPENCODE_DISABLE_AUTOUPDATE: "1",
+        OPENCODE_DISABLE_MODELS_FETCH: "1",
+      }),
+      prepare: async (url, home) => {
+        const limit = { context: 100_000, output: 1_000 };
+        const fake = {
+          npm: "@ai-sdk/openai-compatible",
+          options: { baseURL: `${url}/v1`, apiKey: "{env:OC_KEY}" },
+          models: { m: { limit } },
+        };
+        const config = { model: "fake/m", small_model: "fake/m", provider: { fake } };
+        const dir = join(home, ".config", "opencode");
+        await mkdir(dir, { recursive: true });
+        await writeFile(join(dir, "opencode.json"), JSON.stringify(config));
+      },
+    }),
+} as const;
