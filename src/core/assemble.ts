@@ -62,13 +62,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const { config, opened } = base;
   const { saves, store, unsaved } = openSaves(options, base);
   const { history } = store;
-  const bus = createBus({
-    history,
-    clock,
-    redact: (text) => options.redactor.redact(text),
-    onError: (error) => log.error("event series", { reason: messageOf(error) }),
-    onOutage: (error) => saves.tell("events", error),
-  });
+  const bus = openBus(options, history, saves);
   opened.push(() => bus.close());
   openAudit({ bus, history, log, wall: clock.wall() });
   const current = () => config.current.config;
@@ -124,6 +118,20 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const rooms = openRooms(options, parts, base);
   const { secrets } = base;
   return heart(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+function openBus(
+  { clock, log, redactor }: CoreOptions,
+  history: Store["history"],
+  saves: SaveQueue,
+) {
+  return createBus({
+    history,
+    clock,
+    redact: (text) => redactor.redact(text),
+    onError: (error) => log.error("event series", { reason: messageOf(error) }),
+    onOutage: (error) => saves.tell("events", error),
+  });
 }
 
 /** Ends what a crash cut off in the audit log, then has it follow what symphony decides. */
