@@ -84,7 +84,7 @@ class ClaudeReader {
   #ending(message: JsonObject): Told {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
     if (!failed) return { type: "result", failure: null, limit: null };
-    const failure = textOf(message["result"]) ?? textOf(message["subtype"]) ?? "no reason given";
+    const failure = textOf(message["result"]) || textOf(message["subtype"]) || "no reason given";
     return { type: "result", failure, limit: this.#limitOf(message) };
   }
 

@@ -110,7 +110,7 @@ export class CommandTurn {
     if (told?.failure === null) return;
     if (this.#stopped) throw this.#stopped;
     const { status } = end.details;
-    if (told?.failure) throw this.#failed(told.failure, told.limit, status);
+    if (told) throw this.#failed(told.failure || "no reason given", told.limit, status);
     if (end.code !== "port_exit" || typeof status !== "number") throw end;
     const { reader } = this.#options;
     if (status === 0 && !reader.tellsEnd) return;
