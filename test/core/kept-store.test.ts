@@ -72,7 +72,12 @@ function refusing(store: Store, disk: { readonly isFull: boolean }): Store {
 }
 
 const entry = (action: string): AuditEntry => ({
-  ...{ at: 1, actor: "api", action, target: null, outcome: "ok", detail: {} },
+  at: 1,
+  actor: "api",
+  action,
+  target: null,
+  outcome: "ok",
+  detail: {},
 });
 
 const used = (total: number, fields = {}) => ({

@@ -46,6 +46,7 @@ test("a refused write is repeated after 1, 2, 4, 8 and then every 10 s, until it
   disk.isFull = false;
   clock.advance(10_000);
   assert.deepEqual([disk.written, clock.pending], [["one"], 0]);
+  clock.advance(60_000);
   disk.isFull = true;
   saves.now("a", write("two"));
   disk.isFull = false;
@@ -68,9 +69,25 @@ test("a later write that holds makes the earlier one needless", () => {
   saves.now("a", write("a1"));
   disk.isFull = false;
   assert.equal(saves.now("a", write("a2")), true);
+  assert.equal(troubles.at(-1)?.waiting, 0, "the disk may refuse the next one");
   clock.advance(60_000);
   assert.deepEqual(disk.written, ["a2"]);
   assert.equal(troubles.at(-1), null);
+});
+
+test("a disk that takes one write and refuses the next is tried more and more rarely", () => {
+  const { clock, saves, disk, write, troubles } = queue();
+  const ends: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    disk.isFull = true;
+    saves.now("a", write("a"));
+    disk.isFull = false;
+    const from = clock.now();
+    saves.now("a", write("a"));
+    while (troubles.at(-1) !== null) clock.advance(500);
+    ends.push((clock.now() - from) / 1_000);
+  }
+  assert.deepEqual(ends, [1, 2, 4, 8, 10, 10]);
 });
 
 test("who follows hears why, how many and since when, and that it is over", () => {
@@ -83,6 +100,7 @@ test("who follows hears why, how many and since when, and that it is over", () =
   disk.isFull = false;
   clock.advance(1_000);
   saves.tell("events", null);
+  clock.advance(1_000);
   const reason = "no space left on device";
   assert.deepEqual(troubles, [
     { reason, waiting: 1, sinceWall },
@@ -90,6 +108,7 @@ test("who follows hears why, how many and since when, and that it is over", () =
     { reason: "a reason of its own", waiting: 5, sinceWall },
     { reason: "a reason of its own", waiting: 4, sinceWall },
     { reason: "a reason of its own", waiting: 1, sinceWall },
+    { reason: "a reason of its own", waiting: 0, sinceWall },
     null,
   ]);
 });

@@ -5,6 +5,8 @@ import { isStorageError, reasonOf, SavedLater } from "./storage-errors.ts";
 
 const firstDelayMs = 1_000;
 const longestDelayMs = 10_000;
+/** Trouble that comes back sooner is still the same: a disk that is nearly full takes one write and refuses the next. */
+const calmMs = 60_000;
 
 interface Kept {
   /** Writes what is to be on disk now: an earlier write of the same key is of no interest any more. */
@@ -19,7 +21,8 @@ interface Kept {
 
 /**
  * Writes that must not be lost because the disk refused them once. Each is tried at once; what fails is kept, the newest of each
- * key, and tried again after 1, 2, 4, 8 and then every 10 s until it holds.
+ * key, and tried again after 1, 2, 4, 8 and then every 10 s until it holds. The trouble is over when such a try finds that all is
+ * on disk, and not before.
  */
 export class SaveQueue {
   readonly #clock: Clock;
@@ -32,7 +35,9 @@ export class SaveQueue {
   #trouble: StorageTrouble | null = null;
   #reason = "";
   #delayMs = firstDelayMs;
+  #calmSince = Number.NEGATIVE_INFINITY;
   #cancel: (() => void) | null = null;
+  #isRepeating = false;
   #isClosed = false;
 
   constructor(clock: Clock) {
@@ -97,6 +102,9 @@ export class SaveQueue {
     else this.#others.add(key);
     if (error !== null) this.#reason = reasonOf(error);
     this.#changed();
+    // Its last try went well: nobody has to wait for a try of ours that is far away.
+    const isCalm = error === null && this.#trouble !== null && this.#waiting() === 0;
+    if (isCalm && !this.#isRepeating) this.#repeatIn(firstDelayMs);
   }
 
   /** Tries once more. Resolves with the keys of what could not be saved. */
@@ -125,7 +133,6 @@ export class SaveQueue {
     this.#kept.set(key, kept);
     this.#reason = reasonOf(error);
     this.#changed();
-    this.#repeatLater();
   }
 
   #settle(key: string, kept: Kept): void {
@@ -134,9 +141,17 @@ export class SaveQueue {
     if (kept.isWaiting) this.#changed();
   }
 
+  /** Unless the next try has its time already, or is under way. */
   #repeatLater(): void {
-    if (this.#cancel !== null || this.#isClosed) return;
-    this.#cancel = this.#clock.after(this.#delayMs, () => {
+    if (this.#cancel === null && !this.#isRepeating) this.#repeatIn(this.#delayMs);
+  }
+
+  #repeatIn(delayMs: number): void {
+    this.#cancel?.();
+    if (this.#isClosed) return;
+    this.#cancel = this.#clock.after(delayMs, () => {
+      this.#cancel = null;
+      this.#isRepeating = true;
       this.#delayMs = Math.min(this.#delayMs * 2, longestDelayMs);
       const tries = this.#repeat().filter((one) => one instanceof Promise);
       if (tries.length === 0) this.#repeated();
@@ -145,10 +160,11 @@ export class SaveQueue {
   }
 
   #repeated(): void {
-    this.#cancel = null;
-    const waiting = [...this.#kept.values()].some(({ isWaiting }) => isWaiting);
-    if (waiting) this.#repeatLater();
-    else this.#delayMs = firstDelayMs;
+    this.#isRepeating = false;
+    if (this.#waiting() > 0) return this.#repeatLater();
+    this.#calmSince = this.#clock.now();
+    this.#trouble = null;
+    this.#onChange(null);
   }
 
   /** One try of everything that waits. */
@@ -177,16 +193,23 @@ export class SaveQueue {
     return undefined;
   }
 
-  #changed(): void {
-    const waiting = [...this.#kept.values()]
+  #waiting(): number {
+    return [...this.#kept.values()]
       .filter(({ isWaiting }) => isWaiting)
       .reduce((sum, { count }) => sum + count(), this.#others.size);
-    const before = this.#trouble;
+  }
+
+  #changed(): void {
+    const [waiting, before, reason] = [this.#waiting(), this.#trouble, this.#reason];
+    if (before === null) {
+      if (waiting === 0) return;
+      if (this.#clock.now() - this.#calmSince >= calmMs) this.#delayMs = firstDelayMs;
+    }
+    this.#repeatLater();
+    if (before?.waiting === waiting && before.reason === reason) return;
     const sinceWall = before?.sinceWall ?? this.#clock.wall();
-    const after = waiting === 0 ? null : { reason: this.#reason, waiting, sinceWall };
-    if (before?.waiting === after?.waiting && before?.reason === after?.reason) return;
-    this.#trouble = after;
-    this.#onChange(after);
+    this.#trouble = { reason, waiting, sinceWall };
+    this.#onChange(this.#trouble);
   }
 }
 
