@@ -286,6 +286,16 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "unknown" }],
   ],
   [
+    "a repository that was moved, and shares what somebody else's has",
+    ({ path, bench }) => {
+      mkdirSync(join(path, "ignored"));
+      renameSync(join(path, ".git"), join(path, "ignored", "git"));
+      writeFileSync(join(path, ".git"), "gitdir: ignored/git\n");
+      writeFileSync(join(path, "ignored", "git", "commondir"), join(bench.dir, "seed", ".git"));
+    },
+    [{ kind: "unknown" }],
+  ],
+  [
     "a HEAD that cannot be read",
     ({ path }) => writeFileSync(join(path, ".git", "HEAD"), "ref: nonsense\n"),
     [{ kind: "unknown" }],
