@@ -61,8 +61,10 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   if (unended > 0) log.warn("a crash interrupted what was asked for", { interrupted: unended });
   auditDecisions({ bus, history, log });
   const current = () => config.current.config;
+  // A change before there is a scheduler is seen by its first poll.
+  let scheduler: Orchestrator | null = null;
   const trackers = new TrackerInUse(current().tracker, base.edges, () =>
-    orchestrator.post({ type: "tracker.changed" }),
+    scheduler?.post({ type: "tracker.changed" }),
   );
   opened.push(() => trackers.close());
   const leaving = new AbortController();
@@ -107,6 +109,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
+  scheduler = orchestrator;
   const rooms = openRooms(options, parts, base);
   return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
 }
