@@ -15,6 +15,7 @@ import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { type CloneOrder, cloneInto } from "../../src/core/workspace/clone.ts";
 import { CloneProgress } from "../../src/core/workspace/clone-progress.ts";
 import { survey } from "../../src/core/workspace/git-survey.ts";
+import { workIn } from "../../src/core/workspace/work.ts";
 import { cloneWorld, refusalOf } from "../support/clone-world.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { gitIn, setTraps } from "../support/git-repository.ts";
@@ -30,9 +31,8 @@ test("a clone is on a new branch from the default one, clean, with everything pu
     defaultBranch: "main",
     ahead: 0,
     behind: 0,
-    uncommitted: false,
-    unpushed: false,
   });
+  assert.deepEqual(await workIn(path), []);
   assert.deepEqual(told, [
     `cloning app from ${bare}`,
     "cloned app in 0 ms, on the new branch symphony/ENG-1 from main",

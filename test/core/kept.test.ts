@@ -13,7 +13,6 @@ import { type TestContext, test } from "node:test";
 import { cleanUpFinished } from "../../src/core/cleanup.ts";
 import type { SymphonyEvent } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { keepApart } from "../../src/core/workspace/keep-apart.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { coded, temporaryDir } from "../support/storage.ts";
@@ -385,24 +384,4 @@ test("an agent never loses the directory it works in to a clean-up that goes on 
   assert.ok(existsSync(path));
   await kept.clear({ id: "id-other", identifier: "OPS-1" }, path);
   assert.ok(existsSync(path), dir);
-});
-
-test("several who wait for a removal of one workspace come one after another", async () => {
-  let now = 0;
-  const inner = {
-    remove: async () => {
-      assert.equal(++now, 1);
-      await new Promise((done) => setImmediate(done));
-      now--;
-      return { outcome: "nothing" };
-    },
-    ensure: async () => {
-      assert.equal(now, 0);
-      return { key: "ENG-1", path: "/w/ENG-1", createdNow: true };
-    },
-  } as unknown as Parameters<typeof keepApart>[0];
-  const workspaces = keepApart(inner);
-  const target = { path: "/w/ENG-1", issue: null };
-  const all = Array.from({ length: 5 }, () => workspaces.remove(target));
-  await Promise.all([...all, workspaces.ensure(issue("ENG-1"), none)]);
 });

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   chmodSync,
@@ -10,7 +9,6 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
-  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -286,6 +284,16 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "unknown" }],
   ],
   [
+    "a repository that was moved, and shares what somebody else's has",
+    ({ path, bench }) => {
+      mkdirSync(join(path, "ignored"));
+      renameSync(join(path, ".git"), join(path, "ignored", "git"));
+      writeFileSync(join(path, ".git"), "gitdir: ignored/git\n");
+      writeFileSync(join(path, "ignored", "git", "commondir"), join(bench.dir, "seed", ".git"));
+    },
+    [{ kind: "unknown" }],
+  ],
+  [
     "a HEAD that cannot be read",
     ({ path }) => writeFileSync(join(path, ".git", "HEAD"), "ref: nonsense\n"),
     [{ kind: "unknown" }],
@@ -349,21 +357,6 @@ for (const [name, work, holds] of kinds) {
   });
 }
 
-test("tags that the clone brought are no work, though no branch has their commits; nor is what after_create committed", async (t) => {
-  const bench = workspaceBench(t);
-  const seed = gitIn(join(bench.dir, "seed"));
-  seed("checkout", "-q", "--detach");
-  seed("commit", "-q", "--allow-empty", "-m", "an old release");
-  seed("tag", "-a", "v0", "-m", "old");
-  seed("push", "-q", bench.bare, "v0");
-  bench.hooks.current = {
-    ...bench.hooks.current,
-    afterCreate: `git clone -q '${bench.bare}' . && git -c user.name=a -c user.email=b commit -q --allow-empty -m setup`,
-  };
-  const { path } = await bench.make();
-  assert.equal(await bench.remove(path), "removed");
-});
-
 test("a submodule is work when it is filled, or when its repository was left behind; an empty one is none", async (t) => {
   const bench = workspaceBench(t);
   const seed = gitIn(join(bench.dir, "seed"));
@@ -380,146 +373,6 @@ test("a submodule is work when it is filled, or when its repository was left beh
   git("submodule", "deinit", "-q", "-f", "sub");
   const left = [{ kind: "submodule", count: 1, paths: [".git/modules/sub"] }];
   assert.deepEqual(await bench.remove(path, "ENG-2"), left);
-});
-
-test("what after_create leaves beside the commit is no work until it changes: filters, files of its own, what it staged", async (t) => {
-  const bench = workspaceBench(t);
-  bench.hooks.current = {
-    ...bench.hooks.current,
-    afterCreate: `git clone -q '${bench.bare}' . && echo smudged > one.txt && echo x > own.txt && rm two.txt &&
-      echo staged > index.txt && git add index.txt && rm index.txt`,
-  };
-  const { path } = await bench.make("ENG-1");
-  assert.equal(await bench.remove(path), "removed");
-  for (const [at, change] of [
-    () => writeFileSync(join(path, "own.txt"), "y\n"),
-    () => writeFileSync(join(path, "one.txt"), "changed\n"),
-    () => writeFileSync(join(path, "two.txt"), "back, and not as it was\n"),
-    () => gitIn(path)("rm", "-q", "--cached", "one.txt"),
-  ].entries()) {
-    assert.equal((await bench.make()).path, path);
-    change();
-    assert.notEqual(await bench.remove(path), "removed", String(at));
-    await bench.workspaces.remove({ path, issue: null }, { force: true });
-  }
-});
-
-/** Each in a workspace without a repository, in which `after_create` made some files. */
-const plain: readonly [name: string, work: (path: string) => void, holds: Holds][] = [
-  ["nothing", () => {}, []],
-  ["a directory", (path) => void mkdirSync(join(path, "new", "er"), { recursive: true }), []],
-  [
-    "a new file",
-    (path) => writeFileSync(join(path, "sub", "new"), ""),
-    [{ kind: "new_files", count: 1, examples: ["sub/new"] }],
-  ],
-  [
-    "a new link",
-    (path) => symlinkSync("a", join(path, "link")),
-    [{ kind: "new_files", count: 1, examples: ["link"] }],
-  ],
-  [
-    "a changed file",
-    (path) => appendFileSync(join(path, "a"), "x"),
-    [{ kind: "changed_files", count: 1, examples: ["a"] }],
-  ],
-  [
-    "a changed file whose size and time are as before",
-    (path) => {
-      writeFileSync(join(path, "a"), "2\n");
-      utimesSync(join(path, "a"), 1, 1);
-    },
-    [{ kind: "changed_files", count: 1, examples: ["a"] }],
-  ],
-  [
-    "a deleted file",
-    (path) => rmSync(join(path, "sub", "b")),
-    [{ kind: "changed_files", count: 1, examples: ["sub/b"] }],
-  ],
-  [
-    "a file that .gitignore names, where there is no git",
-    (path) => {
-      writeFileSync(join(path, ".gitignore"), "*\n");
-      writeFileSync(join(path, "x"), "");
-    },
-    [{ kind: "new_files", count: 2 }],
-  ],
-  ["a repository that the agent made", (path) => gitIn(path)("init", "-q"), []],
-  [
-    "a commit in a repository that the agent made",
-    (path) => {
-      gitIn(path)("init", "-q", "-b", "main");
-      gitIn(path)("add", "a");
-      gitIn(path)("commit", "-q", "-m", "work");
-    },
-    [{ kind: "commits", count: 1, refs: ["main"] }],
-  ],
-  [
-    "a repository below it",
-    (path) => gitIn(path)("init", "-q", "below"),
-    [{ kind: "nested_repository", count: 1, paths: ["below"] }],
-  ],
-];
-
-for (const [name, work, holds] of plain) {
-  test(`work without a repository: ${name}`, async (t) => {
-    const bench = workspaceBench(t, {
-      afterCreate: "echo 1 > a; touch -d @1 a; mkdir sub; echo 2 > sub/b; ln -s a sub/l",
-    });
-    const { path } = await bench.make();
-    work(path);
-    const found = await bench.remove(path);
-    if (holds.length === 0) return assert.equal(found, "removed");
-    assert.ok(Array.isArray(found), `it was ${found}`);
-    assert.partialDeepStrictEqual(found, holds);
-    assert.equal(found.length, holds.length, JSON.stringify(found));
-    assert.ok(existsSync(path));
-  });
-}
-
-test("a workspace that an earlier version made: every file counts, and what git says of a clone", async (t) => {
-  const bench = workspaceBench(t);
-  const { path, git } = await bench.make("ENG-1");
-  mkdirSync(join(bench.root, "ENG-2"));
-  writeFileSync(join(bench.root, "ENG-2", "file"), "");
-  rmSync(join(bench.root, ".symphony-root", "ENG-1.baseline.json"));
-  git("checkout", "-q", "-b", "side");
-  assert.deepEqual(await bench.remove(join(bench.root, "ENG-2"), "ENG-2"), [
-    { kind: "new_files", count: 1, examples: ["file"] },
-  ]);
-  assert.equal(await bench.remove(path), "removed");
-});
-
-test("more files than are remembered cannot be told from new ones", async (t) => {
-  const bench = workspaceBench(t, { afterCreate: "seq 50001 | xargs touch" });
-  const { path } = await bench.make();
-  const found = await bench.remove(path);
-  assert.ok(Array.isArray(found));
-  assert.equal(found.at(-1)?.kind, "unknown");
-});
-
-test("a directory that cannot be read counts as work", async (t) => {
-  if (process.getuid?.() !== 0) return t.skip("needs a second user: root reads everything");
-  const bench = workspaceBench(t);
-  chmodSync(bench.dir, 0o777);
-  const source = new URL("../../src/core/workspace/workspaces.ts", import.meta.url).href;
-  const script = `import { createWorkspaces } from ${JSON.stringify(source)};
-import { chmodSync, mkdirSync } from "node:fs";
-process.setgid(65534); process.setuid(65534);
-const w = createWorkspaces({
-  settings: () => ({ root: ${JSON.stringify(bench.root)}, hooks: { afterCreate: null, beforeRemove: null } }),
-  env: () => ({}), clock: {}, log: { warn() {} }, onHookFailed() {},
-});
-const issue = { id: "i", identifier: "ENG-1" };
-const { path } = await w.ensure(issue, new AbortController().signal);
-mkdirSync(path + "/closed", { mode: 0 });
-const kept = await w.remove({ path, issue });
-chmodSync(path + "/closed", 0o700);
-console.log(kept.outcome, kept.work[0].kind, (await w.remove({ path, issue })).outcome);`;
-  const out = execFileSync(process.execPath, ["--input-type=module", "-e", script], {
-    encoding: "utf8",
-  });
-  assert.equal(out, "kept unknown removed\n");
 });
 
 test("SAFETY T15: no program of the agent runs while its work is looked for", async (t) => {

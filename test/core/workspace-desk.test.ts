@@ -139,6 +139,26 @@ test("an attempt that comes while a workspace is being removed waits for the end
   assert.deepEqual(calls, ["remove", "ensure", "remove", "ensure"]);
 });
 
+test("several who wait for a removal of one workspace come one after another", async () => {
+  let now = 0;
+  const inner = {
+    remove: async () => {
+      assert.equal(++now, 1);
+      await new Promise((done) => setImmediate(done));
+      now--;
+      return { outcome: "nothing" };
+    },
+    ensure: async () => {
+      assert.equal(now, 0);
+      return { key: "ENG-1", path: "/w/ENG-1", createdNow: true };
+    },
+  } as unknown as Parameters<typeof keepApart>[0];
+  const workspaces = keepApart(inner);
+  const target = { path: "/w/ENG-1", issue: null };
+  const all = Array.from({ length: 5 }, () => workspaces.remove(target));
+  await Promise.all([...all, workspaces.ensure(issue("ENG-1"), new AbortController().signal)]);
+});
+
 test("disk use counts what is there once, follows no link, and is measured again when it is old", async (t) => {
   const dir = temporaryDir(t);
   const path = join(dir, "w");

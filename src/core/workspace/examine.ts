@@ -39,8 +39,8 @@ export interface Findings {
 export interface Examination {
   /** null: nothing is known of how it was made. */
   readonly baseline: Baseline | null;
-  /** Whether repositories in ignored directories are looked for. */
-  readonly intoIgnored: boolean;
+  /** It has just been made: what HEAD ignores is not looked at. */
+  readonly isNew: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -102,10 +102,10 @@ class Examiner implements Findings {
     const { baseline } = this.#how;
     this.repository = await repositoryAt(this.#path);
     const kind = kindOf(this.repository);
-    const isMoved = baseline !== null && baseline.repository !== kind && kind !== "none";
-    if (isMoved && !(baseline.repository === "none" && kind === "own")) {
-      throw new Error("it is not the one that the workspace was made with");
-    }
+    // An agent may begin a repository of its own, or delete the one there was: then each file is looked at.
+    const isSame = baseline === null || baseline.repository === kind || kind === "none";
+    const isBegun = baseline?.repository === "none" && kind === "own";
+    if (!isSame && !isBegun) throw new Error("it is not the one that the workspace was made with");
   }
 
   async #readRefs(repository: Repository): Promise<void> {
@@ -164,8 +164,8 @@ class Examiner implements Findings {
     isTracked: WalkQuestions["isTracked"],
     ignored: WalkQuestions["ignored"],
   ): Promise<ReadonlySet<string>> {
-    const { intoIgnored, signal } = this.#how;
-    const questions = { isTracked, ignored, intoIgnored, ...(signal && { signal }) };
+    const { isNew, signal } = this.#how;
+    const questions = { isTracked, ignored, intoIgnored: !isNew, ...(signal && { signal }) };
     const { files, repositories, unreadable } = await walkTree(this.#path, questions);
     this.fresh = files;
     this.nested = repositories;
@@ -224,8 +224,9 @@ class Examiner implements Findings {
 
   /** The commit whose `.gitignore` files count. Without a baseline it is where the branch left the remote's default. */
   async #ruleBase(git: ProtectedGit, { gitDir }: Repository): Promise<string | null> {
-    const { baseline } = this.#how;
+    const { baseline, isNew } = this.#how;
     const { refs } = this;
+    if (isNew) return this.head;
     if (baseline !== null && baseline.repository !== "none") return baseline.head;
     if (refs === null || refs.head === null || remoteIds(refs).size === 0) return null;
     const prefix = "refs/remotes/origin/";

@@ -55,17 +55,16 @@ export async function repositoryAt(path: string): Promise<Repository | null> {
 async function worktree(path: string, gitDir: string): Promise<Repository> {
   const real = await realpath(gitDir);
   const place = await realpath(path);
-  const isInside = real.startsWith(`${place}${sep}`);
+  const isInside = (dir: string) => dir.startsWith(`${place}${sep}`);
   const shared = (await textOf(real, "commondir", maxSmallBytes))?.trim();
   const store = shared ? await realpath(resolve(real, plainName(shared))) : real;
-  if (isInside || store.startsWith(`${place}${sep}`)) {
-    return { gitDir: real, store, linked: false };
-  }
+  if (isInside(real) && isInside(store)) return { gitDir: real, store, linked: false };
   // Only git itself, outside of the workspace, can have written that it is one of its worktrees.
   const back = (await textOf(real, "gitdir", maxSmallBytes))?.trim() ?? "";
   const leadsTo = await realpath(resolve(real, plainName(back))).catch(() => "");
   const isKnown = back !== "" && leadsTo === join(place, ".git");
-  if (!isKnown) throw new Error(".git names a repository that does not know of this checkout");
+  if (!isKnown || isInside(real) || isInside(store))
+    throw new Error(".git names a repository that does not know of this checkout");
   return { gitDir: real, store, linked: true };
 }
 

@@ -24,7 +24,7 @@ export async function findingsIn(path: string, signal?: AbortSignal): Promise<Fi
   const baseline = await readBaseline(path);
   return examine(path, {
     baseline,
-    intoIgnored: true,
+    isNew: false,
     signal: signal ? AbortSignal.any([signal, limit]) : limit,
   });
 }
@@ -35,7 +35,7 @@ export async function baselineOf(
   issueId: string,
   signal?: AbortSignal,
 ): Promise<Baseline> {
-  const how = { baseline: null, intoIgnored: false, ...(signal && { signal }) };
+  const how = { baseline: null, isNew: true, ...(signal && { signal }) };
   const { repository, refs, changed, fresh, staged, problems } = await examine(path, how);
   const own = [...(refs?.all ?? [])].filter(([name]) => !name.startsWith("refs/remotes/"));
   return {
@@ -73,7 +73,7 @@ export function workOf(found: Findings): readonly Work[] {
   return all.filter((one) => one !== null);
 }
 
-export function unknown(reason: string): Work {
+function unknown(reason: string): Work {
   return { kind: "unknown", reason: oneLine(reason, maxReasonChars) };
 }
 

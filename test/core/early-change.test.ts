@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { createCore } from "../../src/core/core.ts";
+import { createLogger } from "../../src/core/logger.ts";
+import { createRedactor } from "../../src/core/redact.ts";
+import { temporaryDir } from "../support/storage.ts";
+
+/** What waits for half a second or less is due at once, as on a machine that is slow at everything else. */
+const hasty: Clock = {
+  now: () => systemClock.now(),
+  wall: () => systemClock.wall(),
+  after(ms, fn) {
+    if (ms > 500) return systemClock.after(ms, fn);
+    let calls = true;
+    setImmediate(() => {
+      if (calls) fn();
+    });
+    return () => {
+      calls = false;
+    };
+  },
+};
+
+test("a tracker that changes while a start still recovers does not end the server", async (t) => {
+  const dir = temporaryDir(t);
+  writeFileSync(join(dir, "WORKFLOW.md"), "---\ntracker: { kind: local }\n---\nDo it\n");
+  const redactor = createRedactor();
+  const redact = (text: string) => redactor.redact(text);
+  const core = await createCore({
+    version: "1.2.3",
+    workflowPath: join(dir, "WORKFLOW.md"),
+    dataDir: join(dir, ".symphony"),
+    env: { PATH: process.env["PATH"], HOME: dir },
+    flags: {},
+    clock: hasty,
+    log: createLogger({ level: "error", format: "text", sinks: [], clock: hasty, redact }),
+    redactor,
+  });
+  assert.equal(core.version, "1.2.3");
+  await core.stop();
+});
