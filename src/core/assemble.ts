@@ -92,17 +92,20 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     }),
     orchestrator: () => orchestrator,
   };
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts));
+  const orchestrator: Orchestrator = new Orchestrator(
+    portsOf(parts),
+    await recovered(parts, options.signal),
+  );
   const rooms = openRooms(options, parts, base);
   return heart(options, parts, { ...rooms, orchestrator, secrets: base.secrets, opened, leaving });
 }
 
 /** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
-async function recovered(parts: RealParts): Promise<State> {
+async function recovered(parts: RealParts, signal?: AbortSignal): Promise<State> {
   const { clock, log, dataDir, bus, config, lasting } = parts;
   const { history, records } = parts.store;
   const isShared = config.current.config.codex.process === "shared";
-  const adopted = await lasting.restore({ history, records, isShared });
+  const adopted = await lasting.restore({ history, records, isShared, signal });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
@@ -154,11 +157,17 @@ interface Ending {
   readonly comments: CommentSteering;
 }
 
+interface Beginning {
+  readonly opened: Opened;
+  /** Aborted when the server is to stop before it has begun. */
+  readonly signal: AbortSignal;
+}
+
 /** What happens once, before and with the first poll. */
 async function begin(
   { clock, log, version }: CoreOptions,
   parts: RealParts,
-  opened: Opened,
+  { opened, signal }: Beginning,
 ): Promise<void> {
   const { config, bus, trackers, runtimes } = parts;
   const { tracker } = config.current.config;
@@ -168,7 +177,9 @@ async function begin(
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
     isAtWork: (id) => orchestrator.state.running.has(id),
+    signal,
   });
+  if (signal.aborted) return;
   opened.push(followConfig(parts, orchestrator));
   opened.push(
     followRetention({
@@ -198,13 +209,19 @@ function heart(
   });
   opened.push(() => desk.close());
   opened.push(followDiskUse(bus, desk, log));
+  const stopping = new AbortController();
+  let begun = Promise.resolve();
   let stopped: Promise<void> | null = null;
   const stop = async () => {
-    bus.publish({ type: "server.stopping", message: "the server is stopping" });
+    stopping.abort();
     const cancel = clock.after(hookGraceMs, () => leaving.abort());
-    await orchestrator.drain();
-    cancel();
-    await closeAll(opened, log);
+    try {
+      bus.publish({ type: "server.stopping", message: "the server is stopping" });
+      await Promise.all([begun.catch(() => {}), orchestrator.drain()]);
+    } finally {
+      cancel();
+      await closeAll(opened, log);
+    }
   };
   return {
     version,
@@ -233,7 +250,10 @@ function heart(
     }),
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
-    start: () => begin(options, parts, opened),
+    start() {
+      begun = begin(options, parts, { opened, signal: stopping.signal });
+      return begun;
+    },
     once: () => orchestrator.once(),
     stop() {
       stopped ??= stop();
