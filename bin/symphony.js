@@ -15,7 +15,26 @@ function keepCompiledCode() {
   process.getBuiltinModule("node:module").enableCompileCache(`${cache}/symphony/compiled`);
 }
 
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/**
+ * What the launcher got comes as a message: a signal to the whole group has reached this process as well, and passed on as
+ * a signal it would count twice. The handlers of this process tell the two by the number, which is 0 here.
+ */
+function heedLauncher() {
+  const pass = (signal) => {
+    if (!process.emit(signal, signal, 0)) process.kill(process.pid, signal);
+  };
+  process.on("message", (signal) => {
+    if (signals.includes(signal)) pass(signal);
+  });
+  // It was killed: nobody could stop this process by it any more.
+  process.on("disconnect", () => pass("SIGTERM"));
+  process.channel.unref();
+}
+
 async function start() {
+  if (process.env.SYMPHONY_RERUN && process.channel) heedLauncher();
   delete process.env.SYMPHONY_RERUN;
   keepCompiledCode();
   // Sources win in a checkout: a build left over from yesterday must not answer for today's code.
@@ -41,15 +60,14 @@ async function rerun() {
   }
   const args = [fileURLToPath(import.meta.url)].concat(process.argv.slice(2));
   const env = Object.assign({}, process.env, { SYMPHONY_RERUN: "1" });
-  follow(spawn(node, args, { stdio: "inherit", env }));
+  follow(spawn(node, args, { stdio: ["inherit", "inherit", "inherit", "ipc"], env }));
 }
 
 /** Passes signals on to `child`, and ends as it ends. */
 function follow(child) {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+  for (const signal of signals) {
     process.on(signal, () => {
-      // A terminal sends Ctrl-C to both of us; passed on, it would reach the child twice.
-      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+      if (child.connected) child.send(signal, () => {});
     });
   }
   child.on("error", (error) => {

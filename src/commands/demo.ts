@@ -8,9 +8,11 @@ import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/story.ts";
 import { exitCodes } from "./exit-codes.ts";
+import { leaveSoon } from "./leave.ts";
 import { type Paint, paintFor } from "./paint.ts";
-import { type Daemon, openDaemon, stopSignal } from "./serve.ts";
+import { type Daemon, openDaemon } from "./serve.ts";
 import type { CommandIo, DemoOptions } from "./serve-options.ts";
+import { aborted, stopSignal } from "./stop-signal.ts";
 import { plainLine } from "./terminal.ts";
 
 const usualPort = 4000;
@@ -18,30 +20,41 @@ const usualPort = 4000;
 /** `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. */
 export async function demo(options: DemoOptions, io: CommandIo): Promise<number> {
   const stop = stopSignal();
-  const paint = await paintFor(io.colour);
-  const say = (text = "") => void io.stdout.write(`${text}\n`);
-  const sample = await makeSample();
   try {
-    const daemon = await openOn(sample, options.port, io);
-    try {
-      introduce(daemon, say, paint);
-      const finished = follow(daemon, say, paint);
-      tell(daemon.core.localIssues());
-      await daemon.core.start();
-      await Promise.race([stop, finished.then(() => conclude(sample, say, paint))]);
-      await stop;
-      say("\nStopping the agents and removing the temporary folder ...");
-    } finally {
-      await daemon.stop();
-    }
+    await show(options, io, stop);
+  } catch (error) {
+    if (error !== stop.reason) throw error;
   } finally {
-    await sample.remove();
+    leaveSoon();
   }
   return exitCodes.done;
 }
 
+async function show({ port }: DemoOptions, io: CommandIo, stop: AbortSignal): Promise<void> {
+  const stopped = aborted(stop);
+  const paint = await paintFor(io.colour);
+  const say = (text = "") => void io.stdout.write(`${text}\n`);
+  const sample = await makeSample(stop);
+  try {
+    await using daemon = await openOn(sample, port, { io, signal: stop });
+    introduce(daemon, say, paint);
+    const finished = follow(daemon, say, paint);
+    tell(daemon.core.localIssues());
+    await Promise.race([daemon.core.start(), stopped]);
+    await Promise.race([stopped, finished.then(() => conclude(sample, say, paint))]);
+    await stopped;
+    say("\nStopping the agents and removing the temporary folder ...");
+  } finally {
+    await sample.remove();
+  }
+}
+
 /** On the usual port, or any free one when that is taken and none was asked for. */
-async function openOn(sample: Sample, port: number | null, io: CommandIo): Promise<Daemon> {
+async function openOn(
+  sample: Sample,
+  port: number | null,
+  { io, signal }: { readonly io: CommandIo; readonly signal: AbortSignal },
+): Promise<Daemon> {
   const redactor = createRedactor();
   const log = createLogger({
     level: io.debug ? "debug" : "error",
@@ -54,7 +67,7 @@ async function openOn(sample: Sample, port: number | null, io: CommandIo): Promi
   // A slow login profile or a git that signs every commit is not what this is to show.
   const env = { ...io.env, HOME: sample.root };
   const open = (on: number) =>
-    openDaemon({ workflowPath, dataDir, port: on, host: null, env, log, redactor });
+    openDaemon({ workflowPath, dataDir, port: on, host: null, env, log, redactor, signal });
   try {
     return await open(port ?? usualPort);
   } catch (error) {

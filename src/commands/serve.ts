@@ -17,17 +17,19 @@ import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { reportPeers } from "../server/peer-user.ts";
 import { exitCodes } from "./exit-codes.ts";
+import { leaveSoon } from "./leave.ts";
 import { onceOutcome, printKept } from "./once.ts";
 import { factLines } from "./output.ts";
 import { paintFor } from "./paint.ts";
 import type { CommandIo, ServeOptions } from "./serve-options.ts";
+import { aborted, stopSignal } from "./stop-signal.ts";
 import { version } from "./version.ts";
 
-/** A core that listens, and how to end both. */
-export interface Daemon {
+/** A core that listens, and how to end both; disposing stops it. */
+export interface Daemon extends AsyncDisposable {
   readonly core: Core;
   readonly listening: Listening;
-  /** No more requests, agents ended, files closed. */
+  /** No more requests, agents ended, files closed. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -41,6 +43,8 @@ interface DaemonOptions {
   readonly redactor: Redactor;
   /** Refuse to serve where a restart would end turns. */
   readonly restartSafe?: boolean;
+  /** Gives the start up: it rejects with the signal's reason. */
+  readonly signal: AbortSignal;
 }
 
 /** Where a workflow file keeps its data unless told otherwise. */
@@ -53,7 +57,7 @@ export function dataDirBeside(workflowPath: string): string {
  * what is wrong, and then nothing is left open, bound or running.
  */
 export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { workflowPath, dataDir, port, host, env, log, redactor } = options;
+  const { workflowPath, dataDir, port, host, env, log, redactor, signal } = options;
   const clock = systemClock;
   const flags = { ...(port !== null && { port }), ...(host !== null && { host }) };
   const core = await createCore({
@@ -65,8 +69,9 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     log,
     redactor,
+    signal,
     ...(options.restartSafe && {
-      admit: (config: Config) => requireRestartSafe(config, { dataDir, env }),
+      admit: (config: Config) => requireRestartSafe(config, { dataDir, env, signal }),
     }),
   });
   try {
@@ -82,12 +87,14 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
       version: core.version,
       workflowPath,
       clock,
+      signal,
     });
     const { level } = core.config.current.config.agent;
     if (listening.peerTables !== null && !wantsToken({ auth: server.auth, level })) {
       reportPeers(listening.peerTables, log);
     }
-    return { core, listening, stop: () => stopDaemon(core, listening) };
+    const stop = () => stopDaemon(core, listening);
+    return { core, listening, stop, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await core.stop();
     throw error;
@@ -96,8 +103,11 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
 
 /** Agents first: while they end, the API still says so. */
 async function stopDaemon(core: Core, listening: Listening): Promise<void> {
-  await core.stop();
-  await listening.close();
+  try {
+    await core.stop();
+  } finally {
+    await listening.close();
+  }
 }
 
 /** The operator's own, else a fresh one: a change of `agent.level` may ask for it at any time. Beyond loopback only by wish. */
@@ -118,6 +128,29 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     const { dryRun } = await import("./dry-run.ts");
     return dryRun({ workflowPath, dataDir }, io);
   }
+  const stop = stopSignal();
+  try {
+    return await run({ workflowPath, dataDir, stop }, options, io);
+  } catch (error) {
+    // The start was given up, and nothing of it is left.
+    if (error === stop.reason) return options.once ? exitCodes.interrupted : exitCodes.done;
+    throw error;
+  } finally {
+    leaveSoon();
+  }
+}
+
+interface Place {
+  readonly workflowPath: string;
+  readonly dataDir: string;
+  readonly stop: AbortSignal;
+}
+
+async function run(
+  { workflowPath, dataDir, stop }: Place,
+  options: ServeOptions,
+  io: CommandIo,
+): Promise<number> {
   const redactor = createRedactor();
   const sinks = [streamSink("stderr", io.stderr)];
   const log = createLogger({
@@ -128,11 +161,12 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     redact: (text) => redactor.redact(text),
   });
   const { port, host, restartSafe } = options;
-  const daemon = await openDaemon({
+  await using daemon = await openDaemon({
     ...{ workflowPath, dataDir, port, host, restartSafe },
     env: options.understood ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,
+    signal: stop,
   });
   // Only the server that holds the data directory writes its log file.
   sinks.push(rotatingFileSink({ file: join(dataDir, "log", "symphony.log") }));
@@ -141,7 +175,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const { webhookUrl } = options;
   // Beside the start: a tracker that is slow to answer holds nothing up.
   if (webhookUrl !== null) void registerWebhook(webhookParts(daemon.core, io.env), webhookUrl);
-  const code = await run(daemon, options.once);
+  const code = await untilStopped(daemon, stop, options.once);
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
   return code;
 }
@@ -152,29 +186,20 @@ function webhookParts(core: Core, env: CommandIo["env"]) {
   return { config, secrets, bus, log, history, lookup, clock: systemClock, tracker: core.tracker };
 }
 
-async function run(daemon: Daemon, once: boolean): Promise<number> {
+async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): Promise<number> {
   const { core } = daemon;
-  const signal = stopSignal();
   const outcome = onceOutcome(core);
-  await core.start();
-  await (once ? Promise.race([core.once().then(outcome.look), signal]) : signal);
+  const stopped = aborted(stop);
+  // A tracker that does not answer holds up the start, but not the end.
+  await Promise.race([core.start(), stopped]);
+  if (!stop.aborted) {
+    await (once ? Promise.race([core.once().then(outcome.look), stopped]) : stopped);
+  }
+  const { aborted: wasStopped } = stop;
   await daemon.stop();
   if (core.unsaved().length > 0) return exitCodes.failed;
+  if (once && wasStopped) return exitCodes.interrupted;
   return once ? outcome.exitCode() : exitCodes.done;
-}
-
-/** Resolves at the first SIGINT or SIGTERM; a second one leaves at once, and takes every agent along. */
-export function stopSignal(): Promise<void> {
-  const { promise, resolve: stop } = Promise.withResolvers<void>();
-  let heard = false;
-  const hear = () => {
-    if (heard) process.exit(exitCodes.interrupted);
-    heard = true;
-    stop();
-  };
-  process.on("SIGINT", hear);
-  process.on("SIGTERM", hear);
-  return promise;
 }
 
 /** Rejects with `missing_workflow_file`, naming the absolute path (C-2). */

@@ -112,7 +112,10 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     kept,
     orchestrator: () => orchestrator,
   };
-  const orchestrator: Orchestrator = new Orchestrator(portsOf(parts), await recovered(parts, base));
+  const orchestrator: Orchestrator = new Orchestrator(
+    portsOf(parts),
+    await recovered(parts, base, options.signal),
+  );
   onChange = () => orchestrator.post({ type: "tracker.changed" });
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const rooms = openRooms(options, parts, base);
@@ -155,12 +158,16 @@ function openSaves({ clock, log }: CoreOptions, { store, opened }: Foundations) 
 }
 
 /** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
-async function recovered(parts: RealParts, { store }: Foundations): Promise<State> {
+async function recovered(
+  parts: RealParts,
+  { store }: Foundations,
+  signal?: AbortSignal,
+): Promise<State> {
   const { clock, log, dataDir, bus, config, lasting } = parts;
   // What this cannot write is not repeated: the start fails, and nothing has begun.
   const { history, records } = store;
   const isShared = config.current.config.codex.process === "shared";
-  const adopted = await lasting.restore({ history, records, isShared });
+  const adopted = await lasting.restore({ history, records, isShared, signal });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
@@ -213,12 +220,18 @@ interface Ending {
   unsaved(): readonly string[];
 }
 
+interface Beginning {
+  readonly opened: Opened;
+  /** Aborted when the server is to stop before it has begun. */
+  readonly signal: AbortSignal;
+}
+
 /** What happens once, before and with the first poll. */
 async function begin(
   { clock, log, version }: CoreOptions,
   parts: RealParts,
-  opened: Opened,
-): Promise<{ readonly cleanup: Cleanup }> {
+  { opened, signal }: Beginning,
+): Promise<Cleanup> {
   const { config, bus, trackers, runtimes } = parts;
   const { tracker } = config.current.config;
   const orchestrator = parts.orchestrator();
@@ -227,11 +240,10 @@ async function begin(
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
     isAtWork: (id) => orchestrator.state.running.has(id),
+    signal,
   });
-  opened.push(() => {
-    cleanup.stop();
-    return cleanup.over;
-  });
+  opened.push(() => cleanup.over);
+  if (signal.aborted) return cleanup;
   opened.push(followConfig(parts, orchestrator));
   opened.push(
     followRetention({
@@ -243,7 +255,7 @@ async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
-  return { cleanup };
+  return cleanup;
 }
 
 function heart(
@@ -262,16 +274,21 @@ function heart(
   });
   opened.push(() => desk.close());
   opened.push(followDiskUse(bus, desk, log));
-  let begun: Awaited<ReturnType<typeof begin>> | null = null;
+  const stopping = new AbortController();
+  let begun: Promise<Cleanup> | null = null;
   let stopped: Promise<void> | null = null;
   const stop = async () => {
-    bus.publish({ type: "server.stopping", message: "the server is stopping" });
+    stopping.abort();
     const cancel = clock.after(hookGraceMs, () => leaving.abort());
-    await orchestrator.drain();
-    cancel();
-    // No attempt is left; what is still looked at or cleaned up is not waited for.
-    leaving.abort();
-    await closeAll(opened, log);
+    try {
+      bus.publish({ type: "server.stopping", message: "the server is stopping" });
+      await Promise.all([begun?.catch(() => {}), orchestrator.drain()]);
+    } finally {
+      cancel();
+      // No attempt is left; what is still looked at or cleaned up is not waited for.
+      leaving.abort();
+      await closeAll(opened, log);
+    }
   };
   return {
     version,
@@ -301,11 +318,12 @@ function heart(
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
     async start() {
-      begun = await begin(options, parts, opened);
+      begun = begin(options, parts, { opened, signal: stopping.signal });
+      await begun;
     },
     async once() {
       await orchestrator.once();
-      await begun?.cleanup.over;
+      await (await begun)?.over;
     },
     unsaved,
     stop() {

@@ -3,6 +3,7 @@ import type { Logger } from "./logger.ts";
 import { messageOf } from "./model/errors.ts";
 import type { Issue } from "./model/issue.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import { untilAborted } from "./until-aborted.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
@@ -13,19 +14,20 @@ interface CleanupDeps {
   readonly kept: Pick<KeptWorkspaces, "clear" | "list">;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Aborted when the server is to stop: nothing more is read or removed. */
+  readonly signal: AbortSignal;
   /** An agent is at work in its directory: the next poll decides about it. */
   isAtWork(issueId: string): boolean;
 }
 
 export interface Cleanup {
-  /** Resolves when every workspace has been looked at, or `stop` was called. */
+  /** Resolves when every workspace has been looked at, or the server is to stop. */
   readonly over: Promise<void>;
-  stop(): void;
 }
 
 /** Workspaces that are looked at together. */
 const atOnce = 4;
-/** So long the first poll waits for it: with hundreds of workspaces to look at, the rest goes on beside it. */
+/** So long the first poll waits for it: with hundreds of workspaces to look at, the rest continues next to it. */
 const patienceMs = 2_000;
 
 /**
@@ -33,29 +35,28 @@ const patienceMs = 2_000;
  * and that is all. No attempt gets a directory while it is looked at.
  */
 export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
-  const { tracker, terminalStates, workspaces, clock, log } = deps;
-  const leaving = new AbortController();
-  const stop = () => leaving.abort();
+  const { tracker, terminalStates, workspaces, clock, log, signal } = deps;
   try {
     await workspaces.finishRemovals();
-    const issues = await tracker.fetchIssuesByStates(terminalStates);
-    const over = clearAll(issues, leaving.signal, deps);
+    const issues = await untilAborted(tracker.fetchIssuesByStates(terminalStates), signal);
+    const over = clearAll(issues, deps);
     const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
     const cancel = clock.after(patienceMs, enough);
     await Promise.race([over, patience]);
     cancel();
-    return { over, stop };
+    return { over };
   } catch (error) {
-    log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
-    return { over: Promise.resolve(), stop };
+    if (!signal.aborted) {
+      log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+    }
+    return { over: Promise.resolve() };
   }
 }
 
 /** Never rejects. */
 async function clearAll(
   issues: readonly Issue[],
-  signal: AbortSignal,
-  { kept, log, isAtWork }: CleanupDeps,
+  { kept, log, signal, isAtWork }: CleanupDeps,
 ): Promise<void> {
   const left = [...issues];
   const worker = async () => {

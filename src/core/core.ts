@@ -72,6 +72,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** Aborted when the start is to be given up: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
   /** Rejects when this configuration is not to be served; nothing was touched by then. */
   admit?(config: Config): Promise<void>;
 }
@@ -81,7 +83,7 @@ export interface CoreOptions {
  * wrong (configuration, lock, storage) and then holds nothing open.
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const { clock, log, dataDir, env, redactor } = options;
+  const { clock, log, dataDir, env, redactor, signal } = options;
   learnEnvironment(env, redactor);
   const lock = await lockDataDir(dataDir);
   const opened: Opened = [() => lock.release()];
@@ -111,6 +113,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       },
     });
     opened.push(() => config.close());
+    signal?.throwIfAborted();
     await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const { level } = config.current.config.agent;
@@ -119,6 +122,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     const store = redactedStore(opening, (text) => redactor.redact(text));
     opened.push(() => store.close());
     await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
+    signal?.throwIfAborted();
     return await assemble(options, { config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);

@@ -1,3 +1,4 @@
+import { adviceOf } from "./model/errors.ts";
 import { needsRestart } from "./model/restart.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { RealParts } from "./ports.ts";
@@ -12,7 +13,11 @@ export function followConfig(parts: RealParts, orchestrator: Orchestrator): () =
       bus.publish({ type: "config.rejected", message, data: { code } });
       return;
     }
-    trackers.follow(config.current.config.tracker);
+    try {
+      trackers.follow(config.current.config.tracker);
+    } catch (error) {
+      log.error("the tracker stays as it was", { reason: adviceOf(error) });
+    }
     for (const warning of change.warnings) log.warn("configuration", { warning });
     log.info("configuration changed", { outcome: "applied", keys: change.keys.join(",") });
     const atRestart = change.keys.filter((key) => needsRestart.includes(key));

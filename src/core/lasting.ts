@@ -22,6 +22,8 @@ interface Found {
   readonly records: IssueRecords;
   /** False ends what an earlier configuration left. */
   readonly isShared: boolean;
+  /** Aborted when the start is to be given up. */
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Agents that outlive the server, and which attempts they work on. */
@@ -56,13 +58,14 @@ export function openLasting({ dataDir, clock, onTrouble }: LastingOptions): Last
     daemons,
     leases,
     giveUp,
-    async restore({ history, records, isShared }) {
+    async restore({ history, records, isShared, signal }) {
       await leases.restore();
-      await daemons.restore();
+      await daemons.restore(signal);
       if (!isShared) await Promise.all(daemons.all.map((daemon) => daemons.end(daemon)));
       const rows = new Map(history.openAttempts().map((row) => [row.id, row]));
       const adopted: Running[] = [];
       for (const lease of leases.all) {
+        signal?.throwIfAborted();
         const { attemptId, issue, attempt } = lease;
         const row = rows.get(attemptId);
         const record = records.all().get(issue.id);

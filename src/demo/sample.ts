@@ -16,13 +16,13 @@ export interface Sample {
   remove(): Promise<void>;
 }
 
-/** Makes everything below a fresh temporary folder. Rejects with `git_not_found`. */
-export async function makeSample(): Promise<Sample> {
+/** Makes everything below a fresh temporary folder. Rejects with `git_not_found`, or the reason of `signal`. */
+export async function makeSample(signal: AbortSignal): Promise<Sample> {
   const root = await mkdtemp(join(tmpdir(), "symphony-demo-"));
   const remove = () => rm(root, { recursive: true, force: true, maxRetries: 3 });
   try {
     const repository = join(root, "hello.git");
-    await makeRepository(root, repository);
+    await makeRepository(root, { bare: repository, signal });
     const script = join(root, "script.json");
     await writeFile(script, JSON.stringify(demoScript()));
     const workflowPath = join(root, "WORKFLOW.md");
@@ -30,6 +30,7 @@ export async function makeSample(): Promise<Sample> {
     return { root, repository, workflowPath, dataDir: join(root, ".symphony"), remove };
   } catch (error) {
     await remove();
+    signal.throwIfAborted();
     throw isMissing(error) ? gitNotFound(error) : error;
   }
 }
@@ -49,17 +50,23 @@ const files: Readonly<Record<string, string>> = {
   "test.sh": 'set -e\n[ "$(sh greet.sh)" = "Hello, world!" ]\n',
 };
 
-async function makeRepository(root: string, bare: string): Promise<void> {
+async function makeRepository(
+  root: string,
+  { bare, signal }: { readonly bare: string; readonly signal: AbortSignal },
+): Promise<void> {
   const first = join(root, "first");
   await mkdir(first);
   for (const [name, content] of Object.entries(files)) await writeFile(join(first, name), content);
-  const git = (...args: string[]) => execa("git", args, { cwd: first });
+  const git = (...args: string[]) => execa("git", args, { cwd: first, cancelSignal: signal });
   await git("init", "--quiet", "--initial-branch=main");
   await git("config", "user.name", "symphony demo");
   await git("config", "user.email", "demo@symphony.invalid");
   await git("add", "--all");
   await git("commit", "--quiet", "--message", "A script that greets");
-  await execa("git", ["clone", "--quiet", "--bare", first, bare], { cwd: root });
+  await execa("git", ["clone", "--quiet", "--bare", first, bare], {
+    cwd: root,
+    cancelSignal: signal,
+  });
   await rm(first, { recursive: true });
 }
 

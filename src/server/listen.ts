@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import type Koa from "koa";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
@@ -21,6 +22,8 @@ export interface ListenOptions {
   readonly clock: Clock;
   /** How to find out who calls; a test has its own. */
   readonly peers?: Peers;
+  /** Aborted when the start is to be given up: rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Listening {
@@ -65,7 +68,7 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
   const forget = await announced(server, options, url);
   let closing: Promise<void> | null = null;
   const close = async () => {
-    await forget();
+    forget();
     await drained(server, responses, clock);
   };
   return {
@@ -80,11 +83,13 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
   };
 }
 
-async function bound(server: Server, { host, port }: ListenOptions): Promise<number> {
+async function bound(server: Server, { host, port, signal }: ListenOptions): Promise<number> {
   try {
     server.listen({ host, port });
-    await once(server, "listening");
+    await once(server, "listening", { signal });
   } catch (cause) {
+    server.close();
+    signal?.throwIfAborted();
     throw cannotListen(host, port, cause);
   }
   return (server.address() as AddressInfo).port;
@@ -127,8 +132,12 @@ async function announced(server: Server, options: ListenOptions, url: string) {
     return await writeRuntimeFile(dataDir, facts);
   } catch (cause) {
     server.close();
-    const message = `cannot write runtime.json: ${messageOf(cause)}`;
-    throw new SymphonyError("storage_unavailable", message, { details: { dataDir }, cause });
+    const file = join(dataDir, "runtime.json");
+    throw new SymphonyError("storage_unavailable", `Cannot write ${file}: ${messageOf(cause)}`, {
+      details: { dataDir },
+      hint: `Check permissions and free space; if something else has the name, move it aside: mv '${file}' '${file}.aside'`,
+      cause,
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { readFileSync, rmSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 /** What `runtime.json` tells the command line of the running server. */
@@ -12,11 +13,11 @@ interface RuntimeFacts {
   readonly workflow_path: string;
 }
 
-/** Writes `runtime.json` (0600) into `dataDir` in one step. Returns how to remove it: only while it is still ours. */
-export async function writeRuntimeFile(
-  dataDir: string,
-  facts: RuntimeFacts,
-): Promise<() => Promise<void>> {
+/**
+ * Writes `runtime.json` (0600) into `dataDir` in one step. Returns how to remove it: only while it is still ours. A process
+ * that leaves in a hurry takes it along.
+ */
+export async function writeRuntimeFile(dataDir: string, facts: RuntimeFacts): Promise<() => void> {
   const path = join(dataDir, "runtime.json");
   const text = `${JSON.stringify(facts, null, 2)}\n`;
   const draft = `${path}.${randomUUID()}.tmp`;
@@ -27,10 +28,16 @@ export async function writeRuntimeFile(
     await rm(draft, { force: true });
     throw error;
   }
-  return async () => {
-    const now = await readFile(path, "utf8").catch(() => null);
-    if (now === text) await rm(path, { force: true });
+  const remove = () => {
+    process.off("exit", remove);
+    try {
+      if (readFileSync(path, "utf8") === text) rmSync(path, { force: true });
+    } catch {
+      // It is gone, or cannot be read: then it is not known to be ours.
+    }
   };
+  process.on("exit", remove);
+  return remove;
 }
 
 async function writeDurably(path: string, text: string): Promise<void> {

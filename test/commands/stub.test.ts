@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { test } from "node:test";
+import { describe, test } from "node:test";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { emptyDir } from "../support/run-symphony.ts";
+
+const onTerminal = fileURLToPath(new URL("../support/on-terminal.py", import.meta.url));
+const noTerminal =
+  spawnSync("python3", ["-c", "import pty, os; os.waitstatus_to_exitcode"]).status === 0
+    ? false
+    : "needs python3 for a terminal";
 
 const oldNode = `
   Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.1.0" } });
@@ -39,6 +46,8 @@ function start(dir: string, args: readonly string[], flags: readonly string[] = 
   return spawn(process.execPath, [...flags, join(dir, "bin", "symphony.js"), ...args], {
     env: { ...process.env, XDG_CACHE_HOME: join(dir, "cache") },
     stdio: ["ignore", "pipe", "pipe"],
+    // A group of its own, without a terminal, as that of a service manager.
+    detached: true,
   });
 }
 
@@ -63,11 +72,16 @@ test("sources win over a build left in the checkout; a package without sources r
   assert.equal((await ended(start(installed.path, []))).stdout, "build\n");
 });
 
+/** Puts a newer Node into the checkout; the flags that let this one look old. */
+function underOldNode(dir: string): readonly string[] {
+  mkdirSync(join(dir, "node_modules/node/bin"), { recursive: true });
+  symlinkSync(process.execPath, join(dir, "node_modules/node/bin/node"));
+  return ["--require", join(dir, "old-node.cjs")];
+}
+
 test("under an old Node it runs itself with the one in the checkout, and ends alike", async () => {
   using dir = layout(checkout);
-  mkdirSync(join(dir.path, "node_modules/node/bin"), { recursive: true });
-  symlinkSync(process.execPath, join(dir.path, "node_modules/node/bin/node"));
-  const old = ["--require", join(dir.path, "old-node.cjs")];
+  const old = underOldNode(dir.path);
   const { code, stdout, stderr } = await ended(start(dir.path, ["state", "--json"], old));
   assert.deepEqual([code, stdout, stderr], [7, "source state --json\n", ""]);
   const waiting = start(dir.path, ["wait"], old);
@@ -83,4 +97,120 @@ test("under an old Node without another one it says what it needs, in one line",
   const { code, stdout, stderr } = await ended(start(dir.path, [], old));
   assert.deepEqual([code, stdout], [1, ""]);
   assert.match(stderr, /^symphony: needs Node\.js 24\.15 or later, and this is 20\.1\.0\..*\n$/);
+});
+
+/** Stops at the first signal, but looks whether a second one comes: it ends with 7 once all `ways` of the first one came. */
+const stopping = `
+  import { aborted, stopSignal } from "${pathToFileURL("src/commands/stop-signal.ts")}";
+  export async function main(argv) {
+    const alive = setInterval(() => {}, 1000);
+    const ways = new Set(argv.filter((way) => way !== "stay"));
+    const came = Promise.withResolvers();
+    for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+      process.on(name, (_, number) => {
+        ways.delete(number === 0 ? "passed" : "direct");
+        if (ways.size === 0) came.resolve();
+      });
+    }
+    const stopped = aborted(stopSignal());
+    console.log("ready", process.pid);
+    await Promise.all([stopped, came.promise]);
+    console.log("stopped once");
+    if (argv.includes("stay")) await new Promise(() => {});
+    clearInterval(alive);
+    return 7;
+  }
+`;
+
+describe("under an old Node, signals", () => {
+  function stoppable(...args: readonly string[]) {
+    const dir = layout({ "src/commands/main.ts": stopping });
+    const child = start(dir.path, args, underOldNode(dir.path));
+    const end = ended(child);
+    return {
+      child,
+      end,
+      pid: child.pid ?? 0,
+      /** What it says next. */
+      async said(): Promise<string> {
+        const [chunk] = await once(child.stdout ?? child, "data");
+        return String(chunk);
+      },
+      [Symbol.dispose]() {
+        spawnSync("kill", ["-KILL", `-${child.pid}`], { stdio: "ignore" });
+        dir[Symbol.dispose]();
+      },
+    };
+  }
+
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    test(`${signal} to the whole group counts once`, async () => {
+      using program = stoppable("direct", "passed");
+      await program.said();
+      process.kill(-program.pid, signal);
+      const { code, stdout } = await program.end;
+      assert.deepEqual([code, stdout.split("\n").at(-2)], [7, "stopped once"]);
+    });
+
+    test(`${signal} to the launcher alone is passed on`, async () => {
+      using program = stoppable("passed");
+      await program.said();
+      process.kill(program.pid, signal);
+      assert.equal((await program.end).code, 7);
+    });
+  }
+
+  test("SIGTERM to the program alone stops it", async () => {
+    using program = stoppable("direct");
+    const [, pid] = (await program.said()).split(" ");
+    process.kill(Number(pid), "SIGTERM");
+    assert.equal((await program.end).code, 7);
+  });
+
+  test("a second one leaves at once", async () => {
+    using program = stoppable("direct", "passed", "stay");
+    await program.said();
+    process.kill(-program.pid, "SIGINT");
+    await program.said();
+    process.kill(-program.pid, "SIGINT");
+    assert.equal((await program.end).code, 130);
+  });
+
+  test("Ctrl-C on a terminal counts once", { skip: noTerminal }, async () => {
+    using dir = layout({ "src/commands/main.ts": stopping });
+    const flags = underOldNode(dir.path);
+    const command = [process.execPath, ...flags, join(dir.path, "bin", "symphony.js")];
+    const args = [onTerminal, "ready", "\x03", ...command, "direct", "passed"];
+    const { code, stdout } = await ended(
+      spawn("python3", args, { stdio: ["ignore", "pipe", "pipe"] }),
+    );
+    assert.equal(code, 7);
+    assert.match(stdout, /stopped once/);
+  });
+
+  test("a launcher that is killed stops the program", async () => {
+    using program = stoppable("passed");
+    await program.said();
+    process.kill(program.pid, "SIGKILL");
+    // The output ends when the program has, too.
+    const { stdout } = await program.end;
+    assert.match(stdout, /stopped once/);
+  });
+
+  test("a program without handlers dies of what the launcher got, and the launcher with it", async () => {
+    using dir = layout({
+      "src/commands/main.ts": `export const main = () => {
+        console.log("ready");
+        return new Promise(() => setInterval(() => {}, 1000));
+      };`,
+    });
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      rmSync(join(dir.path, "node_modules"), { recursive: true, force: true });
+      const child = start(dir.path, [], underOldNode(dir.path));
+      await once(child.stdout ?? child, "data");
+      child.kill(signal);
+      const [code, by] = await once(child, "exit");
+      assert.deepEqual([code, by], [null, signal]);
+    }
+  });
 });

@@ -116,6 +116,7 @@ function cleanUp(world: World) {
     kept: core.workspaces.kept,
     clock: scheduler.clock,
     log: core.log,
+    signal: new AbortController().signal,
     isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
   });
 }
@@ -332,7 +333,17 @@ test("O-36: a failed read warns, and one workspace that fails does not keep the 
   const { workspaces } = world;
   const terminalStates = ["Done"];
   const isAtWork = () => false;
-  await cleanUpFinished({ tracker, terminalStates, workspaces, kept, clock, log, isAtWork });
+  const { signal } = new AbortController();
+  await cleanUpFinished({
+    tracker,
+    terminalStates,
+    workspaces,
+    kept,
+    clock,
+    log,
+    signal,
+    isAtWork,
+  });
   assert.match(world.logged.join(""), /start-up cleanup failed.*away/);
 });
 
@@ -361,6 +372,7 @@ test("O-1, O-36: hundreds of workspaces hold the first poll up for two seconds a
     kept,
     clock: scheduler.clock,
     log: core.log,
+    signal: new AbortController().signal,
     isAtWork: (id) => atWork.has(id),
   });
   await scheduler.advance(1_999);

@@ -31,7 +31,8 @@ export function linesAsOther(args: readonly string[]): Promise<readonly string[]
   return linesFrom(...asOther(args));
 }
 
-async function linesFrom(command: string, args: string[]): Promise<readonly string[]> {
+/** The same of any program. */
+export async function linesFrom(command: string, args: string[]): Promise<readonly string[]> {
   const { stdout } = await promisify(execFile)(command, args);
   return stdout.split("\n").filter((line) => line !== "");
 }

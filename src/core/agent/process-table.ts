@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { daemonMark, runCookie } from "./environment.ts";
@@ -66,6 +67,19 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // Gone already, or not ours to signal: the next look tells.
   }
+}
+
+const liveGroups = new Set<number>();
+process.on("exit", () => {
+  // The last chance when this process leaves in a hurry; what escaped its group is left to the next start.
+  for (const pid of liveGroups) signalProcess(-pid, "SIGKILL");
+});
+
+/** The group that `child` leads is killed when this process exits before `forget` is called, which is returned. */
+export function killGroupAtExit({ pid }: ChildProcess): () => void {
+  if (pid === undefined) return () => {};
+  liveGroups.add(pid);
+  return () => liveGroups.delete(pid);
 }
 
 /** Reads one file after the other into the same bytes: `readFile` takes 64 KB for each, and there are hundreds. */

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { displayText } from "./display-text.ts";
 import { LineSplitter, maxLineBytes } from "./lines.ts";
-import { killMatching, liveProcesses, signalProcess } from "./process-table.ts";
+import { killGroupAtExit, killMatching, liveProcesses, signalProcess } from "./process-table.ts";
 
 const logLineBytes = 1000;
 const termGraceMs = 3_000;
@@ -34,12 +34,6 @@ export interface AgentProcessOptions {
   onEnd(error: SymphonyError): void;
 }
 
-const liveGroups = new Set<number>();
-process.on("exit", () => {
-  // The last chance when the host leaves in a hurry; what escaped its group is left to `sweepRuns`.
-  for (const pid of liveGroups) signalProcess(-pid, "SIGKILL");
-});
-
 /**
  * Kills every process of this machine whose run cookie `isOurs` claims, and resolves with their number.
  * For the start of a server, before anything is dispatched: orphans of one that crashed.
@@ -55,6 +49,7 @@ export class AgentProcess {
   readonly #lines: LineSplitter;
   readonly #exited = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
+  #forgetGroup = () => {};
   #ended = false;
   #stopping: Promise<void> | null = null;
 
@@ -100,7 +95,7 @@ export class AgentProcess {
 
   #watch(): void {
     const child = this.#child;
-    if (child.pid !== undefined) liveGroups.add(child.pid);
+    this.#forgetGroup = killGroupAtExit(child);
     child.stdout?.on("data", (chunk: Buffer) => this.#read(chunk));
     child.stdout?.once("end", () => void this.#outputEnded());
     child.stdin?.on("error", () => {});
@@ -167,7 +162,7 @@ export class AgentProcess {
     const { runId } = this.#options;
     await killMatching((entry) => entry.groupId === pid || entry.runId === runId, killLimitMs);
     await within(this.#exited.promise, killLimitMs);
-    liveGroups.delete(pid);
+    this.#forgetGroup();
   }
 
   #leads(): boolean {

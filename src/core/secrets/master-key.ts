@@ -109,7 +109,8 @@ async function readKeyFile(file: string): Promise<readonly Buffer[]> {
     const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
       const found = await handle.stat();
-      if (!found.isFile()) throw invalidKey(`${file} is not a file`);
+      if (!found.isFile())
+        throw invalidKey(`${file} is not a file`, "put the key back from a backup");
       if ((found.mode & 0o077) !== 0) {
         throw invalidKey(
           `${file} can be read by others`,

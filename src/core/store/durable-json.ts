@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Adapter } from "lowdb";
@@ -64,10 +65,14 @@ function parse<T>(
 }
 
 function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
+  const backup = backupOf(file);
+  const hint = existsSync(backup)
+    ? `Look at ${backup}, the copy before the last change, and put it in place by hand`
+    : `Put it back from a backup, or start without it: mv '${file}' '${file}.aside'`;
   return new SymphonyError("storage_corrupt", `Cannot load ${file}: ${why}`, {
     cause,
-    details: { file, backup: backupOf(file) },
-    hint: `Look at ${backupOf(file)}, the copy before the last change, and put it in place by hand`,
+    details: { file, backup },
+    hint,
   });
 }
 

@@ -1,9 +1,8 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { makeDataDir } from "./data-dir.ts";
-import { storageUnavailable } from "./storage-errors.ts";
 
 /** Long enough for a predecessor in its last moments, short enough to answer within a second. */
 const waitMs = 200;
@@ -18,15 +17,25 @@ export interface DataDirLock {
  * ends, however it ends. Rejects with `data_dir_locked`, naming the holder's pid and url where they are known.
  */
 export async function lockDataDir(dir: string): Promise<DataDirLock> {
+  makeDataDir(dir);
+  const db = await acquire(dir);
+  const owner = join(dir, "lock.json");
   try {
-    makeDataDir(dir);
-    const db = await acquire(dir);
-    const owner = join(dir, "lock.json");
     await writeFile(owner, JSON.stringify({ pid: process.pid }), { mode: 0o600 });
-    return { release: () => release(db, owner) };
   } catch (error) {
-    throw error instanceof SymphonyError ? error : storageUnavailable(dir, error);
+    db.close();
+    throw unusable(owner, error);
   }
+  return { release: () => release(db, owner) };
+}
+
+/** Neither file holds anything that is needed again. */
+function unusable(file: string, cause: unknown): SymphonyError {
+  return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
+    cause,
+    details: { file },
+    hint: `Check permissions and free space; a damaged one can be removed while no symphony serves this directory: rm -r '${file}'`,
+  });
 }
 
 /** An open exclusive transaction is a lock of the operating system's: it ends with the process. */
@@ -34,14 +43,15 @@ async function acquire(dir: string): Promise<DatabaseSync> {
   const file = join(dir, "lock");
   // Owner-only before SQLite opens it; never opened by other means while it is held, as closing it would unlock it.
   await writeFile(file, "", { flag: "wx", mode: 0o600 }).catch(() => undefined);
-  const db = new DatabaseSync(file, { timeout: waitMs });
+  let db: DatabaseSync | null = null;
   try {
+    db = new DatabaseSync(file, { timeout: waitMs });
     db.exec("BEGIN EXCLUSIVE");
     return db;
   } catch (error) {
-    db.close();
+    db?.close();
     const busy = error instanceof Error && "errcode" in error && error.errcode === busyCode;
-    throw busy ? await lockedError(dir, error) : error;
+    throw busy ? await lockedError(dir, error) : unusable(file, error);
   }
 }
 

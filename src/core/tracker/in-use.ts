@@ -85,12 +85,16 @@ export class TrackerInUse {
     return this.#made.issues;
   }
 
-  /** Sessions keep the one they were bound to (T-14), so the old one is not closed but forgotten. */
+  /**
+   * Sessions keep the one they were bound to (T-14), so the old one is not closed but forgotten. Throws when the new one
+   * cannot be opened; then the old one stays.
+   */
   follow(config: TrackerConfig): void {
     if (JSON.stringify(config) === this.#made.key) return;
+    const made = this.#make(config);
     this.#made.unwatch();
     this.#made.issues?.close();
-    this.#made = this.#make(config);
+    this.#made = made;
   }
 
   close(): void {
@@ -103,11 +107,13 @@ export class TrackerInUse {
     const { dataDir, clock } = this.#edges;
     const tracker = createTracker(config, this.#edges);
     const local = config.kind === "local";
+    // Before the watch, which is a timer: what cannot be opened must leave nothing running.
+    const issues = local ? openLocalIssues(dataDir, localOptions(config), clock) : null;
     return {
       key: JSON.stringify(config),
       tracker,
+      issues,
       unwatch: tracker.watch(this.#onChange),
-      issues: local ? openLocalIssues(dataDir, localOptions(config), clock) : null,
     };
   }
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { runCookie } from "../agent/environment.ts";
 import { within } from "../agent/process.ts";
+import { killGroupAtExit } from "../agent/process-table.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { endTree, OutputTail } from "./hooks.ts";
 
@@ -37,6 +38,7 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
   });
+  const forgetGroup = killGroupAtExit(child);
   const read = listen(child, call.onLine);
   const closed = Promise.withResolvers<void>();
   child.once("close", () => closed.resolve());
@@ -46,6 +48,7 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     status = await exitOf(child, call.signal);
   } finally {
     await endTree(child, runId);
+    forgetGroup();
     await within(closed.promise, drainLimitMs);
     child.stdout?.destroy();
     child.stderr?.destroy();

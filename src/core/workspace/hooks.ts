@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { runCookie } from "../agent/environment.ts";
 import { within } from "../agent/process.ts";
-import { killMatching, signalProcess } from "../agent/process-table.ts";
+import { killGroupAtExit, killMatching, signalProcess } from "../agent/process-table.ts";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 
@@ -35,6 +35,7 @@ export async function runHook(run: HookRun): Promise<string> {
   if (run.signal.aborted) throw stopped(run, "");
   const runId = [run.env[runCookie] ?? [], `hook-${randomUUID()}`].flat().join("/");
   const child = start(run, runId);
+  const forgetGroup = killGroupAtExit(child);
   const output = new OutputTail();
   child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
   child.stderr?.on("data", (chunk: Buffer) => output.push(chunk));
@@ -42,6 +43,7 @@ export async function runHook(run: HookRun): Promise<string> {
   child.once("close", () => closed.resolve());
   const ending = await endingOf(child, run);
   await endTree(child, runId);
+  forgetGroup();
   await within(closed.promise, drainLimitMs);
   child.stdout?.destroy();
   child.stderr?.destroy();

@@ -3,7 +3,12 @@ import { readdir, statfs } from "node:fs/promises";
 import { type Clock, systemClock } from "../../clock.ts";
 import { messageOf } from "../../model/errors.ts";
 import { within } from "../process.ts";
-import { liveProcesses, type ProcessEntry, signalProcess } from "../process-table.ts";
+import {
+  killGroupAtExit,
+  liveProcesses,
+  type ProcessEntry,
+  signalProcess,
+} from "../process-table.ts";
 import { HeadTail } from "./head-tail.ts";
 
 export interface CommandOptions {
@@ -39,11 +44,6 @@ export interface CommandEnd {
 const drainMs = 1_000;
 const lookEveryMs = 250;
 
-const liveGroups = new Set<number>();
-process.on("exit", () => {
-  for (const pid of liveGroups) signalProcess(-pid, "SIGKILL");
-});
-
 /** Runs one command to its end, or kills it and its process group. Never rejects. */
 export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   const { argv, cwd, env, outputBytes, signal } = options;
@@ -51,7 +51,7 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   const [file = "", ...args] = argv;
   if (signal?.aborted) return { exitCode: null, output: "", stoppedFor: "interrupt" };
   const child = spawn(file, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "pipe"] });
-  if (child.pid !== undefined) liveGroups.add(child.pid);
+  const forgetGroup = killGroupAtExit(child);
   const hear = (chunk: Buffer) => {
     kept.push(chunk);
     options.onOutput?.();
@@ -67,7 +67,7 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   child.stdout.destroy();
   child.stderr.destroy();
   watch.stop();
-  if (child.pid !== undefined) liveGroups.delete(child.pid);
+  forgetGroup();
   if (failure !== null) kept.push(Buffer.from(failure));
   const exitCode = failure === null ? child.exitCode : null;
   return { exitCode, output: kept.text(), stoppedFor: watch.stoppedFor };

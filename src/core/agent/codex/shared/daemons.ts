@@ -48,10 +48,11 @@ export class Daemons {
     this.#options = options;
   }
 
-  /** Takes up what an earlier server left, and ends what of it does not answer. */
-  async restore(): Promise<void> {
+  /** Takes up what an earlier server left, and ends what of it does not answer. Rejects when `signal` aborts. */
+  async restore(signal?: AbortSignal): Promise<void> {
     const { dir } = this.#options;
     for (const record of await recordedDaemons(dir)) {
+      signal?.throwIfAborted();
       if (await answers(record)) this.#add(record);
       else await endDaemon(dir, record);
     }

@@ -14,6 +14,8 @@ export interface Surroundings {
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly platform?: NodeJS.Platform;
+  /** Ends what is asked, and rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 interface Problem {
@@ -41,6 +43,7 @@ export async function requireRestartSafe(config: Config, around: Surroundings): 
     (await ofDirectory(around)) ??
     (await ofCommand(config, around)) ??
     (await ofService(around));
+  around.signal?.throwIfAborted();
   if (!problem) return;
   throw new SymphonyError("invalid_config", `not restart-safe: ${problem.message}`, {
     hint: problem.hint,
@@ -81,22 +84,23 @@ async function ofDirectory({ dataDir }: Surroundings): Promise<Problem | null> {
 }
 
 /** The command has to be codex itself: it is started with `--listen unix://…`. */
-async function ofCommand({ codex }: Config, { env }: Surroundings): Promise<Problem | null> {
-  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], env);
+async function ofCommand({ codex }: Config, around: Surroundings): Promise<Problem | null> {
+  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], around);
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
   const message = `codex.command (${codex.command}) takes no --listen unix://PATH`;
   return { message, hint: "name a codex app-server of 0.169 or later" };
 }
 
 /** systemd ends every process of a service with it, unless told otherwise. */
-async function ofService({ env }: Surroundings): Promise<Problem | null> {
+async function ofService(around: Surroundings): Promise<Problem | null> {
+  const { env } = around;
   if (env["SYSTEMD_EXEC_PID"] !== String(process.pid)) return null;
   const cgroup = await readFile("/proc/self/cgroup", "utf8").catch(() => "");
   const unit = /([^/\n]+\.service)\s*$/m.exec(cgroup)?.[1];
   if (!unit) return null;
   const scope = cgroup.includes("/user@") ? ["--user"] : [];
   const args = [...scope, "show", "--property=KillMode", "--value", unit];
-  const mode = (await outputOf("systemctl", args, env)).trim();
+  const mode = (await outputOf("systemctl", args, around)).trim();
   if (mode === "process" || mode === "none" || mode === "") return null;
   const message = `KillMode=${mode} of ${unit} ends codex together with the server`;
   return { message, hint: `set KillMode=process in the [Service] section of ${unit}` };
@@ -105,10 +109,10 @@ async function ofService({ env }: Surroundings): Promise<Problem | null> {
 async function outputOf(
   command: string,
   args: readonly string[],
-  env: Surroundings["env"],
+  { env, signal }: Surroundings,
 ): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  const options = { env: { ...env }, timeout: probeLimitMs, maxBuffer: 1_048_576 };
+  const options = { env: { ...env }, timeout: probeLimitMs, maxBuffer: 1_048_576, signal };
   execFile(command, [...args], options, (_, stdout) => resolve(stdout)).stdin?.end();
   return promise;
 }

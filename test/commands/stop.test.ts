@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { linesFrom } from "../support/other-user.ts";
+import { temporaryDir } from "../support/storage.ts";
+import { eventually, launch } from "../support/symphony.ts";
+
+/** A project whose tracker is asked and never answers. */
+async function silentTracker(t: TestContext) {
+  const asked = Promise.withResolvers<void>();
+  const silent = createServer((socket) => {
+    socket.on("error", () => {});
+    asked.resolve();
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const provider = `{ endpoint: "http://127.0.0.1:${port}/graphql", project_slug: x }`;
+  const place = await project(t, `tracker: { kind: linear, provider: ${provider} }`);
+  return { ...place, asked: asked.promise };
+}
+
+async function project(t: TestContext, settings: string) {
+  const dir = temporaryDir(t);
+  await writeFile(join(dir, "WORKFLOW.md"), `---\n${settings}\n---\nWork on it\n`);
+  const env = { HOME: dir, LINEAR_API_KEY: "lin_api_x", SYMPHONY_DATA_DIR: undefined };
+  return { dir, around: { cwd: dir, env } };
+}
+
+/** The exit code or signal. The limit is far from what it takes, and from the 75 s that it took. */
+async function endOf(child: ChildProcess): Promise<number | string | null> {
+  const [code, signal] = await once(child, "exit", { signal: AbortSignal.timeout(40_000) });
+  return code ?? signal;
+}
+
+const lasting = (names: readonly string[]) =>
+  names.filter((name) => ["runtime.json", "lock.json"].includes(name));
+
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+  test(`C-5: ${signal} ends a server whose tracker does not answer its first request`, async (t) => {
+    const { dir, around, asked } = await silentTracker(t);
+    const child = launch(around, ["serve", "--port", "0"]);
+    t.after(() => child.kill("SIGKILL"));
+    await asked;
+    child.kill(signal);
+    assert.equal(await endOf(child), 0);
+    assert.deepEqual(lasting(await readdir(join(dir, ".symphony"))), []);
+  });
+}
+
+test("serve --once that is stopped says so, whatever it did until then", async (t) => {
+  const { around, asked } = await silentTracker(t);
+  const child = launch(around, ["serve", "--once", "--port", "0"]);
+  t.after(() => child.kill("SIGKILL"));
+  await asked;
+  child.kill("SIGTERM");
+  assert.equal(await endOf(child), 130);
+});
+
+test("a second signal leaves at once and takes along a hook that goes on", async (t) => {
+  const hook = `before_remove: 'echo $$ > "$HOME/pid"; sleep 600'`;
+  const place = await project(
+    t,
+    `tracker: { kind: local }\nhooks: { ${hook} }
+workspace: { root: workspaces }`,
+  );
+  const { dir, around } = place;
+  const created = launch(around, ["issue", "create", "--title", "x", "--state", "Done"]);
+  assert.equal(await endOf(created), 0);
+  await mkdir(join(dir, "workspaces", "LOCAL-1"), { recursive: true });
+  const child = launch(around, ["serve", "--port", "0"]);
+  t.after(() => child.kill("SIGKILL"));
+  const pid = await eventually("the hook runs", () => readFile(join(dir, "pid"), "utf8"));
+  const stopping = told(child, "server.stopping");
+  child.kill("SIGTERM");
+  await stopping;
+  child.kill("SIGTERM");
+  assert.equal(await endOf(child), 130);
+  await eventually("the hook is gone", async () => !isAlive(Number(pid)));
+  assert.ok(!(await readdir(join(dir, ".symphony"))).includes("runtime.json"));
+});
+
+/** Resolves when `text` stands in what it says. */
+function told(child: ChildProcess, text: string): Promise<void> {
+  let said = "";
+  return new Promise((resolve) => {
+    child.stderr?.on("data", (part) => {
+      said += part;
+      if (said.includes(text)) resolve();
+    });
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+test("demo can be stopped while it still makes its repository", async (t) => {
+  const dir = temporaryDir(t);
+  const git = join(dir, "git");
+  await writeFile(git, `#!/bin/sh\necho $$ > "${dir}/pid"\nexec sleep 600\n`);
+  await chmod(git, 0o755);
+  await mkdir(join(dir, "tmp"));
+  const env = { HOME: dir, TMPDIR: join(dir, "tmp"), PATH: `${dir}:${process.env["PATH"]}` };
+  const child = launch({ cwd: dir, env }, ["demo", "--port", "0"]);
+  t.after(() => child.kill("SIGKILL"));
+  const pid = await eventually("git runs", () => readFile(join(dir, "pid"), "utf8"));
+  child.kill("SIGTERM");
+  assert.equal(await endOf(child), 0);
+  assert.ok(!isAlive(Number(pid)));
+  assert.deepEqual(await readdir(join(dir, "tmp")), []);
+});
+
+const namespaces = ["--mount", "--net"];
+const noNamespaces =
+  spawnSync("unshare", [...namespaces, "true"]).status === 0 ? false : "needs root and unshare";
+
+test("a look-up of a name that nobody answers does not hold up the end", {
+  skip: noNamespaces,
+}, async (t) => {
+  const { dir } = await project(t, "tracker: { kind: linear, provider: { project_slug: x } }");
+  const child = fileURLToPath(new URL("../support/silent-dns-child.ts", import.meta.url));
+  await writeFile(join(dir, "resolv.conf"), "nameserver 127.0.0.1\n");
+  const script = `ip link set lo up && mount --bind "${dir}/resolv.conf" /etc/resolv.conf && exec "$@"`;
+  const args = [...namespaces, "sh", "-c", script, "sh", process.execPath, child, dir];
+  const [code, ms] = await linesFrom("unshare", args);
+  assert.equal(code, "0");
+  // The system's own look-up tries twice for 5 s.
+  assert.ok(Number(ms) < 8_000, `${ms} ms`);
+});

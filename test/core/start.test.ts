@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { describe, type TestContext, test } from "node:test";
+import { createCore } from "../../src/core/core.ts";
+import { createLogger } from "../../src/core/logger.ts";
+import { createRedactor } from "../../src/core/redact.ts";
+import { lockDataDir } from "../../src/core/store/lock.ts";
+import { FakeClock } from "../support/fake-clock.ts";
+import { coded, temporaryDir } from "../support/storage.ts";
+import { webhookSecretValue } from "../support/webhook.ts";
+
+const junk = "neither a database nor a document\n".repeat(40);
+const localTracker = "{ kind: local }";
+
+/** A project that a core can be opened on, with a clock that stands still. */
+async function project(t: TestContext, tracker = localTracker) {
+  const dir = temporaryDir(t);
+  const workflowPath = join(dir, "WORKFLOW.md");
+  const dataDir = join(dir, ".symphony");
+  await mkdir(dataDir);
+  await writeFile(workflowPath, `---\ntracker: ${tracker}\n---\nWork on {{ issue.title }}\n`);
+  const clock = new FakeClock();
+  const redactor = createRedactor();
+  const logged: string[] = [];
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
+  const redact = (text: string) => text;
+  const log = createLogger({ level: "debug", format: "json", sinks, clock, redact });
+  const env = {
+    PATH: process.env["PATH"],
+    HOME: dir,
+    LINEAR_API_KEY: "lin_api_x",
+    LINEAR_WEBHOOK_SECRET: webhookSecretValue,
+  };
+  const options = { version: "1.2.3", workflowPath, dataDir, env, flags: {}, clock, log, redactor };
+  return { options, dataDir, clock, logged };
+}
+
+/** What holds a process: timers of the clock, watches of files, servers. */
+function held(clock: FakeClock): readonly string[] {
+  const own = process.getActiveResourcesInfo().filter((name) => name === "FSEventWrap");
+  return [...own, ...Array.from({ length: clock.pending }, () => "timer")];
+}
+
+describe("a start that fails leaves nothing open, bound or running", () => {
+  const files = [
+    "issues.db",
+    "history.db",
+    "webhooks.db",
+    "overlay.json",
+    "templates.json",
+    "issue-records.json",
+    "secrets.json",
+  ];
+  for (const file of files) {
+    test(`${file} is damaged`, async (t) => {
+      const { options, dataDir, clock } = await project(t);
+      const before = held(clock);
+      await writeFile(join(dataDir, file), junk, { mode: 0o600 });
+      await assert.rejects(createCore(options), coded("storage_corrupt", new RegExp(file)));
+      assert.deepEqual(held(clock), before);
+      await (await lockDataDir(dataDir)).release();
+    });
+  }
+
+  test("it is given up", async (t) => {
+    const { options, dataDir, clock } = await project(t);
+    const before = held(clock);
+    const stop = new AbortController();
+    const admit = async () => stop.abort();
+    const given = createCore({ ...options, admit, signal: stop.signal });
+    await assert.rejects(given, (error) => error === stop.signal.reason);
+    assert.deepEqual(held(clock), before);
+    assert.ok(!(await readdir(dataDir)).includes("lock.json"));
+  });
+});
+
+test("a core that is stopped while its tracker does not answer the first read has not begun, and leaves nothing", async (t) => {
+  const asked = Promise.withResolvers<void>();
+  const silent = createServer((socket) => {
+    socket.on("error", () => {});
+    asked.resolve();
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const provider = `{ endpoint: "http://127.0.0.1:${port}/graphql", project_slug: x }`;
+  const place = await project(t, `{ kind: linear, provider: ${provider} }`);
+  const { options, dataDir, clock, logged } = place;
+  const before = held(clock);
+  const core = await createCore(options);
+  const started = core.start();
+  await asked.promise;
+  await core.stop();
+  await started;
+  assert.deepEqual(held(clock), before);
+  assert.doesNotMatch(logged.join(""), /cleanup failed|effect failed|no agent can start/);
+  await (await lockDataDir(dataDir)).release();
+});
+
+test("a tracker of a new configuration that cannot be opened leaves the old one in use", async (t) => {
+  const { options, dataDir, logged } = await project(t);
+  const core = await createCore(options);
+  t.after(() => core.stop());
+  await core.start();
+  const old = core.tracker();
+  await rm(join(dataDir, "issues.db"));
+  await writeFile(join(dataDir, "issues.db"), junk, { mode: 0o600 });
+  await core.config.changeOverlay(() => ({ tracker: { provider: { prefix: "APP" } } }));
+  assert.equal(core.tracker(), old);
+  assert.match(logged.join(""), /the tracker stays as it was.*issues\.db/);
+});
