@@ -56,6 +56,7 @@ describe("the handshake", () => {
       config: {
         allow_login_shell: false,
         "shell_environment_policy.set.SYMPHONY_RUN_ID": w.b.spec().runId,
+        projects: { [w.b.workspace]: { trust_level: "untrusted" } },
       },
       dynamicTools: [{ type: "function", ...tool }],
     });
@@ -103,6 +104,7 @@ describe("the handshake", () => {
       config: {
         allow_login_shell: false,
         "shell_environment_policy.set.SYMPHONY_RUN_ID": w.b.spec().runId,
+        projects: { [w.b.workspace]: { trust_level: "untrusted" } },
       },
     });
   });

@@ -4,10 +4,10 @@ import { dirname, join, relative } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
 import type { GuardedLaunch } from "./disarm.ts";
 
-/** Something of a repository that acts on an agent, and that no setting of the agent stops. */
+/** What of a repository acts on an agent although every setting forbids it; `does` says for the paths how. */
 interface Finding {
-  readonly path: string;
-  readonly does: string;
+  readonly paths: readonly string[];
+  does(paths: string): string;
 }
 
 const maxConfigBytes = 1024 * 1024;
@@ -27,7 +27,10 @@ export async function requireGuardedWorkspace(
   for (const root of await rootsOf(workspace)) {
     findings.push(...(await findingsIn(root, root === workspace, launch)));
   }
-  if (findings.length > 0) throw refusal(findings, workspace, title);
+  const shown = findings
+    .filter(({ paths }) => paths.length > 0)
+    .map(({ paths, does }) => ({ does, paths: paths.map((path) => relative(workspace, path)) }));
+  if (shown.length > 0) throw refusal(shown, launch, title);
 }
 
 /** The workspace, and the directories above it up to that of its repository: agents look in all of them. */
@@ -47,60 +50,55 @@ async function findingsIn(
   { kind, agents, trusts }: GuardedLaunch,
 ): Promise<readonly Finding[]> {
   const any = kind === "acp" && agents.size === 0;
-  return [
-    ...(any || agents.has("opencode") ? await opencodeFindings(root) : []),
-    ...(any || agents.has("codex") ? await codexFindings(root, isWorkspace) : []),
-    ...(agents.has("gemini") && trusts ? await geminiFindings(root) : []),
-  ];
-}
-
-/** opencode runs these programs in its own process, also with OPENCODE_DISABLE_PROJECT_CONFIG. */
-async function opencodeFindings(root: string): Promise<readonly Finding[]> {
-  const folder = join(root, ".opencode");
-  const does = "opencode runs the programs in it, with your key";
   const findings: Finding[] = [];
-  // What is behind a link is not looked at: inside the sandbox it may lead elsewhere.
-  if (await isLink(folder)) findings.push({ path: folder, does });
-  else {
-    for (const name of ["plugin", "plugins"]) {
-      const path = join(folder, name);
-      if (await exists(path)) findings.push({ path, does });
-    }
+  if (any || agents.has("opencode")) {
+    const does = (paths: string) => `opencode runs the programs of ${paths} with your key`;
+    findings.push({ paths: await opencodePaths(root), does });
   }
-  for (const dir of [root, folder]) {
-    for (const name of ["opencode.json", "opencode.jsonc"]) {
-      const path = join(dir, name);
-      const named = "opencode runs the plugins that it names, with your key";
-      if (await mayNamePlugins(path)) findings.push({ path, does: named });
-    }
+  if (any || agents.has("codex")) {
+    const does = (paths: string) => `codex starts the MCP servers of ${paths}`;
+    findings.push({ paths: await codexPaths(root, isWorkspace), does });
+  }
+  if (trusts && agents.has("gemini")) {
+    const does = (paths: string) => `gemini, told to trust the workspace, obeys ${paths}`;
+    findings.push({ paths: await present(root, [".gemini", ".env"]), does });
   }
   return findings;
+}
+
+/** opencode runs these in its own process, also with OPENCODE_DISABLE_PROJECT_CONFIG. */
+async function opencodePaths(root: string): Promise<readonly string[]> {
+  const folder = join(root, ".opencode");
+  // What is behind a link is not looked at: inside the sandbox it may lead elsewhere.
+  const linked = await isLink(folder);
+  const paths = linked ? [folder] : [...(await present(folder, ["plugin", "plugins"]))];
+  for (const dir of linked ? [root] : [root, folder]) {
+    for (const path of await present(dir, ["opencode.json", "opencode.jsonc"])) {
+      if (await mayNamePlugins(path)) paths.push(path);
+    }
+  }
+  return paths;
 }
 
 /** The workspace's own folder is covered in the sandbox, unless it is a link. */
-async function codexFindings(root: string, isWorkspace: boolean): Promise<readonly Finding[]> {
+async function codexPaths(root: string, isWorkspace: boolean): Promise<readonly string[]> {
   const path = join(root, ".codex");
   const acts = isWorkspace ? await isLink(path) : await exists(path);
-  return acts ? [{ path, does: "codex-acp starts the MCP servers that it names" }] : [];
-}
-
-async function geminiFindings(root: string): Promise<readonly Finding[]> {
-  const findings: Finding[] = [];
-  for (const [name, does] of [
-    [".gemini", "with --skip-trust gemini runs the programs that it names"],
-    [".env", "with --skip-trust gemini takes its provider's address from it"],
-  ] as const) {
-    const path = join(root, name);
-    if (await exists(path)) findings.push({ path, does });
-  }
-  return findings;
+  return acts ? [path] : [];
 }
 
 async function mayNamePlugins(path: string): Promise<boolean> {
-  const found = await lstat(path).catch(() => null);
-  if (!found) return false;
+  const found = await lstat(path);
   if (!found.isFile() || found.size > maxConfigBytes) return true;
   return namesPlugins.test(await readFile(path, "utf8"));
+}
+
+async function present(dir: string, names: readonly string[]): Promise<readonly string[]> {
+  const there: string[] = [];
+  for (const path of names.map((name) => join(dir, name))) {
+    if (await exists(path)) there.push(path);
+  }
+  return there;
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -111,14 +109,22 @@ async function isLink(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null))?.isSymbolicLink() === true;
 }
 
-function refusal(findings: readonly Finding[], workspace: string, title: string): SymphonyError {
-  const paths = findings.map(({ path }) => relative(workspace, path));
-  const what = findings.map(({ does }, at) => `${paths[at]} (${does})`).join(", ");
+function refusal(
+  findings: readonly Finding[],
+  { agents }: GuardedLaunch,
+  title: string,
+): SymphonyError {
+  const paths = findings.flatMap((finding) => finding.paths);
+  const what = findings.map((finding) => finding.does(finding.paths.join(", "))).join("; ");
   const end = title.indexOf(": ");
   const issue = end === -1 ? title : title.slice(0, end);
-  const message = `the repository would take the agent over, so below agent.level danger it is not started: the workspace holds ${what}`;
-  return new SymphonyError("workspace_refused", message, {
-    details: { paths },
-    hint: `remove it (hooks.before_run: rm -rf ${paths.join(" ")}) or choose another agent (symphony model ${issue} --agent codex), then: symphony transition ${issue} queued`,
-  });
+  const unknown = agents.size === 0 ? " (acp.command names no agent that is known)" : "";
+  return new SymphonyError(
+    "workspace_refused",
+    `the repository would take the agent over: ${what}${unknown}`,
+    {
+      details: { paths },
+      hint: `remove them (hooks.before_run: rm -rf ${paths.join(" ")}), or: symphony model ${issue} --agent codex; then: symphony transition ${issue} queued`,
+    },
+  );
 }
