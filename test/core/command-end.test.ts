@@ -47,8 +47,11 @@ async function printing(
 
 const totals = (b: CommandBench) =>
   b.events.flatMap((event) => (event.type === "tokens" ? [event.total.total] : []));
+/** Without what is said at the start about a line that leaves claude open to a repository. */
 const notices = (b: CommandBench) =>
-  b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
+  b.events
+    .flatMap((event) => (event.type === "notice" ? [event.message] : []))
+    .filter((message) => !message.startsWith("command.line starts claude"));
 
 async function noneLeft(b: CommandBench): Promise<void> {
   const left = (await liveProcesses()).filter(({ runId }) => runId === b.runId);
