@@ -78,7 +78,7 @@ export const git = {
   diff: route({
     ...paths.git.diff,
     summary:
-      "What an issue's workspace holds beside what its work started from, also after its end",
+      "The work in an issue's workspace, compared with where it started; also after the issue's end",
     params: byIssue,
     status: 200,
     reply: z

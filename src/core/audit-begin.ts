@@ -11,7 +11,7 @@ export function beginSealed(history: History, at: number): number {
     outcome: "ok",
     detail: {},
   });
-  // Without the second file nobody could tell later whether the log was cut.
+  // Without the second file it could not be told later whether the log was cut.
   history.writeAuditHead();
   return seq;
 }

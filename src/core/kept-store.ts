@@ -57,7 +57,7 @@ interface Unsaved {
   used: readonly Used[];
 }
 
-/** The newest row of each attempt that waits for the disk, and the tokens that nobody has counted. */
+/** The newest row of each attempt that waits for the disk, and the tokens that are not counted yet. */
 class AttemptWrites {
   readonly #history: History;
   readonly #saves: SaveQueue;

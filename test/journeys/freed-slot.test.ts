@@ -1,54 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { EventReader } from "../support/event-reader.ts";
-import { startFakeLinear } from "../support/fake-linear.ts";
+import { hangingWorld } from "../support/hanging-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
-const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
-
-/** Two issues, one slot, agents that never end by themselves, and an hour between two polls. */
-async function project() {
-  const root = await mkdtemp(join(tmpdir(), "symphony-slot-"));
-  const linear = await startFakeLinear({
-    issues: ["ENG-1", "ENG-2"].map((identifier) => ({ identifier, state: "Todo" })),
-  });
-  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
-  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
-  const turns = [[{ do: "say", text: "A long one." }, { do: "hang" }]];
-  await writeFile(join(root, "script.json"), JSON.stringify({ issues: { default: turns } }));
-  const workflowPath = join(root, "WORKFLOW.md");
-  await writeFile(
-    workflowPath,
-    `---
-tracker:
-  kind: linear
-  provider:
-    endpoint: ${JSON.stringify(linear.url)}
-    api_key: $LINEAR_API_KEY
-    project_slug: ${JSON.stringify(linear.project)}
-polling: { interval_ms: 3600000 }
-workspace: { root: workspaces }
-agent: { max_concurrent_agents: 1 }
-codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
----
-Work on {{ issue.identifier }}
-`,
-  );
-  return {
-    linear,
-    workflowPath,
-    dataDir: join(root, "data"),
-    env: { LINEAR_API_KEY: linear.apiKey, HOME: root },
-    async [Symbol.asyncDispose]() {
-      await linear.close();
-      await rm(root, { recursive: true, force: true, maxRetries: 5 });
-    },
-  };
-}
+/** Two issues, one slot, and an hour between two polls. */
+const project = () => hangingWorld({ issues: ["ENG-1", "ENG-2"], pollMs: 3_600_000, agents: 1 });
 
 test("an abort gives its slot to the next issue at once: one request, no poll between", async (t) => {
   await using place = await project();

@@ -1,58 +1,24 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { startFakeLinear } from "../support/fake-linear.ts";
+import { hangingWorld } from "../support/hanging-world.ts";
 import { SmallDisk } from "../support/small-disk.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
-const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
-
-/** Two of three issues run, with agents that never end by themselves; the data directory is on a disk of 4 MB. */
+/** Two of three issues run; the data directory is on a disk of 4 MB. */
 async function project() {
-  const root = await mkdtemp(join(tmpdir(), "symphony-disk-"));
-  const linear = await startFakeLinear({
-    issues: ["ENG-1", "ENG-2", "ENG-3"].map((identifier) => ({ identifier, state: "Todo" })),
-  });
-  const disk = await SmallDisk.mount(join(root, "data"), "4m");
-  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
-  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
-  const turns = [[{ do: "say", text: "A long one." }, { do: "hang" }]];
-  await writeFile(join(root, "script.json"), JSON.stringify({ issues: { default: turns } }));
-  const workflowPath = join(root, "WORKFLOW.md");
-  await writeFile(
-    workflowPath,
-    `---
-tracker:
-  kind: linear
-  provider:
-    endpoint: ${JSON.stringify(linear.url)}
-    api_key: $LINEAR_API_KEY
-    project_slug: ${JSON.stringify(linear.project)}
-polling: { interval_ms: 300 }
-workspace: { root: workspaces }
-agent: { max_concurrent_agents: 2 }
-codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
----
-Work on {{ issue.identifier }}
-`,
-  );
+  const world = await hangingWorld({ issues: ["ENG-1", "ENG-2", "ENG-3"], pollMs: 300, agents: 2 });
+  const disk = await SmallDisk.mount(world.dataDir, "4m");
   return {
-    linear,
+    ...world,
     disk,
-    workflowPath,
     dataDir: disk.dir,
     dataDirSeen: disk.path(),
     through: (line: readonly string[]) => disk.through(line),
-    env: { LINEAR_API_KEY: linear.apiKey, HOME: root },
     async [Symbol.asyncDispose]() {
       await disk[Symbol.asyncDispose]();
-      await linear.close();
-      await rm(root, { recursive: true, force: true, maxRetries: 5 });
+      await world[Symbol.asyncDispose]();
     },
   };
 }

@@ -12,7 +12,7 @@ const dayMs = 86_400_000;
 export interface Gate {
   readonly wait: Wait | StorageWait;
   readonly detail: string;
-  /** null: nobody can say. */
+  /** null: not known. */
   readonly untilWall: number | null;
 }
 

@@ -23,7 +23,7 @@ import { recovered, troubled } from "./tracker-health.ts";
 
 /** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
-/** Only in case that nobody wakes it. */
+/** Only for the case that nothing wakes it. */
 const storageLookMs = 60_000;
 
 /** A retry's time has come: read that one issue (O-22). */

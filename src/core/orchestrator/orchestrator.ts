@@ -201,7 +201,7 @@ export class Orchestrator {
     }
   }
 
-  /** What a crash would not find on disk must not be begun: its processes would be left running, beside the next attempt. */
+  /** What a crash would not find on disk must not be begun: its processes would be left running next to the next attempt. */
   #beginAttempt({ row, ...order }: Extract<Effect, { type: "startAttempt" }>): void {
     const isSaved = this.#ports.saveAttempt(row);
     const { storage } = this.#state;

@@ -88,7 +88,7 @@ export function refillAnswered(state: State, input: Answer, context: Context): D
   return startAll(ended, input, context);
 }
 
-/** False as well while the last that was heard of the tracker is a failure: then the next poll asks it first. */
+/** Also false while the tracker's last answer is a failure: then the next poll asks it first. */
 function mayRefill(state: State, context: Context): boolean {
   const { draining, poll, refill, trackerError, storage } = state;
   const isShut = context.problem !== null || trackerError !== null || storage !== null;

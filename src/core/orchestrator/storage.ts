@@ -5,8 +5,8 @@ import { timePassed } from "./pauses.ts";
 import type { State } from "./state.ts";
 
 /**
- * The disk refuses writes, or takes them again. What runs goes on, and an operator's stop is carried out; nothing new is started
- * while something that happened is not saved, and all goes on by itself once it is.
+ * The disk refuses writes, or takes them again. What runs continues, and an operator's stop is carried out; nothing new is started
+ * while something that happened is not saved, and dispatch resumes by itself once it is.
  */
 export function storageChanged(
   state: State,

@@ -102,7 +102,7 @@ export class SaveQueue {
     else this.#others.add(key);
     if (error !== null) this.#reason = reasonOf(error);
     this.#changed();
-    // Its last try went well: nobody has to wait for a try of ours that is far away.
+    // Its last try went well: no caller has to wait for a retry that is far away.
     const isCalm = error === null && this.#trouble !== null && this.#waiting() === 0;
     if (isCalm && !this.#isRepeating) this.#repeatIn(firstDelayMs);
   }
@@ -215,7 +215,7 @@ export class SaveQueue {
 
 function newKept(write: () => unknown): Kept {
   const held = Promise.withResolvers<void>();
-  // Most of what waits is waited for by nobody.
+  // Most callers do not wait for the outcome.
   held.promise.catch(() => {});
   return { write, count: () => 1, version: 0, isWaiting: false, held };
 }

@@ -8,7 +8,7 @@ import { baselineFile } from "./place.ts";
 import { fileAt } from "./raw-name.ts";
 
 /**
- * What a workspace was when it had just been made: what was there by then is no work. It is kept beside the workspace,
+ * What a workspace was when it had just been made: what was there by then is no work. It is kept next to the workspace,
  * where no agent writes.
  */
 export interface Baseline extends Known {
@@ -90,7 +90,7 @@ export async function statesOf(
 
 const absent = "absent";
 
-/** Changes with every write to the file: nobody but root can set the time of the last change (ctime). */
+/** Changes with every write to the file: no user but root can set the time of the last change (ctime). */
 async function stateOf(path: string, name: string): Promise<string> {
   try {
     const found = await lstat(fileAt(path, name), { bigint: true });

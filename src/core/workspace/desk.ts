@@ -152,7 +152,7 @@ export class WorkspaceDesk {
   }
 
   /**
-   * What the workspace of `issue` holds beside what its work started from, wherever that is by now. Rejects with
+   * The work in the workspace of `issue`, compared with where it started, wherever the workspace is by now. Rejects with
    * `workspace_not_found` and `no_repository`.
    */
   async diffOf(issue: Pick<KnownIssue, "id" | "identifier">): Promise<WorkDiff> {

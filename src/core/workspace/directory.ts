@@ -37,7 +37,7 @@ export async function deleteWhole(path: string): Promise<void> {
   }
 }
 
-/** Moves it beside, under a name that no issue has; resolves with that. */
+/** Moves it aside, under a name that no issue has; resolves with the new path. */
 export async function setAside(path: string, found: Found): Promise<string> {
   try {
     for (let number = 1; number <= mostAside; number++) {

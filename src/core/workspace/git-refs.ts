@@ -34,7 +34,7 @@ const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /**
  * The repository that `path` is a checkout of; null where there is none. Throws where `.git` is not what a checkout has:
- * then nobody knows where its commits are.
+ * then it is not known where its commits are.
  */
 export async function repositoryAt(path: string): Promise<Repository | null> {
   const dotGit = join(path, ".git");

@@ -6,7 +6,7 @@ import { type Work, workInWords } from "../model/work.ts";
 import type { EventSink, History } from "../store/store.ts";
 import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
 
-/** A workspace that nobody works in any more and that stays for what it holds. */
+/** A workspace without an agent that stays for the work it holds. */
 export interface Kept {
   readonly key: string;
   readonly path: string;

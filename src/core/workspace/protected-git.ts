@@ -21,7 +21,7 @@ interface RunOptions {
   readonly maxBytes?: number;
   /** `latin1`: input and output are bytes, one character each, so that a name that is no UTF-8 stays itself. */
   readonly encoding?: "utf8" | "latin1";
-  /** An exit status that is an answer too, beside 0. */
+  /** An exit status that is an answer too, in addition to 0. */
   readonly mayExit?: number;
   /** The index to work with; left out, one that begins empty. */
   readonly index?: string;

@@ -18,7 +18,7 @@ export interface ChangedFile {
   readonly deletions: number | null;
 }
 
-/** What a workspace holds beside what its work started from: commits, changes and new files together. */
+/** The work in a workspace, compared with where it started: commits, changes and new files together. */
 export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
   /** The workspace. */
   readonly path: string;

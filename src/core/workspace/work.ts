@@ -7,7 +7,7 @@ import { plainName } from "./raw-name.ts";
 const mostExamples = 10;
 const maxNameChars = 300;
 const maxReasonChars = 500;
-/** Longer nobody waits for an answer: then what is there is not known. */
+/** The limit of one examination; beyond it the content counts as not known. */
 const lookLimitMs = 300_000;
 
 /**

@@ -292,7 +292,7 @@ async function isFinished(path: string, issueId: string): Promise<boolean> {
   const marker = await markerOf(path);
   const baseline = await readBaseline(path);
   if (baseline === null) return marker === null;
-  // The baseline is written last: a marker beside it is left over.
+  // The baseline is written last: a marker next to it is left over.
   if (marker !== null) await rm(pendingMarker(path), { force: true });
   if (baseline.issueId !== issueId) await writeBaseline(path, { ...baseline, issueId });
   return true;

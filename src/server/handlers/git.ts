@@ -33,7 +33,7 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
   };
 }
 
-/** Of an issue; where nobody knows such an issue, of the workspace with this key. */
+/** Of an issue; if there is no such issue, of the workspace with this key. */
 async function diffFor(core: Core, id: string) {
   try {
     const issue = await findIssueId(core, id);

@@ -11,7 +11,7 @@ const windows = ["primary", "secondary"];
 
 /**
  * The refusal of a provider for its limit, or null when the turn failed for another reason. `limits` are the last that were
- * heard: a window that is used up names the time from which turns are taken again, else the message may.
+ * received: a window that is used up names the time from which turns are accepted again, otherwise the message may.
  */
 export function providerLimit(
   { message, info }: Pick<TurnEnding, "message" | "info">,

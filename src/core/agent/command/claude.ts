@@ -60,7 +60,7 @@ class ClaudeReader {
   }
 
   #errorIn(message: JsonObject): void {
-    // A subagent may fail where its caller goes on.
+    // A subagent may fail while its caller continues.
     if (typeof message["parent_tool_use_id"] === "string") return;
     this.#lastError = textOf(message["error"]);
     if (this.#lastError !== null) {

@@ -184,7 +184,7 @@ export class CommandSession implements AgentSession {
         return live.result;
       });
     } catch (error) {
-      // A limit says nothing against the session: it goes on once that is over.
+      // A limit says nothing against the session: it continues once the limit is over.
       const limited = error instanceof SymphonyError && error.code === "provider_limited";
       if (this.resumed && this.#turns === 1 && !live.spoke && !limited) this.#forget();
       throw error;

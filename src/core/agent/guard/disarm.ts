@@ -31,7 +31,7 @@ export function guardVariables(
   { kind }: GuardedLaunch,
   approvals: Approvals,
 ): Readonly<Record<string, string>> {
-  // A command has nobody to ask, and would deny all of it.
+  // In a command there is no person to ask: everything would be denied.
   if (kind === "command" || approvals === "auto") return disarming;
   const permission = JSON.stringify({ bash: "ask", edit: "ask" });
   return { ...disarming, OPENCODE_PERMISSION: permission };
