@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -125,8 +126,17 @@ describe("a line that opens a door", () => {
 type Files = Readonly<Record<string, string>>;
 
 /** The paths that are refused in a workspace with these files; beginning with `../`, they lie above it. */
+/** A temporary folder that no repository is above: sandboxes of agents leave an empty `.git` in the system's own. */
+function outsideRepositories(): string {
+  const hasGit = (dir: string): boolean =>
+    existsSync(join(dir, ".git")) || (dir !== dirname(dir) && hasGit(dirname(dir)));
+  const found = [tmpdir(), "/var/tmp", "/dev/shm"].find((dir) => existsSync(dir) && !hasGit(dir));
+  assert.ok(found, "every temporary folder lies in a repository");
+  return found;
+}
+
 async function refused(line: string, files: Files, links: Files = {}, kind = "acp" as const) {
-  const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-guard-")));
+  const root = await realpath(await mkdtemp(join(outsideRepositories(), "symphony-guard-")));
   try {
     const workspace = join(root, "ENG-1");
     await mkdir(workspace);
