@@ -141,6 +141,10 @@ async function refused(line: string, files: Files, links: Files = {}, kind = "ac
     const workspace = join(root, "ENG-1");
     await mkdir(workspace);
     for (const [name, text] of Object.entries(files)) {
+      if (name.endsWith("/")) {
+        await mkdir(join(workspace, name), { recursive: true });
+        continue;
+      }
       await mkdir(dirname(join(workspace, name)), { recursive: true });
       await writeFile(join(workspace, name), text);
     }
@@ -213,6 +217,16 @@ describe("a workspace that would take the agent over", () => {
     const files = { ...git, ".codex/config.toml": "", "other/config.toml": "" };
     assert.deepEqual(await refused("codex-acp", files), []);
     assert.deepEqual(await refused("codex-acp", git, { ".codex": "other" }), [".codex"]);
+  });
+
+  test("codex: above the workspace a folder with something in it is refused, an empty one is not", async () => {
+    const above = { "../.git/HEAD": "" };
+    assert.deepEqual(await refused("codex-acp", { ...above, "../.codex/": "" }), []);
+    assert.deepEqual(await refused("codex-acp", { ...above, "../.codex/config.toml": "" }), [
+      "../.codex",
+    ]);
+    const linked = { ...above, "../empty/": "" };
+    assert.deepEqual(await refused("codex-acp", linked, { "../.codex": "empty" }), ["../.codex"]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { lstat, readFile } from "node:fs/promises";
+import { lstat, readdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
@@ -80,10 +80,13 @@ async function opencodePaths(root: string): Promise<readonly string[]> {
   return paths;
 }
 
-/** The workspace's own folder is covered in the sandbox, unless it is a link. */
+/**
+ * The workspace's own folder is covered in the sandbox, unless it is a link. An empty one above it names no program, and the
+ * agent cannot write there; codex's own sandbox leaves such folders in temporary directories.
+ */
 async function codexPaths(root: string, isWorkspace: boolean): Promise<readonly string[]> {
   const path = join(root, ".codex");
-  const acts = isWorkspace ? await isLink(path) : await exists(path);
+  const acts = isWorkspace ? await isLink(path) : (await exists(path)) && !(await isEmpty(path));
   return acts ? [path] : [];
 }
 
@@ -103,6 +106,13 @@ async function present(dir: string, names: readonly string[]): Promise<readonly 
 
 async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null)) !== null;
+}
+
+/** False for a link: what is behind it may change. */
+async function isEmpty(path: string): Promise<boolean> {
+  if (await isLink(path)) return false;
+  const names = await readdir(path).catch(() => null);
+  return names !== null && names.length === 0;
 }
 
 async function isLink(path: string): Promise<boolean> {
