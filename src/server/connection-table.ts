@@ -10,7 +10,6 @@ export interface End {
 const ipv6Loopback = "00000000000000000000000000000001";
 const mappedPrefix = "00000000000000000000FFFF";
 const established = "01";
-const listening = "0A";
 /** What follows the state: queues, timer, retransmits, user, probes, inode. */
 const rest = /\S+ \S+ +\S+ +(\d+) +\d+ (\d+) /y;
 
@@ -25,6 +24,7 @@ export class ConnectionTable {
   /** Where the rest of an established client's row begins. */
   readonly #clients = new Map<string, number>();
   #unseen = 0;
+  #isTorn = false;
 
   /** One pass that takes no line apart: there can be thousands of others. */
   constructor(text: string, server: string) {
@@ -38,9 +38,12 @@ export class ConnectionTable {
     }
   }
 
-  /** False when a client of the server has no row here in any state, as one whose socket is in another table. */
+  /**
+   * False when a connected client of the server has no row here in any state, as one whose socket is in another table, or
+   * when a client has two: the kernel writes the table page by page, and it may change in between.
+   */
   get isWhole(): boolean {
-    return this.#unseen === 0;
+    return this.#unseen === 0 && !this.#isTorn;
   }
 
   /** The user of a client's end while it is established and a process has it; null when it is not. */
@@ -56,7 +59,8 @@ export class ConnectionTable {
   #addServed(at: number): void {
     const end = this.#text.indexOf(" ", at);
     const client = this.#text.slice(at, end);
-    if (this.#text.startsWith(listening, end + 1) || this.#clients.has(client)) return;
+    const isConnected = this.#text.startsWith(`${established} `, end + 1);
+    if (!isConnected || this.#clients.has(client)) return;
     this.#clients.set(client, unseen);
     this.#unseen += 1;
   }
@@ -65,6 +69,7 @@ export class ConnectionTable {
     const known = this.#clients.get(client) ?? null;
     if (known === unseen) this.#unseen -= 1;
     const isFirst = known === null || known === unseen;
+    if (!isFirst) this.#isTorn = true;
     const isEstablished = this.#text.startsWith(`${established} `, at);
     this.#clients.set(client, isFirst && isEstablished ? at + established.length + 1 : unknown);
   }

@@ -19,6 +19,11 @@ export interface PeerOptions {
  */
 export type PeerTables = "read" | "absent" | "unusable";
 
+/** Of one table for one round. */
+const maxReadings = 3;
+/** The kernel writes so much of a table at once; one that is longer may change on the way. */
+const pageBytes = 4_096;
+
 const verdicts = new WeakMap<Socket, Promise<boolean>>();
 
 /**
@@ -103,25 +108,36 @@ interface Round {
 
 /** Reads who the clients of `server` are. The second table is seldom needed on IPv4: for a client such as Java's. */
 async function readRound(dir: string, server: End): Promise<Round> {
-  const tcp = await tableIn(join(dir, "tcp"), ipv4Row(server));
-  const tcp6 = tcp?.isWhole ? null : await tableIn(join(dir, "tcp6"), ipv6Row(server));
+  const tcp = await tablesIn(join(dir, "tcp"), ipv4Row(server));
+  const tcp6 = tcp.at(-1)?.isWhole ? [] : await tablesIn(join(dir, "tcp6"), ipv6Row(server));
   return {
     usersOf(socket) {
       const client = clientOf(socket);
       if (client === null) return [];
       const rows = [
-        { table: tcp, row: ipv4Row(client) },
-        { table: tcp6, row: ipv6Row(client) },
+        ...tcp.map((table) => ({ table, row: ipv4Row(client) })),
+        ...tcp6.map((table) => ({ table, row: ipv6Row(client) })),
       ];
-      const users = rows.map(({ table, row }) => (row && table ? table.userOf(row) : null));
+      const users = rows.map(({ table, row }) => (row ? table.userOf(row) : null));
       return users.filter((user) => user !== null);
     },
   };
 }
 
-async function tableIn(file: string, server: string | null): Promise<ConnectionTable | null> {
-  if (server === null) return null;
-  return new ConnectionTable(await readFile(file, "latin1").catch(() => ""), server);
+/**
+ * The table as it was read, again where it changed meanwhile: a row that one reading missed would make the server's own user
+ * a stranger. All readings lie between the accept and the first question for the client's address, so each of them speaks
+ * of the same connection.
+ */
+async function tablesIn(file: string, server: string | null): Promise<readonly ConnectionTable[]> {
+  if (server === null) return [];
+  const tables: ConnectionTable[] = [];
+  let text = "";
+  do {
+    text = await readFile(file, "latin1").catch(() => "");
+    tables.push(new ConnectionTable(text, server));
+  } while (text.length > pageBytes && tables.length < maxReadings && !tables.at(-1)?.isWhole);
+  return tables;
 }
 
 /**
