@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLogger } from "../../src/core/logger.ts";
+import { ConnectionTable } from "../../src/server/connection-table.ts";
 import { isOwnUser, Peers, type PeerTables, reportPeers } from "../../src/server/peer-user.ts";
 
 const own = 1000;
@@ -295,4 +296,18 @@ describe("where the table cannot be used", () => {
     assert.match(told("unusable"), /level=warn .*every caller needs the token.*runtime\.json/);
     assert.equal(told("read"), "");
   });
+});
+
+test("a table that changed while it was read is told from a whole one", () => {
+  const server = "0100007F:0FA0";
+  const client = "0100007F:C001";
+  const isWhole = (...rows: readonly string[]) =>
+    new ConnectionTable(tableOf(rows), server).isWhole;
+  assert.ok(isWhole(row(server, client), row(client, server)));
+  assert.ok(!isWhole(row(server, client)), "the client's row was missed");
+  assert.ok(!isWhole(row(client, server), row(client, server)), "it came twice");
+  assert.ok(
+    isWhole(row(server, client, { state: "06" })),
+    "a connection that is over has no client",
+  );
 });
