@@ -3,7 +3,6 @@ import type { Logger } from "./logger.ts";
 import { messageOf } from "./model/errors.ts";
 import type { Issue } from "./model/issue.ts";
 import type { Tracker } from "./tracker/tracker.ts";
-import { untilAborted } from "./until-aborted.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
@@ -79,5 +78,18 @@ async function clearAll(
       kept: length,
       next: "symphony workspaces list",
     });
+  }
+}
+
+/** What `promise` gives; rejects with the signal's reason once it aborts, and then the promise is left to itself. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, over]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }

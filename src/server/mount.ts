@@ -58,7 +58,7 @@ export type Audit = (attempted: Attempted, rules: { readonly evenUnsaved: boolea
 /** Told how the mutation ended, and where what was made can be found. False: nothing on disk tells of it yet. */
 export type AuditEnd = (
   end: Pick<Mutation, "outcome" | "target"> & {
-    /** What there is to tell beside when it was saved later than it was answered. */
+    /** Further facts for the entry, when it was saved later than it was answered. */
     readonly late?: Readonly<Record<string, unknown>>;
   },
 ) => boolean;

@@ -61,7 +61,7 @@ function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Pro
   const own = problem && { title: "Nothing new is started", message: problem.message };
   const unsaved = storage && {
     title: "Nothing new is started",
-    message: `${unsavedText(storage)}. It goes on by itself once there is room.`,
+    message: `${unsavedText(storage)}. Dispatch resumes by itself once there is room.`,
   };
   const { lastError } = tracker;
   const failing = lastError && {

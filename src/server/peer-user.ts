@@ -15,7 +15,7 @@ export interface PeerOptions {
 
 /**
  * `read`: users are told apart by the kernel's tables of connections. `absent`: this system has none, and every user of the
- * machine is trusted. `unusable`: it has them, but they say nothing here, and nobody is trusted.
+ * machine is trusted. `unusable`: it has them, but they say nothing here, and every caller needs the token.
  */
 export type PeerTables = "read" | "absent" | "unusable";
 
@@ -142,7 +142,7 @@ async function tablesIn(file: string, server: string | null): Promise<readonly C
 
 /**
  * The other end; null once it has reset the connection. Asked for the first time after the tables were read: while the
- * kernel still names it, nobody else can have had its port in the meantime. Node keeps the first answer.
+ * kernel still names it, no other connection can have had its port in the meantime. Node keeps the first answer.
  */
 function clientOf({ remoteAddress, remotePort }: Socket): End | null {
   if (remoteAddress === undefined || remotePort === undefined) return null;

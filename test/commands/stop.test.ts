@@ -2,28 +2,18 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { linesFrom } from "../support/other-user.ts";
+import { silentTracker } from "../support/silent-tracker.ts";
 import { temporaryDir } from "../support/storage.ts";
 import { eventually, launch } from "../support/symphony.ts";
 
 /** A project whose tracker is asked and never answers. */
-async function silentTracker(t: TestContext) {
-  const asked = Promise.withResolvers<void>();
-  const silent = createServer((socket) => {
-    socket.on("error", () => {});
-    asked.resolve();
-  });
-  silent.listen(0, "127.0.0.1");
-  await once(silent, "listening");
-  t.after(() => silent.close());
-  const { port } = silent.address() as AddressInfo;
-  const provider = `{ endpoint: "http://127.0.0.1:${port}/graphql", project_slug: x }`;
-  const place = await project(t, `tracker: { kind: linear, provider: ${provider} }`);
-  return { ...place, asked: asked.promise };
+async function onSilentTracker(t: TestContext) {
+  const { section, asked } = await silentTracker(t);
+  return { ...(await project(t, `tracker: ${section}`)), asked };
 }
 
 async function project(t: TestContext, settings: string) {
@@ -44,7 +34,7 @@ const lasting = (names: readonly string[]) =>
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   test(`C-5: ${signal} ends a server whose tracker does not answer its first request`, async (t) => {
-    const { dir, around, asked } = await silentTracker(t);
+    const { dir, around, asked } = await onSilentTracker(t);
     const child = launch(around, ["serve", "--port", "0"]);
     t.after(() => child.kill("SIGKILL"));
     await asked;
@@ -55,7 +45,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
 }
 
 test("serve --once that is stopped says so, whatever it did until then", async (t) => {
-  const { around, asked } = await silentTracker(t);
+  const { around, asked } = await onSilentTracker(t);
   const child = launch(around, ["serve", "--once", "--port", "0"]);
   t.after(() => child.kill("SIGKILL"));
   await asked;

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { createCore } from "../../src/core/core.ts";
@@ -9,6 +7,7 @@ import { createLogger } from "../../src/core/logger.ts";
 import { createRedactor } from "../../src/core/redact.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
 import { FakeClock } from "../support/fake-clock.ts";
+import { silentTracker } from "../support/silent-tracker.ts";
 import { coded, temporaryDir } from "../support/storage.ts";
 import { webhookSecretValue } from "../support/webhook.ts";
 
@@ -78,22 +77,13 @@ describe("a start that fails leaves nothing open, bound or running", () => {
 });
 
 test("a core that is stopped while its tracker does not answer the first read has not begun, and leaves nothing", async (t) => {
-  const asked = Promise.withResolvers<void>();
-  const silent = createServer((socket) => {
-    socket.on("error", () => {});
-    asked.resolve();
-  });
-  silent.listen(0, "127.0.0.1");
-  await once(silent, "listening");
-  t.after(() => silent.close());
-  const { port } = silent.address() as AddressInfo;
-  const provider = `{ endpoint: "http://127.0.0.1:${port}/graphql", project_slug: x }`;
-  const place = await project(t, `{ kind: linear, provider: ${provider} }`);
+  const tracker = await silentTracker(t);
+  const place = await project(t, tracker.section);
   const { options, dataDir, clock, logged } = place;
   const before = held(clock);
   const core = await createCore(options);
   const started = core.start();
-  await asked.promise;
+  await tracker.asked;
   await core.stop();
   await started;
   assert.deepEqual(held(clock), before);
