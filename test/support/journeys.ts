@@ -76,7 +76,7 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
     await world.work("busy");
     await using server = await Served.start(world);
     const attemptId = await commandStarted(server, world);
-    assert.ok((await processesOf(attemptId)).length > 0, "the agent runs");
+    await eventually("the agent runs", async () => (await processesOf(attemptId)).length > 0);
     const aborted = await symphony(world, "abort", world.issue, "--reason", "wrong branch");
     assert.equal(aborted.code, 0, aborted.stderr);
     await eventually("no process is left", async () => (await processesOf(attemptId)).length === 0);
