@@ -10,18 +10,25 @@ import {
   guardNotices,
   requireGuardedLines,
 } from "../../src/core/agent/guard/line.ts";
-import { agentsIn, packageRunner, wordsOf } from "../../src/core/agent/guard/program.ts";
+import { agentsIn, commandsOf, packageRunner } from "../../src/core/agent/guard/program.ts";
 import { requireGuardedWorkspace } from "../../src/core/agent/guard/workspace.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 
 describe("which agent a line starts", () => {
-  test("words are those of the shell", () => {
-    assert.deepEqual(wordsOf(`exec "/a b/x" --flag='' a\\ b c"d"'e' \\\n f;g|h`), [
-      ...["exec", "/a b/x", "--flag=", "a b", "cde", "\n", "f", "g", "h"],
-    ]);
-    assert.deepEqual(wordsOf("claude --setting-sources '' x"), [
-      ...["claude", "--setting-sources", "", "x"],
-    ]);
+  test("words and commands are those of the shell", () => {
+    for (const [line, commands] of [
+      ["claude --setting-sources '' x", [["claude", "--setting-sources", "", "x"]]],
+      [
+        `exec "/a b/x" --flag='' a\\ b c"d"'e' \\\n f`,
+        [["exec", "/a b/x", "--flag=", "a b", "cde", "f"]],
+      ],
+      ["cla\\\nude;g|h&&i", [["claude"], ["g"], ["h"], ["i"]]],
+      ["a >&2 2>/dev/null <in b &>out &", [["a", "/dev/null", "in", "b", "out"]]],
+      ["a # claude; x\nb c#d", [["a"], ["b", "c#d"]]],
+      ["`a b` -p $(c)", [["a", "b"], ["-p", "$"], ["c"]]],
+    ] as const) {
+      assert.deepEqual(commandsOf(line), commands, line);
+    }
   });
 
   test("by its name, its file or its package, also behind other words", () => {
@@ -36,6 +43,8 @@ describe("which agent a line starts", () => {
       ["/x/node_modules/opencode-ai/bin/opencode.exe acp", ["opencode"]],
       ["bash -c 'cd sub && opencode acp'", ["opencode"]],
       ["cd /x&&opencode acp", ["opencode"]],
+      ["sh -c \"bash -c 'a;opencode acp'\"", ["opencode"]],
+      ['"$(which opencode)" acp', ["opencode"]],
       // Where a program lies says nothing.
       ["PATH=/opt/opencode/bin:$PATH /home/claude/my-agent", []],
       ["./scripts/agent.sh", []],
@@ -50,7 +59,18 @@ describe("which agent a line starts", () => {
     assert.equal(packageRunner("cd x; /usr/bin/bunx opencode-ai acp"), "bunx");
     assert.equal(packageRunner("npm exec -- claude-agent-acp"), "npm exec");
     assert.equal(packageRunner("pnpm dlx @google/gemini-cli"), "pnpm dlx");
+    assert.equal(packageRunner("bash -lc 'npx claude-agent-acp'"), "npx");
+    assert.equal(packageRunner("npm --yes exec claude-agent-acp"), "npm exec");
+    assert.equal(packageRunner("npm --prefix /x x claude-agent-acp"), "npm x");
+    assert.equal(packageRunner("bun --bun x gemini"), "bun x");
+    assert.equal(packageRunner("yarn gemini"), "yarn");
+    assert.equal(packageRunner("pnpm gemini --acp"), "pnpm");
+    assert.equal(packageRunner("bun run gemini"), "bun");
+    assert.equal(packageRunner("deno run npm:@google/gemini-cli"), "deno");
     assert.equal(packageRunner("npm run agent"), null);
+    assert.equal(packageRunner("npm run agent -- x"), null);
+    assert.equal(packageRunner("npm ci && gemini --acp"), null);
+    assert.equal(packageRunner("npm install -g opencode-ai; opencode acp"), null);
     assert.equal(packageRunner("gemini --acp"), null);
   });
 });
@@ -92,6 +112,17 @@ describe("a line that opens a door", () => {
       ["claude -p --setting-sources $X --strict-mcp-config", add("--setting-sources ''")],
       ["./agent.sh", null],
       ["codex exec -", null],
+      // Each claude of a line by its own words.
+      [`cd /x && exec claude -p ${words} 2>&1 | tee log`, null],
+      [`bash -lc "claude -p ${words}"`, null],
+      [`claude -p --append-system-prompt "You are claude; be brief" ${words}`, null],
+      [`claude --version ${words}; claude -p`, add(words)],
+      [`claude -p ${words} && claude -p hi`, add(words)],
+      [`claude -p # ${words}`, add(words)],
+      [`claude -p -- ${words}`, add(words)],
+      [`\`which claude\` -p ${words}`, add(words)],
+      [`"$(which claude)" -p ${words}`, add(words)],
+      [`bash -lc "claude -p" ${words}`, add(words)],
     ] as const) {
       assert.equal(refusalOf("command", line), hint, line);
     }
@@ -105,12 +136,50 @@ describe("a line that opens a door", () => {
     assert.equal(refusalOf("command", "npx tsx agent.ts"), null);
   });
 
+  test("a line does not undo the variables that disarm its agent", () => {
+    const name = "OPENCODE_DISABLE_PROJECT_CONFIG";
+    const leave = (what: string, key: string) => `leave "${what}" out of ${key}`;
+    for (const [line, undoing] of [
+      ["env -i HOME=$HOME PATH=$PATH opencode acp", "env -i"],
+      ["env HOME=/x - opencode acp", "HOME=/x -"],
+      ["/usr/bin/env --ignore-environment opencode acp", "/usr/bin/env --ignore-environment"],
+      ["env -u X -i opencode acp", "X -i"],
+      ["exec -c opencode acp", "exec -c"],
+      [`env -u ${name} opencode acp`, `-u ${name}`],
+      [`env --unset=${name} opencode acp`, `env --unset=${name}`],
+      [`unset ${name}; opencode acp`, `unset ${name}`],
+      [`${name}=0 opencode acp`, `${name}=0`],
+      [`bash -c 'export ${name}=; opencode acp'`, `${name}=`],
+      [`${name}=1 opencode acp`, null],
+      ["env HOME=/x opencode acp -i", null],
+      ["OPENCODE_PERMISSION={} opencode acp", null],
+    ] as const) {
+      const hint = undoing === null ? null : leave(undoing, "acp.command");
+      assert.equal(refusalOf("acp", line), hint, line);
+      const run = line.replace("opencode acp", "opencode run --format json");
+      const runHint = undoing === null ? null : leave(undoing, "command.line");
+      assert.equal(refusalOf("command", run), runHint, run);
+    }
+    assert.equal(refusalOf("acp", "env -i ./agent"), leave("env -i", "acp.command"));
+    assert.equal(refusalOf("acp", "env -i codex-acp"), null);
+    assert.equal(refusalOf("command", "env -i ./agent.sh"), null);
+    const mentions = "CLAUDE_CODE_DISABLE_FILE_MENTIONS=";
+    assert.equal(
+      refusalOf("command", `${mentions} claude -p ${words}`),
+      leave(mentions, "command.line"),
+    );
+  });
+
   test("a trusted workspace is told of", () => {
     const trust = "GEMINI_CLI_TRUST_WORKSPACE";
     for (const [line, extra, trusts] of [
       ["gemini --acp", {}, false],
       ["gemini --acp --skip-trust", {}, true],
       ["gemini --acp --skip-trust=false", {}, false],
+      ["gemini --acp --skipTrust", {}, true],
+      ["gemini --acp --skipTrust=false", {}, false],
+      ["env -i PATH=$PATH gemini --acp", {}, true],
+      [`env -u ${trust} gemini --acp`, {}, true],
       [`${trust}=true gemini --acp`, {}, true],
       [`${trust}=false gemini --acp`, {}, false],
       ["gemini --acp", { env: { [trust]: "true" } }, false],

@@ -114,6 +114,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
   ["row 1: Claude Code 1.x", "Claude AI usage limit reached|1795660000", 1_795_660_000_000],
   ["row 1: Claude Code, short", "You've hit your limit", null],
   ["row 1: Claude Code, one model", "You've reached your Fable limit", null],
+  ["row 1: Claude Code, one model of a version", "You've reached your Fable 5.1 limit", null],
   [
     "row 1: Claude Code, extra",
     "You're out of extra usage · resets 3am (UTC)",

@@ -73,6 +73,35 @@ describe("row 1: Claude Code at its usage limit", () => {
     assert.deepEqual(limitOf("claude", [plain(old)]), { untilWall: 1_795_660_000_000 });
   });
 
+  test("an event without a time that can be leaves it to the words", () => {
+    const inWords = { untilWall: Date.parse("2026-11-26T01:00Z") };
+    for (const bad of [undefined, "tomorrow", 1]) {
+      const timeless = event({ resetsAt: bad, unifiedWindows: {} });
+      assert.deepEqual(limitOf("claude", [timeless, result()]), inWords);
+      assert.deepEqual(
+        limitOf("claude", [timeless, said(words, { error: "rate_limit" }), plain(words)]),
+        inWords,
+      );
+      const silent = plain("no answer", { terminal_reason: "api_error" });
+      assert.deepEqual(limitOf("claude", [timeless, silent]), { untilWall: null });
+    }
+  });
+
+  test("one that exits without a result has told it by its last line", () => {
+    const exited = (lines: readonly unknown[], stderr = "") => {
+      const read = reader("claude");
+      for (const line of lines) read.line(JSON.stringify(line));
+      return read.limitAtExit?.(stderr);
+    };
+    assert.deepEqual(exited([event(), refused]), until);
+    assert.deepEqual(exited([said(words, { error: "rate_limit" })]), {
+      untilWall: Date.parse("2026-11-26T01:00Z"),
+    });
+    assert.equal(exited([event(), refused, answer]), null);
+    assert.equal(exited([said("API Error: 529 Overloaded", { error: "server_error" })]), null);
+    assert.deepEqual(exited([], "You've hit your limit"), { untilWall: null });
+  });
+
   test("of several windows that are used up the last one counts", () => {
     const week = { utilization: 1, resetsAt: resetsAt + 60, status: "rejected" };
     const free = { utilization: 0.1, resetsAt: resetsAt + 99, status: "allowed" };

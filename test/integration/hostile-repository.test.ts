@@ -53,7 +53,10 @@ async function attacked(b: RealAgent): Promise<boolean> {
 
 describe("a hostile repository and real agents of the Agent Client Protocol", () => {
   test("claude-agent-acp: its settings, hooks and MCP servers do nothing, and it asks", async () => {
-    await using b = await realAgents.claude([made, done, worked, done]);
+    // After a turn it may ask what a user might type next; that takes no step of the turns.
+    const suggestions = { when: { userText: "[SUGGESTION MODE" }, steps: [done] };
+    const steps = [made, done, worked, done];
+    await using b = await realAgents.claude({ routes: [suggestions], steps, onEnd: "last" });
     await plant(b.workspace, hostileFiles.claude(b.evil.url));
     assert.ok(await attacked(b), "the session was resumed");
   });

@@ -17,7 +17,7 @@ const maxTextChars = 8_000;
 const limitWords = new RegExp(
   [
     "(?:usage|rate|session|weekly|daily|hourly|monthly|spend(?:ing)?|hour|request|quota)s?[ _-]?limit",
-    "(?:hit|reached) your (?:[\\w-]{1,20} )?limit",
+    "(?:hit|reached) your (?:[\\w.-]{1,20} ){0,3}limit",
     "(?:exceeded|exhausted|reached|hit|used up) (?:your|the|its) (?:[\\w-]{1,20} )?(?:quota|capacity)",
     "quota (?:has been |is |was )?(?:exceeded|exhausted|reached|used up)",
     "quota will reset",

@@ -20,7 +20,7 @@ export function claudeReader(options: ReaderOptions): JsonReader {
       const told = reader.read(message);
       return told.length > 0 ? told : [{ type: "activity", method: "output" }];
     },
-    limitAtExit: (stderr) => limitIn(stderr, options.wall()),
+    limitAtExit: (stderr) => reader.limitAtExit(stderr),
   };
 }
 
@@ -31,6 +31,8 @@ class ClaudeReader {
   #refusal: Limit | null = null;
   /** The error of the main conversation's last line, such as `rate_limit`. */
   #lastError: string | null = null;
+  /** The words that came with it. */
+  #lastWords = "";
   /** Of the results before: a background task that ends begins another turn of the same process. */
   #counted: Tokens = noTokens;
 
@@ -48,7 +50,7 @@ class ClaudeReader {
         this.#refusal = refusalIn(message["rate_limit_info"], this.#options.wall());
         return [];
       case "assistant":
-        this.#errorIn(message);
+        this.#errorIn(message, content);
         return content.flatMap((block) => spoken(block, this.#calls));
       case "user":
         return content.flatMap((block) => returned(block, this.#calls));
@@ -59,10 +61,19 @@ class ClaudeReader {
     }
   }
 
-  #errorIn(message: JsonObject): void {
+  /** It may exit without a result; a limit is then told by the last line of the conversation, or on stderr. */
+  limitAtExit(stderr: string): Limit | null {
+    const limited = this.#lastError === "rate_limit";
+    return limited
+      ? this.#limitIn({ message: this.#lastWords })
+      : limitIn(stderr, this.#options.wall());
+  }
+
+  #errorIn(message: JsonObject, content: readonly JsonObject[]): void {
     // A subagent may fail while its caller continues.
     if (typeof message["parent_tool_use_id"] === "string") return;
     this.#lastError = textOf(message["error"]);
+    this.#lastWords = content.map((block) => textOf(block["text"]) ?? "").join("\n");
     if (this.#lastError !== null) {
       // The event before it may name more windows.
       if (this.#refusal?.untilWall != null) return;
@@ -92,13 +103,21 @@ class ClaudeReader {
     const { terminal_reason: reason, result, errors } = message;
     // What ended for another reason, such as an interrupt, may carry words of the model.
     if (reason !== undefined && reason !== "api_error") return null;
-    if (this.#refusal !== null) return this.#refusal;
     const refused =
       message["api_error_status"] === tooManyRequests ||
       message["api_error"] === "usage_limit_reached" ||
       this.#lastError === "rate_limit";
-    const status = refused ? tooManyRequests : null;
-    return limitIn({ status, message: result, errors }, this.#options.wall());
+    return this.#limitIn({ status: refused ? tooManyRequests : null, message: result, errors });
+  }
+
+  /** The time of the window that is used up, else that of the words; a refusal without either is still one. */
+  #limitIn(failure: JsonObject): Limit | null {
+    const refusal = this.#refusal;
+    if (refusal?.untilWall != null) return refusal;
+    const known = refusal !== null || this.#lastError === "rate_limit";
+    const status = known ? tooManyRequests : failure["status"];
+    const told = limitIn({ ...failure, status }, this.#options.wall());
+    return told?.untilWall == null ? (refusal ?? told) : told;
   }
 }
 

@@ -20,7 +20,7 @@ export const sessionMeta = { claudeCode: { options: { settingSources: [] } } } a
  * Variables that keep agents from obeying a workspace and from reading files that a prompt mentions. Each is without
  * meaning to the other agents, so all get them: a line may be a script that starts any of them.
  */
-const disarming: Readonly<Record<string, string>> = {
+export const disarming: Readonly<Record<string, string>> = {
   CLAUDE_CODE_DISABLE_ATTACHMENTS: "1",
   CLAUDE_CODE_DISABLE_FILE_MENTIONS: "1",
   GEMINI_CLI_TRUST_WORKSPACE: "false",

@@ -14,58 +14,107 @@ const programs: ReadonlyMap<string, KnownAgent> = new Map([
   ["opencode-ai", "opencode"],
 ]);
 const assignment = /^[A-Za-z_][A-Za-z0-9_]*=/;
+/** What takes a further word as a line; `-S` is that of `env`. */
+const shells = new Set([
+  ...["sh", "bash", "dash", "zsh", "ksh", "fish", "eval", "-S", "--split-string"],
+  ...["su", "script", "ssh", "watch", "flock", "tmux"],
+]);
 /** A line that hands a line to a shell that hands a line to a shell. */
 const maxDepth = 3;
+const managers = new Set(["npm", "pnpm", "yarn", "bun", "deno"]);
+const runVerbs = new Set(["exec", "x", "dlx"]);
+const setUpVerbs = new Set(["install", "i", "add", "ci", "update", "upgrade"]);
 
-/** The words of a shell line without their quotes. What a shell would put in place of a variable is not known here. */
-export function wordsOf(line: string): readonly string[] {
-  const part = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^\s'"\\;|&()<>]+)|([\s;|&()<>]+)|(.)/gs;
-  const words: string[] = [];
+/** The words of one simple command of a shell line, without their quotes. */
+export type Words = readonly string[];
+
+/**
+ * The simple commands of a shell line: what stands between two of `; | & ( )`, backticks and line ends. Comments and
+ * redirections are left out. What a shell would put in place of a variable is not known here.
+ */
+export function commandsOf(line: string): readonly Words[] {
+  const part =
+    /(\\\n|(?<![^\s;|&()`])#[^\n]*)|'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|((?<![^\s;|&()`])\d+(?=[<>])|[<>]+(?:&(?:\d+|-))?|&>+|[^\S\n]+)|([^\s'"\\;|&()<>`]+)|([\n;|&()`]+)|(.)/gs;
+  const commands: string[][] = [[]];
   let word: string | null = null;
-  for (const [, single, double, escaped, plain, gap, other] of line.matchAll(part)) {
-    if (gap !== undefined) {
-      if (word !== null) words.push(word);
-      word = null;
+  const endWord = () => {
+    if (word !== null) commands.at(-1)?.push(word);
+    word = null;
+  };
+  for (const match of line.matchAll(part)) {
+    const [, nothing, single, double, escaped, gap, plain, end, other] = match;
+    if (nothing !== undefined) continue;
+    if (gap !== undefined || end !== undefined) {
+      endWord();
+      if (end !== undefined) commands.push([]);
       continue;
     }
-    word =
-      (word ?? "") + (single ?? double?.replaceAll(/\\(.)/gs, "$1") ?? escaped ?? plain ?? other);
+    const text = single ?? double?.replaceAll(/\\(.)/gs, "$1") ?? escaped ?? plain ?? other ?? "";
+    word = `${word ?? ""}${text}`;
   }
-  return word === null ? words : [...words, word];
+  endWord();
+  return commands.filter((words) => words.length > 0);
 }
 
-/** The known agents that a shell line may start, also by their files in `node_modules` and within a further shell. */
+/** The commands of a line, and of the lines that it hands to further shells. */
+export function allCommands(line: string, depth = 0): readonly Words[] {
+  return commandsOf(line).flatMap((words) => {
+    const handed = words.filter((word, at) => depth < maxDepth && isLine(word, words.slice(0, at)));
+    return [words, ...handed.flatMap((word) => allCommands(word, depth + 1))];
+  });
+}
+
+/** Whether a word is itself a line: it substitutes a command, or a shell is given it. */
+function isLine(word: string, before: Words): boolean {
+  if (/\$\(|`/.test(word)) return true;
+  return /[\s;|&]/.test(word) && before.some((one) => shells.has(baseName(one)));
+}
+
+/** The known agents that a command names, also by their files in `node_modules`. */
+export function agentsOf(words: Words): ReadonlySet<KnownAgent> {
+  const names = words.filter((word) => !assignment.test(word)).flatMap(namesOf);
+  const agents = names.map((name) => programs.get(name));
+  return new Set(agents.filter((agent) => agent !== undefined));
+}
+
+/** The known agents that a shell line may start, also within words that look like a line. */
 export function agentsIn(line: string, depth = 0): ReadonlySet<KnownAgent> {
   const found = new Set<KnownAgent>();
-  for (const word of wordsOf(line)) {
-    if (/\s/.test(word) && depth < maxDepth) {
-      for (const agent of agentsIn(word, depth + 1)) found.add(agent);
-    }
-    if (assignment.test(word)) continue;
-    for (const name of namesOf(word)) {
-      const agent = programs.get(name);
-      if (agent) found.add(agent);
-    }
+  for (const words of commandsOf(line)) {
+    const inner = words.filter((word) => depth < maxDepth && /[\s;|&()`]/.test(word));
+    for (const agent of agentsOf(words)) found.add(agent);
+    for (const word of inner) for (const agent of agentsIn(word, depth + 1)) found.add(agent);
   }
   return found;
 }
 
 /** What runs a package: its name, or null. Each of them takes the copy that the current directory brings along. */
 export function packageRunner(line: string): string | null {
-  const words = wordsOf(line).map((word) => word.slice(word.lastIndexOf("/") + 1));
-  for (const [at, word] of words.entries()) {
-    if (["npx", "pnpx", "bunx"].includes(word)) return word;
-    const verb = words[at + 1] ?? "";
-    const runs = ["exec", "x", "dlx"].includes(verb);
-    if (runs && ["npm", "pnpm", "yarn", "bun"].includes(word)) return `${word} ${verb}`;
+  for (const words of allCommands(line)) {
+    const names = words.map(baseName);
+    const runner = names.find((name) => ["npx", "pnpx", "bunx"].includes(name));
+    if (runner !== undefined) return runner;
+    const at = names.findIndex((name) => managers.has(name));
+    if (at === -1) continue;
+    const rest = names.slice(at + 1);
+    if (setUpVerbs.has(rest.find((name) => !name.startsWith("-")) ?? "")) continue;
+    // Options, and what they are given, may stand before the verb.
+    const verb = rest.find((name) => runVerbs.has(name) || name === "--");
+    if (verb !== undefined && verb !== "--") return `${names[at]} ${verb}`;
+    if (agentsOf(words.slice(at + 1)).size > 0) return names[at] ?? null;
   }
   return null;
 }
 
+function baseName(word: string): string {
+  return word.slice(word.lastIndexOf("/") + 1);
+}
+
 /** The last part of a path, and the package whose file it is; a version that is asked for is left out. */
 function namesOf(word: string): readonly string[] {
-  const file = word.slice(word.lastIndexOf("/") + 1);
-  const name = file.replace(/\.(exe|cmd|[cm]?js)$/, "").replace(/@.*$/, "");
+  const name = baseName(word)
+    .replace(/\.(exe|cmd|[cm]?js)$/, "")
+    .replace(/@.*$/, "");
   const [, owned] = /.*\/node_modules\/(?:@[^/]+\/)?([^/]+)/s.exec(word) ?? [];
   return owned === undefined ? [name] : [name, owned];
 }
