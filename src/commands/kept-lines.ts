@@ -11,18 +11,23 @@ type Kept = Pick<z.output<typeof KeptView>, "key" | "path" | "summary"> & {
 
 const shownAtMost = 10;
 
+/** The newest workspaces that stay after their issue has ended, of `total`, and what lists the others. */
+export function newestKeptLines(all: readonly Kept[], total: number, paint: Paint): string[] {
+  const lines = keptLines(all.slice(0, shownAtMost), paint);
+  const more = total - Math.min(all.length, shownAtMost);
+  return more > 0
+    ? [...lines, paint.dim(`and ${more} more kept: symphony workspaces list`)]
+    : lines;
+}
+
 /** Workspaces that stay after their issue has ended: what they hold, where they are, what to type. */
-export function keptLines(all: readonly Kept[], total: number, paint: Paint): string[] {
-  const lines = all.slice(0, shownAtMost).flatMap((kept) => {
+export function keptLines(all: readonly Kept[], paint: Paint): string[] {
+  return all.flatMap((kept) => {
     const name = kept.issue_identifier ?? kept.key;
     const head = `${paint.yellow("kept")}  ${plainLine(name)}  ${plainLine(kept.summary)}`;
     const rest = [kept.path, ...kept.next].map((line) => `      ${plainLine(line)}`);
     return [head, ...rest];
   });
-  const more = total - Math.min(all.length, shownAtMost);
-  return more > 0
-    ? [...lines, paint.dim(`and ${more} more kept: symphony workspaces list`)]
-    : lines;
 }
 
 /** The same as facts of one issue or attempt. */

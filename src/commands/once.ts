@@ -63,7 +63,7 @@ export async function printKept(
   });
   if (io.json) io.stdout.write(`${jsonText({ kept: shown })}\n`);
   else {
-    const lines = keptLines(shown, shown.length, await paintFor(io.colour));
+    const lines = keptLines(shown, await paintFor(io.colour));
     if (lines.length > 0) io.stdout.write(`${lines.join("\n")}\n`);
   }
 }

@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
 import { unsavedText } from "../core/model/storage.ts";
-import { keptLines } from "./kept-lines.ts";
+import { newestKeptLines } from "./kept-lines.ts";
 import { type Cell, tableLines } from "./output.ts";
 import { type Paint, statusStyle } from "./paint.ts";
 import { plainLine } from "./terminal.ts";
@@ -47,7 +47,7 @@ export function stateLines(snapshot: SnapshotView, look: Look): { head: string[]
   const rows = tableLines({ ...look, columns, rows: shown.map((one) => cellsOf(one, look.nowMs)) });
   const unseen = Object.values(snapshot.counts).reduce((sum, one) => sum + one, 0) - shown.length;
   if (unseen > 0) rows.push(look.paint.dim(`and ${unseen} more`));
-  const kept = keptLines(snapshot.kept, snapshot.kept_total, look.paint);
+  const kept = newestKeptLines(snapshot.kept, snapshot.kept_total, look.paint);
   return { head: headOf(snapshot, look), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
 }
 

@@ -2,6 +2,8 @@ import { exitCodes } from "./exit-codes.ts";
 import { leave } from "./leave.ts";
 
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+/** `timeout` signals its program and then the group that it is in; nobody presses a key twice as fast. */
+export const sameWithinMs = 200;
 
 /**
  * Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one leaves at once, and takes every agent along.
@@ -12,12 +14,16 @@ const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   const received = stopping.map((signal) => {
-    const counts = { direct: 0, passedOn: 0 };
+    const ways = { direct: { count: 0, at: -Infinity }, passedOn: { count: 0, at: -Infinity } };
     process.on(signal, (_: NodeJS.Signals, number?: number) => {
-      counts[number === 0 ? "passedOn" : "direct"] += 1;
+      const way = ways[number === 0 ? "passedOn" : "direct"];
+      const now = performance.now();
+      if (now - way.at > sameWithinMs) way.count += 1;
+      way.at = now;
       heed();
     });
-    return () => Math.min(Math.max(counts.direct, counts.passedOn), signal === "SIGHUP" ? 1 : 2);
+    const { direct, passedOn } = ways;
+    return () => Math.min(Math.max(direct.count, passedOn.count), signal === "SIGHUP" ? 1 : 2);
   });
   const heed = () => {
     const count = received.reduce((sum, times) => sum + times(), 0);

@@ -69,7 +69,7 @@ async function listWorkspaces(options: PageOptions, context: CommandContext): Pr
   const paint = await context.paint();
   const shape = { columns, rows, width: context.width, paint };
   const kept = page.workspaces.flatMap((one) => one.kept ?? []);
-  const below = kept.length === 0 ? [] : ["", ...keptLines(kept, kept.length, paint)];
+  const below = kept.length === 0 ? [] : ["", ...keptLines(kept, paint)];
   context.print([...tableLines(shape), ...below].join("\n"));
   context.note(`${page.total} in ${page.root}, ${size(page.total_bytes)}`);
   const left = page.total - page.offset - rows.length;

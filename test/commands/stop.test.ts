@@ -4,7 +4,9 @@ import { once } from "node:events";
 import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { sameWithinMs } from "../../src/commands/stop-signal.ts";
 import { linesFrom } from "../support/other-user.ts";
 import { silentTracker } from "../support/silent-tracker.ts";
 import { temporaryDir } from "../support/storage.ts";
@@ -70,6 +72,7 @@ workspace: { root: workspaces }`,
   const stopping = told(child, "server.stopping");
   child.kill("SIGTERM");
   await stopping;
+  await delay(sameWithinMs + 50);
   child.kill("SIGTERM");
   assert.equal(await endOf(child), 130);
   await eventually("the hook is gone", async () => !isAlive(Number(pid)));

@@ -5,7 +5,9 @@ import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { sameWithinMs } from "../../src/commands/stop-signal.ts";
 import { emptyDir } from "../support/run-symphony.ts";
 
 const onTerminal = fileURLToPath(new URL("../support/on-terminal.py", import.meta.url));
@@ -171,11 +173,21 @@ describe("under an old Node, signals", () => {
     assert.equal((await program.end).code, 7);
   });
 
+  test("a signal to the program and then to its group, as timeout sends it, counts once", async () => {
+    using program = stoppable("direct", "passed");
+    const [, pid] = (await program.said()).split(" ");
+    process.kill(Number(pid), "SIGTERM");
+    process.kill(-program.pid, "SIGTERM");
+    const { code, stdout } = await program.end;
+    assert.deepEqual([code, stdout.split("\n").at(-2)], [7, "stopped once"]);
+  });
+
   test("a second one leaves at once", async () => {
     using program = stoppable("direct", "passed", "stay");
     await program.said();
     process.kill(-program.pid, "SIGINT");
     await program.said();
+    await delay(sameWithinMs + 50);
     process.kill(-program.pid, "SIGINT");
     assert.equal((await program.end).code, 130);
   });

@@ -181,6 +181,19 @@ describe("transitions", () => {
     assert.ok(one.issues["A-2"].transitions.some(({ to }: { to: string }) => to === "held"));
   });
 
+  test("of an issue that only the tracker knows are the tracker's states", async () => {
+    await using world = await createWorld({ local: true });
+    await using server = await serve(world);
+    // Made without a hint, as by another process: no poll has seen it.
+    world.core.localIssues()?.create({ title: "at rest" });
+    const { states, issues } = (await server.ask("/api/v1/transitions?issue=local-1")).json();
+    assert.ok(states.some(({ name }: { name: string }) => name === "Done"));
+    assert.equal(issues["LOCAL-1"].status, null);
+    const targets = issues["LOCAL-1"].transitions;
+    assert.ok(targets.some(({ to }: { to: string }) => to === "Done"));
+    assert.ok(targets.every(({ kind }: { kind: string }) => kind === "tracker"));
+  });
+
   test("of an unknown issue are 404", async () => {
     await using world = await createWorld();
     await using server = await serve(world);

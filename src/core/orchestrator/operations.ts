@@ -207,9 +207,9 @@ export class Operations {
     return applies;
   }
 
-  /** Of one issue (rejects with `issue_not_found`), or of all that are known (null). */
-  transitions(identifier: string | null): Promise<TransitionsView> {
-    const issues = identifier === null ? this.#known() : [this.#require(identifier)];
+  /** Of one issue, which may be one that only the tracker knows, or of all that are known (null). */
+  transitions(issue: Issue | null): Promise<TransitionsView> {
+    const issues = issue === null ? this.#known() : [issue];
     return transitionsOf(this.#state, issues, this.#parts.tracker());
   }
 

@@ -7,6 +7,7 @@ import type { Core } from "../../core/core.ts";
 import { modelOf } from "../../core/orchestrator/model-choice.ts";
 import { docsPage } from "../docs.ts";
 import { strongTag } from "../etag.ts";
+import { findSight } from "../find-issue.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
 import { Prepared } from "../prepared.ts";
@@ -124,7 +125,8 @@ function runtimeView(
 }
 
 async function transitionsView(core: Core, identifier: string | null) {
-  const { trackerStates, issues } = await core.orchestrator.transitions(identifier);
+  const issue = identifier === null ? null : (await findSight(core, identifier)).issue;
+  const { trackerStates, issues } = await core.orchestrator.transitions(issue);
   return {
     states: [
       ...statusTargets,
