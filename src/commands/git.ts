@@ -158,8 +158,10 @@ export async function showDiff(
   }
   const { length } = work.files;
   const files = `${length} ${length === 1 ? "file" : "files"} changed`;
-  const since = work.base === null ? "" : ` since ${work.base.slice(0, 10)}`;
+  const isSince = work.base !== null && work.base_note === null;
+  const since = isSince ? ` since ${work.base?.slice(0, 10)}` : "";
   context.note(`${work.issue_identifier}: ${files}${since}`);
+  if (work.base_note !== null) context.note(work.base_note);
   if (work.not_shown_summary !== null) {
     context.note(`Not shown, in ${work.path}: ${work.not_shown_summary}`);
   }

@@ -89,6 +89,10 @@ export const git = {
         base: commit
           .nullable()
           .describe("The commit that is compared with; null: none, every file is shown as new"),
+        base_note: z
+          .string()
+          .nullable()
+          .describe("Where the work does not come from `base`, or that commit is gone: a sentence"),
         head: commit.nullable(),
         ...counts,
         files: z.array(

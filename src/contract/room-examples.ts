@@ -101,6 +101,7 @@ export const roomExamples: Readonly<Record<string, unknown>> = {
     path: "/srv/symphony/workspaces/ENG-123",
     branch: "eng-123-add-a-health-check",
     base: "9c2e1f0a7d54b6c3e8f1a2b3c4d5e6f708192a3b",
+    base_note: null,
     head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     ahead: 1,
     behind: 0,

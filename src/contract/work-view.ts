@@ -7,7 +7,11 @@ import type { Reply } from "./route.ts";
 type DiffView = Reply<Api["git"]["diff"]>;
 
 /** A comparison as the workspaces make it. */
-type Diff = Omit<DiffView, "issue_identifier" | "files" | "not_shown" | "not_shown_summary"> & {
+type Diff = Omit<
+  DiffView,
+  "issue_identifier" | "base_note" | "files" | "not_shown" | "not_shown_summary"
+> & {
+  readonly baseNote: string | null;
   readonly files: readonly DiffView["files"][number][];
   readonly notShown: readonly Work[];
 };
@@ -31,10 +35,11 @@ export function holdView(work: Work): z.output<typeof HoldView> {
 }
 
 export function diffView(identifier: string, diff: Diff): DiffView {
-  const { notShown, files, ...rest } = diff;
+  const { notShown, files, baseNote, ...rest } = diff;
   return {
     issue_identifier: identifier,
     ...rest,
+    base_note: baseNote,
     files: files.map((file) => ({ ...file })),
     not_shown: notShown.map(holdView),
     not_shown_summary: notShown.length === 0 ? null : workInWords(notShown),

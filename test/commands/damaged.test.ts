@@ -80,7 +80,12 @@ describe("serve ends, and says which file it is, when it is damaged:", () => {
       await using project = await copied();
       const path = join(project.dataDir, file);
       await writeFile(path, junk, { mode: 0o600 });
-      await refused(project, await project.serve("--port", "0"), path);
+      const ended = await project.serve("--port", "0");
+      await refused(project, ended, path);
+      if (file.endsWith(".db")) {
+        const next = `next: Move ${path} aside, and with it ${file}-wal and ${file}-shm where they exist`;
+        assert.ok(ended.stderr.includes(next), ended.stderr);
+      }
       if (file !== "lock") await (await lockDataDir(project.dataDir)).release();
     });
 
@@ -90,6 +95,21 @@ describe("serve ends, and says which file it is, when it is damaged:", () => {
       await rm(path, { force: true });
       await mkdir(path);
       await refused(project, await project.serve("--port", "0"), path);
+    });
+  }
+
+  for (const file of files.filter((name) => name.endsWith(".db"))) {
+    test(`${file}, of which the journal alone is left: what it says to do is enough`, async () => {
+      await using project = await copied();
+      const path = join(project.dataDir, file);
+      await rm(path, { force: true });
+      await writeFile(`${path}-wal`, junk, { mode: 0o600 });
+      const ended = await project.serve("--port", "0");
+      await refused(project, ended, path);
+      assert.ok(ended.stderr.includes(`${file}-wal`), ended.stderr);
+      for (const suffix of ["-wal", "-shm"]) await rm(path + suffix, { force: true });
+      const { code, stderr } = await project.serve("--once", "--port", "0");
+      assert.equal(code, 0, stderr);
     });
   }
 

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { gitConfigOf, gitSection } from "../../src/core/config/git-section.ts";
+import { gitIn } from "../support/git-repository.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { symphony } from "../support/run-symphony.ts";
 import { serve } from "../support/server.ts";
@@ -31,6 +34,28 @@ test("git shows the repositories, all or those of one issue; diff shows the work
   const slip = await run("diff", "ENG-11");
   assert.equal(slip.code, 3);
   assert.match(slip.stderr, /did you mean ENG-1\?/);
+});
+
+test("diff says when the work has no commit in common with its base, or the base is gone", async () => {
+  await using world = await gitWorld();
+  await using server = await serve(world.world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const git = gitIn(world.path);
+  git("checkout", "-q", "--orphan", "anew");
+  git("commit", "-q", "-a", "-m", "anew");
+  git("branch", "-q", "-D", "eng-1");
+  const orphan = await symphony(["diff", "ENG-1"], { env });
+  assert.deepEqual(orphan.stderr.replace(/[0-9a-f]{10}/, "ID").split("\n"), [
+    "ENG-1: 1 file changed",
+    "The work has no commit in common with ID: it is compared with the files of that commit",
+    "",
+  ]);
+  assert.match(orphan.stdout, /^-one\.txt\n\+changed$/m);
+  writeFileSync(join(world.path, ".git", "refs", "remotes", "origin", "main"), "b".repeat(40));
+  const gone = await symphony(["diff", "ENG-1", "--json"], { env });
+  const { base, base_note: note, files } = JSON.parse(gone.stdout);
+  assert.deepEqual([base, files.length], [null, 2]);
+  assert.match(note, /^The commit to compare with, b{10}, is not in its repository/);
 });
 
 test("git shows the rules; git ISSUE says where an issue goes that has no workspace yet", async () => {

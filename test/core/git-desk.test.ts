@@ -138,7 +138,8 @@ test("without a remote, work is compared with what the first attempt found; else
     [all.base, all.files.map((file) => file.path)],
     [null, ["one.txt", "three.txt", "two.txt"]],
   );
-  await assert.rejects(diffOf(path, "a".repeat(40)), coded("no_repository"));
+  const gone = await diffOf(path, "a".repeat(40));
+  assert.deepEqual([gone.base, gone.files], [null, all.files]);
   await assert.rejects(diffOf(path, "--output=x"), coded("no_repository"));
   assert.ok(!existsSync(join(path, "x")));
 });

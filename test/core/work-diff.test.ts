@@ -118,3 +118,69 @@ test("a ref that cannot be read does not keep the files from being shown", async
   rmSync(join(path, ".git", "objects"), { recursive: true });
   await assert.rejects(diffOf(path, null), coded("no_repository"));
 });
+
+test("an orphan branch has no commit in common with its base: it is compared with the base's files", async (t) => {
+  const bench = workspaceBench(t);
+  const { path, git } = await bench.make();
+  const base = git("rev-parse", "HEAD");
+  git("checkout", "-q", "--orphan", "x");
+  rmSync(join(path, "one.txt"));
+  writeFileSync(join(path, "new.txt"), "x\n");
+  git("add", "-A");
+  git("commit", "-q", "-m", "work");
+  const diff = await diffOf(path, null);
+  assert.deepEqual(
+    [files(diff), diff.base, diff.branch],
+    [
+      [
+        ["new.txt", 1, 0],
+        ["one.txt", 0, 1],
+      ],
+      base,
+      "x",
+    ],
+  );
+  assert.match(diff.baseNote ?? "", new RegExp(`no commit in common with ${base.slice(0, 10)}`));
+  assert.deepEqual(diff.notShown, []);
+  git("checkout", "-q", "main");
+  assert.equal((await diffOf(path, null)).baseNote, null);
+});
+
+for (const [what, id] of [
+  ["noted when the workspace was made", null],
+  ["that the first attempt found", "a".repeat(40)],
+] as const) {
+  test(`a commit ${what}, and that a new repository has not: every file is a new one`, async (t) => {
+    const bench = workspaceBench(t);
+    const { path, git } = await bench.make();
+    if (id !== null) rmSync(join(bench.root, ".symphony-root", "ENG-1.baseline.json"));
+    rmSync(join(path, ".git"), { recursive: true });
+    git("init", "-q", "-b", "main");
+    writeFileSync(join(path, ".gitignore"), "*.log\n");
+    writeFileSync(join(path, "hidden.log"), "x\n");
+    const begun = await diffOf(path, id);
+    assert.equal(begun.files.length, 4, "before its first commit");
+    git("add", "-A");
+    git("commit", "-q", "-m", "own");
+    const diff = await diffOf(path, id);
+    const names = [".gitignore", "hidden.log", "one.txt", "two.txt"];
+    assert.deepEqual(
+      files(diff),
+      names.map((name) => [name, 1, 0]),
+    );
+    assert.deepEqual([diff.base, diff.head], [null, git("rev-parse", "HEAD")]);
+    assert.match(diff.baseNote ?? "", /is not in its repository: every file is shown as a new one/);
+    assert.deepEqual(diff.notShown, []);
+  });
+}
+
+test("what a remote is said to have, and no commit is there for, hides no work", async (t) => {
+  const bench = workspaceBench(t);
+  const { path, git } = await bench.make();
+  rmSync(join(path, ".git", "packed-refs"));
+  writeFileSync(join(path, ".git", "refs", "remotes", "origin", "main"), "b".repeat(40));
+  writeFileSync(join(path, "new.txt"), "x\n");
+  const diff = await diffOf(path, null);
+  assert.deepEqual([diff.files.length, diff.base, diff.head], [3, null, git("rev-parse", "HEAD")]);
+  assert.deepEqual(diff.notShown, []);
+});

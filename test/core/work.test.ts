@@ -268,6 +268,46 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "new_files", count: 3 }],
   ],
   [
+    "a history of its own, beside the clone's",
+    ({ git, commit }) => {
+      git("checkout", "-q", "--orphan", "fresh");
+      commit("new.txt");
+    },
+    [{ kind: "commits", count: 1, refs: ["fresh"] }],
+  ],
+  [
+    "a repository that was begun anew",
+    ({ path, git, write }) => {
+      rmSync(join(path, ".git"), { recursive: true });
+      git("init", "-q", "-b", "main");
+      write("out.log");
+      git("add", "-A");
+      git("commit", "-q", "-m", "own");
+    },
+    [
+      { kind: "new_files", count: 1, examples: ["out.log"] },
+      { kind: "commits", count: 1, refs: ["main"] },
+    ],
+  ],
+  [
+    "a repository that was begun anew, without a commit yet",
+    ({ path, git, write }) => {
+      rmSync(join(path, ".git"), { recursive: true });
+      git("init", "-q", "-b", "main");
+      write("new.txt");
+    },
+    [{ kind: "new_files", count: 4 }],
+  ],
+  [
+    "a remote that is said to have a commit that is not there",
+    ({ path, commit }) => {
+      commit("new.txt");
+      rmSync(join(path, ".git", "packed-refs"));
+      writeFileSync(join(path, ".git", "refs", "remotes", "origin", "main"), "b".repeat(40));
+    },
+    [{ kind: "commits", count: 4, refs: ["main"] }],
+  ],
+  [
     "a repository that is somebody else's now",
     ({ path, bench }) => {
       renameSync(join(path, ".git"), join(path, "ignored"));
@@ -408,4 +448,21 @@ test("SAFETY T15: no program of the agent runs while its work is looked for", as
   git("add", "one.txt");
   assert.ok(readdirSync(marks).length >= 3, "the traps are set");
   assert.ok(!readFileSync(join(path, ".git", "config"), "utf8").includes("symphony-git-"));
+});
+
+test("a worktree that became a repository of its own: all of it is work, and told", async (t) => {
+  const bench = workspaceBench(t);
+  bench.hooks.current = {
+    ...bench.hooks.current,
+    afterCreate: `git -C '${join(bench.dir, "seed")}' worktree add -q --detach "$PWD"`,
+  };
+  const { path, git } = await bench.make();
+  rmSync(join(path, ".git"));
+  git("init", "-q", "-b", "main");
+  writeFileSync(join(path, "new.txt"), "x");
+  git("add", "-A");
+  git("commit", "-q", "-m", "own");
+  assert.deepEqual(await bench.remove(path), [
+    { kind: "commits", count: 1, more: false, refs: ["main"] },
+  ]);
 });

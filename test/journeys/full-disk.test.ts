@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { liveProcesses } from "../../src/core/agent/process-table.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
@@ -130,4 +133,71 @@ test("F9: a server that is stopped with a full disk names what it could not save
   await refusal(server.client.issues.abort({ params: { id: "ENG-1" }, body: {} }));
   assert.equal(await server.stop(), 1);
   assert.match(server.log, /the disk took no more: not saved.*record/);
+});
+
+/** Issues of the embedded tracker, which a program ends that says a lot, with the data directory on a disk of 4 MB. */
+async function worked() {
+  const root = await mkdtemp(join(tmpdir(), "symphony-full-"));
+  const workflowPath = join(root, "WORKFLOW.md");
+  // The history needs more pages than what a server frees that ends.
+  const message = { type: "message", text: "word ".repeat(1_600) };
+  const call = { id: 1, tool: "issue_move", arguments: { state: "Done" } };
+  const lines = [
+    ...Array.from({ length: 20 }, () => message),
+    { type: "tool_call", ...call },
+    { type: "result", success: true },
+  ];
+  const agent = lines.map((line) => JSON.stringify(line)).join("\n");
+  await writeFile(join(root, "agent.jsonl"), `${agent}\n`);
+  await writeFile(
+    workflowPath,
+    `---
+tracker: { kind: local, provider: { prefix: F } }
+polling: { interval_ms: 300 }
+workspace: { root: workspaces }
+agent: { kind: command, level: danger, max_concurrent_agents: 5 }
+command: { line: "cat ${root}/agent.jsonl", output: jsonl }
+---
+Work on {{ issue.identifier }}
+`,
+  );
+  const disk = await SmallDisk.mount(join(root, "data"), "4m");
+  return {
+    ...{ disk, workflowPath, dataDir: disk.dir, dataDirSeen: disk.path() },
+    env: { HOME: root, SYMPHONY_TOKEN: "full-disk-token-for-a-test-0123456789" },
+    through: (line: readonly string[]) => disk.through(line),
+    async [Symbol.asyncDispose]() {
+      await disk[Symbol.asyncDispose]();
+      await rm(root, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+test("F9: a history whose last checkpoint had no room is whole: the next start reads it with its journal", async () => {
+  await using place = await worked();
+  const danger = "--i-understand";
+  {
+    await using server = await Served.start(place, danger);
+    const { client } = server;
+    for (let n = 1; n <= 3; n++) await client.issues.create({ body: { title: `Issue ${n}` } });
+    await eventually("all are done", async () => {
+      const { counts } = await client.system.state({});
+      return counts.completed === 3;
+    });
+    place.disk.fill();
+    await client.issues.abort({ params: { id: "F-1" }, body: {} }).catch(() => {});
+    await server.stop();
+  }
+  const main = await readFile(place.disk.path("history.db"));
+  // https://sqlite.org/fileformat2.html#in_header_database_size
+  assert.ok(main.readUInt32BE(28) * 4_096 > main.length, "its last pages had no room");
+  place.disk.free();
+  await using again = await Served.start(place, danger);
+  const { counts } = await again.client.system.state({});
+  assert.equal(counts.completed, 3);
+  for (let n = 1; n <= 3; n++) {
+    const { attempts } = await again.client.issues.attempts({ params: { id: `F-${n}` } });
+    assert.ok(attempts.length > 0, `F-${n}`);
+  }
+  assert.equal(await again.stop(), 0);
 });

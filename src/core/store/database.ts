@@ -7,9 +7,9 @@ import {
   type SQLOutputValue,
   type StatementSync,
 } from "node:sqlite";
-import { pathToFileURL } from "node:url";
 import { corrupt, translate } from "./sqlite-errors.ts";
 import { newerVersion } from "./storage-errors.ts";
+import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
 /** A check reads the whole file: beyond this it would hold up the start. */
@@ -38,7 +38,8 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
     if (size === undefined) create(file, options.migrations);
     // symphony makes the file whole under another name first, so it was never empty here.
     if (size === 0) throw corrupt(file, "it is empty");
-    refuseNewer(file, options.migrations.length);
+    const version = userVersionIn(file);
+    if (version > options.migrations.length) throw newerVersion(file, version);
     const db = new DatabaseSync(file, { timeout: options.busyTimeoutMs ?? defaultBusyTimeoutMs });
     try {
       db.exec(`PRAGMA synchronous = ${options.synchronous}; PRAGMA fullfsync = ON;
@@ -182,19 +183,6 @@ function sync(path: string): void {
   }
 }
 
-/** Read as immutable, so that not even a lock or a journal file appears beside a later release's data. */
-function refuseNewer(file: string, known: number): void {
-  const url = pathToFileURL(file);
-  url.searchParams.set("immutable", "1");
-  const db = new DatabaseSync(url, { readOnly: true });
-  try {
-    const version = userVersion(db);
-    if (version > known) throw newerVersion(file, version);
-  } finally {
-    db.close();
-  }
-}
-
 /** `wholeBytes` is the size that the file had when nothing of it was left in a journal. */
 function check(db: DatabaseSync, file: string, wholeBytes: number | null): void {
   if (userVersion(db) === 0) throw corrupt(file, "it was not made by symphony");
@@ -219,7 +207,7 @@ function migrate(db: DatabaseSync, file: string, migrations: readonly string[]):
     if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
   }
-  // The version must stand in the main file, where `refuseNewer` of an earlier release looks for it.
+  // Then an earlier release, which refuses this one, finds the version without its journal.
   db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 

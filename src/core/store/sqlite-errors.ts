@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { SymphonyError } from "../model/errors.ts";
 import { storageUnavailable } from "./storage-errors.ts";
 
@@ -24,6 +25,12 @@ export function corrupt(file: string, why: string, cause?: unknown): SymphonyErr
   return new SymphonyError("storage_corrupt", `Cannot use ${file}: ${why}`, {
     cause,
     details: { file },
-    hint: `Restore ${file} from a backup, or move it aside to start without it`,
+    hint: moveAside(file),
   });
+}
+
+/** A journal that stays would be read into whatever takes the file's place. */
+function moveAside(file: string): string {
+  const name = basename(file);
+  return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it`;
 }

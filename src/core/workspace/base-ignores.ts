@@ -1,12 +1,23 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { openProtectedGit } from "./protected-git.ts";
+import type { Baseline } from "./baseline.ts";
+import { hasCommit } from "./git-commits.ts";
+import type { Refs } from "./git-refs.ts";
+import { defaultBranchOf } from "./git-remotes.ts";
+import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
 import { fileAt } from "./raw-name.ts";
 
 /** What a commit says is no work. */
 export interface Ignores extends AsyncDisposable {
   /** Of these raw names, where a directory's ends in `/`, those that the commit's `.gitignore` files ignore. */
   of(names: readonly string[]): Promise<ReadonlySet<string>>;
+}
+
+interface Known {
+  readonly gitDir: string;
+  readonly refs: Refs | null;
+  /** null: nothing is known of how the workspace was made. */
+  readonly baseline: Baseline | null;
 }
 
 const timeoutMs = 60_000;
@@ -57,4 +68,28 @@ export async function ignoresOf(
     await git[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/**
+ * The commit whose rules count; without a baseline it is where the branch left the remote's default. null where there is
+ * none, or it is not there, as in a repository that an agent began anew: then no rule hides anything.
+ */
+export async function ruleBaseOf(git: ProtectedGit, known: Known): Promise<string | null> {
+  const { gitDir, refs, baseline } = known;
+  if (baseline !== null && baseline.repository !== "none") {
+    const { head } = baseline;
+    return head !== null && (await hasCommit(git, head)) ? head : null;
+  }
+  if (refs === null || refs.head === null) return null;
+  const prefix = "refs/remotes/";
+  const tracked = new Map(
+    [...refs.all].flatMap(([name, id]) =>
+      name.startsWith(`${prefix}origin/`) ? [[name.slice(prefix.length), id] as const] : [],
+    ),
+  );
+  const branch = await defaultBranchOf(gitDir, "origin", tracked);
+  const from = tracked.get(`origin/${branch}`);
+  if (from === undefined || !(await hasCommit(git, from))) return null;
+  const base = await git.run(["merge-base", from, refs.head], { timeoutMs, mayExit: 1 });
+  return base.trim() || null;
 }

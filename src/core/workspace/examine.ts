@@ -3,12 +3,11 @@ import { constants } from "node:fs";
 import { lstat, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../model/errors.ts";
-import { ignoresOf } from "./base-ignores.ts";
+import { ignoresOf, ruleBaseOf } from "./base-ignores.ts";
 import { type Baseline, movedSince } from "./baseline.ts";
 import { gitHead } from "./git.ts";
-import { commitsOnlyHere, type OnlyHere, remoteIds } from "./git-commits.ts";
+import { commitsOnlyHere, type OnlyHere } from "./git-commits.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "./git-refs.ts";
-import { defaultBranchOf } from "./git-remotes.ts";
 import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
 import { fileAt, plainName } from "./raw-name.ts";
 import { type WalkQuestions, walkTree } from "./tree-walk.ts";
@@ -101,11 +100,10 @@ class Examiner implements Findings {
   async #openRepository(): Promise<void> {
     const { baseline } = this.#how;
     this.repository = await repositoryAt(this.#path);
-    const kind = kindOf(this.repository);
-    // An agent may begin a repository of its own, or delete the one there was: then each file is looked at.
-    const isSame = baseline === null || baseline.repository === kind || kind === "none";
-    const isBegun = baseline?.repository === "none" && kind === "own";
-    if (!isSame && !isBegun) throw new Error("it is not the one that the workspace was made with");
+    // An agent may begin a repository of its own, or delete the one there was: then all of it is here to be looked at.
+    const isElsewhere = kindOf(this.repository) === "linked";
+    if (isElsewhere && baseline !== null && baseline.repository !== "linked")
+      throw new Error("it is not the one that the workspace was made with");
   }
 
   async #readRefs(repository: Repository): Promise<void> {
@@ -130,8 +128,9 @@ class Examiner implements Findings {
       if (entry.startsWith("160000 ")) gitlinks.add(name);
     }
     const differing = head === null ? [] : await differingIn(git);
-    const base = await this.#ruleBase(git, repository);
-    const { signal } = this.#how;
+    const { signal, baseline, isNew } = this.#how;
+    const known = { gitDir: repository.gitDir, refs: this.refs, baseline };
+    const base = isNew ? head : await ruleBaseOf(git, known);
     await using ignores = base === null ? null : await ignoresOf(repository.gitDir, base, signal);
     await this.#walk(
       (name) => tracked.has(name),
@@ -220,26 +219,6 @@ class Examiner implements Findings {
     const modules = await readdir(join(store, "modules")).catch(unlessMissing);
     const names = (modules ?? []).map((name) => `.git/modules/${name}`);
     if (this.submodules.length === 0) this.submodules = names;
-  }
-
-  /** The commit whose `.gitignore` files count. Without a baseline it is where the branch left the remote's default. */
-  async #ruleBase(git: ProtectedGit, { gitDir }: Repository): Promise<string | null> {
-    const { baseline, isNew } = this.#how;
-    const { refs } = this;
-    if (isNew) return this.head;
-    if (baseline !== null && baseline.repository !== "none") return baseline.head;
-    if (refs === null || refs.head === null || remoteIds(refs).size === 0) return null;
-    const prefix = "refs/remotes/origin/";
-    const tracked = new Map(
-      [...refs.all].flatMap(([name, id]) =>
-        name.startsWith(prefix) ? [[name.slice("refs/remotes/".length), id] as const] : [],
-      ),
-    );
-    const branch = await defaultBranchOf(gitDir, "origin", tracked);
-    const from = tracked.get(`origin/${branch}`);
-    if (from === undefined) return null;
-    const base = await git.run(["merge-base", from, refs.head], { timeoutMs, mayExit: 1 });
-    return base.trim() || null;
   }
 
   #git({ gitDir }: Repository, head: string | null): Promise<ProtectedGit> {

@@ -32,9 +32,10 @@ export async function commitsOnlyHere(
   refs: Refs,
   { linked, known }: Pick<Repository, "linked"> & { readonly known: Known | null },
 ): Promise<OnlyHere> {
-  const remote = remoteIds(refs);
+  const hasRemote = remoteIds(refs).length > 0;
+  const remote = await remoteCommits(git, refs);
   const tips = tipsOf(refs, linked);
-  const same = remote.size === 0 || known === null ? new Map() : unmoved(tips, known);
+  const same = !hasRemote || known === null ? new Map() : unmoved(tips, known);
   for (const name of same.keys()) tips.delete(name);
   const types = await typesOf(git, [...new Set(tips.values())]);
   const tags = [...tips].flatMap(([name, id]) => (types.get(id)?.type === "tag" ? [name] : []));
@@ -72,9 +73,27 @@ export function tipsOf({ all, head, worktrees }: Refs, linked: boolean): Map<str
   return tips;
 }
 
-export function remoteIds({ all }: Refs): ReadonlySet<string> {
+/** What remotes are said to have, as far as it is here: what is not says nothing of what is. */
+export async function remoteCommits(git: ProtectedGit, refs: Refs): Promise<readonly string[]> {
+  return present(git, remoteIds(refs));
+}
+
+function remoteIds({ all }: Refs): readonly string[] {
   const ids = [...all].flatMap(([name, id]) => (name.startsWith("refs/remotes/") ? [id] : []));
-  return new Set(ids);
+  return [...new Set(ids)];
+}
+
+/** Whether the repository has the commit `id`. */
+export async function hasCommit(git: ProtectedGit, id: string): Promise<boolean> {
+  return (await present(git, [`${id}^{commit}`])).length > 0;
+}
+
+async function present(git: ProtectedGit, names: readonly string[]): Promise<readonly string[]> {
+  if (names.length === 0) return [];
+  const input = names.map((name) => `${name}\n`).join("");
+  const args = ["cat-file", "--batch-check=%(objecttype)"];
+  const lines = (await git.run(args, { input, timeoutMs, maxBytes })).split("\n");
+  return names.filter((_, at) => /^(?:commit|tag|tree|blob)$/.test(lines[at] ?? ""));
 }
 
 /** The commits that `tips` lead to and `others` do not; one more than are counted at most. */

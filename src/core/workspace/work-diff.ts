@@ -4,7 +4,7 @@ import type { Work } from "../model/work.ts";
 import { readBaseline } from "./baseline.ts";
 import type { Findings } from "./examine.ts";
 import { gitHead } from "./git.ts";
-import { remoteIds, shortName, tipsOf, unreached } from "./git-commits.ts";
+import { hasCommit, remoteCommits, shortName, tipsOf, unreached } from "./git-commits.ts";
 import { commitId } from "./git-files.ts";
 import { type GitSurvey, survey } from "./git-survey.ts";
 import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
@@ -24,6 +24,8 @@ export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | 
   readonly path: string;
   /** The commit that is compared with; null: there is none, and every file of the work is shown as a new one. */
   readonly base: string | null;
+  /** A sentence where the work does not come from `base`, or what it should be compared with is not there. */
+  readonly baseNote: string | null;
   readonly files: readonly ChangedFile[];
   readonly patch: string;
   /** True when files or the end of the patch are left out. */
@@ -70,14 +72,14 @@ export async function diffOf(
     const { branch, ahead, behind } = known;
     const place = { head, worktree: path, ...(signal && { signal }) };
     await using git = await openProtectedGit(repository.gitDir, place);
-    const base = await baseOf(git, known.base, head);
+    const { base, baseNote } = await baseOf(git, known.base, head);
     const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
     await git.run(["read-tree", "HEAD"], { timeoutMs });
     await setApart(git, found.settled);
     const left = await addNewFiles(git, found);
     const shown = await compare(git, [base ?? emptyTree], left);
     const notShown = await unseen(found, git);
-    return { path, branch, head, ahead, behind, base, ...shown, notShown };
+    return { path, branch, head, ahead, behind, base, baseNote, ...shown, notShown };
   } catch (error) {
     if (error instanceof SymphonyError) throw error;
     throw none("git cannot read the work in the workspace", error);
@@ -104,16 +106,25 @@ async function plainDiff(path: string, found: Findings, signal?: AbortSignal): P
   const shown = await compare(git, [], left);
   const branch = repository === null ? null : ((await gitHead(path))?.branch ?? null);
   const notShown = workOf({ ...found, changed: gone, fresh: [] });
-  return { path, branch, head: null, ahead: null, behind: null, base: null, ...shown, notShown };
+  const unknown = { head: null, ahead: null, behind: null, base: null, baseNote: null };
+  return { path, branch, ...unknown, ...shown, notShown };
 }
 
-/** Where the work left what it is compared with; null where nothing says what that is. */
-async function baseOf(git: ProtectedGit, from: string | null, head: string) {
-  if (from === null) return null;
+type Base = Pick<WorkDiff, "base" | "baseNote">;
+
+/** Where the work left `from`; `from` itself where it did not; null where nothing says what to compare with, or it is gone. */
+async function baseOf(git: ProtectedGit, from: string | null, head: string): Promise<Base> {
+  if (from === null) return { base: null, baseNote: null };
   if (!commitId.test(from)) throw none("what to compare with is no commit");
+  const name = from.slice(0, 10);
+  if (!(await hasCommit(git, from))) {
+    const why = `The commit to compare with, ${name}, is not in its repository`;
+    return { base: null, baseNote: `${why}: every file is shown as a new one` };
+  }
   const base = (await git.run(["merge-base", from, head], { timeoutMs, mayExit: 1 })).trim();
-  if (!commitId.test(base)) throw none("the work and its base have no commit in common");
-  return base;
+  if (commitId.test(base)) return { base, baseNote: null };
+  const why = `The work has no commit in common with ${name}`;
+  return { base: from, baseNote: `${why}: it is compared with the files of that commit` };
 }
 
 /** Files that differ from their commit since the workspace was made, as those of git LFS do, are no work. */
@@ -156,7 +167,7 @@ async function unseen(found: Findings, git: ProtectedGit): Promise<readonly Work
   const others = [...tipsOf(refs, repository.linked)].filter(([, id]) => id !== found.head);
   const seen = found.head === null ? [] : [found.head];
   const tips = others.map(([, id]) => id);
-  const ids = await unreached(git, tips, [...remoteIds(refs), ...seen]);
+  const ids = await unreached(git, tips, [...(await remoteCommits(git, refs)), ...seen]);
   const names = others.flatMap(([name, id]) => (ids.has(id) ? [shortName(name)] : []));
   const tags = onlyHere.tags;
   return workOf({

@@ -1,0 +1,111 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
+
+// Of https://sqlite.org/fileformat2.html: the database's header, which begins page 1, and the journal's.
+const versionAt = 60;
+const journalHeaderBytes = 32;
+const journalMagic = 0x377f0682;
+const frameHeaderBytes = 24;
+
+/**
+ * The `user_version` of the database `file`, of which not one byte is changed: not even a lock or a journal appears beside
+ * it. Throws as SQLite does for what is no database. That pages of it are missing is not noticed: a checkpoint that ran
+ * out of room, or was killed, leaves a main file that is whole with its journal alone.
+ */
+export function userVersionIn(file: string): number {
+  // The journal first: what a checkpoint moves meanwhile is in the main file by the time that one is read.
+  const journal = newestPageOneIn(`${file}-wal`);
+  const main = mainVersion(file);
+  return journal?.readInt32BE(versionAt) ?? main;
+}
+
+/** By SQLite: closing the file by other means would take the locks of a connection that this process has open. */
+function mainVersion(file: string): number {
+  const url = pathToFileURL(file);
+  url.searchParams.set("immutable", "1");
+  const db = new DatabaseSync(url, { readOnly: true, defensive: false });
+  try {
+    // Else SQLite refuses a file that is shorter than its header says. Nothing can be written through a read-only one.
+    db.exec("PRAGMA writable_schema = ON");
+    return Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
+  } finally {
+    db.close();
+  }
+}
+
+/** The newest page 1 that the journal has committed, which SQLite reads in the main file's place; null for none. */
+function newestPageOneIn(journal: string): Buffer | null {
+  const fd = openIfThere(journal);
+  if (fd === null) return null;
+  try {
+    return newestPageOne(fd);
+  } finally {
+    // SQLite takes no lock on a journal that this could end.
+    closeSync(fd);
+  }
+}
+
+function newestPageOne(fd: number): Buffer | null {
+  const start = readAt(fd, 0, journalHeaderBytes);
+  const kind = start?.readUInt32BE(0) ?? 0;
+  if (start === null || (kind & ~1) !== journalMagic) return null;
+  const pageBytes = start.readUInt32BE(8);
+  if (pageBytes < 512 || pageBytes > 65_536) return null;
+  const sum = new Checksum((kind & 1) === 1);
+  sum.add(start.subarray(0, 24));
+  if (!sum.isAt(start, 24)) return null;
+  let committed: Buffer | null = null;
+  let pending: Buffer | null = null;
+  for (let at = journalHeaderBytes; ; at += frameHeaderBytes + pageBytes) {
+    const frame = readAt(fd, at, frameHeaderBytes + pageBytes);
+    // Frames of an earlier round have other salts.
+    if (frame === null || !frame.subarray(8, 16).equals(start.subarray(16, 24))) return committed;
+    sum.add(frame.subarray(0, 8));
+    sum.add(frame.subarray(frameHeaderBytes));
+    // Torn: SQLite reads neither this frame nor those after it.
+    if (!sum.isAt(frame, 16)) return committed;
+    if (frame.readUInt32BE(0) === 1) pending = frame.subarray(frameHeaderBytes);
+    const isCommit = frame.readUInt32BE(4) !== 0;
+    if (isCommit) committed = pending ?? committed;
+  }
+}
+
+/** The running checksum of a journal. */
+class Checksum {
+  readonly #bigEndian: boolean;
+  #first = 0;
+  #second = 0;
+
+  constructor(bigEndian: boolean) {
+    this.#bigEndian = bigEndian;
+  }
+
+  add(bytes: Buffer): void {
+    const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let at = 0; at < bytes.length; at += 8) {
+      this.#first = (this.#first + words.getUint32(at, !this.#bigEndian) + this.#second) >>> 0;
+      this.#second = (this.#second + words.getUint32(at + 4, !this.#bigEndian) + this.#first) >>> 0;
+    }
+  }
+
+  /** Whether `bytes` has this checksum at `at`. */
+  isAt(bytes: Buffer, at: number): boolean {
+    return bytes.readUInt32BE(at) === this.#first && bytes.readUInt32BE(at + 4) === this.#second;
+  }
+}
+
+function openIfThere(file: string): number | null {
+  try {
+    return openSync(file, "r");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+/** null where the file ends before. */
+function readAt(fd: number, at: number, length: number): Buffer | null {
+  const bytes = Buffer.alloc(length);
+  return readSync(fd, bytes, 0, length, at) === length ? bytes : null;
+}
