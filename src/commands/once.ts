@@ -2,7 +2,7 @@ import { shellQuoted } from "../core/agent/shell-quoted.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
-import { type Kept, nextCommands } from "../core/workspace/kept.ts";
+import type { Kept } from "../core/workspace/kept.ts";
 import { findProject } from "./discover.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { jsonText } from "./json-text.ts";
@@ -57,8 +57,8 @@ export async function printKept(
   const where = isFound ? "" : ` --data-dir ${shellQuoted(dataDir)}`;
   const newest = all.toSorted((a, b) => b.since - a.since);
   const shown = newest.map((kept) => {
-    const [show] = nextCommands(kept);
     const { issueIdentifier: issue_identifier, key, path, work } = kept;
+    const [show] = kept.next;
     return { issue_identifier, key, path, summary: workInWords(work), next: [`${show}${where}`] };
   });
   if (io.json) io.stdout.write(`${jsonText({ kept: shown })}\n`);

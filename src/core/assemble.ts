@@ -87,7 +87,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     bus,
     history,
     clock,
-    isInUse: (key) => userOf(orchestrator.state, key) !== null,
+    isInUse: (path) => userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   const parts: RealParts = {
     clock,
@@ -244,6 +244,7 @@ async function begin(
   });
   opened.push(() => cleanup.over);
   if (signal.aborted) return cleanup;
+  opened.push(followRoot(parts));
   opened.push(followConfig(parts, orchestrator));
   opened.push(
     followRetention({
@@ -258,6 +259,17 @@ async function begin(
   return cleanup;
 }
 
+/** What was in a new workspace's place is gone; the last one of its issue may be in an earlier root, and is looked at. */
+function followRoot({ bus, kept, log }: RealParts): () => void {
+  return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
+    if (issueId === null) return;
+    kept.forget(String(data["path"]));
+    const failed = (error: unknown) =>
+      log.warn("workspaces not looked at", { reason: messageOf(error) });
+    kept.findLeft({ issueId }, (_, error) => failed(error)).catch(failed);
+  });
+}
+
 function heart(
   options: CoreOptions,
   parts: RealParts,
@@ -267,7 +279,6 @@ function heart(
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
   const desk = new WorkspaceDesk({
-    root: () => config.current.config.workspace.root,
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, kept: parts.kept, history, bus, clock },

@@ -106,18 +106,19 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       clock,
       log,
       onHookFailed: (failure) => logged.push(failure.error.message),
+      onSetAside: (aside) => kept.wasSetAside(aside),
     }),
   );
-  const kept = new KeptWorkspaces({
+  const kept: KeptWorkspaces = new KeptWorkspaces({
     workspaces,
     bus,
     history,
     clock,
-    isInUse: (key) => userOf(scheduler.orchestrator.state, key) !== null,
+    isInUse: (path) =>
+      userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   scheduler.kept = kept;
   const desk = new WorkspaceDesk({
-    root: () => world.config.workspace.root,
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, kept, history, bus, clock },

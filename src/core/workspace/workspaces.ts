@@ -1,4 +1,5 @@
-import { lstat, readdir, realpath, rm } from "node:fs/promises";
+import { realpathSync } from "node:fs";
+import { lstat, readdir, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
@@ -95,6 +96,8 @@ export interface Workspaces {
   look(target: RemovalTarget): Promise<Removal>;
   /** Deletes what a crash left of directories that were being deleted. Never rejects. */
   finishRemovals(): Promise<void>;
+  /** Today's directory of workspaces as its real path; as it is written where there is none yet. */
+  root(): string;
   /** Where the issue's directory would be today; it need not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
@@ -164,7 +167,7 @@ class DirectoryWorkspaces implements Workspaces {
 
   async afterRun({ path }: Workspace, issue: IssueName): Promise<void> {
     try {
-      if ((await requirePlace(path, await this.#currentRoot())) !== "directory") return;
+      if ((await requirePlace(path, this.root())) !== "directory") return;
       await this.#hook("after_run", path, { issue, signal: this.#leaving });
     } catch (error) {
       this.#note(`after_run was left out or failed: ${messageOf(error)}`, path, issue);
@@ -200,19 +203,28 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   async finishRemovals(): Promise<void> {
-    const dir = removedDir(await this.#currentRoot());
+    const dir = removedDir(this.root());
     for (const name of await readdir(dir).catch(() => [])) {
       const path = join(dir, name);
       await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
     }
   }
 
+  root(): string {
+    const root = resolve(this.#options.settings().root);
+    try {
+      return realpathSync(root);
+    } catch {
+      return root;
+    }
+  }
+
   pathOf(identifier: string): string {
-    return join(resolve(this.#options.settings().root), workspaceKey(identifier));
+    return join(this.root(), workspaceKey(identifier));
   }
 
   async requireCwd(path: string): Promise<string> {
-    const found = await requirePlace(path, await this.#currentRoot()).catch((cause: unknown) => {
+    const found = await requirePlace(path, this.root()).catch((cause: unknown) => {
       throw invalidCwd(path, cause);
     });
     if (found !== "directory") throw invalidCwd(path, null);
@@ -221,7 +233,7 @@ class DirectoryWorkspaces implements Workspaces {
 
   /** Where the target is; null where nothing is, or what was made for another issue. */
   async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
-    const root = await this.#currentRoot();
+    const root = this.root();
     const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
     if (path === null) return null;
     const found = await requirePlace(path, root);
@@ -253,12 +265,6 @@ class DirectoryWorkspaces implements Workspaces {
     const to = await setAside(path, found);
     this.#note(`Set aside what was in the way: it holds ${workInWords(work)}`, to, issue);
     this.#options.onSetAside?.({ issue, path: to, work });
-  }
-
-  /** Today's root as its real path; as it is written where there is none yet. */
-  async #currentRoot(): Promise<string> {
-    const root = resolve(this.#options.settings().root);
-    return realpath(root).catch(() => root);
   }
 
   async #hook(
