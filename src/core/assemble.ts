@@ -34,7 +34,7 @@ import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
-import { userOf } from "./workspace/owner.ts";
+import { isAtWork, userOf } from "./workspace/owner.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -81,6 +81,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     lookup: base.edges.lookup,
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
+    isAtWork: (path) => isAtWork(orchestrator.state, path),
   });
   const kept: KeptWorkspaces = new KeptWorkspaces({
     workspaces,

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Step } from "../../src/demo/script.ts";
@@ -125,4 +125,38 @@ test("without a server the directory of an earlier root is shown by its path, an
   assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m);
   const unknown = await symphony(around, "diff", place.bare);
   assert.equal(unknown.code, 5);
+});
+
+test("a new issue with the identifier of an earlier one does not take its work over", async () => {
+  await using place = await project({ turns: [turn, [turn[3] ?? { do: "hang" }]] });
+  await create(place, "Greet people by name");
+  {
+    await using server = await Served.start(place);
+    assert.equal(await ended(server, "LOCAL-1"), "workspace.kept");
+    assert.equal(await server.stop(), 0);
+  }
+  await rename(join(place.dataDir, "issues.db"), join(place.root, "issues.db"));
+  await create(place, "Something else");
+  await using server = await Served.start(place);
+  const aside = `${place.workspace("LOCAL-1")}.aside-1`;
+  await eventually("the new one is done", async () => {
+    const { issue, status } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return issue.state === "Done" && status === "completed";
+  });
+  assert.match(server.log, /Set aside what was in the way: it holds 1 changed file .*aside-1/);
+  assert.ok(existsSync(join(aside, "greet.sh")));
+  const detail = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+  assert.equal(detail.kept, null, "the new issue has no result");
+  assert.deepEqual(
+    detail.kept_elsewhere.map(({ path }) => path),
+    [aside],
+  );
+  const { kept } = await server.client.system.state({});
+  assert.deepEqual(
+    kept.map(({ path, next }) => [path, next[0]]),
+    [[aside, "symphony diff LOCAL-1.aside-1"]],
+  );
+  assert.notEqual(kept[0]?.issue_id, detail.issue_id);
+  const diff = await symphony(place, "diff", "LOCAL-1.aside-1");
+  assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m);
 });

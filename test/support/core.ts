@@ -22,7 +22,7 @@ import { openInbox } from "../../src/core/webhook/open-inbox.ts";
 import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
 import { keepApart } from "../../src/core/workspace/keep-apart.ts";
 import { KeptWorkspaces } from "../../src/core/workspace/kept.ts";
-import { userOf } from "../../src/core/workspace/owner.ts";
+import { isAtWork, userOf } from "../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -107,6 +107,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       log,
       onHookFailed: (failure) => logged.push(failure.error.message),
       onSetAside: (aside) => kept.wasSetAside(aside),
+      isAtWork: (path) => isAtWork(scheduler.orchestrator.state, path),
     }),
   );
   const kept: KeptWorkspaces = new KeptWorkspaces({

@@ -1,4 +1,4 @@
-import { basename } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import { type Work, workInWords } from "../model/work.ts";
@@ -85,9 +85,12 @@ export class KeptWorkspaces {
     await this.#each(issue, recorded, (target) => this.#deps.workspaces.look(target));
   }
 
-  /** Something that was in the way of a new workspace. */
-  wasSetAside({ issue, path, work }: SetAside): void {
-    this.#keep(issue, path, work);
+  /** Something that was in the way of a new workspace. Whose it was counts, where that is known. */
+  wasSetAside({ issue, owner, path, work }: SetAside): void {
+    const { history } = this.#deps;
+    this.forget(join(dirname(path), keyOfAside(basename(path)) ?? ""));
+    const identifier = (owner && history.latestAttempt(owner)?.issueIdentifier) ?? issue.identifier;
+    this.#keep({ id: owner ?? issue.id, identifier }, path, work);
   }
 
   /**

@@ -41,6 +41,11 @@ export function recordedOwner(
   return null;
 }
 
+/** Whether a live attempt has entered the directory at `path`. */
+export function isAtWork({ running }: State, path: string): boolean {
+  return [...running.values()].some(({ workspacePath }) => workspacePath === path);
+}
+
 /**
  * The issue whose live attempt has the directory at `path`, or is about to: `today` says where a new one would be. Left out,
  * an attempt without a directory counts as the user of every one that has its key.

@@ -45,7 +45,10 @@ export interface HookFailure {
 
 /** Something that was in the way of a new workspace and holds work: it was moved, not deleted. */
 export interface SetAside {
+  /** The one that gets a new workspace. */
   readonly issue: IssueName;
+  /** The issue that it was made for; null where that is not known. */
+  readonly owner: string | null;
   /** Where it is now. */
   readonly path: string;
   readonly work: readonly Work[];
@@ -69,6 +72,8 @@ export interface WorkspacesOptions {
   /** Told of every hook that fails by itself, also where nobody else is. */
   onHookFailed(failure: HookFailure): void;
   onSetAside?(aside: SetAside): void;
+  /** Whether an agent is at work in the directory at `path`; never, if left out. */
+  isAtWork?(path: string): boolean;
   /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once, for a host that must leave; never, if left out. */
@@ -78,8 +83,9 @@ export interface WorkspacesOptions {
 /** The issues' directories. Every path is checked anew before it is made, run in or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. A fresh one whose clone or `after_create` fails is deleted again. Rejects
-   * with `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
+   * Finds or makes the issue's directory. What was made for another issue is no workspace of this one: it makes room. A fresh
+   * one whose clone or `after_create` fails is deleted again. Rejects with `invalid_issue_identifier`, `workspace_…`,
+   * `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
    */
   ensure(issue: Issue, signal: AbortSignal, tell?: (line: string) => void): Promise<Workspace>;
   /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not go on. */
@@ -257,14 +263,25 @@ class DirectoryWorkspaces implements Workspaces {
 
   /** Makes room for a new workspace. What may be somebody's work is moved; only what a crash left half made is replaced. */
   async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
+    const owner = (await readBaseline(path))?.issueId ?? null;
+    if (this.#options.isAtWork?.(path)) {
+      throw new SymphonyError(
+        "workspace_in_use",
+        `an agent of another issue is at work in ${path}`,
+      );
+    }
     const work = await this.#workAt(path, found);
     if (work.length === 0) {
-      this.#note("Replacing what is no finished workspace", path, issue);
+      const isForeign = owner !== null && owner !== issue.id;
+      const what = isForeign
+        ? "another issue's workspace without work"
+        : "what is no finished workspace";
+      this.#note(`Replacing ${what}`, path, issue);
       return;
     }
     const to = await setAside(path, found);
     this.#note(`Set aside what was in the way: it holds ${workInWords(work)}`, to, issue);
-    this.#options.onSetAside?.({ issue, path: to, work });
+    this.#options.onSetAside?.({ issue, owner, path: to, work });
   }
 
   async #hook(
@@ -293,14 +310,14 @@ class DirectoryWorkspaces implements Workspaces {
   }
 }
 
-/** Whether an agent may have worked in it: then it is used on, and is that issue's from now on. */
+/** Whether an agent may have worked in it for this issue: then it is used on. */
 async function isFinished(path: string, issueId: string): Promise<boolean> {
   const marker = await markerOf(path);
   const baseline = await readBaseline(path);
   if (baseline === null) return marker === null;
+  if (baseline.issueId !== issueId) return false;
   // The baseline is written last: a marker next to it is left over.
   if (marker !== null) await rm(pendingMarker(path), { force: true });
-  if (baseline.issueId !== issueId) await writeBaseline(path, { ...baseline, issueId });
   return true;
 }
 
