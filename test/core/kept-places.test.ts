@@ -240,3 +240,23 @@ test("a diff is of the workspace of the newest attempt, and of another by its pa
   await desk.remove("ENG-1", { path: now, force: true });
   assert.deepEqual(await fileIn(), [old, "old.txt"]);
 });
+
+test("a workspace that the end of the server came before is looked at for a moment; else it counts as not looked at", async (t) => {
+  const dir = realpathSync(temporaryDir(t));
+  const world = await open(t, dir, "old");
+  const path = await work(world, "result.txt");
+  await world.scheduler.run("ENG-1").end(stopped);
+  const { kept } = world.core.workspaces;
+  const at = () => kept.list().map((one) => [one.path, one.work]);
+  await kept.lookLast(issue("ENG-1"), join(dir, "old", "ENG-9"), AbortSignal.abort());
+  assert.deepEqual(at(), [], "there is no such directory");
+  await kept.lookLast(issue("ENG-1"), path, AbortSignal.abort());
+  assert.deepEqual(at(), [[path, [{ kind: "unknown", reason: "not looked at yet" }]]]);
+  kept.forget(path);
+  await kept.lookLast(issue("ENG-1"), path, none);
+  assert.deepEqual(at(), [[path, [{ kind: "new_files", count: 1, examples: ["result.txt"] }]]]);
+  kept.forget(path);
+  rmSync(join(path, "result.txt"));
+  await kept.lookLast(issue("ENG-1"), path, none);
+  assert.deepEqual(at(), [], "it holds nothing");
+});

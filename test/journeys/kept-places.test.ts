@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Step } from "../../src/demo/script.ts";
 import { create, ended, type Place, project, turn } from "../support/kept-project.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { eventually, launch, Served, symphony } from "../support/symphony.ts";
 
 const endless: readonly Step[] = [
   { do: "edit", path: "second.txt", content: "in the second root\n" },
@@ -159,4 +160,30 @@ test("a new issue with the identifier of an earlier one does not take its work o
   assert.notEqual(kept[0]?.issue_id, detail.issue_id);
   const diff = await symphony(place, "diff", "LOCAL-1.aside-1");
   assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m);
+});
+
+test("serve --once that is stopped lists the workspace that it has just worked in", async (t) => {
+  await using place = await project({ turns: [endless] });
+  await create(place, "Greet people by name");
+  const { workflowPath, dataDir } = place;
+  const args = ["serve", workflowPath, "--once", "--port", "0", "--data-dir", dataDir];
+  const child = launch(place, args);
+  t.after(() => child.kill("SIGKILL"));
+  let output = "";
+  let log = "";
+  child.stdout?.setEncoding("utf8").on("data", (part: string) => {
+    output += part;
+  });
+  child.stderr?.setEncoding("utf8").on("data", (part: string) => {
+    log += part;
+  });
+  const path = place.workspace("LOCAL-1");
+  await eventually("it is worked on", async () => existsSync(join(path, "second.txt")));
+  child.kill("SIGINT");
+  assert.deepEqual(await once(child, "close"), [130, null], log);
+  assert.equal(
+    output,
+    `kept  LOCAL-1  1 new file (second.txt)\n      ${path}\n      symphony diff LOCAL-1\n`,
+  );
+  assert.doesNotMatch(log, /not looked at/);
 });

@@ -6,6 +6,8 @@ import type { EventSink, History } from "../store/store.ts";
 import { keyOfAside } from "./known-places.ts";
 import { leftBehind } from "./left-behind.ts";
 import { aloneIn, type NextCommands, nextCommands, type Standing } from "./next-commands.ts";
+import { findAt } from "./place.ts";
+import { workIn } from "./work.ts";
 import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
 
 /** A workspace without an agent that stays for the work it holds. */
@@ -30,6 +32,7 @@ interface KeptDeps {
 }
 
 const recentEvents = 50;
+const notLookedAt: readonly Work[] = [{ kind: "unknown", reason: "not looked at yet" }];
 
 /** Removes the workspaces of issues that have ended, and remembers those that stay, and why. */
 export class KeptWorkspaces {
@@ -113,6 +116,22 @@ export class KeptWorkspaces {
         if (!signal?.aborted) onError(path, error);
       }
     }
+  }
+
+  /**
+   * Looks at a workspace that the end of the server came before. What is not known when `signal` aborts counts as work. No
+   * event tells of it. Never rejects.
+   */
+  async lookLast({ id, identifier }: IssueName, path: string, signal: AbortSignal): Promise<void> {
+    const found = this.#byPath.has(path) ? "nothing" : await findAt(path).catch(() => "nothing");
+    if (found !== "directory") return;
+    const seen = signal.aborted ? [] : await workIn(path, signal);
+    const work = signal.aborted ? notLookedAt : seen;
+    if (work.length === 0) return;
+    const since = this.#deps.clock.wall();
+    const name = { issueId: id, issueIdentifier: identifier };
+    this.#byPath.set(path, { ...name, key: basename(path), path, work, since });
+    this.#version++;
   }
 
   async #each(
