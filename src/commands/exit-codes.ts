@@ -63,6 +63,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   template_read_only: exitCodes.conflict,
   workspace_in_use: exitCodes.conflict,
   workspace_dirty: exitCodes.conflict,
+  workspace_ambiguous: exitCodes.conflict,
   no_repository: exitCodes.conflict,
   data_dir_locked: exitCodes.conflict,
   timed_out: exitCodes.timedOut,

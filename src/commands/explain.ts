@@ -3,7 +3,7 @@ import type { CommandContext, Run } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { examples } from "./help.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
-import { keptFacts } from "./kept-lines.ts";
+import { keptElsewhereFacts, keptFacts } from "./kept-lines.ts";
 import { factLines } from "./output.ts";
 import { statusStyle } from "./paint.ts";
 import { plainLine } from "./terminal.ts";
@@ -20,7 +20,15 @@ export async function explain(id: string, context: CommandContext): Promise<numb
   const detail = await onIssue(id, listerOf(client), () =>
     client.issues.detail({ params: { id } }),
   );
-  const { issue_identifier, status, issue, explain: gates, last_error, kept } = detail;
+  const {
+    issue_identifier,
+    status,
+    issue,
+    explain: gates,
+    last_error,
+    kept,
+    kept_elsewhere,
+  } = detail;
   if (context.json) {
     const shown = {
       issue_identifier,
@@ -29,6 +37,7 @@ export async function explain(id: string, context: CommandContext): Promise<numb
       explain: gates,
       last_error,
       kept,
+      kept_elsewhere,
     };
     context.printJson(shown);
     return exitCodes.done;
@@ -46,6 +55,7 @@ export async function explain(id: string, context: CommandContext): Promise<numb
       ["state", issue.state],
       ...(last_error === null ? [] : [["last error", last_error] as const]),
       ...keptFacts(kept),
+      ...keptElsewhereFacts(kept_elsewhere),
     ],
     paint,
   );

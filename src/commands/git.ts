@@ -12,6 +12,7 @@ import { listerOf, onIssue } from "./issue-hints.ts";
 import { type Cell, tableLines } from "./output.ts";
 import type { Paint } from "./paint.ts";
 import { plain, plainLine } from "./terminal.ts";
+import { workspaceNamed } from "./workspace-name.ts";
 
 type Context = z.output<Api["git"]["context"]["reply"]>;
 type Route = NonNullable<Context["route"]>;
@@ -37,7 +38,7 @@ export function declareDiff(command: Command, run: Run): void {
     "symphony diff ENG-123 --stat",
     "symphony diff ENG-123 > work.patch",
   )
-    .argument("<issue>", "issue identifier, such as ENG-123")
+    .argument("<issue>", "issue identifier, such as ENG-123, or the path of a workspace")
     .option("--stat", "only which files, and how many lines of each")
     .action((issue: string, { stat }: { readonly stat?: boolean }) =>
       run((context) => showDiff(issue, stat === true, context)),
@@ -170,19 +171,22 @@ export async function showDiff(
 }
 
 /** From the server; without one, from the workspaces of the project around us. */
-async function diffFor(id: string, context: CommandContext): Promise<Diff> {
+async function diffFor(name: string, context: CommandContext): Promise<Diff> {
+  const workspace = workspaceNamed(name);
+  const { key: id, path } = workspace;
   const { certain } = await context.discovery();
   const project = certain ? null : findProject(context.where);
   if (project !== null) {
     const { offlineDiff } = await import("./offline-diff.ts");
-    const diff = await offlineDiff(project, id, context.env);
+    const diff = await offlineDiff(project, workspace, context.env);
     if (diff !== null) {
       context.note(`No server runs here; looking into ${diff.path}`);
       return diff;
     }
   }
   const client = await context.client();
-  return onIssue(id, listerOf(client), () => client.git.diff({ params: { id } }));
+  const query = path === null ? {} : { path };
+  return onIssue(id, listerOf(client), () => client.git.diff({ params: { id }, query }));
 }
 
 function coloured(patch: string, paint: Paint): string {

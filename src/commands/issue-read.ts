@@ -4,7 +4,7 @@ import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { atDesk } from "./issue-desk.ts";
 import { listerOf, onIssue } from "./issue-hints.ts";
-import { keptFacts } from "./kept-lines.ts";
+import { keptElsewhereFacts, keptFacts } from "./kept-lines.ts";
 import { numberOption } from "./numbers.ts";
 import { type Cell, factLines, tableLines } from "./output.ts";
 import { type Paint, statusStyle } from "./paint.ts";
@@ -99,7 +99,7 @@ function factsOf(detail: Detail): [string, Cell][] {
   const known = facts.flatMap(([name, cell]) =>
     cell === null ? [] : [[name, cell] as [string, Cell]],
   );
-  return [...known, ...keptFacts(detail.kept)];
+  return [...known, ...keptFacts(detail.kept), ...keptElsewhereFacts(detail.kept_elsewhere)];
 }
 
 function modelOf({ overrides: { model, reasoning_effort: effort } }: Detail): string | null {

@@ -30,6 +30,14 @@ export function keptLines(all: readonly Kept[], paint: Paint): string[] {
   });
 }
 
+/** Those of an issue beside its own workspace, as facts of it. */
+export function keptElsewhereFacts(all: readonly Kept[]): [string, Cell][] {
+  return all.flatMap((kept): [string, Cell][] => [
+    ["kept elsewhere", { text: `${kept.path}: ${kept.summary}, nowhere else`, style: "yellow" }],
+    ["next", kept.next.join("  or  ")],
+  ]);
+}
+
 /** The same as facts of one issue or attempt. */
 export function keptFacts(kept: Kept | null): [string, Cell][] {
   if (!kept) return [];

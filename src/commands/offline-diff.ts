@@ -7,13 +7,18 @@ import { diffView } from "../contract/work-view.ts";
 import { systemClock } from "../core/clock.ts";
 import { load } from "../core/config/loaded.ts";
 import { readOverlay } from "../core/config/overlay-document.ts";
+import type { Attempt } from "../core/model/attempt.ts";
 import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
+import type { History, WorkspacePlace } from "../core/store/store.ts";
 import { findWorkspace } from "../core/workspace/find-workspace.ts";
+import { firstHeadOf } from "../core/workspace/first-head.ts";
 import { isWorkspaceKey, workspaceKey } from "../core/workspace/key.ts";
+import { knownPlaces } from "../core/workspace/known-places.ts";
 import { diffOf } from "../core/workspace/work-diff.ts";
 import type { CommandContext } from "./context.ts";
 import type { Project } from "./discover.ts";
+import type { NamedWorkspace } from "./workspace-name.ts";
 
 type Env = CommandContext["env"];
 
@@ -22,27 +27,47 @@ interface Recorded {
   readonly issueId: string;
   readonly identifier: string;
   readonly path: string | null;
-  /** The commit that the first attempt found. */
-  readonly firstHead: string | null;
+  readonly attempts: readonly Attempt[];
+}
+
+interface Past {
+  /** Of the issue that was asked for; null where no attempt of it is on record. */
+  readonly recorded: Recorded | null;
+  /** Of every issue. */
+  readonly places: readonly WorkspacePlace[];
 }
 
 const mostAttempts = 500;
 
 /**
- * The work in an issue's workspace without a server, as `serve --once` leaves it behind; `id` may also be the key of a
- * workspace. null where this project has no such workspace. Rejects with `data_dir_locked`, and with `no_repository`.
+ * The work in an issue's workspace without a server, as `serve --once` leaves it behind; `key` may also be that of a workspace,
+ * and `path` says which of several is meant. null where this project has no such workspace. Rejects with `data_dir_locked`,
+ * and with `no_repository`.
  */
 export async function offlineDiff(
   project: Project,
-  id: string,
+  { key, path: chosen }: NamedWorkspace,
   env: Env,
 ): Promise<Reply<Api["git"]["diff"]> | null> {
-  const recorded = await recordedOf(project.dataDir, id);
+  const { recorded, places } = await pastOf(project.dataDir, key);
   const root = await rootOf(project, env);
-  const path = (await placeOf(recorded, root)) ?? keyed(root, id);
+  const path =
+    chosen === null
+      ? ((await placeOf(recorded, root)) ?? keyed(root, key))
+      : await knownAt(chosen, root, places);
   if (path === null) return null;
-  const diff = await diffOf(path, recorded?.firstHead ?? null);
-  return diffView(recorded?.identifier ?? id, diff);
+  const diff = await diffOf(path, recorded && firstHeadOf(recorded.attempts, path));
+  return diffView(recorded?.identifier ?? key, diff);
+}
+
+/** No other path than one that symphony made. */
+async function knownAt(
+  chosen: string,
+  root: string | null,
+  places: readonly WorkspacePlace[],
+): Promise<string | null> {
+  const known = await knownPlaces(root, places);
+  return known.some(({ path }) => path === chosen) ? chosen : null;
 }
 
 async function placeOf(recorded: Recorded | null, root: string | null): Promise<string | null> {
@@ -61,30 +86,32 @@ function keyed(root: string | null, id: string): string | null {
   return existsSync(path) ? path : null;
 }
 
-async function recordedOf(dataDir: string, id: string): Promise<Recorded | null> {
+async function pastOf(dataDir: string, id: string): Promise<Past> {
   const file = join(dataDir, "history.db");
-  if (!existsSync(file)) return null;
+  if (!existsSync(file)) return { recorded: null, places: [] };
   const lock = await lockDataDir(dataDir);
   try {
     const history = openHistory(file);
     try {
-      const issueId = history.issueIdOf(id);
-      if (issueId === null) return null;
-      const { attempts } = history.attemptsOf(issueId, mostAttempts, 0);
-      const [latest] = attempts;
-      const first = attempts.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore;
-      return {
-        issueId,
-        identifier: latest?.issueIdentifier ?? id,
-        path: latest?.workspacePath ?? null,
-        firstHead: first ?? null,
-      };
+      return { recorded: recordedOf(history, id), places: [...history.workspacePlaces()] };
     } finally {
       history.close();
     }
   } finally {
     await lock.release();
   }
+}
+
+function recordedOf(
+  history: Pick<History, "attemptsOf" | "issueIdOf">,
+  id: string,
+): Recorded | null {
+  const issueId = history.issueIdOf(id);
+  if (issueId === null) return null;
+  const { attempts } = history.attemptsOf(issueId, mostAttempts, 0);
+  const [latest] = attempts;
+  const path = latest?.workspacePath ?? null;
+  return { issueId, identifier: latest?.issueIdentifier ?? id, path, attempts };
 }
 
 /** Today's directory of workspaces as its real path; null where no workflow file says it. */

@@ -2,7 +2,7 @@ import { shellQuoted } from "../core/agent/shell-quoted.ts";
 import type { Core } from "../core/core.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
-import { type Kept, nextCommands } from "../core/workspace/kept.ts";
+import type { Kept } from "../core/workspace/kept.ts";
 import { findProject } from "./discover.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { jsonText } from "./json-text.ts";
@@ -10,20 +10,39 @@ import { keptLines } from "./kept-lines.ts";
 import { paintFor } from "./paint.ts";
 import type { CommandIo } from "./serve-options.ts";
 
+/** So long the end of the server is held up for workspaces that nobody has looked at. */
+const lastLookMs = 2_000;
+
 /** How the attempts of a `--once` run ended. */
 export interface OnceOutcome {
   exitCode(): number;
   /** Has the workspaces looked at in which they worked: whatever is left there, no server will tell of it later. */
   look(): Promise<void>;
+  /** The same for a server that has stopped, of those that it had no time for. */
+  lookLast(): Promise<void>;
 }
 
-export function onceOutcome({ bus, workspaces, log }: Core): OnceOutcome {
+interface Worked {
+  readonly id: string;
+  readonly identifier: string;
+  readonly path: string | null;
+}
+
+/** `stop` is aborted when the server is to end before its runs have. */
+export function onceOutcome(
+  { bus, workspaces, history, log }: Core,
+  stop: AbortSignal,
+): OnceOutcome {
+  const { kept } = workspaces;
   let failed = 0;
   let blocked = 0;
-  const worked = new Map<string, string>();
+  const unseen = new Map<string, Worked>();
   bus.subscribe({ filter: { types: ["attempt.ended", "issue.blocked"] } }, (event) => {
-    const { issueId, issueIdentifier } = event;
-    if (issueId !== null && issueIdentifier !== null) worked.set(issueId, issueIdentifier);
+    const { issueId: id, issueIdentifier: identifier } = event;
+    if (id !== null && identifier !== null) {
+      const path = history.latestAttempt(id)?.workspacePath ?? null;
+      unseen.set(id, { id, identifier, path });
+    }
     if (event.type === "issue.blocked") blocked++;
     else if (event.data["outcome"] !== "succeeded") failed++;
   });
@@ -34,13 +53,22 @@ export function onceOutcome({ bus, workspaces, log }: Core): OnceOutcome {
     },
     async look() {
       bus.flush();
-      for (const [id, identifier] of worked) {
-        await workspaces.kept.report({ id, identifier }, null).catch((error: unknown) => {
-          log.warn("workspace not looked at", {
-            issue_identifier: identifier,
-            reason: messageOf(error),
-          });
-        });
+      for (const one of [...unseen.values()]) {
+        if (stop.aborted) return;
+        try {
+          await kept.report(one, null);
+          unseen.delete(one.id);
+        } catch (error) {
+          if (stop.aborted) return;
+          const reason = messageOf(error);
+          log.warn("workspace not looked at", { issue_identifier: one.identifier, reason });
+        }
+      }
+    },
+    async lookLast() {
+      const enough = AbortSignal.timeout(lastLookMs);
+      for (const one of unseen.values()) {
+        if (one.path !== null) await kept.lookLast(one, one.path, enough);
       }
     },
   };
@@ -57,8 +85,8 @@ export async function printKept(
   const where = isFound ? "" : ` --data-dir ${shellQuoted(dataDir)}`;
   const newest = all.toSorted((a, b) => b.since - a.since);
   const shown = newest.map((kept) => {
-    const [show] = nextCommands(kept);
     const { issueIdentifier: issue_identifier, key, path, work } = kept;
+    const [show] = kept.next;
     return { issue_identifier, key, path, summary: workInWords(work), next: [`${show}${where}`] };
   });
   if (io.json) io.stdout.write(`${jsonText({ kept: shown })}\n`);

@@ -188,7 +188,7 @@ function webhookParts(core: Core, env: CommandIo["env"]) {
 
 async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): Promise<number> {
   const { core } = daemon;
-  const outcome = onceOutcome(core);
+  const outcome = onceOutcome(core, stop);
   const stopped = aborted(stop);
   // A tracker that does not answer holds up the start, but not the end.
   await Promise.race([core.start(), stopped]);
@@ -197,6 +197,7 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   }
   const { aborted: wasStopped } = stop;
   await daemon.stop();
+  if (once) await outcome.lookLast();
   if (core.unsaved().length > 0) return exitCodes.failed;
   if (once && wasStopped) return exitCodes.interrupted;
   return once ? outcome.exitCode() : exitCodes.done;

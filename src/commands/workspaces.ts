@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import type { Command } from "commander";
 import type { z } from "zod";
 import type { Client } from "../client/client.ts";
@@ -13,6 +14,7 @@ import { numberOption } from "./numbers.ts";
 import { type Cell, tableLines } from "./output.ts";
 import { closest } from "./suggest.ts";
 import { relative } from "./times.ts";
+import { type NamedWorkspace, workspaceNamed } from "./workspace-name.ts";
 
 type Workspace = z.output<typeof WorkspaceView>;
 
@@ -39,11 +41,15 @@ export function declareWorkspaces(command: Command, run: Run): void {
       ),
     "symphony workspaces remove ENG-123",
     "symphony workspaces remove ENG-123 --force",
+    "symphony workspaces remove /srv/earlier-root/ENG-123",
   )
-    .argument("<key>", "key of the workspace, as `symphony workspaces list` prints it")
+    .argument(
+      "<key>",
+      "key of the workspace, or its path where several have the key, as `symphony workspaces list` prints it",
+    )
     .option("--force", "also when it holds, or may hold, work that is nowhere else")
-    .action((key: string, { force }: { readonly force?: boolean }) =>
-      run((context) => removeWorkspace(key, force === true, context)),
+    .action((name: string, { force }: { readonly force?: boolean }) =>
+      run((context) => removeWorkspace(workspaceNamed(name), force === true, context)),
     );
 }
 
@@ -65,7 +71,7 @@ async function listWorkspaces(options: PageOptions, context: CommandContext): Pr
     { title: "USED" },
     { title: "BRANCH", flexible: true },
   ] as const;
-  const rows = page.workspaces.map(rowOf);
+  const rows = page.workspaces.map((one) => rowOf(one, page.root));
   const paint = await context.paint();
   const shape = { columns, rows, width: context.width, paint };
   const kept = page.workspaces.flatMap((one) => one.kept ?? []);
@@ -77,10 +83,11 @@ async function listWorkspaces(options: PageOptions, context: CommandContext): Pr
   return exitCodes.done;
 }
 
-function rowOf(workspace: Workspace): Cell[] {
-  const { key, issue_identifier: issue } = workspace;
+/** One of an earlier root is named by its path. */
+function rowOf(workspace: Workspace, root: string): Cell[] {
+  const { key, path, issue_identifier: issue } = workspace;
   return [
-    key,
+    dirname(path) === root ? key : path,
     issue ?? "-",
     statusCell(workspace),
     workspace.disk_bytes === null ? "-" : size(workspace.disk_bytes),
@@ -103,19 +110,19 @@ function size(bytes: number): string {
 }
 
 async function removeWorkspace(
-  key: string,
+  { key, path }: NamedWorkspace,
   force: boolean,
   context: CommandContext,
 ): Promise<number> {
   const client = await context.client();
   try {
-    const query = force ? ({ force: "true" } as const) : {};
+    const query = { ...(force && { force: "true" as const }), ...(path !== null && { path }) };
     await client.workspaces.remove({ params: { key }, query });
   } catch (error) {
-    throw await explained(error, key, client);
+    throw path === null ? await explained(error, key, client) : error;
   }
   if (context.json) context.printJson({ key, removed: true });
-  context.note(`${key} was removed`);
+  context.note(`${path ?? key} was removed`);
   return exitCodes.done;
 }
 

@@ -80,6 +80,13 @@ export const git = {
     summary:
       "The work in an issue's workspace, compared with where it started; also after the issue's end",
     params: byIssue,
+    query: z.object({
+      path: z
+        .string()
+        .max(4_096)
+        .optional()
+        .describe("Another workspace than that of the newest attempt"),
+    }),
     status: 200,
     reply: z
       .object({
@@ -110,6 +117,6 @@ export const git = {
         not_shown_summary: z.string().nullable().describe("The same in words; null: nothing"),
       })
       .meta({ id: "GitWork" }),
-    errors: ["issue_not_found", "workspace_not_found", "no_repository"],
+    errors: ["issue_not_found", "workspace_not_found", "no_repository", "workspace_ambiguous"],
   }),
 };

@@ -81,7 +81,10 @@ export const IssueDetail = z
       host: z.string().nullable(),
       branch: z.string().nullable(),
     }),
-    kept: KeptView.nullable().describe("The issue has ended, and its workspace stays"),
+    kept: KeptView.nullable().describe("The issue has ended, and `workspace` stays"),
+    kept_elsewhere: z
+      .array(KeptView)
+      .describe("Others that stay: of an earlier root or identifier, or set aside"),
     attempts: z.object({
       count: z.number().int(),
       restart_count: z.number().int(),

@@ -28,7 +28,7 @@ export const HoldView = z
   .describe("What cannot be determined counts as work")
   .meta({ id: "Hold" });
 
-/** A workspace that stays after its issue has ended. */
+/** A workspace that stays for what it holds. */
 export const KeptView = z
   .object({
     key: z.string(),

@@ -101,6 +101,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
       branch: null,
     },
     kept: null,
+    kept_elsewhere: [],
     attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [attempt] },
     running: runningRow,
     retry: null,

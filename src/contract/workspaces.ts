@@ -26,7 +26,7 @@ export const WorkspaceView = z
       .array(HoldView)
       .nullable()
       .describe("The work that is nowhere else, as last seen; null before"),
-    kept: KeptView.nullable().describe("Its issue has ended, and it stays for what it holds"),
+    kept: KeptView.nullable().describe("No attempt has it, and it stays for what it holds"),
     created_at: Time,
     last_used_at: Time,
   })
@@ -35,12 +35,12 @@ export const WorkspaceView = z
 export const workspaces = {
   list: route({
     ...paths.workspaces.list,
-    summary: "The workspaces on disk, by key",
+    summary: "The workspaces on disk, by key, those of an earlier workspace.root too",
     query: z.object(page),
     status: 200,
     reply: z
       .object({
-        root: z.string(),
+        root: z.string().describe("Where new ones are made"),
         workspaces: z.array(WorkspaceView),
         total_bytes: bytes.describe("Of all that have been measured"),
         ...paged,
@@ -59,8 +59,9 @@ export const workspaces = {
         .enum(["true", "false"])
         .default("false")
         .describe("Also when it holds, or may hold, work that is nowhere else"),
+      path: z.string().max(4_096).optional().describe("Which of several that have the key"),
     }),
     status: 204,
-    errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty"],
+    errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty", "workspace_ambiguous"],
   }),
 };

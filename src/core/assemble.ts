@@ -34,7 +34,7 @@ import { openInbox } from "./webhook/open-inbox.ts";
 import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
-import { userOf } from "./workspace/owner.ts";
+import { isAtWork, userOf } from "./workspace/owner.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -81,13 +81,14 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     lookup: base.edges.lookup,
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
+    isAtWork: (path) => isAtWork(orchestrator.state, path),
   });
   const kept: KeptWorkspaces = new KeptWorkspaces({
     workspaces,
     bus,
     history,
     clock,
-    isInUse: (key) => userOf(orchestrator.state, key) !== null,
+    isInUse: (path) => userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   const parts: RealParts = {
     clock,
@@ -244,6 +245,7 @@ async function begin(
   });
   opened.push(() => cleanup.over);
   if (signal.aborted) return cleanup;
+  opened.push(followRoot(parts));
   opened.push(followConfig(parts, orchestrator));
   opened.push(
     followRetention({
@@ -258,6 +260,17 @@ async function begin(
   return cleanup;
 }
 
+/** What was in a new workspace's place is gone; the last one of its issue may be in an earlier root, and is looked at. */
+function followRoot({ bus, kept, log }: RealParts): () => void {
+  return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
+    if (issueId === null) return;
+    kept.forget(String(data["path"]));
+    const failed = (error: unknown) =>
+      log.warn("workspaces not looked at", { reason: messageOf(error) });
+    kept.findLeft({ issueId }, (_, error) => failed(error)).catch(failed);
+  });
+}
+
 function heart(
   options: CoreOptions,
   parts: RealParts,
@@ -267,7 +280,6 @@ function heart(
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
   const desk = new WorkspaceDesk({
-    root: () => config.current.config.workspace.root,
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, kept: parts.kept, history, bus, clock },

@@ -10,7 +10,7 @@ interface CleanupDeps {
   readonly tracker: Tracker;
   readonly terminalStates: readonly string[];
   readonly workspaces: Pick<Workspaces, "finishRemovals">;
-  readonly kept: Pick<KeptWorkspaces, "clear" | "list">;
+  readonly kept: Pick<KeptWorkspaces, "clear" | "findLeft" | "list">;
   readonly clock: Clock;
   readonly log: Logger;
   /** Aborted when the server is to stop: nothing more is read or removed. */
@@ -30,8 +30,9 @@ const atOnce = 4;
 const patienceMs = 2_000;
 
 /**
- * Removes the workspaces of issues that ended while no server ran (O-36), but for those that hold work. A failed read warns
- * and that is all. No attempt gets a directory while it is looked at.
+ * Removes the workspaces of issues that ended while no server ran (O-36), but for those that hold work, and finds what an
+ * earlier root or identifier left. A failed read warns, and nothing is removed. No attempt gets a directory while it is
+ * looked at.
  */
 export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
   const { tracker, terminalStates, workspaces, clock, log, signal } = deps;
@@ -45,10 +46,9 @@ export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
     cancel();
     return { over };
   } catch (error) {
-    if (!signal.aborted) {
-      log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
-    }
-    return { over: Promise.resolve() };
+    if (signal.aborted) return { over: Promise.resolve() };
+    log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+    return { over: clearAll([], deps) };
   }
 }
 
@@ -72,9 +72,15 @@ async function clearAll(
     }
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
+  const onError = (path: string, error: unknown) =>
+    log.warn("workspace not looked at", { workspace: path, reason: messageOf(error) });
+  const cleared = new Set(issues.map(({ id }) => id));
+  await kept.findLeft({ cleared }, onError, signal).catch((error: unknown) => {
+    log.warn("workspaces not looked at", { reason: messageOf(error) });
+  });
   const { length } = kept.list();
   if (length > 0 && !signal.aborted) {
-    log.info("workspaces of finished issues hold work and are kept", {
+    log.info("workspaces without an agent hold work and are kept", {
       kept: length,
       next: "symphony workspaces list",
     });

@@ -23,6 +23,7 @@ interface Edges {
   /** Ends the hooks that still run. */
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
+  isAtWork(path: string): boolean;
 }
 
 /** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
@@ -37,6 +38,7 @@ export function openWorkspaces(options: CoreOptions, edges: Edges): Workspaces {
       log,
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
+      isAtWork: (path) => edges.isAtWork(path),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },

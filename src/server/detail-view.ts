@@ -14,20 +14,22 @@ interface Past {
   readonly events: readonly SymphonyEvent[];
   /** Where the issue's workspace is or would be made now. */
   readonly place: { readonly key: string; readonly path: string } | null;
-  readonly kept: Kept | null;
+  /** Every directory of the issue that stays. */
+  readonly kept: readonly Kept[];
 }
 
 /** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
 export function detailView(sight: Sight, past: Past): z.output<typeof IssueDetail> {
   const { issue, retry, running } = sight;
   const retryAttempt = retry?.attempt ?? 0;
+  const workspace = workspaceOf(sight, past);
   return {
     issue_identifier: issue.identifier,
     issue_id: issue.id,
     status: sight.status,
     issue: issueView(issue),
-    workspace: workspaceOf(sight, past),
-    kept: past.kept && keptView(past.kept),
+    workspace,
+    ...keptOf(workspace.path, past.kept),
     attempts: {
       count: past.attemptCount,
       restart_count: Math.max(retryAttempt - 1, 0),
@@ -66,6 +68,13 @@ function workspaceOf({ issue, running, retry, blocked }: Sight, { attempts, plac
     host: latest?.workerHost ?? null,
     branch: latest?.git?.branch ?? issue.branchName,
   };
+}
+
+/** The issue's own workspace apart from what stays of it elsewhere. */
+function keptOf(path: string | null, all: readonly Kept[]) {
+  const own = all.find((kept) => kept.path === path);
+  const others = all.filter((kept) => kept !== own);
+  return { kept: own ? keptView(own) : null, kept_elsewhere: others.map(keptView) };
 }
 
 /** What stands in the way now comes before what ended an earlier attempt. */

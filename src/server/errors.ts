@@ -28,6 +28,7 @@ const httpStatus: Record<ErrorCode, number> = {
   template_read_only: 409,
   workspace_in_use: 409,
   workspace_dirty: 409,
+  workspace_ambiguous: 409,
   no_repository: 409,
   body_too_large: 413,
   unsupported_media_type: 415,

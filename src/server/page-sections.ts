@@ -1,7 +1,7 @@
 import type { Issue } from "../core/model/issue.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { Snapshot } from "../core/orchestrator/snapshot.ts";
-import { type Kept, nextCommands } from "../core/workspace/kept.ts";
+import type { Kept } from "../core/workspace/kept.ts";
 import { type Html, html, webAddress } from "./html.ts";
 
 /** Rows of each section on the page. */
@@ -96,7 +96,7 @@ function completed({ counts, completed: entries }: Snapshot, wall: number): Html
 export function keptSection(all: readonly Kept[], wall: number): readonly Html[] {
   if (all.length === 0) return [];
   const rows = all.slice(0, rowsShown).map((kept) => {
-    const [show, remove] = nextCommands(kept);
+    const [show, remove] = kept.next;
     const own = `/api/v1/${encodeURIComponent(kept.issueIdentifier)}`;
     const holds = html`<bdi>${cut(workInWords(kept.work))}</bdi>`;
     const commands = html`<code>${cut(show)}</code><br><code>${cut(remove)}</code>`;

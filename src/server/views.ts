@@ -22,7 +22,7 @@ import type { View } from "../core/orchestrator/answers.ts";
 import type { Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
-import { type Kept, nextCommands } from "../core/workspace/kept.ts";
+import type { Kept } from "../core/workspace/kept.ts";
 
 // Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
 
@@ -175,14 +175,14 @@ export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView
 }
 
 export function keptView(kept: Kept): z.output<typeof KeptView> {
-  const { key, path, since, work } = kept;
+  const { key, path, since, work, next } = kept;
   return {
     key,
     path,
     since: time(since),
     holds: work.map(holdView),
     summary: workInWords(work),
-    next: [...nextCommands(kept)],
+    next: [...next],
   };
 }
 

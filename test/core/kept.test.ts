@@ -363,6 +363,7 @@ test("O-1, O-36: hundreds of workspaces hold the first poll up for two seconds a
       now--;
       cleared++;
     },
+    findLeft: async () => {},
     list: () => [],
   };
   const begun = cleanUpFinished({

@@ -72,6 +72,50 @@ test("old attempts go, save each issue's newest and those of issues that wait; t
   assert.deepEqual(again.totals(), before);
 });
 
+test("where an issue's work may still be stays on record: its newest attempt in each directory is not removed", (t) => {
+  const { file, history, clock, follow } = opened(t, { days: 90 });
+  const from = clock.wall() - 200 * dayMs;
+  const places = ["/old/A-1", "/old/A-1", null, "/new/A-1", "/new/A-1", null];
+  for (const [n, one] of attemptsOf("A-1", places.length, from).entries()) {
+    history.saveAttempt({ ...one, workspacePath: places[n] ?? null });
+  }
+  const known = () => [...history.workspacePlaces()].map(({ path }) => path).toSorted();
+  assert.deepEqual(known(), ["/new/A-1", "/old/A-1"]);
+  const stop = follow();
+  clock.advance(10_000);
+  stop();
+  const { attempts } = history.attemptsOf(issue("A-1").id, 500, 0);
+  assert.deepEqual(
+    attempts.map(({ number, workspacePath }) => [number, workspacePath]),
+    [
+      [6, null],
+      [5, "/new/A-1"],
+      [2, "/old/A-1"],
+    ],
+  );
+  const again = openHistory(file);
+  t.after(() => again.close());
+  assert.deepEqual([...again.workspacePlaces()].map(({ path }) => path).toSorted(), known());
+});
+
+test("a directory is known with the issue of the newest attempt there, whichever is saved last", (t) => {
+  const { file, history } = opened(t, { days: null });
+  const at = (id: string, name: string) =>
+    attempt(id, {
+      ...{ issueId: issue(name).id, issueIdentifier: name, workspacePath: "/root/A-1" },
+    });
+  const owner = (of: typeof history) =>
+    [...of.workspacePlaces()].map(({ path, issueIdentifier }) => [path, issueIdentifier]);
+  assert.deepEqual(owner(history), []);
+  for (const one of [at("att_1", "A-1"), at("att_2", "B-1"), at("att_1", "A-1")]) {
+    history.saveAttempt(one);
+  }
+  assert.deepEqual(owner(history), [["/root/A-1", "B-1"]]);
+  const again = openHistory(file);
+  t.after(() => again.close());
+  assert.deepEqual(owner(again), [["/root/A-1", "B-1"]]);
+});
+
 test("old events go from the beginning in steps; the numbering goes on even when all are old", (t) => {
   const { file, history, clock, follow } = opened(t, { days: 1 });
   const at = clock.wall();

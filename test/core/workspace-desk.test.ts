@@ -93,7 +93,7 @@ test("what is not empty is removed with force alone; before_remove runs, and the
     limit: 9,
     types: ["workspace.removed"],
   });
-  assert.deepEqual(removed?.data, { key: "ENG-7", by: "operator" });
+  assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator" });
   await assert.rejects(desk.remove("ENG-7", { force: true }), coded("workspace_not_found"));
 });
 

@@ -1,75 +1,11 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, realpathSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-import type { Step } from "../../src/demo/script.ts";
-import { gitIn, origin } from "../support/git-repository.ts";
+import { gitIn } from "../support/git-repository.ts";
+import { create, ended, type Place, project } from "../support/kept-project.ts";
 import { eventually, launch, Served, symphony } from "../support/symphony.ts";
-
-const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
-
-/** As codex does at its default level: it edits, commits nothing, and ends its issue. */
-const turn: readonly Step[] = [
-  { do: "edit", path: "greet.sh", content: 'echo "Hello, $1!"\n' },
-  { do: "edit", path: "one.txt", append: "changed\n" },
-  { do: "say", text: "greet.sh takes a name." },
-  { do: "tool", name: "issue_move", arguments: { state: "Done" } },
-];
-
-const idle: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];
-
-/** The workflow of README.md; `hooks` go beside its `after_create`. */
-async function project(hooks = "", afterCreate?: string) {
-  const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-kept-")));
-  mkdirSync(join(root, "repository"));
-  const bare = origin(join(root, "repository"));
-  const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
-  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
-  const issues = { "LOCAL-1": [turn], default: [idle] };
-  await writeFile(join(root, "script.json"), JSON.stringify({ issues }));
-  await writeFile(
-    join(root, "WORKFLOW.md"),
-    `---
-tracker:
-  kind: local
-workspace: { root: ./workspaces }
-polling: { interval_ms: 300 }
-hooks:
-  after_create: ${afterCreate ?? `git clone --quiet '${bare}' .`}
-${hooks}codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
----
-You are working on {{ issue.identifier }}: {{ issue.title }}
-
-When you are done, move the issue to Done with the tool issue_move.
-`,
-  );
-  return {
-    ...{ root, bare, cwd: root, env: { HOME: root } },
-    workflowPath: join(root, "WORKFLOW.md"),
-    dataDir: join(root, ".symphony"),
-    workspace: (name: string) => join(root, "workspaces", name),
-    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
-  };
-}
-
-type Place = Awaited<ReturnType<typeof project>>;
-
-async function create(place: Place, title: string): Promise<void> {
-  const made = await symphony(place, "issue", "create", "--title", title);
-  assert.equal(made.code, 0, made.stderr);
-}
-
-/** Resolves when the end of the issue's workspace was told. */
-async function ended(server: Served, id: string): Promise<string> {
-  return eventually(`${id} has ended with its workspace`, async () => {
-    const { recent_events: events } = await server.client.issues.detail({ params: { id } });
-    const last = events.find(({ event }) => /^workspace\.(kept|removed)$/.test(event));
-    return last?.event;
-  });
-}
 
 test("README: after Done the work is still there, is shown everywhere, and goes by --force alone; also over a restart", async () => {
   await using place = await project();
@@ -174,9 +110,9 @@ test("serve --once ends by saying where the work is; symphony diff shows it with
 });
 
 test("the documented commit hook: its commit stays where it was made, until it is pushed", async () => {
-  await using place = await project(
-    `  after_run: git add -A && { git diff --cached --quiet || git -c user.name=a -c user.email=b commit -qm "$SYMPHONY_ISSUE_IDENTIFIER"; }\n`,
-  );
+  await using place = await project({
+    hooks: `  after_run: git add -A && { git diff --cached --quiet || git -c user.name=a -c user.email=b commit -qm "$SYMPHONY_ISSUE_IDENTIFIER"; }\n`,
+  });
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
   assert.equal(await ended(server, "LOCAL-1"), "workspace.kept");
@@ -190,7 +126,7 @@ test("the documented commit hook: its commit stays where it was made, until it i
 });
 
 test("without a repository the new file stays and is shown", async () => {
-  await using place = await project("", "echo made > one.txt");
+  await using place = await project({ afterCreate: "echo made > one.txt" });
   await create(place, "Greet people by name");
   await using server = await Served.start(place);
   assert.equal(await ended(server, "LOCAL-1"), "workspace.kept");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -114,4 +114,54 @@ test("a workspace whose issue nobody knows is shown by its key", async () => {
   assert.deepEqual([diff.issue_identifier, diff.files[0]?.path], ["OLD-7", "work.txt"]);
   const unknown = await server.ask("/api/v1/OLD-8/diff");
   assert.deepEqual([unknown.status, unknown.json().error.code], [404, "issue_not_found"]);
+});
+
+test("a kept directory of an earlier root is apart from the issue's workspace; a query says which of two is meant", async () => {
+  await using done = await finished();
+  const { world, path: old } = done;
+  const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-root-")));
+  world.config = config({ workspace: { root } });
+  world.scheduler.config = world.config;
+  world.scheduler.set(issue("ENG-1"));
+  await world.scheduler.advance(30_000);
+  const now = await world.workspaces.ensure(issue("ENG-1"), new AbortController().signal);
+  world.scheduler.run("ENG-1").reports.entered("building_prompt", now);
+  writeFileSync(join(now.path, "new.txt"), "x\n");
+  await using server = await serve(world);
+  const detail = api.issues.detail.reply.parse((await server.ask("/api/v1/ENG-1")).json());
+  assert.equal(detail.workspace.path, now.path);
+  assert.deepEqual(
+    [detail.kept, detail.kept_elsewhere.map(({ path, next }) => [path, next[1]])],
+    [null, [[old, `symphony workspaces remove ${old} --force`]]],
+  );
+  const list = api.workspaces.list.reply.parse((await server.ask("/api/v1/workspaces")).json());
+  assert.deepEqual(
+    list.workspaces.map(({ path, in_use, kept }) => [path, in_use, kept?.path ?? null]),
+    [
+      [now.path, true, null],
+      [old, false, old],
+    ],
+  );
+  await world.scheduler.run("ENG-1").end({ kind: "stopped" });
+  const remove = (query: string) =>
+    server.ask(`/api/v1/workspaces/ENG-1${query}`, { method: "DELETE" });
+  const both = await remove("?force=true");
+  assert.equal(both.status, 409);
+  assert.partialDeepStrictEqual(both.json().error, {
+    code: "workspace_ambiguous",
+    details: { paths: [now.path, old] },
+  });
+  const asked = `?path=${encodeURIComponent(old)}`;
+  const shown = async (query: string) => {
+    const { path, files } = (await server.ask(`/api/v1/ENG-1/diff${query}`)).json();
+    return [path, files.length];
+  };
+  assert.deepEqual(await shown(""), [now.path, 1]);
+  assert.deepEqual(await shown(asked), [old, 1]);
+  const strange = `?force=true&path=${encodeURIComponent(join(root, ".."))}`;
+  assert.equal((await remove(strange)).status, 404);
+  assert.equal((await remove(asked)).status, 409, "it holds work");
+  assert.equal((await remove(`${asked}&force=true`)).status, 204);
+  assert.deepEqual([existsSync(old), existsSync(now.path)], [false, true]);
+  await rm(root, { recursive: true });
 });

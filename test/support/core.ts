@@ -22,7 +22,7 @@ import { openInbox } from "../../src/core/webhook/open-inbox.ts";
 import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
 import { keepApart } from "../../src/core/workspace/keep-apart.ts";
 import { KeptWorkspaces } from "../../src/core/workspace/kept.ts";
-import { userOf } from "../../src/core/workspace/owner.ts";
+import { isAtWork, userOf } from "../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -106,18 +106,20 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       clock,
       log,
       onHookFailed: (failure) => logged.push(failure.error.message),
+      onSetAside: (aside) => kept.wasSetAside(aside),
+      isAtWork: (path) => isAtWork(scheduler.orchestrator.state, path),
     }),
   );
-  const kept = new KeptWorkspaces({
+  const kept: KeptWorkspaces = new KeptWorkspaces({
     workspaces,
     bus,
     history,
     clock,
-    isInUse: (key) => userOf(scheduler.orchestrator.state, key) !== null,
+    isInUse: (path) =>
+      userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   scheduler.kept = kept;
   const desk = new WorkspaceDesk({
-    root: () => world.config.workspace.root,
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, kept, history, bus, clock },

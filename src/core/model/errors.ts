@@ -59,6 +59,7 @@ export type ErrorCode =
   | "workspace_not_found"
   | "workspace_in_use"
   | "workspace_dirty"
+  | "workspace_ambiguous"
   | "workspace_refused"
   | "no_repository"
   | "clone_failed"

@@ -181,7 +181,10 @@ export function idOf(state: State, identifier: string): string | null {
   const candidate = candidatesByName(state.candidates).get(wanted);
   if (candidate !== undefined) return candidate;
   for (const map of [state.completed, state.dismissed]) {
-    for (const [id, entry] of map) if (entry.issue.identifier.toLowerCase() === wanted) return id;
+    // Newest last: an earlier issue may have had the name before.
+    const ids = [...map].filter(([, { issue }]) => issue.identifier.toLowerCase() === wanted);
+    const last = ids.at(-1);
+    if (last !== undefined) return last[0];
   }
   return null;
 }

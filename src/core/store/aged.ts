@@ -50,11 +50,17 @@ export class Aged {
     });
   }
 
-  /** Ended attempts, save each issue's newest, which its next attempt is numbered after. Their sums are kept. */
+  /**
+   * Ended attempts, save each issue's newest, which its next attempt is numbered after, and its newest in each directory, which
+   * may still be there with work in it. Their sums are kept.
+   */
   removeAttempts({ before, limit, after, kept }: AttemptRemoval): RemovalStep {
     return this.#db.transaction(() => {
+      const place = "body ->> '$.workspacePath'";
       const sql = `SELECT id, issue_id, started_at, ended_at, EXISTS (SELECT 1 FROM attempts AS later
-          WHERE later.issue_id = attempts.issue_id AND later.id > attempts.id) AS superseded
+          WHERE later.issue_id = attempts.issue_id AND later.id > attempts.id
+            AND coalesce(later.${place} = attempts.${place}, attempts.${place} IS NULL))
+        AS superseded
         FROM attempts WHERE id > $after ORDER BY id LIMIT $limit`;
       const rows = this.#db.all(
         (row) => ({

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Attempt, Tokens } from "../model/attempt.ts";
 import { int, text } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import type { AttemptPage } from "./store.ts";
+import type { AttemptPage, WorkspacePlace } from "./store.ts";
 
 const tokens = z.object({
   input: z.number(),
@@ -61,9 +61,15 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
   idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
+interface Place extends WorkspacePlace {
+  readonly attemptId: string;
+}
+
 /** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
 export class AttemptTable {
   readonly #db: Database;
+  /** By path; null until somebody asks: every row is read for it. */
+  #places: Map<string, Place> | null = null;
 
   constructor(db: Database) {
     this.#db = db;
@@ -89,6 +95,20 @@ export class AttemptTable {
         body: JSON.stringify(attempt),
       },
     );
+    if (this.#places !== null) remember(this.#places, attempt);
+  }
+
+  places(): Iterable<WorkspacePlace> {
+    this.#places ??= this.#readPlaces();
+    return this.#places.values();
+  }
+
+  #readPlaces(): Map<string, Place> {
+    // Of each group SQLite gives the row that has the greatest id.
+    const sql = `SELECT max(id) AS id, issue_id, issue_identifier, body ->> '$.workspacePath' AS path
+      FROM attempts WHERE path IS NOT NULL GROUP BY path`;
+    const rows = this.#db.all(placeOf, sql);
+    return new Map(rows.map((row) => [row.path, row]));
   }
 
   byId(id: string): Attempt | null {
@@ -140,6 +160,24 @@ export class AttemptTable {
     const sql = "SELECT id FROM attempts ORDER BY id DESC LIMIT 1";
     return this.#db.get((row) => text(row, "id"), sql);
   }
+}
+
+function remember(places: Map<string, Place>, attempt: Attempt): void {
+  const { id, issueId, issueIdentifier, workspacePath: path } = attempt;
+  if (path === null) return;
+  const known = places.get(path);
+  // An earlier attempt may be saved again after a later one.
+  if (known && known.attemptId > id) return;
+  places.set(path, { path, issueId, issueIdentifier, attemptId: id });
+}
+
+function placeOf(row: Row): Place {
+  return {
+    path: text(row, "path"),
+    issueId: text(row, "issue_id"),
+    issueIdentifier: text(row, "issue_identifier"),
+    attemptId: text(row, "id"),
+  };
 }
 
 /** Rows are checked: a ZodError would be a bug of a migration. */

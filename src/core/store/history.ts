@@ -49,6 +49,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     lastAttemptId: () => attempts.lastId(),
     tokensSince: (issueId, after) => usage.since(issueId, after),
     latestAttempt: (issueId) => attempts.latestOf(issueId),
+    workspacePlaces: () => attempts.places(),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
     removeOldEvents: (removal) => aged.removeEvents(removal),
     removeOldAttempts: (removal) => aged.removeAttempts(removal),

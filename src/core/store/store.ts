@@ -115,12 +115,14 @@ export interface History {
   tokensSince(issueId: string, after: string): number;
   /** The newest attempt of an issue, by id. */
   latestAttempt(issueId: string): Attempt | null;
+  /** Every directory that an attempt is known to have worked in, whatever has become of it; read once, then remembered. */
+  workspacePlaces(): Iterable<WorkspacePlace>;
   /** The issue that attempts were recorded under this identifier for (any case). */
   issueIdOf(identifier: string): string | null;
 
   /** One small step: the oldest events that are old enough. */
   removeOldEvents(removal: Removal): RemovalStep;
-  /** One small step: ended attempts that are old enough; each issue's newest stays, and so do the sums of all. */
+  /** One small step: ended attempts that are old enough; each issue's newest stays, in every directory, and so do the sums of all. */
   removeOldAttempts(removal: AttemptRemoval): RemovalStep;
   /** For the list that a restart shows again; the newest `most` are kept. */
   saveCompleted(record: CompletedRecord, most: number): void;
@@ -163,6 +165,13 @@ export interface History {
 
   /** Grows with every write: as long as it is the same, so is all that can be read here. */
   changes(): number;
+}
+
+/** A directory that attempts worked in, with the issue of the newest one there. */
+export interface WorkspacePlace {
+  readonly path: string;
+  readonly issueId: string;
+  readonly issueIdentifier: string;
 }
 
 /** Tokens that no one has counted yet. */

@@ -73,6 +73,16 @@ export async function dropBaseline(path: string): Promise<void> {
   await rm(baselineFile(path), { force: true });
 }
 
+/** A workspace was moved: what it was made with, and for whom, is known at its new place. */
+export async function moveBaseline(from: string, to: string): Promise<void> {
+  try {
+    await rename(baselineFile(from), baselineFile(to));
+  } catch (error) {
+    // There is none for what an earlier version made.
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  }
+}
+
 /** The state of these files, by raw name; null for more than are remembered. */
 export async function statesOf(
   path: string,

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf } from "../model/errors.ts";
-import { dropBaseline } from "./baseline.ts";
+import { dropBaseline, moveBaseline } from "./baseline.ts";
 import { deleteTree } from "./delete-tree.ts";
 import { beingMade, type Found, fault, findAt, pendingMarker, removedDir } from "./place.ts";
 
@@ -44,8 +44,10 @@ export async function setAside(path: string, found: Found): Promise<string> {
       const to = `${path}.aside-${number}`;
       if ((await findAt(to)) !== "nothing") continue;
       // A file gets a directory of its own: the list of workspaces has directories alone.
-      if (found === "directory") await move(path, to);
-      else {
+      if (found === "directory") {
+        await move(path, to);
+        await moveBaseline(path, to);
+      } else {
         await mkdir(to, { mode: 0o700 });
         await rename(path, join(to, basename(path)));
       }

@@ -4,6 +4,7 @@ import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { isDirty, type Work } from "../model/work.ts";
 import type { History } from "../store/store.ts";
+import { firstHeadOf } from "./first-head.ts";
 import { withoutCredentials } from "./git-remotes.ts";
 import { branchFor, type Routed, repositoryFor } from "./git-routing.ts";
 import { type GitSurvey, survey } from "./git-survey.ts";
@@ -17,7 +18,7 @@ interface GitDeskParts {
   readonly history: Pick<History, "attemptsOf">;
   /** Every workspace there is. */
   paths(): Promise<readonly string[]>;
-  ownerOf(key: string): KnownIssue | null;
+  ownerOf(path: string): KnownIssue | null;
   /** Those that new workspaces are cloned from. */
   repositories(): readonly RepositoryConfig[];
 }
@@ -162,7 +163,7 @@ export class GitDesk {
         ahead,
         behind,
         path,
-        issueIdentifier: this.#parts.ownerOf(basename(path))?.identifier ?? null,
+        issueIdentifier: this.#parts.ownerOf(path)?.identifier ?? null,
         dirty: isDirty(work),
       })),
     };
@@ -170,10 +171,10 @@ export class GitDesk {
 
   /** The commit that the first attempt found, where no remote says what the work started from. */
   #firstHead(path: string): string | null {
-    const owner = this.#parts.ownerOf(basename(path));
+    const owner = this.#parts.ownerOf(path);
     if (owner === null) return null;
     const { attempts } = this.#parts.history.attemptsOf(owner.id, mostAttempts, 0);
-    return attempts.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
+    return firstHeadOf(attempts, path);
   }
 }
 

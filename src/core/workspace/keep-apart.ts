@@ -35,6 +35,7 @@ export function keepApart(inner: Workspaces): Workspaces {
     finishRemovals: () => inner.finishRemovals(),
     beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
     afterRun: (workspace, issue) => inner.afterRun(workspace, issue),
+    root: () => inner.root(),
     pathOf: (identifier) => inner.pathOf(identifier),
     requireCwd: (path) => inner.requireCwd(path),
   };

@@ -1,5 +1,7 @@
+import { basename } from "node:path";
 import type { Issue } from "../model/issue.ts";
 import type { State } from "../orchestrator/state.ts";
+import type { WorkspacePlace } from "../store/store.ts";
 import { workspaceKey } from "./key.ts";
 
 /** Whose workspace it is; `issue` only where memory has it. */
@@ -25,10 +27,38 @@ export function ownersOf(state: State): ReadonlyMap<string, KnownIssue> {
   return owners;
 }
 
-/** The issue whose live attempt has the workspace of this key, or is about to. */
-export function userOf(state: State, key: string): Issue | null {
-  for (const { issue, workspaceKey: entered } of state.running.values()) {
-    if ((entered ?? keyOf(issue)) === key) return issue;
+/** Whose the directory at `path` is by the history's `places`. */
+export function recordedOwner(
+  path: string,
+  places: Iterable<WorkspacePlace>,
+  owners: ReadonlyMap<string, KnownIssue>,
+): KnownIssue | null {
+  for (const { path: at, issueId: id, issueIdentifier: identifier } of places) {
+    if (at !== path) continue;
+    const known = [...owners.values()].find((owner) => owner.id === id);
+    return known ?? { id, identifier, issue: null };
+  }
+  return null;
+}
+
+/** Whether a live attempt has entered the directory at `path`. */
+export function isAtWork({ running }: State, path: string): boolean {
+  return [...running.values()].some(({ workspacePath }) => workspacePath === path);
+}
+
+/**
+ * The issue whose live attempt has the directory at `path`, or is about to: `today` says where a new one would be. Left out,
+ * an attempt without a directory counts as the user of every one that has its key.
+ */
+export function userOf(
+  state: State,
+  path: string,
+  today?: (identifier: string) => string,
+): Issue | null {
+  for (const { issue, workspacePath } of state.running.values()) {
+    if (workspacePath === path) return issue;
+    if (workspacePath !== null || keyOf(issue) !== basename(path)) continue;
+    if (today === undefined || today(issue.identifier) === path) return issue;
   }
   return null;
 }

@@ -95,6 +95,12 @@ export async function requirePlace(path: string, currentRoot: string): Promise<F
   return found;
 }
 
+/** Whether the directory at `path` is a root of ours, today's or an earlier one, and no link leads there. */
+export async function isWorkspaceRoot(path: string): Promise<boolean> {
+  const real = await realpath(path).catch(() => null);
+  return real === path && (await isStamped(path).catch(() => false));
+}
+
 /** An earlier root is known by what `openRoot` left in it. */
 async function isStamped(path: string): Promise<boolean> {
   return (await findAt(join(path, stateDir))) === "directory";

@@ -1,4 +1,5 @@
-import { lstat, readdir, realpath, rm } from "node:fs/promises";
+import { realpathSync } from "node:fs";
+import { lstat, readdir, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
@@ -44,7 +45,10 @@ export interface HookFailure {
 
 /** Something that was in the way of a new workspace and holds work: it was moved, not deleted. */
 export interface SetAside {
+  /** The one that gets a new workspace. */
   readonly issue: IssueName;
+  /** The issue that it was made for; null where that is not known. */
+  readonly owner: string | null;
   /** Where it is now. */
   readonly path: string;
   readonly work: readonly Work[];
@@ -68,6 +72,8 @@ export interface WorkspacesOptions {
   /** Told of every hook that fails by itself, also where nobody else is. */
   onHookFailed(failure: HookFailure): void;
   onSetAside?(aside: SetAside): void;
+  /** Whether an agent is at work in the directory at `path`; never, if left out. */
+  isAtWork?(path: string): boolean;
   /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once, for a host that must leave; never, if left out. */
@@ -77,8 +83,9 @@ export interface WorkspacesOptions {
 /** The issues' directories. Every path is checked anew before it is made, run in or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. A fresh one whose clone or `after_create` fails is deleted again. Rejects
-   * with `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
+   * Finds or makes the issue's directory. What was made for another issue is no workspace of this one: it makes room. A fresh
+   * one whose clone or `after_create` fails is deleted again. Rejects with `invalid_issue_identifier`, `workspace_…`,
+   * `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
    */
   ensure(issue: Issue, signal: AbortSignal, tell?: (line: string) => void): Promise<Workspace>;
   /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not go on. */
@@ -95,6 +102,8 @@ export interface Workspaces {
   look(target: RemovalTarget): Promise<Removal>;
   /** Deletes what a crash left of directories that were being deleted. Never rejects. */
   finishRemovals(): Promise<void>;
+  /** Today's directory of workspaces as its real path; as it is written where there is none yet. */
+  root(): string;
   /** Where the issue's directory would be today; it need not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
@@ -164,7 +173,7 @@ class DirectoryWorkspaces implements Workspaces {
 
   async afterRun({ path }: Workspace, issue: IssueName): Promise<void> {
     try {
-      if ((await requirePlace(path, await this.#currentRoot())) !== "directory") return;
+      if ((await requirePlace(path, this.root())) !== "directory") return;
       await this.#hook("after_run", path, { issue, signal: this.#leaving });
     } catch (error) {
       this.#note(`after_run was left out or failed: ${messageOf(error)}`, path, issue);
@@ -200,19 +209,28 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   async finishRemovals(): Promise<void> {
-    const dir = removedDir(await this.#currentRoot());
+    const dir = removedDir(this.root());
     for (const name of await readdir(dir).catch(() => [])) {
       const path = join(dir, name);
       await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
     }
   }
 
+  root(): string {
+    const root = resolve(this.#options.settings().root);
+    try {
+      return realpathSync(root);
+    } catch {
+      return root;
+    }
+  }
+
   pathOf(identifier: string): string {
-    return join(resolve(this.#options.settings().root), workspaceKey(identifier));
+    return join(this.root(), workspaceKey(identifier));
   }
 
   async requireCwd(path: string): Promise<string> {
-    const found = await requirePlace(path, await this.#currentRoot()).catch((cause: unknown) => {
+    const found = await requirePlace(path, this.root()).catch((cause: unknown) => {
       throw invalidCwd(path, cause);
     });
     if (found !== "directory") throw invalidCwd(path, null);
@@ -221,7 +239,7 @@ class DirectoryWorkspaces implements Workspaces {
 
   /** Where the target is; null where nothing is, or what was made for another issue. */
   async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
-    const root = await this.#currentRoot();
+    const root = this.root();
     const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
     if (path === null) return null;
     const found = await requirePlace(path, root);
@@ -245,20 +263,25 @@ class DirectoryWorkspaces implements Workspaces {
 
   /** Makes room for a new workspace. What may be somebody's work is moved; only what a crash left half made is replaced. */
   async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
+    const owner = (await readBaseline(path))?.issueId ?? null;
+    if (this.#options.isAtWork?.(path)) {
+      throw new SymphonyError(
+        "workspace_in_use",
+        `an agent of another issue is at work in ${path}`,
+      );
+    }
     const work = await this.#workAt(path, found);
     if (work.length === 0) {
-      this.#note("Replacing what is no finished workspace", path, issue);
+      const isForeign = owner !== null && owner !== issue.id;
+      const what = isForeign
+        ? "another issue's workspace without work"
+        : "what is no finished workspace";
+      this.#note(`Replacing ${what}`, path, issue);
       return;
     }
     const to = await setAside(path, found);
     this.#note(`Set aside what was in the way: it holds ${workInWords(work)}`, to, issue);
-    this.#options.onSetAside?.({ issue, path: to, work });
-  }
-
-  /** Today's root as its real path; as it is written where there is none yet. */
-  async #currentRoot(): Promise<string> {
-    const root = resolve(this.#options.settings().root);
-    return realpath(root).catch(() => root);
+    this.#options.onSetAside?.({ issue, owner, path: to, work });
   }
 
   async #hook(
@@ -287,14 +310,14 @@ class DirectoryWorkspaces implements Workspaces {
   }
 }
 
-/** Whether an agent may have worked in it: then it is used on, and is that issue's from now on. */
+/** Whether an agent may have worked in it for this issue: then it is used on. */
 async function isFinished(path: string, issueId: string): Promise<boolean> {
   const marker = await markerOf(path);
   const baseline = await readBaseline(path);
   if (baseline === null) return marker === null;
+  if (baseline.issueId !== issueId) return false;
   // The baseline is written last: a marker next to it is left over.
   if (marker !== null) await rm(pendingMarker(path), { force: true });
-  if (baseline.issueId !== issueId) await writeBaseline(path, { ...baseline, issueId });
   return true;
 }
 

@@ -21,8 +21,8 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
         complete,
       };
     },
-    async diff({ params }) {
-      const { identifier, diff } = await diffFor(core, params.id);
+    async diff({ params, query }) {
+      const { identifier, diff } = await diffFor(core, params.id, query.path ?? null);
       const { files, patch, ...work } = diffView(identifier, diff);
       return {
         ...work,
@@ -34,13 +34,13 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
 }
 
 /** Of an issue; if there is no such issue, of the workspace with this key. */
-async function diffFor(core: Core, id: string) {
+async function diffFor(core: Core, id: string, path: string | null) {
   try {
     const issue = await findIssueId(core, id);
-    return { identifier: issue.identifier, diff: await core.workspaces.diffOf(issue) };
+    return { identifier: issue.identifier, diff: await core.workspaces.diffOf(issue, path) };
   } catch (error) {
     if (!isCoded(error, "issue_not_found")) throw error;
-    const diff = await core.workspaces.diffIn(id).catch((other: unknown) => {
+    const diff = await core.workspaces.diffIn(id, path).catch((other: unknown) => {
       throw isCoded(other, "workspace_not_found") ? error : other;
     });
     return { identifier: id, diff };

@@ -64,7 +64,7 @@ function detailOf(core: Core, sight: Sight) {
   const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(sight.issue.id, recentEvents);
   const place = placeOf(core, sight.issue);
-  const kept = core.workspaces.kept.of(sight.issue.id);
+  const kept = core.workspaces.kept.of(sight.issue);
   return detailView(sight, { attempts, attemptCount: total, events, place, kept });
 }
 

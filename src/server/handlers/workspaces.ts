@@ -3,7 +3,7 @@ import type { Api } from "../../contract/api.ts";
 import { holdView } from "../../contract/work-view.ts";
 import type { WorkspaceView } from "../../contract/workspaces.ts";
 import type { Core } from "../../core/core.ts";
-import type { WorkspaceFacts } from "../../core/workspace/desk.ts";
+import type { WorkspaceFacts } from "../../core/workspace/facts.ts";
 import type { Handlers } from "../mount.ts";
 import { keptView, time } from "../views.ts";
 
@@ -15,7 +15,8 @@ export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
       return { root, workspaces: rows, total_bytes: totalBytes, total, limit, offset };
     },
     async remove({ params, query }) {
-      await core.workspaces.remove(params.key, { force: query.force === "true" });
+      const { force, path = null } = query;
+      await core.workspaces.remove(params.key, { force: force === "true", path });
       return undefined;
     },
   };

@@ -1,0 +1,12 @@
+import { basename, isAbsolute } from "node:path";
+
+/** A workspace as a person named it: by its key, or by its absolute path where several have the key. */
+export interface NamedWorkspace {
+  readonly key: string;
+  /** null: the key says it. */
+  readonly path: string | null;
+}
+
+export function workspaceNamed(name: string): NamedWorkspace {
+  return isAbsolute(name) ? { key: basename(name), path: name } : { key: name, path: null };
+}

@@ -1,0 +1,35 @@
+import { shellQuoted } from "../agent/shell-quoted.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { type Work, workInWords } from "../model/work.ts";
+
+// Why a workspace that somebody named is not shown or removed.
+
+export function notFound(name: string): SymphonyError {
+  return new SymphonyError("workspace_not_found", `there is no workspace ${name}`, {
+    hint: "symphony workspaces list",
+  });
+}
+
+/** `command` is what the path of the one that is meant goes behind. */
+export function ambiguous(key: string, paths: readonly string[], command: string): SymphonyError {
+  const message = `${paths.length} directories have the key ${key}: ${paths.join(", ")}`;
+  return new SymphonyError("workspace_ambiguous", `${message}; name the one you mean by its path`, {
+    details: { paths },
+    hint: `${command} ${shellQuoted(paths[0] ?? key)}`,
+  });
+}
+
+export function inUse(key: string, identifier: string): SymphonyError {
+  return new SymphonyError("workspace_in_use", `an agent is at work in ${key}`, {
+    hint: `symphony abort ${identifier}`,
+  });
+}
+
+/** `name` is how the caller named it: by its key or its path. */
+export function dirty(name: string, path: string, work: readonly Work[]): SymphonyError {
+  const message = `${name} holds work that is nowhere else and would be lost: ${workInWords(work)}`;
+  return new SymphonyError("workspace_dirty", message, {
+    details: { path, holds: work },
+    hint: `symphony workspaces remove ${shellQuoted(name)} --force`,
+  });
+}
