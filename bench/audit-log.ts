@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { auditHeadFile, writeAuditHead } from "../src/core/store/audit-anchor.ts";
-import { auditHash } from "../src/core/store/audit-hash.ts";
+import { auditHash, auditHeadFile, writeAuditHead } from "../src/core/store/audit.ts";
 import { openHistory } from "../src/core/store/history.ts";
 
 /** Writes `count` entries of an audit log into the history in `dir`, without waiting for the disk. */

@@ -1,4 +1,3 @@
-// Pages and verification of an audit log of 1,000,000 entries: `node bench/audit.ts`.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +5,8 @@ import { verifyAudit } from "../src/core/store/audit-verify.ts";
 import { openHistory } from "../src/core/store/history.ts";
 import type { AuditQuery } from "../src/core/store/store.ts";
 import { fillAuditLog } from "./audit-log.ts";
+
+// Pages and verification of an audit log of 1,000,000 entries: `node bench/audit.ts`.
 
 const count = Number(process.argv[2] ?? 1_000_000);
 const rounds = 5;

@@ -1,5 +1,6 @@
-// The measure of bench/http.ts: answers each path with the bytes it was told to, and takes any POST.
 import { createServer } from "node:http";
+
+// The measure of bench/http.ts: answers each path with the bytes it was told to, and takes any POST.
 
 const bodies = new Map<string, Buffer>();
 

@@ -1,14 +1,14 @@
-// How long a freed slot stays empty, and what that costs the tracker: the real shell over the real adapter, with a double of
-// Linear in this process. Part of `bench/orchestrator.ts`.
 import { systemClock } from "../src/core/clock.ts";
 import { noTokens } from "../src/core/model/attempt.ts";
 import type { Exit } from "../src/core/orchestrator/messages.ts";
-import { Orchestrator } from "../src/core/orchestrator/orchestrator.ts";
-import type { Ports } from "../src/core/orchestrator/ports.ts";
+import { Orchestrator, type Ports } from "../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../src/core/orchestrator/records.ts";
 import { createLinearTracker } from "../src/core/tracker/linear/tracker.ts";
 import { startFakeLinear } from "../test/support/fake-linear.ts";
 import { config } from "../test/support/issue.ts";
+
+// How long a freed slot stays empty, and what that costs the tracker: the real shell over the real adapter, with a double of
+// Linear in this process. Part of `bench/orchestrator.ts`.
 
 export interface Refill {
   /** From the end of one attempt to the start of the next. */

@@ -1,5 +1,3 @@
-// The server's figures, each against a bare node:http server that sends the same bytes in the same run: absolute ones
-// depend on the machine. Measures the compiled server, from a build of its own.
 import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
@@ -19,13 +17,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import autocannon from "autocannon";
 import { systemClock } from "../src/core/clock.ts";
-import { toConfig } from "../src/core/config/effective.ts";
+import { toConfig } from "../src/core/config/resolve.ts";
 import { parseWritten } from "../src/core/config/schema.ts";
-import { makeDataDir } from "../src/core/store/data-dir.ts";
+import { loadWorkflow } from "../src/core/config/workflow.ts";
+import { makeDataDir } from "../src/core/store/lock.ts";
 import { openLocalIssues } from "../src/core/tracker/local/issues.ts";
-import { localOptions } from "../src/core/tracker/local/options.ts";
-import { loadWorkflow } from "../src/core/workflow/load.ts";
+import { localOptions } from "../src/core/tracker/local/settings.ts";
 import { fillAuditLog } from "./audit-log.ts";
+
+// The server's figures, each against a bare node:http server that sends the same bytes in the same run: absolute ones
+// depend on the machine. Measures the compiled server, from a build of its own.
 
 const connections = 10;
 const seconds = 2;

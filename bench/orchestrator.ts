@@ -1,4 +1,3 @@
-// CPU of the scheduler's own decisions with 10,000 candidates, and the time a freed slot stays empty: `npm run bench`.
 import { noTokens } from "../src/core/model/attempt.ts";
 import type { Issue } from "../src/core/model/issue.ts";
 import type { Context } from "../src/core/orchestrator/decision.ts";
@@ -9,6 +8,8 @@ import type { State } from "../src/core/orchestrator/state.ts";
 import { step } from "../src/core/orchestrator/step.ts";
 import { config, issue } from "../test/support/issue.ts";
 import { measureRefills } from "./freed-slot.ts";
+
+// CPU of the scheduler's own decisions with 10,000 candidates, and the time a freed slot stays empty: `npm run bench`.
 
 const count = 10_000;
 const rounds = 15;

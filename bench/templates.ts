@@ -1,7 +1,8 @@
-// What a rendered prompt costs: on a thread of its own (how it is done), and on the calling thread (how it is not).
-import { fill } from "../src/core/attempt/liquid.ts";
-import { renderPrompt } from "../src/core/attempt/prompt.ts";
 import type { Issue } from "../src/core/model/issue.ts";
+import { fill } from "../src/core/prompt/liquid.ts";
+import { renderPrompt } from "../src/core/prompt/prompt.ts";
+
+// What a rendered prompt costs: on a thread of its own (how it is done), and on the calling thread (how it is not).
 
 const rounds = 2_000;
 const template = `Work on {{ issue.identifier }}: {{ issue.title }}

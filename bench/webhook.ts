@@ -1,5 +1,3 @@
-// A real server and signed deliveries: how many are stored and answered, and how soon the agent's process starts:
-// `node bench/webhook.ts`.
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +6,9 @@ import { startFakeLinear } from "../test/support/fake-linear.ts";
 import { send } from "../test/support/server.ts";
 import { eventually, Served } from "../test/support/symphony.ts";
 import { delivery, issueEvent, webhookSecretValue } from "../test/support/webhook.ts";
+
+// A real server and signed deliveries: how many are stored and answered, and how soon the agent's process starts:
+// `node bench/webhook.ts`.
 
 /** Together below the limit of a minute. */
 const alone = 250;

@@ -2,12 +2,10 @@ import type { IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { FetchLikeResponse, EventSource as Source } from "eventsource";
 import type { z } from "zod";
-import type { EventView } from "../contract/events.ts";
 import { paths } from "../contract/paths.ts";
+import type { EventView } from "../contract/values.ts";
 import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
-import { queryOf } from "./client.ts";
-import { Inbox } from "./inbox.ts";
-import { open, refusal, type Server } from "./transport.ts";
+import { open, queryOf, refusal, type Server } from "./client.ts";
 
 export type StreamEvent = z.output<typeof EventView>;
 
@@ -33,7 +31,7 @@ export interface StreamWish {
 const silenceMs = 45_000;
 const firstPauseMs = 250;
 const longestPauseMs = 10_000;
-const mostWaiting = 5_000;
+const maxWaiting = 5_000;
 const passing: readonly ErrorCode[] = [
   "server_unreachable",
   "unavailable",
@@ -121,7 +119,7 @@ async function connect(connection: Connection): Promise<Source> {
       const item = itemOf(event);
       if (item !== null) inbox.push(item);
       // A reader that cannot keep up takes the rest from the server once it has caught up.
-      if (inbox.size > mostWaiting) this.#stop();
+      if (inbox.size > maxWaiting) this.#stop();
     }
 
     #stop(): void {
@@ -193,4 +191,48 @@ function itemOf(event: MessageEvent): StreamItem | null {
   if (typeof data !== "object" || data === null) return null;
   if (event.type !== "gap") return { kind: "event", event: data as StreamEvent };
   return { kind: "gap", oldestSeq: "oldest_seq" in data ? Number(data.oldest_seq) : 1 };
+}
+
+/** A queue between one writer and one reader. It ends once, and what was pushed before is still read. */
+class Inbox<T, Fault> implements AsyncIterable<T> {
+  #items: T[] = [];
+  #ended = false;
+  #fault: Fault | null = null;
+  #wake = () => {};
+
+  /** Items that nobody has read yet. */
+  get size(): number {
+    return this.#items.length;
+  }
+
+  /** Why it ended; null for a plain end. */
+  get fault(): Fault | null {
+    return this.#fault;
+  }
+
+  push(item: T): void {
+    if (this.#ended) return;
+    this.#items.push(item);
+    this.#wake();
+  }
+
+  end(fault: Fault | null): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#fault = fault;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<T, void> {
+    for (;;) {
+      const batch = this.#items;
+      this.#items = [];
+      yield* batch;
+      if (this.#items.length > 0) continue;
+      if (this.#ended) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
 }

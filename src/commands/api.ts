@@ -1,11 +1,11 @@
 import type { Command } from "commander";
-import { open, refusal, type Server } from "../client/transport.ts";
+import { open, refusal, type Server } from "../client/client.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext, Run } from "./context.ts";
-import { exitCodes } from "./exit-codes.ts";
+import { exitCodes } from "./failure.ts";
 import { examples } from "./help.ts";
-import { jsonText } from "./json-text.ts";
-import { textOrStdin } from "./text-input.ts";
+import { textOrStdin } from "./input.ts";
+import { jsonText } from "./output.ts";
 
 interface ApiOptions {
   readonly body?: string;

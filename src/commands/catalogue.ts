@@ -43,37 +43,37 @@ export const catalogue: readonly CommandEntry[] = [
     name: "explain",
     summary: "say why an issue does or does not run",
     group: look,
-    load: async () => (await import("./explain.ts")).declareExplain,
+    load: async () => (await import("./act.ts")).declareExplain,
   },
   {
     name: "runtime",
     summary: "show the running server: version, directories, tracker, agent",
     group: look,
-    load: async () => (await import("./runtime.ts")).declareRuntime,
+    load: async () => (await import("./system.ts")).declareRuntime,
   },
   {
     name: "metrics",
     summary: "print the server's metrics in the Prometheus text format",
     group: look,
-    load: async () => (await import("./metrics.ts")).declareMetrics,
+    load: async () => (await import("./system.ts")).declareMetrics,
   },
   {
     name: "inbox",
     summary: "everything that needs a person, with the command that answers it",
     group: look,
-    load: async () => (await import("./inbox.ts")).declareInbox,
+    load: async () => (await import("./act.ts")).declareInbox,
   },
   {
     name: "models",
     summary: "list the models of the configured provider",
     group: look,
-    load: async () => (await import("./models.ts")).declareModels,
+    load: async () => (await import("./system.ts")).declareModels,
   },
   {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,
-    load: async () => (await import("./runtime.ts")).declareRefresh,
+    load: async () => (await import("./system.ts")).declareRefresh,
   },
   {
     name: "issue",
@@ -85,37 +85,37 @@ export const catalogue: readonly CommandEntry[] = [
     name: "steer",
     summary: "send guidance to a running agent",
     group: act,
-    load: async () => (await import("./steer.ts")).declareSteer,
+    load: async () => (await import("./act.ts")).declareSteer,
   },
   {
     name: "respond",
     summary: "answer what an agent waits for: an approval or a question",
     group: act,
-    load: async () => (await import("./respond.ts")).declareRespond,
+    load: async () => (await import("./act.ts")).declareRespond,
   },
   {
     name: "model",
     summary: "choose the model for an issue, from its next turn on",
     group: act,
-    load: async () => (await import("./model.ts")).declareModel,
+    load: async () => (await import("./choice.ts")).declareModel,
   },
   {
     name: "abort",
     summary: "stop the running attempt and hold the issue",
     group: act,
-    load: async () => (await import("./abort.ts")).declareAbort,
+    load: async () => (await import("./act.ts")).declareAbort,
   },
   {
     name: "transition",
     summary: "move an issue to a status or to a state of the tracker",
     group: act,
-    load: async () => (await import("./transition.ts")).declareTransition,
+    load: async () => (await import("./act.ts")).declareTransition,
   },
   {
     name: "template",
     summary: "choose the prompt template of an issue, or go back to the workflow's",
     group: act,
-    load: async () => (await import("./template.ts")).declareTemplate,
+    load: async () => (await import("./choice.ts")).declareTemplate,
   },
   {
     name: "attempts",
@@ -139,7 +139,7 @@ export const catalogue: readonly CommandEntry[] = [
     name: "usage",
     summary: "tokens and their cost by issue, attempt, model, agent or day",
     group: history,
-    load: async () => (await import("./usage.ts")).declareUsage,
+    load: async () => (await import("./history.ts")).declareUsage,
   },
   {
     name: "audit",
@@ -151,7 +151,7 @@ export const catalogue: readonly CommandEntry[] = [
     name: "wait",
     summary: "wait until an issue reaches a status",
     group: history,
-    load: async () => (await import("./wait.ts")).declareWait,
+    load: async () => (await import("./events.ts")).declareWait,
   },
   {
     name: "webhook",
@@ -175,13 +175,13 @@ export const catalogue: readonly CommandEntry[] = [
     name: "git",
     summary: "show the repositories in the workspaces, and how far their branches are",
     group: disk,
-    load: async () => (await import("./git.ts")).declareGit,
+    load: async () => (await import("./workspaces.ts")).declareGit,
   },
   {
     name: "diff",
     summary: "show the work in an issue's workspace, also after its end",
     group: disk,
-    load: async () => (await import("./git.ts")).declareDiff,
+    load: async () => (await import("./workspaces.ts")).declareDiff,
   },
   {
     name: "config",
@@ -217,6 +217,36 @@ export const catalogue: readonly CommandEntry[] = [
     name: "help",
     summary: "explain a command, or the exit codes",
     group: integrate,
-    load: async () => (await import("./help-command.ts")).declareHelp,
+    load: async () => (await import("./help.ts")).declareHelp,
   },
+];
+
+/** The options of every command, as data: the help of the program is printed without loading a parser. */
+export const globalOptions: readonly {
+  readonly flags: string;
+  readonly description: string;
+  readonly choices?: readonly string[];
+}[] = [
+  {
+    flags: "--url <url>",
+    description:
+      "server to talk to (default: SYMPHONY_URL, else the project's own, else http://127.0.0.1:4000)",
+  },
+  {
+    flags: "--data-dir <dir>",
+    description:
+      "data directory of the project (default: SYMPHONY_DATA_DIR, else .symphony upward from here)",
+  },
+  { flags: "--json", description: "print one JSON document; streams print one to a line" },
+  { flags: "--quiet", description: "print no messages beside the data" },
+  { flags: "--debug", description: "print where an error came from" },
+  {
+    flags: "--color <when>",
+    description: "colour the output: auto, always or never (default: auto)",
+    choices: ["auto", "always", "never"],
+  },
+  { flags: "--no-input", description: "never ask; fail where an answer is needed" },
+  { flags: "--yes", description: "answer every confirmation with yes" },
+  { flags: "-h, --help", description: "print this help" },
+  { flags: "-V, --version", description: "print the version" },
 ];

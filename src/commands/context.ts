@@ -1,11 +1,6 @@
-import { type Client, createClient } from "../client/client.ts";
-import type { Server } from "../client/transport.ts";
+import { type Client, createClient, open, type Server } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
-import { type Discovery, findServer, type Whereabouts } from "./discover.ts";
-import { jsonText } from "./json-text.ts";
-import { type Paint, paintFor, wantsColour } from "./paint.ts";
-import type { CommandIo } from "./serve-options.ts";
-import { plainLine } from "./terminal.ts";
+import { jsonText, type Paint, paintFor, plainLine, wantsColour } from "./output.ts";
 import { version } from "./version.ts";
 
 /** The options that every command has, as parsed. */
@@ -117,4 +112,213 @@ function interruption(): AbortSignal {
     process.on(signal, () => controller.abort());
   }
   return controller.signal;
+}
+
+// Not imported by name: node:fs alone would cost 3 ms of every start.
+const { existsSync, readFileSync, statSync } = process.getBuiltinModule("node:fs");
+const { dirname, join, resolve } = process.getBuiltinModule("node:path");
+
+/** Where to look for a server and a project. */
+export interface Whereabouts {
+  readonly url: string | undefined;
+  readonly dataDir: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+}
+
+/** What a running server left for us in its data directory. */
+interface RuntimeFile {
+  readonly file: string;
+  readonly url: string;
+  readonly pid: number;
+  readonly token: string | null;
+}
+
+export interface Discovery {
+  readonly server: Server;
+  /** True when the address was given or a live server of this project was found. */
+  readonly certain: boolean;
+  /** Why the project's own runtime.json was passed over. */
+  readonly remark: string | null;
+}
+
+export const defaultUrl = "http://127.0.0.1:4000";
+const lifeCheckMs = 2_000;
+
+/** The server to talk to and the token it may see, in the order of the command line contract. */
+export async function findServer(where: Whereabouts, userAgent: string): Promise<Discovery> {
+  const given = where.url ?? (where.env["SYMPHONY_URL"] || undefined);
+  const runtime = readRuntime(where);
+  const ownToken = where.env["SYMPHONY_TOKEN"] || null;
+  if (given !== undefined) {
+    const sameServer = runtime !== null && originOf(given) === originOf(runtime.url);
+    const token = ownToken ?? (sameServer && isOurs(runtime) ? runtime.token : null);
+    return { server: { baseUrl: given, token, userAgent }, certain: true, remark: null };
+  }
+  const remark = runtime === null ? null : await reasonToIgnore(runtime, userAgent);
+  if (runtime === null || remark !== null) {
+    const server = { baseUrl: defaultUrl, token: ownToken, userAgent };
+    return { server, certain: false, remark };
+  }
+  const token = ownToken ?? runtime.token;
+  return { server: { baseUrl: runtime.url, token, userAgent }, certain: true, remark: null };
+}
+
+/** The project's data directory: given, or the first `.symphony` that exists; null when there is none. */
+export function findDataDir(where: Omit<Whereabouts, "url">): string | null {
+  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
+  if (given !== undefined) return resolve(where.cwd, given);
+  const home = where.env["HOME"];
+  const upward = ancestors(where.cwd).map((dir) => join(dir, ".symphony"));
+  const all = home ? [...upward, join(home, ".symphony")] : upward;
+  return all.find(isDirectory) ?? null;
+}
+
+/** What a command without a server works on. */
+export interface Project {
+  readonly dataDir: string;
+  /** Null when no workflow file goes with the data directory. */
+  readonly workflowPath: string | null;
+}
+
+/** The project around us: given, or the nearest directory upward with a WORKFLOW.md or a store; null outside of any. */
+export function findProject(where: Omit<Whereabouts, "url">): Project | null {
+  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
+  const here = ancestors(where.cwd);
+  if (given !== undefined) {
+    const dataDir = resolve(where.cwd, given);
+    return { dataDir, workflowPath: workflowIn(dirname(dataDir)) ?? workflowIn(where.cwd) };
+  }
+  // ~/.symphony also holds workspaces: a directory of that name alone is no project.
+  const root = here.find(
+    (dir) => workflowIn(dir) !== null || existsSync(join(dir, ".symphony", "issues.db")),
+  );
+  if (root === undefined) return null;
+  return { dataDir: join(root, ".symphony"), workflowPath: workflowIn(root) };
+}
+
+function workflowIn(dir: string): string | null {
+  const path = join(dir, "WORKFLOW.md");
+  return existsSync(path) ? path : null;
+}
+
+/** `dir` and every directory above it. */
+function ancestors(dir: string): string[] {
+  const above = dirname(dir);
+  return above === dir ? [dir] : [dir, ...ancestors(above)];
+}
+
+function readRuntime(where: Whereabouts): RuntimeFile | null {
+  const dir = findDataDir(where);
+  const file = dir === null ? null : join(dir, "runtime.json");
+  if (file === null || !existsSync(file)) return null;
+  try {
+    const { url, pid, token } = JSON.parse(readFileSync(file, "utf8"));
+    if (typeof url !== "string" || !Number.isSafeInteger(pid) || pid <= 0) return null;
+    return { file, url, pid, token: typeof token === "string" ? token : null };
+  } catch {
+    return null;
+  }
+}
+
+/** Why a runtime.json is not to be believed, or null: it may outlive its server, or come with somebody's files. */
+async function reasonToIgnore(runtime: RuntimeFile, userAgent: string): Promise<string | null> {
+  if (!isAlive(runtime.pid)) return `${runtime.file} is left over: process ${runtime.pid} is gone`;
+  if (!isThisMachine(runtime.url)) return `${runtime.file} names ${runtime.url}, another machine`;
+  const answers = await answersAs(runtime, userAgent);
+  return answers
+    ? null
+    : `${runtime.file} is left over: its server does not answer at ${runtime.url}`;
+}
+
+function isOurs(runtime: RuntimeFile): boolean {
+  return isAlive(runtime.pid) && isThisMachine(runtime.url);
+}
+
+/** A process of somebody else's answers EPERM: it only has the number of a server that is gone. */
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+/** The process is on this machine, so its address must be too; a token is not carried anywhere else. */
+function isThisMachine(url: string): boolean {
+  const host = URL.parse(url)?.hostname.replace(/^\[(.*)\]$/, "$1") ?? "";
+  if (host === "localhost" || host === "::1" || /^127(\.\d+){3}$/.test(host)) return true;
+  const { networkInterfaces } = process.getBuiltinModule("node:os");
+  const own = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return own.some(({ address }) => address === host);
+}
+
+/** Asks without the token: another program may have taken the port. A server that wants one says so itself. */
+async function answersAs(runtime: RuntimeFile, userAgent: string): Promise<boolean> {
+  const server = { baseUrl: runtime.url, userAgent };
+  try {
+    const request = { method: "GET", path: "/api/v1/runtime", timeoutMs: lifeCheckMs };
+    const response = await open(server, request);
+    const chunks = await response.setEncoding("utf8").toArray();
+    const body = JSON.parse(chunks.join(""));
+    return response.statusCode === 401
+      ? body.error?.code === "unauthorized"
+      : body.pid === runtime.pid;
+  } catch {
+    return false;
+  }
+}
+
+function originOf(url: string): string | null {
+  return URL.parse(url)?.origin ?? null;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/** What `symphony serve` was asked for; null means "not said", so that the configuration decides. */
+export interface ServeOptions {
+  /** As typed; null is `./WORKFLOW.md`. */
+  readonly workflowPath: string | null;
+  /** 0 asks for any free port. */
+  readonly port: number | null;
+  readonly host: string | null;
+  /** As typed; null is SYMPHONY_DATA_DIR, else `.symphony` beside the workflow file. */
+  readonly dataDir: string | null;
+  /** One poll and its runs, then exit by outcome. */
+  readonly once: boolean;
+  /** Print what would run, and why the rest would not; start nothing. */
+  readonly dryRun: boolean;
+  /** Agents may do everything: `agent.level: danger` is meant. */
+  readonly understood: boolean;
+  readonly logFormat: "text" | "json";
+  /** The address to register with the tracker. */
+  readonly webhookUrl: string | null;
+  /** Refuse to serve unless turns outlive a restart. */
+  readonly restartSafe: boolean;
+}
+
+/** What `symphony demo` was asked for. */
+export interface DemoOptions {
+  /** 0 asks for any free port; null is the usual one. */
+  readonly port: number | null;
+}
+
+/** The outside of a command: streams, environment and the options every command has. */
+export interface CommandIo {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly debug: boolean;
+  /** Confirmations are answered with yes. */
+  readonly yes: boolean;
+  /** A person can be asked: a terminal on both sides, and no `--no-input` or `--json`. */
+  readonly interactive: boolean;
+  /** Human text on stdout may be coloured. */
+  readonly colour: boolean;
 }

@@ -1,21 +1,18 @@
 import { systemClock } from "../core/clock.ts";
-import { streamSink } from "../core/log-sinks.ts";
-import { createLogger } from "../core/logger.ts";
+import { createLogger, streamSink } from "../core/events/log.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
-import { createRedactor } from "../core/redact.ts";
+import { createRedactor } from "../core/text/redact.ts";
 import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { makeSample, type Sample } from "../demo/sample.ts";
-import { chapters, identifierOf, steeredIdentifier } from "../demo/story.ts";
-import { exitCodes } from "./exit-codes.ts";
-import { leaveSoon } from "./leave.ts";
-import { type Paint, paintFor } from "./paint.ts";
+import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
+import type { CommandIo, DemoOptions } from "./context.ts";
+import { exitCodes } from "./failure.ts";
+import { type Paint, paintFor, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
-import type { CommandIo, DemoOptions } from "./serve-options.ts";
-import { aborted, stopSignal } from "./stop-signal.ts";
-import { plainLine } from "./terminal.ts";
+import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 
-const usualPort = 4000;
+const defaultPort = 4000;
 
 /** `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. */
 export async function demo(options: DemoOptions, io: CommandIo): Promise<number> {
@@ -69,7 +66,7 @@ async function openOn(
   const open = (on: number) =>
     openDaemon({ workflowPath, dataDir, port: on, host: null, env, log, redactor, signal });
   try {
-    return await open(port ?? usualPort);
+    return await open(port ?? defaultPort);
   } catch (error) {
     const taken = error instanceof SymphonyError && error.code === "cannot_listen";
     if (!taken || port !== null) throw error;
@@ -87,7 +84,7 @@ function tell(issues: LocalIssues | null): void {
 type Say = (text?: string) => void;
 
 function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
-  const url = listening.port === usualPort ? "" : ` --url ${listening.url}`;
+  const url = listening.port === defaultPort ? "" : ` --url ${listening.url}`;
   const command = (text: string, why: string) =>
     say(`  ${paint.cyan(`npx symphony ${text}${url}`)}  ${paint.dim(why)}`);
   say(paint.bold(`symphony demo  ${listening.url}`));

@@ -1,8 +1,8 @@
 import { CommanderError } from "commander";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
-import { exitCodeOf, exitCodes } from "./exit-codes.ts";
-import { jsonText } from "./json-text.ts";
-import { plain } from "./terminal.ts";
+import type { Client } from "../client/client.ts";
+import type { Api } from "../contract/api.ts";
+import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { jsonText, plain } from "./output.ts";
 
 interface Occasion {
   readonly argv: readonly string[];
@@ -59,4 +59,146 @@ function stackOf(error: unknown): string {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   const cause = error instanceof Error && error.cause ? `\ncaused by: ${stackOf(error.cause)}` : "";
   return plain(stack) + cause;
+}
+
+/** What the process tells a script; the numbers are part of the contract. */
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  notAuthorised: 4,
+  unreachable: 5,
+  needsPerson: 6,
+  conflict: 7,
+  timedOut: 124,
+  interrupted: 130,
+} as const;
+
+const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
+  done: "done",
+  failed: "failed",
+  usage: "wrong usage",
+  notFound: "not found",
+  notAuthorised: "not authorised",
+  unreachable: "server unreachable",
+  needsPerson: "needs a person",
+  conflict: "conflict with the present state",
+  timedOut: "timed out",
+  interrupted: "interrupted",
+};
+
+/** Codes that mean more than "failed"; one that a newer server invents means "failed". */
+const byError: Partial<Record<ErrorCode, number>> = {
+  usage: exitCodes.usage,
+  invalid_json: exitCodes.usage,
+  invalid_request: exitCodes.usage,
+  body_too_large: exitCodes.usage,
+  unsupported_media_type: exitCodes.usage,
+  method_not_allowed: exitCodes.usage,
+  invalid_issue_identifier: exitCodes.usage,
+  not_found: exitCodes.notFound,
+  issue_not_found: exitCodes.notFound,
+  attempt_not_found: exitCodes.notFound,
+  template_not_found: exitCodes.notFound,
+  workspace_not_found: exitCodes.notFound,
+  overlay_path_not_found: exitCodes.notFound,
+  secret_not_found: exitCodes.notFound,
+  missing_workflow_file: exitCodes.notFound,
+  unauthorized: exitCodes.notAuthorised,
+  secrets_key_invalid: exitCodes.notAuthorised,
+  forbidden_host: exitCodes.notAuthorised,
+  forbidden_origin: exitCodes.notAuthorised,
+  server_unreachable: exitCodes.unreachable,
+  unavailable: exitCodes.unreachable,
+  needs_person: exitCodes.needsPerson,
+  approval_required: exitCodes.needsPerson,
+  turn_input_required: exitCodes.needsPerson,
+  overlay_changed: exitCodes.conflict,
+  not_running: exitCodes.conflict,
+  no_active_turn: exitCodes.conflict,
+  transition_not_allowed: exitCodes.conflict,
+  tracker_read_only: exitCodes.conflict,
+  template_exists: exitCodes.conflict,
+  template_in_use: exitCodes.conflict,
+  template_read_only: exitCodes.conflict,
+  workspace_in_use: exitCodes.conflict,
+  workspace_dirty: exitCodes.conflict,
+  workspace_ambiguous: exitCodes.conflict,
+  no_repository: exitCodes.conflict,
+  data_dir_locked: exitCodes.conflict,
+  timed_out: exitCodes.timedOut,
+};
+
+export function exitCodeOf(code: ErrorCode): number {
+  return byError[code] ?? exitCodes.failed;
+}
+
+/** The table that `symphony help exit-codes` prints. */
+export function exitCodeTable(): string {
+  const names = Object.keys(exitCodes) as (keyof typeof exitCodes)[];
+  const rows = names.map((name) => `  ${String(exitCodes[name]).padStart(3)}  ${meanings[name]}`);
+  return `Exit codes of every command\n\n${rows.join("\n")}\n`;
+}
+
+/** The one of `names` that `typed` is most probably a slip of, in any case; null when none is near. */
+export function closest(typed: string, names: readonly string[]): string | null {
+  const limit = Math.max(1, Math.floor(typed.length / 3));
+  let best: { name: string; distance: number } | null = null;
+  for (const name of names) {
+    const distance = editDistance(typed.toLowerCase(), name.toLowerCase());
+    if (distance <= limit && distance < (best?.distance ?? Number.POSITIVE_INFINITY)) {
+      best = { name, distance };
+    }
+  }
+  return best?.name ?? null;
+}
+
+/** Insertions, deletions and replacements from one text to the other (Levenshtein). */
+function editDistance(from: string, to: string): number {
+  let above = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (const [row, character] of [...from].entries()) {
+    const line = [row + 1];
+    for (const [column, other] of [...to].entries()) {
+      const replaced = (above[column] ?? 0) + (character === other ? 0 : 1);
+      line.push(Math.min(replaced, (above[column + 1] ?? 0) + 1, (line[column] ?? 0) + 1));
+    }
+    above = line;
+  }
+  return above.at(-1) ?? 0;
+}
+
+const maxIssues = 500;
+
+/** Whoever can name the issues there are. */
+export interface Lister {
+  list(query: { limit: number }): Promise<{ issues: readonly { identifier: string }[] }>;
+}
+
+/** Runs `work` on an issue; where there is no such issue, the error names the one that was probably meant. */
+export async function onIssue<T>(id: string, lister: Lister, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof SymphonyError) || error.code !== "issue_not_found") throw error;
+    const known = await lister.list({ limit: maxIssues }).catch(() => ({ issues: [] }));
+    const meant = closest(
+      id,
+      known.issues.map(({ identifier }) => identifier),
+    );
+    throw withHint(error, meant === null ? "symphony issue list" : `did you mean ${meant}?`);
+  }
+}
+
+/** Asks the server for the issues it knows. */
+export function listerOf(client: Client<Api>): Lister {
+  return { list: (query) => client.issues.list({ query }) };
+}
+
+/** The same error with a hint for people. */
+export function withHint(
+  { code, message, details, cause }: SymphonyError,
+  hint: string,
+): SymphonyError {
+  return new SymphonyError(code, message, { details, cause, hint });
 }

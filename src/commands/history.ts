@@ -5,16 +5,14 @@ import { followEvents, type StreamEvent } from "../client/events.ts";
 import type { Api } from "../contract/api.ts";
 import type { AttemptView } from "../contract/attempts.ts";
 import type { Reply } from "../contract/route.ts";
+import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext, Run } from "./context.ts";
-import { eventLine, itemLine } from "./event-line.ts";
-import { exitCodes } from "./exit-codes.ts";
+import { eventLine, itemLine } from "./events.ts";
+import { closest, exitCodes, listerOf, onIssue } from "./failure.ts";
 import { examples } from "./help.ts";
-import { listerOf, onIssue } from "./issue-hints.ts";
-import { keptFacts } from "./kept-lines.ts";
-import { numberOption } from "./numbers.ts";
-import { type Cell, factLines, tableLines } from "./output.ts";
-import type { Style } from "./paint.ts";
-import { amount, relative, span } from "./times.ts";
+import { numberOption } from "./input.ts";
+import { keptFacts } from "./kept.ts";
+import { amount, type Cell, factLines, relative, type Style, span, tableLines } from "./output.ts";
 
 type Attempt = z.output<typeof AttemptView>;
 type Detail = Reply<Api["attempts"]["detail"]>;
@@ -168,4 +166,84 @@ export async function followAttempt(id: string, context: CommandContext): Promis
   const { status } = await client.attempts.detail({ params: { aid: id }, query: { limit: 1 } });
   context.note(`${id}: ${status}`);
   return status === "succeeded" ? exitCodes.done : exitCodes.failed;
+}
+
+const groups = ["issue", "attempt", "model", "agent", "day"] as const;
+
+interface UsageOptions {
+  readonly by: string;
+  readonly since?: string;
+  readonly until?: string;
+  readonly issue?: string;
+  readonly limit?: string;
+  readonly offset?: string;
+}
+
+export function declareUsage(command: Command, run: Run): void {
+  examples(
+    command,
+    "symphony usage",
+    "symphony usage --by model --since 2026-11-01",
+    "symphony usage --by attempt --issue ENG-123 --json",
+  )
+    .option("--by <what>", groups.join(", "), "issue")
+    .option("--since <day>", "from this day (UTC) on, such as 2026-11-23")
+    .option("--until <day>", "up to this day, included")
+    .option("--issue <id>", "only of this issue")
+    .option("--limit <n>", "rows at most, 1 to 500 (default: 50)")
+    .option("--offset <n>", "rows to pass over (default: 0)")
+    .action((options: UsageOptions) => run((context) => listUsage(options, context)));
+}
+
+/** Tokens and what they cost, by the prices of `usage.prices`. */
+async function listUsage(options: UsageOptions, context: CommandContext): Promise<number> {
+  const { since, until, issue } = options;
+  const query = {
+    by: groupOf(options.by),
+    ...{ since, until, issue },
+    ...numberOption("limit", options.limit),
+    ...numberOption("offset", options.offset),
+  };
+  const page = await (await context.client()).usage.list({ query });
+  if (context.json) {
+    context.printJson(page);
+    return exitCodes.done;
+  }
+  const line = (name: string, { tokens, cost }: Omit<(typeof page.rows)[number], "key">) => [
+    name,
+    amount(tokens.total_tokens),
+    amount(tokens.input_tokens),
+    amount(tokens.cached_input_tokens),
+    amount(tokens.output_tokens),
+    cost === null ? "-" : cost.toFixed(2),
+  ];
+  const columns = [
+    { title: page.by.toUpperCase() },
+    ...["TOKENS", "INPUT", "CACHED", "OUTPUT", page.currency].map(
+      (title) => ({ title, align: "right" }) as const,
+    ),
+  ];
+  const rows = [...page.rows.map((row) => line(row.key || "default", row)), line("all", page.sum)];
+  const shape = { columns, rows, width: context.width, paint: await context.paint() };
+  context.print(tableLines(shape).join("\n"));
+  const left = page.total - page.offset - page.rows.length;
+  if (left > 0) context.note(`${left} more: --offset ${page.offset + page.rows.length}`);
+  noteUnpriced(page.sum.unpriced_models, context);
+  return exitCodes.done;
+}
+
+function noteUnpriced(models: readonly string[], { note }: CommandContext): void {
+  if (models.length === 0) return;
+  note(
+    `No price for ${models.join(", ")}: symphony config overlay set usage.prices '{"MODEL": …}'`,
+  );
+}
+
+function groupOf(text: string): (typeof groups)[number] {
+  const known = groups.find((group) => group === text);
+  if (known !== undefined) return known;
+  const meant = closest(text, groups);
+  throw new SymphonyError("usage", `--by: there is no usage by ${text}`, {
+    hint: meant === null ? `one of ${groups.join(", ")}` : `did you mean ${meant}?`,
+  });
 }

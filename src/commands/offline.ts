@@ -1,27 +1,43 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { issueView } from "../contract/issue-view.ts";
+import { readFile, realpath } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Api } from "../contract/api.ts";
+import { issueView } from "../contract/issues.ts";
+import type { Reply } from "../contract/route.ts";
+import { diffView } from "../contract/work-view.ts";
 import { systemClock } from "../core/clock.ts";
-import { toConfig } from "../core/config/effective.ts";
-import { readOverlay } from "../core/config/overlay-document.ts";
-import { resolveConfig } from "../core/config/resolve.ts";
+import { resolveConfig, toConfig } from "../core/config/resolve.ts";
+import { load, readOverlay } from "../core/config/service.ts";
+import { loadWorkflow } from "../core/config/workflow.ts";
+import type { Attempt } from "../core/model/attempt.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue } from "../core/model/issue.ts";
+import { isWorkspaceKey, workspaceKey } from "../core/repository/key.ts";
+import { resetSecrets } from "../core/secrets/rotation.ts";
+import { openSecrets, type Secrets } from "../core/secrets/secrets.ts";
+import { beginSealed } from "../core/store/audit.ts";
+import { openHistory } from "../core/store/history.ts";
+import { lockDataDir } from "../core/store/lock.ts";
+import type { History, WorkspacePlace } from "../core/store/store.ts";
+import { createRedactor } from "../core/text/redact.ts";
+import { issueFromMarkdown } from "../core/tracker/local/input.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "../core/tracker/local/issues.ts";
-import { issueFromMarkdown } from "../core/tracker/local/markdown.ts";
-import { type LocalOptions, localOptions } from "../core/tracker/local/options.ts";
-import { loadWorkflow } from "../core/workflow/load.ts";
-import type { CommandContext } from "./context.ts";
-import type { Project } from "./discover.ts";
-import type { IssueChange, IssueDesk, IssueDraft } from "./issue-desk.ts";
+import { type LocalOptions, localOptions } from "../core/tracker/local/settings.ts";
+import { diffOf, firstHeadOf } from "../core/workspace/diff.ts";
+import { findWorkspace } from "../core/workspace/directory.ts";
+import { knownPlaces } from "../core/workspace/known-places.ts";
+import type { IssueAccess, IssueChange, IssueDraft, SecretsAccess } from "./access.ts";
+import type { CommandContext, Project } from "./context.ts";
+import type { NamedWorkspace } from "./workspace-name.ts";
 
 /**
  * The desk without a server: writes straight into the store of the embedded tracker, which a server started later finds
  * there. Rejects with `tracker_read_only` for any other tracker, and as a start of the server would for a bad workflow.
  */
-export async function openOfflineDesk(
+export async function openOfflineIssues(
   project: Project,
   context: CommandContext,
-): Promise<IssueDesk> {
+): Promise<IssueAccess> {
   const options = await trackerOptions(project, context.env);
   const exists = existsSync(issuesFile(project.dataDir));
   let issues: LocalIssues | null = null;
@@ -94,4 +110,179 @@ function contentOf<T extends IssueDraft | IssueChange>({ blocked_by: blockedBy, 
 export function draftFromMarkdown(text: string): IssueDraft {
   const { blockedBy, ...content } = issueFromMarkdown(text);
   return { ...content, ...(blockedBy && { blocked_by: blockedBy }) };
+}
+
+/**
+ * The project's store without a server, for one that cannot start before it has its key. Holds the data directory's lock
+ * while it is open. Rejects with `data_dir_locked`, and as a start of the server would for a key that must not be used.
+ */
+export async function openOfflineSecrets(
+  dataDir: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<SecretsAccess> {
+  const lock = await lockDataDir(dataDir);
+  try {
+    const redactor = createRedactor();
+    const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+    await secrets.settle();
+    const audit = (action: string, about: About) => record(dataDir, action, { ...about, secrets });
+    return {
+      list: async () => secrets.names(),
+      async put(name, value) {
+        const { key, updatedAt } = await secrets.put(name, value);
+        await audit("secrets.put", { target: name });
+        return { key, updated_at: new Date(updatedAt).toISOString() };
+      },
+      async remove(name) {
+        await secrets.remove(name);
+        await audit("secrets.remove", { target: name });
+      },
+      async rotate() {
+        const { kid, previousKid, secrets: count, at } = await secrets.rotate();
+        const ids = { key_id: kid, previous_key_id: previousKid, secrets: count };
+        await audit("key.rotate", { detail: ids });
+        return { ...ids, rotated_at: new Date(at).toISOString() };
+      },
+      close: () => lock.release(),
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Moves the store aside; returns what its files are called now. Rejects with `data_dir_locked` while a server runs. */
+export async function resetOffline(dataDir: string): Promise<readonly string[]> {
+  const lock = await lockDataDir(dataDir);
+  try {
+    const moved = await resetSecrets(dataDir, systemClock.wall());
+    if (moved.length > 0) await record(dataDir, "key.reset", { detail: { moved } });
+    return moved;
+  } finally {
+    await lock.release();
+  }
+}
+
+interface About {
+  readonly target?: string | null;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** The same log that a server of this directory keeps. */
+async function record(
+  dataDir: string,
+  action: string,
+  { target = null, detail = {}, secrets }: About & { readonly secrets?: Secrets },
+): Promise<void> {
+  const history = openHistory(join(dataDir, "history.db"), secrets?.auditKeys);
+  try {
+    await secrets?.sealAudit(() => beginSealed(history, systemClock.wall()));
+    history.audit({ at: systemClock.wall(), actor: "cli", action, target, outcome: "ok", detail });
+  } finally {
+    history.close();
+  }
+}
+
+type Env = CommandContext["env"];
+
+/** What the history knows of an issue and its workspace. */
+interface Recorded {
+  readonly issueId: string;
+  readonly identifier: string;
+  readonly path: string | null;
+  readonly attempts: readonly Attempt[];
+}
+
+interface Past {
+  /** Of the issue that was asked for; null where no attempt of it is on record. */
+  readonly recorded: Recorded | null;
+  /** Of every issue. */
+  readonly places: readonly WorkspacePlace[];
+}
+
+const mostAttempts = 500;
+
+/**
+ * The work in an issue's workspace without a server, as `serve --once` leaves it behind; `key` may also be that of a workspace,
+ * and `path` says which of several is meant. null where this project has no such workspace. Rejects with `data_dir_locked`,
+ * and with `no_repository`.
+ */
+export async function offlineDiff(
+  project: Project,
+  { key, path: chosen }: NamedWorkspace,
+  env: Env,
+): Promise<Reply<Api["git"]["diff"]> | null> {
+  const { recorded, places } = await pastOf(project.dataDir, key);
+  const root = await rootOf(project, env);
+  const path =
+    chosen === null
+      ? ((await placeOf(recorded, root)) ?? keyed(root, key))
+      : await knownAt(chosen, root, places);
+  if (path === null) return null;
+  const diff = await diffOf(path, recorded && firstHeadOf(recorded.attempts, path));
+  return diffView(recorded?.identifier ?? key, diff);
+}
+
+/** No other path than one that symphony made. */
+async function knownAt(
+  chosen: string,
+  root: string | null,
+  places: readonly WorkspacePlace[],
+): Promise<string | null> {
+  const known = await knownPlaces(root, places);
+  return known.some(({ path }) => path === chosen) ? chosen : null;
+}
+
+async function placeOf(recorded: Recorded | null, root: string | null): Promise<string | null> {
+  if (recorded === null) return null;
+  const { issueId, identifier, path } = recorded;
+  const today = root === null ? null : join(root, workspaceKey(identifier));
+  // A root of ours is known by what is in it, so that of the recorded path does for today's.
+  const known = root ?? (path === null ? null : dirname(path));
+  return known === null ? null : findWorkspace(issueId, [path, today], known);
+}
+
+/** One that no history tells of. */
+function keyed(root: string | null, id: string): string | null {
+  if (root === null || !isWorkspaceKey(id)) return null;
+  const path = join(root, id);
+  return existsSync(path) ? path : null;
+}
+
+async function pastOf(dataDir: string, id: string): Promise<Past> {
+  const file = join(dataDir, "history.db");
+  if (!existsSync(file)) return { recorded: null, places: [] };
+  const lock = await lockDataDir(dataDir);
+  try {
+    const history = openHistory(file);
+    try {
+      return { recorded: recordedOf(history, id), places: [...history.workspacePlaces()] };
+    } finally {
+      history.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+function recordedOf(
+  history: Pick<History, "attemptsOf" | "issueIdOf">,
+  id: string,
+): Recorded | null {
+  const issueId = history.issueIdOf(id);
+  if (issueId === null) return null;
+  const { attempts } = history.attemptsOf(issueId, mostAttempts, 0);
+  const [latest] = attempts;
+  const path = latest?.workspacePath ?? null;
+  return { issueId, identifier: latest?.issueIdentifier ?? id, path, attempts };
+}
+
+/** Today's directory of workspaces as its real path; null where no workflow file says it. */
+async function rootOf({ workflowPath, dataDir }: Project, env: Env): Promise<string | null> {
+  if (workflowPath === null) return null;
+  const options = { workflowPath, env, flags: {}, clock: systemClock };
+  const overlay = await readOverlay(dataDir);
+  const { effective } = load(await readFile(workflowPath), { ...options, overlay });
+  const { root } = effective.config.workspace;
+  return realpath(root).catch(() => null);
 }

@@ -1,5 +1,4 @@
-import { noPaint, type Paint, type Style } from "./paint.ts";
-import { fit, pad, plainLine, widthOf } from "./terminal.ts";
+import { SymphonyError } from "../core/model/errors.ts";
 
 export interface Column {
   readonly title: string;
@@ -73,4 +72,201 @@ export function factLines(facts: readonly (readonly [string, Cell])[], paint = n
     const shown = style === null ? text : paint[style](text);
     return `${paint.dim(pad(name, width))}  ${shown}`.trimEnd();
   });
+}
+
+/** JSON for a script or a terminal: what a terminal might act on is written as an escape. */
+export function jsonText(value: unknown, indent = 2): string {
+  const text = JSON.stringify(value, null, indent) ?? "null";
+  return text.replaceAll(
+    /(?!\n)\p{Cc}/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** How human text is set off. Without colour every style leaves its text as it is. */
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan" | "magenta";
+export type Paint = Readonly<Record<Style, (text: string) => string>>;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+const asIs = (text: string) => text;
+
+const noPaint: Paint = {
+  bold: asIs,
+  dim: asIs,
+  red: asIs,
+  green: asIs,
+  yellow: asIs,
+  cyan: asIs,
+  magenta: asIs,
+};
+
+/** Whether to colour: `--color`, then `FORCE_COLOR`, `NO_COLOR`, `TERM=dumb`, then whether it is a terminal. */
+export function wantsColour(
+  when: "auto" | "always" | "never",
+  env: Environment,
+  isTerminal: boolean,
+): boolean {
+  if (when !== "auto") return when === "always";
+  const forced = env["FORCE_COLOR"];
+  if (forced !== undefined) return forced !== "0" && forced !== "false";
+  if (env["NO_COLOR"]) return false;
+  return isTerminal && env["TERM"] !== "dumb";
+}
+
+/** chalk costs more to load than a whole command takes, so it is loaded only to colour something. */
+export async function paintFor(colour: boolean): Promise<Paint> {
+  if (!colour) return noPaint;
+  const { Chalk } = await import("chalk");
+  return new Chalk({ level: 1 });
+}
+
+const statusStyles: Readonly<Record<string, Style>> = {
+  queued: "cyan",
+  running: "green",
+  retrying: "yellow",
+  blocked: "magenta",
+  held: "dim",
+  failed: "red",
+  completed: "dim",
+};
+
+export function statusStyle(status: string): Style {
+  return statusStyles[status] ?? "bold";
+}
+
+const controls = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
+const wide =
+  /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}/u;
+
+/** What a person takes for one character each. */
+function graphemes(text: string): string[] {
+  const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
+}
+
+/** Text from outside, made safe to print: no control characters, no reordering marks; lines and tabs stay. */
+export function plain(text: string): string {
+  // Asked for directly: importing node:util by name costs 2 ms of every start.
+  const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
+  return stripVTControlCharacters(text).replaceAll("\r\n", "\n").replaceAll(controls, "");
+}
+
+/** The same on one line. */
+export function plainLine(text: string): string {
+  return plain(text).replaceAll(/\s+/g, " ").trim();
+}
+
+/** Columns that `text` takes on a terminal. It holds no control characters. */
+export function widthOf(text: string): number {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.length;
+  return graphemes(text).reduce((width, one) => width + (wide.test(one) ? 2 : 1), 0);
+}
+
+/** `text` in at most `width` columns, with an ellipsis where something was cut off. */
+export function fit(text: string, width: number): string {
+  if (widthOf(text) <= width) return text;
+  let kept = "";
+  let used = 0;
+  for (const one of graphemes(text)) {
+    used += widthOf(one);
+    if (used > width - 1) break;
+    kept += one;
+  }
+  return `${kept.trimEnd()}…`;
+}
+
+function pad(text: string, width: number, align: "left" | "right" = "left"): string {
+  const space = " ".repeat(Math.max(width - widthOf(text), 0));
+  return align === "left" ? text + space : space + text;
+}
+
+const unitsMs: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** `90s`, `30m`, `1h30m`, `500ms` as ms; `0` is 0. Throws `usage`, naming the option. */
+export function parseDuration(text: string, option: string): number {
+  if (text === "0") return 0;
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
+  if (parts.length > 0 && parts.map(([all]) => all).join("") === text) {
+    return parts.reduce(
+      (sum, [, amount, unit]) => sum + Number(amount) * (unitsMs[unit ?? ""] ?? 0),
+      0,
+    );
+  }
+  throw new SymphonyError("usage", `${option}: "${text}" is not a duration`, {
+    hint: "write a number with its unit, such as 90s, 30m or 2h",
+  });
+}
+
+/** `3s`, `4m`, `2h 5m`, `3d`: as much as a person wants to know. */
+export function span(ms: number): string {
+  const seconds = Math.max(Math.round(ms / 1_000), 0);
+  if (seconds < 60) return `${seconds}s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes}m`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 === 0 ? `${hours}h` : `${hours}h ${minutes % 60}m`;
+  return `${Math.floor(hours / 24)}d`;
+}
+
+/** `in 12s`, `3m ago`, or a dash for no time. */
+export function relative(time: string | null, nowMs: number): string {
+  if (time === null) return "-";
+  const ms = Date.parse(time) - nowMs;
+  return ms > 0 ? `in ${span(ms)}` : `${span(-ms)} ago`;
+}
+
+/** How long it has been since `time`. */
+export function since(time: string | null, nowMs: number): string {
+  return time === null ? "-" : span(nowMs - Date.parse(time));
+}
+
+/** `950`, `12.3k`, `4.5M`. */
+export function amount(count: number): string {
+  if (count < 1_000) return String(count);
+  return count < 1_000_000
+    ? `${(count / 1_000).toFixed(1)}k`
+    : `${(count / 1_000_000).toFixed(1)}M`;
+}
+
+/** A term and what it means. */
+export type Item = readonly [term: string, meaning: string];
+
+export interface HelpText {
+  readonly summary: string;
+  readonly examples: readonly string[];
+  readonly usage: string;
+  readonly sections: readonly (readonly [title: string, items: readonly Item[]])[];
+  /** Columns to wrap at. */
+  readonly width: number;
+}
+
+/** The one layout of every help text: summary, examples, usage, then lists of terms in one column. */
+export function helpText({ summary, examples: lines, usage, sections, width }: HelpText): string {
+  const filled = sections.filter(([, items]) => items.length > 0);
+  const terms = filled.flatMap(([, items]) => items.map(([term]) => term.length));
+  const column = Math.max(0, ...terms) + 4;
+  const shown = filled.map(
+    ([title, items]) =>
+      `\n${title}:\n${items.map((item) => itemText(item, column, width)).join("\n")}`,
+  );
+  const first = lines.length === 0 ? [] : ["\nExamples:", ...lines.map((line) => `  ${line}`)];
+  return `${[summary, ...first, `\nUsage: ${usage}`, ...shown].join("\n")}\n`;
+}
+
+function itemText([term, meaning]: Item, column: number, width: number): string {
+  const room = Math.max(width - column, 30);
+  const lines: string[] = [""];
+  for (const word of meaning.split(" ")) {
+    const last = lines.at(-1) ?? "";
+    if (last !== "" && last.length + 1 + word.length > room) lines.push(word);
+    else lines[lines.length - 1] = last === "" ? word : `${last} ${word}`;
+  }
+  return `  ${term}`.padEnd(column) + lines.join(`\n${" ".repeat(column)}`);
 }

@@ -1,7 +1,6 @@
 import { Command, type Help, Option } from "commander";
-import { catalogue } from "./catalogue.ts";
+import { catalogue, globalOptions } from "./catalogue.ts";
 import type { Run } from "./context.ts";
-import { globalOptions } from "./global-options.ts";
 import { commandHelp } from "./help.ts";
 import { rootHelp } from "./root-help.ts";
 import { version } from "./version.ts";

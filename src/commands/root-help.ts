@@ -1,6 +1,5 @@
-import { catalogue } from "./catalogue.ts";
-import { globalOptions } from "./global-options.ts";
-import { helpText, type Item } from "./help-layout.ts";
+import { catalogue, globalOptions } from "./catalogue.ts";
+import { helpText, type Item } from "./output.ts";
 
 const examples = [
   "symphony demo                          see it work, with no account and no key",

@@ -1,35 +1,16 @@
 import type { Command } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { findProject } from "./discover.ts";
-import { exitCodes } from "./exit-codes.ts";
+import type { KeyRotation, SecretsAccess } from "./access.ts";
+import { type CommandContext, findDataDir, findProject, type Run } from "./context.ts";
+import { closest, exitCodes, withHint } from "./failure.ts";
 import { examples } from "./help.ts";
-import { withHint } from "./issue-hints.ts";
-import { closest } from "./suggest.ts";
-import { textOrStdin } from "./text-input.ts";
+import { textOrStdin } from "./input.ts";
 
 const nameArgument = [
   "<name>",
   "as the configuration names it after $, such as LINEAR_API_KEY",
 ] as const;
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
-
-/** A change of the key, as the API says it. */
-export interface KeyRotation {
-  readonly key_id: string;
-  readonly previous_key_id: string;
-  readonly secrets: number;
-  readonly rotated_at: string;
-}
-
-/** Where secrets are kept: on a server, or straight in a project's data directory. */
-export interface SecretsDesk {
-  list(): Promise<readonly string[]>;
-  put(name: string, value: string): Promise<{ readonly key: string; readonly updated_at: string }>;
-  remove(name: string): Promise<void>;
-  rotate(): Promise<KeyRotation>;
-  close(): Promise<void>;
-}
 
 export function declareSecrets(command: Command, run: Run): void {
   examples(
@@ -74,7 +55,7 @@ function declareKey(command: Command, run: Run): void {
     "SYMPHONY_MASTER_KEY=OLD SYMPHONY_MASTER_KEY_NEXT=NEW symphony secrets rotate",
   ).action(() =>
     run(async (context) =>
-      (await import("./secrets-key.ts")).rotateKey(context, (work) => atSecrets(context, work)),
+      (await import("./secrets.ts")).rotateKey(context, (work) => atSecrets(context, work)),
     ),
   );
   examples(
@@ -82,7 +63,7 @@ function declareKey(command: Command, run: Run): void {
       .command("reset")
       .description("the key is lost: put the secrets aside and begin anew, without a server"),
     "symphony secrets reset --yes",
-  ).action(() => run(async (context) => (await import("./secrets-key.ts")).resetKey(context)));
+  ).action(() => run(async (context) => (await import("./secrets.ts")).resetKey(context)));
 }
 
 function valueAsArgument(name: string): SymphonyError {
@@ -148,12 +129,14 @@ async function valueFor(name: string, context: CommandContext): Promise<string> 
 /** A server of this project gets the call, so that it takes effect at once; else the project's own store is opened. */
 async function atSecrets<T>(
   context: CommandContext,
-  work: (desk: SecretsDesk) => Promise<T>,
+  work: (desk: SecretsAccess) => Promise<T>,
 ): Promise<T> {
   const { certain } = await context.discovery();
   const project = certain ? null : findProject(context.where);
   const desk =
-    project === null ? await serverDesk(context) : await offlineDesk(project.dataDir, context);
+    project === null
+      ? await serverSecrets(context)
+      : await offlineSecretsAccess(project.dataDir, context);
   try {
     return await work(desk);
   } finally {
@@ -161,7 +144,7 @@ async function atSecrets<T>(
   }
 }
 
-async function serverDesk(context: CommandContext): Promise<SecretsDesk> {
+async function serverSecrets(context: CommandContext): Promise<SecretsAccess> {
   const { secrets, key: sealing } = await context.client();
   return {
     list: async () => (await secrets.list()).keys,
@@ -172,8 +155,59 @@ async function serverDesk(context: CommandContext): Promise<SecretsDesk> {
   };
 }
 
-async function offlineDesk(dataDir: string, context: CommandContext): Promise<SecretsDesk> {
-  const { openOfflineSecrets } = await import("./offline-secrets.ts");
+async function offlineSecretsAccess(
+  dataDir: string,
+  context: CommandContext,
+): Promise<SecretsAccess> {
+  const { openOfflineSecrets } = await import("./offline.ts");
   context.note(`No server runs here; using the secrets in ${dataDir}`);
   return openOfflineSecrets(dataDir, context.env);
+}
+
+/** Seals everything anew, on the server or straight in the project's store. */
+export async function rotateKey(
+  context: CommandContext,
+  at: (work: (desk: SecretsAccess) => Promise<KeyRotation>) => Promise<KeyRotation>,
+): Promise<number> {
+  const rotation = await at((desk) => desk.rotate());
+  if (context.json) context.printJson(rotation);
+  const { secrets, key_id: now, previous_key_id: before } = rotation;
+  const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
+  context.note(`${many} sealed with the new key ${now}; the key ${before} opens nothing any more`);
+  return exitCodes.done;
+}
+
+/** Never through a server: one that runs has the key. */
+export async function resetKey(context: CommandContext): Promise<number> {
+  const dataDir = findDataDir(context.where);
+  if (dataDir === null) {
+    throw new SymphonyError("usage", "there is no data directory here", {
+      hint: "symphony secrets reset --yes --data-dir DIR",
+    });
+  }
+  if (!(await agreed(dataDir, context))) {
+    context.note("Nothing was changed");
+    return exitCodes.failed;
+  }
+  const { resetOffline } = await import("./offline.ts");
+  const moved = await resetOffline(dataDir);
+  if (context.json) context.printJson({ data_dir: dataDir, moved });
+  context.note(
+    moved.length === 0
+      ? `There are no secrets in ${dataDir}`
+      : `Put aside in ${dataDir}: ${moved.join(", ")}; symphony secrets add NAME makes a new key`,
+  );
+  return exitCodes.done;
+}
+
+async function agreed(dataDir: string, context: CommandContext): Promise<boolean> {
+  if (context.yes) return true;
+  if (!context.interactive) {
+    throw new SymphonyError("needs_person", `${dataDir} would be without its secrets`, {
+      hint: "symphony secrets reset --yes",
+    });
+  }
+  const { confirm } = await import("@inquirer/prompts");
+  const message = `Put the secrets in ${dataDir} aside?`;
+  return confirm({ message, default: false }, { input: context.stdin, output: context.stderr });
 }

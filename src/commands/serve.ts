@@ -3,26 +3,44 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { systemClock } from "../core/clock.ts";
-import { agentCommand } from "../core/config/agent-command.ts";
-import type { Config, ServerConfig } from "../core/config/config.ts";
-import { levelWords, understandVariable, wantsToken } from "../core/config/level.ts";
-import { type Core, createCore } from "../core/core.ts";
-import { rotatingFileSink, streamSink } from "../core/log-sinks.ts";
-import { createLogger, type Logger, logEvents } from "../core/logger.ts";
-import { SymphonyError } from "../core/model/errors.ts";
-import { createRedactor, type Redactor } from "../core/redact.ts";
-import { registerWebhook } from "../core/webhook/register.ts";
+import {
+  agentCommand,
+  type Config,
+  levelWords,
+  type ServerConfig,
+  understandVariable,
+  wantsToken,
+} from "../core/config/config.ts";
+import { openConfig, readOverlay } from "../core/config/service.ts";
+import type { Core } from "../core/core.ts";
+import {
+  createLogger,
+  type Logger,
+  logEvents,
+  rotatingFileSink,
+  streamSink,
+} from "../core/events/log.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { workInWords } from "../core/model/work.ts";
+import { planOf } from "../core/orchestrator/records.ts";
+import { registerWebhook } from "../core/register-webhook.ts";
+import { openSecrets } from "../core/secrets/secrets.ts";
+import { createCore } from "../core/start.ts";
+import { readIssueRecords } from "../core/store/documents.ts";
+import { isFull } from "../core/store/lock.ts";
+import { createRedactor, type Redactor } from "../core/text/redact.ts";
+import { shellQuoted } from "../core/text/text.ts";
+import { checkTracker, createTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
+import type { Kept } from "../core/workspace/kept.ts";
+import { isLoopback } from "../server/access.ts";
 import { createApp } from "../server/app.ts";
-import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
-import { reportPeers } from "../server/peer-user.ts";
-import { exitCodes } from "./exit-codes.ts";
-import { leaveSoon } from "./leave.ts";
-import { onceOutcome, printKept } from "./once.ts";
-import { factLines } from "./output.ts";
-import { paintFor } from "./paint.ts";
-import type { CommandIo, ServeOptions } from "./serve-options.ts";
-import { aborted, stopSignal } from "./stop-signal.ts";
+import { reportPeers } from "../server/peers.ts";
+import { type CommandIo, findProject, type ServeOptions } from "./context.ts";
+import { exitCodes } from "./failure.ts";
+import { keptLines } from "./kept.ts";
+import { factLines, jsonText, paintFor, tableLines } from "./output.ts";
+import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 import { version } from "./version.ts";
 
 /** A core that listens, and how to end both; disposing stops it. */
@@ -48,7 +66,7 @@ interface DaemonOptions {
 }
 
 /** Where a workflow file keeps its data unless told otherwise. */
-export function dataDirBeside(workflowPath: string): string {
+export function dataDirOf(workflowPath: string): string {
   return join(dirname(workflowPath), ".symphony");
 }
 
@@ -123,9 +141,9 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     resolve(io.cwd, options.workflowPath ?? "WORKFLOW.md"),
   );
   const chosenDir = options.dataDir ?? (io.env["SYMPHONY_DATA_DIR"] || null);
-  const dataDir = chosenDir ? resolve(io.cwd, chosenDir) : dataDirBeside(workflowPath);
+  const dataDir = chosenDir ? resolve(io.cwd, chosenDir) : dataDirOf(workflowPath);
   if (options.dryRun) {
-    const { dryRun } = await import("./dry-run.ts");
+    const { dryRun } = await import("./serve.ts");
     return dryRun({ workflowPath, dataDir }, io);
   }
   const stop = stopSignal();
@@ -174,13 +192,13 @@ async function run(
   await announce(daemon, io);
   const { webhookUrl } = options;
   // Beside the start: a tracker that is slow to answer holds nothing up.
-  if (webhookUrl !== null) void registerWebhook(webhookParts(daemon.core, io.env), webhookUrl);
+  if (webhookUrl !== null) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
   const code = await untilStopped(daemon, stop, options.once);
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
   return code;
 }
 
-function webhookParts(core: Core, env: CommandIo["env"]) {
+function webhookDeps(core: Core, env: CommandIo["env"]) {
   const lookup = (name: string) => core.secrets.lookup(name) ?? env[name];
   const { config, secrets, bus, log, history } = core;
   return { config, secrets, bus, log, history, lookup, clock: systemClock, tracker: core.tracker };
@@ -235,4 +253,164 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
 function modeOf({ agent, codex }: Config): string {
   if (agent.kind !== "codex" || codex.process !== "shared") return "";
   return "  shared: turns outlive a restart";
+}
+
+/** Prints what a first poll would start and why the rest would not; starts and changes nothing. */
+export async function dryRun(
+  { workflowPath, dataDir }: { workflowPath: string; dataDir: string },
+  io: CommandIo,
+): Promise<number> {
+  const { env } = io;
+  const redactor = createRedactor();
+  const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
+  const edges: TrackerDeps = { dataDir, clock: systemClock, lookup };
+  const service = await openConfig({
+    workflowPath,
+    env: io.env,
+    flags: {},
+    clock: systemClock,
+    overlay: await readOverlay(dataDir),
+    validate: (config) => checkTracker(config.tracker, edges),
+  });
+  const { config } = service.current;
+  const tracker = createTracker(config.tracker, edges);
+  try {
+    const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
+    const records = await readIssueRecords(dataDir);
+    const wall = systemClock.wall();
+    const full = await isFull(dataDir);
+    const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
+    const rows = planOf(issues, config, { records, wall, storage });
+    await print(rows, io);
+  } finally {
+    tracker.close();
+    await service.close();
+  }
+  return exitCodes.done;
+}
+
+async function print(rows: ReturnType<typeof planOf>, io: CommandIo): Promise<void> {
+  if (io.json) {
+    const plan = rows.map(({ issue, runs, why }) => ({
+      issue_identifier: issue.identifier,
+      title: issue.title,
+      state: issue.state,
+      priority: issue.priority,
+      would_run: runs,
+      why,
+    }));
+    io.stdout.write(`${jsonText({ plan })}\n`);
+    return;
+  }
+  if (rows.length === 0) {
+    io.stdout.write("No issue is in an active state: nothing would run.\n");
+    return;
+  }
+  const paint = await paintFor(io.colour);
+  const lines = tableLines({
+    columns: [
+      { title: "ISSUE" },
+      { title: "WOULD" },
+      { title: "STATE" },
+      { title: "TITLE", flexible: true },
+      { title: "WHY NOT", flexible: true },
+    ],
+    rows: rows.map(({ issue, runs, why }) => [
+      issue.identifier,
+      runs ? { text: "run", style: "green" } : { text: "wait", style: "dim" },
+      issue.state,
+      issue.title,
+      why ?? "",
+    ]),
+    width: io.stdout.isTTY ? io.stdout.columns : null,
+    paint,
+  });
+  io.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** So long the end of the server is held up for workspaces that nobody has looked at. */
+const lastLookMs = 2_000;
+
+/** How the attempts of a `--once` run ended. */
+export interface OnceOutcome {
+  exitCode(): number;
+  /** Has the workspaces looked at in which they worked: whatever is left there, no server will tell of it later. */
+  look(): Promise<void>;
+  /** The same for a server that has stopped, of those that it had no time for. */
+  lookLast(): Promise<void>;
+}
+
+interface Worked {
+  readonly id: string;
+  readonly identifier: string;
+  readonly path: string | null;
+}
+
+/** `stop` is aborted when the server is to end before its runs have. */
+export function onceOutcome(
+  { bus, workspaces, history, log }: Core,
+  stop: AbortSignal,
+): OnceOutcome {
+  const { kept } = workspaces;
+  let failed = 0;
+  let blocked = 0;
+  const unseen = new Map<string, Worked>();
+  bus.subscribe({ filter: { types: ["attempt.ended", "issue.blocked"] } }, (event) => {
+    const { issueId: id, issueIdentifier: identifier } = event;
+    if (id !== null && identifier !== null) {
+      const path = history.latestAttempt(id)?.workspacePath ?? null;
+      unseen.set(id, { id, identifier, path });
+    }
+    if (event.type === "issue.blocked") blocked++;
+    else if (event.data["outcome"] !== "succeeded") failed++;
+  });
+  return {
+    exitCode() {
+      if (blocked > 0) return exitCodes.needsPerson;
+      return failed > 0 ? exitCodes.failed : exitCodes.done;
+    },
+    async look() {
+      bus.flush();
+      for (const one of [...unseen.values()]) {
+        if (stop.aborted) return;
+        try {
+          await kept.report(one, null);
+          unseen.delete(one.id);
+        } catch (error) {
+          if (stop.aborted) return;
+          const reason = messageOf(error);
+          log.warn("workspace not looked at", { issue_identifier: one.identifier, reason });
+        }
+      }
+    },
+    async lookLast() {
+      const enough = AbortSignal.timeout(lastLookMs);
+      for (const one of unseen.values()) {
+        if (one.path !== null) await kept.lookLast(one, one.path, enough);
+      }
+    },
+  };
+}
+
+/** Says where the work is that stays when `--once` has ended: by then no server is there to ask. */
+export async function printKept(
+  all: readonly Kept[],
+  dataDir: string,
+  io: CommandIo,
+): Promise<void> {
+  const isFound =
+    findProject({ dataDir: undefined, env: io.env, cwd: io.cwd })?.dataDir === dataDir;
+  const where = isFound ? "" : ` --data-dir ${shellQuoted(dataDir)}`;
+  const newest = all.toSorted((a, b) => b.since - a.since);
+  const shown = newest.map((kept) => {
+    const { issueIdentifier: issue_identifier, key, path, work } = kept;
+    const [show] = kept.next;
+    return { issue_identifier, key, path, summary: workInWords(work), next: [`${show}${where}`] };
+  });
+  if (io.json) io.stdout.write(`${jsonText({ kept: shown })}\n`);
+  else {
+    const lines = keptLines(shown, await paintFor(io.colour));
+    if (lines.length > 0) io.stdout.write(`${lines.join("\n")}\n`);
+  }
 }

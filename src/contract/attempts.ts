@@ -1,9 +1,8 @@
 import { z } from "zod";
-import { EventView } from "./events.ts";
-import { KeptView } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
-import { ErrorFact, PhaseName, Time, TokenCounts } from "./values.ts";
+import { ErrorFact, EventView, PhaseName, Time, TokenCounts } from "./values.ts";
+import { KeptView } from "./work.ts";
 
 export const AttemptView = z
   .object({

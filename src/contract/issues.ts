@@ -1,12 +1,100 @@
 import { z } from "zod";
+import type { Issue } from "../core/model/issue.ts";
 import { AttemptView } from "./attempts.ts";
-import { KeptView } from "./kept.ts";
-import { chooseModel } from "./model.ts";
 import { paths } from "./paths.ts";
-import { respond } from "./respond.ts";
 import { route } from "./route.ts";
-import { RunningRow } from "./rows.ts";
-import { byIssue, NeedsView, page, paged, Status, Time } from "./values.ts";
+import { byIssue, NeedsView, page, paged, RunningRow, Status, Time } from "./values.ts";
+import { KeptView } from "./work.ts";
+
+const model = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+  .regex(/^[^\x00-\x1f\x7f-\x9f]+$/, "no control characters")
+  .nullable()
+  .describe("A model of the provider; null: the configured one again");
+
+const effort = z
+  .string()
+  .trim()
+  .regex(/^[a-z][a-z0-9_-]{0,39}$/, "one lower-case word, such as high")
+  .nullable();
+
+/** `POST /api/v1/:id/model`. */
+export const chooseModel = route({
+  ...paths.issues.model,
+  summary:
+    "Choose the model for an issue from its next turn on; it is kept over attempts and restarts",
+  params: byIssue,
+  body: z
+    .strictObject({
+      model,
+      reasoning_effort: effort
+        .optional()
+        .describe("Such as low, medium or high, as far as the model has it; default: the agent's"),
+      agent: z
+        .enum(["codex", "openai", "command", "acp"])
+        .nullable()
+        .optional()
+        .describe("Another agent from the next attempt on; default: the configured one"),
+    })
+    .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
+      path: ["reasoning_effort"],
+      message: "needs a model",
+    })
+    .meta({ example: { model: "gpt-5.5", reasoning_effort: "high" } }),
+  audited: ["model", "reasoning_effort", "agent"],
+  status: 200,
+  reply: z.object({
+    issue_identifier: z.string(),
+    model: z.string().nullable(),
+    reasoning_effort: z.string().nullable(),
+    agent: z.string().nullable(),
+    applies: z
+      .enum(["next_turn", "next_attempt"])
+      .describe("A live thread keeps what it was told: back to a default takes a new attempt"),
+  }),
+  errors: ["issue_not_found"],
+});
+
+const answerText = z.string().trim().min(1).max(16_384);
+
+/** `POST /api/v1/:id/respond`. */
+const respond = route({
+  ...paths.issues.respond,
+  summary: "Answer what the issue's agent waits for: an approval or a question",
+  params: byIssue,
+  body: z
+    .strictObject({
+      decision: z.enum(["approve", "decline"]).optional().describe("For an approval"),
+      answers: z
+        .array(answerText)
+        .min(1)
+        .max(20)
+        .optional()
+        .describe("For a question: one answer for each that is asked, in order"),
+    })
+    .refine(({ decision, answers }) => (decision === undefined) !== (answers === undefined), {
+      path: ["decision"],
+      message: "give either decision or answers",
+    })
+    .meta({
+      oneOf: [{ required: ["decision"] }, { required: ["answers"] }],
+      example: { decision: "approve" },
+    }),
+  audited: ["decision"],
+  status: 200,
+  reply: z.object({
+    issue_identifier: z.string(),
+    asked: z.string().nullable().describe("What was asked"),
+    applies: z
+      .enum(["now", "next_attempt"])
+      .describe("A live agent has heard it, or its run has ended and the next one begins with it"),
+  }),
+  errors: ["issue_not_found", "nothing_asked", "invalid_request"],
+});
 
 /** The tracker's issue, normalised (requirement N-1). */
 export const IssueView = z
@@ -251,3 +339,28 @@ export const issues = {
     errors: ["issue_not_found"],
   }),
 };
+
+/** An issue in the wire's form, for whoever answers: the server, or the embedded tracker without one. */
+export function issueView(issue: Issue): z.output<typeof IssueView> {
+  return {
+    id: issue.id,
+    native_ref: issue.nativeRef === null ? null : { ...issue.nativeRef },
+    identifier: issue.identifier,
+    title: issue.title,
+    description: issue.description,
+    priority: issue.priority,
+    state: issue.state,
+    branch_name: issue.branchName,
+    url: issue.url,
+    assignee_id: issue.assigneeId,
+    labels: [...issue.labels],
+    blocked_by: issue.blockedBy.map((blocker) => ({ ...blocker })),
+    dispatchable: issue.dispatchable,
+    created_at: instant(issue.createdAt),
+    updated_at: instant(issue.updatedAt),
+  };
+}
+
+function instant(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

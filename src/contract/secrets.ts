@@ -3,7 +3,26 @@ import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import { Time } from "./values.ts";
 
-const mostBytes = 65_536;
+export const key = {
+  rotate: route({
+    ...paths.key.rotate,
+    summary: "Seal every secret with a new key; the old one is gone with the answer",
+    body: z.looseObject({}).meta({ example: {} }),
+    bodyOptional: true,
+    status: 200,
+    reply: z
+      .object({
+        key_id: z.string().meta({ description: "Tells keys apart; not the key" }),
+        previous_key_id: z.string(),
+        secrets: z.int().meta({ description: "How many were sealed anew" }),
+        rotated_at: Time,
+      })
+      .meta({ id: "KeyRotation" }),
+    errors: ["secret_not_found", "needs_person", "storage_unavailable", "secrets_key_invalid"],
+  }),
+};
+
+const maxBytes = 65_536;
 
 const byKey = z.object({
   key: z
@@ -30,8 +49,8 @@ export const secrets = {
           .min(1, "must not be empty")
           .refine((value) => value.isWellFormed(), "must be Unicode text")
           .refine(
-            (value) => new TextEncoder().encode(value).length <= mostBytes,
-            `must not be over ${mostBytes} bytes`,
+            (value) => new TextEncoder().encode(value).length <= maxBytes,
+            `must not be over ${maxBytes} bytes`,
           )
           .describe("1 to 65,536 bytes of UTF-8"),
       })

@@ -1,5 +1,8 @@
 import { z } from "zod";
-import { statuses } from "../core/model/status.ts";
+import { eventTypes } from "../core/model/event.ts";
+import { statuses } from "../core/model/issue.ts";
+import { paths } from "./paths.ts";
+import { route } from "./route.ts";
 
 /** RFC 3339 in UTC with milliseconds. */
 export const Time = z.iso.datetime({ precision: 3 });
@@ -60,4 +63,106 @@ export const byIssue = z.object({
     .min(1)
     .max(200)
     .meta({ description: "Issue identifier, in any case", example: "ENG-123" }),
+});
+
+/** What every row of the snapshot has. */
+const row = {
+  issue_id: z.string(),
+  issue_identifier: z.string(),
+  issue_url: z.string().nullable(),
+  title: z.string(),
+  state: z.string(),
+  status: Status,
+  priority: z.number().int().nullable(),
+  labels: z.array(z.string()),
+  updated_at: Time.nullable(),
+};
+
+export const QueuedRow = z.object({ ...row, waiting_for: z.string() }).meta({ id: "QueuedRow" });
+
+export const RunningRow = z
+  .object({
+    ...row,
+    attempt_id: z.string(),
+    attempt: z.number().int().describe("0 for a first run, then the retry number"),
+    phase: PhaseName,
+    stopping: z.string().nullable().describe("Why it is being stopped, if it is"),
+    session_id: z.string().nullable(),
+    thread_id: z.string().nullable(),
+    turn_count: z.number().int(),
+    agent: z.string(),
+    model: z.string().nullable(),
+    worker_host: z.string().nullable(),
+    workspace_path: z.string().nullable(),
+    started_at: Time,
+    last_event: z.string().nullable(),
+    last_message: z.string().nullable(),
+    last_event_at: Time.nullable(),
+    tokens: TokenCounts,
+  })
+  .meta({ id: "RunningRow" });
+
+export const RetryingRow = z
+  .object({
+    ...row,
+    attempt: z.number().int(),
+    due_at: Time,
+    error: z.string().nullable(),
+    worker_host: z.string().nullable(),
+    workspace_path: z.string().nullable(),
+  })
+  .meta({ id: "RetryingRow" });
+
+export const BlockedRow = z.object({ ...row, needs: NeedsView }).meta({ id: "BlockedRow" });
+
+export const StoppedRow = z
+  .object({ ...row, reason: z.string(), error: z.string().nullable(), since: Time })
+  .meta({ id: "StoppedRow" });
+
+export const CompletedRow = z
+  .object({
+    ...row,
+    attempt_id: z.string().nullable(),
+    ended_at: Time,
+    outcome: z.string(),
+    tokens: TokenCounts,
+  })
+  .meta({ id: "CompletedRow" });
+
+const TypeName = z.enum(eventTypes).meta({ id: "EventType" });
+
+/** The `data:` line of every event on the stream. */
+export const EventView = z
+  .object({
+    seq: z.number().int(),
+    type: TypeName,
+    at: Time,
+    issue_id: z.string().nullable(),
+    issue_identifier: z.string().nullable(),
+    attempt_id: z.string().nullable(),
+    session_id: z.string().nullable(),
+    message: z.string(),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .meta({ id: "Event" });
+
+/** The `data:` line of the message `gap`: what came before `oldest_seq` can no longer be replayed. */
+export const GapView = z.object({ oldest_seq: z.number().int() }).meta({ id: "Gap" });
+
+const oneOrMany = <T extends z.ZodType>(item: T) =>
+  z.union([item, z.array(item)]).transform((value) => (Array.isArray(value) ? value : [value]));
+
+export const events = route({
+  ...paths.system.events,
+  summary: "Live events (server-sent), replayed from `Last-Event-ID` or `since`",
+  query: z.object({
+    since: z.coerce.number().int().min(0).optional().describe("Replay events after this seq"),
+    issue: oneOrMany(z.string().min(1)).optional().describe("Only this issue; repeatable"),
+    type: oneOrMany(TypeName).optional().describe("Only this type; repeatable"),
+  }),
+  headers: z.object({
+    "last-event-id": z.coerce.number().int().min(0).optional().describe("As `since`; wins over it"),
+  }),
+  status: 200,
+  media: "text/event-stream",
 });

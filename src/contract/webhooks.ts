@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { LinearEvent } from "../core/model/linear-event.ts";
+import { LinearEvent } from "../core/tracker/linear/event.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 

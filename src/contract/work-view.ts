@@ -1,8 +1,8 @@
 import type { z } from "zod";
 import { type Work, workInWords } from "../core/model/work.ts";
 import type { Api } from "./api.ts";
-import type { HoldView } from "./kept.ts";
 import type { Reply } from "./route.ts";
+import type { HoldView } from "./work.ts";
 
 type DiffView = Reply<Api["git"]["diff"]>;
 

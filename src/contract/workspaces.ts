@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { HoldView, KeptView } from "./kept.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
-import { page, paged, Status, Time } from "./values.ts";
+import { byIssue, page, paged, Status, Time } from "./values.ts";
+import { HoldView, KeptView } from "./work.ts";
 
 const bytes = z.number().int();
 
@@ -63,5 +63,122 @@ export const workspaces = {
     }),
     status: 204,
     errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty", "workspace_ambiguous"],
+  }),
+};
+
+const commits = z.number().int();
+const commit = z.string().describe("Commit id");
+
+const counts = {
+  ahead: commits.nullable().describe("Commits that the default branch has not; null: not known"),
+  behind: commits.nullable().describe("Commits of the default branch that it has not"),
+};
+
+const BranchView = z
+  .object({
+    name: z.string().nullable().describe("null: none is checked out"),
+    head: commit.nullable().describe("null: nothing is committed"),
+    issue_identifier: z.string().nullable(),
+    ...counts,
+    path: z.string().describe("The checkout"),
+    dirty: z
+      .boolean()
+      .nullable()
+      .describe("Whether it holds work that is not committed and pushed; null: not known"),
+  })
+  .meta({ id: "GitBranch" });
+
+const url = z.string().nullable().describe("Without credentials; null: none, or of no known form");
+
+const RepositoryView = z
+  .object({
+    name: z.string(),
+    url,
+    default_branch: z.string().nullable(),
+    path: z.string().nullable().describe("null: several checkouts have it, each for itself"),
+    remotes: z.array(z.object({ name: z.string(), url })),
+    branches: z.array(BranchView).describe("One for each workspace"),
+  })
+  .meta({ id: "GitRepository" });
+
+const RoutingRule = z
+  .object({
+    match: z.string().describe("Which issues, in words"),
+    repository: z.string(),
+    base_branch: z.string().nullable().describe("null: the remote's default branch"),
+    branch_template: z.string(),
+  })
+  .meta({ id: "GitRoutingRule" });
+
+export const git = {
+  context: route({
+    ...paths.git.context,
+    summary: "The repositories of the configuration and of the workspaces, as last looked at",
+    query: z.object({
+      issue: z.string().min(1).max(255).optional().describe("Also say where this issue goes"),
+    }),
+    status: 200,
+    reply: z
+      .object({
+        repositories: z.array(RepositoryView),
+        routing: z
+          .array(RoutingRule)
+          .describe("In the order they are tried; empty: hooks.after_create fills the workspaces"),
+        route: z
+          .object({
+            issue_identifier: z.string(),
+            repository: z.string().nullable().describe("null: no rule is for it"),
+            branch: z.string().nullable(),
+          })
+          .optional()
+          .describe("With `issue`: what a new workspace of it would be"),
+        complete: z.boolean().describe("false while some workspace has not been looked at yet"),
+      })
+      .meta({ id: "GitContext" }),
+    errors: ["issue_not_found"],
+  }),
+  diff: route({
+    ...paths.git.diff,
+    summary:
+      "The work in an issue's workspace, compared with where it started; also after the issue's end",
+    params: byIssue,
+    query: z.object({
+      path: z
+        .string()
+        .max(4_096)
+        .optional()
+        .describe("Another workspace than that of the newest attempt"),
+    }),
+    status: 200,
+    reply: z
+      .object({
+        issue_identifier: z.string(),
+        branch: z.string().nullable(),
+        path: z.string().describe("The workspace"),
+        base: commit
+          .nullable()
+          .describe("The commit that is compared with; null: none, every file is shown as new"),
+        base_note: z
+          .string()
+          .nullable()
+          .describe("Where the work does not come from `base`, or that commit is gone: a sentence"),
+        head: commit.nullable(),
+        ...counts,
+        files: z.array(
+          z.object({
+            path: z.string(),
+            additions: z.number().int().nullable().describe("Lines; null: a binary file"),
+            deletions: z.number().int().nullable(),
+          }),
+        ),
+        patch: z.string().describe("Commits, changes and new files together, at most 1 MiB"),
+        truncated: z.boolean().describe("Files, or the end of the patch, are left out"),
+        not_shown: z
+          .array(HoldView)
+          .describe("Work that is nowhere else and not in the patch, such as stashes"),
+        not_shown_summary: z.string().nullable().describe("The same in words; null: nothing"),
+      })
+      .meta({ id: "GitWork" }),
+    errors: ["issue_not_found", "workspace_not_found", "no_repository", "workspace_ambiguous"],
   }),
 };

@@ -1,31 +1,28 @@
-import { assemble } from "./assemble.ts";
-import { beginSealed } from "./audit-begin.ts";
-import type { Bus } from "./bus.ts";
+import type { AgentRuntimes } from "./agent/kinds.ts";
+import type { ModelList } from "./agent/models.ts";
+import type { Attempts } from "./attempt/attempts.ts";
+import type { Recovery } from "./attempt/recovery.ts";
 import type { Clock } from "./clock.ts";
-import type { CommentSteering } from "./comments/steering.ts";
+import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
-import { checkLevel, levelWords } from "./config/level.ts";
-import { openOverlay } from "./config/overlay-document.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
-import { type ConfigService, openConfig } from "./config/service.ts";
-import type { Logger } from "./logger.ts";
-import { Meter } from "./meter.ts";
-import type { ModelList } from "./models/model-list.ts";
-import { closeAll, type Opened } from "./opened.ts";
+import type { ConfigService } from "./config/service.ts";
+import type { Bus } from "./events/bus.ts";
+import type { Logger } from "./events/log.ts";
+import type { Meter } from "./events/meter.ts";
 import type { Operations } from "./orchestrator/operations.ts";
-import type { Redactor } from "./redact.ts";
-import { redactedStore } from "./redacted-store.ts";
-import { learnEnvironment, learnTracker } from "./secret-values.ts";
-import { openSecrets, type Secrets } from "./secrets/secrets.ts";
-import { lockDataDir } from "./store/lock.ts";
-import { openStore } from "./store/open.ts";
-import type { History } from "./store/store.ts";
-import type { TemplateDesk } from "./template-desk.ts";
-import { checkTracker } from "./tracker/in-use.ts";
+import type { Orchestrator } from "./orchestrator/orchestrator.ts";
+import type { Templates } from "./prompt/templates.ts";
+import type { Secrets } from "./secrets/secrets.ts";
+import type { History, IssueRecords, Store } from "./store/store.ts";
+import type { Redactor } from "./text/redact.ts";
+import type { WebhookInbox } from "./tracker/inbox.ts";
+import type { TrackerInUse } from "./tracker/kinds.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
-import type { WebhookInbox } from "./webhook/inbox.ts";
-import type { WorkspaceDesk } from "./workspace/desk.ts";
+import type { KeptWorkspaces } from "./workspace/kept.ts";
+import type { WorkspaceOverview } from "./workspace/overview.ts";
+import type { Workspaces } from "./workspace/workspaces.ts";
 
 /** The running heart of `symphony serve`, without any HTTP. */
 export interface Core {
@@ -38,11 +35,11 @@ export interface Core {
   readonly bus: Bus;
   readonly meter: Meter;
   readonly history: History;
-  readonly templates: TemplateDesk;
+  readonly templates: Templates;
   readonly log: Logger;
   readonly webhooks: WebhookInbox;
   readonly comments: CommentSteering;
-  readonly workspaces: WorkspaceDesk;
+  readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
   readonly models: ModelList;
   /** `text` with every known secret taken out. */
@@ -78,54 +75,24 @@ export interface CoreOptions {
   admit?(config: Config): Promise<void>;
 }
 
-/**
- * Opens everything and recovers what a crash left, but dispatches nothing yet. Rejects with the code of what is
- * wrong (configuration, lock, storage) and then holds nothing open.
- */
-export async function createCore(options: CoreOptions): Promise<Core> {
-  const { clock, log, dataDir, env, redactor, signal } = options;
-  learnEnvironment(env, redactor);
-  const lock = await lockDataDir(dataDir);
-  const opened: Opened = [() => lock.release()];
-  try {
-    const secrets = await openSecrets({ dir: dataDir, env, clock, redactor });
-    await secrets.settle();
-    const edges = {
-      meter: new Meter(),
-      dataDir,
-      clock,
-      lookup: (name: string) => secrets.lookup(name) ?? env[name],
-      onMalformed: (count: number) =>
-        log.warn("tracker records left out", { reason: "malformed", count }),
-    };
-    const { overlay, save: saveOverlay } = await openOverlay(dataDir);
-    const config = await openConfig({
-      workflowPath: options.workflowPath,
-      env,
-      flags: options.flags,
-      clock,
-      overlay,
-      saveOverlay,
-      validate(next) {
-        checkLevel(next, env);
-        learnTracker(next.tracker, edges.lookup, redactor);
-        checkTracker(next.tracker, edges);
-      },
-    });
-    opened.push(() => config.close());
-    signal?.throwIfAborted();
-    await options.admit?.(config.current.config);
-    for (const warning of config.warnings) log.warn("configuration", { warning });
-    const { level } = config.current.config.agent;
-    if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });
-    const opening = await openStore(dataDir, secrets.auditKeys);
-    const store = redactedStore(opening, (text) => redactor.redact(text));
-    opened.push(() => store.close());
-    await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
-    signal?.throwIfAborted();
-    return await assemble(options, { config, store, secrets, edges, opened });
-  } catch (error) {
-    await closeAll(opened, log);
-    throw error;
-  }
+/** The real world behind the scheduler's edges. */
+export interface CoreDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly dataDir: string;
+  readonly config: ConfigService;
+  readonly store: Store;
+  /** The records of `store`, without a second try: what they refuse is not repeated. */
+  readonly recordsAtOnce: IssueRecords;
+  readonly bus: Bus;
+  readonly meter: Meter;
+  readonly trackers: TrackerInUse;
+  readonly workspaces: Workspaces;
+  readonly kept: KeptWorkspaces;
+  readonly attempts: Attempts;
+  readonly templates: Templates;
+  readonly runtimes: AgentRuntimes;
+  readonly lasting: Recovery;
+  /** Made from these ports, so it is asked for late. */
+  orchestrator(): Orchestrator;
 }

@@ -1,14 +1,13 @@
+import { basename } from "node:path";
+import { parseArgs } from "node:util";
+import { filledIn, readScript, type Script, stepsOf } from "./script.ts";
+import { Performer, type Steer, Turn } from "./steps.ts";
+import { type Message, readLines, type Thread, Threads, Wire } from "./wire.ts";
+
 /**
  * A stand-alone agent that speaks the protocol of `codex app-server` over stdio and plays a script instead
  * of asking a model: for `symphony demo` and for tests. Usage: agent --script FILE [--state DIR]
  */
-import { basename } from "node:path";
-import { parseArgs } from "node:util";
-import { filledIn, readScript, type Script, stepsOf } from "./script.ts";
-import { Performer } from "./steps.ts";
-import { type Thread, Threads } from "./threads.ts";
-import { type Steer, Turn } from "./turn.ts";
-import { type Message, readLines, Wire } from "./wire.ts";
 
 type Params = Readonly<Record<string, unknown>>;
 type Result = Readonly<Record<string, unknown>>;

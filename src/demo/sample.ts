@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { SymphonyError } from "../core/model/errors.ts";
-import { demoScript } from "./story.ts";
+import { demoScript } from "./script.ts";
 
 /** The demo's temporary world: a real git repository, a workflow file, a script for the agent. */
 export interface Sample {
@@ -76,13 +76,13 @@ function agentProgram(): string {
   return existsSync(source) ? source : fileURLToPath(new URL("./agent.js", import.meta.url));
 }
 
-interface Places {
+interface SamplePaths {
   readonly root: string;
   readonly repository: string;
   readonly script: string;
 }
 
-function workflow({ root, repository, script }: Places): string {
+function workflow({ root, repository, script }: SamplePaths): string {
   const state = join(root, "agent-state");
   const command = [process.execPath, agentProgram(), "--script", script, "--state", state]
     .map(quoted)

@@ -1,35 +1,29 @@
+import { randomUUID } from "node:crypto";
+import type { Middleware } from "koa";
 import Koa from "koa";
 import { api } from "../contract/api.ts";
 import { openApiDocument } from "../contract/openapi.ts";
 import type { Clock } from "../core/clock.ts";
-import { wantsToken } from "../core/config/level.ts";
+import { wantsToken } from "../core/config/config.ts";
 import type { Core } from "../core/core.ts";
-import { messageOf } from "../core/model/errors.ts";
-import { redactDeep } from "../core/redact-deep.ts";
-import { isStorageError, nothingChanged } from "../core/store/storage-errors.ts";
-import { guard } from "./auth.ts";
-import { canonicalPath } from "./canonical-path.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { isStorageError, nothingChanged } from "../core/store/durable.ts";
+import { redactDeep } from "../core/text/redact.ts";
+import { guard, rateLimited } from "./access.ts";
 import { docsAsset, docsAssetPath } from "./docs.ts";
 import { renderErrors, statusOf } from "./errors.ts";
-import { attemptHandlers } from "./handlers/attempts.ts";
 import { auditHandlers } from "./handlers/audit.ts";
 import { configHandlers } from "./handlers/config.ts";
-import { gitHandlers } from "./handlers/git.ts";
-import { issueHandlers } from "./handlers/issues.ts";
-import { modelHandlers } from "./handlers/models.ts";
-import { secretHandlers } from "./handlers/secrets.ts";
-import { keyHandlers } from "./handlers/secrets-key.ts";
-import { systemHandlers } from "./handlers/system.ts";
+import { attemptHandlers, issueHandlers } from "./handlers/issues.ts";
+import { keyHandlers, secretHandlers } from "./handlers/secrets.ts";
+import { modelHandlers, systemHandlers, usageHandlers } from "./handlers/system.ts";
 import { templateHandlers } from "./handlers/templates.ts";
-import { usageHandlers } from "./handlers/usage.ts";
 import { webhookHandlers } from "./handlers/webhooks.ts";
-import { workspaceHandlers } from "./handlers/workspaces.ts";
+import { gitHandlers, workspaceHandlers } from "./handlers/workspaces.ts";
 import { createMetrics } from "./metrics.ts";
 import { type Audit, type AuditEnd, bind, mount, notFound } from "./mount.ts";
 import { statusPage } from "./page.ts";
-import { rateLimited } from "./rate-limit.ts";
-import { redacted } from "./redacted.ts";
-import { requestId } from "./request-id.ts";
+import { redacted } from "./replies.ts";
 
 interface AppOptions {
   readonly clock: Clock;
@@ -151,4 +145,36 @@ function auditTo(core: Core, clock: Clock): Audit {
       throw nothingChanged(error);
     }
   };
+}
+
+const saneToken = /^[\w.-]{1,128}$/;
+
+/** Gives every answer its `X-Request-Id`: the caller's own when it is a sane token, else a new one. */
+const requestId: Middleware = (ctx, next) => {
+  const given = ctx.get("X-Request-Id");
+  const id = saneToken.test(given) ? given : `req_${randomUUID()}`;
+  ctx.state["requestId"] = id;
+  ctx.set("X-Request-Id", id);
+  return next();
+};
+
+/**
+ * Writes every path in one spelling before any rule reads it, so that `/api/v1/%73tate` is `/api/v1/state`
+ * and no rule can be walked around. What cannot be decoded is `invalid_request` (H-12).
+ */
+const canonicalPath: Middleware = (ctx, next) => {
+  ctx.path = ctx.path.split("/").map(canonicalSegment).join("/");
+  return next();
+};
+
+function canonicalSegment(segment: string): string {
+  try {
+    return encodeURIComponent(decodeURIComponent(segment));
+  } catch (cause) {
+    throw new SymphonyError(
+      "invalid_request",
+      "the path has a percent-escape that cannot be decoded",
+      { cause },
+    );
+  }
 }

@@ -1,5 +1,5 @@
 import type { Context, Middleware } from "koa";
-import type { Logger } from "../core/logger.ts";
+import type { Logger } from "../core/events/log.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 
 /** Exhaustive on purpose: a new code does not compile until it has a status. */

@@ -1,14 +1,17 @@
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync, rmSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
 import type { Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import type Koa from "koa";
 import type { Clock } from "../core/clock.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
-import { isLoopback, urlHost } from "./auth.ts";
-import { answerUnreadable } from "./client-error.ts";
-import { isOwnUser, Peers, type PeerTables } from "./peer-user.ts";
-import { writeRuntimeFile } from "./runtime-file.ts";
+import { isLoopback, urlHost } from "./access.ts";
+import { envelope } from "./errors.ts";
+import { isOwnUser, Peers, type PeerTables } from "./peers.ts";
 
 export interface ListenOptions {
   readonly host: string;
@@ -170,3 +173,74 @@ async function drained(
 function isStream(response: ServerResponse): boolean {
   return String(response.getHeader("Content-Type")).startsWith("text/event-stream");
 }
+
+/** What `runtime.json` tells the command line of the running server. */
+interface RuntimeFacts {
+  readonly url: string;
+  readonly pid: number;
+  readonly token: string | null;
+  readonly started_at: string;
+  readonly version: string;
+  readonly workflow_path: string;
+}
+
+/**
+ * Writes `runtime.json` (0600) into `dataDir` in one step. Returns how to remove it: only while it is still ours. A process
+ * that leaves in a hurry takes it along.
+ */
+async function writeRuntimeFile(dataDir: string, facts: RuntimeFacts): Promise<() => void> {
+  const path = join(dataDir, "runtime.json");
+  const text = `${JSON.stringify(facts, null, 2)}\n`;
+  const draft = `${path}.${randomUUID()}.tmp`;
+  try {
+    await writeDurably(draft, text);
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+  const remove = () => {
+    process.off("exit", remove);
+    try {
+      if (readFileSync(path, "utf8") === text) rmSync(path, { force: true });
+    } catch {
+      // It is gone, or cannot be read: then it is not known to be ours.
+    }
+  };
+  process.on("exit", remove);
+  return remove;
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  await using file = await open(path, "wx", 0o600);
+  await file.writeFile(text);
+  await file.sync();
+}
+
+/** Answers, in the envelope, what Node could not read as a request at all. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const status = statuses[error.code ?? ""] ?? 400;
+  const id = `req_${randomUUID()}`;
+  const body = envelope(
+    new SymphonyError("invalid_request", "this is not an HTTP request that can be read"),
+    id,
+  );
+  const head = [
+    `HTTP/1.1 ${status} ${process.getBuiltinModule("node:http").STATUS_CODES[status]}`,
+    "Content-Type: application/json; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Request-Id: ${id}`,
+    "X-Content-Type-Options: nosniff",
+    "Connection: close",
+  ];
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+}
+
+const statuses: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+};

@@ -2,11 +2,10 @@ import type { Middleware } from "koa";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
-import type { Measure } from "../core/meter.ts";
+import type { Measure } from "../core/events/meter.ts";
 import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { StreamGauge } from "./sse.ts";
-import { Told } from "./told.ts";
 
 /** What `GET /metrics` tells. No label ever holds an issue's identifier or a raw path. */
 export interface Metrics {
@@ -207,7 +206,7 @@ const brakeEvents: ReadonlySet<string> = new Set(["issue.held", "budget.reached"
 
 function eventCounter(known: Families, { history }: Core, clock: Clock) {
   const live = new Map<string, Live>();
-  const told = new Told();
+  const told = new CountedOnce();
   const use = (attempt: Attempt, entry: Live) => {
     countTokens(known, attempt, entry.tokens);
     entry.tokens = attempt.tokens;
@@ -258,4 +257,27 @@ function countEnd(known: Families, attempt: Attempt | null, data: SymphonyEvent[
   if (attempt?.endedAt == null) return;
   const seconds = Math.max(attempt.endedAt - attempt.startedAt, 0) / 1_000;
   known.attemptDuration.observe(seconds);
+}
+
+const maxCounted = 1_000;
+/** A dispatch that comes later has another cause: a poll, a free slot. */
+const countedForMs = 60_000;
+
+/** Issues that a webhook told of and that were not dispatched yet. */
+class CountedOnce {
+  readonly #at = new Map<string, number>();
+
+  note(issueId: string, now: number): void {
+    this.#at.delete(issueId);
+    this.#at.set(issueId, now);
+    const [oldest] = this.#at.keys();
+    if (oldest !== undefined && this.#at.size > maxCounted) this.#at.delete(oldest);
+  }
+
+  /** When the issue was told of, where that led to this dispatch; else now. */
+  take(issueId: string | null, now: number): number {
+    const at = issueId === null ? undefined : this.#at.get(issueId);
+    if (issueId !== null) this.#at.delete(issueId);
+    return at !== undefined && now - at <= countedForMs ? at : now;
+  }
 }

@@ -1,6 +1,8 @@
-import type { ServerResponse } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { ParsedUrlQuery } from "node:querystring";
 import type Router from "@koa/router";
 import type { Context, Middleware } from "koa";
+import type { z } from "zod";
 import {
   type Method,
   type Reply,
@@ -10,12 +12,10 @@ import {
   routesOf,
 } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { SavedLater } from "../core/store/storage-errors.ts";
-import { type Attempted, actorOf, type Mutation, shown, targetOf } from "./audited.ts";
+import { SavedLater } from "../core/store/durable.ts";
 import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
-import { Prepared } from "./prepared.ts";
+import { Prepared } from "./replies.ts";
 import { Router as KoaRouter } from "./router.ts";
-import { type ParsedRequest, parseRequest, type RawRequest } from "./validate.ts";
 
 /** What a handler may do beside returning its reply. */
 export interface Exchange {
@@ -274,4 +274,74 @@ function shape(path: string): string {
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
+}
+
+/** A request as it came in, its path parameters decoded. */
+interface RawRequest {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: ParsedUrlQuery;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: unknown;
+}
+
+/** Each part that the route has a schema for, as the schema gives it. */
+type ParsedRequest = Readonly<Record<string, unknown>>;
+
+const parts = ["params", "query", "headers", "body"] as const;
+
+/** The parts of a request as the route's schemas see them. Rejects with `invalid_request`, naming every fault at once. */
+function parseRequest(route: Route, raw: RawRequest): ParsedRequest {
+  const request: Record<string, unknown> = {};
+  const issues: { path: string; message: string }[] = [];
+  for (const part of parts) {
+    const schema: z.ZodType | undefined = route[part];
+    if (schema === undefined) continue;
+    const result = schema.safeParse(raw[part]);
+    if (result.success) request[part] = result.data;
+    else issues.push(...result.error.issues.flatMap(faultsOf));
+  }
+  if (issues.length === 0) return request;
+  const summary = issues.map(({ path, message }) => (path ? `${path}: ${message}` : message));
+  throw new SymphonyError("invalid_request", summary.join("; ").slice(0, 1_000), {
+    details: { issues },
+  });
+}
+
+function faultsOf(issue: z.core.$ZodIssue): { path: string; message: string }[] {
+  const path = issue.path.map(String);
+  if (issue.code !== "unrecognized_keys") return [{ path: path.join("."), message: issue.message }];
+  return issue.keys.map((key) => ({ path: [...path, key].join("."), message: "unknown key" }));
+}
+
+/** One mutation as the audit log keeps it. */
+interface Mutation extends Attempted {
+  /** `ok` or the error code. */
+  readonly outcome: string;
+}
+
+/** The same before it is known how it ends. */
+interface Attempted {
+  /** The route's name, such as `issues.abort`. */
+  readonly action: string;
+  readonly target: string | null;
+  readonly actor: "cli" | "api";
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** What a mutation was about: the issue, the key or the path in its address. */
+function targetOf({ params }: ParsedRequest): string | null {
+  const { id, path, key } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
+  return id ?? path ?? key ?? null;
+}
+
+/** The command line says who it is. */
+function actorOf(req: IncomingMessage): "cli" | "api" {
+  return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
+}
+
+/** The fields of a body that its route says the audit log may show. */
+function shown(route: Route, body: unknown): Record<string, unknown> {
+  const fields = new Map(Object.entries(body !== null && typeof body === "object" ? body : {}));
+  const named = (route.audited ?? []).filter((name) => typeof fields.get(name) === "string");
+  return Object.fromEntries(named.map((name) => [name, String(fields.get(name))]));
 }

@@ -1,10 +1,10 @@
 import type { ServerResponse } from "node:http";
 import { setImmediate } from "node:timers/promises";
-import type { Bus } from "../core/bus.ts";
 import type { Clock } from "../core/clock.ts";
+import type { Bus } from "../core/events/bus.ts";
 import type { EventType, SymphonyEvent } from "../core/model/event.ts";
 import type { History } from "../core/store/store.ts";
-import { safeJson } from "./redacted.ts";
+import { safeJson } from "./replies.ts";
 import { eventView } from "./views.ts";
 
 interface StreamSource {

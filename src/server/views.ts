@@ -1,25 +1,25 @@
 import type { z } from "zod";
 import type { AttemptView } from "../contract/attempts.ts";
-import type { EventView } from "../contract/events.ts";
-import type { KeptRow, KeptView } from "../contract/kept.ts";
+import { type IssueDetail, issueView } from "../contract/issues.ts";
+import type { Snapshot as SnapshotView } from "../contract/system.ts";
 import type {
   BlockedRow,
   CompletedRow,
+  EventView,
   QueuedRow,
   RetryingRow,
   RunningRow,
   StoppedRow,
-} from "../contract/rows.ts";
-import type { Snapshot as SnapshotView } from "../contract/system.ts";
-import type { TokenCounts } from "../contract/values.ts";
+  TokenCounts,
+} from "../contract/values.ts";
+import type { KeptRow, KeptView } from "../contract/work.ts";
 import { holdView } from "../contract/work-view.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
-import type { Issue } from "../core/model/issue.ts";
-import type { IssueStatus } from "../core/model/status.ts";
+import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { workInWords } from "../core/model/work.ts";
-import type { View } from "../core/orchestrator/answers.ts";
-import type { Waiting } from "../core/orchestrator/snapshot.ts";
+import type { View } from "../core/orchestrator/operations.ts";
+import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
 import type { Kept } from "../core/workspace/kept.ts";
@@ -106,7 +106,7 @@ function row<S extends IssueStatus>(issue: Issue, status: S) {
   };
 }
 
-export function runningRow(entry: Running): z.output<typeof RunningRow> {
+function runningRow(entry: Running): z.output<typeof RunningRow> {
   return {
     ...row(entry.issue, "running"),
     attempt_id: entry.attemptId,
@@ -143,7 +143,7 @@ function retryingRow(entry: Retry): z.output<typeof RetryingRow> {
   };
 }
 
-export function needsView(wait: Waiting): z.output<typeof BlockedRow>["needs"] {
+function needsView(wait: Waiting): z.output<typeof BlockedRow>["needs"] {
   const { needs, sinceWall, untilWall, attemptId } = wait;
   return {
     ...needs,
@@ -247,4 +247,88 @@ export function snapshotView(
     },
     problem: problem && { ...problem },
   };
+}
+
+/** What the history knows of one issue, newest first. */
+interface Past {
+  readonly attempts: readonly Attempt[];
+  readonly attemptCount: number;
+  readonly events: readonly SymphonyEvent[];
+  /** Where the issue's workspace is or would be made now. */
+  readonly place: { readonly key: string; readonly path: string } | null;
+  /** Every directory of the issue that stays. */
+  readonly kept: readonly Kept[];
+}
+
+/** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
+export function detailView(sight: IssueStatusView, past: Past): z.output<typeof IssueDetail> {
+  const { issue, retry, running } = sight;
+  const retryAttempt = retry?.attempt ?? 0;
+  const workspace = workspaceOf(sight, past);
+  return {
+    issue_identifier: issue.identifier,
+    issue_id: issue.id,
+    status: sight.status,
+    issue: issueView(issue),
+    workspace,
+    ...keptOf(workspace.path, past.kept),
+    attempts: {
+      count: past.attemptCount,
+      restart_count: Math.max(retryAttempt - 1, 0),
+      current_retry_attempt: retryAttempt,
+      latest: past.attempts.map(attemptView),
+    },
+    running: running && runningRow(running),
+    retry: retry && { attempt: retry.attempt, due_at: time(retry.dueWall), error: retry.error },
+    needs: sight.blocked && needsView(sight.blocked),
+    overrides: {
+      model: sight.override?.model ?? null,
+      reasoning_effort: sight.override?.effort ?? null,
+      agent: sight.override?.kind ?? null,
+      template_id: sight.templateId,
+    },
+    recent_events: past.events.map((event) => ({
+      at: time(event.at),
+      event: event.type,
+      message: event.message,
+      seq: event.seq,
+      attempt_id: event.attemptId,
+    })),
+    last_error: lastErrorOf(sight, past),
+    explain: sight.explain.map((gate) => ({ ...gate })),
+    logs: { codex_session_logs: [] },
+    tracked: {},
+  };
+}
+
+function workspaceOf(
+  { issue, running, retry, blocked }: IssueStatusView,
+  { attempts, place }: Past,
+) {
+  const latest = attempts.find(({ workspacePath }) => workspacePath !== null);
+  const recorded = running ?? retry ?? blocked;
+  return {
+    key: running?.workspaceKey ?? latest?.workspaceKey ?? place?.key ?? null,
+    path: recorded?.workspacePath ?? latest?.workspacePath ?? place?.path ?? null,
+    host: latest?.workerHost ?? null,
+    branch: latest?.git?.branch ?? issue.branchName,
+  };
+}
+
+/** The issue's own workspace apart from what stays of it elsewhere. */
+function keptOf(path: string | null, all: readonly Kept[]) {
+  const own = all.find((kept) => kept.path === path);
+  const others = all.filter((kept) => kept !== own);
+  return { kept: own ? keptView(own) : null, kept_elsewhere: others.map(keptView) };
+}
+
+/** What stands in the way now comes before what ended an earlier attempt. */
+function lastErrorOf(
+  { stopped, retry, running }: IssueStatusView,
+  { attempts }: Past,
+): string | null {
+  const now = stopped?.error ?? retry?.error;
+  if (now != null) return now;
+  const ended = attempts.find(({ id }) => id !== running?.attemptId);
+  return ended?.error?.message ?? null;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { gitConfigOf, gitSection } from "../../src/core/config/git-section.ts";
+import { gitConfigOf, gitSection } from "../../src/core/config/git.ts";
 import { gitIn } from "../support/git-repository.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { symphony } from "../support/run-symphony.ts";

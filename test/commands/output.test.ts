@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { tableLines } from "../../src/commands/output.ts";
-import { Pager } from "../../src/commands/pager.ts";
-import { wantsColour } from "../../src/commands/paint.ts";
-import { closest } from "../../src/commands/suggest.ts";
-import { fit, plain, widthOf } from "../../src/commands/terminal.ts";
-import { amount, parseDuration, relative, span } from "../../src/commands/times.ts";
+import { closest } from "../../src/commands/failure.ts";
+import {
+  amount,
+  fit,
+  parseDuration,
+  plain,
+  relative,
+  span,
+  tableLines,
+  wantsColour,
+  widthOf,
+} from "../../src/commands/output.ts";
+import { Pager } from "../../src/commands/state.ts";
 
 test("a table fits the terminal: its flexible columns give way", () => {
   const columns = [

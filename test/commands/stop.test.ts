@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { sameWithinMs } from "../../src/commands/stop-signal.ts";
+import { sameWithinMs } from "../../src/commands/stop.ts";
 import { linesFrom } from "../support/other-user.ts";
 import { silentTracker } from "../support/silent-tracker.ts";
 import { temporaryDir } from "../support/storage.ts";

@@ -7,7 +7,7 @@ import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { sameWithinMs } from "../../src/commands/stop-signal.ts";
+import { sameWithinMs } from "../../src/commands/stop.ts";
 import { emptyDir } from "../support/run-symphony.ts";
 
 const onTerminal = fileURLToPath(new URL("../support/on-terminal.py", import.meta.url));
@@ -103,7 +103,7 @@ test("under an old Node without another one it says what it needs, in one line",
 
 /** Stops at the first signal, but looks whether a second one comes: it ends with 7 once all `ways` of the first one came. */
 const stopping = `
-  import { aborted, stopSignal } from "${pathToFileURL("src/commands/stop-signal.ts")}";
+  import { aborted, stopSignal } from "${pathToFileURL("src/commands/stop.ts")}";
   export async function main(argv) {
     const alive = setInterval(() => {}, 1000);
     const ways = new Set(argv.filter((way) => way !== "stay"));

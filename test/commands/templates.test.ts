@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { withEdited } from "../../src/commands/text-editor.ts";
+import { withEdited } from "../../src/commands/input.ts";
 import { api } from "../../src/contract/api.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { issue } from "../support/issue.ts";

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { makeDataDir } from "../../src/core/store/data-dir.ts";
+import { makeDataDir } from "../../src/core/store/lock.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
-import { localOptions } from "../../src/core/tracker/local/options.ts";
+import { localOptions } from "../../src/core/tracker/local/settings.ts";
 import { config } from "../support/issue.ts";
 import { Served, symphony } from "../support/symphony.ts";
 

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { mayComment, ownMarker, quotedComment } from "../../src/core/comments/policy.ts";
-import { CommentSteering } from "../../src/core/comments/steering.ts";
+import { CommentSteering, mayComment, ownMarker, quotedComment } from "../../src/core/comments.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { TrackerComment } from "../../src/core/tracker/tracker.ts";
 import { createWorld } from "../support/core.ts";

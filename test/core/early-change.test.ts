@@ -3,9 +3,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { createCore } from "../../src/core/core.ts";
-import { createLogger } from "../../src/core/logger.ts";
-import { createRedactor } from "../../src/core/redact.ts";
+import { createLogger } from "../../src/core/events/log.ts";
+import { createCore } from "../../src/core/start.ts";
+import { createRedactor } from "../../src/core/text/redact.ts";
 import { temporaryDir } from "../support/storage.ts";
 
 /** What waits for half a second or less is due at once, as on a machine that is slow at everything else. */

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { createLogger } from "../../src/core/logger.ts";
+import { createLogger } from "../../src/core/events/log.ts";
+import { followRetention } from "../../src/core/followers.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
-import { followRetention } from "../../src/core/retention.ts";
 import { openHistory } from "../../src/core/store/history.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { issue } from "../support/issue.ts";

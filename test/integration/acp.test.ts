@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
 import { AcpBench, type AcpBenchOptions } from "../support/acp-bench.ts";
 import { type CodexHome, codexHome } from "../support/codex-home.ts";
 import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";

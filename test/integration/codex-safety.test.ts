@@ -7,7 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { allowedNames } from "../../src/core/agent/environment.ts";
+import { allowedNames } from "../../src/core/process/environment.ts";
 import { canaries, output, safeBench, shell } from "../support/safe-bench.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { liveProcesses, signalProcess } from "../../src/core/agent/process-table.ts";
+import { liveProcesses, signalProcess } from "../../src/core/process/table.ts";
 import { type SharedWorld, sharedWorld } from "../support/shared-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 

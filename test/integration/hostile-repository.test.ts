@@ -9,7 +9,7 @@ import {
   type CommandConfig,
   commandConfigOf,
   commandSection,
-} from "../../src/core/config/command-section.ts";
+} from "../../src/core/config/agents.ts";
 import { CommandBench } from "../support/command-bench.ts";
 import { startFakeModel } from "../support/fake-model.ts";
 import { canaryKey, evilAddress, hostileFiles, plant, ran } from "../support/hostile-files.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
 import { piece } from "../support/acp-script.ts";
 import { acpWorld, type LimitsWorld, printingWorld, says } from "../support/limits-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { bubblewrapArgs, confinedLine } from "../../src/core/agent/bubblewrap.ts";
-import { shellQuoted } from "../../src/core/agent/shell-quoted.ts";
+import { bubblewrapArgs, confinedLine } from "../../src/core/process/sandbox.ts";
+import { shellQuoted } from "../../src/core/text/text.ts";
 
 const hostile = ["", "plain-1", "a b", "it's", "$(touch x)", "`x`", '"', "\\", "a\nb", "-n", "*"];
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
-import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
 import { commandBench } from "../support/command-bench.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { breach, type Prey, probes } from "../support/hostile-probes.ts";

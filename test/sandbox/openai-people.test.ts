@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
 import { modelServer } from "../support/model-server.ts";
 import { OpenaiBench } from "../support/openai-bench.ts";
 import { coded } from "../support/storage.ts";

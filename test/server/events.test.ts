@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
-import { EventView, GapView } from "../../src/contract/events.ts";
+import { EventView, GapView } from "../../src/contract/values.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { EventReader } from "../support/event-reader.ts";

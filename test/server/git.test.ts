@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { gitConfigOf, gitSection } from "../../src/core/config/git-section.ts";
+import { gitConfigOf, gitSection } from "../../src/core/config/git.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { serve } from "../support/server.ts";
 

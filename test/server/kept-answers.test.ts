@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { KeptAnswers } from "../../src/server/kept-answers.ts";
+import { KeptAnswers } from "../../src/server/replies.ts";
 
 describe("kept answers", () => {
   test("are made once for each question while every mark is the same", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Peers } from "../../src/server/peer-user.ts";
+import { Peers } from "../../src/server/peers.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { linesAsOther, linesOf, noOtherUser, otherUid } from "../support/other-user.ts";
 import { serve, type TestServer } from "../support/server.ts";

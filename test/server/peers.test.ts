@@ -8,9 +8,14 @@ import { type NetworkInterfaceInfo, networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { createLogger } from "../../src/core/logger.ts";
-import { ConnectionTable } from "../../src/server/connection-table.ts";
-import { isOwnUser, Peers, type PeerTables, reportPeers } from "../../src/server/peer-user.ts";
+import { createLogger } from "../../src/core/events/log.ts";
+import {
+  ConnectionTable,
+  isOwnUser,
+  Peers,
+  type PeerTables,
+  reportPeers,
+} from "../../src/server/peers.ts";
 
 const own = 1000;
 const noIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(isIpv6Loopback))

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { networkInterfaces } from "node:os";
 import { describe, test } from "node:test";
-import { clientOf } from "../../src/server/rate-limit.ts";
+import { clientOf } from "../../src/server/access.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { serve, type TestServer } from "../support/server.ts";

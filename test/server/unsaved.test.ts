@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { SavedLater } from "../../src/core/store/storage-errors.ts";
+import { SavedLater } from "../../src/core/store/durable.ts";
 import type { AuditEntry } from "../../src/core/store/store.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { issue } from "../support/issue.ts";

@@ -1,8 +1,9 @@
-// An agent of the Agent Client Protocol that plays the script named by its argument; the library's own agent side.
 import { appendFileSync, readFileSync, writeSync } from "node:fs";
 import { Readable, Writable } from "node:stream";
 import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
+
+// An agent of the Agent Client Protocol that plays the script named by its argument; the library's own agent side.
 
 const [, , file = "", journal = ""] = process.argv;
 const script: AcpScript = JSON.parse(readFileSync(file, "utf8"));

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { createAcpRuntime } from "../../src/core/agent/acp/runtime.ts";
 import type { AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { type AcpConfig, acpConfigOf, acpSection } from "../../src/core/config/acp-section.ts";
+import { type AcpConfig, acpConfigOf, acpSection } from "../../src/core/config/agents.ts";
 import type { AcpScript } from "./acp-script.ts";
 import { Bench } from "./scripted-agent.ts";
 

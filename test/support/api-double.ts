@@ -2,10 +2,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { z } from "zod";
-import { EventView } from "../../src/contract/events.ts";
-import { IssueDetail, IssueView } from "../../src/contract/issues.ts";
-import { chooseModel } from "../../src/contract/model.ts";
+import { chooseModel, IssueDetail, IssueView } from "../../src/contract/issues.ts";
 import { Snapshot, system, Transitions } from "../../src/contract/system.ts";
+import { EventView } from "../../src/contract/values.ts";
 import {
   at,
   attemptOf,

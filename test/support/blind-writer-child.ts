@@ -1,7 +1,8 @@
-// Sends requests that make an issue, each on a connection of its own: PORT HOST HOW COUNT. Prints the statuses it gets.
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
+
+// Sends requests that make an issue, each on a connection of its own: PORT HOST HOW COUNT. Prints the statuses it gets.
 
 const [port = "", host = "", how = "", count = "1"] = process.argv.slice(2);
 

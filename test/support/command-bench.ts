@@ -8,7 +8,7 @@ import {
   type CommandConfig,
   commandConfigOf,
   commandSection,
-} from "../../src/core/config/command-section.ts";
+} from "../../src/core/config/agents.ts";
 import { Bench } from "./scripted-agent.ts";
 
 interface CommandBenchOptions {

@@ -1,27 +1,26 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Bus, createBus } from "../../src/core/bus.ts";
-import { CommentSteering } from "../../src/core/comments/steering.ts";
+import { ModelList } from "../../src/core/agent/models.ts";
+import { CommentSteering } from "../../src/core/comments.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Core } from "../../src/core/core.ts";
-import { createLogger } from "../../src/core/logger.ts";
+import { type Bus, createBus } from "../../src/core/events/bus.ts";
+import { createLogger } from "../../src/core/events/log.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { ModelList } from "../../src/core/models/model-list.ts";
+import { openInbox, openStore } from "../../src/core/open.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
+import { Templates } from "../../src/core/prompt/templates.ts";
 import { openSecrets } from "../../src/core/secrets/secrets.ts";
-import { openStore } from "../../src/core/store/open.ts";
 import type { Store, Used } from "../../src/core/store/store.ts";
-import { TemplateDesk } from "../../src/core/template-desk.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
-import { localOptions } from "../../src/core/tracker/local/options.ts";
+import { localOptions } from "../../src/core/tracker/local/settings.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
-import { openInbox } from "../../src/core/webhook/open-inbox.ts";
-import { WorkspaceDesk } from "../../src/core/workspace/desk.ts";
-import { keepApart } from "../../src/core/workspace/keep-apart.ts";
+import { keepApart } from "../../src/core/workspace/fill.ts";
 import { KeptWorkspaces } from "../../src/core/workspace/kept.ts";
+import { WorkspaceOverview } from "../../src/core/workspace/overview.ts";
 import { isAtWork, userOf } from "../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "./issue.ts";
@@ -119,7 +118,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   scheduler.kept = kept;
-  const desk = new WorkspaceDesk({
+  const desk = new WorkspaceOverview({
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, kept, history, bus, clock },
@@ -168,7 +167,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       bus,
       meter: scheduler.meter,
       history,
-      templates: new TemplateDesk({
+      templates: new Templates({
         store,
         clock,
         bus,

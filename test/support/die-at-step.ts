@@ -1,8 +1,9 @@
-// Preloaded with --import: kills this very process before the write step number DIE_AT, with no chance to clean up.
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+
+// Preloaded with --import: kills this very process before the write step number DIE_AT, with no chance to clean up.
 
 const last = Number(process.env["DIE_AT"]);
 let step = 0;

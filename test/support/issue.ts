@@ -1,7 +1,12 @@
-import { acpConfigOf, acpSection } from "../../src/core/config/acp-section.ts";
-import { commandConfigOf, commandSection } from "../../src/core/config/command-section.ts";
+import {
+  acpConfigOf,
+  acpSection,
+  commandConfigOf,
+  commandSection,
+  openaiConfigOf,
+  openaiSection,
+} from "../../src/core/config/agents.ts";
 import type { Config } from "../../src/core/config/config.ts";
-import { openaiConfigOf, openaiSection } from "../../src/core/config/openai-section.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
 /** An issue in Todo that may be worked on. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { liveProcesses } from "../../src/core/agent/process-table.ts";
+import { liveProcesses } from "../../src/core/process/table.ts";
 import { eventually, Served, symphony } from "./symphony.ts";
 import { trackerFaults, type World } from "./world.ts";
 

@@ -1,8 +1,9 @@
-// Writes to a store without end and tells on stdout what it was promised; somebody kills it.
 import { writeSync } from "node:fs";
+import { openStore } from "../../src/core/open.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
-import { openStore } from "../../src/core/store/open.ts";
 import { event, record, steer } from "./storage.ts";
+
+// Writes to a store without end and tells on stdout what it was promised; somebody kills it.
 
 const dir = process.argv[2] ?? "";
 const run = process.argv[3] ?? "";

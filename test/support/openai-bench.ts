@@ -4,11 +4,7 @@ import { join } from "node:path";
 import type { AgentEvent, AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
 import { createOpenaiRuntime } from "../../src/core/agent/openai/runtime.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import {
-  type OpenaiConfig,
-  openaiConfigOf,
-  openaiSection,
-} from "../../src/core/config/openai-section.ts";
+import { type OpenaiConfig, openaiConfigOf, openaiSection } from "../../src/core/config/agents.ts";
 
 type Settings = Parameters<typeof openaiSection.parse>[0] & object;
 

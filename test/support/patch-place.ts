@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { applyPatch } from "../../src/core/agent/openai/apply-patch.ts";
+import { applyPatch } from "../../src/core/agent/openai/patch.ts";
 
 /** A workspace to be patched, in a directory of its own; disposing removes both. */
 export class PatchPlace implements AsyncDisposable {

@@ -1,8 +1,9 @@
-// Rotates the key of the store in argv[2]; preloaded with die-at-step.ts, it may not get to its end.
 import { systemClock } from "../../src/core/clock.ts";
-import { createRedactor } from "../../src/core/redact.ts";
 import { openSecrets } from "../../src/core/secrets/secrets.ts";
+import { createRedactor } from "../../src/core/text/redact.ts";
 import { arm } from "./die-at-step.ts";
+
+// Rotates the key of the store in argv[2]; preloaded with die-at-step.ts, it may not get to its end.
 
 const dir = process.argv[2] ?? "";
 const redactor = createRedactor();

@@ -1,15 +1,16 @@
 import type { AgentEvent, Answer } from "../../src/core/agent/agent.ts";
 import type { Config } from "../../src/core/config/config.ts";
-import { Meter } from "../../src/core/meter.ts";
-import type { Attempt } from "../../src/core/model/attempt.ts";
-import { noTokens } from "../../src/core/model/attempt.ts";
+import { Meter } from "../../src/core/events/meter.ts";
+import { type Attempt, noTokens } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
-import type { Issue } from "../../src/core/model/issue.ts";
-import { normalState } from "../../src/core/model/issue.ts";
+import { type Issue, normalState } from "../../src/core/model/issue.ts";
 import type { Prior } from "../../src/core/orchestrator/decision.ts";
 import type { AttemptOrder, Exit } from "../../src/core/orchestrator/messages.ts";
-import { Orchestrator } from "../../src/core/orchestrator/orchestrator.ts";
-import type { AttemptReports, Ports } from "../../src/core/orchestrator/ports.ts";
+import {
+  type AttemptReports,
+  Orchestrator,
+  type Ports,
+} from "../../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../src/core/orchestrator/state.ts";
 import type { IssueRecord, Used } from "../../src/core/store/store.ts";

@@ -1,7 +1,7 @@
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { createApp } from "../../src/server/app.ts";
 import { type Listening, listen } from "../../src/server/listen.ts";
-import type { Peers } from "../../src/server/peer-user.ts";
+import type { Peers } from "../../src/server/peers.ts";
 import type { World } from "./core.ts";
 
 export interface Answer {

@@ -1,8 +1,9 @@
-// Serves DIR where the one name server never answers, and stops the server once it has asked. Prints its exit code and how
-// many ms it took.
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { launch } from "./symphony.ts";
+
+// Serves DIR where the one name server never answers, and stops the server once it has asked. Prints its exit code and how
+// many ms it took.
 
 const [dir = ""] = process.argv.slice(2);
 const names = createSocket("udp4");

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { z } from "zod";
 import { type Client, createClient } from "../../src/client/client.ts";
 import type { Api } from "../../src/contract/api.ts";
-import type { EventView } from "../../src/contract/events.ts";
+import type { EventView } from "../../src/contract/values.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 

@@ -2,7 +2,7 @@ import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { HooksConfig } from "../../src/core/config/config.ts";
-import { createLogger } from "../../src/core/logger.ts";
+import { createLogger } from "../../src/core/events/log.ts";
 import type { Work } from "../../src/core/model/work.ts";
 import {
   createWorkspaces,

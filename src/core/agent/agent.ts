@@ -1,5 +1,8 @@
-import type { AgentConfig, Approvals } from "../config/config.ts";
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { AgentConfig, Approvals } from "../config/agents.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";
+import { SymphonyError } from "../model/errors.ts";
 
 /**
  * What a live session tells, whatever its protocol. Events arrive by a callback that must return at
@@ -67,7 +70,7 @@ export type Answer =
   | { readonly type: "answers"; readonly answers: readonly string[] };
 
 /** Whether people are asked, and how long an ask waits; 0: the run ends with it at once. */
-export interface People {
+export interface PeopleDeps {
   readonly approvals: Approvals;
   readonly timeoutMs: number;
 }
@@ -110,7 +113,7 @@ export interface SessionSpec {
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
-  readonly people: People;
+  readonly people: PeopleDeps;
   /** What the agent's commands may reach. */
   readonly level: AgentConfig["level"];
   onEvent(event: AgentEvent): void;
@@ -119,7 +122,7 @@ export interface SessionSpec {
 }
 
 export interface Adoption {
-  /** As `LastingSession.host` named it. */
+  /** As `DetachableSession.host` named it. */
   readonly host: string;
   /** When it was heard last; what it did since is told now. */
   readonly sinceWall: number;
@@ -163,15 +166,181 @@ export interface AgentSession extends AsyncDisposable {
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
   /** Where the agent outlives this server. */
-  readonly lasting?: LastingSession;
+  readonly lasting?: DetachableSession;
 }
 
 /** What an agent that outlives the server can do beside. */
-export interface LastingSession {
+export interface DetachableSession {
   /** By which the next server finds the agent that holds the thread. */
   readonly host: string;
   /** Waits for the end of the thread's last turn, as `turn` does; false when it never had one. */
   follow(): Promise<boolean>;
   /** Lets go: the turn in flight goes on, disposing ends nothing any more. */
   detach(): void;
+}
+
+export interface Model {
+  readonly id: string;
+  readonly ownedBy: string | null;
+  /** Wall-clock ms; null where the provider does not say. */
+  readonly createdAt: number | null;
+}
+
+export interface AsksOptions {
+  readonly people: PeopleDeps;
+  readonly clock: Clock;
+  emit(event: AgentEvent): void;
+}
+
+interface Open {
+  readonly needs: Needs;
+  /** Questions that want an answer each; 0 for an approval. */
+  readonly questions: number;
+  readonly settle: PromiseWithResolvers<Answer>;
+  readonly cancel: () => void;
+}
+
+/**
+ * What one live session waits for people to say. Nothing waits for ever: after `people.timeoutMs` the ask is
+ * refused with `approval_required` or `turn_input_required`, its `details.needs` says what was wanted.
+ */
+export class Asks {
+  readonly #options: AsksOptions;
+  readonly #open = new Map<string, Open>();
+
+  constructor(options: AsksOptions) {
+    this.#options = options;
+  }
+
+  /** True while a person's word is awaited: the silence of the agent is not its own then. */
+  get waiting(): boolean {
+    return this.#open.size > 0;
+  }
+
+  /** Resolves with what the person said. Rejects when the time is over, or at once where nobody is to be waited for. */
+  ask(needs: Needs, questions: number): Promise<Answer> {
+    const { people, clock, emit } = this.#options;
+    const { timeoutMs } = people;
+    if (timeoutMs <= 0 || (needs.kind === "question" && people.approvals === "decline")) {
+      emit({ type: "approval.requested", needs, ask: null });
+      return Promise.reject(unanswered(needs));
+    }
+    const id = `ask_${randomUUID()}`;
+    const settle = Promise.withResolvers<Answer>();
+    const cancel = clock.after(timeoutMs, () => {
+      this.#open.delete(id);
+      settle.reject(unanswered(needs));
+    });
+    this.#open.set(id, { needs, questions, settle, cancel });
+    emit({
+      type: "approval.requested",
+      needs,
+      ask: { id, sinceWall: clock.wall(), untilWall: clock.wall() + timeoutMs },
+    });
+    return settle.promise;
+  }
+
+  /** Throws `nothing_asked` when the ask is over, `invalid_request` when the answer does not fit it. */
+  answer(id: string, answer: Answer): void {
+    const open = this.#open.get(id);
+    if (!open)
+      throw new SymphonyError("nothing_asked", "the agent does not wait for this any more");
+    checkFits(open, answer);
+    this.#open.delete(id);
+    open.cancel();
+    this.#options.emit({
+      type: "approval.resolved",
+      decision: decisionOf(answer),
+      automatic: false,
+      askId: id,
+    });
+    open.settle.resolve(answer);
+  }
+
+  /** Gives up all that is open; nobody hears of it any more. */
+  close(): void {
+    for (const [id, { cancel }] of this.#open) {
+      cancel();
+      this.#open.delete(id);
+    }
+  }
+}
+
+/** The refusal of an ask that nobody answered. */
+export function unanswered(needs: Needs): SymphonyError {
+  const what = needs.kind === "approval" ? "an approval" : "an answer";
+  const code = needs.kind === "approval" ? "approval_required" : "turn_input_required";
+  return new SymphonyError(code, `the agent waits for ${what}: ${needs.prompt}`, {
+    details: { needs },
+  });
+}
+
+function checkFits({ needs, questions }: Open, answer: Answer): void {
+  if (needs.kind === "approval" && answer.type !== "decision") {
+    throw misfit("an approval is asked for: approve or decline");
+  }
+  if (needs.kind === "question" && answer.type !== "answers") {
+    throw misfit("a question is asked: it needs an answer in words");
+  }
+  if (answer.type === "answers" && answer.answers.length !== questions) {
+    throw misfit(`${questions} answers are needed, ${answer.answers.length} were given`);
+  }
+}
+
+function misfit(message: string): SymphonyError {
+  return new SymphonyError("invalid_request", message, { hint: "symphony inbox" });
+}
+
+function decisionOf(answer: Answer): string {
+  if (answer.type === "answers") return "answered";
+  return answer.approve ? "approved" : "declined";
+}
+
+/** Opens `session` and resolves with it. When that fails, or `signal` is aborted meanwhile, nothing of it is left. */
+export async function openOrClose<S extends AgentSession & { open(): Promise<void> }>(
+  session: S,
+  signal: AbortSignal,
+): Promise<S> {
+  signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+  try {
+    await session.open();
+    signal.throwIfAborted();
+    return session;
+  } catch (error) {
+    await session[Symbol.asyncDispose]();
+    signal.throwIfAborted();
+    throw error;
+  }
+}
+
+/** Why a provider could not be asked, in one word for programs. */
+export type ProviderFault =
+  | "invalid_url"
+  | "missing_key"
+  | "unauthorized"
+  | "rate_limited"
+  | "redirected"
+  | "status"
+  | "response"
+  | "timeout"
+  | "connection"
+  | "agent"
+  | "unsupported";
+
+/** A refusal that never holds what the provider wrote: some repeat the key they were given. */
+export function providerError(
+  category: ProviderFault,
+  message: string,
+  facts: {
+    readonly [name: string]: unknown;
+    readonly hint?: string;
+    readonly cause?: unknown;
+  } = {},
+): SymphonyError {
+  const { hint, cause, ...details } = facts;
+  return new SymphonyError("provider_error", `the models cannot be listed: ${message}`, {
+    details: { category, ...details },
+    ...(hint !== undefined && { hint }),
+    ...(cause !== undefined && { cause }),
+  });
 }

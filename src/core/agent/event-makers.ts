@@ -1,5 +1,5 @@
+import { displayTail, displayText } from "../text/text.ts";
 import type { AgentEvent } from "./agent.ts";
-import { displayTail, displayText } from "./display-text.ts";
 
 const maxMessageChars = 32_768;
 const maxCommandChars = 2_000;

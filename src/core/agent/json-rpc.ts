@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { displayText } from "./display-text.ts";
-import { isObject, type JsonObject, objectOf, textOf } from "./json-value.ts";
+import { displayText, isObject, type JsonObject, objectOf, textOf } from "../text/text.ts";
 
 export type RequestId = number | string;
 

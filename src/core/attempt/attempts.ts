@@ -2,8 +2,8 @@ import type { AgentSession, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { AttemptOrder, Exit } from "../orchestrator/messages.ts";
-import type { AttemptReports } from "../orchestrator/ports.ts";
-import { type AttemptWorld, runAttempt } from "./run.ts";
+import type { AttemptReports } from "../orchestrator/orchestrator.ts";
+import { type AttemptDeps, runAttempt } from "./run.ts";
 
 interface Live {
   readonly abort: AbortController;
@@ -23,7 +23,7 @@ export class Attempts {
   }
 
   /** Resolves when the attempt is over and no process of it is left. */
-  async run(order: AttemptOrder, world: AttemptWorld, reports: AttemptReports): Promise<Exit> {
+  async run(order: AttemptOrder, world: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
     const live: Live = { abort, session: null, leaving: null, detached: false };
     this.#live.set(order.attemptId, live);

@@ -2,8 +2,8 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Issue } from "../model/issue.ts";
-import { backupOf, writeDurably } from "../store/durable-file.ts";
-import { IssueSchema } from "../store/issue-record-schema.ts";
+import { IssueSchema } from "../store/documents.ts";
+import { backupOf, writeDurably } from "../store/durable.ts";
 
 /** What the next server needs to go on with an attempt whose agent outlives this one. */
 export interface Lease {

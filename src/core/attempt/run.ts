@@ -2,27 +2,27 @@ import type {
   AgentEvent,
   AgentRuntime,
   AgentSession,
+  AgentTools,
   SessionSpec,
   TurnOptions,
 } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
-import { gitSecretNames } from "../config/git-section.ts";
-import type { Phase } from "../model/attempt.ts";
+import { gitSecretNames } from "../config/git.ts";
+import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
+import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "../orchestrator/messages.ts";
+import { continuationPrompt, renderPrompt, resumePrompt, steerPrompt } from "../prompt/prompt.ts";
+import { gitChanges, gitHead } from "../repository/survey.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
-import { gitHead } from "../workspace/git.ts";
+import { workspaceMark } from "../workspace/measured.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
-import { type Ending, endingOf, gitFacts } from "./ending.ts";
 import type { Leases } from "./leases.ts";
-import { Opening } from "./opening.ts";
-import { Progress } from "./progress.ts";
-import { continuationPrompt, renderPrompt, resumePrompt } from "./prompt.ts";
 
 /** What an attempt works with; tracker and prompt are those of its start (T-14). */
-export interface AttemptWorld {
+export interface AttemptDeps {
   readonly tracker: Tracker;
   /** Rejects with `agent_unavailable`. */
   runtime(): Promise<AgentRuntime>;
@@ -67,12 +67,12 @@ export interface LiveAttempt {
  */
 export async function runAttempt(
   order: AttemptOrder,
-  world: AttemptWorld,
+  world: AttemptDeps,
   live: LiveAttempt,
 ): Promise<Exit> {
   let workspace: Workspace | null = null;
   let before: string | null = null;
-  let end: Ending;
+  let end: AttemptOutcome;
   try {
     if (order.adopt) {
       workspace = { ...order.adopt, createdNow: false };
@@ -89,7 +89,7 @@ export async function runAttempt(
     end = await work(order, { ...workspace, before }, { world, live });
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
-    const ending = endingOf(error);
+    const ending = outcomeOf(error);
     // An agent that is ended for its silence may turn out to have waited for its provider.
     const limited = ending.kind === "failed" && ending.code === "provider_limited";
     end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
@@ -103,16 +103,16 @@ export async function runAttempt(
   return { ...end, git: await gitFacts(workspace.path, before) };
 }
 
-interface Surroundings {
-  readonly world: AttemptWorld;
+interface RunContext {
+  readonly world: AttemptDeps;
   readonly live: LiveAttempt;
 }
 
 async function work(
   order: AttemptOrder,
   workspace: Workspace & { readonly before: string | null },
-  { world, live }: Surroundings,
-): Promise<Ending> {
+  { world, live }: RunContext,
+): Promise<AttemptOutcome> {
   const { issue, attempt, attemptId, adopt } = order;
   const first = () => renderPrompt(world.promptTemplate, { issue, attempt });
   if (!adopt) live.entered("building_prompt", null);
@@ -154,7 +154,7 @@ async function work(
 }
 
 /** A thread that was to be resumed and could not be begins anew with what is known of it. */
-function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptWorld) {
+function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptDeps) {
   const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
   return earlier === null ? first : `${first}\n\n${earlier}`;
 }
@@ -169,7 +169,7 @@ function specOf(
     log,
   }: {
     cwd: string;
-    world: AttemptWorld;
+    world: AttemptDeps;
     progress: Progress;
     onEvent: (event: AgentEvent) => void;
     log: (line: string) => void;
@@ -192,7 +192,7 @@ function specOf(
   };
 }
 
-function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptWorld) {
+function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptDeps) {
   const steerIds = world.undelivered(issue.id).map(({ id }) => id);
   return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
 }
@@ -207,7 +207,7 @@ async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boo
 async function turns(
   session: AgentSession,
   start: Issue,
-  way: Surroundings & {
+  way: RunContext & {
     readonly prompt: string;
     /** Stands for the first turn when it was begun before. */
     readonly followed: boolean;
@@ -237,5 +237,109 @@ async function turns(
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
     prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
+  }
+}
+
+/** How the work of an attempt ended. */
+type AttemptOutcome =
+  | { kind: "completed" }
+  | { kind: "stopped" }
+  | { kind: "failed"; code: string; message: string; untilWall?: number | null }
+  | { kind: "needs"; needs: Needs; code: string };
+
+/** What the error that ended the work makes of the attempt. */
+function outcomeOf(error: unknown): AttemptOutcome {
+  if (!(error instanceof SymphonyError)) {
+    return { kind: "failed", code: "internal_error", message: messageOf(error) };
+  }
+  const needs = error.details["needs"];
+  if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
+  // Whoever reads why it failed wants to know what to do.
+  const ending = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
+  if (error.code !== "provider_limited") return ending;
+  const until = error.details["untilWall"];
+  return { ...ending, untilWall: typeof until === "number" ? until : null };
+}
+
+function isNeeds(value: unknown): value is Needs {
+  return typeof value === "object" && value !== null && "prompt" in value && "options" in value;
+}
+
+/** What the attempt did to the repository it worked in; null where there is none. */
+async function gitFacts(path: string, headBefore: string | null): Promise<AttemptGit | null> {
+  const now = await gitHead(path);
+  if (now === null) return null;
+  const { branch, head: headAfter } = now;
+  const moved = headBefore !== null && headAfter !== null && headBefore !== headAfter;
+  const changes = moved ? await gitChanges(path, headBefore, headAfter) : null;
+  const { commits, changedFiles } = changes ?? { commits: 0, changedFiles: 0 };
+  return { branch, headBefore, headAfter, commits, changedFiles };
+}
+
+/**
+ * Guidance that its turn ended without taking up opens the next turn, so none is lost; it counts as
+ * delivered when that turn has started.
+ */
+class Opening {
+  readonly #undelivered: () => readonly Steer[];
+  readonly #reported: (event: AgentEvent) => void;
+  #carried: readonly Steer[] = [];
+
+  constructor(undelivered: () => readonly Steer[], reported: (event: AgentEvent) => void) {
+    this.#undelivered = undelivered;
+    this.#reported = reported;
+  }
+
+  with(prompt: string): string {
+    this.#carried = this.#undelivered();
+    if (this.#carried.length === 0) return prompt;
+    return `${steerPrompt(this.#carried.map((steer) => steer.message))}\n\n${prompt}`;
+  }
+
+  heard(event: AgentEvent): void {
+    this.#reported(event);
+    if (event.type !== "turn.started") return;
+    for (const steer of this.#carried) {
+      this.#reported({ type: "steer.delivered", steerId: steer.id });
+    }
+    this.#carried = [];
+  }
+}
+
+/** Tells whether a turn led to anything: another state of the workspace, or something written to the tracker. */
+class Progress {
+  readonly #path: string;
+  #wrote = false;
+  #mark: string | null = null;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** `tools`, whose successful writes count as progress. */
+  watching(tools: AgentTools): AgentTools {
+    return {
+      ...tools,
+      call: async (name, args) => {
+        const result = await tools.call(name, args);
+        if (result.success && tools.writes?.(name, args) !== false) this.#wrote = true;
+        return result;
+      },
+    };
+  }
+
+  /** Right before a turn. What hooks did before the first one is not the agent's work. */
+  async begin(): Promise<void> {
+    this.#wrote = false;
+    this.#mark ??= await workspaceMark(this.#path);
+  }
+
+  /** Right after it: whether it moved anything. */
+  async moved(): Promise<boolean> {
+    const mark = await workspaceMark(this.#path);
+    const moved = this.#wrote || mark !== this.#mark;
+    this.#mark = mark;
+    this.#wrote = false;
+    return moved;
   }
 }

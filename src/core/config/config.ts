@@ -1,7 +1,13 @@
-import type { AcpConfig } from "./acp-section.ts";
-import type { CommandConfig } from "./command-section.ts";
-import type { GitConfig } from "./git-section.ts";
-import type { OpenaiConfig } from "./openai-section.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type {
+  AcpConfig,
+  AgentConfig,
+  BrakesConfig,
+  CommandConfig,
+  OpenaiConfig,
+  UsageConfig,
+} from "./agents.ts";
+import type { GitConfig } from "./git.ts";
 
 /** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface Config {
@@ -49,61 +55,6 @@ export interface HooksConfig {
   readonly timeoutMs: number;
 }
 
-export interface AgentConfig {
-  /** Which runtime: `codex`, `openai`, `command` or `acp`. */
-  readonly kind: string;
-  /** Over the model of the runtime's own section; null leaves it to that. */
-  readonly model: string | null;
-  readonly effort: string | null;
-  /** What issues in a tracker state, or with a label, get instead; a label wins. Keys lowercased. */
-  readonly byState: ReadonlyMap<string, AgentPick>;
-  readonly byLabel: ReadonlyMap<string, AgentPick>;
-  /** What the agent's commands may reach: nothing outside the workspace, the network too, or everything. */
-  readonly level: "safe" | "networked" | "danger";
-  /** What becomes of an agent's wish for an approval: granted, a person is asked, declined. */
-  readonly approvals: Approvals;
-  /** How long an approval or a question waits for a person; 0: the run ends at once. */
-  readonly approvalTimeoutMs: number;
-  readonly maxConcurrentAgents: number;
-  readonly maxTurns: number;
-  readonly maxRetryBackoffMs: number;
-  /** Failures in a row before an issue becomes `failed`; null for no end. */
-  readonly maxRetries: number | null;
-  /** Keys trimmed and lowercased. */
-  readonly maxConcurrentAgentsByState: Readonly<Record<string, number>>;
-}
-
-export type Approvals = "auto" | "ask" | "decline";
-
-/** null: as it would be otherwise. */
-export interface AgentPick {
-  readonly kind: string | null;
-  readonly model: string | null;
-  readonly effort: string | null;
-}
-
-/** Limits that put an issue to `held`; null is off. */
-export interface BrakesConfig {
-  readonly tokensPerIssue: number | null;
-  /** Of all issues together; a day ends at midnight UTC. */
-  readonly tokensPerDay: number | null;
-  /** Turns in a row that changed neither the workspace nor the issue. */
-  readonly turnsWithoutProgress: number | null;
-  readonly attemptTimeoutMs: number | null;
-}
-
-export interface UsageConfig {
-  readonly currency: string;
-  /** By model, in `currency` per million tokens. */
-  readonly prices: ReadonlyMap<string, Price>;
-}
-
-export interface Price {
-  readonly input: number;
-  readonly cachedInput: number;
-  readonly output: number;
-}
-
 export interface CodexConfig {
   /** A shell line, run as `bash -lc`. */
   readonly command: string;
@@ -137,4 +88,58 @@ export interface ServerConfig {
   readonly auth: "none" | "token";
   /** Requests a minute for each client that is not on this machine; null for no end. */
   readonly rateLimit: number | null;
+}
+
+/** What runs by default, for people: the shell line of `agent.kind`, empty for one that has none. */
+export function agentCommand(config: Config): string {
+  switch (config.agent.kind) {
+    case "codex":
+      return config.codex.command;
+    case "command":
+      return config.command.line ?? "";
+    case "acp":
+      return config.acp.command ?? "";
+    default:
+      return "";
+  }
+}
+
+/** Set to `1` by whoever starts a server whose agents may do everything; `serve --i-understand` sets it. */
+export const understandVariable = "SYMPHONY_I_UNDERSTAND";
+
+/** What a level means, for people. */
+export const levelWords: Readonly<Record<AgentConfig["level"], string>> = {
+  safe: "no network, no secrets, writes in the workspace alone",
+  networked: "network, no secrets, writes in the workspace alone; the API asks for its token",
+  danger: "everything that this user may do; the API asks for its token",
+};
+
+/** Throws `invalid_config` for level `danger` on a server that was not started for it: no overlay may open one. */
+export function checkLevel(
+  { agent }: Config,
+  env: Readonly<Record<string, string | undefined>>,
+): void {
+  if (agent.level !== "danger" || env[understandVariable] === "1") return;
+  const message =
+    "danger lets agents do everything this user may do, and the server was not started for it";
+  throw new SymphonyError(
+    "invalid_config",
+    `the configuration cannot be used: agent.level ${message}`,
+    {
+      details: { problems: [{ path: "agent.level", message }] },
+      hint: "in a container or a virtual machine of its own: symphony serve --i-understand",
+    },
+  );
+}
+
+/** An agent with the network could call the API itself: then nobody is let in without the token. */
+export function wantsToken({ auth, level }: TokenRules): boolean {
+  return auth === "token" || level !== "safe";
+}
+
+interface TokenRules {
+  /** `server.auth` as the server was started with it. */
+  readonly auth: string;
+  /** As it is now. */
+  readonly level: AgentConfig["level"];
 }

@@ -1,4 +1,13 @@
-import { envLayer } from "./env-layer.ts";
+import {
+  acpConfigOf,
+  agentConfigOf,
+  brakesConfigOf,
+  commandConfigOf,
+  openaiConfigOf,
+  usageConfigOf,
+} from "./agents.ts";
+import type { Config } from "./config.ts";
+import { gitConfigOf } from "./git.ts";
 import {
   type Layer,
   mergeLayers,
@@ -7,8 +16,15 @@ import {
   originsOf,
   refusedKeysIn,
 } from "./layers.ts";
-import { invalidConfig, parseWritten, type Written } from "./schema.ts";
-import { warningsOf, withoutStrangers } from "./unknown-keys.ts";
+import {
+  type ConfigProblem,
+  invalidConfig,
+  isMap,
+  isStateLimit,
+  parseWritten,
+  type Written,
+  writtenKeys,
+} from "./schema.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -53,4 +69,293 @@ function layersOf({ workflow, env, overlay, flags }: ConfigSources): readonly La
     { origin: "overlay", values: overlay ?? {} },
     { origin: "flag", values: { server: { port, host } } },
   ];
+}
+
+const pattern = /^SYMPHONY_([A-Z0-9]+(?:_[A-Z0-9]+)*)__([A-Z0-9_]+)$/;
+
+/** The variable that sets a dotted key, such as `SYMPHONY_AGENT__MAX_TURNS`. */
+function variableOf(path: string): string {
+  return `SYMPHONY_${path.replaceAll(".", "__").toUpperCase()}`;
+}
+
+/**
+ * The layer of `SYMPHONY_<SECTION>__<KEY>` variables; a further `__` goes one map deeper. A value is read
+ * as JSON where its key takes that, else as text. An empty variable counts as unset.
+ */
+function envLayer(env: Readonly<Record<string, string | undefined>>): Layer {
+  let values: Record<string, unknown> = {};
+  for (const name of Object.keys(env).sort()) {
+    const text = env[name];
+    const match = pattern.exec(name);
+    if (!match || text === undefined || text === "") continue;
+    const path = `${match[1]}__${match[2]}`.toLowerCase().split("__");
+    values = withValue(values, path, readValue(text, path.join(".")));
+  }
+  return { origin: "env", values };
+}
+
+function readValue(text: string, path: string): unknown {
+  const value = fromJson(text);
+  const field = writtenKeys.get(path);
+  // A name that happens to be a number is still a name where only text will do.
+  const isText = field && !field.safeParse(value).success && field.safeParse(text).success;
+  return isText ? text : value;
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function withValue(
+  values: Readonly<Record<string, unknown>>,
+  path: readonly string[],
+  value: unknown,
+): Record<string, unknown> {
+  const [key, ...rest] = path;
+  if (key === undefined) return { ...values };
+  const below = Object.hasOwn(values, key) ? values[key] : undefined;
+  const child = rest.length === 0 ? value : withValue(isMap(below) ? below : {}, rest, value);
+  // Unlike an assignment, this keeps a key such as `__proto__` as a key, to be refused later.
+  return Object.fromEntries([...Object.entries(values), [key, child]]);
+}
+
+const sections: ReadonlySet<string> = new Set(
+  [...writtenKeys.keys()].map((path) => path.slice(0, path.indexOf("."))),
+);
+
+/** What a layer says in vain: keys nobody knows (requirement W-15) and per-state limits that are dropped (W-11). */
+function warningsOf({ origin, values }: Layer): readonly string[] {
+  const shown = (path: string) => (origin === "env" ? variableOf(path) : path);
+  return [
+    ...unknownKeys(values, origin === "env").map(
+      (path) => `${shown(path)} is not a known key and is ignored${guess(path, shown)}`,
+    ),
+    ...droppedLimits(values).map(
+      (state) =>
+        `agent.max_concurrent_agents_by_state: the limit of "${state}" is not a whole number greater than 0 and is ignored`,
+    ),
+  ];
+}
+
+/** The same unknown keys as reasons to refuse: an overlay is written for symphony alone. */
+function strangersIn(values: Readonly<Record<string, unknown>>): readonly ConfigProblem[] {
+  return unknownKeys(values, false).map((path) => ({
+    path,
+    message: `is not a known key${guess(path, (known) => known)}`,
+  }));
+}
+
+/** The environment belongs to many programs, so of its layer only the known keys are kept. */
+function withoutStrangers(layer: Layer): Layer {
+  if (layer.origin !== "env") return layer;
+  const known = Object.entries(layer.values)
+    .filter(([name]) => sections.has(name))
+    .map(([name, section]) => [name, isMap(section) ? knownOf(name, section) : section]);
+  return { origin: "env", values: Object.fromEntries(known) };
+}
+
+/** The known name nearest to `word`, if it is near enough to be a slip. */
+export function nearest(word: string, known: Iterable<string>): string | null {
+  let best: { readonly name: string; readonly distance: number } | null = null;
+  for (const name of known) {
+    const distance = editDistance(word, name);
+    const near = distance <= Math.max(1, Math.floor(name.length / 4));
+    if (near && (best === null || distance < best.distance)) best = { name, distance };
+  }
+  return best?.name ?? null;
+}
+
+/** A variable always names a key inside a section; in a file an unknown section is one fault. */
+function unknownKeys(
+  values: Readonly<Record<string, unknown>>,
+  areVariables: boolean,
+): readonly string[] {
+  const paths = Object.entries(values).flatMap(([name, section]) => {
+    if (!sections.has(name) && !areVariables) return [name];
+    return isMap(section) ? Object.keys(section).map((key) => `${name}.${key}`) : [];
+  });
+  return paths.filter(
+    (path) => !sections.has(path) && !writtenKeys.has(path) && !isExtension(path),
+  );
+}
+
+function knownOf(name: string, section: Readonly<Record<string, unknown>>) {
+  return Object.fromEntries(
+    Object.entries(section).filter(([key]) => writtenKeys.has(`${name}.${key}`)),
+  );
+}
+
+/** Keys that begin with `x-` are for whoever writes the file. */
+function isExtension(path: string): boolean {
+  return path.split(".").some((part) => part.startsWith("x-"));
+}
+
+function guess(path: string, shown: (path: string) => string): string {
+  const last = path.slice(path.lastIndexOf(".") + 1);
+  const found =
+    nearest(path, path.includes(".") ? writtenKeys.keys() : sections) ??
+    [...writtenKeys.keys()].find((known) => known.endsWith(`.${last}`)) ??
+    null;
+  return found === null ? "" : `; did you mean ${shown(found)}?`;
+}
+
+function droppedLimits(values: Readonly<Record<string, unknown>>): readonly string[] {
+  const { agent } = values;
+  const limits = isMap(agent) ? agent["max_concurrent_agents_by_state"] : undefined;
+  if (!isMap(limits)) return [];
+  return Object.entries(limits).flatMap(([state, limit]) => (isStateLimit(limit) ? [] : [state]));
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, swap));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** What an operator puts on top of the workflow file, in the written form. */
+export type Overlay = Readonly<Record<string, unknown>>;
+
+const deepest = 32;
+/** Keys whose text is a credential. */
+export const credentialKey = /(?:^|_)(?:api_?key|token|password|secret)$/i;
+const reference = /^\$[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * Refuses what may not stand in an overlay whatever lies below it: unknown keys (save under `tracker.provider` and those
+ * that begin with `x-`), keys such as `__proto__`, a credential in the clear. Throws `invalid_config`, naming every path.
+ */
+export function checkOverlay(overlay: Overlay): void {
+  if (isDeeper(overlay, deepest)) {
+    throw invalidConfig([{ path: "", message: `goes more than ${deepest} levels deep` }]);
+  }
+  const problems = [...refusedKeysIn(overlay), ...strangersIn(overlay), ...credentialsIn(overlay)];
+  if (problems.length > 0) throw invalidConfig(problems);
+}
+
+/** The overlay without what stands at a dotted path, nor the maps this leaves empty; null when nothing stands there. */
+export function withoutPath(overlay: Overlay, path: string): Overlay | null {
+  if (Object.hasOwn(overlay, path)) return without(overlay, path);
+  // A key may hold dots itself, as the name of a state may.
+  const ways = Object.keys(overlay).filter((key) => path.startsWith(`${key}.`));
+  for (const key of ways.sort((a, b) => b.length - a.length)) {
+    const below = overlay[key];
+    const rest = isMap(below) ? withoutPath(below, path.slice(key.length + 1)) : null;
+    if (rest === null) continue;
+    return Object.keys(rest).length === 0 ? without(overlay, key) : { ...overlay, [key]: rest };
+  }
+  return null;
+}
+
+/** `values` with every credential that is written out replaced, and every text as `redact` gives it. */
+export function withoutCredentials(
+  values: Readonly<Record<string, unknown>>,
+  redact: (text: string) => string,
+): Record<string, unknown> {
+  const entries = Object.entries(values).map(([key, value]) => [
+    key,
+    isCredential(key, value) ? "[redacted]" : shown(value, redact),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+function shown(value: unknown, redact: (text: string) => string): unknown {
+  if (typeof value === "string") return redact(value);
+  if (Array.isArray(value)) return value.map((item) => shown(item, redact));
+  return isMap(value) ? withoutCredentials(value, redact) : value;
+}
+
+function without(overlay: Overlay, key: string): Overlay {
+  return Object.fromEntries(Object.entries(overlay).filter(([name]) => name !== key));
+}
+
+/** The overlay is shown to every operator as it is, so it holds names of secrets only. */
+function credentialsIn(values: Overlay, path: readonly string[] = []): readonly ConfigProblem[] {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const at = [...path, key];
+    if (isMap(value)) return credentialsIn(value, at);
+    const message = "must name a secret or a variable, as in $LINEAR_API_KEY";
+    return isCredential(key, value) ? [{ path: at.join("."), message }] : [];
+  });
+}
+
+function isCredential(key: string, value: unknown): boolean {
+  if (typeof value !== "string" || value.trim() === "") return false;
+  return credentialKey.test(key.trim()) && !reference.test(value.trim());
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
+}
+
+/** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
+export function toConfig(written: Written, root: string): Config {
+  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, history, server } = written;
+  return {
+    tracker: {
+      kind: tracker.kind,
+      provider: tracker.provider,
+      requiredLabels: tracker.required_labels,
+      activeStates: tracker.active_states,
+      terminalStates: tracker.terminal_states,
+      commentSteering: tracker.comment_steering,
+      commentMention: tracker.comment_mention.trim(),
+    },
+    polling: { intervalMs: polling.interval_ms },
+    workspace: { root },
+    hooks: {
+      afterCreate: scriptOf(hooks.after_create),
+      beforeRun: scriptOf(hooks.before_run),
+      afterRun: scriptOf(hooks.after_run),
+      beforeRemove: scriptOf(hooks.before_remove),
+      timeoutMs: hooks.timeout_ms,
+    },
+    git: gitConfigOf(written.git),
+    agent: agentConfigOf(agent),
+    brakes: brakesConfigOf(brakes),
+    usage: usageConfigOf(usage),
+    codex: {
+      command: codex.command,
+      home: codex.home,
+      allowGit: codex.allow_git,
+      model: codex.model,
+      approvalPolicy: codex.approval_policy,
+      threadSandbox: codex.thread_sandbox,
+      turnSandboxPolicy: codex.turn_sandbox_policy,
+      turnTimeoutMs: codex.turn_timeout_ms,
+      readTimeoutMs: codex.read_timeout_ms,
+      stallTimeoutMs: codex.stall_timeout_ms,
+      envPassthrough: codex.env_passthrough,
+      process: codex.process,
+      threadsPerProcess: codex.threads_per_process,
+      orphanLimitMs: codex.orphan_limit_ms,
+    },
+    openai: openaiConfigOf(openai),
+    command: commandConfigOf(written.command),
+    acp: acpConfigOf(written.acp),
+    history: { retentionDays: history.retention_days },
+    server: {
+      host: server.host,
+      port: server.port,
+      allowedHosts: server.allowed_hosts,
+      auth: server.auth,
+      rateLimit: server.rate_limit,
+    },
+  };
+}
+
+function scriptOf(written: string | null): string | null {
+  return written === null || written.trim() === "" ? null : written;
 }

@@ -1,22 +1,24 @@
 import { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
-import { acpSection } from "./acp-section.ts";
-import { agentSection, brakesSection, usageSection } from "./agent-sections.ts";
-import { commandSection } from "./command-section.ts";
-import type { Approvals } from "./config.ts";
 import {
+  type Approvals,
+  acpSection,
+  agentSection,
+  brakesSection,
+  commandSection,
   map,
   oneOf,
+  openaiSection,
   positive,
   section,
   solidText,
   text,
   texts,
+  usageSection,
   variableName,
   wholeNumber,
-} from "./fields.ts";
-import { gitSection } from "./git-section.ts";
-import { openaiSection } from "./openai-section.ts";
+} from "./agents.ts";
+import { gitSection } from "./git.ts";
 
 /** One reason why a configuration cannot be used; `path` is the dotted key. */
 export interface ConfigProblem {
@@ -136,11 +138,11 @@ const nullMeansSomething: ReadonlySet<string> = new Set([
 ]);
 
 /** States of a tracker whose file names none (requirement L-2). Other kinds have no defaults. */
-const usualStates = {
+const defaultStates = {
   active: ["Todo", "In Progress"],
   terminal: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
 };
-const kindsWithUsualStates: ReadonlySet<string> = new Set(["local", "linear"]);
+const kindsWithDefaultStates: ReadonlySet<string> = new Set(["local", "linear"]);
 
 /** A written `null` counts as left out, at any depth (requirement W-8); lists are left as they are. */
 export function withoutNulls(
@@ -161,7 +163,9 @@ export function parseWritten(values: Readonly<Record<string, unknown>>): Written
   if (!result.success) throw invalidConfig(result.error.issues.map(problemOf));
   const { tracker, agent, codex } = result.data;
   const { approvals, policy } = approvalsOf(agent.approvals, codex.approval_policy);
-  const usual = kindsWithUsualStates.has(tracker.kind) ? usualStates : { active: [], terminal: [] };
+  const usual = kindsWithDefaultStates.has(tracker.kind)
+    ? defaultStates
+    : { active: [], terminal: [] };
   return {
     ...result.data,
     tracker: {

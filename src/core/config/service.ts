@@ -1,17 +1,24 @@
-import { dirname, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { homedir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { type FSWatcher, watch as watchPaths } from "chokidar";
+import { Low } from "lowdb";
+import { z } from "zod";
+import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import { readWorkflow } from "../workflow/load.ts";
+import { durableJson, removeLeftovers } from "../store/durable.ts";
+import type { Config } from "./config.ts";
+import { leavesOf, type Origin } from "./layers.ts";
 import {
-  type ConfigOptions,
-  changedKeys,
-  type Effective,
-  hashOf,
-  type Loaded,
-  load,
-} from "./loaded.ts";
-import { checkOverlay, type Overlay } from "./overlay.ts";
+  type ConfigFlags,
+  checkOverlay,
+  type Overlay,
+  resolveConfig,
+  toConfig,
+} from "./resolve.ts";
+import { invalidConfig, type Written } from "./schema.ts";
+import { parseWorkflow, readWorkflow } from "./workflow.ts";
 
 const checkIntervalMs = 1_000;
 /** A file that is being written is read once its writer has paused. */
@@ -217,4 +224,159 @@ class WatchedConfig implements ConfigService {
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
   return new SymphonyError("internal_error", messageOf(error), { cause: error });
+}
+
+/** A configuration and the prompt that came with it: they change together or not at all. */
+export interface Effective {
+  readonly config: Config;
+  readonly promptTemplate: string;
+  /** The same configuration with the keys of the file, unknown ones included; `$NAME` is not looked up. */
+  readonly written: Written;
+  /** By dotted path, for every leaf of `written`. */
+  readonly origins: Readonly<Record<string, Origin>>;
+}
+
+export interface ConfigOptions {
+  readonly workflowPath: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly flags: ConfigFlags;
+  readonly clock: Clock;
+  /** The user's home directory; the system's answer if left out. */
+  readonly home?: string;
+  readonly overlay?: Overlay;
+  /** Puts a new overlay on disk; where it is left out the overlay cannot be changed. */
+  saveOverlay?(overlay: Overlay): Promise<void>;
+  /** A further check, such as the tracker adapter's; what it throws refuses the file. */
+  validate?(config: Config): void;
+}
+
+interface Loaded {
+  readonly hash: string;
+  readonly effective: Effective;
+  readonly warnings: readonly string[];
+}
+
+/** The workflow file with everything that lies on top of it. Throws what is wrong with any of them. */
+export function load(content: Uint8Array, options: ConfigOptions): Loaded {
+  const { workflowPath, env, flags, overlay = {}, home = homedir() } = options;
+  const workflow = parseWorkflow(content, workflowPath);
+  const resolved = resolveConfig({ workflow: workflow.config, env, overlay, flags });
+  const root = workspaceRoot(resolved.written.workspace.root, { workflowPath, env, home });
+  const written = { ...resolved.written, workspace: { ...resolved.written.workspace, root } };
+  const config = toConfig(written, root);
+  options.validate?.(config);
+  return {
+    hash: hashOf(content),
+    effective: {
+      config,
+      promptTemplate: workflow.promptTemplate,
+      written,
+      origins: { "workspace.root": "default", ...resolved.origins },
+    },
+    warnings: resolved.warnings,
+  };
+}
+
+/** The dotted paths that differ, `prompt` among them. */
+function changedKeys(before: Effective, after: Effective): readonly string[] {
+  const old = leavesOf(before.written);
+  const now = leavesOf(after.written);
+  const paths = [...new Set([...old.keys(), ...now.keys()])];
+  const differs = (path: string) => !isDeepStrictEqual(old.get(path), now.get(path));
+  const prompt = before.promptTemplate === after.promptTemplate ? [] : ["prompt"];
+  return [...paths.filter(differs), ...prompt].sort();
+}
+
+function hashOf(content: Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** What the directory of all workspaces depends on. */
+export interface RootContext {
+  /** Absolute. */
+  readonly workflowPath: string;
+  readonly home: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+const variable = /^\$([A-Za-z_][A-Za-z0-9_]*)(?=\/|$)/;
+
+/**
+ * The absolute path that `workspace.root` stands for: `~`, a leading `$NAME`, or relative to the workflow
+ * file's directory. Left out, or naming an unset variable, it is the project's own directory below
+ * `~/.symphony/workspaces`: the system's temporary folder is open to sandboxed agents. Throws `invalid_config`.
+ */
+export function workspaceRoot(written: string | undefined, place: RootContext): string {
+  const directory = dirname(place.workflowPath);
+  const path = expanded(written?.trim() ?? "", place);
+  if (path === null) return defaultRoot(directory, place.home);
+  const root = resolve(directory, path);
+  if (root === dirname(root)) throw problem("must not be the root of the file system");
+  return root;
+}
+
+/** null: the default. */
+function expanded(written: string, { env, home }: RootContext): string | null {
+  if (written.includes("\0")) throw problem("must not hold a NUL character");
+  const name = variable.exec(written)?.[1];
+  const value = name === undefined ? "" : (env[name]?.trim() ?? "");
+  if (written === "" || (name !== undefined && value === "")) return null;
+  const path = written.replace(variable, () => value);
+  if (!path.startsWith("~")) return path;
+  if (path !== "~" && !path.startsWith("~/"))
+    throw problem("may begin with ~/, not with ~ and a name");
+  return join(home, path.slice(1));
+}
+
+function defaultRoot(directory: string, home: string): string {
+  const project = basename(directory).replaceAll(/[^A-Za-z0-9._-]/g, "_");
+  // Two projects of one name must never share their workspaces.
+  const hash = createHash("sha256").update(directory).digest("hex").slice(0, 8);
+  return join(home, ".symphony", "workspaces", `${project || "project"}-${hash}`);
+}
+
+function problem(message: string) {
+  return invalidConfig([{ path: "workspace.root", message }]);
+}
+
+const formatVersion = 1;
+
+/** The operator's overlay in the data directory. */
+export interface OverlayDocument {
+  /** As it was when it was opened. */
+  readonly overlay: Overlay;
+  /** On disk (fsynced) when it resolves. Rejects with `storage_unavailable`; what is on disk is then as it was. */
+  save(overlay: Overlay): Promise<void>;
+}
+
+/** Loads `overlay.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt`. */
+export async function openOverlay(dir: string): Promise<OverlayDocument> {
+  const document = await documentIn(dir);
+  await removeLeftovers(overlayFile(dir));
+  return {
+    overlay: document.data,
+    async save(overlay) {
+      document.data = overlay;
+      await document.write();
+    },
+  };
+}
+
+/** The overlay as last written, for who does not hold the lock. Rejects like `openOverlay`; touches nothing. */
+export async function readOverlay(dir: string): Promise<Overlay> {
+  return (await documentIn(dir)).data;
+}
+
+function overlayFile(dir: string): string {
+  return join(dir, "overlay.json");
+}
+
+async function documentIn(dir: string): Promise<Low<Overlay>> {
+  const schema = z.record(z.string(), z.unknown());
+  const document = new Low<Overlay>(
+    durableJson<Overlay>(overlayFile(dir), formatVersion, schema),
+    {},
+  );
+  await document.read();
+  return document;
 }

@@ -41,3 +41,21 @@ export interface TrackerState {
 export function normalState(name: string): string {
   return name.trim().toLowerCase();
 }
+
+/** symphony's own view of an issue; the tracker's own state name is a different thing. */
+export const statuses = [
+  "queued",
+  "running",
+  "retrying",
+  "blocked",
+  "held",
+  "failed",
+  "completed",
+] as const;
+
+export type IssueStatus = (typeof statuses)[number];
+
+/** What a retry waits for beside its time: the next day of the token budget, or an agent's provider. */
+export type Wait =
+  | { readonly gate: "day_budget" }
+  | { readonly gate: "provider"; readonly agent: string };

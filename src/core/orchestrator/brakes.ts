@@ -1,12 +1,11 @@
 import type { Config } from "../config/config.ts";
 import { type Idle, noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
-import { attemptOf } from "./attempt-record.ts";
+import { grouped } from "../text/text.ts";
 import { andThen, type Context, type Decision, decided, type Prior } from "./decision.ts";
-import { grouped } from "./grouped.ts";
-import { hold } from "./hold.ts";
 import type { Input } from "./messages.ts";
-import { type Running, type State, setIn } from "./state.ts";
+import { hold } from "./reconcile.ts";
+import { attemptOf, type Running, type State, setIn } from "./state.ts";
 
 /** A limit that one issue has reached, with its numbers. */
 interface Brake {
@@ -16,11 +15,11 @@ interface Brake {
   readonly limit: number;
 }
 
-type Surroundings = Pick<Context, "config" | "now" | "wall">;
+type BrakeContext = Pick<Context, "config" | "now" | "wall">;
 type Counted = Pick<Running, "spentBefore" | "idle" | "tokens" | "startedAt">;
 
 /** Holds a live issue that has reached one of its limits; its attempt ends at once. */
-export function braked(state: State, issueId: string, context: Surroundings): Decision {
+export function braked(state: State, issueId: string, context: BrakeContext): Decision {
   const entry = state.running.get(issueId);
   if (!entry || entry.stopping) return decided(state);
   const brake = brakeOf(entry, context);
@@ -31,7 +30,7 @@ export function braked(state: State, issueId: string, context: Surroundings): De
 export function brakedBefore(
   state: State,
   issue: Issue,
-  { prior, context }: { prior: Prior; context: Surroundings },
+  { prior, context }: { prior: Prior; context: BrakeContext },
 ): Decision | null {
   const counted = {
     spentBefore: prior.tokens,
@@ -56,7 +55,7 @@ export function stopOverdue(state: State, context: Context): Decision {
 export function turned(
   state: State,
   input: Extract<Input, { type: "attempt.turned" }>,
-  context: Surroundings,
+  context: BrakeContext,
 ): Decision {
   const entry = state.running.get(input.issueId);
   if (entry?.attemptId !== input.attemptId || entry.stopping) return decided(state);
@@ -101,7 +100,7 @@ function markOf(issue: Issue): string {
   return JSON.stringify([normalState(issue.state), issue.updatedAt, [...issue.labels].sort()]);
 }
 
-function brakeOf(entry: Counted, { config, now }: Pick<Surroundings, "config" | "now">) {
+function brakeOf(entry: Counted, { config, now }: Pick<BrakeContext, "config" | "now">) {
   return brakesOf(entry, config.brakes, now - entry.startedAt).find(
     ({ used, limit }) => used >= limit,
   );
@@ -136,7 +135,7 @@ function brakesOf(entry: Counted, limits: Config["brakes"], tookMs: number): rea
 function holdBy(
   state: State,
   issue: Issue,
-  { brake, context }: { brake: Brake; context: Surroundings },
+  { brake, context }: { brake: Brake; context: BrakeContext },
 ): Decision {
   const { name, what, used, limit } = brake;
   const unit = name === "attempt_timeout_ms" ? " ms" : "";

@@ -1,14 +1,20 @@
 import type { AttemptStatus } from "../model/attempt.ts";
-import { attemptOf } from "./attempt-record.ts";
-import { complete, queueFailure, queueRetry, release } from "./claim.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
-import { hold } from "./hold.ts";
-import { waitForStorage } from "./look.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { providerLimited } from "./pauses.ts";
+import { waitForStorage } from "./recheck.ts";
+import { hold } from "./reconcile.ts";
 import { withStart } from "./refill.ts";
-import { continuationDelay } from "./retry.ts";
-import { type Ended, type Fault, type Running, type State, setIn, without } from "./state.ts";
+import { complete, continuationDelay, queueFailure, queueRetry, release } from "./retry.ts";
+import {
+  attemptOf,
+  type Ended,
+  type Fault,
+  type Running,
+  type State,
+  setIn,
+  without,
+} from "./state.ts";
 
 /** An attempt is really gone: count it once, then decide about its issue. */
 export function attemptExited(
@@ -40,7 +46,7 @@ export function attemptExited(
       usage: { ...state.usage, seconds },
     },
     { type: "saveAttempt", attempt: attemptOf({ ...entry, phase: "finishing" }, end) },
-    told(entry, status, error),
+    attemptEnded(entry, status, error),
   );
   return andThen(gone, (next) =>
     entry.stopping && !waitedForProvider(entry, exit)
@@ -55,7 +61,7 @@ function waitedForProvider({ stopping }: Running, exit: Exit): boolean {
   return limited && stopping?.leadsTo === "retry";
 }
 
-function told(entry: Running, status: AttemptStatus, error: Fault | null): Effect {
+function attemptEnded(entry: Running, status: AttemptStatus, error: Fault | null): Effect {
   return tell("attempt.ended", entry.issue, {
     attemptId: entry.attemptId,
     sessionId: entry.sessionId,

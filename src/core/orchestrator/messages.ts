@@ -1,9 +1,8 @@
 import type { AgentEvent, Answer } from "../agent/agent.ts";
-import type { PollOutcome } from "../meter.ts";
+import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
-import type { EventDraft } from "../model/event.ts";
+import type { EventDraft, StorageTrouble } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
-import type { StorageTrouble } from "../model/storage.ts";
 import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
 

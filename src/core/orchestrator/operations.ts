@@ -2,37 +2,32 @@ import { randomUUID } from "node:crypto";
 import type { Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
+import type { Needs } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
-import type { Issue } from "../model/issue.ts";
-import { SavedLater } from "../store/storage-errors.ts";
+import type { StorageTrouble } from "../model/event.ts";
+import { type Issue, type IssueStatus, normalState, type TrackerState } from "../model/issue.ts";
+import { SavedLater } from "../store/durable.ts";
 import type { History, Steer } from "../store/store.ts";
-import type { Tracker } from "../tracker/tracker.ts";
-import { answerAsSteer } from "./answer-steer.ts";
-import type {
-  Aborted,
-  Responded,
-  Steered,
-  Transitioned,
-  TransitionsView,
-  View,
-} from "./answers.ts";
-import { storageGate } from "./gates.ts";
-import { choiceApplies } from "./model-choice.ts";
+import type { Tracker, TrackerHealth } from "../tracker/tracker.ts";
+import { choiceApplies } from "./choice.ts";
+import { storageGate } from "./dispatch.ts";
+import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
 import {
+  type IssueStatusView,
   idOf,
   knownIssue,
-  type Sight,
+  type Snapshot,
   secondsRunning,
-  sightOf,
   snapshot,
   statusOf,
+  statusOfIdentifier,
+  type Waiting,
 } from "./snapshot.ts";
 import type { Fault, State } from "./state.ts";
-import { moveInTracker, transitionsOf } from "./transitions.ts";
 
-export interface OperationsParts {
+export interface OperationsDeps {
   readonly orchestrator: Orchestrator;
   readonly history: History;
   readonly clock: Clock;
@@ -44,9 +39,9 @@ const statusTargets = ["queued", "held", "completed"] as const;
 
 /** What a person may ask of the orchestrator. A promise resolves once the thing is done or durable. */
 export class Operations {
-  readonly #parts: OperationsParts;
+  readonly #parts: OperationsDeps;
 
-  constructor(parts: OperationsParts) {
+  constructor(parts: OperationsDeps) {
     this.#parts = parts;
   }
 
@@ -91,8 +86,8 @@ export class Operations {
   }
 
   /** Issue `identifier` in any case, or null when memory knows none. */
-  sight(identifier: string): Sight | null {
-    return sightOf(this.#state, this.#parts.config().config, identifier);
+  sight(identifier: string): IssueStatusView | null {
+    return statusOfIdentifier(this.#state, this.#parts.config().config, identifier);
   }
 
   /** Orders a poll; `coalesced` when one is due at once or running. Throws `unavailable` while draining. */
@@ -266,4 +261,135 @@ function steeredBy(steer: Steer, issue: Issue): Steered {
     turnId: steer.turnId,
     status: steer.delivered ? "delivered" : "accepted",
   };
+}
+
+export interface View {
+  readonly snapshot: Snapshot;
+  readonly polling: {
+    readonly intervalMs: number;
+    readonly lastWall: number | null;
+    readonly nextWall: number | null;
+    readonly lastError: Fault | null;
+  };
+  readonly tracker: TrackerHealth;
+  /** Why nothing new is started. */
+  readonly problem: Fault | null;
+  /** Writes that the disk refused and that are repeated; nothing new is started while there are any. */
+  readonly storage: StorageTrouble | null;
+}
+
+interface Aborted {
+  readonly identifier: string;
+  readonly alreadyStopping: boolean;
+  readonly requestedWall: number;
+}
+
+interface Steered {
+  readonly identifier: string;
+  readonly steerId: string;
+  readonly attemptId: string;
+  readonly turnId: string;
+  readonly status: "accepted" | "delivered";
+}
+
+interface Responded {
+  readonly identifier: string;
+  /** What was asked. */
+  readonly needs: Needs | null;
+  /** A live agent has heard it; or the run had ended, and the next attempt begins with it. */
+  readonly applies: "now" | "next_attempt";
+}
+
+interface Target {
+  readonly to: string;
+  readonly kind: "status" | "tracker";
+}
+
+interface Transitioned {
+  readonly identifier: string;
+  readonly from: string;
+  readonly to: string;
+  readonly kind: "status" | "tracker";
+}
+
+interface TransitionsView {
+  readonly trackerStates: readonly TrackerState[];
+  readonly issues: readonly {
+    readonly identifier: string;
+    readonly status: IssueStatus | null;
+    readonly state: string;
+    readonly targets: readonly Target[];
+  }[];
+}
+
+/** Issues that are listed at most: one tracker asks nothing, another one a request a team. */
+const maxListed = 1_000;
+
+/** Where each of `issues` may go: symphony's own statuses, and the states of the tracker. */
+async function transitionsOf(
+  state: State,
+  issues: readonly Issue[],
+  tracker: Tracker,
+): Promise<TransitionsView> {
+  const states = new Map<string, TrackerState>();
+  const rows: TransitionsView["issues"][number][] = [];
+  for (const issue of issues.slice(0, maxListed)) {
+    const own = await tracker.workflow.states(issue);
+    for (const one of own) states.set(normalState(one.name), one);
+    rows.push({
+      identifier: issue.identifier,
+      status: statusOf(state, issue),
+      state: issue.state,
+      targets: targetsIn(state, issue, own),
+    });
+  }
+  return { trackerStates: [...states.values()], issues: rows };
+}
+
+/** Moves the issue to a state of its tracker and resolves with that state's name. Rejects with `transition_not_allowed`. */
+async function moveInTracker(
+  state: State,
+  { issue, to, tracker }: { readonly issue: Issue; readonly to: string; readonly tracker: Tracker },
+): Promise<string> {
+  const states = await tracker.workflow.states(issue);
+  const wanted = states.find(({ name }) => normalState(name) === normalState(to));
+  if (!wanted) {
+    const allowed = targetsIn(state, issue, states).map((target) => target.to);
+    throw new SymphonyError("transition_not_allowed", `${issue.identifier} cannot go to ${to}`, {
+      details: { allowed },
+    });
+  }
+  await tracker.workflow.move(issue, wanted.name);
+  return wanted.name;
+}
+
+function targetsIn(state: State, issue: Issue, states: readonly TrackerState[]): readonly Target[] {
+  const own = states.filter(({ name }) => normalState(name) !== normalState(issue.state));
+  return [
+    ...targetsOf(state, issue).map((to): Target => ({ to, kind: "status" })),
+    ...own.map(({ name }): Target => ({ to: name, kind: "tracker" })),
+  ];
+}
+
+/** The answer in the words the agent is given: guidance that opens the next turn of its thread. */
+function answerAsSteer(
+  { issue, needs }: Waiting,
+  answer: Answer,
+  { id, at }: { readonly id: string; readonly at: number },
+): Steer {
+  return {
+    id,
+    issueId: issue.id,
+    attemptId: "",
+    turnId: "",
+    message: `You asked: ${needs.prompt}\nThe answer: ${wordsOf(answer)}`,
+    key: null,
+    at,
+    delivered: false,
+  };
+}
+
+function wordsOf(answer: Answer): string {
+  if (answer.type === "answers") return answer.answers.join("\n");
+  return answer.approve ? "Yes, approved." : "No, declined. Go on without it.";
 }

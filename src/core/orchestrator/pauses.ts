@@ -1,16 +1,16 @@
-import { queueRetry } from "./claim.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
-import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./gates.ts";
+import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./dispatch.ts";
 import type { Effect, Exit } from "./messages.ts";
+import { queueRetry } from "./retry.ts";
 import { type Pause, type Retry, type Running, type State, setIn, without } from "./state.ts";
 
 const firstPauseMs = 5 * 60_000;
 const longestUnknownMs = 60 * 60_000;
 /** A week's limit is the longest known; a time beyond it is not believed. */
-const longestToldMs = 8 * 86_400_000;
+const maxNamedPauseMs = 8 * 86_400_000;
 
 type Failed = Extract<Exit, { kind: "failed" }>;
-type Surroundings = Pick<Context, "config" | "wall" | "now">;
+type PauseContext = Pick<Context, "config" | "wall" | "now">;
 
 /** The provider refused a turn for its limit: nothing of that agent starts for a while, and no failure is counted. */
 export function providerLimited(
@@ -47,7 +47,7 @@ function pause(
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
   const known = state.pauses.get(agent);
-  const told = toldTime(exit, context.wall);
+  const told = namedTime(exit, context.wall);
   if (known?.active && (told ?? 0) <= known.untilWall) return decided(state);
   const hits = (known?.hits ?? 0) + (known?.active ? 0 : 1);
   // A provider that refuses right after the time it named would be asked without end: the times read from words are often short.
@@ -78,9 +78,9 @@ function unknownMs(hits: number): number {
 }
 
 /** The time a provider names, when it lies ahead and can be believed. */
-function toldTime({ untilWall }: Failed, wall: number): number | null {
+function namedTime({ untilWall }: Failed, wall: number): number | null {
   if (untilWall == null || !(untilWall > wall)) return null;
-  return Math.min(untilWall, wall + longestToldMs);
+  return Math.min(untilWall, wall + maxNamedPauseMs);
 }
 
 /** A turn of this agent went well: its next pause is a first one again. */
@@ -90,7 +90,7 @@ export function turnWentWell(state: State, agent: string): State {
 }
 
 /** What the time alone changes: a new day begins, a paused provider may be tried again, what waited goes on. */
-export function timePassed(state: State, context: Surroundings): Decision {
+export function timePassed(state: State, context: PauseContext): Decision {
   return andThen(
     andThen(dayPassed(state, context), (next) => pausesPassed(next, context)),
     (next) => woken(next, context),
@@ -98,7 +98,7 @@ export function timePassed(state: State, context: Surroundings): Decision {
 }
 
 /** Begins a new day, and tells when the day's token budget is used up or there is one again. */
-export function dayPassed(state: State, { config, wall }: Surroundings): Decision {
+export function dayPassed(state: State, { config, wall }: PauseContext): Decision {
   const index = dayIndex(wall);
   const day = index === state.day.index ? state.day : { ...state.day, index, tokens: 0 };
   const gate = dayGate(day, config);
@@ -130,13 +130,13 @@ export function dayPassed(state: State, { config, wall }: Surroundings): Decisio
 }
 
 /** The wait has passed by the monotonic clock: a wall clock that was put back does not make it longer. */
-export function pauseElapsed(state: State, agent: string, { wall }: Surroundings): State {
+export function pauseElapsed(state: State, agent: string, { wall }: PauseContext): State {
   const known = state.pauses.get(agent);
   if (!known?.active || known.untilWall <= wall) return state;
   return { ...state, pauses: setIn(state.pauses, agent, { ...known, untilWall: wall }) };
 }
 
-function pausesPassed(state: State, { wall }: Surroundings): Decision {
+function pausesPassed(state: State, { wall }: PauseContext): Decision {
   const over = [...state.pauses.values()].filter(
     ({ active, untilWall }) => active && untilWall <= wall,
   );
@@ -163,7 +163,7 @@ function pausesPassed(state: State, { wall }: Surroundings): Decision {
 }
 
 /** Retries whose gate has opened, before its time too, are due now. */
-function woken(state: State, { config, now, wall }: Surroundings): Decision {
+function woken(state: State, { config, now, wall }: PauseContext): Decision {
   if (state.draining) return decided(state);
   const isOpen = ({ waits, issue }: Retry) =>
     // What waited for the disk is saved again first, whatever else it waits for.

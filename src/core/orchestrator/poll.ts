@@ -1,4 +1,4 @@
-import type { PollOutcome } from "../meter.ts";
+import type { PollOutcome } from "../events/meter.ts";
 import type { Issue } from "../model/issue.ts";
 import { stopOverdue } from "./brakes.ts";
 import {
@@ -12,13 +12,21 @@ import {
   raiseFences,
   tell,
 } from "./decision.ts";
-import { hasSlot, isFree, queueOf, selectForDispatch, slotsFor, standingOf } from "./dispatch.ts";
-import { shutGate } from "./gates.ts";
-import { place, placedSince, type Read } from "./hint.ts";
+import {
+  byDispatchOrder,
+  hasSlot,
+  isFree,
+  queueOf,
+  selectForDispatch,
+  shutGate,
+  slotsFor,
+  standingOf,
+  withoutBlocker,
+} from "./dispatch.ts";
 import type { Effect, Input } from "./messages.ts";
 import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
-import type { Poll, State } from "./state.ts";
+import { type Poll, type State, setIn } from "./state.ts";
 import { recovered, troubled } from "./tracker-health.ts";
 
 type PollInput = Extract<
@@ -36,7 +44,7 @@ type PollInput = Extract<
 >;
 
 /** `issue.queued` events of one poll at most: a first look at 10,000 issues is told by its count. */
-const toldAtMost = 200;
+const maxListed = 200;
 
 /** Starts a poll: stalls, then running issues, then the file, then candidates (O-2). */
 export function pollDue(state: State, context: Context): Decision {
@@ -130,7 +138,7 @@ function requeue(
   if (input.issues === state.candidates && state.queuedFor === tracker) return decided(state);
   // An issue that was read later than this list was asked for keeps its newer standing.
   const stale = state.fences.size > 0 ? state.fences : null;
-  const newer = placedSince(state, input.request);
+  const newer = readSince(state, input.request);
   const current = stale
     ? [...newer, ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)]
     : input.issues;
@@ -139,7 +147,7 @@ function requeue(
   const known = new Set(state.queue.map((issue) => issue.id));
   const fresh = queue.filter((issue) => !known.has(issue.id));
   const told: Effect[] = fresh
-    .slice(0, toldAtMost)
+    .slice(0, maxListed)
     .map((issue) =>
       tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
     );
@@ -205,10 +213,10 @@ export function startAll(
 }
 
 /** An entry of the queue that the tracker no longer says would be selected again and again. */
-function startOrPlace(state: State, read: Read, context: Context): Decision {
+function startOrPlace(state: State, read: SingleRead, context: Context): Decision {
   const started = startVerified(state, read.issue, context);
   if (started.state.running.has(read.issueId)) return started;
-  return andThen(started, (next) => place(next, read, context));
+  return andThen(started, (next) => applyRead(next, read, context));
 }
 
 /** Judges a fresh snapshot again and starts it; anything else is skipped without a claim. */
@@ -260,4 +268,65 @@ function outcomeOf({ trackerError }: State, { problem }: Context): PollOutcome {
 
 function inPhase(state: State, phase: Poll["phase"], request: number): State {
   return { ...state, poll: { ...state.poll, phase, request } };
+}
+
+/** Something may have changed about one issue, known or not: one targeted read, never a poll. */
+export function recheckRequested(state: State, issueId: string): Decision {
+  const opened = openRequest(state);
+  return decided(opened.state, { type: "checkIssue", request: opened.request, issueId });
+}
+
+/** False until the first poll: what it will read is newer than any hint before it, and nothing starts before it. */
+export function hasBegun({ poll }: State): boolean {
+  return poll.phase !== "idle" || poll.lastWall !== null;
+}
+
+interface SingleRead {
+  readonly issueId: string;
+  readonly request: number;
+  /** null: not there, or not ours. */
+  readonly issue: Issue | null;
+}
+
+/** Takes one fresh snapshot into the list and the queue, as the next poll would: it shows, waits and leaves at once. */
+export function applyRead(
+  state: State,
+  { issueId, request, issue }: SingleRead,
+  context: Context,
+): Decision {
+  const standing = issue && standingOf(issue, context.config.tracker);
+  const others = state.queue.filter(({ id }) => id !== issueId);
+  const rest = state.candidates.filter(({ id }) => id !== issueId);
+  const known = others.length < state.queue.length;
+  const placed = setIn(state.placed, issueId, request);
+  if (issue === null || standing === "terminal" || standing === "inactive") {
+    const listed = rest.length < state.candidates.length;
+    const left = known || listed ? { ...state, candidates: rest, queue: others, placed } : state;
+    return decided(issue && standing === "terminal" ? closed(left, issue, context) : left);
+  }
+  const before = others.findIndex((other) => byDispatchOrder(issue, other) < 0);
+  const queue = others.toSpliced(before < 0 ? others.length : before, 0, issue);
+  const next = { ...state, candidates: [issue, ...rest], queue, placed };
+  if (known || !isFree(state, issue)) return decided(next);
+  return decided(
+    next,
+    tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
+  );
+}
+
+/** What waited for this issue alone is worth a read: whether it may start now is for the tracker to say. */
+function closed(state: State, issue: Issue, { config }: Context): State {
+  const { queue, unblocked } = withoutBlocker(state.queue, issue, config.tracker);
+  if (queue === state.queue) return state;
+  const all = new Set([...state.refill.unblocked, ...unblocked]);
+  return { ...state, queue, refill: { ...state.refill, unblocked: all } };
+}
+
+/** What was placed by a read newer than `request`, and that nothing has spoken of since. */
+function readSince(state: State, request: number): readonly Issue[] {
+  if (state.placed.size === 0) return [];
+  return state.candidates.filter(({ id }) => {
+    const placed = state.placed.get(id) ?? 0;
+    return placed > request && placed === state.fences.get(id);
+  });
 }

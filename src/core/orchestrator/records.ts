@@ -1,10 +1,13 @@
-import type { Tokens } from "../model/attempt.ts";
+import type { Config } from "../config/config.ts";
+import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
+import type { StorageTrouble } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
-import { emptyState } from "./empty-state.ts";
-import { dayIndex } from "./gates.ts";
+import { idleOf } from "./brakes.ts";
+import { dayIndex, dispatchGates, queueOf, selectForDispatch } from "./dispatch.ts";
+import type { AttemptOrder } from "./messages.ts";
 import { stampOf } from "./start.ts";
-import type { Retry, Running, State } from "./state.ts";
+import { emptyState, type Retry, type Running, type State } from "./state.ts";
 
 /** What must outlive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
@@ -146,4 +149,103 @@ function retryFrom(
 function completedIn({ completed = [] }: Restored, again: (id: string) => boolean) {
   const done = completed.filter(({ issue }) => !again(issue.id));
   return new Map(done.map((row) => [row.issue.id, row]));
+}
+
+/** What the history does not tell of an attempt that goes on. */
+export interface AdoptionFacts {
+  /** As it was last known. */
+  readonly issue: Issue;
+  /** The retry number it was born with, and the failures before. */
+  readonly attempt: number | null;
+  readonly failures: number;
+  /** When its agent was heard last. */
+  readonly heardWall: number;
+  /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
+  readonly spentBefore: number;
+}
+
+/** The live row of an attempt that an earlier server began. Its silence counts from here. */
+export function adoptedEntry(
+  row: Attempt,
+  { issue, attempt, failures, heardWall, spentBefore }: AdoptionFacts,
+  clocks: { readonly now: number; readonly wall: number },
+): Running {
+  const { sessionId, threadId } = row;
+  const prefix = `${threadId}-`;
+  return {
+    issue,
+    ...{ attempt, failures, threadId, sessionId, spentBefore },
+    idle: idleOf(row, issue),
+    attemptId: row.id,
+    number: row.number,
+    agent: row.agent,
+    model: row.model,
+    templateId: row.templateId ?? "default",
+    startedAt: clocks.now - Math.max(clocks.wall - row.startedAt, 0),
+    startedWall: row.startedAt,
+    phase: row.phase,
+    workspaceKey: row.workspaceKey,
+    workspacePath: row.workspacePath,
+    turnId: sessionId?.startsWith(prefix) ? sessionId.slice(prefix.length) : null,
+    turnCount: row.turnCount,
+    lastEventAt: clocks.now,
+    lastEventWall: heardWall,
+    lastEvent: null,
+    lastMessage: null,
+    tokens: row.tokens,
+    threadTokens: row.threadTokens,
+    usedTool: false,
+    asked: [],
+    stopping: null,
+    lasting: true,
+  };
+}
+
+/** The order to go on with it. */
+export function adoptionOf(entry: Running): AttemptOrder {
+  const { attemptId, issue, attempt, agent, templateId, turnCount } = entry;
+  const { workspaceKey: key, workspacePath: path, threadId: resumeThreadId } = entry;
+  const adopt = {
+    key: key ?? "",
+    path: path ?? "",
+    turnCount,
+    sinceWall: entry.lastEventWall ?? 0,
+  };
+  return { attemptId, issue, attempt, resumeThreadId, agent, templateId, adopt };
+}
+
+export interface PlanRow {
+  readonly issue: Issue;
+  readonly runs: boolean;
+  /** A gate that says no; null for what runs. */
+  readonly why: string | null;
+}
+
+interface Known {
+  readonly records: ReadonlyMap<string, IssueRecord>;
+  readonly wall: number;
+  /** Why nothing could be saved now. */
+  readonly storage?: StorageTrouble | null;
+}
+
+/** What a first poll at `wall` would start, best first, and why it would leave the rest. Pure. */
+export function planOf(
+  issues: readonly Issue[],
+  config: Config,
+  { records, wall, storage = null }: Known,
+): readonly PlanRow[] {
+  const totals = { tokens: noTokens, seconds: 0 };
+  const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall });
+  const queue = queueOf(issues, config.tracker);
+  const state = { ...restored, candidates: issues, queue, storage };
+  const selected = new Set(selectForDispatch(state, config, new Set()));
+  const others = issues.filter((issue) => !queue.includes(issue));
+  return [...queue, ...others].map((issue) => {
+    if (selected.has(issue)) return { issue, runs: true, why: null };
+    const shut = dispatchGates(issue, state, config).filter(({ pass }) => !pass);
+    // Whatever a retry waits for says more than that it waits.
+    const gate = shut.find((one) => one.gate !== "not_claimed") ?? shut[0];
+    const why = gate ? gate.detail : "every slot is taken by an issue before it";
+    return { issue, runs: false, why };
+  });
 }

@@ -7,19 +7,24 @@ import {
   decided,
   openRequest,
 } from "./decision.ts";
-import { byDispatchOrder, firstToFit, isFree, slotsFor, slotsWithout } from "./dispatch.ts";
-import { shutGate } from "./gates.ts";
-import { hasBegun } from "./hint.ts";
-import { look } from "./look.ts";
+import {
+  byDispatchOrder,
+  firstToFit,
+  isFree,
+  shutGate,
+  slotsFor,
+  slotsWithout,
+} from "./dispatch.ts";
 import type { Exit, Input } from "./messages.ts";
-import { startAll } from "./poll.ts";
+import { hasBegun, startAll } from "./poll.ts";
+import { recheck } from "./recheck.ts";
 import type { Retry, Running, State } from "./state.ts";
 import { troubled } from "./tracker-health.ts";
 
 type Answer = Extract<Input, { type: "issues.verified" | "issues.verifyFailed" }>;
 
 /** After so many attempts in a row that failed before their first turn, polls alone start the next. */
-const falseStartsAtMost = 3;
+const maxFalseStarts = 3;
 
 /** Inputs that come often and neither free a slot nor open a gate: the queue is not walked for them. */
 const frequent: ReadonlySet<Input["type"]> = new Set([
@@ -62,7 +67,7 @@ export function refillDue(state: State, context: Context): Decision {
   const retries = next.filter(({ id }) => state.retrying.has(id));
   const queued = next.filter(({ id }) => !state.retrying.has(id));
   const looked = retries.reduce(
-    (decision, { id }) => andThen(decision, (last) => look(last, id)),
+    (decision, { id }) => andThen(decision, (last) => recheck(last, id)),
     decided(ordered),
   );
   if (queued.length === 0) return looked;
@@ -131,7 +136,7 @@ function isAboutToRun({ checking, error }: Retry): boolean {
  * hook would otherwise go through the whole queue in seconds, with a workspace for each issue.
  */
 function agentsStart({ refill }: State): boolean {
-  return refill.falseStarts < falseStartsAtMost;
+  return refill.falseStarts < maxFalseStarts;
 }
 
 /** Counts how the attempt ended, as far as its start goes; a stopped one and a provider's limit say nothing about it. */

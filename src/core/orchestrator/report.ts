@@ -1,20 +1,18 @@
 import type { AgentEvent } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
-import { noTokens } from "../model/attempt.ts";
-import { askedAfter, blockedNow, withRunning } from "./asked.ts";
-import { attemptOf } from "./attempt-record.ts";
+import { addTokens, highWater, noTokens, tokensAdded } from "../model/attempt.ts";
+import type { EventDraft } from "../model/event.ts";
 import { braked } from "./brakes.ts";
+import { choiceOfTurn } from "./choice.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
-import { dayIndex } from "./gates.ts";
+import { dayIndex } from "./dispatch.ts";
 import type { Effect, Input } from "./messages.ts";
-import { choiceOfTurn } from "./model-choice.ts";
+import { blockedNow, questionsAfter, withRunning } from "./operator.ts";
 import { dayPassed, turnWentWell } from "./pauses.ts";
 import { withTurn } from "./refill.ts";
-import type { Running, State } from "./state.ts";
-import { addTokens, highWater, tokensAdded } from "./usage.ts";
-import { wording } from "./wording.ts";
+import { attemptOf, type Running, type State } from "./state.ts";
 
-type Surroundings = Pick<Context, "config" | "now" | "wall">;
+type ReportContext = Pick<Context, "config" | "now" | "wall">;
 
 /** A live attempt entered a phase, perhaps with its workspace known by now. */
 export function attemptEntered(
@@ -56,7 +54,7 @@ function workspaceCreated(entry: Running): Effect {
 export function attemptReported(
   state: State,
   input: Extract<Input, { type: "attempt.reported" }>,
-  context: Surroundings,
+  context: ReportContext,
 ): Decision {
   const { config, now, wall } = context;
   const entry = liveEntry(state, input);
@@ -68,10 +66,10 @@ export function attemptReported(
     return decided(withRunning(state, { ...heard, lastEvent: event.method }));
   }
   if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
-  const told = wording(event);
+  const told = eventText(event);
   const next: Running = {
     ...advanced(heard, event),
-    asked: askedAfter(heard.asked, event),
+    asked: questionsAfter(heard.asked, event),
     lastEvent: told.type,
     lastMessage: told.message,
   };
@@ -179,4 +177,102 @@ function liveEntry(
   const entry = state.running.get(input.issueId);
   const heard = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
   return heard ? entry : null;
+}
+
+type ReportedEvent = Exclude<AgentEvent, { type: "activity" | "rate_limits" }>;
+type Spoken = Extract<
+  ReportedEvent,
+  { type: "approval.requested" | "approval.resolved" | "steer.delivered" | "notice" }
+>;
+type EventText = Required<Pick<EventDraft, "type" | "message" | "data">>;
+
+/** How an agent's word is told as an event. */
+function eventText(event: ReportedEvent): EventText {
+  switch (event.type) {
+    case "session.started":
+      return {
+        type: "session.started",
+        message: event.resumed ? "session resumed its thread" : "session started",
+        data: { thread_id: event.threadId, resumed: event.resumed },
+      };
+    case "turn.started":
+      return { type: "turn.started", message: "turn started", data: { turn_id: event.turnId } };
+    case "turn.completed":
+      return { type: "turn.completed", message: "turn completed", data: { turn_id: event.turnId } };
+    case "turn.failed":
+      return { type: "turn.failed", message: event.message, data: { turn_id: event.turnId } };
+    case "message":
+      return { type: "agent.message", message: event.text, data: { text: event.text } };
+    case "command":
+      return {
+        type: "agent.command",
+        message: `${event.status}: ${event.command}`,
+        data: {
+          command: event.command,
+          status: event.status,
+          exit_code: event.exitCode,
+          output: event.output,
+        },
+      };
+    case "file_change":
+      return {
+        type: "agent.file_change",
+        message: event.paths.join(", "),
+        data: { status: event.status, paths: event.paths },
+      };
+    case "tool_call":
+      return {
+        type: "agent.tool_call",
+        message: `${event.tool} ${event.outcome}`,
+        data: { tool: event.tool, outcome: event.outcome },
+      };
+    case "tokens":
+      return {
+        type: "agent.tokens",
+        message: `${event.total.total} tokens in this thread`,
+        data: {
+          input_tokens: event.total.input,
+          cached_input_tokens: event.total.cachedInput,
+          output_tokens: event.total.output,
+          reasoning_output_tokens: event.total.reasoningOutput,
+          total_tokens: event.total.total,
+        },
+      };
+    default:
+      return spoken(event);
+  }
+}
+
+/** What passes between an agent and people. */
+function spoken(event: Spoken): EventText {
+  switch (event.type) {
+    case "approval.requested":
+      return {
+        type: "approval.requested",
+        message: event.needs.prompt,
+        data: {
+          ask_id: event.ask?.id ?? null,
+          kind: event.needs.kind,
+          options: event.needs.options,
+        },
+      };
+    case "approval.resolved":
+      return {
+        type: "approval.resolved",
+        message: `${event.automatic ? "automatically " : ""}${event.decision}`,
+        data: {
+          ask_id: event.askId ?? null,
+          decision: event.decision,
+          automatic: event.automatic,
+        },
+      };
+    case "steer.delivered":
+      return {
+        type: "steer.delivered",
+        message: "the agent took up the guidance",
+        data: { steer_id: event.steerId },
+      };
+    case "notice":
+      return { type: "agent.notice", message: event.message, data: { malformed: event.malformed } };
+  }
 }

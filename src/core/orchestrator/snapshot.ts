@@ -1,9 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
-import type { Issue } from "../model/issue.ts";
-import type { IssueStatus } from "../model/status.ts";
-import { dispatchGates, isFree, slotsFor, waitingFor } from "./dispatch.ts";
-import { dayGate } from "./gates.ts";
+import type { Issue, IssueStatus } from "../model/issue.ts";
+import { dayGate, dispatchGates, isFree, slotsFor, waitingFor } from "./dispatch.ts";
 import type { Blocked, Completed, ModelChoice, Retry, Running, State, Stopped } from "./state.ts";
 
 /** What an operator sees. Lists are cut to `limit`; `counts` are the true numbers. */
@@ -104,7 +102,7 @@ export function secondsRunning(state: State, now: number): number {
 }
 
 /** Everything known of one issue. */
-export interface Sight {
+export interface IssueStatusView {
   readonly issue: Issue;
   /** null: known, but neither waiting nor worked on. */
   readonly status: IssueStatus | null;
@@ -119,9 +117,13 @@ export interface Sight {
 }
 
 /** What is known of issue `identifier` (any case), or null. */
-export function sightOf(state: State, config: Config, identifier: string): Sight | null {
+export function statusOfIdentifier(
+  state: State,
+  config: Config,
+  identifier: string,
+): IssueStatusView | null {
   const id = idOf(state, identifier);
-  return id === null ? null : sightById(state, config, id);
+  return id === null ? null : statusOfId(state, config, id);
 }
 
 /** The newest snapshot of an issue that memory knows. */
@@ -136,7 +138,7 @@ export function knownIssue(state: State, id: string): Issue | null {
   return remote ?? state.completed.get(id)?.issue ?? state.dismissed.get(id)?.issue ?? null;
 }
 
-function sightById(state: State, config: Config, id: string): Sight | null {
+function statusOfId(state: State, config: Config, id: string): IssueStatusView | null {
   const running = state.running.get(id) ?? null;
   const retry = state.retrying.get(id) ?? null;
   const [asking] = running && asks(running) ? waitOf(running) : [];

@@ -1,11 +1,9 @@
 import { noTokens } from "../model/attempt.ts";
 import type { Issue } from "../model/issue.ts";
-import { attemptOf } from "./attempt-record.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
+import { choiceFor, templateIdOf } from "./choice.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
-import { choiceFor } from "./model-choice.ts";
-import { type Running, type State, setIn, without } from "./state.ts";
-import { templateIdOf } from "./template-override.ts";
+import { attemptOf, type Running, type State, setIn, without } from "./state.ts";
 
 export interface Birth {
   /** The retry number; null on a first run. */

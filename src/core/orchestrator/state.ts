@@ -1,9 +1,18 @@
 import type { Ask } from "../agent/agent.ts";
-import type { AgentPick, TrackerConfig } from "../config/config.ts";
-import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
-import type { Issue } from "../model/issue.ts";
-import type { StorageTrouble } from "../model/storage.ts";
-import type { Wait } from "../model/wait.ts";
+import type { AgentPick } from "../config/agents.ts";
+import type { TrackerConfig } from "../config/config.ts";
+import {
+  type Attempt,
+  type AttemptGit,
+  type AttemptStatus,
+  type Idle,
+  type Needs,
+  noTokens,
+  type Phase,
+  type Tokens,
+} from "../model/attempt.ts";
+import type { StorageTrouble } from "../model/event.ts";
+import type { Issue, Wait } from "../model/issue.ts";
 
 /** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
 export interface State {
@@ -89,7 +98,7 @@ export interface Running {
   /** A tool of the tracker was called in this turn: the agent may have moved its issue itself. */
   readonly usedTool: boolean;
   /** What the agent waits for a person to say, oldest first. */
-  readonly asked: readonly Asked[];
+  readonly asked: readonly Question[];
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
   /** Over the attempts: turns in a row without progress. */
@@ -158,7 +167,7 @@ export interface Completed extends Omit<Ended, "attemptId"> {
   readonly attemptId: string | null;
 }
 
-export interface Asked extends Ask {
+export interface Question extends Ask {
   readonly needs: Needs;
 }
 
@@ -259,4 +268,81 @@ export function without<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V>
   const copy = new Map(map);
   copy.delete(key);
   return copy;
+}
+
+/** Nothing known, nothing done. */
+export function emptyState(): State {
+  return {
+    candidates: [],
+    queue: [],
+    queuedFor: null,
+    running: new Map(),
+    retrying: new Map(),
+    blocked: new Map(),
+    held: new Map(),
+    failed: new Map(),
+    completed: new Map(),
+    dismissed: new Map(),
+    models: new Map(),
+    templates: new Map(),
+    allowances: new Map(),
+    pauses: new Map(),
+    day: { index: 0, tokens: 0, reached: false },
+    fences: new Map(),
+    listFence: 0,
+    placed: new Map(),
+    openRequests: new Set(),
+    lastRequest: 0,
+    poll: {
+      phase: "idle",
+      request: 0,
+      tried: new Set(),
+      again: false,
+      startedAt: 0,
+      lastWall: null,
+      nextWall: null,
+    },
+    refill: { isDue: false, request: null, unblocked: new Set(), falseStarts: 0 },
+    lastAttemptStamp: 0,
+    usage: { tokens: noTokens, seconds: 0 },
+    rateLimits: null,
+    trackerError: null,
+    storage: null,
+    draining: false,
+  };
+}
+
+export interface AttemptEnd {
+  readonly status: AttemptStatus;
+  readonly endedWall: number;
+  readonly error: Attempt["error"];
+  readonly git: AttemptGit | null;
+}
+
+/** The history's form of a live attempt, or of one that just ended. */
+export function attemptOf(entry: Running, end: AttemptEnd | null = null): Attempt {
+  return {
+    id: entry.attemptId,
+    issueId: entry.issue.id,
+    issueIdentifier: entry.issue.identifier,
+    number: entry.number,
+    status: end?.status ?? (entry.threadId === null ? "preparing" : "running"),
+    phase: entry.phase,
+    agent: entry.agent,
+    model: entry.model,
+    templateId: entry.templateId,
+    workerHost: null,
+    threadId: entry.threadId,
+    sessionId: entry.sessionId,
+    turnCount: entry.turnCount,
+    startedAt: entry.startedWall,
+    endedAt: end?.endedWall ?? null,
+    tokens: entry.tokens,
+    threadTokens: entry.threadTokens,
+    error: end?.error ?? null,
+    workspaceKey: entry.workspaceKey,
+    workspacePath: entry.workspacePath,
+    git: end?.git ?? null,
+    idle: entry.idle,
+  };
 }

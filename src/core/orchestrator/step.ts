@@ -1,22 +1,19 @@
 import { SymphonyError } from "../model/errors.ts";
-import { responded } from "./asked.ts";
 import { turned } from "./brakes.ts";
+import { modelChosen, templateChosen } from "./choice.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
-import { hasBegun, hinted } from "./hint.ts";
-import { issueChecked, issueCheckFailed, retryDue } from "./look.ts";
 import type { Effect, Input } from "./messages.ts";
-import { modelChosen } from "./model-choice.ts";
-import { aborted, steered, transitioned } from "./operator.ts";
+import { aborted, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
-import { isPollNear, pollAnswered, pollDue } from "./poll.ts";
+import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
+import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
 import { orderStop } from "./reconcile.ts";
 import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
 import type { State, Stop } from "./state.ts";
 import { storageChanged } from "./storage.ts";
-import { templateChosen } from "./template-override.ts";
 
 /**
  * The scheduler's one decision function: what we knew, what happened, what to do. Pure.
@@ -57,7 +54,8 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "retry.due":
       return andThen(timePassed(state, context), (next) => retryDue(next, input.issueId, context));
     case "issue.hinted":
-      return state.draining || !hasBegun(state) ? decided(state) : hinted(state, input.issueId);
+      if (state.draining || !hasBegun(state)) return decided(state);
+      return recheckRequested(state, input.issueId);
     case "issue.checked":
       return issueChecked(state, input, context);
     case "issue.checkFailed":

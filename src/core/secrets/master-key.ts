@@ -4,9 +4,12 @@ import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { SymphonyError } from "../model/errors.ts";
-import { syncDirectory, writeSynced } from "../store/durable-file.ts";
-import { removeLeftovers } from "../store/durable-json.ts";
-import { storageUnavailable } from "../store/storage-errors.ts";
+import {
+  removeLeftovers,
+  storageUnavailable,
+  syncDirectory,
+  writeSynced,
+} from "../store/durable.ts";
 
 /** Base64 of 32 bytes, or a passphrase. */
 export const masterKeyVariable = "SYMPHONY_MASTER_KEY";

@@ -1,10 +1,18 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { type AuditHead, auditHeadFile, readAuditHead } from "./audit-anchor.ts";
-import { type AuditRow, auditHash, auditRowOf } from "./audit-hash.ts";
-import { type AuditKeys, headFault, noAuditKeys } from "./audit-keys.ts";
-import { translate } from "./sqlite-errors.ts";
+import {
+  type AuditHead,
+  type AuditKeys,
+  type AuditRow,
+  auditHash,
+  auditHeadFile,
+  auditRowOf,
+  headFault,
+  noAuditKeys,
+  readAuditHead,
+} from "./audit.ts";
+import { translate } from "./database.ts";
 
 /** What is wrong with an audit log, and where it begins. */
 export interface AuditFault {

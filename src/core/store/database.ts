@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import {
   DatabaseSync,
   type SQLInputValue,
   type SQLOutputValue,
   type StatementSync,
 } from "node:sqlite";
-import { corrupt, translate } from "./sqlite-errors.ts";
-import { newerVersion } from "./storage-errors.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { newerVersion, storageUnavailable } from "./durable.ts";
 import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
@@ -218,4 +218,58 @@ function applyMigrations(db: DatabaseSync, from: number, migrations: readonly st
 
 function userVersion(db: DatabaseSync): number {
   return Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
+}
+
+/** Typed access to columns of STRICT tables; a mismatch is a bug in a query, not bad data. */
+export function text(row: Row, name: string): string {
+  const value = row[name];
+  if (typeof value !== "string") throw new TypeError(`column ${name} is not text`);
+  return value;
+}
+
+export function textOrNull(row: Row, name: string): string | null {
+  return row[name] === null ? null : text(row, name);
+}
+
+export function int(row: Row, name: string): number {
+  const value = row[name];
+  if (typeof value !== "number") throw new TypeError(`column ${name} is not a number`);
+  return value;
+}
+
+export function intOrNull(row: Row, name: string): number | null {
+  return row[name] === null ? null : int(row, name);
+}
+
+/** Result codes of https://sqlite.org/rescode.html. */
+const corruptCodes = new Set([11, 26]);
+const unavailableCodes = new Set([3, 5, 6, 7, 8, 10, 13, 14]);
+
+/** `work`, with SQLite's and the file system's errors as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */
+export function translate<T>(file: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SymphonyError || !(error instanceof Error)) throw error;
+    if (error instanceof SyntaxError) throw corrupt(file, "a row of it is not JSON", error);
+    if ("syscall" in error) throw storageUnavailable(file, error);
+    const code = "errcode" in error ? Number(error.errcode) & 0xff : -1;
+    if (corruptCodes.has(code)) throw corrupt(file, error.message, error);
+    if (unavailableCodes.has(code)) throw storageUnavailable(file, error);
+    throw error;
+  }
+}
+
+function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
+  return new SymphonyError("storage_corrupt", `Cannot use ${file}: ${why}`, {
+    cause,
+    details: { file },
+    hint: moveAside(file),
+  });
+}
+
+/** A journal that stays would be read into whatever takes the file's place. */
+function moveAside(file: string): string {
+  const name = basename(file);
+  return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it`;
 }

@@ -1,16 +1,10 @@
 import { dirname } from "node:path";
-import { Aged } from "./aged.ts";
-import { AttemptTable } from "./attempt-table.ts";
-import { auditHeadFile } from "./audit-anchor.ts";
-import { noAuditKeys } from "./audit-keys.ts";
-import { AuditTable } from "./audit-table.ts";
-import { CompletedTable } from "./completed-table.ts";
-import { openDatabase } from "./database.ts";
-import { EventTable } from "./event-table.ts";
-import { historyMigrations } from "./history-schema.ts";
-import { SteerTable } from "./steer-table.ts";
-import type { History } from "./store.ts";
-import { UsageTable } from "./usage-table.ts";
+import { AttemptTable, CompletedTable, UsageTable } from "./attempts.ts";
+import { AuditTable, auditHeadFile, noAuditKeys } from "./audit.ts";
+import { type Database, int, openDatabase, type Row, text, textOrNull } from "./database.ts";
+import { Aged, EventTable } from "./events.ts";
+import { historyMigrations } from "./schema.ts";
+import type { History, Steer } from "./store.ts";
 
 /** A history that its opener closes. */
 export interface OpenHistory extends History {
@@ -81,5 +75,59 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     changes: () => db.changes(),
     auditPage: (query) => audit.page(query),
     close: () => db.close(),
+  };
+}
+
+/** Steers of `history.db`, in the order they came. */
+class SteerTable {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  add(steer: Steer): { readonly steer: Steer; readonly duplicate: boolean } {
+    return this.#db.durably(() => {
+      const earlier = steer.key === null ? null : this.byKey(steer.issueId, steer.key);
+      if (earlier) return { steer: earlier, duplicate: true };
+      this.#db.run(
+        `INSERT INTO steers (id, issue_id, attempt_id, turn_id, message, key, at, delivered)
+          VALUES ($id, $issueId, $attemptId, $turnId, $message, $key, $at, $delivered)`,
+        { ...steer, at: Math.round(steer.at), delivered: steer.delivered ? 1 : 0 },
+      );
+      return { steer, duplicate: false };
+    });
+  }
+
+  markDelivered(id: string): void {
+    const sql = "UPDATE steers SET delivered = 1 WHERE id = $id";
+    this.#db.durably(() => this.#db.run(sql, { id }));
+  }
+
+  undelivered(issueId: string): readonly Steer[] {
+    const sql = "SELECT * FROM steers WHERE issue_id = $issueId AND delivered = 0 ORDER BY ordinal";
+    return this.#db.all(steerOf, sql, { issueId });
+  }
+
+  byKey(issueId: string, key: string): Steer | null {
+    const sql = "SELECT * FROM steers WHERE issue_id = $issueId AND key = $key";
+    return this.#db.get(steerOf, sql, { issueId, key });
+  }
+
+  drop(id: string): void {
+    this.#db.durably(() => this.#db.run("DELETE FROM steers WHERE id = $id", { id }));
+  }
+}
+
+function steerOf(row: Row): Steer {
+  return {
+    id: text(row, "id"),
+    issueId: text(row, "issue_id"),
+    attemptId: text(row, "attempt_id"),
+    turnId: text(row, "turn_id"),
+    message: text(row, "message"),
+    key: textOrNull(row, "key"),
+    at: int(row, "at"),
+    delivered: int(row, "delivered") === 1,
   };
 }

@@ -1,9 +1,7 @@
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
-import type { Issue } from "../model/issue.ts";
-import type { Wait } from "../model/wait.ts";
-import type { StoredTemplates } from "../workflow/templates.ts";
-import type { AttemptRemoval, Removal, RemovalStep } from "./aged.ts";
+import type { Issue, Wait } from "../model/issue.ts";
+import type { StoredTemplates } from "./templates.ts";
 
 /** Everything durable. One process owns it at a time. */
 export interface Store {
@@ -242,4 +240,25 @@ export interface AuditPage {
 /** What the parts of core may do with the event series. */
 export interface EventSink {
   publish(draft: EventDraft): void;
+}
+
+/** What one small step of a removal did. */
+export interface RemovalStep {
+  readonly removed: number;
+  /** Where the next step goes on; null when there is nothing older left to look at. */
+  readonly next: string | null;
+}
+
+export interface Removal {
+  /** Epoch ms: what is of before then may go. */
+  readonly before: number;
+  /** Rows that one step looks at. */
+  readonly limit: number;
+}
+
+export interface AttemptRemoval extends Removal {
+  /** Only attempts with a greater id. */
+  readonly after: string;
+  /** Issues whose attempts all stay. */
+  readonly kept: readonly string[];
 }

@@ -3,9 +3,9 @@ import { lstat, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../model/errors.ts";
-import type { Known } from "./git-commits.ts";
+import type { Known } from "../repository/commits.ts";
+import { fileAt } from "../text/text.ts";
 import { baselineFile } from "./place.ts";
-import { fileAt } from "./raw-name.ts";
 
 /**
  * What a workspace was when it had just been made: what was there by then is no work. It is kept next to the workspace,
@@ -26,7 +26,7 @@ export interface Baseline extends Known {
 }
 
 /** Files that are remembered at most. */
-const mostFiles = 50_000;
+const maxFiles = 50_000;
 const maxBytes = 64 * 1024 * 1024;
 const atOnce = 16;
 
@@ -88,7 +88,7 @@ export async function statesOf(
   path: string,
   names: readonly string[],
 ): Promise<ReadonlyMap<string, string> | null> {
-  if (names.length > mostFiles) return null;
+  if (names.length > maxFiles) return null;
   const states = new Map<string, string>();
   for (let at = 0; at < names.length; at += atOnce) {
     const batch = names.slice(at, at + atOnce);

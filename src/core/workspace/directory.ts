@@ -2,9 +2,17 @@ import { randomUUID } from "node:crypto";
 import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf } from "../model/errors.ts";
-import { dropBaseline, moveBaseline } from "./baseline.ts";
-import { deleteTree } from "./delete-tree.ts";
-import { beingMade, type Found, fault, findAt, pendingMarker, removedDir } from "./place.ts";
+import { dropBaseline, moveBaseline, readBaseline } from "./baseline.ts";
+import {
+  beingMade,
+  deleteTree,
+  type Found,
+  fault,
+  findAt,
+  pendingMarker,
+  removedDir,
+  requireInside,
+} from "./place.ts";
 
 // How a workspace's directory is made, moved and deleted; whether it may be is decided elsewhere.
 
@@ -67,4 +75,23 @@ async function move(path: string, to: string): Promise<void> {
     await chmod(path, 0o700);
     await rename(path, to);
   }
+}
+
+/**
+ * The first of `places` that is a workspace, and was not made for another issue: one may have had the same name before, or
+ * has it now. null where there is none. `root` is today's directory of workspaces, as its real path.
+ */
+export async function findWorkspace(
+  issueId: string,
+  places: Iterable<string | null | undefined>,
+  root: string,
+): Promise<string | null> {
+  for (const path of new Set(places)) {
+    if (path === undefined || path === null) continue;
+    const found = await requireInside(path, root).catch(() => null);
+    if (found !== "directory") continue;
+    const baseline = await readBaseline(path);
+    if (baseline === null || baseline.issueId === issueId) return path;
+  }
+  return null;
 }

@@ -3,14 +3,14 @@ import { constants } from "node:fs";
 import { lstat, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../model/errors.ts";
-import { ignoresOf, ruleBaseOf } from "./base-ignores.ts";
+import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
+import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
+import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
+import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
+import { gitHead } from "../repository/survey.ts";
+import { type WalkQuestions, walkTree } from "../repository/tree.ts";
+import { fileAt, plainName } from "../text/text.ts";
 import { type Baseline, movedSince } from "./baseline.ts";
-import { gitHead } from "./git.ts";
-import { commitsOnlyHere, type OnlyHere } from "./git-commits.ts";
-import { type Refs, type Repository, refsOf, repositoryAt } from "./git-refs.ts";
-import { openProtectedGit, type ProtectedGit } from "./protected-git.ts";
-import { fileAt, plainName } from "./raw-name.ts";
-import { type WalkQuestions, walkTree } from "./tree-walk.ts";
 
 /** What was found in a workspace. Names are raw. What could not be found out is among `problems`. */
 export interface Findings {

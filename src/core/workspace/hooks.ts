@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { runCookie } from "../agent/environment.ts";
-import { within } from "../agent/process.ts";
-import { killGroupAtExit, killMatching, signalProcess } from "../agent/process-table.ts";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
+import { runCookie } from "../process/environment.ts";
+import { within } from "../process/program.ts";
+import { endTree, OutputTail } from "../process/run.ts";
+import { killGroupAtExit } from "../process/table.ts";
 
 export type HookName = "after_create" | "before_run" | "after_run" | "before_remove";
 
@@ -22,8 +23,6 @@ export interface HookRun {
   readonly signal: AbortSignal;
 }
 
-const maxOutputBytes = 2048;
-const killLimitMs = 2_000;
 const drainLimitMs = 1_000;
 
 /**
@@ -41,7 +40,7 @@ export async function runHook(run: HookRun): Promise<string> {
   child.stderr?.on("data", (chunk: Buffer) => output.push(chunk));
   const closed = Promise.withResolvers<void>();
   child.once("close", () => closed.resolve());
-  const ending = await endingOf(child, run);
+  const ending = await outcomeOf(child, run);
   await endTree(child, runId);
   forgetGroup();
   await within(closed.promise, drainLimitMs);
@@ -52,13 +51,13 @@ export async function runHook(run: HookRun): Promise<string> {
   return output.text();
 }
 
-type Ending =
+type HookOutcome =
   | { readonly type: "exit"; readonly status: number | null; readonly signal: string | null }
   | { readonly type: "timeout" }
   | { readonly type: "aborted" }
   | { readonly type: "error"; readonly cause: unknown };
 
-function start(run: HookRun, runId: string): ChildProcess {
+export function start(run: HookRun, runId: string): ChildProcess {
   try {
     return spawn("sh", ["-lc", run.script], {
       cwd: run.cwd,
@@ -84,8 +83,8 @@ function withoutNul(text: string): string {
   return text.replaceAll("\0", "");
 }
 
-async function endingOf(child: ChildProcess, run: HookRun): Promise<Ending> {
-  const { promise, resolve } = Promise.withResolvers<Ending>();
+async function outcomeOf(child: ChildProcess, run: HookRun): Promise<HookOutcome> {
+  const { promise, resolve } = Promise.withResolvers<HookOutcome>();
   const abort = () => resolve({ type: "aborted" });
   child.once("error", (cause) => resolve({ type: "error", cause }));
   child.once("exit", (status, signal) => resolve({ type: "exit", status, signal }));
@@ -99,17 +98,7 @@ async function endingOf(child: ChildProcess, run: HookRun): Promise<Ending> {
   }
 }
 
-/** Kills what is left of the process, its group and everything with its run cookie. */
-export async function endTree(child: ChildProcess, runId: string): Promise<void> {
-  const { pid } = child;
-  if (pid === undefined) return;
-  const leads = child.exitCode === null && child.signalCode === null;
-  // With the leader gone its number may be anybody's, so where processes can be looked at they are.
-  if (leads || process.platform !== "linux") signalProcess(-pid, "SIGKILL");
-  await killMatching((entry) => entry.groupId === pid || entry.runId === runId, killLimitMs);
-}
-
-function faultOf(ending: Ending, run: HookRun, output: string): SymphonyError | null {
+function faultOf(ending: HookOutcome, run: HookRun, output: string): SymphonyError | null {
   switch (ending.type) {
     case "exit":
       return ending.status === 0 ? null : failed(ending, run, output);
@@ -148,25 +137,4 @@ function notStarted({ hook }: HookRun, cause: unknown): SymphonyError {
     cause,
     details: { hook },
   });
-}
-
-/** The end of what was written, where a failing script says why it failed. */
-export class OutputTail {
-  #kept: Buffer = Buffer.alloc(0);
-  #total = 0;
-
-  push(chunk: Buffer): void {
-    this.#total += chunk.length;
-    this.#kept = Buffer.concat([this.#kept, chunk.subarray(-maxOutputBytes)]).subarray(
-      -maxOutputBytes,
-    );
-  }
-
-  text(): string {
-    const left = this.#total - this.#kept.length;
-    if (left === 0) return this.#kept.toString();
-    // The cut may have gone through a character.
-    const start = this.#kept.findIndex((byte) => (byte & 0xc0) !== 0x80);
-    return `[${left} bytes left out] ${this.#kept.subarray(Math.max(start, 0)).toString()}`;
-  }
 }

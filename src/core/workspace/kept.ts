@@ -3,9 +3,9 @@ import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import type { EventSink, History } from "../store/store.ts";
-import { keyOfAside } from "./known-places.ts";
-import { leftBehind } from "./left-behind.ts";
-import { aloneIn, type NextCommands, nextCommands, type Standing } from "./next-commands.ts";
+import { shellQuoted } from "../text/text.ts";
+import { readBaseline } from "./baseline.ts";
+import { type KnownPlace, keyOfAside, knownPlaces } from "./known-places.ts";
 import { findAt } from "./place.ts";
 import { workIn } from "./work.ts";
 import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
@@ -229,4 +229,106 @@ function lastTold(events: readonly SymphonyEvent[], path: string): SymphonyEvent
 
 function sameWork(a: unknown, b: readonly Work[]): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
+}
+
+interface Sources {
+  readonly workspaces: Pick<Workspaces, "pathOf" | "root">;
+  readonly history: Pick<History, "latestAttempt" | "workspacePlaces">;
+}
+
+interface Left {
+  readonly path: string;
+  readonly issue: IssueName;
+  readonly isAside: boolean;
+}
+
+/**
+ * The workspaces that no attempt is given any more, with their issues: those of an earlier root or identifier, and what was
+ * set aside.
+ */
+async function leftBehind({ workspaces, history }: Sources): Promise<readonly Left[]> {
+  const left: Left[] = [];
+  for (const place of await knownPlaces(workspaces.root(), history.workspacePlaces())) {
+    const issue = await ownerOf(place, history);
+    if (issue === null) continue;
+    const { path, key } = place;
+    const isAside = keyOfAside(key) !== null;
+    if (isAside || path !== today(issue, workspaces)) left.push({ path, issue, isAside });
+  }
+  return left;
+}
+
+/** What was set aside has no record of its own, but what it was made with went along. */
+async function ownerOf(
+  { key, path, recorded }: KnownPlace,
+  history: Sources["history"],
+): Promise<IssueName | null> {
+  if (recorded !== null) return { id: recorded.issueId, identifier: recorded.issueIdentifier };
+  const base = keyOfAside(key);
+  if (base === null) return null;
+  const from = join(dirname(path), base);
+  const id = (await readBaseline(path))?.issueId ?? issueAt(from, history);
+  if (id === null) return null;
+  return { id, identifier: history.latestAttempt(id)?.issueIdentifier ?? basename(from) };
+}
+
+function issueAt(path: string, history: Sources["history"]): string | null {
+  const found = [...history.workspacePlaces()].find((place) => place.path === path);
+  return found?.issueId ?? null;
+}
+
+/** null for an identifier that no workspace can be made for. */
+function today({ identifier }: IssueName, workspaces: Sources["workspaces"]): string | null {
+  try {
+    return workspaces.pathOf(identifier);
+  } catch {
+    return null;
+  }
+}
+
+/** A directory, and whose it is. */
+interface Standing {
+  readonly key: string;
+  readonly path: string;
+  readonly issueId: string;
+}
+
+/** See it, delete it. */
+type NextCommands = readonly [show: string, remove: string];
+
+/** What a person may do about it. Where its key or its issue would not do, they name it by its path. */
+function nextCommands(
+  { key, path, issueIdentifier }: Standing & { readonly issueIdentifier: string },
+  alone: boolean,
+): NextCommands {
+  // What was set aside is another directory than the issue's own.
+  const shown = keyOfAside(key) === null ? issueIdentifier : key;
+  return [
+    `symphony diff ${shellQuoted(alone ? shown : path)}`,
+    `symphony workspaces remove ${shellQuoted(alone ? key : path)} --force`,
+  ];
+}
+
+/**
+ * The paths of those in `all` that stand in `root`, where no other directory that is known has their key, or is their
+ * issue's. One that is gone counts too: it may come back, and a path is never wrong.
+ */
+function aloneIn(
+  root: string,
+  all: readonly Standing[],
+  known: Iterable<Pick<Standing, "path" | "issueId">>,
+): ReadonlySet<string> {
+  const byKey = new Map(all.map(({ key }) => [key, new Set<string>()]));
+  const byIssue = new Map(all.map(({ issueId }) => [issueId, new Set<string>()]));
+  for (const { path, issueId } of known) {
+    const key = basename(path);
+    byKey.get(key)?.add(path);
+    if (keyOfAside(key) === null) byIssue.get(issueId)?.add(path);
+  }
+  const alone = all.filter(({ key, path, issueId }) => {
+    const isAside = keyOfAside(key) !== null;
+    const others = [byKey.get(key), isAside ? undefined : byIssue.get(issueId)];
+    return dirname(path) === root && others.every((paths) => (paths?.size ?? 0) <= 1);
+  });
+  return new Set(alone.map(({ path }) => path));
 }

@@ -1,7 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isWorkspaceKey } from "../repository/key.ts";
 import type { WorkspacePlace } from "../store/store.ts";
-import { isWorkspaceKey } from "./key.ts";
 import { isWorkspaceRoot } from "./place.ts";
 
 /** A directory that is a workspace of symphony's. */

@@ -1,8 +1,8 @@
 import { basename } from "node:path";
 import type { Issue } from "../model/issue.ts";
 import type { State } from "../orchestrator/state.ts";
+import { workspaceKey } from "../repository/key.ts";
 import type { WorkspacePlace } from "../store/store.ts";
-import { workspaceKey } from "./key.ts";
 
 /** Whose workspace it is; `issue` only where memory has it. */
 export interface KnownIssue {

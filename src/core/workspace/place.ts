@@ -1,8 +1,8 @@
-import { lstat, mkdir, realpath } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, realpath, rm } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
-import { readSmall } from "./git-files.ts";
-import { isWorkspaceKey } from "./key.ts";
+import { readSmall } from "../repository/checkout.ts";
+import { isWorkspaceKey } from "../repository/key.ts";
 
 /** What stands at a path: nothing that is followed anywhere else. */
 export type Found = "nothing" | "directory" | "link" | "other";
@@ -76,7 +76,7 @@ export async function findAt(path: string): Promise<Found> {
  * ours, `currentRoot` or an earlier one. Resolves with what is there, never a link. Rejects with
  * `workspace_equals_root`, `workspace_outside_root`, `workspace_symlink` or `workspace_error`.
  */
-export async function requirePlace(path: string, currentRoot: string): Promise<Found> {
+export async function requireInside(path: string, currentRoot: string): Promise<Found> {
   const parent = dirname(path);
   const isCanonical = isAbsolute(path) && resolve(path) === path && parent !== path;
   if (!isCanonical) throw outside(path);
@@ -124,4 +124,22 @@ function outside(path: string): SymphonyError {
 
 function refused(code: ErrorCode, path: string, what: string): SymphonyError {
   return new SymphonyError(code, `${path} ${what}`, { details: { path } });
+}
+
+/** Deletes a directory with all in it. Links are removed, never followed. */
+export async function deleteTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch {
+    // Some build tools write-protect the directories of their caches.
+    await unprotect(path);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+async function unprotect(dir: string): Promise<void> {
+  await chmod(dir, 0o700);
+  for (const entry of await readdir(dir, { withFileTypes: true })) {
+    if (entry.isDirectory()) await unprotect(join(dir, entry.name));
+  }
 }

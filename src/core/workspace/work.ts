@@ -1,8 +1,7 @@
 import type { Work } from "../model/work.ts";
-import { oneLine } from "../one-line.ts";
+import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
 import { examine, type Findings, kindOf } from "./examine.ts";
-import { plainName } from "./raw-name.ts";
 
 const mostExamples = 10;
 const maxNameChars = 300;

@@ -3,24 +3,24 @@ import { lstat, readdir, rm } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
-import type { Logger } from "../logger.ts";
+import type { Logger } from "../events/log.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
+import { workspaceKey } from "../repository/key.ts";
 import { readBaseline, writeBaseline } from "./baseline.ts";
-import { deleteTree } from "./delete-tree.ts";
 import { deleteWhole, makeFresh, setAside } from "./directory.ts";
 import { type HookName, runHook } from "./hooks.ts";
-import { workspaceKey } from "./key.ts";
 import {
   beingMade,
+  deleteTree,
   type Found,
   fault,
   markerOf,
   openRoot,
   pendingMarker,
   removedDir,
-  requirePlace,
+  requireInside,
 } from "./place.ts";
 import { baselineOf, workIn } from "./work.ts";
 
@@ -144,7 +144,7 @@ class DirectoryWorkspaces implements Workspaces {
     const key = workspaceKey(issue.identifier);
     const root = await openRoot(this.#options.settings().root);
     const path = join(root, key);
-    const found = await requirePlace(path, root);
+    const found = await requireInside(path, root);
     if (found === "directory" && (await isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
@@ -173,7 +173,7 @@ class DirectoryWorkspaces implements Workspaces {
 
   async afterRun({ path }: Workspace, issue: IssueName): Promise<void> {
     try {
-      if ((await requirePlace(path, this.root())) !== "directory") return;
+      if ((await requireInside(path, this.root())) !== "directory") return;
       await this.#hook("after_run", path, { issue, signal: this.#leaving });
     } catch (error) {
       this.#note(`after_run was left out or failed: ${messageOf(error)}`, path, issue);
@@ -193,7 +193,7 @@ class DirectoryWorkspaces implements Workspaces {
         (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
       );
       // The hook, and whatever else may write here, had the time to put something there.
-      const now = await requirePlace(path, root);
+      const now = await requireInside(path, root);
       const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
       if (late.length > 0) return { outcome: "kept", path, work: late };
     }
@@ -230,7 +230,7 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   async requireCwd(path: string): Promise<string> {
-    const found = await requirePlace(path, this.root()).catch((cause: unknown) => {
+    const found = await requireInside(path, this.root()).catch((cause: unknown) => {
       throw invalidCwd(path, cause);
     });
     if (found !== "directory") throw invalidCwd(path, null);
@@ -242,7 +242,7 @@ class DirectoryWorkspaces implements Workspaces {
     const root = this.root();
     const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
     if (path === null) return null;
-    const found = await requirePlace(path, root);
+    const found = await requireInside(path, root);
     if (found === "nothing") return null;
     if (issue !== null && !isByOperator) {
       const baseline = await readBaseline(path);

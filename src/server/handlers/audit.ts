@@ -3,9 +3,8 @@ import type { Api } from "../../contract/api.ts";
 import type { AuditEntryView } from "../../contract/audit.ts";
 import type { Core } from "../../core/core.ts";
 import type { AuditRecord } from "../../core/store/store.ts";
-import { KeptAnswers } from "../kept-answers.ts";
 import type { Handlers } from "../mount.ts";
-import { Prepared } from "../prepared.ts";
+import { KeptAnswers, Prepared } from "../replies.ts";
 import { time } from "../views.ts";
 
 type List = Api["audit"]["list"];

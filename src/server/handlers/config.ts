@@ -1,11 +1,11 @@
 import type { Api } from "../../contract/api.ts";
 import { configSchema } from "../../core/config/json-schema.ts";
 import { leavesOf } from "../../core/config/layers.ts";
-import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/overlay.ts";
+import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/resolve.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
-import { strongTag } from "../etag.ts";
 import type { Handlers } from "../mount.ts";
+import { strongTag } from "../replies.ts";
 
 export function configHandlers({ config, redact }: Core): Handlers<Api["config"]> {
   return {

@@ -1,23 +1,24 @@
 import { join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
-import { issueView } from "../../contract/issue-view.ts";
-import type { IssueDetail, IssueEdit, NewIssue } from "../../contract/issues.ts";
+import {
+  type IssueDetail,
+  type IssueEdit,
+  issueView,
+  type NewIssue,
+} from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
+import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
-import type { Sight } from "../../core/orchestrator/snapshot.ts";
+import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
+import { workspaceKey } from "../../core/repository/key.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
-import { workspaceKey } from "../../core/workspace/key.ts";
-import { detailView } from "../detail-view.ts";
-import { findIssue, findIssueId, findSight } from "../find-issue.ts";
-import { KeptAnswers } from "../kept-answers.ts";
 import type { Exchange, Handlers } from "../mount.ts";
-import { Prepared } from "../prepared.ts";
-import { attemptView, time } from "../views.ts";
-import { modelHandlers } from "./model.ts";
+import { KeptAnswers, Prepared } from "../replies.ts";
+import { attemptView, detailView, eventView, keptView, time } from "../views.ts";
 
 const latestAttempts = 5;
 const recentEvents = 50;
@@ -39,7 +40,7 @@ function readers(core: Core) {
       core.bus.flush();
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.sight(params.id);
-      if (known === null) return detailOf(core, await findSight(core, params.id));
+      if (known === null) return detailOf(core, await findStatus(core, params.id));
       const { version } = core.workspaces.kept;
       const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), version];
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
@@ -58,12 +59,12 @@ function readers(core: Core) {
   } satisfies Partial<Handlers<Api["issues"]>>;
 }
 
-function detailOf(core: Core, sight: Sight) {
+function detailOf(core: Core, sight: IssueStatusView) {
   // What is still on its way to the disk belongs to it.
   core.bus.flush();
   const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(sight.issue.id, recentEvents);
-  const place = placeOf(core, sight.issue);
+  const place = workspaceOf(core, sight.issue);
   const kept = core.workspaces.kept.of(sight.issue);
   return detailView(sight, { attempts, attemptCount: total, events, place, kept });
 }
@@ -131,7 +132,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
       };
     },
     async transition({ params, body }) {
-      const { issue } = await findSight(core, params.id);
+      const { issue } = await findStatus(core, params.id);
       const done = await orchestrator.transition(issue, body.to, body.reason ?? null);
       return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
     },
@@ -151,7 +152,7 @@ async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: Error
 }
 
 /** null for an identifier that no workspace can be made for. */
-function placeOf(core: Core, { identifier }: Issue): { key: string; path: string } | null {
+function workspaceOf(core: Core, { identifier }: Issue): { key: string; path: string } | null {
   try {
     const key = workspaceKey(identifier);
     return { key, path: join(core.config.current.config.workspace.root, key) };
@@ -182,4 +183,51 @@ function contentOf<T extends z.output<typeof NewIssue> | z.output<typeof IssueEd
 
 function locate(exchange: Exchange, identifier: string): void {
   exchange.setHeader("Location", `/api/v1/${encodeURIComponent(identifier)}`);
+}
+
+/** The choice of a model: also for an issue that only the tracker knows by now. */
+function modelHandlers(core: Core) {
+  return {
+    async model({ params, body }) {
+      const { issue } = await findStatus(core, params.id);
+      const choice = {
+        model: body.model,
+        effort: body.reasoning_effort ?? null,
+        agent: body.agent ?? null,
+      };
+      const applies = await core.orchestrator.chooseModel(issue, choice);
+      return {
+        issue_identifier: issue.identifier,
+        model: choice.model,
+        reasoning_effort: choice.effort,
+        agent: choice.agent,
+        applies,
+      };
+    },
+  } satisfies Partial<Handlers<Api["issues"]>>;
+}
+
+export function attemptHandlers({ history, bus, workspaces }: Core): Handlers<Api["attempts"]> {
+  return {
+    detail({ params, query }) {
+      const attempt = history.attempt(params.aid);
+      if (!attempt) {
+        const message = `no attempt ${params.aid} is recorded`;
+        throw new SymphonyError("attempt_not_found", message, { hint: "symphony attempts ISSUE" });
+      }
+      bus.flush();
+      const { after_seq: afterSeq, limit } = query;
+      // One row more than asked for tells whether a next page exists.
+      const found = history.events({ attemptId: attempt.id, afterSeq, limit: limit + 1 });
+      const page = found.slice(0, limit);
+      const path = attempt.workspacePath;
+      const kept = path === null ? null : workspaces.kept.at(path);
+      return {
+        ...attemptView(attempt),
+        events: page.map(eventView),
+        next_after_seq: found.length > limit ? (page.at(-1)?.seq ?? null) : null,
+        kept: kept?.issueId === attempt.issueId ? keptView(kept) : null,
+      };
+    },
+  };
 }

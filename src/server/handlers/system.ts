@@ -1,23 +1,22 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
+import type { Catalog } from "../../core/agent/models.ts";
 import type { Clock } from "../../core/clock.ts";
-import { agentCommand } from "../../core/config/agent-command.ts";
-import { wantsToken } from "../../core/config/level.ts";
+import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
+import { agentCommand, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
-import { modelOf } from "../../core/orchestrator/model-choice.ts";
+import { findStatus } from "../../core/find-issue.ts";
+import { modelOf } from "../../core/orchestrator/choice.ts";
 import { docsPage } from "../docs.ts";
-import { strongTag } from "../etag.ts";
-import { findSight } from "../find-issue.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
-import { Prepared } from "../prepared.ts";
+import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
-import { StateAnswer, viewOf } from "../state-answer.ts";
-import { time, trackerView } from "../views.ts";
+import { time, tokensView, trackerView } from "../views.ts";
 
 type OpenApi = ReturnType<typeof openApiDocument>;
 
-interface SystemParts {
+interface SystemDeps {
   readonly core: Core;
   readonly clock: Clock;
   /** The address the server is bound to. */
@@ -32,7 +31,7 @@ const statusTargets = [
   { name: "completed", kind: "status", terminal: true },
 ] as const;
 
-export function systemHandlers(parts: SystemParts): Handlers<Api["system"]> {
+export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
   const { core, clock } = parts;
   // As the server does: a change is taken over at the next start.
   const { auth } = core.config.current.config.server;
@@ -90,7 +89,7 @@ function prepared(document: OpenApi) {
 }
 
 function runtimeView(
-  { core, clock, host }: SystemParts,
+  { core, clock, host }: SystemDeps,
   { port, auth }: { readonly port: number; readonly auth: string },
 ) {
   const { config } = core.config.current;
@@ -125,7 +124,7 @@ function runtimeView(
 }
 
 async function transitionsView(core: Core, identifier: string | null) {
-  const issue = identifier === null ? null : (await findSight(core, identifier)).issue;
+  const issue = identifier === null ? null : (await findStatus(core, identifier)).issue;
   const { trackerStates, issues } = await core.orchestrator.transitions(issue);
   return {
     states: [
@@ -139,4 +138,56 @@ async function transitionsView(core: Core, identifier: string | null) {
       ]),
     ),
   };
+}
+
+export function modelHandlers({ models }: Core): Handlers<Api["models"]> {
+  return {
+    list: async ({ query }) =>
+      view(query.cached === "true" ? models.remembered() : await models.list()),
+  };
+}
+
+function view({ provider, models, fetchedAt }: Catalog) {
+  return {
+    provider: { kind: provider.kind, base_url: provider.baseUrl },
+    models: models.map(({ id, ownedBy, createdAt }) => ({
+      id,
+      owned_by: ownedBy,
+      created_at: createdAt === null ? null : time(createdAt),
+    })),
+    fetched_at: fetchedAt === null ? null : time(fetchedAt),
+  };
+}
+
+/** Counted from the history at each request, so nothing can be stale. */
+export function usageHandlers(core: Core): Handlers<Api["usage"]> {
+  return {
+    list({ query }) {
+      const { by, since, until, issue, limit, offset } = query;
+      const { usage } = core.config.current.config;
+      const rows = core.history.usage({
+        group: by,
+        ...(since !== undefined && { since }),
+        ...(until !== undefined && { until }),
+        ...(issue !== undefined && { issue }),
+      });
+      const bills = [...billsOf(rows, usage)];
+      if (by !== "day") bills.sort(([, a], [, b]) => b.tokens.total - a.tokens.total);
+      return {
+        by,
+        currency: usage.currency,
+        rows: bills
+          .slice(offset, offset + limit)
+          .map(([key, bill]) => ({ key, ...billView(bill) })),
+        sum: billView(sumOf(bills.map(([, bill]) => bill))),
+        total: bills.length,
+        limit,
+        offset,
+      };
+    },
+  };
+}
+
+function billView({ tokens, cost, unpriced }: Bill) {
+  return { tokens: tokensView(tokens), cost, unpriced_models: [...unpriced] };
 }

@@ -2,8 +2,8 @@ import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import type { TemplateView } from "../../contract/templates.ts";
 import type { Core } from "../../core/core.ts";
-import type { PreviewWith, Template } from "../../core/template-desk.ts";
-import { findSight } from "../find-issue.ts";
+import { findStatus } from "../../core/find-issue.ts";
+import type { PreviewWith, Template } from "../../core/prompt/templates.ts";
 import type { Handlers } from "../mount.ts";
 import { timeOrNull } from "../views.ts";
 
@@ -41,7 +41,7 @@ export function templateHandlers(core: Core): Handlers<Api["templates"]> {
     async choose({ params, body }) {
       // Before the tracker is asked for the issue.
       templates.get(body.template_id);
-      const { issue } = await findSight(core, params.id);
+      const { issue } = await findStatus(core, params.id);
       await templates.choose(issue, body.template_id);
       return {
         issue_identifier: issue.identifier,
@@ -50,7 +50,7 @@ export function templateHandlers(core: Core): Handlers<Api["templates"]> {
       };
     },
     async clear({ params }): Promise<undefined> {
-      const issue = templates.overridden(params.id) ?? (await findSight(core, params.id)).issue;
+      const issue = templates.overridden(params.id) ?? (await findStatus(core, params.id)).issue;
       await templates.clear(issue);
     },
   };
@@ -68,6 +68,6 @@ async function subjectOf(
   }: { issue?: string | undefined; variables?: Record<string, unknown> | undefined },
 ): Promise<PreviewWith> {
   if (issue === undefined) return { variables: variables ?? {} };
-  const sight = await findSight(core, issue);
+  const sight = await findStatus(core, issue);
   return { issue: sight.issue, attempt: sight.retry?.attempt ?? null };
 }

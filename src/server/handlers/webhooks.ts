@@ -1,7 +1,7 @@
 import type { Api } from "../../contract/api.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
-import type { RateStanding } from "../../core/webhook/rate-window.ts";
+import type { RateStanding } from "../../core/tracker/inbox.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 
 export function webhookHandlers({ webhooks }: Core): Handlers<Api["webhooks"]> {

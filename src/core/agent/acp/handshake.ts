@@ -1,12 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { AcpConfig } from "../../config/acp-section.ts";
+import type { AcpConfig, Approvals } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
-import { isObject, type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
-import { type Choices, choicesIn } from "./choices.ts";
 import type { AcpLink } from "./link.ts";
-import { chooseAskingMode } from "./mode.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 const protocolVersion = 1;
@@ -20,7 +18,7 @@ export interface OpenSession {
   readonly steers: boolean;
 }
 
-interface World {
+interface HandshakeDeps {
   readonly link: AcpLink;
   readonly spec: SessionSpec;
   readonly config: AcpConfig;
@@ -29,7 +27,7 @@ interface World {
 }
 
 /** Says hello, logs in where `acp.auth_method` says so, and opens the session, in which the agent asks: resumed if wanted and possible. */
-export async function openSession(world: World): Promise<OpenSession> {
+export async function openSession(world: HandshakeDeps): Promise<OpenSession> {
   const { link, config } = world;
   const limitMs = config.readTimeoutMs;
   const hello = objectOf(
@@ -59,7 +57,7 @@ export async function openSession(world: World): Promise<OpenSession> {
   }
 }
 
-async function begin({ link, spec, config }: World) {
+async function begin({ link, spec, config }: HandshakeDeps) {
   const params = { cwd: spec.workspace, mcpServers: [], _meta: sessionMeta };
   const opened = await link.request("session/new", params, config.readTimeoutMs);
   const sessionId = textOf(objectOf(opened)["sessionId"]);
@@ -69,7 +67,7 @@ async function begin({ link, spec, config }: World) {
   return { sessionId, resumed: false, choices: choicesIn(opened) };
 }
 
-async function resume({ link, spec, config, notice }: World, hello: JsonObject) {
+async function resume({ link, spec, config, notice }: HandshakeDeps, hello: JsonObject) {
   const sessionId = spec.resumeThreadId;
   const method = resumeMethod(objectOf(hello["agentCapabilities"]));
   if (sessionId === null || method === null) return null;
@@ -107,4 +105,112 @@ function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
 
 function ownVersion(): string {
   return textOf(objectOf(JSON.parse(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
+}
+
+/** How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by the older method. */
+export interface Choice {
+  readonly method: "session/set_config_option" | "session/set_model" | "session/set_mode";
+  /** What goes with the session id for one value. */
+  params(value: string): JsonObject;
+  readonly current: string | null;
+  readonly offered: readonly string[];
+}
+
+/** null: the agent offers no choice of that kind. */
+export interface Choices {
+  readonly model: Choice | null;
+  readonly effort: Choice | null;
+  /** Of permissions, or of what the agent is for: that is the agent's own. */
+  readonly mode: Choice | null;
+}
+
+/** Reads what the answer to `session/new`, `resume` or `load` offers. */
+function choicesIn(opened: unknown): Choices {
+  const answer = objectOf(opened);
+  const options = listOf(answer["configOptions"]).map(objectOf);
+  const model = options.find((option) => option["category"] === "model");
+  const effort = options.find((option) => option["category"] === "thought_level");
+  const mode = options.find((option) => option["category"] === "mode");
+  return {
+    model: model ? optionChoice(model) : modelChoice(objectOf(answer["models"])),
+    effort: effort ? optionChoice(effort) : null,
+    mode: mode ? optionChoice(mode) : modeChoice(objectOf(answer["modes"])),
+  };
+}
+
+function optionChoice(option: JsonObject): Choice | null {
+  const configId = textOf(option["id"]);
+  if (configId === null) return null;
+  const groups = listOf(option["options"]).map(objectOf);
+  const values = groups.flatMap((group) => [group, ...listOf(group["options"]).map(objectOf)]);
+  return {
+    method: "session/set_config_option",
+    params: (value) => ({ configId, value }),
+    current: textOf(option["currentValue"]),
+    offered: values.map((value) => textOf(value["value"])).filter((value) => value !== null),
+  };
+}
+
+function modeChoice(modes: JsonObject): Choice | null {
+  const offered = listOf(modes["availableModes"]).map((mode) => textOf(objectOf(mode)["id"]));
+  if (offered.length === 0) return null;
+  return {
+    method: "session/set_mode",
+    params: (modeId) => ({ modeId }),
+    current: textOf(modes["currentModeId"]),
+    offered: offered.filter((id) => id !== null),
+  };
+}
+
+function modelChoice(models: JsonObject): Choice | null {
+  const offered = listOf(models["availableModels"]).map((model) =>
+    textOf(objectOf(model)["modelId"]),
+  );
+  if (offered.length === 0) return null;
+  return {
+    method: "session/set_model",
+    params: (modelId) => ({ modelId }),
+    current: textOf(models["currentModelId"]),
+    offered: offered.filter((id) => id !== null),
+  };
+}
+
+/** The mode in which agents ask before they act: claude-agent-acp, which does not start in it, and gemini. */
+const askingMode = "default";
+
+interface Deps {
+  readonly link: AcpLink;
+  readonly limitMs: number;
+  readonly approvals: Approvals;
+  readonly guarded: GuardedLaunch;
+  notice(message: string): void;
+}
+
+/**
+ * Chooses the mode in which the agent asks, so that `agent.approvals` decides and no model of the agent's own. Rejects with
+ * `response_error` where that is refused and somebody relies on it; an event tells where there is no such mode.
+ */
+async function chooseAskingMode(
+  sessionId: string,
+  choice: Choice | null,
+  { link, limitMs, approvals, guarded, notice }: Deps,
+): Promise<void> {
+  if (!choice?.offered.includes(askingMode)) {
+    // opencode asks by its permissions, which its environment sets.
+    if (approvals !== "auto" && !guarded.agents.has("opencode")) notice(decidesItself(approvals));
+    return;
+  }
+  if (choice.current === askingMode) return;
+  try {
+    await link.request(choice.method, { sessionId, ...choice.params(askingMode) }, limitMs);
+  } catch (error) {
+    if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
+    const message = `the agent does not take mode ${askingMode}: ${messageOf(error)}`;
+    if (approvals !== "auto") throw new SymphonyError("response_error", message);
+    notice(message);
+  }
+}
+
+function decidesItself(approvals: Approvals): string {
+  return `agent.approvals is ${approvals}, and the agent offers no mode in which it asks before it acts: it decides by itself when it asks`;
 }

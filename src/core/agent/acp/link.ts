@@ -5,18 +5,16 @@ import {
   RequestError,
 } from "@agentclientprotocol/sdk";
 import type { Clock } from "../../clock.ts";
-import type { AcpConfig } from "../../config/acp-section.ts";
+import type { AcpConfig } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { AgentProcess, within } from "../../process/program.ts";
+import { confinedLine } from "../../process/sandbox.ts";
+import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
-import { confinedLine } from "../bubblewrap.ts";
-import { displayText } from "../display-text.ts";
-import { agentEnvironment, launchLine } from "../environment.ts";
-import { geminiWait } from "../gemini-wait.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
-import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
-import { limitError, limitIn } from "../limits.ts";
-import { AgentProcess, within } from "../process.ts";
-import type { Outcome } from "./permission.ts";
+import { geminiWait, limitError, limitIn } from "../limits.ts";
+import type { Outcome } from "./updates.ts";
 
 const keptStderrLines = 20;
 const drainLimitMs = 1_000;

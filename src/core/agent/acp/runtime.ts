@@ -1,12 +1,11 @@
 import type { Clock } from "../../clock.ts";
-import type { AcpConfig } from "../../config/acp-section.ts";
+import type { AcpConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import type { AgentRuntime, SessionSpec } from "../agent.ts";
-import { requireBubblewrap } from "../bubblewrap.ts";
+import { requireBubblewrap } from "../../process/sandbox.ts";
+import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
-import { openedSession } from "../opened-session.ts";
 import { AcpSession } from "./session.ts";
 
 export interface AcpRuntimeOptions {
@@ -50,7 +49,7 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       for (const notice of notices) spec.onEvent(noticeEvent(notice));
       const hidden = options.hidden();
       const session = new AcpSession({ spec, config, command, guarded, clock, env, hidden });
-      return openedSession(session, signal);
+      return openOrClose(session, signal);
     },
   };
 }

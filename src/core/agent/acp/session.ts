@@ -1,20 +1,27 @@
 import { randomUUID } from "node:crypto";
-import { noTokens } from "../../model/attempt.ts";
+import { addTokens, noTokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { addTokens } from "../../orchestrator/usage.ts";
-import type { AgentEvent, AgentSession, Answer, TurnOptions } from "../agent.ts";
-import { Asks } from "../asks.ts";
-import { displayText } from "../display-text.ts";
+import { SilenceWatch, within } from "../../process/program.ts";
+import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
+import {
+  type AgentEvent,
+  type AgentSession,
+  type Answer,
+  Asks,
+  type TurnOptions,
+} from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
-import { type JsonObject, objectOf } from "../json-value.ts";
-import { within } from "../process.ts";
-import { SilenceWatch } from "../silence.ts";
-import type { Choice, Choices } from "./choices.ts";
-import { openSession } from "./handshake.ts";
+import { type Choice, type Choices, openSession } from "./handshake.ts";
 import { AcpLink, type LinkOptions } from "./link.ts";
-import { type Outcome, outcomeOf, permissionNeeds, unanswered } from "./permission.ts";
-import { readUsage, Updates } from "./updates.ts";
+import {
+  type Outcome,
+  outcomeOf,
+  permissionNeeds,
+  readUsage,
+  Updates,
+  unanswered,
+} from "./updates.ts";
 
 const cancelGraceMs = 2_000;
 const maxLogChars = 1_000;

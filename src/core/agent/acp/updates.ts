@@ -1,7 +1,20 @@
+import type { Needs } from "../../model/attempt.ts";
+import {
+  displayText,
+  isObject,
+  type JsonObject,
+  listOf,
+  objectOf,
+  textOf,
+} from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
-import { messageEvents, noticeEvent } from "../event-makers.ts";
-import { isObject, type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
-import { callEnded, callStarted, mergedCall, type ToolCall } from "./tool-call.ts";
+import {
+  commandEvent,
+  fileChangeEvent,
+  messageEvents,
+  noticeEvent,
+  toolCallEvent,
+} from "../event-makers.ts";
 
 const maxHeldChars = 64_000;
 /** Calls that never end must not fill the memory. */
@@ -107,5 +120,122 @@ export function readUsage(result: unknown) {
     output,
     reasoningOutput: count("thoughtTokens"),
     total,
+  };
+}
+
+const maxHeldOutput = 16_000;
+const edits: ReadonlySet<string> = new Set(["edit", "delete", "move"]);
+/** What an agent looks at is no deed. */
+const quiet: ReadonlySet<string> = new Set(["read", "search", "think", "switch_mode"]);
+
+/** One tool call of an agent as far as it has been told. */
+interface ToolCall {
+  readonly kind: string;
+  readonly name: string;
+  readonly command: string;
+  readonly status: string;
+  readonly paths: readonly string[];
+  readonly output: string | null;
+  readonly exitCode: number | null;
+}
+
+/** The call with what an update says; what that leaves out stays as it was. */
+function mergedCall(before: ToolCall | null, update: JsonObject): ToolCall {
+  const title = textOf(update["title"]);
+  const paths = pathsOf(update);
+  const raw = objectOf(update["rawOutput"]);
+  return {
+    kind: textOf(update["kind"]) ?? before?.kind ?? "other",
+    name: textOf(update["name"]) ?? before?.name ?? title ?? "tool",
+    command: commandOf(update) ?? before?.command ?? title ?? "",
+    status: textOf(update["status"]) ?? before?.status ?? "pending",
+    paths: paths.length > 0 ? paths : (before?.paths ?? []),
+    output: outputOf(before?.output ?? null, update, raw),
+    exitCode: exitCodeOf(update, raw) ?? before?.exitCode ?? null,
+  };
+}
+
+function callStarted({ kind, command }: ToolCall): AgentEvent[] {
+  if (kind !== "execute") return [];
+  return [commandEvent({ command, status: "started", exitCode: null, output: null })];
+}
+
+function callEnded(call: ToolCall, workspace: string): AgentEvent[] {
+  const { kind, name, command, paths, output, exitCode } = call;
+  const status = call.status === "failed" ? "failed" : "completed";
+  if (kind === "execute") {
+    const failed = status === "failed" || (exitCode !== null && exitCode !== 0);
+    return [commandEvent({ command, status: failed ? "failed" : "completed", exitCode, output })];
+  }
+  if (edits.has(kind)) return [fileChangeEvent(status, paths, workspace)];
+  return quiet.has(kind) ? [] : [toolCallEvent(name, status)];
+}
+
+function commandOf(update: JsonObject): string | null {
+  const { command } = objectOf(update["rawInput"]);
+  if (Array.isArray(command)) return command.filter((part) => typeof part === "string").join(" ");
+  return textOf(command);
+}
+
+function pathsOf(update: JsonObject): string[] {
+  const content = listOf(update["content"]).map(objectOf);
+  const diffs = content.filter((part) => part["type"] === "diff");
+  const places = diffs.length > 0 ? diffs : listOf(update["locations"]).map(objectOf);
+  const paths = places.map((place) => textOf(place["path"])).filter((path) => path !== null);
+  return [...new Set(paths)];
+}
+
+/** Told as content, as raw output, or piece by piece for a terminal of the agent's own. */
+function outputOf(before: string | null, update: JsonObject, raw: JsonObject): string | null {
+  const delta = textOf(objectOf(objectOf(update["_meta"])["terminal_output_delta"])["data"]);
+  if (delta !== null) return `${before ?? ""}${delta}`.slice(-maxHeldOutput);
+  const texts = listOf(update["content"])
+    .map((part) => textOf(objectOf(objectOf(part)["content"])["text"]))
+    .filter((text) => text !== null);
+  if (texts.length > 0) return texts.join("\n").slice(-maxHeldOutput);
+  const whole =
+    textOf(update["rawOutput"]) ?? textOf(raw["formatted_output"]) ?? textOf(raw["output"]);
+  return whole?.slice(-maxHeldOutput) ?? before;
+}
+
+function exitCodeOf(update: JsonObject, raw: JsonObject): number | null {
+  const terminal = objectOf(objectOf(update["_meta"])["terminal_exit"]);
+  const told = [terminal["exit_code"], raw["exitCode"], raw["exit_code"]];
+  return told.find((code) => typeof code === "number") ?? null;
+}
+
+const allowing = ["allow_once", "allow_always"];
+const rejecting = ["reject_once", "reject_always"];
+
+/** The answer to `session/request_permission`: an option of the agent's own, else no answer at all. */
+export interface Outcome {
+  readonly outcome:
+    | { readonly outcome: "selected"; readonly optionId: string }
+    | { readonly outcome: "cancelled" };
+}
+
+export const unanswered: Outcome = { outcome: { outcome: "cancelled" } };
+
+/** The option that says yes or no, for this once if there is one; without it nothing is chosen. */
+export function outcomeOf(params: JsonObject, approve: boolean): Outcome {
+  const options = listOf(params["options"]).map(objectOf);
+  for (const kind of approve ? allowing : rejecting) {
+    const optionId = textOf(options.find((option) => option["kind"] === kind)?.["optionId"]);
+    if (optionId !== null) return { outcome: { outcome: "selected", optionId } };
+  }
+  return unanswered;
+}
+
+/** What a person is asked. */
+export function permissionNeeds(params: JsonObject): Needs {
+  const call = objectOf(params["toolCall"]);
+  const title = textOf(call["title"]) ?? "something it does not name";
+  const command = textOf(objectOf(call["rawInput"])["command"]);
+  const reason = textOf(objectOf(call["rawInput"])["reason"]);
+  const lines = [title, command === title ? null : command, reason].filter(Boolean);
+  return {
+    kind: "approval",
+    prompt: displayText(`May the agent do this?\n${lines.join("\n")}`, 2_000),
+    options: ["accept", "decline"],
   };
 }

@@ -1,8 +1,7 @@
-import type { Approvals } from "../../config/config.ts";
+import type { Approvals } from "../../config/agents.ts";
 import type { Needs } from "../../model/attempt.ts";
+import { displayText, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { Answer } from "../agent.ts";
-import { displayText } from "../display-text.ts";
-import { type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
 import { optionLabels, questionOf, readInputRequired } from "./protocol.ts";
 
 /** What to do about a request of the agent. Every request gets one of these, so none waits for ever. */

@@ -1,20 +1,23 @@
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
 import type { Needs } from "../../model/attempt.ts";
-import { messageOf, type SymphonyError } from "../../model/errors.ts";
-import { oneLine } from "../../one-line.ts";
-import type { AgentEvent, Answer, SessionSpec } from "../agent.ts";
-import { Asks, unanswered } from "../asks.ts";
-import { agentEnvironment, launchLine } from "../environment.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { AgentProcess } from "../../process/program.ts";
+import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
+import {
+  type AgentEvent,
+  type AgentTools,
+  type Answer,
+  Asks,
+  type SessionSpec,
+  type ToolResult,
+  unanswered,
+} from "../agent.ts";
 import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
-import type { JsonObject } from "../json-value.ts";
-import { AgentProcess } from "../process.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
-import { missedItems } from "./missed.ts";
-import { readEnding, readInputRequired, type TurnEnding, translate } from "./protocol.ts";
-import { answerTool } from "./tools.ts";
-import type { AgentHost, Transport } from "./transport.ts";
+import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
 
 const strayLineChars = 1_000;
 const noticeChars = 1_000;
@@ -37,7 +40,7 @@ export interface ConnectionOptions {
 export interface ConnectionListener {
   /** The agent wrote a line, or got an answer it waited for. */
   heard(): void;
-  turnEnded(ending: TurnEnding): void;
+  turnEnded(ending: TurnOutcome): void;
   /** The turn cannot go on without a person; false when no turn is in flight. */
   personNeeded(error: unknown): boolean;
   turnInFlight(): boolean;
@@ -154,7 +157,7 @@ export class CodexConnection {
     }
     const needs = readInputRequired(method, params);
     if (needs) this.#needPerson(unanswered(needs), needs);
-    const ending = readEnding(method, params, threadId);
+    const ending = readOutcome(method, params, threadId);
     if (ending) this.#listener.turnEnded(ending);
   }
 
@@ -212,4 +215,126 @@ export class CodexConnection {
     if (malformed) this.emit({ type: "notice", message, malformed: true });
     else this.#spec.onLog(message);
   }
+}
+
+/** What a transport tells; none of it may wait or throw. */
+export interface TransportEvents {
+  onLine(line: string): void;
+  onStderr(line: string): void;
+  /** Once, when no further line will come. */
+  onEnd(error: SymphonyError): void;
+}
+
+/** Carries messages to an agent, each with its newline, and lines back. */
+export interface Transport {
+  readonly pid: number | null;
+  write(text: string): void;
+  /** Ends what belongs to the run, in bounded time. */
+  stop(): Promise<void>;
+}
+
+/** An agent that runs already and holds threads of other runs beside. */
+export interface AgentHost {
+  /** By which the next server finds it. */
+  readonly id: string;
+  /** Once. */
+  connect(events: TransportEvents): Transport;
+  /** The session can hear requests of the agent now. */
+  ready(threadId: string): void;
+  /** Ends what the agent still does on the thread; resolves when nothing of it runs. */
+  leave(threadId: string): Promise<void>;
+  /** Lets go of the agent without ending anything. */
+  detach(): void;
+}
+
+const maxOutputChars = 1_000_000;
+
+export interface ToolAnswer {
+  readonly result: JsonObject;
+  readonly outcome: "completed" | "failed" | "unsupported";
+}
+
+/** Runs one tool host-side. Whatever happens there is an answer for the model (A-19, A-20). */
+export async function answerTool(
+  tools: AgentTools,
+  name: string,
+  args: unknown,
+): Promise<ToolAnswer> {
+  const { success, output } = await called(tools, name, args);
+  if (!tools.specs.some((spec) => spec.name === name))
+    return { result: resultOf(false, output), outcome: "unsupported" };
+  return { result: resultOf(success, output), outcome: success ? "completed" : "failed" };
+}
+
+async function called(tools: AgentTools, name: string, args: unknown): Promise<ToolResult> {
+  try {
+    const { success, output } = await tools.call(name, args);
+    return { success, output: typeof output === "string" ? output : JSON.stringify(output) };
+  } catch (error) {
+    return { success: false, output: JSON.stringify({ error: { message: messageOf(error) } }) };
+  }
+}
+
+function resultOf(success: boolean, output: string): JsonObject {
+  const text = output.slice(0, maxOutputChars);
+  return { success, output: text, contentItems: [{ type: "inputText", text }] };
+}
+
+/** Few at a time: one command's output may be a mebibyte. */
+const pageSize = 5;
+const maxItems = 200;
+
+/**
+ * What the agent completed on its thread after `sinceWall`, oldest first, as `item/completed` would have told it.
+ * An agent that refuses to say has missed nothing: the history is no audit of its work.
+ */
+async function missedItems(
+  peer: JsonRpcPeer,
+  threadId: string,
+  sinceWall: number,
+): Promise<readonly JsonObject[]> {
+  const missed: JsonObject[] = [];
+  let cursor: string | null = null;
+  try {
+    do {
+      const params = { threadId, cursor, limit: pageSize, sortDirection: "desc" };
+      const page = objectOf(await peer.request("thread/items/list", params));
+      for (const entry of listOf(page["data"]).map(objectOf)) {
+        const item = objectOf(entry["item"]);
+        const at = item["completedAtMs"];
+        if (typeof at === "number" && at <= sinceWall) return missed.reverse();
+        if (typeof at === "number") missed.push({ threadId, turnId: entry["turnId"], item });
+      }
+      cursor = textOf(page["nextCursor"]);
+    } while (cursor !== null && missed.length < maxItems);
+  } catch {
+    return missed.reverse();
+  }
+  return missed.reverse();
+}
+
+export function silent(limitMs: number): SymphonyError {
+  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
+    details: { limitMs },
+  });
+}
+
+export function noActiveTurn(reason: string): SymphonyError {
+  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
+}
+
+/** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */
+export function saysNoTurn(error: unknown): boolean {
+  const words = /no active turn|expected active turn|cannot steer/i;
+  return codeOf(error) === "response_error" && words.test(messageOf(error));
+}
+
+export function codeOf(error: unknown): string | null {
+  return error instanceof SymphonyError ? error.code : null;
+}
+
+/** Its history is with an agent that does not hold it any more. */
+export function threadLost(): SymphonyError {
+  const message = "the thread of the running turn could not be taken up again";
+  return new SymphonyError("codex_daemon_lost", message);
 }

@@ -1,14 +1,16 @@
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { lstat, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { sep } from "node:path";
+import { join, sep } from "node:path";
 import type { CodexConfig } from "../../config/config.ts";
-import { SymphonyError } from "../../model/errors.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { runCookie } from "../../process/environment.ts";
+import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
-import { type JsonObject, objectOf, textOf } from "../json-value.ts";
-import type { CodexHome } from "./home.ts";
-import { permitOf, permitParams } from "./permit.ts";
-import { probeSandbox } from "./probe.ts";
+import { type CodexHome, profileName } from "./home.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 
@@ -146,4 +148,162 @@ function nameThread(peer: JsonRpcPeer, threadId: string, name: string): void {
 
 function ownVersion(): string {
   return textOf(objectOf(JSON.parse(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
+}
+
+/** By which rules codex runs the commands of a thread. */
+export type Permit =
+  | { readonly type: "profile"; readonly name: string; readonly home: CodexHome }
+  | {
+      readonly type: "sandbox";
+      /** What of our own rules does not hold, for the operator; null where all is as the level says. */
+      readonly warning: string | null;
+      /** False: nothing that an operator chose, so it is a line of the log. */
+      readonly chosen: boolean;
+    };
+
+export interface PermitOptions {
+  readonly spec: SessionSpec;
+  readonly config: CodexConfig;
+  readonly home: CodexHome | null;
+  /** The CODEX_HOME the program says it has. */
+  readonly codexHome: string | null;
+}
+
+/** The sandbox that codex has by itself, and that our profiles extend. */
+export const defaultSandbox = "workspace-write";
+const lost = "agents may read the data directory, the login of codex and other workspaces";
+
+/** Our profile, unless the operator chose a sandbox or a home, or the program is not codex in our home. */
+async function permitOf({ spec, config, home, codexHome }: PermitOptions): Promise<Permit> {
+  if (spec.level === "danger") return sandbox(null);
+  const own = ownSandbox(config);
+  if (own !== null) return sandbox(`${own} replaces the permission profile: ${lost}`);
+  if (home === null) {
+    const warning = `codex.home is inherit: ${lost}`;
+    return { type: "sandbox", warning, chosen: config.home === "inherit" };
+  }
+  if (codexHome === null) {
+    const warning = `the agent's command is not codex: its sandbox was not probed, ${lost}`;
+    return { type: "sandbox", warning, chosen: false };
+  }
+  if (codexHome !== home.path) {
+    return sandbox(`codex.command sets CODEX_HOME to ${codexHome}: ${lost}`);
+  }
+  const git = config.allowGit && (await isRepository(spec.workspace));
+  return { type: "profile", name: profileName(spec.level, git), home };
+}
+
+/** What is sent with a thread, at its start and at every resume: of its `config` nothing is kept by codex. */
+function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): JsonObject {
+  const settings: Record<string, unknown> = {
+    // A login shell for each command would read the profile, and what it exports, once more.
+    allow_login_shell: false,
+    [`shell_environment_policy.set.${runCookie}`]: spec.runId,
+  };
+  // What a repository brings along for codex may name programs, and those run outside any sandbox of codex.
+  if (spec.level !== "danger") {
+    settings["projects"] = { [spec.workspace]: { trust_level: "untrusted" } };
+  }
+  if (permit.type === "profile") {
+    if (spec.level === "safe") settings["web_search"] = "disabled";
+    return { permissions: permit.name, config: settings };
+  }
+  const usual = config.threadSandbox === defaultSandbox;
+  if (spec.level === "networked" && usual) {
+    settings["sandbox_workspace_write.network_access"] = true;
+  }
+  const everything = spec.level === "danger" && usual;
+  return { sandbox: everything ? "danger-full-access" : config.threadSandbox, config: settings };
+}
+
+/** The name of the setting by which the operator chose a sandbox; null without one. */
+function ownSandbox({ threadSandbox, turnSandboxPolicy, command }: CodexConfig): string | null {
+  if (turnSandboxPolicy !== null) return "codex.turn_sandbox_policy";
+  if (threadSandbox !== defaultSandbox) return "codex.thread_sandbox";
+  const flag = /\bsandbox_(workspace_write|mode)\b|--sandbox\b|\bdefault_permissions\b/;
+  return flag.test(command) ? "the sandbox that codex.command sets" : null;
+}
+
+function sandbox(warning: string | null): Permit {
+  return { type: "sandbox", warning, chosen: true };
+}
+
+/** With anything else in its place, such as the file of a worktree, a rule inside `.git` stops every command. */
+async function isRepository(workspace: string): Promise<boolean> {
+  const is = async (name: string, kind: "isDirectory" | "isFile") =>
+    (await lstat(join(workspace, ".git", name)).catch(() => null))?.[kind]() === true;
+  return (
+    (await is("", "isDirectory")) && (await is("hooks", "isDirectory")) && is("config", "isFile")
+  );
+}
+
+/** Says what it could do that it must not; nothing it reads or writes is kept. */
+const script = `echo ran
+outside=$1; port=$2; shift 2
+for path in "$@"; do
+  if ls "$path/" >/dev/null 2>&1 || head -c 1 "$path" >/dev/null 2>&1; then echo "read $path"; fi
+done
+if (: >"$outside") 2>/dev/null; then echo "write $outside"; fi
+if [ -n "$port" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then echo "reach the network"; fi
+exit 0`;
+
+const limitMs = 20_000;
+const hint =
+  "allow user namespaces (docs/agents/codex.md), or isolate the server and use agent.level danger";
+
+export interface ProbeOptions {
+  readonly peer: JsonRpcPeer;
+  readonly home: CodexHome;
+  readonly workspace: string;
+  readonly profile: string;
+  /** Whether commands may reach the network. */
+  readonly network: boolean;
+}
+
+/** Tries the sandbox with a command of our own. Rejects with `agent_unavailable` when it does not hold, or does not work. */
+async function probeSandbox(options: ProbeOptions): Promise<void> {
+  const { home, network } = options;
+  const listener = createServer((socket) => socket.destroy());
+  try {
+    listener.listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const { port } = listener.address() as AddressInfo;
+    const [ran, ...done] = await output(options, network ? "" : String(port));
+    if (ran !== "ran") throw probeFailed("the sandbox of codex does not run commands here");
+    if (done.length > 0) {
+      const what = displayText(done.join(", "), 500);
+      throw probeFailed(`the sandbox of codex does not hold, a command could ${what}`);
+    }
+  } finally {
+    listener.close();
+    await rm(home.outside, { force: true });
+  }
+}
+
+async function output(options: ProbeOptions, port: string): Promise<string[]> {
+  const { peer, home, workspace, profile } = options;
+  const { exitCode, stdout, stderr } = objectOf(
+    await peer
+      .request("command/exec", {
+        command: ["bash", "-c", script, "probe", home.outside, port, ...home.denied],
+        cwd: workspace,
+        permissionProfile: profile,
+        timeoutMs: limitMs,
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
+        throw probeFailed(`the sandbox of codex cannot be probed: ${messageOf(error)}`);
+      }),
+  );
+  if (exitCode !== 0) {
+    const why = displayText(textOf(stderr) ?? "", 500).trim();
+    throw probeFailed(
+      `the sandbox of codex does not run commands here: ${why || "no reason given"}`,
+    );
+  }
+  return (textOf(stdout) ?? "").trim().split("\n");
+}
+
+function probeFailed(message: string): SymphonyError {
+  return new SymphonyError("agent_unavailable", message, { hint });
 }

@@ -12,12 +12,10 @@ import {
 } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import type { AgentConfig } from "../../config/agents.ts";
 import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { allowedNames, daemonMark, runCookie } from "../environment.ts";
-import { keptSecrets } from "../kept-secrets.ts";
-import { homeConfig } from "./home-config.ts";
-import { pickOperatorConfig } from "./operator-config.ts";
+import { allowedNames, daemonMark, keptSecrets, runCookie } from "../../process/environment.ts";
 
 export interface HomesOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -169,4 +167,171 @@ async function replace(file: string, text: string): Promise<void> {
 
 function sha(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+export interface HomeConfigOptions {
+  readonly operator: OperatorConfig;
+  /** Files and directories no command of the agent may read. */
+  readonly denied: readonly string[];
+  /** A directory of the home that is denied as well: codex's databases, which hold other issues' threads. */
+  readonly databases: string;
+  /** Variables the agent's commands may see. */
+  readonly visible: readonly string[];
+}
+
+/** The permission profile of a level; `git`: the repository of the workspace may be written. */
+export function profileName(level: Exclude<AgentConfig["level"], "danger">, git: boolean): string {
+  return `symphony-${level}${git ? "-git" : ""}`;
+}
+
+/** The `config.toml` of a private home: the operator's model and providers, our permission profiles. */
+function homeConfig(options: HomeConfigOptions): string {
+  const { operator, databases, visible } = options;
+  const features = operator.tables.find((table) => /^\s*\[\s*features\s*\]/.test(table));
+  const others = operator.tables.filter((table) => table !== features);
+  return [
+    "# Written by symphony at its start; changes are lost.",
+    ...operator.settings,
+    `default_permissions = ${quoted(profileName("safe", false))}`,
+    `sqlite_home = ${quoted(databases)}`,
+    "check_for_update_on_startup = false",
+    "",
+    features ?? "[features]",
+    "plugins = false",
+    "apps = false",
+    "",
+    "[shell_environment_policy]",
+    'inherit = "all"',
+    `include_only = [${visible.map(quoted).join(", ")}]`,
+    "",
+    ...others,
+    ...[false, true].flatMap((git) => [
+      profile(profileName("safe", git), { ...options, git, network: false }),
+      profile(profileName("networked", git), { ...options, git, network: true }),
+    ]),
+  ].join("\n");
+}
+
+/** Of the repository, what makes git run a program stays read-only: hooks and configuration. */
+const repository = ['".git" = "write"', '".git/hooks" = "read"', '".git/config" = "read"'];
+
+function profile(
+  name: string,
+  { denied, databases, git, network }: HomeConfigOptions & { git: boolean; network: boolean },
+): string {
+  return `
+[permissions.${name}]
+extends = ":workspace"
+
+[permissions.${name}.filesystem]
+":slash_tmp" = "read"
+${[...denied, databases].map((path) => `${quoted(path)} = "deny"`).join("\n")}
+
+[permissions.${name}.filesystem.":workspace_roots"]
+${git ? repository.join("\n") : ""}
+
+[permissions.${name}.network]
+enabled = ${network}
+`;
+}
+
+/** A basic string of TOML; JSON's escapes are among its own. */
+function quoted(text: string): string {
+  return JSON.stringify(text).replaceAll("\u007f", "\\u007F");
+}
+
+/** What a private home takes over from the operator's own `config.toml`. */
+interface OperatorConfig {
+  /** Settings of no table, as they were written. */
+  readonly settings: readonly string[];
+  /** Whole tables of model providers and features, as they were written. */
+  readonly tables: readonly string[];
+  /** Variables whose values are credentials of a provider. */
+  readonly credentialNames: readonly string[];
+}
+
+/**
+ * Who answers, and how: nothing that runs a program, opens the sandbox or speaks to another server. An MCP
+ * server, a hook, a profile with a sandbox of its own stays behind.
+ */
+const kept =
+  /^(model|model_provider|model_(reasoning_(effort|summary)|verbosity|context_window|auto_compact_token_limit|catalog_json|supports_reasoning_summaries)|plan_mode_reasoning_effort|service_tier|personality|web_search|openai_base_url|chatgpt_base_url|cli_auth_credentials_store|forced_login_method|forced_chatgpt_workspace_id)$/;
+const keptTable = /^(model_providers|features)(\.|$)/;
+const ownFeatures = /^\s*"?(plugins|apps)"?\s*=/;
+
+interface Statement {
+  readonly text: string;
+  /** The name of the table it opens, or null for a setting. */
+  readonly table: string | null;
+  readonly key: string;
+}
+
+/** Picks from the text of a `config.toml`; what cannot be understood is left out. */
+export function pickOperatorConfig(text: string): OperatorConfig {
+  const settings: string[] = [];
+  const tables: string[][] = [];
+  let open: string[] | null = null;
+  let inTable = false;
+  for (const statement of statements(text)) {
+    if (statement.table !== null) {
+      inTable = true;
+      open = keptTable.test(statement.table) ? [statement.text] : null;
+      if (open) tables.push(open);
+    } else if (inTable) {
+      if (open && !ownFeatures.test(statement.text)) open.push(statement.text);
+    } else if (kept.test(statement.key) || /^model_providers(\.|$)/.test(statement.key)) {
+      settings.push(statement.text);
+    }
+  }
+  const whole = tables.map((lines) => lines.join("\n"));
+  return {
+    settings,
+    tables: whole,
+    credentialNames: [...new Set([...settings, ...whole].flatMap(credentialNames))],
+  };
+}
+
+/** `env_key = "NAME"`, and every quoted value of `env_http_headers`. */
+function credentialNames(statement: string): string[] {
+  const key = /\benv_key\s*=\s*["']([^"']+)["']/.exec(statement)?.[1];
+  const headers = statement.includes("env_http_headers")
+    ? [...statement.matchAll(/=\s*["']([A-Za-z_][A-Za-z0-9_]*)["']/g)].map(([, name]) => name ?? "")
+    : [];
+  return key === undefined ? headers : [key, ...headers];
+}
+
+/** Lines of one setting or one table header each; a text or list over several lines stays together. */
+function statements(text: string): Statement[] {
+  const found: Statement[] = [];
+  let open: string[] = [];
+  for (const line of text.split(/\r?\n/)) {
+    if (open.length === 0 && /^\s*(#|$)/.test(line)) continue;
+    open.push(line);
+    const whole = open.join("\n");
+    if (!isWhole(whole)) continue;
+    found.push(statementOf(whole));
+    open = [];
+  }
+  return found;
+}
+
+function statementOf(text: string): Statement {
+  const table = /^\s*\[\[?\s*([^\]]+?)\s*\]/.exec(text)?.[1] ?? null;
+  const key = /^\s*([^=]*?)\s*=/.exec(text)?.[1] ?? "";
+  return {
+    text,
+    table: table?.replaceAll(/["'\s]/g, "") ?? null,
+    key: key.replaceAll(/["'\s]/g, ""),
+  };
+}
+
+/** False while a text of three quotes, a list or an inline table is still open. */
+function isWhole(text: string): boolean {
+  const bare = text
+    .replaceAll(/"""[\s\S]*?"""|'''[\s\S]*?'''/g, "")
+    .replaceAll(/"(?:[^"\\\n]|\\.)*"|'[^'\n]*'/g, "");
+  if (bare.includes('"""') || bare.includes("'''")) return false;
+  const code = bare.replaceAll(/#.*/g, "");
+  const count = (bracket: string) => code.split(bracket).length;
+  return count("[") === count("]") && count("{") === count("}");
 }

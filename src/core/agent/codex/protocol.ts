@@ -1,8 +1,17 @@
-import type { Needs } from "../../model/attempt.ts";
+import type { Needs, Tokens } from "../../model/attempt.ts";
+import type { SymphonyError } from "../../model/errors.ts";
+import {
+  displayTail,
+  displayText,
+  isObject,
+  type JsonObject,
+  listOf,
+  objectOf,
+  textOf,
+} from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
-import { displayTail, displayText } from "../display-text.ts";
-import { type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
-import { readRateLimits, readTotals, readTurnUsage } from "./usage.ts";
+import { limitError } from "../limits.ts";
+import { timeIn, timeOf } from "../reset-time.ts";
 
 const maxMessageChars = 32_768;
 const maxCommandChars = 2_000;
@@ -23,7 +32,7 @@ export interface Context {
 }
 
 /** How a turn ended, as the agent says. */
-export interface TurnEnding {
+export interface TurnOutcome {
   /** null when the agent names none. */
   readonly turnId: string | null;
   readonly status: "completed" | "failed" | "interrupted";
@@ -42,12 +51,12 @@ export function translate(method: string, params: JsonObject, context: Context):
 }
 
 /** The end of a turn of this thread, or null (A-11, A-12). */
-export function readEnding(
+export function readOutcome(
   method: string,
   params: JsonObject,
   threadId: string | null,
-): TurnEnding | null {
-  const statuses: Readonly<Record<string, TurnEnding["status"]>> = {
+): TurnOutcome | null {
+  const statuses: Readonly<Record<string, TurnOutcome["status"]>> = {
     "turn/completed": "completed",
     "turn/failed": "failed",
     "turn/cancelled": "interrupted",
@@ -195,4 +204,108 @@ function figures(method: string, params: JsonObject, context: Context): AgentEve
   const limits = readRateLimits(params);
   if (limits) events.push({ type: "rate_limits", limits });
   return events;
+}
+
+const keys = {
+  input: ["inputTokens", "input_tokens", "promptTokens", "prompt_tokens", "input"],
+  cachedInput: ["cachedInputTokens", "cached_input_tokens"],
+  output: ["outputTokens", "output_tokens", "completionTokens", "completion_tokens", "output"],
+  reasoningOutput: ["reasoningOutputTokens", "reasoning_output_tokens"],
+  total: ["totalTokens", "total_tokens", "total"],
+} as const;
+
+/**
+ * The absolute totals of a thread (E-4), wherever a notification carries them; null when it has none.
+ * `last` usage, context windows and generic `usage` maps are no totals (E-5).
+ */
+export function readTotals(params: JsonObject): Tokens | null {
+  const current = objectOf(params["tokenUsage"])["total"];
+  const message = objectOf(params["msg"]);
+  const info = isObject(message["info"]) ? message["info"] : objectOf(message["payload"])["info"];
+  return readTokens(current) ?? readTokens(objectOf(info)["total_token_usage"]);
+}
+
+/** Usage that the end of a turn carries (E-9): a reading for whoever has heard no total. */
+function readTurnUsage(params: JsonObject): Tokens | null {
+  return readTokens(objectOf(params["turn"])["usage"]) ?? readTokens(params["usage"]);
+}
+
+/** Counts in any of the known spellings (E-6); null when there is none at all. */
+export function readTokens(value: unknown): Tokens | null {
+  if (!isObject(value)) return null;
+  const input = count(value, keys.input);
+  const output = count(value, keys.output);
+  const total = count(value, keys.total);
+  if (input === null && output === null && total === null) return null;
+  return {
+    input: input ?? 0,
+    cachedInput: count(value, keys.cachedInput) ?? 0,
+    output: output ?? 0,
+    reasoningOutput: count(value, keys.reasoningOutput) ?? 0,
+    total: total ?? (input ?? 0) + (output ?? 0),
+  };
+}
+
+function count(value: JsonObject, names: readonly string[]): number | null {
+  for (const name of names) {
+    const found = value[name];
+    const number = typeof found === "string" && /^\d+$/.test(found) ? Number(found) : found;
+    if (typeof number === "number" && Number.isSafeInteger(number) && number >= 0) return number;
+  }
+  return null;
+}
+
+const deepestLimits = 6;
+const windows = ["primary", "secondary", "credits"];
+const limitNames = ["limitId", "limit_id", "limitName", "limit_name"];
+
+/** The rate-limit object anywhere in an update (E-11); null when there is none with a figure in it. */
+export function readRateLimits(value: unknown, depth = 0): JsonObject | null {
+  if (depth > deepestLimits) return null;
+  if (Array.isArray(value)) return firstOf(value, depth);
+  if (!isObject(value)) return null;
+  const named = limitNames.some((name) => typeof value[name] === "string");
+  if (named && windows.some((name) => isObject(value[name]))) return value;
+  return firstOf(Object.values(value), depth);
+}
+
+function firstOf(values: readonly unknown[], depth: number): JsonObject | null {
+  for (const value of values.slice(0, 100)) {
+    const found = readRateLimits(value, depth + 1);
+    if (found) return found;
+  }
+  return null;
+}
+
+const tooMany = 429;
+/** codex rounds; a window this full is the one that is used up. */
+const fullPercent = 99;
+const limitWindows = ["primary", "secondary"];
+
+/**
+ * The refusal of a provider for its limit, or null when the turn failed for another reason. `limits` are the last that were
+ * received: a window that is used up names the time from which turns are accepted again, otherwise the message may.
+ */
+export function providerLimit(
+  { message, info }: Pick<TurnOutcome, "message" | "info">,
+  { limits, wall }: { readonly limits: JsonObject | null; readonly wall: number },
+): SymphonyError | null {
+  if (info !== "usageLimitExceeded" && statusIn(info) !== tooMany) return null;
+  return limitError(message, { untilWall: resetIn(limits) ?? timeIn(message, wall) }, { info });
+}
+
+/** The HTTP status of `{responseTooManyFailedAttempts: {httpStatusCode}}`. */
+function statusIn(info: unknown): unknown {
+  return objectOf(objectOf(info)["responseTooManyFailedAttempts"])["httpStatusCode"];
+}
+
+/** Epoch ms at which the last window that is used up begins anew. */
+function resetIn(limits: JsonObject | null): number | null {
+  const full = limitWindows
+    .map((name) => limits?.[name])
+    .filter(isObject)
+    .filter((window) => Number(window["usedPercent"] ?? window["used_percent"]) >= fullPercent)
+    .map((window) => timeOf(window["resetsAt"] ?? window["resets_at"]))
+    .filter((at) => at !== null);
+  return full.length === 0 ? null : Math.max(...full);
 }

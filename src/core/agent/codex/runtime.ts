@@ -1,7 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import type { CodexConfig } from "../../config/config.ts";
-import type { AgentRuntime } from "../agent.ts";
-import { openedSession } from "../opened-session.ts";
+import { type AgentRuntime, openOrClose } from "../agent.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
 
@@ -37,7 +36,7 @@ export function createCodexRuntime({
           ...{ spec, config: settings, clock, env, home, scratch },
           probedOnce: (key, probe) => onceFor(probed, key, probe),
         });
-        return await openedSession(session, signal);
+        return await openOrClose(session, signal);
       } finally {
         leave();
       }

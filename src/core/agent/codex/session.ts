@@ -1,17 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
-import { messageOf } from "../../model/errors.ts";
-import type { AgentSession, Answer, LastingSession, TurnOptions } from "../agent.ts";
-import { objectOf, textOf } from "../json-value.ts";
-import { within } from "../process.ts";
-import { SilenceWatch } from "../silence.ts";
-import { CodexConnection, type ConnectionOptions } from "./connection.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { SilenceWatch, within } from "../../process/program.ts";
+import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import type { AgentSession, Answer, DetachableSession, TurnOptions } from "../agent.ts";
+import type { JsonRpcPeer } from "../json-rpc.ts";
+import {
+  CodexConnection,
+  type ConnectionOptions,
+  codeOf,
+  noActiveTurn,
+  saysNoTurn,
+  silent,
+  threadLost,
+} from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
-import { lastTurn } from "./last-turn.ts";
-import type { TurnEnding } from "./protocol.ts";
-import { codeOf, noActiveTurn, saysNoTurn, silent, threadLost } from "./refusals.ts";
-import { LiveTurn } from "./turn.ts";
-import { finishTurn, interruptTurn } from "./turn-end.ts";
+import { providerLimit, readOutcome, type TurnOutcome } from "./protocol.ts";
 
 const interruptGraceMs = 2_000;
 
@@ -24,7 +28,7 @@ export interface SessionOptions extends ConnectionOptions {
 export class CodexSession implements AgentSession {
   threadId = "";
   resumed = false;
-  readonly lasting?: LastingSession;
+  readonly lasting?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
   #turn: LiveTurn | null = null;
@@ -210,7 +214,7 @@ export class CodexSession implements AgentSession {
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
   }
 
-  #turnEnded(ending: TurnEnding): void {
+  #turnEnded(ending: TurnOutcome): void {
     this.#turn?.end(ending);
     if (ending.turnId === null || ending.turnId === this.#running?.id) this.#runningEnded();
   }
@@ -219,4 +223,115 @@ export class CodexSession implements AgentSession {
     this.#running?.over.resolve();
     this.#running = null;
   }
+}
+
+/** One turn in flight. Its end may be told before its id is known (A-8); it is then kept until the id is. */
+class LiveTurn {
+  readonly #opened = Promise.withResolvers<string>();
+  readonly #done = Promise.withResolvers<TurnOutcome>();
+  readonly #early: TurnOutcome[] = [];
+  #id: string | null = null;
+  #ended = false;
+
+  constructor() {
+    // Whoever waits sees the failure; with nobody waiting it is no crash.
+    this.#opened.promise.catch(() => {});
+    this.#done.promise.catch(() => {});
+  }
+
+  get id(): string | null {
+    return this.#id;
+  }
+
+  /** True once the agent told its end; a turn that was given up may still run. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** The id, once the agent answered; rejects when the turn failed before. */
+  get opened(): Promise<string> {
+    return this.#opened.promise;
+  }
+
+  get done(): Promise<TurnOutcome> {
+    return this.#done.promise;
+  }
+
+  open(id: string): void {
+    this.#id = id;
+    this.#opened.resolve(id);
+    for (const ending of this.#early) this.end(ending);
+  }
+
+  /** An ending that names another turn is not ours (A-12). */
+  end(ending: TurnOutcome): void {
+    if (this.#id === null) {
+      this.#early.push(ending);
+    } else if (ending.turnId === null || ending.turnId === this.#id) {
+      this.#ended = true;
+      this.#done.resolve(ending);
+    }
+  }
+
+  fail(error: unknown): void {
+    this.#opened.reject(error);
+    this.#done.reject(error);
+  }
+}
+
+/** Rejects with `turn_failed`, `provider_limited` or `turn_cancelled` unless the turn was completed. */
+async function finishTurn(
+  peer: JsonRpcPeer,
+  {
+    threadId,
+    ending: { status, message, info },
+    limits,
+    wall,
+  }: { threadId: string; ending: TurnOutcome; limits: JsonObject | null; wall: number },
+): Promise<void> {
+  if (status === "completed") return;
+  if (status === "failed") {
+    const limited = providerLimit({ message, info }, { limits, wall });
+    if (limited) throw limited;
+    throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
+  }
+  // An interrupted turn leaves its commands running; the workspace is to be quiet.
+  await peer.request("thread/backgroundTerminals/clean", { threadId }).catch(() => {});
+  throw new SymphonyError("turn_cancelled", "the turn was interrupted");
+}
+
+/** False when the turn has just ended, which needs no interrupt. */
+async function interruptTurn(
+  peer: JsonRpcPeer,
+  threadId: string,
+  turnId: string,
+): Promise<boolean> {
+  try {
+    await peer.request("turn/interrupt", { threadId, turnId });
+    return true;
+  } catch (error) {
+    if (saysNoTurn(error)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Asks for a thread's newest turn; false when it never had one. `take` hears its id and how it ended, null while
+ * it runs, before any later line of the agent is handled.
+ */
+export async function lastTurn(
+  peer: JsonRpcPeer,
+  threadId: string,
+  take: (turnId: string, ending: TurnOutcome | null) => void,
+): Promise<boolean> {
+  let found = false;
+  const params = { threadId, limit: 1, sortDirection: "desc" };
+  await peer.request("thread/turns/list", params, (result) => {
+    const [last] = listOf(objectOf(result)["data"]);
+    const ending = readOutcome("turn/completed", { turn: last }, null);
+    if (!ending?.turnId) return;
+    found = true;
+    take(ending.turnId, textOf(objectOf(last)["status"]) === "inProgress" ? null : ending);
+  });
+  return found;
 }

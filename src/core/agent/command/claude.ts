@@ -1,11 +1,9 @@
-import { noTokens, type Tokens } from "../../model/attempt.ts";
-import { addTokens } from "../../orchestrator/usage.ts";
+import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import { messageEvents } from "../event-makers.ts";
-import { isObject, type JsonObject, listOf, objectOf, textOf } from "../json-value.ts";
 import { type Limit, limitIn } from "../limits.ts";
 import { timeOf } from "../reset-time.ts";
-import type { JsonReader, ReaderOptions, Told } from "./output.ts";
-import { ToolCalls } from "./tool-calls.ts";
+import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
 const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
 const tooManyRequests = 429;
@@ -41,7 +39,7 @@ class ClaudeReader {
     this.#calls = new ToolCalls({ ...names, workspace: options.workspace });
   }
 
-  read(message: JsonObject): Told[] {
+  read(message: JsonObject): OutputEvent[] {
     const content = listOf(objectOf(message["message"])["content"]).map(objectOf);
     switch (message["type"]) {
       case "system":
@@ -85,14 +83,14 @@ class ClaudeReader {
     }
   }
 
-  #usage(message: JsonObject): Told[] {
+  #usage(message: JsonObject): OutputEvent[] {
     const tokens = tokensOf(message);
     if (tokens === null) return [];
     this.#counted = addTokens(this.#counted, tokens);
     return [{ type: "usage", tokens: this.#counted }];
   }
 
-  #ending(message: JsonObject): Told {
+  #ending(message: JsonObject): OutputEvent {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
     if (!failed) return { type: "result", failure: null, limit: null };
     const failure = textOf(message["result"]) || textOf(message["subtype"]) || "no reason given";
@@ -132,12 +130,12 @@ function refusalIn(value: unknown, wall: number): Limit | null {
   return { untilWall: ahead.length === 0 ? null : Math.max(...ahead) };
 }
 
-function sessionOf(message: JsonObject): Told[] {
+function sessionOf(message: JsonObject): OutputEvent[] {
   const id = textOf(message["session_id"]);
   return id === null ? [] : [{ type: "session", id }];
 }
 
-function spoken(block: JsonObject, calls: ToolCalls): Told[] {
+function spoken(block: JsonObject, calls: ToolCalls): OutputEvent[] {
   if (block["type"] === "text") return messageEvents(textOf(block["text"]) ?? "");
   if (block["type"] !== "tool_use") return [];
   const input = objectOf(block["input"]);
@@ -149,7 +147,7 @@ function spoken(block: JsonObject, calls: ToolCalls): Told[] {
   });
 }
 
-function returned(block: JsonObject, calls: ToolCalls): Told[] {
+function returned(block: JsonObject, calls: ToolCalls): OutputEvent[] {
   if (block["type"] !== "tool_result") return [];
   const { content } = block;
   const parts = listOf(content).map((part) => textOf(objectOf(part)["text"]) ?? "");

@@ -1,8 +1,8 @@
 import type { Clock } from "../../clock.ts";
-import type { CommandConfig } from "../../config/command-section.ts";
+import type { CommandConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { requireBubblewrap } from "../../process/sandbox.ts";
 import type { AgentRuntime, SessionSpec } from "../agent.ts";
-import { requireBubblewrap } from "../bubblewrap.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import type { KnownAgent } from "../guard/program.ts";

@@ -3,19 +3,15 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
-import { noTokens, type Tokens } from "../../model/attempt.ts";
+import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { addTokens } from "../../orchestrator/usage.ts";
+import { displayText } from "../../text/text.ts";
 import type { AgentEvent, AgentSession, TurnOptions } from "../agent.ts";
-import { displayText } from "../display-text.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
-import { type LaunchOptions, launchOf } from "./launch.ts";
-import { LiveTurn } from "./live-turn.ts";
 import { type OutputReader, readerFor } from "./output.ts";
-import { isOwnThread, newThread, threadNamed } from "./thread.ts";
-import { CommandTurn } from "./turn.ts";
+import { CommandTurn, type LaunchOptions, LiveTurn, launchOf } from "./turn.ts";
 
 const maxLogChars = 1_000;
 const noNetworkHint =
@@ -253,4 +249,21 @@ function lingering(graceMs: number): string {
 
 function cancelled(): SymphonyError {
   return new SymphonyError("turn_cancelled", "the turn was interrupted");
+}
+
+const ownPrefix = "unnamed-";
+const usable = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/;
+
+/** A name for a conversation whose program told none; nothing can be resumed by it. */
+function newThread(): string {
+  return `${ownPrefix}${randomUUID()}`;
+}
+
+function isOwnThread(threadId: string): boolean {
+  return threadId.startsWith(ownPrefix);
+}
+
+/** A session id of a program, if it is fit to be handed back; it never looks like an option. */
+function threadNamed(id: string | null): string | null {
+  return id !== null && usable.test(id) && !isOwnThread(id) ? id : null;
 }

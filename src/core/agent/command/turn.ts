@@ -1,10 +1,18 @@
 import type { Clock } from "../../clock.ts";
+import type { CommandConfig } from "../../config/agents.ts";
+import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { AgentProcess, SilenceWatch } from "../../process/program.ts";
+import { confinedLine } from "../../process/sandbox.ts";
+import { oneLine } from "../../text/text.ts";
+import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
+import { answerTool } from "../codex/connection.ts";
+import { toolCallEvent } from "../event-makers.ts";
+import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
-import { AgentProcess } from "../process.ts";
-import { SilenceWatch } from "../silence.ts";
-import type { Launch } from "./launch.ts";
 import type { OutputReader } from "./output.ts";
+import type { OutputEvent } from "./reader.ts";
 
 const keptStderrLines = 10;
 const maxStderrChars = 2_000;
@@ -32,7 +40,7 @@ export interface CommandTurnOptions {
 }
 
 /** How a turn ended by the program's own word. */
-export interface TurnResult {
+interface TurnResult {
   /** null: it went well. */
   readonly failure: string | null;
   /** The provider's limit that it failed for. */
@@ -150,4 +158,170 @@ function notFound(): SymphonyError {
   return new SymphonyError("agent_not_found", "the program of command.line was not found", {
     hint: "install it, or set command.line to where it is",
   });
+}
+
+export interface LiveTurnOptions {
+  readonly id: string;
+  readonly reader: OutputReader;
+  readonly tools: AgentTools;
+  emit(event: AgentEvent): void;
+  /** The program told the name of its session. */
+  named(session: string): void;
+  /** The program told what it used. */
+  used(tokens: Tokens): void;
+  /** A line that is no event. */
+  log(line: string): void;
+  /** The program told how its turn ended. */
+  over(): void;
+  /** Tells the program something; one that does not listen loses it. */
+  reply(message: Readonly<Record<string, unknown>>): void;
+}
+
+/** What the program of one turn has told so far. */
+export class LiveTurn {
+  readonly id: string;
+  /** How the turn ended, in the program's own word: its first, for what comes after that is no part of the turn. */
+  result: TurnResult | null = null;
+  /** True once the agent did or said something. */
+  spoke = false;
+  tokens: Tokens = noTokens;
+  readonly #options: LiveTurnOptions;
+  readonly #tools = new Set<Promise<void>>();
+  readonly #steers = new Set<string>();
+
+  constructor(options: LiveTurnOptions) {
+    this.#options = options;
+    this.id = options.id;
+  }
+
+  /** True while the program may wait for a tool. */
+  get waits(): boolean {
+    return this.#tools.size > 0;
+  }
+
+  line(line: string): void {
+    const told = this.#options.reader.line(line);
+    for (const one of told) this.#take(one);
+    if (told.length === 0) this.#options.emit({ type: "activity", method: "output" });
+  }
+
+  steer(id: string, message: string): void {
+    this.#steers.add(id);
+    this.#options.reply({ type: "steer", id, message });
+  }
+
+  /** The output is over; resolves when the tools it asked for are done. */
+  async ended(): Promise<void> {
+    for (const one of this.#options.reader.end()) this.#take(one);
+    await Promise.all(this.#tools);
+  }
+
+  #take(told: OutputEvent): void {
+    const { emit, named, used, log, over } = this.#options;
+    switch (told.type) {
+      case "log":
+        log(told.line);
+        return emit({ type: "activity", method: "output" });
+      case "session":
+        return named(told.id);
+      case "usage":
+        this.tokens = told.tokens;
+        return used(told.tokens);
+      case "result":
+        this.result ??= { failure: told.failure, limit: told.limit };
+        return over();
+      case "tool":
+        return this.#call(told);
+      case "steer.delivered":
+        // Only what it was told of can be confirmed.
+        if (this.#steers.delete(told.steerId)) emit(told);
+        return;
+      default:
+        if (told.type !== "activity" && told.type !== "notice") this.spoke = true;
+        emit(told);
+    }
+  }
+
+  #call({ id, tool, args }: Extract<OutputEvent, { type: "tool" }>): void {
+    this.spoke = true;
+    const { tools, emit, reply } = this.#options;
+    const run = async () => {
+      const { result, outcome } = await answerTool(tools, tool, args);
+      emit(toolCallEvent(tool, outcome));
+      const { success, output } = result;
+      reply({ type: "tool_result", id, success, output });
+    };
+    const running: Promise<void> = run().finally(() => this.#tools.delete(running));
+    this.#tools.add(running);
+  }
+}
+
+const maxTitleChars = 500;
+
+export interface TurnFacts {
+  /** 1-based. */
+  readonly turn: number;
+  /** What to go on with; null begins anew. */
+  readonly session: string | null;
+  readonly model: string | null;
+  readonly effort: string | null;
+  /** Where the prompt is, unless it is written to stdin. */
+  readonly promptFile: string | null;
+}
+
+interface Launch {
+  readonly line: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface LaunchOptions {
+  readonly spec: SessionSpec;
+  readonly config: CommandConfig;
+  readonly guarded: GuardedLaunch;
+  readonly env: NodeJS.ProcessEnv;
+  /** What a confined program must not see. */
+  readonly hidden: readonly string[];
+}
+
+/** What is run for one turn. All that comes from an issue or a program is in the environment, never in the line. */
+export function launchOf(command: string, facts: TurnFacts, options: LaunchOptions): Launch {
+  const { spec, config, guarded, hidden } = options;
+  const told = variablesOf(facts, spec);
+  const { runId, secretEnvNames: secretNames, workspace } = spec;
+  const passthrough = config.envPassthrough;
+  const env = {
+    ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
+    ...told,
+  };
+  const set = guardVariables(guarded, spec.people.approvals);
+  const kept = { passthrough, told: Object.keys(told), set };
+  if (spec.level === "danger") return { line: launchLine(command, secretNames, kept), env };
+  const readable = facts.promptFile === null ? [] : [facts.promptFile];
+  const writable = config.writablePaths;
+  const confined = confinedLine(command, {
+    workspace,
+    writable,
+    readable,
+    hidden,
+    emptied: emptiedFor(guarded),
+    network: spec.level !== "safe",
+  });
+  // The temporary folder in there is a fresh one.
+  return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
+}
+
+function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Record<string, string> {
+  const end = title.indexOf(": ");
+  const told: Record<string, string | null> = {
+    SYMPHONY_ISSUE_IDENTIFIER: oneLine(end === -1 ? title : title.slice(0, end), maxTitleChars),
+    SYMPHONY_ISSUE_TITLE: oneLine(end === -1 ? "" : title.slice(end + 2), maxTitleChars),
+    SYMPHONY_WORKSPACE: workspace,
+    SYMPHONY_TURN: String(facts.turn),
+    SYMPHONY_SESSION: facts.session,
+    SYMPHONY_MODEL: facts.model,
+    SYMPHONY_REASONING_EFFORT: facts.effort,
+    SYMPHONY_PROMPT_FILE: facts.promptFile,
+  };
+  const set = Object.entries(told).filter((entry): entry is [string, string] => entry[1] !== null);
+  return Object.fromEntries(set);
 }

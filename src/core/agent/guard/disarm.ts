@@ -1,4 +1,4 @@
-import type { Approvals } from "../../config/config.ts";
+import type { Approvals } from "../../config/agents.ts";
 import type { KnownAgent } from "./program.ts";
 
 /** How an agent is started, as far as files of a repository can act on it. */

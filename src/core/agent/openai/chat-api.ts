@@ -5,7 +5,7 @@ import type {
   ChatCompletionMessageParam,
 } from "openai/resources/chat/completions";
 import type { Tokens } from "../../model/attempt.ts";
-import { effortOf } from "./effort.ts";
+import { effortOf, limitsOf } from "./failures.ts";
 import {
   type Call,
   checkLength,
@@ -13,8 +13,7 @@ import {
   type Listening,
   type ModelReply,
   type ModelRequest,
-} from "./items.ts";
-import { limitsOf } from "./rate-limits.ts";
+} from "./thread.ts";
 
 /** One request by Chat Completions, for providers that have nothing newer. Rejects with whatever went wrong. */
 export async function askChat(

@@ -1,5 +1,7 @@
+import type OpenAI from "openai";
+import type { OpenaiConfig } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { isObject, type JsonObject, objectOf, textOf } from "../json-value.ts";
+import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 
 /** What a failed request means. */
@@ -138,4 +140,89 @@ function headerWait(headers: unknown, wall: number): number | null {
   if (wait !== null) return wait;
   const at = timeOf(written);
   return at === null ? null : Math.max(at - wall, 0);
+}
+
+const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
+
+/** A reasoning effort the provider knows. Throws `provider_error` for another word. */
+export function effortOf(written: string | null): (typeof efforts)[number] | null {
+  if (written === null) return null;
+  const found = efforts.find((effort) => effort === written.trim().toLowerCase());
+  if (found) return found;
+  throw new SymphonyError(
+    "provider_error",
+    `there is no reasoning effort ${written.slice(0, 50)}`,
+    {
+      hint: `it is one of ${efforts.join(", ")}`,
+    },
+  );
+}
+
+const prefix = "x-ratelimit-";
+const maxWindows = 20;
+
+/** What the provider's `x-ratelimit-` headers say, by the rest of their name; null without any. */
+export function limitsOf(headers: Headers): JsonObject | null {
+  const found = [...headers]
+    .filter(([name]) => name.startsWith(prefix))
+    .slice(0, maxWindows)
+    .map(([name, value]): [string, string | number] => {
+      const number = /^\d+$/.test(value) ? Number(value) : null;
+      return [name.slice(prefix.length).replaceAll("-", "_"), number ?? value.slice(0, 100)];
+    });
+  return found.length === 0 ? null : Object.fromEntries(found);
+}
+
+type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey">;
+
+const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
+
+/** Where the models are. Throws `invalid_config` for anything but https, or http on this machine. */
+export function baseUrlOf({ baseUrl }: Settings): string {
+  const url = URL.parse(baseUrl);
+  const safe =
+    url?.protocol === "https:" || (url?.protocol === "http:" && loopback.test(url.hostname));
+  if (!url || !safe || url.username !== "" || url.password !== "") {
+    throw new SymphonyError(
+      "invalid_config",
+      "openai.base_url must be https, or http on this machine, without a password in it",
+      { hint: "symphony config overlay set openai.base_url https://api.openai.com/v1" },
+    );
+  }
+  return url.href.replace(/\/+$/, "");
+}
+
+/** The variable a `$NAME` names; null for a key that is written out. */
+export function keyNameOf({ apiKey }: Settings): string | null {
+  return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(apiKey.trim())?.[1] ?? null;
+}
+
+/** The key, as it is now. Throws `agent_unavailable` when there is none. */
+export function keyOf(settings: Settings, lookup: (name: string) => string | undefined): string {
+  const name = keyNameOf(settings);
+  const key = (name === null ? settings.apiKey : (lookup(name) ?? "")).trim();
+  if (key !== "") return key;
+  throw new SymphonyError(
+    "agent_unavailable",
+    `the built-in agent needs a key: there is no ${name}`,
+    {
+      hint: `symphony secrets add ${name}`,
+    },
+  );
+}
+
+/** A client for one request: the key lives no longer than that. It never follows a redirect, which could lead the key elsewhere. */
+export async function clientFor(settings: Settings, key: string): Promise<OpenAI> {
+  const { default: Client } = await import("openai");
+  return new Client({
+    apiKey: key,
+    adminAPIKey: null,
+    baseURL: baseUrlOf(settings),
+    organization: null,
+    project: null,
+    webhookSecret: null,
+    maxRetries: 0,
+    logLevel: "off",
+    fetch: (url, init) => fetch(url, { ...init, redirect: "error" }),
+  });
 }

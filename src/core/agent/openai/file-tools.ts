@@ -1,19 +1,18 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../model/errors.ts";
-import { displayText } from "../display-text.ts";
-import { applyPatch } from "./apply-patch.ts";
-import { PathError, placeIn, readPlace } from "./inside.ts";
-import { PatchError } from "./patch.ts";
+import { displayText } from "../../text/text.ts";
+import { PathError, pathInside, readInside } from "./files.ts";
+import { applyPatch, PatchError } from "./patch.ts";
 import {
   argumentsSchema,
   numberArgument,
   optionalText,
   type Tool,
+  type ToolDeps,
   ToolError,
-  type ToolWorld,
   textArgument,
-} from "./tool.ts";
+} from "./toolbox.ts";
 
 const maxReadBytes = 10 * 1024 * 1024;
 const maxShownChars = 64_000;
@@ -23,11 +22,11 @@ const deepest = 8;
 const skipped: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /** `read_file`, `list_files` and `apply_patch`: inside the workspace only, no link followed. */
-export function fileTools(world: ToolWorld): readonly Tool[] {
+export function fileTools(world: ToolDeps): readonly Tool[] {
   return [readFileTool(world), listFilesTool(world), applyPatchTool(world)];
 }
 
-function readFileTool({ workspace }: ToolWorld): Tool {
+function readFileTool({ workspace }: ToolDeps): Tool {
   return {
     readsOnly: true,
     spec: {
@@ -46,8 +45,8 @@ function readFileTool({ workspace }: ToolWorld): Tool {
       const path = textArgument(args, "path");
       const offset = numberArgument(args, "offset", { fallback: 1, min: 1, max: 10_000_000 });
       const limit = numberArgument(args, "limit", { fallback: 500, min: 1, max: 5_000 });
-      const place = await placeIn(workspace, path).catch(refused);
-      const content = await readPlace(place, maxReadBytes).catch(refused);
+      const place = await pathInside(workspace, path).catch(refuse);
+      const content = await readInside(place, maxReadBytes).catch(refuse);
       if (content.subarray(0, 8_000).includes(0)) throw new ToolError(`${path} is no text`);
       return numbered(content.toString("utf8"), offset, limit);
     },
@@ -70,7 +69,7 @@ function numbered(text: string, offset: number, limit: number): string {
   return shown.join("\n") || "[no such lines, or an empty file]";
 }
 
-function listFilesTool({ workspace }: ToolWorld): Tool {
+function listFilesTool({ workspace }: ToolDeps): Tool {
   return {
     readsOnly: true,
     spec: {
@@ -87,7 +86,7 @@ function listFilesTool({ workspace }: ToolWorld): Tool {
     },
     async run(args) {
       const depth = numberArgument(args, "depth", { fallback: 2, min: 1, max: deepest });
-      const place = await placeIn(workspace, optionalText(args, "path") ?? ".").catch(refused);
+      const place = await pathInside(workspace, optionalText(args, "path") ?? ".").catch(refuse);
       if (!place.stats) throw new ToolError(`${place.path}: no such directory`);
       if (!place.stats.isDirectory()) return place.path;
       const found: string[] = [];
@@ -112,7 +111,7 @@ async function list(
   }
 }
 
-function applyPatchTool({ workspace, emit }: ToolWorld): Tool {
+function applyPatchTool({ workspace, emit }: ToolDeps): Tool {
   return {
     readsOnly: false,
     spec: {
@@ -123,7 +122,7 @@ function applyPatchTool({ workspace, emit }: ToolWorld): Tool {
       }),
     },
     async run(args) {
-      const { changes } = await applyPatch(workspace, textArgument(args, "input")).catch(refused);
+      const { changes } = await applyPatch(workspace, textArgument(args, "input")).catch(refuse);
       const paths = changes.map(({ path }) => displayText(path, 500));
       emit({ type: "file_change", status: "completed", paths });
       return ["done:", ...changes.map(({ mark, path }) => `${mark} ${path}`)].join("\n");
@@ -146,7 +145,7 @@ const patchDescription = `Changes files of the workspace: all of the patch or no
 Paths are relative to the workspace.`;
 
 /** What the model, or the state of the workspace, is to blame for is told to the model. */
-function refused(error: unknown): never {
+function refuse(error: unknown): never {
   const known = error instanceof PathError || error instanceof PatchError;
   const system = error instanceof Error && "code" in error && typeof error.code === "string";
   if (known || system) throw new ToolError(known ? error.message : messageOf(error));

@@ -1,13 +1,11 @@
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/openai-section.ts";
+import type { OpenaiConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { SilenceWatch } from "../silence.ts";
+import { SilenceWatch } from "../../process/program.ts";
 import { askChat } from "./chat-api.ts";
-import { baseUrlOf, clientFor, keyNameOf, keyOf } from "./endpoint.ts";
-import { type Failure, judgeFailure } from "./failures.ts";
-import type { ModelReply, ModelRequest } from "./items.ts";
-import { pause } from "./pause.ts";
+import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
 import { askResponses } from "./responses-api.ts";
+import type { ModelReply, ModelRequest } from "./thread.ts";
 
 const firstWaitMs = 1_000;
 const longestWaitMs = 30_000;
@@ -166,5 +164,24 @@ function sealOf(config: OpenaiConfig, { model }: ModelRequest): string {
 function limited(message: string, untilWall: number | null): SymphonyError {
   return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
     details: { untilWall },
+  });
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when that comes first. */
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const stop = () => {
+      cancel();
+      reject(signal.reason);
+    };
+    const cancel = clock.after(ms, () => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    });
+    signal.addEventListener("abort", stop, { once: true });
   });
 }

@@ -1,8 +1,8 @@
 import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
-import { objectOf } from "../json-value.ts";
-import { effortOf } from "./effort.ts";
+import { objectOf } from "../../text/text.ts";
+import { effortOf, limitsOf } from "./failures.ts";
 import {
   checkLength,
   type Item,
@@ -10,8 +10,7 @@ import {
   type ModelReply,
   type ModelRequest,
   readItem,
-} from "./items.ts";
-import { limitsOf } from "./rate-limits.ts";
+} from "./thread.ts";
 
 /** One request by the Responses API. `sealed`: what the model thought is asked for, to be sent back. Rejects with whatever went wrong. */
 export async function askResponses(

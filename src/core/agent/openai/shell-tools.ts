@@ -1,25 +1,26 @@
-import type { People } from "../agent.ts";
-import { displayText } from "../display-text.ts";
-import type { JsonObject } from "../json-value.ts";
-import type { CommandEnd } from "./command.ts";
-import type { Commands } from "./commands.ts";
-import { PathError, placeIn } from "./inside.ts";
-import type { Asking } from "./people-tools.ts";
-import type { Level } from "./sandbox.ts";
+import type { Clock } from "../../clock.ts";
+import type { OpenaiConfig } from "../../config/agents.ts";
+import { type CommandEnd, runCommand } from "../../process/run.ts";
+import { type Level, type Shown, sandboxArgs } from "../../process/sandbox.ts";
+import { killMatching } from "../../process/table.ts";
+import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
+import type { AgentEvent, PeopleDeps } from "../agent.ts";
+import { PathError, pathInside } from "./files.ts";
 import {
+  type Asking,
   argumentsSchema,
   numberArgument,
   optionalText,
   type Tool,
+  type ToolDeps,
   ToolError,
-  type ToolWorld,
   textArgument,
-} from "./tool.ts";
+} from "./toolbox.ts";
 
-export interface ShellWorld extends ToolWorld {
+export interface ShellDeps extends ToolDeps {
   readonly commands: Commands;
   readonly level: Level;
-  readonly people: People;
+  readonly people: PeopleDeps;
   readonly asking: Asking;
   /** Longest time for one command. */
   readonly timeoutMs: number;
@@ -29,11 +30,11 @@ const maxPromptChars = 1_000;
 const matchesPerFile = 50;
 
 /** `shell` and `search`. */
-export function shellTools(world: ShellWorld): readonly Tool[] {
+export function shellTools(world: ShellDeps): readonly Tool[] {
   return [shellTool(world), searchTool(world)];
 }
 
-function shellTool(world: ShellWorld): Tool {
+function shellTool(world: ShellDeps): Tool {
   // Where nobody is asked there is nothing to ask for.
   const asks = world.level !== "danger" && world.people.approvals === "ask";
   return {
@@ -72,11 +73,13 @@ const escalation = {
   justification: { type: "string", description: "for that person: why it is needed" },
 };
 
-async function shell(world: ShellWorld, args: JsonObject, signal: AbortSignal): Promise<string> {
+async function shell(world: ShellDeps, args: JsonObject, signal: AbortSignal): Promise<string> {
   const max = world.timeoutMs;
   const timeoutMs = numberArgument(args, "timeout_ms", { fallback: max, min: 1_000, max });
   const { argv, line } = commandOf(args);
-  const place = await placeIn(world.workspace, optionalText(args, "workdir") ?? ".").catch(refused);
+  const place = await pathInside(world.workspace, optionalText(args, "workdir") ?? ".").catch(
+    refuse,
+  );
   if (!place.stats?.isDirectory()) throw new ToolError(`${place.path}: no such directory`);
   const wanted = world.level !== "danger" && args["with_escalated_permissions"] === true;
   if (wanted && !(await allowed(world, { line, args, signal }))) {
@@ -85,11 +88,11 @@ async function shell(world: ShellWorld, args: JsonObject, signal: AbortSignal): 
     return "declined: it may not run outside of the sandbox";
   }
   const order = { argv, line, cwd: place.absolute, timeoutMs, outside: wanted };
-  return told(await world.commands.run(order, signal), timeoutMs);
+  return outcomeText(await world.commands.run(order, signal), timeoutMs);
 }
 
 async function allowed(
-  world: ShellWorld,
+  world: ShellDeps,
   { line, args, signal }: { line: string; args: JsonObject; signal: AbortSignal },
 ): Promise<boolean> {
   if (world.people.approvals !== "ask") {
@@ -119,7 +122,7 @@ function commandOf(args: JsonObject): { argv: readonly string[]; line: string } 
     : { argv: words, line: words.join(" ") };
 }
 
-function told({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: number): string {
+function outcomeText({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: number): string {
   const end = {
     time: `stopped after ${timeoutMs} ms`,
     processes: "stopped: it started too many processes",
@@ -131,7 +134,7 @@ function told({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: number): 
 }
 
 /** A pattern of the model may take for ever: it runs where commands run, and under their limits. */
-function searchTool({ commands, workspace }: ShellWorld): Tool {
+function searchTool({ commands, workspace }: ShellDeps): Tool {
   return {
     readsOnly: true,
     spec: {
@@ -149,7 +152,7 @@ function searchTool({ commands, workspace }: ShellWorld): Tool {
     },
     async run(args, signal) {
       const pattern = textArgument(args, "pattern");
-      const place = await placeIn(workspace, optionalText(args, "path") ?? ".").catch(refused);
+      const place = await pathInside(workspace, optionalText(args, "path") ?? ".").catch(refuse);
       if (!place.stats) throw new ToolError(`${place.path}: no such file`);
       const flags = args["ignore_case"] === true ? "-rnIEi" : "-rnIE";
       const argv = [
@@ -162,12 +165,112 @@ function searchTool({ commands, workspace }: ShellWorld): Tool {
       );
       if (end.stoppedFor === null && end.exitCode === 1 && end.output === "")
         return "nothing found";
-      return end.exitCode === 0 ? end.output : told(end, 30_000);
+      return end.exitCode === 0 ? end.output : outcomeText(end, 30_000);
     },
   };
 }
 
-function refused(error: unknown): never {
+function refuse(error: unknown): never {
   if (error instanceof PathError) throw new ToolError(error.message);
   throw error;
+}
+
+const maxCommandChars = 2_000;
+const maxOutputChars = 4_000;
+const lifeSignMs = 30_000;
+/** What is left to everything else on the disk of the workspaces. */
+const leastFreeBytes = 256 * 1024 * 1024;
+const killLimitMs = 2_000;
+const blockBytes = 1_024;
+/** Limits first, then the command in the place of the shell that set them. */
+const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
+
+export interface CommandsOptions {
+  readonly level: Level;
+  readonly workspace: string;
+  /** Empty inside the sandbox. */
+  readonly hidden: readonly string[];
+  readonly readable: readonly Shown[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly runId: string;
+  readonly config: OpenaiConfig;
+  readonly clock: Clock;
+  emit(event: AgentEvent): void;
+}
+
+export interface CommandOrder {
+  readonly argv: readonly string[];
+  /** As it is shown. */
+  readonly line: string;
+  /** Absolute, in the workspace. */
+  readonly cwd: string;
+  readonly timeoutMs: number;
+  /** A person allowed it. */
+  readonly outside?: boolean;
+}
+
+/** Runs the agent's commands: in the sandbox of the level, with limits, told as events. */
+export class Commands {
+  readonly #options: CommandsOptions;
+
+  constructor(options: CommandsOptions) {
+    this.#options = options;
+  }
+
+  /** Never rejects for what the command does. */
+  async run(order: CommandOrder, signal: AbortSignal): Promise<CommandEnd> {
+    const { emit } = this.#options;
+    const command = displayText(order.line, maxCommandChars);
+    emit({ type: "command", command, status: "started", exitCode: null, output: null });
+    const stopSigns = this.#signs();
+    try {
+      const end = await this.quietly(order, signal);
+      const { exitCode } = end;
+      const output = displayTail(end.output, maxOutputChars);
+      const status = exitCode === 0 && end.stoppedFor === null ? "completed" : "failed";
+      emit({ type: "command", command, status, exitCode, output });
+      return end;
+    } finally {
+      stopSigns();
+    }
+  }
+
+  /** The same without events. */
+  async quietly(order: CommandOrder, signal: AbortSignal): Promise<CommandEnd> {
+    const { level, workspace, hidden, readable, env, runId, config, clock } = this.#options;
+    const boxed = level !== "danger" && order.outside !== true;
+    const box =
+      level !== "danger" && boxed
+        ? await sandboxArgs({ level, workspace, cwd: order.cwd, hidden, readable })
+        : [];
+    const blocks = Math.ceil(config.commandFileBytes / blockBytes);
+    const end = await runCommand({
+      argv: [...box, "bash", "-c", limits, "bash", String(blocks), ...order.argv],
+      cwd: boxed ? workspace : order.cwd,
+      env,
+      timeoutMs: order.timeoutMs,
+      outputBytes: config.commandOutputBytes,
+      signal,
+      clock,
+      limits: { runId, processes: config.commandProcesses, leastFreeBytes },
+      onOutput: () => this.#options.emit({ type: "activity", method: "command/output" }),
+    });
+    // The sandbox takes everything with it; without one there may be what left the command's group.
+    if (!boxed) await killMatching((entry) => entry.runId === runId, killLimitMs);
+    return end;
+  }
+
+  /** A command may be silent for as long as its time limit: that is no stall. */
+  #signs(): () => void {
+    const { clock, emit } = this.#options;
+    let cancel = () => {};
+    const sign = () => {
+      cancel = clock.after(lifeSignMs, () => {
+        emit({ type: "activity", method: "command/running" });
+        sign();
+      });
+    };
+    sign();
+    return () => cancel();
+  }
 }

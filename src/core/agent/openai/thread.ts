@@ -11,9 +11,9 @@ import {
 } from "node:fs/promises";
 import { join } from "node:path";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
-import { isObject, listOf, objectOf } from "../json-value.ts";
-import { tokensIn } from "./compaction.ts";
-import { type Item, readItem, withAnswers } from "./items.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import type { ToolSpec } from "../agent.ts";
 
 const idForm = /^thr_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const maxFileBytes = 64 * 1024 * 1024;
@@ -172,4 +172,185 @@ function sum(a: Tokens, b: Tokens): Tokens {
     reasoningOutput: a.reasoningOutput + b.reasoningOutput,
     total: a.total + b.total,
   };
+}
+
+const maxAnswerChars = 16_000_000;
+
+/** One piece of a conversation, in the words of the Responses API. */
+export type Item =
+  | {
+      readonly type: "message";
+      readonly role: "user" | "assistant";
+      readonly content: string;
+    }
+  | Call
+  | { readonly type: "function_call_output"; readonly call_id: string; readonly output: string }
+  | Reasoning;
+
+export interface Call {
+  readonly type: "function_call";
+  readonly call_id: string;
+  readonly name: string;
+  /** JSON as the model wrote it. */
+  readonly arguments: string;
+}
+
+/** What the model thought, sealed: only the provider can read it. */
+export interface Reasoning {
+  readonly type: "reasoning";
+  readonly id: string;
+  readonly summary: { type: "summary_text"; text: string }[];
+  readonly encrypted_content: string;
+}
+
+export interface ModelRequest {
+  readonly threadId: string;
+  readonly model: string;
+  readonly effort: string | null;
+  readonly instructions: string;
+  readonly items: readonly Item[];
+  readonly tools: readonly ToolSpec[];
+  readonly maxOutputTokens: number | null;
+}
+
+export interface ModelReply {
+  readonly items: readonly Item[];
+  /** Of this request alone; null where the provider does not tell. */
+  readonly usage: Tokens | null;
+  readonly limits: JsonObject | null;
+  /** Why it is not whole: it was too long, or the provider would not let it through. */
+  readonly cut: "length" | "filter" | null;
+}
+
+/** What to do while an answer comes in. */
+export interface Listening {
+  readonly signal: AbortSignal;
+  /** Something came, whatever it was. */
+  heard(): void;
+}
+
+/** An item as the provider or a file gives it; null for a kind that means nothing here. */
+export function readItem(value: unknown): Item | null {
+  if (!isObject(value)) return null;
+  switch (value["type"]) {
+    case "message":
+      return readMessage(value);
+    case "function_call":
+      return readCall(value);
+    case "function_call_output": {
+      const [id, output] = [textOf(value["call_id"]), textOf(value["output"])];
+      if (id === null || output === null) return null;
+      return { type: "function_call_output", call_id: id, output };
+    }
+    case "reasoning":
+      return readReasoning(value);
+    default:
+      return null;
+  }
+}
+
+/** Throws `provider_error` for an answer that no model would give. */
+export function checkLength(chars: number): void {
+  if (chars <= maxAnswerChars) return;
+  throw new SymphonyError(
+    "provider_error",
+    `an answer was longer than ${maxAnswerChars} characters`,
+  );
+}
+
+/** Every call with an answer: one that a crash left open gets words for it. */
+export function withAnswers(items: readonly Item[]): readonly Item[] {
+  const answered = new Set(
+    items.flatMap((item) => (item.type === "function_call_output" ? [item.call_id] : [])),
+  );
+  return items.flatMap((item): Item[] => {
+    if (item.type !== "function_call" || answered.has(item.call_id)) return [item];
+    const output = "interrupted before it ended; whether it had an effect is not known";
+    return [item, { type: "function_call_output", call_id: item.call_id, output }];
+  });
+}
+
+export function userMessage(content: string): Item {
+  return { type: "message", role: "user", content };
+}
+
+function readMessage(value: JsonObject): Item | null {
+  const role = value["role"];
+  if (role !== "user" && role !== "assistant") return null;
+  const content = value["content"];
+  const text =
+    typeof content === "string"
+      ? content
+      : listOf(content)
+          .map((part) =>
+            isObject(part) ? (textOf(part["text"]) ?? textOf(part["refusal"])) : null,
+          )
+          .filter((part) => part !== null)
+          .join("");
+  return text === "" ? null : { type: "message", role, content: text };
+}
+
+function readCall(value: JsonObject): Item | null {
+  const [id, name] = [textOf(value["call_id"]), textOf(value["name"])];
+  if (!id || !name) return null;
+  return { type: "function_call", call_id: id, name, arguments: textOf(value["arguments"]) ?? "" };
+}
+
+/** Unsealed, it could not be sent again. */
+function readReasoning(value: JsonObject): Item | null {
+  const [id, sealed] = [textOf(value["id"]), textOf(value["encrypted_content"])];
+  if (!id || !sealed) return null;
+  const summary = listOf(value["summary"]).flatMap((part) => {
+    const text = isObject(part) ? textOf(part["text"]) : null;
+    return text === null ? [] : [{ type: "summary_text" as const, text }];
+  });
+  return { type: "reasoning", id, summary, encrypted_content: sealed };
+}
+
+/** Asks for the summary that takes the place of the older part. */
+export const summaryPrompt = `You are performing a CONTEXT CHECKPOINT: the conversation is about to be shortened. Write a summary for yourself with which the work can go on without a break: the task and its conditions, what was found out, what was changed in which files, what was tried in vain, what is to be done next. Call no tool.`;
+
+const charsPerToken = 4;
+const longestTaskChars = 40_000;
+
+/** A rough number of tokens. */
+export function tokensIn(items: readonly Item[]): number {
+  return Math.ceil(JSON.stringify(items).length / charsPerToken);
+}
+
+/** Where the newest part begins that fits into `tokens`: never between a call and its answer. */
+export function tailStart(items: readonly Item[], tokens: number): number {
+  let start = items.length;
+  for (let left = tokens; start > 0; start--) {
+    const item = items[start - 1];
+    left -= item ? tokensIn([item]) : 0;
+    if (left < 0) break;
+  }
+  while (start < items.length && !standsAlone(items, start)) start++;
+  return start;
+}
+
+/** The first task, the summary of the older part, the newest part as it was. */
+export function shortened(
+  items: readonly Item[],
+  start: number,
+  summary: string | null,
+): readonly Item[] {
+  const task = items.find((item) => item.type === "message" && item.role === "user");
+  const opening =
+    task?.type === "message" && items.indexOf(task) < start
+      ? [userMessage(task.content.slice(0, longestTaskChars))]
+      : [];
+  const words = summary ?? "It could not be summed up. Look at the workspace for what was done.";
+  const bridge = userMessage(`The older part of this conversation was left out. ${words}`);
+  return [...opening, bridge, ...items.slice(start)];
+}
+
+function standsAlone(items: readonly Item[], start: number): boolean {
+  const calls = new Set<string>();
+  for (const item of items.slice(start)) {
+    if (item.type === "function_call") calls.add(item.call_id);
+    if (item.type === "function_call_output" && !calls.has(item.call_id)) return false;
+  }
+  return true;
 }

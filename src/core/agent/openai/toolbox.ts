@@ -1,12 +1,11 @@
-import type { AgentEvent, AgentTools, ToolSpec } from "../agent.ts";
-import { displayText } from "../display-text.ts";
-import { isObject } from "../json-value.ts";
-import type { Call, Item } from "./items.ts";
-import { type Tool, ToolError } from "./tool.ts";
+import type { Needs } from "../../model/attempt.ts";
+import { displayText, isObject, type JsonObject, listOf } from "../../text/text.ts";
+import type { AgentEvent, AgentTools, Answer, Asks, ToolSpec } from "../agent.ts";
+import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
 /** Told by events of their own. */
-const toldOtherwise: ReadonlySet<string> = new Set(["shell", "apply_patch"]);
+const reportedElsewhere: ReadonlySet<string> = new Set(["shell", "apply_patch"]);
 
 /** Everything the model may call: the agent's own tools, then the tracker's. */
 export class Toolbox {
@@ -82,7 +81,7 @@ export class Toolbox {
   }
 
   #told(name: string, outcome: "completed" | "failed"): void {
-    if (outcome === "failed" || !toldOtherwise.has(name))
+    if (outcome === "failed" || !reportedElsewhere.has(name))
       this.#emit({ type: "tool_call", tool: name, outcome });
   }
 }
@@ -95,4 +94,100 @@ function argumentsOf({ arguments: written }: Call): Readonly<Record<string, unkn
   } catch {
     return null;
   }
+}
+
+/** One of the agent's own tools. */
+export interface Tool {
+  readonly spec: ToolSpec;
+  /** True when it changes nothing and starts nothing, so that others like it may run beside it. */
+  readonly readsOnly: boolean;
+  /** Text for the model. Rejects with ToolError for what the model did wrong; with anything else the turn ends. */
+  run(args: JsonObject, signal: AbortSignal): Promise<string>;
+}
+
+export interface ToolDeps {
+  /** Canonical. */
+  readonly workspace: string;
+  emit(event: AgentEvent): void;
+}
+
+/** What is wrong with a call, in words for the model. */
+export class ToolError extends Error {}
+
+export function textArgument(args: JsonObject, name: string): string {
+  const value = args[name];
+  if (typeof value === "string") return value;
+  throw new ToolError(`the argument ${name} must be text`);
+}
+
+export function optionalText(args: JsonObject, name: string): string | null {
+  const value = args[name];
+  return value === undefined || value === null ? null : textArgument(args, name);
+}
+
+/** A whole number within the limits, or `fallback` when left out. */
+export function numberArgument(
+  args: JsonObject,
+  name: string,
+  { fallback, min, max }: { fallback: number; min: number; max: number },
+): number {
+  const value = args[name];
+  if (value === undefined || value === null) return fallback;
+  if (typeof value !== "number" || !Number.isFinite(value))
+    throw new ToolError(`the argument ${name} must be a number`);
+  return Math.min(Math.max(Math.trunc(value), min), max);
+}
+
+/** The schema of a tool's arguments; all of them required but `optional`. */
+export function argumentsSchema(
+  properties: Readonly<Record<string, JsonObject>>,
+  optional: readonly string[] = [],
+): JsonObject {
+  const required = Object.keys(properties).filter((name) => !optional.includes(name));
+  return { type: "object", properties, required, additionalProperties: false };
+}
+
+/** Asks a person. Rejects as `Asks.ask` does, or with the signal's reason when that comes first. */
+export type Asking = (needs: Needs, questions: number, signal: AbortSignal) => Promise<Answer>;
+
+const maxPromptChars = 2_000;
+const maxOptions = 20;
+
+export function askingOf(asks: Asks): Asking {
+  return async (needs, questions, signal) => {
+    signal.throwIfAborted();
+    const given = Promise.withResolvers<Answer>();
+    const stop = () => given.reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    asks.ask(needs, questions).then(given.resolve, given.reject);
+    return given.promise.finally(() => signal.removeEventListener("abort", stop));
+  };
+}
+
+/** `ask_user`: a question to a person, for what nobody else can know. */
+export function askTool(asking: Asking): Tool {
+  return {
+    readsOnly: false,
+    spec: {
+      name: "ask_user",
+      description:
+        "Asks a person, and waits. Only for what the work cannot go on without and what cannot be found out.",
+      inputSchema: argumentsSchema(
+        {
+          question: { type: "string" },
+          options: { type: "array", items: { type: "string" }, description: "likely answers" },
+        },
+        ["options"],
+      ),
+    },
+    async run(args, signal) {
+      const prompt = displayText(textArgument(args, "question"), maxPromptChars);
+      const options = listOf(args["options"])
+        .filter((option) => typeof option === "string")
+        .slice(0, maxOptions)
+        .map((option) => displayText(option, 200));
+      const answer = await asking({ kind: "question", prompt, options }, 1, signal);
+      return answer.type === "answers" ? answer.answers.join("\n") : "no answer was given";
+    },
+  };
 }

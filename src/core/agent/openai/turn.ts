@@ -1,11 +1,18 @@
 import { SymphonyError } from "../../model/errors.ts";
-import { oneLine } from "../../one-line.ts";
+import { displayText, oneLine } from "../../text/text.ts";
 import type { AgentEvent } from "../agent.ts";
-import { displayText } from "../display-text.ts";
-import { shortened, summaryPrompt, tailStart } from "./compaction.ts";
-import { type Call, type Item, type ModelReply, type ModelRequest, userMessage } from "./items.ts";
 import { type Provider, TooLong } from "./provider.ts";
-import type { Thread } from "./thread.ts";
+import {
+  type Call,
+  type Item,
+  type ModelReply,
+  type ModelRequest,
+  shortened,
+  summaryPrompt,
+  type Thread,
+  tailStart,
+  userMessage,
+} from "./thread.ts";
 import type { Toolbox } from "./toolbox.ts";
 
 const maxMessageChars = 32_768;
@@ -16,7 +23,7 @@ const keptPart = 0.25;
 const filtered = "the provider's filter held the answer back";
 const goOn = "Your answer was cut off because it was too long. Go on, in smaller steps.";
 
-export interface TurnWorld {
+export interface TurnDeps {
   readonly thread: Thread;
   readonly provider: Provider;
   readonly toolbox: Toolbox;
@@ -36,13 +43,13 @@ interface Steer {
 
 /** One turn: ask the model, do what it calls for, until it calls for nothing more. */
 export class Turn {
-  readonly #world: TurnWorld;
+  readonly #world: TurnDeps;
   readonly #signal: AbortSignal;
   readonly #steers: Steer[] = [];
   #over = false;
   #unfinished = false;
 
-  constructor(world: TurnWorld, signal: AbortSignal) {
+  constructor(world: TurnDeps, signal: AbortSignal) {
     this.#world = world;
     this.#signal = signal;
   }

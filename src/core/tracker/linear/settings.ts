@@ -1,7 +1,7 @@
+import { lookup } from "node:dns/promises";
+import { BlockList, isIP } from "node:net";
 import type { TrackerConfig } from "../../config/config.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
-import { webhookSecretVariable } from "../../webhook/secret.ts";
-import { hostOf, isInner, linearEndpoint } from "./destination.ts";
 
 /** Looks a name up in the secrets, then in the environment. */
 export type Lookup = (name: string) => string | undefined;
@@ -112,4 +112,87 @@ function requireText(value: unknown, code: ErrorCode, key: string): string {
 function invalid(code: ErrorCode, key: string, rule: string): SymphonyError {
   const path = `tracker.provider.${key}`;
   return new SymphonyError(code, `${path} ${rule}`, { details: { path } });
+}
+
+/** Linear's own. */
+export const linearEndpoint = "https://api.linear.app/graphql";
+
+/** Networks that no service of the internet is in: what answers there was not meant to be asked. */
+const inner = new BlockList();
+for (const [network, prefix] of [
+  ["0.0.0.0", 8],
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["169.254.0.0", 16],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+  ["224.0.0.0", 3],
+] as const) {
+  inner.addSubnet(network, prefix, "ipv4");
+}
+for (const [network, prefix] of [
+  ["::", 128],
+  ["fc00::", 7],
+  ["fe80::", 10],
+  ["ff00::", 8],
+] as const) {
+  inner.addSubnet(network, prefix, "ipv6");
+}
+
+/** Whether an IP address is of a private, link-local or otherwise inner network; loopback is not among them. */
+export function isInner(address: string): boolean {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return isInner(mapped);
+  const version = isIP(address);
+  return version !== 0 && inner.check(address, version === 6 ? "ipv6" : "ipv4");
+}
+
+/** The host of a URL without the brackets of IPv6. */
+function hostOf(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+/**
+ * Rejects with `tracker_request` when the endpoint's name leads to an inner network: the key that is sent along is for
+ * a service of the internet, or for one on this very machine.
+ */
+export async function requireReachable(endpoint: string, resolve = addressesOf): Promise<void> {
+  const host = hostOf(new URL(endpoint));
+  // These were looked at when the endpoint was set.
+  if (isIP(host) !== 0 || host === "localhost" || endpoint === linearEndpoint) return;
+  // What cannot be looked up fails in the request itself, which says so better.
+  const found = await resolve(host).catch(() => []);
+  if (!found.some(isInner)) return;
+  throw new SymphonyError("tracker_request", `${host} leads to an address of an inner network`, {
+    hint: "set tracker.provider.endpoint to Linear's own, or leave it out",
+  });
+}
+
+async function addressesOf(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
+}
+
+/** The variable that holds the signing secret unless `tracker.provider.webhook_secret` says otherwise. */
+const webhookSecretVariable = "LINEAR_WEBHOOK_SECRET";
+
+const secretReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
+
+/** The variable or stored secret that holds it; null when the workflow file holds the secret itself. */
+export function namedSecret(written: unknown): string | null {
+  if (typeof written !== "string") return webhookSecretVariable;
+  return secretReference.exec(written.trim())?.[1] ?? null;
+}
+
+/**
+ * The secret that deliveries are signed with, looked up at each call; null when there is none. A `$NAME` that is not set
+ * gives way to the default variable, one that is set to nothing does not.
+ */
+export function webhookSecret(
+  written: unknown,
+  lookup: (name: string) => string | undefined,
+): string | null {
+  const name = typeof written === "string" ? secretReference.exec(written.trim())?.[1] : undefined;
+  const own = name === undefined ? written : lookup(name);
+  const value = typeof own === "string" ? own : lookup(webhookSecretVariable);
+  return value?.trim() || null;
 }

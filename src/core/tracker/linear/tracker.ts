@@ -5,12 +5,11 @@ import { normalState } from "../../model/issue.ts";
 import type { Tracker, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
-import { readComment } from "./comment.ts";
 import { documents, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { type Lookup, linearSettings } from "./settings.ts";
-import { bindLinearTools } from "./tools.ts";
+import { bindLinearTools, readComment } from "./tools.ts";
 import { registerWebhook } from "./webhook.ts";
 
 export interface LinearTrackerOptions {

@@ -1,5 +1,6 @@
+import { parse } from "yaml";
 import { z } from "zod";
-import { SymphonyError } from "../../model/errors.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
 
 /** Well-formed, so that what is read back is what was written. */
 const unicode = z.string().transform((value) => value.toWellFormed());
@@ -36,11 +37,11 @@ export type IssueEdit = z.input<typeof IssueEditSchema>;
 export type NewComment = z.input<typeof CommentSchema>;
 
 /** Each of these throws `invalid_request`, naming what is wrong. */
-export const parseNewIssue = (input: NewIssue) => parse(NewIssueSchema, input);
-export const parseIssueEdit = (input: IssueEdit) => parse(IssueEditSchema, input);
-export const parseComment = (input: NewComment) => parse(CommentSchema, input);
+export const parseNewIssue = (input: NewIssue) => inputParse(NewIssueSchema, input);
+export const parseIssueEdit = (input: IssueEdit) => inputParse(IssueEditSchema, input);
+export const parseComment = (input: NewComment) => inputParse(CommentSchema, input);
 
-function parse<T>(schema: z.ZodType<T>, input: unknown): T {
+function inputParse<T>(schema: z.ZodType<T>, input: unknown): T {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const faults = result.error.issues.map((issue) => ({
@@ -51,4 +52,57 @@ function parse<T>(schema: z.ZodType<T>, input: unknown): T {
   throw new SymphonyError("invalid_request", `${first?.path ?? ""}: ${first?.message ?? ""}`, {
     details: { faults },
   });
+}
+
+/** Other keys belong to other programs that read the same file. */
+const FrontMatter = z.object({
+  title: z.string().nullish(),
+  labels: z.array(z.string()).nullish(),
+  priority: z.number().nullish(),
+  state: z.string().nullish(),
+  blocked_by: z.union([z.array(z.string()), z.string().transform((one) => [one])]).nullish(),
+});
+
+const frontMatter = /^\uFEFF?---[ \t]*\r?\n(?:([\s\S]*?)\r?\n)?---[ \t]*(?:\r?\n|$)/;
+const heading = /^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$/m;
+
+/**
+ * The issue that a Markdown file describes: front matter (`title`, `labels`, `priority`, `state`, `blocked_by`), or its first
+ * heading as title; the rest is the description. Throws `invalid_request`.
+ */
+export function issueFromMarkdown(text: string): NewIssue {
+  const match = frontMatter.exec(text);
+  const facts = readFrontMatter(match?.[1] ?? "");
+  const body = match ? text.slice(match[0].length) : text;
+  const found = facts.title ? null : heading.exec(body);
+  const title = facts.title ?? found?.[1] ?? "";
+  if (title.trim() === "") throw invalid("has neither a title in its front matter nor a heading");
+  const rest = found
+    ? body.slice(0, found.index) + body.slice(found.index + found[0].length)
+    : body;
+  return {
+    title,
+    description: rest.trim() === "" ? null : rest.trim(),
+    ...(facts.labels ? { labels: facts.labels } : {}),
+    ...(facts.priority == null ? {} : { priority: facts.priority }),
+    ...(facts.state ? { state: facts.state } : {}),
+    ...(facts.blocked_by ? { blockedBy: facts.blocked_by } : {}),
+  };
+}
+
+function readFrontMatter(yaml: string): z.output<typeof FrontMatter> {
+  let value: unknown;
+  try {
+    value = parse(yaml) ?? {};
+  } catch (error) {
+    throw invalid(`has front matter that is not YAML: ${messageOf(error)}`);
+  }
+  const result = FrontMatter.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw invalid(`has front matter with ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`);
+}
+
+function invalid(why: string): SymphonyError {
+  return new SymphonyError("invalid_request", `The Markdown file ${why}`);
 }

@@ -4,21 +4,19 @@ import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
-import { int } from "../../store/columns.ts";
-import { makeDataDir } from "../../store/data-dir.ts";
-import { type Database, openDatabase } from "../../store/database.ts";
+import { type Database, int, openDatabase } from "../../store/database.ts";
+import { makeDataDir } from "../../store/lock.ts";
 import {
   type IssueEdit,
+  issueFromMarkdown,
   type NewComment,
   type NewIssue,
   parseComment,
   parseIssueEdit,
   parseNewIssue,
 } from "./input.ts";
-import { type Comment, IssueTable } from "./issue-table.ts";
-import { issueFromMarkdown } from "./markdown.ts";
-import { type LocalOptions, stateNamed } from "./options.ts";
-import { issueMigrations } from "./schema.ts";
+import { type LocalOptions, stateNamed } from "./settings.ts";
+import { type Comment, IssueTable, issueMigrations } from "./table.ts";
 
 /**
  * The embedded tracker's issues. Any number of processes may use one store. A write is on disk when its call returns.

@@ -3,7 +3,7 @@ import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import type { Issue } from "../../model/issue.ts";
 import type { LocalIssues } from "./issues.ts";
-import { type LocalOptions, stateNamed } from "./options.ts";
+import { type LocalOptions, stateNamed } from "./settings.ts";
 
 const maxShownComments = 50;
 

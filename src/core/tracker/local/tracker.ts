@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../../model/issue.ts";
 import type { Tracker, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
-import { type LocalOptions, localOptions, stateNamed } from "./options.ts";
+import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
 import { localTools } from "./tools.ts";
 
 const watchIntervalMs = 500;

@@ -10,7 +10,7 @@ const probeLimitMs = 30_000;
 /** In place of the eight letters of a name. */
 const sampleName = "00000000.sock";
 
-export interface Surroundings {
+export interface RestartContext {
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly platform?: NodeJS.Platform;
@@ -37,7 +37,7 @@ export function fitsSocket(path: string): boolean {
  * Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and the first reason
  * why they would not.
  */
-export async function requireRestartSafe(config: Config, around: Surroundings): Promise<void> {
+export async function requireRestartSafe(config: Config, around: RestartContext): Promise<void> {
   const problem =
     ofSettings(config, around) ??
     (await ofDirectory(around)) ??
@@ -52,7 +52,7 @@ export async function requireRestartSafe(config: Config, around: Surroundings): 
 
 function ofSettings(
   { agent, codex }: Config,
-  { dataDir, platform = process.platform }: Surroundings,
+  { dataDir, platform = process.platform }: RestartContext,
 ): Problem | null {
   if (platform !== "linux") {
     return { message: `it needs Linux, this is ${platform}`, hint: "serve without --restart-safe" };
@@ -71,7 +71,7 @@ function ofSettings(
   return { message, hint: "set --data-dir to a shorter path" };
 }
 
-async function ofDirectory({ dataDir }: Surroundings): Promise<Problem | null> {
+async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null> {
   for (const dir of [dataDir, sharedDir(dataDir)]) {
     const found = await stat(dir).catch(() => null);
     if (!found) continue;
@@ -84,7 +84,7 @@ async function ofDirectory({ dataDir }: Surroundings): Promise<Problem | null> {
 }
 
 /** The command has to be codex itself: it is started with `--listen unix://…`. */
-async function ofCommand({ codex }: Config, around: Surroundings): Promise<Problem | null> {
+async function ofCommand({ codex }: Config, around: RestartContext): Promise<Problem | null> {
   const help = await outputOf("bash", ["-lc", `${codex.command} --help`], around);
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
   const message = `codex.command (${codex.command}) takes no --listen unix://PATH`;
@@ -92,7 +92,7 @@ async function ofCommand({ codex }: Config, around: Surroundings): Promise<Probl
 }
 
 /** systemd ends every process of a service with it, unless told otherwise. */
-async function ofService(around: Surroundings): Promise<Problem | null> {
+async function ofService(around: RestartContext): Promise<Problem | null> {
   const { env } = around;
   if (env["SYSTEMD_EXEC_PID"] !== String(process.pid)) return null;
   const cgroup = await readFile("/proc/self/cgroup", "utf8").catch(() => "");
@@ -109,7 +109,7 @@ async function ofService(around: Surroundings): Promise<Problem | null> {
 async function outputOf(
   command: string,
   args: readonly string[],
-  { env, signal }: Surroundings,
+  { env, signal }: RestartContext,
 ): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   const options = { env: { ...env }, timeout: probeLimitMs, maxBuffer: 1_048_576, signal };

@@ -1,4 +1,4 @@
-import { daemonMark } from "../../environment.ts";
+import { daemonMark } from "../../../process/environment.ts";
 
 export interface Watch {
   /** A shell line that starts the agent. */
@@ -10,12 +10,12 @@ export interface Watch {
   readonly limitMs: number;
 }
 
-const looksPerLimit = 20;
-const shortestLookMs = 100;
+const checksPerLimit = 20;
+const minCheckMs = 100;
 
 /** Arguments for `bash`: starts the agent, and ends its whole tree when no server was heard for the limit. */
 export function watchdogArgs({ line, heartbeat, mark, limitMs }: Watch): string[] {
-  const lookMs = Math.max(limitMs / looksPerLimit, shortestLookMs);
+  const lookMs = Math.max(limitMs / checksPerLimit, minCheckMs);
   const looks = Math.max(Math.ceil(limitMs / lookMs), 2);
   return [
     "-c",

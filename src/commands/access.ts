@@ -1,0 +1,105 @@
+import type { z } from "zod";
+import type { Client } from "../client/client.ts";
+import type { Api } from "../contract/api.ts";
+import type { IssueEdit, IssueView, NewIssue } from "../contract/issues.ts";
+import type { Call, Reply } from "../contract/route.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import { type CommandContext, findProject } from "./context.ts";
+
+export type IssueFacts = z.output<typeof IssueView>;
+
+type IssueList = Reply<Issues["list"]>;
+
+type IssueQuery = NonNullable<Call<Issues["list"]>["query"]>;
+
+export type IssueDraft = z.input<typeof NewIssue>;
+
+export type IssueChange = z.input<typeof IssueEdit>;
+
+type CommentFacts = Reply<Issues["comment"]>;
+
+export type Issues = Api["issues"];
+
+/** Where issues of the local tracker are written: a running server, or without one the project's own store. */
+export interface IssueAccess {
+  list(query: IssueQuery): Promise<IssueList>;
+  create(draft: IssueDraft): Promise<IssueFacts>;
+  edit(id: string, change: IssueChange): Promise<IssueFacts>;
+  comment(id: string, body: string): Promise<CommentFacts>;
+  /** States that end an issue, in the order of the workflow. */
+  terminalStates(id: string): Promise<string[]>;
+  close(): void;
+}
+
+/** Where secrets are kept: on a server, or straight in a project's data directory. */
+export interface SecretsAccess {
+  list(): Promise<readonly string[]>;
+  put(name: string, value: string): Promise<{ readonly key: string; readonly updated_at: string }>;
+  remove(name: string): Promise<void>;
+  rotate(): Promise<KeyRotation>;
+  close(): Promise<void>;
+}
+
+/** A change of the key, as the API says it. */
+export interface KeyRotation {
+  readonly key_id: string;
+  readonly previous_key_id: string;
+  readonly secrets: number;
+  readonly rotated_at: string;
+}
+
+/**
+ * A server that was named or that runs for this project gets the call, so that it acts at once. Otherwise the store of
+ * the project around us is opened; where there is no project, the usual address is tried.
+ */
+export async function openIssueAccess(context: CommandContext): Promise<IssueAccess> {
+  const { certain } = await context.discovery();
+  const project = certain ? null : findProject(context.where);
+  if (project === null) return serverIssues(await context.client());
+  const { openOfflineIssues } = await import("./offline.ts");
+  return openOfflineIssues(project, context);
+}
+
+/** Runs `work` with a desk and closes it, whatever happens. */
+export async function withIssues<T>(
+  context: CommandContext,
+  work: (desk: IssueAccess) => Promise<T>,
+): Promise<T> {
+  const desk = await openIssueAccess(context);
+  try {
+    return await work(desk);
+  } finally {
+    desk.close();
+  }
+}
+
+/** `wanted`, or the state that means a good end: Done where there is one, else the first that ends an issue. */
+export async function closingState(
+  desk: IssueAccess,
+  id: string,
+  wanted: string | undefined,
+): Promise<string> {
+  if (wanted !== undefined) return wanted;
+  const states = await desk.terminalStates(id);
+  const state = states.find((name) => name.toLowerCase() === "done") ?? states[0];
+  if (state !== undefined) return state;
+  throw new SymphonyError("usage", "The tracker names no state that ends an issue", {
+    hint: "symphony issue close ID --state NAME",
+  });
+}
+
+function serverIssues(client: Client<Api>): IssueAccess {
+  return {
+    list: (query) => client.issues.list({ query }),
+    create: (body) => client.issues.create({ body }),
+    edit: (id, body) => client.issues.edit({ params: { id }, body }),
+    comment: (id, body) => client.issues.comment({ params: { id }, body: { body } }),
+    async terminalStates(id) {
+      const { states } = await client.system.transitions({ query: { issue: id } });
+      return states.flatMap(({ name, kind, terminal }) =>
+        kind === "tracker" && terminal ? [name] : [],
+      );
+    },
+    close() {},
+  };
+}

@@ -1,0 +1,109 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext } from "./context.ts";
+
+type Asking = Pick<CommandContext, "stdin" | "stderr" | "interactive">;
+
+/** `value`, or all of stdin where it is `-`, without the newline that ends the last line. */
+export async function textOrStdin(
+  value: string,
+  { stdin }: Pick<Asking, "stdin">,
+): Promise<string> {
+  if (value !== "-") return value;
+  const chunks: Buffer[] = [];
+  for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks)
+    .toString("utf8")
+    .replace(/\r?\n$/, "");
+}
+
+export interface Question {
+  readonly message: string;
+  /** How to give the answer on the command line, for the error without a terminal. */
+  readonly instead: string;
+}
+
+/** Asks on the terminal, on stderr; without one rejects with `usage`, so that nothing ever waits unseen. */
+export async function ask({ message, instead }: Question, context: Asking): Promise<string> {
+  if (!context.interactive) {
+    throw new SymphonyError("usage", `${message} is missing, and there is no terminal to ask on`, {
+      hint: instead,
+    });
+  }
+  const { input } = await import("@inquirer/prompts");
+  return input({ message, required: true }, { input: context.stdin, output: context.stderr });
+}
+
+type Editing = Pick<CommandContext, "env" | "interactive" | "note">;
+
+export interface Draft {
+  readonly text: string;
+  /** What the file is called, for the highlighting of the editor. */
+  readonly name: string;
+  /** How to give the text on the command line, for the error without a terminal. */
+  readonly instead: string;
+}
+
+/**
+ * Opens `draft` in `$VISUAL`, `$EDITOR` or vi and runs `use` on what was written; where `use` fails the file is kept
+ * and named. Rejects with `usage` without a terminal, and when the editor fails or leaves nothing.
+ */
+export async function withEdited<T>(
+  draft: Draft,
+  context: Editing,
+  use: (text: string) => Promise<T>,
+): Promise<T> {
+  if (!context.interactive) {
+    throw new SymphonyError("usage", "There is no text, and no terminal to open an editor on", {
+      hint: draft.instead,
+    });
+  }
+  const dir = await mkdtemp(join(tmpdir(), "symphony-edit-"));
+  const file = join(dir, draft.name);
+  const done = await edited(file, draft, context).catch(async (error: unknown) => {
+    await rm(dir, { recursive: true, force: true });
+    throw error;
+  });
+  try {
+    const result = await use(done);
+    await rm(dir, { recursive: true, force: true });
+    return result;
+  } catch (error) {
+    context.note(`What you wrote is kept in ${file}`);
+    throw error;
+  }
+}
+
+async function edited(file: string, { text, instead }: Draft, { env }: Editing): Promise<string> {
+  await writeFile(file, text === "" ? "" : `${text}\n`, { mode: 0o600 });
+  const editor = env["VISUAL"] || env["EDITOR"] || "vi";
+  await openEditor(editor, file, instead);
+  const written = (await readFile(file, "utf8")).replace(/\r?\n$/, "");
+  if (written.trim() === "") throw new SymphonyError("usage", "Nothing was written");
+  return written;
+}
+
+/** Runs the editor on `file` until it is closed. Rejects with `usage` when it fails; `instead` is the way without one. */
+export async function openEditor(editor: string, file: string, instead: string): Promise<void> {
+  // Through the shell: the variable may hold options, as in `code --wait`.
+  const child = spawn("sh", ["-c", `${editor} "$1"`, "sh", file], { stdio: "inherit" });
+  const [code] = await once(child, "close");
+  if (code === 0) return;
+  throw new SymphonyError("usage", `The editor "${editor}" ended with ${code}`, {
+    hint: `set EDITOR, or use ${instead}`,
+  });
+}
+
+/** `{ [name]: number }` of an option, nothing when it was not given. Throws `usage` for anything but digits. */
+export function numberOption<K extends string>(
+  name: K,
+  text: string | undefined,
+): { readonly [P in K]?: number } {
+  if (text === undefined) return {};
+  if (/^\d+$/.test(text)) return { [name]: Number(text) } as { [P in K]: number };
+  throw new SymphonyError("usage", `--${name}: "${text}" is not a number`);
+}

@@ -1,0 +1,109 @@
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import type { CodexConfig } from "../../config/config.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { agentEnvironment, launchLine } from "../../process/environment.ts";
+import { AgentProcess } from "../../process/program.ts";
+import { listOf, objectOf, textOf } from "../../text/text.ts";
+import { type Model, providerError } from "../agent.ts";
+import { JsonRpcPeer } from "../json-rpc.ts";
+
+/** What starting the agent takes. */
+export interface CodexModelsDeps {
+  readonly clock: Clock;
+  readonly version: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The cookie its processes are found again by. */
+  readonly runId: string;
+  /** Names of environment variables the agent must never see. */
+  secretEnvNames(): readonly string[];
+}
+
+const maxPages = 20;
+const methodNotFound = -32_601;
+const modelId = /^[^\p{Cc}]{1,200}$/u;
+
+/** codex's own list: an app-server is started for it in an empty directory, asked, and ended. */
+export async function askCodex(
+  config: CodexConfig,
+  edges: CodexModelsDeps,
+  signal: AbortSignal,
+): Promise<Model[]> {
+  await using empty = await mkdtempDisposable(join(tmpdir(), "symphony-models-"));
+  const { peer, stop } = start(config, edges, empty.path);
+  const leave = () => peer.close(stopping());
+  signal.addEventListener("abort", leave, { once: true });
+  if (signal.aborted) leave();
+  try {
+    return await ask(peer, edges.version);
+  } catch (error) {
+    throw asProviderError(error);
+  } finally {
+    signal.removeEventListener("abort", leave);
+    await stop();
+  }
+}
+
+function start(config: CodexConfig, edges: CodexModelsDeps, cwd: string) {
+  const { clock, env, runId } = edges;
+  const secretNames = edges.secretEnvNames();
+  const agent = new AgentProcess({
+    line: launchLine(config.command, secretNames),
+    cwd,
+    env: agentEnvironment({ env, passthrough: config.envPassthrough, secretNames, runId }),
+    runId,
+    onLine: (line) => peer.receive(line),
+    onStderr: () => {},
+    onEnd: (error) => peer.close(error),
+  });
+  const peer = new JsonRpcPeer({
+    clock,
+    timeoutMs: config.readTimeoutMs,
+    write: (line) => agent.write(line),
+    onNotification: () => {},
+    onRequest: ({ id }) => peer.replyError(id, methodNotFound, "nothing is answered here"),
+    onStray: () => {},
+  });
+  return { peer, stop: () => agent.stop() };
+}
+
+async function ask(peer: JsonRpcPeer, version: string): Promise<Model[]> {
+  await peer.request("initialize", {
+    clientInfo: { name: "symphony", title: "Symphony", version },
+    capabilities: { experimentalApi: true, requestAttestation: false },
+  });
+  peer.notify("initialized");
+  const models = new Map<string, Model>();
+  let cursor: string | null = null;
+  for (let page = 0; page < maxPages; page += 1) {
+    const answer = objectOf(await peer.request("model/list", cursor === null ? {} : { cursor }));
+    if (!Array.isArray(answer["data"])) {
+      throw providerError("response", "the agent's answer is no list of models");
+    }
+    for (const entry of listOf(answer["data"])) {
+      const { model, id } = objectOf(entry);
+      const name = textOf(model) ?? textOf(id) ?? "";
+      if (modelId.test(name)) models.set(name, { id: name, ownedBy: null, createdAt: null });
+    }
+    cursor = textOf(answer["nextCursor"]);
+    if (cursor === null) break;
+  }
+  return [...models.values()];
+}
+
+function stopping(): SymphonyError {
+  return new SymphonyError("unavailable", "the server is stopping");
+}
+
+function asProviderError(error: unknown): unknown {
+  if (!(error instanceof SymphonyError)) return error;
+  if (error.code === "provider_error" || error.code === "unavailable") return error;
+  const { code } = error;
+  return providerError("agent", messageOf(error), {
+    agentError: code,
+    hint: error.hint ?? "check codex.command: symphony config get codex",
+    cause: error,
+  });
+}

@@ -1,0 +1,202 @@
+import { createHash } from "node:crypto";
+import type { Clock } from "../../../clock.ts";
+import type { CodexConfig } from "../../../config/config.ts";
+import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
+import { killMatching } from "../../../process/table.ts";
+import { isObject } from "../../../text/text.ts";
+import { type AgentRuntime, openOrClose, type SessionSpec } from "../../agent.ts";
+import type { AgentHost, Transport } from "../connection.ts";
+import type { CodexHome, CodexHomes } from "../home.ts";
+import { onceFor } from "../runtime.ts";
+import { CodexSession } from "../session.ts";
+import { type Daemon, type Daemons, daemonGone, type Launch } from "./daemons.ts";
+import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
+
+const connectLimitMs = 5_000;
+const killLimitMs = 2_000;
+
+export interface SharedRuntimeOptions {
+  readonly daemons: Daemons;
+  /** Read at each start. */
+  config(): CodexConfig;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  readonly homes: CodexHomes;
+  onTrouble(message: string): void;
+}
+
+/** Runs threads in codex processes that many of them share and that outlive this server. */
+export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime {
+  const probed = new Map<string, Promise<void>>();
+  const probedOnce = (key: string, probe: () => Promise<void>) => onceFor(probed, key, probe);
+  return {
+    kind: "codex",
+    async start(spec, signal) {
+      signal.throwIfAborted();
+      const config = options.config();
+      const home = await options.homes.prepare(config);
+      const launch = await launchOf({ spec, config, home }, options.env);
+      const { configHash } = launch;
+      const daemon = await hostFor(launch, { spec, config }, options);
+      const host = new SharedHost(daemon, configHash, { spec, options });
+      try {
+        await host.open();
+        const own = { ...options, spec, config, home, host, probedOnce, scratch: null };
+        const session = await openOrClose(new CodexSession(own), signal);
+        options.daemons.remember(session.threadId, daemon);
+        return session;
+      } catch (error) {
+        await host.release();
+        throw error;
+      }
+    },
+  };
+}
+
+/** Ends what still runs on a thread; where the agent cannot be told to, it goes as a whole. */
+export async function endThread(
+  daemon: Daemon,
+  { threadId, runId }: { threadId: string; runId: string },
+  { daemons, clock, onTrouble }: Pick<SharedRuntimeOptions, "daemons" | "clock" | "onTrouble">,
+): Promise<void> {
+  const { id, socket } = daemon.record;
+  const quiet = await silenceThread(socket, threadId, clock);
+  if (!quiet) {
+    onTrouble(`a thread of the shared codex ${id} could not be ended, so codex is`);
+    await daemons.end(daemon);
+  }
+  await killMatching((entry) => entry.runId === runId, killLimitMs);
+}
+
+interface Wish {
+  readonly spec: SessionSpec;
+  readonly config: CodexConfig;
+}
+
+async function hostFor(
+  launch: Launch,
+  { spec, config }: Wish,
+  { daemons, clock }: SharedRuntimeOptions,
+): Promise<Daemon> {
+  const { adoption, runId, resumeThreadId: threadId } = spec;
+  if (adoption) {
+    const daemon = daemons.find(adoption.host);
+    if (!daemon) throw daemonGone(adoption.host);
+    daemon.runs.add(runId);
+    return daemon;
+  }
+  const daemon = await daemons.acquire(launch, { runId, threadId, room: config.threadsPerProcess });
+  if (daemon.record.codex_version === null) {
+    const version = await versionOf(daemon.record.socket, clock).catch(() => null);
+    if (version !== null) await daemons.learned(daemon, version);
+  }
+  return daemon;
+}
+
+/** What each of these agents is started with: nothing of it belongs to one issue. */
+async function launchOf(
+  { spec, config, home }: Wish & { readonly home: CodexHome | null },
+  outer: NodeJS.ProcessEnv,
+): Promise<Launch> {
+  const { secretEnvNames: secretNames } = spec;
+  const passthrough = config.envPassthrough;
+  const own = home ? { CODEX_HOME: home.path, TMPDIR: await home.sharedScratch() } : {};
+  const env = agentEnvironment({
+    ...{ secretNames, passthrough, runId: "" },
+    env: { ...outer, ...own },
+  });
+  const lineWith = (mark: string, socket: string) =>
+    launchLine(
+      `export ${daemonMark}='${mark}'\n${config.command} --listen 'unix://${socket}'`,
+      secretNames,
+      { passthrough },
+    );
+  const rules = [lineWith("", ""), Object.entries(env).sort(), home?.fingerprint ?? null];
+  const configHash = createHash("sha256").update(JSON.stringify(rules)).digest("hex");
+  return { lineWith, configHash, env, orphanLimitMs: config.orphanLimitMs };
+}
+
+interface SharedDeps {
+  readonly spec: SessionSpec;
+  readonly options: SharedRuntimeOptions;
+}
+
+/** One run's way to its agent: a connection that hears of its thread alone. */
+class SharedHost implements AgentHost {
+  readonly id: string;
+  readonly #daemon: Daemon;
+  readonly #configHash: string;
+  readonly #around: SharedDeps;
+  #socket: Socket | null = null;
+  #threadId: string | null;
+  #tell: (line: string) => void = () => {};
+  /** Requests that came before the session can answer them; null once it can. */
+  #held: string[] | null;
+
+  constructor(daemon: Daemon, configHash: string, around: SharedDeps) {
+    this.id = daemon.record.id;
+    this.#daemon = daemon;
+    this.#configHash = configHash;
+    this.#around = around;
+    const adopts = around.spec.adoption !== undefined;
+    this.#threadId = adopts ? around.spec.resumeThreadId : null;
+    this.#held = adopts ? [] : null;
+  }
+
+  async open(): Promise<void> {
+    this.#socket = await openSocket(this.#daemon.record.socket, connectLimitMs);
+  }
+
+  connect(events: Parameters<AgentHost["connect"]>[0]): Transport {
+    const socket = this.#socket;
+    if (!socket) throw new Error("the host is not open");
+    this.#tell = events.onLine;
+    socket.listen({ onLine: (line) => this.#heard(line), onEnd: events.onEnd });
+    return {
+      pid: this.#daemon.record.pid,
+      write: (line) => socket.send(line),
+      stop: () => this.release(),
+    };
+  }
+
+  ready(threadId: string): void {
+    this.#threadId = threadId;
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const line of held) this.#tell(line);
+  }
+
+  async leave(threadId: string): Promise<void> {
+    const { spec, options } = this.#around;
+    await endThread(this.#daemon, { threadId, runId: spec.runId }, options);
+  }
+
+  detach(): void {
+    this.#socket?.close();
+  }
+
+  async release(): Promise<void> {
+    this.#socket?.close();
+    const { spec, options } = this.#around;
+    await options.daemons.release(this.#daemon, spec.runId, this.#configHash);
+  }
+
+  #heard(line: string): void {
+    // The agent tells everybody how each thread is; of others it is no sign of life.
+    const foreign = this.#threadId !== null && !line.includes(this.#threadId);
+    if (foreign && line.slice(0, methodAt).includes('"method":"thread/')) return;
+    if (this.#held && isRequest(line)) this.#held.push(line);
+    else this.#tell(line);
+  }
+}
+
+const methodAt = 200;
+
+function isRequest(line: string): boolean {
+  try {
+    const message: unknown = JSON.parse(line);
+    return isObject(message) && "method" in message && "id" in message;
+  } catch {
+    return false;
+  }
+}

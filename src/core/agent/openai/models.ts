@@ -1,0 +1,159 @@
+import type OpenAI from "openai";
+import { z } from "zod";
+import type { Clock } from "../../clock.ts";
+import type { OpenaiConfig } from "../../config/agents.ts";
+import { SymphonyError } from "../../model/errors.ts";
+import { type Model, type ProviderFault, providerError } from "../agent.ts";
+
+interface OpenaiModelsDeps {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+}
+
+const timeoutMs = 10_000;
+const maxBytes = 4 * 1024 * 1024;
+const maxModels = 5_000;
+const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
+const modelId = /^[^\p{Cc}]{1,200}$/u;
+
+const Listing = z.object({
+  data: z.array(
+    z.object({ id: z.string(), owned_by: z.unknown().optional(), created: z.unknown().optional() }),
+  ),
+});
+
+/** `GET models` of an OpenAI-compatible provider. Rejects with `provider_error`; the key is in none of it. */
+export async function askOpenai(
+  config: OpenaiConfig,
+  { clock, signal, lookup }: OpenaiModelsDeps,
+): Promise<Model[]> {
+  const baseURL = checkedUrl(config.baseUrl);
+  const apiKey = keyOf(config.apiKey, lookup);
+  const { default: Client } = await import("openai");
+  const leaving = new AbortController();
+  const leave = () => leaving.abort();
+  const cancel = clock.after(timeoutMs, leave);
+  signal.addEventListener("abort", leave, { once: true });
+  try {
+    const client = new Client({
+      baseURL,
+      apiKey,
+      adminAPIKey: null,
+      organization: null,
+      project: null,
+      webhookSecret: null,
+      maxRetries: 0,
+      logLevel: "off",
+      fetch: boundedFetch,
+    });
+    return modelsIn(await answerOf(client, leaving.signal));
+  } catch (error) {
+    if (error instanceof SymphonyError) throw error;
+    if (signal.aborted) throw new SymphonyError("unavailable", "the server is stopping");
+    if (leaving.signal.aborted) {
+      throw providerError("timeout", `${baseURL} did not answer in ${timeoutMs} ms`);
+    }
+    throw translated(error, baseURL);
+  } finally {
+    cancel();
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+async function answerOf(client: OpenAI, signal: AbortSignal): Promise<unknown> {
+  const response = await client.models.list({ signal }).asResponse();
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw unreadable();
+  }
+}
+
+/** A redirect is an answer like another, so no key follows it; a body without an end has one. */
+async function boundedFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
+  const response = await fetch(input, { ...init, redirect: "manual" });
+  let left = maxBytes;
+  const counted = response.body?.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        left -= chunk.byteLength;
+        if (left < 0) controller.error(unreadable());
+        else controller.enqueue(chunk);
+      },
+    }),
+  );
+  const { status, statusText, headers } = response;
+  return new Response(counted ?? null, { status, statusText, headers });
+}
+
+/** https, or http that does not leave this machine; nothing else in it that could hold a credential. */
+function checkedUrl(written: string): string {
+  const url = URL.parse(written);
+  const loopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url?.hostname ?? "");
+  const safe = url?.protocol === "https:" || (url?.protocol === "http:" && loopback);
+  if (url !== null && safe && !url.username && !url.password && !url.search && !url.hash) {
+    return `${url.origin}${url.pathname}`;
+  }
+  throw providerError("invalid_url", "openai.base_url must be https, or http on this machine", {
+    hint: "symphony config overlay set openai.base_url https://api.openai.com/v1",
+  });
+}
+
+function keyOf(written: string, lookup: OpenaiModelsDeps["lookup"]): string {
+  const name = variableReference.exec(written.trim())?.[1];
+  const key = (name === undefined ? written : lookup(name))?.trim();
+  if (key) return key;
+  throw providerError("missing_key", `${name === undefined ? "openai.api_key" : name} is not set`, {
+    hint: `symphony secrets add ${name ?? "OPENAI_API_KEY"}`,
+  });
+}
+
+function modelsIn(answer: unknown): Model[] {
+  const listing = Listing.safeParse(answer);
+  if (!listing.success) throw unreadable();
+  return listing.data.data
+    .filter(({ id }) => modelId.test(id))
+    .slice(0, maxModels)
+    .map(({ id, owned_by: owner, created }) => ({
+      id,
+      ownedBy: typeof owner === "string" && modelId.test(owner) ? owner : null,
+      createdAt: isTime(created) ? created * 1_000 : null,
+    }));
+}
+
+/** Seconds; local servers write 0 for what they do not know. */
+function isTime(value: unknown): value is number {
+  return typeof value === "number" && value > 0 && value * 1_000 <= 8.64e15;
+}
+
+function unreadable(): SymphonyError {
+  return providerError("response", "the provider's answer is no list of models", {
+    hint: "check openai.base_url: it ends in /v1 with most providers",
+  });
+}
+
+/** By status alone: the provider's own words may repeat the key. */
+function translated(error: unknown, baseUrl: string): SymphonyError {
+  const status = error instanceof Error && "status" in error ? error.status : undefined;
+  const inner = error instanceof Error ? error.cause : undefined;
+  if (inner instanceof SymphonyError) return inner;
+  if (typeof status !== "number") {
+    return providerError("connection", `${baseUrl} cannot be reached`);
+  }
+  const [category, hint] = meaningOf(status);
+  return providerError(category, `${baseUrl} answered with status ${status}`, { status, hint });
+}
+
+function meaningOf(status: number): [ProviderFault, string] {
+  if (status === 401 || status === 403) {
+    return ["unauthorized", "store another key: symphony secrets add OPENAI_API_KEY"];
+  }
+  if (status === 429) return ["rate_limited", "try again in a minute"];
+  if (status >= 300 && status < 400) {
+    return ["redirected", "name the address it leads to in openai.base_url"];
+  }
+  return ["status", "check openai.base_url, or try again later"];
+}

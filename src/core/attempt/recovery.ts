@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { Daemons } from "../agent/codex/shared/daemons.ts";
+import { sharedDir } from "../agent/codex/shared/restart-safe.ts";
+import { endThread } from "../agent/codex/shared/runtime.ts";
+import type { Clock } from "../clock.ts";
+import type { Bus } from "../events/bus.ts";
+import type { Attempt } from "../model/attempt.ts";
+import type { Prior } from "../orchestrator/decision.ts";
+import { adoptedEntry } from "../orchestrator/records.ts";
+import type { Running } from "../orchestrator/state.ts";
+import { sweepRuns } from "../process/program.ts";
+import { runIdOf } from "../process/table.ts";
+import type { History, IssueRecord, IssueRecords } from "../store/store.ts";
+import { type Lease, Leases } from "./leases.ts";
+
+export interface RecoveryOptions {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  /** Something an operator should know. */
+  onTrouble(message: string): void;
+}
+
+interface Found {
+  readonly history: History;
+  readonly records: IssueRecords;
+  /** False ends what an earlier configuration left. */
+  readonly isShared: boolean;
+  /** Aborted when the start is to be given up. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Agents that outlive the server, and which attempts they work on. */
+export interface Recovery {
+  readonly daemons: Daemons;
+  readonly leases: Leases;
+  /** Ends what an agent still does for an attempt that goes on no more, and forgets its lease. */
+  giveUp(attemptId: string): Promise<void>;
+  /** Before anything is swept or dispatched: what goes on. Whatever else such an agent still does is ended. */
+  restore(found: Found): Promise<readonly Running[]>;
+  /** Agents that nobody needs are ended, the others live on for their limit. */
+  close(): Promise<void>;
+}
+
+export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Recovery {
+  const dir = sharedDir(dataDir);
+  const markOf = (id: string) => runIdOf(dataDir, `codex-${id}`);
+  const daemons = new Daemons({ dir, clock, markOf, onTrouble });
+  const leases = new Leases(join(dir, "attempts"));
+
+  async function giveUp(attemptId: string): Promise<void> {
+    const lease = leases.of(attemptId);
+    if (!lease) return;
+    const daemon = daemons.find(lease.host);
+    const runId = runIdOf(dataDir, lease.attemptId);
+    const { threadId } = lease;
+    if (daemon) await endThread(daemon, { threadId, runId }, { daemons, clock, onTrouble });
+    await leases.drop(lease.attemptId);
+  }
+
+  return {
+    daemons,
+    leases,
+    giveUp,
+    async restore({ history, records, isShared, signal }) {
+      await leases.restore();
+      await daemons.restore(signal);
+      if (!isShared) await Promise.all(daemons.all.map((daemon) => daemons.end(daemon)));
+      const rows = new Map(history.openAttempts().map((row) => [row.id, row]));
+      const adopted: Running[] = [];
+      for (const lease of leases.all) {
+        signal?.throwIfAborted();
+        const { attemptId, issue, attempt } = lease;
+        const row = rows.get(attemptId);
+        const record = records.all().get(issue.id);
+        const daemon = daemons.find(lease.host);
+        // Whatever becomes of the attempt, no other agent may write to its thread for a while.
+        if (daemon) daemons.remember(lease.threadId, daemon);
+        if (!daemon || !row || !goesOn(row, lease, record)) {
+          await giveUp(attemptId);
+          continue;
+        }
+        daemon.runs.add(runIdOf(dataDir, attemptId));
+        const failures = record?.retry?.failures ?? 0;
+        const [heard] = history.recentEvents(row.issueId, 1);
+        const heardWall = heard?.at ?? row.startedAt;
+        const all = history.tokensSince(row.issueId, record?.allowanceAfter ?? "");
+        const spentBefore = Math.max(all - row.tokens.total, 0);
+        const clocks = { now: clock.now(), wall: clock.wall() };
+        adopted.push(
+          adoptedEntry(row, { issue, attempt, failures, heardWall, spentBefore }, clocks),
+        );
+      }
+      return adopted;
+    },
+    async close() {
+      daemons.close();
+      await daemons.endUnused();
+    },
+  };
+}
+
+/** Nobody stopped its issue meanwhile, and the history speaks of the same thread. */
+function goesOn(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
+  const isStopped = record?.held || record?.failed || record?.dismissed;
+  const isWhole = row.workspacePath !== null && row.workspaceKey !== null;
+  return row.threadId === lease.threadId && isWhole && !isStopped;
+}
+
+interface RecoveryDeps {
+  readonly history: History;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  /** The cookie of an attempt's processes, or of those of a `hook`. */
+  runId(name: string): string;
+  /** Attempts that go on: an agent outlived the server. */
+  readonly spared?: ReadonlySet<string>;
+}
+
+/**
+ * What a crash left behind, before anything is dispatched: every process of an attempt without an end, and of a hook, is killed,
+ * then the attempt is marked interrupted. Resolves with the number of attempts.
+ */
+export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
+  const { history, bus, clock } = parts;
+  const open = history.openAttempts().filter(({ id }) => !parts.spared?.has(id));
+  const left = new Set(open.map((attempt) => parts.runId(attempt.id)));
+  const hook = parts.runId("hook");
+  await sweepRuns((runId) => left.has(runId) || runId.startsWith(hook));
+  for (const attempt of open) {
+    const error = { code: "interrupted", message: "the server ended while it ran" };
+    history.saveAttempt({ ...attempt, status: "interrupted", endedAt: clock.wall(), error });
+    bus.publish({
+      type: "attempt.ended",
+      issueId: attempt.issueId,
+      issueIdentifier: attempt.issueIdentifier,
+      attemptId: attempt.id,
+      sessionId: attempt.sessionId,
+      message: "attempt interrupted: the server ended while it ran",
+      data: { outcome: "interrupted", agent: attempt.agent },
+    });
+  }
+  return open.length;
+}
+
+/**
+ * Cut off by the end of the server or of a shared agent or by a provider's limit, or ended with a question that may
+ * be answered by now.
+ */
+function isResumable({ status, error }: Attempt): boolean {
+  return status === "interrupted" || cutOff.has(error?.code ?? "");
+}
+
+const cutOff: ReadonlySet<string> = new Set([
+  "approval_required",
+  "turn_input_required",
+  "codex_daemon_lost",
+  "provider_limited",
+]);
+
+/** What the history says of an issue's earlier attempts. */
+export function priorOf(history: History, issueId: string, after: string): Prior {
+  const last = history.latestAttempt(issueId);
+  const resume =
+    last && last.threadId !== null && isResumable(last)
+      ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
+      : null;
+  const idle = last && last.id > after ? last.idle : null;
+  return { count: last?.number ?? 0, resume, tokens: history.tokensSince(issueId, after), idle };
+}

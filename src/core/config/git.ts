@@ -1,0 +1,267 @@
+import { z } from "zod";
+import { positive, section, solidText, text, texts } from "./agents.ts";
+
+const longestName = 200;
+const commitLike = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
+
+/** What git itself allows in a branch's name (git-check-ref-format), as far as paths and output are concerned. */
+export function isRefName(name: string): boolean {
+  if (name.length > 255) return false;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses
+  if (/[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|\/\/|\/$|\.$/.test(name)) return false;
+  return name.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
+}
+
+/** Whether a branch of this name can be asked for on a command line: it is no option and no path of refs. */
+function isBaseName(name: string): boolean {
+  if (name === "" || name === "@" || name === "HEAD" || commitLike.test(name)) return false;
+  return isRefName(name) && !/^(?:[-/]|refs\/)/.test(name);
+}
+
+/** Whether symphony makes a branch of this name: plain letters, and nothing that a shell or git could take for more. */
+export function isBranchName(name: string): boolean {
+  const plain = /^[A-Za-z0-9_][A-Za-z0-9_./+-]*$/.test(name);
+  return plain && name.length <= longestName && isBaseName(name);
+}
+
+/** Which repository an issue's workspace is a clone of. */
+export interface GitConfig {
+  /** In the order they are tried; empty: symphony clones nothing. */
+  readonly repositories: readonly RepositoryConfig[];
+  /** For one clone with its checkout. */
+  readonly timeoutMs: number;
+}
+
+export interface RepositoryConfig {
+  readonly name: string;
+  readonly address: GitAddress;
+  readonly match: RepositoryMatch;
+  /** null: the remote's default branch. */
+  readonly baseBranch: string | null;
+  readonly branchTemplate: string;
+  /** Commits of history; null for all. */
+  readonly depth: number | null;
+}
+
+/** Each list that is not empty must hold something of the issue. All in lower case. */
+export interface RepositoryMatch {
+  readonly labels: readonly string[];
+  readonly states: readonly string[];
+  /** What identifiers begin with before their last `-`. */
+  readonly prefixes: readonly string[];
+}
+
+/** What one alternative of a branch template is filled with; null: the issue has none. */
+export interface BranchWords {
+  readonly "issue.identifier": string;
+  readonly "issue.branch_name": string | null;
+}
+
+const defaultTemplate = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}";
+const deepest = 1_000_000;
+const maxRepositories = 200;
+
+const name = text.regex(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/,
+  "must be letters, digits, . _ and -, at most 100",
+);
+
+const address = text.check((context) => {
+  const found = parseGitAddress(context.value);
+  if (isGitAddress(found)) return;
+  context.issues.push({ code: "custom", message: found.problem, input: "" });
+});
+
+const match = z.strictObject(
+  {
+    labels: texts.nullable().default(null),
+    states: texts.nullable().default(null),
+    prefixes: texts.nullable().default(null),
+  },
+  "must be a map of labels, states, prefixes and nothing else",
+);
+
+const template = solidText
+  .refine((value) => value.length <= 500, "must not be longer than 500 characters")
+  .refine(
+    isTemplate,
+    "must make branch names of {{ issue.identifier }} and {{ issue.branch_name }}",
+  );
+
+const repository = z.strictObject(
+  {
+    name,
+    url: address,
+    match: match.nullable().default(null),
+    base_branch: text.refine(isBaseName, "must be the name of a branch").nullable().default(null),
+    branch_template: template.nullable().default(null),
+    depth: positive.max(deepest, `must not be over ${deepest}`).nullable().default(null),
+  },
+  "must be a map of name, url, match, base_branch, branch_template, depth and nothing else",
+);
+
+/** The repositories that symphony clones by itself. */
+export const gitSection = section({
+  repositories: z
+    .array(repository, "must be a list")
+    .max(maxRepositories, `must not hold more than ${maxRepositories}`)
+    .refine(haveOwnNames, "must each have a name of their own")
+    .default([]),
+  timeout_ms: positive.default(600_000),
+});
+
+export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
+  return {
+    timeoutMs: written.timeout_ms,
+    repositories: written.repositories.flatMap((one) => {
+      const found = parseGitAddress(one.url);
+      if (!isGitAddress(found)) return [];
+      return {
+        name: one.name,
+        address: found,
+        match: {
+          labels: lowered(one.match?.labels),
+          states: lowered(one.match?.states),
+          prefixes: lowered(one.match?.prefixes),
+        },
+        baseBranch: one.base_branch,
+        branchTemplate: one.branch_template ?? defaultTemplate,
+        depth: one.depth,
+      };
+    }),
+  };
+}
+
+/** Names of the secrets and variables that hold a repository's credential: agents and hooks never get them. */
+export function gitSecretNames({ repositories }: GitConfig): string[] {
+  return repositories.flatMap(({ address: { login } }) => (login === null ? [] : [login.secret]));
+}
+
+/**
+ * The branch names a template stands for, the one to prefer first. Values are put in as they are and nothing is evaluated;
+ * what needs a value that the issue has not is left out.
+ */
+export function branchNames(template: string, words: BranchWords): string[] {
+  return template.split(" or ").flatMap((alternative) => {
+    const parts = alternative.trim().split(/\{\{\s*(issue\.identifier|issue\.branch_name)\s*\}\}/);
+    const filled = parts.map((part) => (isWord(part) ? words[part] : part));
+    return filled.includes(null) ? [] : [filled.join("")];
+  });
+}
+
+function isWord(part: string): part is keyof BranchWords {
+  return part === "issue.identifier" || part === "issue.branch_name";
+}
+
+function isTemplate(value: string): boolean {
+  const sample = { "issue.identifier": "ENG-1", "issue.branch_name": "ada/eng-1" };
+  return branchNames(value, sample).every(isBranchName);
+}
+
+function haveOwnNames(all: readonly { readonly name: string }[]): boolean {
+  return new Set(all.map((one) => one.name.toLowerCase())).size === all.length;
+}
+
+function lowered(values: readonly string[] | null | undefined): string[] {
+  return (values ?? []).map((value) => value.trim().toLowerCase());
+}
+
+/** Where a repository is, with its credential apart. */
+export interface GitAddress {
+  /** The one transport that git may use for it. */
+  readonly protocol: "https" | "http" | "ssh" | "file";
+  /** What git is given and the clone remembers: no credential is in it. */
+  readonly address: string;
+  readonly login: GitLogin | null;
+}
+
+export interface GitLogin {
+  readonly user: string;
+  /** Name of the secret or variable that holds the password. */
+  readonly secret: string;
+  /** Scheme and host that it is for; nobody else is told. */
+  readonly site: string;
+}
+
+/** Why an address cannot be used; it never quotes the address, which may hold a credential. */
+interface Refused {
+  readonly problem: string;
+}
+
+const longest = 2_000;
+const reference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
+const loginName = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
+const likeScp =
+  /^(?:([A-Za-z0-9_][A-Za-z0-9._-]*)@)?[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_~./][^:]*$/;
+const thisMachine: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
+/** Who a token logs in as where the address names nobody. */
+const tokenUser = "x-access-token";
+
+const forms: Refused = {
+  problem: "must be https://host/path, ssh://host/path, user@host:path or an absolute path",
+};
+
+/** Reads `https://…`, `ssh://…`, `user@host:path`, an absolute path or `file:///…`, and `http://` on this machine. */
+export function parseGitAddress(written: string): GitAddress | Refused {
+  if (written.length > longest || /[\s\p{Cc}\\]/u.test(written)) {
+    return { problem: "must not hold blanks, control characters or backslashes" };
+  }
+  if (written.startsWith("/")) return { protocol: "file", address: written, login: null };
+  const url = written.includes("://") ? URL.parse(written) : null;
+  if (url === null) {
+    return likeScp.test(written) ? { protocol: "ssh", address: written, login: null } : forms;
+  }
+  if (url.search !== "" || url.hash !== "") return { problem: "must not hold ? or #" };
+  switch (url.protocol) {
+    case "https:":
+      return overHttp(url, "https");
+    case "http:":
+      return thisMachine.has(url.hostname)
+        ? overHttp(url, "http")
+        : { problem: "must be https: http is for this machine only" };
+    case "ssh:":
+      return overSsh(url);
+    case "file:":
+      return url.host === "" ? { protocol: "file", address: url.href, login: null } : forms;
+    default:
+      return forms;
+  }
+}
+
+/** Whether the address can be used. */
+export function isGitAddress(found: GitAddress | Refused): found is GitAddress {
+  return "protocol" in found;
+}
+
+function overHttp(url: URL, protocol: "https" | "http"): GitAddress | Refused {
+  const site = `${url.protocol}//${url.host}`;
+  const address = `${site}${url.pathname}`;
+  const user = decoded(url.username);
+  const password = decoded(url.password);
+  if (user === "" && password === "") return { protocol, address, login: null };
+  const secret = reference.exec(password === "" ? user : password)?.[1];
+  const name = password === "" ? tokenUser : user;
+  if (secret === undefined || !loginName.test(name)) {
+    return {
+      problem: "must name its credential, as in https://$TOKEN@host/path or https://user:$TOKEN@…",
+    };
+  }
+  return { protocol, address, login: { user: name, secret, site } };
+}
+
+function overSsh(url: URL): GitAddress | Refused {
+  if (url.password !== "") return { problem: "must not hold a password: ssh uses keys" };
+  const isSound = /^[A-Za-z0-9[]/.test(url.host) && url.pathname.length > 1;
+  if (!isSound || (url.username !== "" && !loginName.test(url.username))) return forms;
+  const user = url.username === "" ? "" : `${url.username}@`;
+  const address = `ssh://${user}${url.host}${url.pathname}`;
+  return { protocol: "ssh", address, login: null };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

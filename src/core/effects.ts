@@ -1,0 +1,100 @@
+import { priorOf } from "./attempt/recovery.ts";
+import type { AttemptDeps } from "./attempt/run.ts";
+import type { Config } from "./config/config.ts";
+import type { ConfigService } from "./config/service.ts";
+import type { CoreDeps } from "./core.ts";
+import { messageOf, type SymphonyError } from "./model/errors.ts";
+import { choiceOfTurn } from "./orchestrator/choice.ts";
+import { dayGate } from "./orchestrator/dispatch.ts";
+import type { AttemptOrder } from "./orchestrator/messages.ts";
+import type { Ports } from "./orchestrator/orchestrator.ts";
+import type { Fault } from "./orchestrator/state.ts";
+import { runIdOf } from "./process/table.ts";
+import { earlierWork } from "./prompt/prompt.ts";
+import { templateMissing } from "./prompt/templates.ts";
+import { SavedLater } from "./store/durable.ts";
+import { withoutKeyLines } from "./text/redact.ts";
+import { sharedReads } from "./tracker/reads.ts";
+
+export function portsOf(parts: CoreDeps): Ports {
+  const { clock, log, config, store, bus, trackers, attempts } = parts;
+  const { history, records } = store;
+  return {
+    clock,
+    config: () => inForce(config),
+    async preflight() {
+      await config.reload();
+      return inForce(config).problem;
+    },
+    fetchCandidates: () =>
+      trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
+    fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
+    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(parts, order), reports),
+    stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
+    steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
+    answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
+    settleSteer: (id) => history.markDelivered(id),
+    detachAttempt: (id) => attempts.detach(id),
+    removeWorkspace: (issue, path) => parts.kept.clear(issue, path),
+    lookAtWorkspace: (issue, path) => parts.kept.report(issue, path),
+    saveRecord: (id, record) => records.put(id, record),
+    saveRecordFirst: (id, record) => parts.recordsAtOnce.put(id, record),
+    saveAttempt: (attempt) => history.saveAttempt(attempt),
+    saveUsed: (used) => history.saveUsed(used),
+    prior: (id, after) => priorOf(history, id, after),
+    publish: (event) => bus.publish(event),
+    polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
+    failed(what, error) {
+      // The event `storage.error` tells of it, once.
+      if (error instanceof SavedLater) return;
+      log.error("effect failed", { effect: what, reason: messageOf(error) });
+    },
+  };
+}
+
+/** The configuration in force, and why nothing new may start. */
+export function inForce(service: ConfigService): { config: Config; problem: Fault | null } {
+  return { config: service.current.config, problem: faultOf(service.problem) };
+}
+
+/** What one attempt works with: tracker and prompt as they are at its start (T-14). */
+function attemptDepsOf(
+  parts: CoreDeps,
+  { attemptId, templateId, agent }: AttemptOrder,
+): AttemptDeps {
+  const { config, log } = parts;
+  const current = () => config.current.config;
+  const template = parts.templates.find(templateId);
+  return {
+    tracker: parts.trackers.tracker,
+    runtime: () => parts.runtimes.get(agent),
+    workspaces: parts.workspaces,
+    get promptTemplate() {
+      if (!template) throw templateMissing(templateId);
+      return template.body;
+    },
+    config: current,
+    runId: runIdOf(parts.dataDir, attemptId),
+    choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
+    earlierWork: (id) => earlierWorkOn(parts, id),
+    goesOn: () => dayGate(parts.orchestrator().state.day, current()) === null,
+    undelivered: (id) => parts.store.history.undelivered(id),
+    leases: parts.lasting.leases,
+    giveUp: (id) => parts.lasting.giveUp(id),
+    log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
+  };
+}
+
+const eventsRead = 5_000;
+
+/** The attempt before the one that is live now. */
+function earlierWorkOn({ store: { history }, bus }: CoreDeps, issueId: string): string | null {
+  bus.flush();
+  const [, before] = history.attemptsOf(issueId, 2, 0).attempts;
+  if (!before) return null;
+  return earlierWork(history.events({ afterSeq: 0, limit: eventsRead, attemptId: before.id }));
+}
+
+function faultOf(error: SymphonyError | null): Fault | null {
+  return error && { code: error.code, message: error.message };
+}

@@ -1,0 +1,40 @@
+import type { ErrorCode } from "../model/errors.ts";
+
+/** Something that was measured and is not worth an event. */
+export type Measure =
+  | {
+      readonly type: "poll";
+      readonly outcome: PollOutcome;
+      readonly durationMs: number;
+    }
+  | {
+      readonly type: "tracker.request";
+      /** The tracker's kind, such as `linear`. */
+      readonly kind: string;
+      /** `ok` or the error code. */
+      readonly outcome: string;
+      /** Requests the tracker still allows; null when it does not say. */
+      readonly remaining: number | null;
+    }
+  | { readonly type: "webhook.delivery"; readonly outcome: DeliveryOutcome };
+
+/** A delivery of a webhook: taken, known already, or the code of its refusal. */
+export type DeliveryOutcome = "accepted" | "duplicate" | ErrorCode;
+
+/** `invalid_config`: the tracker was not asked for candidates, because the workflow file cannot be used. */
+export type PollOutcome = "ok" | "tracker_error" | "invalid_config";
+
+/** Hands measures to whoever counts them; without a listener they are gone. */
+export class Meter {
+  readonly #listeners = new Set<(measure: Measure) => void>();
+
+  report(measure: Measure): void {
+    for (const listener of this.#listeners) listener(measure);
+  }
+
+  /** Returns how to stop. A listener must neither throw nor wait. */
+  listen(listener: (measure: Measure) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+}

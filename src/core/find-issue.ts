@@ -1,0 +1,59 @@
+import type { Core } from "./core.ts";
+import { SymphonyError } from "./model/errors.ts";
+import type { Issue } from "./model/issue.ts";
+import type { IssueStatusView } from "./orchestrator/snapshot.ts";
+
+/** What is known of `identifier` (any case): by memory, else re-read from the tracker. Rejects with `issue_not_found`. */
+export async function findStatus(core: Core, identifier: string): Promise<IssueStatusView> {
+  const sight = core.orchestrator.sight(identifier);
+  if (sight) return sight;
+  const issue = await findIssue(core, identifier);
+  if (!issue) throw notFound(identifier);
+  return unseen(issue, core.templates.overrideOf(issue.id));
+}
+
+/** The id to look in the history by; the tracker is asked only when the history does not know it either. */
+export async function findIssueId(
+  core: Core,
+  identifier: string,
+): Promise<{ readonly id: string; readonly identifier: string }> {
+  const issue = core.orchestrator.sight(identifier)?.issue;
+  if (issue) return issue;
+  const id = core.history.issueIdOf(identifier);
+  const latest = id === null ? null : core.history.latestAttempt(id);
+  if (latest) return { id: latest.issueId, identifier: latest.issueIdentifier };
+  const found = await findIssue(core, identifier);
+  if (!found) throw notFound(identifier);
+  return found;
+}
+
+/** An issue that memory does not hold: one of the embedded tracker's, or one that the history knows the id of. */
+export async function findIssue(core: Core, identifier: string): Promise<Issue | null> {
+  const local = core.localIssues()?.get(identifier);
+  if (local) return local;
+  const id = core.history.issueIdOf(identifier);
+  if (id === null) return null;
+  const [issue] = await core.tracker().fetchIssuesByIds([id]);
+  return issue ?? null;
+}
+
+function unseen(issue: Issue, templateId: string | null): IssueStatusView {
+  const detail = `not among the issues of the last poll; its state is ${issue.state}`;
+  return {
+    issue,
+    status: null,
+    running: null,
+    retry: null,
+    blocked: null,
+    stopped: null,
+    completed: null,
+    override: null,
+    templateId,
+    explain: [{ gate: "candidate", pass: false, detail }],
+  };
+}
+
+function notFound(identifier: string): SymphonyError {
+  const message = `no issue ${identifier} is known here`;
+  return new SymphonyError("issue_not_found", message, { hint: "symphony state" });
+}

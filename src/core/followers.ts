@@ -1,0 +1,343 @@
+import type { Clock } from "./clock.ts";
+import type { CoreDeps } from "./core.ts";
+import type { Bus } from "./events/bus.ts";
+import type { Logger } from "./events/log.ts";
+import { adviceOf, messageOf } from "./model/errors.ts";
+import { type EventType, needsRestart, type SymphonyEvent } from "./model/event.ts";
+import type { Issue } from "./model/issue.ts";
+import type { Orchestrator } from "./orchestrator/orchestrator.ts";
+import { completedKept, type State } from "./orchestrator/state.ts";
+import type { AuditEntry, History, RemovalStep } from "./store/store.ts";
+import { cut } from "./text/text.ts";
+import type { Tracker } from "./tracker/tracker.ts";
+import type { KeptWorkspaces } from "./workspace/kept.ts";
+import type { WorkspaceOverview } from "./workspace/overview.ts";
+import type { Workspaces } from "./workspace/workspaces.ts";
+
+interface AuditDeps {
+  readonly bus: Bus;
+  readonly history: History;
+  readonly log: Logger;
+}
+
+const types: readonly EventType[] = [
+  "issue.held",
+  "issue.failed",
+  "provider.paused",
+  "budget.reached",
+  "attempt.ended",
+  "workspace.removed",
+  "workspace.kept",
+];
+const actionsByOutcome: Readonly<Record<string, string>> = {
+  canceled: "attempt.stopped",
+  stalled: "attempt.stopped",
+  failed: "attempt.failed",
+  timed_out: "attempt.failed",
+  interrupted: "attempt.interrupted",
+};
+const reasonCharacters = 500;
+
+/**
+ * Puts what symphony decided by itself into the audit log: holds, failures, stops, interruptions, and workspaces that were
+ * removed or kept, each once, over a crash too. Ends with the bus.
+ */
+export function auditDecisions({ bus, history, log }: AuditDeps): void {
+  const afterSeq = lastEventAudited(history);
+  const filter = { types };
+  bus.subscribe({ filter, ...(afterSeq !== null && { afterSeq }) }, (event) => {
+    const entry = decisionOf(event);
+    if (entry === null) return;
+    try {
+      history.audit(entry);
+    } catch (error) {
+      log.error("audit failed", { action: entry.action, error: messageOf(error) });
+    }
+  });
+}
+
+/** The entry names its event, so that a restart goes on after it. */
+function lastEventAudited(history: History): number | null {
+  // Among them is the one entry that is about no event: that of the first seal.
+  const { entries } = history.auditPage({ actor: "orchestrator", limit: 2, offset: 0 });
+  const seq = entries
+    .map(({ detail }) => detail["event_seq"])
+    .find((one) => typeof one === "number");
+  return seq ?? null;
+}
+
+/** The limit that was reached, with its numbers. */
+function brakeOf({ brake, used, limit }: SymphonyEvent["data"]): AuditEntry["detail"] {
+  return brake === undefined ? {} : { brake, used, limit };
+}
+
+/** null for what is no decision of symphony's own. */
+function decisionOf(event: SymphonyEvent): AuditEntry | null {
+  const { type, data } = event;
+  // Whoever removed it is in the log by name already.
+  if (type === "workspace.removed" && data["by"] === "operator") return null;
+  const ended = type === "attempt.ended";
+  const outcome = ended ? String(data["outcome"]) : "ok";
+  const action = ended ? actionsByOutcome[outcome] : type;
+  if (action === undefined) return null;
+  return {
+    at: event.at,
+    actor: "orchestrator",
+    action,
+    target: event.issueIdentifier,
+    outcome,
+    detail: {
+      event_seq: event.seq,
+      issue_id: event.issueId,
+      attempt_id: event.attemptId,
+      reason: cut(event.message, reasonCharacters),
+      ...brakeOf(data),
+    },
+  };
+}
+
+/** Takes over each good edit of the workflow file and shows each bad one. Returns how to stop. */
+export function followConfig(parts: CoreDeps, orchestrator: Orchestrator): () => void {
+  const { config, trackers, bus, log } = parts;
+  return config.watch((change) => {
+    if (change.type === "rejected") {
+      const { code, message } = change.problem;
+      log.error("configuration rejected", { code, reason: message });
+      bus.publish({ type: "config.rejected", message, data: { code } });
+      return;
+    }
+    try {
+      trackers.follow(config.current.config.tracker);
+    } catch (error) {
+      log.error("the tracker stays as it was", { reason: adviceOf(error) });
+    }
+    for (const warning of change.warnings) log.warn("configuration", { warning });
+    log.info("configuration changed", { outcome: "applied", keys: change.keys.join(",") });
+    const atRestart = change.keys.filter((key) => needsRestart.includes(key));
+    const later = atRestart.length > 0 ? ` (${atRestart.join(", ")} at the next start)` : "";
+    bus.publish({
+      type: "config.changed",
+      message: `changed: ${change.keys.join(", ")}${later}`,
+      data: { keys: change.keys, needs_restart: atRestart },
+    });
+    orchestrator.post({ type: "config.changed" });
+  });
+}
+
+interface CompletedDeps {
+  readonly bus: Bus;
+  readonly history: History;
+  readonly log: Logger;
+  state(): State;
+}
+
+/** Writes down each issue that is completed, for the list after a restart. Ends with the bus. */
+export function keepCompleted({ bus, history, log, state }: CompletedDeps): void {
+  bus.subscribe({ filter: { types: ["issue.completed"] } }, ({ issueId }) => {
+    const row = issueId === null ? undefined : state().completed.get(issueId);
+    // One that was started again meanwhile is on the list no more.
+    if (row === undefined) return;
+    try {
+      // What no list shows is left out.
+      const issue = { ...row.issue, description: null, nativeRef: null };
+      history.saveCompleted({ ...row, issue }, completedKept);
+    } catch (error) {
+      log.warn("completed issue not kept", { reason: messageOf(error) });
+    }
+  });
+}
+
+const dayMs = 24 * 60 * 60 * 1_000;
+/** Rows of one step: a few ms each, so that nothing else waits for it. */
+const eventsAtOnce = 250;
+const attemptsAtOnce = 200;
+/** Between two steps everything else has its turn. */
+const pauseMs = 20;
+
+interface RetentionDeps {
+  readonly history: History;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** null: nothing is removed. */
+  days(): number | null;
+  state(): State;
+}
+
+/** Removes old attempts and events now and once a day, in small steps. Returns how to stop. */
+export function followRetention(parts: RetentionDeps): () => void {
+  const { clock, log } = parts;
+  let cancel = () => {};
+  const run = () => {
+    const days = parts.days();
+    const sweep = days === null ? null : sweepOf(parts, clock.wall() - days * dayMs);
+    const step = () => {
+      let more = false;
+      try {
+        more = sweep?.step() ?? false;
+      } catch (error) {
+        log.error("old history could not be removed", { reason: messageOf(error) });
+      }
+      cancel = more ? clock.after(pauseMs, step) : clock.after(dayMs, run);
+    };
+    step();
+  };
+  cancel = clock.after(0, run);
+  return () => cancel();
+}
+
+/** One walk through what is old. */
+function sweepOf(parts: RetentionDeps, before: number) {
+  const { history, clock, log } = parts;
+  const removed = { events: 0, attempts: 0 };
+  let longestMs = 0;
+  let after = "";
+  let stage: "events" | "attempts" = "events";
+  const work = (): RemovalStep => {
+    if (stage === "events") return history.removeOldEvents({ before, limit: eventsAtOnce });
+    const kept = busyIssues(parts.state());
+    return history.removeOldAttempts({ before, limit: attemptsAtOnce, after, kept });
+  };
+  return {
+    /** False when it is through. */
+    step(): boolean {
+      const startedAt = clock.now();
+      const done = work();
+      longestMs = Math.max(longestMs, clock.now() - startedAt);
+      removed[stage] += done.removed;
+      if (done.next !== null) after = stage === "attempts" ? done.next : "";
+      else if (stage === "events") stage = "attempts";
+      else {
+        const any = removed.events + removed.attempts > 0;
+        if (any) log.info("old history removed", { ...removed, longest_step_ms: longestMs });
+        return false;
+      }
+      return true;
+    },
+  };
+}
+
+/** Whatever an operator may still ask about in full. */
+function busyIssues({ running, retrying, blocked, held, failed }: State): readonly string[] {
+  return [running, retrying, blocked, held, failed].flatMap((issues) => [...issues.keys()]);
+}
+
+interface CleanupDeps {
+  readonly tracker: Tracker;
+  readonly terminalStates: readonly string[];
+  readonly workspaces: Pick<Workspaces, "finishRemovals">;
+  readonly kept: Pick<KeptWorkspaces, "clear" | "findLeft" | "list">;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Aborted when the server is to stop: nothing more is read or removed. */
+  readonly signal: AbortSignal;
+  /** An agent is at work in its directory: the next poll decides about it. */
+  isAtWork(issueId: string): boolean;
+}
+
+export interface Cleanup {
+  /** Resolves when every workspace has been looked at, or the server is to stop. */
+  readonly over: Promise<void>;
+}
+
+/** Workspaces that are looked at together. */
+const atOnce = 4;
+/** So long the first poll waits for it: with hundreds of workspaces to look at, the rest continues next to it. */
+const patienceMs = 2_000;
+
+/**
+ * Removes the workspaces of issues that ended while no server ran (O-36), but for those that hold work, and finds what an
+ * earlier root or identifier left. A failed read warns, and nothing is removed. No attempt gets a directory while it is
+ * looked at.
+ */
+export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
+  const { tracker, terminalStates, workspaces, clock, log, signal } = deps;
+  try {
+    await workspaces.finishRemovals();
+    const issues = await untilAborted(tracker.fetchIssuesByStates(terminalStates), signal);
+    const over = clearAll(issues, deps);
+    const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
+    const cancel = clock.after(patienceMs, enough);
+    await Promise.race([over, patience]);
+    cancel();
+    return { over };
+  } catch (error) {
+    if (signal.aborted) return { over: Promise.resolve() };
+    log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });
+    return { over: clearAll([], deps) };
+  }
+}
+
+/** Never rejects. */
+async function clearAll(
+  issues: readonly Issue[],
+  { kept, log, signal, isAtWork }: CleanupDeps,
+): Promise<void> {
+  const left = [...issues];
+  const worker = async () => {
+    for (let issue = left.shift(); issue && !signal.aborted; issue = left.shift()) {
+      if (isAtWork(issue.id)) continue;
+      const { identifier } = issue;
+      await kept.clear(issue, null).catch((error: unknown) => {
+        if (signal.aborted) return;
+        log.warn("workspace not removed", {
+          issue_identifier: identifier,
+          reason: messageOf(error),
+        });
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  const onError = (path: string, error: unknown) =>
+    log.warn("workspace not looked at", { workspace: path, reason: messageOf(error) });
+  const cleared = new Set(issues.map(({ id }) => id));
+  await kept.findLeft({ cleared }, onError, signal).catch((error: unknown) => {
+    log.warn("workspaces not looked at", { reason: messageOf(error) });
+  });
+  const { length } = kept.list();
+  if (length > 0 && !signal.aborted) {
+    log.info("workspaces without an agent hold work and are kept", {
+      kept: length,
+      next: "symphony workspaces list",
+    });
+  }
+}
+
+/** What `promise` gives; rejects with the signal's reason once it aborts, and then the promise is left to itself. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, over]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** After these, workspaces may take more or less than they did. */
+const changing: ReadonlySet<string> = new Set([
+  "server.started",
+  "turn.completed",
+  "attempt.ended",
+  "workspace.removed",
+]);
+
+/** Keeps the measured disk use near the truth while work goes on, so that nobody who asks has to wait. Returns how to stop. */
+export function followDiskUse(
+  bus: Pick<Bus, "subscribe">,
+  desk: Pick<WorkspaceOverview, "measure">,
+  log: Pick<Logger, "warn">,
+): () => void {
+  let underWay = false;
+  return bus.subscribe({}, ({ type }) => {
+    if (underWay || !changing.has(type)) return;
+    underWay = true;
+    desk
+      .measure()
+      .catch((error) => log.warn("disk use not measured", { reason: messageOf(error) }))
+      .finally(() => {
+        underWay = false;
+      });
+  });
+}

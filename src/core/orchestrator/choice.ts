@@ -1,0 +1,148 @@
+import type { AgentPick } from "../config/agents.ts";
+import type { Config } from "../config/config.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import { type Decision, decided, tell } from "./decision.ts";
+import type { Input } from "./messages.ts";
+import { type State, setIn, without } from "./state.ts";
+
+type Chosen = Extract<Input, { type: "operator.modelChosen" }>;
+
+/** Which agent works on an issue, with which model and effort; null leaves it to the agent. */
+export interface Choice {
+  readonly agent: string;
+  readonly model: string | null;
+  readonly effort: string | null;
+}
+
+/**
+ * What an issue gets now: what an operator chose for it, else what its labels say, else its tracker state, else the
+ * configuration for all. A model that was written beside another agent's name does not follow to this one.
+ */
+export function choiceFor(state: State, issue: Issue, config: Config): Choice {
+  const picks = [state.models.get(issue.id), ...picksFor(issue, config)];
+  const agent = firstOf(picks, (pick) => pick.kind) ?? config.agent.kind;
+  const fitting = picks.filter((pick) => pick?.kind == null || pick.kind === agent);
+  return {
+    agent,
+    model: firstOf(fitting, (pick) => pick.model) ?? config.agent.model ?? modelOf(config, agent),
+    effort: firstOf(fitting, (pick) => pick.effort) ?? config.agent.effort,
+  };
+}
+
+/** The choice for the next turn of an attempt that `agent` works on: another agent's model is none of its business. */
+export function choiceOfTurn(state: State, issueId: string, config: Config): Omit<Choice, "agent"> {
+  const entry = state.running.get(issueId);
+  if (!entry) return { model: null, effort: null };
+  const choice = choiceFor(state, entry.issue, config);
+  return choice.agent === entry.agent ? choice : { model: entry.model, effort: null };
+}
+
+/** Keeps the model an operator chose for the issue, or forgets it; what runs is not disturbed. */
+export function modelChosen(state: State, input: Chosen): Decision {
+  const { issue, model, effort, agent: kind } = input;
+  const models =
+    model === null && kind === null
+      ? without(state.models, issue.id)
+      : setIn(state.models, issue.id, { issue, kind, model, effort });
+  const chosen = [
+    kind && `agent ${kind}`,
+    model && `model ${model}`,
+    effort && `reasoning effort ${effort}`,
+  ].filter(Boolean);
+  return decided(
+    { ...state, models },
+    { type: "saveRecord", issueId: issue.id },
+    tell("model.changed", issue, {
+      attemptId: state.running.get(issue.id)?.attemptId ?? null,
+      message: chosen.length === 0 ? "the default model again" : chosen.join(", "),
+      data: { model, reasoning_effort: effort, agent: kind },
+    }),
+  );
+}
+
+/**
+ * When the choice is felt. A thread keeps the model and effort of its last turn, so leaving either to the
+ * agent's default again takes a new attempt, and so does another agent.
+ */
+export function choiceApplies(
+  state: State,
+  input: Omit<Chosen, "type">,
+  config: Config,
+): "next_turn" | "next_attempt" {
+  const live = state.running.get(input.issue.id);
+  if (!live || live.stopping) return "next_attempt";
+  const before = choiceFor(state, live.issue, config);
+  const after = choiceFor(
+    modelChosen(state, { ...input, type: "operator.modelChosen" }).state,
+    live.issue,
+    config,
+  );
+  if (after.agent !== live.agent) return "next_attempt";
+  const keepsModel = before.model !== null && after.model === null;
+  const keepsEffort = before.effort !== null && after.effort === null;
+  return keepsModel || keepsEffort ? "next_attempt" : "next_turn";
+}
+
+function picksFor(issue: Issue, { agent }: Config): readonly (AgentPick | undefined)[] {
+  if (agent.byLabel.size === 0 && agent.byState.size === 0) return [];
+  const labelled = [...agent.byLabel].filter(([label]) => issue.labels.includes(label));
+  return [...labelled.map(([, pick]) => pick), agent.byState.get(normalState(issue.state))];
+}
+
+function firstOf(
+  picks: readonly (AgentPick | undefined)[],
+  part: (pick: AgentPick) => string | null,
+): string | null {
+  for (const pick of picks) {
+    const value = pick ? part(pick) : null;
+    if (value !== null) return value;
+  }
+  return null;
+}
+
+/** The model of the agent's own section. */
+export function modelOf(config: Config, agent: string): string | null {
+  if (agent === "command") return config.command.model;
+  if (agent === "acp") return config.acp.model;
+  if (agent === "openai") return config.openai.model;
+  return agent === "codex" ? config.codex.model : null;
+}
+
+/** The id that the body of the workflow file goes by. */
+export const workflowTemplateId = "workflow";
+
+/** The template that the issue's next attempt is prompted with. */
+export function templateIdOf(state: State, issueId: string): string {
+  return state.templates.get(issueId)?.templateId ?? workflowTemplateId;
+}
+
+/** Identifiers of the issues that override with `templateId`. */
+export function overriddenWith(state: State, templateId: string): readonly string[] {
+  return [...state.templates.values()]
+    .filter((override) => override.templateId === templateId)
+    .map(({ issue }) => issue.identifier);
+}
+
+/** Takes effect with the issue's next attempt; a live one keeps the prompt it was started with. */
+export function templateChosen(
+  state: State,
+  { issue, templateId }: Extract<Input, { type: "operator.templateChosen" }>,
+): Decision {
+  const before = state.templates.get(issue.id)?.templateId ?? null;
+  const templates =
+    templateId === null
+      ? without(state.templates, issue.id)
+      : setIn(state.templates, issue.id, { issue, templateId });
+  const told = tell("template.changed", issue, {
+    message:
+      templateId === null
+        ? "the next attempt goes back to the workflow's prompt"
+        : `the next attempt is prompted with ${templateId}`,
+    data: { change: templateId === null ? "cleared" : "chosen", template_id: templateId },
+  });
+  return decided(
+    { ...state, templates },
+    { type: "saveRecord", issueId: issue.id },
+    ...(before === templateId ? [] : [told]),
+  );
+}

@@ -1,0 +1,190 @@
+import { type Issue, normalState } from "../model/issue.ts";
+import {
+  andThen,
+  type Context,
+  closeRequest,
+  type Decision,
+  decided,
+  isStale,
+  openRequest,
+  raiseFences,
+} from "./decision.ts";
+import { type Gate, hasSlot, shutGate, slotsFor, standingOf } from "./dispatch.ts";
+import type { Input } from "./messages.ts";
+import { applyRead, startVerified } from "./poll.ts";
+import { reconcile } from "./reconcile.ts";
+import {
+  complete,
+  failureDelay,
+  queueFailure,
+  queueForSlot,
+  queueRetry,
+  release,
+} from "./retry.ts";
+import { startAttempt } from "./start.ts";
+import { type Retry, type State, setIn } from "./state.ts";
+import { recovered, troubled } from "./tracker-health.ts";
+
+/** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
+const shortestWaitMs = 1_000;
+/** Only for the case that nothing wakes it. */
+const storageLookMs = 60_000;
+
+/** A retry's time has come: read that one issue (O-22). */
+export function retryDue(state: State, issueId: string, context: Context): Decision {
+  const entry = state.retrying.get(issueId);
+  if (!entry || entry.checking !== null || state.draining) return decided(state);
+  if (entry.dueAt > context.now) {
+    const delayMs = entry.dueAt - context.now;
+    return decided(state, { type: "setTimer", input: { type: "retry.due", issueId }, delayMs });
+  }
+  if (context.problem) {
+    const delayMs = failureDelay(entry.attempt, context.config.agent.maxRetryBackoffMs);
+    const { now, wall } = context;
+    return queueRetry(state, { ...entry, error: context.problem.message }, { delayMs, now, wall });
+  }
+  const gate = shutGate(state, entry.issue, context.config);
+  if (gate) return waitFor(state, entry, { gate, context });
+  return recheck(state, issueId);
+}
+
+/** Queues the retry for when the gate opens; it keeps its number, because nothing failed. */
+function waitFor(
+  state: State,
+  entry: Retry,
+  { gate, context: { now, wall } }: { gate: Gate; context: Context },
+): Decision {
+  const { detail: error, wait: waits, untilWall } = gate;
+  if (waits.gate === "storage") return waitForStorage(state, entry, { error, now, wall });
+  const delayMs = Math.max((untilWall ?? wall) - wall, shortestWaitMs);
+  return queueRetry(state, { ...entry, error }, { delayMs, now, wall, waits });
+}
+
+/** Neither saved nor told: that is what cannot be done. It is woken when it can. */
+export function waitForStorage(
+  state: State,
+  entry: Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits" | "wantsSlot">,
+  { error, now, wall }: { error: string; now: number; wall: number },
+): Decision {
+  const { id } = entry.issue;
+  const [dueAt, dueWall] = [now + storageLookMs, wall + storageLookMs];
+  const waits = { gate: "storage" } as const;
+  const next: Retry = { ...entry, error, dueAt, dueWall, checking: null, waits, wantsSlot: false };
+  return decided(
+    { ...state, retrying: setIn(state.retrying, id, next) },
+    {
+      type: "setTimer",
+      input: { type: "retry.due", issueId: id },
+      delayMs: storageLookMs,
+    },
+  );
+}
+
+/** Reads the issue of a retry, which waits for the answer. */
+export function recheck(state: State, issueId: string): Decision {
+  const opened = openRequest(state);
+  const entry = state.retrying.get(issueId);
+  const checking = opened.request;
+  const next = entry
+    ? { ...opened.state, retrying: setIn(state.retrying, issueId, { ...entry, checking }) }
+    : opened.state;
+  return decided(next, { type: "checkIssue", request: opened.request, issueId });
+}
+
+/** The answer to a targeted read: of a retry whose time has come, or after a hint. */
+export function issueChecked(
+  state: State,
+  input: Extract<Input, { type: "issue.checked" }>,
+  context: Context,
+): Decision {
+  const { request, issueId, issue } = input;
+  const entry = state.retrying.get(issueId);
+  const waits = entry?.checking === request;
+  if (isStale(state, issueId, request)) {
+    // A newer answer was applied while this one travelled: ask again rather than decide on it.
+    const closed = closeRequest(state, request);
+    return waits && !state.draining ? recheck(closed, issueId) : decided(closed);
+  }
+  const fenced = closeRequest(raiseFences(state, [issueId], request), request);
+  const placed = andThen(recovered(fenced), (next) => applyRead(next, input, context));
+  return andThen(placed, (next) => {
+    if (waits) return retryChecked(next, entry, issue, context);
+    if (entry) return retryRechecked(next, entry, issue, context);
+    if (state.running.has(issueId) || state.blocked.has(issueId)) {
+      const issues = issue ? [issue] : [];
+      return reconcile(next, { ids: [issueId], issues, request }, context);
+    }
+    return context.problem ? decided(next) : startVerified(next, issue, context);
+  });
+}
+
+/** The read failed: a retry is queued again with its claim kept (O-25); a hint is dropped, the poll will see. */
+export function issueCheckFailed(
+  state: State,
+  input: Extract<Input, { type: "issue.checkFailed" }>,
+  context: Context,
+): Decision {
+  const closed = closeRequest(state, input.request);
+  const entry = state.retrying.get(input.issueId);
+  const noted = troubled(closed, input.error);
+  if (entry?.checking !== input.request) return noted;
+  return andThen(noted, (next) =>
+    queueFailure(
+      next,
+      { ...entry, attempt: entry.attempt + 1, error: "retry refresh failed" },
+      context,
+    ),
+  );
+}
+
+/** A hint does not shorten a retry's wait, unless somebody moved the issue meanwhile. */
+function retryRechecked(
+  state: State,
+  entry: Retry,
+  issue: Issue | null,
+  context: Context,
+): Decision {
+  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  const moved = stays && normalState(issue.state) !== normalState(entry.issue.state);
+  if (!stays || (moved && !context.problem)) return retryChecked(state, entry, issue, context);
+  return decided({ ...state, retrying: setIn(state.retrying, issue.id, { ...entry, issue }) });
+}
+
+function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  switch (standingOf(issue, context.config.tracker)) {
+    case "terminal":
+      return andThen(done(state, entry, issue, context), (next) =>
+        decided(next, { type: "removeWorkspace", issue, path: entry.workspacePath }),
+      );
+    case "routable":
+      return relaunch(state, entry, issue, context);
+    default:
+      return entry.after
+        ? done(state, entry, issue, context)
+        : release(state, issue, `issue left: ${normalState(issue.state)}`);
+  }
+}
+
+function done(state: State, entry: Retry, issue: Issue, context: Context): Decision {
+  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+    complete(next, issue, entry.after, context.wall),
+  );
+}
+
+/** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */
+function relaunch(state: State, entry: Retry, issue: Issue, context: Context): Decision {
+  if (state.draining) return decided(state);
+  const gate = shutGate(state, issue, context.config);
+  if (gate) return waitFor(state, { ...entry, issue }, { gate, context });
+  if (hasSlot(slotsFor(state, context.config), issue)) {
+    return startAttempt(
+      state,
+      issue,
+      { attempt: entry.attempt, failures: entry.failures },
+      context,
+    );
+  }
+  const error = "no available orchestrator slots";
+  return queueForSlot(state, { ...entry, issue, attempt: entry.attempt + 1, error }, context);
+}

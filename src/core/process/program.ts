@@ -1,0 +1,343 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Clock } from "../clock.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { displayText } from "../text/text.ts";
+import { killGroupAtExit, killMatching, liveProcesses, signalProcess } from "./table.ts";
+
+const logLineBytes = 1000;
+const termGraceMs = 3_000;
+/** How long a process may live on without its output before it is stopped. */
+const silentGraceMs = 1_000;
+const drainLimitMs = 1_000;
+const killLimitMs = 2_000;
+const maxUnsentBytes = 16 * 1024 * 1024;
+const commandNotFound = 127;
+
+export interface AgentProcessOptions {
+  /** A shell line, run as `bash -lc`. */
+  readonly line: string;
+  readonly cwd: string;
+  /** The whole environment, the run cookie included. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly runId: string;
+  /** Time between SIGTERM and SIGKILL; 3,000 ms if left out. */
+  readonly graceMs?: number;
+  /** For a command that was not found (exit 127); codex's own words if left out. */
+  readonly notFound?: SymphonyError;
+  onLine(line: string): void;
+  onStderr(line: string): void;
+  /**
+   * Once, when no further line will come: `port_exit`, `codex_not_found` or `notFound` (exit 127) or `line_too_long`.
+   * What the process wrote before its exit has been handed to `onLine`.
+   */
+  onEnd(error: SymphonyError): void;
+}
+
+/**
+ * Kills every process of this machine whose run cookie `isOurs` claims, and resolves with their number.
+ * For the start of a server, before anything is dispatched: orphans of one that crashed.
+ */
+export async function sweepRuns(isOurs: (runId: string) => boolean): Promise<number> {
+  return killMatching(({ runId }) => runId !== null && isOurs(runId), killLimitMs);
+}
+
+/** An agent's process and everything it starts: one group, found again by the run cookie. */
+export class AgentProcess {
+  readonly #options: AgentProcessOptions;
+  readonly #child: ChildProcess;
+  readonly #lines: LineSplitter;
+  readonly #exited = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<void>();
+  #forgetGroup = () => {};
+  #ended = false;
+  #stopping: Promise<void> | null = null;
+
+  constructor(options: AgentProcessOptions) {
+    this.#options = options;
+    this.#lines = new LineSplitter({
+      maxBytes: maxLineBytes,
+      overflow: "fail",
+      onLine: options.onLine,
+    });
+    this.#child = spawn("bash", ["-lc", options.line], {
+      cwd: options.cwd,
+      env: options.env,
+      detached: true,
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    this.#watch();
+  }
+
+  get pid(): number | null {
+    return this.#child.pid ?? null;
+  }
+
+  /** Writes to the agent's stdin; one that does not read, or is gone, loses it. */
+  write(text: string): void {
+    const { stdin } = this.#child;
+    if (stdin?.writable && stdin.writableLength < maxUnsentBytes) stdin.write(text);
+  }
+
+  /** Nothing more is written to the agent. */
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
+  /**
+   * Ends the whole tree: stdin closed and SIGTERM to the group, SIGKILL after the grace, then a sweep for
+   * what left the group. Resolves when none is left, in bounded time. Calling it again changes nothing.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#tearDown(this.#options.graceMs ?? termGraceMs);
+    return this.#stopping;
+  }
+
+  #watch(): void {
+    const child = this.#child;
+    this.#forgetGroup = killGroupAtExit(child);
+    child.stdout?.on("data", (chunk: Buffer) => this.#read(chunk));
+    child.stdout?.once("end", () => void this.#outputEnded());
+    child.stdin?.on("error", () => {});
+    const { onStderr } = this.#options;
+    const log = new LineSplitter({
+      maxBytes: logLineBytes,
+      overflow: "cut",
+      onLine: (line) => onStderr(displayText(line, logLineBytes)),
+    });
+    child.stderr?.on("data", (chunk: Buffer) => log.push(chunk));
+    child.stderr?.once("end", () => log.end());
+    child.once("close", () => this.#closed.resolve());
+    child.once("exit", (status, signal) => void this.#exitSeen(status, signal));
+    child.once("error", (cause) => {
+      this.#exited.resolve();
+      const message = `the agent's process could not be started: ${messageOf(cause)}`;
+      this.#end(new SymphonyError("port_exit", message, { cause }));
+    });
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#ended) return;
+    try {
+      this.#lines.push(chunk);
+    } catch (error) {
+      if (!(error instanceof SymphonyError)) throw error;
+      this.#child.stdout?.destroy();
+      this.#end(error);
+      void this.stop();
+    }
+  }
+
+  async #exitSeen(status: number | null, signal: NodeJS.Signals | null): Promise<void> {
+    this.#exited.resolve();
+    // The leader is gone, so what is left of its tree goes at once; that also closes its pipes, and only
+    // then is everything read that was written.
+    void this.stop();
+    await within(this.#closed.promise, drainLimitMs);
+    if (!this.#ended) this.#lines.end();
+    this.#end(exitError(status, signal, this.#options.notFound));
+  }
+
+  async #outputEnded(): Promise<void> {
+    await within(this.#exited.promise, silentGraceMs);
+    void this.stop();
+  }
+
+  #end(error: SymphonyError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onEnd(error);
+  }
+
+  async #tearDown(graceMs: number): Promise<void> {
+    const { pid } = this.#child;
+    this.#child.stdin?.end();
+    if (pid === undefined) return;
+    if (this.#leads()) {
+      signalProcess(-pid, "SIGTERM");
+      await this.#groupGone(pid, graceMs);
+    }
+    // With the leader gone the number may be anybody's, so where processes can be looked at they are.
+    if (this.#leads() || process.platform !== "linux") signalProcess(-pid, "SIGKILL");
+    const { runId } = this.#options;
+    await killMatching((entry) => entry.groupId === pid || entry.runId === runId, killLimitMs);
+    await within(this.#exited.promise, killLimitMs);
+    this.#forgetGroup();
+  }
+
+  #leads(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  async #groupGone(pid: number, limitMs: number): Promise<void> {
+    const end = performance.now() + limitMs;
+    await within(this.#exited.promise, limitMs);
+    while (performance.now() < end) {
+      if (!(await liveProcesses()).some(({ groupId }) => groupId === pid)) return;
+      await delay(50);
+    }
+  }
+}
+
+/** Resolves with `promise`, or after `ms` without it. */
+export async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, over]).finally(() => clearTimeout(timer));
+}
+
+function exitError(
+  status: number | null,
+  signal: NodeJS.Signals | null,
+  notFound: SymphonyError | undefined,
+): SymphonyError {
+  const details = { status, signal };
+  if (status === commandNotFound) {
+    if (notFound) return notFound;
+    return new SymphonyError(
+      "codex_not_found",
+      "the agent's command was not found: install it, or set codex.command",
+      {
+        details,
+        hint: "install codex, or set codex.command to where it is",
+      },
+    );
+  }
+  const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
+  return new SymphonyError("port_exit", `the agent's process ended ${how}`, { details });
+}
+
+/** The longest line an agent may write on its protocol stream. */
+export const maxLineBytes = 10 * 1024 * 1024;
+
+const newline = 10;
+const carriageReturn = 13;
+const smallBufferBytes = 64 * 1024;
+
+export interface LineSplitterOptions {
+  readonly maxBytes: number;
+  /** What a longer line does: `fail` throws `line_too_long`, `cut` keeps its beginning. */
+  readonly overflow: "fail" | "cut";
+  onLine(line: string): void;
+}
+
+/**
+ * Cuts a byte stream into lines at byte 10 alone, so U+2028 inside a JSON string is safe, and decodes
+ * whole lines, so a character split across chunks is too. Holds at most one line of `maxBytes`.
+ */
+export class LineSplitter {
+  readonly #options: LineSplitterOptions;
+  #held: Buffer = Buffer.alloc(0);
+  #size = 0;
+  #failed = false;
+
+  constructor(options: LineSplitterOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `line_too_long` (with `overflow: "fail"`) once; everything after that is dropped. */
+  push(chunk: Buffer): void {
+    let start = 0;
+    while (!this.#failed) {
+      const end = chunk.indexOf(newline, start);
+      if (end === -1) {
+        this.#hold(chunk.subarray(start));
+        return;
+      }
+      this.#finish(chunk.subarray(start, end));
+      start = end + 1;
+    }
+  }
+
+  /** The stream is over: hands on a last line that has no end. */
+  end(): void {
+    if (this.#size > 0) this.#finish(Buffer.alloc(0));
+  }
+
+  #finish(rest: Buffer): void {
+    // A line within one chunk, the usual case, is decoded without a copy.
+    if (this.#size === 0 && rest.length <= this.#options.maxBytes) {
+      this.#emit(rest);
+      return;
+    }
+    this.#hold(rest);
+    const line = this.#held.subarray(0, this.#size);
+    this.#size = 0;
+    if (this.#held.length > smallBufferBytes) this.#held = Buffer.alloc(0);
+    this.#emit(line);
+  }
+
+  #emit(line: Buffer): void {
+    const length = line.at(-1) === carriageReturn ? line.length - 1 : line.length;
+    this.#options.onLine(line.toString("utf8", 0, length));
+  }
+
+  #hold(part: Buffer): void {
+    const room = this.#options.maxBytes - this.#size;
+    if (part.length > room && this.#options.overflow === "fail") this.#fail();
+    const kept = part.subarray(0, room);
+    const needed = this.#size + kept.length;
+    if (needed > this.#held.length) this.#grow(needed);
+    kept.copy(this.#held, this.#size);
+    this.#size = needed;
+  }
+
+  #grow(needed: number): void {
+    const wanted = Math.max(needed, this.#held.length * 2, 1024);
+    const bigger = Buffer.allocUnsafe(Math.min(wanted, this.#options.maxBytes));
+    this.#held.copy(bigger, 0, 0, this.#size);
+    this.#held = bigger;
+  }
+
+  #fail(): never {
+    this.#failed = true;
+    this.#held = Buffer.alloc(0);
+    this.#size = 0;
+    const { maxBytes } = this.#options;
+    throw new SymphonyError(
+      "line_too_long",
+      `the agent wrote a line of more than ${maxBytes} bytes`,
+      {
+        details: { maxBytes },
+      },
+    );
+  }
+}
+
+interface Listener {
+  /** True while somebody else is to speak: silence does not count then. */
+  waits(): boolean;
+  onSilence(): void;
+}
+
+/** Calls `onSilence` once when nothing was heard for `limitMs`. Hearing costs no timer. */
+export class SilenceWatch {
+  readonly #clock: Clock;
+  readonly #limitMs: number;
+  readonly #listener: Listener;
+  #heardAt: number;
+  #cancel: () => void;
+
+  constructor(clock: Clock, limitMs: number, listener: Listener) {
+    this.#clock = clock;
+    this.#limitMs = limitMs;
+    this.#listener = listener;
+    this.#heardAt = clock.now();
+    this.#cancel = clock.after(limitMs, () => this.#look());
+  }
+
+  heard(): void {
+    this.#heardAt = this.#clock.now();
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
+
+  #look(): void {
+    if (this.#listener.waits()) this.heard();
+    const left = this.#heardAt + this.#limitMs - this.#clock.now();
+    if (left > 0) this.#cancel = this.#clock.after(left, () => this.#look());
+    else this.#listener.onSilence();
+  }
+}

@@ -1,0 +1,105 @@
+import { Liquid, LiquidError, type Template } from "liquidjs";
+import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
+import { oneLine } from "../text/text.ts";
+
+const maxTemplateChars = 100_000;
+/** Looked at between the nodes of a template; a node that takes longer is ended from outside. */
+const maxRenderMs = 500;
+/** LiquidJS counts characters and list items that a template makes. */
+const maxMemoryUnits = 1_000_000;
+const maxMessageChars = 300;
+
+/** No tag that reads another template: `include`, `render`, `layout` and `block` are not known at all. */
+const tags = `# assign break capture case comment continue cycle decrement echo for if increment liquid raw
+  unless`;
+
+/** Without the `…_exp` ones, which take text for a piece of template: an issue's text must never be one. */
+const filters = `abs append array_to_sentence_string at_least at_most base64_decode base64_encode capitalize ceil
+  cgi_escape compact concat date date_to_long_string date_to_rfc822 date_to_string date_to_xmlschema default
+  divided_by downcase escape escape_once find find_index first floor group_by has inspect join json jsonify last
+  lstrip map minus modulo newline_to_br normalize_whitespace number_of_words plus pop prepend push raw reject
+  remove remove_first remove_last replace replace_first replace_last reverse round rstrip sha256 shift size slice
+  slugify sort sort_natural split squish strip strip_html strip_newlines sum times to_integer truncate
+  truncatewords uniq unshift upcase uri_escape url_decode url_encode where xml_escape`;
+
+const engine = createEngine();
+
+/** Fills `source` in on this very thread, which a hostile template may hold up; throws as `renderPrompt` rejects. */
+export function fill(source: string, variables: Readonly<Record<string, unknown>>): string {
+  const parsed = parse(source);
+  try {
+    return String(engine.renderSync(parsed, { ...variables }));
+  } catch (error) {
+    throw templateFault("template_render_error", error);
+  }
+}
+
+/** Throws what filling it in would throw for its syntax and its filters, with `line` and `column`. */
+export function check(source: string): void {
+  parse(source);
+}
+
+/** The dotted paths that a template reads from outside, sorted; none of a template that does not parse. */
+export function pathsIn(source: string): readonly string[] {
+  try {
+    const paths = engine.globalVariableSegmentsSync(parse(source));
+    return [...new Set(paths.map(dotted))].sort();
+  } catch {
+    return [];
+  }
+}
+
+/** Up to the first index or computed key. */
+function dotted(path: readonly unknown[]): string {
+  const end = path.findIndex((segment) => typeof segment !== "string");
+  return path.slice(0, end === -1 ? path.length : end).join(".");
+}
+
+function createEngine(): Liquid {
+  const liquid = new Liquid({
+    strictVariables: true,
+    strictFilters: true,
+    ownPropertyOnly: true,
+    // Templates by name come from this map alone, so no file is ever looked up.
+    templates: {},
+    dynamicPartials: false,
+    timezoneOffset: 0,
+    locale: "en-US",
+    parseLimit: maxTemplateChars,
+    renderLimit: maxRenderMs,
+    memoryLimit: maxMemoryUnits,
+  });
+  keepOnly(liquid.tags, tags);
+  keepOnly(liquid.filters, filters);
+  return liquid;
+}
+
+function keepOnly(registry: object, names: string): void {
+  const kept = new Set(names.split(/\s+/));
+  for (const name of Object.keys(registry)) {
+    if (!kept.has(name)) Reflect.deleteProperty(registry, name);
+  }
+}
+
+function parse(source: string): Template[] {
+  try {
+    return engine.parse(source);
+  } catch (error) {
+    // LiquidJS finds an unknown filter while parsing; to its user it is as wrong as an unknown variable.
+    const isFilter = messageOf(error).startsWith("undefined filter:");
+    throw templateFault(isFilter ? "template_render_error" : "template_parse_error", error);
+  }
+}
+
+function templateFault(code: ErrorCode, error: unknown): SymphonyError {
+  if (!LiquidError.is(error)) {
+    // Thousands of blocks inside each other exhaust the stack.
+    return new SymphonyError(code, `the template cannot be used: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const [line = 1, column = 1] = error.token.getPosition();
+  const what = messageOf(error.originalError ?? error).replace(/, line:\d+, col:\d+$/, "");
+  const message = `line ${line}, column ${column} of the template: ${oneLine(what, maxMessageChars)}`;
+  return new SymphonyError(code, message, { cause: error, details: { line, column } });
+}

@@ -1,0 +1,233 @@
+import { randomBytes } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Effective } from "../config/service.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { Issue } from "../model/issue.ts";
+import { overriddenWith, workflowTemplateId } from "../orchestrator/choice.ts";
+import type { Orchestrator } from "../orchestrator/orchestrator.ts";
+import type { EventSink, Store } from "../store/store.ts";
+import type { StoredTemplate } from "../store/templates.ts";
+import type { Redactor } from "../text/redact.ts";
+import { checkTemplate, renderPrompt, renderTemplate, variablesIn } from "./prompt.ts";
+
+/** The body of the workflow file, which is edited there, or a named template. */
+export interface Template {
+  readonly id: string;
+  readonly name: string;
+  readonly body: string;
+  readonly readOnly: boolean;
+  /** Milliseconds since the epoch; null for the body of the workflow file. */
+  readonly createdAt: number | null;
+  readonly updatedAt: number | null;
+}
+
+/** What is left out stays. */
+interface TemplateChange {
+  readonly name?: string;
+  readonly body?: string;
+}
+
+/** What a preview is filled in with: an issue as an attempt would see it, or variables that replace the sample's. */
+export type PreviewWith =
+  | { readonly issue: Issue; readonly attempt: number | null }
+  | { readonly variables: Readonly<Record<string, unknown>> };
+
+interface TemplatesDeps {
+  readonly store: Pick<Store, "templates">;
+  readonly clock: Clock;
+  readonly config: { readonly current: Pick<Effective, "promptTemplate"> };
+  readonly bus: EventSink;
+  readonly redactor: Pick<Redactor, "redact">;
+  orchestrator(): Pick<Orchestrator, "applySaved" | "state">;
+}
+
+/** They are read and written as one document. */
+const templatesKept = 200;
+
+/** Prompt templates and which issue is prompted with which. Every promise resolves once the change is durable. */
+export class Templates {
+  readonly #parts: TemplatesDeps;
+  /** On their way out: no issue may choose one of them any more. */
+  readonly #leaving = new Set<string>();
+
+  constructor(parts: TemplatesDeps) {
+    this.#parts = parts;
+  }
+
+  /** The workflow's first, then oldest first. */
+  all(): readonly Template[] {
+    const workflow: Template = {
+      id: workflowTemplateId,
+      name: workflowTemplateId,
+      body: this.#parts.config.current.promptTemplate,
+      readOnly: true,
+      createdAt: null,
+      updatedAt: null,
+    };
+    const named = this.#parts.store.templates.all().filter(({ id }) => !this.#leaving.has(id));
+    return [workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
+  }
+
+  find(id: string): Template | null {
+    return this.all().find((template) => template.id === id) ?? null;
+  }
+
+  /** Throws `template_not_found`. */
+  get(id: string): Template {
+    const template = this.find(id);
+    if (!template) throw templateMissing(id);
+    return template;
+  }
+
+  /** The variables that a body reads from outside, such as `issue.title`. */
+  variablesOf({ body }: Template): Promise<readonly string[]> {
+    return variablesIn(body);
+  }
+
+  /** Rejects with `template_parse_error`, `template_render_error` (an unknown filter), `template_exists`. */
+  async create(name: string, body: string): Promise<Template> {
+    await checkTemplate(body);
+    const wall = this.#parts.clock.wall();
+    const id = `tpl_${randomBytes(8).toString("hex")}`;
+    const made: StoredTemplate = { id, name, body, createdAt: wall, updatedAt: wall };
+    await this.#parts.store.templates.change((all) => {
+      if (all.length >= templatesKept) {
+        const message = `there are ${templatesKept} templates already; delete one first`;
+        throw new SymphonyError("invalid_request", message);
+      }
+      requireFree(all, made);
+      return [...all, made];
+    });
+    this.#tell(made, "created");
+    return { ...made, readOnly: false };
+  }
+
+  /** Rejects as `create` does, and with `template_not_found`, `template_read_only`. */
+  async edit(id: string, change: TemplateChange): Promise<Template> {
+    requireWritable(id);
+    this.get(id);
+    if (change.body !== undefined) await checkTemplate(change.body);
+    const updatedAt = this.#parts.clock.wall();
+    const changed = (before: StoredTemplate) => ({ ...before, ...change, updatedAt });
+    const written = await this.#parts.store.templates.change((all) => {
+      const found = all.find((one) => one.id === id);
+      if (!found) throw templateMissing(id);
+      requireFree(all, changed(found));
+      return all.map((one) => (one.id === id ? changed(one) : one));
+    });
+    const edited = written.find((one) => one.id === id);
+    if (!edited) throw templateMissing(id);
+    this.#tell(edited, "edited");
+    return { ...edited, readOnly: false };
+  }
+
+  /** Rejects with `template_not_found`, `template_read_only`, `template_in_use` (`details.usedBy`). */
+  async remove(id: string): Promise<void> {
+    requireWritable(id);
+    const template = this.get(id);
+    const usedBy = overriddenWith(this.#parts.orchestrator().state, id);
+    if (usedBy.length > 0) throw inUse(template, usedBy);
+    this.#leaving.add(id);
+    try {
+      await this.#parts.store.templates.change((all) => all.filter((one) => one.id !== id));
+    } finally {
+      this.#leaving.delete(id);
+    }
+    this.#tell(template, "deleted");
+  }
+
+  /** The prompt as an agent would get it, without known secrets. Rejects like `renderPrompt`. */
+  async preview(id: string, subject: PreviewWith): Promise<string> {
+    const { body } = this.get(id);
+    const rendered = await ("issue" in subject
+      ? renderPrompt(body, subject)
+      : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
+    return this.#parts.redactor.redact(rendered);
+  }
+
+  /** From the next attempt on. Rejects with `template_not_found`. */
+  async choose(issue: Issue, templateId: string): Promise<void> {
+    this.get(templateId);
+    const input = { type: "operator.templateChosen", issue, templateId } as const;
+    await this.#parts.orchestrator().applySaved(issue.id, input);
+  }
+
+  /** Back to the workflow's own from the next attempt on; nothing to do is no fault. */
+  async clear(issue: Issue): Promise<void> {
+    if (this.overrideOf(issue.id) === null) return;
+    const input = { type: "operator.templateChosen", issue, templateId: null } as const;
+    await this.#parts.orchestrator().applySaved(issue.id, input);
+  }
+
+  overrideOf(issueId: string): string | null {
+    return this.#parts.orchestrator().state.templates.get(issueId)?.templateId ?? null;
+  }
+
+  /** The issue named `identifier` (any case) if it overrides; the tracker may not have it any more. */
+  overridden(identifier: string): Issue | null {
+    const wanted = identifier.trim().toLowerCase();
+    const overrides = [...this.#parts.orchestrator().state.templates.values()];
+    return overrides.find(({ issue }) => issue.identifier.toLowerCase() === wanted)?.issue ?? null;
+  }
+
+  #tell({ id, name }: Pick<Template, "id" | "name">, change: string): void {
+    this.#parts.bus.publish({
+      type: "template.changed",
+      message: `template ${name} ${change}`,
+      data: { change, template_id: id, name },
+    });
+  }
+}
+
+/** `template_not_found`. */
+export function templateMissing(id: string): SymphonyError {
+  return new SymphonyError("template_not_found", `there is no template ${id}`, {
+    hint: "symphony templates list",
+  });
+}
+
+function requireWritable(id: string): void {
+  if (id !== workflowTemplateId) return;
+  const message = "the workflow's own prompt is edited in its file";
+  throw new SymphonyError("template_read_only", message, {
+    hint: "edit the text under the front matter of WORKFLOW.md",
+  });
+}
+
+/** Names differ by more than the case of their letters. */
+function requireFree(all: readonly StoredTemplate[], { id, name }: StoredTemplate): void {
+  const wanted = name.toLowerCase();
+  const holder = all.find((one) => one.id !== id && one.name.toLowerCase() === wanted);
+  if (!holder && wanted !== workflowTemplateId) return;
+  throw new SymphonyError("template_exists", `there is a template named ${name} already`, {
+    details: { templateId: holder?.id ?? workflowTemplateId },
+    hint: `symphony templates show ${holder?.id ?? workflowTemplateId}`,
+  });
+}
+
+function inUse({ name }: Template, usedBy: readonly string[]): SymphonyError {
+  const message = `${usedBy.length} issue(s) override with ${name}`;
+  return new SymphonyError("template_in_use", message, {
+    details: { usedBy },
+    hint: `symphony template clear ${usedBy[0]}`,
+  });
+}
+
+/** What a template is previewed with when nobody names an issue: every field has a value. */
+const sampleIssue: Issue = {
+  id: "sample-1",
+  nativeRef: {},
+  identifier: "SAMPLE-1",
+  title: "Add a health check",
+  description: "GET /health answers 200 once the database can be reached.",
+  priority: 2,
+  state: "Todo",
+  branchName: "sample-1-add-a-health-check",
+  url: "https://tracker.example/SAMPLE-1",
+  assigneeId: "person-1",
+  labels: ["backend", "feature"],
+  blockedBy: [{ id: "sample-0", identifier: "SAMPLE-0", state: "Done" }],
+  dispatchable: true,
+  createdAt: Date.UTC(2026, 0, 5, 9),
+  updatedAt: Date.UTC(2026, 0, 6, 14, 30),
+};

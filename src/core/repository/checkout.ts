@@ -1,0 +1,153 @@
+import { constants } from "node:fs";
+import { lstat, open, readdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { isRefName } from "../config/git.ts";
+import { oneLine } from "../text/text.ts";
+
+const maxRefBytes = 4_096;
+const maxPackedRefsBytes = 16 * 1024 * 1024;
+const maxRefs = 5_000;
+const deepestRef = 8;
+
+/** A commit's id in hex; whatever else an agent wrote never reaches git. */
+export const commitId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+
+/** `.git` itself, or the directory that a linked worktree's `.git` file names. */
+export async function gitDirOf(path: string): Promise<string | null> {
+  const dotGit = join(path, ".git");
+  const found = await lstat(dotGit).catch(() => null);
+  if (found?.isDirectory()) return dotGit;
+  const text = (found?.isFile() && (await readSmall(dotGit, maxRefBytes))) || "";
+  const named = /^gitdir: (.+)$/m.exec(text)?.[1];
+  return named === undefined ? null : resolve(path, named.trim());
+}
+
+/** The commit a ref stands for, loose or packed. */
+export async function commitOf(ref: string, gitDir: string): Promise<string | null> {
+  const refsDir = await sharedDirOf(gitDir);
+  const loose = (await readSmall(join(refsDir, ref), maxRefBytes))?.trim() ?? "";
+  if (commitId.test(loose)) return loose;
+  const packed = (await readSmall(join(refsDir, "packed-refs"), maxPackedRefsBytes)) ?? "";
+  const line = packed.split("\n").find((entry) => entry.endsWith(` ${ref}`));
+  const id = line?.slice(0, line.indexOf(" ")) ?? "";
+  return commitId.test(id) ? id : null;
+}
+
+/** A linked worktree shares refs and objects with the repository it was made from. */
+export async function sharedDirOf(gitDir: string): Promise<string> {
+  const shared = (await readSmall(join(gitDir, "commondir"), maxRefBytes))?.trim();
+  return shared ? resolve(gitDir, shared) : gitDir;
+}
+
+/** The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a huge file. */
+export async function readSmall(path: string, maxBytes: number): Promise<string | null> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  try {
+    await using file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const found = await file.stat();
+    return found.isFile() && found.size <= maxBytes ? await file.readFile("utf8") : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Commits of the refs below `prefix`, such as `refs/remotes`, by the rest of their names. */
+export async function refsBelow(prefix: string, gitDir: string): Promise<Map<string, string>> {
+  const refsDir = await sharedDirOf(gitDir);
+  const found = new Map<string, string>();
+  const packed = (await readSmall(join(refsDir, "packed-refs"), maxPackedRefsBytes)) ?? "";
+  for (const line of packed.split("\n")) {
+    const [id = "", name = ""] = line.split(" ");
+    const rest = name.startsWith(`${prefix}/`) ? name.slice(prefix.length + 1) : "";
+    if (found.size < maxRefs && commitId.test(id) && rest !== "" && isRefName(rest)) {
+      found.set(rest, id);
+    }
+  }
+  for (const name of await looseNames(join(refsDir, prefix))) {
+    const id = (await readSmall(join(refsDir, prefix, name), maxRefBytes))?.trim() ?? "";
+    if (commitId.test(id)) found.set(name, id);
+  }
+  return found;
+}
+
+/** The name that a symbolic ref leads to, or null. */
+async function targetOf(ref: string, gitDir: string): Promise<string | null> {
+  const text = await readSmall(join(await sharedDirOf(gitDir), ref), maxRefBytes);
+  const name = /^ref: refs\/(\S+)$/.exec(text?.trim() ?? "")?.[1];
+  return name !== undefined && isRefName(name) ? name : null;
+}
+
+async function looseNames(dir: string): Promise<string[]> {
+  const names: string[] = [];
+  const open: { readonly prefix: string; readonly depth: number }[] = [{ prefix: "", depth: 0 }];
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    const { prefix, depth } = at;
+    const entries = await readdir(join(dir, prefix), { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const name = `${prefix}${entry.name}`;
+      if (names.length >= maxRefs || !isRefName(name)) continue;
+      if (entry.isFile()) names.push(name);
+      else if (entry.isDirectory() && depth < deepestRef) {
+        open.push({ prefix: `${name}/`, depth: depth + 1 });
+      }
+    }
+  }
+  return names;
+}
+
+export interface Remote {
+  readonly name: string;
+  /** Without credentials; null where it is of no known form. */
+  readonly url: string | null;
+}
+
+const maxConfigBytes = 256 * 1024;
+const maxRemotes = 50;
+const maxUrlChars = 500;
+const schemes: ReadonlySet<string> = new Set(["https:", "http:", "ssh:", "git:", "file:"]);
+
+/** The remotes that a repository's own configuration names, read as text: git is not asked. */
+export async function remotesOf(gitDir: string): Promise<Remote[]> {
+  const text = (await readSmall(join(await sharedDirOf(gitDir), "config"), maxConfigBytes)) ?? "";
+  const remotes = new Map<string, Remote>();
+  let current: string | null = null;
+  for (const line of text.split("\n")) {
+    if (/^\s*\[/.test(line)) {
+      const name = /^\s*\[remote "([^"\\]{1,200})"\]\s*$/.exec(line)?.[1];
+      current = name !== undefined && isRefName(name) ? name : null;
+      continue;
+    }
+    const written = /^\s*url\s*=\s*"?(.*?)"?\s*$/i.exec(line)?.[1];
+    if (current === null || written === undefined || remotes.has(current)) continue;
+    if (remotes.size < maxRemotes) {
+      remotes.set(current, { name: current, url: withoutCredentials(written) });
+    }
+  }
+  return [...remotes.values()];
+}
+
+/** A remote's address as it may be shown: who logs in, and how, is left out. */
+export function withoutCredentials(written: string): string | null {
+  const text = oneLine(written, maxUrlChars);
+  if (text.startsWith("/")) return text;
+  const url = URL.parse(text);
+  if (url !== null && schemes.has(url.protocol)) {
+    const user = url.username === "git" && url.protocol === "ssh:" ? "git@" : "";
+    return `${url.protocol}//${user}${url.host}${url.pathname}`;
+  }
+  const [, user = "", place = ""] = /^(?:([^/\s]*)@)?([\w.-]+:(?!:)[^\s]+)$/.exec(text) ?? [];
+  if (place === "") return null;
+  return user === "git" ? `git@${place}` : place;
+}
+
+/** The branch that others start from, as the last clone or fetch told it; null where that is not known. */
+export async function defaultBranchOf(
+  gitDir: string,
+  remote: string,
+  tracked: ReadonlyMap<string, string>,
+): Promise<string | null> {
+  const told = await targetOf(`refs/remotes/${remote}/HEAD`, gitDir);
+  const prefix = `remotes/${remote}/`;
+  if (told?.startsWith(prefix)) return told.slice(prefix.length);
+  return ["main", "master"].find((name) => tracked.has(`${remote}/${name}`)) ?? null;
+}

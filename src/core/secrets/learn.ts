@@ -1,0 +1,42 @@
+import type { TrackerConfig } from "../config/config.ts";
+import { credentialKey } from "../config/resolve.ts";
+import { isMap } from "../config/schema.ts";
+import type { Redactor } from "../text/redact.ts";
+
+type SecretSink = Pick<Redactor, "add">;
+type Lookup = (name: string) => string | undefined;
+
+const secretName = /(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$/i;
+const shortestGuessed = 8;
+/** A word that ordinary text is full of, such as `postgres` or `12345678`, cannot be taken out of it. */
+const ordinary = /^(?:[a-z]{1,15}|[A-Z]{1,15}|\d{1,15})$/;
+const reference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
+
+/** Tells the redactor of every variable whose name ends in KEY, TOKEN, SECRET or PASSWORD. */
+export function learnEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  redactor: SecretSink,
+): void {
+  for (const [name, value] of Object.entries(env)) {
+    const guessed = secretName.test(name) && value !== undefined && value.length >= shortestGuessed;
+    if (guessed && !ordinary.test(value)) redactor.add(value);
+  }
+}
+
+/** Tells the redactor of every credential that the tracker's section writes out or names as `$NAME`. */
+export function learnTracker(
+  { provider }: TrackerConfig,
+  lookup: Lookup,
+  redactor: SecretSink,
+): void {
+  const learn = (values: Readonly<Record<string, unknown>>) => {
+    for (const [key, value] of Object.entries(values)) {
+      if (isMap(value)) learn(value);
+      if (typeof value !== "string" || !credentialKey.test(key.trim())) continue;
+      const name = reference.exec(value.trim())?.[1];
+      const secret = name === undefined ? value : lookup(name);
+      if (secret !== undefined) redactor.add(secret);
+    }
+  };
+  learn(provider);
+}

@@ -1,0 +1,356 @@
+import { z } from "zod";
+import type { Attempt, Tokens } from "../model/attempt.ts";
+import { type Database, int, type Row, text, textOrNull } from "./database.ts";
+import { IssueSchema } from "./documents.ts";
+import type {
+  AttemptPage,
+  CompletedRecord,
+  UsageQuery,
+  UsageRow,
+  Used,
+  WorkspacePlace,
+} from "./store.ts";
+
+const tokens = z.object({
+  input: z.number(),
+  cachedInput: z.number(),
+  output: z.number(),
+  reasoningOutput: z.number(),
+  total: z.number(),
+});
+
+const AttemptBody: z.ZodType<Attempt> = z.object({
+  id: z.string(),
+  issueId: z.string(),
+  issueIdentifier: z.string(),
+  number: z.number(),
+  status: z.enum([
+    "preparing",
+    "running",
+    "succeeded",
+    "failed",
+    "timed_out",
+    "stalled",
+    "canceled",
+    "interrupted",
+  ]),
+  phase: z.enum([
+    "preparing_workspace",
+    "building_prompt",
+    "launching_agent",
+    "initializing_session",
+    "streaming_turn",
+    "finishing",
+  ]),
+  agent: z.string(),
+  model: z.string().nullable(),
+  templateId: z.string().nullable(),
+  workerHost: z.string().nullable(),
+  threadId: z.string().nullable(),
+  sessionId: z.string().nullable(),
+  turnCount: z.number(),
+  startedAt: z.number(),
+  endedAt: z.number().nullable(),
+  tokens,
+  threadTokens: tokens,
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  workspaceKey: z.string().nullable(),
+  workspacePath: z.string().nullable(),
+  git: z
+    .object({
+      branch: z.string().nullable(),
+      headBefore: z.string().nullable(),
+      headAfter: z.string().nullable(),
+      commits: z.number(),
+      changedFiles: z.number(),
+    })
+    .nullable(),
+  idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
+});
+
+interface Place extends WorkspacePlace {
+  readonly attemptId: string;
+}
+
+/** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
+export class AttemptTable {
+  readonly #db: Database;
+  /** By path; null until somebody asks: every row is read for it. */
+  #places: Map<string, Place> | null = null;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  save(attempt: Attempt): void {
+    const { id, issueId, issueIdentifier, startedAt, endedAt, tokens: used } = attempt;
+    this.#db.run(
+      `INSERT OR REPLACE INTO attempts VALUES
+        ($id, $issueId, $issueIdentifier, $startedAt, $endedAt, $input, $cachedInput, $output,
+          $reasoning, $total, $body)`,
+      {
+        id,
+        issueId,
+        issueIdentifier,
+        startedAt: Math.round(startedAt),
+        endedAt: endedAt === null ? null : Math.round(endedAt),
+        input: used.input,
+        cachedInput: used.cachedInput,
+        output: used.output,
+        reasoning: used.reasoningOutput,
+        total: used.total,
+        body: JSON.stringify(attempt),
+      },
+    );
+    if (this.#places !== null) remember(this.#places, attempt);
+  }
+
+  places(): Iterable<WorkspacePlace> {
+    this.#places ??= this.#readPlaces();
+    return this.#places.values();
+  }
+
+  #readPlaces(): Map<string, Place> {
+    // Of each group SQLite gives the row that has the greatest id.
+    const sql = `SELECT max(id) AS id, issue_id, issue_identifier, body ->> '$.workspacePath' AS path
+      FROM attempts WHERE path IS NOT NULL GROUP BY path`;
+    const rows = this.#db.all(placeOf, sql);
+    return new Map(rows.map((row) => [row.path, row]));
+  }
+
+  byId(id: string): Attempt | null {
+    return this.#db.get(attemptOf, "SELECT body FROM attempts WHERE id = $id", { id });
+  }
+
+  ofIssue(issueId: string, limit: number, offset: number): AttemptPage {
+    const attempts = this.#db.all(
+      attemptOf,
+      `SELECT body FROM attempts WHERE issue_id = $issueId ORDER BY id DESC
+        LIMIT $limit OFFSET $offset`,
+      { issueId, limit, offset },
+    );
+    const count = "SELECT count(*) AS total FROM attempts WHERE issue_id = $issueId";
+    const total = this.#db.get((row) => int(row, "total"), count, { issueId }) ?? 0;
+    return { attempts, total };
+  }
+
+  open(): readonly Attempt[] {
+    const sql = "SELECT body FROM attempts WHERE ended_at IS NULL ORDER BY id";
+    return this.#db.all(attemptOf, sql);
+  }
+
+  totals(): { tokens: Tokens; seconds: number } {
+    const sql = `SELECT total(input) AS input, total(cached_input) AS cachedInput,
+      total(output) AS output, total(reasoning_output) AS reasoningOutput, total(total) AS total,
+      total(ms) / 1000 AS seconds FROM
+        (SELECT input, cached_input, output, reasoning_output, total,
+            max(ended_at - started_at, 0) AS ms FROM attempts
+          UNION ALL SELECT input, cached_input, output, reasoning_output, total, milliseconds
+            FROM removed_attempts)`;
+    const sums = this.#db.get(totalsOf, sql);
+    if (sums === null) throw new Error("a sum without a row");
+    return sums;
+  }
+
+  latestOf(issueId: string): Attempt | null {
+    const sql = "SELECT body FROM attempts WHERE issue_id = $issueId ORDER BY id DESC LIMIT 1";
+    return this.#db.get(attemptOf, sql, { issueId });
+  }
+
+  issueIdOf(identifier: string): string | null {
+    const sql = `SELECT issue_id FROM attempts WHERE issue_identifier = $identifier
+      ORDER BY id DESC LIMIT 1`;
+    return this.#db.get((row) => text(row, "issue_id"), sql, { identifier });
+  }
+
+  lastId(): string | null {
+    const sql = "SELECT id FROM attempts ORDER BY id DESC LIMIT 1";
+    return this.#db.get((row) => text(row, "id"), sql);
+  }
+}
+
+function remember(places: Map<string, Place>, attempt: Attempt): void {
+  const { id, issueId, issueIdentifier, workspacePath: path } = attempt;
+  if (path === null) return;
+  const known = places.get(path);
+  // An earlier attempt may be saved again after a later one.
+  if (known && known.attemptId > id) return;
+  places.set(path, { path, issueId, issueIdentifier, attemptId: id });
+}
+
+function placeOf(row: Row): Place {
+  return {
+    path: text(row, "path"),
+    issueId: text(row, "issue_id"),
+    issueIdentifier: text(row, "issue_identifier"),
+    attemptId: text(row, "id"),
+  };
+}
+
+/** Rows are checked: a ZodError would be a bug of a migration. */
+function attemptOf(row: Row): Attempt {
+  return AttemptBody.parse(JSON.parse(text(row, "body")));
+}
+
+function totalsOf(row: Row): { tokens: Tokens; seconds: number } {
+  return {
+    tokens: {
+      input: int(row, "input"),
+      cachedInput: int(row, "cachedInput"),
+      output: int(row, "output"),
+      reasoningOutput: int(row, "reasoningOutput"),
+      total: int(row, "total"),
+    },
+    seconds: int(row, "seconds"),
+  };
+}
+
+/** What tells rows of each grouping apart, and what they are shown as. */
+const groups = {
+  issue: { key: "max(issue_identifier)", by: "issue_id" },
+  attempt: { key: "attempt_id", by: "attempt_id" },
+  model: { key: "model", by: "model" },
+  agent: { key: "agent", by: "agent" },
+  day: { key: "day", by: "day" },
+} as const;
+
+const sums = `sum(input) AS input, sum(cached_input) AS cachedInput, sum(output) AS output,
+  sum(reasoning_output) AS reasoningOutput, sum(total) AS total`;
+
+/** Tokens by UTC day, attempt and model, in `history.db`: each row only grows, by what was not counted before. */
+export class UsageTable {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** Part of the caller's transaction. */
+  add({ attempt, tokens, at }: Used): void {
+    this.#db.run(
+      `INSERT INTO usage VALUES ($day, $attemptId, $model, $agent, $issueId, $issueIdentifier,
+          $input, $cachedInput, $output, $reasoning, $total)
+        ON CONFLICT (day, attempt_id, model) DO UPDATE SET
+          input = input + excluded.input, cached_input = cached_input + excluded.cached_input,
+          output = output + excluded.output,
+          reasoning_output = reasoning_output + excluded.reasoning_output,
+          total = total + excluded.total`,
+      {
+        day: dayOf(at),
+        attemptId: attempt.id,
+        model: attempt.model ?? "",
+        agent: attempt.agent,
+        issueId: attempt.issueId,
+        issueIdentifier: attempt.issueIdentifier,
+        input: tokens.input,
+        cachedInput: tokens.cachedInput,
+        output: tokens.output,
+        reasoning: tokens.reasoningOutput,
+        total: tokens.total,
+      },
+    );
+  }
+
+  /** One row for each group and model, so that each can be priced; groups in their natural order, newest day first. */
+  by({ group, since, until, issue }: UsageQuery): readonly UsageRow[] {
+    const { key, by } = groups[group];
+    return this.#db.all(
+      rowOf,
+      `SELECT ${key} AS key, max(agent) AS agent, nullif(model, '') AS model, ${sums} FROM usage
+        WHERE ($since IS NULL OR day >= $since) AND ($until IS NULL OR day <= $until)
+          AND ($issue IS NULL OR issue_identifier = $issue COLLATE NOCASE)
+        GROUP BY ${by}, model ORDER BY key DESC`,
+      { since: since ?? null, until: until ?? null, issue: issue ?? null },
+    );
+  }
+
+  /** Tokens of an issue's attempts newer than the attempt `after`. */
+  since(issueId: string, after: string): number {
+    const sql = `SELECT coalesce(sum(total), 0) AS total FROM usage
+      WHERE issue_id = $issueId AND attempt_id > $after`;
+    return this.#db.get((row) => int(row, "total"), sql, { issueId, after }) ?? 0;
+  }
+
+  /** All tokens of the UTC day that `at` falls into. */
+  ofDay(at: number): number {
+    const sql = "SELECT coalesce(sum(total), 0) AS total FROM usage WHERE day = $day";
+    return this.#db.get((row) => int(row, "total"), sql, { day: dayOf(at) }) ?? 0;
+  }
+}
+
+function dayOf(at: number): string {
+  return new Date(at).toISOString().slice(0, 10);
+}
+
+function rowOf(row: Row): UsageRow {
+  const tokens: Tokens = {
+    input: int(row, "input"),
+    cachedInput: int(row, "cachedInput"),
+    output: int(row, "output"),
+    reasoningOutput: int(row, "reasoningOutput"),
+    total: int(row, "total"),
+  };
+  return {
+    key: text(row, "key"),
+    agent: text(row, "agent"),
+    model: textOrNull(row, "model"),
+    tokens,
+  };
+}
+
+const tokensShape = z.object({
+  input: z.number(),
+  cachedInput: z.number(),
+  output: z.number(),
+  reasoningOutput: z.number(),
+  total: z.number(),
+});
+
+const CompletedBody: z.ZodType<CompletedRecord> = z.object({
+  issue: IssueSchema,
+  attemptId: z.string().nullable(),
+  outcome: z.string(),
+  endedWall: z.number(),
+  tokens: tokensShape,
+});
+
+/** The newest completed issues of `history.db`, each once, in the order they were completed. */
+export class CompletedTable {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** Keeps the newest `most` of all. */
+  save(record: CompletedRecord, most: number): void {
+    const { id } = record.issue;
+    this.#db.transaction(() => {
+      this.#db.run("DELETE FROM completed WHERE issue_id = $id", { id });
+      this.#db.run("INSERT INTO completed (issue_id, body) VALUES ($id, $body)", {
+        id,
+        body: JSON.stringify(record),
+      });
+      this.#db.run(
+        `DELETE FROM completed WHERE ordinal NOT IN
+          (SELECT ordinal FROM completed ORDER BY ordinal DESC LIMIT $most)`,
+        { most },
+      );
+    });
+  }
+
+  /** Without those that were started again since. Oldest first. */
+  all(): readonly CompletedRecord[] {
+    const sql = `SELECT body FROM completed WHERE NOT EXISTS
+      (SELECT 1 FROM attempts WHERE attempts.issue_id = completed.issue_id AND CASE
+        WHEN completed.body ->> '$.attemptId' IS NULL
+          THEN attempts.started_at > completed.body ->> '$.endedWall'
+        ELSE attempts.id > completed.body ->> '$.attemptId' END)
+      ORDER BY ordinal`;
+    return this.#db.all(recordOf, sql);
+  }
+}
+
+function recordOf(row: Row): CompletedRecord {
+  return CompletedBody.parse(JSON.parse(text(row, "body")));
+}

@@ -1,0 +1,233 @@
+import { createHash, randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { copyFile, link, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { getSystemErrorMessage } from "node:util";
+import type { Adapter } from "lowdb";
+import { z } from "zod";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+
+const Envelope = z.strictObject({
+  version: z.number().int(),
+  sha256: z.string(),
+  data: z.unknown(),
+});
+
+/**
+ * lowdb adapter for one document in `file`: every write is on disk when it resolves. `read` gives null only when the
+ * document was never written; an empty, cut or altered file rejects with `storage_corrupt`, an unreadable one too.
+ */
+export function durableJson<T>(file: string, version: number, schema: z.ZodType<T>): Adapter<T> {
+  return {
+    async read() {
+      const text = await readText(file);
+      return text === null ? null : parse(text, { file, version, schema });
+    },
+    async write(data) {
+      await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
+    },
+  };
+}
+
+async function readText(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (!isMissing(error)) throw corrupt(file, "it cannot be read", error);
+  }
+  const previous = await readFile(backupOf(file)).catch(() => null);
+  if (previous !== null) throw corrupt(file, "it is gone, but its previous copy is there");
+  return null;
+}
+
+function parse<T>(
+  text: string,
+  target: { file: string; version: number; schema: z.ZodType<T> },
+): T {
+  const { file, version, schema } = target;
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw corrupt(file, text === "" ? "it is empty" : "it is not whole JSON", error);
+  }
+  const envelope = Envelope.safeParse(json);
+  if (!envelope.success) throw corrupt(file, "it does not look like one of symphony's documents");
+  if (envelope.data.version > version) throw newerVersion(file, envelope.data.version);
+  if (envelope.data.sha256 !== digest(envelope.data.data)) {
+    throw corrupt(file, "its content does not match its checksum");
+  }
+  const data = schema.safeParse(envelope.data.data);
+  if (data.success) return data.data;
+  const issue = data.error.issues[0];
+  throw corrupt(file, `${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
+}
+
+function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
+  const backup = backupOf(file);
+  const hint = existsSync(backup)
+    ? `Look at ${backup}, the copy before the last change, and put it in place by hand`
+    : `Put it back from a backup, or start without it: mv '${file}' '${file}.aside'`;
+  return new SymphonyError("storage_corrupt", `Cannot load ${file}: ${why}`, {
+    cause,
+    details: { file, backup },
+    hint,
+  });
+}
+
+/** Removes what a crash in mid-write left beside `file`; for the one process that writes it. */
+export async function removeLeftovers(file: string): Promise<void> {
+  const prefix = `.${basename(file)}.`;
+  try {
+    for (const name of await readdir(dirname(file))) {
+      if (!name.startsWith(prefix) || !name.endsWith(".tmp")) continue;
+      await rm(join(dirname(file), name), { force: true });
+    }
+  } catch (error) {
+    if (!isMissing(error)) throw storageUnavailable(file, error);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+function digest(data: unknown): string {
+  return createHash("sha256")
+    .update(JSON.stringify(data) ?? "")
+    .digest("hex");
+}
+
+const linkRefusals = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "EXDEV", "EMLINK"]);
+
+/** Where the previous copy of a durable file is kept. */
+export function backupOf(file: string): string {
+  return `${file}.bak`;
+}
+
+/**
+ * Replaces `file` (mode 0600) as a whole: after a crash it holds the old text or the new one. On disk when it
+ * resolves. The text before is kept beside it (`backupOf`). Rejects with `storage_unavailable`.
+ */
+export async function writeDurably(file: string, text: string): Promise<void> {
+  const temporary = beside(file);
+  try {
+    await writeSynced(temporary, text);
+    await keepPrevious(file);
+    await rename(temporary, file);
+    await syncDirectory(dirname(file));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw storageUnavailable(file, error);
+  }
+}
+
+/** Makes `file`, which must not be there, with mode 0600; on disk when it resolves, its name not yet. */
+export async function writeSynced(file: string, text: string): Promise<void> {
+  const handle = await open(file, "wx", 0o600);
+  try {
+    await handle.writeFile(text, "utf8");
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function keepPrevious(file: string): Promise<void> {
+  const temporary = beside(file);
+  try {
+    await link(file, temporary);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : null;
+    if (code === "ENOENT") return;
+    if (!linkRefusals.has(String(code))) throw error;
+    await copyFile(file, temporary);
+  }
+  await rename(temporary, backupOf(file));
+  // rename(2) leaves both names when they already are one file, as after a crash between two renames.
+  await rm(temporary, { force: true });
+}
+
+/** Makes names that were made, changed or removed in `dir` durable. */
+export async function syncDirectory(dir: string): Promise<void> {
+  const handle = await open(dir, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function beside(file: string): string {
+  return join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
+}
+
+/** https://sqlite.org/rescode.html#full: there is no errno behind it. */
+const sqliteFull = 13;
+
+/** `storage_unavailable`: the file system refused; what is on disk is as it was. */
+export function storageUnavailable(file: string, cause: unknown): SymphonyError {
+  return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
+    cause,
+    details: { file },
+    hint: "Check free space, permissions and that the disk is writable",
+  });
+}
+
+/** What the disk refused is in force all the same, and is written as soon as the disk takes it. */
+export class SavedLater extends SymphonyError {
+  /** Resolves when it is on disk; rejects when the process ends before that. */
+  readonly saved: Promise<void>;
+
+  constructor(message: string, cause: unknown, saved: Promise<void>) {
+    const file = cause instanceof SymphonyError ? cause.details["file"] : undefined;
+    super("storage_unavailable", message, {
+      cause,
+      details: { ...(file !== undefined && { file }), reason: reasonOf(cause), savedLater: true },
+      hint: "make room on the disk of the data directory; symphony state says whether writes still wait",
+    });
+    this.saved = saved;
+  }
+
+  /** The same, told as what it means for who asked: `what` took effect. */
+  as(what: string): SavedLater {
+    const message = `${what} took effect but is not saved yet (${reasonOf(this.cause)}); it is saved as soon as there is room`;
+    return new SavedLater(message, this.cause, this.saved);
+  }
+}
+
+/** The refusal of what is not in force before the disk has taken it. */
+export function nothingChanged(cause: unknown): SymphonyError {
+  const message = `nothing was changed: it cannot be saved (${reasonOf(cause)})`;
+  const details = cause instanceof SymphonyError ? cause.details : {};
+  return new SymphonyError("storage_unavailable", message, {
+    cause,
+    details,
+    hint: "make room on the disk of the data directory, and try again",
+  });
+}
+
+/** True for what the disk refused, whatever was to be written. */
+export function isStorageError(error: unknown): boolean {
+  if (!(error instanceof SymphonyError)) return false;
+  return error.code === "storage_unavailable" || error.code === "storage_corrupt";
+}
+
+/** Why the disk refused, in a few words: "no space left on device". */
+export function reasonOf(error: unknown): string {
+  const cause = error instanceof SymphonyError && error.cause !== undefined ? error.cause : error;
+  if (!(cause instanceof Error)) return messageOf(cause);
+  if ("errno" in cause && typeof cause.errno === "number")
+    return getSystemErrorMessage(cause.errno);
+  const isFull = "errcode" in cause && (Number(cause.errcode) & 0xff) === sqliteFull;
+  return isFull ? "no space left on device" : messageOf(cause);
+}
+
+/** `storage_corrupt` for a file that a later release of symphony wrote. */
+export function newerVersion(file: string, version: number): SymphonyError {
+  return new SymphonyError(
+    "storage_corrupt",
+    `${file} was written by a later symphony (format ${version}); nothing was changed`,
+    { details: { file, version }, hint: "Use the later symphony, or another --data-dir" },
+  );
+}

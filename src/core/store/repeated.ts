@@ -1,0 +1,165 @@
+import { type Attempt, addTokens } from "../model/attempt.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { isStorageError } from "./durable.ts";
+import type { SaveQueue } from "./saves.ts";
+import type { AuditEntry, History, Store, Used } from "./store.ts";
+
+/** Audit entries that wait for the disk at most: a few hundred bytes each. */
+const maxAuditEntries = 1_000;
+
+/**
+ * `store`, whose writes of what has happened already are kept and repeated when the disk refuses them: records of issues, attempts
+ * and what they used, completed issues, settled guidance, audit entries. Reads of attempts show what waits. Guidance, intents
+ * and templates stay as they are: they are saved before anything is done, and a refusal changes nothing.
+ */
+export function repeatedStore(store: Store, saves: SaveQueue): Store {
+  const { history, records } = store;
+  const attempts = new AttemptWrites(history, saves);
+  const audit = new AuditWrites(history, saves);
+  const newest = (row: Attempt | null) => row && attempts.newest(row);
+  return {
+    ...store,
+    records: {
+      all: () => records.all(),
+      put: (id, record) => saves.save(`record ${id}`, () => records.put(id, record)),
+    },
+    history: {
+      ...history,
+      saveAttempt: (attempt) => attempts.save(attempt),
+      saveUsed: (used) => void attempts.save(used.attempt, used),
+      attempt: (id) => newest(history.attempt(id)),
+      latestAttempt: (issueId) => newest(history.latestAttempt(issueId)),
+      attemptsOf(issueId, limit, offset) {
+        const page = history.attemptsOf(issueId, limit, offset);
+        return { ...page, attempts: page.attempts.map((row) => attempts.newest(row)) };
+      },
+      saveCompleted(record, most) {
+        const save = () => history.saveCompleted(record, most);
+        saves.now(`completed ${record.issue.id}`, save);
+      },
+      markDelivered: (id) => void saves.now(steerKey(id), () => history.markDelivered(id)),
+      dropSteer: (id) => void saves.now(steerKey(id), () => history.dropSteer(id)),
+      undelivered: (id) => history.undelivered(id).filter((one) => !saves.has(steerKey(one.id))),
+      audit: (entry, intent) => audit.add({ entries: [entry], intent }),
+      auditAll: (entries) => audit.add({ entries, intent: undefined }),
+    },
+  };
+}
+
+function steerKey(id: string): string {
+  return `steer ${id}`;
+}
+
+interface Unsaved {
+  readonly row: Attempt;
+  /** Not counted yet, summed by model and day. */
+  used: readonly Used[];
+}
+
+/** The newest row of each attempt that waits for the disk, and the tokens that are not counted yet. */
+class AttemptWrites {
+  readonly #history: History;
+  readonly #saves: SaveQueue;
+  readonly #unsaved = new Map<string, Unsaved>();
+
+  constructor(history: History, saves: SaveQueue) {
+    this.#history = history;
+    this.#saves = saves;
+  }
+
+  newest(row: Attempt): Attempt {
+    return this.#unsaved.get(row.id)?.row ?? row;
+  }
+
+  save(row: Attempt, used?: Used): boolean {
+    const before = this.#unsaved.get(row.id)?.used ?? [];
+    const unsaved: Unsaved = { row, used: used ? withUsed(before, used) : before };
+    this.#unsaved.set(row.id, unsaved);
+    return this.#saves.now(`attempt ${row.id}`, () => this.#write(unsaved));
+  }
+
+  #write(unsaved: Unsaved): void {
+    const { row } = unsaved;
+    if (unsaved.used.length === 0) this.#history.saveAttempt(row);
+    for (const used of unsaved.used) {
+      this.#history.saveUsed({ ...used, attempt: row });
+      unsaved.used = unsaved.used.filter((one) => one !== used);
+    }
+    this.#unsaved.delete(row.id);
+  }
+}
+
+function withUsed(all: readonly Used[], used: Used): readonly Used[] {
+  const same = all.find(
+    ({ attempt, at }) => attempt.model === used.attempt.model && dayOf(at) === dayOf(used.at),
+  );
+  if (!same) return [...all, used];
+  const sum = { ...same, tokens: addTokens(same.tokens, used.tokens) };
+  return all.map((one) => (one === same ? sum : one));
+}
+
+function dayOf(at: number): number {
+  return Math.floor(at / 86_400_000);
+}
+
+interface Group {
+  readonly entries: readonly AuditEntry[];
+  readonly intent: number | undefined;
+}
+
+/** Audit entries in their order: none is written before those that wait. */
+class AuditWrites {
+  readonly #history: History;
+  readonly #saves: SaveQueue;
+  #waiting: readonly Group[] = [];
+
+  constructor(history: History, saves: SaveQueue) {
+    this.#history = history;
+    this.#saves = saves;
+  }
+
+  /** Throws `storage_unavailable` when too many wait already. */
+  add(group: Group): boolean {
+    if (this.#count() >= maxAuditEntries) {
+      const message = `${maxAuditEntries} audit entries wait for the disk already`;
+      throw new SymphonyError("storage_unavailable", message);
+    }
+    this.#waiting = [...this.#waiting, group];
+    const isOnDisk = this.#saves.now(
+      "audit",
+      () => this.#write(),
+      () => this.#count(),
+    );
+    if (isOnDisk && this.#history.isAuditHeadBehind()) {
+      this.#saves.now("audit head", () => this.#history.writeAuditHead());
+    }
+    return isOnDisk;
+  }
+
+  #count(): number {
+    return this.#waiting.reduce((sum, { entries }) => sum + entries.length, 0);
+  }
+
+  #write(): void {
+    for (const group of this.#waiting) {
+      try {
+        this.#append(group);
+      } catch (error) {
+        // What is no fault of the disk would fail again and hold up all that follow.
+        if (!isStorageError(error)) this.#drop(group);
+        throw error;
+      }
+      this.#drop(group);
+    }
+  }
+
+  #append({ entries, intent }: Group): void {
+    const [only] = entries;
+    if (entries.length === 1 && only) this.#history.audit(only, intent);
+    else this.#history.auditAll(entries);
+  }
+
+  #drop(group: Group): void {
+    this.#waiting = this.#waiting.filter((one) => one !== group);
+  }
+}

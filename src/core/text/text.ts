@@ -1,0 +1,112 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+
+/** CSI, OSC and two-character escape sequences of terminals (ECMA-48). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
+const escapes = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g;
+const breaks = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
+/** Other control characters, and those that reorder or hide the text around them. */
+const hidden = /[\p{Cc}\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/gu;
+/** Far beyond any cap in use: hostile text must not cost more than what is shown of it. */
+const maxScannedChars = 64 * 1024;
+
+/** Text of anybody as one plain line: no control characters or escape sequences, at most `maxChars` with the ellipsis. */
+export function oneLine(text: string, maxChars: number): string {
+  const line = text
+    .slice(0, maxScannedChars)
+    .toWellFormed()
+    .replaceAll(escapes, "")
+    .replaceAll(breaks, " ")
+    .replaceAll(hidden, "");
+  return cut(line, maxChars);
+}
+
+/** At most `maxChars` UTF-16 units, never half a surrogate pair; what was cut ends in an ellipsis. */
+export function cut(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  const head = text.slice(0, maxChars - 1);
+  return `${head.isWellFormed() || !text.isWellFormed() ? head : head.slice(0, -1)}…`;
+}
+
+/** Where a cut may move to, so that it tears no word: half a secret would pass the redaction. */
+const wordChars = 200;
+
+/** Text of an agent made fit to be shown: plain lines, at most `maxChars` with the ellipsis. */
+export function displayText(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return plainLines(text);
+  const head = text.slice(0, maxChars - 1);
+  const gap = head.slice(-wordChars).search(/\s\S*$/);
+  const whole = gap === -1 ? head : head.slice(0, Math.max(head.length - wordChars, 0) + gap);
+  return `${plainLines(whole)}…`;
+}
+
+/** The same, keeping the end. */
+export function displayTail(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return plainLines(text);
+  const tail = text.slice(1 - maxChars);
+  const gap = tail.slice(0, wordChars).search(/\s/);
+  return `…${plainLines(gap === -1 ? tail : tail.slice(gap + 1))}`;
+}
+
+function plainLines(text: string): string {
+  const lines = text.split("\n").map((line) => oneLine(line, Number.POSITIVE_INFINITY));
+  return lines.join("\n");
+}
+
+/** An object read from JSON, of which nothing is known yet. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+const none: JsonObject = Object.freeze({});
+
+/** `value` if it is a plain object, else an empty one: so that a path can be read without checks. */
+export function objectOf(value: unknown): JsonObject {
+  return isObject(value) ? value : none;
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function textOf(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** Both sides are hashed first, so that neither length nor content shows in the time taken (T21). */
+export function sameText(given: string, expected: string): boolean {
+  return timingSafeEqual(digest(given), digest(expected));
+}
+
+function digest(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
+}
+
+/** A number as people read it: 20,431,000. */
+export function grouped(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+/** `text` as one word of a POSIX shell, whatever it holds. */
+export function shellQuoted(text: string): string {
+  return /^[A-Za-z0-9_/.:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+// An agent may choose names that are no UTF-8, and two of those must not become one when they are read. So a raw name has
+// one character for each byte (latin1), and only this file goes from one form to the other.
+
+/** The file `name` (raw, relative; empty for `root` itself) below `root` (plain text), as node:fs takes it. */
+export function fileAt(root: string, name: string): Buffer {
+  return name === "" ? Buffer.from(root) : Buffer.from(`${rawName(root)}/${name}`, "latin1");
+}
+
+/** Plain text as a raw name. */
+export function rawName(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+/** A raw name for people. */
+export function plainName(name: string): string {
+  return Buffer.from(name, "latin1").toString("utf8");
+}

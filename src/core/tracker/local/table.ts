@@ -1,0 +1,208 @@
+import { type Blocker, type Issue, normalState } from "../../model/issue.ts";
+import { type Database, int, intOrNull, type Row, text, textOrNull } from "../../store/database.ts";
+import type { LocalOptions } from "./settings.ts";
+
+export interface Comment {
+  readonly author: string;
+  readonly body: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+interface Facts {
+  readonly number: number;
+  readonly title: string;
+  readonly description: string | null;
+  readonly priority: number | null;
+  readonly state: string;
+  readonly labels: readonly string[];
+  readonly at: number;
+}
+
+interface NewFacts extends Facts {
+  readonly id: string;
+  readonly identifier: string;
+}
+
+const selectBlockers = `SELECT blockers.issue AS number, issues.id, issues.identifier, issues.state
+  FROM blockers JOIN issues ON issues.number = blockers.blocker`;
+
+/** Rows of `issues.db` as normalised issues. Not atomic by itself: callers bring the transaction. */
+export class IssueTable {
+  readonly #db: Database;
+  readonly #terminal: ReadonlySet<string>;
+
+  constructor(db: Database, options: LocalOptions) {
+    this.#db = db;
+    const terminal = options.states.filter((state) => state.terminal);
+    this.#terminal = new Set(terminal.map((state) => normalState(state.name)));
+  }
+
+  insert(facts: NewFacts): void {
+    this.#db.run(
+      `INSERT INTO issues VALUES ($number, $id, $identifier, $title, $description, $priority, $state,
+        $labels, $at, $at)`,
+      { ...columnsOf(facts), id: facts.id, identifier: facts.identifier },
+    );
+  }
+
+  update(facts: Facts): void {
+    this.#db.run(
+      `UPDATE issues SET title = $title, description = $description, priority = $priority,
+        state = $state, labels = $labels, updated_at = $at WHERE number = $number`,
+      columnsOf(facts),
+    );
+  }
+
+  addComment(number: number, { author, body, at }: Comment): void {
+    const sql =
+      "INSERT INTO comments (issue, author, body, at) VALUES ($number, $author, $body, $at)";
+    this.#db.run(sql, { number, author, body, at });
+  }
+
+  comments(number: number): readonly Comment[] {
+    const sql = "SELECT author, body, at FROM comments WHERE issue = $number ORDER BY ordinal";
+    return this.#db.all(commentOf, sql, { number });
+  }
+
+  setBlockers(number: number, blockers: readonly number[]): void {
+    this.#db.run("DELETE FROM blockers WHERE issue = $number", { number });
+    for (const blocker of blockers) {
+      this.#db.run("INSERT INTO blockers VALUES ($number, $blocker)", { number, blocker });
+    }
+  }
+
+  blocksItself(number: number): boolean {
+    const sql = `WITH RECURSIVE ahead (number) AS (
+        SELECT blocker FROM blockers WHERE issue = $number
+        UNION SELECT blocker FROM blockers JOIN ahead ON blockers.issue = ahead.number
+      ) SELECT number FROM ahead WHERE number = $number`;
+    return this.#db.get(() => true, sql, { number }) ?? false;
+  }
+
+  numberOf(identifier: string): number | null {
+    const sql = "SELECT number FROM issues WHERE identifier = $identifier";
+    return this.#db.get((row) => int(row, "number"), sql, { identifier: identifier.trim() });
+  }
+
+  requireNumber(number: number): Issue {
+    const issue = this.#one("SELECT * FROM issues WHERE number = $value", number);
+    if (issue === null) throw new Error(`issue number ${number} is gone`);
+    return issue;
+  }
+
+  byId(id: string): Issue | null {
+    return this.#one("SELECT * FROM issues WHERE id = $value", id);
+  }
+
+  all(): readonly Issue[] {
+    const blockers = new Map<number, Blocker[]>();
+    for (const { number, blocker } of this.#db.all(
+      (row) => ({ number: int(row, "number"), blocker: blockerOf(row) }),
+      `${selectBlockers} ORDER BY blockers.issue, blockers.blocker`,
+    )) {
+      const known = blockers.get(number);
+      if (known) known.push(blocker);
+      else blockers.set(number, [blocker]);
+    }
+    const sql = "SELECT * FROM issues ORDER BY number";
+    return this.#db.all((row) => this.#issue(row, blockers.get(int(row, "number")) ?? []), sql);
+  }
+
+  #one(sql: string, value: string | number): Issue | null {
+    const row = this.#db.get((found) => found, sql, { value });
+    if (row === null) return null;
+    const blockers = this.#db.all(
+      blockerOf,
+      `${selectBlockers} WHERE blockers.issue = $number ORDER BY blockers.blocker`,
+      { number: int(row, "number") },
+    );
+    return this.#issue(row, blockers);
+  }
+
+  #issue(row: Row, blockedBy: readonly Blocker[]): Issue {
+    const state = text(row, "state");
+    return {
+      id: text(row, "id"),
+      nativeRef: null,
+      identifier: text(row, "identifier"),
+      title: text(row, "title"),
+      description: textOrNull(row, "description"),
+      priority: intOrNull(row, "priority"),
+      state,
+      branchName: null,
+      url: null,
+      assigneeId: null,
+      labels: JSON.parse(text(row, "labels")),
+      blockedBy,
+      dispatchable: normalState(state) !== "todo" || blockedBy.every((one) => this.#isDone(one)),
+      createdAt: int(row, "created_at"),
+      updatedAt: int(row, "updated_at"),
+    };
+  }
+
+  #isDone(blocker: Blocker): boolean {
+    return blocker.state !== null && this.#terminal.has(normalState(blocker.state));
+  }
+}
+
+function columnsOf(facts: Facts) {
+  const { number, title, description, priority, state, labels, at } = facts;
+  return {
+    number,
+    title,
+    description,
+    priority,
+    state,
+    labels: JSON.stringify(labels),
+    at: Math.round(at),
+  };
+}
+
+function blockerOf(row: Row): Blocker {
+  return { id: text(row, "id"), identifier: text(row, "identifier"), state: text(row, "state") };
+}
+
+function commentOf(row: Row): Comment {
+  return { author: text(row, "author"), body: text(row, "body"), at: int(row, "at") };
+}
+
+/** Schema of `issues.db`, one step per version. A released step never changes. */
+export const issueMigrations: readonly string[] = [
+  `
+  CREATE TABLE tracker (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    version INTEGER NOT NULL,
+    last_number INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO tracker VALUES (1, 1, 0);
+
+  CREATE TABLE issues (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    identifier TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    title TEXT NOT NULL CHECK (trim(title) <> ''),
+    description TEXT,
+    priority INTEGER,
+    state TEXT NOT NULL CHECK (trim(state) <> ''),
+    labels TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE blockers (
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    blocker INTEGER NOT NULL REFERENCES issues (number),
+    PRIMARY KEY (issue, blocker)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE comments (
+    ordinal INTEGER PRIMARY KEY,
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    author TEXT NOT NULL,
+    body TEXT NOT NULL,
+    at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX comments_by_issue ON comments (issue);
+  `,
+];

@@ -1,0 +1,208 @@
+import { lstat } from "node:fs/promises";
+import type { Attempt } from "../model/attempt.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { Work } from "../model/work.ts";
+import { commitId } from "../repository/checkout.ts";
+import { hasCommit, remoteCommits, shortName, tipsOf, unreached } from "../repository/commits.ts";
+import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
+import { type GitSurvey, gitHead, survey } from "../repository/survey.ts";
+import { fileAt } from "../text/text.ts";
+import { readBaseline } from "./baseline.ts";
+import type { Findings } from "./examine.ts";
+import { findingsIn, workOf } from "./work.ts";
+
+export interface ChangedFile {
+  readonly path: string;
+  /** Lines; null for a binary file. */
+  readonly additions: number | null;
+  readonly deletions: number | null;
+}
+
+/** The work in a workspace, compared with where it started: commits, changes and new files together. */
+export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
+  /** The workspace. */
+  readonly path: string;
+  /** The commit that is compared with; null: there is none, and every file of the work is shown as a new one. */
+  readonly base: string | null;
+  /** A sentence where the work does not come from `base`, or what it should be compared with is not there. */
+  readonly baseNote: string | null;
+  readonly files: readonly ChangedFile[];
+  readonly patch: string;
+  /** True when files or the end of the patch are left out. */
+  readonly truncated: boolean;
+  /** Work that is nowhere else and not in the patch. */
+  readonly notShown: readonly Work[];
+}
+
+type Shown = Pick<WorkDiff, "files" | "patch" | "truncated">;
+
+const timeoutMs = 30_000;
+const maxPatchBytes = 1024 * 1024;
+const mostFiles = 2_000;
+const limits = { timeoutMs, maxBytes: maxPatchBytes };
+const emptyTrees = {
+  sha1: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+  sha256: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+};
+const diffFlags = [
+  "--no-ext-diff",
+  "--no-textconv",
+  "--no-color",
+  "--no-renames",
+  "--ignore-submodules=all",
+];
+
+/**
+ * The work in the workspace at `path`. `first`: the commit to compare with where neither a remote nor what was noted when
+ * the workspace was made says one. Rejects with `no_repository` where there is nothing to show, or git cannot read it.
+ */
+export async function diffOf(
+  path: string,
+  first: string | null,
+  signal?: AbortSignal,
+): Promise<WorkDiff> {
+  const [found, baseline] = await Promise.all([findingsIn(path, signal), readBaseline(path)]);
+  const { repository, refs, head } = found;
+  try {
+    if (repository !== null && refs === null && head === null)
+      throw none(found.problems.join("; "));
+    if (repository === null || head === null) return await plainDiff(path, found, signal);
+    const known = await survey(path, baseline?.head ?? first, signal);
+    if (known === null) throw none("git cannot read the repository in the workspace");
+    const { branch, ahead, behind } = known;
+    const place = { head, worktree: path, ...(signal && { signal }) };
+    await using git = await openProtectedGit(repository.gitDir, place);
+    const { base, baseNote } = await baseOf(git, known.base, head);
+    const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
+    await git.run(["read-tree", "HEAD"], { timeoutMs });
+    await setApart(git, found.settled);
+    const left = await addNewFiles(git, found);
+    const shown = await compare(git, [base ?? emptyTree], left);
+    const notShown = await unseen(found, git);
+    return { path, branch, head, ahead, behind, base, baseNote, ...shown, notShown };
+  } catch (error) {
+    if (error instanceof SymphonyError) throw error;
+    throw none("git cannot read the work in the workspace", error);
+  }
+}
+
+/** Without a commit to compare with: each file that was not there at first, or has changed, as a new one. */
+async function plainDiff(path: string, found: Findings, signal?: AbortSignal): Promise<WorkDiff> {
+  const { repository, problems } = found;
+  const work = workOf(found);
+  if (work.length === 0 && repository === null) {
+    throw none("it has no new file, and there is no repository in the workspace");
+  }
+  if (repository === null && problems.length > 0) throw none(problems.join("; "));
+  const place = { head: null, worktree: path, ...(signal && { signal }) };
+  await using git = await openProtectedGit(null, place);
+  const there: string[] = [];
+  const gone: string[] = [];
+  for (const name of found.changed) {
+    const isThere = (await lstat(fileAt(path, name)).catch(() => null)) !== null;
+    (isThere ? there : gone).push(name);
+  }
+  const left = await addNewFiles(git, { ...found, fresh: [...there, ...found.fresh] });
+  const shown = await compare(git, [], left);
+  const branch = repository === null ? null : ((await gitHead(path))?.branch ?? null);
+  const notShown = workOf({ ...found, changed: gone, fresh: [] });
+  const unknown = { head: null, ahead: null, behind: null, base: null, baseNote: null };
+  return { path, branch, ...unknown, ...shown, notShown };
+}
+
+type Base = Pick<WorkDiff, "base" | "baseNote">;
+
+/** Where the work left `from`; `from` itself where it did not; null where nothing says what to compare with, or it is gone. */
+async function baseOf(git: ProtectedGit, from: string | null, head: string): Promise<Base> {
+  if (from === null) return { base: null, baseNote: null };
+  if (!commitId.test(from)) throw none("what to compare with is no commit");
+  const name = from.slice(0, 10);
+  if (!(await hasCommit(git, from))) {
+    const why = `The commit to compare with, ${name}, is not in its repository`;
+    return { base: null, baseNote: `${why}: every file is shown as a new one` };
+  }
+  const base = (await git.run(["merge-base", from, head], { timeoutMs, mayExit: 1 })).trim();
+  if (commitId.test(base)) return { base, baseNote: null };
+  const why = `The work has no commit in common with ${name}`;
+  return { base: from, baseNote: `${why}: it is compared with the files of that commit` };
+}
+
+/** Files that differ from their commit since the workspace was made, as those of git LFS do, are no work. */
+async function setApart(git: ProtectedGit, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return;
+  const input = names.map((name) => `${name}\0`).join("");
+  const args = ["update-index", "--assume-unchanged", "-z", "--stdin"];
+  await git.run(args, { input, encoding: "latin1", timeoutMs });
+}
+
+/** Makes new files part of the comparison; tells whether some had to be left out. */
+async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<boolean> {
+  // To git, what is in a submodule is not its business.
+  const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
+  const input = names
+    .slice(0, mostFiles)
+    .map((name) => `${name}\0`)
+    .join("");
+  const flags = ["--force", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"];
+  if (input !== "") {
+    const how = { input, encoding: "latin1", timeoutMs } as const;
+    await git.run(["--literal-pathspecs", "add", ...flags], how);
+  }
+  return names.length > mostFiles || names.length < fresh.length;
+}
+
+async function compare(git: ProtectedGit, base: readonly string[], left: boolean): Promise<Shown> {
+  const stat = await git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits);
+  const patch = await git.begin(["diff", ...diffFlags, ...base, "--"], limits);
+  const files = filesIn(stat.text);
+  const truncated = left || stat.cut || patch.cut || files.length > mostFiles;
+  return { files: files.slice(0, mostFiles), patch: patch.text, truncated };
+}
+
+/** Stashes, other branches, nested repositories: what a comparison of HEAD and the files does not have. */
+async function unseen(found: Findings, git: ProtectedGit): Promise<readonly Work[]> {
+  const { refs, repository, onlyHere } = found;
+  const rest = workOf({ ...found, changed: found.stagedOnly, fresh: [], onlyHere: null });
+  if (refs === null || repository === null || onlyHere === null) return rest;
+  const others = [...tipsOf(refs, repository.linked)].filter(([, id]) => id !== found.head);
+  const seen = found.head === null ? [] : [found.head];
+  const tips = others.map(([, id]) => id);
+  const ids = await unreached(git, tips, [...(await remoteCommits(git, refs)), ...seen]);
+  const names = others.flatMap(([name, id]) => (ids.has(id) ? [shortName(name)] : []));
+  const tags = onlyHere.tags;
+  return workOf({
+    ...found,
+    changed: found.stagedOnly,
+    fresh: [],
+    onlyHere: { commits: ids.size, more: false, refs: names, tags },
+  });
+}
+
+function filesIn(numstat: string): ChangedFile[] {
+  return numstat.split("\0").flatMap((line) => {
+    const [, added, deleted, path] = /^(\d+|-)\t(\d+|-)\t(.+)$/s.exec(line) ?? [];
+    if (added === undefined || deleted === undefined || path === undefined) return [];
+    return [{ path, additions: linesOf(added), deletions: linesOf(deleted) }];
+  });
+}
+
+function linesOf(count: string): number | null {
+  return count === "-" ? null : Number(count);
+}
+
+function none(why: string, cause?: unknown): SymphonyError {
+  return new SymphonyError("no_repository", `there is no work to show: ${why}`, {
+    hint: "symphony git lists the repositories in the workspaces",
+    ...(cause !== undefined && { cause }),
+  });
+}
+
+/**
+ * The commit that the first of an issue's attempts found in the workspace at `path`, for where no remote says what the work
+ * started from. `attempts` are newest first; where none is known to have been there, all count.
+ */
+export function firstHeadOf(attempts: readonly Attempt[], path: string): string | null {
+  const here = attempts.filter(({ workspacePath }) => workspacePath === path);
+  const counted = here.length > 0 ? here : attempts;
+  return counted.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
+}

@@ -1,0 +1,85 @@
+import { randomUUID } from "node:crypto";
+import { basename } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { GitConfig } from "../config/git.ts";
+import { cloneInto } from "../repository/clone.ts";
+import { workspaceKey } from "../repository/key.ts";
+import { repositoryFor } from "../repository/routing.ts";
+import type { FreshWorkspace, RemovalTarget, Workspaces } from "./workspaces.ts";
+
+interface FillDeps {
+  git(): GitConfig;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+  /** Told of each credential before it is used, so that nothing shows it. */
+  learn(secret: string): void;
+  /** The cookie of hooks, by which a later start finds what a crash left. */
+  readonly runId: string;
+}
+
+/** Fills a new workspace with the clone that the routing rules say; one that fits no rule stays empty. */
+export function fillWorkspace(parts: FillDeps): (fresh: FreshWorkspace) => Promise<void> {
+  return async ({ issue, path, signal, tell }) => {
+    const { repositories, timeoutMs } = parts.git();
+    const repository = repositoryFor(issue, repositories);
+    if (repository === null) {
+      if (repositories.length > 0) tell(`no repository is for ${issue.identifier}`);
+      return;
+    }
+    const { env, clock } = parts;
+    const lookup = (name: string) => {
+      const value = parts.lookup(name);
+      if (value !== undefined) parts.learn(value.trim());
+      return value;
+    };
+    const runId = `${parts.runId}/clone-${randomUUID()}`;
+    const order = { repository, issue, path, env, clock, lookup, timeoutMs, runId, signal, tell };
+    await cloneInto(order);
+  };
+}
+
+/**
+ * `inner`, where a workspace that is being looked at or removed is neither removed again nor given to an attempt until that
+ * is over. A removal counts from the moment of the call.
+ */
+export function keepApart(inner: Workspaces): Workspaces {
+  const removals = new Map<string, Promise<unknown>>();
+  /** Whoever asked for a removal hears how it ended; the others only wait for it. */
+  const over = async (key: string) => {
+    await removals.get(key)?.catch(() => {});
+  };
+  const alone = async <T>(target: RemovalTarget, work: () => Promise<T>): Promise<T> => {
+    const key = keyOf(target);
+    // Of several that waited, the first to go on keeps the others waiting.
+    while (removals.has(key)) await over(key);
+    const working = work();
+    removals.set(key, working);
+    try {
+      return await working;
+    } finally {
+      removals.delete(key);
+    }
+  };
+  return {
+    async ensure(issue, signal, tell) {
+      const key = workspaceKey(issue.identifier);
+      while (removals.has(key)) await over(key);
+      return inner.ensure(issue, signal, tell);
+    },
+    remove: (target, operator) => alone(target, () => inner.remove(target, operator)),
+    look: (target) => alone(target, () => inner.look(target)),
+    finishRemovals: () => inner.finishRemovals(),
+    beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
+    afterRun: (workspace, issue) => inner.afterRun(workspace, issue),
+    root: () => inner.root(),
+    pathOf: (identifier) => inner.pathOf(identifier),
+    requireCwd: (path) => inner.requireCwd(path),
+  };
+}
+
+function keyOf({ path, issue }: RemovalTarget): string {
+  if (path !== null) return basename(path);
+  return issue === null ? "" : workspaceKey(issue.identifier);
+}

@@ -1,0 +1,336 @@
+import { lstat, opendir } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
+import type { Issue, IssueStatus } from "../model/issue.ts";
+import { isDirty, type Work, workInWords } from "../model/work.ts";
+import { statusOf } from "../orchestrator/snapshot.ts";
+import type { State } from "../orchestrator/state.ts";
+import { workspaceKey } from "../repository/key.ts";
+import { gitHead } from "../repository/survey.ts";
+import type { EventSink, History } from "../store/store.ts";
+import { shellQuoted } from "../text/text.ts";
+import type { WorkDiff } from "./diff.ts";
+import { findWorkspace } from "./directory.ts";
+import type { Kept, KeptWorkspaces } from "./kept.ts";
+import { type KnownPlace, knownPlaces } from "./known-places.ts";
+import { DiskUse } from "./measured.ts";
+import { type KnownIssue, ownersOf, recordedOwner, userOf } from "./owner.ts";
+import { Repositories } from "./repositories.ts";
+import type { Workspaces } from "./workspaces.ts";
+
+interface OverviewDeps {
+  /** Those that new workspaces are cloned from; none, if left out. */
+  repositories?(): readonly RepositoryConfig[];
+  state(): State;
+  readonly workspaces: Workspaces;
+  readonly kept: KeptWorkspaces;
+  readonly history: History;
+  readonly bus: EventSink;
+  readonly clock: Clock;
+}
+
+export interface WorkspaceListing {
+  readonly root: string;
+  readonly workspaces: readonly WorkspaceFacts[];
+  /** Of all that have been measured. */
+  readonly totalBytes: number;
+  readonly total: number;
+}
+
+interface RemovalWish {
+  readonly force: boolean;
+  /** Which of several that have the key. */
+  readonly path?: string | null;
+}
+
+const atOnce = 16;
+/** So long a list waits for figures that nobody has measured yet. */
+const patienceMs = 500;
+
+/** The workspaces as a whole: what there is, what it takes, and how a person removes one. */
+export class WorkspaceOverview {
+  readonly #parts: OverviewDeps;
+  readonly #disk: DiskUse;
+  /** The repositories in the workspaces. */
+  readonly git: Repositories;
+  /** Those that stay after their issue has ended. */
+  readonly kept: KeptWorkspaces;
+
+  constructor(parts: OverviewDeps) {
+    this.#parts = parts;
+    this.kept = parts.kept;
+    this.#disk = new DiskUse(parts.clock);
+    this.git = new Repositories({
+      clock: parts.clock,
+      paths: async () => (await this.#places()).map(({ path }) => path),
+      ownerOf: (path) => this.#owner(path, ownersOf(parts.state())),
+      history: parts.history,
+      repositories: () => parts.repositories?.() ?? [],
+    });
+  }
+
+  /**
+   * In the order of their keys, those of an earlier root among them. No tree is walked for it: disk use is as last measured.
+   */
+  async list(limit: number, offset: number): Promise<WorkspaceListing> {
+    const places = await this.#places();
+    const paths = places.map(({ path }) => path);
+    const page = paths.slice(offset, offset + limit);
+    this.#disk.follow(paths);
+    this.git.follow(paths);
+    await this.#forgetGone();
+    const wait = [];
+    if (page.some((path) => this.#disk.of(path) === null)) wait.push(this.#disk);
+    if (page.some((path) => this.git.remembered(path) === null)) wait.push(this.git);
+    await Promise.all(wait.map((one) => one.settledWithin(patienceMs)));
+    const owners = ownersOf(this.#parts.state());
+    const kept = new Map(this.kept.list().map((one) => [one.path, one]));
+    const rows: (WorkspaceFacts | null)[] = [];
+    for (let at = 0; at < page.length; at += atOnce) {
+      const batch = page.slice(at, at + atOnce);
+      const facts = batch.map((path) => this.#facts(path, owners, kept.get(path) ?? null));
+      rows.push(...(await Promise.all(facts)));
+    }
+    return {
+      root: this.#parts.workspaces.root(),
+      workspaces: rows.filter((row) => row !== null),
+      totalBytes: paths.reduce((sum, path) => sum + (this.#disk.of(path) ?? 0), 0),
+      total: paths.length,
+    };
+  }
+
+  /** Bytes of all workspaces as last measured; nothing is looked at for it. */
+  get measuredBytes(): number {
+    return this.#disk.totalBytes;
+  }
+
+  /** Has every workspace measured in the background where its figure is old. Resolves before that is over. */
+  async measure(): Promise<void> {
+    this.#disk.follow((await this.#places()).map(({ path }) => path));
+  }
+
+  /**
+   * Runs `before_remove` and deletes the workspace with this key; `path` says which, where several have it. Rejects with
+   * `workspace_not_found`, `workspace_ambiguous`, `workspace_in_use`, without `force` with `workspace_dirty` for one that may
+   * hold work that is nowhere else, and with `workspace_…` of the disk.
+   */
+  async remove(key: string, { force, path: chosen = null }: RemovalWish): Promise<void> {
+    const { workspaces, bus, state, kept } = this.#parts;
+    const path = await this.#require(key, chosen, "symphony workspaces remove");
+    // In one turn with the call: from then on no attempt gets this directory.
+    this.#requireIdle(path);
+    const issue = this.#owner(path, ownersOf(state()));
+    const removal = await workspaces.remove({ path, issue }, { force });
+    if (removal.outcome === "nothing") throw notFound(key);
+    if (removal.outcome === "kept") {
+      const isToday = chosen === null && dirname(path) === workspaces.root();
+      throw dirty(isToday ? key : path, path, removal.work);
+    }
+    kept.forget(path);
+    bus.publish({
+      type: "workspace.removed",
+      issueId: issue?.id ?? null,
+      issueIdentifier: issue?.identifier ?? null,
+      message: `workspace ${chosen ?? key} removed by an operator`,
+      data: { key, path, by: "operator" },
+    });
+  }
+
+  /**
+   * The work in the workspace of `issue`, compared with where it started, wherever the workspace is by now: that of its newest
+   * attempt, else another of its own. `chosen` is one by its path. Rejects with `workspace_not_found` and `no_repository`.
+   */
+  async diffOf(
+    issue: Pick<KnownIssue, "id" | "identifier">,
+    chosen: string | null = null,
+  ): Promise<WorkDiff> {
+    const { history, workspaces } = this.#parts;
+    if (chosen !== null) return this.diffIn(basename(chosen), chosen);
+    const key = workspaceKey(issue.identifier);
+    const recorded = history.latestAttempt(issue.id)?.workspacePath;
+    const others = [...this.kept.list(), ...history.workspacePlaces()]
+      .filter(({ issueId }) => issueId === issue.id)
+      .map((place) => place.path);
+    const places = [recorded, workspaces.pathOf(issue.identifier), ...others];
+    const path = await findWorkspace(issue.id, places, workspaces.root());
+    if (path !== null) return this.git.diff(path);
+    throw notFound(key);
+  }
+
+  /** The same of a workspace by its key, whoever's it is; also rejects with `workspace_ambiguous`. */
+  async diffIn(key: string, chosen: string | null = null): Promise<WorkDiff> {
+    return this.git.diff(await this.#require(key, chosen, "symphony diff"));
+  }
+
+  /** Ends measuring. */
+  async close(): Promise<void> {
+    await Promise.all([this.#disk.close(), this.git.close()]);
+  }
+
+  /** Every workspace there is. */
+  #places(): Promise<readonly KnownPlace[]> {
+    const { workspaces, history } = this.#parts;
+    const recorded = [...this.kept.list(), ...history.workspacePlaces()];
+    return knownPlaces(workspaces.root(), recorded);
+  }
+
+  /** The one workspace that has this key, or of several the one that is `chosen`: never a path that only the caller knows. */
+  async #require(key: string, chosen: string | null, command: string): Promise<string> {
+    const paths = (await this.#places())
+      .filter((place) => place.key === key)
+      .map(({ path }) => path);
+    const meant = chosen === null ? paths : paths.filter((path) => path === chosen);
+    const [path, ...more] = meant;
+    if (path === undefined) throw notFound(chosen ?? key);
+    if (more.length > 0) throw ambiguous(key, meant, command);
+    return path;
+  }
+
+  async #facts(
+    path: string,
+    owners: ReadonlyMap<string, KnownIssue>,
+    kept: Kept | null,
+  ): Promise<WorkspaceFacts | null> {
+    const found = await lookAt(path);
+    if (found === null) return null;
+    const { history, state } = this.#parts;
+    const owner = this.#owner(path, owners);
+    const latest = owner === null ? null : history.latestAttempt(owner.id);
+    const work = this.git.remembered(path);
+    return {
+      key: basename(path),
+      path,
+      issueIdentifier: owner?.identifier ?? null,
+      status: owner?.issue ? statusOf(state(), owner.issue) : null,
+      inUse: this.#userOf(path) !== null,
+      diskBytes: this.#disk.of(path),
+      branch: found.branch,
+      dirty: work === null ? (found.isEmpty ? false : null) : isDirty(work),
+      work,
+      kept,
+      createdAt: found.createdAt,
+      lastUsedAt: latest?.endedAt ?? latest?.startedAt ?? found.changedAt,
+    };
+  }
+
+  /** Below an earlier root by the history, else by memory and then the history, for keys that are identifiers. */
+  #owner(path: string, owners: ReadonlyMap<string, KnownIssue>): KnownIssue | null {
+    const { history, workspaces } = this.#parts;
+    const key = basename(path);
+    if (dirname(path) !== workspaces.root()) {
+      return recordedOwner(path, history.workspacePlaces(), owners);
+    }
+    const known = owners.get(key);
+    if (known) return known;
+    const id = history.issueIdOf(key);
+    const latest = id === null ? null : history.latestAttempt(id);
+    if (latest?.workspaceKey !== key) return null;
+    return { id: latest.issueId, identifier: latest.issueIdentifier, issue: null };
+  }
+
+  /** What a person deleted by hand is kept no more. */
+  async #forgetGone(): Promise<void> {
+    for (const { path } of this.kept.list()) {
+      const found = await lstat(path).catch(() => null);
+      if (found === null) this.kept.forget(path);
+    }
+  }
+
+  #userOf(path: string): Issue | null {
+    const { state, workspaces } = this.#parts;
+    return userOf(state(), path, (identifier) => workspaces.pathOf(identifier));
+  }
+
+  #requireIdle(path: string): void {
+    // Whoever has no directory yet may be about to get this one: the root may change in between.
+    const user = userOf(this.#parts.state(), path);
+    if (user !== null) throw inUse(basename(path), user.identifier);
+  }
+}
+
+// Why a workspace that somebody named is not shown or removed.
+
+function notFound(name: string): SymphonyError {
+  return new SymphonyError("workspace_not_found", `there is no workspace ${name}`, {
+    hint: "symphony workspaces list",
+  });
+}
+
+/** `command` is what the path of the one that is meant goes behind. */
+function ambiguous(key: string, paths: readonly string[], command: string): SymphonyError {
+  const message = `${paths.length} directories have the key ${key}: ${paths.join(", ")}`;
+  return new SymphonyError("workspace_ambiguous", `${message}; name the one you mean by its path`, {
+    details: { paths },
+    hint: `${command} ${shellQuoted(paths[0] ?? key)}`,
+  });
+}
+
+function inUse(key: string, identifier: string): SymphonyError {
+  return new SymphonyError("workspace_in_use", `an agent is at work in ${key}`, {
+    hint: `symphony abort ${identifier}`,
+  });
+}
+
+/** `name` is how the caller named it: by its key or its path. */
+function dirty(name: string, path: string, work: readonly Work[]): SymphonyError {
+  const message = `${name} holds work that is nowhere else and would be lost: ${workInWords(work)}`;
+  return new SymphonyError("workspace_dirty", message, {
+    details: { path, holds: work },
+    hint: `symphony workspaces remove ${shellQuoted(name)} --force`,
+  });
+}
+
+/** One workspace, as an operator sees it. */
+export interface WorkspaceFacts {
+  readonly key: string;
+  readonly path: string;
+  /** null where no issue is known for it. */
+  readonly issueIdentifier: string | null;
+  readonly status: IssueStatus | null;
+  readonly inUse: boolean;
+  /** null until it has been measured. */
+  readonly diskBytes: number | null;
+  readonly branch: string | null;
+  /** Whether it holds work that is nowhere else; null where that is not known. */
+  readonly dirty: boolean | null;
+  /** What that is, as last looked at; null before. */
+  readonly work: readonly Work[] | null;
+  /** Its issue has ended, and it stays for what it holds. */
+  readonly kept: Kept | null;
+  readonly createdAt: number;
+  readonly lastUsedAt: number;
+}
+
+/** What the directory itself says; times in ms since the epoch. */
+interface Look {
+  readonly branch: string | null;
+  readonly isEmpty: boolean;
+  readonly createdAt: number;
+  readonly changedAt: number;
+}
+
+/** null where there is no directory. */
+async function lookAt(path: string): Promise<Look | null> {
+  const found = await lstat(path).catch(() => null);
+  if (!found?.isDirectory()) return null;
+  const [head, empty] = await Promise.all([gitHead(path), isEmpty(path)]);
+  return {
+    branch: head?.branch ?? null,
+    isEmpty: empty,
+    // Not every file system keeps the time of birth.
+    createdAt: found.birthtimeMs || found.ctimeMs,
+    changedAt: found.mtimeMs,
+  };
+}
+
+/** One that cannot be read counts as full. */
+async function isEmpty(path: string): Promise<boolean> {
+  try {
+    await using dir = await opendir(path);
+    return (await dir.read()) === null;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,192 @@
+import { basename } from "node:path";
+import type { Clock } from "../clock.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { isDirty, type Work } from "../model/work.ts";
+import { withoutCredentials } from "../repository/checkout.ts";
+import { branchFor, type Routed, repositoryFor } from "../repository/routing.ts";
+import { type GitSurvey, survey } from "../repository/survey.ts";
+import type { History } from "../store/store.ts";
+import { diffOf, firstHeadOf, type WorkDiff } from "./diff.ts";
+import { Measured } from "./measured.ts";
+import type { KnownIssue } from "./owner.ts";
+import { workIn } from "./work.ts";
+
+interface RepositoriesDeps {
+  readonly clock: Clock;
+  readonly history: Pick<History, "attemptsOf">;
+  /** Every workspace there is. */
+  paths(): Promise<readonly string[]>;
+  ownerOf(path: string): KnownIssue | null;
+  /** Those that new workspaces are cloned from. */
+  repositories(): readonly RepositoryConfig[];
+}
+
+/** What one checkout has of a branch. */
+export interface GitBranch extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
+  readonly path: string;
+  readonly issueIdentifier: string | null;
+  /** Whether it holds work that is nowhere else; null where that cannot be told. */
+  readonly dirty: boolean | null;
+}
+
+interface Checkout extends GitSurvey {
+  readonly path: string;
+  readonly work: readonly Work[];
+}
+
+export interface GitRepository extends Pick<GitSurvey, "defaultBranch" | "remotes"> {
+  readonly name: string;
+  readonly url: string | null;
+  /** Where it is on disk; null when several checkouts have it each for itself. */
+  readonly path: string | null;
+  readonly branches: readonly GitBranch[];
+}
+
+export interface GitContext {
+  /** First those of the configuration, in its order; a workspace need not have one yet. */
+  readonly repositories: readonly GitRepository[];
+  /** In the order they are tried. */
+  readonly rules: readonly RepositoryConfig[];
+  /** False while some workspace has not been looked at yet. */
+  readonly complete: boolean;
+}
+
+/** What was found in a workspace when it was last looked at. */
+interface Seen {
+  /** null where there is no repository. */
+  readonly survey: GitSurvey | null;
+  readonly work: readonly Work[];
+}
+
+/** So long a question waits for what nobody has looked at yet. */
+const patienceMs = 500;
+const maxAttempts = 500;
+
+/** The repositories in the workspaces: looked at in the background, safely, whatever an agent wrote into them. */
+export class Repositories {
+  readonly #parts: RepositoriesDeps;
+  readonly #seen: Measured<Seen>;
+  readonly #leaving = new AbortController();
+  #diff: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: RepositoriesDeps) {
+    this.#parts = parts;
+    this.#seen = new Measured(parts.clock, async (path, signal) => ({
+      survey: await survey(path, this.#firstHead(path), signal),
+      work: await workIn(path, signal),
+    }));
+  }
+
+  /** Has `paths` looked at where that is due. Returns at once. */
+  follow(paths: readonly string[]): void {
+    this.#seen.follow(paths);
+  }
+
+  /** Resolves when every workspace has been looked at, or after `ms`. */
+  settledWithin(ms: number): Promise<void> {
+    return this.#seen.settledWithin(ms);
+  }
+
+  /** What the workspace holds that is nowhere else, as last looked at; null before. */
+  remembered(path: string): readonly Work[] | null {
+    return this.#seen.of(path)?.work ?? null;
+  }
+
+  /** The repositories by name, as last looked at: git is not run for it. */
+  async context(): Promise<GitContext> {
+    const paths = await this.#parts.paths();
+    this.#seen.follow(paths);
+    if (paths.some((path) => !this.#seen.has(path))) {
+      await this.#seen.settledWithin(patienceMs);
+    }
+    const groups = new Map<string, Checkout[]>();
+    for (const path of paths) {
+      const found = this.#seen.of(path);
+      if (!found?.survey) continue;
+      const key = urlOf(found.survey) ?? found.survey.store;
+      const checkout = { ...found.survey, path, work: found.work };
+      groups.set(key, [...(groups.get(key) ?? []), checkout]);
+    }
+    const rules = this.#parts.repositories();
+    const configured = rules.map((rule) => {
+      const url = urlOfRule(rule);
+      const group = url === null ? undefined : groups.get(url);
+      if (url !== null) groups.delete(url);
+      return group ? { ...this.#repository(group), name: rule.name } : awaited(rule, url);
+    });
+    const others = [...groups.values()].map((group) => this.#repository(group));
+    return {
+      repositories: [...configured, ...others],
+      rules,
+      complete: paths.every((path) => this.#seen.has(path)),
+    };
+  }
+
+  /** Where a new workspace of `issue` would come from, and its branch as far as the base is known; null: from nowhere. */
+  routeOf(issue: Routed): { readonly repository: string; readonly branch: string } | null {
+    const rule = repositoryFor(issue, this.#parts.repositories());
+    if (rule === null) return null;
+    return { repository: rule.name, branch: branchFor(rule, issue, rule.baseBranch) };
+  }
+
+  /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
+  async diff(path: string): Promise<WorkDiff> {
+    const next = this.#diff.then(() => diffOf(path, this.#firstHead(path), this.#leaving.signal));
+    this.#diff = next.catch(() => {});
+    return next;
+  }
+
+  /** Ends looking. */
+  async close(): Promise<void> {
+    this.#leaving.abort();
+    await this.#seen.close();
+    await this.#diff;
+  }
+
+  #repository(group: readonly Checkout[]): GitRepository {
+    const [found] = group;
+    if (found === undefined) throw new SymphonyError("internal_error", "a repository of nothing");
+    const url = urlOf(found);
+    const stores = new Set(group.map(({ store }) => store));
+    const place = found.store.endsWith("/.git") ? found.store.slice(0, -5) : found.store;
+    return {
+      name: basename(url ?? found.path).replace(/\.git$/, "") || found.path,
+      url,
+      defaultBranch: found.defaultBranch,
+      path: stores.size === 1 ? place : null,
+      remotes: found.remotes,
+      branches: group.map(({ branch, head, ahead, behind, path, work }) => ({
+        branch,
+        head,
+        ahead,
+        behind,
+        path,
+        issueIdentifier: this.#parts.ownerOf(path)?.identifier ?? null,
+        dirty: isDirty(work),
+      })),
+    };
+  }
+
+  /** The commit that the first attempt found, where no remote says what the work started from. */
+  #firstHead(path: string): string | null {
+    const owner = this.#parts.ownerOf(path);
+    if (owner === null) return null;
+    const { attempts } = this.#parts.history.attemptsOf(owner.id, maxAttempts, 0);
+    return firstHeadOf(attempts, path);
+  }
+}
+
+function urlOfRule({ address }: RepositoryConfig): string | null {
+  return withoutCredentials(address.address);
+}
+
+/** A repository of the configuration that no workspace has yet. */
+function awaited({ name, baseBranch }: RepositoryConfig, url: string | null): GitRepository {
+  const remotes = [{ name: "origin", url }];
+  return { name, url, defaultBranch: baseBranch, path: null, remotes, branches: [] };
+}
+
+function urlOf({ remotes }: GitSurvey): string | null {
+  return (remotes.find(({ name }) => name === "origin") ?? remotes[0])?.url ?? null;
+}

@@ -1,0 +1,172 @@
+import { BlockList, isIP, isIPv6 } from "node:net";
+import type { Context, Middleware } from "koa";
+import type { RateLimiterMemory } from "rate-limiter-flexible";
+import { SymphonyError } from "../core/model/errors.ts";
+import { sameText } from "../core/text/text.ts";
+import { isOwnUser } from "./peers.ts";
+
+interface AccessRules {
+  /** The address the server is bound to. */
+  readonly host: string;
+  readonly token: string | null;
+  /** Names beyond loopback that a `Host` header may carry, with or without a port. */
+  allowedHosts(): readonly string[];
+  /** True when `server.auth` is `token`. */
+  tokenWanted(): boolean;
+}
+
+const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
+const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
+const wildcards = new Set(["0.0.0.0", "::"]);
+
+/**
+ * Who may call (SAFETY T4, T5, T6, T8, T21): a known `Host`, no proxy on the way, no other site's page for a mutation,
+ * and the token where one is due or the caller is not known to be the server's own user. Webhooks come from outside and
+ * prove themselves.
+ */
+export function guard(rules: AccessRules): Middleware {
+  const tokenAlways = !isLoopback(rules.host);
+  return async (ctx, next) => {
+    if (ctx.path.startsWith("/webhooks/")) return next();
+    refuseProxies(ctx);
+    requireHost(ctx, rules);
+    if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);
+    if (tokenAlways || rules.tokenWanted()) requireToken(ctx, rules.token);
+    else if (!(await isOwnUser(ctx.req.socket))) requireToken(ctx, rules.token, notOwnUser);
+    return next();
+  };
+}
+
+/** A tunnel's traffic arrives from loopback: without this a webhook tunnel would publish the API. */
+function refuseProxies(ctx: Context): void {
+  for (const name of Object.keys(ctx.req.headers)) {
+    if (name !== "forwarded" && name !== "via" && !name.startsWith("x-forwarded-")) continue;
+    throw new SymphonyError(
+      "forbidden_host",
+      `a request with the header ${name} came through a proxy; only /webhooks/* may`,
+    );
+  }
+}
+
+function requireHost(ctx: Context, rules: AccessRules): void {
+  const host = ctx.req.headers.host?.toLowerCase() ?? "";
+  const name = hostName(host);
+  const known = [...loopbackNames, ...rules.allowedHosts().map((entry) => entry.toLowerCase())];
+  if (!wildcards.has(rules.host)) known.push(urlHost(rules.host).toLowerCase());
+  if (name !== null && (known.includes(name) || known.includes(host))) return;
+  throw new SymphonyError("forbidden_host", "the Host header is not on the allow-list", {
+    hint: "add the name to server.allowed_hosts",
+  });
+}
+
+/** `name` of `name:port`, or null when it is neither a name nor an address. */
+function hostName(host: string): string | null {
+  return /^(\[[\da-f:.]+\]|[\w.-]+)(?::\d{1,5})?$/.exec(host)?.[1] ?? null;
+}
+
+function requireOwnPage(ctx: Context): void {
+  const site = ctx.get("Sec-Fetch-Site");
+  const foreignSite = site !== "" && site !== "same-origin" && site !== "none";
+  const { origin, host } = ctx.req.headers;
+  if (!foreignSite && (origin === undefined || isOwn(origin, host))) return;
+  throw new SymphonyError(
+    "forbidden_origin",
+    "a page of another origin may not change anything here",
+  );
+}
+
+function isOwn(origin: string, host: string | undefined): boolean {
+  const own = host?.toLowerCase();
+  return own !== undefined && [`http://${own}`, `https://${own}`].includes(origin.toLowerCase());
+}
+
+const always = "this server asks for its token";
+const notOwnUser =
+  "this server asks for its token, because the caller is not known to be the user who runs it";
+
+function requireToken(ctx: Context, expected: string | null, why = always): void {
+  const given = /^Bearer +(\S+)$/i.exec(ctx.get("Authorization"))?.[1];
+  if (expected !== null && given !== undefined && sameText(given, expected)) return;
+  throw new SymphonyError("unauthorized", `${why}: send Authorization: Bearer <token>`, {
+    hint: "the token is in runtime.json in the server's data directory; symphony commands read it there",
+  });
+}
+
+const loopback = new BlockList();
+loopback.addSubnet("127.0.0.0", 8, "ipv4");
+loopback.addAddress("::1", "ipv6");
+
+/** True for an address or name that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  const version = isIP(host);
+  if (version === 0) return host.toLowerCase() === "localhost";
+  return loopback.check(host, version === 6 ? "ipv6" : "ipv4");
+}
+
+/** A host as it stands in a URL: IPv6 in brackets. */
+export function urlHost(host: string): string {
+  return isIP(host) === 6 ? `[${host}]` : host;
+}
+
+interface RateRules {
+  /** Requests a minute that one client may make, read for each of them; null for no end. */
+  limit(): number | null;
+}
+
+const windowSeconds = 60;
+
+/**
+ * Counts what each client beyond this machine asks for, also what is refused: a token cannot be guessed at speed.
+ * Webhooks have a limit of their own, and loopback has none.
+ */
+export function rateLimited(rules: RateRules): Middleware {
+  let made: { readonly limit: number; readonly limiter: RateLimiterMemory } | null = null;
+  // Loaded for the first client from outside: most servers never have one.
+  const limiterOf = async (limit: number) => {
+    const { RateLimiterMemory } = await import("rate-limiter-flexible");
+    if (made?.limit !== limit) {
+      made = { limit, limiter: new RateLimiterMemory({ points: limit, duration: windowSeconds }) };
+    }
+    return made.limiter;
+  };
+  return async (ctx, next) => {
+    const limit = rules.limit();
+    const client = clientOf(ctx.req.socket.remoteAddress ?? "");
+    if (limit !== null && client !== null && !ctx.path.startsWith("/webhooks/")) {
+      await count(ctx, await limiterOf(limit), client);
+    }
+    return next();
+  };
+}
+
+/** Who asks, or null for this machine. One IPv6 client has a whole /64 to itself. */
+export function clientOf(address: string): string | null {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
+  if (plain === "" || isLoopback(plain)) return null;
+  return isIPv6(plain) ? network(plain) : plain;
+}
+
+/** The first four groups of an IPv6 address, as the system writes them: shortened at most once, at `::`. */
+function network(address: string): string {
+  const [head = "", tail = ""] = address.split("::");
+  const start = head === "" ? [] : head.split(":");
+  const end = tail === "" ? [] : tail.split(":");
+  const zeros = Array.from({ length: 8 - start.length - end.length }, () => "0");
+  return [...start, ...zeros, ...end].slice(0, 4).join(":");
+}
+
+async function count(ctx: Context, limiter: RateLimiterMemory, client: string): Promise<void> {
+  const limit = limiter.points;
+  const standing = await limiter.penalty(client);
+  const resetSeconds = Math.max(Math.ceil(standing.msBeforeNext / 1_000), 1);
+  const remaining = Math.max(limit - standing.consumedPoints, 0);
+  ctx.set("RateLimit-Limit", String(limit));
+  ctx.set("RateLimit-Remaining", String(remaining));
+  ctx.set("RateLimit-Reset", String(resetSeconds));
+  if (standing.consumedPoints <= limit) return;
+  ctx.set("Retry-After", String(resetSeconds));
+  throw new SymphonyError("rate_limited", `more than ${limit} requests in a minute`, {
+    details: { limit, remaining, resetSeconds },
+    hint: `wait ${resetSeconds} s, or raise server.rate_limit`,
+  });
+}

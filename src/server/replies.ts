@@ -1,0 +1,152 @@
+import { createHash } from "node:crypto";
+import type { Middleware } from "koa";
+import type { z } from "zod";
+import type { Snapshot } from "../contract/system.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Core } from "../core/core.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { View } from "../core/orchestrator/operations.ts";
+import { redactDeep } from "../core/text/redact.ts";
+import { snapshotView, time } from "./views.ts";
+
+const maxAnswers = 8;
+
+/**
+ * Answers that were written out once, for as long as nothing that they tell of changed: readers ask far more often than
+ * anything happens.
+ */
+export class KeptAnswers<T> {
+  readonly #kept = new Map<string, T>();
+  #marks: readonly unknown[] = [];
+
+  /** The answer to `question`; made anew when one of `marks`, all that it depends on, is not what it was. */
+  get(question: string, marks: readonly unknown[], make: () => T): T {
+    const same = marks.every((mark, index) => mark === this.#marks[index]);
+    if (!same) this.#kept.clear();
+    this.#marks = marks;
+    const known = this.#kept.get(question);
+    if (known !== undefined) return known;
+    if (this.#kept.size >= maxAnswers) this.#kept.clear();
+    const made = make();
+    this.#kept.set(question, made);
+    return made;
+  }
+}
+
+interface Written {
+  readonly tag: string;
+  /** The totals but for the seconds, which go on by themselves. */
+  readonly totals: z.output<typeof Snapshot>["codex_totals"];
+  /** All the rest, without the brace that opens it. */
+  readonly rest: Buffer;
+}
+
+/**
+ * Writes the snapshot out once for as long as nothing changes. What only says that time went by is put in front each
+ * time, and is no change to the tag.
+ */
+export class StateAnswer {
+  readonly #core: Core;
+  readonly #clock: Clock;
+  readonly #written = new KeptAnswers<Written>();
+
+  constructor(core: Core, clock: Clock) {
+    this.#core = core;
+    this.#clock = clock;
+  }
+
+  /** Throws `unavailable` when none can be had (H-8). */
+  get(limit: number): {
+    readonly tag: string;
+    readonly reply: Prepared<z.output<typeof Snapshot>>;
+  } {
+    const { tag, totals, rest } = this.#current(limit);
+    const front = {
+      generated_at: time(this.#clock.wall()),
+      codex_totals: { ...totals, seconds_running: this.#core.orchestrator.secondsRunning() },
+    };
+    const head = Buffer.from(`${JSON.stringify(front).slice(0, -1)},`);
+    return { tag, reply: new Prepared(Buffer.concat([head, rest])) };
+  }
+
+  #current(limit: number): Written {
+    const { orchestrator, bus, secretsKnown, workspaces } = this.#core;
+    const { version } = workspaces.kept;
+    const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown(), version];
+    return this.#written.get(String(limit), marks, () => this.#write(limit));
+  }
+
+  #write(limit: number): Written {
+    const { bus, workspaces } = this.#core;
+    const kept = workspaces.kept.list();
+    const moment = { wall: this.#clock.wall(), seq: bus.lastSeq, kept, limit };
+    const reply = snapshotView(viewOf(this.#core, limit), moment);
+    const { generated_at: _, codex_totals: totals, ...rest } = reply;
+    const tag = weakTag([rest, { ...totals, seconds_running: 0 }]);
+    return { tag, totals, rest: Buffer.from(safeJson(rest, this.#core.redact).slice(1)) };
+  }
+}
+
+/** The orchestrator's view; throws `unavailable` when none can be had (H-8). */
+export function viewOf(core: Core, limit: number): View {
+  try {
+    return core.orchestrator.view(limit);
+  } catch (cause) {
+    if (cause instanceof SymphonyError) throw cause;
+    throw new SymphonyError("unavailable", "no snapshot can be had now; try again", { cause });
+  }
+}
+
+/** A reply written out already, with known secrets taken out: it is sent as it is. */
+export class Prepared<Reply> {
+  readonly bytes: Buffer;
+  /** Only says what it stands for. */
+  declare readonly reply?: Reply;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  /** `reply` as JSON without known secrets. */
+  static of<Reply>(reply: Reply, redact: (text: string) => string): Prepared<Reply> {
+    return new Prepared(Buffer.from(safeJson(reply, redact)));
+  }
+}
+
+/**
+ * Takes known secrets out of every answer, whoever wrote it: data, errors, pages, metrics. What an agent or a tracker
+ * said reaches people by here, and what became a secret later was told of as plain text before.
+ */
+export function redacted(redact: (text: string) => string): Middleware {
+  return async (ctx, next) => {
+    await next();
+    const { body } = ctx;
+    if (typeof body !== "string" || redact(body) === body) return;
+    const length = ctx.res.hasHeader("Content-Length");
+    ctx.body = withoutSecrets(body, ctx.response.type, redact);
+    if (length) ctx.length = Buffer.byteLength(String(ctx.body));
+  };
+}
+
+/** A secret may look like a part of the form that the text has: only what the form holds is changed. */
+function withoutSecrets(text: string, type: string, redact: (text: string) => string): string {
+  if (type === "application/json") return safeJson(JSON.parse(text), redact);
+  if (type === "text/html") return redact(text);
+  return text.replaceAll(/"(?:[^"\\]|\\.)*"/g, (label) => `"${redact(label.slice(1, -1))}"`);
+}
+
+/** `data` as JSON without known secrets. */
+export function safeJson(data: unknown, redact: (text: string) => string): string {
+  const json = JSON.stringify(data);
+  return redact(json) === json ? json : JSON.stringify(redactDeep(data, redact));
+}
+
+/** A strong tag of a JSON value, for `If-Match`: equal only for the same value with its keys in the same order. */
+export function strongTag(value: unknown): string {
+  return `"${createHash("sha1").update(JSON.stringify(value)).digest("base64url")}"`;
+}
+
+/** A weak tag of a JSON value: equal for values that mean the same to a reader. */
+function weakTag(value: unknown): string {
+  return `W/"${createHash("sha1").update(JSON.stringify(value)).digest("base64url")}"`;
+}

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { lstat, mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { CodexHomes, pickOperatorConfig } from "../../../../src/core/agent/codex/home.ts";
+import { codexConfig } from "../../../support/scripted-agent.ts";
+
+const operators = `# mine
+model = "gpt-9" # the best
+model_provider = "corp"
+sandbox_mode = "danger-full-access"
+approval_policy = "never"
+notify = ["sh", "-c", """
+[features]
+echo hi
+"""]
+
+[mcp_servers.jira]
+command = "jira-mcp"
+
+[model_providers.corp]
+name = "Corp # not a comment"
+base_url = "https://llm.corp.example/v1"
+env_key = "CORP_KEY"
+env_http_headers = { "X-Team" = "TEAM_TOKEN" }
+query_params = {
+  "api-version" = "1",
+}
+
+[features]
+plugins = true
+goals = false
+
+[profiles.open]
+sandbox_mode = "danger-full-access"
+
+[projects."/srv/app"]
+trust_level = "trusted"
+`;
+
+async function place() {
+  const root = await mkdtemp(join(tmpdir(), "symphony-home-"));
+  const at = (...names: string[]) => join(root, ...names);
+  for (const dir of ["user/.codex", "user/.ssh", "data", "workspaces"]) {
+    await mkdir(at(dir), { recursive: true });
+  }
+  await writeFile(at("user/.codex/config.toml"), operators);
+  await writeFile(at("user/.codex/auth.json"), "{}");
+  const homes = new CodexHomes({
+    env: { HOME: at("user") },
+    dataDir: at("data"),
+    workspaceRoot: () => at("workspaces"),
+  });
+  return {
+    at,
+    homes,
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
+  };
+}
+
+describe("what is taken over from the operator's config.toml", () => {
+  test("model, providers and features; nothing that runs a program or opens the sandbox", () => {
+    const { settings, tables, credentialNames } = pickOperatorConfig(operators);
+    assert.deepEqual(settings, ['model = "gpt-9" # the best', 'model_provider = "corp"']);
+    assert.deepEqual(
+      tables.map((table) => table.split("\n")[0]),
+      ["[model_providers.corp]", "[features]"],
+    );
+    assert.match(tables[0] ?? "", /"api-version" = "1",\n\}/);
+    assert.equal(tables[1], "[features]\ngoals = false");
+    assert.deepEqual(credentialNames, ["CORP_KEY", "TEAM_TOKEN"]);
+  });
+
+  test("providers in other spellings, and text that is no TOML", () => {
+    const dotted = pickOperatorConfig(
+      'model_providers.x.env_key = "X_KEY"\nfeatures.goals = true\n',
+    );
+    assert.deepEqual(dotted.settings, ['model_providers.x.env_key = "X_KEY"']);
+    assert.deepEqual(dotted.credentialNames, ["X_KEY"]);
+    const table = pickOperatorConfig('[model_providers."x".env_http_headers]\nAuth = "X_AUTH"\n');
+    assert.deepEqual(table.credentialNames, ["X_AUTH"]);
+    for (const text of ["", "\0", "[[[", 'model = "', "= 3", "model = ["]) {
+      assert.deepEqual(pickOperatorConfig(text).tables, [], text);
+    }
+  });
+});
+
+describe("the private home of codex", () => {
+  test("is readable by its owner alone, with the operator's login and our rules", async () => {
+    await using p = await place();
+    const config = { ...codexConfig, envPassthrough: ["CORP_KEY", "BUILD_FLAVOUR"] };
+    const home = await p.homes.prepare(config);
+    assert.ok(home);
+    assert.ok(home.path.startsWith(p.at("user", ".symphony", "codex")));
+    assert.equal((await stat(home.path)).mode & 0o777, 0o700);
+    assert.equal(await readlink(join(home.path, "auth.json")), p.at("user/.codex/auth.json"));
+    const file = join(home.path, "config.toml");
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    const text = await readFile(file, "utf8");
+    assert.match(text, /default_permissions = "symphony-safe"/);
+    assert.doesNotMatch(text, /mcp_servers|sandbox_mode|notify|jira/);
+    for (const denied of ["data", "workspaces", "user/.ssh", "user/.codex/auth.json"]) {
+      assert.ok(text.includes(`"${p.at(denied)}" = "deny"`), denied);
+    }
+    const visible = /include_only = \[(.*)\]/.exec(text)?.[1] ?? "";
+    assert.ok(visible.includes('"BUILD_FLAVOUR"') && !visible.includes("CORP_KEY"));
+    const scratch = await home.scratch("/a/b:att_1");
+    assert.ok((await lstat(scratch)).isDirectory());
+  });
+
+  test("follows a login and settings that come later, and is written again only for a change", async () => {
+    await using p = await place();
+    const first = await p.homes.prepare(codexConfig);
+    assert.ok(first);
+    const file = join(first.path, "config.toml");
+    await writeFile(file, "changed by codex");
+    await p.homes.prepare(codexConfig);
+    assert.equal(await readFile(file, "utf8"), "changed by codex");
+    await writeFile(p.at("user/.codex/history.jsonl"), "");
+    const second = await p.homes.prepare(codexConfig);
+    assert.notEqual(second?.fingerprint, first.fingerprint);
+    assert.match(await readFile(file, "utf8"), /history\.jsonl" = "deny"/);
+  });
+
+  test("inherit makes none; a directory of the operator's choice is used; one that cannot be made is said", async () => {
+    await using p = await place();
+    assert.equal(await p.homes.prepare({ ...codexConfig, home: "inherit" }), null);
+    const chosen = await p.homes.prepare({ ...codexConfig, home: "~/agents" });
+    assert.equal(chosen?.path, p.at("user/agents/home"));
+    await writeFile(p.at("taken"), "");
+    await assert.rejects(p.homes.prepare({ ...codexConfig, home: p.at("taken") }), {
+      code: "agent_unavailable",
+    });
+  });
+});

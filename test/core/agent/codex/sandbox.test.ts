@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { SessionSpec } from "../../../../src/core/agent/agent.ts";
+import { CodexHomes } from "../../../../src/core/agent/codex/home.ts";
+import type { CodexConfig } from "../../../../src/core/config/config.ts";
+import { Bench, bench, codexConfig } from "../../../support/scripted-agent.ts";
+import {
+  type Reaction,
+  type Reactions,
+  received,
+  reply,
+  wireAgent,
+} from "../../../support/wire-agent.ts";
+
+interface Parts {
+  /** What the program says its CODEX_HOME is: ours, none, or another. */
+  readonly says?: "ours" | "none" | "another";
+  readonly probe?: readonly Reaction[];
+  readonly config?: Partial<CodexConfig>;
+}
+
+const holds = [reply({ exitCode: 0, stdout: "ran\n", stderr: "" })];
+
+/** A program that stands for codex in a private home and answers the probe as told. */
+async function place({ says = "ours", probe = holds, config = {} }: Parts) {
+  const made = await bench([]);
+  const { root } = made;
+  const homes = new CodexHomes({
+    env: { HOME: root, CODEX_HOME: join(root, "operator") },
+    dataDir: join(root, "data"),
+    workspaceRoot: () => root,
+  });
+  const home = await homes.prepare(codexConfig);
+  const codexHome = { ours: home?.path, none: undefined, another: "/home/ann/.codex" }[says];
+  const reactions: Reactions = {
+    initialize: [reply(codexHome === undefined ? {} : { codexHome })],
+    "command/exec": probe,
+  };
+  const command = await wireAgent(made, reactions);
+  const b = new Bench(root, { config: { command, ...config }, homes });
+  return {
+    b,
+    async threads(...specs: readonly Partial<SessionSpec>[]) {
+      for (const spec of specs) {
+        await using _session = await b.start(spec);
+      }
+      const messages = await received(b);
+      const params = messages.filter(({ method }) => method === "thread/start");
+      return {
+        probes: messages.filter(({ method }) => method === "command/exec").length,
+        sent: params.map(({ params: sent }) => sent?.["permissions"] ?? sent?.["sandbox"]),
+        configs: params.map(({ params: sent }) => Object(sent?.["config"])),
+      };
+    },
+    [Symbol.asyncDispose]: () => b[Symbol.asyncDispose](),
+  };
+}
+
+describe("by which rules codex runs commands", () => {
+  test("the profile of the level, without a sandbox; probed once for each", async () => {
+    await using p = await place({});
+    const { probes, sent, configs } = await p.threads({}, {}, { level: "networked" });
+    assert.deepEqual(sent, ["symphony-safe", "symphony-safe", "symphony-networked"]);
+    assert.equal(probes, 2);
+    assert.deepEqual(
+      configs.map(({ web_search: search }) => search),
+      ["disabled", "disabled", undefined],
+    );
+    assert.deepEqual(configs[0].projects, { [p.b.workspace]: { trust_level: "untrusted" } });
+  });
+
+  test("a repository may be committed to, unless that is forbidden", async () => {
+    for (const [allowGit, profile] of [
+      [true, "symphony-safe-git"],
+      [false, "symphony-safe"],
+    ] as const) {
+      await using p = await place({ config: { allowGit } });
+      await mkdir(join(p.b.workspace, ".git", "hooks"), { recursive: true });
+      await writeFile(join(p.b.workspace, ".git", "config"), "");
+      assert.deepEqual((await p.threads({})).sent, [profile]);
+    }
+  });
+
+  test("a sandbox that leaks, does not run, or cannot be probed fails the attempt, each time", async () => {
+    for (const [probe, message] of [
+      [reply({ exitCode: 0, stdout: "ran\nread /data\n" }), /does not hold, a command could read/],
+      [reply({ exitCode: 0, stdout: "" }), /does not run commands here/],
+      [
+        reply({ exitCode: 1, stderr: "bwrap: setting up uid map\n" }),
+        /here: bwrap: setting up uid/,
+      ],
+      [{ send: { id: "$id", error: { code: -32600, message: "unknown method" } } }, /be probed/],
+    ] as const) {
+      await using p = await place({ probe: [probe] });
+      for (const runId of [`${p.b.runId}_1`, `${p.b.runId}_2`]) {
+        await assert.rejects(
+          p.b.start({ runId }),
+          (error: { code?: string; message: string; hint?: string }) => {
+            assert.equal(error.code, "agent_unavailable");
+            assert.match(error.message, message);
+            assert.match(error.hint ?? "", /user namespaces.*agent\.level danger/);
+            return true;
+          },
+        );
+      }
+      const { probes, sent } = await p.threads();
+      assert.deepEqual([probes, sent], [2, []]);
+    }
+  });
+
+  test("level danger has no sandbox and needs no probe", async () => {
+    await using p = await place({ probe: [reply({ exitCode: 1 })] });
+    const { probes, sent, configs } = await p.threads({ level: "danger" });
+    assert.deepEqual([probes, sent], [0, ["danger-full-access"]]);
+    assert.equal(configs[0].projects, undefined);
+  });
+
+  test("a program that is not codex gets its sandbox as before, and the log says so", async () => {
+    await using p = await place({ says: "none" });
+    const { probes, sent } = await p.threads({});
+    assert.deepEqual([probes, sent], [0, ["workspace-write"]]);
+    assert.match(p.b.logs.join("\n"), /is not codex: its sandbox was not probed/);
+  });
+
+  test("what the operator chose wins, and the events say what is lost", async () => {
+    for (const [parts, sent, told] of [
+      [{ config: { threadSandbox: "read-only" } }, "read-only", /codex\.thread_sandbox replaces/],
+      [
+        { config: { turnSandboxPolicy: { type: "readOnly" } } },
+        "workspace-write",
+        /codex\.turn_sandbox_policy replaces/,
+      ],
+      [{ says: "another" }, "workspace-write", /sets CODEX_HOME to \/home\/ann/],
+      [{ config: { home: "inherit" } }, "workspace-write", /codex\.home is inherit/],
+    ] as const) {
+      await using p = await place(parts);
+      const threads = await p.threads({});
+      assert.deepEqual([threads.probes, threads.sent], [0, [sent]]);
+      // The programs that a repository names would run outside of any sandbox of codex.
+      assert.deepEqual(threads.configs[0].projects, {
+        [p.b.workspace]: { trust_level: "untrusted" },
+      });
+      await p.b.until("notice", ({ message }) => told.test(message));
+    }
+  });
+
+  test("the network of level networked is there without the profile too", async () => {
+    await using p = await place({ says: "none" });
+    const { configs } = await p.threads({ level: "networked" });
+    assert.equal(configs[0]["sandbox_workspace_write.network_access"], true);
+  });
+});

@@ -1,0 +1,344 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import type { AgentTools } from "../../../../src/core/agent/agent.ts";
+import { SymphonyError } from "../../../../src/core/model/errors.ts";
+import { liveProcesses } from "../../../../src/core/process/table.ts";
+import { bench } from "../../../support/scripted-agent.ts";
+
+const plain = { model: null };
+
+async function needsOf(turn: Promise<void>, code: string): Promise<unknown> {
+  const error = await turn.then(
+    () => assert.fail("the turn succeeded"),
+    (cause) => cause,
+  );
+  assert.ok(error instanceof SymphonyError);
+  assert.equal(error.code, code);
+  return error.details["needs"];
+}
+
+describe("turns of the scripted agent", () => {
+  test("A-22: several turns run on one process and one thread, with the model of each", async () => {
+    await using b = await bench([
+      [{ do: "say", text: "{{identifier}} {{turn}} {{model}} {{attempt}}" }],
+    ]);
+    await using session = await b.start({ model: "first" });
+    await session.turn("go", plain);
+    await session.turn("go on", { model: "second" });
+    assert.deepEqual(b.said, ["ENG-1 1 first 1", "ENG-1 2 second 1"]);
+    const started = ["session.started", "turn.started", "message", "turn.completed"];
+    assert.deepEqual(b.types(), [...started, ...started.slice(1)]);
+    assert.ok(session.pid !== null && session.threadId !== "" && !session.resumed);
+  });
+
+  test("edits, commands and counts are real and are told", async () => {
+    await using b = await bench([
+      [
+        { do: "run", command: "git init -q ." },
+        { do: "edit", path: "src/a.txt", content: "{{identifier}}\n" },
+        { do: "edit", path: "src/a.txt", append: "more\n" },
+        { do: "commit", message: "{{identifier}}: $(touch injected) add a" },
+        { do: "run", command: "git log --format=%s; ls; exit 3" },
+        { do: "tokens", input: 10, output: 4, cachedInput: 2 },
+        { do: "tokens", input: 1, output: 1 },
+      ],
+    ]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    assert.equal(await readFile(join(b.workspace, "src/a.txt"), "utf8"), "ENG-1\nmore\n");
+    const last = b.events.findLast((event) => event.type === "command");
+    assert.deepEqual(last, {
+      type: "command",
+      command: "git log --format=%s; ls; exit 3",
+      status: "failed",
+      exitCode: 3,
+      output: "ENG-1: $(touch injected) add a\nsrc\n",
+    });
+    const totals = b.events.flatMap((event) =>
+      event.type === "tokens" ? [event.total.total] : [],
+    );
+    assert.deepEqual(totals, [14, 16]);
+  });
+
+  test("A-19: a tool runs host-side and its result reaches the agent", async () => {
+    const calls: unknown[] = [];
+    const tools: AgentTools = {
+      specs: [{ name: "move", description: "moves", inputSchema: { type: "object" } }],
+      call: async (name, args) => {
+        calls.push([name, args]);
+        return { success: true, output: "moved" };
+      },
+    };
+    await using b = await bench([
+      [
+        { do: "tool", name: "move", arguments: { to: "Done" } },
+        { do: "tool", name: "move" },
+        { do: "tool", name: "other" },
+      ],
+    ]);
+    await using session = await b.start({ tools });
+    await session.turn("go", plain);
+    assert.deepEqual(calls.slice(0, 2), [
+      ["move", { to: "Done" }],
+      ["move", {}],
+    ]);
+    // A-20: a tool that was not offered fails, and the turn goes on.
+    assert.deepEqual(b.said, [
+      "move answered: moved",
+      "move answered: moved",
+      "other failed: moved",
+    ]);
+    const outcomes = b.events.flatMap((event) =>
+      event.type === "tool_call" ? [event.outcome] : [],
+    );
+    assert.deepEqual(outcomes, ["completed", "completed", "unsupported"]);
+  });
+
+  test("A-20: a tool that throws, or answers what is no text, is answered all the same", async () => {
+    const circular: Record<string, unknown> = {};
+    circular["self"] = circular;
+    const results: Record<string, () => unknown> = {
+      throws: () => {
+        throw new Error("tracker is down");
+      },
+      circular: () => ({ success: true, output: circular }),
+    };
+    const tools: AgentTools = {
+      specs: Object.keys(results).map((name) => ({ name, description: "", inputSchema: {} })),
+      call: async (name) => results[name]?.() as never,
+    };
+    await using b = await bench([
+      [
+        { do: "tool", name: "throws" },
+        { do: "tool", name: "circular" },
+      ],
+    ]);
+    await using session = await b.start({ tools });
+    await session.turn("go", plain);
+    assert.match(b.said[0] ?? "", /^throws failed: .*tracker is down/);
+    assert.match(b.said[1] ?? "", /^circular failed: /);
+  });
+
+  test("A-15: under never an approval is given at once", async () => {
+    await using b = await bench([[{ do: "ask", command: "echo allowed" }]]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    const resolved = await b.until("approval.resolved");
+    assert.deepEqual(resolved, {
+      type: "approval.resolved",
+      decision: "acceptForSession",
+      automatic: true,
+    });
+    assert.ok(b.events.some((event) => event.type === "command" && event.output === "allowed\n"));
+  });
+
+  test("A-15, A-17: else the run ends and says what the agent needs", async () => {
+    await using b = await bench(
+      [
+        [{ do: "ask", command: "deploy" }],
+        [{ do: "ask", question: "Which color?", options: ["Red", "Blue"] }],
+      ],
+      { config: { approvalPolicy: "on-request" } },
+    );
+    {
+      await using session = await b.start();
+      assert.deepEqual(await needsOf(session.turn("go", plain), "approval_required"), {
+        kind: "approval",
+        prompt: "Run this command?\ndeploy",
+        options: ["accept", "decline"],
+      });
+    }
+    await using session = await b.start();
+    const needs = await needsOf(session.turn("go", plain), "turn_input_required");
+    assert.deepEqual(needs, { kind: "question", prompt: "Which color?", options: ["Red", "Blue"] });
+    assert.deepEqual((await b.until("approval.requested")).needs.kind, "approval");
+  });
+
+  test("A-11: a failed turn is turn_failed with the reason, and the session goes on", async () => {
+    await using b = await bench([
+      [{ do: "fail", message: "no luck" }],
+      [{ do: "say", text: "better" }],
+    ]);
+    await using session = await b.start();
+    await assert.rejects(session.turn("go", plain), {
+      code: "turn_failed",
+      message: "the turn failed: no luck",
+      details: { info: "other" },
+    });
+    await session.turn("again", plain);
+    assert.deepEqual(b.said, ["better"]);
+  });
+
+  test("F4: garbage between messages harms none of them", async () => {
+    await using b = await bench([
+      [
+        { do: "garbage", text: "{broken json\nWarning: something\n\n\u0000\u001b[2J\n" },
+        { do: "garbage", base64: Buffer.from([0xff, 0xfe, 10]).toString("base64") },
+        { do: "say", text: "still fine" },
+      ],
+    ]);
+    await using session = await b.start();
+    await session.turn("go", plain);
+    assert.deepEqual(b.said, ["still fine"]);
+    const malformed = b.events.filter((event) => event.type === "notice" && event.malformed);
+    assert.equal(malformed.length, 1);
+    assert.ok(b.logs.includes("Warning: something"));
+  });
+});
+
+describe("steering and interrupting the scripted agent", () => {
+  test("guidance reaches the turn in flight and is told as delivered", async () => {
+    await using b = await bench([[{ do: "waitForSteer", ms: 30_000, writeTo: "steer.txt" }]]);
+    await using session = await b.start();
+    const turn = session.turn("go", plain);
+    const { turnId } = await session.steer("steer-1", "auth\u2028first");
+    await turn;
+    assert.deepEqual(b.said, ["steered: auth\u2028first".replace("\u2028", " ")]);
+    assert.equal(await readFile(join(b.workspace, "steer.txt"), "utf8"), "auth\u2028first\n");
+    assert.equal((await b.until("turn.started")).turnId, turnId);
+    assert.deepEqual(
+      b.events.filter((event) => event.type === "steer.delivered"),
+      [{ type: "steer.delivered", steerId: "steer-1" }],
+    );
+  });
+
+  test("between turns there is nothing to steer, and interrupting does nothing", async () => {
+    await using b = await bench([[{ do: "say", text: "hi" }]]);
+    await using session = await b.start();
+    await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
+    await session.turn("go", plain);
+    await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
+    await session.interrupt();
+  });
+
+  test("guidance that its turn did not take up is never told as delivered", async () => {
+    await using b = await bench([
+      [
+        { do: "sleep", ms: 300 },
+        { do: "fail", message: "too early" },
+      ],
+    ]);
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_failed" });
+    await session.steer("lost", "hear me");
+    await turn;
+    assert.ok(!b.types().includes("steer.delivered"));
+  });
+
+  test("A-11: an interrupt ends the turn as turn_cancelled and quiets its commands", async () => {
+    await using b = await bench([[{ do: "run", command: "echo $$ > pid; exec sleep 300" }]]);
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("command");
+    await session.interrupt();
+    await turn;
+    const killed = await b.until("command", ({ status }) => status === "failed");
+    assert.equal(killed.exitCode, -1);
+    assert.ok(b.types().includes("turn.failed"));
+  });
+});
+
+describe("endings of the scripted agent", () => {
+  test("A-14: an exit in mid-turn is port_exit with its status, for this turn and the next", async () => {
+    for (const code of [0, 3]) {
+      await using b = await bench([[{ do: "exit", code }]]);
+      await using session = await b.start();
+      const error = { code: "port_exit", details: { status: code, signal: null } };
+      await assert.rejects(session.turn("go", plain), error);
+      await assert.rejects(session.turn("go", plain), error);
+      await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
+    }
+  });
+
+  test("F5: a line beyond the limit is line_too_long and the tree dies though it ignores SIGTERM", async () => {
+    await using b = await bench([
+      [{ do: "ignoreSigterm" }, { do: "hugeLine", bytes: 20_000_000 }, { do: "hang" }],
+    ]);
+    await using session = await b.start();
+    await assert.rejects(session.turn("go", plain), { code: "line_too_long" });
+    await session[Symbol.asyncDispose]();
+    assert.equal(await alive(b.spec().runId), 0);
+  });
+
+  test("A-23: disposing in mid-turn interrupts, then leaves no process, twice is once", async () => {
+    await using b = await bench([
+      [{ do: "spawnGrandchild", seconds: 300 }, { do: "say", text: "up" }, { do: "hang" }],
+    ]);
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("message", ({ text }) => text === "up");
+    await Promise.all([session[Symbol.asyncDispose](), session[Symbol.asyncDispose]()]);
+    await turn;
+    assert.equal(await alive(b.spec().runId), 0);
+  });
+
+  test("A-23: an agent that hears nothing is ended too", async () => {
+    await using b = await bench([[{ do: "ignoreSigterm" }, { do: "hang", deaf: true }]]);
+    await using session = await b.start();
+    const turn = assert.rejects(session.turn("go", plain), { code: "port_exit" });
+    await b.until("turn.started");
+    await session[Symbol.asyncDispose]();
+    await turn;
+    assert.equal(await alive(b.spec().runId), 0);
+  });
+
+  test("aborting ends a session that runs, and one that starts", async () => {
+    await using b = await bench([[{ do: "hang" }]]);
+    const abort = new AbortController();
+    const reason = new SymphonyError("turn_cancelled", "operator said so");
+    await using session = await b.start({}, abort.signal);
+    const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
+    await b.until("turn.started");
+    abort.abort(reason);
+    await turn;
+    const starting = new AbortController();
+    const started = b.start({ runId: "att_abort" }, starting.signal);
+    starting.abort(reason);
+    await assert.rejects(started, reason);
+    assert.equal(await alive("att_abort"), 0);
+    await assert.rejects(b.start({}, abort.signal), reason);
+  });
+});
+
+describe("resuming threads of the scripted agent", () => {
+  test("a thread cut by kill -9 is resumed by the next process", async () => {
+    await using b = await bench([
+      [{ do: "tokens", input: 5, output: 5 }, { do: "say", text: "up" }, { do: "hang" }],
+      [{ do: "tokens", input: 1, output: 1 }],
+    ]);
+    await using first = await b.start();
+    const turn = assert.rejects(first.turn("go", plain), { code: "port_exit" });
+    await b.until("message");
+    process.kill(-(first.pid ?? assert.fail()), "SIGKILL");
+    await turn;
+    await using second = await b.start({
+      resumeThreadId: first.threadId,
+      runId: `${b.runId}_next`,
+    });
+    assert.ok(second.resumed);
+    assert.equal(second.threadId, first.threadId);
+    await second.turn("go on", plain);
+    assert.equal(b.events.findLast((event) => event.type === "tokens")?.total.total, 12);
+  });
+
+  test("F20: a resume that is refused, or held by another process, opens a new thread", async () => {
+    await using b = await bench([[{ do: "say", text: "hi" }]]);
+    await using holder = await b.start();
+    await holder.turn("go", plain);
+    for (const resumeThreadId of ["unknown", holder.threadId]) {
+      await using session = await b.start({ resumeThreadId, runId: `${b.runId}_second` });
+      assert.ok(!session.resumed);
+      assert.notEqual(session.threadId, resumeThreadId);
+      await session.turn("go", plain);
+    }
+    const reasons = b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
+    assert.match(reasons[0] ?? "", /no rollout found/);
+    assert.match(reasons[1] ?? "", /active writer/);
+  });
+});
+
+async function alive(runId: string): Promise<number> {
+  return (await liveProcesses()).filter((entry) => entry.runId === runId).length;
+}

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { readerFor } from "../../../../src/core/agent/command/output.ts";
+
+type Format = Parameters<typeof readerFor>[0];
+const options = { workspace: "/srv/ENG-1", wall: () => 0 };
+
+/** What a reader makes of the lines of one turn, signs of life left out. */
+function told(format: Format, lines: readonly unknown[]) {
+  const reader = readerFor(format, options);
+  const all = [...lines.flatMap((line) => reader.line(JSON.stringify(line))), ...reader.end()];
+  return all.filter(({ type }) => type !== "activity");
+}
+
+const tokens = (input: number, cachedInput: number, output: number, reasoningOutput = 0) => ({
+  type: "usage",
+  tokens: { input, cachedInput, output, reasoningOutput, total: input + output },
+});
+
+describe("what known programs write", () => {
+  test("claude -p --output-format stream-json", () => {
+    const session_id = "4b1c";
+    const use = (id: string, name: string, input: unknown) => ({
+      type: "assistant",
+      session_id,
+      message: { role: "assistant", content: [{ type: "tool_use", id, name, input }] },
+    });
+    const result = (tool_use_id: string, content: unknown, is_error = false) => ({
+      type: "user",
+      message: { role: "user", content: [{ type: "tool_result", tool_use_id, content, is_error }] },
+    });
+    assert.deepEqual(
+      told("claude", [
+        { type: "system", subtype: "init", session_id, model: "m", tools: ["Bash"] },
+        { type: "system", subtype: "api_retry", session_id },
+        { type: "assistant", message: { content: [{ type: "text", text: "I look." }] } },
+        use("a", "Bash", { command: "ls" }),
+        result("a", [{ type: "text", text: "a.txt" }]),
+        use("b", "Edit", { file_path: "/srv/ENG-1/a.txt" }),
+        result("b", "ok"),
+        use("c", "WebFetch", { url: "x" }),
+        result("c", "no network", true),
+        result("never-begun", ""),
+        {
+          type: "result",
+          subtype: "success",
+          is_error: false,
+          result: "Done.",
+          session_id,
+          usage: {
+            input_tokens: 10,
+            cache_creation_input_tokens: 100,
+            cache_read_input_tokens: 1_000,
+            output_tokens: 5,
+          },
+        },
+      ]),
+      [
+        { type: "session", id: session_id },
+        { type: "message", text: "I look." },
+        { type: "command", command: "ls", status: "started", exitCode: null, output: null },
+        { type: "command", command: "ls", status: "completed", exitCode: null, output: "a.txt" },
+        { type: "file_change", status: "completed", paths: ["a.txt"] },
+        { type: "tool_call", tool: "WebFetch", outcome: "failed" },
+        { type: "session", id: session_id },
+        tokens(1_110, 1_000, 5),
+        { type: "result", failure: null, limit: null },
+      ],
+    );
+    assert.deepEqual(told("claude", [{ type: "result", subtype: "error_max_turns" }]), [
+      { type: "result", failure: "error_max_turns", limit: null },
+    ]);
+  });
+
+  test("gemini --output-format stream-json: pieces of a message are joined", () => {
+    assert.deepEqual(
+      told("gemini", [
+        { type: "init", session_id: "s", model: "m" },
+        { type: "message", role: "user", content: "prompt" },
+        { type: "message", role: "assistant", content: "I ", delta: true },
+        { type: "message", role: "assistant", content: "look.", delta: true },
+        {
+          type: "tool_use",
+          tool_name: "run_shell_command",
+          tool_id: "1",
+          parameters: { command: "ls" },
+        },
+        { type: "tool_result", tool_id: "1", status: "error", error: { message: "denied" } },
+        {
+          type: "tool_use",
+          tool_name: "write_file",
+          tool_id: "2",
+          parameters: { file_path: "b" },
+        },
+        { type: "tool_result", tool_id: "2", status: "success", output: "" },
+        { type: "error", severity: "warning", message: "loop" },
+        { type: "message", role: "assistant", content: "Done.", delta: true },
+        {
+          type: "result",
+          status: "error",
+          error: { type: "X", message: "quota" },
+          stats: { total_tokens: 12, input_tokens: 10, output_tokens: 2, cached: 4, input: 6 },
+        },
+      ]),
+      [
+        { type: "session", id: "s" },
+        { type: "message", text: "I look." },
+        { type: "command", command: "ls", status: "started", exitCode: null, output: null },
+        { type: "command", command: "ls", status: "failed", exitCode: null, output: "denied" },
+        { type: "file_change", status: "completed", paths: ["b"] },
+        { type: "notice", message: "loop", malformed: false },
+        { type: "message", text: "Done." },
+        tokens(10, 4, 2),
+        { type: "result", failure: "quota", limit: null },
+      ],
+    );
+  });
+
+  test("codex exec --json", () => {
+    const item = (type: string, fields: object) => ({ id: "item_1", type, ...fields });
+    assert.deepEqual(
+      told("codex", [
+        { type: "thread.started", thread_id: "t-1" },
+        { type: "turn.started" },
+        {
+          type: "item.started",
+          item: item("command_execution", { command: "ls", status: "in_progress" }),
+        },
+        {
+          type: "item.completed",
+          item: item("command_execution", {
+            ...{ command: "ls", aggregated_output: "a\n", exit_code: 1, status: "failed" },
+          }),
+        },
+        {
+          type: "item.completed",
+          item: item("file_change", { changes: [{ path: "/srv/ENG-1/a" }], status: "completed" }),
+        },
+        { type: "item.completed", item: item("mcp_tool_call", { server: "s", tool: "t" }) },
+        { type: "item.completed", item: item("error", { message: "deprecated" }) },
+        { type: "item.completed", item: item("agent_message", { text: "Done." }) },
+        { type: "turn.completed", usage: { input_tokens: 10, output_tokens: 2 } },
+        { type: "turn.failed", error: { message: "no credit" } },
+      ]),
+      [
+        { type: "session", id: "t-1" },
+        { type: "command", command: "ls", status: "started", exitCode: null, output: null },
+        { type: "command", command: "ls", status: "failed", exitCode: 1, output: "a\n" },
+        { type: "file_change", status: "completed", paths: ["a"] },
+        { type: "tool_call", tool: "s.t", outcome: "completed" },
+        { type: "notice", message: "deprecated", malformed: false },
+        { type: "message", text: "Done." },
+        tokens(10, 0, 2),
+        { type: "result", failure: null, limit: null },
+        { type: "result", failure: "no credit", limit: null },
+      ],
+    );
+    assert.equal(readerFor("codex", options).counts, "thread");
+  });
+
+  test("nothing that a program writes throws", () => {
+    const hostile = [null, 1, [], {}, { type: "assistant", message: { content: 1 } }];
+    const words = [
+      "item.completed",
+      "result",
+      "tool_use",
+      "tool_call",
+      "tokens",
+      "session",
+      "user",
+    ];
+    const lines = [...hostile, ...words.map((type) => ({ type, message: { content: [null] } }))];
+    for (const format of ["text", "jsonl", "claude", "gemini", "codex"] as const)
+      told(format, lines);
+  });
+});

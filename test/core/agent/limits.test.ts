@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { geminiWait, limitIn } from "../../../src/core/agent/limits.ts";
+
+const wall = Date.parse("2026-11-25T22:30:37Z");
+const at = (text: string) => Date.parse(text);
+const hours = (count: number, minutes = 0, seconds = 0) =>
+  wall + ((count * 60 + minutes) * 60 + seconds) * 1_000;
+const googleError = {
+  error: {
+    code: 429,
+    message: "You have exhausted your capacity on this model. Your quota will reset after 8h44m7s.",
+    errors: [{ message: "x", domain: "global", reason: "rateLimitExceeded" }],
+    status: "RESOURCE_EXHAUSTED",
+  },
+};
+const exhausted = {
+  error: { code: 429, message: "Resource has been exhausted (e.g. check quota)." },
+};
+const nested = JSON.stringify({
+  error: { message: JSON.stringify(exhausted, null, 2), code: 429, status: "Too Many Requests" },
+});
+
+/** Failures that are a usage limit: where they were seen, what they carry, and until when; null where no time is told. */
+const limits: readonly (readonly [from: string, failure: unknown, until: number | null])[] = [
+  [
+    "row 1: claude-agent-acp 0.101.0, a login's window",
+    {
+      code: -32603,
+      message: "Internal error: You've hit your 5-hour limit · resets 1:09am (UTC)",
+      data: { errorKind: "rate_limit" },
+    },
+    at("2026-11-26T01:09Z"),
+  ],
+  [
+    "row 1: claude-agent-acp 0.101.0, an API key",
+    {
+      code: -32603,
+      message: "Internal error: API Error: Request rejected (429) · This request would exceed",
+      data: { errorKind: "rate_limit" },
+    },
+    null,
+  ],
+  [
+    "row 1: gemini --acp 0.61.0",
+    { code: 429, message: "You have exhausted your daily quota on this model." },
+    null,
+  ],
+  [
+    "row 1: gemini --acp of before, in the details",
+    {
+      code: -32603,
+      message: "Internal error",
+      data: {
+        details:
+          "You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.",
+      },
+    },
+    hours(3, 20, 11),
+  ],
+  [
+    "row 1: gemini-cli#13004, the provider's answer in the words",
+    { code: -32603, message: `[API Error: [${JSON.stringify(googleError)}]]` },
+    hours(8, 44, 7),
+  ],
+  ["row 1: gemini-cli#1800, an answer within an answer", `✕ [API Error: ${nested}]`, null],
+  [
+    "row 1: google.rpc.RetryInfo",
+    {
+      code: -32603,
+      message: "x",
+      data: { status: "RESOURCE_EXHAUSTED", details: [{ retryDelay: "12011s" }] },
+    },
+    hours(3, 20, 11),
+  ],
+  [
+    "row 1: an AI SDK error with headers",
+    {
+      code: -32603,
+      message: "x",
+      data: {
+        name: "APIError",
+        data: { message: "slow down", statusCode: 429, responseHeaders: { "retry-after": "9000" } },
+      },
+    },
+    hours(2, 30),
+  ],
+  [
+    "row 1: a header that is a date",
+    { data: { status: 429, headers: { "Retry-After": "Thu, 26 Nov 2026 03:00:00 GMT" } } },
+    at("2026-11-26T03:00Z"),
+  ],
+  ["row 1: data that is text", { code: -32603, message: "x", data: "429 Too Many Requests" }, null],
+  [
+    "row 1: codex's provider",
+    {
+      error: {
+        type: "usage_limit_reached",
+        message: "The usage limit has been reached",
+        resets_at: 1_795_660_000,
+        resets_in_seconds: 13_872,
+      },
+    },
+    1_795_660_000_000,
+  ],
+  [
+    "row 1: codex exec 0.169",
+    "You’ve hit your usage limit. Visit https://x/usage to purchase more credits or try again in 2 days 3 hours.",
+    hours(51),
+  ],
+  ["row 1: codex exec, 429", "exceeded retry limit, last status: 429 Too Many Requests", null],
+  ["row 1: codex exec, quota", "Quota exceeded. Check your plan and billing details.", null],
+  ["row 1: Claude Code 1.x", "Claude AI usage limit reached|1795660000", 1_795_660_000_000],
+  ["row 1: Claude Code, short", "You've hit your limit", null],
+  ["row 1: Claude Code, one model", "You've reached your Fable limit", null],
+  ["row 1: Claude Code, one model of a version", "You've reached your Fable 5.1 limit", null],
+  [
+    "row 1: Claude Code, extra",
+    "You're out of extra usage · resets 3am (UTC)",
+    at("2026-11-26T03:00Z"),
+  ],
+  ["row 1: OpenAI", "Rate limit reached for gpt-5. Please try again in 20s.", wall + 20_000],
+  ["row 1: HTTP as prose", "the request failed: HTTP 429", null],
+];
+
+/** Failures that sound alike. They keep their backoff and their retries. */
+const others: readonly unknown[] = [
+  "exceeded retry limit, last status: 503 Service Unavailable",
+  "API Error: 529 Overloaded. This is a server-side issue, usually temporary — try again in a moment.",
+  {
+    code: -32603,
+    message: "The model is overloaded. Please try again later.",
+    data: { status: 503 },
+  },
+  { code: -32603, message: "The engine is overloaded", data: { status: 429 } },
+  "Selected model is at capacity. Please try a different model.",
+  "Service unavailable, try again in 5 minutes",
+  // Row 11: a person has to pay.
+  "Credit balance is too low",
+  "Insufficient Balance",
+  "You're out of usage credits",
+  { code: -32603, message: "402 Payment Required", data: { status: 402 } },
+  // Rows 5 and 6: this request is too large, others are not.
+  "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 50000 (429)",
+  "prompt is too long: 1200000 tokens > 1000000 maximum",
+  "maximum context length is 128000 tokens",
+  { status: 429, message: "Extra usage is required for long context requests." },
+  "agent thread limit reached",
+  "error_max_turns",
+  "output token limit hit",
+  "line 429 of the log",
+  { code: -32603, message: "bad key", data: { status: 401 } },
+  null,
+  undefined,
+  {},
+  [],
+  7,
+];
+
+test("row 1: what agents and providers say of a usage limit, and until when", () => {
+  for (const [from, failure, until] of limits) {
+    assert.deepEqual(limitIn(failure, wall), { untilWall: until }, from);
+  }
+});
+
+test("overload, money and requests that are too large are no usage limit", () => {
+  for (const failure of others) assert.equal(limitIn(failure, wall), null, JSON.stringify(failure));
+});
+
+test("a time that has passed, or none that can be read, is left to the default", () => {
+  for (const resetsAt of [1_000_000_000, 0, -1, "soon", null, Number.NaN, {}]) {
+    const failure = { code: 429, data: { resetsAt } };
+    assert.deepEqual(limitIn(failure, wall), { untilWall: null });
+  }
+});
+
+test("a hostile error takes no time worth speaking of", () => {
+  const deep = JSON.parse(`${'{"error":'.repeat(900)}{"code":429}${"}".repeat(900)}`);
+  const wide = { data: Array.from({ length: 100_000 }, () => ({ message: "rate" })) };
+  const long = `${"exceeded your ".repeat(100_000)}{${"[".repeat(10_000)}}`;
+  const begun = performance.now();
+  for (const failure of [deep, wide, long]) limitIn(failure, wall);
+  assert.ok(performance.now() - begun < 2_000);
+});
+
+test("gemini 0.61.0 that waits by itself: hours are a limit, a minute or two and other failures are not", () => {
+  const quota =
+    "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.. Retrying after 12773246ms...";
+  assert.deepEqual(geminiWait(`Ripgrep is not available.\n${quota}`, wall), {
+    untilWall: hours(3, 20, 11),
+  });
+  const short =
+    "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 5s.. Retrying after 6173ms...";
+  const server = "Attempt 1 failed: Internal error. Retrying after 300000ms...";
+  for (const text of [short, server, "Retrying after 12773246ms...", `${quota}\nIt went on.`, ""]) {
+    assert.equal(geminiWait(text, wall), null, text);
+  }
+  // Only the newest attempt counts.
+  assert.equal(geminiWait(`${quota}\n${short}`, wall), null);
+});

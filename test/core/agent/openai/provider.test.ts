@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import { Provider, TooLong } from "../../../../src/core/agent/openai/provider.ts";
+import type { ModelRequest } from "../../../../src/core/agent/openai/thread.ts";
+import { openaiConfigOf, openaiSection } from "../../../../src/core/config/agents.ts";
+import { SymphonyError } from "../../../../src/core/model/errors.ts";
+import { FakeClock } from "../../../support/fake-clock.ts";
+import { type Answer, modelServer } from "../../../support/model-server.ts";
+import { coded } from "../../../support/storage.ts";
+
+const key = "sk-test-0123456789";
+const request: ModelRequest = {
+  threadId: "thr_1",
+  model: "m",
+  effort: null,
+  instructions: "Be good.",
+  items: [{ type: "message", role: "user", content: "Hello." }],
+  tools: [],
+  maxOutputTokens: null,
+};
+
+/** A provider of ours before a scripted server, on a clock that jumps to each next wait. */
+function asking(url: string, settings: object = {}) {
+  const clock = new FakeClock();
+  const waits: number[] = [];
+  const notices: string[] = [];
+  const config = openaiConfigOf(openaiSection.parse({ base_url: url, ...settings }));
+  const provider = new Provider({
+    config: () => config,
+    lookup: () => key,
+    hide: () => {},
+    clock,
+    known: { chatOnly: new Set(), unsealed: new Set() },
+    heard: () => {},
+    notice: (message) => {
+      notices.push(message);
+      const wait = /again in (\d+) ms/.exec(message)?.[1];
+      if (wait === undefined) return;
+      waits.push(Number(wait));
+      setImmediate(() => clock.advance(Number(wait)));
+    },
+  });
+  const ask = (signal = new AbortController().signal) => provider.ask(request, signal);
+  return { ask, clock, waits, notices };
+}
+
+async function refusal(answers: readonly Answer[], settings: object = {}): Promise<unknown> {
+  await using server = await modelServer(answers, ["responses"]);
+  return await asking(server.url, settings)
+    .ask()
+    .then(
+      () => assert.fail("it was answered"),
+      (error: unknown) => error,
+    );
+}
+
+test("what may pass is tried again: after the time it names, else after longer and longer", async () => {
+  await using server = await modelServer([
+    { status: 429, headers: { "retry-after": "7" }, error: { code: "rate_limit_exceeded" } },
+    { status: 500 },
+    { status: 503, headers: { "retry-after-ms": "1500" } },
+    { fault: "cut" },
+    { fault: "failed", error: { code: "server_is_overloaded", message: "busy" } },
+    { text: "At last." },
+  ]);
+  const { ask, waits } = asking(server.url);
+  const { items } = await ask();
+  assert.deepEqual(items, [{ type: "message", role: "assistant", content: "At last." }]);
+  assert.deepEqual(waits, [7_000, 2_000, 1_500, 8_000, 16_000]);
+});
+
+test("a date says when as well", async () => {
+  const date = new Date(new FakeClock().wall() + 20_000).toUTCString();
+  await using server = await modelServer([{ status: 503, headers: { "retry-after": date } }]);
+  const { ask, waits } = asking(server.url);
+  await ask();
+  assert.deepEqual(waits, [20_000]);
+});
+
+test("after so many failures it is given up", async () => {
+  const error = await refusal(Array(3).fill({ status: 500 }), { max_retries: 2 });
+  assert.ok(coded("provider_error", /failed 3 times/)(error));
+  const limited = await refusal(Array(2).fill({ status: 429 }), { max_retries: 1 });
+  assert.ok(coded("provider_limited")(limited));
+});
+
+test("a limit that lasts ends it at once, with the time until it lasts", async () => {
+  const wall = new FakeClock().wall();
+  const cases: readonly [Answer, number | null][] = [
+    [{ status: 429, error: { code: "insufficient_quota" } }, null],
+    [
+      { status: 429, error: { type: "usage_limit_reached", resets_in_seconds: 3600 } },
+      wall + 3.6e6,
+    ],
+    [{ status: 429, error: { type: "usage_limit_reached", resets_at: 1_900_000_000 } }, 1.9e12],
+    [{ status: 429, headers: { "retry-after": "61" } }, wall + 61_000],
+    [{ status: 503, headers: { "retry-after": "600" } }, wall + 600_000],
+    [{ fault: "failed", error: { code: "insufficient_quota", message: "pay" } }, null],
+  ];
+  for (const [answer, untilWall] of cases) {
+    const error = await refusal([answer]);
+    assert.ok(error instanceof SymphonyError, JSON.stringify(answer));
+    assert.equal(error.code, "provider_limited");
+    assert.deepEqual(error.details, { untilWall });
+  }
+});
+
+test("a refusal says what to do, and never the key", async () => {
+  const cases: readonly [Answer, RegExp, string][] = [
+    [{ status: 401, error: { message: `wrong key ${key}` } }, /redacted/, "secrets add"],
+    [{ status: 404, error: { code: "model_not_found" } }, /404/, "openai.model"],
+    [{ status: 400, error: { message: "bad" } }, /bad/, "config get openai"],
+  ];
+  for (const [answer, message, hint] of cases) {
+    const error = await refusal([answer]);
+    assert.ok(coded("provider_error", message)(error), String(error));
+    assert.ok(error instanceof SymphonyError && error.hint?.includes(hint));
+    assert.ok(!JSON.stringify([error.message, error.details]).includes(key));
+  }
+});
+
+test("too long a conversation is told apart", async () => {
+  const error = await refusal([{ status: 400, error: { code: "context_length_exceeded" } }]);
+  assert.ok(error instanceof TooLong);
+});
+
+test("a provider with nothing but Chat Completions is remembered", async () => {
+  await using server = await modelServer([{ text: "One." }, { text: "Two." }], ["chat"]);
+  const { ask, notices } = asking(server.url);
+  const first = await ask();
+  await ask();
+  assert.deepEqual(first.items, [{ type: "message", role: "assistant", content: "One." }]);
+  assert.deepEqual(
+    server.asked.map(({ path }) => path),
+    ["/v1/chat/completions", "/v1/chat/completions"],
+  );
+  assert.equal(notices.length, 1);
+  await using none = await modelServer([], []);
+  const lost = asking(none.url);
+  await assert.rejects(lost.ask(), coded("provider_error", /no route/));
+  assert.deepEqual(lost.notices, []);
+  const strict = asking(server.url, { api: "responses" });
+  await assert.rejects(strict.ask(), coded("provider_error"));
+});
+
+test("a model that seals nothing is asked without", async () => {
+  await using server = await modelServer([
+    { status: 400, error: { message: "Encrypted content is not supported with this model." } },
+    { text: "One." },
+    { text: "Two." },
+  ]);
+  const { ask } = asking(server.url);
+  await ask();
+  await ask();
+  const included = server.asked.map(({ body }) => "include" in body);
+  assert.deepEqual(included, [true, false, false]);
+});
+
+test("silence ends a request and it is tried again", async () => {
+  await using server = await modelServer([{ fault: "silence" }, { text: "Here." }]);
+  const { ask, clock, notices } = asking(server.url, { request_timeout_ms: 5_000 });
+  const answer = ask();
+  await server.until(1);
+  // The first event may come late: the clock runs on until the silence is noticed.
+  while (notices.length === 0) {
+    clock.advance(5_000);
+    await new Promise(setImmediate);
+  }
+  assert.equal((await answer).items.length, 1);
+  assert.match(notices[0] ?? "", /nothing came for 5000 ms/);
+});
+
+test("whoever stops it is heard while it waits and while it reads", async () => {
+  await using server = await modelServer([{ fault: "silence" }]);
+  const abort = new AbortController();
+  const answer = asking(server.url).ask(abort.signal);
+  await server.until(1);
+  abort.abort(new SymphonyError("turn_cancelled", "enough"));
+  await assert.rejects(answer, { code: "turn_cancelled" });
+});
+
+test("a redirect is not followed: the key stays where it was sent", async () => {
+  await using elsewhere = await modelServer([]);
+  const server = createServer((_, response) => {
+    response.writeHead(307, { location: `${elsewhere.url}/responses` }).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  try {
+    const { ask } = asking(`http://127.0.0.1:${port}/v1`, { max_retries: 0 });
+    await assert.rejects(ask(), coded("provider_error"));
+    assert.deepEqual(elsewhere.asked, []);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test("limits in the headers are told", async () => {
+  const headers = { "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-tokens": "6m0s" };
+  await using server = await modelServer([{ text: "Hi.", headers }]);
+  const { limits } = await asking(server.url).ask();
+  assert.deepEqual(limits, { remaining_requests: 59, reset_tokens: "6m0s" });
+});

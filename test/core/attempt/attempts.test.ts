@@ -1,0 +1,290 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { AgentEvent, AgentTools } from "../../../src/core/agent/agent.ts";
+import { createCodexRuntime } from "../../../src/core/agent/codex/runtime.ts";
+import { Attempts } from "../../../src/core/attempt/attempts.ts";
+import type { AttemptDeps } from "../../../src/core/attempt/run.ts";
+import { systemClock } from "../../../src/core/clock.ts";
+import type { HooksConfig } from "../../../src/core/config/config.ts";
+import { createLogger } from "../../../src/core/events/log.ts";
+import type { Issue } from "../../../src/core/model/issue.ts";
+import type { AttemptOrder, Exit, Turned } from "../../../src/core/orchestrator/messages.ts";
+import type { Steer } from "../../../src/core/store/store.ts";
+import type { Tracker } from "../../../src/core/tracker/tracker.ts";
+import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
+import type { Step } from "../../../src/demo/script.ts";
+import { issue, config as settings } from "../../support/issue.ts";
+
+const agentFile = fileURLToPath(new URL("../../../src/demo/agent.ts", import.meta.url));
+
+interface Parts {
+  readonly turns?: readonly (readonly Step[])[];
+  readonly hooks?: Partial<HooksConfig>;
+  readonly maxTurns?: number;
+  readonly template?: string;
+  /** What the tracker answers when the issue is read after a turn. */
+  readonly after?: () => Promise<readonly Issue[]>;
+  /** The model chosen for the issue, asked for at each turn. */
+  readonly model?: () => string | null;
+  readonly resumeThreadId?: string;
+  readonly tools?: AgentTools;
+  readonly goesOn?: () => boolean;
+}
+
+/** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
+async function bench(parts: Parts) {
+  const root = await mkdtemp(join(tmpdir(), "symphony-attempt-"));
+  const at = (name: string) => join(root, name);
+  await mkdir(at("workspaces"));
+  await writeFile(
+    at("script.json"),
+    JSON.stringify({ issues: { default: parts.turns ?? [[{ do: "say", text: "ok" }]] } }),
+  );
+  const words = [
+    process.execPath,
+    agentFile,
+    "--script",
+    at("script.json"),
+    "--state",
+    at("state"),
+  ];
+  const config = settings({
+    agent: { maxTurns: parts.maxTurns ?? 20 },
+    workspace: { root: at("workspaces") },
+    codex: { command: words.map((word) => `"${word}"`).join(" "), readTimeoutMs: 30_000 },
+    hooks: { afterRun: `echo ran >> '${at("after-run.txt")}'`, ...parts.hooks },
+  });
+  const env = { PATH: process.env["PATH"] ?? "", HOME: root };
+  const log = createLogger({
+    level: "error",
+    format: "text",
+    sinks: [],
+    clock: systemClock,
+    redact: (text) => text,
+  });
+  const tracker: Tracker = {
+    kind: "test",
+    secretEnvNames: [],
+    fetchIssuesByStates: async () => [],
+    fetchIssuesByIds: parts.after ?? (async () => []),
+    bindTools: () =>
+      parts.tools ?? { specs: [], call: async () => ({ success: false, output: "none" }) },
+    workflow: { states: async () => [], move: async () => {} },
+    watch: () => () => {},
+    close() {},
+  };
+  const waiting: Steer[] = [];
+  const events: AgentEvent[] = [];
+  const phases: string[] = [];
+  const turned: Turned[] = [];
+  const world: AttemptDeps = {
+    tracker,
+    runtime: async () =>
+      createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
+    workspaces: createWorkspaces({
+      settings: () => ({ root: config.workspace.root, hooks: config.hooks }),
+      env: () => env,
+      clock: systemClock,
+      log,
+      onHookFailed() {},
+    }),
+    promptTemplate: parts.template ?? "Do {{ issue.identifier }}",
+    config: () => config,
+    runId: `${root}/att_000000001`,
+    choice: () => ({ model: parts.model?.() ?? null, effort: null }),
+    earlierWork: () => "An earlier run did this.",
+    goesOn: () => parts.goesOn?.() ?? true,
+    undelivered: () => [...waiting],
+    log() {},
+  };
+  const attempts = new Attempts(systemClock);
+  const order: AttemptOrder = {
+    attemptId: "att_000000001",
+    issue: issue("ENG-1"),
+    attempt: null,
+    resumeThreadId: parts.resumeThreadId ?? null,
+    agent: "codex",
+    templateId: "workflow",
+  };
+  return {
+    attempts,
+    events,
+    phases,
+    turned,
+    waiting,
+    order,
+    run: (own: Partial<AttemptOrder> = {}): Promise<Exit> =>
+      attempts.run({ ...order, ...own }, world, {
+        entered: (phase) => phases.push(phase),
+        turned: (what) => turned.push(what),
+        reported: (event) => {
+          events.push(event);
+          if (event.type === "steer.delivered") waiting.length = 0;
+        },
+      }),
+    said: () => events.flatMap((event) => (event.type === "message" ? [event.text] : [])),
+    count: (type: AgentEvent["type"]) => events.filter((event) => event.type === type).length,
+    afterRuns: async () =>
+      (await readFile(at("after-run.txt"), "utf8").catch(() => "")).split("\n").length - 1,
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
+  };
+}
+
+const routable = async () => [issue("ENG-1")];
+
+test("A-21: gone, inactive or unroutable after a turn is a normal end; a failed read is not", async () => {
+  for (const after of [
+    async () => [],
+    async () => [issue("ENG-1", { state: "Human Review" })],
+    async () => [issue("ENG-1", { dispatchable: false })],
+  ]) {
+    await using it = await bench({ after });
+    assert.equal((await it.run()).kind, "completed");
+    assert.equal(it.count("turn.completed"), 1);
+  }
+  await using it = await bench({ after: () => Promise.reject(new Error("tracker is down")) });
+  const exit = await it.run();
+  assert.equal(exit.kind, "failed");
+  assert.equal(await it.afterRuns(), 1);
+});
+
+test("A-22, P-9: max_turns turns on one process and one thread, later ones with guidance only", async () => {
+  const echo: readonly Step[] = [{ do: "run", command: "echo turn" }];
+  await using it = await bench({ after: routable, maxTurns: 2, turns: [echo, echo, echo] });
+  assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual([it.count("session.started"), it.count("turn.completed")], [1, 2]);
+});
+
+test("a model that is chosen in mid-attempt is the next turn's", async () => {
+  const tell: readonly Step[] = [{ do: "say", text: "{{turn}} {{model}}" }];
+  let model = "first";
+  const after = async () => {
+    model = "second";
+    return routable();
+  };
+  const choice = { after, maxTurns: 2, model: () => model };
+  await using it = await bench({ ...choice, turns: [tell, tell] });
+  await it.run();
+  assert.deepEqual(it.said(), ["1 first", "2 second"]);
+});
+
+test("a thread that cannot be resumed begins anew with the task and what is known of the work", async () => {
+  const turns: readonly Step[][] = [[{ do: "say", text: "{{prompt}}" }]];
+  await using it = await bench({ resumeThreadId: "gone", turns });
+  await it.run();
+  assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
+});
+
+test("S-12: after_run runs exactly once, whatever the ending", async () => {
+  await using good = await bench({});
+  await good.run();
+  assert.equal(await good.afterRuns(), 1);
+
+  await using failing = await bench({ turns: [[{ do: "fail", message: "no" }]] });
+  assert.equal((await failing.run()).kind, "failed");
+  assert.equal(await failing.afterRuns(), 1);
+
+  await using unstartable = await bench({ hooks: { beforeRun: "exit 3" } });
+  const exit = await unstartable.run();
+  assert.equal(exit.kind === "failed" && exit.code, "hook_failed");
+  assert.equal(unstartable.count("session.started"), 0, "S-11: no agent was started");
+  assert.equal(await unstartable.afterRuns(), 1);
+
+  await using stopped = await bench({ turns: [[{ do: "say", text: "on it" }, { do: "hang" }]] });
+  const run = stopped.run();
+  await until(() => stopped.said().length > 0);
+  stopped.attempts.stop(stopped.order.attemptId, "aborted", 0);
+  assert.equal((await run).kind, "stopped");
+  assert.equal(await stopped.afterRuns(), 1);
+});
+
+test("a turn that ends in its time of grace ends the attempt well, with no further turn", async () => {
+  const turn: readonly Step[] = [
+    { do: "say", text: "last words" },
+    { do: "sleep", ms: 400 },
+  ];
+  await using it = await bench({ after: routable, turns: [turn] });
+  const run = it.run();
+  await until(() => it.said().length > 0);
+  it.attempts.stop(it.order.attemptId, "issue is Done", 20_000);
+  assert.equal((await run).kind, "completed");
+  assert.equal(it.count("turn.completed"), 1);
+});
+
+test("S-10: a failed after_create leaves no workspace, so no after_run either", async () => {
+  await using it = await bench({ hooks: { afterCreate: "exit 1" } });
+  const exit = await it.run();
+  assert.equal(exit.kind === "failed" && exit.code, "hook_failed");
+  assert.equal(await it.afterRuns(), 0);
+});
+
+test("P-8: a template that cannot be rendered fails this attempt and starts no agent", async () => {
+  await using it = await bench({ template: "{{ issue.nope }}" });
+  const exit = await it.run();
+  assert.equal(exit.kind === "failed" && exit.code, "template_render_error");
+  assert.equal(it.count("session.started"), 0);
+});
+
+test("guidance that no turn took up opens the next one and counts as delivered then", async () => {
+  await using it = await bench({ after: routable, maxTurns: 2 });
+  it.waiting.push({
+    id: "str_1",
+    issueId: "id-ENG-1",
+    attemptId: it.order.attemptId,
+    turnId: "gone",
+    message: "auth first",
+    key: null,
+    at: 0,
+    delivered: false,
+  });
+  await it.run();
+  const types = it.events.map((event) => event.type);
+  assert.ok(types.indexOf("steer.delivered") > types.indexOf("turn.started"));
+  assert.equal(it.count("steer.delivered"), 1);
+});
+
+test("a session that needs a person ends the attempt with what it asks", async () => {
+  const ask: readonly Step[] = [{ do: "ask", question: "Which one?", options: ["a", "b"] }];
+  await using it = await bench({ turns: [ask] });
+  const exit = await it.run();
+  assert.equal(exit.kind, "needs");
+  assert.ok(exit.kind === "needs" && exit.needs.prompt.includes("Which one?"));
+});
+
+test("after each turn it tells whether the workspace moved or the tracker was written to", async () => {
+  const turns: readonly (readonly Step[])[] = [
+    [{ do: "say", text: "nothing" }],
+    [{ do: "edit", path: "made.txt", content: "x" }],
+    [{ do: "tool", name: "read", arguments: {} }],
+    [{ do: "tool", name: "write", arguments: {} }],
+    [{ do: "tool", name: "refused", arguments: {} }],
+  ];
+  const tools: AgentTools = {
+    specs: ["read", "write", "refused"].map((name) => ({
+      ...{ name, description: name, inputSchema: { type: "object" } },
+    })),
+    writes: (name) => name !== "read",
+    call: async (name) => ({ success: name !== "refused", output: "{}" }),
+  };
+  await using it = await bench({ after: routable, maxTurns: 5, turns, tools });
+  assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual(
+    it.turned.map(({ moved }) => moved),
+    [false, true, false, true, false],
+  );
+  assert.ok(it.turned.every((turn) => turn.issue?.identifier === "ENG-1"));
+});
+
+test("when the day's tokens are used up the turn ends well and no further one begins", async () => {
+  await using it = await bench({ after: routable, goesOn: () => false });
+  assert.equal((await it.run()).kind, "completed");
+  assert.deepEqual([it.count("turn.completed"), it.turned.length], [1, 1]);
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((done) => setTimeout(done, 20));
+}

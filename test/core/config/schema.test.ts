@@ -1,0 +1,255 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { toConfig } from "../../../src/core/config/resolve.ts";
+import { parseWritten, writtenKeys } from "../../../src/core/config/schema.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { config } from "../../support/issue.ts";
+
+type Values = Record<string, unknown>;
+
+function parse(values: Values = {}) {
+  return toConfig(parseWritten({ tracker: { kind: "local" }, ...values }), "/root");
+}
+
+/** `path message` of every problem. */
+function problems(values: Values): string[] {
+  try {
+    parse(values);
+  } catch (error) {
+    assert.ok(error instanceof SymphonyError);
+    assert.equal(error.code, "invalid_config");
+    const list = error.details["problems"] as { path: string; message: string }[];
+    for (const { path } of list) assert.ok(error.message.includes(path));
+    return list.map(({ path, message }) => `${path} ${message}`);
+  }
+  return [];
+}
+
+function nested(path: string, value: unknown): Values {
+  const [section = "", key = ""] = path.split(".");
+  const kind = section === "tracker" ? { kind: "local" } : {};
+  return { [section]: { ...kind, [key]: value } };
+}
+
+test("W-7: the documented defaults", () => {
+  const expected = config({
+    workspace: { root: "/root" },
+    agent: { approvalTimeoutMs: 1_800_000 },
+    brakes: {
+      tokensPerIssue: 20_000_000,
+      tokensPerDay: 100_000_000,
+      turnsWithoutProgress: 5,
+      attemptTimeoutMs: 14_400_000,
+    },
+    server: { port: 4000 },
+  });
+  assert.deepEqual(parse(), expected);
+});
+
+test("W-8: an explicit null counts as left out, at any depth", () => {
+  const nulls: Record<string, Values> = {};
+  for (const path of writtenKeys.keys()) {
+    const [section = "", key = ""] = path.split(".");
+    if (["tracker.kind", "agent.max_retries"].includes(path)) continue;
+    if (["history.retention_days", "server.rate_limit"].includes(path)) continue;
+    nulls[section] = { ...nulls[section], [key]: null };
+  }
+  assert.deepEqual(parse({ ...nulls, tracker: { ...nulls["tracker"], kind: "local" } }), parse());
+  assert.deepEqual(parse({ agent: null, codex: null, hooks: null }), parse());
+  const { provider } = parse({
+    tracker: { kind: "local", provider: { a: { b: null, c: 1 } } },
+  }).tracker;
+  assert.deepEqual(provider, { a: { c: 1 } });
+});
+
+test("W-8: history.retention_days has a null of its own too: never", () => {
+  assert.equal(parse({ history: { retention_days: null } }).history.retentionDays, null);
+  assert.equal(parse({ history: { retention_days: 7 } }).history.retentionDays, 7);
+  assert.equal(parse().history.retentionDays, 90);
+  assert.deepEqual(problems({ history: { retention_days: 0 } }), [
+    "history.retention_days must be greater than 0",
+  ]);
+});
+
+test("W-8: server.rate_limit is another exception, its null means no limit", () => {
+  assert.equal(parse({ server: { rate_limit: null } }).server.rateLimit, null);
+  assert.equal(parse({ server: { rate_limit: 5 } }).server.rateLimit, 5);
+  assert.deepEqual(problems({ server: { rate_limit: 0 } }), [
+    "server.rate_limit must be greater than 0",
+  ]);
+});
+
+test("W-8: agent.max_retries is the exception, its null means no end", () => {
+  assert.equal(parse({ agent: { max_retries: null } }).agent.maxRetries, null);
+  assert.equal(parse({ agent: { max_retries: 0 } }).agent.maxRetries, 0);
+  assert.deepEqual(problems({ agent: { max_retries: -1 } }), [
+    "agent.max_retries must not be negative",
+  ]);
+});
+
+test("W-9: numbers that are text, zero, negative or broken are refused with their dotted key", () => {
+  const keys = [
+    "polling.interval_ms",
+    "hooks.timeout_ms",
+    "agent.max_concurrent_agents",
+    "agent.max_turns",
+    "agent.max_retry_backoff_ms",
+    "codex.turn_timeout_ms",
+    "codex.read_timeout_ms",
+  ];
+  for (const key of keys) {
+    for (const bad of ["bad", "5", 1.5, Number.NaN, Number.POSITIVE_INFINITY, true, [1], {}]) {
+      assert.deepEqual(problems(nested(key, bad)), [`${key} must be a whole number`]);
+    }
+    for (const bad of [0, -1]) {
+      assert.deepEqual(problems(nested(key, bad)), [`${key} must be greater than 0`]);
+    }
+  }
+});
+
+test("W-9: all faults are named at once, and no value is repeated", () => {
+  const secret = "lin_api_canary";
+  const found = problems({
+    agent: { max_turns: secret },
+    codex: { approval_policy: 3, env_passthrough: [`${secret} x`] },
+    hooks: 7,
+    server: { auth: secret, port: 70_000 },
+  });
+  assert.deepEqual(found, [
+    "hooks must be a map",
+    "agent.max_turns must be a whole number",
+    "codex.approval_policy must be text or a map",
+    "codex.env_passthrough.0 must be the name of a variable",
+    "server.port must be between 0 and 65535",
+    "server.auth must be none or token",
+  ]);
+});
+
+test("W-10: a stall timeout of zero or less is valid", () => {
+  for (const off of [0, -1, -300_000]) {
+    assert.equal(parse({ codex: { stall_timeout_ms: off } }).codex.stallTimeoutMs, off);
+  }
+});
+
+test("W-11: per-state limits are normalised, and the bad ones dropped", () => {
+  const written = {
+    " In Progress ": 2,
+    Todo: 0,
+    Done: "bad",
+    Review: -1,
+    Half: 1.5,
+    constructor: 3,
+  };
+  const { maxConcurrentAgentsByState } = parse({
+    agent: { max_concurrent_agents_by_state: written },
+  }).agent;
+  assert.deepEqual(Object.entries(maxConcurrentAgentsByState), [
+    ["in progress", 2],
+    ["constructor", 3],
+  ]);
+  assert.deepEqual(problems({ agent: { max_concurrent_agents_by_state: [1] } }), [
+    "agent.max_concurrent_agents_by_state must be a map",
+  ]);
+});
+
+test("W-12: states and labels must be lists", () => {
+  for (const key of ["active_states", "terminal_states", "required_labels"]) {
+    for (const bad of ["Todo, Review,", { Todo: 1 }]) {
+      assert.deepEqual(problems(nested(`tracker.${key}`, bad)), [`tracker.${key} must be a list`]);
+    }
+    assert.deepEqual(problems(nested(`tracker.${key}`, ["a", 1])), [
+      `tracker.${key}.1 must be text`,
+    ]);
+  }
+});
+
+test("W-13: labels are trimmed, lowercased and unique; a blank one stays", () => {
+  const labels = (required_labels: string[]) =>
+    parse({ tracker: { kind: "local", required_labels } }).tracker.requiredLabels;
+  assert.deepEqual(labels([" Backend", "backend ", "API"]), ["backend", "api"]);
+  assert.deepEqual(labels([" "]), [""]);
+});
+
+test("W-14: tracker.kind is required, and an unknown kind gets no adapter's states", () => {
+  assert.deepEqual(problems({ tracker: {} }), ["tracker.kind is required"]);
+  assert.throws(() => parseWritten({}), /tracker\.kind is required/);
+  assert.deepEqual(problems({ tracker: { kind: " " } }), ["tracker.kind must not be blank"]);
+  assert.deepEqual(problems({ tracker: { kind: 123 } }), ["tracker.kind must be text"]);
+  for (const kind of ["123", "future-tracker", "constructor"]) {
+    const { activeStates, terminalStates } = parse({ tracker: { kind } }).tracker;
+    assert.deepEqual([activeStates, terminalStates], [[], []]);
+  }
+});
+
+test("W-15: the provider keeps unknown keys and wrong types for its adapter to judge", () => {
+  const provider = { api_key: 7, endpoint: 1.5, assignee: [], future: { x: 1 } };
+  assert.deepEqual(parse({ tracker: { kind: "linear", provider } }).tracker.provider, provider);
+  assert.deepEqual(parse({ worker: { ssh_hosts: [] }, agent: { later: 1 } }), parse());
+});
+
+test("W-19: codex.command stays the literal shell line", () => {
+  const command = `X="a b" ~/codex 'app-server' $X && true`;
+  assert.equal(parse({ codex: { command } }).codex.command, command);
+  for (const blank of ["", "  \n"]) {
+    assert.deepEqual(problems({ codex: { command: blank } }), ["codex.command must not be blank"]);
+  }
+});
+
+test("W-20: policies pass through, and wrong types are refused", () => {
+  const codex = {
+    approval_policy: { reject: { rules: true, later: 1 } },
+    thread_sandbox: "future-sandbox",
+    turn_sandbox_policy: { type: "future", networkAccess: false },
+  };
+  const parsed = parse({ codex }).codex;
+  assert.deepEqual(
+    [parsed.approvalPolicy, parsed.threadSandbox, parsed.turnSandboxPolicy],
+    [codex.approval_policy, codex.thread_sandbox, codex.turn_sandbox_policy],
+  );
+  const blank = parse({ codex: { approval_policy: "", thread_sandbox: "" } }).codex;
+  assert.deepEqual([blank.approvalPolicy, blank.threadSandbox], ["", ""]);
+  assert.deepEqual(
+    problems({ codex: { approval_policy: 1, thread_sandbox: 2, turn_sandbox_policy: "x" } }),
+    [
+      "codex.approval_policy must be text or a map",
+      "codex.thread_sandbox must be text",
+      "codex.turn_sandbox_policy must be a map",
+    ],
+  );
+});
+
+test("L-2: local and linear have the usual states; a list that is written wins", () => {
+  for (const kind of ["local", "linear"]) {
+    const { activeStates, terminalStates } = parse({ tracker: { kind } }).tracker;
+    assert.deepEqual(activeStates, ["Todo", "In Progress"]);
+    assert.deepEqual(terminalStates, ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"]);
+  }
+  const { activeStates } = parse({ tracker: { kind: "local", active_states: ["Ready"] } }).tracker;
+  assert.deepEqual(activeStates, ["Ready"]);
+});
+
+test("a blank hook is no hook", () => {
+  const { hooks } = parse({ hooks: { before_run: " \n", after_run: "true" } });
+  assert.deepEqual([hooks.beforeRun, hooks.afterRun], [null, "true"]);
+});
+
+test("X-4: the reference names every key with its default", () => {
+  const text = readFileSync(new URL("../../../docs/workflow.md", import.meta.url), "utf8");
+  const rows = new Map(
+    text.split("\n").map((line) => [/^\| `([a-z_.]+)` \|/.exec(line)?.[1] ?? "", line]),
+  );
+  const written = parseWritten({ tracker: { kind: "local" } }) as unknown as Record<string, Values>;
+  for (const path of writtenKeys.keys()) {
+    const row = rows.get(path);
+    assert.ok(row, `${path} is missing`);
+    const [section = "", key = ""] = path.split(".");
+    const value = written[section]?.[key];
+    if (typeof value === "number" || (typeof value === "string" && path !== "tracker.kind")) {
+      assert.ok(row.includes(`| \`${value}\` |`), `${path} does not say ${value}`);
+    }
+  }
+  for (const stated of ["in the way", "failed bootstrap", "cannot be used changes nothing"]) {
+    assert.ok(text.includes(stated), stated);
+  }
+});

@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { resolveConfig } from "../../../src/core/config/resolve.ts";
+import { parseWritten } from "../../../src/core/config/schema.ts";
+import { loadWorkflow, parseWorkflow } from "../../../src/core/config/workflow.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import { renderPrompt } from "../../../src/core/prompt/prompt.ts";
+import { issue } from "../../support/issue.ts";
+import { temporaryDir } from "../../support/storage.ts";
+
+function parse(text: string) {
+  const { config, promptTemplate } = parseWorkflow(Buffer.from(text), "WORKFLOW.md");
+  return { config, promptTemplate };
+}
+
+function fault(text: string): SymphonyError {
+  try {
+    parse(text);
+  } catch (error) {
+    if (error instanceof SymphonyError) return error;
+  }
+  return assert.fail("it should have been refused");
+}
+
+test("W-2: what cannot be read is missing_workflow_file with its path and the system's reason", async (t) => {
+  const dir = temporaryDir(t);
+  const folder = join(dir, "folder");
+  await mkdir(folder);
+  for (const [path, reason] of [
+    [join(dir, "none.md"), "ENOENT"],
+    [folder, "EISDIR"],
+    ["/dev/zero", "not a regular file"],
+  ] as const) {
+    await assert.rejects(loadWorkflow(path), {
+      code: "missing_workflow_file",
+      details: { path, reason },
+    });
+  }
+});
+
+test("W-3: front matter ends at the first later line that is exactly ---, further ones stay", () => {
+  assert.deepEqual(parse("---\na: 1\n---\nOne\n\n---\n\nTwo\n---\n"), {
+    config: { a: 1 },
+    promptTemplate: "One\n\n---\n\nTwo\n---",
+  });
+  assert.deepEqual(parse("--- \na: 1\n---\nOne"), {
+    config: {},
+    promptTemplate: "--- \na: 1\n---\nOne",
+  });
+});
+
+test("W-4: no, blank and unterminated front matter", () => {
+  assert.deepEqual(parse("Just a prompt\n"), { config: {}, promptTemplate: "Just a prompt" });
+  for (const blank of ["---\n---\nP", "---\n\n# a comment\n---\nP"]) {
+    assert.deepEqual(parse(blank), { config: {}, promptTemplate: "P" });
+  }
+  assert.deepEqual(parse("---\na: 1\nb: 2\n"), { config: { a: 1, b: 2 }, promptTemplate: "" });
+});
+
+test("W-5: a list or a single value is no map", () => {
+  for (const text of ["---\n- a\n---\n", "---\njust text\n---\n", "---\n7\n---\n"]) {
+    assert.equal(fault(text).code, "workflow_front_matter_not_a_map");
+  }
+});
+
+test("W-5: undecodable YAML is workflow_parse_error with its line and column in the file", () => {
+  const error = fault("---\nagent:\n  max_turns: 3\ntracker: [\n---\nP");
+  assert.equal(error.code, "workflow_parse_error");
+  assert.equal(error.details["line"], 4);
+  assert.match(error.message, /^WORKFLOW\.md: line 4, column \d+: /);
+  assert.equal(fault("---\na: 1\na: 2\n---\n").details["line"], 3);
+  assert.equal(fault("---\na: !env SECRET\n---\n").code, "workflow_parse_error");
+});
+
+test("W-5: front matter that refers to itself or grows without bound is refused at once", () => {
+  const bomb = [
+    "a0: &a0 [x, x]",
+    ...Array.from({ length: 30 }, (_, n) => `a${n + 1}: &a${n + 1} [*a${n}, *a${n}]`),
+  ];
+  for (const yaml of ["a: &x {b: *x, c: *x}", bomb.join("\n")]) {
+    assert.equal(fault(`---\n${yaml}\n---\n`).code, "workflow_parse_error");
+  }
+  const bytes = Buffer.from([0x2d, 0xff, 0xfe]);
+  assert.throws(() => parseWorkflow(bytes, "W"), { code: "workflow_parse_error" });
+});
+
+test("W-6: LF, CRLF and a byte order mark give the same config and prompt", () => {
+  const text = "---\ntracker:\n  kind: local\n---\n\n  One\n\nTwo  \n\n";
+  const expected = { config: { tracker: { kind: "local" } }, promptTemplate: "One\n\nTwo" };
+  for (const form of [text, text.replaceAll("\n", "\r\n"), `\ufeff${text}`]) {
+    assert.deepEqual(parse(form), expected);
+  }
+});
+
+test("W-6: a file is loaded with its path", async (t) => {
+  const path = join(temporaryDir(t), "WORKFLOW.md");
+  await writeFile(path, "---\nx: 1\n---\nHello");
+  assert.deepEqual(await loadWorkflow(path), { path, config: { x: 1 }, promptTemplate: "Hello" });
+});
+
+test("every example loads without a warning, and its prompt renders", async () => {
+  const folder = new URL("../../../examples/", import.meta.url).pathname;
+  const names = (await readdir(folder)).filter((name) => /^WORKFLOW.*\.md$/.test(name));
+  assert.ok(names.length >= 2);
+  for (const name of names) {
+    const { config, promptTemplate } = await loadWorkflow(join(folder, name));
+    assert.doesNotThrow(() => parseWritten(config), name);
+    assert.deepEqual(resolveConfig({ workflow: config, env: {}, flags: {} }).warnings, [], name);
+    for (const attempt of [null, 2]) {
+      const full = issue("ENG-1", {
+        description: "D",
+        url: "https://x",
+        labels: ["a"],
+        branchName: "b",
+      });
+      for (const subject of [issue("ENG-1"), full]) {
+        const text = await renderPrompt(promptTemplate, { issue: subject, attempt });
+        assert.match(text, /ENG-1/, name);
+      }
+    }
+  }
+});

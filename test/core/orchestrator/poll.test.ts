@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { config, issue } from "../../support/issue.ts";
+import { Scheduler } from "../../support/scheduler.ts";
+
+test("O-1, O-2: a poll reconciles, checks the file, reads candidates, then starts them", async () => {
+  const world = await new Scheduler([issue("ENG-1")]).begin();
+  assert.deepEqual(world.calls, ["preflight", "candidates", "issues ENG-1", "start ENG-1 first"]);
+  world.calls.length = 0;
+  await world.advance(29_999);
+  assert.deepEqual(world.calls, []);
+  await world.advance(1);
+  assert.deepEqual(world.calls, ["issues ENG-1", "preflight", "candidates"]);
+});
+
+test("O-3, O-6: polls never overlap, a refresh in mid-poll is coalesced", async () => {
+  const world = new Scheduler([issue("ENG-1")]);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.gate = promise;
+  await world.begin();
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(60_000);
+  assert.deepEqual(world.calls, ["preflight", "candidates"]);
+  world.gate = null;
+  resolve();
+  await world.advance(0);
+  assert.deepEqual(world.live, ["ENG-1"]);
+  assert.equal(world.calls.filter((call) => call === "candidates").length, 1);
+});
+
+test("a change told in mid-poll is looked at right after it", async () => {
+  const world = new Scheduler([]);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.gate = promise;
+  await world.begin();
+  world.set(issue("ENG-2"));
+  world.orchestrator.post({ type: "tracker.changed" });
+  world.gate = null;
+  resolve();
+  await world.advance(0);
+  assert.deepEqual(world.live, ["ENG-2"]);
+});
+
+test("O-5: a failed candidate read starts nothing, stops nobody and is tried again", async () => {
+  const world = await new Scheduler([issue("ENG-1")]).begin();
+  world.set(issue("ENG-2"));
+  world.readFails = "tracker is down";
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["ENG-1"]);
+  assert.equal(world.orchestrator.state.trackerError?.message, "tracker is down");
+  world.readFails = null;
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["ENG-1", "ENG-2"]);
+  assert.deepEqual(
+    world.eventTypes().filter((type) => type.startsWith("tracker.")),
+    ["tracker.error", "tracker.recovered"],
+  );
+});
+
+test("O-9: priority, then age, then identifier by code point decide the order", async () => {
+  const at = (day: number) => Date.UTC(2026, 0, day);
+  const world = await new Scheduler([
+    issue("a", { priority: null }),
+    issue("MT-10", { priority: 3 }),
+    issue("MT-2", { priority: 3 }),
+    issue("B", { priority: 0 }),
+    issue("old", { priority: 7, createdAt: at(1) }),
+    issue("urgent", { priority: 1, createdAt: at(9) }),
+    issue("older", { priority: 2, createdAt: at(2) }),
+    issue("newer", { priority: 2, createdAt: at(3) }),
+  ]).begin();
+  assert.deepEqual(world.live, ["urgent", "older", "newer", "MT-10", "MT-2", "old", "B", "a"]);
+});
+
+test("O-10, O-12: slots are global and per state; a full state is passed over", async () => {
+  const settings = config({
+    agent: { maxConcurrentAgents: 2, maxConcurrentAgentsByState: { todo: 1 } },
+  });
+  const world = await new Scheduler(
+    [issue("A-1"), issue("A-2"), issue("A-3", { state: "In Progress" }), issue("A-4")],
+    settings,
+  ).begin();
+  assert.deepEqual(world.live, ["A-1", "A-3"]);
+  world.config = config({ agent: { maxConcurrentAgents: 1 } });
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["A-1", "A-3"]);
+});
+
+test("O-11: a running issue counts under its last refreshed state", async () => {
+  const settings = config({ agent: { maxConcurrentAgentsByState: { todo: 1 } } });
+  const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
+  assert.deepEqual(world.live, ["A-1"]);
+  world.set(issue("A-1", { state: "In Progress" }));
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["A-1", "A-2"]);
+});
+
+test("O-7, O-13: an issue is read once more before launch and skipped without a claim", async () => {
+  const world = new Scheduler(
+    [issue("A-1", { labels: ["go"] }), issue("A-2", { labels: ["go"] })],
+    config({ tracker: { requiredLabels: ["go"] }, agent: { maxConcurrentAgents: 1 } }),
+  );
+  const fetchCandidates = world.fetchCandidates.bind(world);
+  world.fetchCandidates = async () => {
+    const list = await fetchCandidates();
+    world.set(issue("A-1"));
+    return list;
+  };
+  await world.begin();
+  assert.deepEqual(world.live, ["A-2"]);
+  assert.equal(world.orchestrator.state.retrying.size, 0);
+});
+
+test("O-7: inactive, terminal, undispatchable and label-less issues are never started", async () => {
+  const settings = config({
+    tracker: { requiredLabels: ["go"], activeStates: ["Todo", "Both"], terminalStates: ["both"] },
+  });
+  const world = await new Scheduler(
+    [
+      issue("A-1", { state: "Backlog", labels: ["go"] }),
+      issue("A-2", { state: "Both", labels: ["go"] }),
+      issue("A-3", { labels: ["go"], dispatchable: false }),
+      issue("A-4"),
+      issue("A-5", { state: " todo ", labels: ["go"] }),
+    ],
+    settings,
+  ).begin();
+  assert.deepEqual(world.live, ["A-5"]);
+});
+
+test("W-13: a blank required label matches no issue", async () => {
+  const settings = config({ tracker: { requiredLabels: [""] } });
+  const world = await new Scheduler([issue("A-1")], settings).begin();
+  assert.deepEqual(world.live, []);
+});
+
+test("O-29: with nothing running no issue is read again", async () => {
+  const world = await new Scheduler([]).begin();
+  world.calls.length = 0;
+  await world.advance(30_000);
+  assert.deepEqual(world.calls, ["preflight", "candidates"]);
+});
+
+test("W-24, O-28: an invalid file blocks new starts and retries, reconciliation goes on", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "boom" });
+  world.problem = { code: "workflow_parse_error", message: "line 3" };
+  world.set(issue("A-2"));
+  world.calls.length = 0;
+  await world.advance(30_000);
+  assert.deepEqual(world.live, []);
+  assert.ok(!world.calls.includes("candidates"));
+  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.error, "line 3");
+  world.problem = null;
+  await world.advance(30_000);
+  assert.deepEqual(world.live.sort(), ["A-1", "A-2"]);
+});
+
+test("O-4: a shorter interval counts from its change", async () => {
+  const world = await new Scheduler([]).begin();
+  world.calls.length = 0;
+  world.config = config({ polling: { intervalMs: 1_000 } });
+  world.orchestrator.post({ type: "config.changed" });
+  await world.advance(1_000);
+  assert.deepEqual(world.calls, ["preflight", "candidates"]);
+});
+
+test("O-14: two answers that race start an issue once", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.orchestrator.post({ type: "issue.hinted", issueId: "id-A-1" });
+  world.orchestrator.post({ type: "refresh.requested" });
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  assert.equal(world.runs.length, 1);
+});
+
+test("S14: a candidate list asked for before a newer read cannot bring an issue back", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end();
+  const slow = Promise.withResolvers<void>();
+  world.listGate = slow.promise;
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(1_000);
+  assert.equal(world.orchestrator.state.completed.size, 1);
+  slow.resolve();
+  await world.advance(0);
+  assert.deepEqual(world.orchestrator.state.queue, []);
+  assert.equal(world.runs.length, 1);
+});
+
+test("S14: a read by id that is older than the applied list decides nothing and is made again", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end();
+  const slow = Promise.withResolvers<void>();
+  world.readGate = slow.promise;
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(1_000);
+  world.readGate = null;
+  world.set(issue("A-1"));
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  slow.resolve();
+  await world.advance(0);
+  assert.ok(!world.calls.includes("remove A-1"), "what was Done then is open again by now");
+  assert.deepEqual(world.live, ["A-1"]);
+});

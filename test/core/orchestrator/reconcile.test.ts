@@ -1,0 +1,224 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { noTokens } from "../../../src/core/model/attempt.ts";
+import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
+import { config, issue } from "../../support/issue.ts";
+import { Scheduler } from "../../support/scheduler.ts";
+
+const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
+const stopped = { kind: "stopped" } as const;
+
+test("O-30: silence of more than the limit stalls an attempt, at the limit it does not", async () => {
+  const settings = config({ polling: { intervalMs: 100_000 }, codex: { stallTimeoutMs: 100_000 } });
+  const world = await new Scheduler([issue("A-1")], settings).begin();
+  await world.advance(100_000);
+  assert.equal(world.run("A-1").stopReason, null);
+  await world.advance(100_000);
+  assert.match(world.run("A-1").stopReason ?? "", /stalled: no event for 200000 ms/);
+  await world.run("A-1").end(stopped);
+  const entry = world.orchestrator.state.retrying.get("id-A-1");
+  assert.equal(entry?.attempt, 1);
+  assert.match(entry?.error ?? "", /stalled/);
+  assert.equal([...world.attempts.values()][0]?.status, "stalled");
+});
+
+test("W-10: a stall limit of zero or less is off", async () => {
+  const settings = config({ codex: { stallTimeoutMs: -1 } });
+  const world = await new Scheduler([issue("A-1")], settings).begin();
+  await world.advance(10_000_000);
+  assert.equal(world.run("A-1").stopReason, null);
+});
+
+test("O-31, S12: terminal stops, waits until the agent is gone, then cleans; no retry", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1"));
+  assert.ok(!world.calls.includes("remove A-1"));
+  await world.run("A-1").end(stopped);
+  assert.ok(world.calls.includes("remove A-1"));
+  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.deepEqual([...world.orchestrator.state.completed.keys()], ["id-A-1"]);
+});
+
+test("an agent that moved its own issue may say its last words, and has succeeded then", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
+  for (const name of ["A-1", "A-2"]) {
+    world.run(name).say({ type: "turn.started", turnId: "1" });
+    world.run(name).say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+    world.set(issue(name, { state: "Done" }));
+  }
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1 within 10000"));
+  world.run("A-1").say({ type: "tokens", total: { ...noTokens, total: 7 } });
+  await world.run("A-1").end();
+  await world.run("A-2").end(stopped);
+  const outcomes = [...world.attempts.values()].map(({ status, tokens }) => [status, tokens.total]);
+  assert.deepEqual(outcomes, [
+    ["succeeded", 7],
+    ["canceled", 0],
+  ]);
+  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.deepEqual(
+    world.calls.filter((call) => call.startsWith("remove")),
+    ["remove A-1", "remove A-2"],
+  );
+});
+
+test("a poll between its last turn and its end takes nothing from its success either", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const run = world.run("A-1");
+  run.say({ type: "turn.started", turnId: "1" });
+  run.say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+  run.say({ type: "turn.completed", turnId: "1" });
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  assert.ok(world.calls.includes("stop A-1 within 10000"));
+  await run.end();
+  assert.equal([...world.attempts.values()][0]?.status, "succeeded");
+});
+
+test("an abort in that time ends it at once, and so does the end of the server", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.run("A-1").say({ type: "turn.started", turnId: "1" });
+  world.run("A-1").say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
+  world.set(issue("A-1", { state: "Done" }));
+  await world.advance(30_000);
+  const drained = world.orchestrator.drain();
+  assert.equal(world.calls.filter((call) => call === "stop A-1").length, 1);
+  await world.run("A-1").end(stopped);
+  await drained;
+  assert.ok(world.calls.includes("remove A-1"), "what was to become of it stays so");
+});
+
+test("O-33: inactive, unroutable, reassigned and missing issues stop and keep the workspace", async () => {
+  const settings = config({ tracker: { requiredLabels: ["go"] } });
+  const names = ["A-1", "A-2", "A-3", "A-4"];
+  const world = await new Scheduler(
+    names.map((name) => issue(name, { labels: ["go"] })),
+    settings,
+  ).begin();
+  world.set(issue("A-1", { labels: ["go"], state: "Human Review" }));
+  world.set(issue("A-2"));
+  world.set(issue("A-3", { labels: ["go"], dispatchable: false }));
+  world.issues.delete("id-A-4");
+  await world.advance(30_000);
+  for (const name of names) await world.run(name).end(stopped);
+  assert.deepEqual(world.live, []);
+  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.ok(!world.calls.some((call) => call.startsWith("remove")));
+});
+
+test("O-32: an active issue's row shows the newest snapshot", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.set(issue("A-1", { state: "In Progress", title: "New" }));
+  await world.advance(30_000);
+  assert.equal(world.orchestrator.state.running.get("id-A-1")?.issue.title, "New");
+});
+
+test("O-34: what a stopped attempt still says changes nothing; its time counts once", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.issues.delete("id-A-1");
+  await world.advance(30_000);
+  const run = world.run("A-1");
+  run.say({ type: "tokens", total: { ...noTokens, input: 5, total: 5 } });
+  await run.end(boom);
+  await world.advance(60_000);
+  const { state } = world.orchestrator;
+  assert.equal(state.retrying.size, 0);
+  assert.equal(state.usage.tokens.total, 0);
+  assert.equal(state.usage.seconds, 30);
+});
+
+test("O-29: a failed refresh keeps every attempt", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.readFails = "down";
+  await world.advance(30_000);
+  assert.deepEqual(world.live, ["A-1"]);
+  assert.equal(world.run("A-1").stopReason, null);
+});
+
+test("O-16: a new row has no session, no event and zero tokens", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const entry = world.orchestrator.state.running.get("id-A-1");
+  assert.deepEqual(
+    [entry?.sessionId, entry?.lastEvent, entry?.lastMessage, entry?.tokens.total, entry?.attempt],
+    [null, null, null, 0, null],
+  );
+});
+
+test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it go", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
+  const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
+  for (const name of ["A-1", "A-2"]) {
+    await world.run(name).end({ kind: "needs", needs, code: "approval_required" });
+  }
+  await world.advance(30_000);
+  assert.deepEqual(world.live, []);
+  assert.equal(world.orchestrator.state.blocked.size, 2);
+  world.set(issue("A-1", { state: "Done" }));
+  world.issues.delete("id-A-2");
+  await world.advance(30_000);
+  assert.equal(world.orchestrator.state.blocked.size, 0);
+  assert.deepEqual(
+    world.calls.filter((call) => call.startsWith("remove")),
+    ["remove A-1"],
+  );
+});
+
+test("E-3, A-6: turns count by session id; a repeat of one counts once", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const run = world.run("A-1");
+  run.say({ type: "session.started", threadId: "t", resumed: false });
+  run.say({ type: "turn.started", turnId: "1" }, { type: "turn.started", turnId: "1" });
+  run.say({ type: "turn.started", turnId: "2" });
+  const entry = world.orchestrator.state.running.get("id-A-1");
+  assert.deepEqual([entry?.turnCount, entry?.sessionId], [2, "t-2"]);
+});
+
+test("E-7, E-8: totals are high-water marks per thread and add up over attempts", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
+  const total = (input: number, output: number, sum: number) =>
+    ({ type: "tokens", total: { ...noTokens, input, output, total: sum } }) as const;
+  const first = world.run("A-1");
+  first.say({ type: "session.started", threadId: "t1", resumed: false });
+  first.say(total(8, 3, 11), total(10, 4, 14), total(10, 4, 14), total(9, 4, 13));
+  assert.deepEqual(world.orchestrator.state.running.get("id-A-1")?.tokens, {
+    ...noTokens,
+    input: 10,
+    output: 4,
+    total: 14,
+  });
+  world.run("A-2").say(total(10, 4, 14));
+  assert.equal(world.orchestrator.state.usage.tokens.total, 28);
+});
+
+test("a resumed thread goes on counting from what it had reported before", async () => {
+  const world = new Scheduler([issue("A-1")]);
+  world.resume = { threadId: "t1", tokens: { ...noTokens, total: 100 }, agent: "codex" };
+  await world.begin();
+  const run = world.run("A-1");
+  assert.equal(run.order.resumeThreadId, "t1");
+  run.say({ type: "session.started", threadId: "t1", resumed: true });
+  run.say({ type: "tokens", total: { ...noTokens, total: 120 } });
+  assert.equal(world.orchestrator.state.usage.tokens.total, 20);
+});
+
+test("E-10: seconds are those of ended runs plus what live ones have run so far", async () => {
+  const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
+  await world.advance(5_000);
+  await world.run("A-1").end(boom);
+  await world.advance(2_000);
+  const view = snapshot(world.orchestrator.state, world.config, {
+    now: world.clock.now(),
+    limit: 10,
+  });
+  assert.equal(view.totals.secondsRunning, 12);
+});
+
+test("E-11: the newest rate limits stay; an event without them clears nothing", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  world.run("A-1").say({ type: "rate_limits", limits: { primary: { usedPercent: 43 } } });
+  world.run("A-1").say({ type: "message", text: "hello" });
+  assert.deepEqual(world.orchestrator.state.rateLimits, { primary: { usedPercent: 43 } });
+});

@@ -1,0 +1,37 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Simulation } from "../../support/simulation.ts";
+
+const worlds = Number(process.env["SIMULATED_WORLDS"] ?? 60);
+const eventsEach = 3_000;
+
+test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (t) => {
+  let dispatches = 0;
+  let restarts = 0;
+  let refusedWrites = 0;
+  const limits = { holds: 0, pauses: 0, fullDays: 0 };
+  for (let seed = 1; seed <= worlds; seed++) {
+    const world = new Simulation(seed);
+    try {
+      world.run(eventsEach);
+      world.heal();
+    } catch (error) {
+      t.diagnostic(`seed=${seed} event=${world.events}`);
+      t.diagnostic(world.trail.join("\n"));
+      throw error;
+    }
+    dispatches += world.dispatches;
+    restarts += world.restarts;
+    refusedWrites += world.disk.failures;
+    limits.holds += world.ledger.holds;
+    limits.pauses += world.ledger.pauses;
+    limits.fullDays += world.ledger.fullDays;
+  }
+  t.diagnostic(`${dispatches} dispatches, ${restarts} restarts, ${refusedWrites} refused writes`);
+  assert.ok(dispatches > worlds * 50, "the worlds were alive");
+  assert.ok(restarts > 0, "some crashed");
+  assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
+  t.diagnostic(JSON.stringify(limits));
+  const { holds, pauses, fullDays } = limits;
+  assert.ok(holds > worlds && pauses > worlds / 2 && fullDays > 0, "some met a limit");
+});

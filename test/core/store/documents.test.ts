@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  IssueRecordPairs,
+  openIssueRecords,
+  readIssueRecords,
+} from "../../../src/core/store/documents.ts";
+import { coded, record, temporaryDir } from "../../support/storage.ts";
+
+const name = "issue-records.json";
+
+test("R-1: what was put is there again after opening, removals too", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  assert.equal(records.all().size, 0);
+  const held = record("ENG-1", { held: { reason: "abort", since: 5 } });
+  await records.put("a", held);
+  await records.put("__proto__", record("ENG-2", { model: "gpt-5" }));
+  await records.put("c", record("ENG-3"));
+  await records.put("c", null);
+  const again = await openIssueRecords(dir);
+  assert.deepEqual([...again.all()], [...records.all()]);
+  assert.deepEqual(again.all().get("a"), held);
+  assert.deepEqual([...again.all().keys()], ["a", "__proto__"]);
+});
+
+test("a record of before reasoning efforts were kept is read as one without", () => {
+  const { effort: _, ...older } = record("ENG-1", { model: "gpt-5" });
+  assert.deepEqual(IssueRecordPairs.parse([["a", older]]), [
+    ["a", record("ENG-1", { model: "gpt-5" })],
+  ]);
+});
+
+test("a record of before brakes counted is read as one that no allowance was given", () => {
+  const retry = { attempt: 1, failures: 0, dueAt: 5, error: null };
+  const { allowanceAfter: _, ...older } = record("ENG-1");
+  assert.deepEqual(IssueRecordPairs.parse([["a", { ...older, retry }]]), [
+    ["a", record("ENG-1", { retry: { ...retry, waits: null } })],
+  ]);
+  const waits = { gate: "provider", agent: "codex" } as const;
+  const waiting = record("ENG-2", { retry: { ...retry, waits }, allowanceAfter: "att_1" });
+  assert.deepEqual(IssueRecordPairs.parse([["b", waiting]]), [["b", waiting]]);
+});
+
+test("T22: files are for the owner alone", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1"));
+  await records.put("a", null);
+  for (const file of readdirSync(dir))
+    assert.equal(statSync(join(dir, file)).mode & 0o077, 0, file);
+  assert.deepEqual(readdirSync(dir).sort(), [name, `${name}.bak`]);
+});
+
+test("puts while a write runs become one further write", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  const first = records.put("first", record("ENG-0"));
+  const rest = Array.from({ length: 200 }, (_, n) => records.put(`i${n % 20}`, record(`ENG-${n}`)));
+  await first;
+  assert.equal(records.all().size, 1, "the rest waits for its own write");
+  await Promise.all(rest);
+  assert.equal(records.all().size, 21);
+  assert.equal(records.all().get("i19")?.issue.identifier, "ENG-199");
+  const before = JSON.parse(readFileSync(join(dir, `${name}.bak`), "utf8"));
+  assert.equal(before.data.length, 1, "the copy before the last write is the one of the first put");
+});
+
+test("F9: a failed write rejects with storage_unavailable and changes nothing", async (t) => {
+  const dir = join(temporaryDir(t), "data");
+  mkdirSync(dir);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1"));
+  cpSync(dir, `${dir}.kept`, { recursive: true });
+  rmSync(dir, { recursive: true });
+  writeFileSync(dir, "a file where the directory must be");
+  await assert.rejects(records.put("b", record("ENG-2")), coded("storage_unavailable", /data/));
+  assert.deepEqual([...records.all().keys()], ["a"]);
+
+  rmSync(dir);
+  cpSync(`${dir}.kept`, dir, { recursive: true });
+  await records.put("c", record("ENG-3"));
+  assert.deepEqual([...(await openIssueRecords(dir)).all().keys()], ["a", "c"]);
+});
+
+test("F10: cut at any byte, a document is refused and named, never loaded as something else", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1", { model: "gpt-5" }));
+  const file = join(dir, name);
+  const whole = readFileSync(file);
+  // Without its last byte, the newline, the document is still whole.
+  for (let length = 0; length < whole.length - 1; length++) {
+    writeFileSync(file, whole.subarray(0, length));
+    await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /issue-records\.json/));
+  }
+});
+
+test("F10: a flipped bit is noticed", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1"));
+  const expected = [...records.all()];
+  const file = join(dir, name);
+  const whole = readFileSync(file);
+  for (let bit = 0; bit < whole.length * 8; bit += 7) {
+    const spoilt = Buffer.from(whole);
+    const at = bit >> 3;
+    spoilt.writeUInt8(spoilt.readUInt8(at) ^ (1 << (bit & 7)), at);
+    writeFileSync(file, spoilt);
+    const loaded = await openIssueRecords(dir).catch((error) => {
+      assert.ok(coded("storage_corrupt")(error), String(error));
+      return null;
+    });
+    // Only space between tokens may change without harm.
+    if (loaded) assert.deepEqual([...loaded.all()], expected);
+  }
+});
+
+test("F10: a file that went away beside its previous copy is not an empty store", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1"));
+  await records.put("b", record("ENG-2"));
+  rmSync(join(dir, name));
+  await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /previous copy/));
+});
+
+test("F17: a document of a later release is refused and left as it is", async (t) => {
+  const dir = temporaryDir(t);
+  const text = JSON.stringify({ version: 99, sha256: "x", data: { anything: true } });
+  writeFileSync(join(dir, name), text);
+  await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /later symphony/));
+  assert.equal(readFileSync(join(dir, name), "utf8"), text);
+});
+
+test("what a crash left in mid-write is cleared away at the next start", async (t) => {
+  const dir = temporaryDir(t);
+  writeFileSync(join(dir, `.${name}.0123.tmp`), "half a docu");
+  assert.equal((await openIssueRecords(dir)).all().size, 0);
+  assert.deepEqual(readdirSync(dir), []);
+});
+
+test("a reader without the lock sees the last write and touches nothing", async (t) => {
+  const dir = temporaryDir(t);
+  const records = await openIssueRecords(dir);
+  await records.put("a", record("ENG-1"));
+  const underWay = join(dir, `.${name}.0123.tmp`);
+  writeFileSync(underWay, "the writer is not done yet");
+  assert.deepEqual(await readIssueRecords(dir), records.all());
+  assert.deepEqual(readdirSync(dir).sort(), [`.${name}.0123.tmp`, name]);
+  assert.equal((await readIssueRecords(join(dir, "none"))).size, 0);
+});

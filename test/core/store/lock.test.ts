@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { lockDataDir } from "../../../src/core/store/lock.ts";
+import { coded, temporaryDir } from "../../support/storage.ts";
+
+test("F11: a second process is refused within a second, naming the first's pid and url", async (t) => {
+  const dir = join(temporaryDir(t), "deep", "data");
+  const lock = await lockDataDir(dir);
+  t.after(() => lock.release());
+  const url = "http://127.0.0.1:4000";
+  writeFileSync(
+    join(dir, "runtime.json"),
+    JSON.stringify({ pid: process.pid, url, token: "secret" }),
+  );
+  const started = performance.now();
+  await assert.rejects(lockDataDir(dir), (error) => {
+    assert.ok(coded("data_dir_locked", new RegExp(`pid ${process.pid}, ${url}`))(error));
+    assert.doesNotMatch(JSON.stringify(error) + String(error), /secret/);
+    return true;
+  });
+  assert.ok(performance.now() - started < 1_000);
+});
+
+test("F11: a runtime.json of an earlier server does not lend its url to the present holder", async (t) => {
+  const dir = temporaryDir(t);
+  writeFileSync(join(dir, "runtime.json"), JSON.stringify({ pid: 1, url: "http://old" }));
+  const lock = await lockDataDir(dir);
+  t.after(() => lock.release());
+  const named = coded("data_dir_locked", new RegExp(`\\(pid ${process.pid}\\)`));
+  await assert.rejects(lockDataDir(dir), named);
+});
+
+test("a released directory can be taken again, and releasing twice is harmless", async (t) => {
+  const dir = temporaryDir(t);
+  const lock = await lockDataDir(dir);
+  await lock.release();
+  await lock.release();
+  await (await lockDataDir(dir)).release();
+  assert.ok(!readdirSync(dir).includes("lock.json"));
+});
+
+test("F11: the lock is free at once after kill -9", async (t) => {
+  const dir = temporaryDir(t);
+  const module = join(import.meta.dirname, "../../../src/core/store/lock.ts");
+  const program = `const { lockDataDir } = await import(${JSON.stringify(module)});
+    await lockDataDir(${JSON.stringify(dir)});
+    console.log("locked");
+    setInterval(() => {}, 1000);`;
+  const holder = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  t.after(() => holder.kill("SIGKILL"));
+  await once(holder.stdout, "data");
+  await assert.rejects(lockDataDir(dir), coded("data_dir_locked", new RegExp(`pid ${holder.pid}`)));
+  holder.kill("SIGKILL");
+  await once(holder, "exit");
+  await (await lockDataDir(dir)).release();
+});
+
+test("a new data directory is 0700 and ignored by git", async (t) => {
+  const dir = join(temporaryDir(t), "data");
+  const lock = await lockDataDir(dir);
+  t.after(() => lock.release());
+  assert.equal(statSync(dir).mode & 0o777, 0o700);
+  assert.equal(readFileSync(join(dir, ".gitignore"), "utf8"), "*\n");
+  for (const name of readdirSync(dir))
+    assert.equal(statSync(join(dir, name)).mode & 0o077, 0, name);
+});
+
+test("somebody's own folder gets no .gitignore", async (t) => {
+  const dir = temporaryDir(t);
+  mkdirSync(join(dir, "src"));
+  const lock = await lockDataDir(dir);
+  t.after(() => lock.release());
+  assert.ok(!readdirSync(dir).includes(".gitignore"));
+});
+
+test("F9: a file where the directory must be is storage_unavailable", async (t) => {
+  const file = join(temporaryDir(t), "file");
+  writeFileSync(file, "");
+  await assert.rejects(lockDataDir(join(file, "data")), coded("storage_unavailable"));
+});

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { createRedactor } from "../../../src/core/text/redact.ts";
+
+const secret = 'sk-proj/a+b "q"=é~9';
+
+test("X-2: a known value is found plain and in every usual encoding", () => {
+  const { add, redact } = createRedactor();
+  add(secret);
+  const bytes = Buffer.from(secret);
+  const shapes = [
+    secret,
+    JSON.stringify(secret),
+    encodeURIComponent(secret),
+    new URLSearchParams({ a: secret }).toString(),
+    bytes.toString("base64"),
+    bytes.toString("base64url"),
+    bytes.toString("hex"),
+    bytes.toString("hex").toUpperCase(),
+    Buffer.from(`u:${secret}`).toString("base64"),
+    Buffer.from(`user:${secret}\n`).toString("base64"),
+    Buffer.from(`x:${secret}:y`).toString("base64url"),
+  ];
+  for (const shape of shapes) assert.match(redact(`before ${shape} after`), /\[redacted\]/, shape);
+  assert.equal(redact(`a ${secret} b ${secret}`), "a [redacted] b [redacted]");
+});
+
+test("a secret of many lines is found whole, flattened and line by line", () => {
+  const { add, redact } = createRedactor();
+  const line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
+  add(`-----BEGIN KEY-----\n${line}\n-----END KEY-----\n`);
+  assert.equal(redact(`x ${line} y`), "x [redacted] y");
+  assert.equal(redact(`-----BEGIN KEY----- ${line} -----END KEY-----`), "[redacted]");
+});
+
+test("short and blank values hide no ordinary words", () => {
+  const { add, redact } = createRedactor();
+  for (const value of ["", "   ", "      ", "a", "todo", "12345"]) add(value);
+  assert.equal(redact("todo 12345 a      b"), "todo 12345 a      b");
+});
+
+test("the longer of two secrets wins, and other text stays as it is", () => {
+  const { add, redact } = createRedactor();
+  add("secret");
+  add("secret-and-more");
+  assert.equal(redact("secret-and-more, secret"), "[redacted], [redacted]");
+  add("(.*)+$");
+  assert.equal(redact("nothing to find"), "nothing to find");
+  assert.equal(redact("see (.*)+$"), "see [redacted]");
+});
+
+test("no text around a secret hides it", () => {
+  const { add, redact } = createRedactor();
+  add("lin_api_0123456789");
+  fc.assert(
+    fc.property(fc.string(), fc.string(), (before, after) => {
+      const text = redact(`${before}lin_api_0123456789${after}`);
+      assert.ok(!text.includes("lin_api_0123456789"));
+      const wrapped = Buffer.from(`${before}lin_api_0123456789${after}`).toString("base64");
+      assert.match(redact(wrapped), /\[redacted\]/);
+    }),
+    { numRuns: 200 },
+  );
+});

@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { GroupCommit } from "../../../src/core/tracker/inbox.ts";
+
+describe("a group commit", () => {
+  test("takes in together what comes in one turn of the event loop", async () => {
+    const groups: string[][] = [];
+    const commits = new GroupCommit<string>((items) => void groups.push([...items]));
+    await Promise.all([commits.add("a", "first"), commits.add("b", "second")]);
+    await commits.add("c", "third");
+    assert.deepEqual(groups, [["first", "second"], ["third"]]);
+  });
+
+  test("answers an item after its own commit only", async () => {
+    let committed = false;
+    const commits = new GroupCommit<string>(() => {
+      committed = true;
+    });
+    const done = commits.add("a", "first").then(() => committed);
+    await Promise.resolve();
+    assert.equal(committed, false);
+    assert.equal(commits.pending("a") === undefined, false);
+    assert.equal(await done, true);
+    assert.equal(commits.pending("a"), undefined);
+  });
+
+  test("tells all of a group why it was not committed, and goes on with the next", async () => {
+    let full = true;
+    const commits = new GroupCommit<string>(() => {
+      if (full) throw new Error("the disk is full");
+    });
+    const group = [commits.add("a", "first"), commits.add("b", "second")];
+    for (const one of group) await assert.rejects(one, /the disk is full/);
+    full = false;
+    await commits.add("c", "third");
+  });
+
+  test("commits at once what waits when it is told to", async () => {
+    const groups: string[][] = [];
+    const commits = new GroupCommit<string>((items) => void groups.push([...items]));
+    const done = commits.add("a", "first");
+    commits.flush();
+    assert.deepEqual(groups, [["first"]]);
+    await done;
+    commits.flush();
+    assert.equal(groups.length, 1);
+  });
+});

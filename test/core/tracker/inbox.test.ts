@@ -1,0 +1,133 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Issue } from "../../../src/core/model/issue.ts";
+import { sameText } from "../../../src/core/text/text.ts";
+import { RateWindow } from "../../../src/core/tracker/inbox.ts";
+import { webhookSecret } from "../../../src/core/tracker/linear/settings.ts";
+import { signatureOf } from "../../../src/core/tracker/linear/webhook.ts";
+import { sharedReads } from "../../../src/core/tracker/reads.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
+import { issue } from "../../support/issue.ts";
+
+describe("the signature", () => {
+  test("is the HMAC-SHA256 that RFC 4231 gives for its second test", () => {
+    assert.equal(
+      signatureOf("what do ya want for nothing?", "Jefe"),
+      "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+    );
+  });
+
+  test("T21: any length and any characters compare without throwing", () => {
+    const right = signatureOf("{}", "s");
+    assert.ok(sameText(right, right));
+    for (const wrong of ["", "ü", right.slice(1), `${right}0`, "0".repeat(100_000)]) {
+      assert.equal(sameText(wrong, right), false);
+    }
+  });
+});
+
+describe("the secret", () => {
+  const env: Record<string, string> = { MINE: "one", EMPTY: "", LINEAR_WEBHOOK_SECRET: "two" };
+  const lookup = (name: string) => env[name];
+  for (const [written, expected] of [
+    ["$MINE", "one"],
+    [undefined, "two"],
+    ["$UNSET", "two"],
+    ["$EMPTY", null],
+    ["lin_wh_literal", "lin_wh_literal"],
+    [" ", null],
+    [7, "two"],
+  ] as const) {
+    test(`${JSON.stringify(written)} is ${JSON.stringify(expected)}`, () =>
+      assert.equal(webhookSecret(written, lookup), expected));
+  }
+
+  test("is null where nothing is set", () => {
+    assert.equal(
+      webhookSecret("$MINE", () => undefined),
+      null,
+    );
+  });
+});
+
+describe("the rate window", () => {
+  test("allows the limit in any window, wherever it begins", () => {
+    const clock = new FakeClock();
+    const window = new RateWindow({ limit: 3, windowMs: 60_000, clock });
+    assert.deepEqual(window.standing(), { limit: 3, remaining: 3, resetSeconds: 0 });
+    assert.ok(window.take());
+    clock.advance(40_000);
+    assert.ok(window.take() && window.take());
+    assert.equal(window.take(), false);
+    assert.deepEqual(window.standing(), { limit: 3, remaining: 0, resetSeconds: 20 });
+    clock.advance(20_000);
+    assert.ok(window.take());
+    assert.equal(window.take(), false, "two windows do not add up");
+    clock.advance(40_000);
+    assert.equal(window.standing().remaining, 2);
+  });
+});
+
+describe("shared reads", () => {
+  interface Asked {
+    readonly ids: readonly string[];
+    readonly answer: PromiseWithResolvers<readonly Issue[]>;
+  }
+
+  function world() {
+    const asked: Asked[] = [];
+    const fetch = sharedReads((ids) => {
+      const answer = Promise.withResolvers<readonly Issue[]>();
+      asked.push({ ids, answer });
+      return answer.promise;
+    });
+    const answer = (index: number) =>
+      asked[index]?.answer.resolve(asked[index].ids.map((id) => issue(id, { id })));
+    return { asked, fetch, answer };
+  }
+
+  test("a burst costs few requests, and everybody gets the own issue", async () => {
+    const { asked, fetch, answer } = world();
+    const names = Array.from({ length: 40 }, (_, index) => `i${index % 10}`);
+    const all = names.map((name) => fetch([name]));
+    assert.deepEqual(
+      asked.map(({ ids }) => ids),
+      [["i0"], ["i1"], ["i2"]],
+    );
+    answer(0);
+    await all[0];
+    await new Promise(setImmediate);
+    assert.equal(asked.length, 4);
+    assert.deepEqual(asked[3]?.ids.toSorted(), [...new Set(names)].toSorted());
+    for (const index of [1, 2, 3]) answer(index);
+    const found = await Promise.all(all);
+    assert.deepEqual(
+      found.map((issues) => issues.map(({ id }) => id)),
+      names.map((name) => [name]),
+    );
+  });
+
+  test("a failure is told to those who shared it, and the next read goes out", async () => {
+    const { asked, fetch } = world();
+    const first = [fetch(["a"]), fetch(["b"]), fetch(["c"]), fetch(["d"]), fetch(["e"])];
+    const outcome = Promise.allSettled(first);
+    asked[0]?.answer.reject(new Error("away"));
+    await assert.rejects(first[0] ?? Promise.resolve(), /away/);
+    await new Promise(setImmediate);
+    for (const { answer } of asked) answer.reject(new Error("away"));
+    assert.ok((await outcome).every(({ status }) => status === "rejected"));
+    const again = fetch(["a"]);
+    asked.at(-1)?.answer.resolve([]);
+    assert.deepEqual(await again, []);
+  });
+
+  test("lists of ids go out as they are", async () => {
+    const { asked, fetch } = world();
+    void fetch(["a", "b"]);
+    void fetch([]);
+    assert.deepEqual(
+      asked.map(({ ids }) => ids),
+      [["a", "b"], []],
+    );
+  });
+});

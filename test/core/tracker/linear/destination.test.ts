@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  isInner,
+  linearEndpoint,
+  linearSettings,
+  requireReachable,
+} from "../../../../src/core/tracker/linear/settings.ts";
+import { config } from "../../../support/issue.ts";
+import { freshProject, openReal } from "../../../support/real-server.ts";
+
+const inner = [
+  ...["10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254"],
+  ...["100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"],
+  ...[
+    "::",
+    "fc00::1",
+    "fd12::1",
+    "fe80::1",
+    "ff02::1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+  ],
+];
+const outer = ["8.8.8.8", "172.32.0.1", "192.0.2.1", "2606:4700::1", "127.0.0.1", "::1", "name"];
+
+test("T9: private, link-local and metadata addresses are told from others", () => {
+  for (const address of inner) assert.ok(isInner(address), address);
+  for (const address of outer) assert.ok(!isInner(address), address);
+});
+
+const provider = (endpoint: string) => ({ endpoint, project_slug: "p" });
+
+test("T9: an endpoint of an inner network is refused, however it is written", () => {
+  const hosts = [
+    ...["169.254.169.254", "10.0.0.1", "[fd00::1]", "[::ffff:a9fe:a9fe]", "0x0a.0.0.1"],
+    ...["2852039166", "0251.0376.0251.0376", "10.1", "0", "[::]"],
+  ];
+  for (const host of hosts) {
+    for (const endpoint of [`https://${host}/graphql`, `http://${host}`, ` https://${host} `]) {
+      const { tracker } = config({ tracker: { kind: "linear", provider: provider(endpoint) } });
+      assert.throws(() => linearSettings(tracker, () => "key"), {
+        code: "invalid_linear_endpoint",
+      });
+    }
+  }
+  for (const endpoint of [
+    "file:///etc/passwd",
+    "gopher://x",
+    "ftp://x",
+    "data:,x",
+    "//x",
+    "https:",
+  ]) {
+    const { tracker } = config({ tracker: { kind: "linear", provider: provider(endpoint) } });
+    assert.throws(() => linearSettings(tracker, () => "key"), { code: "invalid_linear_endpoint" });
+  }
+});
+
+test("T9: nor does an overlay move it there, and what was in force stays", async () => {
+  await using project = await freshProject();
+  await using server = await openReal(project.dir, {
+    env: { LINEAR_API_KEY: "lin-key-0123456789" },
+  });
+  for (const evil of ["http://169.254.169.254/", "https://10.0.0.1/", "file:///etc/passwd"]) {
+    const body = { tracker: { kind: "linear", provider: provider(evil) } };
+    const answer = await server.ask("/api/v1/config/overlay", { method: "PUT", body });
+    assert.equal(answer.status, 422, answer.text);
+    assert.equal(answer.json().error.code, "invalid_linear_endpoint");
+  }
+  assert.deepEqual((await server.ask("/api/v1/config/overlay")).json(), {});
+  assert.equal(server.core.config.current.config.tracker.kind, "local");
+});
+
+test("T9: a name that leads to an inner network is not asked, whatever else it leads to", async () => {
+  const lead = (...addresses: string[]) =>
+    requireReachable("https://linear.test/", async () => addresses);
+  for (const address of inner) {
+    await assert.rejects(lead(address), { code: "tracker_request" });
+    await assert.rejects(lead("8.8.8.8", address), { code: "tracker_request" });
+  }
+  for (const address of outer) await lead(address);
+  await requireReachable("https://linear.test/", () => Promise.reject(new Error("ENOTFOUND")));
+  const never = () => assert.fail("Linear's own name is not looked up");
+  await requireReachable(linearEndpoint, never);
+  await requireReachable("http://127.0.0.1:1/graphql", never);
+});

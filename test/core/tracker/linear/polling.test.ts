@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type FakeLinear, startFakeLinear } from "../../../support/fake-linear.ts";
+import { linearTracker } from "../../../support/linear-tracker.ts";
+
+const active = ["Todo", "In Progress"];
+const minute = 60_000;
+
+async function manyIssues(count = 60): Promise<FakeLinear> {
+  const issues = Array.from({ length: count }, (_, at) => ({ identifier: `ENG-${at + 1}` }));
+  return startFakeLinear({ issues });
+}
+
+function sent(fake: FakeLinear): readonly string[] {
+  return fake.requests.splice(0).map(({ operation }) => operation.replace("Symphony", ""));
+}
+
+test("a small list is read whole each time: one request, and the same array while nothing changes", async () => {
+  await using fake = await manyIssues(3);
+  const { tracker } = linearTracker(fake);
+  const first = await tracker.fetchIssuesByStates(active);
+  assert.deepEqual(sent(fake), ["Scope", "Newest", "Candidates"]);
+  assert.equal(await tracker.fetchIssuesByStates(active), first);
+  assert.deepEqual(sent(fake), ["Candidates"]);
+  fake.change("ENG-1", { title: "New title" });
+  const second = await tracker.fetchIssuesByStates(active);
+  assert.equal(second[0]?.title, "New title");
+  assert.equal(second[1], first[0]);
+});
+
+test("between full passes a long list costs one request for what changed", async () => {
+  await using fake = await manyIssues();
+  const { tracker, clock } = linearTracker(fake);
+  const first = await tracker.fetchIssuesByStates(active);
+  assert.deepEqual(sent(fake), ["Scope", "Newest", "Candidates", "Candidates", "Changes"]);
+  clock.advance(minute);
+  assert.equal(await tracker.fetchIssuesByStates(active), first);
+  assert.deepEqual(sent(fake), ["Changes"]);
+  clock.advance(4 * minute);
+  assert.equal(await tracker.fetchIssuesByStates(active), first);
+  assert.deepEqual(sent(fake), ["Newest", "Candidates", "Candidates", "Changes"]);
+});
+
+test("a delta brings in what enters, updates what stays, drops what leaves", async () => {
+  await using fake = await manyIssues();
+  fake.add({ identifier: "ENG-61", state: "Backlog" });
+  const { tracker, clock } = linearTracker(fake);
+  const first = await tracker.fetchIssuesByStates(active);
+  clock.advance(minute);
+  fake.setState("ENG-61", "Todo");
+  fake.change("ENG-7", { title: "New title" });
+  fake.setState("ENG-8", "Done");
+  const second = await tracker.fetchIssuesByStates(active);
+  assert.equal(second.length, 60);
+  assert.deepEqual(
+    second.slice(0, 2).map(({ title }) => title),
+    ["New title", "Title of ENG-61"],
+  );
+  assert.ok(!second.some(({ identifier }) => identifier === "ENG-8"));
+  assert.equal(second[2], first[0]);
+});
+
+test("a blocker that closes frees the issue it blocked, though that one did not change", async () => {
+  await using fake = await manyIssues();
+  fake.change("ENG-60", { blockedBy: ["ENG-1"] });
+  const { tracker, clock } = linearTracker(fake);
+  const [blocked] = await tracker.fetchIssuesByStates(active);
+  assert.deepEqual([blocked?.identifier, blocked?.dispatchable], ["ENG-60", false]);
+  clock.advance(minute);
+  fake.setState("ENG-1", "Done");
+  const [freed] = await tracker.fetchIssuesByStates(active);
+  assert.deepEqual([freed?.identifier, freed?.dispatchable], ["ENG-60", true]);
+  assert.deepEqual(
+    freed?.blockedBy.map(({ state }) => state),
+    ["Done"],
+  );
+});
+
+test("the watermark is Linear's time, overlapping at first and exact once nothing can be late", async () => {
+  await using fake = await manyIssues();
+  const { tracker, clock } = linearTracker(fake);
+  await tracker.fetchIssuesByStates(active);
+  clock.jump(-86_400_000);
+  const newest = Date.parse(fake.issues.at(-1)?.updatedAt ?? "");
+  const overlaps: number[] = [];
+  for (let poll = 0; poll < 3; poll++) {
+    clock.advance(30_000);
+    fake.requests.length = 0;
+    await tracker.fetchIssuesByStates(active);
+    const gt = /"gt":"([^"]+)"/.exec(JSON.stringify(fake.requests[0]?.variables))?.[1] ?? "";
+    overlaps.push(newest - Date.parse(gt));
+  }
+  assert.deepEqual(overlaps, [10_000, 0, 0]);
+});
+
+test("a change of more pages than the list has is answered by a full pass", async () => {
+  await using fake = await manyIssues();
+  for (let at = 100; at < 400; at++) fake.add({ identifier: `ENG-${at}`, state: "Done" });
+  const { tracker, clock } = linearTracker(fake);
+  const first = await tracker.fetchIssuesByStates(active);
+  clock.advance(minute);
+  for (let at = 100; at < 400; at++) fake.change(`ENG-${at}`, { labels: ["archive"] });
+  fake.requests.length = 0;
+  assert.equal(await tracker.fetchIssuesByStates(active), first);
+  assert.ok(sent(fake).includes("Candidates"));
+});
+
+test("full passes leave half of the rate budget: a dear one comes later", async () => {
+  await using fake = await manyIssues();
+  Object.assign(fake.headers, {
+    "x-complexity": "4760",
+    "x-ratelimit-complexity-limit": "60000",
+    "x-ratelimit-complexity-remaining": "29000",
+  });
+  const { tracker, clock } = linearTracker(fake);
+  await tracker.fetchIssuesByStates(active);
+  fake.requests.length = 0;
+  clock.advance(18 * minute);
+  await tracker.fetchIssuesByStates(active);
+  assert.deepEqual(sent(fake), ["Changes"]);
+  clock.advance(2 * minute);
+  await tracker.fetchIssuesByStates(active);
+  assert.ok(sent(fake).includes("Candidates"));
+  assert.deepEqual(tracker.budget.complexity, { limit: 60_000, remaining: 29_000, resetAt: null });
+});
+
+test("a read by ids tells the list what is gone", async () => {
+  await using fake = await manyIssues();
+  const { tracker } = linearTracker(fake);
+  await tracker.fetchIssuesByStates(active);
+  const archived = fake.issues[4];
+  assert.ok(archived);
+  archived.archived = true;
+  assert.deepEqual(await tracker.fetchIssuesByIds([archived.id]), []);
+  const read = await tracker.fetchIssuesByStates(active);
+  assert.ok(!read.some(({ id }) => id === archived.id));
+});
+
+test("reads of the same states take turns", async () => {
+  await using fake = await manyIssues(3);
+  const { tracker } = linearTracker(fake);
+  const [first, second] = await Promise.all([
+    tracker.fetchIssuesByStates(active),
+    tracker.fetchIssuesByStates(["in progress", "todo"]),
+  ]);
+  assert.equal(first, second);
+  assert.deepEqual(sent(fake), ["Scope", "Newest", "Candidates", "Candidates"]);
+});
+
+test("a state that was not found is looked for again, but not at every poll", async () => {
+  await using fake = await manyIssues(1);
+  const { tracker, clock } = linearTracker(fake);
+  await tracker.fetchIssuesByStates(["Nowhere"]);
+  await tracker.fetchIssuesByStates(["Nowhere"]);
+  clock.advance(6 * minute);
+  await tracker.fetchIssuesByStates(["Nowhere"]);
+  assert.equal(sent(fake).filter((operation) => operation === "Scope").length, 2);
+});

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { linearSettings } from "../../../../src/core/tracker/linear/settings.ts";
+import { config } from "../../../support/issue.ts";
+
+type Environment = Readonly<Record<string, string>>;
+
+function parse(
+  provider: Readonly<Record<string, unknown>>,
+  env: Environment = { LINEAR_API_KEY: "k" },
+) {
+  const { tracker } = config({ tracker: { kind: "linear", provider } });
+  return linearSettings(tracker, (name) => env[name]);
+}
+
+const slug = { project_slug: "a79254768c8f" };
+
+test("L-5: defaults and the fallbacks of the environment", () => {
+  const settings = parse(slug, { LINEAR_API_KEY: "lin_api_x", LINEAR_ASSIGNEE: "me" });
+  assert.equal(settings.endpoint, "https://api.linear.app/graphql");
+  assert.equal(settings.projectSlug, "a79254768c8f");
+  assert.equal(settings.assignee, "me");
+  assert.equal(settings.authorization(), "lin_api_x");
+  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "LINEAR_WEBHOOK_SECRET"]);
+});
+
+const refused: readonly (readonly [
+  string,
+  Readonly<Record<string, unknown>>,
+  string,
+  Environment?,
+])[] = [
+  ["a numeric endpoint", { ...slug, endpoint: 7 }, "invalid_linear_endpoint"],
+  ["a blank endpoint", { ...slug, endpoint: " " }, "invalid_linear_endpoint"],
+  ["plain http", { ...slug, endpoint: "http://linear.test/graphql" }, "invalid_linear_endpoint"],
+  [
+    "a loopback lookalike",
+    { ...slug, endpoint: "http://127.0.0.1.evil.test" },
+    "invalid_linear_endpoint",
+  ],
+  ["a file", { ...slug, endpoint: "file:///etc/passwd" }, "invalid_linear_endpoint"],
+  [
+    "a password in the endpoint",
+    { ...slug, endpoint: "https://a:b@linear.test" },
+    "invalid_linear_endpoint",
+  ],
+  ["no key", slug, "missing_linear_api_token", {}],
+  ["a numeric key", { ...slug, api_key: 7 }, "missing_linear_api_token"],
+  ["a blank key", { ...slug, api_key: "" }, "missing_linear_api_token"],
+  ["a key with a line break", { ...slug, api_key: "lin\n_api" }, "missing_linear_api_token"],
+  ["no slug", {}, "missing_linear_project_slug"],
+  ["a numeric slug", { project_slug: 123456789012 }, "missing_linear_project_slug"],
+  ["a blank slug", { project_slug: " " }, "missing_linear_project_slug"],
+  ["a numeric assignee", { ...slug, assignee: 7 }, "invalid_linear_assignee"],
+  ["a blank assignee", { ...slug, assignee: " " }, "invalid_linear_assignee"],
+  [
+    "everything: endpoint first",
+    { endpoint: 7, api_key: 7, assignee: 7 },
+    "invalid_linear_endpoint",
+  ],
+  ["the rest: key first", { api_key: 7, assignee: 7 }, "missing_linear_api_token"],
+  ["the rest: slug first", { assignee: 7 }, "missing_linear_project_slug"],
+];
+
+for (const [what, provider, code, env] of refused) {
+  test(`L-6, W-15: refuses ${what} with ${code}`, () => {
+    assert.throws(() => parse(provider, env), { name: "SymphonyError", code });
+  });
+}
+
+test("W-15, W-8: unknown keys are left alone and null counts as left out", () => {
+  const settings = parse({
+    ...slug,
+    endpoint: null,
+    api_key: null,
+    assignee: null,
+    future: { x: 1 },
+  });
+  assert.deepEqual(
+    [settings.endpoint, settings.assignee],
+    ["https://api.linear.app/graphql", null],
+  );
+});
+
+test("plain http is for loopback hosts only", () => {
+  for (const host of ["localhost", "127.0.0.1", "[::1]"]) {
+    assert.equal(parse({ ...slug, endpoint: `http://${host}:4600/graphql` }).assignee, null);
+  }
+});
+
+test("W-16: $NAME is looked up at each use, env:NAME is a literal, the name is a secret one", () => {
+  const env: Record<string, string> = { MY_KEY: "first" };
+  const settings = parse({ ...slug, api_key: "$MY_KEY" }, env);
+  env["MY_KEY"] = "second";
+  assert.equal(settings.authorization(), "second");
+  assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "MY_KEY", "LINEAR_WEBHOOK_SECRET"]);
+  assert.equal(parse({ ...slug, api_key: "env:MY_KEY" }, env).authorization(), "env:MY_KEY");
+});
+
+test("W-17: an empty $NAME is missing, an unset one falls back, white space is missing", () => {
+  const provider = { ...slug, api_key: "$MY_KEY" };
+  const fallback = { LINEAR_API_KEY: "fallback" };
+  assert.throws(() => parse(provider, { ...fallback, MY_KEY: "" }), {
+    code: "missing_linear_api_token",
+  });
+  assert.throws(() => parse(provider, { ...fallback, MY_KEY: " " }), {
+    code: "missing_linear_api_token",
+  });
+  assert.equal(parse(provider, fallback).authorization(), "fallback");
+});
+
+test('L-10: assignee "" means no filter although the environment names one', () => {
+  const env = { LINEAR_API_KEY: "k", LINEAR_ASSIGNEE: "me" };
+  assert.equal(parse({ ...slug, assignee: "" }, env).assignee, null);
+});
+
+test("L-7: an API key goes as it is, an OAuth token as a bearer", () => {
+  assert.equal(parse(slug, { LINEAR_API_KEY: "lin_api_x\n" }).authorization(), "lin_api_x");
+  assert.equal(
+    parse(slug, { LINEAR_API_KEY: "lin_oauth_x" }).authorization(),
+    "Bearer lin_oauth_x",
+  );
+});
+
+test("X-2: no message holds the key", () => {
+  const error = (() => {
+    try {
+      return parse({ ...slug, api_key: "canary\u0000key" });
+    } catch (thrown) {
+      return thrown;
+    }
+  })();
+  assert.ok(error instanceof Error);
+  assert.ok(!`${error.stack} ${JSON.stringify(error)}`.includes("canary"));
+});

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openLocalIssues } from "../../../../src/core/tracker/local/issues.ts";
+import { localOptions } from "../../../../src/core/tracker/local/settings.ts";
+import { localTools } from "../../../../src/core/tracker/local/tools.ts";
+import { FakeClock } from "../../../support/fake-clock.ts";
+import { startFakeLinear } from "../../../support/fake-linear.ts";
+import { config, issue } from "../../../support/issue.ts";
+import { linearTracker } from "../../../support/linear-tracker.ts";
+import { temporaryDir } from "../../../support/storage.ts";
+
+test("linear_graphql: a mutation writes; a query and what is no document do not", async () => {
+  await using fake = await startFakeLinear();
+  const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
+  const writes = (args: unknown) => tools.writes?.("linear_graphql", args);
+  const move = 'mutation { issueUpdate(id: "ENG-1", input: {}) { success } }';
+  assert.equal(writes({ query: move }), true);
+  assert.equal(writes(move), true);
+  assert.equal(writes({ query: "fragment F on Issue { id } mutation M { x }" }), true);
+  assert.equal(writes({ query: "query { issue(id: 1) { id } }" }), false);
+  assert.equal(writes("{ viewer { id } }"), false);
+  for (const args of [null, undefined, 7, {}, { query: "" }]) assert.equal(writes(args), false);
+});
+
+test("the embedded tracker: all but reading the issue writes", (t) => {
+  const dir = temporaryDir(t);
+  const options = localOptions(config().tracker);
+  const open = () => openLocalIssues(dir, options, new FakeClock());
+  const tools = localTools({ issue: issue("local-1"), options, open });
+  assert.deepEqual(
+    tools.specs.map(({ name }) => [name, tools.writes?.(name, {})]),
+    [
+      ["issue_get", false],
+      ["issue_comment", true],
+      ["issue_move", true],
+    ],
+  );
+});

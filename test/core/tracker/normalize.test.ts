@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isCut, rowOf } from "../../../src/core/tracker/linear/normalize.ts";
+import {
+  blockersOf,
+  type IssueFields,
+  instantOf,
+  labelsOf,
+  nativeRefOf,
+  normalizeIssue,
+  priorityOf,
+} from "../../../src/core/tracker/normalize.ts";
+
+const minimal: IssueFields = {
+  id: "1",
+  nativeRef: undefined,
+  identifier: "ENG-1",
+  title: "Title",
+  description: undefined,
+  priority: undefined,
+  state: " todo ",
+  branchName: undefined,
+  url: undefined,
+  assigneeId: undefined,
+  labels: undefined,
+  blockedBy: undefined,
+  dispatchable: true,
+  createdAt: undefined,
+  updatedAt: undefined,
+};
+
+test("N-1, N-6: a minimal record has every key, nulls, empty lists, and its own spelling of the state", () => {
+  assert.deepEqual(normalizeIssue(minimal), {
+    id: "1",
+    nativeRef: null,
+    identifier: "ENG-1",
+    title: "Title",
+    description: null,
+    priority: null,
+    state: " todo ",
+    branchName: null,
+    url: null,
+    assigneeId: null,
+    labels: [],
+    blockedBy: [],
+    dispatchable: true,
+    createdAt: null,
+    updatedAt: null,
+  });
+});
+
+for (const key of ["id", "identifier", "title", "state"] as const) {
+  test(`N-2: a blank, absent or numeric ${key} makes the record malformed`, () => {
+    for (const value of [" ", undefined, null, 7]) {
+      assert.equal(normalizeIssue({ ...minimal, [key]: value }), null);
+    }
+  });
+}
+
+test("N-8: an absent dispatchable is malformed, not true", () => {
+  assert.equal(normalizeIssue({ ...minimal, dispatchable: undefined }), null);
+  assert.equal(normalizeIssue({ ...minimal, dispatchable: "yes" }), null);
+});
+
+test("N-7: unusable optional values do not hide the issue", () => {
+  const issue = normalizeIssue({ ...minimal, url: 7, description: {}, blockedBy: ["x", null, {}] });
+  assert.deepEqual([issue?.url, issue?.description, issue?.blockedBy], [null, null, []]);
+});
+
+test("N-3: labels are trimmed, lowercased, without blanks and duplicates", () => {
+  assert.deepEqual(labelsOf(["Backend", " backend ", " ", 7, "Ünit"]), ["backend", "ünit"]);
+  assert.deepEqual(labelsOf("Backend"), []);
+});
+
+test("N-4: only integers are a priority", () => {
+  const given = [2.5, "2", true, Number.NaN, 0, 7, -1, 2];
+  assert.deepEqual(given.map(priorityOf), [null, null, null, null, 0, 7, -1, 2]);
+});
+
+test("N-5: only RFC 3339 instants with an offset are a time", () => {
+  assert.equal(instantOf("2026-01-01T00:00:00+02:00"), Date.parse("2025-12-31T22:00:00Z"));
+  assert.equal(instantOf("2026-01-01t00:00:00.5z"), Date.parse("2026-01-01T00:00:00.500Z"));
+  assert.equal(instantOf("2028-02-29T00:00:00Z"), Date.parse("2028-02-29T00:00:00Z"));
+  for (const text of [
+    "2026-01-01",
+    "Jan 1 2026",
+    "2026-01-01T00:00:00",
+    "2026-02-30T00:00:00Z",
+    "",
+    0,
+  ])
+    assert.equal(instantOf(text), null, String(text));
+});
+
+test("N-7: blockers have an id, an identifier and a state, each nullable, none invented", () => {
+  assert.deepEqual(
+    blockersOf([{ id: "b" }, { identifier: "ENG-2", state: "Done" }, { state: "Done" }]),
+    [
+      { id: "b", identifier: null, state: null },
+      { id: null, identifier: "ENG-2", state: "Done" },
+    ],
+  );
+});
+
+test("N-9: native_ref is a JSON-safe object, verbatim, or null", () => {
+  const nested = { a: [1, { b: null }], c: "x" };
+  assert.equal(nativeRefOf(nested), nested);
+  const cyclic: Record<string, unknown> = {};
+  cyclic["self"] = cyclic;
+  for (const unsafe of [
+    { f: () => 1 },
+    cyclic,
+    [1],
+    "x",
+    { n: Number.NaN },
+    { d: new Date() },
+    { u: undefined },
+  ])
+    assert.equal(nativeRefOf(unsafe), null);
+});
+
+const rules = { assigneeId: null, terminalStates: new Set(["done", "canceled"]) };
+
+function node(state: string, blockers: readonly unknown[], more: object = {}): unknown {
+  return {
+    id: "1",
+    identifier: "ENG-1",
+    title: "Title",
+    priority: 0,
+    state: { name: state },
+    inverseRelations: { nodes: blockers, pageInfo: { hasNextPage: false } },
+    ...more,
+  };
+}
+
+const blocks = (state: string | null) => ({
+  type: "blocks",
+  issue: { id: "2", identifier: "ENG-2", state: state === null ? null : { name: state } },
+});
+
+test("L-9: work not begun waits for blockers that are open or stateless; work in progress does not", () => {
+  const judge = (state: string, blockers: readonly unknown[]) =>
+    rowOf(node(state, blockers), rules)?.issue.dispatchable;
+  assert.equal(judge("Todo", [blocks("In Progress")]), false);
+  assert.equal(judge(" todo ", [blocks(null)]), false);
+  assert.equal(judge("Todo", [blocks(" DONE ")]), true);
+  assert.equal(judge("In Progress", [blocks("Todo")]), true);
+  assert.equal(judge("Todo", [{ ...blocks("Todo"), type: "related" }]), true);
+});
+
+test("L-9: an assignee filter lets through who is assigned or delegated to, nobody else", () => {
+  const mine = { ...rules, assigneeId: "ada" };
+  const judge = (more: object) => rowOf(node("Todo", [], more), mine)?.issue.dispatchable;
+  assert.equal(judge({}), false);
+  assert.equal(judge({ assignee: { id: "grace" } }), false);
+  assert.equal(judge({ assignee: { id: "ada" } }), true);
+  assert.equal(judge({ assignee: { id: "grace" }, delegate: { id: "ada" } }), true);
+});
+
+test("L-9: relations that Linear holds back may hide a blocker", () => {
+  const cut = node("Todo", [], {
+    inverseRelations: { nodes: [], pageInfo: { hasNextPage: true } },
+  });
+  assert.equal(isCut(cut), true);
+  assert.equal(rowOf(cut, rules)?.issue.dispatchable, false);
+});
+
+test("L-11: native_ref is null and priority 0 is kept", () => {
+  const issue = rowOf(node("Todo", []), rules)?.issue;
+  assert.deepEqual([issue?.nativeRef, issue?.priority], [null, 0]);
+});

@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
+import { createLogger } from "../../../src/core/events/log.ts";
+import { fillWorkspace } from "../../../src/core/workspace/fill.ts";
+import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
+import { cloneWorld, refusalOf } from "../../support/clone-world.ts";
+import { gitIn } from "../../support/git-repository.ts";
+import { config, issue } from "../../support/issue.ts";
+
+const none = new AbortController().signal;
+
+test("S-10: a workspace is a clone before after_create runs; a clone that fails leaves no directory", async (t) => {
+  const { dir, bare, clock } = cloneWorld(t);
+  const gone = join(dir, "gone.git");
+  const git = gitConfigOf(
+    gitSection.parse({
+      repositories: [
+        { name: "gone", url: gone, match: { labels: ["gone"] } },
+        { name: "app", url: bare, match: { prefixes: ["eng"] } },
+      ],
+    }),
+  );
+  const root = join(dir, "root");
+  const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
+  const log = createLogger({
+    ...{ level: "error", format: "text", sinks: [], clock, redact: (text: string) => text },
+  });
+  const workspaces = createWorkspaces({
+    settings: () => ({
+      root,
+      hooks: { ...config().hooks, afterCreate: "git branch --show-current >> $HOME/hook || true" },
+    }),
+    ...{ env: () => env, clock, log, onHookFailed: () => {} },
+    fill: fillWorkspace({
+      ...{ git: () => git, env, clock, lookup: () => undefined, learn: () => {}, runId: dir },
+    }),
+  });
+  const told: string[] = [];
+  const made = await workspaces.ensure(issue("ENG-1"), none, (line) => told.push(line));
+  assert.equal(made.createdNow, true);
+  assert.equal(readFileSync(join(dir, "hook"), "utf8"), "symphony/ENG-1\n");
+  assert.match(told.at(-1) ?? "", /^cloned app in \d+ ms/);
+  gitIn(made.path)("checkout", "-q", "-b", "mine");
+  assert.equal((await workspaces.ensure(issue("ENG-1"), none)).createdNow, false);
+  assert.equal(gitIn(made.path)("branch", "--show-current"), "mine", "it is used again as it is");
+
+  const late = issue("ENG-2", { labels: ["gone"] });
+  assert.equal((await refusalOf(workspaces.ensure(late, none))).code, "clone_failed");
+  assert.deepEqual(readdirSync(root).sort(), [".symphony-root", "ENG-1"]);
+  gitIn(dir)("clone", "-q", "--bare", bare, gone);
+  assert.equal((await workspaces.ensure(late, none)).createdNow, true, "the next attempt");
+
+  const other = await workspaces.ensure(issue("OPS-1"), none, (line) => told.push(line));
+  assert.deepEqual(readdirSync(other.path), []);
+  assert.equal(told.at(-1), "no repository is for OPS-1");
+});
