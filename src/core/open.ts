@@ -13,13 +13,15 @@ import { runIdOf } from "./process/table.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
-import type { Store } from "./store/store.ts";
+import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
 import type { Redactor } from "./text/redact.ts";
 import { type Deliveries, openDeliveries, WebhookInbox } from "./tracker/inbox.ts";
 import { webhookSecret } from "./tracker/linear/settings.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { issueAt } from "./workspace/kept.ts";
+import type { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
   type HookFailure,
@@ -36,6 +38,8 @@ interface OpenWorkspacesDeps {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
+  readonly history: Pick<History, "workspacePlaces">;
+  readonly roots: OwnRoots;
 }
 
 /** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
@@ -51,6 +55,8 @@ export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps):
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
       isAtWork: (path) => edges.isAtWork(path),
+      recordedOwner: (path) => issueAt(path, edges.history),
+      own: (root) => edges.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },

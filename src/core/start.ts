@@ -46,6 +46,7 @@ import { checkTracker, type TrackerDeps, TrackerInUse } from "./tracker/kinds.ts
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
+import { OwnRoots } from "./workspace/roots.ts";
 
 /**
  * Opens everything and recovers what a crash left, but dispatches nothing yet. Rejects with the code of what is
@@ -137,6 +138,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const lasting = openRecovery({ dataDir: options.dataDir, clock, onTrouble });
   opened.push(() => lasting.close());
+  const roots = openRoots(options, base);
   const workspaces = openWorkspaces(options, {
     config: current,
     tracker: () => trackers.tracker,
@@ -145,14 +147,12 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
+    ...{ history, roots },
   });
-  const kept: KeptWorkspaces = new KeptWorkspaces({
-    workspaces,
-    bus,
-    history,
-    clock,
-    isInUse: (path) => userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
-  });
+  await roots.ownPresent(workspaces.root());
+  const isInUse = (path: string) =>
+    userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
+  const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const parts: CoreDeps = {
     clock,
     log,
@@ -185,6 +185,12 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const rooms = openOrchestratorUsers(options, parts, base);
   const { secrets } = base;
   return runningCore(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+function openRoots(options: CoreOptions, { opened }: StartDeps): OwnRoots {
+  const roots = new OwnRoots(options);
+  opened.push(() => roots.release());
+  return roots;
 }
 
 function openBus(
