@@ -47,14 +47,21 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "@inquirer/prompts",
     "node:",
   ],
-  "src/commands/webhook.ts": ["src/commands", "src/client", "src/core", "commander", "node:"],
+  "src/commands/webhook.ts": [
+    "src/commands",
+    "src/client",
+    "src/contract",
+    "src/core",
+    "commander",
+    "node:",
+  ],
   "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],
   "src/contract": ["src/core/model", "zod"],
-  // The one route that the user's document names after a tracker: the shape of its body is the tracker's own.
+  // The routes that trackers post to: what is posted stands in the table of trackers.
   "src/contract/webhooks.ts": [
     "src/contract",
     "src/core/model",
-    "src/core/tracker/linear/event.ts",
+    "src/core/tracker/kinds.ts",
     "zod",
   ],
   "src/server": [
@@ -138,7 +145,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],
 };
 
-/** Pure modules: no clock, no IO, no randomness, whatever their room allows. */
+/**
+ * Pure modules: no clock, no IO, no randomness, whatever their room allows. What a row of a table loads when it is chosen is
+ * not the table's.
+ */
 const pure = [
   ...globSync("src/core/orchestrator/*.ts").filter(
     (file) => !/\/(orchestrator|operations)\.ts$/.test(file),
@@ -161,11 +171,13 @@ const pure = [
   "src/core/config/agents.ts",
   "src/core/config/git.ts",
   "src/core/config/schema.ts",
+  "src/core/config/sections.ts",
   "src/core/config/layers.ts",
   "src/core/config/resolve.ts",
   "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
-  "src/core/tracker/linear/event.ts",
+  "src/core/tracker/kinds.ts",
+  "src/core/tracker/linear/deliveries.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/repository/routing.ts",
   "src/core/repository/key.ts",
@@ -175,13 +187,7 @@ const pure = [
  * Files that may import a folder whose own files import theirs: a table of kinds names each kind, and a kind uses what
  * stands next to the table. Every other pair of folders that import each other is a circle.
  */
-const tables = [
-  "src/server/app.ts",
-  "src/core/agent/kinds.ts",
-  "src/core/agent/models.ts",
-  "src/core/tracker/kinds.ts",
-  "src/core/tracker/inbox.ts",
-];
+const tables = ["src/server/app.ts", "src/core/agent/kinds.ts", "src/core/tracker/kinds.ts"];
 
 interface Import {
   readonly target: string;
@@ -206,7 +212,10 @@ test("decisions, vocabulary and contract are pure", () => {
   const impure = /\bDate\.now|new Date\(\)|Math\.random|setTimeout|setInterval|process\.(env|cwd)/;
   for (const file of pure) {
     const outside = targetsOf(file)
-      .filter(({ target, typeOnly }) => !typeOnly && !isPure(target))
+      .filter(({ target, typeOnly, dynamic }) => {
+        const isLoadedByRow = dynamic && tables.includes(file);
+        return !typeOnly && !isLoadedByRow && !isPure(target);
+      })
       .map(({ target }) => target);
     assert.deepEqual(outside, [], file);
     assert.doesNotMatch(readFileSync(file, "utf8"), impure, file);
