@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
+import { paths } from "../src/contract/paths.ts";
+import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
 /** Packages that a file of the core may load, whatever its room; rooms with packages of their own name them. */
 const base = ["src/core/model", "src/core/text", "src/core/clock.ts", "zod", "node:"];
@@ -283,6 +285,48 @@ test("the commands' start path loads nothing heavy", () => {
     heavy.filter((name) => packages.has(name)),
     [],
   );
+});
+
+test("one tracker is named in its folder, its row and its route, and nowhere else", () => {
+  const folder = "src/core/tracker/linear";
+  const named = sources
+    .filter((file) => !within(file, folder))
+    .filter((file) => /linear/i.test(`${file}\n${readFileSync(file, "utf8")}`));
+  assert.deepEqual(named.sort(), ["src/contract/paths.ts", "src/core/tracker/kinds.ts"]);
+  const lines = readFileSync("src/contract/paths.ts", "utf8").split("\n");
+  assert.deepEqual(
+    lines.filter((line) => /linear/i.test(line)).map((line) => line.trim()),
+    ['linear: { method: "POST", path: "/webhooks/linear" },'],
+  );
+});
+
+test("each tracker that posts something has a route of its name, and no other has", () => {
+  const posting = trackerKinds.filter(({ webhook }) => webhook !== null).map(({ kind }) => kind);
+  const routes = Object.entries(paths.webhooks).map(([kind, { path }]) => [kind, path]);
+  assert.deepEqual(
+    routes,
+    posting.map((kind) => [kind, `/webhooks/${kind}`]),
+  );
+});
+
+test("reading a configuration loads no module of an agent or of a tracker but its settings", () => {
+  const loaded = new Set<string>();
+  const walk = (file: string) => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    for (const { target, typeOnly, dynamic } of targetsOf(file)) {
+      if (!typeOnly && !dynamic && target.startsWith("src/")) walk(target);
+    }
+  };
+  walk("src/core/kinds.ts");
+  const ofKinds = [...loaded].filter((file) => /^src\/core\/(agent|tracker)\/[^/]+\//.test(file));
+  assert.deepEqual(ofKinds.sort(), [
+    "src/core/agent/acp/settings.ts",
+    "src/core/agent/codex/settings.ts",
+    "src/core/agent/command/settings.ts",
+    "src/core/agent/openai/settings.ts",
+    "src/core/tracker/linear/deliveries.ts",
+  ]);
 });
 
 /** The wiring in the root of the core uses every room; the rooms use the clock that stands there. */
