@@ -173,8 +173,10 @@ export function openInboxes(edges: OpenInboxesDeps): WebhookInboxes {
     });
     return [[kind, inbox] as const];
   });
+  // Each secret is looked up now, so that it is shown nowhere from the start.
+  const configured = inboxes.filter(([, inbox]) => inbox.configured);
   // Made before the first delivery, which is to be answered at once.
-  if (inboxes.some(([, inbox]) => inbox.configured)) deliveries.open();
+  if (configured.length > 0) deliveries.open();
   return new WebhookInboxes(new Map(inboxes), deliveries);
 }
 
