@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { toConfig } from "../../../src/core/config/resolve.ts";
 import { parseWritten } from "../../../src/core/config/schema.ts";
+import { sectionsOf } from "../../../src/core/config/sections.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { config } from "../../support/issue.ts";
@@ -260,4 +261,10 @@ test("X-4: the reference names every key with its default", () => {
   for (const stated of ["in the way", "failed bootstrap", "cannot be used changes nothing"]) {
     assert.ok(text.includes(stated), stated);
   }
+});
+
+test("an agent cannot have the name of another section", () => {
+  const { trackers, agents } = sections;
+  const rows = agents.map((row) => ({ ...row, kind: "server" }));
+  assert.throws(() => sectionsOf({ trackers, agents: rows }), /server is a section already/);
 });
