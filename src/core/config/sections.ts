@@ -128,7 +128,7 @@ const history = section({
 function schemaOf(agents: ConfigKinds["agents"]) {
   const [first, ...others] = agents.map(({ kind }) => kind);
   if (first === undefined) throw new Error("there is no kind of agent");
-  const common = {
+  const before = {
     tracker,
     polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
     workspace: section({ root: text.optional() }).prefault({}),
@@ -137,15 +137,15 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     agent: agentSectionOf([first, ...others]).prefault({}),
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),
-    history: history.prefault({}),
-    server: server.prefault({}),
   };
+  const after = { history: history.prefault({}), server: server.prefault({}) };
+  const common = { ...before, ...after };
   const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
   if (taken) throw new Error(`${taken.kind} is a section already, so no agent can be called that`);
   const own = agents.map(({ kind, section: { schema } }) => [kind, schema.prefault({})]);
   // Their shapes are known to their own rows alone.
   const ofAgents: object = Object.fromEntries(own);
-  return z.looseObject({ ...common, ...ofAgents });
+  return z.looseObject({ ...before, ...ofAgents, ...after });
 }
 
 function unwrapped(written: z.ZodObject | z.ZodPrefault<z.ZodObject>): z.ZodObject {
