@@ -20,14 +20,17 @@ export function declareServe(command: Command, run: Run): void {
     "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
-    "symphony serve --webhook-url https://hooks.example.com   Linear tells of changes there",
+    "symphony serve --webhook-url https://hooks.example.com   the tracker tells of changes there",
     "symphony serve --restart-safe                only where turns outlive a restart of the server",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
   )
     .argument("[workflow]", "the workflow file (default: ./WORKFLOW.md)")
     .option("--port <n>", "port to listen on; 0 for any free one (default: server.port, else 4000)")
     .option("--host <address>", "address to bind (default: server.host, else 127.0.0.1)")
-    .option("--webhook-url <url>", "public address of this server, to be registered with Linear")
+    .option(
+      "--webhook-url <url>",
+      "public address of this server, to be registered with the tracker",
+    )
     .option("--restart-safe", "refuse to start where turns would not outlive a restart")
     .option("--once", "one poll and its runs, then exit")
     .option("--i-understand", "accept agent.level danger: agents may do everything this user may")
@@ -81,7 +84,7 @@ function portOf(text: string | undefined): number | null {
 
 const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
 
-/** The whole address: one without a path gets the route's own. */
+/** An address that the tracker may be given; one without a path is completed once the tracker is known. */
 function webhookUrlOf(text: string | undefined): string | null {
   if (text === undefined) return null;
   const url = URL.canParse(text) ? new URL(text) : null;
@@ -92,6 +95,5 @@ function webhookUrlOf(text: string | undefined): string | null {
       hint: "give the address that reaches this server from outside, as in https://hooks.example.com",
     });
   }
-  if (url.pathname === "/") url.pathname = "/webhooks/linear";
   return url.href;
 }

@@ -8,15 +8,15 @@ import { textOrStdin } from "./input.ts";
 
 const nameArgument = [
   "<name>",
-  "as the configuration names it after $, such as LINEAR_API_KEY",
+  "as the configuration names it after $, such as TRACKER_API_KEY",
 ] as const;
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 
 export function declareSecrets(command: Command, run: Run): void {
   examples(
     command,
-    "symphony secrets add LINEAR_API_KEY",
-    "pass show linear | symphony secrets add LINEAR_API_KEY",
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
     "symphony secrets list",
   );
   examples(
@@ -27,8 +27,8 @@ export function declareSecrets(command: Command, run: Run): void {
     command
       .command("add")
       .description("store a secret: asked for without showing it, or read from stdin"),
-    "symphony secrets add LINEAR_API_KEY",
-    "pass show linear | symphony secrets add LINEAR_API_KEY",
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
   )
     .argument(...nameArgument)
     // The parser's own refusal would print the value.
@@ -41,7 +41,7 @@ export function declareSecrets(command: Command, run: Run): void {
     );
   examples(
     command.command("remove").description("remove a secret"),
-    "symphony secrets remove LINEAR_API_KEY",
+    "symphony secrets remove TRACKER_API_KEY",
   )
     .argument(...nameArgument)
     .action((name: string) => run((context) => removeSecret(name, context)));
@@ -87,7 +87,7 @@ export async function listSecrets(context: CommandContext): Promise<number> {
 export async function addSecret(name: string, context: CommandContext): Promise<number> {
   if (!namePattern.test(name)) {
     throw new SymphonyError("usage", "That is not a name", {
-      hint: "letters, digits and _, as in LINEAR_API_KEY; the value is asked for, or comes by stdin",
+      hint: "letters, digits and _, as in TRACKER_API_KEY; the value is asked for, or comes by stdin",
     });
   }
   const value = await valueFor(name, context);
@@ -118,7 +118,7 @@ async function valueFor(name: string, context: CommandContext): Promise<string> 
   if (!context.stdin.isTTY) return textOrStdin("-", context);
   if (!context.interactive) {
     throw new SymphonyError("needs_person", "The value is missing, and nothing may be asked", {
-      hint: `pipe it in: pass show linear | symphony secrets add ${name}`,
+      hint: `pipe it in: pass show tracker | symphony secrets add ${name}`,
     });
   }
   const { password } = await import("@inquirer/prompts");

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
+import { agentCommand } from "../core/agent/kinds.ts";
 import { systemClock } from "../core/clock.ts";
 import {
-  agentCommand,
   type Config,
   levelWords,
   type ServerConfig,
@@ -20,6 +20,7 @@ import {
   rotatingFileSink,
   streamSink,
 } from "../core/events/log.ts";
+import { kinds, sections } from "../core/kinds.ts";
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
 import { planOf } from "../core/orchestrator/records.ts";
@@ -30,7 +31,7 @@ import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
 import { createRedactor, type Redactor } from "../core/text/redact.ts";
 import { shellQuoted } from "../core/text/text.ts";
-import { checkTracker, createTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
+import { loadTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 import { isLoopback } from "../server/access.ts";
 import { createApp } from "../server/app.ts";
@@ -200,8 +201,8 @@ async function run(
 
 function webhookDeps(core: Core, env: CommandIo["env"]) {
   const lookup = (name: string) => core.secrets.lookup(name) ?? env[name];
-  const { config, secrets, bus, log, history } = core;
-  return { config, secrets, bus, log, history, lookup, clock: systemClock, tracker: core.tracker };
+  const { kinds, config, secrets, bus, log, history, tracker } = core;
+  return { kinds, config, secrets, bus, log, history, lookup, clock: systemClock, tracker };
 }
 
 async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): Promise<number> {
@@ -241,7 +242,10 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  ${agentCommand(config)}${modeOf(config)}`],
+      [
+        "agent",
+        `${config.agent.kind}  ${agentCommand(core.kinds.agents, config)}${modeOf(config)}`,
+      ],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],
@@ -266,15 +270,18 @@ export async function dryRun(
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];
   const edges: TrackerDeps = { dataDir, clock: systemClock, lookup };
   const service = await openConfig({
+    sections,
     workflowPath,
     env: io.env,
     flags: {},
     clock: systemClock,
     overlay: await readOverlay(dataDir),
-    validate: (config) => checkTracker(config.tracker, edges),
+    validate: async ({ tracker: next }) =>
+      (await loadTracker(kinds.trackers, next)).check(next, lookup),
   });
   const { config } = service.current;
-  const tracker = createTracker(config.tracker, edges);
+  const adapter = await loadTracker(kinds.trackers, config.tracker);
+  const tracker = adapter.create(config.tracker, edges);
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
     const records = await readIssueRecords(dataDir);

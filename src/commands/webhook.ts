@@ -1,13 +1,15 @@
 import type { Command } from "commander";
+import { paths } from "../contract/paths.ts";
 import { systemClock } from "../core/clock.ts";
-import { resolveConfig } from "../core/config/resolve.ts";
+import { type Resolved, resolveConfig } from "../core/config/resolve.ts";
 import { readOverlay } from "../core/config/service.ts";
 import { loadWorkflow } from "../core/config/workflow.ts";
+import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { createRedactor } from "../core/text/redact.ts";
-import { webhookSecret } from "../core/tracker/linear/settings.ts";
-import { signatureOf } from "../core/tracker/linear/webhook.ts";
+import { trackerKinds } from "../core/tracker/kinds.ts";
+import type { TrackerWebhook } from "../core/tracker/tracker.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { exitCodes, listerOf, onIssue } from "./failure.ts";
 import { examples } from "./help.ts";
@@ -17,10 +19,12 @@ export function declareWebhook(command: Command, run: Run): void {
   examples(
     command
       .command("test")
-      .description("send a signed sample to the server, as Linear would when an issue changes"),
+      .description(
+        "send a signed sample to the server, as the tracker would when an issue changes",
+      ),
     "symphony webhook test",
     "symphony webhook test ENG-123",
-    "LINEAR_WEBHOOK_SECRET=… symphony webhook test --json",
+    "symphony webhook test --json",
   )
     .argument("[issue]", "issue to tell of, which the server then reads again (default: none)")
     .action((issue: string | undefined) => run((context) => webhookTest(issue, context)));
@@ -35,19 +39,19 @@ export async function webhookTest(
   const { signerFor } = await import("./webhook.ts");
   const runtime = await client.system.runtime();
   const project = { workflowPath: runtime.workflow_path, dataDir: runtime.data_dir };
-  const { sign, unread } = await signerFor(project, context.env);
-  if (sign === null) throw noSecret(unread);
+  const { kind, webhook, sign, unread } = await signerFor(project, context.env);
+  if (sign === null) throw noSecret(webhook, unread);
   if (unread) context.note(`The stored secrets could not be read here: ${unread.message}`);
   const data =
     issue === undefined
-      ? { id: "00000000-0000-4000-8000-000000000000" }
+      ? null
       : await onIssue(issue, listerOf(client), async () => {
           const detail = await client.issues.detail({ params: { id: issue } });
           return { id: detail.issue_id, identifier: detail.issue_identifier };
         });
-  const body = { action: "update", type: "Issue", data, webhookTimestamp: Date.now() };
-  const headers = { "linear-signature": sign(JSON.stringify(body)) };
-  const reply = await client.webhooks.linear({ body, headers });
+  const body = webhook.sample(data, Date.now());
+  const headers = { [webhook.signature.header]: sign(JSON.stringify(body)) };
+  const reply = await client.webhooks[kind]({ body, headers });
   if (context.json) context.printJson(reply);
   context.note(
     `The server took the delivery${issue === undefined ? "" : ` and looks at ${issue} now`}`,
@@ -55,9 +59,11 @@ export async function webhookTest(
   return exitCodes.done;
 }
 
-function noSecret(unread: SymphonyError | null): SymphonyError {
-  const variable =
-    "LINEAR_WEBHOOK_SECRET, or the variable that tracker.provider.webhook_secret names";
+function noSecret(
+  { defaultSecretName }: TrackerWebhook,
+  unread: SymphonyError | null,
+): SymphonyError {
+  const variable = `${defaultSecretName}, or the variable that tracker.provider.webhook_secret names`;
   if (unread) {
     const message = `no webhook secret was found here, and the stored ones could not be read: ${unread.message}`;
     return new SymphonyError("webhook_not_configured", message, {
@@ -65,14 +71,18 @@ function noSecret(unread: SymphonyError | null): SymphonyError {
     });
   }
   return new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
-    hint: `symphony secrets add LINEAR_WEBHOOK_SECRET, or set ${variable}`,
+    hint: `symphony secrets add ${defaultSecretName}, or set ${variable}`,
   });
 }
 
+type WebhookName = keyof typeof paths.webhooks;
 type Env = Readonly<Record<string, string | undefined>>;
 
 export interface Signer {
-  /** Signs as Linear does; null without a secret. */
+  /** The tracker that the sample stands for. */
+  readonly kind: WebhookName;
+  readonly webhook: TrackerWebhook;
+  /** Signs as the tracker does; null without a secret. */
   readonly sign: ((body: string) => string) | null;
   /** Why the stored secrets could not be looked into; null when they could, or there are none. */
   readonly unread: SymphonyError | null;
@@ -88,11 +98,30 @@ export async function signerFor(
 ): Promise<Signer> {
   const workflow = (await loadWorkflow(project.workflowPath)).config;
   const overlay = await readOverlay(project.dataDir);
-  const { written } = resolveConfig({ workflow, env, overlay, flags: {} });
+  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
   const { lookup, unread } = await storedSecrets(project.dataDir, env);
-  const named = written.tracker.provider["webhook_secret"];
-  const secret = webhookSecret(named, (name) => lookup(name) ?? env[name]);
-  return { sign: secret === null ? null : (body) => signatureOf(body, secret), unread };
+  const { kind, webhook } = webhookFor(written);
+  const secret = webhook.secret(written.tracker.provider, (name) => lookup(name) ?? env[name]);
+  return {
+    kind,
+    webhook,
+    sign: secret === null ? null : (body) => webhook.sign(body, secret),
+    unread,
+  };
+}
+
+/** The webhook of the tracker in use; the server takes in those of every other tracker as well. */
+function webhookFor({ tracker }: Resolved["written"]) {
+  const found = trackerKinds.flatMap(({ kind, webhook }) =>
+    webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],
+  );
+  const chosen = found.find(({ kind }) => kind === tracker.kind) ?? found[0];
+  if (chosen) return chosen;
+  throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
+}
+
+function isWebhookName(kind: string): kind is WebhookName {
+  return Object.hasOwn(paths.webhooks, kind);
 }
 
 async function storedSecrets(dir: string, env: Env) {
