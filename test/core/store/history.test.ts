@@ -223,7 +223,11 @@ test("F17: a history of a later release is refused, with not one byte changed", 
 
 test("F17: before its format changes, a database is copied as it was", (t) => {
   const file = join(temporaryDir(t), "x.db");
-  const steps = ["CREATE TABLE a (x INTEGER) STRICT", "DROP TABLE a", "CREATE TABLE b (x INT) STRICT"];
+  const steps = [
+    "CREATE TABLE a (x INTEGER) STRICT",
+    "DROP TABLE a",
+    "CREATE TABLE b (x INT) STRICT",
+  ];
   const open = (count: number) =>
     openDatabase(file, { migrations: steps.slice(0, count), synchronous: "FULL" });
   const first = open(1);
