@@ -3,11 +3,13 @@ import type { AgentEvent } from "../../src/core/agent/agent.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
+import type { EventDraft } from "../../src/core/model/event.ts";
 import { type Issue, normalState } from "../../src/core/model/issue.ts";
 import { standingOf } from "../../src/core/orchestrator/dispatch.ts";
+import type { Running } from "../../src/core/orchestrator/issues.ts";
 import type { Effect, Exit, Input, TimerInput } from "../../src/core/orchestrator/messages.ts";
 import { recordOf, restoredState } from "../../src/core/orchestrator/records.ts";
-import type { Running, State } from "../../src/core/orchestrator/state.ts";
+import type { State } from "../../src/core/orchestrator/state.ts";
 import { step } from "../../src/core/orchestrator/step.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
@@ -70,7 +72,10 @@ export class Simulation {
     this.ledger = new BrakeLedger(this.#settings.brakes);
     this.#slots = new SlotWatch(this.#settings);
     for (let n = 1; n <= 12; n++) {
-      const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
+      const made = issue(`SIM-${n}`, {
+        priority: this.#pick(6),
+        dispatchable: this.#chance(0.9),
+      });
       this.#tracker.set(made.id, made);
     }
     this.disk = new FaultyDisk({
@@ -97,22 +102,17 @@ export class Simulation {
     this.#slots.woke();
     const until = this.#now + 20 * 60_000;
     while (this.#now < until && this.#agenda.length > 0) this.#next();
-    const { running, retrying, storage } = this.#state;
+    const { issues, storage } = this.#state;
+    const running = issues.of("running");
     assert.equal(storage, null, "F9: all is saved once the disk takes it");
-    const looked = [...retrying.values()].filter(({ waits }) => waits === null);
+    const looked = [...issues.of("retrying").values()].filter(({ waits }) => waits === null);
     for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
       assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
     }
     const free = this.#settings.agent.maxConcurrentAgents - running.size;
     const waiting = [...this.#tracker.values()].filter(
-      ({ id }) =>
-        this.#standing(id) === "routable" &&
-        !running.has(id) &&
-        !retrying.has(id) &&
-        !this.#state.held.has(id) &&
-        !this.#state.failed.has(id) &&
-        !this.#state.dismissed.has(id),
+      ({ id }) => this.#standing(id) === "routable" && (issues.get(id)?.claim ?? "free") === "free",
     );
     if (this.#state.day.reached) return;
     const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
@@ -168,22 +168,31 @@ export class Simulation {
     else this.disk.released(input.issueId);
   }
 
+  /** The tracker has closed it: whatever was decided about it before is over. */
+  #noteCompleted({ type, issueId, data }: EventDraft): void {
+    if (type !== "issue.completed" || !issueId) return;
+    const { terminalStates } = this.#settings.tracker;
+    const isClosed = terminalStates.some(
+      (one) => normalState(one) === normalState(`${data?.["state"]}`),
+    );
+    if (!isClosed) return;
+    this.ledger.released(issueId, "completed");
+    this.disk.released(issueId);
+  }
+
   #check(): void {
-    const { running, retrying, blocked, held } = this.#state;
+    const running = this.#state.issues.of("running");
     for (const [id, entry] of running) {
       assert.equal(this.#processes.get(entry.attemptId)?.issueId, id, `S10: ${id} has no process`);
-      assert.ok(!retrying.has(id) && !blocked.has(id), `S6: ${id} is claimed twice`);
-      if (held.has(id)) assert.ok(entry.stopping, `S22: ${id} is held and runs on`);
       this.#checkBrakes(entry);
     }
     for (const attemptId of this.#processes.keys()) {
       const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
       assert.ok(claimed, `S10: process ${attemptId} has no claim`);
     }
-    for (const [id, entry] of retrying) {
+    for (const [id, entry] of this.#state.issues.of("retrying")) {
       const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
       assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
-      assert.ok(!held.has(id), `S22: ${id} is held and retrying`);
     }
     this.#slots.look(this.#state, this.#now);
     this.disk.look(this.#state, this.#tracker.keys());
@@ -235,6 +244,8 @@ export class Simulation {
       case "clearTimer":
         this.#timers.delete(timerKey(effect.input));
         return;
+      case "publish":
+        return this.#noteCompleted(effect.event);
       case "saveRecord":
         return this.disk.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
       case "saveAttempt":
@@ -261,14 +272,14 @@ export class Simulation {
       assert.notEqual(process.issueId, id, `S1: two processes for ${id}`);
     }
     assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
-    assert.ok(!this.#state.held.has(id) && !this.#state.failed.has(id), "S22");
+    assert.equal(this.#state.issues.get(id)?.claim, "running", "S22");
     this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
     assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
     const own = normalState(order.issue.state);
     const cap = maxConcurrentAgentsByState[own];
-    const same = [...this.#state.running.values()].filter(
+    const same = [...this.#state.issues.of("running").values()].filter(
       (entry) => normalState(entry.issue.state) === own,
     );
     if (cap !== undefined) assert.ok(same.length <= cap, "S3: more agents than the state's slots");
@@ -433,7 +444,7 @@ export class Simulation {
   }
 
   #begin(): void {
-    for (const [issueId, entry] of this.#state.retrying) {
+    for (const [issueId, entry] of this.#state.issues.of("retrying")) {
       const input = { type: "retry.due", issueId } as const;
       this.#perform({ type: "setTimer", input, delayMs: entry.dueAt - this.#now });
     }
@@ -441,8 +452,13 @@ export class Simulation {
   }
 
   #move(id: string, state: string): void {
+    this.#edit(id, { state });
+  }
+
+  #edit(id: string, fields: Partial<Issue>): void {
     const known = this.#tracker.get(id);
-    if (known) this.#tracker.set(id, { ...known, state });
+    if (!known) return;
+    this.#tracker.set(id, { ...known, ...fields });
   }
 
   #standing(id: string) {

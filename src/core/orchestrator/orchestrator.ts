@@ -47,8 +47,9 @@ export class Orchestrator {
 
   /** First poll at once (O-1), a timer for every retry and pause that a restart kept; what runs already goes on. */
   start(): void {
-    for (const entry of this.#state.running.values()) this.#startAttempt(adoptionOf(entry));
-    for (const [issueId, entry] of this.#state.retrying) {
+    for (const entry of this.#state.issues.of("running").values())
+      this.#startAttempt(adoptionOf(entry));
+    for (const [issueId, entry] of this.#state.issues.of("retrying")) {
       const delayMs = entry.dueAt - this.#ports.clock.now();
       this.#setTimer({ type: "retry.due", issueId }, delayMs);
     }

@@ -6,11 +6,12 @@ import { braked } from "./brakes.ts";
 import { choiceOfTurn } from "./choice.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { dayIndex } from "./dispatch.ts";
+import type { Running } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
-import { blockedNow, questionsAfter, withRunning } from "./operator.ts";
+import { blockedNow, questionsAfter } from "./operator.ts";
 import { dayPassed, turnWentWell } from "./pauses.ts";
 import { withTurn } from "./refill.ts";
-import { attemptOf, type Running, type State } from "./state.ts";
+import { attemptOf, claimed, type State } from "./state.ts";
 
 type ReportContext = Pick<Context, "config" | "now" | "wall">;
 
@@ -30,7 +31,7 @@ export function attemptEntered(
   const first = input.phase === "preparing_workspace" && input.workspace === null;
   const made = input.workspace?.createdNow === true ? [workspaceCreated(next)] : [];
   return decided(
-    withRunning(state, next),
+    claimed(state, next),
     { type: "saveAttempt", attempt: attemptOf(next) },
     ...made,
     tell(first ? "attempt.started" : "attempt.phase", next.issue, {
@@ -63,7 +64,7 @@ export function attemptReported(
   const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
   const heard: Running = { ...entry, model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
-    return decided(withRunning(state, { ...heard, lastEvent: event.method }));
+    return decided(claimed(state, { ...heard, lastEvent: event.method }));
   }
   if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
   const told = eventText(event);
@@ -86,7 +87,7 @@ export function attemptReported(
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
   const begun = event.type === "turn.started" ? withTurn(state) : state;
-  const known = counted(withRunning(begun, next), { before: entry, event, wall });
+  const known = counted(claimed(begun, next), { before: entry, event, wall });
   const well = event.type === "turn.completed" ? turnWentWell(known, entry.agent) : known;
   const done = decided(well, ...effects);
   const spent = event.type === "tokens" ? andThen(done, (last) => dayPassed(last, context)) : done;
@@ -104,7 +105,7 @@ function rateLimited(
   heard: Running,
   limits: Readonly<Record<string, unknown>>,
 ): Decision {
-  const next = withRunning(state, { ...heard, lastEvent: "agent.rate_limits" });
+  const next = claimed(state, { ...heard, lastEvent: "agent.rate_limits" });
   if (JSON.stringify(limits) === JSON.stringify(state.rateLimits)) return decided(next);
   return decided(
     { ...next, rateLimits: limits },
@@ -174,7 +175,7 @@ function liveEntry(
   state: State,
   input: { readonly issueId: string; readonly attemptId: string },
 ): Running | null {
-  const entry = state.running.get(input.issueId);
+  const entry = state.issues.of("running").get(input.issueId);
   const heard = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
   return heard ? entry : null;
 }

@@ -117,7 +117,7 @@ function cleanUp(world: World) {
     clock: scheduler.clock,
     log: core.log,
     signal: new AbortController().signal,
-    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
+    isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
   });
 }
 
