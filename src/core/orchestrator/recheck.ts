@@ -16,14 +16,12 @@ import { startVerified } from "./poll.ts";
 import { applyRead } from "./queue.ts";
 import { overtaken, seen } from "./reconcile.ts";
 import {
-  close,
-  complete,
+  dropRetry,
   failureDelay,
   type NewRetry,
   queueFailure,
   queueForSlot,
   queueRetry,
-  release,
 } from "./retry.ts";
 import { startAttempt } from "./start.ts";
 import { claimed, type State } from "./state.ts";
@@ -158,19 +156,8 @@ function retryRechecked(
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
-  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
-  switch (standingOf(issue, context.config.tracker)) {
-    case "terminal":
-      return close(state, issue, { ended: entry.after, path: entry.workspacePath, context });
-    case "routable":
-      return relaunch(state, entry, issue, context);
-    default:
-      return entry.after
-        ? andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
-            complete(next, issue, { ended: entry.after, wall: context.wall }),
-          )
-        : release(state, issue, `issue left: ${normalState(issue.state)}`);
-  }
+  const goesOn = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return goesOn ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
 }
 
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */

@@ -1,10 +1,19 @@
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
-import type { Blocked, Completed, Free, IssueRow, Running, Stop, Stopped } from "./issues.ts";
+import type {
+  Blocked,
+  Completed,
+  Free,
+  IssueRow,
+  Retry,
+  Running,
+  Stop,
+  Stopped,
+} from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { relisted } from "./queue.ts";
-import { close, release } from "./retry.ts";
+import { close, dropRetry, release } from "./retry.ts";
 import { candidateOf } from "./snapshot.ts";
 import { claimed, type State } from "./state.ts";
 import { orderStop } from "./stop.ts";
@@ -27,8 +36,8 @@ export function stopStalled(state: State, context: Context): Decision {
 }
 
 /**
- * The issues that a poll reads by id: all that run, wait for a person or are stopped, and in turns those that were worked
- * on and are not closed yet. `watchFrom` is where the next poll continues with them.
+ * The issues that a poll reads by id: all that run, wait for a person or a gate or are stopped, and in turns those that were
+ * worked on and are not closed yet. `watchFrom` is where the next poll continues with them.
  */
 export function watched(
   state: State,
@@ -36,12 +45,16 @@ export function watched(
 ): { readonly ids: readonly string[]; readonly watchFrom: number } {
   const { issues } = state;
   const live = [...issues.of("running").values()].filter((entry) => !entry.stopping);
+  // One that waits for its time alone is read when that comes; one for a gate, once the list shows it no more.
+  const gated = [...issues.of("retrying").values()].filter(
+    ({ waits, issue }) => waits !== null && !candidateOf(state, issue.id),
+  );
   const resting = restingIds(state, context);
   const from = resting.length > restingAtOnce ? state.watchFrom % resting.length : 0;
   const inTurn = [...resting.slice(from), ...resting.slice(0, from)].slice(0, restingAtOnce);
   return {
     ids: [
-      ...live.map((entry) => entry.issue.id),
+      ...[...live, ...gated].map(({ issue }) => issue.id),
       ...issues.of("blocked").keys(),
       ...issues.of("held").keys(),
       ...issues.of("failed").keys(),
@@ -127,8 +140,7 @@ export function seen(
         ? decided(shown(state, row, issue))
         : alignRunning(state, row, issue, context);
     case "retrying":
-      // Its own read decides about it, at its time.
-      return decided(shown(state, row, issue));
+      return alignRetry(state, row, issue, context);
     case "blocked":
       return alignBlocked(state, row, issue, context);
     case "held":
@@ -182,6 +194,17 @@ function alignRunning(
     leadsTo: "release",
     gently,
   });
+}
+
+/** When it runs is for its own read to say, at its time; that it does not run any more is true at once. */
+function alignRetry(
+  state: State,
+  entry: Retry & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return stays ? decided(shown(state, entry, issue)) : dropRetry(state, entry, issue, context);
 }
 
 /** A blocked issue has no process: it is cleaned, released or shown afresh at once (O-38). */

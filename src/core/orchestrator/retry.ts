@@ -1,6 +1,7 @@
 import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { standingOf } from "./dispatch.ts";
 import type { Completed, Dismissal, Ended, Retry } from "./issues.ts";
 import { unlisted } from "./queue.ts";
 import { claimed, completedKept, type State } from "./state.ts";
@@ -90,6 +91,24 @@ export function release(state: State, issue: Issue, why: string): Decision {
     { type: "clearTimer", input: { type: "retry.due", issueId: id } },
     { type: "saveRecord", issueId: id },
     tell("issue.released", issue, { message: why }),
+  );
+}
+
+/** A retry whose issue may not run any more: closed, moved, or not visible (null). */
+export function dropRetry(
+  state: State,
+  entry: Retry,
+  issue: Issue | null,
+  context: Pick<Context, "config" | "wall">,
+): Decision {
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  const { after: ended, workspacePath: path } = entry;
+  if (standingOf(issue, context.config.tracker) === "terminal") {
+    return close(state, issue, { ended, path, context });
+  }
+  if (ended === null) return release(state, issue, `issue left: ${normalState(issue.state)}`);
+  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+    complete(next, issue, { ended, wall: context.wall }),
   );
 }
 

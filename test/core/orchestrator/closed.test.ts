@@ -159,6 +159,42 @@ test("the same for one that was let go because a poll saw it in review, or that 
   assert.equal(removals(world).length, 1);
 });
 
+test("a retry that waits for its provider ends when its issue is closed", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const untilWall = world.clock.wall() + 86_400_000;
+  const limited = {
+    kind: "failed",
+    code: "provider_limited",
+    message: "limit",
+    untilWall,
+  } as const;
+  await world.run("A-1").end(limited);
+  world.set(issue("A-1", { state: "Done" }));
+  await polls(world, 2);
+  assert.deepEqual([told(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
+  assert.equal(world.records.size, 0);
+});
+
+test("nothing older than what was read is shown when an issue is queued again, or by a late list", async () => {
+  const world = await held();
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  world.listGate = gate;
+  world.set(issue("A-1", { title: "New title" }));
+  await world.advance(pollMs);
+  assert.deepEqual(told(world).issue, ["New title", "Todo"], "by id, before the list has come");
+  world.readGate = gate;
+  await world.orchestrator.apply(moved("queued"));
+  assert.deepEqual(shown(world).queued[0]?.issue.title, "New title");
+  assert.deepEqual(told(world).issue, ["New title", "Todo"]);
+  world.readGate = null;
+  world.set(issue("A-1", { state: "Backlog" }));
+  await world.orchestrator.apply({ type: "issue.hinted", issueId: "id-A-1" });
+  await world.advance(0);
+  open();
+  await world.advance(0);
+  assert.deepEqual([told(world).issue, shown(world).counts.queued], [null, 0]);
+});
+
 test("what rests is read in turns: a page in each poll, however much there is", async () => {
   const names = Array.from({ length: 120 }, (_, n) => `R-${n}`);
   const completed = names.map(
