@@ -15,6 +15,7 @@ import { BrakeLedger } from "./brake-ledger.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { config, issue } from "./issue.ts";
 import { SlotWatch } from "./slot-watch.ts";
+import { StatusWatch, titleOf } from "./status-watch.ts";
 
 interface Process {
   readonly issueId: string;
@@ -35,6 +36,7 @@ export class Simulation {
   readonly #usedIds = new Set<string>();
   readonly #timers = new Map<string, number>();
   readonly #slots: SlotWatch;
+  readonly #statuses: StatusWatch;
   readonly disk: FaultyDisk;
   /** Until then the disk refuses most writes. */
   #fullUntil = 0;
@@ -44,6 +46,8 @@ export class Simulation {
   #state: State;
   #now = 0;
   #order = 0;
+  /** How often the tracker changed. */
+  #version = 0;
   #epoch = 0;
   #faults = true;
   events = 0;
@@ -71,8 +75,10 @@ export class Simulation {
     });
     this.ledger = new BrakeLedger(this.#settings.brakes);
     this.#slots = new SlotWatch(this.#settings);
+    this.#statuses = new StatusWatch(this.#settings);
     for (let n = 1; n <= 12; n++) {
       const made = issue(`SIM-${n}`, {
+        title: titleOf(0),
         priority: this.#pick(6),
         dispatchable: this.#chance(0.9),
       });
@@ -100,8 +106,7 @@ export class Simulation {
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
     this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
     this.#slots.woke();
-    const until = this.#now + 20 * 60_000;
-    while (this.#now < until && this.#agenda.length > 0) this.#next();
+    this.#passes(20 * 60_000);
     const { issues, storage } = this.#state;
     const running = issues.of("running");
     assert.equal(storage, null, "F9: all is saved once the disk takes it");
@@ -114,9 +119,32 @@ export class Simulation {
     const waiting = [...this.#tracker.values()].filter(
       ({ id }) => this.#standing(id) === "routable" && (issues.get(id)?.claim ?? "free") === "free",
     );
+    this.#statuses.settled(this.#state, this.#tracker.values());
     if (this.#state.day.reached) return;
     const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
     assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
+  }
+
+  /** A person closes everything: nothing may be left of it but in the list of what is completed. */
+  closeAll(): void {
+    for (const id of this.#tracker.keys()) this.#move(id, "Done");
+    this.#passes(20 * 60_000);
+    this.#statuses.settled(this.#state, this.#tracker.values());
+    assert.equal(
+      this.disk.records.size,
+      this.#choices(),
+      "M3: something is kept of a closed issue",
+    );
+  }
+
+  #passes(ms: number): void {
+    const until = this.#now + ms;
+    while (this.#now < until && this.#agenda.length > 0) this.#next();
+  }
+
+  /** Records that stay for what an operator chose. */
+  #choices(): number {
+    return [...this.disk.records.values()].filter((one) => one.allowanceAfter !== null).length;
   }
 
   #next(): void {
@@ -132,6 +160,7 @@ export class Simulation {
     this.trail = [...this.trail.slice(-30), `${Math.round(this.#now)} ${describe(input)}`];
     const before = this.#state;
     if (input.type === "candidates.fetched") this.#slots.listed();
+    this.#statuses.answered(input);
     try {
       const decision = step(before, input, {
         config: this.#settings,
@@ -195,6 +224,7 @@ export class Simulation {
       assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
     }
     this.#slots.look(this.#state, this.#now);
+    this.#statuses.look(this.#state, this.#tracker.keys(), this.#now);
     this.disk.look(this.#state, this.#tracker.keys());
     assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
     assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
@@ -213,6 +243,7 @@ export class Simulation {
   #perform(effect: Effect): void {
     this.ledger.heard(effect);
     this.#slots.heard(effect);
+    this.#statuses.heard(effect);
     switch (effect.type) {
       case "startAttempt": {
         if (this.disk.saveAttempt(effect.row) && !this.disk.isTroubled) return this.#start(effect);
@@ -395,7 +426,8 @@ export class Simulation {
     const ids = [...this.#tracker.keys()];
     const issueId = ids[this.#pick(ids.length)] ?? "";
     const dice = this.#pick(100);
-    if (dice < 40) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 35) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 40) return this.#edit(issueId, {});
     if (dice < 50) return this.#apply({ type: "operator.aborted", issueId, reason: null });
     if (dice < 75) {
       const to = (["queued", "held", "completed", "queued"] as const)[this.#pick(4)] ?? "queued";
@@ -424,6 +456,7 @@ export class Simulation {
     this.#processes.clear();
     this.#timers.clear();
     this.#slots.restarted();
+    this.#statuses.restarted();
     this.#agenda = this.#agenda.filter((entry) => entry.epoch === null);
     this.#state = this.#restored();
     this.#begin();
@@ -458,7 +491,8 @@ export class Simulation {
   #edit(id: string, fields: Partial<Issue>): void {
     const known = this.#tracker.get(id);
     if (!known) return;
-    this.#tracker.set(id, { ...known, ...fields });
+    this.#version++;
+    this.#tracker.set(id, { ...known, ...fields, title: titleOf(this.#version) });
   }
 
   #standing(id: string) {
