@@ -170,6 +170,7 @@ export interface Question extends Ask {
   readonly needs: Needs;
 }
 
+type Bucket = ReadonlyMap<string, IssueRow>;
 type ByClaim = { readonly [C in ClaimName]: ReadonlyMap<string, RowOf<C>> };
 
 /** The order of a walk through all rows: what is worked on first. */
@@ -183,15 +184,12 @@ const claimNames = [
   "completed",
 ] as const satisfies readonly ClaimName[];
 
-const nothing: ByClaim = {
-  running: new Map(),
-  retrying: new Map(),
-  blocked: new Map(),
-  held: new Map(),
-  failed: new Map(),
-  free: new Map(),
-  completed: new Map(),
-};
+const places = Object.fromEntries(claimNames.map((name, place) => [name, place]));
+const emptyBucket: Bucket = new Map();
+
+function placeOf(claim: ClaimName): number {
+  return places[claim] ?? 0;
+}
 
 /**
  * The one map of issues: an issue has one row, and a row has one claim. Rows lie in one bucket per claim, so that an
@@ -199,34 +197,32 @@ const nothing: ByClaim = {
  * touches no other. `with` is the only way to put a row in, and it takes the issue out of every other bucket.
  */
 export class IssueMap implements ReadonlyMap<string, IssueRow> {
-  static readonly empty = new IssueMap(nothing);
-  readonly #rows: ByClaim;
-  /** Most buckets are empty most of the time: a look through 10,000 candidates passes them over. */
-  readonly #filled: readonly ReadonlyMap<string, IssueRow>[];
+  static readonly empty = new IssueMap(claimNames.map(() => emptyBucket));
+  /** In the order of `claimNames`. */
+  readonly #buckets: readonly Bucket[];
 
-  private constructor(rows: ByClaim) {
-    this.#rows = rows;
-    this.#filled = claimNames.map((name) => rows[name]).filter(({ size }) => size > 0);
+  private constructor(buckets: readonly Bucket[]) {
+    this.#buckets = buckets;
   }
 
   /** The map of these rows, in their order. */
   static from(rows: ReadonlyMap<string, IssueRow>): IssueMap {
     const kept = [...rows].filter(([, row]) => isWorthKeeping(row));
-    const buckets = claimNames.map((name) => [
-      name,
-      new Map(kept.filter(([, { claim }]) => claim === name)),
-    ]);
-    return new IssueMap(Object.fromEntries(buckets));
+    return new IssueMap(
+      claimNames.map((name) => new Map(kept.filter(([, { claim }]) => claim === name))),
+    );
   }
 
   /** The rows with this claim, those that got it last behind the others. */
   of<C extends ClaimName>(claim: C): ByClaim[C] {
-    return this.#rows[claim];
+    // A row lies in the bucket that its own claim names: see `#put`.
+    return (this.#buckets[placeOf(claim)] ?? emptyBucket) as ByClaim[C];
   }
 
   get(id: string): IssueRow | undefined {
-    for (const bucket of this.#filled) {
-      const row = bucket.get(id);
+    for (const bucket of this.#buckets) {
+      // Most are empty most of the time, and 10,000 candidates are looked up in one poll.
+      const row = bucket.size > 0 ? bucket.get(id) : undefined;
       if (row !== undefined) return row;
     }
     return undefined;
@@ -237,13 +233,16 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
   }
 
   get size(): number {
-    return this.#filled.reduce((sum, bucket) => sum + bucket.size, 0);
+    return this.#buckets.reduce((sum, bucket) => sum + bucket.size, 0);
   }
 
   /** The map in which the issue has this claim and no other; what an operator chose for it stays. */
   with(claim: Claim): IssueMap {
     const known = this.get(claim.issue.id);
-    return this.#put({ ...claim, choices: known?.choices ?? noChoices }, known);
+    const choices = known?.choices ?? noChoices;
+    // The next row of a live attempt is a copy of its row, and need not be copied once more.
+    const isRow = "choices" in claim && claim.choices === choices;
+    return this.#put(isRow ? (claim as IssueRow) : { ...claim, choices }, known);
   }
 
   /** The map in which `choices` hold for the issue, whatever its claim. */
@@ -255,27 +254,27 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
 
   #put(row: IssueRow, known: IssueRow | undefined): IssueMap {
     const { id } = row.issue;
-    const buckets: Readonly<Record<ClaimName, ReadonlyMap<string, IssueRow>>> = this.#rows;
-    const own = buckets[row.claim];
-    const changed: Partial<Record<ClaimName, ReadonlyMap<string, IssueRow>>> = {};
+    const buckets = this.#buckets.slice();
+    const place = placeOf(row.claim);
+    const own = buckets[place] ?? emptyBucket;
+    buckets[place] = isWorthKeeping(row) ? new Map(own).set(id, row) : without(own, id);
     if (known && known.claim !== row.claim) {
-      changed[known.claim] = without(buckets[known.claim], id);
+      const before = placeOf(known.claim);
+      buckets[before] = without(buckets[before] ?? emptyBucket, id);
     }
-    changed[row.claim] = isWorthKeeping(row) ? new Map(own).set(id, row) : without(own, id);
-    // Every row lies in the bucket that its own claim names.
-    return new IssueMap({ ...this.#rows, ...changed } as ByClaim);
+    return new IssueMap(buckets);
   }
 
   *entries(): MapIterator<[string, IssueRow]> {
-    for (const bucket of this.#filled) yield* bucket;
+    for (const bucket of this.#buckets) yield* bucket;
   }
 
   *keys(): MapIterator<string> {
-    for (const bucket of this.#filled) yield* bucket.keys();
+    for (const bucket of this.#buckets) yield* bucket.keys();
   }
 
   *values(): MapIterator<IssueRow> {
-    for (const bucket of this.#filled) yield* bucket.values();
+    for (const bucket of this.#buckets) yield* bucket.values();
   }
 
   [Symbol.iterator](): MapIterator<[string, IssueRow]> {

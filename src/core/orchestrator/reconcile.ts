@@ -1,3 +1,4 @@
+import type { TrackerConfig } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
@@ -67,10 +68,27 @@ export function watched(
 /** Completed or let go after work, and not closed. What is in the list is read with it. */
 function restingIds(state: State, { config }: Pick<Context, "config">): readonly string[] {
   const free = [...state.issues.of("free").values()].filter(({ worked }) => worked);
-  const open = [...state.issues.of("completed").values()].filter(
-    ({ issue }) => standingOf(issue, config.tracker) !== "terminal",
-  );
+  const open = openOf(state.issues.of("completed"), config.tracker);
   return [...free, ...open].map(({ issue }) => issue.id).filter((id) => !candidateOf(state, id));
+}
+
+const knownOpen = new WeakMap<
+  ReadonlyMap<string, Completed>,
+  { readonly tracker: TrackerConfig; readonly rows: readonly Completed[] }
+>();
+
+/** The completed issues that are not closed. They are looked for when one is completed, not in each poll. */
+function openOf(
+  completed: ReadonlyMap<string, Completed>,
+  tracker: TrackerConfig,
+): readonly Completed[] {
+  const known = knownOpen.get(completed);
+  if (known?.tracker === tracker) return known.rows;
+  const rows = [...completed.values()].filter(
+    ({ issue }) => standingOf(issue, tracker) !== "terminal",
+  );
+  knownOpen.set(completed, { tracker, rows });
+  return rows;
 }
 
 /** Aligns the rows with fresh snapshots of `ids`; one that is missing is gone from the scope. */
@@ -187,7 +205,8 @@ function alignRunning(
   // An agent that has just moved its own issue is about to say its last words, or has said them and is about to end.
   const gently = entry.usedTool;
   const standing = standingOf(issue, context.config.tracker);
-  if (standing === "routable") return decided(claimed(state, fresh));
+  if (standing === "routable")
+    return decided(issue === entry.issue ? state : claimed(state, fresh));
   const what = standing === "terminal" ? "issue is" : "issue left:";
   return orderStop(state, fresh, {
     reason: `${what} ${issue.state}`,

@@ -62,25 +62,28 @@ export function attemptReported(
   if (!entry) return decided(state);
   const { event } = input;
   const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
-  const heard: Running = { ...entry, model, lastEventAt: now, lastEventWall: wall };
+  const heard = { model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
-    return decided(claimed(state, { ...heard, lastEvent: event.method }));
+    return decided(claimed(state, { ...entry, ...heard, lastEvent: event.method }));
   }
-  if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
+  if (event.type === "rate_limits") {
+    return rateLimited(state, { ...entry, ...heard }, event.limits);
+  }
   const told = eventText(event);
   const next: Running = {
-    ...advanced(heard, event),
-    asked: questionsAfter(heard.asked, event),
+    ...advanced(entry, event),
+    ...heard,
+    asked: questionsAfter(entry.asked, event),
     lastEvent: told.type,
     lastMessage: told.message,
   };
   const effects: Effect[] = [
     tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told }),
-    ...blockedNow(heard, next),
+    ...blockedNow(entry, next),
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
   if (event.type === "tokens") {
-    const tokens = tokensAdded(heard.threadTokens, event.total);
+    const tokens = tokensAdded(entry.threadTokens, event.total);
     effects.push({ type: "saveUsed", attempt: attemptOf(next), tokens, at: wall });
   }
   if (event.type === "steer.delivered") {
