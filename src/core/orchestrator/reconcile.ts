@@ -13,7 +13,7 @@ import type {
   Stopped,
 } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
-import { relisted } from "./queue.ts";
+import { relisted, unlisted } from "./queue.ts";
 import { close, dropRetry, release } from "./retry.ts";
 import { candidateOf } from "./snapshot.ts";
 import { claimed, type State } from "./state.ts";
@@ -65,11 +65,11 @@ export function watched(
   };
 }
 
-/** Completed or let go after work, and not closed. What is in the list is read with it. */
+/** Completed or let go after work, and not closed. */
 function restingIds(state: State, { config }: Pick<Context, "config">): readonly string[] {
   const free = [...state.issues.of("free").values()].filter(({ worked }) => worked);
   const open = openOf(state.issues.of("completed"), config.tracker);
-  return [...free, ...open].map(({ issue }) => issue.id).filter((id) => !candidateOf(state, id));
+  return [...free, ...open].map(({ issue }) => issue.id);
 }
 
 const knownOpen = new WeakMap<
@@ -297,9 +297,11 @@ function alignFree(
   if (!row.worked) return decided(shown(state, row, issue));
   if (issue === null) return decided(claimed(state, { ...row, worked: false }));
   if (standingOf(issue, context.config.tracker) !== "terminal") {
-    return decided(shown(state, row, issue));
+    const next = shown(state, row, issue);
+    return decided(next === state ? state : relisted(next, issue, context));
   }
-  return decided(claimed(state, { claim: "free", issue, worked: false }), {
+  const closed = unlisted(claimed(state, { claim: "free", issue, worked: false }), issue.id);
+  return decided(closed, {
     type: "removeWorkspace",
     issue,
     path: null,

@@ -161,13 +161,14 @@ export function close(state: State, issue: Issue, { ended, path, context }: Clos
   );
 }
 
-/** Forgets the oldest of what is done or was let go, one row for each that came. */
+/** Forgets the oldest of what is done or was let go, one row for each that came; what an operator completed stays so. */
 function bounded(state: State): State {
   const completed = state.issues.of("completed");
-  const [oldest] = completed.size > completedKept ? completed.values() : [];
+  const isFull = completed.size > completedKept;
+  const oldest = isFull && [...completed.values()].find(({ dismissed }) => dismissed === null);
   const worked = [...state.issues.of("free").values()].filter((row) => row.worked);
-  const [first] = worked.length > completedKept ? worked : [];
-  return [oldest, first].reduce(
+  const first = worked.length > completedKept && worked[0];
+  return [oldest, first].reduce<State>(
     (next, row) => (row ? claimed(next, { claim: "free", issue: row.issue, worked: false }) : next),
     state,
   );

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { statuses } from "../../../src/core/model/issue.ts";
+import { complete } from "../../../src/core/orchestrator/retry.ts";
 import {
   type Snapshot,
   snapshot,
@@ -253,6 +254,33 @@ test("completed by an operator holds over a restart while the state stays, and n
   next.set(issue("A-1"));
   await next.advance(pollMs);
   assert.deepEqual(next.live, ["A-1"]);
+});
+
+test("one poll that sees it in another state ends a completion by an operator", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.orchestrator.apply(moved("completed"));
+  await world.run("A-1").end(stopped);
+  await polls(world, 2);
+  world.set(issue("A-1", { state: "Backlog" }));
+  await polls(world, 1);
+  world.set(issue("A-1"));
+  await polls(world, 1);
+  assert.deepEqual([world.live, completions(world)], [["A-1"], 1]);
+});
+
+test("however many are completed after it, what an operator completed is not started again", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.orchestrator.apply(moved("completed"));
+  await world.run("A-1").end(stopped);
+  const { state } = world.orchestrator;
+  const all = Array.from({ length: 1_100 }, (_, n) => issue(`B-${n}`, { state: "Done" }));
+  const full = all.reduce(
+    (next, one) => complete(next, one, { ended: null, wall: 0 }).state,
+    state,
+  );
+  assert.equal(full.issues.of("completed").size, 1_000);
+  assert.equal(full.issues.get("id-A-1")?.claim, "completed");
+  assert.deepEqual([full.issues.has("id-B-99"), full.issues.has("id-B-1099")], [false, true]);
 });
 
 test("completed by an operator and then closed: completed once, and its workspace cleaned up", async () => {
