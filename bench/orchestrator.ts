@@ -23,13 +23,7 @@ interface Tick {
 /** One whole poll; what the tracker answers costs nothing here, only our decisions do. */
 function tick(from: State, list: readonly Issue[], now: number): Tick {
   const byId = new Map(list.map((entry) => [entry.id, entry]));
-  const context: Context = {
-    config: settings,
-    problem: null,
-    now,
-    wall: 1e12 + now,
-    prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
-  };
+  const context = contextAt(now);
   let state = from;
   let cpuMs = 0;
   const inputs: Input[] = [{ type: "poll.due" }];
@@ -45,6 +39,16 @@ function tick(from: State, list: readonly Issue[], now: number): Tick {
     }
   }
   return { state, cpuMs };
+}
+
+function contextAt(now: number): Context {
+  return {
+    config: settings,
+    problem: null,
+    now,
+    wall: 1e12 + now,
+    prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
+  };
 }
 
 function answerOf(
@@ -71,6 +75,49 @@ function answerOf(
 
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
+
+const agentEvents = 1_000;
+
+/** Ten attempts at work, a full queue, and as many completed issues as are kept. */
+function busyState(): { readonly state: State; readonly list: readonly Issue[] } {
+  const [list = []] = lists;
+  const completed = Array.from({ length: 1_000 }, (_, n) => ({
+    issue: issue(`OLD-${n}`, { state: "Done" }),
+    attemptId: null,
+    outcome: "succeeded",
+    endedWall: 0,
+    tokens: noTokens,
+  }));
+  const totals = { tokens: noTokens, seconds: 0 };
+  const fresh = restoredState(
+    { records: new Map(), totals, lastAttemptId: null, completed },
+    { now: 0, wall: 1e12 },
+  );
+  const started = Array.from({ length: 10 }, (_, n) => list[n]).filter((one) => one !== undefined);
+  const { state } = tick(fresh, started, 0);
+  return { state: tick(tick(state, list, 30_000).state, list, 60_000).state, list };
+}
+
+/** What the words of live agents cost. */
+function reportedMs(from: State): number {
+  const context = contextAt(90_000);
+  const live = attemptsOf(from);
+  let state = from;
+  const started = process.cpuUsage();
+  for (let n = 0; n < agentEvents; n++) {
+    const told = live[n % live.length];
+    if (told === undefined) throw new Error("no attempt is live");
+    const event = { type: "message", text: "a word" } as const;
+    state = step(state, { type: "attempt.reported", ...told, event }, context).state;
+  }
+  const used = process.cpuUsage(started);
+  return (used.user + used.system) / 1_000;
+}
+
+function attemptsOf(state: State): readonly { issueId: string; attemptId: string }[] {
+  const rows = state.issues.of("running").values();
+  return [...rows].map((row) => ({ issueId: row.issue.id, attemptId: row.attemptId }));
 }
 
 const lists = Array.from({ length: 2 }, () =>
@@ -100,12 +147,17 @@ for (let round = 0; round < rounds; round++) {
   same.push(three.cpuMs);
   shown.push((used.user + used.system) / 1_000);
 }
+const busy = busyState();
+const reported = Array.from({ length: rounds }, () => reportedMs(busy.state));
+const busySame = Array.from({ length: rounds }, () => tick(busy.state, busy.list, 90_000).cpuMs);
 const line = (name: string, values: readonly number[]) =>
   process.stdout.write(`${name.padEnd(46)} ${median(values).toFixed(2).padStart(8)} ms CPU\n`);
 line(`first poll, ${count} new candidates`, first);
 line(`poll with a new list of ${count} (nothing different)`, changed);
 line("poll in which nothing changed (same list)", same);
 line("snapshot of 200 rows", shown);
+line("the same, 1,000 completed issues known", busySame);
+line(`${agentEvents} agent events, 1,000 completed known`, reported);
 const refills = await measureRefills(30);
 const requests = refills.reduce((sum, refill) => sum + refill.requests, 0) / refills.length;
 const freed = median(refills.map(({ ms }) => ms)).toFixed(2);

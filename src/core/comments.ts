@@ -106,15 +106,13 @@ export class CommentSteering {
   }
 
   #place(issueId: string): CommentPlace | null {
-    const { running, retrying } = this.#parts.orchestrator().state;
-    const entry = running.get(issueId);
-    if (entry) {
-      const { issue, attemptId, turnId } = entry;
-      return entry.stopping ? null : { identifier: issue.identifier, attemptId, turnId };
+    const row = this.#parts.orchestrator().state.issues.get(issueId);
+    if (row?.claim === "running") {
+      const { issue, attemptId, turnId } = row;
+      return row.stopping ? null : { identifier: issue.identifier, attemptId, turnId };
     }
-    const retry = retrying.get(issueId);
-    if (!retry) return null;
-    const { issue, after } = retry;
+    if (row?.claim !== "retrying") return null;
+    const { issue, after } = row;
     return { identifier: issue.identifier, attemptId: after?.attemptId ?? "", turnId: null };
   }
 

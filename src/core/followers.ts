@@ -134,13 +134,14 @@ interface CompletedDeps {
 /** Writes down each issue that is completed, for the list after a restart. Ends with the bus. */
 export function keepCompleted({ bus, history, log, state }: CompletedDeps): void {
   bus.subscribe({ filter: { types: ["issue.completed"] } }, ({ issueId }) => {
-    const row = issueId === null ? undefined : state().completed.get(issueId);
+    const row = issueId === null ? undefined : state().issues.of("completed").get(issueId);
     // One that was started again meanwhile is on the list no more.
     if (row === undefined) return;
     try {
       // What no list shows is left out.
       const issue = { ...row.issue, description: null, nativeRef: null };
-      history.saveCompleted({ ...row, issue }, completedKept);
+      const { attemptId, outcome, endedWall, tokens } = row;
+      history.saveCompleted({ issue, attemptId, outcome, endedWall, tokens }, completedKept);
     } catch (error) {
       log.warn("completed issue not kept", { reason: messageOf(error) });
     }
@@ -217,8 +218,9 @@ function sweepOf(parts: RetentionDeps, before: number) {
 }
 
 /** Whatever an operator may still ask about in full. */
-function busyIssues({ running, retrying, blocked, held, failed }: State): readonly string[] {
-  return [running, retrying, blocked, held, failed].flatMap((issues) => [...issues.keys()]);
+function busyIssues({ issues }: State): readonly string[] {
+  const claims = ["running", "retrying", "blocked", "held", "failed"] as const;
+  return claims.flatMap((claim) => [...issues.of(claim).keys()]);
 }
 
 interface CleanupDeps {

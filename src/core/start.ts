@@ -298,7 +298,7 @@ async function begin(
     ...parts,
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
-    isAtWork: (id) => orchestrator.state.running.has(id),
+    isAtWork: (id) => orchestrator.state.issues.of("running").has(id),
     signal,
   });
   opened.push(() => cleanup.over);

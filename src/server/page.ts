@@ -239,12 +239,12 @@ function queued({ counts, queued: entries }: Snapshot): Html | null {
 }
 
 interface StoppedRows {
-  readonly entries: Snapshot["held"];
+  readonly entries: Snapshot["held"] | Snapshot["failed"];
   readonly wall: number;
 }
 
 function stopped(title: string, count: number, { entries, wall }: StoppedRows): Html | null {
-  const columns: Column<Snapshot["held"][number]>[] = [
+  const columns: Column<Snapshot["held" | "failed"][number]>[] = [
     { label: "Reason", wide: true, cell: ({ reason }) => cut(reason) },
     { label: "Error", wide: true, cell: ({ error }) => cut(error ?? "–") },
     { label: "Since", cell: ({ sinceWall }) => moment(sinceWall, wall) },

@@ -18,9 +18,9 @@ import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { workInWords } from "../core/model/work.ts";
+import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/issues.ts";
 import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
-import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/state.ts";
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 

@@ -97,7 +97,8 @@ describe("F9: a stop that is not saved yet", () => {
       error.message,
       "ENG-1: the stop took effect but is not saved yet (no space left on device); it is saved as soon as there is room",
     );
-    assert.equal(world.scheduler.orchestrator.state.held.size, 1);
+    const [row] = world.scheduler.orchestrator.state.issues.of("running").values();
+    assert.equal(row?.stopping?.leadsTo, "hold");
     assert.deepEqual(entries, []);
     const askedAt = new Date(world.scheduler.clock.wall()).toISOString();
     world.scheduler.clock.advance(5_000);

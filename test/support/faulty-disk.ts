@@ -90,12 +90,14 @@ export class FaultyDisk {
     this.#savedStops = new Set(this.#stopped);
     for (const id of issueIds) {
       // The retry of one that is on its way out is taken back when it is gone.
-      if (state.running.get(id)?.stopping && !state.held.has(id)) continue;
+      const row = state.issues.get(id);
+      const isLeaving = row?.claim === "running" && row.stopping !== null;
+      if (isLeaving && row.stopping.leadsTo !== "hold") continue;
       const inForce = decided(recordOf(state, id));
       const saved = decided(this.records.get(id) ?? null);
       assert.deepEqual(saved, inForce, `F9: ${id} is not on disk as it is in force`);
     }
-    for (const { attemptId } of state.running.values()) {
+    for (const { attemptId } of state.issues.of("running").values()) {
       assert.equal(this.#rows.get(attemptId), false, `F9: ${attemptId} runs and is not on disk`);
     }
     assert.deepEqual(this.#rows, this.#given, "F9: an attempt is not on disk as it ended");

@@ -13,7 +13,7 @@ import {
 } from "../../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../src/core/orchestrator/state.ts";
-import type { IssueRecord, Used } from "../../src/core/store/store.ts";
+import type { CompletedRecord, IssueRecord, Used } from "../../src/core/store/store.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { config as defaultConfig } from "./issue.ts";
 
@@ -58,6 +58,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     settings: Config = defaultConfig(),
     records: ReadonlyMap<string, IssueRecord> = new Map(),
     tokensToday = 0,
+    completed: readonly CompletedRecord[] = [],
   ) {
     for (const [id, record] of records) this.records.set(id, record);
     for (const issue of issues) this.issues.set(issue.id, issue);
@@ -87,7 +88,13 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.orchestrator = new Orchestrator(
       ports,
       restoredState(
-        { records, totals: { tokens: noTokens, seconds: 0 }, lastAttemptId: null, tokensToday },
+        {
+          records,
+          totals: { tokens: noTokens, seconds: 0 },
+          lastAttemptId: null,
+          tokensToday,
+          completed,
+        },
         { now: this.clock.now(), wall: this.clock.wall() },
       ),
     );
@@ -115,7 +122,9 @@ export class Scheduler implements Omit<Ports, "config"> {
 
   /** Identifiers of the live attempts. */
   get live(): string[] {
-    return [...this.orchestrator.state.running.values()].map((entry) => entry.issue.identifier);
+    return [...this.orchestrator.state.issues.of("running").values()].map(
+      (entry) => entry.issue.identifier,
+    );
   }
 
   run(identifier: string): FakeRun {

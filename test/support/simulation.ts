@@ -3,16 +3,19 @@ import type { AgentEvent } from "../../src/core/agent/agent.ts";
 import type { Clock } from "../../src/core/clock.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
+import type { EventDraft } from "../../src/core/model/event.ts";
 import { type Issue, normalState } from "../../src/core/model/issue.ts";
 import { standingOf } from "../../src/core/orchestrator/dispatch.ts";
+import type { Running } from "../../src/core/orchestrator/issues.ts";
 import type { Effect, Exit, Input, TimerInput } from "../../src/core/orchestrator/messages.ts";
 import { recordOf, restoredState } from "../../src/core/orchestrator/records.ts";
-import type { Running, State } from "../../src/core/orchestrator/state.ts";
+import type { State } from "../../src/core/orchestrator/state.ts";
 import { step } from "../../src/core/orchestrator/step.ts";
 import { BrakeLedger } from "./brake-ledger.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { config, issue } from "./issue.ts";
 import { SlotWatch } from "./slot-watch.ts";
+import { StatusWatch, titleOf } from "./status-watch.ts";
 
 interface Process {
   readonly issueId: string;
@@ -33,6 +36,7 @@ export class Simulation {
   readonly #usedIds = new Set<string>();
   readonly #timers = new Map<string, number>();
   readonly #slots: SlotWatch;
+  readonly #statuses: StatusWatch;
   readonly disk: FaultyDisk;
   /** Until then the disk refuses most writes. */
   #fullUntil = 0;
@@ -42,6 +46,8 @@ export class Simulation {
   #state: State;
   #now = 0;
   #order = 0;
+  /** How often the tracker changed. */
+  #version = 0;
   #epoch = 0;
   #faults = true;
   events = 0;
@@ -69,8 +75,13 @@ export class Simulation {
     });
     this.ledger = new BrakeLedger(this.#settings.brakes);
     this.#slots = new SlotWatch(this.#settings);
+    this.#statuses = new StatusWatch(this.#settings);
     for (let n = 1; n <= 12; n++) {
-      const made = issue(`SIM-${n}`, { priority: this.#pick(6), dispatchable: this.#chance(0.9) });
+      const made = issue(`SIM-${n}`, {
+        title: titleOf(0),
+        priority: this.#pick(6),
+        dispatchable: this.#chance(0.9),
+      });
       this.#tracker.set(made.id, made);
     }
     this.disk = new FaultyDisk({
@@ -95,28 +106,45 @@ export class Simulation {
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
     this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
     this.#slots.woke();
-    const until = this.#now + 20 * 60_000;
-    while (this.#now < until && this.#agenda.length > 0) this.#next();
-    const { running, retrying, storage } = this.#state;
+    this.#passes(20 * 60_000);
+    const { issues, storage } = this.#state;
+    const running = issues.of("running");
     assert.equal(storage, null, "F9: all is saved once the disk takes it");
-    const looked = [...retrying.values()].filter(({ waits }) => waits === null);
+    const looked = [...issues.of("retrying").values()].filter(({ waits }) => waits === null);
     for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
       assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
     }
     const free = this.#settings.agent.maxConcurrentAgents - running.size;
     const waiting = [...this.#tracker.values()].filter(
-      ({ id }) =>
-        this.#standing(id) === "routable" &&
-        !running.has(id) &&
-        !retrying.has(id) &&
-        !this.#state.held.has(id) &&
-        !this.#state.failed.has(id) &&
-        !this.#state.dismissed.has(id),
+      ({ id }) => this.#standing(id) === "routable" && (issues.get(id)?.claim ?? "free") === "free",
     );
+    this.#statuses.settled(this.#state, this.#tracker.values());
     if (this.#state.day.reached) return;
     const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
     assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
+  }
+
+  /** A person closes everything: nothing may be left of it but in the list of what is completed. */
+  closeAll(): void {
+    for (const id of this.#tracker.keys()) this.#move(id, "Done");
+    this.#passes(20 * 60_000);
+    this.#statuses.settled(this.#state, this.#tracker.values());
+    assert.equal(
+      this.disk.records.size,
+      this.#choices(),
+      "M3: something is kept of a closed issue",
+    );
+  }
+
+  #passes(ms: number): void {
+    const until = this.#now + ms;
+    while (this.#now < until && this.#agenda.length > 0) this.#next();
+  }
+
+  /** Records that stay for what an operator chose. */
+  #choices(): number {
+    return [...this.disk.records.values()].filter((one) => one.allowanceAfter !== null).length;
   }
 
   #next(): void {
@@ -132,6 +160,7 @@ export class Simulation {
     this.trail = [...this.trail.slice(-30), `${Math.round(this.#now)} ${describe(input)}`];
     const before = this.#state;
     if (input.type === "candidates.fetched") this.#slots.listed();
+    this.#statuses.answered(input);
     try {
       const decision = step(before, input, {
         config: this.#settings,
@@ -168,24 +197,34 @@ export class Simulation {
     else this.disk.released(input.issueId);
   }
 
+  /** The tracker has closed it: whatever was decided about it before is over. */
+  #noteCompleted({ type, issueId, data }: EventDraft): void {
+    if (type !== "issue.completed" || !issueId) return;
+    const { terminalStates } = this.#settings.tracker;
+    const isClosed = terminalStates.some(
+      (one) => normalState(one) === normalState(`${data?.["state"]}`),
+    );
+    if (!isClosed) return;
+    this.ledger.released(issueId, "completed");
+    this.disk.released(issueId);
+  }
+
   #check(): void {
-    const { running, retrying, blocked, held } = this.#state;
+    const running = this.#state.issues.of("running");
     for (const [id, entry] of running) {
       assert.equal(this.#processes.get(entry.attemptId)?.issueId, id, `S10: ${id} has no process`);
-      assert.ok(!retrying.has(id) && !blocked.has(id), `S6: ${id} is claimed twice`);
-      if (held.has(id)) assert.ok(entry.stopping, `S22: ${id} is held and runs on`);
       this.#checkBrakes(entry);
     }
     for (const attemptId of this.#processes.keys()) {
       const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
       assert.ok(claimed, `S10: process ${attemptId} has no claim`);
     }
-    for (const [id, entry] of retrying) {
+    for (const [id, entry] of this.#state.issues.of("retrying")) {
       const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
       assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
-      assert.ok(!held.has(id), `S22: ${id} is held and retrying`);
     }
     this.#slots.look(this.#state, this.#now);
+    this.#statuses.look(this.#state, this.#tracker.keys(), this.#now);
     this.disk.look(this.#state, this.#tracker.keys());
     assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
     assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
@@ -204,6 +243,7 @@ export class Simulation {
   #perform(effect: Effect): void {
     this.ledger.heard(effect);
     this.#slots.heard(effect);
+    this.#statuses.heard(effect);
     switch (effect.type) {
       case "startAttempt": {
         if (this.disk.saveAttempt(effect.row) && !this.disk.isTroubled) return this.#start(effect);
@@ -235,6 +275,8 @@ export class Simulation {
       case "clearTimer":
         this.#timers.delete(timerKey(effect.input));
         return;
+      case "publish":
+        return this.#noteCompleted(effect.event);
       case "saveRecord":
         return this.disk.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
       case "saveAttempt":
@@ -261,14 +303,14 @@ export class Simulation {
       assert.notEqual(process.issueId, id, `S1: two processes for ${id}`);
     }
     assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
-    assert.ok(!this.#state.held.has(id) && !this.#state.failed.has(id), "S22");
+    assert.equal(this.#state.issues.get(id)?.claim, "running", "S22");
     this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
     assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
     const own = normalState(order.issue.state);
     const cap = maxConcurrentAgentsByState[own];
-    const same = [...this.#state.running.values()].filter(
+    const same = [...this.#state.issues.of("running").values()].filter(
       (entry) => normalState(entry.issue.state) === own,
     );
     if (cap !== undefined) assert.ok(same.length <= cap, "S3: more agents than the state's slots");
@@ -384,7 +426,8 @@ export class Simulation {
     const ids = [...this.#tracker.keys()];
     const issueId = ids[this.#pick(ids.length)] ?? "";
     const dice = this.#pick(100);
-    if (dice < 40) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 35) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 40) return this.#edit(issueId, {});
     if (dice < 50) return this.#apply({ type: "operator.aborted", issueId, reason: null });
     if (dice < 75) {
       const to = (["queued", "held", "completed", "queued"] as const)[this.#pick(4)] ?? "queued";
@@ -413,6 +456,7 @@ export class Simulation {
     this.#processes.clear();
     this.#timers.clear();
     this.#slots.restarted();
+    this.#statuses.restarted();
     this.#agenda = this.#agenda.filter((entry) => entry.epoch === null);
     this.#state = this.#restored();
     this.#begin();
@@ -433,7 +477,7 @@ export class Simulation {
   }
 
   #begin(): void {
-    for (const [issueId, entry] of this.#state.retrying) {
+    for (const [issueId, entry] of this.#state.issues.of("retrying")) {
       const input = { type: "retry.due", issueId } as const;
       this.#perform({ type: "setTimer", input, delayMs: entry.dueAt - this.#now });
     }
@@ -441,8 +485,14 @@ export class Simulation {
   }
 
   #move(id: string, state: string): void {
+    this.#edit(id, { state });
+  }
+
+  #edit(id: string, fields: Partial<Issue>): void {
     const known = this.#tracker.get(id);
-    if (known) this.#tracker.set(id, { ...known, state });
+    if (!known) return;
+    this.#version++;
+    this.#tracker.set(id, { ...known, ...fields, title: titleOf(this.#version) });
   }
 
   #standing(id: string) {

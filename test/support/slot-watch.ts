@@ -83,10 +83,10 @@ export class SlotWatch {
 
   #fitting(state: State): readonly Issue[] {
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#config.agent;
-    const continuing = [...state.retrying.values()].filter(
+    const continuing = [...state.issues.of("retrying").values()].filter(
       ({ checking, error }) => checking !== null || error === null,
     );
-    const taken = [...state.running.values(), ...continuing].map(({ issue }) => issue);
+    const taken = [...state.issues.of("running").values(), ...continuing].map(({ issue }) => issue);
     const { tokensPerDay } = this.#config.brakes;
     const isSpent = tokensPerDay !== null && state.day.tokens >= tokensPerDay;
     const isPaused = state.pauses.get(this.#config.agent.kind)?.active === true;
@@ -94,9 +94,7 @@ export class SlotWatch {
     return state.queue.filter(({ id, state: name, dispatchable }) => {
       const own = normalState(name);
       const same = taken.filter((issue) => normalState(issue.state) === own).length;
-      const isDismissed = state.dismissed.get(id)?.state === own;
-      const claims = [state.running, state.retrying, state.blocked, state.held, state.failed];
-      const isFree = !isDismissed && claims.every((claim) => !claim.has(id));
+      const isFree = (state.issues.get(id)?.claim ?? "free") === "free";
       return dispatchable && isFree && same < (maxConcurrentAgentsByState[own] ?? Infinity);
     });
   }

@@ -3,9 +3,10 @@ import { type Idle, noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { andThen, type Context, type Decision, decided, type Prior } from "./decision.ts";
+import type { Running } from "./issues.ts";
 import type { Input } from "./messages.ts";
-import { hold } from "./reconcile.ts";
-import { attemptOf, type Running, type State, setIn } from "./state.ts";
+import { attemptOf, claimed, type State } from "./state.ts";
+import { hold } from "./stop.ts";
 
 /** A limit that one issue has reached, with its numbers. */
 interface Brake {
@@ -20,7 +21,7 @@ type Counted = Pick<Running, "spentBefore" | "idle" | "tokens" | "startedAt">;
 
 /** Holds a live issue that has reached one of its limits; its attempt ends at once. */
 export function braked(state: State, issueId: string, context: BrakeContext): Decision {
-  const entry = state.running.get(issueId);
+  const entry = state.issues.of("running").get(issueId);
   if (!entry || entry.stopping) return decided(state);
   const brake = brakeOf(entry, context);
   return brake ? holdBy(state, entry.issue, { brake, context }) : decided(state);
@@ -45,7 +46,7 @@ export function brakedBefore(
 /** Stops every attempt that has taken longer than it may. */
 export function stopOverdue(state: State, context: Context): Decision {
   if (context.config.brakes.attemptTimeoutMs === null) return decided(state);
-  return [...state.running.keys()].reduce(
+  return [...state.issues.of("running").keys()].reduce(
     (decision, id) => andThen(decision, (next) => braked(next, id, context)),
     decided(state),
   );
@@ -57,7 +58,7 @@ export function turned(
   input: Extract<Input, { type: "attempt.turned" }>,
   context: BrakeContext,
 ): Decision {
-  const entry = state.running.get(input.issueId);
+  const entry = state.issues.of("running").get(input.issueId);
   if (entry?.attemptId !== input.attemptId || entry.stopping) return decided(state);
   const issueMark = input.issue ? markOf(input.issue) : null;
   const moved = input.moved || issueMark !== entry.idle.issueMark;
@@ -66,10 +67,7 @@ export function turned(
     issueMark: issueMark ?? entry.idle.issueMark,
   };
   const next = { ...entry, idle };
-  const counted = decided(
-    { ...state, running: setIn(state.running, input.issueId, next) },
-    { type: "saveAttempt", attempt: attemptOf(next) },
-  );
+  const counted = decided(claimed(state, next), { type: "saveAttempt", attempt: attemptOf(next) });
   return andThen(counted, (last) => braked(last, input.issueId, context));
 }
 
@@ -87,12 +85,12 @@ export function allowedAnew(
 ): State {
   const prior = context.prior(issue.id, allowedAfter(state, issue.id));
   if (prior.tokens === 0 && (prior.idle?.turns ?? 0) === 0) return state;
-  return { ...state, allowances: setIn(state.allowances, issue.id, { issue, after }) };
+  return { ...state, issues: state.issues.choosing(issue, { allowanceAfter: after }) };
 }
 
 /** The newest attempt of the issue that its brakes do not count; empty when they count all. */
 export function allowedAfter(state: State, issueId: string): string {
-  return state.allowances.get(issueId)?.after ?? "";
+  return state.issues.get(issueId)?.choices.allowanceAfter ?? "";
 }
 
 /** What of an issue shows that somebody worked on it. */

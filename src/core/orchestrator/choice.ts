@@ -3,7 +3,7 @@ import type { Config } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { type Decision, decided, tell } from "./decision.ts";
 import type { Input } from "./messages.ts";
-import { type State, setIn, without } from "./state.ts";
+import type { State } from "./state.ts";
 
 type Chosen = Extract<Input, { type: "operator.modelChosen" }>;
 
@@ -19,7 +19,7 @@ export interface Choice {
  * configuration for all. A model that was written beside another agent's name does not follow to this one.
  */
 export function choiceFor(state: State, issue: Issue, config: Config): Choice {
-  const picks = [state.models.get(issue.id), ...picksFor(issue, config)];
+  const picks = [state.issues.get(issue.id)?.choices.pick, ...picksFor(issue, config)];
   const agent = firstOf(picks, (pick) => pick.kind) ?? config.agent.kind;
   const fitting = picks.filter((pick) => pick?.kind == null || pick.kind === agent);
   return {
@@ -31,7 +31,7 @@ export function choiceFor(state: State, issue: Issue, config: Config): Choice {
 
 /** The choice for the next turn of an attempt that `agent` works on: another agent's model is none of its business. */
 export function choiceOfTurn(state: State, issueId: string, config: Config): Omit<Choice, "agent"> {
-  const entry = state.running.get(issueId);
+  const entry = state.issues.of("running").get(issueId);
   if (!entry) return { model: null, effort: null };
   const choice = choiceFor(state, entry.issue, config);
   return choice.agent === entry.agent ? choice : { model: entry.model, effort: null };
@@ -40,20 +40,17 @@ export function choiceOfTurn(state: State, issueId: string, config: Config): Omi
 /** Keeps the model an operator chose for the issue, or forgets it; what runs is not disturbed. */
 export function modelChosen(state: State, input: Chosen): Decision {
   const { issue, model, effort, agent: kind } = input;
-  const models =
-    model === null && kind === null
-      ? without(state.models, issue.id)
-      : setIn(state.models, issue.id, { issue, kind, model, effort });
+  const pick = model === null && kind === null ? null : { kind, model, effort };
   const chosen = [
     kind && `agent ${kind}`,
     model && `model ${model}`,
     effort && `reasoning effort ${effort}`,
   ].filter(Boolean);
   return decided(
-    { ...state, models },
+    { ...state, issues: state.issues.choosing(issue, { pick }) },
     { type: "saveRecord", issueId: issue.id },
     tell("model.changed", issue, {
-      attemptId: state.running.get(issue.id)?.attemptId ?? null,
+      attemptId: state.issues.of("running").get(issue.id)?.attemptId ?? null,
       message: chosen.length === 0 ? "the default model again" : chosen.join(", "),
       data: { model, reasoning_effort: effort, agent: kind },
     }),
@@ -69,7 +66,7 @@ export function choiceApplies(
   input: Omit<Chosen, "type">,
   config: Config,
 ): "next_turn" | "next_attempt" {
-  const live = state.running.get(input.issue.id);
+  const live = state.issues.of("running").get(input.issue.id);
   if (!live || live.stopping) return "next_attempt";
   const before = choiceFor(state, live.issue, config);
   const after = choiceFor(
@@ -90,7 +87,7 @@ function picksFor(issue: Issue, { agent }: Config): readonly (AgentPick | undefi
 }
 
 function firstOf(
-  picks: readonly (AgentPick | undefined)[],
+  picks: readonly (AgentPick | null | undefined)[],
   part: (pick: AgentPick) => string | null,
 ): string | null {
   for (const pick of picks) {
@@ -113,13 +110,13 @@ export const workflowTemplateId = "workflow";
 
 /** The template that the issue's next attempt is prompted with. */
 export function templateIdOf(state: State, issueId: string): string {
-  return state.templates.get(issueId)?.templateId ?? workflowTemplateId;
+  return state.issues.get(issueId)?.choices.templateId ?? workflowTemplateId;
 }
 
 /** Identifiers of the issues that override with `templateId`. */
 export function overriddenWith(state: State, templateId: string): readonly string[] {
-  return [...state.templates.values()]
-    .filter((override) => override.templateId === templateId)
+  return [...state.issues.values()]
+    .filter(({ choices }) => choices.templateId === templateId)
     .map(({ issue }) => issue.identifier);
 }
 
@@ -128,11 +125,7 @@ export function templateChosen(
   state: State,
   { issue, templateId }: Extract<Input, { type: "operator.templateChosen" }>,
 ): Decision {
-  const before = state.templates.get(issue.id)?.templateId ?? null;
-  const templates =
-    templateId === null
-      ? without(state.templates, issue.id)
-      : setIn(state.templates, issue.id, { issue, templateId });
+  const before = state.issues.get(issue.id)?.choices.templateId ?? null;
   const told = tell("template.changed", issue, {
     message:
       templateId === null
@@ -141,7 +134,7 @@ export function templateChosen(
     data: { change: templateId === null ? "cleared" : "chosen", template_id: templateId },
   });
   return decided(
-    { ...state, templates },
+    { ...state, issues: state.issues.choosing(issue, { templateId }) },
     { type: "saveRecord", issueId: issue.id },
     ...(before === templateId ? [] : [told]),
   );

@@ -3,14 +3,8 @@ import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import {
-  type Day,
-  isClaimed,
-  isStopped,
-  type Pause,
-  type State,
-  type StorageWait,
-} from "./state.ts";
+import type { IssueRow, StorageWait } from "./issues.ts";
+import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
 
 /** What the tracker says of an issue, as far as scheduling goes. */
 export type Standing = "routable" | "waiting" | "inactive" | "terminal";
@@ -44,8 +38,9 @@ export interface Slots {
 export function slotsFor(state: State, config: Config): Slots {
   const { maxConcurrentAgents, maxConcurrentAgentsByState } = config.agent;
   const byState = new Map(Object.entries(maxConcurrentAgentsByState));
-  for (const { issue } of state.running.values()) take(byState, issue);
-  return { free: Math.max(maxConcurrentAgents - state.running.size, 0), byState };
+  const running = state.issues.of("running");
+  for (const { issue } of running.values()) take(byState, issue);
+  return { free: Math.max(maxConcurrentAgents - running.size, 0), byState };
 }
 
 /** `slots` without those that `issues` are about to take. */
@@ -89,15 +84,6 @@ export function firstToFit(
   return selected;
 }
 
-/** Nobody works on it, nobody stopped it. */
-export function isFree(state: State, issue: Issue): boolean {
-  return (
-    !isClaimed(state, issue.id) &&
-    !isStopped(state, issue.id) &&
-    state.dismissed.get(issue.id)?.state !== normalState(issue.state)
-  );
-}
-
 /** Why an issue of the queue does not run yet, in a few words. */
 export function waitingFor(
   issue: Issue,
@@ -126,7 +112,10 @@ export function dispatchGates(
   const missing = tracker.requiredLabels.filter((label) => !issue.labels.includes(label));
   const blockers = openBlockers(issue, tracker);
   const slots = slotsFor(state, config);
-  const own = state.running.has(issue.id);
+  const row = state.issues.get(issue.id);
+  const own = row?.claim === "running";
+  const held = heldReason(row);
+  const running = state.issues.of("running").size;
   return [
     gate("active_state", active.has(current) && !terminal.has(current), `state is ${issue.state}`),
     gate(
@@ -145,16 +134,16 @@ export function dispatchGates(
           ? "the tracker allows work"
           : "the tracker does not allow work now",
     ),
-    gate("not_held", !state.held.has(issue.id), state.held.get(issue.id)?.reason ?? "not held"),
-    gate("not_failed", !state.failed.has(issue.id), state.failed.get(issue.id)?.reason ?? "no"),
-    gate("not_claimed", !isClaimed(state, issue.id), claimOf(state, issue.id)),
+    gate("not_held", held === null, held ?? "not held"),
+    gate("not_failed", row?.claim !== "failed", row?.claim === "failed" ? row.reason : "no"),
+    gate("not_claimed", !isClaimed(state, issue.id), claimText(row)),
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
     passable("provider", providerGate(state, issue, config), { own, open: "it takes turns" }),
     gate(
       "free_slot",
       own || hasSlot(slots, issue),
-      `${state.running.size} of ${config.agent.maxConcurrentAgents} slots in use`,
+      `${running} of ${config.agent.maxConcurrentAgents} slots in use`,
     ),
   ];
 }
@@ -168,10 +157,16 @@ function passable(name: string, shut: Gate | null, { own, open }: { own: boolean
   return gate(name, own || shut === null, shut?.detail ?? open);
 }
 
-function claimOf(state: State, id: string): string {
-  if (state.running.has(id)) return "running";
-  if (state.retrying.has(id)) return "waiting for its retry";
-  return state.blocked.has(id) ? "waiting for a person" : "free";
+function claimText(row: IssueRow | undefined): string {
+  if (row?.claim === "running") return "running";
+  if (row?.claim === "retrying") return "waiting for its retry";
+  return row?.claim === "blocked" ? "waiting for a person" : "free";
+}
+
+/** Why it is held, or will be once its agent is gone; null when it is not. */
+function heldReason(row: IssueRow | undefined): string | null {
+  if (row?.claim === "held") return row.reason;
+  return row?.claim === "running" && row.stopping?.leadsTo === "hold" ? row.stopping.reason : null;
 }
 
 /** The queue after `closed` ended, and the issues of it that have no other open blocker. */

@@ -1,20 +1,16 @@
 import type { AttemptStatus } from "../model/attempt.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { standingOf } from "./dispatch.ts";
+import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { providerLimited } from "./pauses.ts";
+import { relisted } from "./queue.ts";
 import { waitForStorage } from "./recheck.ts";
-import { hold } from "./reconcile.ts";
+import { seen } from "./reconcile.ts";
 import { withStart } from "./refill.ts";
-import { complete, continuationDelay, queueFailure, queueRetry, release } from "./retry.ts";
-import {
-  attemptOf,
-  type Ended,
-  type Fault,
-  type Running,
-  type State,
-  setIn,
-  without,
-} from "./state.ts";
+import { close, complete, continuationDelay, queueFailure, queueRetry, release } from "./retry.ts";
+import { attemptOf, claimed, type Fault, type State } from "./state.ts";
+import { hold } from "./stop.ts";
 
 /** An attempt is really gone: count it once, then decide about its issue. */
 export function attemptExited(
@@ -22,13 +18,12 @@ export function attemptExited(
   input: Extract<Input, { type: "attempt.exited" }>,
   context: Context,
 ): Decision {
-  const entry = state.running.get(input.issueId);
+  const entry = state.issues.of("running").get(input.issueId);
   // A stopped attempt may exit after its successor has started: not ours any more.
   if (entry?.attemptId !== input.attemptId) return decided(state);
   const { exit } = input;
-  if (exit.kind === "detached") {
-    return decided({ ...state, running: without(state.running, input.issueId) });
-  }
+  const free = claimed(state, { claim: "free", issue: entry.issue, worked: true });
+  if (exit.kind === "detached") return decided(free);
   const status = statusOf(entry, exit);
   const error = errorOf(entry, exit);
   const end = { status, endedWall: context.wall, error, git: exit.git };
@@ -40,11 +35,7 @@ export function attemptExited(
   };
   const seconds = state.usage.seconds + (context.now - entry.startedAt) / 1_000;
   const gone = decided(
-    {
-      ...withStart(state, entry, exit),
-      running: without(state.running, entry.issue.id),
-      usage: { ...state.usage, seconds },
-    },
+    { ...withStart(free, entry, exit), usage: { ...state.usage, seconds } },
     { type: "saveAttempt", attempt: attemptOf({ ...entry, phase: "finishing" }, end) },
     attemptEnded(entry, status, error),
   );
@@ -82,25 +73,44 @@ function stopped(state: State, entry: Running, ended: Ended, context: Context): 
   switch (stopping?.leadsTo) {
     case "retry":
       return failed(state, entry, { error: stopping.reason, context });
-    case "clean":
-      return andThen(release(state, issue, stopping.reason), (next) =>
-        andThen(complete(next, issue, ended, context.wall), (last) =>
-          decided(last, { type: "removeWorkspace", issue, path: entry.workspacePath }),
-        ),
-      );
     case "shutdown":
       return decided(state);
-    case "hold":
-      return decided(state, { type: "saveRecord", issueId: issue.id });
-    case "dismiss":
-      return decided(
-        state,
-        { type: "saveRecord", issueId: issue.id },
-        { type: "lookAtWorkspace", issue, path: entry.workspacePath },
+    case "hold": {
+      const { reason, sinceWall } = stopping;
+      const held = claimed(state, { claim: "held", issue, reason, error: null, sinceWall });
+      // The issue may have been closed while its agent was on its way out.
+      return andThen(decided(held, { type: "saveRecord", issueId: issue.id }), (next) =>
+        seen(next, { id: issue.id, issue }, context),
       );
+    }
+    case "dismiss":
+      return dismissedNow(state, entry, { ended, dismissed: stopping.dismissed, context });
     default:
-      return release(state, issue, stopping?.reason ?? "stopped");
+      // By what is known now: it may have been closed or opened again while its agent was on its way out.
+      return standingOf(issue, context.config.tracker) === "terminal"
+        ? close(state, issue, { ended, path: entry.workspacePath, context })
+        : release(state, issue, stopping?.reason ?? "stopped");
   }
+}
+
+/** An operator completed it while it ran. Its workspace stays, unless the issue has been closed meanwhile. */
+function dismissedNow(
+  state: State,
+  { issue, workspacePath }: Running,
+  { ended, dismissed, context }: { ended: Ended; dismissed: Dismissal; context: Context },
+): Decision {
+  const { id } = issue;
+  const done = andThen(complete(state, issue, { ended, wall: context.wall, dismissed }), (next) =>
+    decided(next, { type: "saveRecord", issueId: id }),
+  );
+  return andThen(done, (next) => {
+    const aligned = seen(next, { id, issue }, context);
+    return aligned.effects.some(({ type }) => type === "removeWorkspace")
+      ? aligned
+      : andThen(aligned, (last) =>
+          decided(last, { type: "lookAtWorkspace", issue, path: workspacePath }),
+        );
+  });
 }
 
 /** What an end of its own accord leads to. */
@@ -125,15 +135,13 @@ function finished(
       );
     case "needs":
       return decided(
-        {
-          ...state,
-          blocked: setIn(state.blocked, entry.issue.id, {
-            issue: entry.issue,
-            needs: exit.needs,
-            sinceWall: context.wall,
-            workspacePath: entry.workspacePath,
-          }),
-        },
+        claimed(state, {
+          claim: "blocked",
+          issue: entry.issue,
+          needs: exit.needs,
+          sinceWall: context.wall,
+          workspacePath: entry.workspacePath,
+        }),
         { type: "saveRecord", issueId: entry.issue.id },
         tell("issue.blocked", entry.issue, {
           attemptId: entry.attemptId,
@@ -165,11 +173,12 @@ function finished(
 function notBegun(
   state: State,
   entry: Running,
-  { error, context: { now, wall } }: { error: string; context: Context },
+  { error, context }: { error: string; context: Context },
 ): Decision {
+  const { now, wall } = context;
   const { issue, attempt, failures, workspacePath } = entry;
   const save: Effect = { type: "saveRecord", issueId: issue.id };
-  if (attempt === null) return decided(state, save);
+  if (attempt === null) return decided(relisted(state, issue, context), save);
   const retry = { issue, attempt, failures, error, workspacePath, after: null };
   return andThen(waitForStorage(state, retry, { error, now, wall }), (next) => decided(next, save));
 }
@@ -185,9 +194,8 @@ function failed(
   const { maxRetries } = context.config.agent;
   if (maxRetries !== null && failures > maxRetries) {
     const reason = `retries used up (agent.max_retries ${maxRetries})`;
-    const row = { issue, reason, error, sinceWall: context.wall };
     return decided(
-      { ...state, failed: setIn(state.failed, issue.id, row) },
+      claimed(state, { claim: "failed", issue, reason, error, sinceWall: context.wall }),
       { type: "saveRecord", issueId: issue.id },
       tell("issue.failed", issue, { message: `${reason}: ${error}`, data: { error, failures } }),
     );

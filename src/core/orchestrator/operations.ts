@@ -106,7 +106,7 @@ export class Operations {
   async abort(identifier: string, reason: string | null): Promise<Aborted> {
     const { orchestrator, clock } = this.#parts;
     const issue = this.#require(identifier);
-    const alreadyStopping = this.#state.running.get(issue.id)?.stopping != null;
+    const alreadyStopping = this.#state.issues.of("running").get(issue.id)?.stopping != null;
     const requestedWall = clock.wall();
     const stopped = orchestrator.apply({ type: "operator.aborted", issueId: issue.id, reason });
     await tookEffect(stopped, `${issue.identifier}: the stop`);
@@ -122,7 +122,7 @@ export class Operations {
     const issue = this.#require(identifier);
     const earlier = key === null ? null : history.steerByKey(issue.id, key);
     if (earlier) return steeredBy(earlier, issue);
-    const entry = this.#state.running.get(issue.id);
+    const entry = this.#state.issues.of("running").get(issue.id);
     const steer: Steer = {
       id: `str_${randomUUID()}`,
       issueId: issue.id,
@@ -231,11 +231,11 @@ export class Operations {
   /** Every issue in memory, what is worked on first. */
   #known(): readonly Issue[] {
     const state = this.#state;
-    const entries = [state.running, state.retrying, state.blocked, state.held, state.failed];
-    const byId = new Map<string, Issue>();
-    for (const map of entries) for (const [id, { issue }] of map) byId.set(id, issue);
+    const rows = [...state.issues.values()];
+    const open = rows.filter(({ claim }) => claim !== "free" && claim !== "completed");
+    const byId = new Map(open.map(({ issue }) => [issue.id, issue]));
     for (const issue of state.queue) if (!byId.has(issue.id)) byId.set(issue.id, issue);
-    for (const [id, { issue }] of state.completed) if (!byId.has(id)) byId.set(id, issue);
+    for (const [id, { issue }] of state.issues.of("completed")) byId.set(id, issue);
     return [...byId.values()];
   }
 

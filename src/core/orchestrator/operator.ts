@@ -3,13 +3,15 @@ import { SymphonyError } from "../model/errors.ts";
 import { type Issue, type IssueStatus, normalState } from "../model/issue.ts";
 import { allowedAnew } from "./brakes.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import type { Question, Running, Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { recheckRequested } from "./poll.ts";
-import { hold, stopFor, unclaimed } from "./reconcile.ts";
+import { relisted } from "./queue.ts";
 import { complete } from "./retry.ts";
 import { statusOf } from "./snapshot.ts";
 import { attemptIdOf } from "./start.ts";
-import { type Question, type Running, type State, setIn } from "./state.ts";
+import { claimed, type State } from "./state.ts";
+import { hold, stopFor } from "./stop.ts";
 
 type Target = "queued" | "held" | "completed";
 
@@ -25,11 +27,12 @@ const targets: Readonly<Record<IssueStatus, readonly Target[]>> = {
 
 /** The statuses a person may move the issue to now. */
 export function targetsOf(state: State, issue: Issue): readonly Target[] {
-  if (state.running.has(issue.id)) return targets.running;
+  const row = state.issues.get(issue.id);
+  if (row?.claim === "running") return targets.running;
   const status = statusOf(state, issue);
   if (status === null) return [];
   // An issue the tracker itself closed can only be opened there.
-  if (status === "completed" && !state.dismissed.has(issue.id)) return [];
+  if (row?.claim === "completed" && row.dismissed === null) return [];
   return targets[status];
 }
 
@@ -39,16 +42,14 @@ export function aborted(
   input: Extract<Input, { type: "operator.aborted" }>,
   context: Context,
 ): Decision {
-  const entry = state.running.get(input.issueId);
-  const blocked = state.blocked.get(input.issueId);
-  const issue = entry?.issue ?? blocked?.issue;
-  if (!issue) {
+  const row = state.issues.get(input.issueId);
+  if (row?.claim !== "running" && row?.claim !== "blocked") {
     throw new SymphonyError("not_running", "the issue has no running attempt", {
       hint: "symphony transition ISSUE held",
     });
   }
   const reason = input.reason ? `aborted: ${input.reason}` : "aborted by an operator";
-  return hold(state, issue, { reason, context });
+  return hold(state, row.issue, { reason, context });
 }
 
 /** Hands guidance to the turn in flight. Throws `no_active_turn`. */
@@ -56,7 +57,7 @@ export function steered(
   state: State,
   input: Extract<Input, { type: "operator.steered" }>,
 ): Decision {
-  const entry = state.running.get(input.issueId);
+  const entry = state.issues.of("running").get(input.issueId);
   if (!entry || entry.stopping || entry.turnId === null) {
     throw new SymphonyError("no_active_turn", "no turn is under way that could be steered", {
       details: { phase: entry?.phase ?? null, stopping: entry?.stopping?.reason ?? null },
@@ -86,7 +87,7 @@ export function transitioned(
     case "held":
       return hold(state, issue, { reason: reason ?? "held by an operator", context });
     case "queued":
-      return requeue(letGoOn(state, issue, context), issue, reason);
+      return requeue(letGoOn(state, issue, context), issue, { reason, context });
     case "completed":
       return dismiss(state, issue, { reason: reason ?? "completed by an operator", context });
   }
@@ -98,8 +99,12 @@ function letGoOn(state: State, issue: Issue, context: Context): State {
 }
 
 /** Forgets holds, failures and retry counts, and looks at the issue at once. */
-function requeue(state: State, issue: Issue, reason: string | null): Decision {
-  const free = unclaimed(state, issue.id);
+function requeue(
+  state: State,
+  issue: Issue,
+  { reason, context }: { readonly reason: string | null; readonly context: Context },
+): Decision {
+  const free = relisted(claimed(state, { claim: "free", issue, worked: true }), issue, context);
   return andThen(
     decided(
       free,
@@ -111,31 +116,27 @@ function requeue(state: State, issue: Issue, reason: string | null): Decision {
   );
 }
 
-/** Done for us, whatever the tracker says, until its state changes. */
+/** Done for us, whatever the tracker says, until its state changes. A live attempt ends first; then it is completed. */
 function dismiss(
   state: State,
   issue: Issue,
   { reason, context }: { reason: string; context: Context },
 ): Decision {
-  const row = { issue, state: normalState(issue.state), sinceWall: context.wall };
-  const waiting = state.retrying.get(issue.id) ?? state.blocked.get(issue.id);
-  const look: Effect[] = state.running.has(issue.id)
-    ? []
-    : [{ type: "lookAtWorkspace", issue, path: waiting?.workspacePath ?? null }];
-  const next = {
-    ...unclaimed(state, issue.id),
-    dismissed: setIn(state.dismissed, issue.id, row),
-  };
-  return andThen(stopFor(next, issue, { reason, leadsTo: "dismiss", gently: false }), (stopping) =>
-    andThen(
-      decided(
-        stopping,
-        { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
-        { type: "saveRecord", issueId: issue.id },
-        ...look,
-      ),
-      (last) => complete(last, issue, null, context.wall),
-    ),
+  const { wall } = context;
+  const dismissed = { state: normalState(issue.state), sinceWall: wall };
+  const saved: Effect[] = [
+    { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+    { type: "saveRecord", issueId: issue.id },
+  ];
+  const row = state.issues.get(issue.id);
+  if (row?.claim === "running") {
+    const stop: Stop = { reason, leadsTo: "dismiss", dismissed, gently: false };
+    return andThen(stopFor(state, row, stop), (next) => decided(next, ...saved));
+  }
+  const isWaiting = row?.claim === "retrying" || row?.claim === "blocked";
+  const path = isWaiting ? row.workspacePath : null;
+  return andThen(decided(state, ...saved, { type: "lookAtWorkspace", issue, path }), (next) =>
+    complete(next, issue, { ended: null, wall, dismissed }),
   );
 }
 
@@ -174,8 +175,8 @@ export function blockedNow(before: Running, after: Running): Decision["effects"]
  * A person answered. A live agent hears it at once; where the run has ended with its question, the issue is
  * started again and its thread goes on with the answer. Throws `nothing_asked`.
  */
-export function responded(state: State, input: Responded): Decision {
-  const entry = state.running.get(input.issueId);
+export function responded(state: State, input: Responded, context: Context): Decision {
+  const entry = state.issues.of("running").get(input.issueId);
   const [first] = entry?.asked ?? [];
   if (entry && first && !entry.stopping) {
     const { answer } = input;
@@ -186,16 +187,11 @@ export function responded(state: State, input: Responded): Decision {
       answer,
     });
   }
-  const blocked = state.blocked.get(input.issueId);
+  const blocked = state.issues.of("blocked").get(input.issueId);
   if (!blocked) {
     throw new SymphonyError("nothing_asked", "the issue asks for nothing now", {
       hint: "symphony inbox",
     });
   }
-  return andThen(decided(state), (next) => requeue(next, blocked.issue, "answered by a person"));
-}
-
-/** The state with `entry` in it. */
-export function withRunning(state: State, entry: Running): State {
-  return { ...state, running: setIn(state.running, entry.issue.id, entry) };
+  return requeue(state, blocked.issue, { reason: "answered by a person", context });
 }

@@ -1,8 +1,9 @@
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./dispatch.ts";
+import { type Retry, type Running, without } from "./issues.ts";
 import type { Effect, Exit } from "./messages.ts";
 import { queueRetry } from "./retry.ts";
-import { type Pause, type Retry, type Running, type State, setIn, without } from "./state.ts";
+import { claimed, type Pause, type State, setIn } from "./state.ts";
 
 const firstPauseMs = 5 * 60_000;
 const longestUnknownMs = 60 * 60_000;
@@ -168,14 +169,14 @@ function woken(state: State, { config, now, wall }: PauseContext): Decision {
   const isOpen = ({ waits, issue }: Retry) =>
     // What waited for the disk is saved again first, whatever else it waits for.
     (waits?.gate === "storage" ? storageGate(state) : shutGate(state, issue, config)) === null;
-  const open = [...state.retrying.values()].filter(
+  const open = [...state.issues.of("retrying").values()].filter(
     (entry) => entry.waits !== null && isOpen(entry),
   );
   return open.reduce((decision, entry) => {
     const { id } = entry.issue;
     const due: Retry = { ...entry, dueAt: now, dueWall: wall, waits: null };
     return decided(
-      { ...decision.state, retrying: setIn(decision.state.retrying, id, due) },
+      claimed(decision.state, due),
       ...decision.effects,
       { type: "setTimer", input: { type: "retry.due", issueId: id }, delayMs: 0 },
       { type: "saveRecord", issueId: id },

@@ -10,23 +10,13 @@ import {
   isStale,
   openRequest,
   raiseFences,
-  tell,
 } from "./decision.ts";
-import {
-  byDispatchOrder,
-  hasSlot,
-  isFree,
-  queueOf,
-  selectForDispatch,
-  shutGate,
-  slotsFor,
-  standingOf,
-  withoutBlocker,
-} from "./dispatch.ts";
+import { hasSlot, selectForDispatch, shutGate, slotsFor, standingOf } from "./dispatch.ts";
 import type { Effect, Input } from "./messages.ts";
-import { reconcile, stopStalled, watchedIds } from "./reconcile.ts";
+import { applyRead, isSameList, type SingleRead, takeList } from "./queue.ts";
+import { overtaken, reconcile, rowsListed, seen, stopStalled, watched } from "./reconcile.ts";
 import { startAttempt } from "./start.ts";
-import { type Poll, type State, setIn } from "./state.ts";
+import { isFree, type Poll, type State } from "./state.ts";
 import { recovered, troubled } from "./tracker-health.ts";
 
 type PollInput = Extract<
@@ -43,9 +33,6 @@ type PollInput = Extract<
   }
 >;
 
-/** `issue.queued` events of one poll at most: a first look at 10,000 issues is told by its count. */
-const maxListed = 200;
-
 /** Starts a poll: stalls, then running issues, then the file, then candidates (O-2). */
 export function pollDue(state: State, context: Context): Decision {
   if (state.poll.phase !== "idle") return decided(state);
@@ -56,13 +43,13 @@ export function pollDue(state: State, context: Context): Decision {
     startedAt: context.now,
     nextWall: null,
   };
-  const watched = andThen(stopStalled({ ...state, poll }, context), (next) =>
+  const stopped = andThen(stopStalled({ ...state, poll }, context), (next) =>
     stopOverdue(next, context),
   );
-  return andThen(watched, (next) => {
-    const ids = watchedIds(next);
+  return andThen(stopped, (next) => {
+    const { ids, watchFrom } = watched(next, context);
     if (ids.length === 0) return preflight(next);
-    const opened = openRequest(next);
+    const opened = openRequest({ ...next, watchFrom });
     return decided(inPhase(opened.state, "reconciling", opened.request), {
       type: "refreshRunning",
       request: opened.request,
@@ -121,54 +108,13 @@ function candidatesFetched(
   input: Extract<Input, { type: "candidates.fetched" }>,
   context: Context,
 ): Decision {
-  const told = requeue(state, input, context);
+  const told = isSameList(state, input, context)
+    ? decided(state)
+    : andThen(rowsListed(state, input, context), (next) => takeList(next, input, context));
   return andThen(told, (next) => {
     const listed = { ...closeRequest(next, input.request), listFence: input.request };
     return andThen(recovered(listed), (well) => dispatchNext(well, context));
   });
-}
-
-/** Takes over the list. An unchanged one (the same array) costs nothing. */
-function requeue(
-  state: State,
-  input: Extract<Input, { type: "candidates.fetched" }>,
-  context: Context,
-): Decision {
-  const { tracker } = context.config;
-  if (input.issues === state.candidates && state.queuedFor === tracker) return decided(state);
-  // An issue that was read later than this list was asked for keeps its newer standing.
-  const stale = state.fences.size > 0 ? state.fences : null;
-  const newer = readSince(state, input.request);
-  const current = stale
-    ? [...newer, ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)]
-    : input.issues;
-  const queue = queueOf(current, tracker);
-  const candidates = newer.length > 0 ? current : input.issues;
-  const known = new Set(state.queue.map((issue) => issue.id));
-  const fresh = queue.filter((issue) => !known.has(issue.id));
-  const told: Effect[] = fresh
-    .slice(0, maxListed)
-    .map((issue) =>
-      tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
-    );
-  const changed: Effect[] =
-    fresh.length > 0 || queue.length !== state.queue.length
-      ? [
-          {
-            type: "publish",
-            event: {
-              type: "poll.completed",
-              message: `${queue.length} issues to work on, ${fresh.length} new`,
-              data: { candidates: input.issues.length, queued: queue.length, new: fresh.length },
-            },
-          },
-        ]
-      : [];
-  return decided(
-    { ...state, candidates, queue, queuedFor: tracker, placed: new Map() },
-    ...told,
-    ...changed,
-  );
 }
 
 /** Reads the next issues once more right before launch, in one request (O-13); none left ends the poll. */
@@ -202,7 +148,7 @@ export function startAll(
 ): Decision {
   const byId = new Map(issues.map((issue) => [issue.id, issue]));
   const fresh = ids.filter((id) => !isStale(state, id, request));
-  const fenced = raiseFences(state, fresh, request);
+  const fenced = raiseFences(overtaken(state, { issues, request }), fresh, request);
   return fresh.reduce(
     (decision, issueId) => {
       const read = { issueId, request, issue: byId.get(issueId) ?? null };
@@ -214,8 +160,11 @@ export function startAll(
 
 /** An entry of the queue that the tracker no longer says would be selected again and again. */
 function startOrPlace(state: State, read: SingleRead, context: Context): Decision {
-  const started = startVerified(state, read.issue, context);
-  if (started.state.running.has(read.issueId)) return started;
+  const { issueId, issue } = read;
+  const started = andThen(seen(state, { id: issueId, issue }, context), (next) =>
+    startVerified(next, issue, context),
+  );
+  if (started.state.issues.of("running").has(issueId)) return started;
   return andThen(started, (next) => applyRead(next, read, context));
 }
 
@@ -279,54 +228,4 @@ export function recheckRequested(state: State, issueId: string): Decision {
 /** False until the first poll: what it will read is newer than any hint before it, and nothing starts before it. */
 export function hasBegun({ poll }: State): boolean {
   return poll.phase !== "idle" || poll.lastWall !== null;
-}
-
-interface SingleRead {
-  readonly issueId: string;
-  readonly request: number;
-  /** null: not there, or not ours. */
-  readonly issue: Issue | null;
-}
-
-/** Takes one fresh snapshot into the list and the queue, as the next poll would: it shows, waits and leaves at once. */
-export function applyRead(
-  state: State,
-  { issueId, request, issue }: SingleRead,
-  context: Context,
-): Decision {
-  const standing = issue && standingOf(issue, context.config.tracker);
-  const others = state.queue.filter(({ id }) => id !== issueId);
-  const rest = state.candidates.filter(({ id }) => id !== issueId);
-  const known = others.length < state.queue.length;
-  const placed = setIn(state.placed, issueId, request);
-  if (issue === null || standing === "terminal" || standing === "inactive") {
-    const listed = rest.length < state.candidates.length;
-    const left = known || listed ? { ...state, candidates: rest, queue: others, placed } : state;
-    return decided(issue && standing === "terminal" ? closed(left, issue, context) : left);
-  }
-  const before = others.findIndex((other) => byDispatchOrder(issue, other) < 0);
-  const queue = others.toSpliced(before < 0 ? others.length : before, 0, issue);
-  const next = { ...state, candidates: [issue, ...rest], queue, placed };
-  if (known || !isFree(state, issue)) return decided(next);
-  return decided(
-    next,
-    tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
-  );
-}
-
-/** What waited for this issue alone is worth a read: whether it may start now is for the tracker to say. */
-function closed(state: State, issue: Issue, { config }: Context): State {
-  const { queue, unblocked } = withoutBlocker(state.queue, issue, config.tracker);
-  if (queue === state.queue) return state;
-  const all = new Set([...state.refill.unblocked, ...unblocked]);
-  return { ...state, queue, refill: { ...state.refill, unblocked: all } };
-}
-
-/** What was placed by a read newer than `request`, and that nothing has spoken of since. */
-function readSince(state: State, request: number): readonly Issue[] {
-  if (state.placed.size === 0) return [];
-  return state.candidates.filter(({ id }) => {
-    const placed = state.placed.get(id) ?? 0;
-    return placed > request && placed === state.fences.get(id);
-  });
 }

@@ -10,19 +10,21 @@ import {
   raiseFences,
 } from "./decision.ts";
 import { type Gate, hasSlot, shutGate, slotsFor, standingOf } from "./dispatch.ts";
+import type { Retry } from "./issues.ts";
 import type { Input } from "./messages.ts";
-import { applyRead, startVerified } from "./poll.ts";
-import { reconcile } from "./reconcile.ts";
+import { startVerified } from "./poll.ts";
+import { applyRead } from "./queue.ts";
+import { overtaken, seen } from "./reconcile.ts";
 import {
-  complete,
+  dropRetry,
   failureDelay,
+  type NewRetry,
   queueFailure,
   queueForSlot,
   queueRetry,
-  release,
 } from "./retry.ts";
 import { startAttempt } from "./start.ts";
-import { type Retry, type State, setIn } from "./state.ts";
+import { claimed, type State } from "./state.ts";
 import { recovered, troubled } from "./tracker-health.ts";
 
 /** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
@@ -32,7 +34,7 @@ const storageLookMs = 60_000;
 
 /** A retry's time has come: read that one issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {
-  const entry = state.retrying.get(issueId);
+  const entry = state.issues.of("retrying").get(issueId);
   if (!entry || entry.checking !== null || state.draining) return decided(state);
   if (entry.dueAt > context.now) {
     const delayMs = entry.dueAt - context.now;
@@ -63,31 +65,34 @@ function waitFor(
 /** Neither saved nor told: that is what cannot be done. It is woken when it can. */
 export function waitForStorage(
   state: State,
-  entry: Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits" | "wantsSlot">,
+  entry: NewRetry,
   { error, now, wall }: { error: string; now: number; wall: number },
 ): Decision {
   const { id } = entry.issue;
-  const [dueAt, dueWall] = [now + storageLookMs, wall + storageLookMs];
-  const waits = { gate: "storage" } as const;
-  const next: Retry = { ...entry, error, dueAt, dueWall, checking: null, waits, wantsSlot: false };
-  return decided(
-    { ...state, retrying: setIn(state.retrying, id, next) },
-    {
-      type: "setTimer",
-      input: { type: "retry.due", issueId: id },
-      delayMs: storageLookMs,
-    },
-  );
+  const next: Retry = {
+    ...entry,
+    claim: "retrying",
+    error,
+    dueAt: now + storageLookMs,
+    dueWall: wall + storageLookMs,
+    queuedState: normalState(entry.issue.state),
+    checking: null,
+    waits: { gate: "storage" },
+    wantsSlot: false,
+  };
+  return decided(claimed(state, next), {
+    type: "setTimer",
+    input: { type: "retry.due", issueId: id },
+    delayMs: storageLookMs,
+  });
 }
 
 /** Reads the issue of a retry, which waits for the answer. */
 export function recheck(state: State, issueId: string): Decision {
   const opened = openRequest(state);
-  const entry = state.retrying.get(issueId);
+  const entry = state.issues.of("retrying").get(issueId);
   const checking = opened.request;
-  const next = entry
-    ? { ...opened.state, retrying: setIn(state.retrying, issueId, { ...entry, checking }) }
-    : opened.state;
+  const next = entry ? claimed(opened.state, { ...entry, checking }) : opened.state;
   return decided(next, { type: "checkIssue", request: opened.request, issueId });
 }
 
@@ -98,22 +103,22 @@ export function issueChecked(
   context: Context,
 ): Decision {
   const { request, issueId, issue } = input;
-  const entry = state.retrying.get(issueId);
+  const entry = state.issues.of("retrying").get(issueId);
   const waits = entry?.checking === request;
   if (isStale(state, issueId, request)) {
     // A newer answer was applied while this one travelled: ask again rather than decide on it.
-    const closed = closeRequest(state, request);
+    const late = overtaken(state, { issues: issue ? [issue] : [], request });
+    const closed = closeRequest(late, request);
     return waits && !state.draining ? recheck(closed, issueId) : decided(closed);
   }
   const fenced = closeRequest(raiseFences(state, [issueId], request), request);
-  const placed = andThen(recovered(fenced), (next) => applyRead(next, input, context));
+  const aligned = andThen(recovered(fenced), (next) =>
+    entry ? decided(next) : seen(next, { id: issueId, issue }, context),
+  );
+  const placed = andThen(aligned, (next) => applyRead(next, input, context));
   return andThen(placed, (next) => {
     if (waits) return retryChecked(next, entry, issue, context);
     if (entry) return retryRechecked(next, entry, issue, context);
-    if (state.running.has(issueId) || state.blocked.has(issueId)) {
-      const issues = issue ? [issue] : [];
-      return reconcile(next, { ids: [issueId], issues, request }, context);
-    }
     return context.problem ? decided(next) : startVerified(next, issue, context);
   });
 }
@@ -125,7 +130,7 @@ export function issueCheckFailed(
   context: Context,
 ): Decision {
   const closed = closeRequest(state, input.request);
-  const entry = state.retrying.get(input.issueId);
+  const entry = state.issues.of("retrying").get(input.issueId);
   const noted = troubled(closed, input.error);
   if (entry?.checking !== input.request) return noted;
   return andThen(noted, (next) =>
@@ -145,31 +150,14 @@ function retryRechecked(
   context: Context,
 ): Decision {
   const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
-  const moved = stays && normalState(issue.state) !== normalState(entry.issue.state);
+  const moved = stays && normalState(issue.state) !== entry.queuedState;
   if (!stays || (moved && !context.problem)) return retryChecked(state, entry, issue, context);
-  return decided({ ...state, retrying: setIn(state.retrying, issue.id, { ...entry, issue }) });
+  return decided(claimed(state, { ...entry, issue }));
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
-  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
-  switch (standingOf(issue, context.config.tracker)) {
-    case "terminal":
-      return andThen(done(state, entry, issue, context), (next) =>
-        decided(next, { type: "removeWorkspace", issue, path: entry.workspacePath }),
-      );
-    case "routable":
-      return relaunch(state, entry, issue, context);
-    default:
-      return entry.after
-        ? done(state, entry, issue, context)
-        : release(state, issue, `issue left: ${normalState(issue.state)}`);
-  }
-}
-
-function done(state: State, entry: Retry, issue: Issue, context: Context): Decision {
-  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
-    complete(next, issue, entry.after, context.wall),
-  );
+  const goesOn = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return goesOn ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
 }
 
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */

@@ -1,25 +1,32 @@
-import type { Issue } from "../model/issue.ts";
-import {
-  andThen,
-  type Context,
-  type Decision,
-  decided,
-  isStale,
-  raiseFences,
-  tell,
-} from "./decision.ts";
+import type { TrackerConfig } from "../config/config.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
-import { complete, release } from "./retry.ts";
-import { type Running, type State, type Stop, setIn, without } from "./state.ts";
+import type {
+  Blocked,
+  Completed,
+  Free,
+  IssueRow,
+  Retry,
+  Running,
+  Stop,
+  Stopped,
+} from "./issues.ts";
+import type { Effect, Input } from "./messages.ts";
+import { relisted, unlisted } from "./queue.ts";
+import { close, dropRetry, release } from "./retry.ts";
+import { candidateOf } from "./snapshot.ts";
+import { claimed, type State } from "./state.ts";
+import { orderStop } from "./stop.ts";
 
-/** Time for an agent that moved its own issue to end its turn: the turn's result is worth more than ten seconds. */
-const lastWordsMs = 10_000;
+/** Issues without a claim that one poll reads in addition: a page of the tracker's, whatever there is. */
+const restingAtOnce = 50;
 
 /** Stops every attempt that has been silent for longer than the limit (O-30); 0 or less is off. */
 export function stopStalled(state: State, context: Context): Decision {
   const limitMs = context.config.codex.stallTimeoutMs;
   if (limitMs <= 0) return decided(state);
-  return [...state.running.values()].reduce((decision, entry) => {
+  return [...state.issues.of("running").values()].reduce((decision, entry) => {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
     // Who waits for a person is silent for a reason, and for a limited time.
     if (entry.stopping || entry.asked.length > 0 || silentMs <= limitMs) return decision;
@@ -29,13 +36,62 @@ export function stopStalled(state: State, context: Context): Decision {
   }, decided(state));
 }
 
-/** The issues whose tracker state decides about something that runs or waits for a person. */
-export function watchedIds(state: State): readonly string[] {
-  const live = [...state.running.values()].filter((entry) => !entry.stopping);
-  return [...live.map((entry) => entry.issue.id), ...state.blocked.keys()];
+/**
+ * The issues that a poll reads by id: all that run, wait for a person or a gate or are stopped, and in turns those that were
+ * worked on and are not closed yet. `watchFrom` is where the next poll continues with them.
+ */
+export function watched(
+  state: State,
+  context: Pick<Context, "config">,
+): { readonly ids: readonly string[]; readonly watchFrom: number } {
+  const { issues } = state;
+  const live = [...issues.of("running").values()].filter((entry) => !entry.stopping);
+  // One that waits for its time alone is read when that comes; one for a gate, once the list shows it no more.
+  const gated = [...issues.of("retrying").values()].filter(
+    ({ waits, issue }) => waits !== null && !candidateOf(state, issue.id),
+  );
+  const resting = restingIds(state, context);
+  const from = resting.length > restingAtOnce ? state.watchFrom % resting.length : 0;
+  const inTurn = [...resting.slice(from), ...resting.slice(0, from)].slice(0, restingAtOnce);
+  return {
+    ids: [
+      ...[...live, ...gated].map(({ issue }) => issue.id),
+      ...issues.of("blocked").keys(),
+      ...issues.of("held").keys(),
+      ...issues.of("failed").keys(),
+      ...inTurn,
+    ],
+    watchFrom: from + inTurn.length,
+  };
 }
 
-/** Aligns what runs with fresh snapshots of `ids`; one that is missing is gone from the scope. */
+/** Completed or let go after work, and not closed. */
+function restingIds(state: State, { config }: Pick<Context, "config">): readonly string[] {
+  const free = [...state.issues.of("free").values()].filter(({ worked }) => worked);
+  const open = openOf(state.issues.of("completed"), config.tracker);
+  return [...free, ...open].map(({ issue }) => issue.id);
+}
+
+const knownOpen = new WeakMap<
+  ReadonlyMap<string, Completed>,
+  { readonly tracker: TrackerConfig; readonly rows: readonly Completed[] }
+>();
+
+/** The completed issues that are not closed. They are looked for when one is completed, not in each poll. */
+function openOf(
+  completed: ReadonlyMap<string, Completed>,
+  tracker: TrackerConfig,
+): readonly Completed[] {
+  const known = knownOpen.get(completed);
+  if (known?.tracker === tracker) return known.rows;
+  const rows = [...completed.values()].filter(
+    ({ issue }) => standingOf(issue, tracker) !== "terminal",
+  );
+  knownOpen.set(completed, { tracker, rows });
+  return rows;
+}
+
+/** Aligns the rows with fresh snapshots of `ids`; one that is missing is gone from the scope. */
 export function reconcile(
   state: State,
   read: { ids: readonly string[]; issues: readonly Issue[]; request: number },
@@ -43,25 +99,100 @@ export function reconcile(
 ): Decision {
   const byId = new Map(read.issues.map((issue) => [issue.id, issue]));
   const fresh = read.ids.filter((id) => !isStale(state, id, read.request));
-  const fenced = raiseFences(state, fresh, read.request);
+  const fenced = raiseFences(overtaken(state, read), fresh, read.request);
   return fresh.reduce(
     (decision, id) =>
-      andThen(decision, (next) => alignOne(next, id, byId.get(id) ?? null, context)),
+      andThen(decision, (next) => seen(next, { id, issue: byId.get(id) ?? null }, context)),
     decided(fenced),
   );
 }
 
-function alignOne(state: State, id: string, issue: Issue | null, context: Context): Decision {
-  const entry = state.running.get(id);
-  if (entry && !entry.stopping) return alignRunning(state, entry, issue, context);
-  return state.blocked.has(id) ? alignBlocked(state, id, issue, context) : decided(state);
+/**
+ * Answers that a newer list has overtaken, about issues that this list does not show: nothing is decided on them, but they
+ * are newer than what their rows show.
+ */
+export function overtaken(
+  state: State,
+  { issues, request }: { readonly issues: readonly Issue[]; readonly request: number },
+): State {
+  if (state.listFence < request) return state;
+  return issues.reduce((next, issue) => {
+    const { id } = issue;
+    const row = next.issues.get(id);
+    const isLate = (next.fences.get(id) ?? 0) > request || candidateOf(next, id) !== null;
+    return row && !isLate ? shown(raiseFences(next, [id], request), row, issue) : next;
+  }, state);
+}
+
+/** Aligns the rows of the issues in the list; those that it does not show are read by id. */
+export function rowsListed(
+  state: State,
+  { issues, request }: Pick<Extract<Input, { type: "candidates.fetched" }>, "issues" | "request">,
+  context: Seeing,
+): Decision {
+  if (state.issues.size === 0) return decided(state);
+  const ids = new Set(state.issues.keys());
+  return issues
+    .filter(({ id }) => ids.has(id) && !isStale(state, id, request))
+    .reduce(
+      (decision, issue) =>
+        andThen(decision, (next) => seen(next, { id: issue.id, issue }, context)),
+      decided(state),
+    );
+}
+
+type Seeing = Pick<Context, "config" | "wall">;
+
+/** What a fresh snapshot of an issue (null: not visible any more) means for its row. */
+export function seen(
+  state: State,
+  { id, issue }: { readonly id: string; readonly issue: Issue | null },
+  context: Seeing,
+): Decision {
+  const row = state.issues.get(id);
+  switch (row?.claim) {
+    case undefined:
+      return decided(state);
+    case "running":
+      return row.stopping
+        ? decided(shown(state, row, issue))
+        : alignRunning(state, row, issue, context);
+    case "retrying":
+      return alignRetry(state, row, issue, context);
+    case "blocked":
+      return alignBlocked(state, row, issue, context);
+    case "held":
+    case "failed":
+      return alignStopped(state, row, issue, context);
+    case "completed":
+      return alignCompleted(state, row, issue, context);
+    case "free":
+      return alignFree(state, row, issue, context);
+  }
+}
+
+/** The row with the newest snapshot; the same state where nothing is different. */
+function shown(state: State, row: IssueRow, issue: Issue | null): State {
+  if (issue === null || isSame(row.issue, issue)) return state;
+  return claimed(state, { ...row, issue });
+}
+
+/** As `shown`, for what a restart shows again. */
+function shownAndSaved(state: State, row: IssueRow, issue: Issue | null): Decision {
+  const next = shown(state, row, issue);
+  if (next === state) return decided(state);
+  return decided(next, { type: "saveRecord", issueId: row.issue.id });
+}
+
+function isSame(a: Issue, b: Issue): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 function alignRunning(
   state: State,
   entry: Running,
   issue: Issue | null,
-  context: Context,
+  context: Seeing,
 ): Decision {
   if (issue === null) {
     return orderStop(state, entry, {
@@ -73,109 +204,106 @@ function alignRunning(
   const fresh = { ...entry, issue };
   // An agent that has just moved its own issue is about to say its last words, or has said them and is about to end.
   const gently = entry.usedTool;
-  switch (standingOf(issue, context.config.tracker)) {
-    case "routable":
-      return decided({ ...state, running: setIn(state.running, issue.id, fresh) });
-    case "terminal":
-      return orderStop(state, fresh, {
-        reason: `issue is ${issue.state}`,
-        leadsTo: "clean",
-        gently,
-      });
-    default:
-      return orderStop(state, fresh, {
-        reason: `issue left: ${issue.state}`,
-        leadsTo: "release",
-        gently,
-      });
-  }
+  const standing = standingOf(issue, context.config.tracker);
+  if (standing === "routable")
+    return decided(issue === entry.issue ? state : claimed(state, fresh));
+  const what = standing === "terminal" ? "issue is" : "issue left:";
+  return orderStop(state, fresh, {
+    reason: `${what} ${issue.state}`,
+    leadsTo: "release",
+    gently,
+  });
+}
+
+/** When it runs is for its own read to say, at its time; that it does not run any more is true at once. */
+function alignRetry(
+  state: State,
+  entry: Retry & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return stays ? decided(shown(state, entry, issue)) : dropRetry(state, entry, issue, context);
 }
 
 /** A blocked issue has no process: it is cleaned, released or shown afresh at once (O-38). */
-function alignBlocked(state: State, id: string, issue: Issue | null, context: Context): Decision {
-  const entry = state.blocked.get(id);
-  if (!entry) return decided(state);
-  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
-  const standing = standingOf(issue, context.config.tracker);
-  if (standing === "routable") {
-    return decided({ ...state, blocked: setIn(state.blocked, id, { ...entry, issue }) });
-  }
-  const released = release(state, issue, `issue is ${issue.state}`);
-  if (standing !== "terminal") return released;
-  return andThen(released, (next) =>
-    andThen(complete(next, issue, null, context.wall), (last) =>
-      decided(last, { type: "removeWorkspace", issue, path: entry.workspacePath }),
-    ),
-  );
-}
-
-/** Orders a stop once; what follows happens when the attempt is really gone. */
-export function orderStop(state: State, entry: Running, stopping: Stop): Decision {
-  const next: Running = { ...entry, stopping, phase: "finishing", turnId: null };
-  return decided(
-    { ...state, running: setIn(state.running, entry.issue.id, next) },
-    {
-      type: "stopAttempt",
-      attemptId: entry.attemptId,
-      reason: stopping.reason,
-      graceMs: stopping.gently ? lastWordsMs : 0,
-    },
-  );
-}
-
-export interface Holding {
-  readonly reason: string;
-  /** How the attempt that is stopped for it counts as ended. */
-  readonly outcome?: Stop["outcome"];
-  /** Further facts for the event. */
-  readonly data?: Readonly<Record<string, unknown>>;
-  readonly context: Pick<Context, "wall">;
-}
-
-/** Durable at once, before the agent is gone: a crash in between must not start the issue again. */
-export function hold(
+function alignBlocked(
   state: State,
-  issue: Issue,
-  { reason, outcome, data, context }: Holding,
+  entry: Blocked,
+  issue: Issue | null,
+  context: Seeing,
 ): Decision {
-  const row = { issue, reason, error: null, sinceWall: context.wall };
-  const held = {
-    ...unclaimed(state, issue.id),
-    held: setIn(state.held, issue.id, row),
-  };
-  const stop: Stop = { reason, leadsTo: "hold", gently: false, ...(outcome && { outcome }) };
-  return andThen(stopFor(held, issue, stop), (next) =>
-    decided(
-      next,
-      { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
-      { type: "saveRecord", issueId: issue.id },
-      tell("issue.held", issue, { message: reason, data: { reason, ...data } }),
-    ),
-  );
-}
-
-/** Stops the issue's attempt, if it has one. */
-export function stopFor(state: State, issue: Issue, stop: Stop): Decision {
-  const entry = state.running.get(issue.id);
-  if (!entry) return decided(state);
-  // Already on its way out: only what becomes of the issue changes.
-  if (entry.stopping && !entry.stopping.gently) {
-    return decided({
-      ...state,
-      running: setIn(state.running, issue.id, { ...entry, stopping: stop }),
-    });
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  switch (standingOf(issue, context.config.tracker)) {
+    case "routable":
+      return decided(claimed(state, { ...entry, issue }));
+    case "terminal":
+      return close(state, issue, { ended: null, path: entry.workspacePath, context });
+    default:
+      return release(state, issue, `issue is ${issue.state}`);
   }
-  return orderStop(state, entry, stop);
 }
 
-/** Every mark but a live attempt taken off. */
-export function unclaimed(state: State, id: string): State {
-  return {
-    ...state,
-    retrying: without(state.retrying, id),
-    blocked: without(state.blocked, id),
-    held: without(state.held, id),
-    failed: without(state.failed, id),
-    dismissed: without(state.dismissed, id),
-  };
+/**
+ * A held or failed issue stays so wherever it is moved: only an operator, or its end in the tracker, lets it go. One that
+ * is not visible stays too, since a filter that was set wrong must not start what an operator stopped.
+ */
+function alignStopped(
+  state: State,
+  row: Stopped & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  if (issue !== null && standingOf(issue, context.config.tracker) === "terminal") {
+    return close(state, issue, { ended: null, path: null, context });
+  }
+  return shownAndSaved(state, row, issue);
+}
+
+/**
+ * What an operator completed stays so while its tracker state does. Seen in another one, and whatever else was completed:
+ * active again it is a candidate like any other, and once it is closed its workspace is cleaned up. Counted once.
+ */
+function alignCompleted(
+  state: State,
+  row: Completed & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  if (issue === null) return decided(state);
+  const { tracker } = context.config;
+  if (row.dismissed?.state === normalState(issue.state)) return shownAndSaved(state, row, issue);
+  const save: Effect[] = row.dismissed ? [{ type: "saveRecord", issueId: issue.id }] : [];
+  const standing = standingOf(issue, tracker);
+  if (standing === "routable" || standing === "waiting") {
+    const free = claimed(state, { claim: "free", issue, worked: true });
+    return decided(relisted(free, issue, context), ...save);
+  }
+  const wasClosed = row.dismissed === null && standingOf(row.issue, tracker) === "terminal";
+  const clean: Effect[] =
+    standing === "terminal" && !wasClosed ? [{ type: "removeWorkspace", issue, path: null }] : [];
+  const isChanged = row.dismissed !== null || !isSame(row.issue, issue);
+  const next = isChanged ? claimed(state, { ...row, issue, dismissed: null }) : state;
+  return decided(next, ...save, ...clean);
+}
+
+/** An issue that was let go after work is watched until it is closed; then its workspace is cleaned up. */
+function alignFree(
+  state: State,
+  row: Free & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  if (!row.worked) return decided(shown(state, row, issue));
+  if (issue === null) return decided(claimed(state, { ...row, worked: false }));
+  if (standingOf(issue, context.config.tracker) !== "terminal") {
+    const next = shown(state, row, issue);
+    return decided(next === state ? state : relisted(next, issue, context));
+  }
+  const closed = unlisted(claimed(state, { claim: "free", issue, worked: false }), issue.id);
+  return decided(closed, {
+    type: "removeWorkspace",
+    issue,
+    path: null,
+  });
 }

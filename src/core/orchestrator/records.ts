@@ -1,59 +1,87 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
 import type { StorageTrouble } from "../model/event.ts";
-import type { Issue } from "../model/issue.ts";
+import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
 import { dayIndex, dispatchGates, queueOf, selectForDispatch } from "./dispatch.ts";
+import {
+  type Claim,
+  type Completed,
+  type Dismissal,
+  IssueMap,
+  type IssueRow,
+  noChoices,
+  type Retry,
+  type Running,
+} from "./issues.ts";
 import type { AttemptOrder } from "./messages.ts";
+import { rowsListed } from "./reconcile.ts";
 import { stampOf } from "./start.ts";
-import { emptyState, type Retry, type Running, type State } from "./state.ts";
+import { emptyState, type Pause, type State } from "./state.ts";
 
 /** What must outlive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
-  const held = state.held.get(issueId);
-  const failed = state.failed.get(issueId);
-  const dismissed = state.dismissed.get(issueId);
-  const choice = state.models.get(issueId);
-  const template = state.templates.get(issueId);
-  const retry = retryOf(state, issueId);
-  const allowance = state.allowances.get(issueId);
-  const entry = held ?? failed ?? dismissed ?? retry;
-  const live = state.running.get(issueId);
-  const issue = entry?.issue ?? live?.issue ?? template?.issue ?? choice?.issue ?? allowance?.issue;
-  if (!issue || (!entry && !choice && !template && !allowance)) return null;
+  const row = state.issues.get(issueId);
+  if (!row) return null;
+  const { pick, templateId, allowanceAfter } = row.choices;
+  const claim = savedClaimOf(row);
+  if (claim === null && pick === null && templateId === null && allowanceAfter === null)
+    return null;
   return {
-    issue,
-    held: held ? { reason: held.reason, since: held.sinceWall } : null,
-    failed: failed ? { reason: failed.reason, error: failed.error, since: failed.sinceWall } : null,
-    retry: retry
-      ? {
-          attempt: retry.attempt,
-          failures: retry.failures,
-          dueAt: retry.dueWall,
-          error: retry.error,
-          waits: retry.waits?.gate === "storage" ? null : retry.waits,
-        }
-      : null,
-    dismissed: dismissed ? { state: dismissed.state, since: dismissed.sinceWall } : null,
-    model: choice?.model ?? null,
-    effort: choice?.effort ?? null,
-    agent: choice?.kind ?? null,
-    templateId: template?.templateId ?? null,
-    allowanceAfter: allowance?.after ?? null,
+    issue: row.issue,
+    ...noClaim,
+    ...claim,
+    model: pick?.model ?? null,
+    effort: pick?.effort ?? null,
+    agent: pick?.kind ?? null,
+    templateId,
+    allowanceAfter,
   };
 }
 
-/** A live attempt that is itself a retry counts as one that is due: a crash must not reset the count. */
-function retryOf(state: State, issueId: string) {
-  const waiting = state.retrying.get(issueId);
-  if (waiting) return waiting;
-  const live = state.running.get(issueId);
-  if (!live || live.attempt === null || (live.stopping && live.stopping.leadsTo !== "shutdown")) {
-    return null;
+type SavedClaim = Pick<IssueRecord, "held" | "failed" | "retry" | "dismissed">;
+
+const noClaim: SavedClaim = { held: null, failed: null, retry: null, dismissed: null };
+
+/** What is saved of a claim. A live attempt that is being stopped is saved as what that leads to. */
+function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
+  switch (row.claim) {
+    case "held":
+      return { held: { reason: row.reason, since: row.sinceWall } };
+    case "failed":
+      return { failed: { reason: row.reason, error: row.error, since: row.sinceWall } };
+    case "completed":
+      return row.dismissed && { dismissed: savedDismissal(row.dismissed) };
+    case "retrying": {
+      const { attempt, failures, dueWall, error, waits } = row;
+      const kept = waits?.gate === "storage" ? null : waits;
+      return { retry: { attempt, failures, dueAt: dueWall, error, waits: kept } };
+    }
+    case "running":
+      return savedRunOf(row);
+    default:
+      return null;
   }
-  const { issue, attempt, failures, startedWall } = live;
-  return { issue, attempt, failures, dueWall: startedWall, error: null, waits: null };
+}
+
+/** A live attempt that is itself a retry counts as one that is due: a crash must not reset the count. */
+function savedRunOf({
+  attempt,
+  failures,
+  startedWall,
+  stopping,
+}: Running): Partial<SavedClaim> | null {
+  if (stopping?.leadsTo === "hold") {
+    return { held: { reason: stopping.reason, since: stopping.sinceWall } };
+  }
+  if (stopping?.leadsTo === "dismiss") return { dismissed: savedDismissal(stopping.dismissed) };
+  if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;
+  return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };
+}
+
+function savedDismissal({ state, sinceWall }: Dismissal) {
+  return { state, since: sinceWall };
 }
 
 export interface Restored {
@@ -70,64 +98,79 @@ export interface Restored {
 
 /** The state of a fresh start: what an operator decided and what waits, and no claim of a live process (R-1). */
 export function restoredState(from: Restored, clocks: { now: number; wall: number }): State {
-  const state = emptyState();
-  const held = new Map(state.held);
-  const failed = new Map(state.failed);
-  const retrying = new Map(state.retrying);
-  const dismissed = new Map(state.dismissed);
-  const models = new Map(state.models);
-  const templates = new Map(state.templates);
-  const allowances = new Map(state.allowances);
-  const pauses = new Map(state.pauses);
-  for (const [id, record] of from.records) {
-    const { issue } = record;
-    if (record.held) {
-      const { reason, since } = record.held;
-      held.set(id, { issue, reason, error: null, sinceWall: since });
-    }
-    if (record.failed) {
-      const { reason, error, since } = record.failed;
-      failed.set(id, { issue, reason, error, sinceWall: since });
-    }
-    if (record.dismissed) {
-      dismissed.set(id, {
-        issue,
-        state: record.dismissed.state,
-        sinceWall: record.dismissed.since,
-      });
-    }
-    if (record.retry) {
-      const { dueAt, error, waits } = record.retry;
-      if (waits?.gate === "provider" && dueAt > clocks.wall) {
-        const { agent } = waits;
-        const reason = error ?? "the provider's limit";
-        pauses.set(agent, { agent, untilWall: dueAt, reason, hits: 0, active: true });
-      }
-      retrying.set(id, retryFrom({ ...record.retry, issue }, clocks));
-    }
-    const { model, effort, agent: kind, templateId, allowanceAfter: after } = record;
-    if (model || kind) models.set(id, { issue, kind, model, effort });
-    if (after) allowances.set(id, { issue, after });
-    if (templateId) templates.set(id, { issue, templateId });
+  const pauses = new Map<string, Pause>();
+  const rows = new Map<string, IssueRow>();
+  const done = new Map<string, Completed>();
+  for (const row of from.completed ?? []) {
+    const { id } = row.issue;
+    const completed: Completed = { ...row, claim: "completed", dismissed: null };
+    done.set(id, completed);
+    rows.set(id, { ...completed, choices: noChoices });
   }
-  const running = new Map((from.adopted ?? []).map((entry) => [entry.issue.id, entry]));
-  for (const id of running.keys()) retrying.delete(id);
+  for (const [id, record] of from.records) {
+    const { issue, model, effort, agent: kind, templateId, allowanceAfter } = record;
+    const pick = model || kind ? { kind, model, effort } : null;
+    const known = done.get(id) ?? { claim: "free", issue, worked: false };
+    const claim = claimFrom(record, done.get(id), clocks) ?? known;
+    rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter } });
+    const pause = pauseFrom(record, clocks.wall);
+    if (pause) pauses.set(pause.agent, pause);
+  }
+  for (const entry of from.adopted ?? []) {
+    const { id } = entry.issue;
+    rows.set(id, { ...entry, choices: rows.get(id)?.choices ?? noChoices });
+  }
   return {
-    ...state,
-    running,
-    completed: completedIn(from, (id) => retrying.has(id) || held.has(id) || failed.has(id)),
-    held,
-    failed,
-    retrying,
-    dismissed,
-    models,
-    templates,
-    allowances,
+    ...emptyState(),
+    issues: IssueMap.from(rows),
     pauses,
     day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
   };
+}
+
+/** The claim that was saved, the stricter of two; null for none. */
+function claimFrom(
+  { issue, held, failed, dismissed, retry }: IssueRecord,
+  done: Completed | undefined,
+  clocks: { now: number; wall: number },
+): Claim | null {
+  if (held) {
+    return { claim: "held", issue, reason: held.reason, error: null, sinceWall: held.since };
+  }
+  if (failed) {
+    const { reason, error, since } = failed;
+    return { claim: "failed", issue, reason, error, sinceWall: since };
+  }
+  if (dismissed) return completedFrom(issue, dismissed, done);
+  return retry && retryFrom({ ...retry, issue }, clocks);
+}
+
+/** What an operator completed, with what the list of completed issues says of it. */
+function completedFrom(
+  issue: Issue,
+  { state, since }: NonNullable<IssueRecord["dismissed"]>,
+  done: Completed | undefined,
+): Completed {
+  return {
+    claim: "completed",
+    attemptId: null,
+    outcome: "none",
+    endedWall: since,
+    tokens: noTokens,
+    ...done,
+    issue,
+    dismissed: { state, sinceWall: since },
+  };
+}
+
+/** What a provider's limit left to wait for. */
+function pauseFrom({ retry }: IssueRecord, wall: number): Pause | null {
+  if (retry?.waits?.gate !== "provider" || retry.dueAt <= wall) return null;
+  const { agent } = retry.waits;
+  const reason = retry.error ?? "the provider's limit";
+  return { agent, untilWall: retry.dueAt, reason, hits: 0, active: true };
 }
 
 function retryFrom(
@@ -136,19 +179,15 @@ function retryFrom(
 ): Retry {
   return {
     ...kept,
+    claim: "retrying",
     dueAt: clocks.now + Math.max(dueAt - clocks.wall, 0),
     dueWall: dueAt,
     workspacePath: null,
     after: null,
+    queuedState: normalState(kept.issue.state),
     checking: null,
     wantsSlot: false,
   };
-}
-
-/** What was completed and has not been taken up again since. */
-function completedIn({ completed = [] }: Restored, again: (id: string) => boolean) {
-  const done = completed.filter(({ issue }) => !again(issue.id));
-  return new Map(done.map((row) => [row.issue.id, row]));
 }
 
 /** What the history does not tell of an attempt that goes on. */
@@ -173,6 +212,7 @@ export function adoptedEntry(
   const { sessionId, threadId } = row;
   const prefix = `${threadId}-`;
   return {
+    claim: "running",
     issue,
     ...{ attempt, failures, threadId, sessionId, spentBefore },
     idle: idleOf(row, issue),
@@ -237,7 +277,8 @@ export function planOf(
   const totals = { tokens: noTokens, seconds: 0 };
   const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall });
   const queue = queueOf(issues, config.tracker);
-  const state = { ...restored, candidates: issues, queue, storage };
+  const listed = { ...restored, candidates: issues, queue, storage };
+  const { state } = rowsListed(listed, { issues, request: 0 }, { config, wall });
   const selected = new Set(selectForDispatch(state, config, new Set()));
   const others = issues.filter((issue) => !queue.includes(issue));
   return [...queue, ...others].map((issue) => {

@@ -7,18 +7,12 @@ import {
   decided,
   openRequest,
 } from "./decision.ts";
-import {
-  byDispatchOrder,
-  firstToFit,
-  isFree,
-  shutGate,
-  slotsFor,
-  slotsWithout,
-} from "./dispatch.ts";
+import { byDispatchOrder, firstToFit, shutGate, slotsFor, slotsWithout } from "./dispatch.ts";
+import type { Retry, Running } from "./issues.ts";
 import type { Exit, Input } from "./messages.ts";
 import { hasBegun, startAll } from "./poll.ts";
 import { recheck } from "./recheck.ts";
-import type { Retry, Running, State } from "./state.ts";
+import { isFree, type State } from "./state.ts";
 import { troubled } from "./tracker-health.ts";
 
 type Answer = Extract<Input, { type: "issues.verified" | "issues.verifyFailed" }>;
@@ -64,8 +58,9 @@ export function refillDue(state: State, context: Context): Decision {
   const ordered = { ...state, refill: { ...state.refill, isDue: false } };
   if (!mayRefill(ordered, context)) return decided(ordered);
   const next = nextToStart(ordered, context);
-  const retries = next.filter(({ id }) => state.retrying.has(id));
-  const queued = next.filter(({ id }) => !state.retrying.has(id));
+  const retrying = state.issues.of("retrying");
+  const retries = next.filter(({ id }) => retrying.has(id));
+  const queued = next.filter(({ id }) => !retrying.has(id));
   const looked = retries.reduce(
     (decision, { id }) => andThen(decision, (last) => recheck(last, id)),
     decided(ordered),
@@ -105,7 +100,7 @@ function mayRefill(state: State, context: Context): boolean {
 /** What would start now, best first: issues of the queue, and retries that wait for nothing but a slot. */
 function nextToStart(state: State, context: Context): readonly Issue[] {
   const { config } = context;
-  const retries = [...state.retrying.values()];
+  const retries = [...state.issues.of("retrying").values()];
   const taken = retries.filter(isAboutToRun).map(({ issue }) => issue);
   const slots = slotsWithout(slotsFor(state, config), taken);
   if (slots.free === 0) return [];

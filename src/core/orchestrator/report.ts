@@ -6,11 +6,12 @@ import { braked } from "./brakes.ts";
 import { choiceOfTurn } from "./choice.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { dayIndex } from "./dispatch.ts";
+import type { Running } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
-import { blockedNow, questionsAfter, withRunning } from "./operator.ts";
+import { blockedNow, questionsAfter } from "./operator.ts";
 import { dayPassed, turnWentWell } from "./pauses.ts";
 import { withTurn } from "./refill.ts";
-import { attemptOf, type Running, type State } from "./state.ts";
+import { attemptOf, claimed, type State } from "./state.ts";
 
 type ReportContext = Pick<Context, "config" | "now" | "wall">;
 
@@ -30,7 +31,7 @@ export function attemptEntered(
   const first = input.phase === "preparing_workspace" && input.workspace === null;
   const made = input.workspace?.createdNow === true ? [workspaceCreated(next)] : [];
   return decided(
-    withRunning(state, next),
+    claimed(state, next),
     { type: "saveAttempt", attempt: attemptOf(next) },
     ...made,
     tell(first ? "attempt.started" : "attempt.phase", next.issue, {
@@ -61,32 +62,35 @@ export function attemptReported(
   if (!entry) return decided(state);
   const { event } = input;
   const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
-  const heard: Running = { ...entry, model, lastEventAt: now, lastEventWall: wall };
+  const heard = { model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
-    return decided(withRunning(state, { ...heard, lastEvent: event.method }));
+    return decided(claimed(state, { ...entry, ...heard, lastEvent: event.method }));
   }
-  if (event.type === "rate_limits") return rateLimited(state, heard, event.limits);
+  if (event.type === "rate_limits") {
+    return rateLimited(state, { ...entry, ...heard }, event.limits);
+  }
   const told = eventText(event);
   const next: Running = {
-    ...advanced(heard, event),
-    asked: questionsAfter(heard.asked, event),
+    ...advanced(entry, event),
+    ...heard,
+    asked: questionsAfter(entry.asked, event),
     lastEvent: told.type,
     lastMessage: told.message,
   };
   const effects: Effect[] = [
     tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told }),
-    ...blockedNow(heard, next),
+    ...blockedNow(entry, next),
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
   if (event.type === "tokens") {
-    const tokens = tokensAdded(heard.threadTokens, event.total);
+    const tokens = tokensAdded(entry.threadTokens, event.total);
     effects.push({ type: "saveUsed", attempt: attemptOf(next), tokens, at: wall });
   }
   if (event.type === "steer.delivered") {
     effects.push({ type: "settleSteer", steerId: event.steerId });
   }
   const begun = event.type === "turn.started" ? withTurn(state) : state;
-  const known = counted(withRunning(begun, next), { before: entry, event, wall });
+  const known = counted(claimed(begun, next), { before: entry, event, wall });
   const well = event.type === "turn.completed" ? turnWentWell(known, entry.agent) : known;
   const done = decided(well, ...effects);
   const spent = event.type === "tokens" ? andThen(done, (last) => dayPassed(last, context)) : done;
@@ -104,7 +108,7 @@ function rateLimited(
   heard: Running,
   limits: Readonly<Record<string, unknown>>,
 ): Decision {
-  const next = withRunning(state, { ...heard, lastEvent: "agent.rate_limits" });
+  const next = claimed(state, { ...heard, lastEvent: "agent.rate_limits" });
   if (JSON.stringify(limits) === JSON.stringify(state.rateLimits)) return decided(next);
   return decided(
     { ...next, rateLimits: limits },
@@ -174,7 +178,7 @@ function liveEntry(
   state: State,
   input: { readonly issueId: string; readonly attemptId: string },
 ): Running | null {
-  const entry = state.running.get(input.issueId);
+  const entry = state.issues.of("running").get(input.issueId);
   const heard = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
   return heard ? entry : null;
 }

@@ -1,14 +1,10 @@
-import type { Issue, Wait } from "../model/issue.ts";
-import { type Context, type Decision, decided, tell } from "./decision.ts";
-import {
-  type Completed,
-  completedKept,
-  type Ended,
-  type Retry,
-  type State,
-  setIn,
-  without,
-} from "./state.ts";
+import { noTokens } from "../model/attempt.ts";
+import { type Issue, normalState, type Wait } from "../model/issue.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { standingOf } from "./dispatch.ts";
+import type { Completed, Dismissal, Ended, Retry } from "./issues.ts";
+import { unlisted } from "./queue.ts";
+import { claimed, completedKept, type State } from "./state.ts";
 
 const continuationDelayMs = 1_000;
 const firstFailureDelayMs = 10_000;
@@ -25,7 +21,10 @@ export function continuationDelay(): number {
   return continuationDelayMs;
 }
 
-export type NewRetry = Omit<Retry, "dueAt" | "dueWall" | "checking" | "waits" | "wantsSlot">;
+export type NewRetry = Omit<
+  Retry,
+  "claim" | "dueAt" | "dueWall" | "queuedState" | "checking" | "waits" | "wantsSlot"
+>;
 
 interface When {
   readonly delayMs: number;
@@ -43,10 +42,18 @@ export function queueRetry(
 ): Decision {
   const { issue, attempt, error } = retry;
   const dueWall = wall + delayMs;
-  const dueAt = now + delayMs;
-  const entry: Retry = { ...retry, dueAt, dueWall, checking: null, waits, wantsSlot };
+  const entry: Retry = {
+    ...retry,
+    claim: "retrying",
+    dueAt: now + delayMs,
+    dueWall,
+    queuedState: normalState(issue.state),
+    checking: null,
+    waits,
+    wantsSlot,
+  };
   return decided(
-    { ...state, retrying: setIn(state.retrying, issue.id, entry) },
+    claimed(state, entry),
     { type: "setTimer", input: { type: "retry.due", issueId: issue.id }, delayMs },
     { type: "saveRecord", issueId: issue.id },
     tell("issue.retrying", issue, {
@@ -75,51 +82,94 @@ function onBackoff({ attempt }: NewRetry, { config, now, wall }: Context): When 
   return { delayMs: failureDelay(attempt, config.agent.maxRetryBackoffMs), now, wall };
 }
 
-/** Lets the issue go: no claim is left, nothing is remembered of it. */
+/** Lets the issue go: no claim is left. It was worked on, so it is watched until it is closed. */
 export function release(state: State, issue: Issue, why: string): Decision {
   const { id } = issue;
+  const free = claimed(unlisted(state, id), { claim: "free", issue, worked: true });
   return decided(
-    {
-      ...unlisted(state, id),
-      running: without(state.running, id),
-      retrying: without(state.retrying, id),
-      blocked: without(state.blocked, id),
-    },
+    bounded(free),
     { type: "clearTimer", input: { type: "retry.due", issueId: id } },
     { type: "saveRecord", issueId: id },
     tell("issue.released", issue, { message: why }),
   );
 }
 
-/** The list is older than what let the issue go: it must not be shown as waiting until the next one. */
-function unlisted(state: State, id: string): State {
-  if (!state.candidates.some((issue) => issue.id === id)) return state;
-  const others = (issue: Issue) => issue.id !== id;
-  return {
-    ...state,
-    candidates: state.candidates.filter(others),
-    queue: state.queue.filter(others),
-  };
+/** A retry whose issue may not run any more: closed, moved, or not visible (null). */
+export function dropRetry(
+  state: State,
+  entry: Retry,
+  issue: Issue | null,
+  context: Pick<Context, "config" | "wall">,
+): Decision {
+  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  const { after: ended, workspacePath: path } = entry;
+  if (standingOf(issue, context.config.tracker) === "terminal") {
+    return close(state, issue, { ended, path, context });
+  }
+  if (ended === null) return release(state, issue, `issue left: ${normalState(issue.state)}`);
+  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+    complete(next, issue, { ended, wall: context.wall }),
+  );
+}
+
+export interface Completion {
+  /** The attempt that led to it, if one did. */
+  readonly ended: Ended | null;
+  readonly wall: number;
+  /** Only by an operator, while the tracker says that it is open. */
+  readonly dismissed?: Dismissal;
 }
 
 /** Remembers an issue that is done, newest last, at most `completedKept` of them. */
-export function complete(state: State, issue: Issue, ended: Ended | null, wall: number): Decision {
+export function complete(state: State, issue: Issue, done: Completion): Decision {
+  const { ended, wall, dismissed = null } = done;
   const row: Completed = {
+    claim: "completed",
     issue,
     attemptId: ended?.attemptId ?? null,
     outcome: ended?.outcome ?? "none",
     endedWall: ended?.endedWall ?? wall,
-    tokens: ended?.tokens ?? { input: 0, cachedInput: 0, output: 0, reasoningOutput: 0, total: 0 },
+    tokens: ended?.tokens ?? noTokens,
+    dismissed,
   };
-  const completed = new Map(without(state.completed, issue.id)).set(issue.id, row);
-  const oldest = completed.keys().next().value;
-  if (completed.size > completedKept && oldest !== undefined) completed.delete(oldest);
+  const listed = dismissed ? state : unlisted(state, issue.id);
+  // Out of its old place first, since it goes to the end of the row.
+  const free = claimed(listed, { claim: "free", issue, worked: false });
   return decided(
-    { ...state, completed },
+    bounded(claimed(free, row)),
     tell("issue.completed", issue, {
       attemptId: row.attemptId,
       message: `completed in state ${issue.state}`,
       data: { outcome: row.outcome, state: issue.state },
     }),
+  );
+}
+
+export interface Closing {
+  readonly ended: Ended | null;
+  /** The workspace, where one is recorded. */
+  readonly path: string | null;
+  readonly context: Pick<Context, "wall">;
+}
+
+/** The tracker has closed the issue: its claim ends, it is completed, and its workspace is cleaned up. */
+export function close(state: State, issue: Issue, { ended, path, context }: Closing): Decision {
+  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+    andThen(complete(next, issue, { ended, wall: context.wall }), (last) =>
+      decided(last, { type: "removeWorkspace", issue, path }),
+    ),
+  );
+}
+
+/** Forgets the oldest of what is done or was let go, one row for each that came; what an operator completed stays so. */
+function bounded(state: State): State {
+  const completed = state.issues.of("completed");
+  const isFull = completed.size > completedKept;
+  const oldest = isFull && [...completed.values()].find(({ dismissed }) => dismissed === null);
+  const worked = [...state.issues.of("free").values()].filter((row) => row.worked);
+  const first = worked.length > completedKept && worked[0];
+  return [oldest, first].reduce<State>(
+    (next, row) => (row ? claimed(next, { claim: "free", issue: row.issue, worked: false }) : next),
+    state,
   );
 }

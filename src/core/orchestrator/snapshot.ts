@@ -1,8 +1,10 @@
+import type { AgentPick } from "../config/agents.ts";
 import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
-import { dayGate, dispatchGates, isFree, slotsFor, waitingFor } from "./dispatch.ts";
-import type { Blocked, Completed, ModelChoice, Retry, Running, State, Stopped } from "./state.ts";
+import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
+import type { Blocked, Completed, Failed, Held, Retry, Running, Stopped } from "./issues.ts";
+import { isFree, type State } from "./state.ts";
 
 /** What an operator sees. Lists are cut to `limit`; `counts` are the true numbers. */
 export interface Snapshot {
@@ -11,8 +13,8 @@ export interface Snapshot {
   readonly running: readonly Running[];
   readonly retrying: readonly Retry[];
   readonly blocked: readonly Waiting[];
-  readonly held: readonly Stopped[];
-  readonly failed: readonly Stopped[];
+  readonly held: readonly Held[];
+  readonly failed: readonly Failed[];
   /** Newest first. */
   readonly completed: readonly Completed[];
   readonly totals: { readonly tokens: Tokens; readonly secondsRunning: number };
@@ -29,7 +31,7 @@ export interface Paused {
 }
 
 /** Something a person is waited for; with a live agent until `untilWall`, without one for as long as it takes. */
-export interface Waiting extends Blocked {
+export interface Waiting extends Omit<Blocked, "claim"> {
   readonly untilWall?: number;
   readonly attemptId?: string;
 }
@@ -44,30 +46,33 @@ export function snapshot(
 ): Snapshot {
   const { limit } = view;
   const queue = state.queue.filter((issue) => isFree(state, issue));
-  const held = [...state.held.values()].filter((entry) => !state.running.has(entry.issue.id));
+  const { issues } = state;
+  const [held, failed] = [issues.of("held"), issues.of("failed")];
+  const [retrying, blocked] = [issues.of("retrying"), issues.of("blocked")];
+  const completed = issues.of("completed");
   const slots = slotsFor(state, config);
-  const entries = [...state.running.values()];
+  const entries = [...issues.of("running").values()];
   const live = entries.filter((entry) => !asks(entry));
   const asking = entries.filter(asks);
   return {
     counts: {
       queued: queue.length,
       running: live.length,
-      retrying: state.retrying.size,
-      blocked: state.blocked.size + asking.length,
-      held: held.length,
-      failed: state.failed.size,
-      completed: state.completed.size,
+      retrying: retrying.size,
+      blocked: blocked.size + asking.length,
+      held: held.size,
+      failed: failed.size,
+      completed: completed.size,
     },
     queued: queue
       .slice(0, limit)
       .map((issue) => ({ issue, waitingFor: waitingFor(issue, slots, { state, config }) })),
     running: live.slice(0, limit),
-    retrying: [...state.retrying.values()].sort((a, b) => a.dueAt - b.dueAt).slice(0, limit),
-    blocked: [...asking.flatMap(waitOf), ...state.blocked.values()].slice(0, limit),
-    held: held.slice(0, limit),
-    failed: [...state.failed.values()].slice(0, limit),
-    completed: [...state.completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
+    retrying: [...retrying.values()].sort((a, b) => a.dueAt - b.dueAt).slice(0, limit),
+    blocked: [...asking.flatMap(waitOf), ...blocked.values()].slice(0, limit),
+    held: [...held.values()].slice(0, limit),
+    failed: [...failed.values()].slice(0, limit),
+    completed: [...completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
     totals: { tokens: state.usage.tokens, secondsRunning: secondsRunning(state, view.now) },
     rateLimits: state.rateLimits,
     paused: pausedNow(state, config),
@@ -97,7 +102,7 @@ export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Wai
 /** Ended attempts plus the elapsed time of live ones (E-10). */
 export function secondsRunning(state: State, now: number): number {
   let ms = 0;
-  for (const entry of state.running.values()) ms += now - entry.startedAt;
+  for (const entry of state.issues.of("running").values()) ms += now - entry.startedAt;
   return state.usage.seconds + ms / 1_000;
 }
 
@@ -111,7 +116,7 @@ export interface IssueStatusView {
   readonly blocked: Waiting | null;
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
-  readonly override: Omit<ModelChoice, "issue"> | null;
+  readonly override: AgentPick | null;
   readonly templateId: string | null;
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
@@ -126,69 +131,58 @@ export function statusOfIdentifier(
   return id === null ? null : statusOfId(state, config, id);
 }
 
-/** The newest snapshot of an issue that memory knows. */
+/** The newest snapshot of an issue that memory knows. One without a claim is known as the list has it. */
 export function knownIssue(state: State, id: string): Issue | null {
-  const entry =
-    state.running.get(id) ??
-    state.retrying.get(id) ??
-    state.blocked.get(id) ??
-    state.held.get(id) ??
-    state.failed.get(id);
-  const remote = entry?.issue ?? candidatesById(state.candidates).get(id);
-  return remote ?? state.completed.get(id)?.issue ?? state.dismissed.get(id)?.issue ?? null;
+  const row = state.issues.get(id);
+  return row && row.claim !== "free" ? row.issue : candidateOf(state, id);
+}
+
+/** The issue as the list has it. */
+export function candidateOf(state: State, id: string): Issue | null {
+  return candidatesById(state.candidates).get(id) ?? null;
 }
 
 function statusOfId(state: State, config: Config, id: string): IssueStatusView | null {
-  const running = state.running.get(id) ?? null;
-  const retry = state.retrying.get(id) ?? null;
-  const [asking] = running && asks(running) ? waitOf(running) : [];
-  const blocked = asking ?? state.blocked.get(id) ?? null;
-  const stopped = state.held.get(id) ?? state.failed.get(id) ?? null;
-  const completed = state.completed.get(id) ?? null;
   const issue = knownIssue(state, id);
   if (issue === null) return null;
+  const row = state.issues.get(id);
+  const running = row?.claim === "running" ? row : null;
+  const [asking] = running && asks(running) ? waitOf(running) : [];
   return {
     issue,
     status: statusOf(state, issue),
     running,
-    retry,
-    blocked,
-    stopped,
-    completed,
-    override: state.models.get(id) ?? null,
-    templateId: state.templates.get(id)?.templateId ?? null,
+    retry: row?.claim === "retrying" ? row : null,
+    blocked: asking ?? (row?.claim === "blocked" ? row : null),
+    stopped: row?.claim === "held" || row?.claim === "failed" ? row : null,
+    completed: row?.claim === "completed" ? row : null,
+    override: row?.choices.pick ?? null,
+    templateId: row?.choices.templateId ?? null,
     explain: dispatchGates(issue, state, config),
   };
 }
 
-/** symphony's view of an issue: the claim first, then what a person decided, then the queue. */
+/** symphony's view of an issue: its claim, and without one whether it is in the queue. */
 export function statusOf(state: State, issue: Issue): IssueStatus | null {
-  const entry = state.running.get(issue.id);
-  if (entry) return asks(entry) ? "blocked" : "running";
-  if (state.retrying.has(issue.id)) return "retrying";
-  if (state.blocked.has(issue.id)) return "blocked";
-  if (state.held.has(issue.id)) return "held";
-  if (state.failed.has(issue.id)) return "failed";
-  if (state.dismissed.has(issue.id)) return "completed";
-  if (queuedIds(state.queue).has(issue.id)) return "queued";
-  return state.completed.has(issue.id) ? "completed" : null;
+  const row = state.issues.get(issue.id);
+  if (row?.claim === "running") return asks(row) ? "blocked" : "running";
+  if (row && row.claim !== "free") return row.claim;
+  return queuedIds(state.queue).has(issue.id) ? "queued" : null;
 }
 
 /** The issue id behind an identifier, whatever its case. */
 export function idOf(state: State, identifier: string): string | null {
   const wanted = identifier.trim().toLowerCase();
-  for (const map of [state.running, state.retrying, state.blocked, state.held, state.failed]) {
-    for (const [id, entry] of map) if (entry.issue.identifier.toLowerCase() === wanted) return id;
+  for (const claim of ["running", "retrying", "blocked", "held", "failed"] as const) {
+    for (const [id, { issue }] of state.issues.of(claim)) {
+      if (issue.identifier.toLowerCase() === wanted) return id;
+    }
   }
   const candidate = candidatesByName(state.candidates).get(wanted);
   if (candidate !== undefined) return candidate;
-  for (const map of [state.completed, state.dismissed]) {
-    // Newest last: an earlier issue may have had the name before.
-    const ids = [...map].filter(([, { issue }]) => issue.identifier.toLowerCase() === wanted);
-    const last = ids.at(-1);
-    if (last !== undefined) return last[0];
-  }
-  return null;
+  // Newest last: an earlier issue may have had the name before.
+  const done = [...state.issues.of("completed").values()];
+  return done.findLast(({ issue }) => issue.identifier.toLowerCase() === wanted)?.issue.id ?? null;
 }
 
 const candidatesById = remembered((issues) => new Map(issues.map((issue) => [issue.id, issue])));

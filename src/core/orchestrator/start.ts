@@ -3,7 +3,8 @@ import type { Issue } from "../model/issue.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
 import { choiceFor, templateIdOf } from "./choice.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
-import { attemptOf, type Running, type State, setIn, without } from "./state.ts";
+import type { Running } from "./issues.ts";
+import { attemptOf, claimed, type State } from "./state.ts";
 
 export interface Birth {
   /** The retry number; null on a first run. */
@@ -21,6 +22,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const { agent, model } = choiceFor(state, issue, context.config);
   const resume = prior.resume?.agent === agent ? prior.resume : null;
   const entry: Running = {
+    claim: "running",
     issue,
     attemptId: attemptIdOf(stamp),
     number: prior.count + 1,
@@ -50,18 +52,10 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     idle: idleOf(prior, issue),
     stopping: null,
   };
-  const claimed: State = {
-    ...state,
-    lastAttemptStamp: stamp,
-    running: setIn(state.running, issue.id, entry),
-    retrying: without(state.retrying, issue.id),
-    completed: without(state.completed, issue.id),
-    dismissed: without(state.dismissed, issue.id),
-  };
   const { attempt } = birth;
   const resumeThreadId = resume?.threadId ?? null;
   return decided(
-    claimed,
+    claimed({ ...state, lastAttemptStamp: stamp }, entry),
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
     { type: "saveRecord", issueId: issue.id },
     tell("issue.dispatched", issue, {

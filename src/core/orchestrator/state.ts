@@ -1,18 +1,14 @@
-import type { Ask } from "../agent/agent.ts";
-import type { AgentPick } from "../config/agents.ts";
 import type { TrackerConfig } from "../config/config.ts";
 import {
   type Attempt,
   type AttemptGit,
   type AttemptStatus,
-  type Idle,
-  type Needs,
   noTokens,
-  type Phase,
   type Tokens,
 } from "../model/attempt.ts";
 import type { StorageTrouble } from "../model/event.ts";
-import type { Issue, Wait } from "../model/issue.ts";
+import type { Issue } from "../model/issue.ts";
+import { type Claim, IssueMap, type Running } from "./issues.ts";
 
 /** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
 export interface State {
@@ -22,21 +18,10 @@ export interface State {
   readonly queue: readonly Issue[];
   /** The settings `queue` was made with. */
   readonly queuedFor: TrackerConfig | null;
-  readonly running: ReadonlyMap<string, Running>;
-  readonly retrying: ReadonlyMap<string, Retry>;
-  readonly blocked: ReadonlyMap<string, Blocked>;
-  readonly held: ReadonlyMap<string, Stopped>;
-  readonly failed: ReadonlyMap<string, Stopped>;
-  /** Oldest first, at most `completedKept`. */
-  readonly completed: ReadonlyMap<string, Completed>;
-  /** Completed by an operator while still active: the tracker state at that time. */
-  readonly dismissed: ReadonlyMap<string, Dismissed>;
-  /** The model an operator chose for an issue. */
-  readonly models: ReadonlyMap<string, ModelChoice>;
-  /** The prompt template an operator chose for an issue. */
-  readonly templates: ReadonlyMap<string, TemplateOverride>;
-  /** Issues an operator let go on: from where their brakes count anew. */
-  readonly allowances: ReadonlyMap<string, Allowance>;
+  /** Every issue with a claim, an operator's choice or a workspace to clean up; an issue has one row. */
+  readonly issues: IssueMap;
+  /** Where in the finished and free rows the next poll continues to read. */
+  readonly watchFrom: number;
   /** Agents whose provider refused a turn for its limit, by kind. */
   readonly pauses: ReadonlyMap<string, Pause>;
   readonly day: Day;
@@ -64,134 +49,6 @@ export interface State {
 export interface Fault {
   readonly code: string;
   readonly message: string;
-}
-
-export interface Running {
-  readonly issue: Issue;
-  readonly attemptId: string;
-  /** 1-based count of the issue's attempts. */
-  readonly number: number;
-  /** The retry number it was born with; null for a first run. */
-  readonly attempt: number | null;
-  /** Failed runs in a row before this one. */
-  readonly failures: number;
-  readonly agent: string;
-  readonly model: string | null;
-  readonly templateId: string;
-  readonly startedAt: number;
-  readonly startedWall: number;
-  readonly phase: Phase;
-  readonly workspaceKey: string | null;
-  readonly workspacePath: string | null;
-  readonly threadId: string | null;
-  readonly turnId: string | null;
-  readonly turnCount: number;
-  readonly sessionId: string | null;
-  readonly lastEventAt: number | null;
-  readonly lastEventWall: number | null;
-  readonly lastEvent: string | null;
-  readonly lastMessage: string | null;
-  /** What this attempt used. */
-  readonly tokens: Tokens;
-  /** The thread's own absolute totals so far. */
-  readonly threadTokens: Tokens;
-  /** A tool of the tracker was called in this turn: the agent may have moved its issue itself. */
-  readonly usedTool: boolean;
-  /** What the agent waits for a person to say, oldest first. */
-  readonly asked: readonly Question[];
-  /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
-  readonly spentBefore: number;
-  /** Over the attempts: turns in a row without progress. */
-  readonly idle: Idle;
-  readonly stopping: Stop | null;
-  /** Its agent lives on when this server ends. */
-  readonly lasting?: boolean;
-}
-
-/** An ordered stop: why, and what becomes of the issue once the agent is really gone. */
-export interface Stop {
-  readonly reason: string;
-  /** The turn under way may end by itself first, for a short while; until then it is heard. */
-  readonly gently: boolean;
-  readonly leadsTo: "retry" | "release" | "clean" | "hold" | "dismiss" | "shutdown";
-  /** How the attempt counts as ended, where the stop alone does not say. */
-  readonly outcome?: "timed_out";
-}
-
-export interface Retry {
-  readonly issue: Issue;
-  readonly attempt: number;
-  readonly failures: number;
-  readonly dueAt: number;
-  readonly dueWall: number;
-  readonly error: string | null;
-  readonly workspacePath: string | null;
-  /** The attempt that ended well before this look, if one did. */
-  readonly after: Ended | null;
-  /** The read that decides about it, while it is under way. */
-  readonly checking: number | null;
-  /** What it waits for beside its time; it goes on when that is over. */
-  readonly waits: Wait | StorageWait | null;
-  /** It was due and found no free slot: the next one may be its own, before its time too. */
-  readonly wantsSlot: boolean;
-}
-
-/** Until everything that happened is saved. A restart has nothing to wait for. */
-export interface StorageWait {
-  readonly gate: "storage";
-}
-
-export interface Ended {
-  readonly attemptId: string;
-  readonly outcome: string;
-  readonly endedWall: number;
-  readonly tokens: Tokens;
-}
-
-export interface Blocked {
-  readonly issue: Issue;
-  readonly needs: Needs;
-  readonly sinceWall: number;
-  readonly workspacePath: string | null;
-}
-
-export interface Stopped {
-  readonly issue: Issue;
-  readonly reason: string;
-  readonly error: string | null;
-  readonly sinceWall: number;
-}
-
-export interface Completed extends Omit<Ended, "attemptId"> {
-  readonly issue: Issue;
-  readonly attemptId: string | null;
-}
-
-export interface Question extends Ask {
-  readonly needs: Needs;
-}
-
-/** What an operator chose for an issue; null leaves that part as it would be otherwise. */
-export interface ModelChoice extends AgentPick {
-  readonly issue: Issue;
-}
-
-export interface Dismissed {
-  readonly issue: Issue;
-  readonly state: string;
-  readonly sinceWall: number;
-}
-
-/** Outlives the issue's claim, so it keeps the issue as it was when it was chosen. */
-export interface TemplateOverride {
-  readonly issue: Issue;
-  readonly templateId: string;
-}
-
-export interface Allowance {
-  readonly issue: Issue;
-  /** The newest attempt that counts no more. */
-  readonly after: string;
 }
 
 /** The provider of one agent takes no turns. */
@@ -245,29 +102,28 @@ export interface Usage {
   readonly seconds: number;
 }
 
+/** Completed rows at most; the same for rows that are free after work. */
 export const completedKept = 1_000;
 
 /** In `running`, `retrying` or `blocked`: no poll may select it (O-8, O-27). */
 export function isClaimed(state: State, issueId: string): boolean {
-  return state.running.has(issueId) || state.retrying.has(issueId) || state.blocked.has(issueId);
+  const claim = state.issues.get(issueId)?.claim;
+  return claim === "running" || claim === "retrying" || claim === "blocked";
 }
 
-/** Stopped by a person or by the retry cap: only an operator's transition starts it again. */
-export function isStopped(state: State, issueId: string): boolean {
-  return state.held.has(issueId) || state.failed.has(issueId);
+/** Nobody works on it, nobody stopped it, and it is not done. */
+export function isFree(state: State, { id }: Issue): boolean {
+  return (state.issues.get(id)?.claim ?? "free") === "free";
+}
+
+/** The state in which the issue of `claim` has that claim and no other. */
+export function claimed(state: State, claim: Claim): State {
+  return { ...state, issues: state.issues.with(claim) };
 }
 
 /** A copy of `map` with `key` set to `value`. */
 export function setIn<K, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyMap<K, V> {
   return new Map(map).set(key, value);
-}
-
-/** `map` without `key`; the same map when it has none. */
-export function without<K, V>(map: ReadonlyMap<K, V>, key: K): ReadonlyMap<K, V> {
-  if (!map.has(key)) return map;
-  const copy = new Map(map);
-  copy.delete(key);
-  return copy;
 }
 
 /** Nothing known, nothing done. */
@@ -276,16 +132,8 @@ export function emptyState(): State {
     candidates: [],
     queue: [],
     queuedFor: null,
-    running: new Map(),
-    retrying: new Map(),
-    blocked: new Map(),
-    held: new Map(),
-    failed: new Map(),
-    completed: new Map(),
-    dismissed: new Map(),
-    models: new Map(),
-    templates: new Map(),
-    allowances: new Map(),
+    issues: IssueMap.empty,
+    watchFrom: 0,
     pauses: new Map(),
     day: { index: 0, tokens: 0, reached: false },
     fences: new Map(),

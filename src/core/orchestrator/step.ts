@@ -3,16 +3,17 @@ import { turned } from "./brakes.ts";
 import { modelChosen, templateChosen } from "./choice.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
+import type { Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { aborted, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
-import { orderStop } from "./reconcile.ts";
 import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
 import { knownIssue } from "./snapshot.ts";
-import type { State, Stop } from "./state.ts";
+import type { State } from "./state.ts";
+import { orderStop } from "./stop.ts";
 import { storageChanged } from "./storage.ts";
 
 /**
@@ -73,7 +74,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "operator.steered":
       return steered(state, input);
     case "operator.responded":
-      return responded(state, input);
+      return responded(state, input, context);
     case "operator.transitioned": {
       const issue = knownIssue(state, input.issueId);
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");
@@ -124,7 +125,7 @@ function configChanged(state: State, context: Context): Decision {
 
 /** No more dispatches; every attempt that is stopped for it ends as interrupted (C-5). */
 function drain(state: State, stopAttempts: boolean): Decision {
-  const timers: Effect[] = [...state.retrying.keys()].map((issueId) => ({
+  const timers: Effect[] = [...state.issues.of("retrying").keys()].map((issueId) => ({
     type: "clearTimer",
     input: { type: "retry.due", issueId },
   }));
@@ -136,7 +137,7 @@ function drain(state: State, stopAttempts: boolean): Decision {
     ...timers,
   );
   if (!stopAttempts) return begun;
-  return [...state.running.values()]
+  return [...state.issues.of("running").values()]
     .filter(({ stopping }) => stopping?.gently !== false)
     .reduce(
       (decision, entry) =>

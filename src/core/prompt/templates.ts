@@ -164,14 +164,18 @@ export class Templates {
   }
 
   overrideOf(issueId: string): string | null {
-    return this.#parts.orchestrator().state.templates.get(issueId)?.templateId ?? null;
+    return this.#parts.orchestrator().state.issues.get(issueId)?.choices.templateId ?? null;
   }
 
   /** The issue named `identifier` (any case) if it overrides; the tracker may not have it any more. */
   overridden(identifier: string): Issue | null {
     const wanted = identifier.trim().toLowerCase();
-    const overrides = [...this.#parts.orchestrator().state.templates.values()];
-    return overrides.find(({ issue }) => issue.identifier.toLowerCase() === wanted)?.issue ?? null;
+    const rows = [...this.#parts.orchestrator().state.issues.values()];
+    const found = rows.find(
+      ({ issue, choices }) =>
+        choices.templateId !== null && issue.identifier.toLowerCase() === wanted,
+    );
+    return found?.issue ?? null;
   }
 
   #tell({ id, name }: Pick<Template, "id" | "name">, change: string): void {

@@ -19,11 +19,11 @@ export function ownersOf(state: State): ReadonlyMap<string, KnownIssue> {
     if (key === null || owners.has(key)) return;
     owners.set(key, { id: issue.id, identifier: issue.identifier, issue });
   };
-  const claimed = [state.running, state.retrying, state.blocked, state.held, state.failed];
-  for (const map of claimed) for (const { issue } of map.values()) add(issue);
+  for (const { claim, issue } of state.issues.values()) {
+    if (claim !== "free" && claim !== "completed") add(issue);
+  }
   for (const issue of state.candidates) add(issue);
-  for (const { issue } of state.completed.values()) add(issue);
-  for (const { issue } of state.dismissed.values()) add(issue);
+  for (const { issue } of state.issues.of("completed").values()) add(issue);
   return owners;
 }
 
@@ -42,8 +42,8 @@ export function recordedOwner(
 }
 
 /** Whether a live attempt has entered the directory at `path`. */
-export function isAtWork({ running }: State, path: string): boolean {
-  return [...running.values()].some(({ workspacePath }) => workspacePath === path);
+export function isAtWork({ issues }: State, path: string): boolean {
+  return [...issues.of("running").values()].some(({ workspacePath }) => workspacePath === path);
 }
 
 /**
@@ -55,7 +55,7 @@ export function userOf(
   path: string,
   today?: (identifier: string) => string,
 ): Issue | null {
-  for (const { issue, workspacePath } of state.running.values()) {
+  for (const { issue, workspacePath } of state.issues.of("running").values()) {
     if (workspacePath === path) return issue;
     if (workspacePath !== null || keyOf(issue) !== basename(path)) continue;
     if (today === undefined || today(issue.identifier) === path) return issue;

@@ -48,12 +48,12 @@ function restored(): State {
 }
 
 function entryOf(state: State) {
-  return state.running.get("id-A-1") ?? assert.fail("it runs");
+  return state.issues.of("running").get("id-A-1") ?? assert.fail("it runs");
 }
 
 test("an adopted attempt runs on as the same row: it holds its slot and waits for no retry", () => {
   const state = restored();
-  assert.equal(state.retrying.size, 0);
+  assert.equal(state.issues.of("retrying").size, 0);
   assert.equal(slotsFor(state, config()).free, 9);
   assert.deepEqual(attemptOf(entryOf(state)), row);
   assert.deepEqual([entryOf(state).turnId, entryOf(state).startedAt], ["tu", 5_000]);
@@ -89,7 +89,7 @@ test("a server that stops lets go of it: no end is written and nothing is stoppe
   const exit = { kind: "detached", git: null } as const;
   const of = { issueId: "id-A-1", attemptId: row.id };
   const gone = step(drained.state, { type: "attempt.exited", ...of, exit }, context);
-  assert.deepEqual([gone.state.running.size, gone.effects], [0, []]);
+  assert.deepEqual([gone.state.issues.of("running").size, gone.effects], [0, []]);
 });
 
 test("one that is being stopped already is stopped, not let go of", () => {

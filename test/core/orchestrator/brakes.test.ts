@@ -20,7 +20,7 @@ function view(world: Scheduler) {
 }
 
 function heldReason(world: Scheduler, identifier: string): string | undefined {
-  return world.orchestrator.state.held.get(`id-${identifier}`)?.reason;
+  return world.records.get(`id-${identifier}`)?.held?.reason;
 }
 
 /** The same issues, attempts and records after a crash. */
@@ -178,7 +178,7 @@ test("turns_without_progress: an agent that ends well and moves nothing is held,
 test("turns_without_progress: work, a changed issue, or somebody else's change counts anew", async () => {
   const settings = config({ brakes: { turnsWithoutProgress: 2 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
-  const idle = () => world.orchestrator.state.running.get("id-A-1")?.idle.turns;
+  const idle = () => world.orchestrator.state.issues.of("running").get("id-A-1")?.idle.turns;
   const { reports } = world.run("A-1");
   const now = issue("A-1", { updatedAt: 5 });
   reports.turned({ moved: false, issue: issue("A-1") });

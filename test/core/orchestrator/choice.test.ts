@@ -24,8 +24,8 @@ test("a chosen model is durable at once, also for an issue that nobody works on"
   assert.deepEqual([record?.model, record?.effort], ["gpt-x", "high"]);
   assert.ok(world.eventTypes("A-1").includes("model.changed"));
   const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
-  assert.equal(next.orchestrator.state.running.get("id-A-1")?.model, "gpt-x");
-  assert.equal(next.orchestrator.state.models.get("id-A-1")?.effort, "high");
+  assert.equal(next.orchestrator.state.issues.of("running").get("id-A-1")?.model, "gpt-x");
+  assert.equal(next.orchestrator.state.issues.get("id-A-1")?.choices.pick?.effort, "high");
 });
 
 test("a hold keeps the choice, and clearing it keeps the hold", async () => {
@@ -38,12 +38,12 @@ test("a hold keeps the choice, and clearing it keeps the hold", async () => {
   await world.orchestrator.apply(chosen(null));
   assert.equal(world.records.get("id-A-1")?.model, null);
   assert.ok(world.records.get("id-A-1")?.held);
-  assert.equal(world.orchestrator.state.models.size, 0);
+  assert.equal(world.orchestrator.state.issues.get("id-A-1")?.choices.pick, null);
 });
 
 test("a live attempt is not disturbed, and its row names the new model from the next turn on", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
-  const model = () => world.orchestrator.state.running.get("id-A-1")?.model;
+  const model = () => world.orchestrator.state.issues.of("running").get("id-A-1")?.model;
   const run = world.run("A-1");
   run.say({ type: "session.started", threadId: "t", resumed: false });
   run.say({ type: "turn.started", turnId: "1" });
@@ -89,8 +89,8 @@ const picks = config({
 test("an operator's choice comes before a label, a label before a state, a state before the rest", async () => {
   const world = new Scheduler([], picks);
   const { state } = world.orchestrator;
-  const choice = (fields: Parameters<typeof issue>[1], models = state.models) => {
-    const { agent, model, effort } = choiceFor({ ...state, models }, issue("A-1", fields), picks);
+  const choice = (fields: Parameters<typeof issue>[1], issues = state.issues) => {
+    const { agent, model, effort } = choiceFor({ ...state, issues }, issue("A-1", fields), picks);
     return [agent, model, effort];
   };
   assert.deepEqual(choice({}), ["codex", "for-all", null]);
@@ -102,9 +102,8 @@ test("an operator's choice comes before a label, a label before a state, a state
     "for-docs",
     null,
   ]);
-  const own = new Map([
-    ["id-A-1", { issue: issue("A-1"), kind: "openai", model: null, effort: "low" }],
-  ]);
+  const pick = { kind: "openai", model: null, effort: "low" };
+  const own = state.issues.choosing(issue("A-1"), { pick });
   assert.deepEqual(choice({ labels: ["quick"] }, own), ["openai", "for-all", "low"]);
   const plain = config({ codex: { model: "codex-own" } });
   assert.equal(choiceFor(state, issue("A-1"), plain).model, "codex-own");
@@ -128,6 +127,6 @@ test("an attempt is started with the agent of its issue, and another agent waits
   assert.equal(choiceApplies(world.orchestrator.state, other, settings), "next_attempt");
   await world.orchestrator.apply({ type: "operator.modelChosen", ...other });
   run.say({ type: "turn.started", turnId: "1" });
-  assert.equal(world.orchestrator.state.running.get("id-A-2")?.model, "for-all");
+  assert.equal(world.orchestrator.state.issues.of("running").get("id-A-2")?.model, "for-all");
   assert.equal(world.records.get("id-A-2")?.agent, "openai");
 });

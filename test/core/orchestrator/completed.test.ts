@@ -51,7 +51,7 @@ test("an issue that was started again, or waits or is held, is not restored as c
   const restored = (records: ReadonlyMap<string, typeof held>) => {
     const totals = { tokens: noTokens, seconds: 0 };
     const from = { records, totals, lastAttemptId: null, completed: left };
-    return [...restoredState(from, { now: 0, wall: 0 }).completed.keys()];
+    return [...restoredState(from, { now: 0, wall: 0 }).issues.of("completed").keys()];
   };
   assert.deepEqual(restored(new Map()), [issue("A-3").id]);
   assert.deepEqual(restored(new Map([[issue("A-3").id, held]])), []);

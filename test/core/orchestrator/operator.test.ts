@@ -84,7 +84,7 @@ test("held: a queued, a retrying and a running issue can be held; none starts ag
     await world.run("A-1").end(stopped);
     await world.advance(400_000);
     assert.deepEqual(world.live, []);
-    assert.equal(world.orchestrator.state.retrying.size, 0);
+    assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
   }
 });
 

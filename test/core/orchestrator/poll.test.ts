@@ -121,7 +121,7 @@ test("O-7, O-13: an issue is read once more before launch and skipped without a 
   };
   await world.begin();
   assert.deepEqual(world.live, ["A-2"]);
-  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
 });
 
 test("O-7: inactive, terminal, undispatchable and label-less issues are never started", async () => {
@@ -163,7 +163,7 @@ test("W-24, O-28: an invalid file blocks new starts and retries, reconciliation 
   await world.advance(30_000);
   assert.deepEqual(world.live, []);
   assert.ok(!world.calls.includes("candidates"));
-  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.error, "line 3");
+  assert.equal(world.orchestrator.state.issues.of("retrying").get("id-A-1")?.error, "line 3");
   world.problem = null;
   await world.advance(30_000);
   assert.deepEqual(world.live.sort(), ["A-1", "A-2"]);
@@ -196,7 +196,7 @@ test("S14: a candidate list asked for before a newer read cannot bring an issue 
   await world.advance(0);
   world.set(issue("A-1", { state: "Done" }));
   await world.advance(1_000);
-  assert.equal(world.orchestrator.state.completed.size, 1);
+  assert.equal(world.orchestrator.state.issues.of("completed").size, 1);
   slow.resolve();
   await world.advance(0);
   assert.deepEqual(world.orchestrator.state.queue, []);

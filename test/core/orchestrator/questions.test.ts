@@ -45,7 +45,10 @@ test("an answer reaches the live agent, first asked first, and the issue runs ag
   await world.orchestrator.apply(approve);
   assert.deepEqual(counts(world), { running: 0, blocked: 1, queued: 0 });
   assert.deepEqual(
-    world.orchestrator.state.running.get("id-A-1")?.asked.map(({ id }) => id),
+    world.orchestrator.state.issues
+      .of("running")
+      .get("id-A-1")
+      ?.asked.map(({ id }) => id),
     ["ask_2"],
   );
   await world.orchestrator.apply(approve);

@@ -129,11 +129,14 @@ test("S14: a list asked for before the hint's read neither hides nor brings back
 test("O-22: a hint does not shorten a retry's wait, unless the issue was moved meanwhile", async () => {
   const world = await idle(["A-1"]);
   await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "no" });
-  assert.equal(world.orchestrator.state.retrying.size, 1);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 1);
   world.set(issue("A-1", { title: "New title" }));
   await hint(world, "A-1");
   assert.deepEqual(world.live, []);
-  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.issue.title, "New title");
+  assert.equal(
+    world.orchestrator.state.issues.of("retrying").get("id-A-1")?.issue.title,
+    "New title",
+  );
   world.set(issue("A-1", { state: "In Progress" }));
   await hint(world, "A-1");
   assert.deepEqual(world.live, ["A-1"]);
@@ -144,7 +147,7 @@ test("a hint at a retrying issue that is done releases it", async () => {
   await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   world.set(issue("A-1", { state: "Done" }));
   await hint(world, "A-1");
-  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
 });
 
 test("O-2: before the first poll a hint starts nothing; that poll sees what it told of", async () => {
@@ -160,7 +163,7 @@ test("a held issue stays held, and a draining server looks at nothing", async ()
   await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });
   await world.run("A-1").end({ kind: "stopped" });
   await hint(world, "A-1");
-  assert.equal(world.orchestrator.state.held.size, 1);
+  assert.equal(world.orchestrator.state.issues.of("held").size, 1);
   assert.deepEqual(world.live, []);
   world.calls.length = 0;
   world.orchestrator.post({ type: "drain.requested", stopAttempts: false });

@@ -16,7 +16,7 @@ test("O-30: silence of more than the limit stalls an attempt, at the limit it do
   await world.advance(100_000);
   assert.match(world.run("A-1").stopReason ?? "", /stalled: no event for 200000 ms/);
   await world.run("A-1").end(stopped);
-  const entry = world.orchestrator.state.retrying.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.equal(entry?.attempt, 1);
   assert.match(entry?.error ?? "", /stalled/);
   assert.equal([...world.attempts.values()][0]?.status, "stalled");
@@ -37,8 +37,8 @@ test("O-31, S12: terminal stops, waits until the agent is gone, then cleans; no 
   assert.ok(!world.calls.includes("remove A-1"));
   await world.run("A-1").end(stopped);
   assert.ok(world.calls.includes("remove A-1"));
-  assert.equal(world.orchestrator.state.retrying.size, 0);
-  assert.deepEqual([...world.orchestrator.state.completed.keys()], ["id-A-1"]);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
+  assert.deepEqual([...world.orchestrator.state.issues.of("completed").keys()], ["id-A-1"]);
 });
 
 test("an agent that moved its own issue may say its last words, and has succeeded then", async () => {
@@ -58,7 +58,7 @@ test("an agent that moved its own issue may say its last words, and has succeede
     ["succeeded", 7],
     ["canceled", 0],
   ]);
-  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
   assert.deepEqual(
     world.calls.filter((call) => call.startsWith("remove")),
     ["remove A-1", "remove A-2"],
@@ -105,7 +105,7 @@ test("O-33: inactive, unroutable, reassigned and missing issues stop and keep th
   await world.advance(30_000);
   for (const name of names) await world.run(name).end(stopped);
   assert.deepEqual(world.live, []);
-  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
   assert.ok(!world.calls.some((call) => call.startsWith("remove")));
 });
 
@@ -113,7 +113,7 @@ test("O-32: an active issue's row shows the newest snapshot", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.set(issue("A-1", { state: "In Progress", title: "New" }));
   await world.advance(30_000);
-  assert.equal(world.orchestrator.state.running.get("id-A-1")?.issue.title, "New");
+  assert.equal(world.orchestrator.state.issues.of("running").get("id-A-1")?.issue.title, "New");
 });
 
 test("O-34: what a stopped attempt still says changes nothing; its time counts once", async () => {
@@ -125,7 +125,7 @@ test("O-34: what a stopped attempt still says changes nothing; its time counts o
   await run.end(boom);
   await world.advance(60_000);
   const { state } = world.orchestrator;
-  assert.equal(state.retrying.size, 0);
+  assert.equal(state.issues.of("retrying").size, 0);
   assert.equal(state.usage.tokens.total, 0);
   assert.equal(state.usage.seconds, 30);
 });
@@ -140,7 +140,7 @@ test("O-29: a failed refresh keeps every attempt", async () => {
 
 test("O-16: a new row has no session, no event and zero tokens", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
-  const entry = world.orchestrator.state.running.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
   assert.deepEqual(
     [entry?.sessionId, entry?.lastEvent, entry?.lastMessage, entry?.tokens.total, entry?.attempt],
     [null, null, null, 0, null],
@@ -155,11 +155,11 @@ test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it
   }
   await world.advance(30_000);
   assert.deepEqual(world.live, []);
-  assert.equal(world.orchestrator.state.blocked.size, 2);
+  assert.equal(world.orchestrator.state.issues.of("blocked").size, 2);
   world.set(issue("A-1", { state: "Done" }));
   world.issues.delete("id-A-2");
   await world.advance(30_000);
-  assert.equal(world.orchestrator.state.blocked.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("blocked").size, 0);
   assert.deepEqual(
     world.calls.filter((call) => call.startsWith("remove")),
     ["remove A-1"],
@@ -172,7 +172,7 @@ test("E-3, A-6: turns count by session id; a repeat of one counts once", async (
   run.say({ type: "session.started", threadId: "t", resumed: false });
   run.say({ type: "turn.started", turnId: "1" }, { type: "turn.started", turnId: "1" });
   run.say({ type: "turn.started", turnId: "2" });
-  const entry = world.orchestrator.state.running.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
   assert.deepEqual([entry?.turnCount, entry?.sessionId], [2, "t-2"]);
 });
 
@@ -183,7 +183,7 @@ test("E-7, E-8: totals are high-water marks per thread and add up over attempts"
   const first = world.run("A-1");
   first.say({ type: "session.started", threadId: "t1", resumed: false });
   first.say(total(8, 3, 11), total(10, 4, 14), total(10, 4, 14), total(9, 4, 13));
-  assert.deepEqual(world.orchestrator.state.running.get("id-A-1")?.tokens, {
+  assert.deepEqual(world.orchestrator.state.issues.of("running").get("id-A-1")?.tokens, {
     ...noTokens,
     input: 10,
     output: 4,

@@ -48,13 +48,13 @@ const frees: Readonly<Record<string, (world: Scheduler) => Promise<void>>> = {
   async "last retry"(world) {
     world.config = oneSlot({ agent: { maxConcurrentAgents: 1, maxRetries: 0 } });
     await world.run("A-1").end(boom);
-    assert.equal(world.orchestrator.state.failed.size, 1);
+    assert.equal(world.orchestrator.state.issues.of("failed").size, 1);
   },
   async brake(world) {
     world.config = oneSlot({ brakes: { tokensPerIssue: 5 } });
     world.run("A-1").say({ type: "tokens", total: { ...noTokens, total: 7 } });
     await world.run("A-1").end(stopped);
-    assert.equal(world.orchestrator.state.held.size, 1);
+    assert.equal(world.orchestrator.state.issues.of("held").size, 1);
   },
   async question(world) {
     const needs = { kind: "question", prompt: "Which one?", options: [] } as const;
@@ -170,7 +170,7 @@ test("O-24: a retry that was due without a free slot is looked at when there is 
   await world.run("B-1").end(boom);
   await world.advance(10_000);
   assert.deepEqual(world.live, ["A-1"]);
-  const entry = world.orchestrator.state.retrying.get("id-B-1");
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-B-1");
   assert.deepEqual([entry?.attempt, entry?.error], [2, "no available orchestrator slots"]);
   world.calls.length = 0;
   await world.run("A-1").end(boom);

@@ -19,7 +19,7 @@ test("O-19, O-20: 10, 20, 40 … 300 s; finite for any attempt; a low cap wins",
 test("O-17: a normal end looks again after exactly 1 s and starts as retry 1", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
-  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.attempt, 1);
+  assert.equal(world.orchestrator.state.issues.of("retrying").get("id-A-1")?.attempt, 1);
   await world.advance(999);
   assert.deepEqual(world.live, []);
   await world.advance(1);
@@ -30,26 +30,29 @@ test("O-17: a normal end looks again after exactly 1 s and starts as retry 1", a
 test("O-18: failures back off from 10 s; a crash after a continuation is retry 2", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end(boom);
-  const first = world.orchestrator.state.retrying.get("id-A-1");
+  const first = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.deepEqual([first?.attempt, first?.error], [1, "worker exited: boom"]);
   await world.advance(9_999);
   assert.deepEqual(world.live, []);
   await world.advance(1);
   await world.run("A-1").end(boom);
-  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.attempt, 2);
+  assert.equal(world.orchestrator.state.issues.of("retrying").get("id-A-1")?.attempt, 2);
 
   const other = await new Scheduler([issue("B-1")]).begin();
   await other.run("B-1").end();
   await other.advance(1_000);
   await other.run("B-1").end(boom);
-  const entry = other.orchestrator.state.retrying.get("id-B-1");
+  const entry = other.orchestrator.state.issues.of("retrying").get("id-B-1");
   assert.deepEqual([entry?.attempt, (entry?.dueAt ?? 0) - other.clock.now()], [2, 20_000]);
 });
 
 test("O-15: an agent that cannot be spawned is retried with that error", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end({ kind: "failed", code: "spawn_failed", message: "EAGAIN" });
-  assert.equal(world.orchestrator.state.retrying.get("id-A-1")?.error, "failed to spawn agent");
+  assert.equal(
+    world.orchestrator.state.issues.of("retrying").get("id-A-1")?.error,
+    "failed to spawn agent",
+  );
 });
 
 test("agent.max_retries turns a failing issue into failed, and queued starts it again", async () => {
@@ -58,7 +61,7 @@ test("agent.max_retries turns a failing issue into failed, and queued starts it 
   await world.run("A-1").end(boom);
   await world.advance(10_000);
   await world.run("A-1").end(boom);
-  assert.equal(world.orchestrator.state.failed.size, 1);
+  assert.equal(world.orchestrator.state.issues.of("failed").size, 1);
   assert.ok(world.records.get("id-A-1")?.failed);
   await world.advance(60_000);
   assert.deepEqual(world.live, []);
@@ -92,7 +95,7 @@ test("O-22: gone is released, terminal is cleaned, inactive keeps its workspace"
   world.set(issue("A-2", { state: "Done" }));
   world.set(issue("A-3", { state: "Backlog" }));
   await world.advance(10_000);
-  assert.equal(world.orchestrator.state.retrying.size, 0);
+  assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
   assert.deepEqual(
     world.calls.filter((call) => call.startsWith("remove")),
     ["remove A-2"],
@@ -106,7 +109,10 @@ test("a normal end in an inactive state is completed; in a terminal one it is cl
   await world.run("A-1").end();
   await world.run("A-2").end();
   await world.advance(1_000);
-  assert.deepEqual([...world.orchestrator.state.completed.keys()], ["id-A-1", "id-A-2"]);
+  assert.deepEqual(
+    [...world.orchestrator.state.issues.of("completed").keys()],
+    ["id-A-1", "id-A-2"],
+  );
   const view = snapshot(world.orchestrator.state, world.config, { now: 0, limit: 9 });
   assert.deepEqual([view.counts.queued, view.counts.completed], [0, 2], "not waiting any more");
   assert.deepEqual(
@@ -126,7 +132,7 @@ test("O-24: without a slot the retry is queued again on failure backoff", async 
   await world.advance(0);
   assert.deepEqual(world.live, ["A-2"]);
   await world.advance(1_000);
-  const entry = world.orchestrator.state.retrying.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.deepEqual(
     [entry?.attempt, entry?.error, (entry?.dueAt ?? 0) - world.clock.now()],
     [2, "no available orchestrator slots", 20_000],
@@ -138,7 +144,7 @@ test("O-25: a failed refresh keeps the claim and queues the retry again", async 
   await world.run("A-1").end(boom);
   world.readFails = "down";
   await world.advance(10_000);
-  const entry = world.orchestrator.state.retrying.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.deepEqual([entry?.attempt, entry?.error], [2, "retry refresh failed"]);
 });
 
@@ -153,8 +159,8 @@ test("R-1: a restart keeps holds, failures, retry counts and due times, and no l
   const next = new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")], config(), first.records);
   await next.begin();
   assert.deepEqual(next.live, ["A-3"]);
-  assert.equal(next.orchestrator.state.held.get("id-A-2")?.reason, "aborted: not now");
-  assert.equal(next.orchestrator.state.retrying.get("id-A-1")?.attempt, 1);
+  assert.equal(next.orchestrator.state.issues.of("held").get("id-A-2")?.reason, "aborted: not now");
+  assert.equal(next.orchestrator.state.issues.of("retrying").get("id-A-1")?.attempt, 1);
   await next.advance(10_000);
   assert.deepEqual(next.live, ["A-3", "A-1"]);
 });
@@ -168,7 +174,7 @@ test("a crash while a retry runs does not reset its count", async () => {
   await next.advance(10_000);
   assert.equal(next.run("A-1").order.attempt, 1);
   await next.run("A-1").end(boom);
-  assert.equal(next.orchestrator.state.retrying.get("id-A-1")?.failures, 2);
+  assert.equal(next.orchestrator.state.issues.of("retrying").get("id-A-1")?.failures, 2);
 });
 
 test("a workspace that is refused holds its issue at once, and costs no retry", async () => {
@@ -180,8 +186,8 @@ test("a workspace that is refused holds its issue at once, and costs no retry", 
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end(refused);
   const { state } = world.orchestrator;
-  assert.equal(state.retrying.size, 0);
-  assert.equal(state.held.get("id-A-1")?.reason, refused.message);
+  assert.equal(state.issues.of("retrying").size, 0);
+  assert.equal(state.issues.of("held").get("id-A-1")?.reason, refused.message);
   assert.ok(world.eventTypes().includes("issue.held"));
   const next = new Scheduler([issue("A-1")], config(), world.records);
   await next.begin();

@@ -15,6 +15,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
     try {
       world.run(eventsEach);
       world.heal();
+      world.closeAll();
     } catch (error) {
       t.diagnostic(`seed=${seed} event=${world.events}`);
       t.diagnostic(world.trail.join("\n"));

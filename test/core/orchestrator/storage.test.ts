@@ -63,7 +63,7 @@ test("while a save waits nothing is started, by poll, hint, free slot or retry; 
   await world.advance(70_000);
   assert.deepEqual([starts(world), world.live], [[], ["A-2"]]);
   assert.equal(world.run("A-2").stopReason, null, "what runs goes on");
-  const waiting = [...world.orchestrator.state.retrying.values()];
+  const waiting = [...world.orchestrator.state.issues.of("retrying").values()];
   assert.deepEqual(
     waiting.map(({ attempt, waits }) => [attempt, waits?.gate]),
     [
@@ -124,7 +124,7 @@ test("an attempt whose row the disk refuses is not begun, counts as no failure a
     ends.map(({ issueIdentifier, data }) => [issueIdentifier, data?.["outcome"]]),
     [["A-1", "canceled"]],
   );
-  const entry = world.orchestrator.state.retrying.get("id-A-1");
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.deepEqual([entry?.attempt, entry?.failures, entry?.waits?.gate], [1, 1, "storage"]);
   world.free();
   await world.advance(0);
@@ -154,10 +154,10 @@ test("a stop takes effect on a full disk", async () => {
   assert.ok(world.calls.includes("stop A-1"));
   await world.run("A-1").end(stopped);
   await world.advance(60_000);
-  assert.equal(world.orchestrator.state.held.size, 1);
+  assert.equal(world.orchestrator.state.issues.of("held").size, 1);
   world.free();
   await world.advance(60_000);
-  assert.deepEqual([world.live, world.orchestrator.state.held.size], [[], 1]);
+  assert.deepEqual([world.live, world.orchestrator.state.issues.of("held").size], [[], 1]);
 });
 
 const model = { issue: issue("A-1"), model: "gpt-5", effort: null, agent: null } as const;

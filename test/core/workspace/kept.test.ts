@@ -87,6 +87,26 @@ const doors: readonly [name: string, end: (world: World, name: string) => Promis
     },
   ],
   [
+    "it was held and a poll finds it terminal",
+    async (world, name) => {
+      const { scheduler } = world;
+      await world.core.orchestrator.abort(name, null);
+      await scheduler.run(name).end(stopped);
+      scheduler.set(issue(name, { state: "Done" }));
+      await scheduler.advance(30_000);
+    },
+  ],
+  [
+    "its run ended in review and a person closes it later",
+    async ({ scheduler }, name) => {
+      scheduler.set(issue(name, { state: "In Review" }));
+      await scheduler.run(name).end();
+      await scheduler.advance(30_000);
+      scheduler.set(issue(name, { state: "Done" }));
+      await scheduler.advance(30_000);
+    },
+  ],
+  [
     "it was held, became terminal, and the server starts again",
     async (world, name) => {
       const { scheduler } = world;
@@ -117,7 +137,7 @@ function cleanUp(world: World) {
     clock: scheduler.clock,
     log: core.log,
     signal: new AbortController().signal,
-    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
+    isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
   });
 }
 

@@ -65,7 +65,7 @@ async function cleanUp(world: World): Promise<void> {
     clock: scheduler.clock,
     log: core.log,
     signal: new AbortController().signal,
-    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
+    isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
   });
   await cleanup.over;
 }

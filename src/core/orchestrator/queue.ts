@@ -1,0 +1,123 @@
+import type { Issue } from "../model/issue.ts";
+import { type Context, type Decision, decided, tell } from "./decision.ts";
+import { byDispatchOrder, queueOf, standingOf, withoutBlocker } from "./dispatch.ts";
+import type { Effect, Input } from "./messages.ts";
+import { isFree, type State, setIn } from "./state.ts";
+
+type Listed = Extract<Input, { type: "candidates.fetched" }>;
+
+/** `issue.queued` events of one poll at most: a first look at 10,000 issues is told by its count. */
+const maxListed = 200;
+
+/** The list in force is this one (the same array), made with the same settings: it costs nothing. */
+export function isSameList(state: State, input: Listed, { config }: Context): boolean {
+  return input.issues === state.candidates && state.queuedFor === config.tracker;
+}
+
+/** Takes over the list. */
+export function takeList(state: State, input: Listed, context: Context): Decision {
+  const { tracker } = context.config;
+  // An issue that was read later than this list was asked for keeps its newer standing.
+  const stale = state.fences.size > 0 ? state.fences : null;
+  const newer = readSince(state, input.request);
+  const current = stale
+    ? [...newer, ...input.issues.filter((issue) => (stale.get(issue.id) ?? 0) <= input.request)]
+    : input.issues;
+  const queue = queueOf(current, tracker);
+  const isOwn = newer.length > 0 || current.length < input.issues.length;
+  const candidates = isOwn ? current : input.issues;
+  const known = new Set(state.queue.map((issue) => issue.id));
+  const fresh = queue.filter((issue) => !known.has(issue.id));
+  const told: Effect[] = fresh
+    .slice(0, maxListed)
+    .map((issue) =>
+      tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
+    );
+  const changed: Effect[] =
+    fresh.length > 0 || queue.length !== state.queue.length
+      ? [
+          {
+            type: "publish",
+            event: {
+              type: "poll.completed",
+              message: `${queue.length} issues to work on, ${fresh.length} new`,
+              data: { candidates: input.issues.length, queued: queue.length, new: fresh.length },
+            },
+          },
+        ]
+      : [];
+  return decided(
+    { ...state, candidates, queue, queuedFor: tracker, placed: new Map() },
+    ...told,
+    ...changed,
+  );
+}
+
+export interface SingleRead {
+  readonly issueId: string;
+  readonly request: number;
+  /** null: not there, or not ours. */
+  readonly issue: Issue | null;
+}
+
+/** Takes one fresh snapshot into the list and the queue, as the next poll would: it shows, waits and leaves at once. */
+export function applyRead(
+  state: State,
+  { issueId, request, issue }: SingleRead,
+  context: Pick<Context, "config">,
+): Decision {
+  const standing = issue && standingOf(issue, context.config.tracker);
+  const others = state.queue.filter(({ id }) => id !== issueId);
+  const rest = state.candidates.filter(({ id }) => id !== issueId);
+  const known = others.length < state.queue.length;
+  const placed = setIn(state.placed, issueId, request);
+  if (issue === null || standing === "terminal" || standing === "inactive") {
+    const listed = rest.length < state.candidates.length;
+    const left = known || listed ? { ...state, candidates: rest, queue: others, placed } : state;
+    return decided(issue && standing === "terminal" ? closed(left, issue, context) : left);
+  }
+  const before = others.findIndex((other) => byDispatchOrder(issue, other) < 0);
+  const queue = others.toSpliced(before < 0 ? others.length : before, 0, issue);
+  const next = { ...state, candidates: [issue, ...rest], queue, placed };
+  if (known || !isFree(state, issue)) return decided(next);
+  return decided(
+    next,
+    tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
+  );
+}
+
+/** What waited for this issue alone is worth a read: whether it may start now is for the tracker to say. */
+function closed(state: State, issue: Issue, { config }: Pick<Context, "config">): State {
+  const { queue, unblocked } = withoutBlocker(state.queue, issue, config.tracker);
+  if (queue === state.queue) return state;
+  const all = new Set([...state.refill.unblocked, ...unblocked]);
+  return { ...state, queue, refill: { ...state.refill, unblocked: all } };
+}
+
+/** What was placed by a read newer than `request`, and that nothing has spoken of since. */
+function readSince(state: State, request: number): readonly Issue[] {
+  if (state.placed.size === 0) return [];
+  return state.candidates.filter(({ id }) => {
+    const placed = state.placed.get(id) ?? 0;
+    return placed > request && placed === state.fences.get(id);
+  });
+}
+
+/** Without the issue: the list is older than what let it go, and must not show it as waiting until the next one. */
+export function unlisted(state: State, id: string): State {
+  if (!state.candidates.some((issue) => issue.id === id)) return state;
+  const others = (issue: Issue) => issue.id !== id;
+  return {
+    ...state,
+    candidates: state.candidates.filter(others),
+    queue: state.queue.filter(others),
+  };
+}
+
+/** With the issue as it was read last: an issue without a claim is shown as the list has it, which may be older. */
+export function relisted(state: State, issue: Issue, context: Pick<Context, "config">): State {
+  const { id } = issue;
+  if (!state.candidates.some((one) => one.id === id && one !== issue)) return state;
+  return applyRead(state, { issueId: id, request: state.fences.get(id) ?? 0, issue }, context)
+    .state;
+}

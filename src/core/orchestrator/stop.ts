@@ -1,0 +1,65 @@
+import type { Issue } from "../model/issue.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import type { Running, Stop } from "./issues.ts";
+import { claimed, type State } from "./state.ts";
+
+/** Time for an agent that moved its own issue to end its turn: the turn's result is worth more than ten seconds. */
+const lastWordsMs = 10_000;
+
+/** Orders a stop once; what follows happens when the attempt is really gone. */
+export function orderStop(state: State, entry: Running, stopping: Stop): Decision {
+  return decided(claimed(state, { ...entry, stopping, phase: "finishing", turnId: null }), {
+    type: "stopAttempt",
+    attemptId: entry.attemptId,
+    reason: stopping.reason,
+    graceMs: stopping.gently ? lastWordsMs : 0,
+  });
+}
+
+/** Stops a live attempt, for whatever `stop` leads to. */
+export function stopFor(state: State, entry: Running, stop: Stop): Decision {
+  // Already on its way out: only what becomes of the issue changes.
+  if (entry.stopping && !entry.stopping.gently) {
+    return decided(claimed(state, { ...entry, stopping: stop }));
+  }
+  return orderStop(state, entry, stop);
+}
+
+export interface Holding {
+  readonly reason: string;
+  /** How the attempt that is stopped for it counts as ended. */
+  readonly outcome?: Stop["outcome"];
+  /** Further facts for the event. */
+  readonly data?: Readonly<Record<string, unknown>>;
+  readonly context: Pick<Context, "wall">;
+}
+
+/**
+ * Holds the issue; a live attempt is stopped first, and the issue is held when its agent is gone. Durable at once: a crash
+ * in between must not start the issue again.
+ */
+export function hold(
+  state: State,
+  issue: Issue,
+  { reason, outcome, data, context }: Holding,
+): Decision {
+  const entry = state.issues.of("running").get(issue.id);
+  const sinceWall = context.wall;
+  const held = entry
+    ? stopFor(state, entry, {
+        reason,
+        leadsTo: "hold",
+        sinceWall,
+        gently: false,
+        ...(outcome && { outcome }),
+      })
+    : decided(claimed(state, { claim: "held", issue, reason, error: null, sinceWall }));
+  return andThen(held, (next) =>
+    decided(
+      next,
+      { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
+      { type: "saveRecord", issueId: issue.id },
+      tell("issue.held", issue, { message: reason, data: { reason, ...data } }),
+    ),
+  );
+}
