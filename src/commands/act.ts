@@ -8,7 +8,7 @@ import { examples } from "./help.ts";
 import { ask, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import { factLines, plainLine, relative, since, statusStyle, tableLines } from "./output.ts";
-import type { SnapshotView } from "./state.ts";
+import type { SnapshotView } from "./snapshot.ts";
 
 interface TransitionOptions {
   readonly reason?: string;

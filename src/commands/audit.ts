@@ -1,12 +1,7 @@
 import type { Command } from "commander";
 import type { z } from "zod";
 import type { AuditEntryView } from "../contract/audit.ts";
-import { systemClock } from "../core/clock.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { openSecrets } from "../core/secrets/secrets.ts";
-import { type AuditKeys, noAuditKeys } from "../core/store/audit.ts";
-import { type AuditVerdict, verifyAudit } from "../core/store/audit-verify.ts";
-import { createRedactor } from "../core/text/redact.ts";
 import { type CommandContext, findDataDir, type Run } from "./context.ts";
 import { closest, exitCodes } from "./failure.ts";
 import { examples } from "./help.ts";
@@ -49,7 +44,7 @@ export function declareAudit(command: Command, run: Run): void {
       .description("check that no entry of the log was edited, dropped, reordered or cut off"),
     "symphony audit verify",
     "symphony audit verify --data-dir /srv/project/.symphony --json",
-  ).action(() => run(async (context) => (await import("./audit.ts")).verifyAuditLog(context)));
+  ).action(() => run(verifyAuditLog));
 }
 
 async function listAudit(options: AuditOptions, context: CommandContext): Promise<number> {
@@ -135,7 +130,8 @@ export async function verifyAuditLog(context: CommandContext): Promise<number> {
       hint: "symphony audit verify --data-dir DIR, on the machine of the server",
     });
   }
-  const { verdict, keyless } = await verified(dataDir, context);
+  const { verifyOffline } = await import("./offline-secrets.ts");
+  const { verdict, keyless } = await verifyOffline(dataDir, context.env);
   const { entries, unchecked, head, fault } = verdict;
   if (context.json) {
     context.printJson({
@@ -166,34 +162,4 @@ export async function verifyAuditLog(context: CommandContext): Promise<number> {
     );
   }
   return fault === null ? exitCodes.done : exitCodes.failed;
-}
-
-interface Outcome {
-  readonly verdict: AuditVerdict;
-  /** Why there is no key; null with one. */
-  readonly keyless: string | null;
-}
-
-async function verified(dataDir: string, context: CommandContext): Promise<Outcome> {
-  const found = await keysIn(dataDir, context);
-  const verdict = verifyAudit(dataDir, found.keys);
-  if (verdict.fault === null) return { verdict, keyless: found.why };
-  // A rotation meanwhile looks like a stranger's entry; with the keys of now it does not.
-  const again = await keysIn(dataDir, context);
-  return { verdict: verifyAudit(dataDir, again.keys), keyless: again.why };
-}
-
-/** Without the key the chain can still be followed. */
-async function keysIn(
-  dataDir: string,
-  { env }: CommandContext,
-): Promise<{ keys: AuditKeys; why: string | null }> {
-  const options = { dir: dataDir, env, clock: systemClock, redactor: createRedactor() };
-  try {
-    const { auditKeys } = await openSecrets(options);
-    return { keys: auditKeys, why: auditKeys.current() === null ? "there is no key" : null };
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    return { keys: noAuditKeys, why: error.message };
-  }
 }

@@ -1,4 +1,3 @@
-import { CommanderError } from "commander";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
@@ -11,7 +10,7 @@ interface Occasion {
 
 /** Tells what failed on stderr, as text or under `--json` as one document; returns the exit code. */
 export function reportFailure(error: unknown, { argv, stderr }: Occasion): number {
-  if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.done;
+  if (isFromParser(error) && error.exitCode === 0) return exitCodes.done;
   if (isInterruption(error)) return exitCodes.interrupted;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
   const known = asSymphonyError(error);
@@ -20,9 +19,18 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
   return exitCodeOf(known.code);
 }
 
+interface ParserError extends Error {
+  readonly exitCode: number;
+}
+
+/** A CommanderError, told by its name: importing its class would load the parser at every start. */
+function isFromParser(error: unknown): error is ParserError {
+  return error instanceof Error && error.name === "CommanderError" && "exitCode" in error;
+}
+
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
-  if (error instanceof CommanderError) {
+  if (isFromParser(error)) {
     const message = error.message.replace(/^error: /, "").replace(/\n+/, " ");
     return new SymphonyError("usage", message, { hint: "symphony help, or COMMAND --help" });
   }

@@ -250,7 +250,6 @@ export async function createIssue(options: FieldOptions, context: CommandContext
 }
 
 export async function importIssue(path: string, context: CommandContext): Promise<number> {
-  const { draftFromFile } = await import("./issue.ts");
   const draft = await draftFromFile(path, context);
   const issue = await withIssues(context, (desk) => desk.create(draft));
   return report(issue, "created", context);

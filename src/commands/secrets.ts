@@ -53,17 +53,13 @@ function declareKey(command: Command, run: Run): void {
     command.command("rotate").description("seal every secret with a new key"),
     "symphony secrets rotate",
     "SYMPHONY_MASTER_KEY=OLD SYMPHONY_MASTER_KEY_NEXT=NEW symphony secrets rotate",
-  ).action(() =>
-    run(async (context) =>
-      (await import("./secrets.ts")).rotateKey(context, (work) => atSecrets(context, work)),
-    ),
-  );
+  ).action(() => run((context) => rotateKey(context, (work) => atSecrets(context, work))));
   examples(
     command
       .command("reset")
       .description("the key is lost: put the secrets aside and begin anew, without a server"),
     "symphony secrets reset --yes",
-  ).action(() => run(async (context) => (await import("./secrets.ts")).resetKey(context)));
+  ).action(() => run(resetKey));
 }
 
 function valueAsArgument(name: string): SymphonyError {
@@ -159,7 +155,7 @@ async function offlineSecretsAccess(
   dataDir: string,
   context: CommandContext,
 ): Promise<SecretsAccess> {
-  const { openOfflineSecrets } = await import("./offline.ts");
+  const { openOfflineSecrets } = await import("./offline-secrets.ts");
   context.note(`No server runs here; using the secrets in ${dataDir}`);
   return openOfflineSecrets(dataDir, context.env);
 }
@@ -189,7 +185,7 @@ export async function resetKey(context: CommandContext): Promise<number> {
     context.note("Nothing was changed");
     return exitCodes.failed;
   }
-  const { resetOffline } = await import("./offline.ts");
+  const { resetOffline } = await import("./offline-secrets.ts");
   const moved = await resetOffline(dataDir);
   if (context.json) context.printJson({ data_dir: dataDir, moved });
   context.note(

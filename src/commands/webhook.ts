@@ -1,13 +1,5 @@
 import type { Command } from "commander";
-import { systemClock } from "../core/clock.ts";
-import { resolveConfig } from "../core/config/resolve.ts";
-import { readOverlay } from "../core/config/service.ts";
-import { loadWorkflow } from "../core/config/workflow.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { openSecrets } from "../core/secrets/secrets.ts";
-import { createRedactor } from "../core/text/redact.ts";
-import { webhookSecret } from "../core/tracker/linear/settings.ts";
-import { signatureOf } from "../core/tracker/linear/webhook.ts";
 import type { CommandContext, Run } from "./context.ts";
 import { exitCodes, listerOf, onIssue } from "./failure.ts";
 import { examples } from "./help.ts";
@@ -32,7 +24,7 @@ export async function webhookTest(
   context: CommandContext,
 ): Promise<number> {
   const client = await context.client();
-  const { signerFor } = await import("./webhook.ts");
+  const { signerFor } = await import("./offline-secrets.ts");
   const runtime = await client.system.runtime();
   const project = { workflowPath: runtime.workflow_path, dataDir: runtime.data_dir };
   const { sign, unread } = await signerFor(project, context.env);
@@ -67,41 +59,4 @@ function noSecret(unread: SymphonyError | null): SymphonyError {
   return new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
     hint: `symphony secrets add LINEAR_WEBHOOK_SECRET, or set ${variable}`,
   });
-}
-
-type Env = Readonly<Record<string, string | undefined>>;
-
-export interface Signer {
-  /** Signs as Linear does; null without a secret. */
-  readonly sign: ((body: string) => string) | null;
-  /** Why the stored secrets could not be looked into; null when they could, or there are none. */
-  readonly unread: SymphonyError | null;
-}
-
-/**
- * Signs with the secret that a server of this project would use: out of its stored secrets, which are opened to be read
- * and no more, else out of `env`.
- */
-export async function signerFor(
-  project: { readonly workflowPath: string; readonly dataDir: string },
-  env: Env,
-): Promise<Signer> {
-  const workflow = (await loadWorkflow(project.workflowPath)).config;
-  const overlay = await readOverlay(project.dataDir);
-  const { written } = resolveConfig({ workflow, env, overlay, flags: {} });
-  const { lookup, unread } = await storedSecrets(project.dataDir, env);
-  const named = written.tracker.provider["webhook_secret"];
-  const secret = webhookSecret(named, (name) => lookup(name) ?? env[name]);
-  return { sign: secret === null ? null : (body) => signatureOf(body, secret), unread };
-}
-
-async function storedSecrets(dir: string, env: Env) {
-  try {
-    const redactor = createRedactor();
-    const secrets = await openSecrets({ dir, env, clock: systemClock, redactor });
-    return { lookup: (name: string) => secrets.lookup(name), unread: null };
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    return { lookup: () => undefined, unread: error };
-  }
 }

@@ -12,7 +12,7 @@ import {
   wantsColour,
   widthOf,
 } from "../../src/commands/output.ts";
-import { Pager } from "../../src/commands/state.ts";
+import { Pager } from "../../src/commands/watch.ts";
 
 test("a table fits the terminal: its flexible columns give way", () => {
   const columns = [
