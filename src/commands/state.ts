@@ -1,38 +1,25 @@
-import type { Command } from "commander";
-import type { CommandContext, Run } from "./context.ts";
-import { exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
+import { row } from "./table.ts";
 
-interface StateOptions {
-  readonly watch?: boolean;
-}
-
-export function declareState(command: Command, run: Run): void {
-  examples(
-    command,
+/** Prints the snapshot once, or follows it. */
+export const stateCommand = row({
+  examples: [
     "symphony state",
     "symphony state --watch",
     "symphony state --json | jq '.running[].issue_identifier'",
-  )
-    .option("--watch", "keep showing it as it changes; not on a terminal: one JSON line a change")
-    .action((options: StateOptions) => run((context) => state(options, context)));
-}
-
-/** Prints the snapshot once, or follows it. */
-export async function state(options: StateOptions, context: CommandContext): Promise<number> {
-  if (options.watch) {
-    const { watchState } = await import("./watch.ts");
-    return watchState(context);
-  }
-  const client = await context.client();
-  const snapshot = await client.system.state();
-  if (context.json) {
-    context.printJson(snapshot);
-    return exitCodes.done;
-  }
-  const { stateLines } = await import("./snapshot.ts");
-  const view = { width: context.width, paint: await context.paint(), nowMs: Date.now() };
-  const { head, rows } = stateLines(snapshot, view);
-  context.print([...head, ...rows].join("\n"));
-  return exitCodes.done;
-}
+  ],
+  options: [
+    {
+      name: "watch",
+      summary: "keep showing it as it changes; not on a terminal: one JSON line a change",
+    },
+  ],
+  stream: ({ watch }, context) =>
+    watch ? import("./watch.ts").then(({ watchState }) => watchState(context)) : null,
+  call: async (_, context) => (await context.client()).system.state(),
+  async print(snapshot, context) {
+    const { stateLines } = await import("./snapshot.ts");
+    const view = { width: context.width, paint: await context.paint(), nowMs: Date.now() };
+    const { head, rows } = stateLines(snapshot, view);
+    context.print([...head, ...rows].join("\n"));
+  },
+});

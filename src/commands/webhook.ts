@@ -1,28 +1,39 @@
-import type { Command } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { exitCodes, listerOf, onIssue } from "./failure.ts";
-import { examples } from "./help.ts";
+import type { CommandContext } from "./context.ts";
+import { onServerIssue } from "./failure.ts";
+import { row, subcommand } from "./table.ts";
 
-export function declareWebhook(command: Command, run: Run): void {
-  examples(command, "symphony webhook test", "symphony webhook test ENG-123");
-  examples(
-    command
-      .command("test")
-      .description("send a signed sample to the server, as Linear would when an issue changes"),
-    "symphony webhook test",
-    "symphony webhook test ENG-123",
-    "LINEAR_WEBHOOK_SECRET=… symphony webhook test --json",
-  )
-    .argument("[issue]", "issue to tell of, which the server then reads again (default: none)")
-    .action((issue: string | undefined) => run((context) => webhookTest(issue, context)));
-}
+/** Tries the webhook of a running server. */
+export const webhookCommand = row({
+  examples: ["symphony webhook test", "symphony webhook test ENG-123"],
+  commands: [
+    subcommand({
+      name: "test",
+      summary: "send a signed sample to the server, as Linear would when an issue changes",
+      examples: [
+        "symphony webhook test",
+        "symphony webhook test ENG-123",
+        "LINEAR_WEBHOOK_SECRET=… symphony webhook test --json",
+      ],
+      arguments: [
+        {
+          name: "issue",
+          summary: "issue to tell of, which the server then reads again (default: none)",
+          optional: true,
+          completion: "issues",
+        },
+      ],
+      call: ({ issue }, context) => deliver(issue, context),
+      print: (_, { note }, { issue }) =>
+        note(
+          `The server took the delivery${issue === undefined ? "" : ` and looks at ${issue} now`}`,
+        ),
+    }),
+  ],
+});
 
 /** Signs with the secret that the workflow file names, out of the stored secrets, else out of this environment. */
-export async function webhookTest(
-  issue: string | undefined,
-  context: CommandContext,
-): Promise<number> {
+async function deliver(issue: string | undefined, context: CommandContext) {
   const client = await context.client();
   const { signerFor } = await import("./offline-secrets.ts");
   const runtime = await client.system.runtime();
@@ -33,18 +44,13 @@ export async function webhookTest(
   const data =
     issue === undefined
       ? { id: "00000000-0000-4000-8000-000000000000" }
-      : await onIssue(issue, listerOf(client), async () => {
+      : await onServerIssue(issue, context, async () => {
           const detail = await client.issues.detail({ params: { id: issue } });
           return { id: detail.issue_id, identifier: detail.issue_identifier };
         });
   const body = { action: "update", type: "Issue", data, webhookTimestamp: Date.now() };
   const headers = { "linear-signature": sign(JSON.stringify(body)) };
-  const reply = await client.webhooks.linear({ body, headers });
-  if (context.json) context.printJson(reply);
-  context.note(
-    `The server took the delivery${issue === undefined ? "" : ` and looks at ${issue} now`}`,
-  );
-  return exitCodes.done;
+  return client.webhooks.linear({ body, headers });
 }
 
 function noSecret(unread: SymphonyError | null): SymphonyError {
