@@ -253,7 +253,16 @@ test("the commands' start path loads nothing heavy", () => {
     }
   };
   walk("src/commands/main.ts");
-  const heavy = ["zod", "chalk", "ora", "execa", "eventsource", "@inquirer/prompts", "node:http"];
+  const heavy = [
+    "commander",
+    "zod",
+    "chalk",
+    "ora",
+    "execa",
+    "eventsource",
+    "@inquirer/prompts",
+    "node:http",
+  ];
   assert.deepEqual(
     heavy.filter((name) => packages.has(name)),
     [],

@@ -15,7 +15,7 @@ import {
   termOf,
 } from "./table.ts";
 
-const usualWidth = 80;
+const defaultWidth = 80;
 
 const rootExamples = [
   "symphony demo                          see it work, with no account and no key",
@@ -26,7 +26,7 @@ const rootExamples = [
 ];
 
 /** What `symphony --help` prints. */
-export function rootHelp(catalogue: readonly CommandEntry[], width = usualWidth): string {
+export function rootHelp(catalogue: readonly CommandEntry[], width = defaultWidth): string {
   const groups = Map.groupBy(catalogue, ({ group }) => group);
   const sections = [...groups].map(([title, entries]): [string, Item[]] => [
     title,
@@ -42,7 +42,7 @@ export function rootHelp(catalogue: readonly CommandEntry[], width = usualWidth)
 }
 
 /** The help of one command, in the layout of the program's own; `path` is how it is typed. */
-export function commandHelp(path: string, one: NamedRow, width = usualWidth): string {
+export function commandHelp(path: string, one: NamedRow, width = defaultWidth): string {
   const below = subcommandsOf(one);
   const takes = [
     ...(below.length === 0 ? [] : ["[command]"]),
@@ -88,12 +88,12 @@ function plainOptionItem(option: OptionRow): Item {
 function withFacts({
   summary,
   choices,
-  default: usual,
+  default: value,
 }: Pick<OptionRow, "summary" | "choices" | "default">): string {
   const words = choices?.map((word) => JSON.stringify(word)).join(", ");
   const facts = [
     ...(words === undefined ? [] : [`choices: ${words}`]),
-    ...(usual === undefined ? [] : [`default: ${JSON.stringify(usual)}`]),
+    ...(value === undefined ? [] : [`default: ${JSON.stringify(value)}`]),
   ];
   return facts.length === 0 ? summary : `${summary} (${facts.join(", ")})`;
 }

@@ -192,7 +192,7 @@ function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
       { title: page.by.toUpperCase() },
       ...figures.map((title) => ({ title, align: "right" }) as const),
     ],
-    rows: page.rows.map((row) => line(row.key || "default", row)),
+    rows: page.rows.map((one) => line(one.key || "default", one)),
     sum: line("all", page.sum),
     page,
   };

@@ -133,8 +133,7 @@ interface ServeOptions {
   readonly once: boolean;
   /** Agents may do everything: `agent.level: danger` is meant. */
   readonly iUnderstand: boolean;
-  /** `text` or `json`. */
-  readonly logFormat: string;
+  readonly logFormat: "text" | "json";
   /** The address to register with the tracker. */
   readonly webhookUrl: string | undefined;
   /** Refuse to serve unless turns outlive a restart. */
@@ -171,7 +170,7 @@ async function run(
   const sinks = [streamSink("stderr", io.stderr)];
   const log = createLogger({
     level: io.debug ? "debug" : io.quiet ? "warn" : "info",
-    format: options.logFormat === "json" ? "json" : "text",
+    format: options.logFormat,
     sinks,
     clock: systemClock,
     redact: (text) => redactor.redact(text),

@@ -88,13 +88,17 @@ type Camel<S extends string> = S extends `${infer First}-${infer Rest}`
   ? `${First}${Capitalize<Camel<Rest>>}`
   : S;
 
-type ArgumentValue<A> = A extends { readonly repeats: true }
-  ? readonly string[]
-  : A extends { readonly optional: true }
-    ? string | undefined
+type Value<O> = O extends { readonly read: (text: string, flag: string) => infer T }
+  ? T
+  : O extends { readonly choices: readonly (infer Word)[] }
+    ? Word
     : string;
 
-type Value<O> = O extends { readonly read: (text: string, flag: string) => infer T } ? T : string;
+type ArgumentValue<A> = A extends { readonly repeats: true }
+  ? readonly Value<A>[]
+  : A extends { readonly optional: true }
+    ? Value<A> | undefined
+    : Value<A>;
 
 type OptionValue<O> = O extends { readonly value: string }
   ? O extends { readonly repeats: true }
