@@ -1,8 +1,6 @@
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError } from "../core/model/errors.ts";
 import {
   closingState,
   type IssueChange,
@@ -12,7 +10,7 @@ import {
 } from "./access.ts";
 import type { CommandContext } from "./context.ts";
 import { onIssue, onServerIssue } from "./failure.ts";
-import { ask, textOrStdin } from "./input.ts";
+import { ask, textOfFile, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import {
   amount,
@@ -305,10 +303,7 @@ function priorityOf(text: string, flag: string): number | null {
 
 /** The issue that a Markdown file describes. Rejects with `usage` for a file that cannot be read. */
 async function draftFromFile(path: string, { cwd }: CommandContext): Promise<IssueDraft> {
-  const file = resolve(cwd, path);
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new SymphonyError("usage", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
-  });
+  const text = await textOfFile(path, cwd);
   const { draftFromMarkdown } = await import("./offline.ts");
   return draftFromMarkdown(text);
 }

@@ -1,12 +1,10 @@
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes, hintAt, onServerIssue } from "./failure.ts";
-import { textOrStdin, withEdited } from "./input.ts";
+import { textOfFile, textOrStdin, withEdited } from "./input.ts";
 import { type Cell, plain, printPage, relative } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
 
@@ -211,11 +209,7 @@ async function confirmed(message: string, context: CommandContext): Promise<bool
 
 async function textFrom(path: string, context: CommandContext): Promise<string> {
   if (path === "-") return textOrStdin(path, context);
-  const file = resolve(context.cwd, path);
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new SymphonyError("usage", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
-  });
-  return text.replace(/\r?\n$/, "");
+  return (await textOfFile(path, context.cwd)).replace(/\r?\n$/, "");
 }
 
 /** The id alone on stdout, so that a script can keep it; what happened on stderr. */
