@@ -20,6 +20,7 @@ import { systemClock } from "../src/core/clock.ts";
 import { toConfig } from "../src/core/config/resolve.ts";
 import { parseWritten } from "../src/core/config/schema.ts";
 import { loadWorkflow } from "../src/core/config/workflow.ts";
+import { sections } from "../src/core/kinds.ts";
 import { makeDataDir } from "../src/core/store/lock.ts";
 import { openLocalIssues } from "../src/core/tracker/local/issues.ts";
 import { localOptions } from "../src/core/tracker/local/settings.ts";
@@ -73,7 +74,7 @@ async function project(name: string, issues: number): Promise<string> {
   makeDataDir(dataDir);
   fillAuditLog(dataDir, 10_000);
   const { config } = await loadWorkflow(file);
-  const options = localOptions(toConfig(parseWritten(config), dir).tracker);
+  const options = localOptions(toConfig(parseWritten(config, sections), dir, sections).tracker);
   const tracker = openLocalIssues(dataDir, options, systemClock);
   for (let at = 1; at <= issues; at++) {
     tracker.create({

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
+import { paths } from "../src/contract/paths.ts";
+import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
 /** Packages that a file of the core may load, whatever its room; rooms with packages of their own name them. */
 const base = ["src/core/model", "src/core/text", "src/core/clock.ts", "zod", "node:"];
@@ -31,14 +33,14 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
-  "src/commands/offline-secrets.ts": ["src/commands", "src/core", "node:"],
+  "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],
   "src/contract": ["src/core/model", "zod"],
-  // The one route that the user's document names after a tracker: the shape of its body is the tracker's own.
+  // The routes that trackers post to: what is posted stands in the table of trackers.
   "src/contract/webhooks.ts": [
     "src/contract",
     "src/core/model",
-    "src/core/tracker/linear/event.ts",
+    "src/core/tracker/kinds.ts",
     "zod",
   ],
   "src/server": [
@@ -122,7 +124,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],
 };
 
-/** Pure modules: no clock, no IO, no randomness, whatever their room allows. */
+/**
+ * Pure modules: no clock, no IO, no randomness, whatever their room allows. What a row of a table loads when it is chosen is
+ * not the table's.
+ */
 const pure = [
   ...globSync("src/core/orchestrator/*.ts").filter(
     (file) => !/\/(orchestrator|operations)\.ts$/.test(file),
@@ -145,11 +150,13 @@ const pure = [
   "src/core/config/agents.ts",
   "src/core/config/git.ts",
   "src/core/config/schema.ts",
+  "src/core/config/sections.ts",
   "src/core/config/layers.ts",
   "src/core/config/resolve.ts",
   "src/core/config/json-schema.ts",
   "src/core/tracker/normalize.ts",
-  "src/core/tracker/linear/event.ts",
+  "src/core/tracker/kinds.ts",
+  "src/core/tracker/linear/deliveries.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/repository/routing.ts",
   "src/core/repository/key.ts",
@@ -159,13 +166,7 @@ const pure = [
  * Files that may import a folder whose own files import theirs: a table of kinds names each kind, and a kind uses what
  * stands next to the table. Every other pair of folders that import each other is a circle.
  */
-const tables = [
-  "src/server/app.ts",
-  "src/core/agent/kinds.ts",
-  "src/core/agent/models.ts",
-  "src/core/tracker/kinds.ts",
-  "src/core/tracker/inbox.ts",
-];
+const tables = ["src/server/app.ts", "src/core/agent/kinds.ts", "src/core/tracker/kinds.ts"];
 
 interface Import {
   readonly target: string;
@@ -190,7 +191,10 @@ test("decisions, vocabulary and contract are pure", () => {
   const impure = /\bDate\.now|new Date\(\)|Math\.random|setTimeout|setInterval|process\.(env|cwd)/;
   for (const file of pure) {
     const outside = targetsOf(file)
-      .filter(({ target, typeOnly }) => !typeOnly && !isPure(target))
+      .filter(({ target, typeOnly, dynamic }) => {
+        const isLoadedByRow = dynamic && tables.includes(file);
+        return !typeOnly && !isLoadedByRow && !isPure(target);
+      })
       .map(({ target }) => target);
     assert.deepEqual(outside, [], file);
     assert.doesNotMatch(readFileSync(file, "utf8"), impure, file);
@@ -267,6 +271,48 @@ test("the commands' start path loads nothing heavy", () => {
     heavy.filter((name) => packages.has(name)),
     [],
   );
+});
+
+test("one tracker is named in its folder, its row and its route, and nowhere else", () => {
+  const folder = "src/core/tracker/linear";
+  const named = sources
+    .filter((file) => !within(file, folder))
+    .filter((file) => /linear/i.test(`${file}\n${readFileSync(file, "utf8")}`));
+  assert.deepEqual(named.sort(), ["src/contract/paths.ts", "src/core/tracker/kinds.ts"]);
+  const lines = readFileSync("src/contract/paths.ts", "utf8").split("\n");
+  assert.deepEqual(
+    lines.filter((line) => /linear/i.test(line)).map((line) => line.trim()),
+    ['linear: { method: "POST", path: "/webhooks/linear" },'],
+  );
+});
+
+test("each tracker that posts something has a route of its name, and no other has", () => {
+  const posting = trackerKinds.filter(({ webhook }) => webhook !== null).map(({ kind }) => kind);
+  const routes = Object.entries(paths.webhooks).map(([kind, { path }]) => [kind, path]);
+  assert.deepEqual(
+    routes,
+    posting.map((kind) => [kind, `/webhooks/${kind}`]),
+  );
+});
+
+test("reading a configuration loads no module of an agent or of a tracker but its settings", () => {
+  const loaded = new Set<string>();
+  const walk = (file: string) => {
+    if (loaded.has(file)) return;
+    loaded.add(file);
+    for (const { target, typeOnly, dynamic } of targetsOf(file)) {
+      if (!typeOnly && !dynamic && target.startsWith("src/")) walk(target);
+    }
+  };
+  walk("src/core/kinds.ts");
+  const ofKinds = [...loaded].filter((file) => /^src\/core\/(agent|tracker)\/[^/]+\//.test(file));
+  assert.deepEqual(ofKinds.sort(), [
+    "src/core/agent/acp/settings.ts",
+    "src/core/agent/codex/settings.ts",
+    "src/core/agent/command/settings.ts",
+    "src/core/agent/openai/settings.ts",
+    "src/core/tracker/linear/deliveries.ts",
+  ]);
 });
 
 /** The wiring in the root of the core uses every room; the rooms use the clock that stands there. */

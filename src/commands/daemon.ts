@@ -7,7 +7,7 @@ export const serveCommand = row({
     "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
-    "symphony serve --webhook-url https://hooks.example.com   Linear tells of changes there",
+    "symphony serve --webhook-url https://hooks.example.com   the tracker tells of changes there",
     "symphony serve --restart-safe                only where turns outlive a restart of the server",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
   ],
@@ -34,7 +34,7 @@ export const serveCommand = row({
     {
       name: "webhook-url",
       value: "url",
-      summary: "public address of this server, to be registered with Linear",
+      summary: "public address of this server, to be registered with the tracker",
       read: webhookUrlOf,
     },
     {
@@ -91,7 +91,7 @@ function portOf(text: string, flag: string): number {
 
 const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
 
-/** The whole address: one without a path gets the route's own. */
+/** An address that the tracker may be given; one without a path is completed once the tracker is known. */
 function webhookUrlOf(text: string, flag: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const secure = url?.protocol === "https:";
@@ -101,6 +101,5 @@ function webhookUrlOf(text: string, flag: string): string {
       hint: "give the address that reaches this server from outside, as in https://hooks.example.com",
     });
   }
-  if (url.pathname === "/") url.pathname = "/webhooks/linear";
   return url.href;
 }

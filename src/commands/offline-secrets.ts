@@ -1,8 +1,10 @@
 import { join } from "node:path";
+import { paths } from "../contract/paths.ts";
 import { systemClock } from "../core/clock.ts";
-import { resolveConfig } from "../core/config/resolve.ts";
+import { type Resolved, resolveConfig } from "../core/config/resolve.ts";
 import { readOverlay } from "../core/config/service.ts";
 import { loadWorkflow } from "../core/config/workflow.ts";
+import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { resetSecrets } from "../core/secrets/rotation.ts";
 import { openSecrets, type Secrets } from "../core/secrets/secrets.ts";
@@ -11,8 +13,8 @@ import { type AuditVerdict, verifyAudit } from "../core/store/audit-verify.ts";
 import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
 import { createRedactor } from "../core/text/redact.ts";
-import { webhookSecret } from "../core/tracker/linear/settings.ts";
-import { signatureOf } from "../core/tracker/linear/webhook.ts";
+import { trackerKinds } from "../core/tracker/kinds.ts";
+import type { TrackerWebhook } from "../core/tracker/tracker.ts";
 import type { SecretsAccess } from "./access.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -113,8 +115,13 @@ async function keysIn(dir: string, env: Env): Promise<{ keys: AuditKeys; why: st
   }
 }
 
-interface Signer {
-  /** Signs as Linear does; null without a secret. */
+type WebhookName = keyof typeof paths.webhooks;
+
+export interface Signer {
+  /** The tracker that the sample stands for. */
+  readonly kind: WebhookName;
+  readonly webhook: TrackerWebhook;
+  /** Signs as the tracker does; null without a secret. */
   readonly sign: ((body: string) => string) | null;
   /** Why the stored secrets could not be looked into; null when they could, or there are none. */
   readonly unread: SymphonyError | null;
@@ -130,11 +137,30 @@ export async function signerFor(
 ): Promise<Signer> {
   const workflow = (await loadWorkflow(project.workflowPath)).config;
   const overlay = await readOverlay(project.dataDir);
-  const { written } = resolveConfig({ workflow, env, overlay, flags: {} });
+  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
   const { lookup, unread } = await storedSecrets(project.dataDir, env);
-  const named = written.tracker.provider["webhook_secret"];
-  const secret = webhookSecret(named, (name) => lookup(name) ?? env[name]);
-  return { sign: secret === null ? null : (body) => signatureOf(body, secret), unread };
+  const { kind, webhook } = webhookFor(written);
+  const secret = webhook.secret(written.tracker.provider, (name) => lookup(name) ?? env[name]);
+  return {
+    kind,
+    webhook,
+    sign: secret === null ? null : (body) => webhook.sign(body, secret),
+    unread,
+  };
+}
+
+/** The webhook of the tracker in use; the server takes in those of every other tracker as well. */
+function webhookFor({ tracker }: Resolved["written"]) {
+  const found = trackerKinds.flatMap(({ kind, webhook }) =>
+    webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],
+  );
+  const chosen = found.find(({ kind }) => kind === tracker.kind) ?? found[0];
+  if (chosen) return chosen;
+  throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
+}
+
+function isWebhookName(kind: string): kind is WebhookName {
+  return Object.hasOwn(paths.webhooks, kind);
 }
 
 async function storedSecrets(dir: string, env: Env) {

@@ -9,6 +9,7 @@ import { systemClock } from "../core/clock.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
 import { load, readOverlay } from "../core/config/service.ts";
 import { loadWorkflow } from "../core/config/workflow.ts";
+import { sections } from "../core/kinds.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue } from "../core/model/issue.ts";
@@ -61,13 +62,9 @@ export async function openOfflineIssues(
 async function trackerOptions(project: Project, env: CommandContext["env"]): Promise<LocalOptions> {
   const workflow =
     project.workflowPath === null ? {} : (await loadWorkflow(project.workflowPath)).config;
-  const { written } = resolveConfig({
-    workflow,
-    env,
-    overlay: await readOverlay(project.dataDir),
-    flags: {},
-  });
-  const { tracker } = toConfig(written, project.dataDir);
+  const overlay = await readOverlay(project.dataDir);
+  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
+  const { tracker } = toConfig(written, project.dataDir, sections);
   // Without a workflow file there is nothing to say which tracker it is; the data directory was meant for this one.
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);
   throw new SymphonyError(
@@ -205,9 +202,9 @@ function recordedOf(
 /** Today's directory of workspaces as its real path; null where no workflow file says it. */
 async function rootOf({ workflowPath, dataDir }: Project, env: Env): Promise<string | null> {
   if (workflowPath === null) return null;
-  const options = { workflowPath, env, flags: {}, clock: systemClock };
+  const options = { sections, workflowPath, env, flags: {}, clock: systemClock };
   const overlay = await readOverlay(dataDir);
-  const { effective } = load(await readFile(workflowPath), { ...options, overlay });
+  const { effective } = await load(await readFile(workflowPath), { ...options, overlay });
   const { root } = effective.config.workspace;
   return realpath(root).catch(() => null);
 }

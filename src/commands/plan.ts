@@ -1,11 +1,12 @@
 import { systemClock } from "../core/clock.ts";
 import { openConfig, readOverlay } from "../core/config/service.ts";
+import { kinds, sections } from "../core/kinds.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
 import { createRedactor } from "../core/text/redact.ts";
-import { checkTracker, createTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
+import { loadTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
 
@@ -20,15 +21,18 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
   const lookup = (name: string) => secrets.lookup(name) ?? env[name];
   const deps: TrackerDeps = { dataDir, clock: systemClock, lookup };
   const service = await openConfig({
+    sections,
     workflowPath,
     env,
     flags: {},
     clock: systemClock,
     overlay: await readOverlay(dataDir),
-    validate: (config) => checkTracker(config.tracker, deps),
+    validate: async ({ tracker: next }) =>
+      (await loadTracker(kinds.trackers, next)).check(next, lookup),
   });
   const { config } = service.current;
-  const tracker = createTracker(config.tracker, deps);
+  const adapter = await loadTracker(kinds.trackers, config.tracker);
+  const tracker = adapter.create(config.tracker, deps);
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
     const records = await readIssueRecords(dataDir);

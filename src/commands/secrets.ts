@@ -7,7 +7,7 @@ import { row, subcommand } from "./table.ts";
 
 const nameArgument = {
   name: "name",
-  summary: "as the configuration names it after $, such as LINEAR_API_KEY",
+  summary: "as the configuration names it after $, such as TRACKER_API_KEY",
 } as const;
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 
@@ -26,15 +26,15 @@ const addRow = subcommand({
   name: "add",
   summary: "store a secret: asked for without showing it, or read from stdin",
   examples: [
-    "symphony secrets add LINEAR_API_KEY",
-    "pass show linear | symphony secrets add LINEAR_API_KEY",
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
   ],
   arguments: [nameArgument],
   refuseExcess: ({ name }) => valueAsArgument(name),
   async call({ name }, context) {
     if (!namePattern.test(name)) {
       throw new SymphonyError("usage", "That is not a name", {
-        hint: "letters, digits and _, as in LINEAR_API_KEY; the value is asked for, or comes by stdin",
+        hint: "letters, digits and _, as in TRACKER_API_KEY; the value is asked for, or comes by stdin",
       });
     }
     const value = await valueFor(name, context);
@@ -49,7 +49,7 @@ const addRow = subcommand({
 const removeRow = subcommand({
   name: "remove",
   summary: "remove a secret",
-  examples: ["symphony secrets remove LINEAR_API_KEY"],
+  examples: ["symphony secrets remove TRACKER_API_KEY"],
   arguments: [nameArgument],
   async call({ name: key }, context) {
     await atSecrets(context, async (desk) => {
@@ -110,8 +110,8 @@ const resetRow = subcommand({
 /** Stores secrets and removes them; changes the key that seals them. */
 export const secretsCommand = row({
   examples: [
-    "symphony secrets add LINEAR_API_KEY",
-    "pass show linear | symphony secrets add LINEAR_API_KEY",
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
     "symphony secrets list",
   ],
   commands: [listRow, addRow, removeRow, rotateRow, resetRow],
@@ -132,7 +132,7 @@ async function valueFor(name: string, context: CommandContext): Promise<string> 
   if (!context.stdin.isTTY) return textOrStdin("-", context);
   if (!context.interactive) {
     throw new SymphonyError("needs_person", "The value is missing, and nothing may be asked", {
-      hint: `pipe it in: pass show linear | symphony secrets add ${name}`,
+      hint: `pipe it in: pass show tracker | symphony secrets add ${name}`,
     });
   }
   const { password } = await import("@inquirer/prompts");

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
+import { agentCommand } from "../core/agent/kinds.ts";
 import { systemClock } from "../core/clock.ts";
 import {
-  agentCommand,
   type Config,
   levelWords,
   type ServerConfig,
@@ -200,8 +200,8 @@ async function run(
 
 function webhookDeps(core: Core, env: CommandIo["env"]) {
   const lookup = (name: string) => core.secrets.lookup(name) ?? env[name];
-  const { config, secrets, bus, log, history } = core;
-  return { config, secrets, bus, log, history, lookup, clock: systemClock, tracker: core.tracker };
+  const { kinds, config, secrets, bus, log, history, tracker } = core;
+  return { kinds, config, secrets, bus, log, history, lookup, clock: systemClock, tracker };
 }
 
 async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): Promise<number> {
@@ -230,7 +230,10 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["symphony", { text: `${core.version}  ${listening.url}`, style: "bold" }],
       ["workflow", core.workflowPath],
       ["tracker", config.tracker.kind],
-      ["agent", `${config.agent.kind}  ${agentCommand(config)}${modeOf(config)}`],
+      [
+        "agent",
+        `${config.agent.kind}  ${agentCommand(core.kinds.agents, config)}${modeOf(config)}`,
+      ],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
     ],

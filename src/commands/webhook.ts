@@ -1,6 +1,7 @@
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { onServerIssue } from "./failure.ts";
+import type { Signer } from "./offline-secrets.ts";
 import { row, subcommand } from "./table.ts";
 
 /** Tries the webhook of a running server. */
@@ -9,11 +10,11 @@ export const webhookCommand = row({
   commands: [
     subcommand({
       name: "test",
-      summary: "send a signed sample to the server, as Linear would when an issue changes",
+      summary: "send a signed sample to the server, as the tracker would when an issue changes",
       examples: [
         "symphony webhook test",
         "symphony webhook test ENG-123",
-        "LINEAR_WEBHOOK_SECRET=… symphony webhook test --json",
+        "symphony webhook test --json",
       ],
       arguments: [
         {
@@ -38,24 +39,28 @@ async function deliver(issue: string | undefined, context: CommandContext) {
   const { signerFor } = await import("./offline-secrets.ts");
   const runtime = await client.system.runtime();
   const project = { workflowPath: runtime.workflow_path, dataDir: runtime.data_dir };
-  const { sign, unread } = await signerFor(project, context.env);
-  if (sign === null) throw noSecret(unread);
+  const signer = await signerFor(project, context.env);
+  const { kind, webhook, sign, unread } = signer;
+  if (sign === null) throw noSecret(signer);
   if (unread) context.note(`The stored secrets could not be read here: ${unread.message}`);
   const data =
     issue === undefined
-      ? { id: "00000000-0000-4000-8000-000000000000" }
+      ? null
       : await onServerIssue(issue, context, async () => {
           const detail = await client.issues.detail({ params: { id: issue } });
           return { id: detail.issue_id, identifier: detail.issue_identifier };
         });
-  const body = { action: "update", type: "Issue", data, webhookTimestamp: Date.now() };
-  const headers = { "linear-signature": sign(JSON.stringify(body)) };
-  return client.webhooks.linear({ body, headers });
+  const body = webhook.sample(data, Date.now());
+  const headers = { [webhook.signature.header]: sign(JSON.stringify(body)) };
+  return client.webhooks[kind]({ body, headers });
 }
 
-function noSecret(unread: SymphonyError | null): SymphonyError {
-  const variable =
-    "LINEAR_WEBHOOK_SECRET, or the variable that tracker.provider.webhook_secret names";
+/** The error for a signature that nothing here can make. */
+function noSecret({
+  webhook: { defaultSecretName },
+  unread,
+}: Pick<Signer, "webhook" | "unread">): SymphonyError {
+  const variable = `${defaultSecretName}, or the variable that tracker.provider.webhook_secret names`;
   if (unread) {
     const message = `no webhook secret was found here, and the stored ones could not be read: ${unread.message}`;
     return new SymphonyError("webhook_not_configured", message, {
@@ -63,6 +68,6 @@ function noSecret(unread: SymphonyError | null): SymphonyError {
     });
   }
   return new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
-    hint: `symphony secrets add LINEAR_WEBHOOK_SECRET, or set ${variable}`,
+    hint: `symphony secrets add ${defaultSecretName}, or set ${variable}`,
   });
 }

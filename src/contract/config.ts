@@ -26,10 +26,7 @@ const refusals = [
   "workflow_front_matter_not_a_map",
   "unsupported_tracker_kind",
   "invalid_tracker_config",
-  "missing_linear_api_token",
-  "missing_linear_project_slug",
-  "invalid_linear_endpoint",
-  "invalid_linear_assignee",
+  "missing_tracker_secret",
   "storage_unavailable",
 ] as const;
 

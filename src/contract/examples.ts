@@ -1,3 +1,5 @@
+import { paths } from "./paths.ts";
+
 // What the examples of the document tell of: one issue, its attempt, a template.
 
 const at = "2026-11-23T17:07:00.123Z";
@@ -24,7 +26,7 @@ const issue = {
   priority: 2,
   state: "In Progress",
   branch_name: "eng-123-add-a-health-check",
-  url: "https://linear.app/acme/issue/ENG-123",
+  url: "https://tracker.example/acme/issue/ENG-123",
   assignee_id: null,
   labels: ["backend"],
   blocked_by: [],
@@ -109,7 +111,15 @@ const kept = {
   next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
 };
 
-const tracker = { kind: "linear", healthy: true, last_error: null };
+/** Of each tracker that posts here. */
+const deliveries = Object.fromEntries(
+  Object.keys(paths.webhooks).map((kind) => [
+    `webhooks.${kind}`,
+    { accepted: true, duplicate: false },
+  ]),
+);
+
+const tracker = { kind: "local", healthy: true, last_error: null };
 
 const template = {
   id: "tpl_01kaqz5g3b8x0v9n2m4p6r8t0w",
@@ -140,8 +150,8 @@ const roomExamples: Readonly<Record<string, unknown>> = {
   "config.schema": { title: "Configuration", type: "object", properties: {} },
   "config.overlay": overlay,
   "config.replaceOverlay": overlay,
-  "secrets.list": { keys: ["LINEAR_API_KEY", "OPENAI_API_KEY"] },
-  "secrets.put": { key: "LINEAR_API_KEY", updated_at: at },
+  "secrets.list": { keys: ["OPENAI_API_KEY", "TRACKER_API_KEY"] },
+  "secrets.put": { key: "TRACKER_API_KEY", updated_at: at },
   "templates.list": { templates: [template], ...page },
   "templates.create": template,
   "templates.detail": template,
@@ -191,7 +201,7 @@ const roomExamples: Readonly<Record<string, unknown>> = {
     ],
     ...page,
   },
-  "webhooks.linear": { accepted: true, duplicate: false },
+  ...deliveries,
   "key.rotate": {
     key_id: "k_5f2a9c1b",
     previous_key_id: "k_0d7e31aa",

@@ -35,10 +35,15 @@ export const chooseModel = route({
         .optional()
         .describe("Such as low, medium or high, as far as the model has it; default: the agent's"),
       agent: z
-        .enum(["codex", "openai", "command", "acp"])
+        .string()
+        .trim()
+        .min(1)
+        .max(64)
         .nullable()
         .optional()
-        .describe("Another agent from the next attempt on; default: the configured one"),
+        .describe(
+          "Another agent from the next attempt on, as `agent.kind` names it; default: the configured one",
+        ),
     })
     .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
       path: ["reasoning_effort"],

@@ -45,6 +45,21 @@ export function route<const R extends Route>(declaration: R): R {
   return declaration;
 }
 
+/** Method and path of a route, as `paths` has them. */
+export interface RoutePath<M extends Method = Method> {
+  readonly method: M;
+  readonly path: `/${string}`;
+}
+
+/** The same keys, each with what `make` says for it. */
+export function mapped<T extends object, R>(
+  entries: T,
+  make: (key: string, value: T[keyof T]) => R,
+): { readonly [K in keyof T]: R } {
+  const made = Object.entries(entries).map(([key, value]) => [key, make(key, value)]);
+  return Object.fromEntries(made) as { readonly [K in keyof T]: R };
+}
+
 export function isRoute(node: Route | RouteGroup): node is Route {
   return typeof node["method"] === "string";
 }

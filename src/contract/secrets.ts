@@ -27,8 +27,8 @@ const maxBytes = 65_536;
 const byKey = z.object({
   key: z
     .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a name such as LINEAR_API_KEY")
-    .meta({ description: "As the configuration names it after $", example: "LINEAR_API_KEY" }),
+    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a name such as TRACKER_API_KEY")
+    .meta({ description: "As the configuration names it after $", example: "TRACKER_API_KEY" }),
 });
 
 export const secrets = {
@@ -54,7 +54,7 @@ export const secrets = {
           )
           .describe("1 to 65,536 bytes of UTF-8"),
       })
-      .meta({ example: { value: "lin_api_0123456789" } }),
+      .meta({ example: { value: "0123456789abcdef" } }),
     status: 201,
     replacedStatus: 200,
     reply: z.object({ key: z.string(), updated_at: Time }).meta({ id: "StoredSecret" }),

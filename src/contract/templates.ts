@@ -35,7 +35,8 @@ const body = z
 
 const byTemplate = z.object({
   id: z.string().min(1).max(128).meta({
-    description: "Template id, as the list gives it; `workflow` is the workflow file's own",
+    description:
+      "Id or name of a template, as the list gives them; `workflow` is the workflow file's own",
     example: "workflow",
   }),
 });
@@ -129,7 +130,9 @@ export const templates = {
     summary: "Prompt the issue with another template, from its next attempt on",
     params: byIssue,
     body: z
-      .strictObject({ template_id: z.string().min(1).max(128) })
+      .strictObject({
+        template_id: z.string().min(1).max(128).describe("Id or name of a template"),
+      })
       .meta({ example: { template_id: "workflow" } }),
     audited: ["template_id"],
     status: 200,

@@ -1,19 +1,20 @@
 import { z } from "zod";
-import { LinearEvent } from "../core/tracker/linear/event.ts";
+import { trackerKinds } from "../core/tracker/kinds.ts";
 import { paths } from "./paths.ts";
-import { route } from "./route.ts";
+import { mapped, type RoutePath, route } from "./route.ts";
 
-export const webhooks = {
-  linear: route({
-    ...paths.webhooks.linear,
-    summary: "A delivery of Linear: the issue that it names is read again, at once",
-    headers: z.object({
-      "linear-signature": z
-        .string()
-        .optional()
-        .describe("Hex HMAC-SHA256 of the raw body with the webhook's signing secret"),
-    }),
-    body: LinearEvent,
+/** A route for each tracker that posts here; what it signs and sends stands in its row of the table. */
+export const webhooks = mapped(paths.webhooks, deliveries);
+
+function deliveries(kind: string, place: RoutePath<"POST">) {
+  const webhook = trackerKinds.find((row) => row.kind === kind)?.webhook;
+  if (!webhook) throw new Error(`the tracker ${kind} has a path and no webhook`);
+  const { header, description } = webhook.signature;
+  return route({
+    ...place,
+    summary: `A delivery of ${webhook.service}: the issue that it names is read again, at once`,
+    headers: z.object({ [header]: z.string().optional().describe(description) }),
+    body: webhook.body,
     signed: true,
     status: 200,
     reply: z.object({
@@ -21,5 +22,5 @@ export const webhooks = {
       duplicate: z.boolean().describe("True when the same delivery came in before"),
     }),
     errors: ["rate_limited", "webhook_not_configured", "storage_unavailable"],
-  }),
-};
+  });
+}

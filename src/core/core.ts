@@ -10,14 +10,15 @@ import type { ConfigService } from "./config/service.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
+import type { Kinds } from "./kinds.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Templates } from "./prompt/templates.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { History, IssueRecords, Store } from "./store/store.ts";
 import type { Redactor } from "./text/redact.ts";
-import type { WebhookInbox } from "./tracker/inbox.ts";
-import type { TrackerInUse } from "./tracker/kinds.ts";
+import type { TrackerInUse } from "./tracker/in-use.ts";
+import type { WebhookInboxes } from "./tracker/inbox.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
@@ -30,6 +31,8 @@ export interface Core {
   readonly startedWall: number;
   readonly dataDir: string;
   readonly workflowPath: string;
+  /** The tables that the configuration chooses from. */
+  readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly orchestrator: Operations;
   readonly bus: Bus;
@@ -37,7 +40,7 @@ export interface Core {
   readonly history: History;
   readonly templates: Templates;
   readonly log: Logger;
-  readonly webhooks: WebhookInbox;
+  readonly webhooks: WebhookInboxes;
   readonly comments: CommentSteering;
   readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
@@ -69,6 +72,8 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly redactor: Redactor;
+  /** What the configuration may choose from; symphony's own kinds if left out. */
+  readonly kinds?: Kinds;
   /** Aborted when the start is to be given up: it rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Rejects when this configuration is not to be served; nothing was touched by then. */
@@ -80,6 +85,7 @@ export interface CoreDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly dataDir: string;
+  readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly store: Store;
   /** The records of `store`, without a second try: what they refuse is not repeated. */

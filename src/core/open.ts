@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
 import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
@@ -6,6 +7,7 @@ import { gitSecretNames } from "./config/git.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
+import { auditDecisions } from "./followers.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
@@ -13,13 +15,18 @@ import { runIdOf } from "./process/table.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
-import type { Store } from "./store/store.ts";
+import { repeatedStore } from "./store/repeated.ts";
+import { SaveQueue } from "./store/saves.ts";
+import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
 import type { Redactor } from "./text/redact.ts";
-import { type Deliveries, openDeliveries, WebhookInbox } from "./tracker/inbox.ts";
-import { webhookSecret } from "./tracker/linear/settings.ts";
-import type { Tracker } from "./tracker/tracker.ts";
+import { openDeliveries } from "./tracker/deliveries.ts";
+import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
+import type { TrackerKind } from "./tracker/kinds.ts";
+import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { issueAt } from "./workspace/kept.ts";
+import type { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
   type HookFailure,
@@ -36,6 +43,8 @@ interface OpenWorkspacesDeps {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
+  readonly history: Pick<History, "workspacePlaces">;
+  readonly roots: OwnRoots;
 }
 
 /** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
@@ -51,6 +60,8 @@ export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps):
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
       isAtWork: (path) => edges.isAtWork(path),
+      recordedOwner: (path) => issueAt(path, edges.history),
+      own: (root) => edges.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },
@@ -100,7 +111,25 @@ export async function closeAll(opened: Closers, log: Logger): Promise<void> {
   }
 }
 
+type OpenRuntimesDeps = Pick<
+  RuntimesOptions,
+  "kinds" | "config" | "lookup" | "daemons" | "onTrouble"
+>;
+
+/** The agents of a running server. */
+export function openRuntimes(
+  { clock, env, dataDir, redactor }: CoreOptions,
+  edges: OpenRuntimesDeps,
+): AgentRuntimes {
+  return new AgentRuntimes({
+    ...edges,
+    hide: (value) => redactor.add(value),
+    ...{ clock, env, dataDir },
+  });
+}
+
 interface OpenModelsDeps {
+  readonly kinds: readonly AgentKind[];
   config(): Config;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
@@ -121,8 +150,10 @@ export function openModels(options: CoreOptions, edges: OpenModelsDeps): ModelLi
   });
 }
 
-interface OpenInboxDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
+interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
   readonly dataDir: string;
+  /** The table of kinds: each that posts something has an inbox, whichever is in use. */
+  readonly trackers: readonly TrackerKind[];
   readonly redactor: Pick<Redactor, "add">;
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
   readonly store: Pick<CoreDeps["store"], "history">;
@@ -132,36 +163,41 @@ interface OpenInboxDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"
   lookup(name: string): string | undefined;
 }
 
-/** The inbox over `webhooks.db`, which is made once there is a secret to check deliveries with. */
-export function openInbox(edges: OpenInboxDeps): WebhookInbox {
-  const { dataDir, clock, log, bus, config, store, redactor, lookup } = edges;
-  let opened: Deliveries | null = null;
-  const deliveries = () => {
-    opened ??= openDeliveries(dataDir);
-    return opened;
-  };
+/** The inboxes over `webhooks.db`, which is made once there is a secret to check deliveries with. */
+export function openInboxes(edges: OpenInboxesDeps): WebhookInboxes {
+  const { dataDir, clock, log, meter, bus, store, comments } = edges;
+  const deliveries = openDeliveries(dataDir);
+  const inboxes = edges.trackers.flatMap(({ kind, webhook }) => {
+    if (webhook === null) return [];
+    const inbox = new WebhookInbox({
+      ...{ kind, webhook, clock, log, meter, deliveries },
+      secret: watchedSecret(webhook, edges),
+      publish: (event) => bus.publish(event),
+      audit: (entries) => store.history.auditAll(entries),
+      hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
+      comment: (id, issueId) => void comments.heard(id, issueId),
+    });
+    return [[kind, inbox] as const];
+  });
+  // Each secret is looked up now, so that it is shown nowhere from the start.
+  const configured = inboxes.filter(([, inbox]) => inbox.configured);
+  // Made before the first delivery, which is to be answered at once.
+  if (configured.length > 0) deliveries.open();
+  return new WebhookInboxes(new Map(inboxes), deliveries);
+}
+
+/** Looks a webhook's secret up; from then on it is shown nowhere. */
+function watchedSecret(
+  webhook: TrackerWebhook,
+  { config, redactor, lookup }: OpenInboxesDeps,
+): () => string | null {
   let known: string | null = null;
-  const secret = () => {
-    const { provider } = config.current.config.tracker;
-    const value = webhookSecret(provider["webhook_secret"], lookup);
+  return () => {
+    const value = webhook.secret(config.current.config.tracker.provider, lookup);
     if (value !== null && value !== known) redactor.add(value);
     known = value;
     return value;
   };
-  // Made before the first delivery, which is to be answered at once.
-  if (secret() !== null) deliveries();
-  return new WebhookInbox({
-    clock,
-    log,
-    meter: edges.meter,
-    secret,
-    deliveries,
-    publish: (event) => bus.publish(event),
-    audit: (entries) => store.history.auditAll(entries),
-    hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
-    comment: (id, issueId) => void edges.comments.heard(id, issueId),
-    close: () => opened?.close(),
-  });
 }
 
 /**
@@ -182,4 +218,37 @@ export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<S
       history.close();
     },
   };
+}
+
+/** How many writes that could not be saved the log names. */
+const unsavedNamed = 20;
+
+/** The store whose refused writes are repeated. What the last try of all does not save is named in the log. */
+export function openSaves(
+  { clock, log }: CoreOptions,
+  { store, opened }: { readonly store: Store; readonly opened: Closers },
+) {
+  const saves = new SaveQueue(clock);
+  let lost: readonly string[] = [];
+  opened.push(async () => {
+    lost = await saves.close();
+    if (lost.length === 0) return;
+    const unsaved = lost.slice(0, unsavedNamed).join(", ");
+    log.error("the disk took no more: not saved", { count: lost.length, unsaved });
+  });
+  return { saves, store: repeatedStore(store, saves), unsaved: () => lost };
+}
+
+interface AuditDeps {
+  readonly bus: Bus;
+  readonly history: Store["history"];
+  readonly log: CoreOptions["log"];
+  readonly wall: number;
+}
+
+/** Ends what a crash cut off in the audit log, then has it follow what symphony decides. */
+export function openAudit({ bus, history, log, wall }: AuditDeps): void {
+  const unended = history.endAuditIntents(wall);
+  if (unended > 0) log.warn("a crash interrupted requests", { interrupted: unended });
+  auditDecisions({ bus, history, log });
 }

@@ -2,25 +2,28 @@ import type { Clock } from "./clock.ts";
 import type { Core } from "./core.ts";
 import { messageOf, SymphonyError } from "./model/errors.ts";
 import { sameText } from "./text/text.ts";
-import { namedSecret, webhookSecret } from "./tracker/linear/settings.ts";
+import type { TrackerWebhook } from "./tracker/tracker.ts";
 
-type Deps = Pick<Core, "tracker" | "config" | "secrets" | "bus" | "log" | "history"> & {
+type Deps = Pick<Core, "kinds" | "tracker" | "config" | "secrets" | "bus" | "log" | "history"> & {
   readonly clock: Pick<Clock, "wall">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 };
 
-/** Registers `url` with the tracker and keeps the signing secret that results. Says how it went, and never rejects. */
-export async function registerWebhook(parts: Deps, url: string): Promise<void> {
-  const { log } = parts;
+/**
+ * Registers the address with the tracker and keeps the signing secret that results; one without a path gets that of the
+ * tracker's own route. Says how it went, and never rejects.
+ */
+export async function registerWebhook(parts: Deps, address: string): Promise<void> {
+  const { log, config } = parts;
+  const url = withPath(address, config.current.config.tracker.kind);
   try {
     await register(parts, url);
   } catch (error) {
     const reason = messageOf(error);
     const refused = error instanceof SymphonyError && error.details["status"] === 403;
-    const hint = refused
-      ? "webhooks need an administrator's API key; set this one up by hand in Linear: Settings, API, Webhooks"
-      : "the server polls meanwhile; the next start tries again";
+    const byHand = refused ? webhookOf(parts)?.byHand : undefined;
+    const hint = byHand ?? "the server polls meanwhile; the next start tries again";
     log.warn("webhook not registered", { url, reason, hint });
   }
 }
@@ -28,13 +31,14 @@ export async function registerWebhook(parts: Deps, url: string): Promise<void> {
 async function register(parts: Deps, url: string): Promise<void> {
   const { config, log, lookup } = parts;
   const tracker = parts.tracker();
-  if (!tracker.registerWebhook) {
+  const webhook = webhookOf(parts);
+  if (!tracker.registerWebhook || webhook === null) {
     log.warn("webhook not registered", { url, reason: `the ${tracker.kind} tracker has none` });
     return;
   }
-  const written = config.current.config.tracker.provider["webhook_secret"];
-  const name = namedSecret(written);
-  const secret = webhookSecret(written, lookup);
+  const { provider } = config.current.config.tracker;
+  const name = webhook.secretName(provider);
+  const secret = webhook.secret(provider, lookup);
   const order = { url, secret, secretIsFixed: name === null };
   const made = await tracker.registerWebhook(order);
   if (name !== null && (secret === null || !sameText(made.secret, secret))) {
@@ -42,6 +46,19 @@ async function register(parts: Deps, url: string): Promise<void> {
   }
   log.info("webhook registered", { url, outcome: made.outcome });
   audit(parts, "webhooks.register", url, { outcome: made.outcome });
+}
+
+/** The route of a kind of tracker bears its name. */
+function withPath(address: string, kind: string): string {
+  const url = new URL(address);
+  if (url.pathname === "/") url.pathname = `/webhooks/${kind}`;
+  return url.href;
+}
+
+/** null: the tracker in use posts nothing. */
+function webhookOf({ kinds, config }: Deps): TrackerWebhook | null {
+  const { kind } = config.current.config.tracker;
+  return kinds.trackers.find((row) => row.kind === kind)?.webhook ?? null;
 }
 
 async function keep(parts: Deps, name: string, value: string): Promise<void> {

@@ -1,16 +1,15 @@
-import { AgentRuntimes } from "./agent/kinds.ts";
 import type { ModelList } from "./agent/models.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { openRecovery, recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
 import { checkLevel, levelWords } from "./config/config.ts";
+import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { inForce, portsOf } from "./effects.ts";
-import { type Bus, createBus } from "./events/bus.ts";
+import { createBus } from "./events/bus.ts";
 import { Meter } from "./events/meter.ts";
 import {
-  auditDecisions,
   type Cleanup,
   cleanUpFinished,
   followConfig,
@@ -18,12 +17,16 @@ import {
   followRetention,
   keepCompleted,
 } from "./followers.ts";
+import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { adviceOf, messageOf } from "./model/errors.ts";
 import {
   type Closers,
   closeAll,
-  openInbox,
+  openAudit,
+  openInboxes,
   openModels,
+  openRuntimes,
+  openSaves,
   openStore,
   openWorkspaces,
 } from "./open.ts";
@@ -38,21 +41,21 @@ import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { redactedStore } from "./store/redacted.ts";
-import { repeatedStore } from "./store/repeated.ts";
-import { SaveQueue } from "./store/saves.ts";
+import type { SaveQueue } from "./store/saves.ts";
 import type { Store } from "./store/store.ts";
-import type { WebhookInbox } from "./tracker/inbox.ts";
-import { checkTracker, type TrackerDeps, TrackerInUse } from "./tracker/kinds.ts";
+import { TrackerInUse } from "./tracker/in-use.ts";
+import type { TrackerDeps } from "./tracker/kinds.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
+import { OwnRoots } from "./workspace/roots.ts";
 
 /**
  * Opens everything and recovers what a crash left, but dispatches nothing yet. Rejects with the code of what is
  * wrong (configuration, lock, storage) and then holds nothing open.
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
-  const { clock, log, dataDir, env, redactor, signal } = options;
+  const { clock, log, dataDir, env, redactor, signal, kinds = ownKinds } = options;
   learnEnvironment(env, redactor);
   const lock = await lockDataDir(dataDir);
   const opened: Closers = [() => lock.release()];
@@ -67,18 +70,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       onMalformed: (count: number) =>
         log.warn("tracker records left out", { reason: "malformed", count }),
     };
+    const trackers = new TrackerInUse(kinds.trackers, edges);
     const { overlay, save: saveOverlay } = await openOverlay(dataDir);
     const config = await openConfig({
+      sections: sectionsOf(kinds),
       workflowPath: options.workflowPath,
       env,
       flags: options.flags,
       clock,
       overlay,
       saveOverlay,
-      validate(next) {
+      async validate(next) {
         checkLevel(next, env);
         learnTracker(next.tracker, edges.lookup, redactor);
-        checkTracker(next.tracker, edges);
+        await trackers.check(next.tracker);
       },
     });
     opened.push(() => config.close());
@@ -92,7 +97,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     opened.push(() => store.close());
     await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     signal?.throwIfAborted();
-    return await assemble(options, { config, store, secrets, edges, opened });
+    return await assemble(options, { kinds, trackers, config, store, secrets, edges, opened });
   } catch (error) {
     await closeAll(opened, log);
     throw error;
@@ -101,10 +106,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
-/** How many writes that could not be saved the log names. */
-const unsavedNamed = 20;
 
 export interface StartDeps {
+  readonly kinds: Kinds;
+  /** Has checked the configuration in force. */
+  readonly trackers: TrackerInUse;
   readonly config: ConfigService;
   readonly store: Store;
   readonly secrets: Secrets;
@@ -112,31 +118,23 @@ export interface StartDeps {
   readonly opened: Closers;
 }
 
-interface AuditDeps {
-  readonly bus: Bus;
-  readonly history: Store["history"];
-  readonly log: CoreOptions["log"];
-  readonly wall: number;
-}
-
 /** Wires the parts and recovers what a crash left; dispatches nothing. */
 export async function assemble(options: CoreOptions, base: StartDeps): Promise<Core> {
-  const { clock, log, env } = options;
-  const { config, opened } = base;
+  const { clock, log } = options;
+  const { kinds, config, trackers, secrets, opened } = base;
   const { saves, store, unsaved } = openSaves(options, base);
   const { history } = store;
   const bus = openBus(options, history, saves);
   opened.push(() => bus.close());
   openAudit({ bus, history, log, wall: clock.wall() });
   const current = () => config.current.config;
-  // What changes before there is an orchestrator is read by its first poll.
-  let onChange = () => {};
-  const trackers = new TrackerInUse(current().tracker, base.edges, () => onChange());
+  trackers.follow(current().tracker);
   opened.push(() => trackers.close());
   const leaving = new AbortController();
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const lasting = openRecovery({ dataDir: options.dataDir, clock, onTrouble });
   opened.push(() => lasting.close());
+  const roots = openRoots(options, base);
   const workspaces = openWorkspaces(options, {
     config: current,
     tracker: () => trackers.tracker,
@@ -145,18 +143,17 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
+    ...{ history, roots },
   });
-  const kept: KeptWorkspaces = new KeptWorkspaces({
-    workspaces,
-    bus,
-    history,
-    clock,
-    isInUse: (path) => userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
-  });
+  await roots.ownPresent(workspaces.root());
+  const isInUse = (path: string) =>
+    userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
+  const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const parts: CoreDeps = {
     clock,
     log,
     dataDir: options.dataDir,
+    kinds,
     config,
     store,
     recordsAtOnce: base.store.records,
@@ -166,11 +163,12 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     attempts: new Attempts(clock),
     templates: new Templates({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     lasting,
-    runtimes: new AgentRuntimes({
+    runtimes: openRuntimes(options, {
+      kinds: kinds.agents,
       config: current,
       lookup: base.edges.lookup,
-      hide: (value) => options.redactor.add(value),
-      ...{ clock, env, dataDir: options.dataDir, daemons: lasting.daemons, onTrouble },
+      daemons: lasting.daemons,
+      onTrouble,
     }),
     workspaces,
     kept,
@@ -180,11 +178,17 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     portsOf(parts),
     await recovered(parts, base, options.signal),
   );
-  onChange = () => orchestrator.post({ type: "tracker.changed" });
+  // What changed before is read by the first poll.
+  trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const rooms = openOrchestratorUsers(options, parts, base);
-  const { secrets } = base;
   return runningCore(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+function openRoots(options: CoreOptions, { opened }: StartDeps): OwnRoots {
+  const roots = new OwnRoots(options);
+  opened.push(() => roots.release());
+  return roots;
 }
 
 function openBus(
@@ -199,26 +203,6 @@ function openBus(
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
     onOutage: (error) => saves.tell("events", error),
   });
-}
-
-/** Ends what a crash cut off in the audit log, then has it follow what symphony decides. */
-function openAudit({ bus, history, log, wall }: AuditDeps): void {
-  const unended = history.endAuditIntents(wall);
-  if (unended > 0) log.warn("a crash interrupted requests", { interrupted: unended });
-  auditDecisions({ bus, history, log });
-}
-
-/** The store whose refused writes are repeated. What the last try of all does not save is named in the log. */
-function openSaves({ clock, log }: CoreOptions, { store, opened }: StartDeps) {
-  const saves = new SaveQueue(clock);
-  let lost: readonly string[] = [];
-  opened.push(async () => {
-    lost = await saves.close();
-    if (lost.length === 0) return;
-    const unsaved = lost.slice(0, unsavedNamed).join(", ");
-    log.error("the disk took no more: not saved", { count: lost.length, unsaved });
-  });
-  return { saves, store: repeatedStore(store, saves), unsaved: () => lost };
 }
 
 /** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
@@ -265,9 +249,16 @@ function openOrchestratorUsers(
     tracker: () => trackers.tracker,
     orchestrator: parts.orchestrator,
   });
-  const webhooks = openInbox({ ...options, ...parts, comments, lookup: edges.lookup });
+  const webhooks = openInboxes({
+    ...options,
+    ...parts,
+    comments,
+    lookup: edges.lookup,
+    trackers: parts.kinds.trackers,
+  });
   opened.push(() => webhooks.close());
   const models = openModels(options, {
+    kinds: parts.kinds.agents,
     config: current,
     lookup: edges.lookup,
     secretEnvNames: () => trackers.tracker.secretEnvNames,
@@ -283,7 +274,7 @@ interface RunningDeps {
   readonly opened: Closers;
   /** Ends the hooks that still run. */
   readonly leaving: AbortController;
-  readonly webhooks: WebhookInbox;
+  readonly webhooks: Core["webhooks"];
   readonly comments: CommentSteering;
   unsaved(): readonly string[];
 }
@@ -374,6 +365,7 @@ function runningCore(
     dataDir,
     startedWall: clock.wall(),
     workflowPath: options.workflowPath,
+    kinds: parts.kinds,
     config,
     bus,
     meter: parts.meter,

@@ -5,7 +5,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
-import type { CodexConfig } from "../../src/core/config/config.ts";
+import type { CodexConfig } from "../../src/core/agent/codex/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
 import { type CodexHome, codexHome } from "../support/codex-home.ts";
 import { FakeClock } from "../support/fake-clock.ts";

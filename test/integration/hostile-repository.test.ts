@@ -5,11 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
-import {
-  type CommandConfig,
-  commandConfigOf,
-  commandSection,
-} from "../../src/core/config/agents.ts";
+import { type CommandConfig, commandSection } from "../../src/core/agent/command/settings.ts";
 import { CommandBench } from "../support/command-bench.ts";
 import { startFakeModel } from "../support/fake-model.ts";
 import { canaryKey, evilAddress, hostileFiles, plant, ran } from "../support/hostile-files.ts";
@@ -168,5 +164,5 @@ async function claudeRecipe(): Promise<CommandConfig> {
   const blocks = [...(await readFile(docs, "utf8")).matchAll(/^```yaml\n(.*?)^```$/gms)];
   const block = blocks.map(([, text]) => text ?? "").find((text) => /output: claude$/m.test(text));
   assert.ok(block, "the recipe is in the docs");
-  return commandConfigOf(commandSection.parse(Object(parse(block)).command));
+  return commandSection.settings(commandSection.schema.parse(Object(parse(block)).command));
 }

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { test } from "node:test";
 import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
+import { agentKinds } from "../../src/core/agent/kinds.ts";
 import { ModelList } from "../../src/core/agent/models.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
@@ -21,6 +22,7 @@ test("the list of an OpenAI-compatible provider", async () => {
     openai: { baseUrl: openai.url, apiKey: "$KEY" },
   });
   const list = new ModelList({
+    kinds: agentKinds,
     ...{ clock: systemClock, version: "1.2.3", env: {}, runId: "models-it/models" },
     config: () => settings,
     lookup: () => "any-key",
@@ -44,6 +46,7 @@ test("the real codex lists its models, and no process of it is left", async () =
   });
   const runId = `models-it-${process.pid}/models`;
   const list = new ModelList({
+    kinds: agentKinds,
     ...{ clock: systemClock, version: "1.2.3", runId },
     env: { PATH: process.env["PATH"], HOME: home.userHome, CODEX_HOME: home.path },
     config: () => settings,

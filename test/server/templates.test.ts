@@ -179,3 +179,22 @@ describe("H-17: the template of an issue", () => {
     assert.deepEqual(await refusal("/api/v1/ENG-1/template", post({})), [400, "invalid_request"]);
   });
 });
+
+test("a route takes one by its id or by its name in any case", async () => {
+  const id = await made("By Name");
+  const other = await made(id.toUpperCase());
+  const read = async (name: string) => (await server.ask(`/api/v1/templates/${name}`)).json().id;
+  assert.deepEqual([await read("by%20name"), await read("Workflow")], [id, "workflow"]);
+  assert.deepEqual([await read(id), await read(id.toUpperCase())], [id, other], "the id wins");
+  const byName = "/api/v1/templates/BY%20NAME";
+  const preview = await server.ask(`${byName}/preview`, post({ variables: {} }));
+  assert.match(preview.json().rendered, /^Review /);
+  const chosen = await server.ask("/api/v1/ENG-2/template", post({ template_id: "by name" }));
+  assert.deepEqual([chosen.status, chosen.json().template_id], [200, id], chosen.text);
+  assert.deepEqual(await refusal(byName, del), [409, "template_in_use"]);
+  assert.equal((await server.ask("/api/v1/ENG-2/template", del)).status, 204);
+  assert.equal((await server.ask(byName, put({ body: "Twice" }))).json().body, "Twice");
+  assert.equal((await server.ask(byName, del)).status, 204);
+  assert.equal((await server.ask(`/api/v1/templates/${other}`, del)).status, 204);
+  assert.deepEqual(await refusal("/api/v1/templates/WORKFLOW", del), [409, "template_read_only"]);
+});

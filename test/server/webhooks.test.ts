@@ -280,12 +280,12 @@ describe("a delivery that comes again", () => {
 
   test("is known before the commit that it shares with others is done", async () => {
     await using at = await place();
-    const { webhooks } = at.world.core;
+    const inbox = at.world.core.webhooks.of("linear");
     const groups: number[] = [];
     at.world.core.history.auditAll = (group) => groups.push(group.length) > 0;
     const [one, other] = [0, 1].map((age) => delivery(issueEvent(issueId, at.now() - age)));
     const received = [one, other, one].map((ask) =>
-      webhooks.receive(Buffer.from(String(ask?.body)), ask?.headers?.["linear-signature"]),
+      inbox.receive(Buffer.from(String(ask?.body)), ask?.headers?.["linear-signature"]),
     );
     const receipts = await Promise.all(received);
     assert.deepEqual(
@@ -318,10 +318,10 @@ describe("a delivery that comes again", () => {
 describe("H-19: the limits", () => {
   test("the 601st genuine delivery in a minute is 429 with the headers; a minute later all is well", async () => {
     await using at = await place();
-    const { webhooks } = at.world.core;
+    const inbox = at.world.core.webhooks.of("linear");
     const one = (index: number) => {
       const ask = delivery(issueEvent(issueId, at.now() + index));
-      return webhooks.receive(Buffer.from(String(ask.body)), ask.headers?.["linear-signature"]);
+      return inbox.receive(Buffer.from(String(ask.body)), ask.headers?.["linear-signature"]);
     };
     for (let index = 0; index < 600; index++) one(index);
     const answer = await at.post(delivery(issueEvent(issueId, at.now() + 600)));

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createAcpRuntime } from "../../src/core/agent/acp/runtime.ts";
+import { type AcpConfig, acpSection } from "../../src/core/agent/acp/settings.ts";
 import type { AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { type AcpConfig, acpConfigOf, acpSection } from "../../src/core/config/agents.ts";
 import type { AcpScript } from "./acp-script.ts";
 import { Bench } from "./scripted-agent.ts";
 
@@ -38,7 +38,7 @@ export class AcpBench extends Bench {
     const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
     const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`;
     const runtime = createAcpRuntime({
-      config: () => ({ ...acpConfigOf(acpSection.parse({})), command, ...config }),
+      config: () => ({ ...acpSection.settings(acpSection.schema.parse({})), command, ...config }),
       clock,
       env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
       hidden: () => [this.root],

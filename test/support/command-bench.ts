@@ -3,12 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
 import { createCommandRuntime } from "../../src/core/agent/command/runtime.ts";
+import { type CommandConfig, commandSection } from "../../src/core/agent/command/settings.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import {
-  type CommandConfig,
-  commandConfigOf,
-  commandSection,
-} from "../../src/core/config/agents.ts";
 import { Bench } from "./scripted-agent.ts";
 
 interface CommandBenchOptions {
@@ -45,7 +41,7 @@ export class CommandBench extends Bench {
   ): Promise<AgentSession> {
     const { config, clock = systemClock, hidden = [] } = this.#own;
     const runtime = createCommandRuntime({
-      config: () => ({ ...commandConfigOf(commandSection.parse({})), ...config }),
+      config: () => ({ ...commandSection.settings(commandSection.schema.parse({})), ...config }),
       clock,
       env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
       hidden: () => [this.root, ...hidden],

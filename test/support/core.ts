@@ -7,10 +7,11 @@ import type { Config } from "../../src/core/config/config.ts";
 import type { Core } from "../../src/core/core.ts";
 import { type Bus, createBus } from "../../src/core/events/bus.ts";
 import { createLogger } from "../../src/core/events/log.ts";
+import { kinds } from "../../src/core/kinds.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { openInbox, openStore } from "../../src/core/open.ts";
+import { openInboxes, openStore } from "../../src/core/open.ts";
 import { Operations } from "../../src/core/orchestrator/operations.ts";
 import { Templates } from "../../src/core/prompt/templates.ts";
 import { openSecrets } from "../../src/core/secrets/secrets.ts";
@@ -134,7 +135,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
     orchestrator: () => scheduler.orchestrator,
   });
-  const webhooks = openInbox({
+  const webhooks = openInboxes({
+    trackers: kinds.trackers,
     comments,
     dataDir,
     clock,
@@ -158,6 +160,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       startedWall: clock.wall(),
       dataDir,
       workflowPath: join(dataDir, "WORKFLOW.md"),
+      kinds,
       config: {
         get current() {
           return { config: world.config };
@@ -186,6 +189,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         redactor: { add() {}, redact, known: () => 0 },
       }),
       models: new ModelList({
+        kinds: kinds.agents,
         ...{ clock, env: { PATH: process.env["PATH"], HOME: dataDir } },
         ...{ version: "1.2.3", runId: `models-${process.pid}` },
         config: () => world.config,

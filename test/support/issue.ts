@@ -1,11 +1,7 @@
-import {
-  acpConfigOf,
-  acpSection,
-  commandConfigOf,
-  commandSection,
-  openaiConfigOf,
-  openaiSection,
-} from "../../src/core/config/agents.ts";
+import { acpSection } from "../../src/core/agent/acp/settings.ts";
+import { codexSection } from "../../src/core/agent/codex/settings.ts";
+import { commandSection } from "../../src/core/agent/command/settings.ts";
+import { openaiSection } from "../../src/core/agent/openai/settings.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
@@ -81,26 +77,10 @@ export function config(parts: Parts = {}): Config {
       ...parts.brakes,
     },
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
-    codex: {
-      command: "codex app-server",
-      home: "private",
-      allowGit: false,
-      model: null,
-      approvalPolicy: "never",
-      threadSandbox: "workspace-write",
-      turnSandboxPolicy: null,
-      turnTimeoutMs: 3_600_000,
-      readTimeoutMs: 5_000,
-      stallTimeoutMs: 300_000,
-      envPassthrough: [],
-      process: "per_issue",
-      threadsPerProcess: 20,
-      orphanLimitMs: 600_000,
-      ...parts.codex,
-    },
-    command: { ...commandConfigOf(commandSection.parse({})), ...parts.command },
-    acp: { ...acpConfigOf(acpSection.parse({})), ...parts.acp },
-    openai: { ...openaiConfigOf(openaiSection.parse({})), ...parts.openai },
+    codex: { ...codexSection.settings(codexSection.schema.parse({})), ...parts.codex },
+    command: { ...commandSection.settings(commandSection.schema.parse({})), ...parts.command },
+    acp: { ...acpSection.settings(acpSection.schema.parse({})), ...parts.acp },
+    openai: { ...openaiSection.settings(openaiSection.schema.parse({})), ...parts.openai },
     history: { retentionDays: 90 },
     server: {
       host: "127.0.0.1",

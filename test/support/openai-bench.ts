@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentEvent, AgentSession, SessionSpec } from "../../src/core/agent/agent.ts";
 import { createOpenaiRuntime } from "../../src/core/agent/openai/runtime.ts";
+import { type OpenaiConfig, openaiSection } from "../../src/core/agent/openai/settings.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import { type OpenaiConfig, openaiConfigOf, openaiSection } from "../../src/core/config/agents.ts";
 
-type Settings = Parameters<typeof openaiSection.parse>[0] & object;
+type Settings = Parameters<typeof openaiSection.schema.parse>[0] & object;
 
 /** A home, a data directory and workspaces for the built-in agent; disposing removes them. */
 export class OpenaiBench implements AsyncDisposable {
@@ -27,7 +27,7 @@ export class OpenaiBench implements AsyncDisposable {
     this.workspace = join(root, "workspaces", "ENG-1");
     this.dataDir = join(root, "data");
     this.env = { PATH: process.env["PATH"], HOME: join(root, "home") };
-    this.config = openaiConfigOf(openaiSection.parse(settings));
+    this.config = openaiSection.settings(openaiSection.schema.parse(settings));
   }
 
   static async make(settings: Settings = {}): Promise<OpenaiBench> {

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import type { AcpConfig } from "../../src/core/config/agents.ts";
+import type { AcpConfig } from "../../src/core/agent/acp/settings.ts";
 import { AcpBench } from "./acp-bench.ts";
 import { type FakeModel, startFakeModel } from "./fake-model.ts";
 import { canaryKey, type EvilAddress, evilAddress } from "./hostile-files.ts";

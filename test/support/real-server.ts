@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Core } from "../../src/core/core.ts";
 import { createLogger } from "../../src/core/events/log.ts";
+import type { Kinds } from "../../src/core/kinds.ts";
 import { createCore } from "../../src/core/start.ts";
 import { createRedactor } from "../../src/core/text/redact.ts";
 import { createApp } from "../../src/server/app.ts";
@@ -21,6 +22,8 @@ Work on {{ issue.title }}
 export interface Setting {
   readonly workflow?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** The tables that the configuration chooses from; symphony's own if left out. */
+  readonly kinds?: Kinds;
 }
 
 /** A real core and the real application on a free port, over a directory that may be opened again. */
@@ -61,6 +64,7 @@ export async function openReal(dir: string, setting: Setting = {}): Promise<Real
   const env = { PATH: process.env["PATH"], ...setting.env };
   const core = await createCore({
     ...{ version, workflowPath, dataDir, env, flags: {}, clock, log, redactor },
+    ...(setting.kinds && { kinds: setting.kinds }),
   });
   const host = "127.0.0.1";
   const app = createApp(core, { clock, host, token: null });

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CodexHomes } from "../../src/core/agent/codex/home.ts";
-import type { CodexConfig } from "../../src/core/config/config.ts";
+import type { CodexConfig } from "../../src/core/agent/codex/settings.ts";
 import { codexHome } from "./codex-home.ts";
 import { startFakeOpenai } from "./fake-openai.ts";
 import { Bench } from "./scripted-agent.ts";

@@ -11,8 +11,8 @@ import type {
 } from "../../src/core/agent/agent.ts";
 import type { CodexHomes } from "../../src/core/agent/codex/home.ts";
 import { createCodexRuntime } from "../../src/core/agent/codex/runtime.ts";
+import type { CodexConfig } from "../../src/core/agent/codex/settings.ts";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
-import type { CodexConfig } from "../../src/core/config/config.ts";
 import type { Step } from "../../src/demo/script.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));

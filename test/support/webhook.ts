@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { signatureOf } from "../../src/core/tracker/linear/webhook.ts";
+import { signatureOf } from "../../src/core/tracker/linear/deliveries.ts";
 import type { Ask } from "./server.ts";
 
 export const webhookSecretValue = "lin_wh_canary_0123456789";

@@ -1,20 +1,29 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
-import type { Config } from "../config/config.ts";
+import { either } from "../config/agents.ts";
+import { type Config, settingsOf } from "../config/config.ts";
+import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { keptSecrets } from "../process/environment.ts";
-import type { AgentRuntime } from "./agent.ts";
-import { CodexHomes } from "./codex/home.ts";
-import { createCodexRuntime } from "./codex/runtime.ts";
+import { acpSection } from "./acp/settings.ts";
+import type { AgentRuntime, Model } from "./agent.ts";
+import type { CodexModelsDeps } from "./codex/models.ts";
+import { codexSection } from "./codex/settings.ts";
 import type { Daemons } from "./codex/shared/daemons.ts";
-import { createSharedRuntime } from "./codex/shared/runtime.ts";
+import { commandSection } from "./command/settings.ts";
+import { openaiSection } from "./openai/settings.ts";
 
-export interface RuntimesOptions {
-  /** Read at each start of a session. */
-  config(): Config;
+/** What a kind of agent is made with. */
+export interface AgentDeps<Settings extends object = object> {
+  /** Its section of the configuration, read at each start of a session. */
+  settings(): Settings;
+  /** The directory of all workspaces, which an agent sees its own of. */
+  workspaceRoot(): string;
   /** A `$NAME` of the configuration: secrets first, then the environment. */
   lookup(name: string): string | undefined;
+  /** What no program in a sandbox may see, unless its own settings show it again. */
+  hidden(): readonly string[];
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   /** A value that is to be shown nowhere. */
@@ -27,6 +36,133 @@ export interface RuntimesOptions {
   onTrouble(message: string): void;
 }
 
+/** What listing the models of a kind takes. */
+export interface ModelsDeps extends CodexModelsDeps {
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+}
+
+/** How the models are listed that a kind of agent can use. */
+export interface AgentModels<Settings extends object = object> {
+  /** Rejects with `provider_error`, whose details have the category. */
+  list(settings: Settings, deps: ModelsDeps, signal: AbortSignal): Promise<readonly Model[]>;
+  /** Where the list comes from: another source is another list. */
+  source(settings: Settings): readonly string[];
+  /** The provider's address for people; null: the agent has a list of its own. */
+  baseUrl(settings: Settings): string | null;
+}
+
+/** A row of the table of agents: all that the rest of symphony has to know of one kind. */
+export interface AgentKind<Settings extends object = object> {
+  /** As `agent.kind` names it; also the key of its section. */
+  readonly kind: string;
+  readonly section: AgentSection<Settings>;
+  /** Loads the modules of the kind, which no other kind needs, and makes its runtime. */
+  create(deps: AgentDeps<Settings>): Promise<AgentRuntime>;
+  /** What runs, for people: a shell line, empty for a kind that has none. */
+  command(settings: Settings): string;
+  /** null: the kind has no list of models. */
+  readonly models: AgentModels<Settings> | null;
+}
+
+/** Keeps the type of a row's settings to the row. */
+function kindOf<Settings extends object>(kind: AgentKind<Settings>): AgentKind {
+  return kind;
+}
+
+/** Every kind of agent; the first is the default. */
+export const agentKinds: readonly AgentKind[] = [
+  kindOf({
+    kind: "codex",
+    section: codexSection,
+    async create(deps) {
+      const { createCodexKind } = await import("./codex/shared/runtime.ts");
+      return createCodexKind(deps);
+    },
+    command: ({ command }) => command,
+    models: {
+      async list(settings, deps, signal) {
+        const { askCodex } = await import("./codex/models.ts");
+        return askCodex(settings, deps, signal);
+      },
+      source: ({ command }) => [command],
+      baseUrl: () => null,
+    },
+  }),
+  kindOf({
+    kind: "openai",
+    section: openaiSection,
+    async create({ settings, ...deps }) {
+      const { createOpenaiRuntime } = await import("./openai/runtime.ts");
+      return createOpenaiRuntime({ ...deps, config: settings });
+    },
+    command: () => "",
+    models: {
+      async list(settings, { clock, lookup }, signal) {
+        const { askOpenai } = await import("./openai/models.ts");
+        return askOpenai(settings, { clock, lookup, signal });
+      },
+      source: ({ baseUrl, apiKey }) => [baseUrl, apiKey],
+      baseUrl({ baseUrl }) {
+        const url = URL.parse(baseUrl);
+        // Its check refuses a url with a user in it, but what is shown must not depend on that.
+        return url && `${url.origin}${url.pathname}`;
+      },
+    },
+  }),
+  kindOf({
+    kind: "command",
+    section: commandSection,
+    async create({ settings, hidden, clock, env }) {
+      const { createCommandRuntime } = await import("./command/runtime.ts");
+      return createCommandRuntime({ config: settings, hidden, clock, env });
+    },
+    command: ({ line }) => line ?? "",
+    models: null,
+  }),
+  kindOf({
+    kind: "acp",
+    section: acpSection,
+    async create({ settings, hidden, clock, env }) {
+      const { createAcpRuntime } = await import("./acp/runtime.ts");
+      return createAcpRuntime({ config: settings, hidden, clock, env });
+    },
+    command: ({ command }) => command ?? "",
+    models: null,
+  }),
+];
+
+/** The row of a kind. Throws `invalid_request` that names `path` for a kind that is not in the table. */
+export function requireAgentKind(
+  kinds: readonly AgentKind[],
+  kind: string,
+  path: string,
+): AgentKind {
+  const found = kinds.find((row) => row.kind === kind);
+  if (found) return found;
+  const message = `must be ${either(kinds.map((row) => row.kind))}`;
+  throw new SymphonyError("invalid_request", `${path} ${message}`, {
+    details: { issues: [{ path, message }] },
+  });
+}
+
+/** The row of `agent.kind`; null for a kind that is not in the table. */
+export function agentInUse(kinds: readonly AgentKind[], { agent }: Config): AgentKind | null {
+  return kinds.find(({ kind }) => kind === agent.kind) ?? null;
+}
+
+/** What runs by default, for people: the shell line of `agent.kind`, empty for one that has none. */
+export function agentCommand(kinds: readonly AgentKind[], config: Config): string {
+  const row = agentInUse(kinds, config);
+  return row === null ? "" : row.command(settingsOf(config, row.kind));
+}
+
+export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden"> {
+  readonly kinds: readonly AgentKind[];
+  /** Read at each start of a session. */
+  config(): Config;
+}
+
 /** The agents by `agent.kind`; each is loaded when the first attempt wants it. */
 export class AgentRuntimes {
   readonly #options: RuntimesOptions;
@@ -36,7 +172,7 @@ export class AgentRuntimes {
     this.#options = options;
   }
 
-  /** Rejects with `agent_unavailable` for a kind that nobody knows. */
+  /** Rejects with `agent_unavailable` for a kind that is not in the table. */
   get(kind: string): Promise<AgentRuntime> {
     const made = this.#made.get(kind) ?? this.#make(kind);
     this.#made.set(kind, made);
@@ -49,64 +185,26 @@ export class AgentRuntimes {
     await (await this.get(kind)).check?.(level);
   }
 
-  /** What no program in a sandbox may see, unless its own settings show it again. */
+  async #make(kind: string): Promise<AgentRuntime> {
+    const { kinds, config, ...deps } = this.#options;
+    const row = kinds.find((one) => one.kind === kind);
+    if (!row) {
+      throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
+        hint: `symphony config overlay set agent.kind ${kinds[0]?.kind}`,
+      });
+    }
+    return row.create({
+      ...deps,
+      settings: () => settingsOf(config(), kind),
+      workspaceRoot: () => config().workspace.root,
+      hidden: () => this.#hidden(),
+    });
+  }
+
   #hidden(): readonly string[] {
     const { config, env, dataDir } = this.#options;
     const home = env["HOME"] ?? homedir();
     const logins = [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
     return [dataDir, config().workspace.root, ...logins];
-  }
-
-  async #make(kind: string): Promise<AgentRuntime> {
-    const { config, lookup, hide, clock, env, dataDir } = this.#options;
-    switch (kind) {
-      case "command": {
-        const { createCommandRuntime } = await import("./command/runtime.ts");
-        return createCommandRuntime({
-          config: () => config().command,
-          hidden: () => this.#hidden(),
-          ...{ clock, env },
-        });
-      }
-      case "acp": {
-        const { createAcpRuntime } = await import("./acp/runtime.ts");
-        return createAcpRuntime({
-          config: () => config().acp,
-          hidden: () => this.#hidden(),
-          ...{ clock, env },
-        });
-      }
-      case "codex":
-        return this.#codex();
-      case "openai": {
-        const { createOpenaiRuntime } = await import("./openai/runtime.ts");
-        return createOpenaiRuntime({
-          config: () => config().openai,
-          workspaceRoot: () => config().workspace.root,
-          ...{ lookup, hide, clock, env, dataDir },
-        });
-      }
-      default:
-        throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
-          hint: "symphony config overlay set agent.kind codex",
-        });
-    }
-  }
-
-  /** A process for each attempt, or one of the shared; an attempt goes on where it began. */
-  #codex(): AgentRuntime {
-    const { clock, env, dataDir, daemons, onTrouble } = this.#options;
-    const config = () => this.#options.config().codex;
-    const workspaceRoot = () => this.#options.config().workspace.root;
-    const homes = new CodexHomes({ env, dataDir, workspaceRoot });
-    const perIssue = createCodexRuntime({ config, homes, clock, env });
-    const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
-    return {
-      kind: "codex",
-      start(spec, signal) {
-        const isShared = config().process === "shared" || spec.adoption !== undefined;
-        return (isShared ? shared : perIssue).start(spec, signal);
-      },
-    };
   }
 }

@@ -1,8 +1,6 @@
-import type { Clock } from "../clock.ts";
-import type { Config } from "../config/config.ts";
+import { type Config, settingsOf } from "../config/config.ts";
 import { type Model, providerError } from "./agent.ts";
-import { askCodex, type CodexModelsDeps } from "./codex/models.ts";
-import { askOpenai } from "./openai/models.ts";
+import { type AgentKind, agentInUse, type ModelsDeps } from "./kinds.ts";
 
 export interface Provider {
   readonly kind: string;
@@ -17,11 +15,9 @@ export interface Catalog {
   readonly fetchedAt: number | null;
 }
 
-interface ModelListDeps extends CodexModelsDeps {
-  readonly clock: Clock;
+interface ModelListDeps extends ModelsDeps {
+  readonly kinds: readonly AgentKind[];
   config(): Config;
-  /** The value behind `$NAME`. */
-  lookup(name: string): string | undefined;
 }
 
 interface Remembered {
@@ -60,7 +56,7 @@ export class ModelList {
 
   /** What is remembered, without asking anybody. */
   remembered(): Catalog {
-    const none = { provider: providerOf(this.#parts.config()), models: [], fetchedAt: null };
+    const none = { provider: this.#provider(this.#parts.config()), models: [], fetchedAt: null };
     return this.#fresh(this.#source()) ?? none;
   }
 
@@ -75,21 +71,16 @@ export class ModelList {
     const config = this.#parts.config();
     const { signal } = this.#leaving;
     const models = await this.#models(config, signal);
-    const catalog = { provider: providerOf(config), models, fetchedAt: clock.wall() };
+    const catalog = { provider: this.#provider(config), models, fetchedAt: clock.wall() };
     this.#remembered = { catalog, at: clock.now(), source };
     return catalog;
   }
 
   async #models(config: Config, signal: AbortSignal): Promise<readonly Model[]> {
-    const { clock, lookup } = this.#parts;
-    switch (config.agent.kind) {
-      case "codex":
-        return askCodex(config.codex, this.#parts, signal);
-      case "openai":
-        return askOpenai(config.openai, { clock, lookup, signal });
-      default:
-        throw providerError("unsupported", `the agent ${config.agent.kind} has no list of them`);
-    }
+    const models = this.#row(config)?.models;
+    const { kind } = config.agent;
+    if (!models) throw providerError("unsupported", `the agent ${kind} has no list of them`);
+    return models.list(settingsOf(config, kind), this.#parts, signal);
   }
 
   #fresh(source: string): Catalog | null {
@@ -100,14 +91,18 @@ export class ModelList {
 
   /** Another provider, or another command, is another list. */
   #source(): string {
-    const { agent, codex, openai } = this.#parts.config();
-    return JSON.stringify([agent.kind, codex.command, openai.baseUrl, openai.apiKey]);
+    const config = this.#parts.config();
+    const { kind } = config.agent;
+    const source = this.#row(config)?.models?.source(settingsOf(config, kind)) ?? [];
+    return JSON.stringify([kind, ...source]);
   }
-}
 
-function providerOf({ agent, openai }: Config): Provider {
-  if (agent.kind !== "openai") return { kind: agent.kind, baseUrl: null };
-  const url = URL.parse(openai.baseUrl);
-  // Its check refuses a url with a user in it, but what is shown must not depend on that.
-  return { kind: "openai", baseUrl: url && `${url.origin}${url.pathname}` };
+  #provider(config: Config): Provider {
+    const { kind } = config.agent;
+    return { kind, baseUrl: this.#row(config)?.models?.baseUrl(settingsOf(config, kind)) ?? null };
+  }
+
+  #row(config: Config): AgentKind | null {
+    return agentInUse(this.#parts.kinds, config);
+  }
 }

@@ -1,16 +1,9 @@
 import { SymphonyError } from "../model/errors.ts";
-import type {
-  AcpConfig,
-  AgentConfig,
-  BrakesConfig,
-  CommandConfig,
-  OpenaiConfig,
-  UsageConfig,
-} from "./agents.ts";
+import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
 import type { GitConfig } from "./git.ts";
 
-/** The effective configuration: validated, defaults filled in, paths absolute. Durations in ms. */
-export interface Config {
+/** The effective configuration, the agents' own sections left out: validated, defaults filled in, paths absolute. Durations in ms. */
+export interface CommonConfig {
   readonly tracker: TrackerConfig;
   readonly polling: { readonly intervalMs: number };
   readonly workspace: {
@@ -22,15 +15,22 @@ export interface Config {
   readonly agent: AgentConfig;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
-  readonly codex: CodexConfig;
-  readonly command: CommandConfig;
-  readonly acp: AcpConfig;
-  readonly openai: OpenaiConfig;
   readonly history: {
     /** Older attempts and events go; null: they are kept for ever. */
     readonly retentionDays: number | null;
   };
   readonly server: ServerConfig;
+}
+
+/** The effective configuration. The folder of each kind of agent declares here what its section is (`declare module`). */
+export interface Config extends CommonConfig {
+  readonly agent: AgentConfig;
+}
+
+/** The settings of one kind of agent, whose shape its row alone knows; empty for a kind without a section. */
+export function settingsOf(config: CommonConfig, kind: string): object {
+  const found: unknown = Object.entries(config).find(([name]) => name === kind)?.[1];
+  return typeof found === "object" && found !== null ? found : {};
 }
 
 export interface TrackerConfig {
@@ -55,32 +55,6 @@ export interface HooksConfig {
   readonly timeoutMs: number;
 }
 
-export interface CodexConfig {
-  /** A shell line, run as `bash -lc`. */
-  readonly command: string;
-  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
-  readonly home: string;
-  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
-  readonly allowGit: boolean;
-  readonly model: string | null;
-  readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
-  readonly threadSandbox: string;
-  /** null: not sent, the thread's sandbox holds. */
-  readonly turnSandboxPolicy: Readonly<Record<string, unknown>> | null;
-  /** Longest silence in a turn. */
-  readonly turnTimeoutMs: number;
-  readonly readTimeoutMs: number;
-  /** 0 or less: off. */
-  readonly stallTimeoutMs: number;
-  /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
-  readonly envPassthrough: readonly string[];
-  /** `shared`: few long-lived processes hold the threads of all issues and outlive the server. */
-  readonly process: "per_issue" | "shared";
-  readonly threadsPerProcess: number;
-  /** How long a shared process lives on without its server. */
-  readonly orphanLimitMs: number;
-}
-
 export interface ServerConfig {
   readonly host: string;
   readonly port: number;
@@ -88,20 +62,6 @@ export interface ServerConfig {
   readonly auth: "none" | "token";
   /** Requests a minute for each client that is not on this machine; null for no end. */
   readonly rateLimit: number | null;
-}
-
-/** What runs by default, for people: the shell line of `agent.kind`, empty for one that has none. */
-export function agentCommand(config: Config): string {
-  switch (config.agent.kind) {
-    case "codex":
-      return config.codex.command;
-    case "command":
-      return config.command.line ?? "";
-    case "acp":
-      return config.acp.command ?? "";
-    default:
-      return "";
-  }
 }
 
 /** Set to `1` by whoever starts a server whose agents may do everything; `serve --i-understand` sets it. */

@@ -1,4 +1,5 @@
 import { type ConfigProblem, isMap, withoutNulls } from "./schema.ts";
+import type { Sections } from "./sections.ts";
 
 /** Where an effective value comes from; a later layer wins over an earlier one. */
 export type Origin = "default" | "workflow" | "env" | "overlay" | "flag";
@@ -11,15 +12,6 @@ export interface Layer {
 
 /** Assigning to one of these would reach every object of the process. */
 const refusedKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
-
-/** Policies are sent to the agent as they are: half of one mixed with half of another would be neither. */
-const wholeMaps: ReadonlySet<string> = new Set([
-  "codex.approval_policy",
-  "codex.turn_sandbox_policy",
-]);
-
-/** Keys that older files write under `tracker`; `tracker.provider` wins (requirement L-5). */
-const linearAliases = ["endpoint", "api_key", "project_slug", "assignee"];
 
 /** Keys that are refused at any depth. */
 export function refusedKeysIn(value: unknown, path: readonly string[] = []): ConfigProblem[] {
@@ -36,55 +28,74 @@ export function refusedKeysIn(value: unknown, path: readonly string[] = []): Con
 }
 
 /** Every layer in one spelling, so that the same key of two layers is the same key. */
-export function normalLayers(layers: readonly Layer[]): readonly Layer[] {
+export function normalLayers(
+  layers: readonly Layer[],
+  { trackers }: Pick<Sections, "trackers">,
+): readonly Layer[] {
   const plain = layers.map(({ origin, values }) => ({ origin, values: withoutNulls(values) }));
-  const isLinear = plain.map(({ values }) => kindOf(values)).findLast(Boolean) === "linear";
+  const chosen = plain.map(({ values }) => kindOf(values)).findLast(Boolean);
+  const flatKeys = trackers.find(({ kind }) => kind === chosen)?.section.flatKeys ?? [];
   return plain.map(({ origin, values }) => ({
     origin,
-    values: withNormalStates(isLinear ? withoutAliases(values) : values),
+    values: withNormalStates(withoutFlatKeys(values, flatKeys)),
   }));
 }
 
 /** The layers on top of each other: maps are merged, everything else is replaced. */
-export function mergeLayers(layers: readonly Layer[]): Record<string, unknown> {
+export function mergeLayers(
+  layers: readonly Layer[],
+  { wholeMaps }: WholeMaps,
+): Record<string, unknown> {
   let merged: Record<string, unknown> = {};
-  for (const { values } of layers) merged = merge(merged, values);
+  for (const { values } of layers) merged = merge(merged, values, { wholeMaps });
   return merged;
 }
 
 /** Every leaf by its dotted path; an empty map, a list and a policy of the agent are leaves. */
-export function leavesOf(values: object): ReadonlyMap<string, unknown> {
-  return new Map(pathsOf(values).map((path) => [path.join("."), valueAt(values, path)]));
+export function leavesOf(values: object, rules: WholeMaps): ReadonlyMap<string, unknown> {
+  return new Map(pathsOf(values, rules).map((path) => [path.join("."), valueAt(values, path)]));
 }
 
 /** The origin of every leaf of `effective`, by dotted path. */
-export function originsOf(effective: object, layers: readonly Layer[]): Record<string, Origin> {
-  const origins = pathsOf(effective).map((path): [string, Origin] => {
+export function originsOf(
+  effective: object,
+  layers: readonly Layer[],
+  rules: WholeMaps,
+): Record<string, Origin> {
+  const origins = pathsOf(effective, rules).map((path): [string, Origin] => {
     const from = layers.findLast(({ values }) => hasPath(values, path));
     return [path.join("."), from?.origin ?? "default"];
   });
   return Object.fromEntries(origins);
 }
 
+type WholeMaps = Pick<Sections, "wholeMaps">;
+
 function merge(
   below: Readonly<Record<string, unknown>>,
   above: Readonly<Record<string, unknown>>,
-  path = "",
+  { wholeMaps, path = "" }: WholeMaps & { readonly path?: string },
 ): Record<string, unknown> {
   const merged = new Map(Object.entries(below));
   for (const [key, value] of Object.entries(above)) {
     const at = path === "" ? key : `${path}.${key}`;
     const old = merged.get(key);
     const both = isMap(old) && isMap(value) && !wholeMaps.has(at);
-    merged.set(key, both ? merge(old, value, at) : value);
+    merged.set(key, both ? merge(old, value, { wholeMaps, path: at }) : value);
   }
   return Object.fromEntries(merged);
 }
 
-function pathsOf(value: unknown, path: readonly string[] = []): string[][] {
+function pathsOf(
+  value: unknown,
+  { wholeMaps }: WholeMaps,
+  path: readonly string[] = [],
+): string[][] {
   const isLeaf = !isMap(value) || Object.keys(value).length === 0 || wholeMaps.has(path.join("."));
   if (isLeaf) return path.length === 0 ? [] : [[...path]];
-  return Object.entries(value).flatMap(([key, child]) => pathsOf(child, [...path, key]));
+  return Object.entries(value).flatMap(([key, child]) =>
+    pathsOf(child, { wholeMaps }, [...path, key]),
+  );
 }
 
 function valueAt(values: unknown, path: readonly string[]): unknown {
@@ -101,11 +112,14 @@ function kindOf(values: Readonly<Record<string, unknown>>): unknown {
   return isMap(values["tracker"]) ? values["tracker"]["kind"] : undefined;
 }
 
-function withoutAliases(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function withoutFlatKeys(
+  values: Readonly<Record<string, unknown>>,
+  flatKeys: readonly string[],
+): Record<string, unknown> {
   const { tracker } = values;
   if (!isMap(tracker)) return { ...values };
   const { provider = {}, ...own } = tracker;
-  const isAlias = ([key]: [string, unknown]) => linearAliases.includes(key);
+  const isAlias = ([key]: [string, unknown]) => flatKeys.includes(key);
   const aliases = Object.fromEntries(Object.entries(own).filter(isAlias));
   if (Object.keys(aliases).length === 0 || !isMap(provider)) return { ...values };
   const others = Object.fromEntries(Object.entries(own).filter((entry) => !isAlias(entry)));

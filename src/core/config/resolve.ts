@@ -1,12 +1,6 @@
-import {
-  acpConfigOf,
-  agentConfigOf,
-  brakesConfigOf,
-  commandConfigOf,
-  openaiConfigOf,
-  usageConfigOf,
-} from "./agents.ts";
-import type { Config } from "./config.ts";
+import type { z } from "zod";
+import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
+import type { CommonConfig, Config } from "./config.ts";
 import { gitConfigOf } from "./git.ts";
 import {
   type Layer,
@@ -21,10 +15,11 @@ import {
   invalidConfig,
   isMap,
   isStateLimit,
+  mapOf,
   parseWritten,
   type Written,
-  writtenKeys,
 } from "./schema.ts";
+import type { Sections } from "./sections.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -51,21 +46,28 @@ export interface Resolved {
 }
 
 /** Lays the sources on top of each other and checks the result. Throws `invalid_config`, naming every key at fault. */
-export function resolveConfig(sources: ConfigSources): Resolved {
-  const given = layersOf(sources);
+export function resolveConfig(sources: ConfigSources, sections: Sections): Resolved {
+  const given = layersOf(sources, sections);
   const refused = given.flatMap(({ values }) => refusedKeysIn(values));
   if (refused.length > 0) throw invalidConfig(refused);
-  const layers = normalLayers(given);
-  const meant = layers.map(withoutStrangers);
-  const written = parseWritten(mergeLayers(meant));
-  return { written, origins: originsOf(written, meant), warnings: layers.flatMap(warningsOf) };
+  const layers = normalLayers(given, sections);
+  const meant = layers.map((layer) => withoutStrangers(layer, sections));
+  const written = parseWritten(mergeLayers(meant, sections), sections);
+  return {
+    written,
+    origins: originsOf(written, meant, sections),
+    warnings: layers.flatMap((layer) => warningsOf(layer, sections)),
+  };
 }
 
-function layersOf({ workflow, env, overlay, flags }: ConfigSources): readonly Layer[] {
+function layersOf(
+  { workflow, env, overlay, flags }: ConfigSources,
+  { keys }: Known,
+): readonly Layer[] {
   const { port = null, host = null } = flags;
   return [
     { origin: "workflow", values: workflow },
-    envLayer(env),
+    envLayer(env, keys),
     { origin: "overlay", values: overlay ?? {} },
     { origin: "flag", values: { server: { port, host } } },
   ];
@@ -82,21 +84,20 @@ function variableOf(path: string): string {
  * The layer of `SYMPHONY_<SECTION>__<KEY>` variables; a further `__` goes one map deeper. A value is read
  * as JSON where its key takes that, else as text. An empty variable counts as unset.
  */
-function envLayer(env: Readonly<Record<string, string | undefined>>): Layer {
+function envLayer(env: ConfigSources["env"], keys: Known["keys"]): Layer {
   let values: Record<string, unknown> = {};
   for (const name of Object.keys(env).sort()) {
     const text = env[name];
     const match = pattern.exec(name);
     if (!match || text === undefined || text === "") continue;
     const path = `${match[1]}__${match[2]}`.toLowerCase().split("__");
-    values = withValue(values, path, readValue(text, path.join(".")));
+    values = withValue(values, path, readValue(text, keys.get(path.join("."))));
   }
   return { origin: "env", values };
 }
 
-function readValue(text: string, path: string): unknown {
+function readValue(text: string, field: z.ZodType | undefined): unknown {
   const value = fromJson(text);
-  const field = writtenKeys.get(path);
   // A name that happens to be a number is still a name where only text will do.
   const isText = field && !field.safeParse(value).success && field.safeParse(text).success;
   return isText ? text : value;
@@ -123,16 +124,15 @@ function withValue(
   return Object.fromEntries([...Object.entries(values), [key, child]]);
 }
 
-const sections: ReadonlySet<string> = new Set(
-  [...writtenKeys.keys()].map((path) => path.slice(0, path.indexOf("."))),
-);
+/** The names of sections and keys. */
+type Known = Pick<Sections, "keys" | "names">;
 
 /** What a layer says in vain: keys nobody knows (requirement W-15) and per-state limits that are dropped (W-11). */
-function warningsOf({ origin, values }: Layer): readonly string[] {
+function warningsOf({ origin, values }: Layer, known: Known): readonly string[] {
   const shown = (path: string) => (origin === "env" ? variableOf(path) : path);
   return [
-    ...unknownKeys(values, origin === "env").map(
-      (path) => `${shown(path)} is not a known key and is ignored${guess(path, shown)}`,
+    ...unknownKeys(values, { known, areVariables: origin === "env" }).map(
+      (path) => `${shown(path)} is not a known key and is ignored${guess(path, known, shown)}`,
     ),
     ...droppedLimits(values).map(
       (state) =>
@@ -142,18 +142,23 @@ function warningsOf({ origin, values }: Layer): readonly string[] {
 }
 
 /** The same unknown keys as reasons to refuse: an overlay is written for symphony alone. */
-function strangersIn(values: Readonly<Record<string, unknown>>): readonly ConfigProblem[] {
-  return unknownKeys(values, false).map((path) => ({
+function strangersIn(
+  values: Readonly<Record<string, unknown>>,
+  known: Known,
+): readonly ConfigProblem[] {
+  return unknownKeys(values, { known, areVariables: false }).map((path) => ({
     path,
-    message: `is not a known key${guess(path, (known) => known)}`,
+    message: `is not a known key${guess(path, known, (meant) => meant)}`,
   }));
 }
 
 /** The environment belongs to many programs, so of its layer only the known keys are kept. */
-function withoutStrangers(layer: Layer): Layer {
+function withoutStrangers(layer: Layer, { keys, names }: Known): Layer {
   if (layer.origin !== "env") return layer;
+  const knownOf = (name: string, section: Readonly<Record<string, unknown>>) =>
+    Object.fromEntries(Object.entries(section).filter(([key]) => keys.has(`${name}.${key}`)));
   const known = Object.entries(layer.values)
-    .filter(([name]) => sections.has(name))
+    .filter(([name]) => names.has(name))
     .map(([name, section]) => [name, isMap(section) ? knownOf(name, section) : section]);
   return { origin: "env", values: Object.fromEntries(known) };
 }
@@ -172,21 +177,14 @@ export function nearest(word: string, known: Iterable<string>): string | null {
 /** A variable always names a key inside a section; in a file an unknown section is one fault. */
 function unknownKeys(
   values: Readonly<Record<string, unknown>>,
-  areVariables: boolean,
+  { known, areVariables }: { readonly known: Known; readonly areVariables: boolean },
 ): readonly string[] {
+  const { keys, names } = known;
   const paths = Object.entries(values).flatMap(([name, section]) => {
-    if (!sections.has(name) && !areVariables) return [name];
+    if (!names.has(name) && !areVariables) return [name];
     return isMap(section) ? Object.keys(section).map((key) => `${name}.${key}`) : [];
   });
-  return paths.filter(
-    (path) => !sections.has(path) && !writtenKeys.has(path) && !isExtension(path),
-  );
-}
-
-function knownOf(name: string, section: Readonly<Record<string, unknown>>) {
-  return Object.fromEntries(
-    Object.entries(section).filter(([key]) => writtenKeys.has(`${name}.${key}`)),
-  );
+  return paths.filter((path) => !names.has(path) && !keys.has(path) && !isExtension(path));
 }
 
 /** Keys that begin with `x-` are for whoever writes the file. */
@@ -194,11 +192,11 @@ function isExtension(path: string): boolean {
   return path.split(".").some((part) => part.startsWith("x-"));
 }
 
-function guess(path: string, shown: (path: string) => string): string {
+function guess(path: string, { keys, names }: Known, shown: (path: string) => string): string {
   const last = path.slice(path.lastIndexOf(".") + 1);
   const found =
-    nearest(path, path.includes(".") ? writtenKeys.keys() : sections) ??
-    [...writtenKeys.keys()].find((known) => known.endsWith(`.${last}`)) ??
+    nearest(path, path.includes(".") ? keys.keys() : names) ??
+    [...keys.keys()].find((known) => known.endsWith(`.${last}`)) ??
     null;
   return found === null ? "" : `; did you mean ${shown(found)}?`;
 }
@@ -236,11 +234,15 @@ const reference = /^\$[A-Za-z_][A-Za-z0-9_]*$/;
  * Refuses what may not stand in an overlay whatever lies below it: unknown keys (save under `tracker.provider` and those
  * that begin with `x-`), keys such as `__proto__`, a credential in the clear. Throws `invalid_config`, naming every path.
  */
-export function checkOverlay(overlay: Overlay): void {
+export function checkOverlay(overlay: Overlay, known: Pick<Sections, "keys" | "names">): void {
   if (isDeeper(overlay, deepest)) {
     throw invalidConfig([{ path: "", message: `goes more than ${deepest} levels deep` }]);
   }
-  const problems = [...refusedKeysIn(overlay), ...strangersIn(overlay), ...credentialsIn(overlay)];
+  const problems = [
+    ...refusedKeysIn(overlay),
+    ...strangersIn(overlay, known),
+    ...credentialsIn(overlay),
+  ];
   if (problems.length > 0) throw invalidConfig(problems);
 }
 
@@ -285,7 +287,7 @@ function credentialsIn(values: Overlay, path: readonly string[] = []): readonly 
   return Object.entries(values).flatMap(([key, value]) => {
     const at = [...path, key];
     if (isMap(value)) return credentialsIn(value, at);
-    const message = "must name a secret or a variable, as in $LINEAR_API_KEY";
+    const message = "must name a secret or a variable, as in $TRACKER_API_KEY";
     return isCredential(key, value) ? [{ path: at.join("."), message }] : [];
   });
 }
@@ -301,8 +303,18 @@ function isDeeper(value: unknown, levels: number): boolean {
 }
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
-export function toConfig(written: Written, root: string): Config {
-  const { tracker, polling, hooks, agent, brakes, usage, codex, openai, history, server } = written;
+export function toConfig(written: Written, root: string, { agents }: Sections): Config {
+  const ofAgents = agents.map(({ kind, section }) => [
+    kind,
+    section.settings(mapOf(written[kind])),
+  ]);
+  const config: CommonConfig = { ...commonOf(written, root), ...Object.fromEntries(ofAgents) };
+  // The folder of each kind declares what its section is in `Config`.
+  return config as Config;
+}
+
+function commonOf(written: Written, root: string): CommonConfig {
+  const { tracker, polling, hooks, history, server } = written;
   return {
     tracker: {
       kind: tracker.kind,
@@ -323,28 +335,9 @@ export function toConfig(written: Written, root: string): Config {
       timeoutMs: hooks.timeout_ms,
     },
     git: gitConfigOf(written.git),
-    agent: agentConfigOf(agent),
-    brakes: brakesConfigOf(brakes),
-    usage: usageConfigOf(usage),
-    codex: {
-      command: codex.command,
-      home: codex.home,
-      allowGit: codex.allow_git,
-      model: codex.model,
-      approvalPolicy: codex.approval_policy,
-      threadSandbox: codex.thread_sandbox,
-      turnSandboxPolicy: codex.turn_sandbox_policy,
-      turnTimeoutMs: codex.turn_timeout_ms,
-      readTimeoutMs: codex.read_timeout_ms,
-      stallTimeoutMs: codex.stall_timeout_ms,
-      envPassthrough: codex.env_passthrough,
-      process: codex.process,
-      threadsPerProcess: codex.threads_per_process,
-      orphanLimitMs: codex.orphan_limit_ms,
-    },
-    openai: openaiConfigOf(openai),
-    command: commandConfigOf(written.command),
-    acp: acpConfigOf(written.acp),
+    agent: agentConfigOf(written.agent),
+    brakes: brakesConfigOf(written.brakes),
+    usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
     server: {
       host: server.host,

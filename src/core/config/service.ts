@@ -18,6 +18,7 @@ import {
   toConfig,
 } from "./resolve.ts";
 import { invalidConfig, type Written } from "./schema.ts";
+import type { Sections } from "./sections.ts";
 import { parseWorkflow, readWorkflow } from "./workflow.ts";
 
 const checkIntervalMs = 1_000;
@@ -36,6 +37,8 @@ export type ConfigChange =
   | { readonly type: "rejected"; readonly problem: SymphonyError };
 
 export interface ConfigService {
+  /** What it can be made of. */
+  readonly sections: Sections;
   readonly current: Effective;
   /** Why the file as it is now is not in force; null when it is. While there is one, nothing is dispatched. */
   readonly problem: SymphonyError | null;
@@ -83,6 +86,10 @@ class WatchedConfig implements ConfigService {
     this.#loaded = await this.#load();
     this.#checkLater();
     this.#watcher = this.#watchFile();
+  }
+
+  get sections(): Sections {
+    return this.#options.sections;
   }
 
   get current(): Effective {
@@ -135,7 +142,7 @@ class WatchedConfig implements ConfigService {
       throw new SymphonyError("unavailable", "the overlay cannot be changed now");
     }
     const overlay = change(this.#overlay);
-    checkOverlay(overlay);
+    checkOverlay(overlay, this.sections);
     const after = await this.#load(overlay);
     await saveOverlay(overlay);
     this.#overlay = overlay;
@@ -156,7 +163,7 @@ class WatchedConfig implements ConfigService {
       const content = await readWorkflow(this.#options.workflowPath);
       // A refused file is judged again each time: what it lacked may lie outside of it.
       if (this.#problem === null && hashOf(content) === before.hash) return false;
-      after = load(content, { ...this.#options, overlay: this.#overlay });
+      after = await load(content, { ...this.#options, overlay: this.#overlay });
     } catch (error) {
       this.#refuse(asSymphonyError(error));
       return false;
@@ -165,7 +172,7 @@ class WatchedConfig implements ConfigService {
   }
 
   #accept(before: Loaded, after: Loaded): boolean {
-    const keys = changedKeys(before.effective, after.effective);
+    const keys = changedKeys(before.effective, after.effective, this.sections);
     const mended = this.#problem !== null;
     this.#problem = null;
     // The same values from other sources are no change, but are told apart by their origins.
@@ -237,6 +244,7 @@ export interface Effective {
 }
 
 export interface ConfigOptions {
+  readonly sections: Sections;
   readonly workflowPath: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly flags: ConfigFlags;
@@ -246,8 +254,8 @@ export interface ConfigOptions {
   readonly overlay?: Overlay;
   /** Puts a new overlay on disk; where it is left out the overlay cannot be changed. */
   saveOverlay?(overlay: Overlay): Promise<void>;
-  /** A further check, such as the tracker adapter's; what it throws refuses the file. */
-  validate?(config: Config): void;
+  /** A further check, such as the tracker adapter's; what it rejects with refuses the file. */
+  validate?(config: Config): void | Promise<void>;
 }
 
 interface Loaded {
@@ -256,15 +264,15 @@ interface Loaded {
   readonly warnings: readonly string[];
 }
 
-/** The workflow file with everything that lies on top of it. Throws what is wrong with any of them. */
-export function load(content: Uint8Array, options: ConfigOptions): Loaded {
-  const { workflowPath, env, flags, overlay = {}, home = homedir() } = options;
+/** The workflow file with everything that lies on top of it. Rejects with what is wrong with any of them. */
+export async function load(content: Uint8Array, options: ConfigOptions): Promise<Loaded> {
+  const { workflowPath, env, flags, overlay = {}, home = homedir(), sections } = options;
   const workflow = parseWorkflow(content, workflowPath);
-  const resolved = resolveConfig({ workflow: workflow.config, env, overlay, flags });
+  const resolved = resolveConfig({ workflow: workflow.config, env, overlay, flags }, sections);
   const root = workspaceRoot(resolved.written.workspace.root, { workflowPath, env, home });
   const written = { ...resolved.written, workspace: { ...resolved.written.workspace, root } };
-  const config = toConfig(written, root);
-  options.validate?.(config);
+  const config = toConfig(written, root, sections);
+  await options.validate?.(config);
   return {
     hash: hashOf(content),
     effective: {
@@ -278,9 +286,9 @@ export function load(content: Uint8Array, options: ConfigOptions): Loaded {
 }
 
 /** The dotted paths that differ, `prompt` among them. */
-function changedKeys(before: Effective, after: Effective): readonly string[] {
-  const old = leavesOf(before.written);
-  const now = leavesOf(after.written);
+function changedKeys(before: Effective, after: Effective, sections: Sections): readonly string[] {
+  const old = leavesOf(before.written, sections);
+  const now = leavesOf(after.written, sections);
   const paths = [...new Set([...old.keys(), ...now.keys()])];
   const differs = (path: string) => !isDeepStrictEqual(old.get(path), now.get(path));
   const prompt = before.promptTemplate === after.promptTemplate ? [] : ["prompt"];

@@ -9,7 +9,7 @@ export type Measure =
     }
   | {
       readonly type: "tracker.request";
-      /** The tracker's kind, such as `linear`. */
+      /** The tracker's kind. */
       readonly kind: string;
       /** `ok` or the error code. */
       readonly outcome: string;

@@ -35,7 +35,7 @@ export type ErrorCode =
   | "invalid_config"
   | "template_parse_error"
   | "template_render_error"
-  // trackers (categories of requirement T-9, and linear's own of L-6)
+  // trackers (categories of requirement T-9)
   | "unsupported_tracker_kind"
   | "invalid_tracker_config"
   | "missing_tracker_secret"
@@ -44,11 +44,6 @@ export type ErrorCode =
   | "tracker_response"
   | "tracker_pagination"
   | "tracker_rate_limited"
-  | "invalid_linear_endpoint"
-  | "missing_linear_api_token"
-  | "missing_linear_project_slug"
-  | "invalid_linear_assignee"
-  | "missing_linear_viewer_identity"
   // workspaces and hooks
   | "invalid_issue_identifier"
   | "invalid_workspace_cwd"

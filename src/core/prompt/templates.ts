@@ -68,14 +68,17 @@ export class Templates {
     return [workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
   }
 
+  /** By its id alone. */
   find(id: string): Template | null {
     return this.all().find((template) => template.id === id) ?? null;
   }
 
-  /** Throws `template_not_found`. */
-  get(id: string): Template {
-    const template = this.find(id);
-    if (!template) throw templateMissing(id);
+  /** By its id, else by its name in any case. Throws `template_not_found`. */
+  get(idOrName: string): Template {
+    const wanted = idOrName.toLowerCase();
+    const named = () => this.all().find(({ name }) => name.toLowerCase() === wanted);
+    const template = this.find(idOrName) ?? named();
+    if (!template) throw templateMissing(idOrName);
     return template;
   }
 
@@ -103,9 +106,9 @@ export class Templates {
   }
 
   /** Rejects as `create` does, and with `template_not_found`, `template_read_only`. */
-  async edit(id: string, change: TemplateChange): Promise<Template> {
+  async edit(idOrName: string, change: TemplateChange): Promise<Template> {
+    const { id } = this.get(idOrName);
     requireWritable(id);
-    this.get(id);
     if (change.body !== undefined) await checkTemplate(change.body);
     const updatedAt = this.#parts.clock.wall();
     const changed = (before: StoredTemplate) => ({ ...before, ...change, updatedAt });
@@ -122,9 +125,10 @@ export class Templates {
   }
 
   /** Rejects with `template_not_found`, `template_read_only`, `template_in_use` (`details.usedBy`). */
-  async remove(id: string): Promise<void> {
+  async remove(idOrName: string): Promise<void> {
+    const template = this.get(idOrName);
+    const { id } = template;
     requireWritable(id);
-    const template = this.get(id);
     const usedBy = overriddenWith(this.#parts.orchestrator().state, id);
     if (usedBy.length > 0) throw inUse(template, usedBy);
     this.#leaving.add(id);
@@ -137,8 +141,8 @@ export class Templates {
   }
 
   /** The prompt as an agent would get it, without known secrets. Rejects like `renderPrompt`. */
-  async preview(id: string, subject: PreviewWith): Promise<string> {
-    const { body } = this.get(id);
+  async preview(idOrName: string, subject: PreviewWith): Promise<string> {
+    const { body } = this.get(idOrName);
     const rendered = await ("issue" in subject
       ? renderPrompt(body, subject)
       : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
@@ -146,8 +150,8 @@ export class Templates {
   }
 
   /** From the next attempt on. Rejects with `template_not_found`. */
-  async choose(issue: Issue, templateId: string): Promise<void> {
-    this.get(templateId);
+  async choose(issue: Issue, idOrName: string): Promise<void> {
+    const { id: templateId } = this.get(idOrName);
     const input = { type: "operator.templateChosen", issue, templateId } as const;
     await this.#parts.orchestrator().applySaved(issue.id, input);
   }

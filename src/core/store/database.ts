@@ -195,7 +195,9 @@ function check(db: DatabaseSync, file: string, wholeBytes: number | null): void 
 }
 
 function migrate(db: DatabaseSync, file: string, migrations: readonly string[]): void {
-  if (userVersion(db) === migrations.length) return;
+  const before = userVersion(db);
+  if (before === migrations.length) return;
+  keepFormat(db, `${file}.v${before}.bak`);
   db.exec("BEGIN IMMEDIATE");
   try {
     // Read again under the lock: another process may have been faster.
@@ -209,6 +211,23 @@ function migrate(db: DatabaseSync, file: string, migrations: readonly string[]):
   }
   // Then an earlier release, which refuses this one, finds the version without its journal.
   db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/** The whole database as the earlier release left it, for going back to that release. An interrupted change has it already. */
+function keepFormat(db: DatabaseSync, copy: string): void {
+  if (sizeOf(copy) !== undefined) return;
+  const temporary = `${copy}.${randomUUID()}.tmp`;
+  try {
+    // SQLite fills an empty file; one that it makes itself could be read by others.
+    closeSync(openSync(temporary, "wx", 0o600));
+    db.prepare("VACUUM INTO ?").run(temporary);
+    sync(temporary);
+    renameSync(temporary, copy);
+    sync(dirname(copy));
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 function applyMigrations(db: DatabaseSync, from: number, migrations: readonly string[]): void {

@@ -21,7 +21,10 @@ export function durableJson<T>(file: string, version: number, schema: z.ZodType<
   return {
     async read() {
       const text = await readText(file);
-      return text === null ? null : parse(text, { file, version, schema });
+      if (text === null) return null;
+      const found = parse(text, { file, version, schema });
+      if (found.version < version) await keepFormat(file, found.version, text);
+      return found.data;
     },
     async write(data) {
       await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
@@ -43,7 +46,7 @@ async function readText(file: string): Promise<string | null> {
 function parse<T>(
   text: string,
   target: { file: string; version: number; schema: z.ZodType<T> },
-): T {
+): { readonly version: number; readonly data: T } {
   const { file, version, schema } = target;
   let json: unknown;
   try {
@@ -58,9 +61,25 @@ function parse<T>(
     throw corrupt(file, "its content does not match its checksum");
   }
   const data = schema.safeParse(envelope.data.data);
-  if (data.success) return data.data;
+  if (data.success) return { version: envelope.data.version, data: data.data };
   const issue = data.error.issues[0];
   throw corrupt(file, `${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
+}
+
+/** The document as an earlier release wrote it, for going back to that release: the next write changes its format. */
+async function keepFormat(file: string, version: number, text: string): Promise<void> {
+  const copy = `${file}.v${version}.bak`;
+  // Kept before: that one is older.
+  if (existsSync(copy)) return;
+  const temporary = beside(file);
+  try {
+    await writeSynced(temporary, text);
+    await rename(temporary, copy);
+    await syncDirectory(dirname(copy));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw storageUnavailable(file, error);
+  }
 }
 
 function corrupt(file: string, why: string, cause?: unknown): SymphonyError {

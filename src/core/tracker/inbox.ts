@@ -1,14 +1,12 @@
-import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Logger } from "../events/log.ts";
 import type { DeliveryOutcome, Meter } from "../events/meter.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
-import { openDatabase } from "../store/database.ts";
 import type { AuditEntry } from "../store/store.ts";
 import { sameText } from "../text/text.ts";
-import { LinearEvent } from "./linear/event.ts";
-import { signatureOf } from "./linear/webhook.ts";
+import type { Deliveries, StoredDelivery } from "./deliveries.ts";
+import type { TrackerWebhook, WebhookEvent } from "./tracker.ts";
 
 interface Waiting<T> {
   readonly item: T;
@@ -55,12 +53,14 @@ export class GroupCommit<T> {
 }
 
 export interface InboxDeps {
+  /** The kind of tracker that posts here. */
+  readonly kind: string;
+  readonly webhook: TrackerWebhook;
   readonly clock: Clock;
   readonly log: Logger;
   /** Looked up for each delivery; null refuses them all. */
   secret(): string | null;
-  /** The durable list, opened when first asked for. */
-  deliveries(): Deliveries;
+  readonly deliveries: Deliveries;
   readonly meter: Meter;
   publish(event: EventDraft): void;
   audit(entries: readonly AuditEntry[]): void;
@@ -68,8 +68,6 @@ export interface InboxDeps {
   hint(issueId: string): void;
   /** Tells of a new comment. */
   comment(commentId: string, issueId: string): void;
-  /** Closes the list, if it was opened. */
-  close(): void;
 }
 
 export interface Receipt {
@@ -82,7 +80,7 @@ export interface Receipt {
 /** A delivery and what it says. */
 interface Signed {
   readonly delivery: StoredDelivery;
-  readonly event: LinearEvent;
+  readonly event: WebhookEvent;
 }
 
 const toleranceMs = 60_000;
@@ -92,7 +90,7 @@ const genuineAMinute = 600;
 const otherAMinute = 300;
 
 /**
- * The deliveries that Linear signs (SAFETY T20). A payload is a hint and nothing more: it names an issue to read again, and
+ * The deliveries that a tracker signs (SAFETY T20). A payload is a hint and nothing more: it names an issue to read again, and
  * is believed in nothing else. What is lost costs one poll.
  */
 export class WebhookInbox {
@@ -128,9 +126,9 @@ export class WebhookInbox {
     }
   }
 
-  close(): void {
+  /** Commits what waits. */
+  flush(): void {
     this.#commits.flush();
-    this.#parts.close();
   }
 
   async #receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
@@ -138,22 +136,21 @@ export class WebhookInbox {
     const event = this.#read(body);
     this.#requireFresh(event);
     const pending = this.#commits.pending(signature);
-    if (pending || this.#parts.deliveries().has(signature)) {
+    if (pending || this.#parts.deliveries.has(signature)) {
       this.#takeOther();
       await pending;
       return { duplicate: true, rate: this.#genuine.standing() };
     }
     if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
-    const issueId = event.type === "Issue" ? (event.data?.id ?? null) : null;
     const at = this.#parts.clock.wall();
-    const { type, action } = event;
+    const { type, action, issueId } = event;
     const delivery = { signature, type, action, issueId, at };
     await this.#commits.add(signature, { delivery, event });
     return { duplicate: false, rate: this.#genuine.standing() };
   }
 
   #commit(group: readonly Signed[]): void {
-    this.#parts.deliveries().add(group.map(({ delivery }) => delivery));
+    this.#parts.deliveries.add(group.map(({ delivery }) => delivery));
     for (const signed of group) this.#act(signed);
     this.#audit(group);
   }
@@ -164,39 +161,36 @@ export class WebhookInbox {
 
   #verified(body: Uint8Array, given: string | undefined): string {
     const secret = this.#parts.secret();
+    const { service, defaultSecretName, sign } = this.#parts.webhook;
     if (secret === null) {
       throw new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
-        hint: "set LINEAR_WEBHOOK_SECRET to the signing secret that Linear shows for the webhook",
+        hint: `set ${defaultSecretName} to the signing secret that ${service} shows for the webhook`,
       });
     }
-    const signature = signatureOf(body, secret);
+    const signature = sign(body, secret);
     if (given !== undefined && sameText(given.trim().toLowerCase(), signature)) {
       return signature;
     }
     this.#takeOther();
     const reason = given === undefined ? "no signature" : "wrong signature";
     this.#complain(reason, {});
-    throw unauthorized(
+    throw this.#unauthorized(
       `the delivery has ${reason === "no signature" ? "no" : "a wrong"} signature`,
     );
   }
 
-  #read(body: Uint8Array): LinearEvent {
-    const result = LinearEvent.safeParse(jsonOf(body));
-    if (result.success) return result.data;
-    this.#takeOther();
-    const issues = result.error.issues.map(({ path, message }) => ({
-      path: path.join("."),
-      message,
-    }));
-    throw new SymphonyError("invalid_request", "the body is not an event of Linear", {
-      details: { issues },
-    });
+  #read(body: Uint8Array): WebhookEvent {
+    try {
+      return this.#parts.webhook.read(body);
+    } catch (error) {
+      this.#takeOther();
+      throw error;
+    }
   }
 
   /** The time that was signed counts, never a header. */
-  #requireFresh({ webhookTimestamp }: LinearEvent): void {
-    const skewMs = Math.round(this.#parts.clock.wall() - webhookTimestamp);
+  #requireFresh({ sentAt }: WebhookEvent): void {
+    const skewMs = Math.round(this.#parts.clock.wall() - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
     this.#takeOther();
     this.#complain("stale", {
@@ -205,35 +199,33 @@ export class WebhookInbox {
       hint: "an old delivery sent again, or this machine's clock is wrong",
     });
     const seconds = Math.round(Math.abs(skewMs) / 1_000);
-    throw unauthorized(
+    throw this.#unauthorized(
       `the delivery was signed ${seconds} s ${skewMs > 0 ? "ago" : "ahead"} by this clock; 60 s are allowed`,
     );
   }
 
-  #act({ event, delivery: { issueId } }: Signed): void {
-    const { type, action, data } = event;
-    const { publish, hint, comment } = this.#parts;
-    const issueIdentifier = identifierIn(event);
+  #act({ event }: Signed): void {
+    const { type, action, issueId, issueIdentifier, comment } = event;
+    const { publish, hint, webhook } = this.#parts;
     publish({
       type: "webhook.received",
       issueId,
       issueIdentifier,
-      message: `Linear told of ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
+      message: `${webhook.service} told of ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
       data: { type, action },
     });
     if (issueId !== null) hint(issueId);
-    const commented = type === "Comment" && action === "create" ? data?.["issueId"] : undefined;
-    if (data?.id !== undefined && typeof commented === "string") comment(data.id, commented);
+    if (comment !== null) this.#parts.comment(comment.id, comment.issueId);
   }
 
   #audit(group: readonly Signed[]): void {
-    const { audit, log } = this.#parts;
-    const action = "webhooks.linear";
+    const { audit, log, kind } = this.#parts;
+    const action = `webhooks.${kind}`;
     try {
       audit(
         group.map(({ event, delivery: { issueId, at } }) => ({
           ...{ at, actor: "webhook", action, outcome: "ok" },
-          target: identifierIn(event) ?? issueId,
+          target: event.issueIdentifier ?? issueId,
           detail: { type: event.type, action: event.action },
         })),
       );
@@ -244,6 +236,12 @@ export class WebhookInbox {
 
   #takeOther(): void {
     if (!this.#other.take()) throw rateLimited(this.#other.standing());
+  }
+
+  #unauthorized(message: string): SymphonyError {
+    return new SymphonyError("unauthorized", message, {
+      hint: `compare the signing secret in ${this.#parts.webhook.service} with the one set here`,
+    });
   }
 
   /** Once a minute for each reason: a flood must not fill the log. */
@@ -258,27 +256,6 @@ export class WebhookInbox {
     const untold = last?.untold ?? 0;
     this.#parts.log.warn("webhook refused", { reason, ...fields, ...(untold > 0 && { untold }) });
   }
-}
-
-function jsonOf(body: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  } catch {
-    return undefined;
-  }
-}
-
-/** What people call the issue, where it looks like it; else nothing is shown. */
-function identifierIn({ type, data }: LinearEvent): string | null {
-  if (type !== "Issue" || data?.id === undefined) return null;
-  const given = data.identifier;
-  return given !== undefined && /^[A-Za-z0-9_]{1,32}-\d{1,10}$/.test(given) ? given : null;
-}
-
-function unauthorized(message: string): SymphonyError {
-  return new SymphonyError("unauthorized", message, {
-    hint: "compare the signing secret in Linear with the one set here",
-  });
 }
 
 function rateLimited(standing: RateStanding): SymphonyError {
@@ -336,59 +313,30 @@ export class RateWindow {
   }
 }
 
-const keptMs = 3_600_000;
+/** The inbox of each kind of tracker that posts something; they share the list of deliveries. */
+export class WebhookInboxes {
+  readonly #inboxes: ReadonlyMap<string, WebhookInbox>;
+  readonly #deliveries: Deliveries;
 
-/** Which signed deliveries have come in. Calls are synchronous; durable when they return. */
-export interface Deliveries {
-  /** Takes in those that are not known yet: all or none. Throws `storage_unavailable` or `storage_corrupt`. */
-  add(deliveries: readonly StoredDelivery[]): void;
-  has(signature: string): boolean;
-  close(): void;
-}
+  constructor(inboxes: ReadonlyMap<string, WebhookInbox>, deliveries: Deliveries) {
+    this.#inboxes = inboxes;
+    this.#deliveries = deliveries;
+  }
 
-interface StoredDelivery {
-  /** What was signed, by its signature. */
-  readonly signature: string;
-  readonly type: string;
-  readonly action: string;
-  readonly issueId: string | null;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-}
+  /** Whether a delivery could be checked. */
+  get configured(): boolean {
+    return [...this.#inboxes.values()].some((inbox) => inbox.configured);
+  }
 
-const migrations = [
-  `
-  CREATE TABLE deliveries (
-    signature TEXT PRIMARY KEY,
-    type TEXT NOT NULL,
-    action TEXT NOT NULL,
-    issue_id TEXT,
-    at INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX deliveries_by_time ON deliveries (at);
-  `,
-];
+  /** Throws `webhook_not_configured` for a kind that posts nothing. */
+  of(kind: string): WebhookInbox {
+    const inbox = this.#inboxes.get(kind);
+    if (inbox) return inbox;
+    throw new SymphonyError("webhook_not_configured", `no tracker ${kind} posts to this server`);
+  }
 
-/** Opens `webhooks.db` in `dir`. A delivery is kept for an hour: long after its signed time makes a replay stale. */
-export function openDeliveries(dir: string): Deliveries {
-  const db = openDatabase(join(dir, "webhooks.db"), { migrations, synchronous: "FULL" });
-  return {
-    has(signature) {
-      const sql = "SELECT 1 FROM deliveries WHERE signature = $signature";
-      return db.get(() => true, sql, { signature }) !== null;
-    },
-    add: (deliveries) =>
-      db.transaction(() => {
-        const newest = Math.max(...deliveries.map(({ at }) => Math.round(at)));
-        db.run("DELETE FROM deliveries WHERE at < $before", { before: newest - keptMs });
-        for (const delivery of deliveries) {
-          db.run(
-            `INSERT INTO deliveries (signature, type, action, issue_id, at)
-              VALUES ($signature, $type, $action, $issueId, $at)`,
-            { ...delivery, at: Math.round(delivery.at) },
-          );
-        }
-      }),
-    close: () => db.close(),
-  };
+  close(): void {
+    for (const inbox of this.#inboxes.values()) inbox.flush();
+    this.#deliveries.close();
+  }
 }

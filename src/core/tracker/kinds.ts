@@ -1,13 +1,12 @@
 import type { Clock } from "../clock.ts";
+import { either } from "../config/agents.ts";
 import type { TrackerConfig } from "../config/config.ts";
+import type { TrackerSection } from "../config/sections.ts";
 import type { Meter } from "../events/meter.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { linearSettings } from "./linear/settings.ts";
-import { createLinearTracker } from "./linear/tracker.ts";
-import { type LocalIssues, openLocalIssues } from "./local/issues.ts";
-import { localOptions } from "./local/settings.ts";
-import { createLocalTracker } from "./local/tracker.ts";
-import type { Tracker } from "./tracker.ts";
+import { linearWebhook } from "./linear/deliveries.ts";
+import type { LocalIssues } from "./local/issues.ts";
+import type { Lookup, Tracker, TrackerWebhook } from "./tracker.ts";
 
 export interface TrackerDeps {
   readonly dataDir: string;
@@ -17,103 +16,80 @@ export interface TrackerDeps {
   /** Told of every request as it ended. */
   readonly meter?: Meter;
   /** The value behind `$NAME`. */
-  lookup(name: string): string | undefined;
+  readonly lookup: Lookup;
 }
 
-/** Checks a tracker's settings without asking anybody. Throws `unsupported_tracker_kind` or the adapter's own code. */
-export function checkTracker(config: TrackerConfig, edges: TrackerDeps): void {
-  switch (config.kind) {
-    case "local":
-      localOptions(config);
-      return;
-    case "linear":
-      linearSettings(config, edges.lookup);
-      return;
-    default:
-      throw unsupported(config.kind);
-  }
+/** What a kind of tracker does once its modules are loaded. */
+export interface TrackerAdapter {
+  /** Checks the settings without asking the tracker. Throws `invalid_tracker_config` or `missing_tracker_secret`. */
+  check(config: TrackerConfig, lookup: Lookup): void;
+  /** Asks nobody yet. Throws as `check` does. */
+  create(config: TrackerConfig, deps: TrackerDeps): Tracker;
+  /** The issues themselves, where symphony keeps them; null: they are edited in the tracker. */
+  openIssues(config: TrackerConfig, deps: TrackerDeps): LocalIssues | null;
 }
 
-export function createTracker(config: TrackerConfig, edges: TrackerDeps): Tracker {
-  switch (config.kind) {
-    case "local":
-      return createLocalTracker({ config, dataDir: edges.dataDir, clock: edges.clock });
-    case "linear":
-      return createLinearTracker({
-        config,
-        clock: edges.clock,
-        lookup: edges.lookup,
-        onMalformed: (count) => edges.onMalformed?.(count),
-        onRequest: ({ outcome, budget }) =>
-          edges.meter?.report({
-            type: "tracker.request",
-            kind: config.kind,
-            outcome,
-            remaining: budget.requests?.remaining ?? null,
-          }),
-      });
-    default:
-      throw unsupported(config.kind);
-  }
+/** A row of the table of trackers: all that the rest of symphony has to know of one kind. */
+export interface TrackerKind {
+  /** As `tracker.kind` names it; also the last word of its webhook's path. */
+  readonly kind: string;
+  readonly section: TrackerSection;
+  /** Loads the modules of the kind, which no other kind needs. */
+  load(): Promise<TrackerAdapter>;
+  /** null: nothing is posted here when an issue changes. */
+  readonly webhook: TrackerWebhook | null;
 }
 
-function unsupported(kind: string): SymphonyError {
-  return new SymphonyError("unsupported_tracker_kind", `tracker.kind "${kind}" is not supported`, {
-    details: { path: "tracker.kind", kind, supported: ["linear", "local"] },
-    hint: "set tracker.kind to linear or local",
+/** The states of a file that names none, for kinds with workflows of this shape. */
+const states = {
+  active: ["Todo", "In Progress"],
+  terminal: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
+};
+
+/** Every kind of tracker. */
+export const trackerKinds: readonly TrackerKind[] = [
+  {
+    kind: "linear",
+    section: {
+      states,
+      flatKeys: ["endpoint", "api_key", "project_slug", "assignee"],
+      example: {
+        provider: { api_key: "$LINEAR_API_KEY", project_slug: "a79254768c8f" },
+        required_labels: ["agent"],
+      },
+    },
+    async load() {
+      const { linearAdapter } = await import("./linear/adapter.ts");
+      return linearAdapter;
+    },
+    webhook: linearWebhook,
+  },
+  {
+    kind: "local",
+    section: { states, flatKeys: [], example: {} },
+    async load() {
+      const { localAdapter } = await import("./local/adapter.ts");
+      return localAdapter;
+    },
+    webhook: null,
+  },
+];
+
+/** The row of a kind. Throws `unsupported_tracker_kind`, which names those there are. */
+export function requireTrackerKind(kinds: readonly TrackerKind[], kind: string): TrackerKind {
+  const found = kinds.find((row) => row.kind === kind);
+  if (found) return found;
+  const supported = kinds.map((row) => row.kind);
+  throw new SymphonyError("unsupported_tracker_kind", `tracker.kind "${kind}" is not supported`, {
+    details: { path: "tracker.kind", kind, supported },
+    hint: `set tracker.kind to ${either(supported)}`,
   });
 }
 
-/** The tracker of the configuration in force, and its watch; an edit of its section makes a new one. */
-export class TrackerInUse {
-  readonly #edges: TrackerDeps;
-  readonly #onChange: () => void;
-  #made: { key: string; tracker: Tracker; unwatch: () => void; issues: LocalIssues | null };
-
-  constructor(config: TrackerConfig, edges: TrackerDeps, onChange: () => void) {
-    this.#edges = edges;
-    this.#onChange = onChange;
-    this.#made = this.#make(config);
-  }
-
-  get tracker(): Tracker {
-    return this.#made.tracker;
-  }
-
-  /** null with any tracker but the embedded one. */
-  get localIssues(): LocalIssues | null {
-    return this.#made.issues;
-  }
-
-  /**
-   * Sessions keep the one they were bound to (T-14), so the old one is not closed but forgotten. Throws when the new one
-   * cannot be opened; then the old one stays.
-   */
-  follow(config: TrackerConfig): void {
-    if (JSON.stringify(config) === this.#made.key) return;
-    const made = this.#make(config);
-    this.#made.unwatch();
-    this.#made.issues?.close();
-    this.#made = made;
-  }
-
-  close(): void {
-    this.#made.unwatch();
-    this.#made.issues?.close();
-    this.#made.tracker.close();
-  }
-
-  #make(config: TrackerConfig) {
-    const { dataDir, clock } = this.#edges;
-    const tracker = createTracker(config, this.#edges);
-    const local = config.kind === "local";
-    // Before the watch, which is a timer: what cannot be opened must leave nothing running.
-    const issues = local ? openLocalIssues(dataDir, localOptions(config), clock) : null;
-    return {
-      key: JSON.stringify(config),
-      tracker,
-      issues,
-      unwatch: tracker.watch(this.#onChange),
-    };
-  }
+/** Loads the adapter that a configuration chooses. Rejects with `unsupported_tracker_kind`. */
+export async function loadTracker(
+  kinds: readonly TrackerKind[],
+  { kind }: Pick<TrackerConfig, "kind">,
+): Promise<TrackerAdapter> {
+  return requireTrackerKind(kinds, kind).load();
 }

@@ -1,4 +1,6 @@
+import type { z } from "zod";
 import type { AgentTools } from "../agent/agent.ts";
+import type { TrackerConfig } from "../config/config.ts";
 import type { Issue, TrackerState } from "../model/issue.ts";
 
 /**
@@ -37,6 +39,51 @@ export interface TrackerComment {
   readonly body: string;
   readonly author: string;
   readonly by: "person" | "own" | "machine";
+}
+
+/** Looks a name up in the secrets, then in the environment. */
+export type Lookup = (name: string) => string | undefined;
+
+/** What a tracker posts when something changed, in words of our own. It is a hint: nothing in it is taken for a state. */
+export interface WebhookEvent {
+  /** The tracker's own words for what changed and how, such as `Issue` and `update`. */
+  readonly type: string;
+  readonly action: string;
+  /** When it was signed, ms since the epoch. */
+  readonly sentAt: number;
+  /** The issue that changed. */
+  readonly issueId: string | null;
+  /** What people call that issue; null where it does not look like it. */
+  readonly issueIdentifier: string | null;
+  /** A comment that is new. */
+  readonly comment: { readonly id: string; readonly issueId: string } | null;
+}
+
+/** The deliveries of one kind of tracker: how they are signed, and what they say. */
+export interface TrackerWebhook {
+  /** The service's name, for people. */
+  readonly service: string;
+  readonly signature: {
+    /** The header that holds it, in lower case. */
+    readonly header: string;
+    readonly description: string;
+  };
+  /** What is posted, for the API's document. */
+  readonly body: z.ZodType;
+  /** The secret that deliveries are signed with, looked up at each call; null when there is none. */
+  secret(provider: TrackerConfig["provider"], lookup: Lookup): string | null;
+  /** The variable or stored secret that holds it; null when the workflow file holds the secret itself. */
+  secretName(provider: TrackerConfig["provider"]): string | null;
+  /** The name unless the configuration says another. */
+  readonly defaultSecretName: string;
+  /** As the tracker writes it into the header. */
+  sign(body: Uint8Array | string, secret: string): string;
+  /** Throws `invalid_request` for what is no event of this tracker. */
+  read(body: Uint8Array): WebhookEvent;
+  /** A delivery as the tracker would post it when an issue changes, for a test of the way to here; null: of no issue. */
+  sample(issue: { readonly id: string; readonly identifier: string } | null, wall: number): unknown;
+  /** What to do where the tracker refuses to register an address. */
+  readonly byHand: string;
 }
 
 export interface WebhookOrder {

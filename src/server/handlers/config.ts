@@ -13,7 +13,7 @@ export function configHandlers({ config, redact }: Core): Handlers<Api["config"]
       const { written, origins } = config.current;
       return { config: withoutCredentials(written, redact), origins: { ...origins } };
     },
-    schema: () => configSchema(),
+    schema: () => configSchema(config.sections),
     overlay(_, exchange) {
       exchange.setHeader("ETag", strongTag(config.overlay));
       return { ...config.overlay };
@@ -28,7 +28,9 @@ export function configHandlers({ config, redact }: Core): Handlers<Api["config"]
     },
     async removeFromOverlay({ params }) {
       await config.changeOverlay(
-        (current) => withoutPath(current, params.path) ?? absent(params.path, current),
+        (current) =>
+          withoutPath(current, params.path) ??
+          absent(params.path, leavesOf(current, config.sections)),
       );
     },
   };
@@ -45,9 +47,9 @@ function requireMatch(header: string | undefined, current: Overlay): void {
   });
 }
 
-function absent(path: string, overlay: Overlay): never {
+function absent(path: string, leaves: ReadonlyMap<string, unknown>): never {
   throw new SymphonyError("overlay_path_not_found", `the overlay says nothing about ${path}`, {
-    details: { path, paths: [...leavesOf(overlay).keys()] },
+    details: { path, paths: [...leaves.keys()] },
     hint: "symphony config overlay get",
   });
 }

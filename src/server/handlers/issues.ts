@@ -8,6 +8,7 @@ import {
   type NewIssue,
 } from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
+import { requireAgentKind } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
@@ -189,6 +190,7 @@ function locate(exchange: Exchange, identifier: string): void {
 function modelHandlers(core: Core) {
   return {
     async model({ params, body }) {
+      if (body.agent) requireAgentKind(core.kinds.agents, body.agent, "agent");
       const { issue } = await findStatus(core, params.id);
       const choice = {
         model: body.model,

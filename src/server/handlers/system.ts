@@ -1,9 +1,10 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
+import { agentCommand, agentInUse } from "../../core/agent/kinds.ts";
 import type { Catalog } from "../../core/agent/models.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
-import { agentCommand, wantsToken } from "../../core/config/config.ts";
+import { wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus } from "../../core/find-issue.ts";
 import { modelOf } from "../../core/orchestrator/choice.ts";
@@ -110,7 +111,7 @@ function runtimeView(
     agent: {
       kind: config.agent.kind,
       model: config.agent.model ?? modelOf(config, config.agent.kind),
-      command: agentCommand(config),
+      command: agentCommand(core.kinds.agents, config),
       level: config.agent.level,
     },
     features: {
@@ -118,7 +119,7 @@ function runtimeView(
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
       shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
-      models: ["codex", "openai"].includes(config.agent.kind),
+      models: (agentInUse(core.kinds.agents, config)?.models ?? null) !== null,
     },
   };
 }

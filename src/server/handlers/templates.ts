@@ -40,14 +40,10 @@ export function templateHandlers(core: Core): Handlers<Api["templates"]> {
     },
     async choose({ params, body }) {
       // Before the tracker is asked for the issue.
-      templates.get(body.template_id);
+      const { id } = templates.get(body.template_id);
       const { issue } = await findStatus(core, params.id);
-      await templates.choose(issue, body.template_id);
-      return {
-        issue_identifier: issue.identifier,
-        template_id: body.template_id,
-        applies: "next_attempt",
-      };
+      await templates.choose(issue, id);
+      return { issue_identifier: issue.identifier, template_id: id, applies: "next_attempt" };
     },
     async clear({ params }): Promise<undefined> {
       const issue = templates.overridden(params.id) ?? (await findStatus(core, params.id)).issue;

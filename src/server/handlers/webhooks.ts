@@ -1,16 +1,23 @@
 import type { Api } from "../../contract/api.ts";
+import { paths } from "../../contract/paths.ts";
+import { mapped } from "../../contract/route.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
 import type { RateStanding } from "../../core/tracker/inbox.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 
-export function webhookHandlers({ webhooks }: Core): Handlers<Api["webhooks"]> {
-  return {
-    async linear({ headers, body }, exchange) {
+type Delivery = Parameters<Handlers<Api["webhooks"]>[keyof Api["webhooks"]]>[0];
+
+/** One for each tracker that posts here. */
+export function webhookHandlers({ kinds, webhooks }: Core): Handlers<Api["webhooks"]> {
+  return mapped(paths.webhooks, (kind) => {
+    const signature = kinds.trackers.find((row) => row.kind === kind)?.webhook?.signature;
+    return async ({ headers, body }: Delivery, exchange: Exchange) => {
       try {
-        const { duplicate, rate } = await webhooks.receive(body, headers["linear-signature"]);
+        const given = signature && headers[signature.header];
+        const { duplicate, rate } = await webhooks.of(kind).receive(body, given);
         tellRate(exchange, rate);
-        return { accepted: true, duplicate };
+        return { accepted: true as const, duplicate };
       } catch (error) {
         if (error instanceof SymphonyError && error.code === "rate_limited") {
           const rate = error.details as unknown as RateStanding;
@@ -19,8 +26,8 @@ export function webhookHandlers({ webhooks }: Core): Handlers<Api["webhooks"]> {
         }
         throw error;
       }
-    },
-  };
+    };
+  });
 }
 
 function tellRate(exchange: Exchange, rate: RateStanding): void {

@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { ModelList } from "../../../src/core/agent/models.ts";
-import type { OpenaiConfig } from "../../../src/core/config/agents.ts";
+import type { OpenaiConfig } from "../../../src/core/agent/openai/settings.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { config } from "../../support/issue.ts";
@@ -31,6 +32,7 @@ function listOver(url: string, setting: Setting = {}) {
     }),
   };
   const list = new ModelList({
+    kinds: agentKinds,
     clock,
     version: "1.2.3",
     env: { PATH: process.env["PATH"], HOME: "/nonexistent" },

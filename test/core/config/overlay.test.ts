@@ -8,13 +8,14 @@ import { configSchema } from "../../../src/core/config/json-schema.ts";
 import { leavesOf } from "../../../src/core/config/layers.ts";
 import { checkOverlay, withoutCredentials, withoutPath } from "../../../src/core/config/resolve.ts";
 import { openConfig, openOverlay, readOverlay } from "../../../src/core/config/service.ts";
+import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
 const problemsOf = (overlay: Record<string, unknown>): unknown => {
   try {
-    checkOverlay(overlay);
+    checkOverlay(overlay, sections);
     return [];
   } catch (error) {
     assert.ok(error instanceof SymphonyError && error.code === "invalid_config");
@@ -25,7 +26,7 @@ const problemsOf = (overlay: Record<string, unknown>): unknown => {
 test("W-15: unknown keys of an overlay are refused with what was meant, save the provider's and x-", () => {
   assert.deepEqual(problemsOf({ agent: { max_turn: 1 }, agnt: {} }), ["agent.max_turn", "agnt"]);
   assert.throws(
-    () => checkOverlay({ agent: { max_turn: 1 } }),
+    () => checkOverlay({ agent: { max_turn: 1 } }, sections),
     coded("invalid_config", /agent\.max_turn is not a known key; did you mean agent\.max_turns\?/),
   );
   const free = {
@@ -44,7 +45,7 @@ test("keys that reach into every object are refused at any depth", () => {
     assert.ok((problemsOf(JSON.parse(`{"${key}": {}}`)) as string[]).includes(key));
   }
   const deep = JSON.parse(`${'{"x-a":'.repeat(40)}1${"}".repeat(40)}`);
-  assert.throws(() => checkOverlay(deep), coded("invalid_config", /32 levels/));
+  assert.throws(() => checkOverlay(deep, sections), coded("invalid_config", /32 levels/));
 });
 
 test("a credential in the clear is refused in an overlay and hidden in what is shown", () => {
@@ -79,11 +80,11 @@ test("whatever stands in an overlay can be taken out by its path, and nothing el
   });
   fc.assert(
     fc.property(map, (overlay) => {
-      for (const path of leavesOf(overlay).keys()) {
+      for (const path of leavesOf(overlay, sections).keys()) {
         const rest = withoutPath(overlay, path);
         assert.ok(rest);
-        const kept = [...leavesOf(overlay).keys()].filter((other) => other !== path);
-        assert.deepEqual([...leavesOf(rest).keys()], kept);
+        const kept = [...leavesOf(overlay, sections).keys()].filter((other) => other !== path);
+        assert.deepEqual([...leavesOf(rest, sections).keys()], kept);
       }
     }),
     { numRuns: 50 },
@@ -101,7 +102,14 @@ async function opened(t: Parameters<typeof temporaryDir>[0]) {
     const { overlay, save: saveOverlay } = await openOverlay(dir);
     const sources = { env: { SYMPHONY_AGENT__MAX_TURNS: "4" }, flags: { port: 1 }, overlay };
     const clock = new FakeClock();
-    const service = await openConfig({ workflowPath, clock, home: "/h", saveOverlay, ...sources });
+    const service = await openConfig({
+      sections,
+      workflowPath,
+      clock,
+      home: "/h",
+      saveOverlay,
+      ...sources,
+    });
     t.after(() => service.close());
     return service;
   };
@@ -173,7 +181,7 @@ test("an altered overlay file is refused and left alone", async (t) => {
 });
 
 test("the JSON Schema is of 2020-12, says what each key means, and its examples validate", () => {
-  const schema = configSchema();
+  const schema = configSchema(sections);
   assert.equal(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
   const check = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
   const examples = schema["examples"] as unknown[];
@@ -182,8 +190,8 @@ test("the JSON Schema is of 2020-12, says what each key means, and its examples 
     assert.ok(check.safeParse(example).success, JSON.stringify(example));
   assert.ok(!check.safeParse({ tracker: { kind: "local" }, agent: { max_turns: 0 } }).success);
   type Section = { properties: Record<string, { description?: string }> };
-  const sections = Object.values(schema["properties"] as Record<string, Section>);
-  for (const { properties } of sections) {
+  const described = Object.values(schema["properties"] as Record<string, Section>);
+  for (const { properties } of described) {
     for (const [key, { description }] of Object.entries(properties)) assert.ok(description, key);
   }
 });

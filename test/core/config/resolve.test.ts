@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ConfigSources, resolveConfig } from "../../../src/core/config/resolve.ts";
+import { mapOf } from "../../../src/core/config/schema.ts";
 import { workspaceRoot } from "../../../src/core/config/service.ts";
+import { sections } from "../../../src/core/kinds.ts";
 
 const workflow = { tracker: { kind: "local" } };
 
 function resolve(sources: Partial<ConfigSources> = {}) {
-  return resolveConfig({ workflow, env: {}, flags: {}, ...sources });
+  return resolveConfig({ workflow, env: {}, flags: {}, ...sources }, sections);
 }
 
 test("W-16, W-25: defaults, file, environment, overlay, flags; the later one wins", () => {
@@ -63,7 +65,7 @@ test("maps are merged by key, lists and policies are replaced whole", () => {
   assert.deepEqual(written.tracker.provider, { a: { b: 9, c: 2 } });
   assert.deepEqual(written.tracker.required_labels, ["c"]);
   assert.deepEqual(written.agent.max_concurrent_agents_by_state, { todo: 5, review: 2 });
-  assert.deepEqual(written.codex.turn_sandbox_policy, { type: "readOnly" });
+  assert.deepEqual(mapOf(written["codex"])["turn_sandbox_policy"], { type: "readOnly" });
   assert.equal(origins["tracker.provider.a.b"], "overlay");
   assert.equal(origins["tracker.provider.a.c"], "workflow");
   assert.equal(origins["codex.turn_sandbox_policy"], "overlay");
@@ -90,9 +92,9 @@ test("environment values are numbers, booleans and JSON where the key takes them
   assert.deepEqual(written.tracker.provider, { api_key: "$OTHER", deep: { flag: true } });
   assert.equal(written.agent.max_retries, null);
   assert.deepEqual(written.agent.max_concurrent_agents_by_state, { "in progress": 2 });
-  assert.equal(written.codex.approval_policy, "on-request");
-  assert.equal(written.codex.model, "5");
-  assert.equal(written.codex.command, "codex app-server");
+  assert.equal(mapOf(written["codex"])["approval_policy"], "on-request");
+  assert.equal(mapOf(written["codex"])["model"], "5");
+  assert.equal(mapOf(written["codex"])["command"], "codex app-server");
   assert.deepEqual(warnings, []);
 });
 

@@ -2,14 +2,20 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { toConfig } from "../../../src/core/config/resolve.ts";
-import { parseWritten, writtenKeys } from "../../../src/core/config/schema.ts";
+import { parseWritten } from "../../../src/core/config/schema.ts";
+import { sectionsOf } from "../../../src/core/config/sections.ts";
+import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { config } from "../../support/issue.ts";
 
 type Values = Record<string, unknown>;
 
 function parse(values: Values = {}) {
-  return toConfig(parseWritten({ tracker: { kind: "local" }, ...values }), "/root");
+  return toConfig(
+    parseWritten({ tracker: { kind: "local" }, ...values }, sections),
+    "/root",
+    sections,
+  );
 }
 
 /** `path message` of every problem. */
@@ -49,7 +55,7 @@ test("W-7: the documented defaults", () => {
 
 test("W-8: an explicit null counts as left out, at any depth", () => {
   const nulls: Record<string, Values> = {};
-  for (const path of writtenKeys.keys()) {
+  for (const path of sections.keys.keys()) {
     const [section = "", key = ""] = path.split(".");
     if (["tracker.kind", "agent.max_retries"].includes(path)) continue;
     if (["history.retention_days", "server.rate_limit"].includes(path)) continue;
@@ -173,7 +179,7 @@ test("W-13: labels are trimmed, lowercased and unique; a blank one stays", () =>
 
 test("W-14: tracker.kind is required, and an unknown kind gets no adapter's states", () => {
   assert.deepEqual(problems({ tracker: {} }), ["tracker.kind is required"]);
-  assert.throws(() => parseWritten({}), /tracker\.kind is required/);
+  assert.throws(() => parseWritten({}, sections), /tracker\.kind is required/);
   assert.deepEqual(problems({ tracker: { kind: " " } }), ["tracker.kind must not be blank"]);
   assert.deepEqual(problems({ tracker: { kind: 123 } }), ["tracker.kind must be text"]);
   for (const kind of ["123", "future-tracker", "constructor"]) {
@@ -239,8 +245,11 @@ test("X-4: the reference names every key with its default", () => {
   const rows = new Map(
     text.split("\n").map((line) => [/^\| `([a-z_.]+)` \|/.exec(line)?.[1] ?? "", line]),
   );
-  const written = parseWritten({ tracker: { kind: "local" } }) as unknown as Record<string, Values>;
-  for (const path of writtenKeys.keys()) {
+  const written = parseWritten({ tracker: { kind: "local" } }, sections) as unknown as Record<
+    string,
+    Values
+  >;
+  for (const path of sections.keys.keys()) {
     const row = rows.get(path);
     assert.ok(row, `${path} is missing`);
     const [section = "", key = ""] = path.split(".");
@@ -252,4 +261,10 @@ test("X-4: the reference names every key with its default", () => {
   for (const stated of ["in the way", "failed bootstrap", "cannot be used changes nothing"]) {
     assert.ok(text.includes(stated), stated);
   }
+});
+
+test("an agent cannot have the name of another section", () => {
+  const { trackers, agents } = sections;
+  const rows = agents.map((row) => ({ ...row, kind: "server" }));
+  assert.throws(() => sectionsOf({ trackers, agents: rows }), /server is a section already/);
 });

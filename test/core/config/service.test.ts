@@ -7,6 +7,7 @@ import {
   type ConfigOptions,
   openConfig,
 } from "../../../src/core/config/service.ts";
+import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { temporaryDir } from "../../support/storage.ts";
@@ -26,7 +27,15 @@ async function open(t: TestContext, { text = workflow(1), ...options }: Setup = 
   const path = join(dir, "WORKFLOW.md");
   await writeFile(path, text);
   const clock = new FakeClock();
-  const all = { workflowPath: path, env: {}, flags: {}, clock, home: "/home/ada", ...options };
+  const all = {
+    sections,
+    workflowPath: path,
+    env: {},
+    flags: {},
+    clock,
+    home: "/home/ada",
+    ...options,
+  };
   const service = await openConfig(all);
   t.after(() => service.close());
   const changes: ConfigChange[] = [];

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { resolveConfig } from "../../../src/core/config/resolve.ts";
 import { parseWritten } from "../../../src/core/config/schema.ts";
 import { loadWorkflow, parseWorkflow } from "../../../src/core/config/workflow.ts";
+import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { renderPrompt } from "../../../src/core/prompt/prompt.ts";
 import { issue } from "../../support/issue.ts";
@@ -106,8 +107,12 @@ test("every example loads without a warning, and its prompt renders", async () =
   assert.ok(names.length >= 2);
   for (const name of names) {
     const { config, promptTemplate } = await loadWorkflow(join(folder, name));
-    assert.doesNotThrow(() => parseWritten(config), name);
-    assert.deepEqual(resolveConfig({ workflow: config, env: {}, flags: {} }).warnings, [], name);
+    assert.doesNotThrow(() => parseWritten(config, sections), name);
+    assert.deepEqual(
+      resolveConfig({ workflow: config, env: {}, flags: {} }, sections).warnings,
+      [],
+      name,
+    );
     for (const attempt of [null, 2]) {
       const full = issue("ENG-1", {
         description: "D",

@@ -10,6 +10,7 @@ import {
 } from "../../../src/core/config/git.ts";
 import { toConfig } from "../../../src/core/config/resolve.ts";
 import { parseWritten } from "../../../src/core/config/schema.ts";
+import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { branchFor, matchInWords, repositoryFor } from "../../../src/core/repository/routing.ts";
 import { issue } from "../../support/issue.ts";
@@ -17,8 +18,8 @@ import { issue } from "../../support/issue.ts";
 type Values = Readonly<Record<string, unknown>>;
 
 function gitOf(...repositories: readonly Values[]) {
-  const written = parseWritten({ tracker: { kind: "local" }, git: { repositories } });
-  return toConfig(written, "/nowhere").git;
+  const written = parseWritten({ tracker: { kind: "local" }, git: { repositories } }, sections);
+  return toConfig(written, "/nowhere", sections).git;
 }
 
 function problemsOf(...repositories: readonly Values[]): string {

@@ -10,11 +10,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { z } from "zod";
 import {
   IssueRecordPairs,
   openIssueRecords,
   readIssueRecords,
 } from "../../../src/core/store/documents.ts";
+import { durableJson } from "../../../src/core/store/durable.ts";
 import { coded, record, temporaryDir } from "../../support/storage.ts";
 
 const name = "issue-records.json";
@@ -134,6 +136,23 @@ test("F10: a file that went away beside its previous copy is not an empty store"
   await records.put("b", record("ENG-2"));
   rmSync(join(dir, name));
   await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /previous copy/));
+});
+
+test("F17: a document of an earlier format is copied as it was before it is written anew", async (t) => {
+  const file = join(temporaryDir(t), "x.json");
+  const adapter = (version: number) => durableJson(file, version, z.object({ n: z.number() }));
+  await adapter(1).write({ n: 1 });
+  const text = readFileSync(file, "utf8");
+  const later = adapter(2);
+  for (const n of [2, 3]) {
+    await later.read();
+    await later.write({ n });
+  }
+  assert.equal(readFileSync(`${file}.v1.bak`, "utf8"), text);
+  assert.equal(statSync(`${file}.v1.bak`).mode & 0o077, 0);
+  assert.deepEqual(await later.read(), { n: 3 });
+  assert.deepEqual(readdirSync(join(file, "..")).sort(), ["x.json", "x.json.bak", "x.json.v1.bak"]);
+  await assert.rejects(async () => adapter(1).read(), coded("storage_corrupt", /later symphony/));
 });
 
 test("F17: a document of a later release is refused and left as it is", async (t) => {

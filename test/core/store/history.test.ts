@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
@@ -212,6 +219,46 @@ test("F17: a history of a later release is refused, with not one byte changed", 
   assert.throws(() => openHistory(file), coded("storage_corrupt", /later symphony/));
   assert.deepEqual(readFileSync(file), before);
   assert.deepEqual(readdirSync(join(file, "..")), ["history.db"]);
+});
+
+test("F17: before its format changes, a database is copied as it was", (t) => {
+  const file = join(temporaryDir(t), "x.db");
+  const steps = [
+    "CREATE TABLE a (x INTEGER) STRICT",
+    "DROP TABLE a",
+    "CREATE TABLE b (x INT) STRICT",
+  ];
+  const open = (count: number) =>
+    openDatabase(file, { migrations: steps.slice(0, count), synchronous: "FULL" });
+  const first = open(1);
+  first.run("INSERT INTO a VALUES (7)");
+  first.close();
+  open(2).close();
+  const names = () => readdirSync(join(file, "..")).sort();
+  assert.deepEqual(names(), ["x.db", "x.db.v1.bak"]);
+  assert.equal(statSync(`${file}.v1.bak`).mode & 0o077, 0);
+  // An earlier release opens the copy.
+  copyFileSync(`${file}.v1.bak`, file);
+  const back = open(1);
+  assert.deepEqual(
+    back.all((row) => row["x"], "SELECT x FROM a"),
+    [7],
+  );
+  back.run("INSERT INTO a VALUES (8)");
+  back.close();
+  // What was kept first stays; each format has its own.
+  open(3).close();
+  open(3).close();
+  assert.deepEqual(names(), ["x.db", "x.db.v1.bak"]);
+  const kept = new DatabaseSync(`${file}.v1.bak`, { readOnly: true });
+  assert.deepEqual(
+    kept
+      .prepare("SELECT x FROM a")
+      .all()
+      .map(({ x }) => x),
+    [7],
+  );
+  kept.close();
 });
 
 test("F17: a schema is brought forward step by step and only once", (t) => {

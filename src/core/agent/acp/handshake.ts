@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
-import type { AcpConfig, Approvals } from "../../config/agents.ts";
+import type { Approvals } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
 import type { AcpLink } from "./link.ts";
+import type { AcpConfig } from "./settings.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 const protocolVersion = 1;

@@ -5,7 +5,6 @@ import {
   RequestError,
 } from "@agentclientprotocol/sdk";
 import type { Clock } from "../../clock.ts";
-import type { AcpConfig } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess, within } from "../../process/program.ts";
@@ -14,6 +13,7 @@ import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../
 import type { SessionSpec } from "../agent.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
+import type { AcpConfig } from "./settings.ts";
 import type { Outcome } from "./updates.ts";
 
 const keptStderrLines = 20;

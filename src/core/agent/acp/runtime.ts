@@ -1,5 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import type { AcpConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { requireBubblewrap } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
@@ -7,6 +6,7 @@ import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
 import { AcpSession } from "./session.ts";
+import type { AcpConfig } from "./settings.ts";
 
 export interface AcpRuntimeOptions {
   /** Read at each start: a live session keeps the settings it was started with. */

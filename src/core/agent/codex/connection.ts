@@ -1,5 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import type { CodexConfig } from "../../config/config.ts";
 import type { Needs } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
@@ -18,6 +17,7 @@ import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
 import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
+import type { CodexConfig } from "./settings.ts";
 
 const strayLineChars = 1_000;
 const noticeChars = 1_000;

@@ -4,13 +4,13 @@ import { lstat, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
-import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
 import { type CodexHome, profileName } from "./home.ts";
+import type { CodexConfig } from "./settings.ts";
 
 const manifest = new URL("../../../../package.json", import.meta.url);
 

@@ -13,9 +13,9 @@ import {
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { AgentConfig } from "../../config/agents.ts";
-import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { allowedNames, daemonMark, keptSecrets, runCookie } from "../../process/environment.ts";
+import type { CodexConfig } from "./settings.ts";
 
 export interface HomesOptions {
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -2,13 +2,13 @@ import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
-import type { CodexConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { listOf, objectOf, textOf } from "../../text/text.ts";
 import { type Model, providerError } from "../agent.ts";
 import { JsonRpcPeer } from "../json-rpc.ts";
+import type { CodexConfig } from "./settings.ts";
 
 /** What starting the agent takes. */
 export interface CodexModelsDeps {

@@ -1,8 +1,8 @@
 import type { Clock } from "../../clock.ts";
-import type { CodexConfig } from "../../config/config.ts";
 import { type AgentRuntime, openOrClose } from "../agent.ts";
 import type { CodexHomes } from "./home.ts";
 import { CodexSession } from "./session.ts";
+import type { CodexConfig } from "./settings.ts";
 
 export interface CodexRuntimeOptions {
   /** Read at each start: a live session keeps the settings it was started with. */

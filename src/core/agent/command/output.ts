@@ -1,9 +1,9 @@
-import type { CommandConfig } from "../../config/agents.ts";
 import { isObject } from "../../text/text.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { claudeReader } from "./claude.ts";
 import type { JsonReader, OutputEvent, Reader, ReaderOptions } from "./reader.ts";
 import { codexReader, geminiReader, ownReader } from "./readers.ts";
+import type { CommandConfig } from "./settings.ts";
 
 const maxBlockChars = 32_768;
 

@@ -1,5 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import type { CommandConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { requireBubblewrap } from "../../process/sandbox.ts";
 import type { AgentRuntime, SessionSpec } from "../agent.ts";
@@ -7,6 +6,7 @@ import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import type { KnownAgent } from "../guard/program.ts";
 import { CommandSession } from "./session.ts";
+import type { CommandConfig } from "./settings.ts";
 
 export interface CommandRuntimeOptions {
   /** Read at each start: a live session keeps the settings it was started with. */

@@ -1,5 +1,4 @@
 import type { Clock } from "../../clock.ts";
-import type { CommandConfig } from "../../config/agents.ts";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
@@ -13,6 +12,7 @@ import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.
 import { type Limit, limitError } from "../limits.ts";
 import type { OutputReader } from "./output.ts";
 import type { OutputEvent } from "./reader.ts";
+import type { CommandConfig } from "./settings.ts";
 
 const keptStderrLines = 10;
 const maxStderrChars = 2_000;

@@ -1,8 +1,8 @@
 import type OpenAI from "openai";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
+import type { OpenaiConfig } from "./settings.ts";
 
 /** What a failed request means. */
 export type Failure =

@@ -1,9 +1,9 @@
 import type OpenAI from "openai";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Model, type ProviderFault, providerError } from "../agent.ts";
+import type { OpenaiConfig } from "./settings.ts";
 
 interface OpenaiModelsDeps {
   readonly clock: Clock;

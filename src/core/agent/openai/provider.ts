@@ -1,10 +1,10 @@
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../../process/program.ts";
 import { askChat } from "./chat-api.ts";
 import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
 import { askResponses } from "./responses-api.ts";
+import type { OpenaiConfig } from "./settings.ts";
 import type { ModelReply, ModelRequest } from "./thread.ts";
 
 const firstWaitMs = 1_000;

@@ -2,13 +2,13 @@ import { realpath } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox, programDirs, type Shown, within } from "../../process/sandbox.ts";
 import type { AgentRuntime, AgentSession, SessionSpec } from "../agent.ts";
 import { baseUrlOf, keyNameOf, keyOf } from "./failures.ts";
 import type { Known } from "./provider.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
+import type { OpenaiConfig } from "./settings.ts";
 import { forgetThreads, Thread } from "./thread.ts";
 
 const threadsKeptMs = 30 * 24 * 3_600_000;

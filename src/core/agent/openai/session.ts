@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { within } from "../../process/program.ts";
 import type { Level } from "../../process/sandbox.ts";
@@ -16,6 +15,7 @@ import {
 } from "../agent.ts";
 import { fileTools } from "./file-tools.ts";
 import { type Known, Provider } from "./provider.ts";
+import type { OpenaiConfig } from "./settings.ts";
 import { Commands, type CommandsOptions, shellTools } from "./shell-tools.ts";
 import type { Thread } from "./thread.ts";
 import { askingOf, askTool, Toolbox } from "./toolbox.ts";

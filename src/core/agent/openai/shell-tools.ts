@@ -1,11 +1,11 @@
 import type { Clock } from "../../clock.ts";
-import type { OpenaiConfig } from "../../config/agents.ts";
 import { type CommandEnd, runCommand } from "../../process/run.ts";
 import { type Level, type Shown, sandboxArgs } from "../../process/sandbox.ts";
 import { killMatching } from "../../process/table.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
 import type { AgentEvent, PeopleDeps } from "../agent.ts";
 import { PathError, pathInside } from "./files.ts";
+import type { OpenaiConfig } from "./settings.ts";
 import {
   type Asking,
   argumentsSchema,

@@ -136,12 +136,9 @@ export class Scope {
     const { data } = await this.#client.read({ operation, document, variables: {} });
     const id = shaped(viewerAnswer, operation, data).viewer?.id;
     if (id) return id;
-    throw new SymphonyError(
-      "missing_linear_viewer_identity",
-      "Linear does not say whose API key this is",
-      {
-        hint: "Set tracker.provider.assignee to a user id",
-      },
-    );
+    throw new SymphonyError("tracker_response", "Linear does not say whose API key this is", {
+      details: { path: "tracker.provider.assignee" },
+      hint: "Set tracker.provider.assignee to a user id",
+    });
   }
 }

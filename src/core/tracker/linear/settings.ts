@@ -1,10 +1,9 @@
 import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
 import type { TrackerConfig } from "../../config/config.ts";
-import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
-
-/** Looks a name up in the secrets, then in the environment. */
-export type Lookup = (name: string) => string | undefined;
+import { SymphonyError } from "../../model/errors.ts";
+import type { Lookup } from "../tracker.ts";
+import { webhookSecretVariable } from "./deliveries.ts";
 
 /** What `tracker.provider` says to the Linear adapter, checked. Holds no credential. */
 export interface LinearSettings {
@@ -14,7 +13,7 @@ export interface LinearSettings {
   readonly assignee: string | null;
   /** Environment variables that hold a credential: the usual ones, and those that `api_key` and `webhook_secret` name. */
   readonly secretEnvNames: readonly string[];
-  /** The `Authorization` header, looked up at each call. Throws `missing_linear_api_token`. */
+  /** The `Authorization` header, looked up at each call. Throws `missing_tracker_secret`. */
   authorization(): string;
 }
 
@@ -25,8 +24,8 @@ const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 
 /**
  * Checks endpoint, API key, project slug and assignee in this order (requirements L-5, L-6). Throws
- * `invalid_linear_endpoint`, `missing_linear_api_token`, `missing_linear_project_slug` or
- * `invalid_linear_assignee`. Keys that Linear does not know are left alone.
+ * `missing_tracker_secret` for the key and `invalid_tracker_config` for the others, with the key's path in `details.path`.
+ * Keys that Linear does not know are left alone.
  */
 export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSettings {
   const { provider } = config;
@@ -51,18 +50,18 @@ function written(value: unknown, lookup: Lookup): unknown {
 
 function endpointOf(value: unknown): string {
   if (value === undefined) return linearEndpoint;
-  const text = requireText(value, "invalid_linear_endpoint", "endpoint");
+  const text = requireText(value, "endpoint");
   const url = URL.canParse(text) ? new URL(text) : null;
   const secure = url?.protocol === "https:";
   const loopback = url?.protocol === "http:" && loopbackHosts.has(url.hostname);
   if (url === null || !(secure || loopback)) {
-    throw invalid("invalid_linear_endpoint", "endpoint", "must be an https URL");
+    throw invalid("endpoint", "must be an https URL");
   }
   if (isInner(hostOf(url))) {
-    throw invalid("invalid_linear_endpoint", "endpoint", "must not be of an inner network");
+    throw invalid("endpoint", "must not be of an inner network");
   }
   if (url.username !== "" || url.password !== "") {
-    throw invalid("invalid_linear_endpoint", "endpoint", "must not hold a user or a password");
+    throw invalid("endpoint", "must not hold a user or a password");
   }
   return text;
 }
@@ -71,20 +70,22 @@ function authorizationOf(value: unknown, lookup: Lookup): string {
   const key = written(value, lookup) ?? lookup(apiKeyVariable);
   const token = typeof key === "string" ? key.trim() : "";
   if (token === "") {
-    throw new SymphonyError("missing_linear_api_token", "There is no Linear API key", {
+    throw new SymphonyError("missing_tracker_secret", "There is no Linear API key", {
       details: { path: "tracker.provider.api_key" },
       hint: `Set ${apiKeyVariable}, or let tracker.provider.api_key name a variable, as in $LINEAR_KEY`,
     });
   }
   // fetch quotes a header value that it refuses, so a broken key must not get that far.
   if (!/^(?:Bearer )?[\x21-\x7e]+$/.test(token)) {
-    throw invalid("missing_linear_api_token", "api_key", "holds characters that no API key has");
+    const path = "tracker.provider.api_key";
+    const message = `${path} holds characters that no API key has`;
+    throw new SymphonyError("missing_tracker_secret", message, { details: { path } });
   }
   return token.startsWith("lin_oauth_") ? `Bearer ${token}` : token;
 }
 
 function projectSlugOf(value: unknown): string {
-  return requireText(value, "missing_linear_project_slug", "project_slug");
+  return requireText(value, "project_slug");
 }
 
 function assigneeOf(value: unknown, lookup: Lookup): string | null {
@@ -92,7 +93,7 @@ function assigneeOf(value: unknown, lookup: Lookup): string | null {
   if (own === undefined) return lookup(assigneeVariable)?.trim() || null;
   // An empty string is how a workflow says "no filter" although the variable is set (L-10).
   if (own === "") return null;
-  return requireText(own, "invalid_linear_assignee", "assignee");
+  return requireText(own, "assignee");
 }
 
 function secretEnvNamesOf(provider: TrackerConfig["provider"]): readonly string[] {
@@ -102,16 +103,16 @@ function secretEnvNamesOf(provider: TrackerConfig["provider"]): readonly string[
   return [...new Set([apiKeyVariable, ...named, webhookSecretVariable])];
 }
 
-function requireText(value: unknown, code: ErrorCode, key: string): string {
+function requireText(value: unknown, key: string): string {
   if (typeof value !== "string" || value.trim() === "") {
-    throw invalid(code, key, "must be a string that is not blank");
+    throw invalid(key, "must be a string that is not blank");
   }
   return value.trim();
 }
 
-function invalid(code: ErrorCode, key: string, rule: string): SymphonyError {
+function invalid(key: string, rule: string): SymphonyError {
   const path = `tracker.provider.${key}`;
-  return new SymphonyError(code, `${path} ${rule}`, { details: { path } });
+  return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
 }
 
 /** Linear's own. */
@@ -170,29 +171,4 @@ export async function requireReachable(endpoint: string, resolve = addressesOf):
 
 async function addressesOf(host: string): Promise<readonly string[]> {
   return (await lookup(host, { all: true })).map(({ address }) => address);
-}
-
-/** The variable that holds the signing secret unless `tracker.provider.webhook_secret` says otherwise. */
-const webhookSecretVariable = "LINEAR_WEBHOOK_SECRET";
-
-const secretReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
-
-/** The variable or stored secret that holds it; null when the workflow file holds the secret itself. */
-export function namedSecret(written: unknown): string | null {
-  if (typeof written !== "string") return webhookSecretVariable;
-  return secretReference.exec(written.trim())?.[1] ?? null;
-}
-
-/**
- * The secret that deliveries are signed with, looked up at each call; null when there is none. A `$NAME` that is not set
- * gives way to the default variable, one that is set to nothing does not.
- */
-export function webhookSecret(
-  written: unknown,
-  lookup: (name: string) => string | undefined,
-): string | null {
-  const name = typeof written === "string" ? secretReference.exec(written.trim())?.[1] : undefined;
-  const own = name === undefined ? written : lookup(name);
-  const value = typeof own === "string" ? own : lookup(webhookSecretVariable);
-  return value?.trim() || null;
 }

@@ -2,13 +2,13 @@ import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { normalState } from "../../model/issue.ts";
-import type { Tracker, TrackerWorkflow } from "../tracker.ts";
+import type { Lookup, Tracker, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { documents, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
-import { type Lookup, linearSettings } from "./settings.ts";
+import { linearSettings } from "./settings.ts";
 import { bindLinearTools, readComment } from "./tools.ts";
 import { registerWebhook } from "./webhook.ts";
 

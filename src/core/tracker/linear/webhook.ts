@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import type { WebhookOrder, WebhookRegistration } from "../tracker.ts";
@@ -140,9 +140,4 @@ function withoutAnswer(error: unknown): unknown {
     details: typeof status === "number" ? { status } : {},
     ...(error.hint ? { hint: error.hint } : {}),
   });
-}
-
-/** What Linear writes into `Linear-Signature`: the hex HMAC-SHA256 of the raw body. */
-export function signatureOf(body: Uint8Array | string, secret: string): string {
-  return createHmac("sha256", secret).update(body).digest("hex");
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { SessionSpec } from "../../../../src/core/agent/agent.ts";
 import { CodexHomes } from "../../../../src/core/agent/codex/home.ts";
-import type { CodexConfig } from "../../../../src/core/config/config.ts";
+import type { CodexConfig } from "../../../../src/core/agent/codex/settings.ts";
 import { Bench, bench, codexConfig } from "../../../support/scripted-agent.ts";
 import {
   type Reaction,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import type { CommandConfig } from "../../../../src/core/config/agents.ts";
+import type { CommandConfig } from "../../../../src/core/agent/command/settings.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
 import { type CommandBench, commandBench } from "../../../support/command-bench.ts";
 import { FakeClock } from "../../../support/fake-clock.ts";

@@ -3,8 +3,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { Provider, TooLong } from "../../../../src/core/agent/openai/provider.ts";
+import { openaiSection } from "../../../../src/core/agent/openai/settings.ts";
 import type { ModelRequest } from "../../../../src/core/agent/openai/thread.ts";
-import { openaiConfigOf, openaiSection } from "../../../../src/core/config/agents.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { FakeClock } from "../../../support/fake-clock.ts";
 import { type Answer, modelServer } from "../../../support/model-server.ts";
@@ -26,7 +26,7 @@ function asking(url: string, settings: object = {}) {
   const clock = new FakeClock();
   const waits: number[] = [];
   const notices: string[] = [];
-  const config = openaiConfigOf(openaiSection.parse({ base_url: url, ...settings }));
+  const config = openaiSection.settings(openaiSection.schema.parse({ base_url: url, ...settings }));
   const provider = new Provider({
     config: () => config,
     lookup: () => key,

@@ -40,7 +40,7 @@ test("T9: an endpoint of an inner network is refused, however it is written", ()
     for (const endpoint of [`https://${host}/graphql`, `http://${host}`, ` https://${host} `]) {
       const { tracker } = config({ tracker: { kind: "linear", provider: provider(endpoint) } });
       assert.throws(() => linearSettings(tracker, () => "key"), {
-        code: "invalid_linear_endpoint",
+        code: "invalid_tracker_config",
       });
     }
   }
@@ -53,7 +53,7 @@ test("T9: an endpoint of an inner network is refused, however it is written", ()
     "https:",
   ]) {
     const { tracker } = config({ tracker: { kind: "linear", provider: provider(endpoint) } });
-    assert.throws(() => linearSettings(tracker, () => "key"), { code: "invalid_linear_endpoint" });
+    assert.throws(() => linearSettings(tracker, () => "key"), { code: "invalid_tracker_config" });
   }
 });
 
@@ -66,7 +66,7 @@ test("T9: nor does an overlay move it there, and what was in force stays", async
     const body = { tracker: { kind: "linear", provider: provider(evil) } };
     const answer = await server.ask("/api/v1/config/overlay", { method: "PUT", body });
     assert.equal(answer.status, 422, answer.text);
-    assert.equal(answer.json().error.code, "invalid_linear_endpoint");
+    assert.equal(answer.json().error.code, "invalid_tracker_config");
   }
   assert.deepEqual((await server.ask("/api/v1/config/overlay")).json(), {});
   assert.equal(server.core.config.current.config.tracker.kind, "local");

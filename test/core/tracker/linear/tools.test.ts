@@ -121,7 +121,7 @@ test("T-14: a session keeps the credential it began with, and its tools after th
   assert.equal((await tracker.bindTools(issue("ENG-1")).call(tool, viewer)).success, false);
   key = undefined;
   const { success, output } = await tracker.bindTools(issue("ENG-1")).call(tool, viewer);
-  assert.deepEqual([success, JSON.parse(output).error.code], [false, "missing_linear_api_token"]);
+  assert.deepEqual([success, JSON.parse(output).error.code], [false, "missing_tracker_secret"]);
 });
 
 test("X-2, X-3: the key is in no result, whatever Linear echoes", async () => {

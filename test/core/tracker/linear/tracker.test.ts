@@ -158,7 +158,8 @@ test("L-10: assignee me is the viewer, asked once; without a viewer it is an err
   await using mute = await startFakeLinear({ viewer: null });
   const { tracker: lost } = linearTracker(mute, { provider: { assignee: "me" } });
   await assert.rejects(lost.fetchIssuesByStates(active), {
-    code: "missing_linear_viewer_identity",
+    code: "tracker_response",
+    message: /whose API key/,
   });
 });
 

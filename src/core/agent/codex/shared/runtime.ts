@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
-import type { CodexConfig } from "../../../config/config.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
 import { killMatching } from "../../../process/table.ts";
 import { isObject } from "../../../text/text.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../../agent.ts";
 import type { AgentHost, Transport } from "../connection.ts";
-import type { CodexHome, CodexHomes } from "../home.ts";
-import { onceFor } from "../runtime.ts";
+import { type CodexHome, CodexHomes } from "../home.ts";
+import { createCodexRuntime, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
+import type { CodexConfig } from "../settings.ts";
 import { type Daemon, type Daemons, daemonGone, type Launch } from "./daemons.ts";
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
@@ -199,4 +199,30 @@ function isRequest(line: string): boolean {
   } catch {
     return false;
   }
+}
+
+export interface CodexKindOptions {
+  /** Read at each start of a session. */
+  settings(): CodexConfig;
+  workspaceRoot(): string;
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  readonly dataDir: string;
+  readonly daemons: Daemons;
+  onTrouble(message: string): void;
+}
+
+/** A process for each attempt, or one of the shared; an attempt continues where it began. */
+export function createCodexKind(options: CodexKindOptions): AgentRuntime {
+  const { settings: config, workspaceRoot, clock, env, dataDir, daemons, onTrouble } = options;
+  const homes = new CodexHomes({ env, dataDir, workspaceRoot });
+  const perIssue = createCodexRuntime({ config, homes, clock, env });
+  const shared = createSharedRuntime({ config, homes, clock, env, daemons, onTrouble });
+  return {
+    kind: "codex",
+    start(spec, signal) {
+      const isShared = config().process === "shared" || spec.adoption !== undefined;
+      return (isShared ? shared : perIssue).start(spec, signal);
+    },
+  };
 }

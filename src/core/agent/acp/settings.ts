@@ -1,0 +1,64 @@
+import { z } from "zod";
+import { positive, section, solidText, variableName } from "../../config/agents.ts";
+import type { AgentSection } from "../../config/sections.ts";
+
+declare module "../../config/config.ts" {
+  interface Config {
+    readonly acp: AcpConfig;
+  }
+}
+
+const word = solidText.nullable().default(null);
+
+const schema = section({
+  command: word,
+  model: word,
+  auth_method: word,
+  read_timeout_ms: positive.default(60_000),
+  turn_timeout_ms: positive.default(3_600_000),
+  writable_paths: z.array(solidText, "must be a list").default([]),
+  env_passthrough: z.array(variableName, "must be a list").default([]),
+});
+
+export interface AcpConfig {
+  /** A shell line, run as `bash -lc`; null: not set, so the agent cannot run. */
+  readonly command: string | null;
+  readonly model: string | null;
+  /** Which of the agent's ways to log in is used; null for none. */
+  readonly authMethod: string | null;
+  /** Longest wait for one answer of the protocol, a turn's own apart. */
+  readonly readTimeoutMs: number;
+  /** Longest silence in a turn. */
+  readonly turnTimeoutMs: number;
+  /** Paths the agent may write beside its workspace. */
+  readonly writablePaths: readonly string[];
+  readonly envPassthrough: readonly string[];
+}
+
+function acpConfigOf(written: z.output<typeof schema>): AcpConfig {
+  return {
+    command: written.command,
+    model: written.model,
+    authMethod: written.auth_method,
+    readTimeoutMs: written.read_timeout_ms,
+    turnTimeoutMs: written.turn_timeout_ms,
+    writablePaths: written.writable_paths,
+    envPassthrough: written.env_passthrough,
+  };
+}
+
+/** Any agent that speaks the Agent Client Protocol. */
+export const acpSection: AgentSection<AcpConfig, typeof schema> = {
+  schema,
+  meanings: {
+    command: "A shell line that starts an agent of the Agent Client Protocol",
+    model: "Model asked of the agent; its own when left out",
+    auth_method: "Which of the agent's ways to log in is used, by its id",
+    read_timeout_ms: "Longest wait for one answer of the protocol, ms",
+    turn_timeout_ms: "Longest silence in a turn, ms",
+    writable_paths: "Paths the agent may write beside its workspace",
+    env_passthrough: "Environment variables that the agent may see",
+  },
+  example: { command: "codex-acp" },
+  settings: acpConfigOf,
+};

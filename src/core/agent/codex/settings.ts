@@ -1,0 +1,116 @@
+import { z } from "zod";
+import {
+  map,
+  oneOf,
+  positive,
+  section,
+  solidText,
+  text,
+  variableName,
+  wholeNumber,
+} from "../../config/agents.ts";
+import type { AgentSection } from "../../config/sections.ts";
+
+declare module "../../config/config.ts" {
+  interface Config {
+    readonly codex: CodexConfig;
+  }
+}
+
+const schema = section({
+  command: solidText.default("codex app-server"),
+  home: solidText.default("private"),
+  allow_git: z.boolean("must be true or false").default(false),
+  model: solidText.nullable().default(null),
+  approval_policy: z.union([text, map], "must be text or a map").optional(),
+  thread_sandbox: text.default("workspace-write"),
+  turn_sandbox_policy: map.nullable().default(null),
+  turn_timeout_ms: positive.default(3_600_000),
+  read_timeout_ms: positive.default(5_000),
+  stall_timeout_ms: wholeNumber.default(300_000),
+  env_passthrough: z.array(variableName, "must be a list").default([]),
+  process: oneOf("per_issue", "shared").default("per_issue"),
+  threads_per_process: positive.default(20),
+  orphan_limit_ms: positive.default(600_000),
+});
+
+export interface CodexConfig {
+  /** A shell line, run as `bash -lc`. */
+  readonly command: string;
+  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
+  readonly home: string;
+  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
+  readonly allowGit: boolean;
+  readonly model: string | null;
+  readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
+  readonly threadSandbox: string;
+  /** null: not sent, the thread's sandbox holds. */
+  readonly turnSandboxPolicy: Readonly<Record<string, unknown>> | null;
+  /** Longest silence in a turn. */
+  readonly turnTimeoutMs: number;
+  readonly readTimeoutMs: number;
+  /** 0 or less: off. */
+  readonly stallTimeoutMs: number;
+  /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
+  readonly envPassthrough: readonly string[];
+  /** `shared`: few long-lived processes hold the threads of all issues and outlive the server. */
+  readonly process: "per_issue" | "shared";
+  readonly threadsPerProcess: number;
+  /** How long a shared process lives on without its server. */
+  readonly orphanLimitMs: number;
+}
+
+function codexConfigOf(written: z.output<typeof schema>): CodexConfig {
+  return {
+    command: written.command,
+    home: written.home,
+    allowGit: written.allow_git,
+    model: written.model,
+    approvalPolicy: written.approval_policy ?? quiet,
+    threadSandbox: written.thread_sandbox,
+    turnSandboxPolicy: written.turn_sandbox_policy,
+    turnTimeoutMs: written.turn_timeout_ms,
+    readTimeoutMs: written.read_timeout_ms,
+    stallTimeoutMs: written.stall_timeout_ms,
+    envPassthrough: written.env_passthrough,
+    process: written.process,
+    threadsPerProcess: written.threads_per_process,
+    orphanLimitMs: written.orphan_limit_ms,
+  };
+}
+
+/** The policy under which codex requests no approval. */
+const quiet = "never";
+
+/** codex app-server, or whatever else speaks its protocol. */
+export const codexSection: AgentSection<CodexConfig, typeof schema> = {
+  schema,
+  meanings: {
+    command: "A shell line, run as it is by bash -lc in the workspace",
+    home: "CODEX_HOME of agents: private (one of our own), inherit (the operator's), or a directory",
+    allow_git: "Whether agents may write .git of the workspace, its hooks and config excepted",
+    model: "Model of new turns; codex's own when left out",
+    approval_policy: "Text or map, sent to codex as it is",
+    thread_sandbox: "Sent to codex as it is",
+    turn_sandbox_policy: "Map, sent to codex with each turn as it is",
+    turn_timeout_ms: "Longest silence in a turn, ms",
+    read_timeout_ms: "Longest wait for one answer of the protocol, ms",
+    stall_timeout_ms: "Silence after which an attempt is tried again, ms; 0 or less: never",
+    env_passthrough: "Environment variables that agents and hooks may see",
+    process: "per_issue, or shared: turns outlive a restart of the server",
+    threads_per_process: "Issues that one shared process holds at most",
+    orphan_limit_ms: "How long a shared process lives on without its server, ms",
+  },
+  example: { thread_sandbox: "workspace-write", env_passthrough: ["CI"] },
+  // Sent to the agent as they are.
+  wholeMaps: ["approval_policy", "turn_sandbox_policy"],
+  approvals({ approval_policy: policy }) {
+    if (policy === undefined) return null;
+    return policy === quiet ? "auto" : "ask";
+  },
+  withApprovals: (written, approvals) => ({
+    ...written,
+    approval_policy: written.approval_policy ?? (approvals === "ask" ? "on-request" : quiet),
+  }),
+  settings: codexConfigOf,
+};

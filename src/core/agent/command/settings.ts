@@ -1,0 +1,73 @@
+import { z } from "zod";
+import { oneOf, positive, section, solidText, variableName } from "../../config/agents.ts";
+import type { AgentSection } from "../../config/sections.ts";
+
+declare module "../../config/config.ts" {
+  interface Config {
+    readonly command: CommandConfig;
+  }
+}
+
+const line = solidText.nullable().default(null);
+
+const schema = section({
+  line,
+  resume_line: line,
+  prompt: oneOf("stdin", "file").default("stdin"),
+  output: oneOf("text", "jsonl", "claude", "gemini", "codex").default("text"),
+  model: line,
+  turn_timeout_ms: positive.default(3_600_000),
+  exit_grace_ms: positive.default(5_000),
+  writable_paths: z.array(solidText, "must be a list").default([]),
+  env_passthrough: z.array(variableName, "must be a list").default([]),
+});
+
+export interface CommandConfig {
+  /** A shell line, run as `bash -lc` for each turn; null: not set, so the agent cannot run. */
+  readonly line: string | null;
+  /** The line for a turn that goes on with `$SYMPHONY_SESSION`; null: each turn begins anew. */
+  readonly resumeLine: string | null;
+  readonly prompt: "stdin" | "file";
+  /** What the program writes: text, symphony's own JSON lines, or those of a known program. */
+  readonly output: "text" | "jsonl" | "claude" | "gemini" | "codex";
+  readonly model: string | null;
+  /** Longest silence in a turn. */
+  readonly turnTimeoutMs: number;
+  /** How long a program may live on once it told how its turn ended. */
+  readonly exitGraceMs: number;
+  /** Paths the program may write beside its workspace. */
+  readonly writablePaths: readonly string[];
+  readonly envPassthrough: readonly string[];
+}
+
+function commandConfigOf(written: z.output<typeof schema>): CommandConfig {
+  return {
+    line: written.line,
+    resumeLine: written.resume_line,
+    prompt: written.prompt,
+    output: written.output,
+    model: written.model,
+    turnTimeoutMs: written.turn_timeout_ms,
+    exitGraceMs: written.exit_grace_ms,
+    writablePaths: written.writable_paths,
+    envPassthrough: written.env_passthrough,
+  };
+}
+
+/** Any program as an agent: one process for each turn. */
+export const commandSection: AgentSection<CommandConfig, typeof schema> = {
+  schema,
+  meanings: {
+    line: "A shell line, run by bash -lc in the workspace for each turn",
+    resume_line: "The line for a turn that goes on with the session $SYMPHONY_SESSION",
+    prompt: "stdin, or file: its path is in $SYMPHONY_PROMPT_FILE",
+    output: "What the program writes: text, jsonl, claude, gemini or codex",
+    model: "Handed on as $SYMPHONY_MODEL",
+    turn_timeout_ms: "Longest silence in a turn, ms",
+    exit_grace_ms: "How long the program may live on after it told its result, ms",
+    writable_paths: "Paths the program may write beside its workspace",
+    env_passthrough: "Environment variables that the program may see",
+  },
+  example: { line: "./agent.sh", output: "text" },
+  settings: commandConfigOf,
+};

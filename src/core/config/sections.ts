@@ -1,0 +1,153 @@
+import { z } from "zod";
+import {
+  type Approvals,
+  agentSectionOf,
+  brakesSection,
+  map,
+  oneOf,
+  positive,
+  section,
+  solidText,
+  text,
+  texts,
+  usageSection,
+  wholeNumber,
+} from "./agents.ts";
+import { gitSection } from "./git.ts";
+
+/** What the configuration has to know of one kind of tracker. */
+export interface TrackerSection {
+  /** The states of a file that names none (requirement L-2); null: a file has to name them. */
+  readonly states: { readonly active: string[]; readonly terminal: string[] } | null;
+  /** Keys of `tracker.provider` that older files write right under `tracker` (requirement L-5). */
+  readonly flatKeys: readonly string[];
+  /** A `tracker` section for the documentation, without its kind. */
+  readonly example: Readonly<Record<string, unknown>>;
+}
+
+/** The section that one kind of agent is set up by; its key in the file is the kind. */
+export interface AgentSection<
+  Settings extends object = object,
+  Schema extends z.ZodObject = z.ZodObject,
+> {
+  readonly schema: Schema;
+  /** What each key means. */
+  readonly meanings: Readonly<Record<string, string>>;
+  /** The section for the documentation. */
+  readonly example: Readonly<Record<string, unknown>>;
+  /** Keys whose maps are replaced as a whole by a later layer. */
+  readonly wholeMaps?: readonly string[];
+  /** The settings as the agent reads them. */
+  settings(written: z.output<Schema>): Settings;
+  /** What the section says about approvals when `agent.approvals` is left out; null: nothing. */
+  approvals?(written: z.output<Schema>): Approvals | null;
+  /** The section with what follows from the approvals in force. */
+  withApprovals?(written: z.output<Schema>, approvals: Approvals): z.output<Schema>;
+}
+
+/** The kinds of tracker and of agent that a configuration can choose from; the first agent is the default. */
+export interface ConfigKinds {
+  readonly trackers: readonly { readonly kind: string; readonly section: TrackerSection }[];
+  readonly agents: readonly { readonly kind: string; readonly section: AgentSection }[];
+}
+
+/** Everything that a configuration can be made of with these kinds. */
+export interface Sections extends ConfigKinds {
+  /** The written form with its defaults. `null` must be taken out before; see `withoutNulls`. */
+  readonly schema: WrittenSchema;
+  /** Names of the sections. */
+  readonly names: ReadonlySet<string>;
+  /** Every known dotted key with what it takes. */
+  readonly keys: ReadonlyMap<string, z.ZodType>;
+  /** Dotted keys whose maps are replaced as a whole: half of one mixed with half of another would be neither. */
+  readonly wholeMaps: ReadonlySet<string>;
+}
+
+export type WrittenSchema = ReturnType<typeof schemaOf>;
+
+/** The sections of a configuration that chooses from `kinds`. Other keys are kept and mean nothing. */
+export function sectionsOf(kinds: ConfigKinds): Sections {
+  const { trackers, agents } = kinds;
+  const schema = schemaOf(agents);
+  const shapes = Object.entries(schema.shape).map(
+    ([name, written]) => [name, unwrapped(written).shape] as const,
+  );
+  return {
+    trackers,
+    agents,
+    schema,
+    names: new Set(shapes.map(([name]) => name)),
+    keys: new Map(
+      shapes.flatMap(([name, shape]) =>
+        Object.entries(shape).map(([key, field]) => [`${name}.${key}`, field as z.ZodType]),
+      ),
+    ),
+    wholeMaps: new Set(
+      agents.flatMap(({ kind, section: { wholeMaps = [] } }) =>
+        wholeMaps.map((key) => `${kind}.${key}`),
+      ),
+    ),
+  };
+}
+
+const script = text.nullable().default(null);
+
+const tracker = section({
+  kind: solidText,
+  provider: map.default({}),
+  required_labels: texts.default([]),
+  active_states: texts.optional(),
+  terminal_states: texts.optional(),
+  comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
+  comment_mention: solidText.default("@symphony"),
+});
+
+const hooks = section({
+  after_create: script,
+  before_run: script,
+  after_run: script,
+  before_remove: script,
+  timeout_ms: positive.default(60_000),
+});
+
+const server = section({
+  host: solidText.default("127.0.0.1"),
+  port: wholeNumber
+    .min(0, "must be between 0 and 65535")
+    .max(65_535, "must be between 0 and 65535")
+    .default(4000),
+  allowed_hosts: z.array(solidText, "must be a list").default([]),
+  auth: oneOf("none", "token").default("none"),
+  rate_limit: positive.nullable().default(300),
+});
+
+const history = section({
+  retention_days: positive.max(36_500, "must not be over 36500").nullable().default(90),
+});
+
+function schemaOf(agents: ConfigKinds["agents"]) {
+  const [first, ...others] = agents.map(({ kind }) => kind);
+  if (first === undefined) throw new Error("there is no kind of agent");
+  const before = {
+    tracker,
+    polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
+    workspace: section({ root: text.optional() }).prefault({}),
+    hooks: hooks.prefault({}),
+    git: gitSection.prefault({}),
+    agent: agentSectionOf([first, ...others]).prefault({}),
+    brakes: brakesSection.prefault({}),
+    usage: usageSection.prefault({}),
+  };
+  const after = { history: history.prefault({}), server: server.prefault({}) };
+  const common = { ...before, ...after };
+  const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
+  if (taken) throw new Error(`${taken.kind} is a section already, so no agent can be called that`);
+  const own = agents.map(({ kind, section: { schema } }) => [kind, schema.prefault({})]);
+  // Their shapes are known to their own rows alone.
+  const ofAgents: object = Object.fromEntries(own);
+  return z.looseObject({ ...before, ...ofAgents, ...after });
+}
+
+function unwrapped(written: z.ZodObject | z.ZodPrefault<z.ZodObject>): z.ZodObject {
+  return written instanceof z.ZodPrefault ? written.unwrap() : written;
+}

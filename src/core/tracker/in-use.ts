@@ -1,0 +1,86 @@
+import type { TrackerConfig } from "../config/config.ts";
+import { loadTracker, type TrackerAdapter, type TrackerDeps, type TrackerKind } from "./kinds.ts";
+import type { Tracker } from "./tracker.ts";
+
+type OpenIssues = ReturnType<TrackerAdapter["openIssues"]>;
+
+interface Opened {
+  readonly key: string;
+  readonly tracker: Tracker;
+  readonly issues: OpenIssues;
+  unwatch(): void;
+}
+
+/** The tracker of the configuration in force, and its watch; an edit of its section makes a new one. */
+export class TrackerInUse {
+  readonly #kinds: readonly TrackerKind[];
+  readonly #deps: TrackerDeps;
+  #onChange = () => {};
+  /** By kind. A configuration is in force only after it was checked by its adapter, which is then loaded. */
+  readonly #adapters = new Map<string, TrackerAdapter>();
+  #opened: Opened | null = null;
+
+  constructor(kinds: readonly TrackerKind[], deps: TrackerDeps) {
+    this.#kinds = kinds;
+    this.#deps = deps;
+  }
+
+  /** Calls `onChange` from now on when issues changed outside a poll. */
+  watch(onChange: () => void): void {
+    this.#onChange = onChange;
+  }
+
+  /** Rejects with `unsupported_tracker_kind` or the adapter's own codes for settings that cannot be used. Asks nobody. */
+  async check(config: TrackerConfig): Promise<void> {
+    const known = this.#adapters.get(config.kind);
+    const adapter = known ?? (await loadTracker(this.#kinds, config));
+    this.#adapters.set(config.kind, adapter);
+    adapter.check(config, this.#deps.lookup);
+  }
+
+  get tracker(): Tracker {
+    return this.#require().tracker;
+  }
+
+  /** null with any tracker whose issues are not kept here. */
+  get localIssues(): OpenIssues {
+    return this.#require().issues;
+  }
+
+  /**
+   * Takes up a configuration that was checked. Sessions keep the tracker they were bound to (T-14), so the old one is not
+   * closed but forgotten. Throws when the new one cannot be opened; then the old one stays.
+   */
+  follow(config: TrackerConfig): void {
+    if (JSON.stringify(config) === this.#opened?.key) return;
+    const opened = this.#open(config);
+    this.#opened?.unwatch();
+    this.#opened?.issues?.close();
+    this.#opened = opened;
+  }
+
+  close(): void {
+    this.#opened?.unwatch();
+    this.#opened?.issues?.close();
+    this.#opened?.tracker.close();
+  }
+
+  #open(config: TrackerConfig): Opened {
+    const adapter = this.#adapters.get(config.kind);
+    if (!adapter) throw new Error(`the tracker ${config.kind} was not checked`);
+    const tracker = adapter.create(config, this.#deps);
+    // Before the watch, which is a timer: what cannot be opened must leave nothing running.
+    const issues = adapter.openIssues(config, this.#deps);
+    return {
+      key: JSON.stringify(config),
+      tracker,
+      issues,
+      unwatch: tracker.watch(() => this.#onChange()),
+    };
+  }
+
+  #require(): Opened {
+    if (this.#opened === null) throw new Error("no tracker is open");
+    return this.#opened;
+  }
+}

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../../../src/core/clock.ts";
+import { type Measure, Meter } from "../../../src/core/events/meter.ts";
+import { TrackerInUse } from "../../../src/core/tracker/in-use.ts";
+import {
+  type TrackerDeps,
+  type TrackerKind,
+  trackerKinds,
+} from "../../../src/core/tracker/kinds.ts";
+import { startFakeLinear } from "../../support/fake-linear.ts";
+import { config } from "../../support/issue.ts";
+import { temporaryDir } from "../../support/storage.ts";
+import { tinyTracker } from "../../support/tiny-kinds.ts";
+
+const settingsOf = (kind: string, provider = {}) => config({ tracker: { kind, provider } }).tracker;
+
+function deps(dataDir: string, env: Readonly<Record<string, string>> = {}): TrackerDeps {
+  return { dataDir, clock: systemClock, lookup: (name) => env[name] };
+}
+
+test("W-14: a kind that is not in the table is refused, and told which there are", async (t) => {
+  const trackers = new TrackerInUse(trackerKinds, deps(temporaryDir(t)));
+  for (const kind of ["future-tracker", "123", "constructor"]) {
+    await assert.rejects(trackers.check(settingsOf(kind)), {
+      code: "unsupported_tracker_kind",
+      message: new RegExp(kind),
+      details: { path: "tracker.kind", kind, supported: ["linear", "local"] },
+      hint: "set tracker.kind to linear or local",
+    });
+  }
+});
+
+test("a row's tracker reads with the settings, and each request is measured", async (t) => {
+  await using fake = await startFakeLinear({ issues: [{ identifier: "ENG-1", state: "Todo" }] });
+  const measures: Measure[] = [];
+  const meter = new Meter();
+  meter.listen((measure) => measures.push(measure));
+  const env = { LINEAR_API_KEY: fake.apiKey };
+  const trackers = new TrackerInUse(trackerKinds, { ...deps(temporaryDir(t), env), meter });
+  const settings = settingsOf("linear", { endpoint: fake.url, project_slug: fake.project });
+  await trackers.check(settings);
+  trackers.follow(settings);
+  try {
+    const [issue] = await trackers.tracker.fetchIssuesByStates(["Todo"]);
+    assert.equal(issue?.identifier, "ENG-1");
+    assert.equal(trackers.localIssues, null);
+    const [measure] = measures;
+    assert.ok(measure?.type === "tracker.request", JSON.stringify(measure));
+    assert.deepEqual([measure.kind, measure.outcome], ["linear", "ok"]);
+  } finally {
+    trackers.close();
+  }
+});
+
+test("another configuration makes another tracker, the same one keeps it, a refused one changes nothing", async (t) => {
+  const loads: string[] = [];
+  const counted = ({ load, ...row }: TrackerKind): TrackerKind => ({
+    ...row,
+    async load() {
+      loads.push(row.kind);
+      return load();
+    },
+  });
+  const rows = [...trackerKinds, tinyTracker(new Map())].map(counted);
+  const trackers = new TrackerInUse(rows, deps(temporaryDir(t)));
+  const local = settingsOf("local");
+  await trackers.check(local);
+  trackers.follow(local);
+  try {
+    const first = trackers.tracker;
+    assert.notEqual(trackers.localIssues, null);
+    trackers.follow({ ...local });
+    assert.equal(trackers.tracker, first);
+    await assert.rejects(trackers.check(settingsOf("tiny")), { code: "invalid_tracker_config" });
+    await assert.rejects(trackers.check(settingsOf("linear")), { code: "missing_tracker_secret" });
+    assert.equal(trackers.tracker, first);
+    const tiny = settingsOf("tiny", { board: "main" });
+    await trackers.check(tiny);
+    trackers.follow(tiny);
+    assert.deepEqual([trackers.tracker.kind, trackers.localIssues], ["tiny", null]);
+    await trackers.check(tiny);
+    assert.deepEqual(loads, ["local", "tiny", "linear"], "each is loaded once, when it is chosen");
+  } finally {
+    trackers.close();
+  }
+});

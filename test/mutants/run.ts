@@ -1,0 +1,114 @@
+// `npm run mutants [PART OF A NAME]`: applies each fault of the list to a copy of the tree, runs the test file that must notice
+// it, and prints which test failed. A fault that no test notices has survived: the run then ends with 1.
+import { spawn } from "node:child_process";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { type Mutant, mutants } from "./list.ts";
+
+const tree = resolve(import.meta.dirname, "../..");
+const copied = ["bin", "bench", "docs", "examples", "src", "test", "package.json", "tsconfig.json"];
+const limitMs = 180_000;
+
+interface Outcome {
+  /** The tests that failed; null: the run could not begin, as when the fault is no valid source. */
+  readonly failed: readonly string[] | null;
+  readonly output: string;
+}
+
+async function copyOfTree(): Promise<string> {
+  // Not below node_modules, where Node reads no TypeScript.
+  const dir = await mkdtemp(join(tmpdir(), "symphony-mutant-"));
+  for (const name of copied) await cp(join(tree, name), join(dir, name), { recursive: true });
+  await symlink(join(tree, "node_modules"), join(dir, "node_modules"));
+  return dir;
+}
+
+/** Runs `work` with the fault in place. Throws when its text does not stand in the file exactly once. */
+async function withFault<T>(dir: string, mutant: Mutant, work: () => Promise<T>): Promise<T> {
+  const file = join(dir, mutant.file);
+  const source = await readFile(file, "utf8");
+  const count = source.split(mutant.from).length - 1;
+  if (count !== 1) {
+    throw new Error(`${mutant.name}: its text stands ${count} times in ${mutant.file}`);
+  }
+  // The replacement is no pattern: "$&" in it would be.
+  await writeFile(
+    file,
+    source.replace(mutant.from, () => mutant.to),
+  );
+  try {
+    return await work();
+  } finally {
+    await writeFile(file, source);
+  }
+}
+
+async function runTests(dir: string, files: readonly string[]): Promise<Outcome> {
+  const home = join(dir, ".home");
+  await mkdir(home, { recursive: true });
+  const args = ["--test", "--test-reporter=tap", "--test-timeout=60000", "--test-force-exit"];
+  const child = spawn(process.execPath, [...args, ...files], {
+    cwd: dir,
+    env: { ...process.env, HOME: home, NODE_COMPILE_CACHE: join(dir, ".compiled") },
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: limitMs,
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+    });
+  }
+  await new Promise((ended) => child.once("close", ended));
+  const names = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name = ""]) => name);
+  const tests = names.filter((name) => !files.some((file) => name.endsWith(file)));
+  return { failed: names.length > 0 && tests.length === 0 ? null : tests, output };
+}
+
+async function tryOne(dir: string, mutant: Mutant): Promise<boolean> {
+  const { failed, output } = await withFault(dir, mutant, () => runTests(dir, mutant.tests));
+  const [first] = failed ?? [];
+  if (first !== undefined) {
+    console.log(`noticed   ${mutant.name}\n          by: ${first}`);
+    return true;
+  }
+  const why = failed === null ? "the test file did not run" : "no test failed";
+  console.log(`SURVIVED  ${mutant.name}\n          ${why}: ${mutant.tests.join(", ")}`);
+  if (failed === null) console.log(output.slice(-2_000));
+  return false;
+}
+
+/** A fault proves nothing by a test that fails without it. */
+async function requireGreen(dir: string, all: readonly Mutant[]): Promise<void> {
+  const files = [...new Set(all.flatMap(({ tests }) => tests))];
+  const { failed, output } = await runTests(dir, files);
+  if (failed?.length === 0) return;
+  console.log(output.slice(-4_000));
+  throw new Error(`these tests fail without a fault: ${failed?.join("; ") ?? files.join(", ")}`);
+}
+
+async function main(part: string): Promise<number> {
+  const chosen = mutants.filter(({ name }) => name.includes(part));
+  if (chosen.length === 0) throw new Error(`no fault has ${part} in its name`);
+  const dirs = await Promise.all(
+    Array.from({ length: Math.min(chosen.length, availableParallelism()) }, copyOfTree),
+  );
+  try {
+    await requireGreen(dirs[0] ?? tree, chosen);
+    const left = [...chosen];
+    let survivors = 0;
+    const work = async (dir: string) => {
+      for (let one = left.shift(); one; one = left.shift()) {
+        if (!(await tryOne(dir, one))) survivors += 1;
+      }
+    };
+    await Promise.all(dirs.map(work));
+    console.log(`\n${chosen.length - survivors} noticed, ${survivors} survived`);
+    return survivors === 0 ? 0 : 1;
+  } finally {
+    await Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true, maxRetries: 5 })));
+  }
+}
+
+process.exitCode = await main(process.argv[2] ?? "");
