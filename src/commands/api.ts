@@ -1,42 +1,34 @@
-import type { Command } from "commander";
 import { open, refusal, type Server } from "../client/client.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext, Run } from "./context.ts";
+import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
 import { textOrStdin } from "./input.ts";
 import { jsonText } from "./output.ts";
+import { row } from "./table.ts";
 
-interface ApiOptions {
-  readonly body?: string;
-}
-
-export function declareApi(command: Command, run: Run): void {
-  examples(
-    command,
+/** Sends one request and prints the answer: JSON indented, anything else as it comes. */
+export const apiCommand = row({
+  examples: [
     "symphony api GET /api/v1/state",
     `symphony api POST /api/v1/ENG-123/steer --body '{"message": "auth first"}'`,
     "symphony api PUT /api/v1/config/overlay --body - < overlay.json",
-  )
-    .argument("<method>", "GET, POST, PUT, DELETE …")
-    .argument("<path>", "path and query, such as /api/v1/state?limit=5")
-    .option("--body <json>", "body of the request; - reads it from stdin")
-    .action((method: string, path: string, options: ApiOptions) =>
-      run((context) => api({ method: method.toUpperCase(), path, ...options }, context)),
-    );
-}
+  ],
+  arguments: [
+    { name: "method", summary: "GET, POST, PUT, DELETE …" },
+    { name: "path", summary: "path and query, such as /api/v1/state?limit=5" },
+  ],
+  options: [{ name: "body", value: "json", summary: "body of the request; - reads it from stdin" }],
+  stream: (request, context) => send(request, context),
+});
 
-export function declareOpenapi(command: Command, run: Run): void {
-  examples(command, "symphony openapi > openapi.json").action(() => run(openapi));
-}
-
-interface Ask extends ApiOptions {
+interface Request {
   readonly method: string;
   readonly path: string;
+  readonly body: string | undefined;
 }
 
-/** Sends one request and prints the answer: JSON indented, anything else as it comes. */
-export async function api({ method, path, body }: Ask, context: CommandContext): Promise<number> {
+async function send({ method: typed, path, body }: Request, context: CommandContext) {
+  const method = typed.toUpperCase();
   if (!/^[A-Z]+$/.test(method)) throw new SymphonyError("usage", `"${method}" is not a method`);
   const text = body === undefined ? undefined : await textOrStdin(body, context);
   const server = await context.server();
@@ -85,8 +77,9 @@ async function pour(response: AsyncIterable<unknown>, context: CommandContext): 
   }
 }
 
-export async function openapi(context: CommandContext): Promise<number> {
-  const client = await context.client();
-  context.printJson(await client.system.openapi());
-  return exitCodes.done;
-}
+/** Prints the API's document; it is JSON for a person, too. */
+export const openapiCommand = row({
+  examples: ["symphony openapi > openapi.json"],
+  call: async (_, context) => (await context.client()).system.openapi(),
+  print: (document, { printJson }) => printJson(document),
+});

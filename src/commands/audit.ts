@@ -1,89 +1,85 @@
-import type { Command } from "commander";
 import type { z } from "zod";
 import type { AuditEntryView } from "../contract/audit.ts";
-import { systemClock } from "../core/clock.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import { openSecrets } from "../core/secrets/secrets.ts";
-import { type AuditKeys, noAuditKeys } from "../core/store/audit.ts";
-import { type AuditVerdict, verifyAudit } from "../core/store/audit-verify.ts";
-import { createRedactor } from "../core/text/redact.ts";
-import { type CommandContext, findDataDir, type Run } from "./context.ts";
-import { closest, exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
-import { numberOption } from "./input.ts";
-import { type Cell, parseDuration, tableLines } from "./output.ts";
+import { type CommandContext, findDataDir } from "./context.ts";
+import { exitCodes, requireWord } from "./failure.ts";
+import { type Cell, parseDuration, printPage } from "./output.ts";
+import { pageOptions, row, subcommand } from "./table.ts";
 
 type Entry = z.output<typeof AuditEntryView>;
 type Actor = Entry["actor"];
 
-interface AuditOptions {
-  readonly issue?: string;
-  readonly actor?: string;
-  readonly action?: string;
-  readonly since?: string;
-  readonly until?: string;
-  readonly limit?: string;
-  readonly offset?: string;
-}
-
 const actors: readonly Actor[] = ["cli", "api", "webhook", "tracker", "orchestrator"];
 
-export function declareAudit(command: Command, run: Run): void {
-  examples(
-    command,
+/** Lists who did what, and verifies the log. */
+export const auditCommand = row({
+  examples: [
     "symphony audit --issue ENG-123",
     "symphony audit --actor orchestrator --since 24h --json",
     "symphony audit verify",
-  )
-    .option("--issue <id>", "only what was done to this issue")
-    .option("--actor <name>", `only by ${actors.join(", ")}`)
-    .option("--action <name>", "only this action, such as issues.abort or issue.held")
-    .option("--since <when>", "only from then on: a duration such as 24h, or a time (RFC 3339)")
-    .option("--until <when>", "only before then: a duration ago, or a time")
-    .option("--limit <n>", "entries at most, 1 to 500 (default: 50)")
-    .option("--offset <n>", "entries to pass over (default: 0)")
-    .action((options: AuditOptions) => run((context) => listAudit(options, context)));
-  examples(
-    command
-      .command("verify")
-      .description("check that no entry of the log was edited, dropped, reordered or cut off"),
-    "symphony audit verify",
-    "symphony audit verify --data-dir /srv/project/.symphony --json",
-  ).action(() => run(async (context) => (await import("./audit.ts")).verifyAuditLog(context)));
-}
-
-async function listAudit(options: AuditOptions, context: CommandContext): Promise<number> {
-  const query = {
-    ...numberOption("limit", options.limit),
-    ...numberOption("offset", options.offset),
-    issue: options.issue,
-    actor: actorOf(options.actor),
-    action: options.action,
-    since: timeOf("--since", options.since),
-    until: timeOf("--until", options.until),
-  };
-  const client = await context.client();
-  const page = await client.audit.list({ query });
-  if (context.json) {
-    context.printJson(page);
-    return exitCodes.done;
-  }
-  const columns = [
-    { title: "SEQ", align: "right" },
-    { title: "AT" },
-    { title: "ACTOR" },
-    { title: "ACTION" },
-    { title: "TARGET" },
-    { title: "OUTCOME" },
-    { title: "DETAIL", flexible: true },
-  ] as const;
-  const rows = page.entries.map(rowOf);
-  const shape = { columns, rows, width: context.width, paint: await context.paint() };
-  context.print(tableLines(shape).join("\n"));
-  const left = page.total - page.offset - rows.length;
-  if (left > 0) context.note(`${left} more: --offset ${page.offset + rows.length}`);
-  return exitCodes.done;
-}
+  ],
+  options: [
+    {
+      name: "issue",
+      value: "id",
+      summary: "only what was done to this issue",
+      completion: "issues",
+    },
+    {
+      name: "actor",
+      value: "name",
+      summary: `only by ${actors.join(", ")}`,
+      read: (text: string, flag: string) =>
+        requireWord(text, actors, `${flag}: "${text}" is no actor`),
+      completion: actors,
+    },
+    {
+      name: "action",
+      value: "name",
+      summary: "only this action, such as issues.abort or issue.held",
+    },
+    {
+      name: "since",
+      value: "when",
+      summary: "only from then on: a duration such as 24h, or a time (RFC 3339)",
+      read: timeOf,
+    },
+    {
+      name: "until",
+      value: "when",
+      summary: "only before then: a duration ago, or a time",
+      read: timeOf,
+    },
+    ...pageOptions("entries"),
+  ],
+  call: async (query, context) => (await context.client()).audit.list({ query }),
+  print(page, context) {
+    const columns = [
+      { title: "SEQ", align: "right" },
+      { title: "AT" },
+      { title: "ACTOR" },
+      { title: "ACTION" },
+      { title: "TARGET" },
+      { title: "OUTCOME" },
+      { title: "DETAIL", flexible: true },
+    ] as const;
+    return printPage({ columns, rows: page.entries.map(rowOf), page }, context);
+  },
+  commands: [
+    subcommand({
+      name: "verify",
+      summary: "check that no entry of the log was edited, dropped, reordered or cut off",
+      examples: [
+        "symphony audit verify",
+        "symphony audit verify --data-dir /srv/project/.symphony --json",
+      ],
+      call: (_, context) => verifyLog(context),
+      document: ({ keyless: _, ...verdict }) => verdict,
+      print: printVerdict,
+      exitCode: ({ ok }) => (ok ? exitCodes.done : exitCodes.failed),
+    }),
+  ],
+});
 
 const plumbing = new Set(["request_id", "event_seq", "issue_id", "attempt_id"]);
 
@@ -106,18 +102,8 @@ function wordOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function actorOf(name: string | undefined): Actor | undefined {
-  const known = actors.find((actor) => actor === name);
-  if (name === undefined || known !== undefined) return known;
-  const meant = closest(name, actors);
-  throw new SymphonyError("usage", `--actor: "${name}" is no actor`, {
-    hint: meant === null ? `one of ${actors.join(", ")}` : `did you mean ${meant}?`,
-  });
-}
-
 /** A duration means that long ago. */
-function timeOf(option: string, text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
+function timeOf(text: string, option: string): string {
   const time = /^\d{4}-/.test(text) ? Date.parse(text) : Date.now() - parseDuration(text, option);
   if (Number.isNaN(time)) {
     throw new SymphonyError("usage", `${option}: "${text}" is not a time`, {
@@ -128,72 +114,48 @@ function timeOf(option: string, text: string | undefined): string | undefined {
 }
 
 /** Reads the files themselves, with or without a server: who checks a log must not have to trust its keeper. */
-export async function verifyAuditLog(context: CommandContext): Promise<number> {
+async function verifyLog(context: CommandContext) {
   const dataDir = findDataDir(context.where);
   if (dataDir === null) {
     throw new SymphonyError("usage", "there is no data directory here to check", {
       hint: "symphony audit verify --data-dir DIR, on the machine of the server",
     });
   }
-  const { verdict, keyless } = await verified(dataDir, context);
+  const { verifyOffline } = await import("./offline-secrets.ts");
+  const { verdict, keyless } = await verifyOffline(dataDir, context.env);
   const { entries, unchecked, head, fault } = verdict;
-  if (context.json) {
-    context.printJson({
-      ok: fault === null,
-      data_dir: dataDir,
-      entries,
-      unchecked,
-      key_at_hand: keyless === null,
-      head: head && { seq: head.seq, hash: head.hash },
-      fault: fault?.kind ?? null,
-      first_bad_seq: fault?.seq ?? null,
-      message: fault?.message ?? null,
-    });
-  } else if (fault === null) {
-    context.print(
-      head === null
-        ? `${dataDir}: the audit log is empty`
-        : `${dataDir}: ${entries} entries, all in their place; the newest is ${head.seq}, ${head.hash}`,
-    );
+  return {
+    ok: fault === null,
+    data_dir: dataDir,
+    entries,
+    unchecked,
+    key_at_hand: keyless === null,
+    head: head && { seq: head.seq, hash: head.hash },
+    fault: fault?.kind ?? null,
+    first_bad_seq: fault?.seq ?? null,
+    message: fault?.message ?? null,
+    keyless,
+  };
+}
+
+function printVerdict(
+  verdict: Awaited<ReturnType<typeof verifyLog>>,
+  { print, note }: CommandContext,
+): void {
+  const { data_dir: dataDir, entries, unchecked, head, message, keyless } = verdict;
+  if (message !== null) {
+    print(`${dataDir}: ${message}`);
+    if (verdict.first_bad_seq !== null) print(`first bad entry: ${verdict.first_bad_seq}`);
+  } else if (head === null) {
+    print(`${dataDir}: the audit log is empty`);
   } else {
-    context.print(`${dataDir}: ${fault.message}`);
-    if (fault.seq !== null) context.print(`first bad entry: ${fault.seq}`);
+    const newest = `the newest is ${head.seq}, ${head.hash}`;
+    print(`${dataDir}: ${entries} entries, all in their place; ${newest}`);
   }
-  if (unchecked > 0) {
-    context.note(
-      `${unchecked} of ${entries} entries are sealed with a key that is not at hand: of those only the order is known, ` +
-        `not the content${keyless === null ? "" : ` (${keyless})`}`,
-    );
-  }
-  return fault === null ? exitCodes.done : exitCodes.failed;
-}
-
-interface Outcome {
-  readonly verdict: AuditVerdict;
-  /** Why there is no key; null with one. */
-  readonly keyless: string | null;
-}
-
-async function verified(dataDir: string, context: CommandContext): Promise<Outcome> {
-  const found = await keysIn(dataDir, context);
-  const verdict = verifyAudit(dataDir, found.keys);
-  if (verdict.fault === null) return { verdict, keyless: found.why };
-  // A rotation meanwhile looks like a stranger's entry; with the keys of now it does not.
-  const again = await keysIn(dataDir, context);
-  return { verdict: verifyAudit(dataDir, again.keys), keyless: again.why };
-}
-
-/** Without the key the chain can still be followed. */
-async function keysIn(
-  dataDir: string,
-  { env }: CommandContext,
-): Promise<{ keys: AuditKeys; why: string | null }> {
-  const options = { dir: dataDir, env, clock: systemClock, redactor: createRedactor() };
-  try {
-    const { auditKeys } = await openSecrets(options);
-    return { keys: auditKeys, why: auditKeys.current() === null ? "there is no key" : null };
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    return { keys: noAuditKeys, why: error.message };
-  }
+  if (unchecked === 0) return;
+  const why = keyless === null ? "" : ` (${keyless})`;
+  note(
+    `${unchecked} of ${entries} entries are sealed with a key that is not at hand: ` +
+      `of those only the order is known, not the content${why}`,
+  );
 }

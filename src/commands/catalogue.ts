@@ -1,15 +1,4 @@
-import type { Command } from "commander";
-import type { Run } from "./context.ts";
-
-export type Declare = (command: Command, run: Run) => void;
-
-export interface CommandEntry {
-  readonly name: string;
-  readonly summary: string;
-  readonly group: string;
-  /** Loads the command's own file, which happens only when it is called or its help is asked for. */
-  readonly load: () => Promise<Declare>;
-}
+import type { CommandEntry } from "./table.ts";
 
 const run = "Run";
 const look = "Look";
@@ -19,234 +8,207 @@ const configure = "Configuration";
 const disk = "Work on disk";
 const integrate = "For integrators";
 
-/** Every command, in the order of the help. */
+/**
+ * Every command, in the order of the help: its name and summary, which `symphony --help` prints without loading any file
+ * of a command, and where the rest of its row is.
+ */
 export const catalogue: readonly CommandEntry[] = [
   {
     name: "serve",
     summary: "run the server: poll the tracker, start agents, serve the API",
     group: run,
-    load: async () => (await import("./daemon.ts")).declareServe,
+    load: async () => (await import("./daemon.ts")).serveCommand,
   },
   {
     name: "demo",
     summary: "run the server on a sample project with a scripted agent; no account, no key",
     group: run,
-    load: async () => (await import("./daemon.ts")).declareDemo,
+    load: async () => (await import("./daemon.ts")).demoCommand,
   },
   {
     name: "state",
     summary: "show what is queued, running, waiting and done",
     group: look,
-    load: async () => (await import("./state.ts")).declareState,
+    load: async () => (await import("./state.ts")).stateCommand,
   },
   {
     name: "explain",
     summary: "say why an issue does or does not run",
     group: look,
-    load: async () => (await import("./act.ts")).declareExplain,
+    load: async () => (await import("./act.ts")).explainCommand,
   },
   {
     name: "runtime",
     summary: "show the running server: version, directories, tracker, agent",
     group: look,
-    load: async () => (await import("./system.ts")).declareRuntime,
+    load: async () => (await import("./system.ts")).runtimeCommand,
   },
   {
     name: "metrics",
     summary: "print the server's metrics in the Prometheus text format",
     group: look,
-    load: async () => (await import("./system.ts")).declareMetrics,
+    load: async () => (await import("./system.ts")).metricsCommand,
   },
   {
     name: "inbox",
     summary: "everything that needs a person, with the command that answers it",
     group: look,
-    load: async () => (await import("./act.ts")).declareInbox,
+    load: async () => (await import("./act.ts")).inboxCommand,
   },
   {
     name: "models",
     summary: "list the models of the configured provider",
     group: look,
-    load: async () => (await import("./system.ts")).declareModels,
+    load: async () => (await import("./system.ts")).modelsCommand,
   },
   {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
     group: look,
-    load: async () => (await import("./system.ts")).declareRefresh,
+    load: async () => (await import("./system.ts")).refreshCommand,
   },
   {
     name: "issue",
     summary: "show and list issues; create, edit and close those of the local tracker",
     group: act,
-    load: async () => (await import("./issue.ts")).declareIssue,
+    load: async () => (await import("./issue.ts")).issueCommand,
   },
   {
     name: "steer",
     summary: "send guidance to a running agent",
     group: act,
-    load: async () => (await import("./act.ts")).declareSteer,
+    load: async () => (await import("./act.ts")).steerCommand,
   },
   {
     name: "respond",
     summary: "answer what an agent waits for: an approval or a question",
     group: act,
-    load: async () => (await import("./act.ts")).declareRespond,
+    load: async () => (await import("./act.ts")).respondCommand,
   },
   {
     name: "model",
     summary: "choose the model for an issue, from its next turn on",
     group: act,
-    load: async () => (await import("./choice.ts")).declareModel,
+    load: async () => (await import("./choice.ts")).modelCommand,
   },
   {
     name: "abort",
     summary: "stop the running attempt and hold the issue",
     group: act,
-    load: async () => (await import("./act.ts")).declareAbort,
+    load: async () => (await import("./act.ts")).abortCommand,
   },
   {
     name: "transition",
     summary: "move an issue to a status or to a state of the tracker",
     group: act,
-    load: async () => (await import("./act.ts")).declareTransition,
+    load: async () => (await import("./act.ts")).transitionCommand,
   },
   {
     name: "template",
     summary: "choose the prompt template of an issue, or go back to the workflow's",
     group: act,
-    load: async () => (await import("./choice.ts")).declareTemplate,
+    load: async () => (await import("./choice.ts")).templateCommand,
   },
   {
     name: "attempts",
     summary: "list the attempts of an issue, newest first",
     group: history,
-    load: async () => (await import("./history.ts")).declareAttempts,
+    load: async () => (await import("./history.ts")).attemptsCommand,
   },
   {
     name: "attempt",
     summary: "show one attempt with its timeline",
     group: history,
-    load: async () => (await import("./history.ts")).declareAttempt,
+    load: async () => (await import("./history.ts")).attemptCommand,
   },
   {
     name: "events",
     summary: "print events, past ones or as they happen",
     group: history,
-    load: async () => (await import("./events.ts")).declareEvents,
+    load: async () => (await import("./events.ts")).eventsCommand,
   },
   {
     name: "usage",
     summary: "tokens and their cost by issue, attempt, model, agent or day",
     group: history,
-    load: async () => (await import("./history.ts")).declareUsage,
+    load: async () => (await import("./history.ts")).usageCommand,
   },
   {
     name: "audit",
     summary: "list who did what, newest first; verify that the log is whole",
     group: history,
-    load: async () => (await import("./audit.ts")).declareAudit,
+    load: async () => (await import("./audit.ts")).auditCommand,
   },
   {
     name: "wait",
     summary: "wait until an issue reaches a status",
     group: history,
-    load: async () => (await import("./events.ts")).declareWait,
+    load: async () => (await import("./events.ts")).waitCommand,
   },
   {
     name: "webhook",
     summary: "send a signed sample delivery to the server",
     group: integrate,
-    load: async () => (await import("./webhook.ts")).declareWebhook,
+    load: async () => (await import("./webhook.ts")).webhookCommand,
   },
   {
     name: "templates",
     summary: "list, show, write, try and delete prompt templates",
     group: configure,
-    load: async () => (await import("./templates.ts")).declareTemplates,
+    load: async () => (await import("./templates.ts")).templatesCommand,
   },
   {
     name: "workspaces",
     summary: "list the directories that agents work in; remove one",
     group: disk,
-    load: async () => (await import("./workspaces.ts")).declareWorkspaces,
+    load: async () => (await import("./workspaces.ts")).workspacesCommand,
   },
   {
     name: "git",
     summary: "show the repositories in the workspaces, and how far their branches are",
     group: disk,
-    load: async () => (await import("./workspaces.ts")).declareGit,
+    load: async () => (await import("./git.ts")).gitCommand,
   },
   {
     name: "diff",
     summary: "show the work in an issue's workspace, also after its end",
     group: disk,
-    load: async () => (await import("./workspaces.ts")).declareDiff,
+    load: async () => (await import("./git.ts")).diffCommand,
   },
   {
     name: "config",
     summary: "show the configuration, and change it without a restart",
     group: configure,
-    load: async () => (await import("./config.ts")).declareConfig,
+    load: async () => (await import("./config.ts")).configCommand,
   },
   {
     name: "secrets",
     summary: "store and remove the values that the configuration names as $NAME",
     group: configure,
-    load: async () => (await import("./secrets.ts")).declareSecrets,
+    load: async () => (await import("./secrets.ts")).secretsCommand,
   },
   {
     name: "api",
     summary: "call any route of the API",
     group: integrate,
-    load: async () => (await import("./api.ts")).declareApi,
+    load: async () => (await import("./api.ts")).apiCommand,
   },
   {
     name: "openapi",
     summary: "print the API's OpenAPI document",
     group: integrate,
-    load: async () => (await import("./api.ts")).declareOpenapi,
+    load: async () => (await import("./api.ts")).openapiCommand,
   },
   {
     name: "completion",
     summary: "print a script that completes commands in bash, zsh or fish",
     group: integrate,
-    load: async () => (await import("./completion.ts")).declareCompletion,
+    load: async () => (await import("./completion.ts")).completionCommand(catalogue),
   },
   {
     name: "help",
     summary: "explain a command, or the exit codes",
     group: integrate,
-    load: async () => (await import("./help.ts")).declareHelp,
+    load: async () => (await import("./help.ts")).helpCommand(catalogue),
   },
-];
-
-/** The options of every command, as data: the help of the program is printed without loading a parser. */
-export const globalOptions: readonly {
-  readonly flags: string;
-  readonly description: string;
-  readonly choices?: readonly string[];
-}[] = [
-  {
-    flags: "--url <url>",
-    description:
-      "server to talk to (default: SYMPHONY_URL, else the project's own, else http://127.0.0.1:4000)",
-  },
-  {
-    flags: "--data-dir <dir>",
-    description:
-      "data directory of the project (default: SYMPHONY_DATA_DIR, else .symphony upward from here)",
-  },
-  { flags: "--json", description: "print one JSON document; streams print one to a line" },
-  { flags: "--quiet", description: "print no messages beside the data" },
-  { flags: "--debug", description: "print where an error came from" },
-  {
-    flags: "--color <when>",
-    description: "colour the output: auto, always or never (default: auto)",
-    choices: ["auto", "always", "never"],
-  },
-  { flags: "--no-input", description: "never ask; fail where an answer is needed" },
-  { flags: "--yes", description: "answer every confirmation with yes" },
-  { flags: "-h, --help", description: "print this help" },
-  { flags: "-V, --version", description: "print the version" },
 ];

@@ -1,10 +1,7 @@
-import { Argument, type Command, Option } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import { eventTypes } from "../core/model/event.ts";
-import { statuses } from "../core/model/issue.ts";
-import type { CommandContext, Run } from "./context.ts";
+import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
+import { type CommandEntry, type CommandRow, loadRow, row } from "./table.ts";
 
 const shells = ["bash", "zsh", "fish"] as const;
 /** A person waits for it in the middle of a line. */
@@ -13,47 +10,38 @@ const maxIssues = 1_000;
 /** A shell would expand others, or take them apart. */
 const plainWord = /^[A-Za-z0-9][A-Za-z0-9._#/-]{0,199}$/;
 
-export function declareCompletion(command: Command, run: Run): void {
-  examples(
-    command,
-    'eval "$(symphony completion bash)"                      in ~/.bashrc',
-    "source <(symphony completion zsh)                       in ~/.zshrc, after compinit",
-    "symphony completion fish > ~/.config/fish/completions/symphony.fish",
-  )
-    .addArgument(new Argument("[shell]", "which shell to print a script for").choices(shells))
-    .addOption(new Option("--issues", "print the issues that the server knows").hideHelp())
-    .action((shell: string | undefined, { issues }: { readonly issues?: boolean }) =>
-      run((context) =>
-        issues ? printIssues(context) : printScript(shell, command.parent ?? command, context),
-      ),
-    );
-}
-
-async function printScript(
-  shell: string | undefined,
-  program: Command,
-  context: CommandContext,
-): Promise<number> {
-  if (shell === undefined) {
-    throw new SymphonyError("usage", "name a shell: bash, zsh or fish", {
-      hint: "symphony completion --help says how to install it",
-    });
-  }
-  const { commandSpecs } = await import("./completion.ts");
-  const specs = commandSpecs(program);
-  const script = await scriptOf(shell, specs);
-  if (context.json) context.printJson({ shell, script });
-  else context.stdout.write(script);
-  return exitCodes.done;
-}
-
-async function scriptOf(
-  shell: string,
-  specs: Parameters<typeof import("./shells.ts").fishScript>[0],
-): Promise<string> {
-  if (shell === "fish") return (await import("./shells.ts")).fishScript(specs);
-  const { bashScript, zshScript } = await import("./shells.ts");
-  return shell === "bash" ? bashScript(specs) : zshScript(specs);
+/** `symphony completion`, which completes the commands of `catalogue`. */
+export function completionCommand(catalogue: readonly CommandEntry[]): CommandRow {
+  return row({
+    examples: [
+      'eval "$(symphony completion bash)"                      in ~/.bashrc',
+      "source <(symphony completion zsh)                       in ~/.zshrc, after compinit",
+      "symphony completion fish > ~/.config/fish/completions/symphony.fish",
+    ],
+    arguments: [
+      {
+        name: "shell",
+        summary: "which shell to print a script for",
+        optional: true,
+        choices: shells,
+      },
+    ],
+    options: [{ name: "issues", summary: "print the issues that the server knows", hidden: true }],
+    stream: ({ issues }, context) => (issues ? printIssues(context) : null),
+    async call({ shell }) {
+      if (shell === undefined) {
+        throw new SymphonyError("usage", "name a shell: bash, zsh or fish", {
+          hint: "symphony completion --help says how to install it",
+        });
+      }
+      const { scriptOf } = await import("./shells.ts");
+      const rows = await Promise.all(catalogue.map(loadRow));
+      return { shell, script: scriptOf(shell, rows) };
+    },
+    print({ script }, { stdout }) {
+      stdout.write(script);
+    },
+  });
 }
 
 /** From the server's memory, so that no tracker is asked; nothing at all when it takes too long or fails. */
@@ -78,87 +66,4 @@ async function knownIssues(context: CommandContext): Promise<string[]> {
   const rows = [running, blocked, retrying, held, failed, queued, completed].flat();
   const names = rows.map((row) => row.issue_identifier);
   return [...new Set(names)].filter((name) => plainWord.test(name));
-}
-
-/** What may stand in a place: fixed words, or something that is looked up when it is asked for. */
-export type Place =
-  | { readonly kind: "words"; readonly words: readonly string[] }
-  | { readonly kind: "issues" | "files" | "directories" | "nothing" };
-
-export interface OptionSpec {
-  /** Such as `-h` and `--help`. */
-  readonly flags: readonly string[];
-  readonly description: string;
-  /** null: it takes no value. */
-  readonly value: Place | null;
-}
-
-export interface CommandSpec {
-  /** Such as `issue create`; the program itself is the empty path. */
-  readonly path: string;
-  readonly description: string;
-  /** Its own; those of the program are every command's. */
-  readonly options: readonly OptionSpec[];
-  readonly positions: readonly Place[];
-  /** Whether the last position repeats. */
-  readonly variadic: boolean;
-}
-
-/** Names of arguments and of the values of options that say what stands there. */
-const byName: Readonly<Record<string, Place>> = {
-  issue: { kind: "issues" },
-  file: { kind: "files" },
-  workflow: { kind: "files" },
-  "workflow.md": { kind: "files" },
-  dir: { kind: "directories" },
-  status: { kind: "words", words: statuses },
-  type: { kind: "words", words: eventTypes },
-};
-const nothing: Place = { kind: "nothing" };
-
-/** Every command of the program, which must be loaded, with what it takes. */
-export function commandSpecs(program: Command): CommandSpec[] {
-  const names = program.commands.map((one) => one.name());
-  const places = { ...byName, topic: { kind: "words" as const, words: [...names, "exit-codes"] } };
-  const shared = new Set(visible(program).map(({ long }) => long));
-  const walk = (command: Command, above: string): CommandSpec[] => {
-    const path = command === program ? "" : `${above} ${command.name()}`.trim();
-    const { registeredArguments: positional } = command;
-    const spec = {
-      path,
-      description: command.description(),
-      options: visible(command)
-        .filter(({ long }) => command === program || !shared.has(long))
-        .map((one) => optionSpec(one, places)),
-      positions: positional.map((one) => placeOf(one.name(), one, places)),
-      variadic: positional.at(-1)?.variadic === true,
-    };
-    return [spec, ...command.commands.flatMap((one) => walk(one, path))];
-  };
-  return walk(program, "");
-}
-
-function visible(command: Command): Option[] {
-  return [...command.createHelp().visibleOptions(command)];
-}
-
-function optionSpec(option: Option, places: Readonly<Record<string, Place>>): OptionSpec {
-  const { short, long, flags, description } = option;
-  const name = /[<[]([^>\]]+)[>\]]/.exec(flags)?.[1] ?? "";
-  const issue = long === "--issue" ? "issue" : name;
-  const takesValue = option.required || option.optional;
-  return {
-    flags: [short, long].filter((flag) => flag !== undefined),
-    description,
-    value: takesValue ? placeOf(issue, option, places) : null,
-  };
-}
-
-function placeOf(
-  name: string,
-  { argChoices }: Argument | Option,
-  places: Readonly<Record<string, Place>>,
-): Place {
-  if (argChoices) return { kind: "words", words: argChoices };
-  return places[name.replace(/\.\.\.$/, "").toLowerCase()] ?? nothing;
 }

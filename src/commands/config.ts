@@ -1,105 +1,201 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import type { Command } from "commander";
+import { join, resolve } from "node:path";
 import { open, parseObject, refusal, type Server } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { needsRestart } from "../core/model/event.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { closest, exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
+import type { CommandContext } from "./context.ts";
+import { hintAt } from "./failure.ts";
 import { openEditor, textOrStdin } from "./input.ts";
-import { jsonText, plain, tableLines } from "./output.ts";
+import { jsonText, plain, printPage } from "./output.ts";
+import { row, subcommand } from "./table.ts";
 
-const overlayPath = ["<path>", "dotted path, such as agent.max_turns"] as const;
+const pathArgument = { name: "path", summary: "dotted path, such as agent.max_turns" } as const;
+const partArgument = {
+  name: "path",
+  summary: "dotted path; left out: everything",
+  optional: true,
+} as const;
 
-export function declareConfig(command: Command, run: Run): void {
-  examples(
-    command,
-    "symphony config get agent.max_turns",
-    "symphony config get --origin",
-    "symphony config overlay set agent.max_turns 5",
-  );
-  examples(
-    command.command("get").description("print the configuration in force, or one part of it"),
-    "symphony config get",
-    "symphony config get agent.max_turns",
-    "symphony config get codex --origin",
-  )
-    .argument("[path]", "dotted path; left out: everything")
-    .option("--origin", "say where each value comes from")
-    .action((path: string | undefined, options: { readonly origin?: boolean }) =>
-      run((context) => getConfig({ path: path ?? null, ...options }, context)),
-    );
-  examples(
-    command.command("schema").description("print the configuration's JSON Schema"),
-    "symphony config schema > symphony.schema.json",
-  ).action(() => run(printSchema));
-  examples(
-    command.command("path").description("print where the workflow file is"),
-    "symphony config path",
-    '"$EDITOR" "$(symphony config path)"',
-  ).action(() => run(configPath));
-  const overlay = command
-    .command("overlay")
-    .description("look at the overlay and change it; a change is in force at once");
-  declareOverlay(overlay, run);
-  declareWholeOverlay(overlay, run);
-}
+const overlayGet = subcommand({
+  name: "get",
+  summary: "print the overlay, or one part of it",
+  examples: ["symphony config overlay get > overlay.json"],
+  arguments: [partArgument],
+  async call({ path }, context) {
+    const { overlay } = await readOverlay(await context.server());
+    const value = path === undefined ? overlay : valueAt(overlay, path);
+    if (value !== undefined) return value;
+    throw new SymphonyError("overlay_path_not_found", `The overlay says nothing about ${path}`, {
+      hint: "symphony config get PATH shows what is in force",
+    });
+  },
+  print(value, context, { path }) {
+    if (path === undefined) context.printJson(value);
+    else context.print(valueText(value));
+  },
+});
 
-function declareOverlay(overlay: Command, run: Run): void {
-  examples(
-    overlay,
-    "symphony config overlay set agent.max_turns 5",
-    "symphony config overlay unset agent.max_turns",
-    "symphony config overlay get",
-  );
-  examples(
-    overlay.command("get").description("print the overlay, or one part of it"),
-    "symphony config overlay get > overlay.json",
-  )
-    .argument("[path]", "dotted path; left out: everything")
-    .action((path: string | undefined) => run((context) => getOverlay(path ?? null, context)));
-  examples(
-    overlay.command("set").description("put one value on top of the workflow file"),
+/** Sets one value; what another operator changes at the same time stays. */
+const overlaySet = subcommand({
+  name: "set",
+  summary: "put one value on top of the workflow file",
+  examples: [
     "symphony config overlay set agent.max_turns 5",
     "symphony config overlay set codex.model gpt-5-codex",
     `symphony config overlay set tracker.required_labels '["agent"]'`,
-  )
-    .argument(...overlayPath)
-    .argument("<value>", "a number, true, false, null, JSON; anything else is text")
-    .action((path: string, value: string) => run((context) => setInOverlay(path, value, context)));
-  examples(
-    overlay.command("unset").description("take one value out of the overlay"),
-    "symphony config overlay unset agent.max_turns",
-  )
-    .argument(...overlayPath)
-    .action((path: string) => run((context) => unsetInOverlay(path, context)));
-}
+  ],
+  arguments: [
+    pathArgument,
+    { name: "value", summary: "a number, true, false, null, JSON; anything else is text" },
+  ],
+  async call({ path, value: text }, context) {
+    const keys = path.split(".");
+    if (keys.some((key) => key.trim() === "")) {
+      throw new SymphonyError("usage", `"${path}" is not a dotted path`, {
+        hint: "symphony config overlay set agent.max_turns 5",
+      });
+    }
+    return changed(await context.server(), (overlay) => withValue(overlay, keys, readValue(text)));
+  },
+  print(_, { note }, { path, value: text }) {
+    const when = needsRestart.includes(path) ? "; it takes effect at the next start" : "";
+    note(`${path} is ${text} now${when}`);
+  },
+});
 
-function declareWholeOverlay(overlay: Command, run: Run): void {
-  examples(
-    overlay.command("replace").description("replace the whole overlay"),
+const overlayUnset = subcommand({
+  name: "unset",
+  summary: "take one value out of the overlay",
+  examples: ["symphony config overlay unset agent.max_turns"],
+  arguments: [pathArgument],
+  async call({ path }, context) {
+    const client = await context.client();
+    await client.config.removeFromOverlay({ params: { path } });
+    return { path, removed: true };
+  },
+  print: ({ path }, { note }) => note(`${path} is out of the overlay`),
+});
+
+/** Refused with `overlay_changed` when somebody changes the overlay while the new one is read, unless forced. */
+const overlayReplace = subcommand({
+  name: "replace",
+  summary: "replace the whole overlay",
+  examples: [
     "symphony config overlay replace overlay.json",
     "symphony config overlay get | jq '.agent.max_turns = 5' | symphony config overlay replace -",
     "echo '{}' | symphony config overlay replace - --force",
-  )
-    .argument("<file>", "a JSON object; - reads it from stdin")
-    .option("--force", "also over a change that somebody else makes meanwhile")
-    .action((file: string, { force }: { readonly force?: boolean }) =>
-      run((context) => replaceOverlay(file, force === true, context)),
-    );
-  examples(
-    overlay.command("edit").description("edit the overlay in $VISUAL or $EDITOR"),
-    "symphony config overlay edit",
-  ).action(() => run(editOverlay));
-}
+  ],
+  arguments: [
+    { name: "file", summary: "a JSON object; - reads it from stdin", completion: "files" },
+  ],
+  options: [{ name: "force", summary: "also over a change that somebody else makes meanwhile" }],
+  async call({ file, force }, context) {
+    const server = await context.server();
+    // Before the input: `get | jq … | replace -` reads the same overlay at the other end of the pipe.
+    const etag = force ? "*" : (await readOverlay(server)).etag;
+    const text = file === "-" ? await textOrStdin("-", context) : readText(file, context);
+    return (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
+  },
+  print: (_, { note }) => note("The overlay is replaced"),
+});
 
-export type Overlay = Readonly<Record<string, unknown>>;
+/**
+ * Opens the overlay in the operator's editor and stores what comes out of it. When that is refused, or somebody else has
+ * changed the overlay meanwhile, nothing is stored and the edited file stays for a second try.
+ */
+const overlayEdit = subcommand({
+  name: "edit",
+  summary: "edit the overlay in $VISUAL or $EDITOR",
+  examples: ["symphony config overlay edit"],
+  call: (_, context) => editOverlay(context),
+  print: (stored, { note }) =>
+    note(stored === null ? "Nothing was changed" : "The overlay is replaced"),
+});
+
+/** Prints what is in force: one value as it is, more than one as a table of dotted paths. */
+const configGet = subcommand({
+  name: "get",
+  summary: "print the configuration in force, or one part of it",
+  examples: [
+    "symphony config get",
+    "symphony config get agent.max_turns",
+    "symphony config get codex --origin",
+  ],
+  arguments: [partArgument],
+  options: [{ name: "origin", summary: "say where each value comes from" }],
+  async call({ path, origin: withOrigin }, context) {
+    const { config, origins } = await (await context.client()).config.show();
+    const value = path === undefined ? config : valueAt(config, path);
+    if (value === undefined) throw unknownPath(path ?? "", Object.keys(origins));
+    const below = Object.entries(origins).filter(([key]) => isWithin(key, path));
+    return { config, value, below, withOrigin };
+  },
+  document: ({ value, below, withOrigin }) =>
+    withOrigin ? { value, origins: Object.fromEntries(below) } : value,
+  async print({ config, value, below, withOrigin }, context, { path }) {
+    if (!withOrigin && below.length <= 1 && below[0]?.[0] === path) {
+      context.print(valueText(value));
+      return;
+    }
+    const rows = below.map(([key, from]) => [
+      key,
+      jsonText(valueAt(config, key), 0),
+      ...(withOrigin ? [from] : []),
+    ]);
+    const columns = [
+      { title: "KEY" },
+      { title: "VALUE", flexible: true },
+      ...(withOrigin ? [{ title: "ORIGIN" }] : []),
+    ];
+    await printPage({ columns, rows }, context);
+  },
+});
+
+/** Shows the configuration, and changes the overlay on top of it. */
+export const configCommand = row({
+  examples: [
+    "symphony config get agent.max_turns",
+    "symphony config get --origin",
+    "symphony config overlay set agent.max_turns 5",
+  ],
+  commands: [
+    configGet,
+    subcommand({
+      name: "schema",
+      summary: "print the configuration's JSON Schema",
+      examples: ["symphony config schema > symphony.schema.json"],
+      call: async (_, context) => (await context.client()).config.schema(),
+      print: (schema, { printJson }) => printJson(schema),
+    }),
+    subcommand({
+      name: "path",
+      summary: "print where the workflow file is",
+      examples: ["symphony config path", '"$EDITOR" "$(symphony config path)"'],
+      async call(_, context) {
+        const { workflow_path } = await (await context.client()).system.runtime();
+        return { workflow_path };
+      },
+      print: ({ workflow_path: path }, { print }) => print(plain(path)),
+    }),
+    subcommand({
+      name: "overlay",
+      summary: "look at the overlay and change it; a change is in force at once",
+      examples: [
+        "symphony config overlay set agent.max_turns 5",
+        "symphony config overlay unset agent.max_turns",
+        "symphony config overlay get",
+      ],
+      commands: [overlayGet, overlaySet, overlayUnset, overlayReplace, overlayEdit],
+    }),
+  ],
+});
+
+type Overlay = Readonly<Record<string, unknown>>;
 
 /** An overlay and the tag by which the server tells whether it is still that one. */
-export interface Tagged {
+interface Tagged {
   readonly overlay: Overlay;
   readonly etag: string;
 }
@@ -107,71 +203,13 @@ export interface Tagged {
 /** How often a change is made anew because somebody else was quicker. */
 const maxTries = 20;
 
-export async function getOverlay(path: string | null, context: CommandContext): Promise<number> {
-  const { overlay } = await readOverlay(await context.server());
-  const value = path === null ? overlay : valueAt(overlay, path);
-  if (value === undefined) {
-    throw new SymphonyError("overlay_path_not_found", `The overlay says nothing about ${path}`, {
-      hint: "symphony config get PATH shows what is in force",
-    });
-  }
-  if (context.json || path === null) context.printJson(value);
-  else context.print(valueText(value));
-  return exitCodes.done;
-}
-
-/** Sets one value; what another operator changes at the same time stays. */
-export async function setInOverlay(
-  path: string,
-  text: string,
-  context: CommandContext,
-): Promise<number> {
-  const keys = path.split(".");
-  if (keys.some((key) => key.trim() === "")) {
-    throw new SymphonyError("usage", `"${path}" is not a dotted path`, {
-      hint: "symphony config overlay set agent.max_turns 5",
-    });
-  }
-  const stored = await changed(await context.server(), (overlay) =>
-    withValue(overlay, keys, readValue(text)),
-  );
-  if (context.json) context.printJson(stored);
-  const when = needsRestart.includes(path) ? "; it takes effect at the next start" : "";
-  context.note(`${path} is ${text} now${when}`);
-  return exitCodes.done;
-}
-
-export async function unsetInOverlay(path: string, context: CommandContext): Promise<number> {
-  const client = await context.client();
-  await client.config.removeFromOverlay({ params: { path } });
-  if (context.json) context.printJson({ path, removed: true });
-  context.note(`${path} is out of the overlay`);
-  return exitCodes.done;
-}
-
-/** Refused with `overlay_changed` when somebody changes the overlay while the new one is read, unless forced. */
-export async function replaceOverlay(
-  file: string,
-  force: boolean,
-  context: CommandContext,
-): Promise<number> {
-  const server = await context.server();
-  // Before the input: `get | jq … | replace -` reads the same overlay at the other end of the pipe.
-  const etag = force ? "*" : (await readOverlay(server)).etag;
-  const text = file === "-" ? await textOrStdin("-", context) : readText(file, context);
-  const stored = (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
-  if (context.json) context.printJson(stored);
-  context.note("The overlay is replaced");
-  return exitCodes.done;
-}
-
 /** The overlay as it is on the server. */
-export async function readOverlay(server: Server): Promise<Tagged> {
+async function readOverlay(server: Server): Promise<Tagged> {
   return exchange(server, { ...paths.config.overlay });
 }
 
 /** Stores `overlay` unless the server's is no longer the one of `etag`: rejects with `overlay_changed`. */
-export function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Tagged> {
+function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Tagged> {
   return exchange(server, {
     ...paths.config.replaceOverlay,
     headers: { "content-type": "application/json", "if-match": etag },
@@ -180,7 +218,7 @@ export function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise
 }
 
 /** Reads JSON that must be an object. Throws `usage`. */
-export function overlayIn(text: string): Overlay {
+function overlayIn(text: string): Overlay {
   const value = parsed(text);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Overlay;
   throw new SymphonyError("usage", "an overlay is one JSON object", {
@@ -240,8 +278,6 @@ function parsed(text: string): unknown {
 }
 
 function readText(file: string, { cwd }: CommandContext): string {
-  const { readFileSync } = process.getBuiltinModule("node:fs");
-  const { resolve } = process.getBuiltinModule("node:path");
   try {
     return readFileSync(resolve(cwd, file), "utf8");
   } catch (cause) {
@@ -249,11 +285,8 @@ function readText(file: string, { cwd }: CommandContext): string {
   }
 }
 
-/**
- * Opens the overlay in the operator's editor and stores what comes out of it. When that is refused, or somebody else has
- * changed the overlay meanwhile, nothing is stored and the edited file stays for a second try.
- */
-export async function editOverlay(context: CommandContext): Promise<number> {
+/** The overlay as it is stored; null where nothing was changed. */
+async function editOverlay(context: CommandContext): Promise<Overlay | null> {
   const editor = context.env["VISUAL"] || context.env["EDITOR"];
   if (!editor) {
     throw new SymphonyError("usage", "No editor is set", {
@@ -268,19 +301,14 @@ export async function editOverlay(context: CommandContext): Promise<number> {
   writeFileSync(file, before, { mode: 0o600 });
   await openEditor(editor, file, "symphony config overlay set PATH VALUE");
   const after = readFileSync(file, "utf8");
-  if (after === before) {
-    context.note("Nothing was changed");
-  } else {
-    try {
-      const stored = await writeOverlay(server, { overlay: overlayIn(after), etag });
-      if (context.json) context.printJson(stored.overlay);
-      context.note("The overlay is replaced");
-    } catch (error) {
-      throw keeping(error, file);
-    }
-  }
+  const stored =
+    after === before
+      ? null
+      : await writeOverlay(server, { overlay: overlayIn(after), etag }).catch((error) => {
+          throw keeping(error, file);
+        });
   rmSync(dir, { recursive: true });
-  return exitCodes.done;
+  return stored?.overlay ?? null;
 }
 
 function keeping(error: unknown, file: string): unknown {
@@ -290,63 +318,13 @@ function keeping(error: unknown, file: string): unknown {
   return new SymphonyError(code, message, { cause: error, details, hint });
 }
 
-interface Wish {
-  /** null: everything. */
-  readonly path: string | null;
-  readonly origin?: boolean;
-}
-
-/** Prints what is in force: one value as it is, more than one as a table of dotted paths. */
-export async function getConfig({ path, origin }: Wish, context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const { config, origins } = await client.config.show();
-  const value = path === null ? config : valueAt(config, path);
-  const below = Object.entries(origins).filter(([key]) => isWithin(key, path));
-  if (value === undefined) throw unknownPath(path ?? "", Object.keys(origins));
-  if (context.json) {
-    context.printJson(origin ? { value, origins: Object.fromEntries(below) } : value);
-    return exitCodes.done;
-  }
-  if (!origin && below.length <= 1 && below[0]?.[0] === path) {
-    context.print(valueText(value));
-    return exitCodes.done;
-  }
-  const rows = below.map(([key, from]) => [
-    key,
-    jsonText(valueAt(config, key), 0),
-    ...(origin ? [from] : []),
-  ]);
-  const columns = [
-    { title: "KEY" },
-    { title: "VALUE", flexible: true },
-    ...(origin ? [{ title: "ORIGIN" }] : []),
-  ];
-  const paint = await context.paint();
-  context.print(tableLines({ columns, rows, width: context.width, paint }).join("\n"));
-  return exitCodes.done;
-}
-
-export async function printSchema(context: CommandContext): Promise<number> {
-  const client = await context.client();
-  context.printJson(await client.config.schema());
-  return exitCodes.done;
-}
-
-export async function configPath(context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const { workflow_path: path } = await client.system.runtime();
-  if (context.json) context.printJson({ workflow_path: path });
-  else context.print(plain(path));
-  return exitCodes.done;
-}
-
 /** Text without quotes, for a script; anything else as JSON. */
-export function valueText(value: unknown): string {
+function valueText(value: unknown): string {
   return typeof value === "string" ? plain(value) : jsonText(value);
 }
 
 /** What stands at a dotted path, whose keys may hold dots themselves; undefined when nothing does. */
-export function valueAt(values: unknown, path: string): unknown {
+function valueAt(values: unknown, path: string): unknown {
   if (typeof values !== "object" || values === null || Array.isArray(values)) return undefined;
   for (const [key, value] of Object.entries(values)) {
     if (key === path) return value;
@@ -358,17 +336,14 @@ export function valueAt(values: unknown, path: string): unknown {
   return undefined;
 }
 
-export function unknownPath(path: string, known: readonly string[]): SymphonyError {
+function unknownPath(path: string, known: readonly string[]): SymphonyError {
   const sections = known.map((key) => key.slice(0, Math.max(key.lastIndexOf("."), 0)));
-  const meant = closest(
-    path,
-    [...new Set([...known, ...sections])].filter((key) => key !== ""),
-  );
+  const all = [...new Set([...known, ...sections])].filter((key) => key !== "");
   return new SymphonyError("not_found", `There is no ${path}`, {
-    hint: meant === null ? "symphony config get lists every key" : `did you mean ${meant}?`,
+    hint: hintAt(path, all, "symphony config get lists every key"),
   });
 }
 
-function isWithin(key: string, path: string | null): boolean {
-  return path === null || key === path || key.startsWith(`${path}.`);
+function isWithin(key: string, path: string | undefined): boolean {
+  return path === undefined || key === path || key.startsWith(`${path}.`);
 }

@@ -1,5 +1,6 @@
 import { type Client, createClient, open, type Server } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
+import { SymphonyError } from "../core/model/errors.ts";
 import { jsonText, type Paint, paintFor, plainLine, wantsColour } from "./output.ts";
 import { version } from "./version.ts";
 
@@ -197,6 +198,29 @@ export function findProject(where: Omit<Whereabouts, "url">): Project | null {
   return { dataDir: join(root, ".symphony"), workflowPath: workflowIn(root) };
 }
 
+/**
+ * The project that a workflow file begins, ./WORKFLOW.md where none is named. Throws `missing_workflow_file`, naming the
+ * absolute path (C-2).
+ */
+export function servedProject(
+  workflow: string | undefined,
+  { where }: Pick<CommandContext, "where">,
+): { readonly dataDir: string; readonly workflowPath: string } {
+  const workflowPath = resolve(where.cwd, workflow ?? "WORKFLOW.md");
+  const found = statSync(workflowPath, { throwIfNoEntry: false });
+  if (!found?.isFile()) {
+    const why = found === undefined ? "does not exist" : "is not a file";
+    throw new SymphonyError("missing_workflow_file", `workflow file ${workflowPath} ${why}`, {
+      details: { path: workflowPath },
+      hint: "write one (docs/workflow.md), or try symphony demo",
+    });
+  }
+  const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
+  // `--data-dir ""` means none.
+  const dataDir = given ? resolve(where.cwd, given) : join(dirname(workflowPath), ".symphony");
+  return { dataDir, workflowPath };
+}
+
 function workflowIn(dir: string): string | null {
   const path = join(dir, "WORKFLOW.md");
   return existsSync(path) ? path : null;
@@ -275,34 +299,6 @@ function originOf(url: string): string | null {
 
 function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
-/** What `symphony serve` was asked for; null means "not said", so that the configuration decides. */
-export interface ServeOptions {
-  /** As typed; null is `./WORKFLOW.md`. */
-  readonly workflowPath: string | null;
-  /** 0 asks for any free port. */
-  readonly port: number | null;
-  readonly host: string | null;
-  /** As typed; null is SYMPHONY_DATA_DIR, else `.symphony` beside the workflow file. */
-  readonly dataDir: string | null;
-  /** One poll and its runs, then exit by outcome. */
-  readonly once: boolean;
-  /** Print what would run, and why the rest would not; start nothing. */
-  readonly dryRun: boolean;
-  /** Agents may do everything: `agent.level: danger` is meant. */
-  readonly understood: boolean;
-  readonly logFormat: "text" | "json";
-  /** The address to register with the tracker. */
-  readonly webhookUrl: string | null;
-  /** Refuse to serve unless turns outlive a restart. */
-  readonly restartSafe: boolean;
-}
-
-/** What `symphony demo` was asked for. */
-export interface DemoOptions {
-  /** 0 asks for any free port; null is the usual one. */
-  readonly port: number | null;
 }
 
 /** The outside of a command: streams, environment and the options every command has. */

@@ -1,83 +1,90 @@
-import type { Command } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { Run } from "./context.ts";
-import { examples } from "./help.ts";
+import { row } from "./table.ts";
 
-interface ServeFlags {
-  readonly port?: string;
-  readonly host?: string;
-  readonly once?: boolean;
-  readonly dryRun?: boolean;
-  readonly iUnderstand?: boolean;
-  readonly logFormat: "text" | "json";
-  readonly webhookUrl?: string;
-  readonly restartSafe?: boolean;
-}
-
-export function declareServe(command: Command, run: Run): void {
-  examples(
-    command,
+/** Runs the server; with `--dry-run` shows the plan of one poll. */
+export const serveCommand = row({
+  examples: [
     "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
     "symphony serve --webhook-url https://hooks.example.com   the tracker tells of changes there",
     "symphony serve --restart-safe                only where turns outlive a restart of the server",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
-  )
-    .argument("[workflow]", "the workflow file (default: ./WORKFLOW.md)")
-    .option("--port <n>", "port to listen on; 0 for any free one (default: server.port, else 4000)")
-    .option("--host <address>", "address to bind (default: server.host, else 127.0.0.1)")
-    .option(
-      "--webhook-url <url>",
-      "public address of this server, to be registered with the tracker",
-    )
-    .option("--restart-safe", "refuse to start where turns would not outlive a restart")
-    .option("--once", "one poll and its runs, then exit")
-    .option("--i-understand", "accept agent.level danger: agents may do everything this user may")
-    .option("--dry-run", "print the plan of one poll and start nothing");
-  command
-    .addOption(
-      command
-        .createOption("--log-format <format>", "how to write the log to stderr: text or json")
-        .choices(["text", "json"])
-        .default("text"),
-    )
-    .action((workflow: string | undefined, flags: ServeFlags) =>
-      run(async (context) => {
-        const { serve } = await import("./serve.ts");
-        const options = {
-          workflowPath: workflow ?? null,
-          port: portOf(flags.port),
-          host: flags.host ?? null,
-          dataDir: context.where.dataDir ?? null,
-          once: flags.once === true,
-          dryRun: flags.dryRun === true,
-          understood: flags.iUnderstand === true,
-          logFormat: flags.logFormat,
-          webhookUrl: webhookUrlOf(flags.webhookUrl),
-          restartSafe: flags.restartSafe === true,
-        };
-        return serve(options, context);
-      }),
-    );
-}
+  ],
+  arguments: [
+    {
+      name: "workflow",
+      summary: "the workflow file (default: ./WORKFLOW.md)",
+      optional: true,
+      completion: "files",
+    },
+  ],
+  options: [
+    {
+      name: "port",
+      value: "n",
+      summary: "port to listen on; 0 for any free one (default: server.port, else 4000)",
+      read: portOf,
+    },
+    {
+      name: "host",
+      value: "address",
+      summary: "address to bind (default: server.host, else 127.0.0.1)",
+    },
+    {
+      name: "webhook-url",
+      value: "url",
+      summary: "public address of this server, to be registered with the tracker",
+      read: webhookUrlOf,
+    },
+    {
+      name: "restart-safe",
+      summary: "refuse to start where turns would not outlive a restart",
+    },
+    { name: "once", summary: "one poll and its runs, then exit" },
+    {
+      name: "i-understand",
+      summary: "accept agent.level danger: agents may do everything this user may",
+    },
+    { name: "dry-run", summary: "print the plan of one poll and start nothing" },
+    {
+      name: "log-format",
+      value: "format",
+      summary: "how to write the log to stderr: text or json",
+      choices: ["text", "json"],
+      default: "text",
+    },
+  ],
+  stream: (given, context) =>
+    given.dryRun ? null : import("./serve.ts").then(({ serve }) => serve(given, context)),
+  async call({ workflow }, context) {
+    const { planOfOnePoll } = await import("./plan.ts");
+    return { plan: await planOfOnePoll(workflow, context) };
+  },
+  async print({ plan }, context) {
+    const { printPlan } = await import("./plan.ts");
+    await printPlan(plan, context);
+  },
+});
 
-export function declareDemo(command: Command, run: Run): void {
-  examples(command, "symphony demo", "symphony demo --port 0")
-    .option("--port <n>", "port to listen on; 0 for any free one (default: 4000)")
-    .action(({ port }: { readonly port?: string }) =>
-      run(async (context) => {
-        const { demo } = await import("./demo.ts");
-        return demo({ port: portOf(port) }, context);
-      }),
-    );
-}
+/** Runs the server on a sample project. */
+export const demoCommand = row({
+  examples: ["symphony demo", "symphony demo --port 0"],
+  options: [
+    {
+      name: "port",
+      value: "n",
+      summary: "port to listen on; 0 for any free one (default: 4000)",
+      read: portOf,
+    },
+  ],
+  stream: ({ port }, context) => import("./demo.ts").then(({ demo }) => demo(port, context)),
+});
 
-function portOf(text: string | undefined): number | null {
-  if (text === undefined) return null;
+function portOf(text: string, flag: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (port <= 65_535) return port;
-  throw new SymphonyError("usage", `--port: "${text}" is not a port`, {
+  throw new SymphonyError("usage", `${flag}: "${text}" is not a port`, {
     hint: "choose a number from 0 to 65535; 0 takes any free one",
   });
 }
@@ -85,13 +92,12 @@ function portOf(text: string | undefined): number | null {
 const loopbackHosts = ["localhost", "127.0.0.1", "[::1]"];
 
 /** An address that the tracker may be given; one without a path is completed once the tracker is known. */
-function webhookUrlOf(text: string | undefined): string | null {
-  if (text === undefined) return null;
+function webhookUrlOf(text: string, flag: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const secure = url?.protocol === "https:";
   const local = url?.protocol === "http:" && loopbackHosts.includes(url.hostname);
   if (url === null || !(secure || local) || url.username !== "" || url.password !== "") {
-    throw new SymphonyError("usage", "--webhook-url is not an https address", {
+    throw new SymphonyError("usage", `${flag} is not an https address`, {
       hint: "give the address that reaches this server from outside, as in https://hooks.example.com",
     });
   }

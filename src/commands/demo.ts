@@ -6,7 +6,7 @@ import { createRedactor } from "../core/text/redact.ts";
 import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
-import type { CommandIo, DemoOptions } from "./context.ts";
+import type { CommandIo } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { type Paint, paintFor, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
@@ -14,11 +14,14 @@ import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 
 const defaultPort = 4000;
 
-/** `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. */
-export async function demo(options: DemoOptions, io: CommandIo): Promise<number> {
+/**
+ * `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. `port` 0 asks for any free one,
+ * undefined for the default.
+ */
+export async function demo(port: number | undefined, io: CommandIo): Promise<number> {
   const stop = stopSignal();
   try {
-    await show(options, io, stop);
+    await show(port, io, stop);
   } catch (error) {
     if (error !== stop.reason) throw error;
   } finally {
@@ -27,7 +30,7 @@ export async function demo(options: DemoOptions, io: CommandIo): Promise<number>
   return exitCodes.done;
 }
 
-async function show({ port }: DemoOptions, io: CommandIo, stop: AbortSignal): Promise<void> {
+async function show(port: number | undefined, io: CommandIo, stop: AbortSignal): Promise<void> {
   const stopped = aborted(stop);
   const paint = await paintFor(io.colour);
   const say = (text = "") => void io.stdout.write(`${text}\n`);
@@ -49,7 +52,7 @@ async function show({ port }: DemoOptions, io: CommandIo, stop: AbortSignal): Pr
 /** On the usual port, or any free one when that is taken and none was asked for. */
 async function openOn(
   sample: Sample,
-  port: number | null,
+  port: number | undefined,
   { io, signal }: { readonly io: CommandIo; readonly signal: AbortSignal },
 ): Promise<Daemon> {
   const redactor = createRedactor();
@@ -64,12 +67,12 @@ async function openOn(
   // A slow login profile or a git that signs every commit is not what this is to show.
   const env = { ...io.env, HOME: sample.root };
   const open = (on: number) =>
-    openDaemon({ workflowPath, dataDir, port: on, host: null, env, log, redactor, signal });
+    openDaemon({ workflowPath, dataDir, port: on, host: undefined, env, log, redactor, signal });
   try {
     return await open(port ?? defaultPort);
   } catch (error) {
     const taken = error instanceof SymphonyError && error.code === "cannot_listen";
-    if (!taken || port !== null) throw error;
+    if (!taken || port !== undefined) throw error;
     return open(0);
   }
 }

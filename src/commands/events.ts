@@ -1,46 +1,63 @@
-import type { Command } from "commander";
 import type { Server } from "../client/client.ts";
 import { followEvents, type StreamEvent, type StreamItem } from "../client/events.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { eventTypes } from "../core/model/event.ts";
 import { type IssueStatus, statuses } from "../core/model/issue.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { closest, exitCodes, listerOf, onIssue } from "./failure.ts";
-import { examples } from "./help.ts";
+import type { CommandContext } from "./context.ts";
+import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
 import { jsonText, type Paint, parseDuration, plainLine, type Style, span } from "./output.ts";
-
-interface EventsOptions {
-  readonly follow?: boolean;
-  readonly issue: readonly string[];
-  readonly type: readonly string[];
-  readonly since?: string;
-}
+import { issueArgument, row } from "./table.ts";
 
 /** Without `--since` and `--follow`: as many as fit a screen or two. */
 const newestShown = 50;
 
-export function declareEvents(command: Command, run: Run): void {
-  const collect = (value: string, all: readonly string[]) => [...all, value];
-  examples(
-    command,
+/** Prints past events, and with `--follow` continues until interrupted (130). */
+export const eventsCommand = row({
+  examples: [
     "symphony events --follow                        from now on, until Ctrl-C",
     "symphony events --since 10m --issue ENG-123     what happened to one issue",
     "symphony events --follow --since 1200 --json    NDJSON, resuming after number 1200",
     "symphony events --type turn.failed --since 1d",
-  )
-    .option("--follow", "go on with events as they happen; a lost connection is taken up again")
-    .option("--issue <id>", "only this issue; repeatable", collect, [])
-    .option("--type <type>", "only this type, such as attempt.ended; repeatable", collect, [])
-    .option(
-      "--since <seq|duration>",
-      "after this number, or from so long ago: 90s, 10m, 2h (default: the newest 50, or with --follow none)",
-    )
-    .action((options: EventsOptions) => run((context) => events(options, context)));
+  ],
+  options: [
+    {
+      name: "follow",
+      summary: "go on with events as they happen; a lost connection is taken up again",
+    },
+    {
+      name: "issue",
+      value: "id",
+      summary: "only this issue; repeatable",
+      repeats: true,
+      completion: "issues",
+    },
+    {
+      name: "type",
+      value: "type",
+      summary: "only this type, such as attempt.ended; repeatable",
+      repeats: true,
+      read: (text: string, flag: string) =>
+        requireWord<string>(text, eventTypes, `${flag}: there is no event type "${text}"`),
+      completion: eventTypes,
+    },
+    {
+      name: "since",
+      value: "seq|duration",
+      summary:
+        "after this number, or from so long ago: 90s, 10m, 2h (default: the newest 50, or with --follow none)",
+    },
+  ],
+  stream: (options, context) => printEvents(options, context),
+});
+
+interface EventsOptions {
+  readonly follow: boolean;
+  readonly issue: readonly string[];
+  readonly type: readonly string[];
+  readonly since: string | undefined;
 }
 
-/** Prints past events, and with `follow` goes on until interrupted (130). */
-export async function events(options: EventsOptions, context: CommandContext): Promise<number> {
-  requireTypes(options.type);
+async function printEvents(options: EventsOptions, context: CommandContext): Promise<number> {
   const client = await context.client();
   const { seq: newest } = await client.system.state({ query: { limit: 1 } });
   const since = await startOf(options, newest, context);
@@ -87,15 +104,6 @@ async function startOf(
   if (/^\d+$/.test(since)) return Number(since);
   const from = Date.now() - parseDuration(since, "--since");
   return seqBefore(from, newest, await context.server());
-}
-
-function requireTypes(types: readonly string[]): void {
-  const unknown = types.find((type) => !(eventTypes as readonly string[]).includes(type));
-  if (unknown === undefined) return;
-  const meant = closest(unknown, eventTypes);
-  throw new SymphonyError("usage", `--type: there is no event type "${unknown}"`, {
-    hint: meant === null ? `one of ${eventTypes.join(", ")}` : `did you mean ${meant}?`,
-  });
 }
 
 const styles: readonly (readonly [pattern: RegExp, style: Style])[] = [
@@ -152,33 +160,47 @@ async function firstAfter(seq: number, server: Server) {
   return null;
 }
 
-interface WaitOptions {
-  readonly for: string;
-  readonly timeout: string;
-}
-
-export function declareWait(command: Command, run: Run): void {
-  examples(
-    command,
+/** Exits 0 at the status, 124 at the timeout; when only a person can help it on: 6 if blocked, 1 if held or failed. */
+export const waitCommand = row({
+  examples: [
     "symphony wait ENG-123 --for completed && git pull",
     "symphony wait ENG-123 --for blocked,failed --timeout 2h",
-  )
-    .argument("<issue>", "issue identifier, such as ENG-123")
-    .requiredOption("--for <status>", `${statuses.join(", ")}; several with commas`)
-    .option("--timeout <duration>", "give up after 90s, 30m, 2h; 0 for never", "30m")
-    .action((issue: string, options: WaitOptions) =>
-      run((context) => wait(issue, options, context)),
-    );
+  ],
+  arguments: [issueArgument],
+  options: [
+    {
+      name: "for",
+      value: "status",
+      summary: `${statuses.join(", ")}; several with commas`,
+      required: true,
+      read: statusesIn,
+      completion: statuses,
+    },
+    {
+      name: "timeout",
+      value: "duration",
+      summary: "give up after 90s, 30m, 2h; 0 for never",
+      default: "30m",
+      read: parseDuration,
+    },
+  ],
+  async call({ issue: id, for: wanted, timeout: timeoutMs }, context) {
+    return { issue_identifier: id, status: await waitFor({ id, wanted, timeoutMs }, context) };
+  },
+  print: ({ issue_identifier: id, status }, { note }) => note(`${id} is ${status}`),
+});
+
+interface Awaited {
+  readonly id: string;
+  readonly wanted: readonly IssueStatus[];
+  /** 0: for ever. */
+  readonly timeoutMs: number;
 }
 
-/** Exits 0 at the status, 124 at the timeout; when only a person can help it on: 6 if blocked, 1 if held or failed. */
-export async function wait(
-  id: string,
-  options: WaitOptions,
+async function waitFor(
+  { id, wanted, timeoutMs }: Awaited,
   context: CommandContext,
-): Promise<number> {
-  const wanted = statusesIn(options.for);
-  const timeoutMs = parseDuration(options.timeout, "--timeout");
+): Promise<IssueStatus> {
   const limit = new AbortController();
   // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
   const timer = timeoutMs === 0 ? undefined : setTimeout(() => limit.abort(), timeoutMs);
@@ -186,22 +208,16 @@ export async function wait(
   try {
     const signal = AbortSignal.any([context.interrupted(), limit.signal]);
     for await (const status of statusesOf(id, signal, context)) {
-      if (status !== null && wanted.includes(status)) return report(id, status, context);
+      if (status !== null && wanted.includes(status)) return status;
       requireHope(id, status, wanted);
     }
   } finally {
     clearTimeout(timer);
     spinner?.stop();
   }
-  if (context.interrupted().aborted) return exitCodes.interrupted;
+  context.interrupted().throwIfAborted();
   const what = `${id} did not become ${wanted.join(" or ")} within ${span(timeoutMs)}`;
   throw new SymphonyError("timed_out", what, { hint: `symphony explain ${id}` });
-}
-
-function report(id: string, status: IssueStatus, context: CommandContext): number {
-  if (context.json) context.printJson({ issue_identifier: id, status });
-  context.note(`${id} is ${status}`);
-  return exitCodes.done;
 }
 
 /** The status now and after every event of the issue, until `signal`. */
@@ -214,7 +230,7 @@ async function* statusesOf(
   // Taken before the first look, so that nothing can happen unseen between the look and the stream.
   const { seq } = await client.system.state({ query: { limit: 1 } });
   const look = async () => (await client.issues.detail({ params: { id } })).status;
-  yield await onIssue(id, listerOf(client), look);
+  yield await onServerIssue(id, context, look);
   for await (const _ of followEvents(await context.server(), {
     since: seq,
     issues: [id],
@@ -239,15 +255,12 @@ function requireHope(id: string, status: IssueStatus | null, wanted: readonly st
   }
 }
 
-function statusesIn(text: string): IssueStatus[] {
-  return text.split(",").map((one) => {
-    const status = statuses.find((known) => known === one.trim().toLowerCase());
-    if (status !== undefined) return status;
-    const meant = closest(one, statuses);
-    throw new SymphonyError("usage", `--for: "${one}" is not a status`, {
-      hint: meant === null ? `one of ${statuses.join(", ")}` : `did you mean ${meant}?`,
-    });
-  });
+function statusesIn(text: string, flag: string): readonly IssueStatus[] {
+  return text
+    .split(",")
+    .map((one) =>
+      requireWord(one.trim().toLowerCase(), statuses, `${flag}: "${one}" is not a status`),
+    );
 }
 
 async function startSpinner(id: string, wanted: readonly string[], context: CommandContext) {

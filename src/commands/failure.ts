@@ -1,7 +1,7 @@
-import { CommanderError } from "commander";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext } from "./context.ts";
 import { jsonText, plain } from "./output.ts";
 
 interface Occasion {
@@ -11,7 +11,7 @@ interface Occasion {
 
 /** Tells what failed on stderr, as text or under `--json` as one document; returns the exit code. */
 export function reportFailure(error: unknown, { argv, stderr }: Occasion): number {
-  if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.done;
+  if (isFromParser(error) && error.exitCode === 0) return exitCodes.done;
   if (isInterruption(error)) return exitCodes.interrupted;
   const options = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
   const known = asSymphonyError(error);
@@ -20,10 +20,22 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
   return exitCodeOf(known.code);
 }
 
+interface ParserError extends Error {
+  readonly exitCode: number;
+}
+
+/** A CommanderError, told by its name: importing its class would load the parser at every start. */
+function isFromParser(error: unknown): error is ParserError {
+  return error instanceof Error && error.name === "CommanderError" && "exitCode" in error;
+}
+
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
-  if (error instanceof CommanderError) {
-    const message = error.message.replace(/^error: /, "").replace(/\n+/, " ");
+  if (isFromParser(error)) {
+    // The help of a command that is only a group of others stands above it already.
+    const isGroup = error.message === "(outputHelp)";
+    const text = isGroup ? "one of these commands is missing" : error.message;
+    const message = text.replace(/^error: /, "").replace(/\n+/, " ");
     return new SymphonyError("usage", message, { hint: "symphony help, or COMMAND --help" });
   }
   return new SymphonyError("internal_error", messageOf(error), {
@@ -154,6 +166,24 @@ export function closest(typed: string, names: readonly string[]): string | null 
   return best?.name ?? null;
 }
 
+/** Asks about the one of `names` that was probably meant; `otherwise` where none is near. */
+export function hintAt(typed: string, names: readonly string[], otherwise: string): string {
+  const meant = closest(typed, names);
+  return meant === null ? otherwise : `did you mean ${meant}?`;
+}
+
+/** The one of `words` that `typed` is. Throws `usage` with `message` and what was probably meant. */
+export function requireWord<T extends string>(
+  typed: string,
+  words: readonly T[],
+  message: string,
+): T {
+  const known = words.find((word) => word === typed);
+  if (known !== undefined) return known;
+  const hint = hintAt(typed, words, `one of ${words.join(", ")}`);
+  throw new SymphonyError("usage", message, { hint });
+}
+
 /** Insertions, deletions and replacements from one text to the other (Levenshtein). */
 function editDistance(from: string, to: string): number {
   let above = Array.from({ length: to.length + 1 }, (_, column) => column);
@@ -182,17 +212,21 @@ export async function onIssue<T>(id: string, lister: Lister, work: () => Promise
   } catch (error) {
     if (!(error instanceof SymphonyError) || error.code !== "issue_not_found") throw error;
     const known = await lister.list({ limit: maxIssues }).catch(() => ({ issues: [] }));
-    const meant = closest(
-      id,
-      known.issues.map(({ identifier }) => identifier),
-    );
-    throw withHint(error, meant === null ? "symphony issue list" : `did you mean ${meant}?`);
+    const names = known.issues.map(({ identifier }) => identifier);
+    const hint = hintAt(id, names, "symphony issue list");
+    throw withHint(error, hint);
   }
 }
 
-/** Asks the server for the issues it knows. */
-export function listerOf(client: Client<Api>): Lister {
-  return { list: (query) => client.issues.list({ query }) };
+/** The same on an issue of the server. */
+export async function onServerIssue<T>(
+  id: string,
+  context: Pick<CommandContext, "client">,
+  work: (client: Client<Api>) => Promise<T>,
+): Promise<T> {
+  const client = await context.client();
+  const lister: Lister = { list: (query) => client.issues.list({ query }) };
+  return onIssue(id, lister, () => work(client));
 }
 
 /** The same error with a hint for people. */

@@ -1,70 +1,138 @@
-import type { Command, Help } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { Run } from "./context.ts";
 import { exitCodes, exitCodeTable } from "./failure.ts";
 import { helpText, type Item } from "./output.ts";
+import {
+  type ArgumentRow,
+  type CommandEntry,
+  type CommandRow,
+  flagsOf,
+  globalOptions,
+  loadRow,
+  type NamedRow,
+  type OptionRow,
+  row,
+  subcommandsOf,
+  termOf,
+} from "./table.ts";
 
-const examplesOf = new WeakMap<Command, readonly string[]>();
+const defaultWidth = 80;
 
-/** Examples are what a reader of a help text looks for first, so they stand first. */
-export function examples(command: Command, ...lines: readonly string[]): Command {
-  examplesOf.set(command, lines);
-  return command;
-}
+const rootExamples = [
+  "symphony demo                          see it work, with no account and no key",
+  "symphony serve                         run the server for ./WORKFLOW.md",
+  "symphony state --watch                 follow what it does",
+  'symphony steer ENG-123 "auth first"    guide an agent in mid-turn',
+  "symphony help exit-codes               what a script can rely on",
+];
 
-/** A command's help, in the layout of the program's own. */
-export function commandHelp(command: Command, help: Help): string {
-  const globals = new Set(command.parent?.options.map(({ long }) => long));
-  const subcommands = help
-    .visibleCommands(command)
-    .map((one): Item => [help.subcommandTerm(one), help.subcommandDescription(one)]);
-  const positional = help
-    .visibleArguments(command)
-    .map((one): Item => [help.argumentTerm(one), help.argumentDescription(one)]);
-  const own = help
-    .visibleOptions(command)
-    .filter(({ long }) => !globals.has(long))
-    .map((one): Item => [help.optionTerm(one), help.optionDescription(one)]);
-  const shared = help
-    .visibleGlobalOptions(command)
-    .map((one): Item => [help.optionTerm(one), one.description]);
+/** What `symphony --help` prints. */
+export function rootHelp(catalogue: readonly CommandEntry[], width = defaultWidth): string {
+  const groups = Map.groupBy(catalogue, ({ group }) => group);
+  const sections = [...groups].map(([title, entries]): [string, Item[]] => [
+    title,
+    entries.map(({ name, summary }) => [name, summary]),
+  ]);
   return helpText({
-    summary: sentence(command.description()),
-    examples: examplesOf.get(command) ?? [],
-    usage: help.commandUsage(command),
-    sections: [
-      ["Commands", subcommands],
-      ["Arguments", positional],
-      ["Options", own],
-      ["Options of every command", shared],
-    ],
-    width: help.helpWidth ?? 80,
+    summary: "Turns an issue tracker into a queue of coding-agent runs.",
+    examples: rootExamples,
+    usage: "symphony COMMAND [arguments] [options]",
+    sections: [...sections, ["Options", globalOptions.map(plainOptionItem)]],
+    width,
   });
 }
 
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+/** The help of one command, in the layout of the program's own; `path` is how it is typed. */
+export function commandHelp(path: string, one: NamedRow, width = defaultWidth): string {
+  const below = subcommandsOf(one);
+  const takes = [
+    ...(below.length === 0 ? [] : ["[command]"]),
+    ...(one.arguments ?? []).map(termOf),
+  ];
+  const isHelp = ({ name }: OptionRow) => name === "help";
+  const own = (one.options ?? []).filter(({ hidden }) => !hidden);
+  return helpText({
+    summary: `${one.summary.charAt(0).toUpperCase()}${one.summary.slice(1)}.`,
+    examples: one.examples ?? [],
+    usage: [path, "[options]", ...takes].join(" "),
+    sections: [
+      ["Commands", below.map(commandItem)],
+      ["Arguments", (one.arguments ?? []).map(argumentItem)],
+      ["Options", [...own.map(optionItem), ...globalOptions.filter(isHelp).map(plainOptionItem)]],
+      [
+        "Options of every command",
+        globalOptions.filter((option) => !isHelp(option)).map(plainOptionItem),
+      ],
+    ],
+    width,
+  });
 }
 
-export function declareHelp(command: Command, run: Run): void {
-  examples(command, "symphony help issue create", "symphony help exit-codes")
-    .argument("[topic...]", "a command, such as `issue create`, or `exit-codes`")
-    .action((topic: string[]) =>
-      run(async (context) => {
-        context.stdout.write(helpOn(command.parent ?? command, topic));
-        return exitCodes.done;
-      }),
-    );
+function commandItem({ name, summary, arguments: positional = [], options = [] }: NamedRow): Item {
+  const rest = [...(options.length === 0 ? [] : ["[options]"]), ...positional.map(termOf)];
+  return [[name, ...rest].join(" "), summary];
 }
 
-/** The help on a command such as `issue create`, loaded before, or on the exit codes. Throws `usage`. */
-function helpOn(program: Command, topic: readonly string[]): string {
-  if (topic[0] === "exit-codes") return exitCodeTable();
-  const command = topic.reduce<Command | undefined>(
-    (above, name) => above?.commands.find((one) => one.name() === name),
-    program,
+function argumentItem(argument: ArgumentRow): Item {
+  return [argument.name, withFacts(argument)];
+}
+
+function optionItem(option: OptionRow): Item {
+  return [flagsOf(option), withFacts(option)];
+}
+
+/** Those of every command say their choices and their default themselves. */
+function plainOptionItem(option: OptionRow): Item {
+  return [flagsOf(option), option.summary];
+}
+
+function withFacts({
+  summary,
+  choices,
+  default: value,
+}: Pick<OptionRow, "summary" | "choices" | "default">): string {
+  const words = choices?.map((word) => JSON.stringify(word)).join(", ");
+  const facts = [
+    ...(words === undefined ? [] : [`choices: ${words}`]),
+    ...(value === undefined ? [] : [`default: ${JSON.stringify(value)}`]),
+  ];
+  return facts.length === 0 ? summary : `${summary} (${facts.join(", ")})`;
+}
+
+/** `symphony help`, which explains the commands of `catalogue`. */
+export function helpCommand(catalogue: readonly CommandEntry[]): CommandRow {
+  return row({
+    examples: ["symphony help issue create", "symphony help exit-codes"],
+    arguments: [
+      {
+        name: "topic",
+        summary: "a command, such as `issue create`, or `exit-codes`",
+        optional: true,
+        repeats: true,
+        completion: "commands",
+      },
+    ],
+    async stream({ topic }, { stdout }) {
+      stdout.write(await helpOn(topic, catalogue, stdout.columns));
+      return exitCodes.done;
+    },
+  });
+}
+
+/** Rejects with `usage` where nothing of that name is. */
+async function helpOn(
+  topic: readonly string[],
+  catalogue: readonly CommandEntry[],
+  width: number | undefined,
+): Promise<string> {
+  const [name, ...rest] = topic;
+  if (name === undefined) return rootHelp(catalogue, width);
+  if (name === "exit-codes") return exitCodeTable();
+  const entry = catalogue.find((one) => one.name === name);
+  const command = rest.reduce<NamedRow | undefined>(
+    (above, word) => above?.commands?.find((one) => one.name === word),
+    entry && (await loadRow(entry)),
   );
-  if (command !== undefined) return command.helpInformation();
+  if (command !== undefined) return commandHelp(`symphony ${topic.join(" ")}`, command, width);
   throw new SymphonyError("usage", `There is no help on "${topic.join(" ")}"`, {
     hint: "symphony help lists the commands",
   });

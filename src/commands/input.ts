@@ -1,10 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { SymphonyError } from "../core/model/errors.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
+
+// Builtins are taken where they are used: imported by name they cost every command some ms of its start.
 
 type Asking = Pick<CommandContext, "stdin" | "stderr" | "interactive">;
 
@@ -19,6 +16,16 @@ export async function textOrStdin(
   return Buffer.concat(chunks)
     .toString("utf8")
     .replace(/\r?\n$/, "");
+}
+
+/** The text of a file that was named on the command line. Rejects with `usage` where it cannot be read. */
+export async function textOfFile(path: string, cwd: string): Promise<string> {
+  const { resolve } = process.getBuiltinModule("node:path");
+  const { readFile } = process.getBuiltinModule("node:fs/promises");
+  const file = resolve(cwd, path);
+  return readFile(file, "utf8").catch((cause: unknown) => {
+    throw new SymphonyError("usage", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
+  });
 }
 
 export interface Question {
@@ -62,6 +69,9 @@ export async function withEdited<T>(
       hint: draft.instead,
     });
   }
+  const { mkdtemp, rm } = process.getBuiltinModule("node:fs/promises");
+  const { tmpdir } = process.getBuiltinModule("node:os");
+  const { join } = process.getBuiltinModule("node:path");
   const dir = await mkdtemp(join(tmpdir(), "symphony-edit-"));
   const file = join(dir, draft.name);
   const done = await edited(file, draft, context).catch(async (error: unknown) => {
@@ -79,6 +89,7 @@ export async function withEdited<T>(
 }
 
 async function edited(file: string, { text, instead }: Draft, { env }: Editing): Promise<string> {
+  const { readFile, writeFile } = process.getBuiltinModule("node:fs/promises");
   await writeFile(file, text === "" ? "" : `${text}\n`, { mode: 0o600 });
   const editor = env["VISUAL"] || env["EDITOR"] || "vi";
   await openEditor(editor, file, instead);
@@ -89,6 +100,8 @@ async function edited(file: string, { text, instead }: Draft, { env }: Editing):
 
 /** Runs the editor on `file` until it is closed. Rejects with `usage` when it fails; `instead` is the way without one. */
 export async function openEditor(editor: string, file: string, instead: string): Promise<void> {
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const { once } = process.getBuiltinModule("node:events");
   // Through the shell: the variable may hold options, as in `code --wait`.
   const child = spawn("sh", ["-c", `${editor} "$1"`, "sh", file], { stdio: "inherit" });
   const [code] = await once(child, "close");
@@ -96,14 +109,4 @@ export async function openEditor(editor: string, file: string, instead: string):
   throw new SymphonyError("usage", `The editor "${editor}" ended with ${code}`, {
     hint: `set EDITOR, or use ${instead}`,
   });
-}
-
-/** `{ [name]: number }` of an option, nothing when it was not given. Throws `usage` for anything but digits. */
-export function numberOption<K extends string>(
-  name: K,
-  text: string | undefined,
-): { readonly [P in K]?: number } {
-  if (text === undefined) return {};
-  if (/^\d+$/.test(text)) return { [name]: Number(text) } as { [P in K]: number };
-  throw new SymphonyError("usage", `--${name}: "${text}" is not a number`);
 }

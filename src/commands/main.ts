@@ -33,8 +33,9 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
   const options = quickState(argv);
   if (options !== null) {
     const { createContext } = await import("./context.ts");
-    const { state } = await import("./state.ts");
-    return state({}, createContext(options, process));
+    const { stateCommand } = await import("./state.ts");
+    const { runRow } = await import("./table.ts");
+    return runRow(stateCommand, {}, createContext(options, process));
   }
   if (argv.length > 1) return null;
   if (argv[0] === "--version" || argv[0] === "-V") {
@@ -42,10 +43,11 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
     return exitCodes.done;
   }
   if (argv[0] !== undefined && !["--help", "-h", "help"].includes(argv[0])) return null;
-  const { rootHelp } = await import("./root-help.ts");
+  const { catalogue } = await import("./catalogue.ts");
+  const { rootHelp } = await import("./help.ts");
   // Alone, `symphony` says nothing to do: that is wrong usage, and the help is the answer to it.
   const stream = argv.length === 0 ? process.stderr : process.stdout;
-  stream.write(rootHelp(stream.columns ?? 80));
+  stream.write(rootHelp(catalogue, stream.columns));
   return argv.length === 0 ? exitCodes.usage : exitCodes.done;
 }
 

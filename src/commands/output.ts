@@ -64,6 +64,44 @@ function shrink(columns: readonly Column[], natural: readonly number[], width: n
   return widths;
 }
 
+/** What a list needs of the context of its command. */
+interface Printer {
+  /** Columns to fit into; null cuts nothing off. */
+  readonly width: number | null;
+  paint(): Promise<Paint>;
+  /** Lines on stdout. */
+  print(text: string): void;
+  /** A line on stderr. */
+  note(text: string): void;
+}
+
+/** A list for a person: a table, what it adds up to, and where the next page begins. */
+export interface ListShape extends Pick<TableShape, "columns" | "rows"> {
+  /** The last line of the table, which is no row of the list. */
+  readonly sum?: readonly Cell[];
+  /** Lines below the table. */
+  readonly below?: (paint: Paint) => readonly string[];
+  /** What is said of the list as a whole. */
+  readonly totals?: string;
+  /** Of a list that comes in pages: how many rows there are, and how many of them stand on earlier pages. */
+  readonly page?: { readonly total: number; readonly offset: number };
+}
+
+/** Prints a list, with `N more: --offset M` where there is another page. */
+export async function printPage(
+  { columns, rows, sum, below, totals, page }: ListShape,
+  { width, paint: painting, print, note }: Printer,
+): Promise<void> {
+  const paint = await painting();
+  const all = sum === undefined ? rows : [...rows, sum];
+  const lines = tableLines({ columns, rows: all, width, paint });
+  print([...lines, ...(below?.(paint) ?? [])].join("\n"));
+  if (totals !== undefined) note(totals);
+  if (page === undefined) return;
+  const shown = page.offset + rows.length;
+  if (page.total > shown) note(`${page.total - shown} more: --offset ${shown}`);
+}
+
 /** Lines of a list of facts: `name  value`, the names in one column. */
 export function factLines(facts: readonly (readonly [string, Cell])[], paint = noPaint): string[] {
   const width = Math.max(0, ...facts.map(([name]) => widthOf(name)));

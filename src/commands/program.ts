@@ -1,14 +1,20 @@
-import { Command, type Help, Option } from "commander";
-import { catalogue, globalOptions } from "./catalogue.ts";
+import { Argument, Command, Option } from "commander";
+import { catalogue } from "./catalogue.ts";
 import type { Run } from "./context.ts";
-import { commandHelp } from "./help.ts";
-import { rootHelp } from "./root-help.ts";
+import { commandHelp, rootHelp } from "./help.ts";
+import {
+  type ArgumentRow,
+  type CommandRow,
+  flagsOf,
+  type Given,
+  globalOptions,
+  loadRow,
+  type NamedRow,
+  type OptionRow,
+  runRow,
+  termOf,
+} from "./table.ts";
 import { version } from "./version.ts";
-
-const builtIn = new Set(["-h, --help", "-V, --version"]);
-const optionsWithValue = globalOptions
-  .filter(({ flags }) => flags.includes("<"))
-  .map(({ flags }) => flags.split(" ")[0]);
 
 /** The program with its own options and the names of its commands, none of which is loaded yet. */
 export function createProgram(): Command {
@@ -16,14 +22,11 @@ export function createProgram(): Command {
     .exitOverride()
     .helpCommand(false)
     .configureOutput({ outputError: () => {} })
-    .configureHelp({ formatHelp, showGlobalOptions: true })
-    .helpOption("-h, --help", "print this help")
-    .version(version(), "-V, --version", "print the version");
-  for (const { flags, description, choices } of globalOptions) {
-    if (!builtIn.has(flags)) {
-      const option = new Option(flags, description);
-      program.addOption(choices === undefined ? option : option.choices(choices).default("auto"));
-    }
+    .configureHelp({ formatHelp: (_, { helpWidth }) => rootHelp(catalogue, helpWidth) });
+  for (const one of globalOptions) {
+    if (one.name === "help") program.helpOption(flagsOf(one), one.summary);
+    else if (one.name === "version") program.version(version(), flagsOf(one), one.summary);
+    else program.addOption(optionOf(one));
   }
   for (const { name, summary } of catalogue) program.command(name).description(summary);
   return program;
@@ -35,34 +38,90 @@ export async function loadNamed(
   argv: readonly string[],
   run: Run,
 ): Promise<void> {
-  const [name, topic] = operandsOf(argv);
-  await load(program, name, run);
-  if (name === "help" && topic !== name) await load(program, topic, run);
-  // Its script has every command in it.
-  if (name === "completion" && topic !== undefined) {
-    for (const entry of catalogue) if (entry.name !== name) await load(program, entry.name, run);
-  }
-}
-
-async function load(program: Command, name: string | undefined, run: Run): Promise<void> {
+  const name = firstOperand(argv);
   const entry = catalogue.find((one) => one.name === name);
   const command = program.commands.find((one) => one.name() === name);
   if (entry === undefined || command === undefined) return;
-  const declare = await entry.load();
-  declare(command, run);
+  declare(command, { path: `symphony ${name}`, row: await loadRow(entry), run });
 }
 
-/** The arguments that are no options of the program and no values of them. */
-function operandsOf(argv: readonly string[]): string[] {
-  const operands: string[] = [];
-  for (let index = 0; index < argv.length; index += 1) {
-    const one = argv[index] ?? "";
-    if (optionsWithValue.includes(one)) index += 1;
-    else if (!one.startsWith("-")) operands.push(one);
+const flagsWithValue = globalOptions.flatMap(({ name, value }) =>
+  value === undefined ? [] : [`--${name}`],
+);
+
+/** The first argument that is no option of the program and no value of one. */
+function firstOperand(argv: readonly string[]): string | undefined {
+  return argv.find(
+    (one, index) => !one.startsWith("-") && !flagsWithValue.includes(argv[index - 1] ?? ""),
+  );
+}
+
+interface Declaration {
+  /** How it is typed, such as `symphony issue create`. */
+  readonly path: string;
+  readonly row: NamedRow;
+  readonly run: Run;
+}
+
+/** Tells the parser what the row says. */
+function declare(command: Command, { path, row, run }: Declaration): void {
+  const formatHelp = (_: Command, { helpWidth }: { readonly helpWidth?: number | undefined }) =>
+    commandHelp(path, row, helpWidth);
+  command.description(row.summary).configureHelp({ formatHelp });
+  for (const one of row.arguments ?? []) command.addArgument(argumentOf(one));
+  for (const one of row.options ?? []) command.addOption(optionOf(one));
+  for (const one of row.commands ?? []) {
+    declare(command.command(one.name), { path: `${path} ${one.name}`, row: one, run });
   }
-  return operands;
+  if (row.refuseExcess !== undefined) command.allowExcessArguments();
+  if (row.call === undefined && row.stream === undefined) return;
+  command.action(() =>
+    run((context) => {
+      const given = givenOf(command, row);
+      const excess = command.args.length > (row.arguments ?? []).length;
+      if (excess && row.refuseExcess !== undefined) throw row.refuseExcess(given);
+      return runRow(row, given, context);
+    }),
+  );
 }
 
-function formatHelp(command: Command, help: Help): string {
-  return command.parent === null ? rootHelp(help.helpWidth ?? 80) : commandHelp(command, help);
+function argumentOf(one: ArgumentRow): Argument {
+  const argument = new Argument(termOf(one), one.summary);
+  return one.choices === undefined ? argument : argument.choices(one.choices);
+}
+
+function optionOf(one: OptionRow): Option {
+  const option = new Option(flagsOf(one), one.summary)
+    .makeOptionMandatory(one.required === true)
+    .hideHelp(one.hidden === true);
+  if (one.choices !== undefined) option.choices(one.choices);
+  if (one.default !== undefined) option.default(one.default);
+  if (one.repeats) option.argParser(append);
+  return option;
+}
+
+function append(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+/** What was parsed, by name, its options read. Throws `usage`. */
+function givenOf(
+  command: Command,
+  { arguments: positional = [], options = [] }: CommandRow,
+): Given {
+  const values = command.opts();
+  return Object.fromEntries([
+    ...positional.map(({ name, key = name }, index) => [key, command.processedArgs[index]]),
+    ...options.map((one) => {
+      const key = optionOf(one).attributeName();
+      return [key, readValue(one, values[key])];
+    }),
+  ]);
+}
+
+function readValue({ name, value, read, repeats }: OptionRow, given: unknown): unknown {
+  if (value === undefined) return given === true;
+  const readOne = (text: unknown) => (read === undefined ? text : read(String(text), `--${name}`));
+  if (repeats) return Array.isArray(given) ? given.map(readOne) : [];
+  return given === undefined ? undefined : readOne(given);
 }

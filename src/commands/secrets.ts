@@ -1,70 +1,121 @@
-import type { Command } from "commander";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { KeyRotation, SecretsAccess } from "./access.ts";
-import { type CommandContext, findDataDir, findProject, type Run } from "./context.ts";
-import { closest, exitCodes, withHint } from "./failure.ts";
-import { examples } from "./help.ts";
+import type { SecretsAccess } from "./access.ts";
+import { type CommandContext, findDataDir, findProject } from "./context.ts";
+import { exitCodes, hintAt, withHint } from "./failure.ts";
 import { textOrStdin } from "./input.ts";
+import { row, subcommand } from "./table.ts";
 
-const nameArgument = [
-  "<name>",
-  "as the configuration names it after $, such as TRACKER_API_KEY",
-] as const;
+const nameArgument = {
+  name: "name",
+  summary: "as the configuration names it after $, such as TRACKER_API_KEY",
+} as const;
 const namePattern = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 
-export function declareSecrets(command: Command, run: Run): void {
-  examples(
-    command,
-    "symphony secrets add TRACKER_API_KEY",
-    "pass show tracker | symphony secrets add TRACKER_API_KEY",
-    "symphony secrets list",
-  );
-  examples(
-    command.command("list").description("print the names of the secrets, never a value"),
-    "symphony secrets list",
-  ).action(() => run(listSecrets));
-  examples(
-    command
-      .command("add")
-      .description("store a secret: asked for without showing it, or read from stdin"),
-    "symphony secrets add TRACKER_API_KEY",
-    "pass show tracker | symphony secrets add TRACKER_API_KEY",
-  )
-    .argument(...nameArgument)
-    // The parser's own refusal would print the value.
-    .allowExcessArguments()
-    .action((name: string, _: unknown, { args }: Command) =>
-      run((context) => {
-        if (args.length > 1) throw valueAsArgument(name);
-        return addSecret(name, context);
-      }),
-    );
-  examples(
-    command.command("remove").description("remove a secret"),
-    "symphony secrets remove TRACKER_API_KEY",
-  )
-    .argument(...nameArgument)
-    .action((name: string) => run((context) => removeSecret(name, context)));
-  declareKey(command, run);
-}
+const listRow = subcommand({
+  name: "list",
+  summary: "print the names of the secrets, never a value",
+  examples: ["symphony secrets list"],
+  call: async (_, context) => ({ keys: await atSecrets(context, (desk) => desk.list()) }),
+  print({ keys }, { print, note }) {
+    if (keys.length > 0) print(keys.join("\n"));
+    else note("There are no secrets; symphony secrets add NAME stores one");
+  },
+});
 
-function declareKey(command: Command, run: Run): void {
-  examples(
-    command.command("rotate").description("seal every secret with a new key"),
+const addRow = subcommand({
+  name: "add",
+  summary: "store a secret: asked for without showing it, or read from stdin",
+  examples: [
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
+  ],
+  arguments: [nameArgument],
+  refuseExcess: ({ name }) => valueAsArgument(name),
+  async call({ name }, context) {
+    if (!namePattern.test(name)) {
+      throw new SymphonyError("usage", "That is not a name", {
+        hint: "letters, digits and _, as in TRACKER_API_KEY; the value is asked for, or comes by stdin",
+      });
+    }
+    const value = await valueFor(name, context);
+    if (value === "") throw new SymphonyError("usage", `${name} would be empty`);
+    const { key, updated_at } = await atSecrets(context, (desk) => desk.put(name, value));
+    return { key, updated_at };
+  },
+  print: (_, { note }, { name }) =>
+    note(`${name} is stored; the configuration names it as $${name}`),
+});
+
+const removeRow = subcommand({
+  name: "remove",
+  summary: "remove a secret",
+  examples: ["symphony secrets remove TRACKER_API_KEY"],
+  arguments: [nameArgument],
+  async call({ name: key }, context) {
+    await atSecrets(context, async (desk) => {
+      try {
+        await desk.remove(key);
+      } catch (error) {
+        if (!(error instanceof SymphonyError) || error.code !== "secret_not_found") throw error;
+        throw withHint(error, hintAt(key, await desk.list(), "symphony secrets list"));
+      }
+    });
+    return { key, removed: true };
+  },
+  print: ({ key }, { note }) => note(`${key} is removed`),
+});
+
+/** Seals everything anew, on the server or straight in the project's store. */
+const rotateRow = subcommand({
+  name: "rotate",
+  summary: "seal every secret with a new key",
+  examples: [
     "symphony secrets rotate",
     "SYMPHONY_MASTER_KEY=OLD SYMPHONY_MASTER_KEY_NEXT=NEW symphony secrets rotate",
-  ).action(() =>
-    run(async (context) =>
-      (await import("./secrets.ts")).rotateKey(context, (work) => atSecrets(context, work)),
-    ),
-  );
-  examples(
-    command
-      .command("reset")
-      .description("the key is lost: put the secrets aside and begin anew, without a server"),
-    "symphony secrets reset --yes",
-  ).action(() => run(async (context) => (await import("./secrets.ts")).resetKey(context)));
-}
+  ],
+  call: (_, context) => atSecrets(context, (desk) => desk.rotate()),
+  print({ secrets, key_id: now, previous_key_id: before }, { note }) {
+    const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
+    note(`${many} sealed with the new key ${now}; the key ${before} opens nothing any more`);
+  },
+});
+
+/** Never through a server: one that runs has the key. */
+const resetRow = subcommand({
+  name: "reset",
+  summary: "the key is lost: put the secrets aside and begin anew, without a server",
+  examples: ["symphony secrets reset --yes"],
+  async call(_, context) {
+    const dataDir = findDataDir(context.where);
+    if (dataDir === null) {
+      throw new SymphonyError("usage", "there is no data directory here", {
+        hint: "symphony secrets reset --yes --data-dir DIR",
+      });
+    }
+    if (!(await agreed(dataDir, context))) return null;
+    const { resetOffline } = await import("./offline-secrets.ts");
+    return { data_dir: dataDir, moved: await resetOffline(dataDir) };
+  },
+  print(done, { note }) {
+    if (done === null) note("Nothing was changed");
+    else if (done.moved.length === 0) note(`There are no secrets in ${done.data_dir}`);
+    else {
+      const moved = done.moved.join(", ");
+      note(`Put aside in ${done.data_dir}: ${moved}; symphony secrets add NAME makes a new key`);
+    }
+  },
+  exitCode: (done) => (done === null ? exitCodes.failed : exitCodes.done),
+});
+
+/** Stores secrets and removes them; changes the key that seals them. */
+export const secretsCommand = row({
+  examples: [
+    "symphony secrets add TRACKER_API_KEY",
+    "pass show tracker | symphony secrets add TRACKER_API_KEY",
+    "symphony secrets list",
+  ],
+  commands: [listRow, addRow, removeRow, rotateRow, resetRow],
+});
 
 function valueAsArgument(name: string): SymphonyError {
   return new SymphonyError(
@@ -74,43 +125,6 @@ function valueAsArgument(name: string): SymphonyError {
       hint: `symphony secrets add ${name} asks for it, or reads it from stdin`,
     },
   );
-}
-
-export async function listSecrets(context: CommandContext): Promise<number> {
-  const keys = await atSecrets(context, (desk) => desk.list());
-  if (context.json) context.printJson({ keys });
-  else if (keys.length > 0) context.print(keys.join("\n"));
-  else context.note("There are no secrets; symphony secrets add NAME stores one");
-  return exitCodes.done;
-}
-
-export async function addSecret(name: string, context: CommandContext): Promise<number> {
-  if (!namePattern.test(name)) {
-    throw new SymphonyError("usage", "That is not a name", {
-      hint: "letters, digits and _, as in TRACKER_API_KEY; the value is asked for, or comes by stdin",
-    });
-  }
-  const value = await valueFor(name, context);
-  if (value === "") throw new SymphonyError("usage", `${name} would be empty`);
-  const stored = await atSecrets(context, (desk) => desk.put(name, value));
-  if (context.json) context.printJson({ key: stored.key, updated_at: stored.updated_at });
-  context.note(`${name} is stored; the configuration names it as $${name}`);
-  return exitCodes.done;
-}
-
-export async function removeSecret(name: string, context: CommandContext): Promise<number> {
-  await atSecrets(context, async (desk) => {
-    try {
-      await desk.remove(name);
-    } catch (error) {
-      if (!(error instanceof SymphonyError) || error.code !== "secret_not_found") throw error;
-      const meant = closest(name, await desk.list());
-      throw withHint(error, meant === null ? "symphony secrets list" : `did you mean ${meant}?`);
-    }
-  });
-  if (context.json) context.printJson({ key: name, removed: true });
-  context.note(`${name} is removed`);
-  return exitCodes.done;
 }
 
 /** Never an argument: other users of the machine see those. */
@@ -159,45 +173,9 @@ async function offlineSecretsAccess(
   dataDir: string,
   context: CommandContext,
 ): Promise<SecretsAccess> {
-  const { openOfflineSecrets } = await import("./offline.ts");
+  const { openOfflineSecrets } = await import("./offline-secrets.ts");
   context.note(`No server runs here; using the secrets in ${dataDir}`);
   return openOfflineSecrets(dataDir, context.env);
-}
-
-/** Seals everything anew, on the server or straight in the project's store. */
-export async function rotateKey(
-  context: CommandContext,
-  at: (work: (desk: SecretsAccess) => Promise<KeyRotation>) => Promise<KeyRotation>,
-): Promise<number> {
-  const rotation = await at((desk) => desk.rotate());
-  if (context.json) context.printJson(rotation);
-  const { secrets, key_id: now, previous_key_id: before } = rotation;
-  const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
-  context.note(`${many} sealed with the new key ${now}; the key ${before} opens nothing any more`);
-  return exitCodes.done;
-}
-
-/** Never through a server: one that runs has the key. */
-export async function resetKey(context: CommandContext): Promise<number> {
-  const dataDir = findDataDir(context.where);
-  if (dataDir === null) {
-    throw new SymphonyError("usage", "there is no data directory here", {
-      hint: "symphony secrets reset --yes --data-dir DIR",
-    });
-  }
-  if (!(await agreed(dataDir, context))) {
-    context.note("Nothing was changed");
-    return exitCodes.failed;
-  }
-  const { resetOffline } = await import("./offline.ts");
-  const moved = await resetOffline(dataDir);
-  if (context.json) context.printJson({ data_dir: dataDir, moved });
-  context.note(
-    moved.length === 0
-      ? `There are no secrets in ${dataDir}`
-      : `Put aside in ${dataDir}: ${moved.join(", ")}; symphony secrets add NAME makes a new key`,
-  );
-  return exitCodes.done;
 }
 
 async function agreed(dataDir: string, context: CommandContext): Promise<boolean> {

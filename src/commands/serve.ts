@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { stat } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
 import { agentCommand } from "../core/agent/kinds.ts";
 import { systemClock } from "../core/clock.ts";
@@ -11,7 +10,6 @@ import {
   understandVariable,
   wantsToken,
 } from "../core/config/config.ts";
-import { openConfig, readOverlay } from "../core/config/service.ts";
 import type { Core } from "../core/core.ts";
 import {
   createLogger,
@@ -20,27 +18,21 @@ import {
   rotatingFileSink,
   streamSink,
 } from "../core/events/log.ts";
-import { kinds, sections } from "../core/kinds.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
+import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
-import { planOf } from "../core/orchestrator/records.ts";
 import { registerWebhook } from "../core/register-webhook.ts";
-import { openSecrets } from "../core/secrets/secrets.ts";
 import { createCore } from "../core/start.ts";
-import { readIssueRecords } from "../core/store/documents.ts";
-import { isFull } from "../core/store/lock.ts";
 import { createRedactor, type Redactor } from "../core/text/redact.ts";
 import { shellQuoted } from "../core/text/text.ts";
-import { loadTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 import { isLoopback } from "../server/access.ts";
 import { createApp } from "../server/app.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { reportPeers } from "../server/peers.ts";
-import { type CommandIo, findProject, type ServeOptions } from "./context.ts";
+import { type CommandContext, type CommandIo, findProject, servedProject } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { keptLines } from "./kept.ts";
-import { factLines, jsonText, paintFor, tableLines } from "./output.ts";
+import { factLines, jsonText, paintFor } from "./output.ts";
 import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 import { version } from "./version.ts";
 
@@ -55,8 +47,8 @@ export interface Daemon extends AsyncDisposable {
 interface DaemonOptions {
   readonly workflowPath: string;
   readonly dataDir: string;
-  readonly port: number | null;
-  readonly host: string | null;
+  readonly port: number | undefined;
+  readonly host: string | undefined;
   readonly env: CommandIo["env"];
   readonly log: Logger;
   readonly redactor: Redactor;
@@ -66,11 +58,6 @@ interface DaemonOptions {
   readonly signal: AbortSignal;
 }
 
-/** Where a workflow file keeps its data unless told otherwise. */
-export function dataDirOf(workflowPath: string): string {
-  return join(dirname(workflowPath), ".symphony");
-}
-
 /**
  * Builds the core and binds its server; dispatches nothing before `core.start()`. Rejects with the code of
  * what is wrong, and then nothing is left open, bound or running.
@@ -78,7 +65,7 @@ export function dataDirOf(workflowPath: string): string {
 export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   const { workflowPath, dataDir, port, host, env, log, redactor, signal } = options;
   const clock = systemClock;
-  const flags = { ...(port !== null && { port }), ...(host !== null && { host }) };
+  const flags = { ...(port !== undefined && { port }), ...(host !== undefined && { host }) };
   const core = await createCore({
     version: version(),
     workflowPath,
@@ -136,20 +123,29 @@ function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string |
   return auth === "token" || isLoopback(host) ? randomBytes(32).toString("base64url") : null;
 }
 
+/** What `symphony serve` was given; undefined means "not said", so that the configuration decides. */
+interface ServeOptions {
+  readonly workflow: string | undefined;
+  /** 0 asks for any free port. */
+  readonly port: number | undefined;
+  readonly host: string | undefined;
+  /** One poll and its runs, then exit by outcome. */
+  readonly once: boolean;
+  /** Agents may do everything: `agent.level: danger` is meant. */
+  readonly iUnderstand: boolean;
+  readonly logFormat: "text" | "json";
+  /** The address to register with the tracker. */
+  readonly webhookUrl: string | undefined;
+  /** Refuse to serve unless turns outlive a restart. */
+  readonly restartSafe: boolean;
+}
+
 /** `symphony serve`: runs until SIGINT or SIGTERM, or with `--once` until its runs have ended. */
-export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
-  const workflowPath = await requireWorkflow(
-    resolve(io.cwd, options.workflowPath ?? "WORKFLOW.md"),
-  );
-  const chosenDir = options.dataDir ?? (io.env["SYMPHONY_DATA_DIR"] || null);
-  const dataDir = chosenDir ? resolve(io.cwd, chosenDir) : dataDirOf(workflowPath);
-  if (options.dryRun) {
-    const { dryRun } = await import("./serve.ts");
-    return dryRun({ workflowPath, dataDir }, io);
-  }
+export async function serve(options: ServeOptions, context: CommandContext): Promise<number> {
+  const project = servedProject(options.workflow, context);
   const stop = stopSignal();
   try {
-    return await run({ workflowPath, dataDir, stop }, options, io);
+    return await run({ ...project, stop }, options, context);
   } catch (error) {
     // The start was given up, and nothing of it is left.
     if (error === stop.reason) return options.once ? exitCodes.interrupted : exitCodes.done;
@@ -179,10 +175,13 @@ async function run(
     clock: systemClock,
     redact: (text) => redactor.redact(text),
   });
-  const { port, host, restartSafe } = options;
   await using daemon = await openDaemon({
-    ...{ workflowPath, dataDir, port, host, restartSafe },
-    env: options.understood ? { ...io.env, [understandVariable]: "1" } : io.env,
+    workflowPath,
+    dataDir,
+    port: options.port,
+    host: options.host,
+    restartSafe: options.restartSafe,
+    env: options.iUnderstand ? { ...io.env, [understandVariable]: "1" } : io.env,
     log,
     redactor,
     signal: stop,
@@ -193,7 +192,7 @@ async function run(
   await announce(daemon, io);
   const { webhookUrl } = options;
   // Beside the start: a tracker that is slow to answer holds nothing up.
-  if (webhookUrl !== null) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
+  if (webhookUrl !== undefined) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
   const code = await untilStopped(daemon, stop, options.once);
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
   return code;
@@ -222,17 +221,6 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   return once ? outcome.exitCode() : exitCodes.done;
 }
 
-/** Rejects with `missing_workflow_file`, naming the absolute path (C-2). */
-async function requireWorkflow(path: string): Promise<string> {
-  const found = await stat(path).catch(() => null);
-  if (found?.isFile()) return path;
-  const why = found === null ? "does not exist" : "is not a file";
-  throw new SymphonyError("missing_workflow_file", `workflow file ${path} ${why}`, {
-    details: { path },
-    hint: "write one (docs/workflow.md), or try symphony demo",
-  });
-}
-
 async function announce({ core, listening }: Daemon, io: CommandIo): Promise<void> {
   if (io.quiet || !io.stderr.isTTY) return;
   const { config } = core.config.current;
@@ -259,88 +247,11 @@ function modeOf({ agent, codex }: Config): string {
   return "  shared: turns outlive a restart";
 }
 
-/** Prints what a first poll would start and why the rest would not; starts and changes nothing. */
-export async function dryRun(
-  { workflowPath, dataDir }: { workflowPath: string; dataDir: string },
-  io: CommandIo,
-): Promise<number> {
-  const { env } = io;
-  const redactor = createRedactor();
-  const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
-  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
-  const edges: TrackerDeps = { dataDir, clock: systemClock, lookup };
-  const service = await openConfig({
-    sections,
-    workflowPath,
-    env: io.env,
-    flags: {},
-    clock: systemClock,
-    overlay: await readOverlay(dataDir),
-    validate: async ({ tracker: next }) =>
-      (await loadTracker(kinds.trackers, next)).check(next, lookup),
-  });
-  const { config } = service.current;
-  const adapter = await loadTracker(kinds.trackers, config.tracker);
-  const tracker = adapter.create(config.tracker, edges);
-  try {
-    const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
-    const records = await readIssueRecords(dataDir);
-    const wall = systemClock.wall();
-    const full = await isFull(dataDir);
-    const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
-    const rows = planOf(issues, config, { records, wall, storage });
-    await print(rows, io);
-  } finally {
-    tracker.close();
-    await service.close();
-  }
-  return exitCodes.done;
-}
-
-async function print(rows: ReturnType<typeof planOf>, io: CommandIo): Promise<void> {
-  if (io.json) {
-    const plan = rows.map(({ issue, runs, why }) => ({
-      issue_identifier: issue.identifier,
-      title: issue.title,
-      state: issue.state,
-      priority: issue.priority,
-      would_run: runs,
-      why,
-    }));
-    io.stdout.write(`${jsonText({ plan })}\n`);
-    return;
-  }
-  if (rows.length === 0) {
-    io.stdout.write("No issue is in an active state: nothing would run.\n");
-    return;
-  }
-  const paint = await paintFor(io.colour);
-  const lines = tableLines({
-    columns: [
-      { title: "ISSUE" },
-      { title: "WOULD" },
-      { title: "STATE" },
-      { title: "TITLE", flexible: true },
-      { title: "WHY NOT", flexible: true },
-    ],
-    rows: rows.map(({ issue, runs, why }) => [
-      issue.identifier,
-      runs ? { text: "run", style: "green" } : { text: "wait", style: "dim" },
-      issue.state,
-      issue.title,
-      why ?? "",
-    ]),
-    width: io.stdout.isTTY ? io.stdout.columns : null,
-    paint,
-  });
-  io.stdout.write(`${lines.join("\n")}\n`);
-}
-
 /** So long the end of the server is held up for workspaces that nobody has looked at. */
 const lastLookMs = 2_000;
 
 /** How the attempts of a `--once` run ended. */
-export interface OnceOutcome {
+interface OnceOutcome {
   exitCode(): number;
   /** Has the workspaces looked at in which they worked: whatever is left there, no server will tell of it later. */
   look(): Promise<void>;
@@ -355,10 +266,7 @@ interface Worked {
 }
 
 /** `stop` is aborted when the server is to end before its runs have. */
-export function onceOutcome(
-  { bus, workspaces, history, log }: Core,
-  stop: AbortSignal,
-): OnceOutcome {
+function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal): OnceOutcome {
   const { kept } = workspaces;
   let failed = 0;
   let blocked = 0;
@@ -401,11 +309,7 @@ export function onceOutcome(
 }
 
 /** Says where the work is that stays when `--once` has ended: by then no server is there to ask. */
-export async function printKept(
-  all: readonly Kept[],
-  dataDir: string,
-  io: CommandIo,
-): Promise<void> {
+async function printKept(all: readonly Kept[], dataDir: string, io: CommandIo): Promise<void> {
   const isFound =
     findProject({ dataDir: undefined, env: io.env, cwd: io.cwd })?.dataDir === dataDir;
   const where = isFound ? "" : ` --data-dir ${shellQuoted(dataDir)}`;

@@ -1,12 +1,84 @@
-import type { CommandSpec, OptionSpec, Place } from "./completion.ts";
+import {
+  type ArgumentRow,
+  type Completion,
+  flagsOf,
+  globalOptions,
+  type NamedRow,
+  type OptionRow,
+  subcommandsOf,
+} from "./table.ts";
+
+/** What may stand in a place: fixed words, something to look up, or null for anything. */
+type Place = readonly string[] | Exclude<Completion, readonly string[] | "commands"> | null;
+
+interface OptionSpec {
+  /** Such as `-h` and `--help`. */
+  readonly flags: readonly string[];
+  readonly description: string;
+  readonly takesValue: boolean;
+  readonly value: Place;
+}
+
+interface CommandSpec {
+  /** Such as `issue create`; the program itself is the empty path. */
+  readonly path: string;
+  readonly description: string;
+  /** Its own; those of the program are every command's. */
+  readonly options: readonly OptionSpec[];
+  readonly positions: readonly Place[];
+  /** Whether the last position repeats. */
+  readonly variadic: boolean;
+}
+
+/** The script that completes the commands of `rows` in `shell`. */
+export function scriptOf(shell: string, rows: readonly NamedRow[]): string {
+  const specs = commandSpecs(rows);
+  if (shell === "fish") return fishScript(specs);
+  return shell === "bash" ? bashScript(specs) : zshScript(specs);
+}
+
+/** Every command with what it takes; the program is the first. */
+function commandSpecs(rows: readonly NamedRow[]): CommandSpec[] {
+  const topics = [...rows.map(({ name }) => name), "exit-codes"];
+  const placeOf = ({ choices, completion }: ArgumentRow | OptionRow): Place =>
+    choices ?? (completion === "commands" ? topics : (completion ?? null));
+  const optionSpec = (one: OptionRow): OptionSpec => ({
+    flags: flagsOf(one)
+      .split(/,? /)
+      .filter((flag) => flag.startsWith("-")),
+    description: one.summary,
+    takesValue: one.value !== undefined,
+    value: placeOf(one),
+  });
+  const walk = (one: NamedRow, above: string): CommandSpec[] => {
+    const path = `${above} ${one.name}`.trim();
+    const { arguments: positional = [], options = [] } = one;
+    const spec = {
+      path,
+      description: one.summary,
+      options: options.filter(({ hidden }) => !hidden).map(optionSpec),
+      positions: positional.map(placeOf),
+      variadic: positional.at(-1)?.repeats === true,
+    };
+    return [spec, ...subcommandsOf(one).flatMap((below) => walk(below, path))];
+  };
+  const program = {
+    path: "",
+    description: "",
+    options: globalOptions.map(optionSpec),
+    positions: [],
+    variadic: false,
+  };
+  return [program, ...rows.flatMap((one) => walk(one, ""))];
+}
 
 /** The script that `eval "$(symphony completion bash)"` runs. */
-export function bashScript(specs: readonly CommandSpec[]): string {
+function bashScript(specs: readonly CommandSpec[]): string {
   return `# bash completion for symphony\n${tables(specs)}${bashFront}`;
 }
 
 /** The script for zsh, to be sourced or put on the fpath as _symphony. */
-export function zshScript(specs: readonly CommandSpec[]): string {
+function zshScript(specs: readonly CommandSpec[]): string {
   return `#compdef symphony\n${tables(specs)}${zshFront}`;
 }
 
@@ -153,8 +225,8 @@ function cases(
 }
 
 function valueCases({ path, options }: Pick<CommandSpec, "path" | "options">): string[] {
-  return options.flatMap(({ flags, value }) =>
-    value === null
+  return options.flatMap(({ flags, takesValue, value }) =>
+    !takesValue
       ? []
       : [
           branch(
@@ -182,8 +254,8 @@ function branch(pattern: string, lines: readonly string[]): string {
 }
 
 function linesIn(place: Place): readonly string[] {
-  if (place.kind === "words") return place.words;
-  return place.kind === "nothing" ? [] : [`@${place.kind}`];
+  if (typeof place !== "string") return place ?? [];
+  return [`@${place}`];
 }
 
 function optionLines({ flags, description }: OptionSpec): string[] {
@@ -207,11 +279,11 @@ function nameOf(path: string): string {
 }
 
 /** The script for fish, to be sourced or put into its directory of completions. */
-export function fishScript(specs: readonly CommandSpec[]): string {
+function fishScript(specs: readonly CommandSpec[]): string {
   const named = specs.filter(({ path }) => path !== "");
   const valued = specs.flatMap(({ path, options }) =>
-    options.flatMap(({ flags, value }) =>
-      value === null ? [] : flags.map((flag) => `${path || "*"} ${flag}`),
+    options.flatMap(({ flags, takesValue }) =>
+      !takesValue ? [] : flags.map((flag) => `${path || "*"} ${flag}`),
     ),
   );
   return `# fish completion for symphony
@@ -258,11 +330,11 @@ function subcommands({ path }: CommandSpec, named: readonly CommandSpec[]): stri
 }
 
 function options({ path, options: all }: CommandSpec): string[] {
-  return all.map(({ flags, description, value }: OptionSpec) => {
+  return all.map(({ flags, description, takesValue, value }: OptionSpec) => {
     const names = flags.map((flag) =>
       flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`,
     );
-    const given = value === null ? "" : ` ${valueFlags(value)}`;
+    const given = !takesValue ? "" : ` ${valueFlags(value)}`;
     const where = path === "" ? "" : `-n ${at(path)} `;
     return `complete -c symphony ${where}${names.join(" ")}${given} -d ${fishQuoted(description)}`;
   });
@@ -272,8 +344,8 @@ function positions({ path, positions: all, variadic }: CommandSpec): string[] {
   return all.flatMap((place, index) => {
     const repeats = variadic && index === all.length - 1;
     const where = at(path, repeats ? "*" : String(index));
-    if (place.kind === "nothing") return [];
-    if (place.kind === "files" || place.kind === "directories") {
+    if (place === null) return [];
+    if (place === "files" || place === "directories") {
       return [`complete -c symphony -n ${where} -F`];
     }
     return [`complete -c symphony -n ${where} -a ${wordsOf(place)}`];
@@ -281,12 +353,12 @@ function positions({ path, positions: all, variadic }: CommandSpec): string[] {
 }
 
 function valueFlags(place: Place): string {
-  if (place.kind === "files" || place.kind === "directories") return "-r -F";
-  return place.kind === "nothing" ? "-x" : `-x -a ${wordsOf(place)}`;
+  if (place === "files" || place === "directories") return "-r -F";
+  return place === null ? "-x" : `-x -a ${wordsOf(place)}`;
 }
 
-function wordsOf(place: Place): string {
-  if (place.kind === "words") return fishQuoted(place.words.join(" "));
+function wordsOf(place: "issues" | readonly string[]): string {
+  if (typeof place !== "string") return fishQuoted(place.join(" "));
   return fishQuoted("(command symphony completion --issues 2> /dev/null)");
 }
 

@@ -1,82 +1,73 @@
-import type { Command } from "commander";
 import { exchange } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { closest, exitCodes } from "./failure.ts";
-import { examples } from "./help.ts";
-import { factLines, span, tableLines } from "./output.ts";
+import { hintAt } from "./failure.ts";
+import { factLines, printPage, span } from "./output.ts";
+import { row } from "./table.ts";
 
-export function declareRuntime(command: Command, run: Run): void {
-  examples(command, "symphony runtime", "symphony runtime --json | jq -r .version").action(() =>
-    run(runtime),
-  );
-}
+/** Shows the running server. */
+export const runtimeCommand = row({
+  examples: ["symphony runtime", "symphony runtime --json | jq -r .version"],
+  call: async (_, context) => (await context.client()).system.runtime(),
+  async print(facts, context) {
+    const { server, tracker, agent } = facts;
+    const health = tracker.healthy ? "healthy" : `failing: ${tracker.last_error?.message ?? "?"}`;
+    const on = Object.entries(facts.features).flatMap(([name, enabled]) => (enabled ? [name] : []));
+    const lines = factLines(
+      [
+        ["version", `${facts.version}, Node.js ${facts.node_version}, ${facts.platform}`],
+        ["process", `${facts.pid}, up ${span(facts.uptime_seconds * 1_000)}`],
+        ["address", `${server.host}:${server.port}, auth ${server.auth}`],
+        ["workflow", facts.workflow_path],
+        ["data", facts.data_dir],
+        ["tracker", `${tracker.kind}, ${health}`],
+        ["agent", [agent.kind, agent.model, agent.command].filter(Boolean).join(", ")],
+        ["level", agent.level],
+        ["features", on.join(", ") || "-"],
+      ],
+      await context.paint(),
+    );
+    context.print(lines.join("\n"));
+  },
+});
 
-export function declareRefresh(command: Command, run: Run): void {
-  examples(command, "symphony refresh").action(() => run(refresh));
-}
+/** Asks for a poll now. */
+export const refreshCommand = row({
+  examples: ["symphony refresh"],
+  call: async (_, context) => (await context.client()).system.refresh(),
+  print({ coalesced }, { note }) {
+    const joined = coalesced ? ", together with one that was already due" : "";
+    note(`Poll and reconcile are on their way${joined}`);
+  },
+});
 
-export async function runtime(context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const facts = await client.system.runtime();
-  if (context.json) {
-    context.printJson(facts);
-    return exitCodes.done;
-  }
-  const { server, tracker, agent } = facts;
-  const health = tracker.healthy ? "healthy" : `failing: ${tracker.last_error?.message ?? "?"}`;
-  const on = Object.entries(facts.features).flatMap(([name, enabled]) => (enabled ? [name] : []));
-  const lines = factLines(
-    [
-      ["version", `${facts.version}, Node.js ${facts.node_version}, ${facts.platform}`],
-      ["process", `${facts.pid}, up ${span(facts.uptime_seconds * 1_000)}`],
-      ["address", `${server.host}:${server.port}, auth ${server.auth}`],
-      ["workflow", facts.workflow_path],
-      ["data", facts.data_dir],
-      ["tracker", `${tracker.kind}, ${health}`],
-      ["agent", [agent.kind, agent.model, agent.command].filter(Boolean).join(", ")],
-      ["level", agent.level],
-      ["features", on.join(", ") || "-"],
-    ],
-    await context.paint(),
-  );
-  context.print(lines.join("\n"));
-  return exitCodes.done;
-}
-
-export async function refresh(context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const reply = await client.system.refresh();
-  if (context.json) context.printJson(reply);
-  const joined = reply.coalesced ? ", together with one that was already due" : "";
-  context.note(`Poll and reconcile are on their way${joined}`);
-  return exitCodes.done;
-}
-
-export function declareMetrics(command: Command, run: Run): void {
-  examples(
-    command,
+/** Prints what the server's `/metrics` tells: its own text, or `{"metrics": […]}`. */
+export const metricsCommand = row({
+  examples: [
     "symphony metrics",
     "symphony metrics symphony_issues symphony_attempts_total",
     "symphony metrics --json | jq '.metrics[] | select(.name == \"symphony_issues\").samples'",
-  )
-    .argument("[name...]", "only these metrics; a name that ends in * stands for all that begin so")
-    .action((names: readonly string[]) => run((context) => metrics(names, context)));
-}
-
-/** Prints what the server's `/metrics` tells: its own text, or `{"metrics": […]}`. */
-export async function metrics(names: readonly string[], context: CommandContext): Promise<number> {
-  const server = await context.server();
-  const { method, path } = paths.system.metrics;
-  const { text } = await exchange(server, { method, path, headers: { accept: "text/plain" } });
-  const all = parseExposition(text);
-  const families = all.filter(({ name }) => wanted(name, names));
-  if (families.length === 0) throw unknown(names, all);
-  if (context.json) context.printJson({ metrics: families.map(withoutLines) });
-  else context.print(families.flatMap(({ lines }) => lines).join("\n"));
-  return exitCodes.done;
-}
+  ],
+  arguments: [
+    {
+      name: "name",
+      summary: "only these metrics; a name that ends in * stands for all that begin so",
+      optional: true,
+      repeats: true,
+    },
+  ],
+  async call({ name: names }, context) {
+    const { method, path } = paths.system.metrics;
+    const request = { method, path, headers: { accept: "text/plain" } };
+    const { text } = await exchange(await context.server(), request);
+    const all = parseExposition(text);
+    const families = all.filter(({ name }) => wanted(name, names));
+    if (families.length === 0) throw unknown(names, all);
+    return families;
+  },
+  document: (families) => ({ metrics: families.map(withoutLines) }),
+  print: (families, { print }) => print(families.flatMap(({ lines }) => lines).join("\n")),
+});
 
 function wanted(name: string, names: readonly string[]): boolean {
   if (names.length === 0) return true;
@@ -86,12 +77,9 @@ function wanted(name: string, names: readonly string[]): boolean {
 }
 
 function unknown(names: readonly string[], all: readonly Family[]): SymphonyError {
-  const meant = closest(
-    names[0] ?? "",
-    all.map(({ name }) => name),
-  );
+  const known = all.map(({ name }) => name);
   return new SymphonyError("not_found", `the server has no metric ${names.join(" ")}`, {
-    hint: meant === null ? "symphony metrics" : `did you mean ${meant}?`,
+    hint: hintAt(names[0] ?? "", known, "symphony metrics"),
   });
 }
 
@@ -169,27 +157,18 @@ function unescaped(text: string): string {
   return text.replaceAll(/\\(.)/g, (_, letter: string) => (letter === "n" ? "\n" : letter));
 }
 
-export function declareModels(command: Command, run: Run): void {
-  examples(command, "symphony models", "symphony models --json | jq -r '.models[].id'").action(() =>
-    run(models),
-  );
-}
-
-export async function models(context: CommandContext): Promise<number> {
-  const reply = await (await context.client()).models.list();
-  if (context.json) {
-    context.printJson(reply);
-    return exitCodes.done;
-  }
-  const columns = [{ title: "MODEL" }, { title: "OWNER" }, { title: "CREATED" }] as const;
-  const rows = reply.models.map(({ id, owned_by: owner, created_at: created }) => [
-    id,
-    owner ?? "-",
-    created?.slice(0, 10) ?? "-",
-  ]);
-  const shape = { columns, rows, width: context.width, paint: await context.paint() };
-  context.print(tableLines(shape).join("\n"));
-  const { kind, base_url: url } = reply.provider;
-  context.note(`${rows.length} of ${kind}${url === null ? "" : `, ${url}`}`);
-  return exitCodes.done;
-}
+/** Lists the models of the configured provider. */
+export const modelsCommand = row({
+  examples: ["symphony models", "symphony models --json | jq -r '.models[].id'"],
+  call: async (_, context) => (await context.client()).models.list(),
+  print({ models, provider: { kind, base_url: url } }, context) {
+    const columns = [{ title: "MODEL" }, { title: "OWNER" }, { title: "CREATED" }] as const;
+    const rows = models.map(({ id, owned_by: owner, created_at: created }) => [
+      id,
+      owner ?? "-",
+      created?.slice(0, 10) ?? "-",
+    ]);
+    const totals = `${rows.length} of ${kind}${url === null ? "" : `, ${url}`}`;
+    return printPage({ columns, rows, totals }, context);
+  },
+});

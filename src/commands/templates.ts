@@ -1,153 +1,151 @@
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
-import type { Command } from "commander";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
-import { messageOf, SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext, Run } from "./context.ts";
-import { closest, exitCodes, listerOf, onIssue } from "./failure.ts";
-import { examples } from "./help.ts";
-import { numberOption, textOrStdin, withEdited } from "./input.ts";
-import { type Cell, plain, relative, tableLines } from "./output.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext } from "./context.ts";
+import { exitCodes, hintAt, onServerIssue } from "./failure.ts";
+import { textOfFile, textOrStdin, withEdited } from "./input.ts";
+import { type Cell, plain, printPage, relative } from "./output.ts";
+import { pageOptions, row, subcommand } from "./table.ts";
 
-const templateArgument = ["<template>", "name or id; `workflow` is the workflow file's"] as const;
-const fileArgument = [
-  "[file]",
-  "Liquid text; - reads it from stdin; left out: $EDITOR on a terminal",
-] as const;
+const templateArgument = {
+  name: "template",
+  summary: "name or id; `workflow` is the workflow file's",
+} as const;
+const fileArgument = {
+  name: "file",
+  summary: "Liquid text; - reads it from stdin; left out: $EDITOR on a terminal",
+  optional: true,
+  completion: "files",
+} as const;
+/** What an editor takes it for. */
+const fileName = "template.md";
 
-export function declareTemplates(command: Command, run: Run): void {
-  examples(
-    command,
-    "symphony templates create review review.md",
-    "symphony templates preview review --issue ENG-123",
-    "symphony template set ENG-123 review",
-  );
-  declareReading(command, run);
-  declareWriting(command, run);
-}
-
-function declareReading(command: Command, run: Run): void {
-  examples(
-    command.command("list").description("list the prompt templates"),
+const listRow = subcommand({
+  name: "list",
+  summary: "list the prompt templates",
+  examples: [
     "symphony templates list",
     "symphony templates list --json | jq -r '.templates[].name'",
-  )
-    .option("--limit <n>", "rows at most, 1 to 500 (default: 50)")
-    .option("--offset <n>", "rows to pass over (default: 0)")
-    .action((options) => run((context) => listTemplates(options, context)));
-  examples(
-    command.command("show").description("print the text of a prompt template"),
-    "symphony templates show workflow",
-    "symphony templates show review > review.md",
-  )
-    .argument(...templateArgument)
-    .action((template: string) => run((context) => showTemplate(template, context)));
-  examples(
-    command.command("preview").description("print the prompt that a template makes"),
+  ],
+  options: pageOptions(),
+  call: async (query, context) => (await context.client()).templates.list({ query }),
+  print(page, context) {
+    const columns = [
+      { title: "TEMPLATE", flexible: true },
+      { title: "ID" },
+      { title: "CHANGED" },
+      { title: "VARIABLES", flexible: true },
+    ] as const;
+    const rows = page.templates.map((one): Cell[] => [
+      one.name,
+      one.id,
+      one.updated_at === null ? "in its file" : relative(one.updated_at, Date.now()),
+      one.variables.join(", "),
+    ]);
+    return printPage({ columns, rows, page }, context);
+  },
+});
+
+/** The text alone on stdout, so that it can be kept in a file and given back. */
+const showRow = subcommand({
+  name: "show",
+  summary: "print the text of a prompt template",
+  examples: ["symphony templates show workflow", "symphony templates show review > review.md"],
+  arguments: [templateArgument],
+  call: async ({ template }, context) => findTemplate(template, await context.client()),
+  print: ({ body }, { print }) => print(plain(body)),
+});
+
+const previewRow = subcommand({
+  name: "preview",
+  summary: "print the prompt that a template makes",
+  examples: [
     "symphony templates preview review                    of a sample issue",
     "symphony templates preview review --issue ENG-123",
     `symphony templates preview review --variables '{"attempt": 2}'`,
-  )
-    .argument(...templateArgument)
-    .option("--issue <issue>", "of this issue")
-    .option(
-      "--variables <json>",
-      "a JSON object in place of the sample's own; - reads it from stdin",
-    )
-    .action((template: string, options) =>
-      run((context) => previewTemplate(template, options, context)),
-    );
-}
+  ],
+  arguments: [templateArgument],
+  options: [
+    { name: "issue", value: "issue", summary: "of this issue", completion: "issues" },
+    {
+      name: "variables",
+      value: "json",
+      summary: "a JSON object in place of the sample's own; - reads it from stdin",
+    },
+  ],
+  call: (given, context) => preview(given, context),
+  print: ({ rendered }, { print }) => print(plain(rendered)),
+});
 
-function declareWriting(command: Command, run: Run): void {
-  examples(
-    command.command("create").description("add a prompt template"),
+const createRow = subcommand({
+  name: "create",
+  summary: "add a prompt template",
+  examples: [
     "symphony templates create review review.md",
     "symphony templates create review - < review.md",
     "symphony templates create review                     in $EDITOR",
-  )
-    .argument("<name>", "one line, at most 100 characters")
-    .argument(...fileArgument)
-    .action((name: string, file: string | undefined) =>
-      run((context) => createTemplate(name, file, context)),
-    );
-  examples(
-    command.command("edit").description("change the text or the name of a prompt template"),
+  ],
+  arguments: [{ name: "name", summary: "one line, at most 100 characters" }, fileArgument],
+  async call({ name, file }, context) {
+    const client = await context.client();
+    const create = (body: string) => client.templates.create({ body: { name, body } });
+    if (file !== undefined) return create(await textFrom(file, context));
+    const instead = `symphony templates create ${name} FILE, or - to read it from stdin`;
+    return withEdited({ text: "", name: fileName, instead }, context, create);
+  },
+  print: (template, context) => report(template, "created", context),
+});
+
+const editRow = subcommand({
+  name: "edit",
+  summary: "change the text or the name of a prompt template",
+  examples: [
     "symphony templates edit review                       in $EDITOR",
     "symphony templates edit review review.md",
     "symphony templates edit review --name careful-review",
-  )
-    .argument(...templateArgument)
-    .argument(...fileArgument)
-    .option("--name <name>", "a new name; alone it leaves the text as it is")
-    .action((template: string, file: string | undefined, options) =>
-      run((context) => editTemplate({ template, file, ...options }, context)),
-    );
-  examples(
-    command.command("delete").description("delete a prompt template that no issue overrides with"),
-    "symphony templates delete review",
-  )
-    .argument(...templateArgument)
-    .action((template: string) => run((context) => deleteTemplate(template, context)));
+  ],
+  arguments: [templateArgument, fileArgument],
+  options: [
+    { name: "name", value: "name", summary: "a new name; alone it leaves the text as it is" },
+  ],
+  call: (given, context) => editTemplate(given, context),
+  print: (template, context) => report(template, "changed", context),
+});
+
+const deleteRow = subcommand({
+  name: "delete",
+  summary: "delete a prompt template that no issue overrides with",
+  examples: ["symphony templates delete review"],
+  arguments: [templateArgument],
+  async call({ template: given }, context) {
+    const client = await context.client();
+    const { id, name } = await findTemplate(given, client);
+    if (!(await confirmed(`Delete the template ${name}?`, context))) return null;
+    await client.templates.remove({ params: { id } });
+    return { id, name, deleted: true };
+  },
+  print: (done, { note }) => note(done === null ? "Nothing was deleted" : `${done.name} deleted`),
+  exitCode: (done) => (done === null ? exitCodes.failed : exitCodes.done),
+});
+
+/** Lists, shows, tries and writes prompt templates. */
+export const templatesCommand = row({
+  examples: [
+    "symphony templates create review review.md",
+    "symphony templates preview review --issue ENG-123",
+    "symphony template set ENG-123 review",
+  ],
+  commands: [listRow, showRow, previewRow, createRow, editRow, deleteRow],
+});
+
+interface Preview {
+  readonly template: string;
+  readonly issue: string | undefined;
+  readonly variables: string | undefined;
 }
 
-interface ListOptions {
-  readonly limit?: string;
-  readonly offset?: string;
-}
-
-export async function listTemplates(
-  options: ListOptions,
-  context: CommandContext,
-): Promise<number> {
-  const query = {
-    ...numberOption("limit", options.limit),
-    ...numberOption("offset", options.offset),
-  };
-  const page = await (await context.client()).templates.list({ query });
-  if (context.json) {
-    context.printJson(page);
-    return exitCodes.done;
-  }
-  const columns = [
-    { title: "TEMPLATE", flexible: true },
-    { title: "ID" },
-    { title: "CHANGED" },
-    { title: "VARIABLES", flexible: true },
-  ] as const;
-  const rows = page.templates.map((one): Cell[] => [
-    one.name,
-    one.id,
-    one.updated_at === null ? "in its file" : relative(one.updated_at, Date.now()),
-    one.variables.join(", "),
-  ]);
-  const shape = { columns, rows, width: context.width, paint: await context.paint() };
-  context.print(tableLines(shape).join("\n"));
-  const left = page.total - page.offset - rows.length;
-  if (left > 0) context.note(`${left} more: --offset ${page.offset + rows.length}`);
-  return exitCodes.done;
-}
-
-/** The text alone on stdout, so that it can be kept in a file and given back. */
-export async function showTemplate(given: string, context: CommandContext): Promise<number> {
-  const template = await findTemplate(given, await context.client());
-  if (context.json) context.printJson(template);
-  else context.print(plain(template.body));
-  return exitCodes.done;
-}
-
-interface PreviewOptions {
-  readonly issue?: string;
-  readonly variables?: string;
-}
-
-export async function previewTemplate(
-  given: string,
-  { issue, variables }: PreviewOptions,
-  context: CommandContext,
-): Promise<number> {
+async function preview({ template, issue, variables }: Preview, context: CommandContext) {
   if (issue !== undefined && variables !== undefined) {
     throw new SymphonyError("usage", "--issue and --variables exclude each other");
   }
@@ -156,12 +154,9 @@ export async function previewTemplate(
     ...(variables !== undefined && { variables: objectOf(await textOrStdin(variables, context)) }),
   };
   const client = await context.client();
-  const { id } = await findTemplate(given, client);
-  const preview = () => client.templates.preview({ params: { id }, body });
-  const reply = await (issue === undefined ? preview() : onIssue(issue, listerOf(client), preview));
-  if (context.json) context.printJson(reply);
-  else context.print(plain(reply.rendered));
-  return exitCodes.done;
+  const { id } = await findTemplate(template, client);
+  const render = () => client.templates.preview({ params: { id }, body });
+  return issue === undefined ? render() : onServerIssue(issue, context, render);
 }
 
 function objectOf(text: string): Record<string, unknown> {
@@ -182,33 +177,13 @@ function parsed(text: string): unknown {
   }
 }
 
-const fileName = "template.md";
-
-export async function createTemplate(
-  name: string,
-  file: string | undefined,
-  context: CommandContext,
-): Promise<number> {
-  const client = await context.client();
-  const create = (body: string) => client.templates.create({ body: { name, body } });
-  const instead = `symphony templates create ${name} FILE, or - to read it from stdin`;
-  const made =
-    file === undefined
-      ? await withEdited({ text: "", name: fileName, instead }, context, create)
-      : await create(await textFrom(file, context));
-  return report(made, "created", context);
-}
-
 interface Edit {
   readonly template: string;
   readonly file: string | undefined;
-  readonly name?: string;
+  readonly name: string | undefined;
 }
 
-export async function editTemplate(
-  { template: given, file, name }: Edit,
-  context: CommandContext,
-): Promise<number> {
+async function editTemplate({ template: given, file, name }: Edit, context: CommandContext) {
   const body = file === undefined ? undefined : await textFrom(file, context);
   const client = await context.client();
   const { id, body: before, read_only: readOnly } = await findTemplate(given, client);
@@ -217,26 +192,11 @@ export async function editTemplate(
       params: { id },
       body: { ...(name !== undefined && { name }), ...(text !== undefined && { body: text }) },
     });
-  const instead = `symphony templates edit ${given} FILE, or - to read it from stdin`;
   // What cannot be changed is refused before anybody writes it.
   const inEditor = body === undefined && name === undefined && !readOnly;
-  const edited = inEditor
-    ? await withEdited({ text: before, name: fileName, instead }, context, change)
-    : await change(body);
-  return report(edited, "changed", context);
-}
-
-export async function deleteTemplate(given: string, context: CommandContext): Promise<number> {
-  const client = await context.client();
-  const template = await findTemplate(given, client);
-  if (!(await confirmed(`Delete the template ${template.name}?`, context))) {
-    context.note("Nothing was deleted");
-    return exitCodes.failed;
-  }
-  await client.templates.remove({ params: { id: template.id } });
-  if (context.json) context.printJson({ id: template.id, name: template.name, deleted: true });
-  context.note(`${template.name} deleted`);
-  return exitCodes.done;
+  if (!inEditor) return change(body);
+  const instead = `symphony templates edit ${given} FILE, or - to read it from stdin`;
+  return withEdited({ text: before, name: fileName, instead }, context, change);
 }
 
 /** A script that says it means it; a person on a terminal is asked, unless `--yes`. */
@@ -249,22 +209,16 @@ async function confirmed(message: string, context: CommandContext): Promise<bool
 
 async function textFrom(path: string, context: CommandContext): Promise<string> {
   if (path === "-") return textOrStdin(path, context);
-  const file = resolve(context.cwd, path);
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new SymphonyError("usage", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
-  });
-  return text.replace(/\r?\n$/, "");
+  return (await textOfFile(path, context.cwd)).replace(/\r?\n$/, "");
 }
 
 /** The id alone on stdout, so that a script can keep it; what happened on stderr. */
-function report(template: TemplateFacts, what: string, context: CommandContext): number {
-  if (context.json) context.printJson(template);
-  else context.print(template.id);
-  context.note(`${template.name} ${what}`);
-  return exitCodes.done;
+function report({ id, name }: TemplateFacts, what: string, { print, note }: CommandContext): void {
+  print(id);
+  note(`${name} ${what}`);
 }
 
-export type TemplateFacts = Reply<Api["templates"]["detail"]>;
+type TemplateFacts = Reply<Api["templates"]["detail"]>;
 
 /** More than a server keeps. */
 const every = 500;
@@ -277,11 +231,8 @@ export async function findTemplate(given: string, client: Client<Api>): Promise<
     templates.find(({ id }) => id === given) ??
     templates.find(({ name }) => name.toLowerCase() === wanted);
   if (found) return found;
-  const meant = closest(
-    given,
-    templates.map(({ name }) => name),
-  );
+  const names = templates.map(({ name }) => name);
   throw new SymphonyError("template_not_found", `there is no template ${given}`, {
-    hint: meant === null ? "symphony templates list" : `did you mean ${meant}?`,
+    hint: hintAt(given, names, "symphony templates list"),
   });
 }

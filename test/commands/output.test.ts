@@ -4,15 +4,17 @@ import { closest } from "../../src/commands/failure.ts";
 import {
   amount,
   fit,
+  paintFor,
   parseDuration,
   plain,
+  printPage,
   relative,
   span,
   tableLines,
   wantsColour,
   widthOf,
 } from "../../src/commands/output.ts";
-import { Pager } from "../../src/commands/state.ts";
+import { Pager } from "../../src/commands/watch.ts";
 
 test("a table fits the terminal: its flexible columns give way", () => {
   const columns = [
@@ -28,6 +30,40 @@ test("a table fits the terminal: its flexible columns give way", () => {
   const whole = tableLines({ columns, rows, width: null });
   assert.match(whole[1] ?? "", /a{80} {3}7$/);
   assert.match(whole[2] ?? "", /^ENG-22 {2}日本語のタイトル {66}12$/);
+});
+
+test("a list says what it adds up to, and where the next page begins", async () => {
+  const printed: string[] = [];
+  const printer = {
+    width: null,
+    paint: () => paintFor(false),
+    print: (text: string) => void printed.push(text),
+    note: (text: string) => void printed.push(`note: ${text}`),
+  };
+  const columns = [{ title: "ISSUE" }, { title: "N", align: "right" as const }];
+  const rows = [
+    ["ENG-1", "7"],
+    ["ENG-2", "12"],
+  ];
+  await printPage(
+    {
+      columns,
+      rows,
+      sum: ["all", "19"],
+      below: () => ["", "below"],
+      totals: "5 in all",
+      page: { total: 5, offset: 1 },
+    },
+    printer,
+  );
+  assert.deepEqual(printed, [
+    "ISSUE   N\nENG-1   7\nENG-2  12\nall    19\n\nbelow",
+    "note: 5 in all",
+    "note: 2 more: --offset 3",
+  ]);
+  printed.length = 0;
+  await printPage({ columns, rows, page: { total: 3, offset: 1 } }, printer);
+  assert.deepEqual(printed, ["ISSUE   N\nENG-1   7\nENG-2  12"], "the last page says no more");
 });
 
 test("text is cut by columns, not by halves of characters", () => {

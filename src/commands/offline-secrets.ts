@@ -1,0 +1,175 @@
+import { join } from "node:path";
+import { paths } from "../contract/paths.ts";
+import { systemClock } from "../core/clock.ts";
+import { type Resolved, resolveConfig } from "../core/config/resolve.ts";
+import { readOverlay } from "../core/config/service.ts";
+import { loadWorkflow } from "../core/config/workflow.ts";
+import { sections } from "../core/kinds.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import { resetSecrets } from "../core/secrets/rotation.ts";
+import { openSecrets, type Secrets } from "../core/secrets/secrets.ts";
+import { type AuditKeys, beginSealed, noAuditKeys } from "../core/store/audit.ts";
+import { type AuditVerdict, verifyAudit } from "../core/store/audit-verify.ts";
+import { openHistory } from "../core/store/history.ts";
+import { lockDataDir } from "../core/store/lock.ts";
+import { createRedactor } from "../core/text/redact.ts";
+import { trackerKinds } from "../core/tracker/kinds.ts";
+import type { TrackerWebhook } from "../core/tracker/tracker.ts";
+import type { SecretsAccess } from "./access.ts";
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The project's store without a server, for one that cannot start before it has its key. Holds the data directory's lock
+ * while it is open. Rejects with `data_dir_locked`, and as a start of the server would for a key that must not be used.
+ */
+export async function openOfflineSecrets(dataDir: string, env: Env): Promise<SecretsAccess> {
+  const lock = await lockDataDir(dataDir);
+  try {
+    const redactor = createRedactor();
+    const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+    await secrets.settle();
+    const audit = (action: string, about: About) => record(dataDir, action, { ...about, secrets });
+    return {
+      list: async () => secrets.names(),
+      async put(name, value) {
+        const { key, updatedAt } = await secrets.put(name, value);
+        await audit("secrets.put", { target: name });
+        return { key, updated_at: new Date(updatedAt).toISOString() };
+      },
+      async remove(name) {
+        await secrets.remove(name);
+        await audit("secrets.remove", { target: name });
+      },
+      async rotate() {
+        const { kid, previousKid, secrets: count, at } = await secrets.rotate();
+        const ids = { key_id: kid, previous_key_id: previousKid, secrets: count };
+        await audit("key.rotate", { detail: ids });
+        return { ...ids, rotated_at: new Date(at).toISOString() };
+      },
+      close: () => lock.release(),
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Moves the store aside; returns what its files are called now. Rejects with `data_dir_locked` while a server runs. */
+export async function resetOffline(dataDir: string): Promise<readonly string[]> {
+  const lock = await lockDataDir(dataDir);
+  try {
+    const moved = await resetSecrets(dataDir, systemClock.wall());
+    if (moved.length > 0) await record(dataDir, "key.reset", { detail: { moved } });
+    return moved;
+  } finally {
+    await lock.release();
+  }
+}
+
+interface About {
+  readonly target?: string | null;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+/** The same log that a server of this directory keeps. */
+async function record(
+  dataDir: string,
+  action: string,
+  { target = null, detail = {}, secrets }: About & { readonly secrets?: Secrets },
+): Promise<void> {
+  const history = openHistory(join(dataDir, "history.db"), secrets?.auditKeys);
+  try {
+    await secrets?.sealAudit(() => beginSealed(history, systemClock.wall()));
+    history.audit({ at: systemClock.wall(), actor: "cli", action, target, outcome: "ok", detail });
+  } finally {
+    history.close();
+  }
+}
+
+interface Verified {
+  readonly verdict: AuditVerdict;
+  /** Why there is no key; null with one. */
+  readonly keyless: string | null;
+}
+
+/** Checks the files of the audit log, with the key of the project where it can be read. */
+export async function verifyOffline(dataDir: string, env: Env): Promise<Verified> {
+  const found = await keysIn(dataDir, env);
+  const verdict = verifyAudit(dataDir, found.keys);
+  if (verdict.fault === null) return { verdict, keyless: found.why };
+  // A rotation meanwhile looks like a stranger's entry; with the keys of now it does not.
+  const again = await keysIn(dataDir, env);
+  return { verdict: verifyAudit(dataDir, again.keys), keyless: again.why };
+}
+
+/** Without the key the chain can still be followed. */
+async function keysIn(dir: string, env: Env): Promise<{ keys: AuditKeys; why: string | null }> {
+  try {
+    const redactor = createRedactor();
+    const { auditKeys } = await openSecrets({ dir, env, clock: systemClock, redactor });
+    return { keys: auditKeys, why: auditKeys.current() === null ? "there is no key" : null };
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    return { keys: noAuditKeys, why: error.message };
+  }
+}
+
+type WebhookName = keyof typeof paths.webhooks;
+
+export interface Signer {
+  /** The tracker that the sample stands for. */
+  readonly kind: WebhookName;
+  readonly webhook: TrackerWebhook;
+  /** Signs as the tracker does; null without a secret. */
+  readonly sign: ((body: string) => string) | null;
+  /** Why the stored secrets could not be looked into; null when they could, or there are none. */
+  readonly unread: SymphonyError | null;
+}
+
+/**
+ * Signs with the secret that a server of this project would use: out of its stored secrets, which are opened to be read
+ * and no more, else out of `env`.
+ */
+export async function signerFor(
+  project: { readonly workflowPath: string; readonly dataDir: string },
+  env: Env,
+): Promise<Signer> {
+  const workflow = (await loadWorkflow(project.workflowPath)).config;
+  const overlay = await readOverlay(project.dataDir);
+  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
+  const { lookup, unread } = await storedSecrets(project.dataDir, env);
+  const { kind, webhook } = webhookFor(written);
+  const secret = webhook.secret(written.tracker.provider, (name) => lookup(name) ?? env[name]);
+  return {
+    kind,
+    webhook,
+    sign: secret === null ? null : (body) => webhook.sign(body, secret),
+    unread,
+  };
+}
+
+/** The webhook of the tracker in use; the server takes in those of every other tracker as well. */
+function webhookFor({ tracker }: Resolved["written"]) {
+  const found = trackerKinds.flatMap(({ kind, webhook }) =>
+    webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],
+  );
+  const chosen = found.find(({ kind }) => kind === tracker.kind) ?? found[0];
+  if (chosen) return chosen;
+  throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
+}
+
+function isWebhookName(kind: string): kind is WebhookName {
+  return Object.hasOwn(paths.webhooks, kind);
+}
+
+async function storedSecrets(dir: string, env: Env) {
+  try {
+    const redactor = createRedactor();
+    const secrets = await openSecrets({ dir, env, clock: systemClock, redactor });
+    return { lookup: (name: string) => secrets.lookup(name), unread: null };
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    return { lookup: () => undefined, unread: error };
+  }
+}

@@ -1,0 +1,77 @@
+import { systemClock } from "../core/clock.ts";
+import { openConfig, readOverlay } from "../core/config/service.ts";
+import { kinds, sections } from "../core/kinds.ts";
+import { planOf } from "../core/orchestrator/records.ts";
+import { openSecrets } from "../core/secrets/secrets.ts";
+import { readIssueRecords } from "../core/store/documents.ts";
+import { isFull } from "../core/store/lock.ts";
+import { createRedactor } from "../core/text/redact.ts";
+import { loadTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
+import { type CommandContext, servedProject } from "./context.ts";
+import { type Cell, printPage } from "./output.ts";
+
+type Plan = Awaited<ReturnType<typeof planOfOnePoll>>;
+
+/** What a first poll would start and why the rest would not; starts and changes nothing. */
+export async function planOfOnePoll(workflow: string | undefined, context: CommandContext) {
+  const { workflowPath, dataDir } = servedProject(workflow, context);
+  const { env } = context;
+  const redactor = createRedactor();
+  const secrets = await openSecrets({ dir: dataDir, env, clock: systemClock, redactor });
+  const lookup = (name: string) => secrets.lookup(name) ?? env[name];
+  const deps: TrackerDeps = { dataDir, clock: systemClock, lookup };
+  const service = await openConfig({
+    sections,
+    workflowPath,
+    env,
+    flags: {},
+    clock: systemClock,
+    overlay: await readOverlay(dataDir),
+    validate: async ({ tracker: next }) =>
+      (await loadTracker(kinds.trackers, next)).check(next, lookup),
+  });
+  const { config } = service.current;
+  const adapter = await loadTracker(kinds.trackers, config.tracker);
+  const tracker = adapter.create(config.tracker, deps);
+  try {
+    const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
+    const records = await readIssueRecords(dataDir);
+    const wall = systemClock.wall();
+    const full = await isFull(dataDir);
+    const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
+    return planOf(issues, config, { records, wall, storage }).map(({ issue, runs, why }) => ({
+      issue_identifier: issue.identifier,
+      title: issue.title,
+      state: issue.state,
+      priority: issue.priority,
+      would_run: runs,
+      why,
+    }));
+  } finally {
+    tracker.close();
+    await service.close();
+  }
+}
+
+/** Prints it for a person. */
+export async function printPlan(plan: Plan, context: CommandContext): Promise<void> {
+  if (plan.length === 0) {
+    context.print("No issue is in an active state: nothing would run.");
+    return;
+  }
+  const columns = [
+    { title: "ISSUE" },
+    { title: "WOULD" },
+    { title: "STATE" },
+    { title: "TITLE", flexible: true },
+    { title: "WHY NOT", flexible: true },
+  ];
+  const rows = plan.map((one): Cell[] => [
+    one.issue_identifier,
+    one.would_run ? { text: "run", style: "green" } : { text: "wait", style: "dim" },
+    one.state,
+    one.title,
+    one.why ?? "",
+  ]);
+  await printPage({ columns, rows }, context);
+}

@@ -1,0 +1,145 @@
+import type { z } from "zod";
+import type { Snapshot } from "../contract/system.ts";
+import { unsavedText } from "../core/model/event.ts";
+import { newestKeptLines } from "./kept.ts";
+import {
+  amount,
+  type Cell,
+  type Paint,
+  plainLine,
+  relative,
+  since,
+  span,
+  statusStyle,
+  tableLines,
+} from "./output.ts";
+
+export type SnapshotView = z.output<typeof Snapshot>;
+
+interface ViewOptions {
+  readonly width: number | null;
+  readonly paint: Paint;
+  readonly nowMs: number;
+}
+
+const columns = [
+  { title: "ISSUE" },
+  { title: "STATUS" },
+  { title: "STATE" },
+  { title: "FOR", align: "right" },
+  { title: "TURNS", align: "right" },
+  { title: "TOKENS", align: "right" },
+  { title: "TITLE", flexible: true },
+  { title: "NOW", flexible: true },
+] as const;
+
+interface Shown {
+  readonly row: { issue_identifier: string; status: string; state: string; title: string };
+  readonly since: string | null;
+  readonly turns?: number;
+  readonly tokens?: number;
+  readonly now: string;
+}
+
+/** The snapshot for people: what must stay in sight, and a table that may be paged. Its first row is the heading. */
+export function stateLines(
+  snapshot: SnapshotView,
+  look: ViewOptions,
+): { head: string[]; rows: string[] } {
+  const shown = [
+    ...running(snapshot),
+    ...blocked(snapshot),
+    ...retrying(snapshot, look.nowMs),
+    ...queued(snapshot),
+    ...stopped(snapshot),
+    ...completed(snapshot),
+  ];
+  const rows = tableLines({ ...look, columns, rows: shown.map((one) => cellsOf(one, look.nowMs)) });
+  const unseen = Object.values(snapshot.counts).reduce((sum, one) => sum + one, 0) - shown.length;
+  if (unseen > 0) rows.push(look.paint.dim(`and ${unseen} more`));
+  const kept = newestKeptLines(snapshot.kept, snapshot.kept_total, look.paint);
+  return { head: headOf(snapshot, look), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
+}
+
+function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[] {
+  const { counts, polling, tracker, problem, storage, codex_totals: totals } = snapshot;
+  const filled = Object.entries(counts).filter(([, count]) => count > 0);
+  const parts = filled.map(([status, count]) => paint[statusStyle(status)](`${count} ${status}`));
+  const next =
+    polling.next_poll_at === null ? "" : `, next poll ${relative(polling.next_poll_at, nowMs)}`;
+  const facts = `tracker ${tracker.kind}${next}, ${amount(totals.total_tokens)} tokens`;
+  const paused = snapshot.paused.map(({ agent, until, reason }) => {
+    const who = agent === null ? "nothing new is started" : `nothing new is started with ${agent}`;
+    return `${who}, on again ${relative(until, nowMs)}: ${reason}`;
+  });
+  const faults = [
+    problem && `nothing new is started: ${problem.message}`,
+    storage && `nothing new is started: ${unsavedText(storage)}`,
+    tracker.last_error && `tracker: ${tracker.last_error.message}`,
+  ];
+  return [
+    `${parts.length === 0 ? "nothing to do" : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
+    ...paused.map((line) => paint.yellow(plainLine(line))),
+    ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
+  ];
+}
+
+function cellsOf({ row, since: start, turns, tokens, now }: Shown, nowMs: number): Cell[] {
+  return [
+    row.issue_identifier,
+    { text: row.status, style: statusStyle(row.status) },
+    row.state,
+    since(start, nowMs),
+    turns === undefined ? "-" : String(turns),
+    tokens === undefined ? "-" : amount(tokens),
+    row.title,
+    now,
+  ];
+}
+
+function running(snapshot: SnapshotView): Shown[] {
+  return snapshot.running.map((row) => ({
+    row,
+    since: row.started_at,
+    turns: row.turn_count,
+    tokens: row.tokens.total_tokens,
+    now: row.stopping ?? row.last_message ?? row.phase.replaceAll("_", " "),
+  }));
+}
+
+function blocked(snapshot: SnapshotView): Shown[] {
+  return snapshot.blocked.map((row) => ({
+    row,
+    since: row.needs.since,
+    now: `needs ${row.needs.kind === "approval" ? "an approval" : "an answer"}: ${row.needs.prompt}`,
+  }));
+}
+
+function retrying(snapshot: SnapshotView, nowMs: number): Shown[] {
+  return snapshot.retrying.map((row) => {
+    const due = Date.parse(row.due_at) - nowMs;
+    const error = row.error === null ? "" : `: ${row.error}`;
+    return { row, since: null, now: `retry ${row.attempt} in ${span(due)}${error}` };
+  });
+}
+
+function queued(snapshot: SnapshotView): Shown[] {
+  return snapshot.queued.map((row) => ({ row, since: null, now: row.waiting_for }));
+}
+
+function stopped(snapshot: SnapshotView): Shown[] {
+  return [...snapshot.held, ...snapshot.failed].map((row) => ({
+    row,
+    since: row.since,
+    now: row.error === null ? row.reason : `${row.reason}: ${row.error}`,
+  }));
+}
+
+function completed(snapshot: SnapshotView): Shown[] {
+  return snapshot.completed.map((row) => ({
+    row,
+    since: row.ended_at,
+    tokens: row.tokens.total_tokens,
+    now: row.outcome,
+  }));
+}
