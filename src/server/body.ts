@@ -31,7 +31,7 @@ export function mayHaveBody({ headers }: IncomingMessage): boolean {
 
 /**
  * For a route without a body. Rejects with `unsupported_media_type` what a page of any site can send: a form, a text, or bytes
- * of no type (T5). JSON is not read, and an empty body is fine.
+ * of no type (THREAT-5). JSON is not read, and an empty body is fine.
  */
 export async function refuseBody(req: IncomingMessage): Promise<void> {
   if (typeOf(req) === json || !(await hasBody(req))) return;

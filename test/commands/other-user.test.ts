@@ -11,7 +11,7 @@ import { eventually, symphony } from "../support/symphony.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 
-test("T6: to another user's server root needs the token, and symphony commands of root bring it", {
+test("THREAT-6: to another user's server root needs the token, and symphony commands of root bring it", {
   skip: noOtherUser,
 }, async () => {
   await using project = await freshProject();

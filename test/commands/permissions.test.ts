@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { freshProject } from "../support/real-server.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
-test("T22: under umask 000 every file is 0600 and every directory 0700, and no key that others can read is used", async () => {
+test("THREAT-22: under umask 000 every file is 0600 and every directory 0700, and no key that others can read is used", async () => {
   await using project = await freshProject();
   const dataDir = join(project.dir, ".symphony");
   const env = { SYMPHONY_TOKEN: undefined, SYMPHONY_MASTER_KEY: undefined };

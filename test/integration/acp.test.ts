@@ -102,7 +102,7 @@ describe("the real codex-acp", () => {
     assert.equal(b.said.at(-1), "Still done.");
   });
 
-  test("T1: with the network and nothing else, no hostile command gets at what it should not", async () => {
+  test("THREAT-1: with the network and nothing else, no hostile command gets at what it should not", async () => {
     await using b = await real(
       [
         { type: "shell", cmd: "bash probes > told.txt 2>&1; echo ran" },

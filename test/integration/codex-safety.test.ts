@@ -22,7 +22,7 @@ async function listening() {
 }
 
 describe("what the real codex lets a hostile agent do", () => {
-  test("T1: none of the probes gets anywhere at level safe", async () => {
+  test("THREAT-1: none of the probes gets anywhere at level safe", async () => {
     const { port, close } = await listening();
     try {
       await using t = await safeBench([]);
@@ -64,7 +64,7 @@ describe("what the real codex lets a hostile agent do", () => {
     }
   });
 
-  test("T2: codex and its commands see the allow-list and no more, whatever a login profile exports", async () => {
+  test("THREAT-2: codex and its commands see the allow-list and no more, whatever a login profile exports", async () => {
     await using t = await safeBench(shell("env -0 | cut -z -d= -f1 | tr '\\0' '\\n'"));
     const profile = Object.keys(canaries).map((name) => `export ${name}=canary PROFILE_${name}=1`);
     await writeFile(join(t.userHome, ".profile"), profile.join("\n"));

@@ -235,7 +235,7 @@ describe("the real codex app-server", () => {
     assert.ok(history.includes("the first prompt"));
   });
 
-  test("F20: a thread that is unknown, or held by another process, gives way to a new one", async () => {
+  test("FAULT-20: a thread that is unknown, or held by another process, gives way to a new one", async () => {
     await using b = await real([{ type: "text", text: "hi" }]);
     await using holder = await b.start();
     await holder.turn("go", plain);

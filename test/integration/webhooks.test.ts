@@ -136,7 +136,7 @@ test("from a change in Linear to the agent's start without a poll, and from its 
   assert.ok(deliveries.every(({ status }) => status === 200));
 });
 
-test("T20: forged and stale deliveries of the schema-true server are refused, a fresh one is taken", async () => {
+test("THREAT-20: forged and stale deliveries of the schema-true server are refused, a fresh one is taken", async () => {
   await using it = await arrange();
   await using server = await Served.start(it.place);
   await it.register(`${server.url}/webhooks/linear`);

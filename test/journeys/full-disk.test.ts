@@ -49,7 +49,7 @@ async function isGone(attemptId: string): Promise<boolean> {
   return (await liveProcesses()).every(({ runId }) => !runId?.endsWith(`/${attemptId}`));
 }
 
-test("F9: what is stopped on a full disk stays stopped, over a crash too; nothing starts, all is saved later", async () => {
+test("FAULT-9: what is stopped on a full disk stays stopped, over a crash too; nothing starts, all is saved later", async () => {
   await using place = await project();
   const attempts = await (async () => {
     await using server = await Served.start(place);
@@ -125,7 +125,7 @@ test("F9: what is stopped on a full disk stays stopped, over a crash too; nothin
   assert.equal(await again.stop(), 0);
 });
 
-test("F9: a server that is stopped with a full disk names what it could not save, and says that it failed", async () => {
+test("FAULT-9: a server that is stopped with a full disk names what it could not save, and says that it failed", async () => {
   await using place = await project();
   const server = await Served.start(place);
   await running(server, "ENG-1", "ENG-2");
@@ -173,7 +173,7 @@ Work on {{ issue.identifier }}
   };
 }
 
-test("F9: a history whose last checkpoint had no room is whole: the next start reads it with its journal", async () => {
+test("FAULT-9: a history whose last checkpoint had no room is whole: the next start reads it with its journal", async () => {
   await using place = await worked();
   const danger = "--i-understand";
   {

@@ -49,7 +49,7 @@ async function attemptsOf(server: Served, id: string) {
   return (await server.client.issues.attempts({ params: { id } })).attempts.toReversed();
 }
 
-test("row 1: Claude's usage limit pauses its agent for every issue until it ends, and all go on where they were", async () => {
+test("Claude's usage limit pauses its agent for every issue until it ends, and all go on where they were", async () => {
   await using world = await printingWorld(
     { output: "claude", resumed: claudeDone("All done.") },
     3,
@@ -95,7 +95,7 @@ test("row 1: Claude's usage limit pauses its agent for every issue until it ends
   assert.ok(server.log.includes("command may run again"), server.log);
 });
 
-test("row 1: the pause outlives a restart, and a dry run tells of it", async () => {
+test("the pause outlives a restart, and a dry run tells of it", async () => {
   const resetsAt = seconds() + 7_200;
   const until = new Date(resetsAt * 1_000).toISOString();
   await using world = await printingWorld({ output: "claude", lines: claudeLimit(resetsAt) });
@@ -181,7 +181,7 @@ const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>]
 ];
 
 for (const [name, make] of forms) {
-  test(`row 1: ${name} is paused, and its issue has failed at nothing`, async () => {
+  test(`${name} is paused, and its issue has failed at nothing`, async () => {
     const begun = Date.now();
     await using world = await make();
     await using server = await serve(world);
@@ -197,7 +197,7 @@ for (const [name, make] of forms) {
   });
 }
 
-test("row 1: an agent whose own words tell of a limit pauses nothing", async () => {
+test("an agent whose own words tell of a limit pauses nothing", async () => {
   const said = "You've hit your limit · resets 1am (UTC). Error 429, rate limit, quota exceeded.";
   for (const make of [
     () => printingWorld({ output: "claude", lines: claudeDone(said), after: "exit 0" }),
@@ -216,7 +216,7 @@ test("row 1: an agent whose own words tell of a limit pauses nothing", async () 
   }
 });
 
-test("row 2: Claude that does not exit after its result has done its work once", async () => {
+test("Claude that does not exit after its result has done its work once", async () => {
   const after = "setsid sleep 600 & sleep 600";
   await using world = await printingWorld({ output: "claude", lines: claudeDone("Done."), after });
   await using server = await serve(world);

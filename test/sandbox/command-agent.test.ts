@@ -247,7 +247,7 @@ read -r steer; echo "$steer" > heard; echo '{"type":"steer_delivered","id":"str_
   });
 });
 
-test("T1: a hostile program in its sandbox gets at nothing it should not, and without one it would", async () => {
+test("THREAT-1: a hostile program in its sandbox gets at nothing it should not, and without one it would", async () => {
   await using b = await commandBench({ config: { line: 'bash "$PWD/probe"' } });
   const prey: Prey = {
     dataDir: join(b.root, "data"),

@@ -38,7 +38,7 @@ function at({ path }: Route, id: string): string {
   return path.replaceAll(/:\w+/g, () => id);
 }
 
-test("T8: through a tunnel under a foreign name, nothing answers but the signed routes", async () => {
+test("THREAT-8: through a tunnel under a foreign name, nothing answers but the signed routes", async () => {
   const headers = { host: "abc.tunnel.example", "x-forwarded-for": "198.51.100.7" };
   const open: string[] = [];
   for (const route of routes) {
@@ -49,7 +49,7 @@ test("T8: through a tunnel under a foreign name, nothing answers but the signed 
   assert.ok(streams.length > 0, "the event stream was among them");
 });
 
-test("T6: another user of this machine gets nothing without the token, the signed routes excepted", async (t) => {
+test("THREAT-6: another user of this machine gets nothing without the token, the signed routes excepted", async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs a second user");
   if (spawnSync("curl", ["--version"]).status !== 0) return t.skip("needs curl");
   const requests = routes.flatMap((route) => {
@@ -78,7 +78,7 @@ test("T6: another user of this machine gets nothing without the token, the signe
   assert.equal(status, 200);
 });
 
-test("T5: a form or a text of any page changes nothing, also without an Origin", async () => {
+test("THREAT-5: a form or a text of any page changes nothing, also without an Origin", async () => {
   const calls = world.scheduler.calls.length;
   const seq = world.core.bus.lastSeq;
   const types = [
@@ -105,7 +105,7 @@ test("T5: a form or a text of any page changes nothing, also without an Origin",
   assert.deepEqual([world.scheduler.calls.length, world.core.bus.lastSeq], [calls, seq]);
 });
 
-test("T5: a route that takes no body lets an empty one pass, whatever its type, and JSON", async () => {
+test("THREAT-5: a route that takes no body lets an empty one pass, whatever its type, and JSON", async () => {
   const bare = own.filter(({ body, media }) => body === undefined && media !== "text/event-stream");
   assert.ok(bare.some(({ method }) => method === "DELETE"));
   const given: Ask[] = [
@@ -122,7 +122,7 @@ test("T5: a route that takes no body lets an empty one pass, whatever its type, 
   }
 });
 
-describe("T10: odd keys", () => {
+describe("THREAT-10: odd keys", () => {
   const odd = fc.oneof(
     fc.constantFrom(
       ...["..", ".", "%2e%2e", "%2e", "%2e%2e%2f%2e%2e", "..%5c..", "%00", "a%00b", "%5c", "a%2Fb"],
@@ -164,7 +164,7 @@ describe("T10: odd keys", () => {
   }
 });
 
-describe("T11: prototypes", () => {
+describe("THREAT-11: prototypes", () => {
   const words = ["__proto__", "constructor", "prototype"];
   const inherited = '{"polluted":true,"isAdmin":true,"auth":"none","port":1}';
   function clean(): void {
@@ -226,7 +226,7 @@ describe("T11: prototypes", () => {
   });
 });
 
-describe("T12: hostile length", () => {
+describe("THREAT-12: hostile length", () => {
   const seeds = [
     "a",
     "=",

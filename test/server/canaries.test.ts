@@ -82,7 +82,7 @@ function bodyOf(canary: string): unknown {
   return { ...texts, [canary]: canary, variables: { [canary]: { x: canary } }, model: canary };
 }
 
-describe("T3: no secret is seen", () => {
+describe("THREAT-3: no secret is seen", () => {
   test("the agent did say them all, and failed", async () => {
     assert.equal(canaries.length, 25);
     assert.ok(reader.messages.some(({ event }) => event === "agent.message"));

@@ -64,7 +64,7 @@ describe("H-11: errors", () => {
 
 async function raw(port: number, text: string): Promise<string> {
   const socket = connect(port, "127.0.0.1");
-  // Left open: one that has said its last word before it is looked at is nobody known (T6).
+  // Left open: one that has said its last word before it is looked at is nobody known (THREAT-6).
   socket.write(text);
   const chunks = await socket.setEncoding("utf8").toArray();
   return chunks.join("");

@@ -54,7 +54,7 @@ describe("listening", () => {
     await assert.rejects(send(server.port, "/api/v1/runtime"), { code: "ECONNREFUSED" });
   });
 
-  test("F12: a port in use is cannot_listen with the port and a hint, and leaves no file", async () => {
+  test("FAULT-12: a port in use is cannot_listen with the port and a hint, and leaves no file", async () => {
     await using world = await createWorld();
     const other = createServer().listen(0, "127.0.0.1");
     await new Promise((done) => other.once("listening", done));

@@ -34,7 +34,7 @@ const ways: readonly Way[] = [
 ];
 
 for (const { host, via } of ways) {
-  describe(`T6: a server on ${host}, called at ${via}`, { skip }, () => {
+  describe(`THREAT-6: a server on ${host}, called at ${via}`, { skip }, () => {
     let server: TestServer;
     before(async () => {
       server = await serve(world, { host, token: "the-token" });
@@ -69,7 +69,9 @@ for (const { host, via } of ways) {
   });
 }
 
-test("T6: root is another user to a server that is not root's", { skip: noOtherUser }, async () => {
+test("THREAT-6: root is another user to a server that is not root's", {
+  skip: noOtherUser,
+}, async () => {
   const peers = new Peers({ uid: otherUid });
   await using server = await serve(world, { token: "the-token", peers });
   assert.equal((await server.ask("/api/v1/runtime")).status, 401);
@@ -77,7 +79,7 @@ test("T6: root is another user to a server that is not root's", { skip: noOtherU
   assert.equal((await server.ask("/api/v1/runtime", { headers })).status, 200);
 });
 
-test("T6: where the table cannot be read, its own user needs the token, too, and is told where it is", {
+test("THREAT-6: where the table cannot be read, its own user needs the token, too, and is told where it is", {
   skip,
 }, async () => {
   const peers = new Peers({ proc: world.dataDir });

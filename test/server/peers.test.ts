@@ -129,7 +129,7 @@ const v4 = "0100007F";
 const mapped = "0000000000000000FFFF00000100007F";
 const v6 = "00000000000000000000000001000000";
 
-describe("T6: the user at the other end of a connection, by the kernel's table", () => {
+describe("THREAT-6: the user at the other end of a connection, by the kernel's table", () => {
   const cases: [string, boolean, (client: string, server: string) => readonly string[]][] = [
     ["an established row names us", true, (client, server) => [row(client, server)]],
     ["it names another user", false, (client, server) => [row(client, server, { uid: 1001 })]],

@@ -27,7 +27,7 @@ function refusingAudit({ core }: World): AuditEntry[] {
   return kept;
 }
 
-describe("F9: a disk that takes no audit entry", () => {
+describe("FAULT-9: a disk that takes no audit entry", () => {
   test("refuses what stops nothing and makes no room, before anything is changed", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
@@ -73,7 +73,7 @@ describe("F9: a disk that takes no audit entry", () => {
   });
 });
 
-describe("F9: a stop that is not saved yet", () => {
+describe("FAULT-9: a stop that is not saved yet", () => {
   /** The answer to an abort whose record waits for the disk, and what the audit log has of it. */
   async function aborted(world: World, saved: Promise<void>) {
     await using server = await serve(world);
@@ -130,7 +130,7 @@ describe("F9: a stop that is not saved yet", () => {
   });
 });
 
-test("F9: the trouble is in the snapshot and on the page, and no state of the tracker is written meanwhile", async () => {
+test("FAULT-9: the trouble is in the snapshot and on the page, and no state of the tracker is written meanwhile", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1")] });
   await using server = await serve(world);
   const since = world.scheduler.clock.wall();

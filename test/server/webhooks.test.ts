@@ -153,7 +153,7 @@ describe("a genuine delivery", () => {
   });
 });
 
-describe("T20: attacks", () => {
+describe("THREAT-20: attacks", () => {
   const body = (at: Place) => JSON.stringify(issueEvent(issueId, at.now()));
   const signed = (at: Place, text = body(at)) => delivery(text).headers?.["linear-signature"] ?? "";
   const withSignature = (at: Place, value: string, text = body(at)): Ask =>

@@ -84,7 +84,7 @@ export class FaultyDisk {
     assert.equal(
       state.storage?.waiting,
       this.#trouble?.waiting,
-      "F9: the core knows of the trouble",
+      "FAULT-9: the core knows of the trouble",
     );
     if (this.isTroubled) return;
     this.#savedStops = new Set(this.#stopped);

@@ -212,12 +212,16 @@ export class Simulation {
   #check(): void {
     const running = this.#state.issues.of("running");
     for (const [id, entry] of running) {
-      assert.equal(this.#processes.get(entry.attemptId)?.issueId, id, `S10: ${id} has no process`);
+      assert.equal(
+        this.#processes.get(entry.attemptId)?.issueId,
+        id,
+        `INV-10: ${id} has no process`,
+      );
       this.#checkBrakes(entry);
     }
     for (const attemptId of this.#processes.keys()) {
       const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
-      assert.ok(claimed, `S10: process ${attemptId} has no claim`);
+      assert.ok(claimed, `INV-10: process ${attemptId} has no claim`);
     }
     for (const [id, entry] of this.#state.issues.of("retrying")) {
       const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
@@ -226,8 +230,8 @@ export class Simulation {
     this.#slots.look(this.#state, this.#now);
     this.#statuses.look(this.#state, this.#tracker.keys(), this.#now);
     this.disk.look(this.#state, this.#tracker.keys());
-    assert.ok(this.#state.fences.size <= this.#tracker.size, "S29: fences grow");
-    assert.ok(this.#state.openRequests.size < 60, "S29: requests leak");
+    assert.ok(this.#state.fences.size <= this.#tracker.size, "INV-29: fences grow");
+    assert.ok(this.#state.openRequests.size < 60, "INV-29: requests leak");
   }
 
   /** What has reached a limit is stopped, at once. */
@@ -254,13 +258,13 @@ export class Simulation {
       }
       case "stopAttempt": {
         const process = this.#processes.get(effect.attemptId);
-        assert.ok(process && !process.stopOrdered, "S9: a stop for what is gone or stopping");
+        assert.ok(process && !process.stopOrdered, "INV-9: a stop for what is gone or stopping");
         process.stopOrdered = true;
         return this.#exit(effect.attemptId, { kind: "stopped", git: null }, this.#pick(12_000));
       }
       case "removeWorkspace": {
         const alive = [...this.#processes.values()].some((p) => p.issueId === effect.issue.id);
-        return assert.ok(!alive, "S12: a workspace is removed under a live process");
+        return assert.ok(!alive, "INV-12: a workspace is removed under a live process");
       }
       case "setTimer": {
         const key = timerKey(effect.input);
@@ -297,23 +301,24 @@ export class Simulation {
     const { id } = order.issue;
     this.dispatches++;
     this.disk.mayStart(id);
-    assert.ok(!this.#usedIds.has(attemptId), "S4: an attempt id is used twice");
+    assert.ok(!this.#usedIds.has(attemptId), "INV-4: an attempt id is used twice");
     this.#usedIds.add(attemptId);
     for (const process of this.#processes.values()) {
-      assert.notEqual(process.issueId, id, `S1: two processes for ${id}`);
+      assert.notEqual(process.issueId, id, `INV-1: two processes for ${id}`);
     }
-    assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "S18");
-    assert.equal(this.#state.issues.get(id)?.claim, "running", "S22");
+    assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "INV-18");
+    assert.equal(this.#state.issues.get(id)?.claim, "running", "INV-22");
     this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
     this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
     const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
-    assert.ok(this.#processes.size <= maxConcurrentAgents, "S2: more agents than slots");
+    assert.ok(this.#processes.size <= maxConcurrentAgents, "INV-2: more agents than slots");
     const own = normalState(order.issue.state);
     const cap = maxConcurrentAgentsByState[own];
     const same = [...this.#state.issues.of("running").values()].filter(
       (entry) => normalState(entry.issue.state) === own,
     );
-    if (cap !== undefined) assert.ok(same.length <= cap, "S3: more agents than the state's slots");
+    if (cap !== undefined)
+      assert.ok(same.length <= cap, "INV-3: more agents than the state's slots");
     const told = { issueId: id, attemptId };
     const total = { ...noTokens, total: this.#pick(50) };
     const starts = this.#chance(0.6);
@@ -365,11 +370,11 @@ export class Simulation {
       this.#processes.delete(attemptId);
       const input = { type: "attempt.exited", issueId: process.issueId, attemptId, exit } as const;
       this.#apply(input);
-      // S30: the same news again, late, when the issue may have a successor.
+      // INV-30: the same news again, late, when the issue may have a successor.
       this.#later(this.#pick(40_000), () => {
         const before = this.#state;
         this.#apply(input);
-        assert.equal(this.#state, before, "S30: a late exit changed something");
+        assert.equal(this.#state, before, "INV-30: a late exit changed something");
       });
     });
   }

@@ -81,7 +81,7 @@ export function closeRequest(state: State, request: number): State {
   return { ...state, openRequests, fences };
 }
 
-/** True when a newer answer about the issue was applied already (S14). */
+/** True when a newer answer about the issue was applied already (INV-14). */
 export function isStale(state: State, issueId: string, request: number): boolean {
   return Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request;
 }

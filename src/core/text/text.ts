@@ -74,7 +74,7 @@ export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Both sides are hashed first, so that neither length nor content shows in the time taken (T21). */
+/** Both sides are hashed first, so that neither length nor content shows in the time taken (THREAT-21). */
 export function sameText(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }

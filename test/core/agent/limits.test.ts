@@ -24,7 +24,7 @@ const nested = JSON.stringify({
 /** Failures that are a usage limit: where they were seen, what they carry, and until when; null where no time is told. */
 const limits: readonly (readonly [from: string, failure: unknown, until: number | null])[] = [
   [
-    "row 1: claude-agent-acp 0.101.0, a login's window",
+    "claude-agent-acp 0.101.0, a login's window",
     {
       code: -32603,
       message: "Internal error: You've hit your 5-hour limit · resets 1:09am (UTC)",
@@ -33,7 +33,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     at("2026-11-26T01:09Z"),
   ],
   [
-    "row 1: claude-agent-acp 0.101.0, an API key",
+    "claude-agent-acp 0.101.0, an API key",
     {
       code: -32603,
       message: "Internal error: API Error: Request rejected (429) · This request would exceed",
@@ -42,12 +42,12 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     null,
   ],
   [
-    "row 1: gemini --acp 0.61.0",
+    "gemini --acp 0.61.0",
     { code: 429, message: "You have exhausted your daily quota on this model." },
     null,
   ],
   [
-    "row 1: gemini --acp of before, in the details",
+    "gemini --acp of before, in the details",
     {
       code: -32603,
       message: "Internal error",
@@ -59,13 +59,13 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     hours(3, 20, 11),
   ],
   [
-    "row 1: gemini-cli#13004, the provider's answer in the words",
+    "gemini-cli#13004, the provider's answer in the words",
     { code: -32603, message: `[API Error: [${JSON.stringify(googleError)}]]` },
     hours(8, 44, 7),
   ],
   ["row 1: gemini-cli#1800, an answer within an answer", `✕ [API Error: ${nested}]`, null],
   [
-    "row 1: google.rpc.RetryInfo",
+    "google.rpc.RetryInfo",
     {
       code: -32603,
       message: "x",
@@ -74,7 +74,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     hours(3, 20, 11),
   ],
   [
-    "row 1: an AI SDK error with headers",
+    "an AI SDK error with headers",
     {
       code: -32603,
       message: "x",
@@ -86,13 +86,13 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     hours(2, 30),
   ],
   [
-    "row 1: a header that is a date",
+    "a header that is a date",
     { data: { status: 429, headers: { "Retry-After": "Thu, 26 Nov 2026 03:00:00 GMT" } } },
     at("2026-11-26T03:00Z"),
   ],
   ["row 1: data that is text", { code: -32603, message: "x", data: "429 Too Many Requests" }, null],
   [
-    "row 1: codex's provider",
+    "codex's provider",
     {
       error: {
         type: "usage_limit_reached",
@@ -104,7 +104,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     1_795_660_000_000,
   ],
   [
-    "row 1: codex exec 0.169",
+    "codex exec 0.169",
     "You’ve hit your usage limit. Visit https://x/usage to purchase more credits or try again in 2 days 3 hours.",
     hours(51),
   ],
@@ -114,11 +114,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
   ["row 1: Claude Code, short", "You've hit your limit", null],
   ["row 1: Claude Code, one model", "You've reached your Fable limit", null],
   ["row 1: Claude Code, one model of a version", "You've reached your Fable 5.1 limit", null],
-  [
-    "row 1: Claude Code, extra",
-    "You're out of extra usage · resets 3am (UTC)",
-    at("2026-11-26T03:00Z"),
-  ],
+  ["Claude Code, extra", "You're out of extra usage · resets 3am (UTC)", at("2026-11-26T03:00Z")],
   ["row 1: OpenAI", "Rate limit reached for gpt-5. Please try again in 20s.", wall + 20_000],
   ["row 1: HTTP as prose", "the request failed: HTTP 429", null],
 ];
@@ -157,7 +153,7 @@ const others: readonly unknown[] = [
   7,
 ];
 
-test("row 1: what agents and providers say of a usage limit, and until when", () => {
+test("what agents and providers say of a usage limit, and until when", () => {
   for (const [from, failure, until] of limits) {
     assert.deepEqual(limitIn(failure, wall), { untilWall: until }, from);
   }

@@ -161,7 +161,7 @@ test("L-5: an upper layer's flat key wins over a lower layer's provider, and onl
   assert.equal(local.warnings.length, 1);
 });
 
-test("T11: keys that reach an object's prototype are refused in every layer, at any depth", () => {
+test("THREAT-11: keys that reach an object's prototype are refused in every layer, at any depth", () => {
   for (const key of ["__proto__", "constructor", "prototype"]) {
     const evil = JSON.parse(`{"tracker":{"provider":{"a":[{"${key}":{"polluted":true}}]}}}`);
     const path = `tracker.provider.a.0.${key}`;

@@ -75,7 +75,7 @@ test("events are numbered when published, and delivered once they are on disk", 
   });
 });
 
-test("S24: the series goes on after a restart", (t) => {
+test("INV-24: the series goes on after a restart", (t) => {
   const { bus, history } = setUp(t);
   bus.publish(draft("one"));
   bus.flush();
@@ -172,7 +172,7 @@ test("what a listener publishes comes after what is being delivered", async (t) 
   assert.deepEqual(messages, ["one", "two", "answer"]);
 });
 
-test("F9: an outage holds events back for a second, then shows them live, and all are stored after it", async (t) => {
+test("FAULT-9: an outage holds events back for a second, then shows them live, and all are stored after it", async (t) => {
   const { bus, disk, clock, errors, history } = setUp(t);
   const events = heard(bus);
   disk.break();
@@ -204,7 +204,7 @@ test("F9: an outage holds events back for a second, then shows them live, and al
   assert.equal(errors.length, 2);
 });
 
-test("F9: a short outage is not noticed by subscribers", async (t) => {
+test("FAULT-9: a short outage is not noticed by subscribers", async (t) => {
   const { bus, disk, clock, history } = setUp(t);
   const events = heard(bus);
   disk.break();
@@ -217,7 +217,7 @@ test("F9: a short outage is not noticed by subscribers", async (t) => {
   assert.equal(history.lastSeq(), 1);
 });
 
-test("F9: memory stays bounded in a long outage; the stored series has placeholders and no gap", async (t) => {
+test("FAULT-9: memory stays bounded in a long outage; the stored series has placeholders and no gap", async (t) => {
   const { bus, disk, clock, history } = setUp(t);
   const events = heard(bus);
   disk.break();
@@ -314,7 +314,7 @@ const step = fc.oneof(
   fc.record({ type: fc.constant("mend"), count: fc.constant(0) }),
 );
 
-test("S24: whatever happens, everybody hears and the disk holds an unbroken series", async (t) => {
+test("INV-24: whatever happens, everybody hears and the disk holds an unbroken series", async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       const { bus, disk, clock, history } = setUp(t);

@@ -193,7 +193,7 @@ test("a stream that is gone or never read costs lines, not the process", () => {
   assert.ok(stuck.writableLength < 2 * 1024 * 1024);
 });
 
-test("G-5, F18: the log file rotates and keeps so many files, one line per record", (t) => {
+test("G-5, FAULT-18: the log file rotates and keeps so many files, one line per record", (t) => {
   const file = join(temporaryDir(t), "log", "symphony.log");
   const sink = rotatingFileSink({ file, maxBytes: 100, files: 3 });
   t.after(() => sink.close());
@@ -214,7 +214,7 @@ test("G-5, F18: the log file rotates and keeps so many files, one line per recor
   );
 });
 
-test("F18: a log file that is removed or moved away is made anew", (t) => {
+test("FAULT-18: a log file that is removed or moved away is made anew", (t) => {
   const dir = temporaryDir(t);
   const file = join(dir, "symphony.log");
   const sink = rotatingFileSink({ file });
@@ -227,7 +227,7 @@ test("F18: a log file that is removed or moved away is made anew", (t) => {
   assert.equal(readFileSync(file, "utf8"), "three\n");
 });
 
-test("F18: a place that cannot be written is reported, and used again once it can", (t) => {
+test("FAULT-18: a place that cannot be written is reported, and used again once it can", (t) => {
   const dir = join(temporaryDir(t), "log");
   writeFileSync(dir, "a file where the directory must be");
   const sink = rotatingFileSink({ file: join(dir, "symphony.log") });

@@ -15,7 +15,7 @@ const to = (target: "queued" | "held" | "completed"): Input => ({
 });
 const abort: Input = { type: "operator.aborted", issueId: "id-A-1", reason: "wrong branch" };
 
-test("S22: an aborted issue stays held over polls and over a restart", async () => {
+test("INV-22: an aborted issue stays held over polls and over a restart", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(abort);
   assert.equal(world.records.get("id-A-1")?.held?.reason, "aborted: wrong branch");

@@ -187,7 +187,7 @@ test("O-14: two answers that race start an issue once", async () => {
   assert.equal(world.runs.length, 1);
 });
 
-test("S14: a candidate list asked for before a newer read cannot bring an issue back", async () => {
+test("INV-14: a candidate list asked for before a newer read cannot bring an issue back", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
   const slow = Promise.withResolvers<void>();
@@ -203,7 +203,7 @@ test("S14: a candidate list asked for before a newer read cannot bring an issue 
   assert.equal(world.runs.length, 1);
 });
 
-test("S14: a read by id that is older than the applied list decides nothing and is made again", async () => {
+test("INV-14: a read by id that is older than the applied list decides nothing and is made again", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
   const slow = Promise.withResolvers<void>();

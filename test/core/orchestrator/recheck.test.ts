@@ -108,7 +108,7 @@ test("a running issue that is done is stopped at once", async () => {
   assert.match(world.run("A-1").stopReason ?? "", /issue is Done/);
 });
 
-test("S14: a list asked for before the hint's read neither hides nor brings back what it says", async () => {
+test("INV-14: a list asked for before the hint's read neither hides nor brings back what it says", async () => {
   const world = await idle(["A-1", "A-3"], one);
   const slow = Promise.withResolvers<void>();
   world.listGate = slow.promise;

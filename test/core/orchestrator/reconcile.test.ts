@@ -29,7 +29,7 @@ test("W-10: a stall limit of zero or less is off", async () => {
   assert.equal(world.run("A-1").stopReason, null);
 });
 
-test("O-31, S12: terminal stops, waits until the agent is gone, then cleans; no retry", async () => {
+test("O-31, INV-12: terminal stops, waits until the agent is gone, then cleans; no retry", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.set(issue("A-1", { state: "Done" }));
   await world.advance(30_000);

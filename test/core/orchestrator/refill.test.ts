@@ -200,7 +200,7 @@ test("what was moved meanwhile is not started, leaves the queue, and the next on
   assert.deepEqual(queue, ["A-1", "A-4"]);
 });
 
-test("S14: a read that is older than a list decides nothing", async () => {
+test("INV-14: a read that is older than a list decides nothing", async () => {
   const world = await busy();
   const slow = Promise.withResolvers<void>();
   world.readGate = slow.promise;
@@ -249,7 +249,7 @@ test("after three attempts in a row that failed before their first turn, polls a
   assert.equal(world.orchestrator.state.refill.falseStarts, 0, "a limit is no false start");
 });
 
-test("S17: an invalid file and a draining server leave the slot free", async () => {
+test("INV-17: an invalid file and a draining server leave the slot free", async () => {
   const invalid = await busy();
   invalid.problem = { code: "invalid_config", message: "line 3" };
   await invalid.run("A-1").end(boom);

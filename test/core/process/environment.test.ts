@@ -19,7 +19,7 @@ const allowed = {
 };
 
 describe("the environment of an agent", () => {
-  test("T2: it is the allow-list and the run cookie, whatever else the server has", () => {
+  test("THREAT-2: it is the allow-list and the run cookie, whatever else the server has", () => {
     const canaries = Object.fromEntries(
       ["LINEAR_API_KEY", "OPENAI_API_KEY", "CODEX_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"]
         .concat([
@@ -73,7 +73,7 @@ describe("the environment of an agent", () => {
     assert.equal(stdout, "|||att_1||4\n");
   });
 
-  test("T2: with the names that pass, what a login profile exported goes as well", () => {
+  test("THREAT-2: with the names that pass, what a login profile exported goes as well", () => {
     const line = launchLine("env -0", [], { passthrough: ["HTTPS_PROXY", "x; echo injected"] });
     assert.ok(!line.includes("injected"));
     const canaries = Object.fromEntries(

@@ -38,7 +38,7 @@ describe("splitting lines", () => {
     );
   });
 
-  test("F4: invalid UTF-8 and partial JSON are lines too, and harm no other", () => {
+  test("FAULT-4: invalid UTF-8 and partial JSON are lines too, and harm no other", () => {
     const bytes = Buffer.concat([Buffer.from([0xff, 0xfe, 10]), Buffer.from('{"a"\n{"b":1}\n')]);
     assert.deepEqual(split([...bytes].map((byte) => Buffer.of(byte))), ["��", '{"a"', '{"b":1}']);
   });

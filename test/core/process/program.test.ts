@@ -135,7 +135,7 @@ describe("an agent's process", () => {
     assert.equal(own[1]?.length, 1000);
   });
 
-  test("F7: stopping leaves no process of a tree that ignores SIGTERM, left its group, forked twice", async () => {
+  test("FAULT-7: stopping leaves no process of a tree that ignores SIGTERM, left its group, forked twice", async () => {
     await using run = launch(evilTree);
     const { agent, runId, line, ended } = run;
     await line((text) => text === "ready");
@@ -146,7 +146,7 @@ describe("an agent's process", () => {
     await agent.stop();
   });
 
-  test("F7: an agent that ends by itself leaves no orphan either", async () => {
+  test("FAULT-7: an agent that ends by itself leaves no orphan either", async () => {
     await using run = launch("setsid sleep 300 & sleep 300 & sleep 0.2; exit 0");
     const { agent, runId, ended } = run;
     assert.equal((await ended).details["status"], 0);
@@ -163,14 +163,14 @@ describe("an agent's process", () => {
     assert.ok(status === 7 || signal === "SIGTERM");
   });
 
-  test("F3: an agent without stdout is stopped though it lives on", async () => {
+  test("FAULT-3: an agent without stdout is stopped though it lives on", async () => {
     await using run = launch("exec >&-; trap '' TERM; while true; do sleep 300; done", 100);
     const { runId, ended } = run;
     assert.equal((await ended).code, "port_exit");
     assert.equal(await survivors(runId), 0);
   });
 
-  test("F3: writing to a stdin that is closed, or to nobody, does no harm", async () => {
+  test("FAULT-3: writing to a stdin that is closed, or to nobody, does no harm", async () => {
     await using run = launch("exec <&-; echo ready; sleep 0.3; exit 5");
     const { agent, ended, line } = run;
     await line((text) => text === "ready");
@@ -179,7 +179,7 @@ describe("an agent's process", () => {
     agent.write("after\n");
   });
 
-  test("F5: a line of 50 MB is line_too_long at once, in bounded memory, and the tree dies", async () => {
+  test("FAULT-5: a line of 50 MB is line_too_long at once, in bounded memory, and the tree dies", async () => {
     const before = process.memoryUsage().rss;
     await using run = launch(
       "trap '' TERM; head -c 50000000 /dev/zero | tr '\\0' x; while true; do sleep 300; done",
@@ -209,7 +209,7 @@ describe("an agent's process", () => {
 });
 
 describe("sweeping at the start of a server", () => {
-  test("F7, F20: orphans of our runs die, those of another server do not", async () => {
+  test("FAULT-7, FAULT-20: orphans of our runs die, those of another server do not", async () => {
     const [ours, theirs] = [`ours_${process.pid}`, `theirs_${process.pid}`];
     const orphan = (runId: string) =>
       spawn("bash", ["-c", 'trap "" TERM; sleep 300'], {

@@ -182,7 +182,7 @@ test("P-10: Liquid in an issue's text is text", async () => {
   );
 });
 
-test("T13: text of an issue can never become an expression", async () => {
+test("THREAT-13: text of an issue can never become an expression", async () => {
   const expressions = [
     "where_exp",
     "find_exp",
@@ -199,7 +199,7 @@ test("T13: text of an issue can never become an expression", async () => {
   }
 });
 
-test("T13: templates without end are stopped", async () => {
+test("THREAT-13: templates without end are stopped", async () => {
   const costly = [
     "{% for i in (1..100000000) %}{% endfor %}",
     "{% for i in (1..999) %}{% for j in (1..999) %}{% for k in (1..999) %}x{% endfor %}{% endfor %}{% endfor %}",
@@ -222,7 +222,7 @@ test("T13: templates without end are stopped", async () => {
   }
 });
 
-test("T13: one step that takes for ever costs its own template alone, and no timer is late for it", async () => {
+test("THREAT-13: one step that takes for ever costs its own template alone, and no timer is late for it", async () => {
   const endless = `{{ issue.description ${"| url_encode | url_decode ".repeat(3_500)}}}`;
   let ticks = 0;
   const ticking = setInterval(() => ticks++, 20);
@@ -239,7 +239,7 @@ test("T13: one step that takes for ever costs its own template alone, and no tim
   }
 });
 
-test("T13: the thread of templates sees no environment", async () => {
+test("THREAT-13: the thread of templates sees no environment", async () => {
   assert.equal((await fault("{{ process.env }}")).code, "template_render_error");
   assert.equal((await fault("{{ env }}")).code, "template_render_error");
 });

@@ -53,7 +53,7 @@ test("named templates are on disk before the answer, and there again after openi
   );
 });
 
-test("F10: a damaged document is refused, never loaded as empty", async (t) => {
+test("FAULT-10: a damaged document is refused, never loaded as empty", async (t) => {
   const dir = temporaryDir(t);
   const { templates } = await desk(dir);
   await templates.create("a", "A");
@@ -61,7 +61,7 @@ test("F10: a damaged document is refused, never loaded as empty", async (t) => {
   await assert.rejects(openTemplates(dir), coded("storage_corrupt", /templates\.json/));
 });
 
-test("F9: a write that fails changes nothing, and the next one works", async (t) => {
+test("FAULT-9: a write that fails changes nothing, and the next one works", async (t) => {
   const dir = temporaryDir(t);
   const { templates } = await desk(dir);
   const { id } = await templates.create("a", "A");

@@ -78,7 +78,7 @@ test("what agents may write is no file of the source: nothing is hard-linked, bo
   assert.ok(files.every(({ nlink }) => nlink === 1));
 });
 
-test("T-15: hooks, filters, submodules and everybody's configuration stay out of a clone", async (t) => {
+test("THREAT-15: hooks, filters, submodules and everybody's configuration stay out of a clone", async (t) => {
   const { dir, bare, seed, clone } = cloneWorld(t);
   const marks = join(dir, "marks");
   setTraps(seed, marks);

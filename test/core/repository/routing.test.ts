@@ -95,7 +95,7 @@ test("a branch is the tracker's where that is sound, else made of the identifier
   assert.equal(own && branchFor(own, issue("ENG-1", { branchName: "x" }), "main"), "work/ENG-1");
 });
 
-test("T-16: whatever an issue says, the branch is a name that git takes for a branch", () => {
+test("THREAT-16: whatever an issue says, the branch is a name that git takes for a branch", () => {
   const hostile = fc.oneof(
     fc.string(),
     fc.string({ unit: "binary" }),

@@ -111,7 +111,7 @@ test("SAFETY 6, T15: counting changes runs nothing that the checkout says", asyn
   assert.equal(existsSync(marker), false);
 });
 
-test("T16: what is no commit id never reaches git", async (t) => {
+test("THREAT-16: what is no commit id never reaches git", async (t) => {
   const { path, commit } = repository(t);
   const first = commit("a");
   for (const bad of ["--upload-pack=touch x", "-b", "HEAD", "a..b", "@{-1}", ""]) {

@@ -64,7 +64,7 @@ test("tokens of known services go by their shape, and nothing that only resemble
   assert.equal(redact(innocent), innocent);
 });
 
-test("T12: the shapes are read in one pass over hostile text", () => {
+test("THREAT-12: the shapes are read in one pass over hostile text", () => {
   const { redact } = createRedactor();
   const seeds = [
     "eyJaaaaaaaa.",

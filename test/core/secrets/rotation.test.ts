@@ -128,7 +128,7 @@ for (const [name, env] of Object.entries({
   "a key file": {},
   "the environment": { SYMPHONY_MASTER_KEY: newKey(), SYMPHONY_MASTER_KEY_NEXT: newKey() },
 })) {
-  test(`F1b: a kill before any write step of a rotation with ${name} leaves all of the old or all of the new`, async (t) => {
+  test(`FAULT-1b: a kill before any write step of a rotation with ${name} leaves all of the old or all of the new`, async (t) => {
     const { dir: origin } = await filled(t, env);
     const oldKid = await kidOf(join(origin, "secrets.json"));
     const kids = new Set<string>();

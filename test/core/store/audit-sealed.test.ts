@@ -86,7 +86,7 @@ test("entries of before the keys, of the key in use and of an earlier one verify
   assert.equal(verifyAudit(dir).fault?.seq, 7);
 });
 
-test("T23: every edited, dropped, swapped and cut entry is named, whether sealed or plain", async (t) => {
+test("THREAT-23: every edited, dropped, swapped and cut entry is named, whether sealed or plain", async (t) => {
   const dir = await grown(t);
   const whole = rowsIn(dir);
   const { auditKeys } = await secretsIn(dir);
@@ -119,7 +119,7 @@ test("T23: every edited, dropped, swapped and cut entry is named, whether sealed
   assert.equal((await verdictOf(dir)).fault, null);
 });
 
-test("T23: a log calculated anew together with its second file is found, which plain hashes cannot", async (t) => {
+test("THREAT-23: a log calculated anew together with its second file is found, which plain hashes cannot", async (t) => {
   const dir = await grown(t);
   const whole = rowsIn(dir);
   const forgeries: [string, (rows: Stored[]) => Stored[], number | null][] = [
@@ -146,7 +146,7 @@ test("T23: a log calculated anew together with its second file is found, which p
   }
 });
 
-test("T23: without audit.head a server leaves a hole, and a crash before it was written leaves none", async (t) => {
+test("THREAT-23: without audit.head a server leaves a hole, and a crash before it was written leaves none", async (t) => {
   const dir = await grown(t);
   const file = join(dir, "audit.head");
   const before = readFileSync(file);

@@ -42,7 +42,7 @@ function log(t: TestContext, count: number) {
   return { dir, file, sql };
 }
 
-test("T23: a whole log verifies, also while it is written, and an empty one", (t) => {
+test("THREAT-23: a whole log verifies, also while it is written, and an empty one", (t) => {
   const { dir, file } = log(t, 3);
   const history = openHistory(file);
   t.after(() => history.close());
@@ -58,7 +58,7 @@ test("T23: a whole log verifies, also while it is written, and an empty one", (t
   });
 });
 
-test("T23: every edited, dropped, swapped and cut entry is named", (t) => {
+test("THREAT-23: every edited, dropped, swapped and cut entry is named", (t) => {
   const count = 12;
   const { dir, file, sql } = log(t, count);
   const whole = sql("SELECT * FROM audit ORDER BY seq");
@@ -104,7 +104,7 @@ test("T23: every edited, dropped, swapped and cut entry is named", (t) => {
   assert.equal(verifyAudit(dir).fault, null);
 });
 
-test("T23: a number that is out of all bounds is named like any other edit", (t) => {
+test("THREAT-23: a number that is out of all bounds is named like any other edit", (t) => {
   const { dir, sql } = log(t, 3);
   sql("UPDATE audit SET at = 9223372036854775806 WHERE seq = 2");
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["edited", 2]);
@@ -112,7 +112,7 @@ test("T23: a number that is out of all bounds is named like any other edit", (t)
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["missing", 1]);
 });
 
-test("T23: a chain that was calculated anew is found by the second file", (t) => {
+test("THREAT-23: a chain that was calculated anew is found by the second file", (t) => {
   const { dir, sql } = log(t, 4);
   let prevHash = "";
   for (const found of sql("SELECT * FROM audit ORDER BY seq").map(auditRowOf)) {
@@ -124,7 +124,7 @@ test("T23: a chain that was calculated anew is found by the second file", (t) =>
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["edited", 4]);
 });
 
-test("T23: what was cut off stays to be seen after more was written", (t) => {
+test("THREAT-23: what was cut off stays to be seen after more was written", (t) => {
   const { dir, file, sql } = log(t, 5);
   sql("DELETE FROM audit WHERE seq > 3");
   const history = openHistory(file);
@@ -133,7 +133,7 @@ test("T23: what was cut off stays to be seen after more was written", (t) => {
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["missing", 4]);
 });
 
-test("T23: a crash before the second file was written is no fault; without that file nothing is sure", (t) => {
+test("THREAT-23: a crash before the second file was written is no fault; without that file nothing is sure", (t) => {
   const { dir, file, sql } = log(t, 2);
   const [, second] = sql("SELECT * FROM audit ORDER BY seq").map(auditRowOf);
   const head = join(dir, "audit.head");

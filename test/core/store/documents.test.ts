@@ -54,7 +54,7 @@ test("a record of before brakes counted is read as one that no allowance was giv
   assert.deepEqual(IssueRecordPairs.parse([["b", waiting]]), [["b", waiting]]);
 });
 
-test("T22: files are for the owner alone", async (t) => {
+test("THREAT-22: files are for the owner alone", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -78,7 +78,7 @@ test("puts while a write runs become one further write", async (t) => {
   assert.equal(before.data.length, 1, "the copy before the last write is the one of the first put");
 });
 
-test("F9: a failed write rejects with storage_unavailable and changes nothing", async (t) => {
+test("FAULT-9: a failed write rejects with storage_unavailable and changes nothing", async (t) => {
   const dir = join(temporaryDir(t), "data");
   mkdirSync(dir);
   const records = await openIssueRecords(dir);
@@ -95,7 +95,7 @@ test("F9: a failed write rejects with storage_unavailable and changes nothing", 
   assert.deepEqual([...(await openIssueRecords(dir)).all().keys()], ["a", "c"]);
 });
 
-test("F10: cut at any byte, a document is refused and named, never loaded as something else", async (t) => {
+test("FAULT-10: cut at any byte, a document is refused and named, never loaded as something else", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1", { model: "gpt-5" }));
@@ -108,7 +108,7 @@ test("F10: cut at any byte, a document is refused and named, never loaded as som
   }
 });
 
-test("F10: a flipped bit is noticed", async (t) => {
+test("FAULT-10: a flipped bit is noticed", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -129,7 +129,7 @@ test("F10: a flipped bit is noticed", async (t) => {
   }
 });
 
-test("F10: a file that went away beside its previous copy is not an empty store", async (t) => {
+test("FAULT-10: a file that went away beside its previous copy is not an empty store", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -138,7 +138,7 @@ test("F10: a file that went away beside its previous copy is not an empty store"
   await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /previous copy/));
 });
 
-test("F17: a document of an earlier format is copied as it was before it is written anew", async (t) => {
+test("FAULT-17: a document of an earlier format is copied as it was before it is written anew", async (t) => {
   const file = join(temporaryDir(t), "x.json");
   const adapter = (version: number) => durableJson(file, version, z.object({ n: z.number() }));
   await adapter(1).write({ n: 1 });
@@ -155,7 +155,7 @@ test("F17: a document of an earlier format is copied as it was before it is writ
   await assert.rejects(async () => adapter(1).read(), coded("storage_corrupt", /later symphony/));
 });
 
-test("F17: a document of a later release is refused and left as it is", async (t) => {
+test("FAULT-17: a document of a later release is refused and left as it is", async (t) => {
   const dir = temporaryDir(t);
   const text = JSON.stringify({ version: 99, sha256: "x", data: { anything: true } });
   writeFileSync(join(dir, name), text);

@@ -180,7 +180,7 @@ test("a steer sent twice with one key is one steer; a refused one leaves no trac
   assert.equal(h.steerByKey("id-ENG-1", "none"), null);
 });
 
-test("T23: each audit entry's hash covers the one before it", (t) => {
+test("THREAT-23: each audit entry's hash covers the one before it", (t) => {
   const { file, history: h } = history(t);
   for (const action of ["abort", "steer", "transition"]) {
     h.audit({ at: 7, actor: "api", action, target: "ENG-1", outcome: "ok", detail: { a: 1 } });
@@ -199,7 +199,7 @@ test("T23: each audit entry's hash covers the one before it", (t) => {
   assert.equal(rows.length, 3);
 });
 
-test("T22: the database and its journal are for the owner alone, and nothing else is left", (t) => {
+test("THREAT-22: the database and its journal are for the owner alone, and nothing else is left", (t) => {
   const { file, history: h } = history(t);
   h.appendEvents([event(1)]);
   const dir = join(file, "..");
@@ -208,7 +208,7 @@ test("T22: the database and its journal are for the owner alone, and nothing els
   assert.deepEqual(readdirSync(dir).sort(), ["history.db", "history.db-shm", "history.db-wal"]);
 });
 
-test("F17: a history of a later release is refused, with not one byte changed", (t) => {
+test("FAULT-17: a history of a later release is refused, with not one byte changed", (t) => {
   const { file, history: h } = history(t);
   h.appendEvents([event(1)]);
   h.close();
@@ -221,7 +221,7 @@ test("F17: a history of a later release is refused, with not one byte changed", 
   assert.deepEqual(readdirSync(join(file, "..")), ["history.db"]);
 });
 
-test("F17: before its format changes, a database is copied as it was", (t) => {
+test("FAULT-17: before its format changes, a database is copied as it was", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const steps = [
     "CREATE TABLE a (x INTEGER) STRICT",
@@ -261,7 +261,7 @@ test("F17: before its format changes, a database is copied as it was", (t) => {
   kept.close();
 });
 
-test("F17: a schema is brought forward step by step and only once", (t) => {
+test("FAULT-17: a schema is brought forward step by step and only once", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const steps = ["CREATE TABLE a (x INTEGER) STRICT", "INSERT INTO a VALUES (1)"];
   openDatabase(file, { migrations: steps.slice(0, 1), synchronous: "FULL" }).close();
@@ -275,7 +275,7 @@ test("F17: a schema is brought forward step by step and only once", (t) => {
   }
 });
 
-test("F17: a step that fails leaves the old schema whole", (t) => {
+test("FAULT-17: a step that fails leaves the old schema whole", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const first = "CREATE TABLE a (x INTEGER) STRICT";
   openDatabase(file, { migrations: [first], synchronous: "FULL" }).close();
@@ -292,7 +292,7 @@ test("F17: a step that fails leaves the old schema whole", (t) => {
   db.close();
 });
 
-test("F10: empty, cut and foreign files are refused and named, never taken for a new history", (t) => {
+test("FAULT-10: empty, cut and foreign files are refused and named, never taken for a new history", (t) => {
   const { file, history: h } = history(t);
   for (let seq = 1; seq <= 50; seq++) h.appendEvents([event(seq, { message: "x".repeat(500) })]);
   h.close();
@@ -310,19 +310,19 @@ test("F10: empty, cut and foreign files are refused and named, never taken for a
   assert.equal(openHistory(file).lastSeq(), 50);
 });
 
-test("F10: a history that is gone while its journal is there is not a new one", (t) => {
+test("FAULT-10: a history that is gone while its journal is there is not a new one", (t) => {
   const file = join(temporaryDir(t), "history.db");
   writeFileSync(`${file}-wal`, "frames");
   assert.throws(() => openHistory(file), coded("storage_corrupt", /journal/));
 });
 
-test("F9: no place for the file is storage_unavailable", (t) => {
+test("FAULT-9: no place for the file is storage_unavailable", (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "file"), "");
   assert.throws(() => openHistory(join(dir, "file", "history.db")), coded("storage_unavailable"));
 });
 
-test("F9: a store that somebody else holds is storage_unavailable for a write, and works again after", (t) => {
+test("FAULT-9: a store that somebody else holds is storage_unavailable for a write, and works again after", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const migrations = ["CREATE TABLE a (x INTEGER) STRICT"];
   const db = openDatabase(file, { migrations, synchronous: "NORMAL", busyTimeoutMs: 0 });

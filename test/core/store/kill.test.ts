@@ -13,7 +13,7 @@ import { temporaryDir } from "../../support/storage.ts";
 const child = join(import.meta.dirname, "../../support/ledger-child.ts");
 const kills = 10;
 
-test(`F1: ${kills} times kill -9 in mid-write: nothing acknowledged is lost, nothing is torn`, async (t) => {
+test(`FAULT-1: ${kills} times kill -9 in mid-write: nothing acknowledged is lost, nothing is torn`, async (t) => {
   const dir = temporaryDir(t);
   const acknowledged: string[] = [];
   for (let run = 0; run < kills; run++) {
@@ -22,7 +22,7 @@ test(`F1: ${kills} times kill -9 in mid-write: nothing acknowledged is lost, not
     });
     t.after(() => writer.kill("SIGKILL"));
     acknowledged.push(...(await killAfter(writer, 9 + run * 5)));
-    // F11: the lock is free at once.
+    // FAULT-11: the lock is free at once.
     const lock = await lockDataDir(dir);
     await check(dir, acknowledged);
     await lock.release();

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-test("F11: a second process is refused within a second, naming the first's pid and url", async (t) => {
+test("FAULT-11: a second process is refused within a second, naming the first's pid and url", async (t) => {
   const dir = join(temporaryDir(t), "deep", "data");
   const lock = await lockDataDir(dir);
   t.after(() => lock.release());
@@ -25,7 +25,7 @@ test("F11: a second process is refused within a second, naming the first's pid a
   assert.ok(performance.now() - started < 1_000);
 });
 
-test("F11: a runtime.json of an earlier server does not lend its url to the present holder", async (t) => {
+test("FAULT-11: a runtime.json of an earlier server does not lend its url to the present holder", async (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "runtime.json"), JSON.stringify({ pid: 1, url: "http://old" }));
   const lock = await lockDataDir(dir);
@@ -43,7 +43,7 @@ test("a released directory can be taken again, and releasing twice is harmless",
   assert.ok(!readdirSync(dir).includes("lock.json"));
 });
 
-test("F11: the lock is free at once after kill -9", async (t) => {
+test("FAULT-11: the lock is free at once after kill -9", async (t) => {
   const dir = temporaryDir(t);
   const module = join(import.meta.dirname, "../../../src/core/store/lock.ts");
   const program = `const { lockDataDir } = await import(${JSON.stringify(module)});
@@ -79,7 +79,7 @@ test("somebody's own folder gets no .gitignore", async (t) => {
   assert.ok(!readdirSync(dir).includes(".gitignore"));
 });
 
-test("F9: a file where the directory must be is storage_unavailable", async (t) => {
+test("FAULT-9: a file where the directory must be is storage_unavailable", async (t) => {
   const file = join(temporaryDir(t), "file");
   writeFileSync(file, "");
   await assert.rejects(lockDataDir(join(file, "data")), coded("storage_unavailable"));

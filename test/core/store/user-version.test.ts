@@ -58,7 +58,7 @@ function checkpointInPart(t: TestContext, file: string): void {
   truncateSync(file, length);
 }
 
-test("F9: pages that only the journal has, after a checkpoint without room for them, are no damage", (t) => {
+test("FAULT-9: pages that only the journal has, after a checkpoint without room for them, are no damage", (t) => {
   const file = left(t, (db) => {
     for (let n = 0; n < 200; n++) db.exec(insert.replace("row", "x".repeat(500)));
   });
@@ -70,7 +70,7 @@ test("F9: pages that only the journal has, after a checkpoint without room for t
   assert.deepEqual(readdirSync(join(file, "..")), ["x.db"], "the journal went into it");
 });
 
-test("F10: pages that neither the file nor its journal has are damage still", (t) => {
+test("FAULT-10: pages that neither the file nor its journal has are damage still", (t) => {
   const file = left(t, (db) => {
     for (let n = 0; n < 200; n++) db.exec(insert.replace("row", "x".repeat(500)));
   });
@@ -81,7 +81,7 @@ test("F10: pages that neither the file nor its journal has are damage still", (t
   assert.deepEqual(content(file), before);
 });
 
-test("F10: a file that is no database is left as it is, though its journal is whole", (t) => {
+test("FAULT-10: a file that is no database is left as it is, though its journal is whole", (t) => {
   const file = left(t, (db) => db.exec(insert));
   writeFileSync(file, "not a database at all".repeat(500));
   const before = content(file);
@@ -89,14 +89,14 @@ test("F10: a file that is no database is left as it is, though its journal is wh
   assert.deepEqual(content(file), before);
 });
 
-test("F17: a later release's version counts also where the journal alone has it; not one byte changes", (t) => {
+test("FAULT-17: a later release's version counts also where the journal alone has it; not one byte changes", (t) => {
   const file = left(t, (db) => db.exec("PRAGMA user_version = 99"));
   const before = content(file);
   assert.throws(() => rows(file), coded("storage_corrupt", /later symphony \(format 99\)/));
   assert.deepEqual(content(file), before);
 });
 
-test("F17: of a journal, what was committed and not torn counts, up to the newest", (t) => {
+test("FAULT-17: of a journal, what was committed and not torn counts, up to the newest", (t) => {
   const torn = left(t, (db) => {
     db.exec(insert);
     db.exec("PRAGMA user_version = 99");
@@ -120,7 +120,7 @@ test("F17: of a journal, what was committed and not torn counts, up to the newes
   assert.equal(rows(later), 1);
 });
 
-test("F17: what an earlier round of the journal left behind the newest frames does not count", (t) => {
+test("FAULT-17: what an earlier round of the journal left behind the newest frames does not count", (t) => {
   const file = left(t, (db) => {
     db.exec("PRAGMA user_version = 99; PRAGMA user_version = 98; PRAGMA user_version = 1");
     db.exec("PRAGMA wal_checkpoint(RESTART)");

@@ -16,7 +16,7 @@ describe("the signature", () => {
     );
   });
 
-  test("T21: any length and any characters compare without throwing", () => {
+  test("THREAT-21: any length and any characters compare without throwing", () => {
     const right = signatureOf("{}", "s");
     assert.ok(sameText(right, right));
     for (const wrong of ["", "ü", right.slice(1), `${right}0`, "0".repeat(100_000)]) {

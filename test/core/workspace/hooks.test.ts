@@ -104,7 +104,7 @@ test("a hook that cannot be started is hook_failed", async (t) => {
   assert.match(broken.message, /could not be started/);
 });
 
-test("S-15, F19: the timeout kills the whole tree, whoever holds the pipes or has left the group", async (t) => {
+test("S-15, FAULT-19: the timeout kills the whole tree, whoever holds the pipes or has left the group", async (t) => {
   const clock = new FakeClock();
   const run = hook(t, "sleep 60 & setsid sleep 61 & echo $$ $! > pids; wait", {
     clock,

@@ -67,7 +67,7 @@ test("a root that is not there has no workspaces", async (t) => {
   assert.deepEqual([workspaces, total, totalBytes], [[], 0, 0]);
 });
 
-test("S12: a workspace that an attempt has is not removed, with force or without", async (t) => {
+test("INV-12: a workspace that an attempt has is not removed, with force or without", async (t) => {
   const { desk, make, world } = await open(t, ["ENG-1"]);
   const path = make("ENG-1");
   for (const force of [true, false]) {

@@ -136,7 +136,7 @@ test("S-4: the root itself, its siblings, its parents and what lies deeper are r
   assert.deepEqual(await trace(), []);
 });
 
-test("S-5, T14: a symlink at the workspace's place is refused before any hook, and its target survives", async (t) => {
+test("S-5, THREAT-14: a symlink at the workspace's place is refused before any hook, and its target survives", async (t) => {
   const hooks = {
     afterCreate: "pwd >> $TRACE",
     beforeRun: "pwd >> $TRACE",

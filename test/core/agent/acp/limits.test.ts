@@ -20,7 +20,7 @@ async function failure(error: NonNullable<AcpTurn["error"]>): Promise<SymphonyEr
   return thrown;
 }
 
-describe("row 1: an ACP agent at its provider's limit", () => {
+describe("an ACP agent at its provider's limit", () => {
   test("an error of the protocol that says so is one, until the time it names", async () => {
     const wall = new FakeClock().wall();
     const limits: readonly (readonly [NonNullable<AcpTurn["error"]>, number | null])[] = [
@@ -68,7 +68,7 @@ describe("row 1: an ACP agent at its provider's limit", () => {
   });
 });
 
-describe("row 1: gemini --acp sits out its quota without a word until it is ended", () => {
+describe("gemini --acp sits out its quota without a word until it is ended", () => {
   const lastWords = `Attempt 1 failed: ${words}. Retrying after 12773246ms...`;
   const silent: AcpTurn = {
     steps: [piece("up", "1"), piece("", "2"), { do: "cancelled" }],
@@ -110,7 +110,7 @@ describe("row 1: gemini --acp sits out its quota without a word until it is ende
   });
 });
 
-test("row 2: an agent that dies right after its answer has done its turn, and not the next one", async () => {
+test("an agent that dies right after its answer has done its turn, and not the next one", async () => {
   const usage = { inputTokens: 10, outputTokens: 2, totalTokens: 12 };
   await using b = await acpBench({
     turns: [{ steps: [piece("Done.")], end: { stopReason: "end_turn", usage }, dies: true }],

@@ -171,7 +171,7 @@ describe("turns of the scripted agent", () => {
     assert.deepEqual(b.said, ["better"]);
   });
 
-  test("F4: garbage between messages harms none of them", async () => {
+  test("FAULT-4: garbage between messages harms none of them", async () => {
     await using b = await bench([
       [
         { do: "garbage", text: "{broken json\nWarning: something\n\n\u0000\u001b[2J\n" },
@@ -252,7 +252,7 @@ describe("endings of the scripted agent", () => {
     }
   });
 
-  test("F5: a line beyond the limit is line_too_long and the tree dies though it ignores SIGTERM", async () => {
+  test("FAULT-5: a line beyond the limit is line_too_long and the tree dies though it ignores SIGTERM", async () => {
     await using b = await bench([
       [{ do: "ignoreSigterm" }, { do: "hugeLine", bytes: 20_000_000 }, { do: "hang" }],
     ]);
@@ -323,7 +323,7 @@ describe("resuming threads of the scripted agent", () => {
     assert.equal(b.events.findLast((event) => event.type === "tokens")?.total.total, 12);
   });
 
-  test("F20: a resume that is refused, or held by another process, opens a new thread", async () => {
+  test("FAULT-20: a resume that is refused, or held by another process, opens a new thread", async () => {
     await using b = await bench([[{ do: "say", text: "hi" }]]);
     await using holder = await b.start();
     await holder.turn("go", plain);

@@ -61,7 +61,7 @@ async function noneLeft(b: CommandBench): Promise<void> {
 // A child in a session of its own holds the output, another ignores being asked to end.
 const hangs = "setsid sleep 600 & trap '' TERM; sleep 600 & wait; sleep 600";
 
-describe("row 2: a program that told its result and does not exit", () => {
+describe("a program that told its result and does not exit", () => {
   for (const [output, lines] of programs) {
     test(`${output}: the turn has succeeded with its tokens, and nothing of the program is left`, async () => {
       const { b, clock } = await printing(output, lines, hangs, { turnTimeoutMs: 1_000 });
@@ -163,7 +163,7 @@ describe("row 2: a program that told its result and does not exit", () => {
 });
 
 describe("a program that tells no result", () => {
-  test("row 19: claude, gemini and codex always tell one, so without it they were cut off", async () => {
+  test("claude, gemini and codex always tell one, so without it they were cut off", async () => {
     const cut = { code: "turn_failed", message: /status 0 and told no result/ };
     for (const output of ["claude", "gemini", "codex"] as const) {
       const { b } = await printing(output, [{ type: "system" }], "exit 0");
@@ -179,7 +179,7 @@ describe("a program that tells no result", () => {
     }
   });
 
-  test("row 1: a failed exit with a limit on stderr is one where the program is known", async () => {
+  test("a failed exit with a limit on stderr is one where the program is known", async () => {
     const dies = "echo 'Error: 429 Too Many Requests, try again in 5 minutes' >&2; exit 1";
     for (const output of ["claude", "gemini", "codex"] as const) {
       const { b, clock } = await printing(output, [], dies);
@@ -207,7 +207,7 @@ describe("a program that tells no result", () => {
   });
 });
 
-describe("row 1: gemini waits for its quota", () => {
+describe("gemini waits for its quota", () => {
   const told = "Attempt 1 failed: Your quota will reset after 3h20m11s.. Retrying after";
 
   test("for hours: its turn is over at once", async () => {
@@ -237,7 +237,7 @@ describe("row 1: gemini waits for its quota", () => {
   });
 });
 
-test("row 1: a limit at the start of a resumed session does not lose it", async () => {
+test("a limit at the start of a resumed session does not lose it", async () => {
   const message = "[API Error: You have exhausted your daily quota on this model.]";
   const limited = { type: "result", status: "error", error: { type: "unknown", message } };
   const { b } = await printing("gemini", [limited], "exit 1", { resumeLine: "cat ../lines.jsonl" });

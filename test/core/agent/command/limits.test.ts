@@ -60,7 +60,7 @@ const answer = {
   parent_tool_use_id: null,
 };
 
-describe("row 1: Claude Code at its usage limit", () => {
+describe("Claude Code at its usage limit", () => {
   test("the time is the one of the event, of the error, or of the words", () => {
     assert.deepEqual(limitOf("claude", [event(), refused, result()]), until);
     // paperclip#5776
@@ -154,7 +154,7 @@ describe("row 1: Claude Code at its usage limit", () => {
   });
 });
 
-describe("row 1: words are no limit", () => {
+describe("words are no limit", () => {
   const spoken = (text: string) => ({
     type: "assistant",
     message: { model: "m", content: [{ type: "text", text }] },
@@ -217,7 +217,7 @@ describe("row 1: words are no limit", () => {
   });
 });
 
-describe("row 1: gemini and codex exec at their limits", () => {
+describe("gemini and codex exec at their limits", () => {
   test("gemini 0.61.0 --output-format stream-json", () => {
     const message =
       "[API Error: You have exhausted your daily quota on this model.]\nPlease wait and try again later.";

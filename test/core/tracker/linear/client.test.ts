@@ -110,7 +110,7 @@ const waits: readonly (readonly [string, Record<string, string>, number])[] = [
 ];
 
 for (const [what, headers, waitMs] of waits) {
-  test(`F8: a rate limit is respected: ${what}`, async () => {
+  test(`FAULT-8: a rate limit is respected: ${what}`, async () => {
     await using fake = await startFakeLinear(one);
     const { tracker, clock } = linearTracker(fake);
     fake.fail({ kind: "ratelimited", headers });
