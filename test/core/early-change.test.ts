@@ -40,5 +40,6 @@ test("a tracker that changes while a start still recovers does not end the serve
     redactor,
   });
   assert.equal(core.version, "1.2.3");
+  assert.ok(Math.abs(core.startedWall - systemClock.wall()) < 60_000, "it says when it started");
   await core.stop();
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type Finished, Served, symphony } from "../support/symphony.ts";
+import { eventually, type Finished, Served, symphony } from "../support/symphony.ts";
 
 const fixture = fileURLToPath(new URL("../fixtures/data/", import.meta.url));
 
@@ -52,6 +52,10 @@ test("yesterday's data opens, and nothing of it is lost", async (t) => {
   await using server = await Served.start(place);
   const { client } = server;
 
+  await eventually("the first poll is over", async () => {
+    const { polling } = await client.system.state({});
+    return polling.last_poll_at !== null;
+  });
   const state = await client.system.state({});
   assert.deepEqual(state.held.map((row) => [row.issue_identifier, row.reason]).sort(), [
     ["DATA-4", "aborted: wrong branch"],

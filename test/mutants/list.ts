@@ -39,8 +39,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "O-38: a blocked issue that becomes inactive stays blocked",
     ...reconciling,
-    from: "return release(state, issue, `issue is ${issue.state}`);",
-    to: "return decided(claimed(state, { ...entry, issue }));",
+    from: "return release(state, issue, `issue is",
+    to: "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, `issue is",
   },
   {
     name: "O-38: a blocked issue that is still active is not refreshed",
@@ -86,6 +86,6 @@ export const mutants: readonly Mutant[] = [
     file: "src/core/start.ts",
     from: "startedWall: clock.wall(),",
     to: "startedWall: 0,",
-    tests: ["test/server/system.test.ts"],
+    tests: ["test/core/early-change.test.ts"],
   },
 ];

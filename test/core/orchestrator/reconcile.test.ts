@@ -103,7 +103,11 @@ test("O-33: inactive, unroutable, reassigned and missing issues stop and keep th
   world.set(issue("A-3", { labels: ["go"], dispatchable: false }));
   world.issues.delete("id-A-4");
   await world.advance(30_000);
-  for (const name of names) await world.run(name).end(stopped);
+  for (const name of names) {
+    const run = world.run(name);
+    assert.ok(run.stopReason, `${name} was told to stop`);
+    await run.end(stopped);
+  }
   assert.deepEqual(world.live, []);
   assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
   assert.ok(!world.calls.some((call) => call.startsWith("remove")));
@@ -145,6 +149,7 @@ test("O-16: a new row has no session, no event and zero tokens", async () => {
     [entry?.sessionId, entry?.lastEvent, entry?.lastMessage, entry?.tokens.total, entry?.attempt],
     [null, null, null, 0, null],
   );
+  assert.equal(entry?.startedWall, world.clock.wall());
 });
 
 test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it go", async () => {
@@ -164,6 +169,37 @@ test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it
     world.calls.filter((call) => call.startsWith("remove")),
     ["remove A-1"],
   );
+});
+
+test("O-38: a blocked issue shows what the tracker has, and is released where it may not run any more", async () => {
+  const settings = config({ tracker: { requiredLabels: ["go"] } });
+  const go = { labels: ["go"] };
+  const names = ["A-1", "A-2", "A-3", "A-4"];
+  const world = await new Scheduler(
+    names.map((name) => issue(name, go)),
+    settings,
+  ).begin();
+  const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
+  for (const name of names) {
+    await world.run(name).end({ kind: "needs", needs, code: "approval_required" });
+  }
+  world.set(issue("A-1", { ...go, title: "Another title" }));
+  world.set(issue("A-2", { ...go, state: "Human Review" }));
+  world.set(issue("A-3"));
+  await world.advance(30_000);
+  const blocked = () =>
+    [...world.orchestrator.state.issues.of("blocked").values()].map((row) => row.issue);
+  assert.deepEqual(
+    blocked().map(({ identifier, title }) => [identifier, title]),
+    [
+      ["A-1", "Another title"],
+      ["A-4", issue("A-4").title],
+    ],
+  );
+  assert.ok(!world.calls.some((call) => call.startsWith("remove")), "nothing is cleaned up");
+  world.readFails = "down";
+  await world.advance(30_000);
+  assert.equal(blocked().length, 2, "a read that failed keeps them");
 });
 
 test("E-3, A-6: turns count by session id; a repeat of one counts once", async () => {
