@@ -118,7 +118,7 @@ interface Recorded {
 interface Past {
   /** Of the issue that was asked for; null where no attempt of it is on record. */
   readonly recorded: Recorded | null;
-  /** Of every issue. */
+  /** Of every issue; none where they are not needed. */
   readonly places: readonly WorkspacePlace[];
 }
 
@@ -134,7 +134,7 @@ export async function offlineDiff(
   { key, path: chosen }: NamedWorkspace,
   env: Env,
 ): Promise<Reply<Api["git"]["diff"]> | null> {
-  const { recorded, places } = await pastOf(project.dataDir, key);
+  const { recorded, places } = await pastOf(project.dataDir, key, chosen !== null);
   const root = await rootOf(project, env);
   const path =
     chosen === null
@@ -171,14 +171,15 @@ function keyed(root: string | null, id: string): string | null {
   return existsSync(path) ? path : null;
 }
 
-async function pastOf(dataDir: string, id: string): Promise<Past> {
+async function pastOf(dataDir: string, id: string, withPlaces: boolean): Promise<Past> {
   const file = join(dataDir, "history.db");
   if (!existsSync(file)) return { recorded: null, places: [] };
   const lock = await lockDataDir(dataDir);
   try {
     const history = openHistory(file);
     try {
-      return { recorded: recordedOf(history, id), places: [...history.workspacePlaces()] };
+      const places = withPlaces ? [...history.workspacePlaces()] : [];
+      return { recorded: recordedOf(history, id), places };
     } finally {
       history.close();
     }

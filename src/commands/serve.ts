@@ -247,7 +247,7 @@ function modeOf({ agent, codex }: Config): string {
   return "  shared: turns outlive a restart";
 }
 
-/** So long the end of the server is held up for workspaces that nobody has looked at. */
+/** How long the end of the server waits for workspaces that were not examined yet. */
 const lastLookMs = 2_000;
 
 /** How the attempts of a `--once` run ended. */

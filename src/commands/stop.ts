@@ -1,7 +1,11 @@
 import { exitCodes } from "./failure.ts";
 
+const { existsSync } = process.getBuiltinModule("node:fs");
+
+const shell = "/bin/sh";
+const patienceMs = 500;
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** `timeout` signals its program and then the group that it is in; nobody presses a key twice as fast. */
+/** `timeout` signals its program and then the program's group; a person does not press a key twice as fast. */
 export const sameWithinMs = 200;
 
 /**
@@ -39,11 +43,6 @@ export function aborted(signal: AbortSignal): Promise<void> {
   else signal.addEventListener("abort", () => resolve(), { once: true });
   return promise;
 }
-
-const { existsSync } = process.getBuiltinModule("node:fs");
-
-const shell = "/bin/sh";
-const patienceMs = 500;
 
 /**
  * Ends this process at once, after its exit handlers. Node's own exit waits for every look-up of a name that is under way, half

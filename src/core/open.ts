@@ -25,7 +25,6 @@ import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
-import { issueAt } from "./workspace/kept.ts";
 import type { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
@@ -43,7 +42,7 @@ interface OpenWorkspacesDeps {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
-  readonly history: Pick<History, "workspacePlaces">;
+  readonly history: Pick<History, "workspacePlaceAt">;
   readonly roots: OwnRoots;
 }
 
@@ -60,7 +59,7 @@ export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps):
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
       isAtWork: (path) => edges.isAtWork(path),
-      recordedOwner: (path) => issueAt(path, edges.history),
+      recordedOwner: (path) => edges.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => edges.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,

@@ -7,6 +7,7 @@ import type { Config } from "../../src/core/config/config.ts";
 import type { Core } from "../../src/core/core.ts";
 import { type Bus, createBus } from "../../src/core/events/bus.ts";
 import { createLogger } from "../../src/core/events/log.ts";
+import { type Cleanup, cleanUpFinished } from "../../src/core/followers.ts";
 import { kinds } from "../../src/core/kinds.ts";
 import type { Attempt } from "../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
@@ -237,4 +238,18 @@ function scriptedTracker(scheduler: Scheduler): Tracker {
     watch: () => () => {},
     close() {},
   };
+}
+
+/** What a start does before its first poll, on this world. */
+export function cleanUp({ scheduler, core, config, workspaces }: World): Promise<Cleanup> {
+  return cleanUpFinished({
+    tracker: core.tracker(),
+    terminalStates: config.tracker.terminalStates,
+    workspaces,
+    kept: core.workspaces.kept,
+    clock: scheduler.clock,
+    log: core.log,
+    signal: new AbortController().signal,
+    isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
+  });
 }

@@ -53,6 +53,16 @@ const diffFlags = [
 ];
 
 /**
+ * The commit that the first of an issue's attempts found in the workspace at `path`, for where no remote says what the work
+ * started from. `attempts` are newest first; where none is known to have been there, all count.
+ */
+export function firstHeadOf(attempts: readonly Attempt[], path: string): string | null {
+  const here = attempts.filter(({ workspacePath }) => workspacePath === path);
+  const counted = here.length > 0 ? here : attempts;
+  return counted.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
+}
+
+/**
  * The work in the workspace at `path`. `first`: the commit to compare with where neither a remote nor what was noted when
  * the workspace was made says one. Rejects with `no_repository` where there is nothing to show, or git cannot read it.
  */
@@ -195,14 +205,4 @@ function none(why: string, cause?: unknown): SymphonyError {
     hint: "symphony git lists the repositories in the workspaces",
     ...(cause !== undefined && { cause }),
   });
-}
-
-/**
- * The commit that the first of an issue's attempts found in the workspace at `path`, for where no remote says what the work
- * started from. `attempts` are newest first; where none is known to have been there, all count.
- */
-export function firstHeadOf(attempts: readonly Attempt[], path: string): string | null {
-  const here = attempts.filter(({ workspacePath }) => workspacePath === path);
-  const counted = here.length > 0 ? here : attempts;
-  return counted.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
 }

@@ -25,7 +25,10 @@ type Remembered = Omit<Kept, "next">;
 interface KeptDeps {
   readonly workspaces: Pick<Workspaces, "remove" | "look" | "pathOf" | "root">;
   readonly bus: EventSink;
-  readonly history: Pick<History, "latestAttempt" | "recentEvents" | "workspacePlaces">;
+  readonly history: Pick<
+    History,
+    "latestAttempt" | "recentEvents" | "workspacePlaceAt" | "workspacePlaces" | "workspacePlacesOf"
+  >;
   readonly clock: Clock;
   /** Whether a live attempt has the directory at this path, or is about to. */
   isInUse(path: string): boolean;
@@ -153,9 +156,7 @@ export class KeptWorkspaces {
     };
     // The identifier and the root may have changed since. What is there today may be another issue's by now.
     const paths = new Set([recorded, latest].filter((path) => path !== null));
-    for (const place of history.workspacePlaces()) {
-      if (place.issueId === issue.id) paths.add(place.path);
-    }
+    for (const { path } of history.workspacePlacesOf(issue.id)) paths.add(path);
     for (const path of paths) await one(path, path);
     const today = workspaces.pathOf(issue.identifier);
     if (!paths.has(today)) await one(today, null);
@@ -233,7 +234,7 @@ function sameWork(a: unknown, b: readonly Work[]): boolean {
 
 interface Sources {
   readonly workspaces: Pick<Workspaces, "pathOf" | "root">;
-  readonly history: Pick<History, "latestAttempt" | "workspacePlaces">;
+  readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlaces">;
 }
 
 interface Left {
@@ -267,15 +268,9 @@ async function ownerOf(
   const base = keyOfAside(key);
   if (base === null) return null;
   const from = join(dirname(path), base);
-  const id = (await readBaseline(path))?.issueId ?? issueAt(from, history);
+  const id = (await readBaseline(path))?.issueId ?? history.workspacePlaceAt(from)?.issueId ?? null;
   if (id === null) return null;
   return { id, identifier: history.latestAttempt(id)?.issueIdentifier ?? basename(from) };
-}
-
-/** The issue that the history has of the directory at `path`. */
-export function issueAt(path: string, history: Pick<History, "workspacePlaces">): string | null {
-  const found = [...history.workspacePlaces()].find((place) => place.path === path);
-  return found?.issueId ?? null;
 }
 
 /** null for an identifier that no workspace can be made for. */
