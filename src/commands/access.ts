@@ -1,35 +1,8 @@
-import type { z } from "zod";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
-import type { IssueEdit, IssueView, NewIssue } from "../contract/issues.ts";
-import type { Call, Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { type CommandContext, findProject } from "./context.ts";
-
-export type IssueFacts = z.output<typeof IssueView>;
-
-type IssueList = Reply<Issues["list"]>;
-
-type IssueQuery = NonNullable<Call<Issues["list"]>["query"]>;
-
-export type IssueDraft = z.input<typeof NewIssue>;
-
-export type IssueChange = z.input<typeof IssueEdit>;
-
-type CommentFacts = Reply<Issues["comment"]>;
-
-export type Issues = Api["issues"];
-
-/** Where issues of the local tracker are written: a running server, or without one the project's own store. */
-export interface IssueAccess {
-  list(query: IssueQuery): Promise<IssueList>;
-  create(draft: IssueDraft): Promise<IssueFacts>;
-  edit(id: string, change: IssueChange): Promise<IssueFacts>;
-  comment(id: string, body: string): Promise<CommentFacts>;
-  /** States that end an issue, in the order of the workflow. */
-  terminalStates(id: string): Promise<string[]>;
-  close(): void;
-}
+import type { IssueAccess } from "./offline.ts";
 
 /** Where secrets are kept: on a server, or straight in a project's data directory. */
 export interface SecretsAccess {

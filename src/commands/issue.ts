@@ -1,17 +1,12 @@
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import {
-  closingState,
-  type IssueChange,
-  type IssueDraft,
-  type IssueFacts,
-  withIssues,
-} from "./access.ts";
+import { closingState, withIssues } from "./access.ts";
 import type { CommandContext } from "./context.ts";
 import { onIssue, onServerIssue } from "./failure.ts";
 import { ask, textOfFile, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
+import type { IssueChange, IssueDraft, IssueFacts } from "./offline.ts";
 import {
   amount,
   type Cell,

@@ -1,9 +1,10 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { readFile, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { z } from "zod";
 import type { Api } from "../contract/api.ts";
-import { issueView } from "../contract/issues.ts";
-import type { Reply } from "../contract/route.ts";
+import { type IssueEdit, type IssueView, issueView, type NewIssue } from "../contract/issues.ts";
+import type { Call, Reply } from "../contract/route.ts";
 import { diffView } from "../contract/work-view.ts";
 import { systemClock } from "../core/clock.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
@@ -23,9 +24,33 @@ import { type LocalOptions, localOptions } from "../core/tracker/local/settings.
 import { diffOf, firstHeadOf } from "../core/workspace/diff.ts";
 import { findWorkspace } from "../core/workspace/directory.ts";
 import { knownPlaces } from "../core/workspace/known-places.ts";
-import type { IssueAccess, IssueChange, IssueDraft } from "./access.ts";
 import type { CommandContext, Project } from "./context.ts";
 import type { NamedWorkspace } from "./workspace-name.ts";
+
+export type IssueFacts = z.output<typeof IssueView>;
+
+type IssueList = Reply<Issues["list"]>;
+
+type IssueQuery = NonNullable<Call<Issues["list"]>["query"]>;
+
+export type IssueDraft = z.input<typeof NewIssue>;
+
+export type IssueChange = z.input<typeof IssueEdit>;
+
+type CommentFacts = Reply<Issues["comment"]>;
+
+export type Issues = Api["issues"];
+
+/** Where issues of the local tracker are written: a running server, or without one the project's own store. */
+export interface IssueAccess {
+  list(query: IssueQuery): Promise<IssueList>;
+  create(draft: IssueDraft): Promise<IssueFacts>;
+  edit(id: string, change: IssueChange): Promise<IssueFacts>;
+  comment(id: string, body: string): Promise<CommentFacts>;
+  /** States that end an issue, in the order of the workflow. */
+  terminalStates(id: string): Promise<string[]>;
+  close(): void;
+}
 
 /**
  * The desk without a server: writes straight into the store of the embedded tracker, which a server started later finds

@@ -6,7 +6,8 @@ import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
 import { createRedactor } from "../core/text/redact.ts";
-import { loadTracker, type TrackerDeps } from "../core/tracker/kinds.ts";
+import { loadTracker } from "../core/tracker/kinds.ts";
+import type { TrackerDeps } from "../core/tracker/tracker.ts";
 import { type CommandContext, servedProject } from "./context.ts";
 import { type Cell, printPage } from "./output.ts";
 

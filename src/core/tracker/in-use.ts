@@ -1,6 +1,6 @@
 import type { TrackerConfig } from "../config/config.ts";
-import { loadTracker, type TrackerAdapter, type TrackerDeps, type TrackerKind } from "./kinds.ts";
-import type { Tracker } from "./tracker.ts";
+import { loadTracker, type TrackerAdapter, type TrackerKind } from "./kinds.ts";
+import type { Tracker, TrackerDeps } from "./tracker.ts";
 
 type OpenIssues = ReturnType<TrackerAdapter["openIssues"]>;
 

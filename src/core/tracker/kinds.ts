@@ -1,23 +1,10 @@
-import type { Clock } from "../clock.ts";
 import { either } from "../config/agents.ts";
 import type { TrackerConfig } from "../config/config.ts";
 import type { TrackerSection } from "../config/sections.ts";
-import type { Meter } from "../events/meter.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { linearWebhook } from "./linear/deliveries.ts";
 import type { LocalIssues } from "./local/issues.ts";
-import type { Lookup, Tracker, TrackerWebhook } from "./tracker.ts";
-
-export interface TrackerDeps {
-  readonly dataDir: string;
-  readonly clock: Clock;
-  /** Told how many records of a read could not be used (T-6). */
-  onMalformed?(count: number): void;
-  /** Told of every request as it ended. */
-  readonly meter?: Meter;
-  /** The value behind `$NAME`. */
-  readonly lookup: Lookup;
-}
+import type { Lookup, Tracker, TrackerDeps, TrackerWebhook } from "./tracker.ts";
 
 /** What a kind of tracker does once its modules are loaded. */
 export interface TrackerAdapter {

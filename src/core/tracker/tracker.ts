@@ -1,6 +1,8 @@
 import type { z } from "zod";
 import type { AgentTools } from "../agent/agent.ts";
+import type { Clock } from "../clock.ts";
 import type { TrackerConfig } from "../config/config.ts";
+import type { Meter } from "../events/meter.ts";
 import type { Issue, TrackerState } from "../model/issue.ts";
 
 /**
@@ -111,4 +113,16 @@ export interface TrackerHealth {
   readonly kind: string;
   readonly healthy: boolean;
   readonly lastError: { readonly code: string; readonly message: string } | null;
+}
+
+/** What every kind of tracker is created with. */
+export interface TrackerDeps {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  /** Told how many records of a read could not be used (T-6). */
+  onMalformed?(count: number): void;
+  /** Told of every request as it ended. */
+  readonly meter?: Meter;
+  /** The value behind `$NAME`. */
+  readonly lookup: Lookup;
 }

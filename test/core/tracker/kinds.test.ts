@@ -3,11 +3,8 @@ import { test } from "node:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { type Measure, Meter } from "../../../src/core/events/meter.ts";
 import { TrackerInUse } from "../../../src/core/tracker/in-use.ts";
-import {
-  type TrackerDeps,
-  type TrackerKind,
-  trackerKinds,
-} from "../../../src/core/tracker/kinds.ts";
+import { type TrackerKind, trackerKinds } from "../../../src/core/tracker/kinds.ts";
+import type { TrackerDeps } from "../../../src/core/tracker/tracker.ts";
 import { startFakeLinear } from "../../support/fake-linear.ts";
 import { config } from "../../support/issue.ts";
 import { temporaryDir } from "../../support/storage.ts";

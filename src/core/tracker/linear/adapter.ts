@@ -1,13 +1,14 @@
-import type { TrackerAdapter } from "../kinds.ts";
+import type { TrackerConfig } from "../../config/config.ts";
+import type { Lookup, Tracker, TrackerDeps } from "../tracker.ts";
 import { linearSettings } from "./settings.ts";
 import { createLinearTracker } from "./tracker.ts";
 
 /** Issues of Linear. */
-export const linearAdapter: TrackerAdapter = {
-  check(config, lookup) {
+export const linearAdapter = {
+  check(config: TrackerConfig, lookup: Lookup) {
     linearSettings(config, lookup);
   },
-  create: (config, { clock, lookup, onMalformed, meter }) =>
+  create: (config: TrackerConfig, { clock, lookup, onMalformed, meter }: TrackerDeps): Tracker =>
     createLinearTracker({
       config,
       clock,

@@ -1,13 +1,16 @@
-import type { TrackerAdapter } from "../kinds.ts";
+import type { TrackerConfig } from "../../config/config.ts";
+import type { Tracker, TrackerDeps } from "../tracker.ts";
 import { openLocalIssues } from "./issues.ts";
 import { localOptions } from "./settings.ts";
 import { createLocalTracker } from "./tracker.ts";
 
 /** Issues in the data directory. */
-export const localAdapter: TrackerAdapter = {
-  check(config) {
+export const localAdapter = {
+  check(config: TrackerConfig) {
     localOptions(config);
   },
-  create: (config, { dataDir, clock }) => createLocalTracker({ config, dataDir, clock }),
-  openIssues: (config, { dataDir, clock }) => openLocalIssues(dataDir, localOptions(config), clock),
+  create: (config: TrackerConfig, { dataDir, clock }: TrackerDeps): Tracker =>
+    createLocalTracker({ config, dataDir, clock }),
+  openIssues: (config: TrackerConfig, { dataDir, clock }: TrackerDeps) =>
+    openLocalIssues(dataDir, localOptions(config), clock),
 };
