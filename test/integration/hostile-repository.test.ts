@@ -10,6 +10,7 @@ import { CommandBench } from "../support/command-bench.ts";
 import { startFakeModel } from "../support/fake-model.ts";
 import { canaryKey, evilAddress, hostileFiles, plant, ran } from "../support/hostile-files.ts";
 import { placesOf, type RealAgent, realAgents, realProgram } from "../support/real-agent.ts";
+import { eventually } from "../support/symphony.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;
@@ -86,6 +87,8 @@ describe("a hostile repository and real agents of the Agent Client Protocol", ()
     assert.deepEqual(await ran(b.workspace), []);
     await using session = await b.start();
     await session.turn("please", plain);
+    // opencode loads them in the background; on a busy machine they run after the turn.
+    await eventually("both plugins ran", async () => (await ran(b.workspace)).length === 2);
     assert.deepEqual(await ran(b.workspace), ["RAN-named", "RAN-plugin"]);
   });
 });

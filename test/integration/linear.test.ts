@@ -151,7 +151,7 @@ const faults: readonly (readonly [string, Fault, string, number])[] = [
 for (const [what, fault, code, requests] of faults) {
   test(`FAULT-8, L-12: ${what} on a later page: ${code}, and the next poll is whole again`, async () => {
     await using it = await world(120, { timeoutMs: 150 });
-    const earlier = await it.tracker.fetchIssuesByStates(states);
+    const earlier = await driven(it.clock, it.tracker.fetchIssuesByStates(states));
     it.clock.advance(300_000);
     it.outcomes.length = 0;
     const match = { operationName: "SymphonyCandidates" };
