@@ -85,6 +85,7 @@ export function detailOf(facts: Facts) {
     issue: issueOf(facts),
     workspace: { key: null, path: null, host: null, branch: null },
     kept: null,
+    kept_elsewhere: [],
     attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [attemptOf(facts)] },
     ...idle,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
