@@ -8,5 +8,8 @@ export interface NamedWorkspace {
 }
 
 export function workspaceNamed(name: string): NamedWorkspace {
-  return isAbsolute(name) ? { key: basename(name), path: name } : { key: name, path: null };
+  if (!isAbsolute(name)) return { key: name, path: null };
+  // A shell completes a directory with a slash at its end.
+  const path = name.replace(/(?<=[^/])\/+$/, "");
+  return { key: basename(path), path };
 }

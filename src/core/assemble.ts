@@ -35,6 +35,7 @@ import { WorkspaceDesk } from "./workspace/desk.ts";
 import { followDiskUse } from "./workspace/follow-disk-use.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
+import { OwnRoots } from "./workspace/roots.ts";
 
 /** How long hooks of ending attempts may go on while the server stops. */
 const hookGraceMs = 10_000;
@@ -74,6 +75,7 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const lasting = openLasting({ dataDir: options.dataDir, clock, onTrouble });
   opened.push(() => lasting.close());
+  const roots = openRoots(options, base);
   const workspaces = openWorkspaces(options, {
     config: current,
     tracker: () => trackers.tracker,
@@ -82,14 +84,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
+    ...{ history, roots },
   });
-  const kept: KeptWorkspaces = new KeptWorkspaces({
-    workspaces,
-    bus,
-    history,
-    clock,
-    isInUse: (path) => userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
-  });
+  await roots.ownPresent(workspaces.root());
+  const isInUse = (path: string) =>
+    userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
+  const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const parts: RealParts = {
     clock,
     log,
@@ -122,6 +122,12 @@ export async function assemble(options: CoreOptions, base: Foundations): Promise
   const rooms = openRooms(options, parts, base);
   const { secrets } = base;
   return heart(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+}
+
+function openRoots(options: CoreOptions, { opened }: Foundations): OwnRoots {
+  const roots = new OwnRoots(options);
+  opened.push(() => roots.release());
+  return roots;
 }
 
 function openBus(

@@ -5,9 +5,12 @@ import { gitSecretNames } from "./config/git-section.ts";
 import type { CoreOptions } from "./core.ts";
 import type { EventDraft } from "./model/event.ts";
 import { runIdOf } from "./run-id.ts";
+import type { History } from "./store/store.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import { fillWorkspace } from "./workspace/fill-workspace.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
+import { issueAt } from "./workspace/left-behind.ts";
+import type { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
   type HookFailure,
@@ -24,6 +27,8 @@ interface Edges {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
+  readonly history: Pick<History, "workspacePlaces">;
+  readonly roots: OwnRoots;
 }
 
 /** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
@@ -39,6 +44,8 @@ export function openWorkspaces(options: CoreOptions, edges: Edges): Workspaces {
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
       isAtWork: (path) => edges.isAtWork(path),
+      recordedOwner: (path) => issueAt(path, edges.history),
+      own: (root) => edges.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },

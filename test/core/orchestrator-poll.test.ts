@@ -13,6 +13,19 @@ test("O-1, O-2: a poll reconciles, checks the file, reads candidates, then start
   assert.deepEqual(world.calls, ["issues ENG-1", "preflight", "candidates"]);
 });
 
+test("what is dispatched before the start is over runs once, and is not taken for one of an earlier server", async () => {
+  const world = new Scheduler([issue("ENG-1")]);
+  // As when an operator asks for a poll while a start still cleans up.
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  assert.deepEqual(world.live, ["ENG-1"]);
+  await world.begin();
+  assert.deepEqual(
+    world.calls.filter((call) => call.startsWith("start")),
+    ["start ENG-1 first"],
+  );
+});
+
 test("O-3, O-6: polls never overlap, a refresh in mid-poll is coalesced", async () => {
   const world = new Scheduler([issue("ENG-1")]);
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -45,6 +45,20 @@ test("a new issue gets a workspace of its own: another issue's with work is set 
   );
 });
 
+test("without a record next to it, the history says whose a workspace is", async (t) => {
+  const bench = workspaceBench(t);
+  const { path } = await bench.make();
+  writeFileSync(join(path, "result.txt"), "work of the earlier issue\n");
+  writeFileSync(join(bench.root, ".symphony-root", "ENG-1.baseline.json"), "");
+  const again = await bench.workspaces.ensure(issue("ENG-1"), none);
+  assert.equal(again.createdNow, false, "nobody else is known to have had it");
+  bench.recorded.set(path, "id-ENG-1");
+  const { createdNow } = await bench.workspaces.ensure(newcomer, none);
+  assert.ok(createdNow && !existsSync(join(path, "result.txt")));
+  assert.ok(existsSync(join(bench.root, "ENG-1.aside-1", "result.txt")));
+  assert.equal(bench.aside[0]?.owner, "id-ENG-1");
+});
+
 test("another issue's workspace without work is replaced by a fresh one", async (t) => {
   const bench = workspaceBench(t, { afterCreate: "date +%N > made" });
   const { path } = await bench.make();

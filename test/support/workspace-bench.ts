@@ -23,6 +23,8 @@ export interface WorkspaceBench {
   readonly workspaces: Workspaces;
   readonly logged: string[];
   readonly aside: SetAside[];
+  /** Whose a directory is by the history, by its path. */
+  readonly recorded: Map<string, string>;
   /** A new workspace of an issue, and plain git in it. */
   make(name?: string): Promise<{ path: string; git: ReturnType<typeof gitIn> }>;
   /** What a removal in the name of the issue says: what it holds, or that it is gone. */
@@ -41,6 +43,7 @@ export function workspaceBench(t: TestContext, hooks: Partial<HooksConfig> = {})
   };
   const logged: string[] = [];
   const aside: SetAside[] = [];
+  const recorded = new Map<string, string>();
   const clock = new FakeClock();
   const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
   const workspaces = createWorkspaces({
@@ -55,9 +58,20 @@ export function workspaceBench(t: TestContext, hooks: Partial<HooksConfig> = {})
     log: createLogger({ level: "debug", format: "text", sinks, clock, redact: (text) => text }),
     onHookFailed: (failure) => logged.push(failure.error.message),
     onSetAside: (one) => aside.push(one),
+    recordedOwner: (path) => recorded.get(path) ?? null,
   });
   return {
-    ...{ dir, root: settings.root, bare, hooks: current, settings, workspaces, logged, aside },
+    ...{
+      dir,
+      root: settings.root,
+      bare,
+      hooks: current,
+      settings,
+      workspaces,
+      logged,
+      aside,
+      recorded,
+    },
     async make(name = "ENG-1") {
       const { path } = await workspaces.ensure(issue(name), none);
       return { path, git: gitIn(path) };

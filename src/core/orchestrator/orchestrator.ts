@@ -33,7 +33,10 @@ export class Orchestrator {
 
   /** First poll at once (O-1), a timer for every retry and pause that a restart kept; what runs already goes on. */
   start(): void {
-    for (const entry of this.#state.running.values()) this.#startAttempt(adoptionOf(entry));
+    for (const entry of this.#state.running.values()) {
+      // One that was dispatched meanwhile, as by a command of the operator, runs already.
+      if (!this.#live.has(entry.attemptId)) this.#startAttempt(adoptionOf(entry));
+    }
     for (const [issueId, entry] of this.#state.retrying) {
       const delayMs = entry.dueAt - this.#ports.clock.now();
       this.#setTimer({ type: "retry.due", issueId }, delayMs);

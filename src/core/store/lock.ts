@@ -1,5 +1,5 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { makeDataDir } from "./data-dir.ts";
@@ -8,25 +8,42 @@ import { makeDataDir } from "./data-dir.ts";
 const waitMs = 200;
 const busyCode = 5;
 
-export interface DataDirLock {
+/** A directory that this process has for itself until `release`, or until it ends, however it ends. */
+export interface DirectoryLock {
   release(): Promise<void>;
 }
+
+/** The error for a directory that another process has. */
+type Refusal = (cause: unknown) => Promise<SymphonyError>;
 
 /**
  * Makes `dir` (0700, ignored by git) when it is missing and takes it for this process until `release` or the process
  * ends, however it ends. Rejects with `data_dir_locked`, naming the holder's pid and url where they are known.
  */
-export async function lockDataDir(dir: string): Promise<DataDirLock> {
+export async function lockDataDir(dir: string): Promise<DirectoryLock> {
   makeDataDir(dir);
-  const db = await acquire(dir);
-  const owner = join(dir, "lock.json");
+  return lockIn(dir, { pid: process.pid }, (cause) => lockedError(dir, cause));
+}
+
+/**
+ * Takes a root of workspaces for the server of `dataDir`; `stateDir` is the root's own directory for state, which exists.
+ * Rejects with `workspace_in_use`, naming the server that has it.
+ */
+export function lockRoot(stateDir: string, dataDir: string): Promise<DirectoryLock> {
+  const owner = { pid: process.pid, data_dir: dataDir };
+  return lockIn(stateDir, owner, (cause) => rootError(stateDir, cause));
+}
+
+async function lockIn(dir: string, owner: object, refusal: Refusal): Promise<DirectoryLock> {
+  const db = await acquire(dir, refusal);
+  const file = join(dir, "lock.json");
   try {
-    await writeFile(owner, JSON.stringify({ pid: process.pid }), { mode: 0o600 });
+    await writeFile(file, JSON.stringify(owner), { mode: 0o600 });
   } catch (error) {
     db.close();
-    throw unusable(owner, error);
+    throw unusable(file, error);
   }
-  return { release: () => release(db, owner) };
+  return { release: () => release(db, file) };
 }
 
 /** Neither file holds anything that is needed again. */
@@ -39,7 +56,7 @@ function unusable(file: string, cause: unknown): SymphonyError {
 }
 
 /** An open exclusive transaction is a lock of the operating system's: it ends with the process. */
-async function acquire(dir: string): Promise<DatabaseSync> {
+async function acquire(dir: string, refusal: Refusal): Promise<DatabaseSync> {
   const file = join(dir, "lock");
   // Owner-only before SQLite opens it; never opened by other means while it is held, as closing it would unlock it.
   await writeFile(file, "", { flag: "wx", mode: 0o600 }).catch(() => undefined);
@@ -51,7 +68,7 @@ async function acquire(dir: string): Promise<DatabaseSync> {
   } catch (error) {
     db?.close();
     const busy = error instanceof Error && "errcode" in error && error.errcode === busyCode;
-    throw busy ? await lockedError(dir, error) : unusable(file, error);
+    throw busy ? await refusal(error) : unusable(file, error);
   }
 }
 
@@ -73,6 +90,22 @@ async function lockedError(dir: string, cause: unknown): Promise<SymphonyError> 
     "data_dir_locked",
     `Another symphony${named === "" ? "" : ` (${named})`} is using ${dir}`,
     { cause, details: { dir, pid, url }, hint: "Stop it, or give this one its own --data-dir" },
+  );
+}
+
+async function rootError(stateDir: string, cause: unknown): Promise<SymphonyError> {
+  const root = dirname(stateDir);
+  const { pid = null, data_dir: dataDir = null } = await readJson(join(stateDir, "lock.json"));
+  const who = [pid === null ? "" : `pid ${pid}`, dataDir === null ? "" : `data in ${dataDir}`];
+  const named = who.filter((part) => part !== "").join(", ");
+  return new SymphonyError(
+    "workspace_in_use",
+    `Another symphony${named === "" ? "" : ` (${named})`} has its workspaces in ${root}`,
+    {
+      cause,
+      details: { root, pid, data_dir: dataDir },
+      hint: "Stop it, or give this one a workspace.root of its own",
+    },
   );
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { chmod, mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, opendir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf } from "../model/errors.ts";
 import { dropBaseline, moveBaseline } from "./baseline.ts";
@@ -22,19 +22,58 @@ export async function makeFresh(path: string): Promise<void> {
   }
 }
 
-/** In one step it is out of the way: a crash leaves no half a workspace for anybody to work in. */
-export async function deleteWhole(path: string): Promise<void> {
+/** A moment by the clock of the file system that holds the workspaces in `root`: ms since the epoch. */
+export async function momentIn(root: string): Promise<number> {
+  const file = join(removedDir(root), `now-${randomUUID()}`);
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await writeFile(file, "", { mode: 0o600 });
+    return (await lstat(file)).mtimeMs;
+  } catch (cause) {
+    throw fault(root, { what: `nothing can be written there: ${messageOf(cause)}`, cause });
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
+/**
+ * In one step it is out of the way: a crash leaves no half a workspace for anybody to work in. Resolves with false, and it is
+ * where it was, when a file in it changed after `lookedAt`, the moment (`momentIn`) at which the last look at it began.
+ */
+export async function deleteWhole(path: string, lookedAt: number | null): Promise<boolean> {
   const dir = removedDir(dirname(path));
   const aside = join(dir, `${basename(path)}-${randomUUID()}`);
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    if ((await findAt(path)) !== "nothing") await move(path, aside);
+    const found = await findAt(path);
+    if (found !== "nothing") await move(path, aside);
+    if (found === "directory" && lookedAt !== null) {
+      // What cannot be read may have changed.
+      if (await hasChangedSince(aside, lookedAt).catch(() => true)) {
+        await rename(aside, path);
+        return false;
+      }
+    }
     await dropBaseline(path);
     await rm(pendingMarker(path), { force: true });
     await deleteTree(aside);
+    return true;
   } catch (cause) {
     throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
   }
+}
+
+/** By the times of files: those of directories also change when they are moved. */
+async function hasChangedSince(top: string, moment: number): Promise<boolean> {
+  const dirs = [top];
+  for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
+    for await (const entry of await opendir(dir)) {
+      const path = join(dir, entry.name);
+      if (entry.isDirectory()) dirs.push(path);
+      else if ((await lstat(path)).ctimeMs > moment) return true;
+    }
+  }
+  return false;
 }
 
 /** Moves it aside, under a name that no issue has; resolves with the new path. */

@@ -45,7 +45,8 @@ async function ownerOf(
   return { id, identifier: history.latestAttempt(id)?.issueIdentifier ?? basename(from) };
 }
 
-function issueAt(path: string, history: Sources["history"]): string | null {
+/** The issue that the history has of the directory at `path`. */
+export function issueAt(path: string, history: Pick<History, "workspacePlaces">): string | null {
   const found = [...history.workspacePlaces()].find((place) => place.path === path);
   return found?.issueId ?? null;
 }

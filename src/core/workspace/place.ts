@@ -50,9 +50,14 @@ export function baselineFile(workspacePath: string): string {
   return besideOf(workspacePath, "baseline.json");
 }
 
+/** Where symphony keeps what it knows of the workspaces in `root`. */
+export function stateDirOf(root: string): string {
+  return join(root, stateDir);
+}
+
 /** Where directories are that are being deleted. */
 export function removedDir(root: string): string {
-  return join(root, stateDir, "removed");
+  return join(stateDirOf(root), "removed");
 }
 
 function besideOf(workspacePath: string, ending: string): string {

@@ -1,6 +1,6 @@
 import { realpathSync } from "node:fs";
 import { lstat, readdir, rm } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../logger.ts";
@@ -9,7 +9,7 @@ import type { Issue } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./delete-tree.ts";
-import { deleteWhole, makeFresh, setAside } from "./directory.ts";
+import { deleteWhole, makeFresh, momentIn, setAside } from "./directory.ts";
 import { type HookName, runHook } from "./hooks.ts";
 import { workspaceKey } from "./key.ts";
 import {
@@ -74,6 +74,13 @@ export interface WorkspacesOptions {
   onSetAside?(aside: SetAside): void;
   /** Whether an agent is at work in the directory at `path`; never, if left out. */
   isAtWork?(path: string): boolean;
+  /** Whose the directory at `path` is by the history, as an issue's id; null for not known. Never known, if left out. */
+  recordedOwner?(path: string): string | null;
+  /**
+   * Called with a root before anything in it is made, moved or deleted. Rejects with `workspace_in_use` when another server
+   * has it.
+   */
+  own?(root: string): Promise<void>;
   /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once, for a host that must leave; never, if left out. */
@@ -100,7 +107,7 @@ export interface Workspaces {
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
   /** As `remove` without its deed: `kept` with what it holds, or `nothing`. */
   look(target: RemovalTarget): Promise<Removal>;
-  /** Deletes what a crash left of directories that were being deleted. Never rejects. */
+  /** Deletes what a crash left of directories that were being deleted. Rejects with `workspace_in_use` alone. */
   finishRemovals(): Promise<void>;
   /** Today's directory of workspaces as its real path; as it is written where there is none yet. */
   root(): string;
@@ -122,6 +129,9 @@ export type Removal =
   | { readonly outcome: "kept"; readonly path: string; readonly work: readonly Work[] };
 
 const nothing: Removal = { outcome: "nothing" };
+const changedMeanwhile: readonly Work[] = [
+  { kind: "unknown", reason: "it changed while it was looked at" },
+];
 
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
   return new DirectoryWorkspaces(options);
@@ -144,8 +154,9 @@ class DirectoryWorkspaces implements Workspaces {
     const key = workspaceKey(issue.identifier);
     const root = await openRoot(this.#options.settings().root);
     const path = join(root, key);
+    await this.#options.own?.(root);
     const found = await requirePlace(path, root);
-    if (found === "directory" && (await isFinished(path, issue.id))) {
+    if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
     if (found !== "nothing") await this.#clearTheWay(path, found, issue);
@@ -185,7 +196,9 @@ class DirectoryWorkspaces implements Workspaces {
     if (place === null) return nothing;
     const { path, root, found } = place;
     const { issue } = target;
+    await this.#options.own?.(dirname(path));
     const force = operator?.force === true;
+    let lookedAt = force ? null : await momentIn(dirname(path));
     const work = force ? [] : await this.#workAt(path, found);
     if (work.length > 0) return { outcome: "kept", path, work };
     if (found === "directory") {
@@ -194,11 +207,13 @@ class DirectoryWorkspaces implements Workspaces {
       );
       // The hook, and whatever else may write here, had the time to put something there.
       const now = await requirePlace(path, root);
+      if (!force) lookedAt = await momentIn(dirname(path));
       const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
       if (late.length > 0) return { outcome: "kept", path, work: late };
     }
-    await deleteWhole(path);
-    return { outcome: "removed", path };
+    const isDeleted = await deleteWhole(path, lookedAt);
+    if (isDeleted) return { outcome: "removed", path };
+    return { outcome: "kept", path, work: changedMeanwhile };
   }
 
   async look(target: RemovalTarget): Promise<Removal> {
@@ -209,8 +224,11 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   async finishRemovals(): Promise<void> {
-    const dir = removedDir(this.root());
-    for (const name of await readdir(dir).catch(() => [])) {
+    const root = this.root();
+    const dir = removedDir(root);
+    const names = await readdir(dir).catch(() => []);
+    if (names.length > 0) await this.#options.own?.(root);
+    for (const name of names) {
       const path = join(dir, name);
       await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
     }
@@ -244,7 +262,8 @@ class DirectoryWorkspaces implements Workspaces {
     if (path === null) return null;
     const found = await requirePlace(path, root);
     if (found === "nothing") return null;
-    if (issue !== null && !isByOperator) {
+    // In today's root an operator names a directory, elsewhere what the history has of it: another project may have come there.
+    if (issue !== null && !(isByOperator && dirname(path) === root)) {
       const baseline = await readBaseline(path);
       if (baseline !== null && baseline.issueId !== issue.id) return null;
     }
@@ -263,7 +282,8 @@ class DirectoryWorkspaces implements Workspaces {
 
   /** Makes room for a new workspace. What may be somebody's work is moved; only what a crash left half made is replaced. */
   async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
-    const owner = (await readBaseline(path))?.issueId ?? null;
+    const recorded = this.#options.recordedOwner?.(path) ?? null;
+    const owner = (await readBaseline(path))?.issueId ?? recorded;
     if (this.#options.isAtWork?.(path)) {
       throw new SymphonyError(
         "workspace_in_use",
@@ -282,6 +302,20 @@ class DirectoryWorkspaces implements Workspaces {
     const to = await setAside(path, found);
     this.#note(`Set aside what was in the way: it holds ${workInWords(work)}`, to, issue);
     this.#options.onSetAside?.({ issue, owner, path: to, work });
+  }
+
+  /** Whether an agent may have worked in it for this issue: then it is used on. */
+  async #isFinished(path: string, issueId: string): Promise<boolean> {
+    const marker = await markerOf(path);
+    const baseline = await readBaseline(path);
+    if (baseline === null) {
+      // Of an earlier version, or it cannot be read: the history may know whose it is.
+      return marker === null && (this.#options.recordedOwner?.(path) ?? issueId) === issueId;
+    }
+    if (baseline.issueId !== issueId) return false;
+    // The baseline is written last: a marker next to it is left over.
+    if (marker !== null) await rm(pendingMarker(path), { force: true });
+    return true;
   }
 
   async #hook(
@@ -308,17 +342,6 @@ class DirectoryWorkspaces implements Workspaces {
     const name = issue && { issue_id: issue.id, issue_identifier: issue.identifier };
     this.#options.log.warn(message, { ...name, workspace: path });
   }
-}
-
-/** Whether an agent may have worked in it for this issue: then it is used on. */
-async function isFinished(path: string, issueId: string): Promise<boolean> {
-  const marker = await markerOf(path);
-  const baseline = await readBaseline(path);
-  if (baseline === null) return marker === null;
-  if (baseline.issueId !== issueId) return false;
-  // The baseline is written last: a marker next to it is left over.
-  if (marker !== null) await rm(pendingMarker(path), { force: true });
-  return true;
 }
 
 /** A file where a directory should be is somebody's, unless it is empty. */

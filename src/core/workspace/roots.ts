@@ -1,0 +1,61 @@
+import { mkdir } from "node:fs/promises";
+import type { Logger } from "../logger.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { type DirectoryLock, lockRoot } from "../store/lock.ts";
+import { isWorkspaceRoot, stateDirOf } from "./place.ts";
+
+interface RootsOptions {
+  readonly dataDir: string;
+  readonly log: Logger;
+}
+
+/**
+ * The roots of workspaces that this server has for itself. Two servers in one root would take each other's directories:
+ * each knows of its own agents alone. An earlier root stays its own until the server ends.
+ */
+export class OwnRoots {
+  readonly #options: RootsOptions;
+  readonly #locks = new Map<string, Promise<DirectoryLock | null>>();
+
+  constructor(options: RootsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes `root`, a real path of a directory that exists. Rejects with `workspace_in_use` when another server has it. */
+  async own(root: string): Promise<void> {
+    const lock = this.#locks.get(root) ?? this.#take(root);
+    this.#locks.set(root, lock);
+    try {
+      await lock;
+    } catch (error) {
+      // The other server may have ended by the next time.
+      if (this.#locks.get(root) === lock) this.#locks.delete(root);
+      throw error;
+    }
+  }
+
+  /** The same at a start. A root that is not there yet is taken with its first workspace. */
+  async ownPresent(root: string): Promise<void> {
+    if (await isWorkspaceRoot(root)) await this.own(root);
+  }
+
+  async release(): Promise<void> {
+    const locks = await Promise.allSettled(this.#locks.values());
+    this.#locks.clear();
+    for (const lock of locks) if (lock.status === "fulfilled") await lock.value?.release();
+  }
+
+  /** null where the file system has no locks: then nothing is known of other servers. */
+  async #take(root: string): Promise<DirectoryLock | null> {
+    const { dataDir, log } = this.#options;
+    const stateDir = stateDirOf(root);
+    try {
+      await mkdir(stateDir, { recursive: true, mode: 0o700 });
+      return await lockRoot(stateDir, dataDir);
+    } catch (error) {
+      if (error instanceof SymphonyError && error.code === "workspace_in_use") throw error;
+      log.warn("the directory of workspaces cannot be locked", { root, reason: messageOf(error) });
+      return null;
+    }
+  }
+}

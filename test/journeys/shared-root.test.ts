@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Step } from "../../src/demo/script.ts";
+import { create, type Place, project } from "../support/kept-project.ts";
+import { eventually, Served, symphony } from "../support/symphony.ts";
+
+const busy: readonly Step[] = [
+  { do: "edit", path: "work.txt", content: "of the first server\n" },
+  { do: "hang" },
+];
+
+async function useRoot(place: Place, root: string): Promise<void> {
+  const text = await readFile(place.workflowPath, "utf8");
+  await writeFile(place.workflowPath, text.replace("./workspaces }", `${root} }`));
+}
+
+test("a root of workspaces is one server's: a second is refused at its start, and by name", async () => {
+  await using first = await project({ turns: [busy] });
+  await using second = await project({ turns: [busy] });
+  await create(first, "Work for long");
+  await create(second, "Another project's issue with the same identifier");
+  const root = join(first.root, "workspaces");
+  await useRoot(second, root);
+  await using server = await Served.start(first);
+  const work = join(root, "LOCAL-1", "work.txt");
+  await eventually("the agent works", async () => existsSync(work));
+  const refused = await symphony(second, "serve", second.workflowPath, "--port", "0");
+  assert.equal(refused.code, 7, refused.stderr);
+  for (const part of [root, `pid ${server.child.pid}`, first.dataDir, "workspace.root"]) {
+    assert.ok(refused.stderr.includes(part), refused.stderr);
+  }
+  assert.equal(await readFile(work, "utf8"), "of the first server\n");
+  assert.equal(await server.stop(), 0);
+  // Then it may begin. What the first left is work of an issue that it does not know: it is set aside.
+  await using later = await Served.start(second);
+  const aside = join(root, "LOCAL-1.aside-1", "work.txt");
+  await eventually("it has a workspace of its own", async () => existsSync(aside));
+  await eventually("its agent works", async () => existsSync(work));
+  assert.equal(await readFile(aside, "utf8"), "of the first server\n");
+  assert.equal(await later.stop(), 0);
+});
+
+test("a root that another server takes first fails the attempt, and nothing in it is touched", async () => {
+  await using first = await project({ turns: [busy] });
+  await using second = await project({ turns: [busy] });
+  const root = join(first.root, "workspaces");
+  await useRoot(second, root);
+  // Neither finds a root at its start.
+  await rm(root, { recursive: true, force: true });
+  await using server = await Served.start(first);
+  await using other = await Served.start(second);
+  await create(first, "Work for long");
+  const work = join(root, "LOCAL-1", "work.txt");
+  await eventually("the agent works", async () => existsSync(work));
+  await create(second, "The same identifier");
+  const error = await eventually("the attempt fails", async () => {
+    const { attempts } = await other.client.issues.attempts({ params: { id: "LOCAL-1" } });
+    return attempts.find((attempt) => attempt.error !== null)?.error;
+  });
+  assert.equal(error.code, "workspace_in_use");
+  assert.equal(await readFile(work, "utf8"), "of the first server\n");
+  assert.ok(!existsSync(join(root, "LOCAL-1.aside-1")));
+  assert.equal((await server.client.system.state({})).running.length, 1);
+});
