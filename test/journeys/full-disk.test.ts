@@ -184,6 +184,8 @@ test("F9: a history whose last checkpoint had no room is whole: the next start r
       const { counts } = await client.system.state({});
       return counts.completed === 3;
     });
+    // A detail is answered once what was on its way to the disk is there.
+    for (let n = 1; n <= 3; n++) await client.issues.detail({ params: { id: `F-${n}` } });
     place.disk.fill();
     await client.issues.abort({ params: { id: "F-1" }, body: {} }).catch(() => {});
     await server.stop();
