@@ -1,10 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { chmod, lstat, mkdir, opendir, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, opendir, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { messageOf } from "../model/errors.ts";
 import { dropBaseline, moveBaseline } from "./baseline.ts";
 import { deleteTree } from "./delete-tree.ts";
-import { beingMade, type Found, fault, findAt, pendingMarker, removedDir } from "./place.ts";
+import {
+  beingMade,
+  type Found,
+  fault,
+  findAt,
+  pendingMarker,
+  removedDir,
+  stateDirOf,
+} from "./place.ts";
 
 // How a workspace's directory is made, moved and deleted; whether it may be is decided elsewhere.
 
@@ -22,17 +30,17 @@ export async function makeFresh(path: string): Promise<void> {
   }
 }
 
-/** A moment by the clock of the file system that holds the workspaces in `root`: ms since the epoch. */
+/** A moment by the clock of the file system that holds the workspaces in `root`: ms since the epoch. A full disk has it too. */
 export async function momentIn(root: string): Promise<number> {
-  const file = join(removedDir(root), `now-${randomUUID()}`);
+  const dir = stateDirOf(root);
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeFile(file, "", { mode: 0o600 });
-    return (await lstat(file)).mtimeMs;
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    const now = new Date();
+    await utimes(dir, now, now);
+    // Unlike the times that were given, that of the change is the file system's own.
+    return (await lstat(dir)).ctimeMs;
   } catch (cause) {
-    throw fault(root, { what: `nothing can be written there: ${messageOf(cause)}`, cause });
-  } finally {
-    await rm(file, { force: true });
+    throw fault(root, { what: `it cannot be written to: ${messageOf(cause)}`, cause });
   }
 }
 

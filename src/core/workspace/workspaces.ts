@@ -198,7 +198,7 @@ class DirectoryWorkspaces implements Workspaces {
     const { issue } = target;
     await this.#options.own?.(dirname(path));
     const force = operator?.force === true;
-    let lookedAt = force ? null : await momentIn(dirname(path));
+    let lookedAt: number | null = null;
     const work = force ? [] : await this.#workAt(path, found);
     if (work.length > 0) return { outcome: "kept", path, work };
     if (found === "directory") {
