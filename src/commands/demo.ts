@@ -8,11 +8,10 @@ import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/story.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { leaveSoon } from "./leave.ts";
 import { type Paint, paintFor } from "./paint.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
 import type { CommandIo, DemoOptions } from "./serve-options.ts";
-import { aborted, stopSignal } from "./stop-signal.ts";
+import { aborted, leaveSoon, stopSignal } from "./stop-signal.ts";
 import { plainLine } from "./terminal.ts";
 
 const usualPort = 4000;

@@ -30,7 +30,7 @@ export function keptLines(all: readonly Kept[], paint: Paint): string[] {
   });
 }
 
-/** Those of an issue beside its own workspace, as facts of it. */
+/** What an issue keeps in addition to its own workspace, as facts of the issue. */
 export function keptElsewhereFacts(all: readonly Kept[]): [string, Cell][] {
   return all.flatMap((kept): [string, Cell][] => [
     ["kept elsewhere", { text: `${kept.path}: ${kept.summary}, nowhere else`, style: "yellow" }],

@@ -12,10 +12,9 @@ import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
 import type { History, WorkspacePlace } from "../core/store/store.ts";
 import { findWorkspace } from "../core/workspace/find-workspace.ts";
-import { firstHeadOf } from "../core/workspace/first-head.ts";
 import { isWorkspaceKey, workspaceKey } from "../core/workspace/key.ts";
 import { knownPlaces } from "../core/workspace/known-places.ts";
-import { diffOf } from "../core/workspace/work-diff.ts";
+import { diffOf, firstHeadOf } from "../core/workspace/work-diff.ts";
 import type { CommandContext } from "./context.ts";
 import type { Project } from "./discover.ts";
 import type { NamedWorkspace } from "./workspace-name.ts";
@@ -33,7 +32,7 @@ interface Recorded {
 interface Past {
   /** Of the issue that was asked for; null where no attempt of it is on record. */
   readonly recorded: Recorded | null;
-  /** Of every issue. */
+  /** Of every issue; none where they are not needed. */
   readonly places: readonly WorkspacePlace[];
 }
 
@@ -49,7 +48,7 @@ export async function offlineDiff(
   { key, path: chosen }: NamedWorkspace,
   env: Env,
 ): Promise<Reply<Api["git"]["diff"]> | null> {
-  const { recorded, places } = await pastOf(project.dataDir, key);
+  const { recorded, places } = await pastOf(project.dataDir, key, chosen !== null);
   const root = await rootOf(project, env);
   const path =
     chosen === null
@@ -86,14 +85,15 @@ function keyed(root: string | null, id: string): string | null {
   return existsSync(path) ? path : null;
 }
 
-async function pastOf(dataDir: string, id: string): Promise<Past> {
+async function pastOf(dataDir: string, id: string, withPlaces: boolean): Promise<Past> {
   const file = join(dataDir, "history.db");
   if (!existsSync(file)) return { recorded: null, places: [] };
   const lock = await lockDataDir(dataDir);
   try {
     const history = openHistory(file);
     try {
-      return { recorded: recordedOf(history, id), places: [...history.workspacePlaces()] };
+      const places = withPlaces ? [...history.workspacePlaces()] : [];
+      return { recorded: recordedOf(history, id), places };
     } finally {
       history.close();
     }

@@ -10,7 +10,7 @@ import { keptLines } from "./kept-lines.ts";
 import { paintFor } from "./paint.ts";
 import type { CommandIo } from "./serve-options.ts";
 
-/** So long the end of the server is held up for workspaces that nobody has looked at. */
+/** How long the end of the server waits for workspaces that were not examined yet. */
 const lastLookMs = 2_000;
 
 /** How the attempts of a `--once` run ended. */

@@ -17,12 +17,11 @@ import { isLoopback } from "../server/auth.ts";
 import { type Listening, listen } from "../server/listen.ts";
 import { reportPeers } from "../server/peer-user.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { leaveSoon } from "./leave.ts";
 import { onceOutcome, printKept } from "./once.ts";
 import { factLines } from "./output.ts";
 import { paintFor } from "./paint.ts";
 import type { CommandIo, ServeOptions } from "./serve-options.ts";
-import { aborted, stopSignal } from "./stop-signal.ts";
+import { aborted, leaveSoon, stopSignal } from "./stop-signal.ts";
 import { version } from "./version.ts";
 
 /** A core that listens, and how to end both; disposing stops it. */

@@ -1,8 +1,11 @@
 import { exitCodes } from "./exit-codes.ts";
-import { leave } from "./leave.ts";
 
+const { existsSync } = process.getBuiltinModule("node:fs");
+
+const shell = "/bin/sh";
+const patienceMs = 500;
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** `timeout` signals its program and then the group that it is in; nobody presses a key twice as fast. */
+/** `timeout` signals its program and then the program's group; a person does not press a key twice as fast. */
 export const sameWithinMs = 200;
 
 /**
@@ -39,4 +42,22 @@ export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) resolve();
   else signal.addEventListener("abort", () => resolve(), { once: true });
   return promise;
+}
+
+/**
+ * Ends this process at once, after its exit handlers. Node's own exit waits for every look-up of a name that is under way, half
+ * a minute where no name server answers: so the process is replaced by one that has nothing but the exit code.
+ */
+function leave(code: number): never {
+  process.emit("exit", code);
+  if (process.execve && existsSync(shell)) process.execve(shell, ["sh", "-c", `exit ${code}`], {});
+  process.exit(code);
+}
+
+/**
+ * For when all is closed: what still keeps the process then, such as a look-up of a name, is not waited for. The exit code is
+ * `process.exitCode`, as it is by then.
+ */
+export function leaveSoon(): void {
+  setTimeout(() => leave(Number(process.exitCode ?? 0)), patienceMs).unref();
 }

@@ -9,7 +9,6 @@ import type { History } from "./store/store.ts";
 import type { Tracker } from "./tracker/tracker.ts";
 import { fillWorkspace } from "./workspace/fill-workspace.ts";
 import { keepApart } from "./workspace/keep-apart.ts";
-import { issueAt } from "./workspace/left-behind.ts";
 import type { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
@@ -27,7 +26,7 @@ interface Edges {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
-  readonly history: Pick<History, "workspacePlaces">;
+  readonly history: Pick<History, "workspacePlaceAt">;
   readonly roots: OwnRoots;
 }
 
@@ -44,7 +43,7 @@ export function openWorkspaces(options: CoreOptions, edges: Edges): Workspaces {
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => edges.onSetAside(aside),
       isAtWork: (path) => edges.isAtWork(path),
-      recordedOwner: (path) => issueAt(path, edges.history),
+      recordedOwner: (path) => edges.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => edges.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,

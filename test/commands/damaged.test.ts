@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { lockDataDir } from "../../src/core/store/lock.ts";
+import { neededFiles } from "../support/storage.ts";
 import { type Finished, Served, symphony } from "../support/symphony.ts";
 
 const junk = "neither a database nor a document\n".repeat(40);
@@ -64,17 +65,7 @@ async function refused({ dataDir }: Project, ended: Finished, file: string): Pro
 }
 
 describe("serve ends, and says which file it is, when it is damaged:", () => {
-  const files = [
-    "issues.db",
-    "history.db",
-    "webhooks.db",
-    "overlay.json",
-    "templates.json",
-    "secrets.json",
-    "secrets.key",
-    "issue-records.json",
-    "lock",
-  ];
+  const files = [...neededFiles, "secrets.key", "lock"];
   for (const file of files) {
     test(file, async () => {
       await using project = await copied();

@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { cleanUpFinished } from "../../src/core/cleanup.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { createWorld, type World } from "../support/core.ts";
+import { cleanUp, createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { coded, temporaryDir } from "../support/storage.ts";
 
@@ -53,21 +52,6 @@ async function twice(t: TestContext) {
   await scheduler.advance(30_000);
   const now = await work(world, "new.txt");
   return { dir, world, old, now, desk: core.workspaces, kept: core.workspaces.kept };
-}
-
-async function cleanUp(world: World): Promise<void> {
-  const { scheduler, core } = world;
-  const cleanup = await cleanUpFinished({
-    tracker: core.tracker(),
-    terminalStates: world.config.tracker.terminalStates,
-    workspaces: world.workspaces,
-    kept: core.workspaces.kept,
-    clock: scheduler.clock,
-    log: core.log,
-    signal: new AbortController().signal,
-    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
-  });
-  await cleanup.over;
 }
 
 /** Runs a printed `symphony workspaces remove …` as the command line does. */
@@ -167,14 +151,14 @@ test("after a new attempt and a restart every directory with work is known again
   await world.scheduler.run("ENG-1").end(stopped);
   const later = await open(t, dir, "new", "In Review");
   const { kept } = later.core.workspaces;
-  await cleanUp(later);
+  await (await cleanUp(later)).over;
   assert.deepEqual(
     kept.list().map(({ path, issueIdentifier }) => [path, issueIdentifier]),
     [[old, "ENG-1"]],
     "the other one is the issue's workspace",
   );
   const last = await open(t, dir, "new", "Done");
-  await cleanUp(last);
+  await (await cleanUp(last)).over;
   assert.deepEqual(
     last.core.workspaces.kept.list().map(({ path }) => path),
     [now, old].toSorted(),

@@ -13,7 +13,7 @@ import { type TestContext, test } from "node:test";
 import { cleanUpFinished } from "../../src/core/cleanup.ts";
 import type { SymphonyEvent } from "../../src/core/model/event.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { createWorld, type World } from "../support/core.ts";
+import { cleanUp, createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { coded, temporaryDir } from "../support/storage.ts";
 import { workspaceBench } from "../support/workspace-bench.ts";
@@ -106,20 +106,6 @@ const doors: readonly [name: string, end: (world: World, name: string) => Promis
     },
   ],
 ];
-
-function cleanUp(world: World) {
-  const { scheduler, core } = world;
-  return cleanUpFinished({
-    tracker: core.tracker(),
-    terminalStates: world.config.tracker.terminalStates,
-    workspaces: world.workspaces,
-    kept: core.workspaces.kept,
-    clock: scheduler.clock,
-    log: core.log,
-    signal: new AbortController().signal,
-    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
-  });
-}
 
 for (const [name, end] of doors) {
   test(`a workspace with work stays, one without goes: ${name}`, async (t) => {

@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cleanUpFinished } from "../../src/core/cleanup.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { createWorld } from "../support/core.ts";
+import { cleanUp, createWorld } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { coded, temporaryDir } from "../support/storage.ts";
 import { workspaceBench } from "../support/workspace-bench.ts";
@@ -114,12 +113,6 @@ test("what was set aside is kept as the earlier issue's work, also after a resta
     ],
   );
   const second = await open([]);
-  await (
-    await cleanUpFinished({
-      ...{ tracker: second.core.tracker(), terminalStates: ["Done"], log: second.core.log },
-      ...{ workspaces: second.workspaces, kept: second.core.workspaces.kept },
-      ...{ clock: second.scheduler.clock, signal: none, isAtWork: () => false },
-    })
-  ).over;
+  await (await cleanUp(second)).over;
   assert.deepEqual(listed(second), expected);
 });

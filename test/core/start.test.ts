@@ -8,7 +8,7 @@ import { createRedactor } from "../../src/core/redact.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { silentTracker } from "../support/silent-tracker.ts";
-import { coded, temporaryDir } from "../support/storage.ts";
+import { coded, neededFiles, temporaryDir } from "../support/storage.ts";
 import { webhookSecretValue } from "../support/webhook.ts";
 
 const junk = "neither a database nor a document\n".repeat(40);
@@ -44,16 +44,7 @@ function held(clock: FakeClock): readonly string[] {
 }
 
 describe("a start that fails leaves nothing open, bound or running", () => {
-  const files = [
-    "issues.db",
-    "history.db",
-    "webhooks.db",
-    "overlay.json",
-    "templates.json",
-    "issue-records.json",
-    "secrets.json",
-  ];
-  for (const file of files) {
+  for (const file of neededFiles) {
     test(`${file} is damaged`, async (t) => {
       const { options, dataDir, clock } = await project(t);
       const before = held(clock);

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Bus, createBus } from "../../src/core/bus.ts";
+import { type Cleanup, cleanUpFinished } from "../../src/core/cleanup.ts";
 import { CommentSteering } from "../../src/core/comments/steering.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Core } from "../../src/core/core.ts";
@@ -234,4 +235,18 @@ function scriptedTracker(scheduler: Scheduler): Tracker {
     watch: () => () => {},
     close() {},
   };
+}
+
+/** What a start does before its first poll, on this world. */
+export function cleanUp({ scheduler, core, config, workspaces }: World): Promise<Cleanup> {
+  return cleanUpFinished({
+    tracker: core.tracker(),
+    terminalStates: config.tracker.terminalStates,
+    workspaces,
+    kept: core.workspaces.kept,
+    clock: scheduler.clock,
+    log: core.log,
+    signal: new AbortController().signal,
+    isAtWork: (id) => scheduler.orchestrator.state.running.has(id),
+  });
 }

@@ -8,6 +8,17 @@ import type { SymphonyEvent } from "../../src/core/model/event.ts";
 import type { IssueRecord, Steer } from "../../src/core/store/store.ts";
 import { issue } from "./issue.ts";
 
+/** Files of a data directory without which, or with which damaged, no server starts. */
+export const neededFiles = [
+  "issues.db",
+  "history.db",
+  "webhooks.db",
+  "overlay.json",
+  "templates.json",
+  "secrets.json",
+  "issue-records.json",
+] as const;
+
 /** A fresh directory that goes with its test. */
 export function temporaryDir(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "symphony-test-"));

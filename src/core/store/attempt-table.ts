@@ -2,7 +2,8 @@ import { z } from "zod";
 import type { Attempt, Tokens } from "../model/attempt.ts";
 import { int, text } from "./columns.ts";
 import type { Database, Row } from "./database.ts";
-import type { AttemptPage, WorkspacePlace } from "./store.ts";
+import type { AttemptPage } from "./store.ts";
+import { type PlaceOfAttempt, WorkspacePlaces } from "./workspace-places.ts";
 
 const tokens = z.object({
   input: z.number(),
@@ -61,15 +62,11 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
   idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
-interface Place extends WorkspacePlace {
-  readonly attemptId: string;
-}
-
 /** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
 export class AttemptTable {
   readonly #db: Database;
-  /** By path; null until somebody asks: every row is read for it. */
-  #places: Map<string, Place> | null = null;
+  /** null until it is asked for: every row is read for it. */
+  #places: WorkspacePlaces | null = null;
 
   constructor(db: Database) {
     this.#db = db;
@@ -95,20 +92,20 @@ export class AttemptTable {
         body: JSON.stringify(attempt),
       },
     );
-    if (this.#places !== null) remember(this.#places, attempt);
+    const { workspacePath: path } = attempt;
+    if (path !== null) this.#places?.add({ path, issueId, issueIdentifier, attemptId: id });
   }
 
-  places(): Iterable<WorkspacePlace> {
+  get places(): WorkspacePlaces {
     this.#places ??= this.#readPlaces();
-    return this.#places.values();
+    return this.#places;
   }
 
-  #readPlaces(): Map<string, Place> {
+  #readPlaces(): WorkspacePlaces {
     // Of each group SQLite gives the row that has the greatest id.
     const sql = `SELECT max(id) AS id, issue_id, issue_identifier, body ->> '$.workspacePath' AS path
       FROM attempts WHERE path IS NOT NULL GROUP BY path`;
-    const rows = this.#db.all(placeOf, sql);
-    return new Map(rows.map((row) => [row.path, row]));
+    return new WorkspacePlaces(this.#db.all(placeOf, sql));
   }
 
   byId(id: string): Attempt | null {
@@ -162,16 +159,7 @@ export class AttemptTable {
   }
 }
 
-function remember(places: Map<string, Place>, attempt: Attempt): void {
-  const { id, issueId, issueIdentifier, workspacePath: path } = attempt;
-  if (path === null) return;
-  const known = places.get(path);
-  // An earlier attempt may be saved again after a later one.
-  if (known && known.attemptId > id) return;
-  places.set(path, { path, issueId, issueIdentifier, attemptId: id });
-}
-
-function placeOf(row: Row): Place {
+function placeOf(row: Row): PlaceOfAttempt {
   return {
     path: text(row, "path"),
     issueId: text(row, "issue_id"),

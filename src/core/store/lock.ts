@@ -84,29 +84,32 @@ async function lockedError(dir: string, cause: unknown): Promise<SymphonyError> 
   const pid = owner["pid"] ?? runtime["pid"] ?? null;
   // After a crash runtime.json tells of a predecessor until the new server listens.
   const url = runtime["pid"] === pid ? (runtime["url"] ?? null) : null;
-  const who = [pid === null ? "" : `pid ${pid}`, url === null ? "" : String(url)];
-  const named = who.filter((part) => part !== "").join(", ");
-  return new SymphonyError(
-    "data_dir_locked",
-    `Another symphony${named === "" ? "" : ` (${named})`} is using ${dir}`,
-    { cause, details: { dir, pid, url }, hint: "Stop it, or give this one its own --data-dir" },
-  );
+  const who = another(pid === null ? null : `pid ${pid}`, url === null ? null : String(url));
+  return new SymphonyError("data_dir_locked", `${who} is using ${dir}`, {
+    cause,
+    details: { dir, pid, url },
+    hint: "Stop it, or give this one its own --data-dir",
+  });
 }
 
 async function rootError(stateDir: string, cause: unknown): Promise<SymphonyError> {
   const root = dirname(stateDir);
   const { pid = null, data_dir: dataDir = null } = await readJson(join(stateDir, "lock.json"));
-  const who = [pid === null ? "" : `pid ${pid}`, dataDir === null ? "" : `data in ${dataDir}`];
-  const named = who.filter((part) => part !== "").join(", ");
-  return new SymphonyError(
-    "workspace_in_use",
-    `Another symphony${named === "" ? "" : ` (${named})`} has its workspaces in ${root}`,
-    {
-      cause,
-      details: { root, pid, data_dir: dataDir },
-      hint: "Stop it, or give this one a workspace.root of its own",
-    },
+  const who = another(
+    pid === null ? null : `pid ${pid}`,
+    dataDir === null ? null : `data in ${dataDir}`,
   );
+  return new SymphonyError("workspace_in_use", `${who} has its workspaces in ${root}`, {
+    cause,
+    details: { root, pid, data_dir: dataDir },
+    hint: "Stop it, or give this one a workspace.root of its own",
+  });
+}
+
+/** The server that has the lock, with what is known of it. */
+function another(...facts: readonly (string | null)[]): string {
+  const known = facts.filter((fact) => fact !== null);
+  return known.length === 0 ? "Another symphony" : `Another symphony (${known.join(", ")})`;
 }
 
 async function readJson(file: string): Promise<Readonly<Record<string, unknown>>> {

@@ -117,6 +117,10 @@ export interface History {
   latestAttempt(issueId: string): Attempt | null;
   /** Every directory that an attempt is known to have worked in, whatever has become of it; read once, then remembered. */
   workspacePlaces(): Iterable<WorkspacePlace>;
+  /** Of those the one at `path`, or null. */
+  workspacePlaceAt(path: string): WorkspacePlace | null;
+  /** Of those the ones whose newest attempt was at this issue. */
+  workspacePlacesOf(issueId: string): Iterable<WorkspacePlace>;
   /** The issue that attempts were recorded under this identifier for (any case). */
   issueIdOf(identifier: string): string | null;
 

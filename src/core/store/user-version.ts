@@ -9,8 +9,8 @@ const journalMagic = 0x377f0682;
 const frameHeaderBytes = 24;
 
 /**
- * The `user_version` of the database `file`, of which not one byte is changed: not even a lock or a journal appears beside
- * it. Throws as SQLite does for what is no database. That pages of it are missing is not noticed: a checkpoint that ran
+ * Reads the `user_version` of the database `file` and changes nothing: no lock and no journal file is made. Throws as SQLite
+ * does for what is no database. That pages of it are missing is not noticed: a checkpoint that ran
  * out of room, or was killed, leaves a main file that is whole with its journal alone.
  */
 export function userVersionIn(file: string): number {

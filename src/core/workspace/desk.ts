@@ -14,7 +14,7 @@ import { GitDesk } from "./git-desk.ts";
 import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { workspaceKey } from "./key.ts";
 import { type KnownPlace, knownPlaces } from "./known-places.ts";
-import { type KnownIssue, ownersOf, recordedOwner, userOf } from "./owner.ts";
+import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
 import { ambiguous, dirty, inUse, notFound } from "./refusals.ts";
 import type { WorkDiff } from "./work-diff.ts";
 import type { Workspaces } from "./workspaces.ts";
@@ -149,12 +149,11 @@ export class WorkspaceDesk {
     if (chosen !== null) return this.diffIn(basename(chosen), chosen);
     const key = workspaceKey(issue.identifier);
     const recorded = history.latestAttempt(issue.id)?.workspacePath;
-    const others = [...this.kept.list(), ...history.workspacePlaces()]
-      .filter(({ issueId }) => issueId === issue.id)
-      .map((place) => place.path);
+    const kept = this.kept.list().filter(({ issueId }) => issueId === issue.id);
+    const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
     const places = [recorded, workspaces.pathOf(issue.identifier), ...others];
-    const path = await findWorkspace(issue.id, places, workspaces.root());
-    if (path !== null) return this.git.diff(path);
+    const found = await findWorkspace(issue.id, places, workspaces.root());
+    if (found !== null) return this.git.diff(found);
     throw notFound(key);
   }
 
@@ -219,7 +218,11 @@ export class WorkspaceDesk {
     const { history, workspaces } = this.#parts;
     const key = basename(path);
     if (dirname(path) !== workspaces.root()) {
-      return recordedOwner(path, history.workspacePlaces(), owners);
+      const place = history.workspacePlaceAt(path);
+      if (place === null) return null;
+      const { issueId: id, issueIdentifier: identifier } = place;
+      const live = [...owners.values()].find((owner) => owner.id === id);
+      return live ?? { id, identifier, issue: null };
     }
     const known = owners.get(key);
     if (known) return known;

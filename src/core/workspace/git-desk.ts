@@ -4,14 +4,13 @@ import type { RepositoryConfig } from "../config/git-section.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { isDirty, type Work } from "../model/work.ts";
 import type { History } from "../store/store.ts";
-import { firstHeadOf } from "./first-head.ts";
 import { withoutCredentials } from "./git-remotes.ts";
 import { branchFor, type Routed, repositoryFor } from "./git-routing.ts";
 import { type GitSurvey, survey } from "./git-survey.ts";
 import { Measured } from "./measured.ts";
 import type { KnownIssue } from "./owner.ts";
 import { workIn } from "./work.ts";
-import { diffOf, type WorkDiff } from "./work-diff.ts";
+import { diffOf, firstHeadOf, type WorkDiff } from "./work-diff.ts";
 
 interface GitDeskParts {
   readonly clock: Clock;

@@ -25,7 +25,10 @@ type Remembered = Omit<Kept, "next">;
 interface KeptDeps {
   readonly workspaces: Pick<Workspaces, "remove" | "look" | "pathOf" | "root">;
   readonly bus: EventSink;
-  readonly history: Pick<History, "latestAttempt" | "recentEvents" | "workspacePlaces">;
+  readonly history: Pick<
+    History,
+    "latestAttempt" | "recentEvents" | "workspacePlaceAt" | "workspacePlaces" | "workspacePlacesOf"
+  >;
   readonly clock: Clock;
   /** Whether a live attempt has the directory at this path, or is about to. */
   isInUse(path: string): boolean;
@@ -153,9 +156,7 @@ export class KeptWorkspaces {
     };
     // The identifier and the root may have changed since. What is there today may be another issue's by now.
     const paths = new Set([recorded, latest].filter((path) => path !== null));
-    for (const place of history.workspacePlaces()) {
-      if (place.issueId === issue.id) paths.add(place.path);
-    }
+    for (const { path } of history.workspacePlacesOf(issue.id)) paths.add(path);
     for (const path of paths) await one(path, path);
     const today = workspaces.pathOf(issue.identifier);
     if (!paths.has(today)) await one(today, null);

@@ -6,7 +6,7 @@ import type { IssueName, Workspaces } from "./workspaces.ts";
 
 interface Sources {
   readonly workspaces: Pick<Workspaces, "pathOf" | "root">;
-  readonly history: Pick<History, "latestAttempt" | "workspacePlaces">;
+  readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlaces">;
 }
 
 interface Left {
@@ -40,15 +40,9 @@ async function ownerOf(
   const base = keyOfAside(key);
   if (base === null) return null;
   const from = join(dirname(path), base);
-  const id = (await readBaseline(path))?.issueId ?? issueAt(from, history);
+  const id = (await readBaseline(path))?.issueId ?? history.workspacePlaceAt(from)?.issueId ?? null;
   if (id === null) return null;
   return { id, identifier: history.latestAttempt(id)?.issueIdentifier ?? basename(from) };
-}
-
-/** The issue that the history has of the directory at `path`. */
-export function issueAt(path: string, history: Pick<History, "workspacePlaces">): string | null {
-  const found = [...history.workspacePlaces()].find((place) => place.path === path);
-  return found?.issueId ?? null;
 }
 
 /** null for an identifier that no workspace can be made for. */

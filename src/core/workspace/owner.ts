@@ -1,7 +1,6 @@
 import { basename } from "node:path";
 import type { Issue } from "../model/issue.ts";
 import type { State } from "../orchestrator/state.ts";
-import type { WorkspacePlace } from "../store/store.ts";
 import { workspaceKey } from "./key.ts";
 
 /** Whose workspace it is; `issue` only where memory has it. */
@@ -25,20 +24,6 @@ export function ownersOf(state: State): ReadonlyMap<string, KnownIssue> {
   for (const { issue } of state.completed.values()) add(issue);
   for (const { issue } of state.dismissed.values()) add(issue);
   return owners;
-}
-
-/** Whose the directory at `path` is by the history's `places`. */
-export function recordedOwner(
-  path: string,
-  places: Iterable<WorkspacePlace>,
-  owners: ReadonlyMap<string, KnownIssue>,
-): KnownIssue | null {
-  for (const { path: at, issueId: id, issueIdentifier: identifier } of places) {
-    if (at !== path) continue;
-    const known = [...owners.values()].find((owner) => owner.id === id);
-    return known ?? { id, identifier, issue: null };
-  }
-  return null;
 }
 
 /** Whether a live attempt has entered the directory at `path`. */

@@ -1,4 +1,5 @@
 import { lstat } from "node:fs/promises";
+import type { Attempt } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Work } from "../model/work.ts";
 import { readBaseline } from "./baseline.ts";
@@ -51,6 +52,16 @@ const diffFlags = [
   "--no-renames",
   "--ignore-submodules=all",
 ];
+
+/**
+ * The commit that the first of an issue's attempts found in the workspace at `path`, for where no remote says what the work
+ * started from. `attempts` are newest first; where none is known to have been there, all count.
+ */
+export function firstHeadOf(attempts: readonly Attempt[], path: string): string | null {
+  const here = attempts.filter(({ workspacePath }) => workspacePath === path);
+  const counted = here.length > 0 ? here : attempts;
+  return counted.findLast(({ git }) => git?.headBefore != null)?.git?.headBefore ?? null;
+}
 
 /**
  * The work in the workspace at `path`. `first`: the commit to compare with where neither a remote nor what was noted when

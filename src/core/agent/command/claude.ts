@@ -105,8 +105,7 @@ class ClaudeReader {
     if (reason !== undefined && reason !== "api_error") return null;
     const refused =
       message["api_error_status"] === tooManyRequests ||
-      message["api_error"] === "usage_limit_reached" ||
-      this.#lastError === "rate_limit";
+      message["api_error"] === "usage_limit_reached";
     return this.#limitIn({ status: refused ? tooManyRequests : null, message: result, errors });
   }
 

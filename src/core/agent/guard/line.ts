@@ -86,7 +86,7 @@ function runnerDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine)
   ];
 }
 
-/** gemini's variable is told of by `trusts`. */
+/** Without gemini's variable, which `trusts` reports. */
 function variablesDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Door[] {
   const any = kind === "acp" && agents.size === 0;
   const names = (

@@ -56,16 +56,16 @@ export function commandsOf(line: string): readonly Words[] {
   return commands.filter((words) => words.length > 0);
 }
 
-/** The commands of a line, and of the lines that it hands to further shells. */
-export function allCommands(line: string, depth = 0): readonly Words[] {
+/** The commands of a line, and of the words in it that are lines themselves: by default those handed to further shells. */
+export function allCommands(line: string, isLine = isHanded, depth = 0): readonly Words[] {
   return commandsOf(line).flatMap((words) => {
-    const handed = words.filter((word, at) => depth < maxDepth && isLine(word, words.slice(0, at)));
-    return [words, ...handed.flatMap((word) => allCommands(word, depth + 1))];
+    const lines = words.filter((word, at) => depth < maxDepth && isLine(word, words.slice(0, at)));
+    return [words, ...lines.flatMap((word) => allCommands(word, isLine, depth + 1))];
   });
 }
 
-/** Whether a word is itself a line: it substitutes a command, or a shell is given it. */
-function isLine(word: string, before: Words): boolean {
+/** Whether a word substitutes a command, or a shell is given it as a line. */
+function isHanded(word: string, before: Words): boolean {
   if (/\$\(|`/.test(word)) return true;
   return /[\s;|&]/.test(word) && before.some((one) => shells.has(baseName(one)));
 }
@@ -77,15 +77,10 @@ export function agentsOf(words: Words): ReadonlySet<KnownAgent> {
   return new Set(agents.filter((agent) => agent !== undefined));
 }
 
-/** The known agents that a shell line may start, also within words that look like a line. */
-export function agentsIn(line: string, depth = 0): ReadonlySet<KnownAgent> {
-  const found = new Set<KnownAgent>();
-  for (const words of commandsOf(line)) {
-    const inner = words.filter((word) => depth < maxDepth && /[\s;|&()`]/.test(word));
-    for (const agent of agentsOf(words)) found.add(agent);
-    for (const word of inner) for (const agent of agentsIn(word, depth + 1)) found.add(agent);
-  }
-  return found;
+/** The known agents that a shell line may start, also within any word that looks like a line, whoever is given it. */
+export function agentsIn(line: string): ReadonlySet<KnownAgent> {
+  const commands = allCommands(line, (word) => /[\s;|&()`]/.test(word));
+  return new Set(commands.flatMap((words) => [...agentsOf(words)]));
 }
 
 /** What runs a package: its name, or null. Each of them takes the copy that the current directory brings along. */
