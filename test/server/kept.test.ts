@@ -114,6 +114,9 @@ test("a workspace whose issue nobody knows is shown by its key", async () => {
   assert.deepEqual([diff.issue_identifier, diff.files[0]?.path], ["OLD-7", "work.txt"]);
   const unknown = await server.ask("/api/v1/OLD-8/diff");
   assert.deepEqual([unknown.status, unknown.json().error.code], [404, "issue_not_found"]);
+  const elsewhere = await server.ask("/api/v1/OLD-8/diff?path=/no/OLD-8");
+  assert.equal(elsewhere.json().error.code, "workspace_not_found");
+  assert.match(elsewhere.json().error.message, /no workspace \/no\/OLD-8/);
 });
 
 test("a kept directory of an earlier root is apart from the issue's workspace; a query says which of two is meant", async () => {

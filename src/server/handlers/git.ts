@@ -41,7 +41,8 @@ async function diffFor(core: Core, id: string, path: string | null) {
   } catch (error) {
     if (!isCoded(error, "issue_not_found")) throw error;
     const diff = await core.workspaces.diffIn(id, path).catch((other: unknown) => {
-      throw isCoded(other, "workspace_not_found") ? error : other;
+      // Who names a path means no issue.
+      throw path === null && isCoded(other, "workspace_not_found") ? error : other;
     });
     return { identifier: id, diff };
   }
