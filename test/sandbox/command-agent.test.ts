@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
+import type { CommandConfig } from "../../src/core/agent/command/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { commandBench } from "../support/command-bench.ts";
+import { CommandBench, commandBench } from "../support/command-bench.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 
 const plain = { model: null };
@@ -338,6 +339,41 @@ ls /proc | grep -c '^[0-9]' > processes`,
       assert.ok(Number(await readFile(join(b.workspace, "processes"), "utf8")) < 10);
     } finally {
       await rm(dataDir, { recursive: true });
+    }
+  });
+
+  test("a program that is linked into the home's bin starts, and one that is elsewhere once it is named", async () => {
+    const apart = await mkdtemp(join(process.cwd(), ".elsewhere-"));
+    try {
+      await writeFile(join(apart, "agent"), '#!/bin/sh\n. "$(dirname "$0")/part"\n', {
+        mode: 0o755,
+      });
+      await writeFile(join(apart, "part"), "echo part\n");
+      await using b = await commandBench({ config: { line: "own-agent" } });
+      const home = join(b.root, "own-home");
+      const [bin, share] = [join(home, ".local", "bin"), join(home, ".local", "share", "own")];
+      await mkdir(bin, { recursive: true });
+      await mkdir(share, { recursive: true });
+      await writeFile(join(share, "1.0"), "#!/bin/sh\necho started\n", { mode: 0o755 });
+      await symlink("1.0", join(share, "current"));
+      await symlink(join(share, "current"), join(bin, "own-agent"));
+      await writeFile(join(home, ".profile"), 'PATH="$HOME/.local/bin:$PATH"\n');
+      const said = async (config: Partial<CommandConfig>) => {
+        const bench = new CommandBench(join(b.root, "workspaces"), {
+          ...{ config, env: { HOME: home } },
+        });
+        await mkdir(bench.workspace, { recursive: true });
+        await using session = await bench.start({ level: "safe" });
+        await session.turn("go", plain);
+        return bench.said.join();
+      };
+      assert.equal(await said({ line: "own-agent" }), "started");
+      const line = `PATH="${apart}:$PATH"; agent`;
+      await assert.rejects(said({ line }), { code: "agent_not_found", hint: /readable_paths/ });
+      assert.equal(await said({ line, readablePaths: [apart] }), "part");
+      await assert.rejects(said({ line: join(apart, "agent") }), { code: "turn_failed" });
+    } finally {
+      await rm(apart, { recursive: true });
     }
   });
 

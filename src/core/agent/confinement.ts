@@ -61,12 +61,25 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
   const given = await givenLogins(logins, named, homes);
   return {
     workspace,
-    homes: homes.filter((dir) => dir !== "/" && !within(dir, workspace)),
+    homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
     shown: withoutTwins([...programs, ...named]).filter(
       ({ from, to }) => !within(to, workspace) && !within(from, workspace),
     ),
   };
+}
+
+/** A directory that is not there cannot be made in one of the system's. */
+async function homesInside(
+  homes: readonly string[],
+  workspace: string,
+): Promise<readonly string[]> {
+  const inside = homes.map(async (dir) => {
+    if (dir === "/" || within(dir, workspace)) return [];
+    const isThere = (await lstat(dir).catch(() => null)) !== null;
+    return isThere || !isSystem(dir) ? [dir] : [];
+  });
+  return (await Promise.all(inside)).flat();
 }
 
 interface ProgramSettings {

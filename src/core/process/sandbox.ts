@@ -7,9 +7,10 @@ import { shellQuoted } from "../text/text.ts";
 import { runCommand } from "./run.ts";
 
 /*
- * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the machine. Not
- * @anthropic-ai/sandbox-runtime 0.0.78: it does not start without ripgrep and socat, shares the host's IPC, UTS and
- * cgroup namespaces, shows the whole machine except a deny-list, and has no level whose network passes no proxy.
+ * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the machine. It is not
+ * @anthropic-ai/sandbox-runtime: version 0.0.78 with its strictest settings lets 3 of the 16 probes for programs through
+ * (test/support/hostile-probes.ts): it shares the IPC, UTS and cgroup namespaces, its temporary folders have no limit,
+ * and root's own files stay readable. It also needs ripgrep and socat, and every connection passes a proxy.
  */
 
 export type Level = AgentConfig["level"];

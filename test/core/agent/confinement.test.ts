@@ -7,6 +7,7 @@ import type { SessionSpec } from "../../../src/core/agent/agent.ts";
 import { confinementOf } from "../../../src/core/agent/confinement.ts";
 
 interface Asked {
+  readonly home?: string;
   readonly readable?: readonly string[];
   readonly writable?: readonly string[];
   readonly lines?: readonly string[];
@@ -28,7 +29,7 @@ async function machine() {
   return {
     root,
     logs,
-    async sees({ readable = [], writable = [], lines = [] }: Asked) {
+    async sees({ home = join(root, "home"), readable = [], writable = [], lines = [] }: Asked) {
       // Of a session nothing else is asked for.
       const spec = {
         workspace,
@@ -37,7 +38,7 @@ async function machine() {
       const { homes, hidden, shown } = await confinementOf({
         ...{ spec, lines, path: "", dataDir: join(root, "data") },
         workspaceRoot: join(root, "workspaces"),
-        env: { HOME: join(root, "home") },
+        env: { HOME: home },
         readable: { key: "command.readable_paths", paths: readable },
         writable: { key: "command.writable_paths", paths: writable },
       });
@@ -62,6 +63,16 @@ test("without settings nothing is shown, the home is empty, and data and logins 
   for (const path of ["data", "workspaces", "home/.ssh", "home/.codex/auth.json", "home/.netrc"]) {
     assert.ok(hidden.includes(path), path);
   }
+});
+
+test("a home that is not there is made, but not in a directory of the system; the root is none", async () => {
+  await using m = await machine();
+  const made = async (home: string) =>
+    (await m.sees({ home })).homes.map((dir) => join(m.root, dir));
+  const none = join(m.root, "none");
+  assert.ok((await made(none)).includes(none));
+  for (const home of ["/usr/no-such-home", "/"])
+    assert.ok(!(await made(home)).includes(home), home);
 });
 
 test("a tool's own directory is given with its login to write; not to read, and not with the home around it", async () => {
