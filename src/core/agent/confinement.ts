@@ -144,7 +144,7 @@ async function namedBy(
   return shown;
 }
 
-/** Of two for one path the later; no link to itself, nor one in what is shown, where it is seen as it is. */
+/** The later of two entries for one path wins. A link to itself, or in something that is shown, is left out. */
 function withoutTwins(all: readonly Shown[]): readonly Shown[] {
   const links = all.filter(({ as, from, to }) => as === "link" && from !== to);
   const areas = [
@@ -157,7 +157,7 @@ function withoutTwins(all: readonly Shown[]): readonly Shown[] {
   ];
 }
 
-/** Logins in a directory that the operator gave to the agent to write: a tool's own, such as ~/.codex. A home is nobody's own. */
+/** Logins in a tool's own directory, such as ~/.codex, that the operator lets the agent write. A home is not a tool's own. */
 async function givenLogins(
   logins: readonly string[],
   named: readonly Shown[],

@@ -4,8 +4,8 @@ import { runCommand } from "./run.ts";
 import { isSystem, type Shown, within } from "./sandbox.ts";
 
 /*
- * What of the machine installed programs need to start, for a sandbox that shows nothing but the system's directories: the
- * directories of PATH, what the links in them lead to, and of each installation the parts that hold programs.
+ * Finds what installed programs need to start in a sandbox that shows nothing but the system's directories: the directories
+ * of PATH, what the links in them lead to, and of each installation the parts that hold programs.
  */
 
 const programDirs = ["bin", "sbin", "libexec", "shims"];
@@ -18,7 +18,7 @@ const programParts = [
 /** Homebrew's libraries and its roots of trust are linked through these. */
 const homebrewParts = [...programParts, "opt", "Cellar", "etc"];
 const maxEntries = 1_000;
-/** A longer list would not fit into the line that starts the sandbox: Linux takes 128 KiB for one argument. */
+/** Of PATH. A much longer list would not fit into the line that starts the sandbox: Linux takes 128 KiB for one argument. */
 const maxPlaces = 150;
 const maxHops = 10;
 const anyMayRun = 0o111;
@@ -42,7 +42,7 @@ export async function installedPrograms(options: ProgramsOptions): Promise<reado
   const dirs = options.path.split(":").filter((dir) => dir.startsWith("/"));
   for (const dir of new Set(dirs.map((dir) => resolve(dir)))) await found.directory(dir);
   for (const file of options.files) await found.program(resolve(file), "named");
-  return found.places().slice(0, maxPlaces);
+  return found.places();
 }
 
 /** PATH after the login profile, which may add to it: programs are started by a login shell. `env`'s own where that fails. */
@@ -77,7 +77,9 @@ class Found {
     this.#show(real);
     await this.#installation(real);
     const names: readonly string[] = await readdir(real).catch(() => []);
-    for (const name of names.slice(0, maxEntries)) await this.program(join(real, name), "on PATH");
+    for (const name of names.slice(0, maxEntries)) {
+      if (this.#shown.size < maxPlaces) await this.program(join(real, name), "on PATH");
+    }
   }
 
   /** A file, where its links lead to, and what its first line says it is run by. */
@@ -142,11 +144,16 @@ class Found {
   }
 
   #show(path: string): void {
-    this.#shown.set(path, { from: path, to: path, as: "readable" });
+    if (!this.#isShown(path)) this.#shown.set(path, { from: path, to: path, as: "readable" });
   }
 
   #link(at: string, to: string): void {
-    if (at !== to && this.#mayShow(at)) this.#shown.set(at, { from: to, to: at, as: "link" });
+    if (at === to || !this.#mayShow(at) || this.#isShown(at)) return;
+    this.#shown.set(at, { from: to, to: at, as: "link" });
+  }
+
+  #isShown(path: string): boolean {
+    return this.#shown.values().some(({ to }) => within(path, to));
   }
 
   #mayShow(path: string): boolean {

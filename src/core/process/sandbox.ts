@@ -88,11 +88,11 @@ export const serviceSockets: readonly string[] = [
 /** Programs outside of the sandbox obey what is in them: read-only at the top of a workspace. */
 export const guardedNames: readonly string[] = [".git", ".codex", ".agents"];
 const maxScratchBytes = 512 * 1024 * 1024;
-/** There are five or six of them, and what they hold is memory. */
+/** Each of the four or five may take this part of the memory: what they hold is memory. */
 const scratchShare = 16;
 const probeTimeoutMs = 10_000;
 
-/** The words in front of a command: bubblewrap and what it is to build. The workspace may have changed since the last. */
+/** The words in front of a command. To be asked for before each start: the workspace may have changed since the last. */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const { workspace, level, hidden } = view;
   const networked = level === "networked";
@@ -101,7 +101,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const all = [...covers, ...inside.flat()];
   return [
     ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
-    // With the second a sandbox without its user namespace does not start.
+    // The first alone would continue without a user namespace where none can be made.
     ...["--unshare-all", "--unshare-user", ...(networked ? ["--share-net"] : [])],
     ...(await systemMounts()),
     ...["--proc", "/proc", "--dev", "/dev"],
@@ -227,7 +227,7 @@ interface Cover {
   readonly isDirectory: boolean;
 }
 
-/** None for what is not there, and none on a link: it is seen as the link that it is. */
+/** Empty where the path does not exist or is a link: what a link leads to is covered by its own path. */
 async function coverAt(path: string): Promise<readonly Cover[]> {
   const stats = await lstat(path).catch(() => null);
   if (stats === null || stats.isSymbolicLink()) return [];

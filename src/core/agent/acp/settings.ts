@@ -31,7 +31,7 @@ export interface AcpConfig {
   readonly readTimeoutMs: number;
   /** Longest silence in a turn. */
   readonly turnTimeoutMs: number;
-  /** Paths of the machine that the agent sees in the sandbox next to the system and what is on PATH. */
+  /** Paths of the machine that the agent sees in the sandbox in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
   /** Paths the agent may write beside its workspace. */
   readonly writablePaths: readonly string[];
@@ -60,7 +60,8 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
     auth_method: "Which of the agent's ways to log in is used, by its id",
     read_timeout_ms: "Longest wait for one answer of the protocol, ms",
     turn_timeout_ms: "Longest silence in a turn, ms",
-    readable_paths: "Paths the agent sees in the sandbox next to the system and what is on PATH",
+    readable_paths:
+      "Paths the agent sees in the sandbox in addition to the system and what is on PATH",
     writable_paths: "Paths the agent may write beside its workspace",
     env_passthrough: "Environment variables that the agent may see",
   },

@@ -36,7 +36,7 @@ export interface CommandConfig {
   readonly turnTimeoutMs: number;
   /** How long a program may live on once it told how its turn ended. */
   readonly exitGraceMs: number;
-  /** Paths of the machine that the program sees in the sandbox next to the system and what is on PATH. */
+  /** Paths of the machine that the program sees in the sandbox in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
   /** Paths the program may write beside its workspace. */
   readonly writablePaths: readonly string[];
@@ -69,7 +69,8 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
     model: "Handed on as $SYMPHONY_MODEL",
     turn_timeout_ms: "Longest silence in a turn, ms",
     exit_grace_ms: "How long the program may live on after it told its result, ms",
-    readable_paths: "Paths the program sees in the sandbox next to the system and what is on PATH",
+    readable_paths:
+      "Paths the program sees in the sandbox in addition to the system and what is on PATH",
     writable_paths: "Paths the program may write beside its workspace",
     env_passthrough: "Environment variables that the program may see",
   },
