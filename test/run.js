@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 
-const sandbox = ["bwrap", "--ro-bind", "/", "/", "--unshare-pid", "--unshare-net", "true"];
+const sandbox = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--unshare-user", "true"];
 const smallDisk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
 const mounted = "mount -t tmpfs -o size=64k tmpfs /mnt && command -v nsenter";
 /** Programs that some tests run for real. Under CI they have to be there: nothing is left out. */

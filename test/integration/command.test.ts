@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { codexHome } from "../support/codex-home.ts";
 import { CommandBench } from "../support/command-bench.ts";
@@ -28,7 +28,7 @@ describe("agent.kind command with the real codex exec", () => {
         resumeLine: `"${codex}" exec ${flags} resume "$SYMPHONY_SESSION" -`,
         output: "codex",
         envPassthrough: ["FAKE_MODEL_KEY"],
-        writablePaths: [home.path, dirname(codex)],
+        writablePaths: [home.path],
       },
       env: { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
     });

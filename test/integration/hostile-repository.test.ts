@@ -9,7 +9,7 @@ import { type CommandConfig, commandSection } from "../../src/core/agent/command
 import { CommandBench } from "../support/command-bench.ts";
 import { startFakeModel } from "../support/fake-model.ts";
 import { canaryKey, evilAddress, hostileFiles, plant, ran } from "../support/hostile-files.ts";
-import { placesOf, type RealAgent, realAgents, realProgram } from "../support/real-agent.ts";
+import { type RealAgent, realAgents, realProgram } from "../support/real-agent.ts";
 import { eventually } from "../support/symphony.ts";
 
 const plain = { model: null };
@@ -142,7 +142,7 @@ async function claudeCommand(script: unknown, own: Partial<CommandConfig>) {
       line: real(config.line),
       resumeLine: real(config.resumeLine),
       envPassthrough: Object.keys(env),
-      writablePaths: [home, ...placesOf(program)],
+      writablePaths: [home],
     },
     env: { HOME: home, ...env },
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { breach, probes } from "../support/hostile-probes.ts";
 import { journeys } from "../support/journeys.ts";
@@ -66,7 +66,10 @@ test("a hostile issue gets nothing out of a server at level safe", async () => {
   const outside = join(project.root, "outside");
   const otherWorkspace = join(project.workspaces, "OTHER-1");
   const login = join(project.env["HOME"] ?? "", ".codex");
-  for (const dir of [outside, otherWorkspace, login]) await mkdir(dir, { recursive: true });
+  const neighbour = join(project.root, "neighbour", "diary");
+  for (const dir of [outside, otherWorkspace, login, dirname(neighbour)])
+    await mkdir(dir, { recursive: true });
+  await writeFile(neighbour, "prey\n");
   await writeFile(join(otherWorkspace, "theirs"), "prey\n");
   await writeFile(join(login, "auth.json"), "prey\n");
   await using server = await Served.start(project);
@@ -75,7 +78,7 @@ test("a hostile issue gets nothing out of a server at level safe", async () => {
     home: project.env["HOME"] ?? "",
     canary: "canary-own",
     apiUrl: server.url,
-    ...{ otherWorkspace, outside },
+    ...{ otherWorkspace, outside, neighbour },
   });
   await project.openai.setScript([
     ...all.map(({ command }) => ({ type: "shell", cmd: command })),
@@ -92,10 +95,10 @@ test("a hostile issue gets nothing out of a server at level safe", async () => {
   for (const [index, { name }] of all.entries())
     assert.doesNotMatch(outputs[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
   assert.match(
-    outputs[12] ?? "",
+    outputs[all.length] ?? "",
     /^exit code: 0\nHOME (\w+ )*PATH (\w+ )*SYMPHONY_RUN_ID (\w+ )*$/m,
   );
-  assert.doesNotMatch(outputs[12] ?? "", /AWS|GITHUB|LINEAR|MY_|OPENAI|TMPDIR|CODEX/);
+  assert.doesNotMatch(outputs[all.length] ?? "", /AWS|GITHUB|LINEAR|MY_|OPENAI|TMPDIR|CODEX/);
   assert.doesNotMatch(outputs.join(), /canary-|sk-test/);
   assert.doesNotMatch(JSON.stringify(requests), /canary-(aws|github|linear)|sk-test/);
   assert.deepEqual(await readdir(outside), []);

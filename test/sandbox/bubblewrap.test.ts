@@ -1,49 +1,132 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, test } from "node:test";
-import { bubblewrapArgs, confinedLine } from "../../src/core/process/sandbox.ts";
+import {
+  guardedNames,
+  probeSandbox,
+  type Shown,
+  sandboxLine,
+  type View,
+} from "../../src/core/process/sandbox.ts";
 import { shellQuoted } from "../../src/core/text/text.ts";
+import { coded } from "../support/storage.ts";
 
 const hostile = ["", "plain-1", "a b", "it's", "$(touch x)", "`x`", '"', "\\", "a\nb", "-n", "*"];
 
-describe("shell words", () => {
-  test("any text is one word of the shell", () => {
-    const line = `printf '%s\\0' ${hostile.map(shellQuoted).join(" ")}`;
-    const words = execFileSync("bash", ["-c", line], { encoding: "utf8" }).split("\0");
-    assert.deepEqual(words.slice(0, -1), hostile);
+test("any text is one word of the shell", () => {
+  const line = `printf '%s\\0' ${hostile.map(shellQuoted).join(" ")}`;
+  const words = execFileSync("bash", ["-c", line], { encoding: "utf8" }).split("\0");
+  assert.deepEqual(words.slice(0, -1), hostile);
+});
+
+interface Place extends AsyncDisposable {
+  readonly root: string;
+  readonly workspace: string;
+  /** What a line writes, both streams. */
+  said(line: string, view?: Partial<View>): Promise<string>;
+}
+
+async function place(name = "symphony-mounts-"): Promise<Place> {
+  const root = await realpath(await mkdtemp(join(tmpdir(), name)));
+  const workspace = join(root, "$(touch x)");
+  await mkdir(workspace);
+  return {
+    root,
+    workspace,
+    async said(line, view = {}) {
+      const confined = await sandboxLine(line, {
+        ...{ level: "safe", workspace, cwd: workspace, homes: [], hidden: [] },
+        ...{ shown: [], emptied: [], ...view },
+      });
+      return execFileSync("bash", ["-c", `${confined} 2>&1`], { encoding: "utf8", cwd: workspace });
+    },
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
+  };
+}
+
+const readable = (path: string): Shown => ({ from: path, to: path, as: "readable" });
+
+describe("what a line sees", () => {
+  test("quotes are kept, in its paths and in itself", async () => {
+    await using p = await place("symphony-it's a ");
+    assert.equal(await p.said(`echo "it's $PWD"; touch x`), `it's ${p.workspace}\n`);
   });
 
-  test("a confined line keeps quotes, in its paths and in itself", async () => {
-    const root = await mkdtemp(join(tmpdir(), "symphony-it's a "));
-    try {
-      const workspace = join(root, "$(touch x)");
-      await mkdir(workspace);
-      const line = confinedLine(`echo "it's $PWD"; touch x`, {
-        ...{ workspace, network: false, writable: [], readable: [], hidden: [root] },
-      });
-      const said = execFileSync("bash", ["-c", line], { encoding: "utf8", cwd: workspace });
-      assert.equal(said, `it's ${workspace}\n`);
-    } finally {
-      await rm(root, { recursive: true });
+  test("what is hidden is covered in what is shown, at any depth, and its own path shows it again", async () => {
+    await using p = await place();
+    const shelf = join(p.root, "shelf");
+    const [secret, inner, file] = ["secret", "secret/inner", "login"].map((name) =>
+      join(shelf, name),
+    ) as [string, string, string];
+    await mkdir(inner, { recursive: true });
+    for (const path of [join(secret, "key"), join(inner, "book"), file, join(shelf, "open")]) {
+      await writeFile(path, "text\n");
     }
+    const hidden = [secret, file, join(shelf, "not-there")];
+    const list = `cd '${shelf}' && find . -type f -size +0 | sort | tr '\\n' ' '`;
+    const seen = async (shown: readonly Shown[]) => (await p.said(list, { hidden, shown })).trim();
+    assert.equal(await seen([readable(shelf)]), "./open");
+    assert.equal(await seen([readable(shelf), readable(inner)]), "./open ./secret/inner/book");
+    assert.equal(await seen([readable(shelf), readable(file)]), "./login ./open");
+    const covered = `touch '${secret}/new' || echo closed`;
+    assert.match(await p.said(covered, { hidden, shown: [readable(shelf)] }), /closed/);
   });
 
-  test("what is hidden is covered before the workspace within is shown", async () => {
-    const root = await mkdtemp(join(tmpdir(), "symphony-mounts-"));
-    try {
-      const workspace = join(root, "ENG-1");
-      await mkdir(workspace);
-      const args = bubblewrapArgs({
-        ...{ workspace, network: true, readable: [], hidden: [root, join(root, "not-there")] },
-        writable: [join(root, "not-there")],
-      });
-      assert.ok(args.indexOf(root) > 0 && args.indexOf(root) < args.indexOf(workspace));
-      assert.ok(!args.includes(join(root, "not-there")));
-    } finally {
-      await rm(root, { recursive: true });
-    }
+  test("the workspace is there in what is hidden, and what of it is emptied cannot be written", async () => {
+    await using p = await place();
+    await mkdir(join(p.workspace, ".codex"));
+    await writeFile(join(p.workspace, ".codex", "config.toml"), "text\n");
+    const told = await p.said("ls -A .codex; touch .codex/new || echo closed; touch made && ls", {
+      hidden: [p.root],
+      shown: [readable(p.root)],
+      emptied: [".codex", "not-there"],
+    });
+    assert.match(told, /^touch: .*\nclosed\nmade\n$/);
+  });
+
+  test("guarded names are read-only, and a link in the place of one is left as it is", async () => {
+    await using p = await place();
+    const [directory = "", link = "", file = ""] = guardedNames;
+    await mkdir(join(p.workspace, directory));
+    await symlink(p.root, join(p.workspace, link));
+    await writeFile(join(p.workspace, file), "text\n");
+    const line = `for name in ${directory} ${file}; do (echo x > $name/new || echo x > $name) 2> /dev/null && echo open; done; ls -A ${link}; echo x > ${link}/new; echo over`;
+    assert.equal(await p.said(line), `${basename(p.workspace)}\nover\n`);
+    assert.deepEqual(await readdir(p.root), [basename(p.workspace)]);
+  });
+
+  test("a home is empty, can be written, and is bounded; the devices' directory cannot", async () => {
+    await using p = await place();
+    const home = join(p.root, "home");
+    await mkdir(home);
+    await writeFile(join(home, "diary"), "text\n");
+    const line = `ls -A '${home}'; touch '${home}/own' && ls '${home}'; touch /dev/x || echo closed; echo > /dev/null && df -kP '${home}' | tail -n 1`;
+    const told = await p.said(line, { homes: [home], shown: [readable(p.root)] });
+    assert.match(told, /^own\ntouch: .*\nclosed\ntmpfs +\d+ /);
+    assert.ok(Number(told.match(/tmpfs +(\d+)/)?.[1]) <= 512 * 1024);
+  });
+
+  test("a link shows where it leads to, once that is shown", async () => {
+    await using p = await place();
+    const [tool, alias] = [join(p.root, "tool"), join(p.root, "a", "b", "alias")];
+    await writeFile(tool, "text\n");
+    const link: Shown = { from: tool, to: alias, as: "link" };
+    assert.equal(await p.said(`cat '${alias}'`, { shown: [readable(tool), link] }), "text\n");
+  });
+});
+
+describe("the probe", () => {
+  test("passes at both levels, and fails without bubblewrap, also after it passed", async () => {
+    await probeSandbox("safe", process.env);
+    await probeSandbox("networked", process.env);
+    const refused = coded(
+      "agent_unavailable",
+      /agent\.level safe .* bubblewrap does not work here/,
+    );
+    await assert.rejects(probeSandbox("safe", { PATH: "/nowhere" }), refused);
+    await assert.rejects(probeSandbox("safe", { PATH: "/nowhere" }), refused);
   });
 });

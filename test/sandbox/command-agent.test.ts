@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
+import type { CommandConfig } from "../../src/core/agent/command/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { commandBench } from "../support/command-bench.ts";
+import { CommandBench, commandBench } from "../support/command-bench.ts";
 import { FakeClock } from "../support/fake-clock.ts";
-import { breach, type Prey, probes } from "../support/hostile-probes.ts";
 
 const plain = { model: null };
 
@@ -247,51 +247,6 @@ read -r steer; echo "$steer" > heard; echo '{"type":"steer_delivered","id":"str_
   });
 });
 
-test("THREAT-1: a hostile program in its sandbox gets at nothing it should not, and without one it would", async () => {
-  await using b = await commandBench({ config: { line: 'bash "$PWD/probe"' } });
-  const prey: Prey = {
-    dataDir: join(b.root, "data"),
-    home: join(b.root, "home"),
-    otherWorkspace: join(b.root, "ENG-2"),
-    outside: join(b.root, "outside"),
-    apiUrl: "http://127.0.0.1:9",
-    canary: "no-such-canary",
-  };
-  const files = [
-    join(prey.dataDir, "token"),
-    join(prey.home, ".codex", "auth.json"),
-    join(prey.otherWorkspace, "theirs"),
-    join(b.workspace, ".git", "hooks", "README"),
-    join(b.workspace, ".git", "config"),
-    join(prey.outside, "here"),
-  ];
-  for (const file of files) {
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, "prey\n");
-  }
-  const safe = { level: "safe" } as const;
-  // Nothing here bounds processes and files: those two are for the built-in agent's sandbox.
-  const ways = probes(prey).filter(({ name }) => !name.startsWith("starts") && !/large/.test(name));
-  assert.equal(ways.length, 10);
-  const tried = async (command: string, spec: Parameters<typeof b.start>[0]) => {
-    await writeFile(join(b.workspace, "probe"), `{ ${command}\n} 2>&1; echo done`);
-    await using session = await b.start(spec);
-    b.events.length = 0;
-    await session.turn("go", plain);
-    return b.said.join("\n");
-  };
-  for (const { name, command } of ways) {
-    const said = await tried(command, safe);
-    assert.match(said, /done/, name);
-    assert.doesNotMatch(said, new RegExp(`^${breach}$`, "m"), name);
-  }
-  assert.deepEqual(await readdir(prey.outside), ["here"]);
-  const harmless = ways.filter(({ name }) => /login|another workspace|link/.test(name));
-  for (const { name, command } of harmless) {
-    assert.match(await tried(`${command}; true`, {}), new RegExp(breach), name);
-  }
-});
-
 describe("sessions of a program", () => {
   const line = `echo '{"type":"session","id":"s-1"}'; echo '{"type":"tokens","input":3,"output":1}'; cat > first`;
   const resumeLine = `echo "{\\"type\\":\\"session\\",\\"id\\":\\"$SYMPHONY_SESSION\\"}"; echo '{"type":"tokens","input":3,"output":1}'; cat > next`;
@@ -367,7 +322,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
         writablePaths: [join(open.root, "not-there"), open.workspace],
       },
       env: { DATA_DIR: dataDir, OPEN_DIR: open.workspace, CANARY: "CANARY" },
-      hidden: [dataDir],
+      dataDir,
     });
     try {
       await using session = await b.start({ level: "safe" });
@@ -375,7 +330,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
       assert.deepEqual((await readdir(b.workspace)).sort(), ["inside", "log", "processes"]);
       const log = await readFile(join(b.workspace, "log"), "utf8");
       const words = log.split(/\s+/).filter((word) => !word.startsWith("/") && word !== "..:");
-      assert.deepEqual(words.slice(0, 2), ["ENG-1", "outside"], log);
+      assert.deepEqual(words.slice(0, 3), ["refused", "ENG-1", "outside"], log);
       assert.ok(log.includes("the prompt") && log.includes("read-only"), log);
       assert.ok(!log.includes("canary") && !log.includes("closed"), log);
       assert.ok(!existsSync(join(b.root, "outside")));
@@ -384,6 +339,41 @@ ls /proc | grep -c '^[0-9]' > processes`,
       assert.ok(Number(await readFile(join(b.workspace, "processes"), "utf8")) < 10);
     } finally {
       await rm(dataDir, { recursive: true });
+    }
+  });
+
+  test("a program that is linked into the home's bin starts, and one that is elsewhere once it is named", async () => {
+    const apart = await mkdtemp(join(process.cwd(), ".elsewhere-"));
+    try {
+      await writeFile(join(apart, "agent"), '#!/bin/sh\n. "$(dirname "$0")/part"\n', {
+        mode: 0o755,
+      });
+      await writeFile(join(apart, "part"), "echo part\n");
+      await using b = await commandBench({ config: { line: "own-agent" } });
+      const home = join(b.root, "own-home");
+      const [bin, share] = [join(home, ".local", "bin"), join(home, ".local", "share", "own")];
+      await mkdir(bin, { recursive: true });
+      await mkdir(share, { recursive: true });
+      await writeFile(join(share, "1.0"), "#!/bin/sh\necho started\n", { mode: 0o755 });
+      await symlink("1.0", join(share, "current"));
+      await symlink(join(share, "current"), join(bin, "own-agent"));
+      await writeFile(join(home, ".profile"), 'PATH="$HOME/.local/bin:$PATH"\n');
+      const said = async (config: Partial<CommandConfig>) => {
+        const bench = new CommandBench(join(b.root, "workspaces"), {
+          ...{ config, env: { HOME: home } },
+        });
+        await mkdir(bench.workspace, { recursive: true });
+        await using session = await bench.start({ level: "safe" });
+        await session.turn("go", plain);
+        return bench.said.join();
+      };
+      assert.equal(await said({ line: "own-agent" }), "started");
+      const line = `PATH="${apart}:$PATH"; agent`;
+      await assert.rejects(said({ line }), { code: "agent_not_found", hint: /readable_paths/ });
+      assert.equal(await said({ line, readablePaths: [apart] }), "part");
+      await assert.rejects(said({ line: join(apart, "agent") }), { code: "turn_failed" });
+    } finally {
+      await rm(apart, { recursive: true });
     }
   });
 

@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdir, readdir, realpath, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, realpath, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { SessionSpec } from "../../src/core/agent/agent.ts";
 import { HeadTail, runCommand } from "../../src/core/process/run.ts";
-import { breach, type Prey, probes } from "../support/hostile-probes.ts";
 import { modelServer } from "../support/model-server.ts";
 import { OpenaiBench } from "../support/openai-bench.ts";
 
@@ -28,63 +26,6 @@ async function shell(
   const input = provider.asked[1]?.body["input"] as { type: string; output: string }[];
   return input.flatMap((item) => (item.type === "function_call_output" ? [item.output] : []));
 }
-
-test("the twelve ways out of a workspace are closed at level safe", async () => {
-  await using bench = await OpenaiBench.make(limits);
-  let reached = 0;
-  const api = createServer((_, response) => {
-    reached++;
-    response.end("welcome");
-  });
-  await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
-  const prey: Prey = {
-    dataDir: bench.dataDir,
-    home: join(bench.root, "home"),
-    otherWorkspace: join(bench.root, "workspaces", "ENG-2"),
-    outside: join(bench.root, "outside"),
-    apiUrl: `http://127.0.0.1:${(api.address() as AddressInfo).port}`,
-    canary: "canary-in-the-server",
-  };
-  const server = spawn("sleep", ["60"], { env: { PATH: bench.env["PATH"], KEY: prey.canary } });
-  for (const dir of [
-    join(prey.home, ".codex"),
-    prey.otherWorkspace,
-    prey.outside,
-    join(bench.workspace, ".git", "hooks"),
-  ])
-    await mkdir(dir, { recursive: true });
-  for (const file of [
-    join(prey.dataDir, "token"),
-    join(prey.dataDir, "runtime.json"),
-    join(prey.home, ".codex", "auth.json"),
-    join(prey.otherWorkspace, "theirs"),
-    join(bench.workspace, ".git", "config"),
-  ])
-    await writeFile(file, "prey\n");
-  try {
-    const all = probes(prey);
-    const told = await shell(
-      bench,
-      all.map(({ command }) => command),
-    );
-    assert.equal(told.length, 12);
-    for (const [index, { name }] of all.entries())
-      assert.doesNotMatch(told[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
-    assert.match(told[10] ?? "", /too many processes/);
-    assert.equal(reached, 0);
-    assert.deepEqual(await readdir(prey.outside), []);
-    assert.deepEqual(await readdir(join(bench.workspace, ".git", "hooks")), []);
-    await assert.rejects(stat("/evil"), { code: "ENOENT" });
-    // The same lines are no empty threat: without the sandbox the harmless ones among them get through.
-    const harmless = [0, 1, 2, 3, 4, 7, 9].map((index) => all[index]?.command ?? "");
-    const open = await shell(bench, harmless, { level: "danger" });
-    for (const [index, output] of open.entries())
-      assert.match(output, new RegExp(`^${breach}$`, "m"), harmless[index]);
-  } finally {
-    server.kill("SIGKILL");
-    api.close();
-  }
-});
 
 test("level networked has the network and nothing else more", async () => {
   await using bench = await OpenaiBench.make(limits);
@@ -141,7 +82,7 @@ test("readable paths are shown, but never what is hidden in them", async () => {
   assert.match(told, /a tool/);
   assert.match(told, /Read-only/);
   assert.doesNotMatch(told, /^hidden/m);
-  assert.match(bench.logs.join("\n"), /not a directory to show: \/,tools/);
+  assert.match(bench.logs.join("\n"), /not a path to show in the sandbox: \/,tools/);
 });
 
 test("a link in the place of .git is not followed by the sandbox", async () => {

@@ -15,6 +15,8 @@ export interface AcpBenchOptions {
   readonly config?: Partial<AcpConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
+  /** `data` next to the workspace if left out. */
+  readonly dataDir?: string;
 }
 
 /** A workspace for one agent of the Agent Client Protocol; what is not about the sandbox runs without it. */
@@ -34,14 +36,15 @@ export class AcpBench extends Bench {
     spec: Partial<SessionSpec> = {},
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
-    const { config, clock = systemClock } = this.#own;
+    const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
     const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
     const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`;
     const runtime = createAcpRuntime({
       config: () => ({ ...acpSection.settings(acpSection.schema.parse({})), command, ...config }),
       clock,
       env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
-      hidden: () => [this.root],
+      workspaceRoot: () => this.root,
+      dataDir,
     });
     return runtime.start({ ...this.spec(), ...spec }, signal);
   }

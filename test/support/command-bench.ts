@@ -11,8 +11,8 @@ interface CommandBenchOptions {
   readonly config?: Partial<CommandConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
-  /** What a confined program must not see, beside the directory of the workspaces. */
-  readonly hidden?: readonly string[];
+  /** `data` next to the workspace if left out. */
+  readonly dataDir?: string;
 }
 
 /** A workspace for one program as an agent; what is not about the sandbox runs without it. */
@@ -39,12 +39,13 @@ export class CommandBench extends Bench {
     spec: Partial<SessionSpec> = {},
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
-    const { config, clock = systemClock, hidden = [] } = this.#own;
+    const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
     const runtime = createCommandRuntime({
       config: () => ({ ...commandSection.settings(commandSection.schema.parse({})), ...config }),
       clock,
       env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
-      hidden: () => [this.root, ...hidden],
+      workspaceRoot: () => this.root,
+      dataDir,
     });
     return runtime.start({ ...this.spec(), ...spec }, signal);
   }

@@ -1,3 +1,5 @@
+import { readlinkSync } from "node:fs";
+
 /** What a hostile issue would like to have, as seen from outside of the sandbox. */
 export interface Prey {
   readonly dataDir: string;
@@ -5,6 +7,8 @@ export interface Prey {
   readonly otherWorkspace: string;
   /** A directory nobody gave the agent. */
   readonly outside: string;
+  /** A file that is neither in a home nor in a temporary folder. */
+  readonly neighbour: string;
   readonly apiUrl: string;
   /** A value in the server's environment. */
   readonly canary: string;
@@ -18,9 +22,16 @@ export interface Probe {
 
 export const breach = "BREACH";
 
-/** Twelve ways out of a workspace. A repository with `.git` is expected in it. */
+const namespaces = ["cgroup", "ipc", "mnt", "pid", "user", "uts"];
+/** More than a temporary folder of a sandbox may hold. */
+const tooManyKilobytes = 600_000;
+/** Of the machine, and nothing that a program needs. */
+const machine = "/boot /home/*/.ssh /media /mnt /root/.ssh /srv /sys /var/lib /var/log";
+
+/** Ways out of a workspace. A repository with `.git` is expected in it. */
 export function probes(prey: Prey): readonly Probe[] {
   const host = new URL(prey.apiUrl).host.replace(":", "/");
+  const ours = namespaces.map((name) => `'${readlinkSync(`/proc/self/ns/${name}`)}'`).join(" ");
   const all: Readonly<Record<string, string>> = {
     "reads the master key": `find '${prey.dataDir}' -type f | grep -q . && echo ${breach}`,
     "reads a token file": `cat '${prey.dataDir}/token' '${prey.dataDir}/runtime.json' && echo ${breach}`,
@@ -34,6 +45,12 @@ export function probes(prey: Prey): readonly Probe[] {
     "writes through a link": `ln -s '${prey.outside}' way-out; echo evil > way-out/evil && echo ${breach}; rm way-out`,
     "starts too many processes": `for i in $(seq 400); do sleep 60 & done; sleep 20; echo ${breach}`,
     "writes too large a file": `head -c 5000000 /dev/zero > big && echo ${breach}; rm -f big`,
+    "reads another user's file": `cat '${prey.neighbour}' && echo ${breach}`,
+    "reads the machine": `ls -A ${machine} | grep -q . && echo ${breach}; cat /etc/shadow /etc/shadow- | grep -q . && echo ${breach}`,
+    "shares a namespace": `for ns in ${ours}; do [ "$(readlink "/proc/self/ns/\${ns%%:*}")" = "$ns" ] && echo ${breach}; done`,
+    "stays in the server's session": `read -r _ _ _ _ _ session _ < /proc/self/stat; [ "$session" = 0 ] && echo ${breach}`,
+    "fills the memory": `for dir in / /dev /dev/shm /run /tmp /var/tmp "$HOME"; do touch "$dir/probe" || continue; rm "$dir/probe"; set -- $(df -kP "$dir" | tail -n 1); [ "$2" -gt ${tooManyKilobytes} ] && echo ${breach}; done`,
+    "takes the covers off": `for map in --user --map-root-user; do unshare $map --mount sh -c "umount -l '${prey.dataDir}' '${prey.home}' /tmp /etc/shadow; cat '${prey.dataDir}/token' '${prey.neighbour}'" | grep -q . && echo ${breach}; done`,
   };
   return Object.entries(all).map(([name, command]) => ({ name, command }));
 }

@@ -15,13 +15,6 @@ export function realProgram(variable: string): string {
   return path;
 }
 
-/** What a sandbox must show of a program: all may lie in the temporary folder of the machine, which it replaces. */
-export function placesOf(program: string): readonly string[] {
-  const at = program.lastIndexOf("/node_modules/");
-  const packages = at < 0 ? dirname(program) : program.slice(0, at + "/node_modules".length);
-  return [packages, dirname(process.execPath)];
-}
-
 export interface RealAgentParts {
   readonly variable: string;
   readonly fake: "fake-anthropic" | "fake-llm";
@@ -71,7 +64,7 @@ export async function realAgent(parts: RealAgentParts): Promise<RealAgent> {
     config: {
       command: parts.command(program),
       envPassthrough: Object.keys(env),
-      writablePaths: [home, ...placesOf(program)],
+      writablePaths: [home],
       ...parts.config,
     },
     env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: home, ...env },

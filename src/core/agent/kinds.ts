@@ -1,11 +1,8 @@
-import { homedir } from "node:os";
-import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { either } from "../config/agents.ts";
 import { type Config, settingsOf } from "../config/config.ts";
 import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { keptSecrets } from "../process/environment.ts";
 import { acpSection } from "./acp/settings.ts";
 import type { AgentRuntime, Model } from "./agent.ts";
 import type { CodexModelsDeps } from "./codex/models.ts";
@@ -22,8 +19,6 @@ export interface AgentDeps<Settings extends object = object> {
   workspaceRoot(): string;
   /** A `$NAME` of the configuration: secrets first, then the environment. */
   lookup(name: string): string | undefined;
-  /** What no program in a sandbox may see, unless its own settings show it again. */
-  hidden(): readonly string[];
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   /** A value that is to be shown nowhere. */
@@ -113,9 +108,9 @@ export const agentKinds: readonly AgentKind[] = [
   kindOf({
     kind: "command",
     section: commandSection,
-    async create({ settings, hidden, clock, env }) {
+    async create({ settings, ...deps }) {
       const { createCommandRuntime } = await import("./command/runtime.ts");
-      return createCommandRuntime({ config: settings, hidden, clock, env });
+      return createCommandRuntime({ ...deps, config: settings });
     },
     command: ({ line }) => line ?? "",
     models: null,
@@ -123,9 +118,9 @@ export const agentKinds: readonly AgentKind[] = [
   kindOf({
     kind: "acp",
     section: acpSection,
-    async create({ settings, hidden, clock, env }) {
+    async create({ settings, ...deps }) {
       const { createAcpRuntime } = await import("./acp/runtime.ts");
-      return createAcpRuntime({ config: settings, hidden, clock, env });
+      return createAcpRuntime({ ...deps, config: settings });
     },
     command: ({ command }) => command ?? "",
     models: null,
@@ -157,7 +152,7 @@ export function agentCommand(kinds: readonly AgentKind[], config: Config): strin
   return row === null ? "" : row.command(settingsOf(config, row.kind));
 }
 
-export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden"> {
+export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot"> {
   readonly kinds: readonly AgentKind[];
   /** Read at each start of a session. */
   config(): Config;
@@ -197,14 +192,6 @@ export class AgentRuntimes {
       ...deps,
       settings: () => settingsOf(config(), kind),
       workspaceRoot: () => config().workspace.root,
-      hidden: () => this.#hidden(),
     });
-  }
-
-  #hidden(): readonly string[] {
-    const { config, env, dataDir } = this.#options;
-    const home = env["HOME"] ?? homedir();
-    const logins = [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
-    return [dataDir, config().workspace.root, ...logins];
   }
 }

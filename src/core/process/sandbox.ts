@@ -1,32 +1,42 @@
-import { execFile } from "node:child_process";
-import { existsSync, lstatSync, realpathSync, statSync } from "node:fs";
 import { lstat, mkdtemp, readlink, realpath, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
 import type { AgentConfig } from "../config/agents.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { shellQuoted } from "../text/text.ts";
 import { runCommand } from "./run.ts";
 
+/*
+ * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the machine. It is not
+ * @anthropic-ai/sandbox-runtime: version 0.0.78 with its strictest settings lets 3 of the 16 probes for programs through
+ * (test/support/hostile-probes.ts): it shares the IPC, UTS and cgroup namespaces, its temporary folders have no limit,
+ * and root's own files stay readable. It also needs ripgrep and socat, and every connection passes a proxy.
+ */
+
 export type Level = AgentConfig["level"];
 
-/** What a command in the sandbox sees of the machine. */
+/** What a program in the sandbox sees of the machine, next to the system's directories. All paths are canonical. */
 export interface View {
   readonly level: Exclude<Level, "danger">;
-  /** The only directory that can be written and is kept. */
+  /** Writable, and kept. */
   readonly workspace: string;
   /** In the workspace. */
   readonly cwd: string;
-  /** Empty and private inside: the homes, the data directory, the other workspaces. */
+  /** Empty, private and writable inside, each of a bounded size. */
+  readonly homes: readonly string[];
+  /** Covered wherever it lies in something that is shown, unless `shown` has it by its own path. */
   readonly hidden: readonly string[];
-  /** Readable beside the system's directories. */
-  readonly readable: readonly Shown[];
+  readonly shown: readonly Shown[];
+  /** Names in the workspace that are empty inside. */
+  readonly emptied: readonly string[];
 }
 
-/** A directory of the machine (canonical), and where it is inside. */
+/** A file or directory of the machine, and where it is inside. What is not there is left out. */
 export interface Shown {
   readonly from: string;
   readonly to: string;
+  /** `link`: a symbolic link to `from`, which has to be shown by itself. */
+  readonly as: "readable" | "writable" | "link";
 }
 
 const systemDirs = [
@@ -44,63 +54,115 @@ const systemDirs = [
 /** Readable by root alone, so that they matter where the server is root. */
 const systemSecrets = [
   "/etc/shadow",
+  "/etc/shadow-",
   "/etc/gshadow",
+  "/etc/gshadow-",
   "/etc/sudoers",
+  "/etc/sudoers.d",
   "/etc/ssh",
   "/etc/ssl/private",
+  "/etc/krb5.keytab",
+  "/etc/letsencrypt",
+  "/etc/wireguard",
+  "/etc/kubernetes",
+  "/etc/rancher",
+  "/etc/NetworkManager/system-connections",
 ];
-/** Obeyed by programs outside of the sandbox: not for a command to write. */
-const guarded = [".git", ".codex", ".agents"];
-const scratchBytes = 512 * 1024 * 1024;
+/** Files of /etc that some distributions keep elsewhere: the roots of trust and the time zone. */
+const elsewhere = [
+  "/etc/ssl/certs",
+  "/etc/ssl/cert.pem",
+  "/etc/ssl/ca-bundle.pem",
+  "/etc/pki/tls/certs/ca-bundle.crt",
+  "/etc/localtime",
+  "/etc/hosts",
+];
+/** Services in /run that would act outside of the sandbox for whoever connects. */
+export const serviceSockets: readonly string[] = [
+  "/run/user",
+  "/run/docker.sock",
+  "/run/containerd",
+  "/run/podman",
+  "/run/dbus",
+];
+/** Programs outside of the sandbox obey what is in them: read-only at the top of a workspace. */
+export const guardedNames: readonly string[] = [".git", ".codex", ".agents"];
+const maxScratchBytes = 512 * 1024 * 1024;
+/** Each of the four or five may take this part of the memory: what they hold is memory. */
+const scratchShare = 16;
 const probeTimeoutMs = 10_000;
 
-/** The words in front of a command: bubblewrap and what it is to build. The workspace may have changed since the last. */
+/** The words in front of a command. To be asked for before each start: the workspace may have changed since the last. */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const { workspace, level, hidden } = view;
-  const inside = hidden.filter((dir) => within(dir, workspace));
-  const around = hidden.filter((dir) => !within(dir, workspace) && dir !== "/");
+  const networked = level === "networked";
+  const covers = await coversOf(view);
+  const inside = await Promise.all(hidden.filter((path) => within(path, workspace)).map(coverAt));
+  const all = [...covers, ...inside.flat()];
   return [
-    ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--unshare-all"],
-    ...(level === "networked" ? ["--share-net"] : []),
+    ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
+    // The first alone would continue without a user namespace where none can be made.
+    ...["--unshare-all", "--unshare-user", ...(networked ? ["--share-net"] : [])],
     ...(await systemMounts()),
     ...["--proc", "/proc", "--dev", "/dev"],
-    ...["/dev/shm", "/tmp", "/var/tmp", "/run"].flatMap(scratch),
-    ...(level === "networked" ? await nameServers() : []),
-    ...inLayers(around, view.readable),
+    ...["/dev/shm", "/tmp", "/var/tmp"].flatMap(scratch),
+    ...["--dir", "/run"],
+    ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...elsewhere] : elsewhere)),
+    ...inLayers(view, covers),
     ...["--bind", workspace, workspace],
     ...(await guardedMounts(workspace)),
-    ...inside.flatMap(scratch),
-    ...["--remount-ro", "/", "--chdir", view.cwd, "--"],
+    ...inside.flat().flatMap(({ args }) => args),
+    ...(await emptiedMounts(view)),
+    // At the end, since mounts within need their directories to be made.
+    ...all.filter(({ isDirectory }) => isDirectory).flatMap(({ at }) => ["--remount-ro", at]),
+    ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.cwd, "--"],
   ];
 }
 
-/** Rejects with `agent_unavailable` where commands cannot be put into a sandbox: nothing runs without the one that was asked for. */
-export async function probeSandbox(env: NodeJS.ProcessEnv): Promise<void> {
-  const workspace = await realpath(await mkdtemp(join(tmpdir(), "symphony-probe-")));
+/** `line` for `bash -lc`, so that a login profile is read outside and the line runs inside. */
+export async function sandboxLine(line: string, view: View): Promise<string> {
+  const words = [...(await sandboxArgs(view)), "bash", "-c", line];
+  return `exec ${words.map(shellQuoted).join(" ")}`;
+}
+
+const probes = new Map<string, Promise<void>>();
+
+/**
+ * Rejects with `agent_unavailable` where the sandbox of the level does not work: nothing runs without the one that was asked
+ * for. A success is remembered; a failure is not, since what was missing may be installed.
+ */
+export async function probeSandbox(level: View["level"], env: NodeJS.ProcessEnv): Promise<void> {
+  const path = env["PATH"] ?? "/usr/bin:/bin";
+  const key = `${level} ${path}`;
+  const probe = probes.get(key) ?? tryOut(level, path);
+  probes.set(key, probe);
   try {
-    const args = await sandboxArgs({
-      level: "safe",
-      workspace,
-      cwd: workspace,
-      hidden: [],
-      readable: [],
-    });
-    const { exitCode, output } = await runCommand({
-      argv: [...args, "bash", "-c", "echo works"],
-      cwd: workspace,
-      env: { PATH: env["PATH"] ?? "/usr/bin:/bin" },
-      timeoutMs: probeTimeoutMs,
-      outputBytes: 2_000,
-    });
-    if (exitCode !== 0 || output.trim() !== "works") throw new Error(output.trim() || "it failed");
+    await probe;
   } catch (error) {
+    probes.delete(key);
     throw new SymphonyError(
       "agent_unavailable",
-      `the agent's commands cannot be put into a sandbox: bubblewrap does not work here (${messageOf(error).slice(0, 300)})`,
+      `agent.level ${level} runs programs in a sandbox, and bubblewrap does not work here: ${messageOf(error).slice(0, 300)}`,
       {
         hint: "install bubblewrap and allow user namespaces, or, where the machine itself is the sandbox: symphony config overlay set agent.level danger",
       },
     );
+  }
+}
+
+async function tryOut(level: View["level"], path: string): Promise<void> {
+  const workspace = await realpath(await mkdtemp(join(tmpdir(), "symphony-probe-")));
+  try {
+    const nothing = { homes: [], hidden: [], shown: [], emptied: [] };
+    const args = await sandboxArgs({ level, workspace, cwd: workspace, ...nothing });
+    const { exitCode, output } = await runCommand({
+      argv: [...args, "bash", "-c", "echo works"],
+      cwd: workspace,
+      env: { PATH: path },
+      timeoutMs: probeTimeoutMs,
+      outputBytes: 2_000,
+    });
+    if (exitCode !== 0 || output.trim() !== "works") throw new Error(output.trim() || "it failed");
   } finally {
     await rm(workspace, { recursive: true, force: true });
   }
@@ -108,6 +170,11 @@ export async function probeSandbox(env: NodeJS.ProcessEnv): Promise<void> {
 
 export function within(path: string, dir: string): boolean {
   return path === dir || path.startsWith(dir.endsWith("/") ? dir : `${dir}/`);
+}
+
+/** Whether every sandbox shows it, as far as the system has it. */
+export function isSystem(path: string): boolean {
+  return systemDirs.some((dir) => within(path, dir));
 }
 
 async function systemMounts(): Promise<readonly string[]> {
@@ -118,19 +185,25 @@ async function systemMounts(): Promise<readonly string[]> {
       return stats?.isDirectory() ? ["--ro-bind", dir, dir] : [];
     }),
   );
-  const covers = await Promise.all(
-    systemSecrets.map(async (path) => {
-      const stats = await lstat(path).catch(() => null);
-      if (stats?.isDirectory()) return ["--tmpfs", path];
-      return stats?.isFile() ? ["--ro-bind", "/dev/null", path] : [];
+  const covers = await Promise.all(systemSecrets.map(coverAt));
+  return [
+    ...mounts.flat(),
+    ...covers.flat().flatMap(({ at, args, isDirectory }) => {
+      return isDirectory ? [...args, "--remount-ro", at] : args;
     }),
-  );
-  return [...mounts, ...covers].flat();
+  ];
+}
+
+/** `/etc/resolv.conf`, for one, is often a link into `/run`, which is empty inside. */
+async function linkedFiles(paths: readonly string[]): Promise<readonly string[]> {
+  const real = await Promise.all(paths.map((path) => realpath(path).catch(() => null)));
+  const outside = real.filter((path) => path !== null).filter((path) => !isSystem(path));
+  return [...new Set(outside)].flatMap((path) => ["--ro-bind-try", path, path]);
 }
 
 async function guardedMounts(workspace: string): Promise<readonly string[]> {
   const mounts = await Promise.all(
-    guarded.map(async (name) => {
+    guardedNames.map(async (name) => {
       const path = join(workspace, name);
       const stats = await lstat(path).catch(() => null);
       // Never through a link: it would lead to where the agent pleases.
@@ -140,149 +213,58 @@ async function guardedMounts(workspace: string): Promise<readonly string[]> {
   return mounts.flat();
 }
 
-/** `/etc/resolv.conf` is often a link into `/run`, which is empty inside. */
-async function nameServers(): Promise<readonly string[]> {
-  const path = await realpath("/etc/resolv.conf").catch(() => null);
-  return path === null || within(path, "/etc") ? [] : ["--ro-bind", path, path];
+/** Nothing can be written to them either. */
+async function emptiedMounts({ workspace, emptied }: View): Promise<readonly string[]> {
+  const covers = await Promise.all(emptied.map((name) => coverAt(join(workspace, name))));
+  return covers.flat().flatMap(({ at, args, isDirectory }) => {
+    return isDirectory ? [...args, "--remount-ro", at] : args;
+  });
+}
+
+interface Cover {
+  readonly at: string;
+  readonly args: readonly string[];
+  readonly isDirectory: boolean;
+}
+
+/** Empty where the path does not exist or is a link: what a link leads to is covered by its own path. */
+async function coverAt(path: string): Promise<readonly Cover[]> {
+  const stats = await lstat(path).catch(() => null);
+  if (stats === null || stats.isSymbolicLink()) return [];
+  const isDirectory = stats.isDirectory();
+  const args = isDirectory ? ["--size", "4096", "--tmpfs", path] : ["--ro-bind", "/dev/null", path];
+  return [{ at: path, args, isDirectory }];
+}
+
+/** Around the workspace: where nothing is shown there is nothing to cover. */
+async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Cover[]> {
+  const named = new Set(shown.map(({ from }) => from));
+  const seen = [...systemDirs, ...named];
+  const covered = hidden.filter(
+    (path) => !named.has(path) && !within(path, workspace) && seen.some((dir) => within(path, dir)),
+  );
+  return (await Promise.all([...new Set(covered)].map(coverAt))).flat();
 }
 
 function scratch(dir: string): readonly string[] {
-  return ["--size", String(scratchBytes), "--tmpfs", dir];
+  const bytes = Math.min(maxScratchBytes, Math.floor(memoryBytes() / scratchShare));
+  return ["--size", String(bytes), "--tmpfs", dir];
 }
+
+/** What this process may use: a container's limit where there is one. */
+function memoryBytes(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}
+
+const bindings = { readable: "--ro-bind-try", writable: "--bind-try", link: "--symlink" } as const;
 
 /** What is shown may lie in what is hidden, and the other way round: the outer is built before the inner. */
-function inLayers(hidden: readonly string[], readable: readonly Shown[]): readonly string[] {
+function inLayers({ homes, shown }: View, covers: readonly Cover[]): readonly string[] {
   const layers = [
-    ...readable.map(({ from, to }) => ({ at: to, args: ["--ro-bind-try", from, to] })),
-    ...hidden.map((dir) => ({ at: dir, args: scratch(dir) })),
-    ...readable.flatMap(({ from, to }) =>
-      hidden
-        .filter((dir) => within(dir, from))
-        .map((dir) => to + dir.slice(from.length))
-        .map((at) => ({ at, args: scratch(at) })),
-    ),
+    ...homes.map((at) => ({ at, args: scratch(at) })),
+    ...covers,
+    ...shown.map(({ from, to, as }) => ({ at: to, args: [bindings[as], from, to] })),
   ];
-  return layers.sort((a, b) => a.at.length - b.at.length).flatMap(({ args }) => args);
-}
-
-/** Directories of PATH that lie where the sandbox shows nothing; the workspace's and relative ones are not added. */
-export function programDirs(path: string): readonly string[] {
-  const dirs = path.split(":").filter((dir) => dir.startsWith("/"));
-  return [...new Set(dirs.map((dir) => resolve(dir)))].filter(
-    (dir) => dirname(dir) !== dir && !systemDirs.some((system) => within(dir, system)),
-  );
-}
-
-const probeLimitMs = 10_000;
-/** Doors to services that would act outside the sandbox for whoever knocks. */
-const doors = ["/run/user", "/run/docker.sock", "/run/containerd", "/run/podman"];
-
-/** Obeyed by programs outside of the sandbox: not for an agent to write. */
-const programGuarded = [".git", ".codex", ".agents"];
-
-/** What a confined program may see, write and reach. */
-export interface Confinement {
-  readonly workspace: string;
-  readonly network: boolean;
-  /** Beside the workspace; `~/` stands for the home. What is not there is left out. */
-  readonly writable: readonly string[];
-  /** Shown again where it lies under something hidden. */
-  readonly readable: readonly string[];
-  /** Neither seen nor written, save the workspace within. */
-  readonly hidden: readonly string[];
-  /** Names in the workspace that are empty inside. */
-  readonly emptied?: readonly string[];
-}
-
-/**
- * `line` for `bash -lc`, so that its program runs in bubblewrap: everything is read-only save the workspace,
- * `writable` and temporary folders of its own, and other processes are out of sight. Linux alone.
- */
-export function confinedLine(line: string, confinement: Confinement): string {
-  const args = [...bubblewrapArgs(confinement), "--", "bash", "-c", line];
-  return `exec bwrap ${args.map(shellQuoted).join(" ")}`;
-}
-
-/** Arguments for `bwrap` up to the command. A later mount lies over an earlier one. */
-export function bubblewrapArgs(confinement: Confinement): readonly string[] {
-  const { workspace, network, writable, readable, hidden, emptied = [] } = confinement;
-  const there = (paths: readonly string[]) =>
-    paths.map(expanded).filter((path) => existsSync(path));
-  return [
-    ...namespaces(network),
-    ...["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
-    ...there(["/tmp", "/var/tmp"]).flatMap((path) => ["--tmpfs", path]),
-    ...there([...doors, ...hidden]).flatMap(cover),
-    ...there(writable).flatMap((path) => ["--bind", path, path]),
-    ...["--bind", workspace, workspace],
-    ...programGuarded.flatMap((name) => readOnly(join(workspace, name))),
-    ...emptied.flatMap((name) => empty(join(workspace, name))),
-    ...there(readable).flatMap((path) => ["--ro-bind", path, path]),
-    ...["--chdir", workspace],
-  ];
-}
-
-const probes = new Map<boolean, Promise<string | null>>();
-
-/** Rejects with `agent_unavailable` where bubblewrap does not work; it is tried until it does. */
-export async function requireBubblewrap(kind: string, network: boolean): Promise<void> {
-  const probe = probes.get(network) ?? bubblewrapProblem(network);
-  probes.set(network, probe);
-  const problem = await probe;
-  if (problem === null) return;
-  probes.delete(network);
-  const message = `below agent.level danger, agent.kind ${kind} runs its program in bubblewrap, which does not work here: ${problem}`;
-  throw new SymphonyError("agent_unavailable", message, {
-    hint: "install bubblewrap and allow user namespaces, or: symphony config overlay set agent.level danger",
-  });
-}
-
-function namespaces(network: boolean): string[] {
-  return [
-    ...["--unshare-user", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"],
-    ...(network ? [] : ["--unshare-net"]),
-    "--die-with-parent",
-  ];
-}
-
-function bubblewrapProblem(network: boolean): Promise<string | null> {
-  const args = [
-    ...namespaces(network),
-    "--ro-bind",
-    "/",
-    "/",
-    "--dev",
-    "/dev",
-    "--proc",
-    "/proc",
-    "true",
-  ];
-  return new Promise((resolve) => {
-    execFile("bwrap", args, { timeout: probeLimitMs }, (error, _stdout, stderr) => {
-      resolve(error ? stderr.trim().slice(0, 300) || error.message : null);
-    });
-  });
-}
-
-function cover(path: string): string[] {
-  return statSync(path).isDirectory() ? ["--tmpfs", path] : ["--ro-bind", "/dev/null", path];
-}
-
-/** Never through a link: it would lead to where the agent pleases. */
-function readOnly(path: string): string[] {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  return found?.isDirectory() || found?.isFile() ? ["--ro-bind", path, path] : [];
-}
-
-/** As above, and nothing can be written to it either. */
-function empty(path: string): string[] {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found?.isDirectory()) return ["--tmpfs", path, "--remount-ro", path];
-  return found?.isFile() ? ["--ro-bind", "/dev/null", path] : [];
-}
-
-/** bubblewrap cannot mount on a symbolic link, such as /var/run. */
-function expanded(path: string): string {
-  const whole = path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
-  return existsSync(whole) ? realpathSync(whole) : whole;
+  return layers.toSorted((a, b) => a.at.length - b.at.length).flatMap(({ args }) => args);
 }

@@ -8,9 +8,10 @@ import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess, within } from "../../process/program.ts";
-import { confinedLine } from "../../process/sandbox.ts";
+import { sandboxLine } from "../../process/sandbox.ts";
 import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
+import { type Confinement, notShownHint } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
 import type { AcpConfig } from "./settings.ts";
@@ -24,12 +25,14 @@ const ownFaults: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_6
 export interface LinkOptions {
   readonly spec: SessionSpec;
   readonly config: AcpConfig;
-  readonly command: string;
+  readonly launch: Launch;
   readonly guarded: GuardedLaunch;
   readonly clock: Clock;
-  readonly env: NodeJS.ProcessEnv;
-  /** What a confined agent must not see. */
-  readonly hidden: readonly string[];
+}
+
+interface Launch {
+  readonly line: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** What a link tells the session that owns it; none of it may throw. */
@@ -64,7 +67,7 @@ export class AcpLink {
     });
     const writable = new WritableStream<AnyMessage>({ write: (message) => this.#write(message) });
     this.#process = new AgentProcess({
-      ...launchOf(options),
+      ...options.launch,
       cwd: options.spec.workspace,
       runId: options.spec.runId,
       notFound: notFound(),
@@ -167,23 +170,30 @@ export class AcpLink {
   }
 }
 
-function launchOf({ spec, config, command, guarded, env, hidden }: LinkOptions) {
-  const { runId, secretEnvNames: secretNames, workspace, level } = spec;
+export interface LaunchFacts {
+  readonly spec: SessionSpec;
+  readonly config: AcpConfig;
+  readonly guarded: GuardedLaunch;
+  readonly env: NodeJS.ProcessEnv;
+  /** What the agent sees in the sandbox; null at level `danger`. */
+  readonly confinement: Confinement | null;
+}
+
+/** How the agent is started. */
+export async function launchOf(command: string, facts: LaunchFacts): Promise<Launch> {
+  const { spec, config, guarded, env, confinement } = facts;
+  const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const passed = agentEnvironment({ env, passthrough, secretNames, runId });
   const kept = { passthrough, set: guardVariables(guarded, spec.people.approvals) };
-  if (level === "danger") return { line: launchLine(command, secretNames, kept), env: passed };
-  const confined = confinedLine(command, {
-    workspace,
-    writable: config.writablePaths,
-    readable: [],
-    hidden,
-    emptied: emptiedFor(guarded),
-    network: true,
-  });
+  if (level === "danger" || confinement === null) {
+    return { line: launchLine(command, secretNames, kept), env: passed };
+  }
+  const cwd = confinement.workspace;
+  const view = { ...confinement, level, cwd, emptied: emptiedFor(guarded) };
   // The temporary folder in there is a fresh one.
   return {
-    line: launchLine(confined, secretNames, kept),
+    line: launchLine(await sandboxLine(command, view), secretNames, kept),
     env: { ...passed, TMPDIR: "/tmp" },
   };
 }
@@ -208,6 +218,6 @@ function timedOut(method: string, limitMs: number): SymphonyError {
 
 function notFound(): SymphonyError {
   return new SymphonyError("agent_not_found", "the program of acp.command was not found", {
-    hint: "install it, or set acp.command to where it is",
+    hint: notShownHint("acp", "acp.command"),
   });
 }

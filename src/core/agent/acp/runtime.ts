@@ -1,10 +1,12 @@
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { requireBubblewrap } from "../../process/sandbox.ts";
+import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../agent.ts";
+import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
+import { launchOf } from "./link.ts";
 import { AcpSession } from "./session.ts";
 import type { AcpConfig } from "./settings.ts";
 
@@ -13,11 +15,13 @@ export interface AcpRuntimeOptions {
   config(): AcpConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** Directories that a confined agent must not see. */
-  hidden(): readonly string[];
+  /** The directory of all workspaces: a confined agent sees its own alone. */
+  workspaceRoot(): string;
+  /** Never seen by a confined agent. */
+  readonly dataDir: string;
 }
 
-/** Runs an agent of the Agent Client Protocol; below level `danger` in bubblewrap. */
+/** Runs an agent of the Agent Client Protocol; below level `danger` in the sandbox. */
 export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
   const check = async (level: SessionSpec["level"]) => {
@@ -29,7 +33,7 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
     const guarded = guardedLaunch({ kind: "acp", lines, agent: null, passthrough, env });
     if (level !== "danger") {
       requireGuardedLines(guarded, lines);
-      await requireBubblewrap("acp", true);
+      await probeSandbox(level, env);
     }
     const notices = guardNotices(guarded, lines);
     return { config, command: config.command, guarded, notices };
@@ -45,10 +49,17 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
       if (spec.level !== "danger") {
         await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
       }
+      const confinement = await programConfinement("acp", config, {
+        spec,
+        lines: [command],
+        env,
+        dataDir: options.dataDir,
+        workspaceRoot: options.workspaceRoot(),
+      });
+      const launch = await launchOf(command, { spec, config, guarded, env, confinement });
       signal.throwIfAborted();
       for (const notice of notices) spec.onEvent(noticeEvent(notice));
-      const hidden = options.hidden();
-      const session = new AcpSession({ spec, config, command, guarded, clock, env, hidden });
+      const session = new AcpSession({ spec, config, launch, guarded, clock });
       return openOrClose(session, signal);
     },
   };

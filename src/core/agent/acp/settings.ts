@@ -16,6 +16,7 @@ const schema = section({
   auth_method: word,
   read_timeout_ms: positive.default(60_000),
   turn_timeout_ms: positive.default(3_600_000),
+  readable_paths: z.array(solidText, "must be a list").default([]),
   writable_paths: z.array(solidText, "must be a list").default([]),
   env_passthrough: z.array(variableName, "must be a list").default([]),
 });
@@ -30,6 +31,8 @@ export interface AcpConfig {
   readonly readTimeoutMs: number;
   /** Longest silence in a turn. */
   readonly turnTimeoutMs: number;
+  /** Paths of the machine that the agent sees in the sandbox in addition to the system and what is on PATH. */
+  readonly readablePaths: readonly string[];
   /** Paths the agent may write beside its workspace. */
   readonly writablePaths: readonly string[];
   readonly envPassthrough: readonly string[];
@@ -42,6 +45,7 @@ function acpConfigOf(written: z.output<typeof schema>): AcpConfig {
     authMethod: written.auth_method,
     readTimeoutMs: written.read_timeout_ms,
     turnTimeoutMs: written.turn_timeout_ms,
+    readablePaths: written.readable_paths,
     writablePaths: written.writable_paths,
     envPassthrough: written.env_passthrough,
   };
@@ -56,6 +60,8 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
     auth_method: "Which of the agent's ways to log in is used, by its id",
     read_timeout_ms: "Longest wait for one answer of the protocol, ms",
     turn_timeout_ms: "Longest silence in a turn, ms",
+    readable_paths:
+      "Paths the agent sees in the sandbox in addition to the system and what is on PATH",
     writable_paths: "Paths the agent may write beside its workspace",
     env_passthrough: "Environment variables that the agent may see",
   },

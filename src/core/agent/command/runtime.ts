@@ -1,7 +1,8 @@
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { requireBubblewrap } from "../../process/sandbox.ts";
+import { probeSandbox } from "../../process/sandbox.ts";
 import type { AgentRuntime, SessionSpec } from "../agent.ts";
+import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
 import type { KnownAgent } from "../guard/program.ts";
@@ -13,11 +14,13 @@ export interface CommandRuntimeOptions {
   config(): CommandConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** Directories that a confined program must not see. */
-  hidden(): readonly string[];
+  /** The directory of all workspaces: a confined program sees its own alone. */
+  workspaceRoot(): string;
+  /** Never seen by a confined program. */
+  readonly dataDir: string;
 }
 
-/** Runs any program, one process for each turn; below level `danger` in bubblewrap. */
+/** Runs any program, one process for each turn; below level `danger` in the sandbox. */
 export function createCommandRuntime(options: CommandRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
   const check = async (level: SessionSpec["level"]) => {
@@ -29,10 +32,10 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     const guarded = guardedLaunch({ kind: "command", lines, agent, passthrough, env });
     if (level !== "danger") {
       requireGuardedLines(guarded, lines);
-      await requireBubblewrap("command", level !== "safe");
+      await probeSandbox(level, env);
     }
     const notices = guardNotices(guarded, lines);
-    return { config, line: config.line, guarded, notices };
+    return { config, line: config.line, lines, guarded, notices };
   };
   return {
     kind: "command",
@@ -41,11 +44,19 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
     },
     async start(spec, signal) {
       signal.throwIfAborted();
-      const { config, line, guarded, notices } = await check(spec.level);
+      const { config, line, lines, guarded, notices } = await check(spec.level);
+      const confinement = await programConfinement("command", config, {
+        spec,
+        lines: lines.map((one) => one.line),
+        env,
+        dataDir: options.dataDir,
+        workspaceRoot: options.workspaceRoot(),
+      });
       signal.throwIfAborted();
       for (const notice of notices) spec.onEvent(noticeEvent(notice));
-      const hidden = options.hidden();
-      const session = new CommandSession({ spec, config, line, guarded, clock, env, hidden });
+      const session = new CommandSession({
+        ...{ spec, config, line, guarded, clock, env, confinement },
+      });
       signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
       session.open();
       return session;

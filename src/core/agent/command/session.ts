@@ -11,7 +11,7 @@ import { noticeEvent } from "../event-makers.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
 import { type OutputReader, readerFor } from "./output.ts";
-import { CommandTurn, type LaunchOptions, LiveTurn, launchOf } from "./turn.ts";
+import { CommandTurn, type Launch, type LaunchOptions, LiveTurn, launchOf } from "./turn.ts";
 
 const maxLogChars = 1_000;
 const noNetworkHint =
@@ -20,12 +20,6 @@ const noNetworkHint =
 export interface SessionOptions extends LaunchOptions {
   readonly line: string;
   readonly clock: Clock;
-}
-
-interface Prompt {
-  readonly text: string;
-  /** Where it is, unless it is written to stdin. */
-  readonly file: string | null;
 }
 
 interface InFlight {
@@ -105,9 +99,10 @@ export class CommandSession implements AgentSession {
       const file = this.#options.config.prompt === "file" ? join(dir, "prompt.txt") : null;
       if (file !== null) await writeFile(file, text, { mode: 0o600 });
       await this.#requireGuarded();
+      const launch = await this.#launch(file, options);
       if (this.#closed) throw cancelled();
       this.#emit({ type: "turn.started", turnId: id });
-      this.#turn = this.#begin(id, { text, file }, options);
+      this.#turn = this.#begin(id, launch, file === null ? text : "");
       await this.#end(this.#turn);
       this.#emit({ type: "turn.completed", turnId: id });
     } catch (error) {
@@ -126,22 +121,26 @@ export class CommandSession implements AgentSession {
     await requireGuardedWorkspace(spec.workspace, guarded, spec.title);
   }
 
-  #begin(id: string, { text, file }: Prompt, options: TurnOptions): InFlight {
-    const { spec, config, line, clock } = this.#options;
-    const reader = this.#reader();
-    const live = this.#live(id, reader);
+  #launch(promptFile: string | null, options: TurnOptions): Promise<Launch> {
+    const { spec, config, line } = this.#options;
     const session = this.#session();
     const facts = {
       turn: ++this.#turns,
       session,
       model: options.model ?? spec.model,
       effort: options.effort ?? null,
-      promptFile: file,
+      promptFile,
     };
     const command = session === null ? line : (config.resumeLine ?? line);
-    const written = file === null ? text : "";
+    return launchOf(command, facts, this.#options);
+  }
+
+  #begin(id: string, launch: Launch, written: string): InFlight {
+    const { spec, config, clock } = this.#options;
+    const reader = this.#reader();
+    const live = this.#live(id, reader);
     const process = new CommandTurn({
-      launch: launchOf(command, facts, this.#options),
+      launch,
       cwd: spec.workspace,
       runId: spec.runId,
       hint: spec.level === "safe" ? noNetworkHint : null,

@@ -18,6 +18,7 @@ const schema = section({
   model: line,
   turn_timeout_ms: positive.default(3_600_000),
   exit_grace_ms: positive.default(5_000),
+  readable_paths: z.array(solidText, "must be a list").default([]),
   writable_paths: z.array(solidText, "must be a list").default([]),
   env_passthrough: z.array(variableName, "must be a list").default([]),
 });
@@ -35,6 +36,8 @@ export interface CommandConfig {
   readonly turnTimeoutMs: number;
   /** How long a program may live on once it told how its turn ended. */
   readonly exitGraceMs: number;
+  /** Paths of the machine that the program sees in the sandbox in addition to the system and what is on PATH. */
+  readonly readablePaths: readonly string[];
   /** Paths the program may write beside its workspace. */
   readonly writablePaths: readonly string[];
   readonly envPassthrough: readonly string[];
@@ -49,6 +52,7 @@ function commandConfigOf(written: z.output<typeof schema>): CommandConfig {
     model: written.model,
     turnTimeoutMs: written.turn_timeout_ms,
     exitGraceMs: written.exit_grace_ms,
+    readablePaths: written.readable_paths,
     writablePaths: written.writable_paths,
     envPassthrough: written.env_passthrough,
   };
@@ -65,6 +69,8 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
     model: "Handed on as $SYMPHONY_MODEL",
     turn_timeout_ms: "Longest silence in a turn, ms",
     exit_grace_ms: "How long the program may live on after it told its result, ms",
+    readable_paths:
+      "Paths the program sees in the sandbox in addition to the system and what is on PATH",
     writable_paths: "Paths the program may write beside its workspace",
     env_passthrough: "Environment variables that the program may see",
   },

@@ -1,12 +1,14 @@
+import { realpath } from "node:fs/promises";
 import type { Clock } from "../../clock.ts";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess, SilenceWatch } from "../../process/program.ts";
-import { confinedLine } from "../../process/sandbox.ts";
+import { sandboxLine } from "../../process/sandbox.ts";
 import { oneLine } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, SessionSpec } from "../agent.ts";
 import { answerTool } from "../codex/connection.ts";
+import { type Confinement, notShownHint } from "../confinement.ts";
 import { toolCallEvent } from "../event-makers.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { type Limit, limitError } from "../limits.ts";
@@ -156,7 +158,7 @@ function silent(limitMs: number): SymphonyError {
 
 function notFound(): SymphonyError {
   return new SymphonyError("agent_not_found", "the program of command.line was not found", {
-    hint: "install it, or set command.line to where it is",
+    hint: notShownHint("command", "command.line"),
   });
 }
 
@@ -269,7 +271,7 @@ export interface TurnFacts {
   readonly promptFile: string | null;
 }
 
-interface Launch {
+export interface Launch {
   readonly line: string;
   readonly env: Readonly<Record<string, string>>;
 }
@@ -279,15 +281,19 @@ export interface LaunchOptions {
   readonly config: CommandConfig;
   readonly guarded: GuardedLaunch;
   readonly env: NodeJS.ProcessEnv;
-  /** What a confined program must not see. */
-  readonly hidden: readonly string[];
+  /** What the program sees in the sandbox; null at level `danger`. */
+  readonly confinement: Confinement | null;
 }
 
 /** What is run for one turn. All that comes from an issue or a program is in the environment, never in the line. */
-export function launchOf(command: string, facts: TurnFacts, options: LaunchOptions): Launch {
-  const { spec, config, guarded, hidden } = options;
+export async function launchOf(
+  command: string,
+  facts: TurnFacts,
+  options: LaunchOptions,
+): Promise<Launch> {
+  const { spec, config, guarded, confinement } = options;
   const told = variablesOf(facts, spec);
-  const { runId, secretEnvNames: secretNames, workspace } = spec;
+  const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const env = {
     ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
@@ -295,19 +301,23 @@ export function launchOf(command: string, facts: TurnFacts, options: LaunchOptio
   };
   const set = guardVariables(guarded, spec.people.approvals);
   const kept = { passthrough, told: Object.keys(told), set };
-  if (spec.level === "danger") return { line: launchLine(command, secretNames, kept), env };
-  const readable = facts.promptFile === null ? [] : [facts.promptFile];
-  const writable = config.writablePaths;
-  const confined = confinedLine(command, {
-    workspace,
-    writable,
-    readable,
-    hidden,
+  if (level === "danger" || confinement === null) {
+    return { line: launchLine(command, secretNames, kept), env };
+  }
+  const confined = await sandboxLine(command, {
+    ...confinement,
+    level,
+    cwd: confinement.workspace,
+    shown: [...confinement.shown, ...(await promptShown(facts))],
     emptied: emptiedFor(guarded),
-    network: spec.level !== "safe",
   });
   // The temporary folder in there is a fresh one.
   return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
+}
+
+async function promptShown({ promptFile }: TurnFacts): Promise<Confinement["shown"]> {
+  if (promptFile === null) return [];
+  return [{ from: await realpath(promptFile), to: promptFile, as: "readable" }];
 }
 
 function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Record<string, string> {

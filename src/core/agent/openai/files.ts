@@ -1,12 +1,11 @@
 import { constants, type Stats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { isAbsolute, join, relative } from "node:path";
+import { guardedNames } from "../../process/sandbox.ts";
 
 /** Why a path is refused, in words for the model. */
 export class PathError extends Error {}
 
-/** Written by the agent, these would be obeyed by programs outside of the sandbox. */
-const guarded = [".git", ".codex", ".agents"];
 const maxPathChars = 1_000;
 
 export interface InsidePath {
@@ -37,7 +36,7 @@ export async function pathInside(workspace: string, path: string): Promise<Insid
 export async function writablePath(workspace: string, path: string): Promise<InsidePath> {
   const place = await pathInside(workspace, path);
   if (place.path === ".") throw new PathError("a path of a file is needed");
-  if (guarded.includes(place.path.split("/")[0]?.toLowerCase() ?? "")) {
+  if (guardedNames.includes(place.path.split("/")[0]?.toLowerCase() ?? "")) {
     throw new PathError(`${path}: this directory is read-only`);
   }
   if (place.stats && !place.stats.isFile()) throw new PathError(`${path} is no regular file`);

@@ -1,10 +1,9 @@
-import { realpath } from "node:fs/promises";
-import { userInfo } from "node:os";
-import { isAbsolute, join, resolve } from "node:path";
+import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { agentEnvironment } from "../../process/environment.ts";
-import { probeSandbox, programDirs, type Shown, within } from "../../process/sandbox.ts";
+import { probeSandbox } from "../../process/sandbox.ts";
 import type { AgentRuntime, AgentSession, SessionSpec } from "../agent.ts";
+import { confinementOf } from "../confinement.ts";
 import { baseUrlOf, keyNameOf, keyOf } from "./failures.ts";
 import type { Known } from "./provider.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
@@ -29,21 +28,12 @@ export interface OpenaiRuntimeOptions {
 /** The agent that is built in: it needs nothing but a provider of models. */
 export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime {
   const known: Known = { chatOnly: new Set(), unsealed: new Set() };
-  let probe: Promise<void> | null = null;
   let forgetting: Promise<void> | null = null;
-  const sandboxWorks = () => {
-    // One that failed is tried again: somebody may have installed what was missing.
-    probe ??= probeSandbox(options.env).catch((error: unknown) => {
-      probe = null;
-      throw error;
-    });
-    return probe;
-  };
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
     baseUrlOf(config);
     keyOf(config, options.lookup);
-    if (level !== "danger") await sandboxWorks();
+    if (level !== "danger") await probeSandbox(level, options.env);
   };
   return {
     kind: "openai",
@@ -107,35 +97,15 @@ async function boxOf(
   const inherited = agentEnvironment({ env, passthrough, secretNames, runId: spec.runId });
   // Codex's own, and a directory that is not there inside.
   const { CODEX_HOME: _, TMPDIR: __, ...plain } = inherited;
-  const homes = [env["HOME"] ?? "/root", userInfo().homedir];
-  const hidden = [
-    ...new Set(await Promise.all([...homes, dataDir, options.workspaceRoot()].map(real))),
-  ];
-  const home = env["HOME"] ?? "/root";
-  const named = config.readablePaths.map((path) => path.replace(/^~(?=\/)/, home));
-  const left = named.filter((path) => !isAbsolute(path) || resolve(path) === "/");
-  if (left.length > 0) spec.onLog(`openai.readable_paths: not a directory to show: ${left}`);
-  const written = [...programDirs(env["PATH"] ?? ""), ...named];
-  const readable = await shownOf(written.filter((path) => !left.includes(path)));
-  const mayShow = ({ from }: Shown) => !within(from, spec.workspace) && !hidden.includes(from);
-  return { hidden, readable: readable.filter(mayShow), env: plain };
-}
-
-/** Each directory where it is, and where a link says it is. */
-async function shownOf(paths: readonly string[]): Promise<readonly Shown[]> {
-  const shown = paths.map(async (path) => {
-    const [from, to] = [await real(path), resolve(path)];
-    return from === to
-      ? [{ from, to }]
-      : [
-          { from, to: from },
-          { from, to },
-        ];
+  const confinement = await confinementOf({
+    spec,
+    lines: [],
+    readable: { key: "openai.readable_paths", paths: config.readablePaths },
+    writable: null,
+    env,
+    path: env["PATH"] ?? "",
+    dataDir,
+    workspaceRoot: options.workspaceRoot(),
   });
-  return (await Promise.all(shown)).flat();
-}
-
-/** Where a path leads; one that is not there stays as it is. */
-function real(path: string): Promise<string> {
-  return realpath(path).catch(() => resolve(path));
+  return { confinement, env: plain };
 }

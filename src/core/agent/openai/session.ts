@@ -34,7 +34,7 @@ export interface SessionOptions {
   hide(value: string): void;
   readonly clock: Clock;
   readonly known: Known;
-  readonly box: Pick<CommandsOptions, "hidden" | "readable" | "env">;
+  readonly box: Pick<CommandsOptions, "confinement" | "env">;
 }
 
 interface Live {

@@ -56,7 +56,7 @@ export interface OpenaiConfig {
   readonly commandFileBytes: number;
   /** Most processes of one attempt at a time. */
   readonly commandProcesses: number;
-  /** Directories that commands in the sandbox may read beside those of the system. */
+  /** Paths that commands in the sandbox may read in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
   /** Names of extra environment variables that commands may see. */
   readonly envPassthrough: readonly string[];
@@ -100,7 +100,7 @@ export const openaiSection: AgentSection<OpenaiConfig, typeof schema> = {
     command_file_bytes: "Largest file a command may write",
     command_processes: "Most processes of one attempt at a time",
     readable_paths:
-      "Directories that commands may read beside the system's, such as /home/me/.cargo",
+      "Paths that commands may read in addition to the system and what is on PATH, such as /home/me/.cargo",
     env_passthrough: "Environment variables that commands may see",
   },
   example: { base_url: "https://api.openai.com/v1", model: "gpt-5.5" },

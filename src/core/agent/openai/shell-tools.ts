@@ -1,9 +1,10 @@
 import type { Clock } from "../../clock.ts";
 import { type CommandEnd, runCommand } from "../../process/run.ts";
-import { type Level, type Shown, sandboxArgs } from "../../process/sandbox.ts";
+import { type Level, sandboxArgs } from "../../process/sandbox.ts";
 import { killMatching } from "../../process/table.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
 import type { AgentEvent, PeopleDeps } from "../agent.ts";
+import type { Confinement } from "../confinement.ts";
 import { PathError, pathInside } from "./files.ts";
 import type { OpenaiConfig } from "./settings.ts";
 import {
@@ -188,9 +189,8 @@ const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
 export interface CommandsOptions {
   readonly level: Level;
   readonly workspace: string;
-  /** Empty inside the sandbox. */
-  readonly hidden: readonly string[];
-  readonly readable: readonly Shown[];
+  /** What commands in the sandbox see. */
+  readonly confinement: Confinement;
   readonly env: Readonly<Record<string, string>>;
   readonly runId: string;
   readonly config: OpenaiConfig;
@@ -237,11 +237,11 @@ export class Commands {
 
   /** The same without events. */
   async quietly(order: CommandOrder, signal: AbortSignal): Promise<CommandEnd> {
-    const { level, workspace, hidden, readable, env, runId, config, clock } = this.#options;
+    const { level, workspace, confinement, env, runId, config, clock } = this.#options;
     const boxed = level !== "danger" && order.outside !== true;
     const box =
       level !== "danger" && boxed
-        ? await sandboxArgs({ level, workspace, cwd: order.cwd, hidden, readable })
+        ? await sandboxArgs({ ...confinement, level, cwd: order.cwd, emptied: [] })
         : [];
     const blocks = Math.ceil(config.commandFileBytes / blockBytes);
     const end = await runCommand({

@@ -1,0 +1,188 @@
+import { lstat, realpath } from "node:fs/promises";
+import { homedir, userInfo } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { agentEnvironment, keptSecrets } from "../process/environment.ts";
+import { installedPrograms, loginPath } from "../process/programs.ts";
+import { isSystem, type Shown, serviceSockets, type View, within } from "../process/sandbox.ts";
+import type { SessionSpec } from "./agent.ts";
+import { allCommands } from "./guard/program.ts";
+
+/*
+ * What an agent of any kind sees of the machine below `agent.level: danger`: the system, the programs on PATH and of its
+ * line, and what its settings name. Its home is empty; data, other workspaces and logins are out of sight.
+ */
+
+/** A list of paths in the configuration; `~/` stands for the home. */
+export interface PathSetting {
+  /** As an operator writes it, such as `command.readable_paths`. */
+  readonly key: string;
+  readonly paths: readonly string[];
+}
+
+/** What a runtime knows when a session starts. */
+export interface ConfinementOptions {
+  readonly spec: SessionSpec;
+  /** Shell lines of the configuration, whose programs may be anywhere. */
+  readonly lines: readonly string[];
+  readonly readable: PathSetting;
+  readonly writable: PathSetting | null;
+  /** The server's. */
+  readonly env: NodeJS.ProcessEnv;
+  /** PATH, as the agent's programs will have it. */
+  readonly path: string;
+  readonly dataDir: string;
+  readonly workspaceRoot: string;
+}
+
+/** What of a view stays the same while a session lives. */
+export type Confinement = Pick<View, "workspace" | "homes" | "hidden" | "shown">;
+
+export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {
+  const { spec, lines, readable, writable, env, path } = options;
+  const { workspace } = spec;
+  const home = env["HOME"] ?? homedir();
+  const homes = await canonical([home, userInfo().homedir]);
+  const [dataDir = ""] = await canonical([options.dataDir]);
+  const own = [dataDir, ...(await canonical([options.workspaceRoot]))];
+  const logins = await canonical(homes.flatMap(loginsIn));
+  const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
+  const refuses = (from: string) =>
+    from === "/" || own.includes(from) || notShown(dataDir).some((dir) => within(from, dir));
+  const named = [
+    ...(await namedBy(readable, "readable", { home, refuses, spec })),
+    ...(writable === null ? [] : await namedBy(writable, "writable", { home, refuses, spec })),
+  ];
+  const programs = await installedPrograms({
+    path,
+    files: lines.flatMap((line) => filesIn(line, home)),
+    homes,
+    hidden: [...hidden, workspace],
+  });
+  const given = await givenLogins(logins, named, homes);
+  return {
+    workspace,
+    homes: await homesInside(homes, workspace),
+    hidden: hidden.filter((one) => !given.includes(one)),
+    shown: withoutTwins([...programs, ...named]).filter(
+      ({ from, to }) => !within(to, workspace) && !within(from, workspace),
+    ),
+  };
+}
+
+/** A directory that is not there cannot be made in one of the system's. */
+async function homesInside(
+  homes: readonly string[],
+  workspace: string,
+): Promise<readonly string[]> {
+  const inside = homes.map(async (dir) => {
+    if (dir === "/" || within(dir, workspace)) return [];
+    const isThere = (await lstat(dir).catch(() => null)) !== null;
+    return isThere || !isSystem(dir) ? [dir] : [];
+  });
+  return (await Promise.all(inside)).flat();
+}
+
+interface ProgramSettings {
+  readonly readablePaths: readonly string[];
+  readonly writablePaths: readonly string[];
+  readonly envPassthrough: readonly string[];
+}
+
+/** The same for an agent that is a program of its own, started by a login shell. null at level `danger`. */
+export async function programConfinement(
+  kind: "acp" | "command",
+  { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramSettings,
+  options: Omit<ConfinementOptions, "path" | "readable" | "writable">,
+): Promise<Confinement | null> {
+  const { spec, env } = options;
+  if (spec.level === "danger") return null;
+  const { secretEnvNames: secretNames, runId } = spec;
+  return confinementOf({
+    ...options,
+    path: await loginPath(agentEnvironment({ env, passthrough, secretNames, runId })),
+    readable: { key: `${kind}.readable_paths`, paths: readablePaths },
+    writable: { key: `${kind}.writable_paths`, paths: writablePaths },
+  });
+}
+
+/** What to try when a confined program was not found: that it is installed does not say that it is shown. */
+export function notShownHint(kind: "acp" | "command", key: string): string {
+  return `install it, or set ${key} to where it is; below agent.level danger it has to be on PATH or named by its absolute path, and what else it needs in ${kind}.readable_paths`;
+}
+
+function loginsIn(home: string): readonly string[] {
+  return [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
+}
+
+/** Of /proc and /dev the sandbox has its own, which show no other process. */
+function notShown(dataDir: string): readonly string[] {
+  return ["/proc", "/dev", dataDir];
+}
+
+interface Naming {
+  readonly home: string;
+  refuses(from: string): boolean;
+  readonly spec: SessionSpec;
+}
+
+/** Each path where it is, and where a link says it is. What is not to be shown is logged. */
+async function namedBy(
+  { key, paths }: PathSetting,
+  as: "readable" | "writable",
+  { home, refuses, spec }: Naming,
+): Promise<readonly Shown[]> {
+  const left: string[] = [];
+  const shown: Shown[] = [];
+  for (const written of paths) {
+    const path = written.replace(/^~(?=\/|$)/, home);
+    const to = resolve(path);
+    const from = await realpath(to).catch(() => null);
+    if (!isAbsolute(path) || (from !== null && refuses(from))) left.push(written);
+    else if (from !== null) shown.push({ from, to: from, as }, { from, to, as: "link" });
+  }
+  if (left.length > 0) spec.onLog(`${key}: not a path to show in the sandbox: ${left}`);
+  return shown;
+}
+
+/** The later of two entries for one path wins. A link to itself, or in something that is shown, is left out. */
+function withoutTwins(all: readonly Shown[]): readonly Shown[] {
+  const links = all.filter(({ as, from, to }) => as === "link" && from !== to);
+  const areas = [
+    ...new Map(all.filter(({ as }) => as !== "link").map((one) => [one.to, one])).values(),
+  ];
+  const seen = (path: string) => isSystem(path) || areas.some(({ to }) => within(path, to));
+  return [
+    ...areas,
+    ...new Map(links.filter(({ to }) => !seen(to)).map((one) => [one.to, one])).values(),
+  ];
+}
+
+/** Logins in a tool's own directory, such as ~/.codex, that the operator lets the agent write. A home is not a tool's own. */
+async function givenLogins(
+  logins: readonly string[],
+  named: readonly Shown[],
+  homes: readonly string[],
+): Promise<readonly string[]> {
+  const writable = named.filter(({ as }) => as === "writable").map(({ from }) => from);
+  const dirs = new Set(writable.filter((dir) => !homes.includes(dir)));
+  const given = logins.map(async (login) => {
+    if (!dirs.has(dirname(login))) return [];
+    const stats = await lstat(login).catch(() => null);
+    return stats?.isFile() ? [login] : [];
+  });
+  return (await Promise.all(given)).flat();
+}
+
+/** Absolute paths among the words of a line. */
+function filesIn(line: string, home: string): readonly string[] {
+  const words = allCommands(line).flat();
+  return words
+    .map((word) => word.replace(/^(~|\$HOME|\$\{HOME\})(?=\/)/, home))
+    .filter((word) => word.startsWith("/"));
+}
+
+/** Where paths lead; one that is not there stays as it is. */
+async function canonical(paths: readonly string[]): Promise<readonly string[]> {
+  const real = paths.map((path) => realpath(path).catch(() => resolve(path)));
+  return [...new Set(await Promise.all(real))];
+}

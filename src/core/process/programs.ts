@@ -1,0 +1,175 @@
+import { lstat, open, readdir, readlink, realpath } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { runCommand } from "./run.ts";
+import { isSystem, type Shown, within } from "./sandbox.ts";
+
+/*
+ * Finds what installed programs need to start in a sandbox that shows nothing but the system's directories: the directories
+ * of PATH, what the links in them lead to, and of each installation the parts that hold programs.
+ */
+
+const programDirs = ["bin", "sbin", "libexec", "shims"];
+/** What lies next to such a directory and belongs to its programs; `etc` or `.env`, for two, do not. */
+const programParts = [
+  ...["bin", "sbin", "lib", "lib32", "lib64", "libexec", "share", "pyvenv.cfg"],
+  // Version managers: pyenv and its kin, asdf, mise.
+  ...["shims", "versions", "installs", "plugins", "version"],
+];
+/** Homebrew's libraries and its roots of trust are linked through these. */
+const homebrewParts = [...programParts, "opt", "Cellar", "etc"];
+const maxEntries = 1_000;
+/** Of PATH. A much longer list would not fit into the line that starts the sandbox: Linux takes 128 KiB for one argument. */
+const maxPlaces = 150;
+const maxHops = 10;
+const anyMayRun = 0o111;
+const shebangBytes = 256;
+const pathTimeoutMs = 10_000;
+const pathMark = "symphony-path:";
+
+export interface ProgramsOptions {
+  /** PATH, as the programs will have it. */
+  readonly path: string;
+  /** Absolute paths of programs, scripts and what else a command names. Directories among them are not shown. */
+  readonly files: readonly string[];
+  readonly homes: readonly string[];
+  /** Nothing of these, nor a directory that holds one of them, is shown. */
+  readonly hidden: readonly string[];
+}
+
+/** Where installed programs are, each readable; what the system's directories hold is left out. */
+export async function installedPrograms(options: ProgramsOptions): Promise<readonly Shown[]> {
+  const found = new Found(options);
+  const dirs = options.path.split(":").filter((dir) => dir.startsWith("/"));
+  for (const dir of new Set(dirs.map((dir) => resolve(dir)))) await found.directory(dir);
+  for (const file of options.files) await found.program(resolve(file), "named");
+  return found.places();
+}
+
+/** PATH after the login profile, which may add to it: programs are started by a login shell. `env`'s own where that fails. */
+export async function loginPath(env: Readonly<Record<string, string>>): Promise<string> {
+  const { output } = await runCommand({
+    argv: ["bash", "-lc", `printf '\\n%s%s\\n' ${pathMark} "$PATH"`],
+    cwd: "/",
+    env,
+    timeoutMs: pathTimeoutMs,
+    outputBytes: 65_536,
+  });
+  const line = output.split("\n").findLast((one) => one.startsWith(pathMark));
+  return line?.slice(pathMark.length) ?? env["PATH"] ?? "";
+}
+
+class Found {
+  readonly #options: ProgramsOptions;
+  readonly #shown = new Map<string, Shown>();
+  readonly #seen = new Set<string>();
+  readonly #prefixes = new Set<string>();
+
+  constructor(options: ProgramsOptions) {
+    this.#options = options;
+  }
+
+  /** A directory of PATH, and the programs that the links in it lead to. */
+  async directory(dir: string): Promise<void> {
+    const real = await realpath(dir).catch(() => null);
+    if (real === null || isSystem(dir)) return;
+    this.#link(dir, real);
+    if (isSystem(real) || !this.#mayShow(real)) return;
+    this.#show(real);
+    await this.#installation(real);
+    const names: readonly string[] = await readdir(real).catch(() => []);
+    for (const name of names.slice(0, maxEntries)) {
+      if (this.#shown.size < maxPlaces) await this.program(join(real, name), "on PATH");
+    }
+  }
+
+  /** A file, where its links lead to, and what its first line says it is run by. */
+  async program(path: string, why: "named" | "on PATH", hops = 0): Promise<void> {
+    if (hops > maxHops || isSystem(path) || this.#seen.has(path)) return;
+    this.#seen.add(path);
+    const parent = await realpath(dirname(path)).catch(() => null);
+    if (parent === null) return;
+    const file = join(parent, basename(path));
+    if (file !== path) {
+      this.#link(path, file);
+      return this.program(file, why, hops + 1);
+    }
+    const stats = await lstat(file).catch(() => null);
+    if (stats?.isSymbolicLink()) {
+      const target = resolve(parent, await readlink(file));
+      this.#link(file, target);
+      return this.program(target, why, hops + 1);
+    }
+    // A script that a line hands to its interpreter may be no program by itself.
+    const runs = why === "named" || ((stats?.mode ?? 0) & anyMayRun) !== 0;
+    if (!stats?.isFile() || !runs || !this.#mayShow(file)) return;
+    this.#show(file);
+    await this.#package(file);
+    await this.#installation(parent);
+    const interpreter = await interpreterOf(file);
+    if (interpreter !== null) await this.program(interpreter, why, hops + 1);
+  }
+
+  /** The outer before the inner; what lies in something that is shown already is left out. */
+  places(): readonly Shown[] {
+    const all = [...this.#shown.values()].toSorted((a, b) => a.to.length - b.to.length);
+    const outer: Shown[] = [];
+    for (const place of all) {
+      if (!outer.some(({ to }) => within(place.to, to))) outer.push(place);
+    }
+    return outer;
+  }
+
+  /** npm looks for the packages that one needs in all directories above it. */
+  async #package(file: string): Promise<void> {
+    const at = file.indexOf("/node_modules/");
+    if (at === -1) return;
+    const packages = file.slice(0, at + "/node_modules".length);
+    if (this.#mayShow(packages)) this.#show(packages);
+  }
+
+  async #installation(dir: string): Promise<void> {
+    const prefix = dirname(dir);
+    const isRoot = prefix === "/" || this.#options.homes.includes(prefix);
+    if (isRoot || !programDirs.includes(basename(dir))) return;
+    if (this.#prefixes.has(prefix)) return;
+    this.#prefixes.add(prefix);
+    const names: readonly string[] = await readdir(prefix).catch(() => []);
+    const parts = names.includes("Cellar") ? homebrewParts : programParts;
+    for (const part of parts) {
+      // ~/.local/share is where programs of every kind keep data, logins included.
+      if (part === "share" && basename(prefix) === ".local") continue;
+      const path = join(prefix, part);
+      if (names.includes(part) && this.#mayShow(path)) this.#show(path);
+    }
+  }
+
+  #show(path: string): void {
+    if (!this.#isShown(path)) this.#shown.set(path, { from: path, to: path, as: "readable" });
+  }
+
+  #link(at: string, to: string): void {
+    if (at === to || !this.#mayShow(at) || this.#isShown(at)) return;
+    this.#shown.set(at, { from: to, to: at, as: "link" });
+  }
+
+  #isShown(path: string): boolean {
+    return this.#shown.values().some(({ to }) => within(path, to));
+  }
+
+  #mayShow(path: string): boolean {
+    const { homes, hidden } = this.#options;
+    if (path === "/" || hidden.some((one) => within(path, one) || within(one, path))) return false;
+    return !homes.some((home) => within(home, path));
+  }
+}
+
+/** The absolute path in a `#!` line, without what stands in a system directory. */
+async function interpreterOf(file: string): Promise<string | null> {
+  const handle = await open(file).catch(() => null);
+  if (handle === null) return null;
+  await using reading = handle;
+  const { buffer, bytesRead } = await reading.read(Buffer.alloc(shebangBytes), 0, shebangBytes, 0);
+  const [, path] = /^#!\s*(\/\S+)/.exec(buffer.toString("utf8", 0, bytesRead)) ?? [];
+  // What `env` starts is on PATH.
+  return path === undefined || isSystem(path) ? null : path;
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { test } from "node:test";
+import type { SessionSpec } from "../../../src/core/agent/agent.ts";
+import { confinementOf } from "../../../src/core/agent/confinement.ts";
+
+interface Asked {
+  readonly home?: string;
+  readonly readable?: readonly string[];
+  readonly writable?: readonly string[];
+  readonly lines?: readonly string[];
+}
+
+/** A machine with one home; paths are told relative to its root. */
+async function machine() {
+  const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-confinement-")));
+  const workspace = join(root, "workspaces", "ENG-1");
+  const logins = [".codex/auth.json", ".claude/.credentials.json", ".config/gh/hosts.yml"];
+  for (const name of [...logins, ".ssh/id", "tools/tool", "notes"]) {
+    await mkdir(dirname(join(root, "home", name)), { recursive: true });
+    await writeFile(join(root, "home", name), "text\n");
+  }
+  await mkdir(workspace, { recursive: true });
+  await mkdir(join(root, "data"));
+  await writeFile(join(root, "data", "master.key"), "text\n");
+  const logs: string[] = [];
+  return {
+    root,
+    logs,
+    async sees({ home = join(root, "home"), readable = [], writable = [], lines = [] }: Asked) {
+      // Of a session nothing else is asked for.
+      const spec = {
+        workspace,
+        onLog: (line: string) => logs.push(line),
+      } as unknown as SessionSpec;
+      const { homes, hidden, shown } = await confinementOf({
+        ...{ spec, lines, path: "", dataDir: join(root, "data") },
+        workspaceRoot: join(root, "workspaces"),
+        env: { HOME: home },
+        readable: { key: "command.readable_paths", paths: readable },
+        writable: { key: "command.writable_paths", paths: writable },
+      });
+      const name = (path: string) => relative(root, path);
+      return {
+        homes: homes.map(name),
+        hidden: hidden.map(name),
+        shown: shown.map(
+          ({ as, from, to }) => `${as} ${name(to)}${to === from ? "" : ` -> ${name(from)}`}`,
+        ),
+      };
+    },
+    [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
+  };
+}
+
+test("without settings nothing is shown, the home is empty, and data and logins are hidden", async () => {
+  await using m = await machine();
+  const { homes, hidden, shown } = await m.sees({});
+  assert.deepEqual(shown, []);
+  assert.ok(homes.includes("home"));
+  for (const path of ["data", "workspaces", "home/.ssh", "home/.codex/auth.json", "home/.netrc"]) {
+    assert.ok(hidden.includes(path), path);
+  }
+});
+
+test("a home that is not there is made, but not in a directory of the system; the root is none", async () => {
+  await using m = await machine();
+  const made = async (home: string) =>
+    (await m.sees({ home })).homes.map((dir) => join(m.root, dir));
+  const none = join(m.root, "none");
+  assert.ok((await made(none)).includes(none));
+  for (const home of ["/usr/no-such-home", "/"])
+    assert.ok(!(await made(home)).includes(home), home);
+});
+
+test("a tool's own directory is given with its login to write; not to read, and not with the home around it", async () => {
+  await using m = await machine();
+  const given = async (asked: Asked) => {
+    const { hidden } = await m.sees(asked);
+    const logins = ["home/.codex/auth.json", "home/.claude/.credentials.json", "home/.config/gh"];
+    return [...logins, "home/.ssh"].filter((path) => !hidden.includes(path));
+  };
+  assert.deepEqual(await given({ writable: ["~/.codex"] }), ["home/.codex/auth.json"]);
+  assert.deepEqual(await given({ writable: ["~/.claude"] }), ["home/.claude/.credentials.json"]);
+  assert.deepEqual(await given({ readable: ["~/.codex"] }), []);
+  assert.deepEqual(await given({ writable: ["~", "~/.config"] }), []);
+});
+
+test("what settings name is shown where it is and where a link says it is; what is not there is left out", async () => {
+  await using m = await machine();
+  await symlink(join(m.root, "home", "tools"), join(m.root, "alias"));
+  const { shown } = await m.sees({
+    readable: [join(m.root, "alias"), "~/none"],
+    writable: ["~/.codex", join(m.root, "workspaces", "ENG-1", "in")],
+  });
+  assert.deepEqual(shown, [
+    ...["readable home/tools", "writable home/.codex", "link alias -> home/tools"],
+  ]);
+  assert.deepEqual(m.logs, []);
+});
+
+test("data, the workspaces of others, processes and the whole machine are not shown by any name", async () => {
+  await using m = await machine();
+  const names = ["/", "/proc", "/proc/1", "/dev/shm", "here"];
+  const own = ["data", "data/master.key", "workspaces"].map((name) => join(m.root, name));
+  await symlink(join(m.root, "data"), join(m.root, "home", "way"));
+  const all = [...names, ...own, "~/way"];
+  assert.deepEqual((await m.sees({ readable: all, writable: all })).shown, []);
+  assert.deepEqual(m.logs, [
+    `command.readable_paths: not a path to show in the sandbox: ${all.join(",")}`,
+    `command.writable_paths: not a path to show in the sandbox: ${all.join(",")}`,
+  ]);
+});
+
+test("programs that a line names are shown, wherever they stand in it", async () => {
+  await using m = await machine();
+  const tool = "readable home/tools/tool";
+  const at = join(m.root, "home", "tools", "tool");
+  const lines = [
+    `cd . && exec "${at}" -p`,
+    "~/tools/tool",
+    '"$HOME"/tools/tool',
+    `bash -c '${at} x'`,
+  ];
+  for (const line of lines) assert.deepEqual((await m.sees({ lines: [line] })).shown, [tool], line);
+  const login = join(m.root, "home", ".ssh", "id");
+  assert.deepEqual((await m.sees({ lines: [`cat ${login} ${m.root}/data/master.key`] })).shown, []);
+});

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { dirname, join } from "node:path";
+import { describe, test } from "node:test";
+import type { View } from "../../src/core/process/sandbox.ts";
+import { type Confined, type ConfinedOptions, confinedKinds } from "../support/confined-kinds.ts";
+import { breach, type Prey, probes } from "../support/hostile-probes.ts";
+
+type Kind = keyof typeof confinedKinds;
+
+/** acp has no level safe: its agents ask their models over the network. */
+const table: readonly (readonly [Kind, View["level"]])[] = [
+  ["openai", "safe"],
+  ["openai", "networked"],
+  ["command", "safe"],
+  ["command", "networked"],
+  ["acp", "networked"],
+];
+
+const plain: ConfinedOptions = { env: {}, passthrough: [] };
+/** Processes and files are bounded for commands of the built-in agent. */
+const bounded = /^starts|large/;
+/** What the level has. */
+const network = /^asks|^connects/;
+/** Those that harm nothing where they succeed. */
+const harmless =
+  /master key|token|login|another workspace|another user|machine|namespace|git hook|link/;
+
+interface Hunt extends AsyncDisposable {
+  readonly prey: Prey;
+  /** Requests that reached the API. */
+  reached(): number;
+}
+
+/** Everything that the probes are after, in and around the workspace. */
+async function hunt({ dataDir, home, root, workspace, workspaceRoot }: Confined): Promise<Hunt> {
+  let reached = 0;
+  const api = createServer((_, response) => {
+    reached++;
+    response.end("welcome");
+  });
+  await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
+  // Neither in a temporary folder nor among the packages that a program of these tests is from.
+  const apart = await mkdtemp(join(process.cwd(), ".neighbour-"));
+  const prey: Prey = {
+    ...{ dataDir, home },
+    otherWorkspace: join(workspaceRoot, "ENG-2"),
+    outside: join(root, "outside"),
+    neighbour: join(apart, "diary"),
+    apiUrl: `http://127.0.0.1:${(api.address() as AddressInfo).port}`,
+    canary: "canary-in-the-server",
+  };
+  const server = spawn("sleep", ["120"], {
+    env: { PATH: process.env["PATH"], KEY: prey.canary },
+  });
+  for (const dir of [prey.outside, join(workspace, ".git", "hooks")])
+    await mkdir(dir, { recursive: true });
+  for (const file of [
+    ...["token", "runtime.json", "master.key"].map((name) => join(dataDir, name)),
+    join(home, ".codex", "auth.json"),
+    join(prey.otherWorkspace, "theirs"),
+    join(workspace, ".git", "config"),
+    prey.neighbour,
+  ]) {
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, "prey\n");
+  }
+  return {
+    prey,
+    reached: () => reached,
+    async [Symbol.asyncDispose]() {
+      server.kill("SIGKILL");
+      api.closeAllConnections();
+      api.close();
+      await rm(apart, { recursive: true, force: true });
+    },
+  };
+}
+
+describe("THREAT-1: the ways out of a workspace are closed", () => {
+  for (const [kind, level] of table) {
+    test(`for ${kind} at level ${level}`, async () => {
+      await using agent = await confinedKinds[kind](plain);
+      await using hunted = await hunt(agent);
+      const { prey } = hunted;
+      const ways = probes(prey).filter(
+        ({ name }) =>
+          (kind === "openai" || !bounded.test(name)) && (level === "safe" || !network.test(name)),
+      );
+      const told = await agent.run(
+        ways.map(({ command }) => command),
+        { level },
+      );
+      assert.equal(told.length, ways.length);
+      for (const [index, { name }] of ways.entries()) {
+        assert.doesNotMatch(told[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
+      }
+      if (kind === "openai") {
+        const many = ways.findIndex(({ name }) => name.startsWith("starts"));
+        assert.match(told[many] ?? "", /too many processes/);
+      }
+      assert.equal(hunted.reached(), 0);
+      assert.deepEqual(await readdir(prey.outside), []);
+      assert.deepEqual(await readdir(join(agent.workspace, ".git", "hooks")), []);
+      await assert.rejects(stat("/evil"), { code: "ENOENT" });
+    });
+  }
+
+  for (const kind of ["openai", "command", "acp"] as const) {
+    test(`and no empty threat: without the sandbox, ${kind} gets through`, async () => {
+      await using agent = await confinedKinds[kind](plain);
+      await using hunted = await hunt(agent);
+      const ways = probes(hunted.prey).filter(({ name }) => harmless.test(name));
+      assert.equal(ways.length, 9);
+      const told = await agent.run(
+        ways.map(({ command }) => command),
+        { level: "danger" },
+      );
+      for (const [index, { name }] of ways.entries()) {
+        assert.match(told[index] ?? "", new RegExp(`^${breach}$`, "m"), name);
+      }
+    });
+  }
+
+  test("acp is not started at level safe", async () => {
+    await using agent = await confinedKinds.acp(plain);
+    await assert.rejects(agent.run(["true"], { level: "safe" }), {
+      code: "agent_unavailable",
+      message: /agent\.level safe/,
+    });
+  });
+});
+
+describe("THREAT-2: the environment is the allow-list and nothing more", () => {
+  const canaries = Object.fromEntries(
+    [
+      ...["OPENAI_API_KEY", "LINEAR_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN"],
+      ...["SSH_AUTH_SOCK", "SYMPHONY_MASTER_KEY", "SYMPHONY_TOKEN", "NODE_OPTIONS_X", "DBUS_X"],
+    ].map((name) => [name, `canary-${name}`]),
+  );
+  const ofBash = ["PWD", "SHLVL", "_", "OLDPWD"];
+  const ofSymphony = /^(SYMPHONY_(RUN_ID|ISSUE_\w+|WORKSPACE|TURN)|CLAUDE_CODE_DISABLE_\w+)$/;
+  const disarming = ["GEMINI_CLI_TRUST_WORKSPACE", "OPENCODE_DISABLE_PROJECT_CONFIG"];
+  for (const [kind, level] of table) {
+    test(`for ${kind} at level ${level}`, async () => {
+      await using agent = await confinedKinds[kind]({
+        env: { ...canaries, CI: "1", LANG: "C" },
+        passthrough: ["CI", "LINEAR_API_KEY"],
+      });
+      const profile = Object.keys(canaries).map((name) => `export PROFILE_${name}=canary`);
+      await writeFile(join(agent.home, ".profile"), profile.join("\n"));
+      const [told = ""] = await agent.run(["env -0 | tr '\\0' '\\n'"], {
+        level,
+        secretEnvNames: ["LINEAR_API_KEY"],
+      });
+      assert.doesNotMatch(told, /canary|sk-test/);
+      const names = told
+        .split("\n")
+        .filter((line) => line.includes("="))
+        .map((line) => line.slice(0, line.indexOf("=")))
+        .filter((name) => !ofBash.includes(name) && !ofSymphony.test(name))
+        .filter((name) => !disarming.includes(name));
+      const allowed = ["CI", "HOME", "LANG", "PATH"];
+      assert.deepEqual(names.sort(), kind === "openai" ? allowed : [...allowed, "TMPDIR"]);
+    });
+  }
+});
