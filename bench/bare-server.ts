@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 
-// The measure of bench/http.ts: answers each path with the bytes it was told to, and takes any POST.
+// The baseline of bench/http.ts: answers each path with the bytes it was given, and accepts any POST.
 
 const bodies = new Map<string, Buffer>();
 

@@ -27,7 +27,7 @@ import { localOptions } from "../src/core/tracker/local/settings.ts";
 import { fillAuditLog } from "./audit-log.ts";
 
 // The server's figures, each against a bare node:http server that sends the same bytes in the same run: absolute ones
-// depend on the machine. Measures the compiled server, from a build of its own.
+// depend on the machine. Measures the compiled server, from its own build.
 
 const connections = 10;
 const seconds = 2;
@@ -130,7 +130,7 @@ function say(name: string, figure: string, [value, aim]: [number, number], atLea
   process.stdout.write(`${name.padEnd(28)} ${figure.padEnd(44)} ${rule}${met ? "" : "  MISSED"}\n`);
 }
 
-/** Both servers take turns, so that the machine's moods fall on both. */
+/** The servers alternate, so that a change of the machine's speed affects both. */
 async function compare(
   name: string,
   path: string,
@@ -154,7 +154,7 @@ async function compare(
   say(name, figure, [ratio, aim], true);
 }
 
-/** As many as one minute allows, every one of them new and signed. */
+/** As many deliveries as one minute allows, each of them new and signed. */
 async function webhooks(ours: string, bare: string): Promise<void> {
   const base = await deliveries(bare, 500);
   const own = await deliveries(ours, 500);

@@ -20,7 +20,7 @@ interface Tick {
   readonly cpuMs: number;
 }
 
-/** One whole poll; what the tracker answers costs nothing here, only our decisions do. */
+/** One whole poll; the tracker's answers cost nothing here, so only the scheduler's decisions are measured. */
 function tick(from: State, list: readonly Issue[], now: number): Tick {
   const byId = new Map(list.map((entry) => [entry.id, entry]));
   const context = contextAt(now);
@@ -79,7 +79,7 @@ function median(values: readonly number[]): number {
 
 const agentEvents = 1_000;
 
-/** Ten attempts at work, a full queue, and as many completed issues as are kept. */
+/** Ten running attempts, a full queue, and as many completed issues as are kept. */
 function busyState(): { readonly state: State; readonly list: readonly Issue[] } {
   const [list = []] = lists;
   const completed = Array.from({ length: 1_000 }, (_, n) => ({
@@ -99,17 +99,17 @@ function busyState(): { readonly state: State; readonly list: readonly Issue[] }
   return { state: tick(tick(state, list, 30_000).state, list, 60_000).state, list };
 }
 
-/** What the words of live agents cost. */
+/** The cost of messages from live agents. */
 function reportedMs(from: State): number {
   const context = contextAt(90_000);
   const live = attemptsOf(from);
   let state = from;
   const started = process.cpuUsage();
   for (let n = 0; n < agentEvents; n++) {
-    const told = live[n % live.length];
-    if (told === undefined) throw new Error("no attempt is live");
+    const run = live[n % live.length];
+    if (run === undefined) throw new Error("no attempt is live");
     const event = { type: "message", text: "a word" } as const;
-    state = step(state, { type: "attempt.reported", ...told, event }, context).state;
+    state = step(state, { type: "attempt.reported", ...run, event }, context).state;
   }
   const used = process.cpuUsage(started);
   return (used.user + used.system) / 1_000;

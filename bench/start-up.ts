@@ -34,7 +34,7 @@ const cases = [
 ];
 
 const times = cases.map((): number[] => []);
-// The first round fills the compile cache and is not counted; taking turns spreads the machine's moods evenly.
+// The first round fills the compile cache and is not counted; alternating spreads a change of the machine's speed evenly.
 for (let round = 0; round <= rounds; round += 1) {
   for (const [index, { args }] of cases.entries()) {
     const tookMs = await timed(args);

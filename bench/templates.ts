@@ -2,7 +2,7 @@ import type { Issue } from "../src/core/model/issue.ts";
 import { fill } from "../src/core/prompt/liquid.ts";
 import { renderPrompt } from "../src/core/prompt/prompt.ts";
 
-// What a rendered prompt costs: on a thread of its own (how it is done), and on the calling thread (how it is not).
+// The cost of rendering a prompt: on a separate thread (as symphony does it), and on the calling thread for comparison.
 
 const rounds = 2_000;
 const template = `Work on {{ issue.identifier }}: {{ issue.title }}
@@ -12,7 +12,7 @@ const issue: Issue = {
   id: "1",
   nativeRef: null,
   identifier: "ENG-1",
-  title: "A title of the usual length, more or less",
+  title: "A title of about the usual length",
   description: "What there is to do. ".repeat(100),
   priority: 1,
   state: "Todo",

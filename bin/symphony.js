@@ -18,8 +18,8 @@ function keepCompiledCode() {
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 /**
- * What the launcher got comes as a message: a signal to the whole group has reached this process as well, and passed on as
- * a signal it would count twice. The handlers of this process tell the two by the number, which is 0 here.
+ * The launcher passes signals on as messages: a signal to the whole group reaches this process as well, and would count
+ * twice if it were passed on as a signal. The handlers of this process recognise the message by its number 0.
  */
 function heedLauncher() {
   const pass = (signal) => {
@@ -28,7 +28,7 @@ function heedLauncher() {
   process.on("message", (signal) => {
     if (signals.includes(signal)) pass(signal);
   });
-  // It was killed: nobody could stop this process by it any more.
+  // The launcher was killed, so this process could no longer be stopped through it.
   process.on("disconnect", () => pass("SIGTERM"));
   process.channel.unref();
 }
@@ -37,7 +37,7 @@ async function start() {
   if (process.env.SYMPHONY_RERUN && process.channel) heedLauncher();
   delete process.env.SYMPHONY_RERUN;
   keepCompiledCode();
-  // Sources win in a checkout: a build left over from yesterday must not answer for today's code.
+  // In a checkout the sources take precedence: an old build must not run instead of the current code.
   const source = new URL("../src/commands/main.ts", import.meta.url);
   const inCheckout = process.getBuiltinModule("node:fs").existsSync(source);
   const { main } = await import(inCheckout ? source.href : "../dist/commands/main.js");
@@ -63,7 +63,7 @@ async function rerun() {
   follow(spawn(node, args, { stdio: ["inherit", "inherit", "inherit", "ipc"], env }));
 }
 
-/** Passes signals on to `child`, and ends as it ends. */
+/** Passes signals on to `child`, and ends with its exit code or signal. */
 function follow(child) {
   for (const signal of signals) {
     process.on(signal, () => {

@@ -22,8 +22,8 @@ export interface KeyRotation {
 }
 
 /**
- * A server that was named or that runs for this project gets the call, so that it acts at once. Otherwise the store of
- * the project around us is opened; where there is no project, the usual address is tried.
+ * Uses the server that was named or that runs for this project, so that a change takes effect at once. Otherwise opens
+ * the store of the current project; without a project, tries the default address.
  */
 export async function openIssueAccess(context: CommandContext): Promise<IssueAccess> {
   const { certain } = await context.discovery();
@@ -33,7 +33,7 @@ export async function openIssueAccess(context: CommandContext): Promise<IssueAcc
   return openOfflineIssues(project, context);
 }
 
-/** Runs `work` with a desk and closes it, whatever happens. */
+/** Runs `work` and closes its access afterwards, also on failure. */
 export async function withIssues<T>(
   context: CommandContext,
   work: (desk: IssueAccess) => Promise<T>,
@@ -46,7 +46,7 @@ export async function withIssues<T>(
   }
 }
 
-/** `wanted`, or the state that means a good end: Done where there is one, else the first that ends an issue. */
+/** `wanted`, or the state that means success: Done if the tracker has it, else its first end state. */
 export async function closingState(
   desk: IssueAccess,
   id: string,

@@ -27,7 +27,7 @@ export const transitionCommand = row({
     issueArgument,
     {
       name: "to",
-      summary: "queued, held, completed, or a state of the tracker; left out: list them",
+      summary: "queued, held, completed, or a state of the tracker; omit it to list them",
       optional: true,
     },
   ],
@@ -125,7 +125,7 @@ export const respondCommand = row({
     "symphony respond ENG-123 approve",
     "symphony respond ENG-123 decline",
     'symphony respond ENG-123 "Blue, and keep the old name"',
-    "symphony respond ENG-123 --answer Blue --answer approve   several questions; also for such words",
+    "symphony respond ENG-123 --answer Blue --answer approve   several questions; each answer is plain text",
   ],
   arguments: [
     issueArgument,
@@ -144,20 +144,20 @@ export const respondCommand = row({
       repeats: true,
     },
   ],
-  async call(words, context) {
-    const { issue: id } = words;
-    const body = await bodyOf(words, context);
+  async call(given, context) {
+    const { issue: id } = given;
+    const body = await bodyOf(given, context);
     return onServerIssue(id, context, (client) => client.issues.respond({ params: { id }, body }));
   },
   print: ({ applies, issue_identifier: issue }, { note }) =>
     note(
       applies === "now"
-        ? `The agent on ${issue} has the answer and goes on`
-        : `${issue} is started again and goes on with the answer`,
+        ? `The agent on ${issue} has the answer and continues`
+        : `${issue} is started again and continues with the answer`,
     ),
 });
 
-interface Words {
+interface Given {
   readonly issue: string;
   readonly response: string | undefined;
   readonly answer: readonly string[];
@@ -165,7 +165,7 @@ interface Words {
 
 type Body = { readonly decision: "approve" | "decline" } | { readonly answers: string[] };
 
-async function bodyOf({ issue, response, answer }: Words, context: CommandContext): Promise<Body> {
+async function bodyOf({ issue, response, answer }: Given, context: CommandContext): Promise<Body> {
   if ((response === undefined) === (answer.length === 0)) {
     throw new SymphonyError("usage", "give one answer, or --answer for each question", {
       hint: `symphony respond ${issue} approve`,
@@ -178,7 +178,7 @@ async function bodyOf({ issue, response, answer }: Words, context: CommandContex
 
 const maxRows = 1_000;
 
-/** Everything that needs a person: what agents wait for first, then what was stopped and stays so. */
+/** Everything that needs a person: first what agents wait for, then issues that are held or have failed. */
 export const inboxCommand = row({
   examples: ["symphony inbox", "symphony inbox --json | jq -r '.items[].issue_identifier'"],
   async call(_, context) {
@@ -200,7 +200,7 @@ interface Item {
   readonly prompt: string;
   readonly options: readonly string[];
   readonly since: string;
-  /** When the agent gives up waiting, if it lives. */
+  /** When a waiting agent gives up; null when nothing waits. */
   readonly until: string | null;
   readonly next: string;
 }

@@ -6,7 +6,7 @@ import { textOrStdin } from "./input.ts";
 import { jsonText } from "./output.ts";
 import { row } from "./table.ts";
 
-/** Sends one request and prints the answer: JSON indented, anything else as it comes. */
+/** Sends one request and prints the answer: JSON indented, anything else unchanged. */
 export const apiCommand = row({
   examples: [
     "symphony api GET /api/v1/state",
@@ -77,7 +77,7 @@ async function pour(response: AsyncIterable<unknown>, context: CommandContext): 
   }
 }
 
-/** Prints the API's document; it is JSON for a person, too. */
+/** Prints the OpenAPI document, which is JSON with and without `--json`. */
 export const openapiCommand = row({
   examples: ["symphony openapi > openapi.json"],
   call: async (_, context) => (await context.client()).system.openapi(),

@@ -30,7 +30,7 @@ export const auditCommand = row({
       value: "name",
       summary: `only by ${actors.join(", ")}`,
       read: (text: string, flag: string) =>
-        requireWord(text, actors, `${flag}: "${text}" is no actor`),
+        requireWord(text, actors, `${flag}: "${text}" is not an actor`),
       completion: actors,
     },
     {
@@ -41,13 +41,13 @@ export const auditCommand = row({
     {
       name: "since",
       value: "when",
-      summary: "only from then on: a duration such as 24h, or a time (RFC 3339)",
+      summary: "only from this time on: a duration ago such as 24h, or a time (RFC 3339)",
       read: timeOf,
     },
     {
       name: "until",
       value: "when",
-      summary: "only before then: a duration ago, or a time",
+      summary: "only before this time: a duration ago, or a time",
       read: timeOf,
     },
     ...pageOptions("entries"),
@@ -102,7 +102,7 @@ function wordOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** A duration means that long ago. */
+/** A duration counts back from now. */
 function timeOf(text: string, option: string): string {
   const time = /^\d{4}-/.test(text) ? Date.parse(text) : Date.now() - parseDuration(text, option);
   if (Number.isNaN(time)) {
@@ -113,7 +113,7 @@ function timeOf(text: string, option: string): string {
   return new Date(time).toISOString();
 }
 
-/** Reads the files themselves, with or without a server: who checks a log must not have to trust its keeper. */
+/** Reads the files directly, also while a server runs: the check must not depend on the server that wrote the log. */
 async function verifyLog(context: CommandContext) {
   const dataDir = findDataDir(context.where);
   if (dataDir === null) {
@@ -150,12 +150,12 @@ function printVerdict(
     print(`${dataDir}: the audit log is empty`);
   } else {
     const newest = `the newest is ${head.seq}, ${head.hash}`;
-    print(`${dataDir}: ${entries} entries, all in their place; ${newest}`);
+    print(`${dataDir}: ${entries} entries, none missing or out of order; ${newest}`);
   }
   if (unchecked === 0) return;
   const why = keyless === null ? "" : ` (${keyless})`;
   note(
-    `${unchecked} of ${entries} entries are sealed with a key that is not at hand: ` +
-      `of those only the order is known, not the content${why}`,
+    `${unchecked} of ${entries} entries are sealed with a key that is not available: ` +
+      `for those only the order is verified, not the content${why}`,
   );
 }

@@ -9,8 +9,8 @@ const disk = "Work on disk";
 const integrate = "For integrators";
 
 /**
- * Every command, in the order of the help: its name and summary, which `symphony --help` prints without loading any file
- * of a command, and where the rest of its row is.
+ * Every command in the order of the help: its name and summary, which `symphony --help` prints without loading a
+ * command's file, and the function that loads the rest of its row.
  */
 export const catalogue: readonly CommandEntry[] = [
   {
@@ -105,7 +105,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "template",
-    summary: "choose the prompt template of an issue, or go back to the workflow's",
+    summary: "choose the prompt template of an issue, or use the workflow's again",
     group: act,
     load: async () => (await import("./choice.ts")).templateCommand,
   },
@@ -153,7 +153,7 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "templates",
-    summary: "list, show, write, try and delete prompt templates",
+    summary: "list, show, preview, write and delete prompt templates",
     group: configure,
     load: async () => (await import("./templates.ts")).templatesCommand,
   },
@@ -165,13 +165,13 @@ export const catalogue: readonly CommandEntry[] = [
   },
   {
     name: "git",
-    summary: "show the repositories in the workspaces, and how far their branches are",
+    summary: "show the repositories in the workspaces and the state of their branches",
     group: disk,
     load: async () => (await import("./git.ts")).gitCommand,
   },
   {
     name: "diff",
-    summary: "show the work in an issue's workspace, also after its end",
+    summary: "show the work in an issue's workspace, also after the issue has ended",
     group: disk,
     load: async () => (await import("./git.ts")).diffCommand,
   },

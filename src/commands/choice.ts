@@ -41,7 +41,7 @@ export const modelCommand = row({
   },
 });
 
-/** A model that the provider does not list may work all the same: what is not known at once is not waited for. */
+/** An unlisted model may still work, so only the cached list is consulted and the command does not wait for a new one. */
 async function warnOfSlip(name: string, { client, note }: CommandContext): Promise<void> {
   const query = { cached: "true" } as const;
   const known = await (await client()).models.list({ query }).catch(() => null);

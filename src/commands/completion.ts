@@ -4,10 +4,10 @@ import { exitCodes } from "./failure.ts";
 import { type CommandEntry, type CommandRow, loadRow, row } from "./table.ts";
 
 const shells = ["bash", "zsh", "fish"] as const;
-/** A person waits for it in the middle of a line. */
+/** The user waits for the completion while typing a line. */
 const patienceMs = 300;
 const maxIssues = 1_000;
-/** A shell would expand others, or take them apart. */
+/** A shell would expand or split any other. */
 const plainWord = /^[A-Za-z0-9][A-Za-z0-9._#/-]{0,199}$/;
 
 /** `symphony completion`, which completes the commands of `catalogue`. */
@@ -44,9 +44,9 @@ export function completionCommand(catalogue: readonly CommandEntry[]): CommandRo
   });
 }
 
-/** From the server's memory, so that no tracker is asked; nothing at all when it takes too long or fails. */
+/** Read from the server's memory, without a request to the tracker; empty when that takes too long or fails. */
 async function printIssues(context: CommandContext): Promise<number> {
-  // What is still open then ends with the process.
+  // Anything still open is closed when the process ends.
   const timer = setTimeout(() => process.exit(exitCodes.done), patienceMs);
   const names = await knownIssues(context).catch(() => []);
   clearTimeout(timer);

@@ -14,7 +14,7 @@ import { row, subcommand } from "./table.ts";
 const pathArgument = { name: "path", summary: "dotted path, such as agent.max_turns" } as const;
 const partArgument = {
   name: "path",
-  summary: "dotted path; left out: everything",
+  summary: "dotted path (default: everything)",
   optional: true,
 } as const;
 
@@ -27,7 +27,7 @@ const overlayGet = subcommand({
     const { overlay } = await readOverlay(await context.server());
     const value = path === undefined ? overlay : valueAt(overlay, path);
     if (value !== undefined) return value;
-    throw new SymphonyError("overlay_path_not_found", `The overlay says nothing about ${path}`, {
+    throw new SymphonyError("overlay_path_not_found", `The overlay has no value at ${path}`, {
       hint: "symphony config get PATH shows what is in force",
     });
   },
@@ -37,10 +37,10 @@ const overlayGet = subcommand({
   },
 });
 
-/** Sets one value; what another operator changes at the same time stays. */
+/** Sets one value; keeps what another operator changes at the same time. */
 const overlaySet = subcommand({
   name: "set",
-  summary: "put one value on top of the workflow file",
+  summary: "set one value on top of the workflow file",
   examples: [
     "symphony config overlay set agent.max_turns 5",
     "symphony config overlay set codex.model gpt-5-codex",
@@ -67,7 +67,7 @@ const overlaySet = subcommand({
 
 const overlayUnset = subcommand({
   name: "unset",
-  summary: "take one value out of the overlay",
+  summary: "remove one value from the overlay",
   examples: ["symphony config overlay unset agent.max_turns"],
   arguments: [pathArgument],
   async call({ path }, context) {
@@ -75,10 +75,10 @@ const overlayUnset = subcommand({
     await client.config.removeFromOverlay({ params: { path } });
     return { path, removed: true };
   },
-  print: ({ path }, { note }) => note(`${path} is out of the overlay`),
+  print: ({ path }, { note }) => note(`${path} is removed from the overlay`),
 });
 
-/** Refused with `overlay_changed` when somebody changes the overlay while the new one is read, unless forced. */
+/** Rejects with `overlay_changed` when another client changes the overlay while the new one is read, unless forced. */
 const overlayReplace = subcommand({
   name: "replace",
   summary: "replace the whole overlay",
@@ -90,10 +90,10 @@ const overlayReplace = subcommand({
   arguments: [
     { name: "file", summary: "a JSON object; - reads it from stdin", completion: "files" },
   ],
-  options: [{ name: "force", summary: "also over a change that somebody else makes meanwhile" }],
+  options: [{ name: "force", summary: "overwrite a change that another client makes meanwhile" }],
   async call({ file, force }, context) {
     const server = await context.server();
-    // Before the input: `get | jq … | replace -` reads the same overlay at the other end of the pipe.
+    // Read before the input: in `get | jq … | replace -` the first command reads the same overlay.
     const etag = force ? "*" : (await readOverlay(server)).etag;
     const text = file === "-" ? await textOrStdin("-", context) : readText(file, context);
     return (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
@@ -102,8 +102,8 @@ const overlayReplace = subcommand({
 });
 
 /**
- * Opens the overlay in the operator's editor and stores what comes out of it. When that is refused, or somebody else has
- * changed the overlay meanwhile, nothing is stored and the edited file stays for a second try.
+ * Opens the overlay in the operator's editor and stores the result. When the server refuses it, or another client has
+ * changed the overlay meanwhile, nothing is stored and the edited file is kept for a second try.
  */
 const overlayEdit = subcommand({
   name: "edit",
@@ -114,7 +114,7 @@ const overlayEdit = subcommand({
     note(stored === null ? "Nothing was changed" : "The overlay is replaced"),
 });
 
-/** Prints what is in force: one value as it is, more than one as a table of dotted paths. */
+/** Prints the configuration in force: one value as it is, several as a table of dotted paths. */
 const configGet = subcommand({
   name: "get",
   summary: "print the configuration in force, or one part of it",
@@ -181,7 +181,7 @@ export const configCommand = row({
     }),
     subcommand({
       name: "overlay",
-      summary: "look at the overlay and change it; a change is in force at once",
+      summary: "show and change the overlay; a change is in force at once",
       examples: [
         "symphony config overlay set agent.max_turns 5",
         "symphony config overlay unset agent.max_turns",
@@ -194,13 +194,13 @@ export const configCommand = row({
 
 type Overlay = Readonly<Record<string, unknown>>;
 
-/** An overlay and the tag by which the server tells whether it is still that one. */
+/** An overlay and its ETag, by which the server detects a change since it was read. */
 interface Tagged {
   readonly overlay: Overlay;
   readonly etag: string;
 }
 
-/** How often a change is made anew because somebody else was quicker. */
+/** How often a change is tried when other clients keep changing the overlay first. */
 const maxTries = 20;
 
 /** The overlay as it is on the server. */
@@ -208,7 +208,7 @@ async function readOverlay(server: Server): Promise<Tagged> {
   return exchange(server, { ...paths.config.overlay });
 }
 
-/** Stores `overlay` unless the server's is no longer the one of `etag`: rejects with `overlay_changed`. */
+/** Stores `overlay`. Rejects with `overlay_changed` when the server's overlay no longer has `etag`. */
 function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Tagged> {
   return exchange(server, {
     ...paths.config.replaceOverlay,
@@ -238,7 +238,7 @@ async function changed(server: Server, change: (overlay: Overlay) => Overlay): P
   }
 }
 
-/** The typed client gives no headers, and the tag is one. */
+/** The typed client does not return headers, and the ETag is one. */
 async function exchange(server: Server, request: Parameters<typeof open>[1]): Promise<Tagged> {
   const response = await open(server, request);
   const chunks: Buffer[] = [];
@@ -262,7 +262,7 @@ function withValue(
   return Object.fromEntries([...Object.entries(overlay), [key, child]]);
 }
 
-/** A number counts as one only when it is written as one is: `79254e12` may be somebody's project. */
+/** Only text that JavaScript would print the same way is a number: `79254e12` may be the name of a project. */
 function readValue(text: string): unknown {
   const value = parsed(text);
   const changed = typeof value === "number" && String(value) !== text;
@@ -285,7 +285,7 @@ function readText(file: string, { cwd }: CommandContext): string {
   }
 }
 
-/** The overlay as it is stored; null where nothing was changed. */
+/** The overlay as stored; null when nothing was changed. */
 async function editOverlay(context: CommandContext): Promise<Overlay | null> {
   const editor = context.env["VISUAL"] || context.env["EDITOR"];
   if (!editor) {
@@ -314,7 +314,7 @@ async function editOverlay(context: CommandContext): Promise<Overlay | null> {
 function keeping(error: unknown, file: string): unknown {
   if (!(error instanceof SymphonyError)) return error;
   const { code, message, details } = error;
-  const hint = `what you wrote is in ${file}; look at it and use symphony config overlay replace ${file}`;
+  const hint = `what you wrote is in ${file}; correct it and use symphony config overlay replace ${file}`;
   return new SymphonyError(code, message, { cause: error, details, hint });
 }
 
@@ -323,7 +323,7 @@ function valueText(value: unknown): string {
   return typeof value === "string" ? plain(value) : jsonText(value);
 }
 
-/** What stands at a dotted path, whose keys may hold dots themselves; undefined when nothing does. */
+/** The value at a dotted path, whose keys may contain dots; undefined when there is none. */
 function valueAt(values: unknown, path: string): unknown {
   if (typeof values !== "object" || values === null || Array.isArray(values)) return undefined;
   for (const [key, value] of Object.entries(values)) {

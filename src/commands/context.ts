@@ -57,7 +57,7 @@ export function createContext(options: GlobalOptions, streams: Streams): Command
   const server = async () => (await discovery()).server;
   return Object.assign(io, {
     where,
-    // A terminal of unknown size says 0.
+    // A terminal of unknown size reports 0.
     width: io.stdout.isTTY ? io.stdout.columns || 80 : null,
     discovery,
     server,
@@ -78,7 +78,7 @@ function commandIo(options: GlobalOptions, streams: Streams): CommandIo {
   const json = options.json === true;
   const { stdout } = streams;
   return {
-    // Node builds the stream when it is first asked for, and most commands never do.
+    // Node creates the stream at the first access, and most commands never read it.
     get stdin() {
       return streams.stdin;
     },
@@ -127,7 +127,7 @@ export interface Whereabouts {
   readonly cwd: string;
 }
 
-/** What a running server left for us in its data directory. */
+/** What a running server writes into its data directory for clients. */
 interface RuntimeFile {
   readonly file: string;
   readonly url: string;
@@ -139,7 +139,7 @@ export interface Discovery {
   readonly server: Server;
   /** True when the address was given or a live server of this project was found. */
   readonly certain: boolean;
-  /** Why the project's own runtime.json was passed over. */
+  /** Why the project's own runtime.json was ignored. */
   readonly remark: string | null;
 }
 
@@ -182,7 +182,7 @@ export interface Project {
   readonly workflowPath: string | null;
 }
 
-/** The project around us: given, or the nearest directory upward with a WORKFLOW.md or a store; null outside of any. */
+/** The current project: given, or the nearest directory upward with a WORKFLOW.md or a store; null without one. */
 export function findProject(where: Omit<Whereabouts, "url">): Project | null {
   const given = where.dataDir ?? (where.env["SYMPHONY_DATA_DIR"] || undefined);
   const here = ancestors(where.cwd);
@@ -199,8 +199,8 @@ export function findProject(where: Omit<Whereabouts, "url">): Project | null {
 }
 
 /**
- * The project that a workflow file begins, ./WORKFLOW.md where none is named. Throws `missing_workflow_file`, naming the
- * absolute path (C-2).
+ * The project of a workflow file, ./WORKFLOW.md by default. Throws `missing_workflow_file`, which names the absolute
+ * path (C-2).
  */
 export function servedProject(
   workflow: string | undefined,
@@ -245,7 +245,7 @@ function readRuntime(where: Whereabouts): RuntimeFile | null {
   }
 }
 
-/** Why a runtime.json is not to be believed, or null: it may outlive its server, or come with somebody's files. */
+/** Why a runtime.json is not trusted, or null. The file may outlive its server, or have been copied from elsewhere. */
 async function reasonToIgnore(runtime: RuntimeFile, userAgent: string): Promise<string | null> {
   if (!isAlive(runtime.pid)) return `${runtime.file} is left over: process ${runtime.pid} is gone`;
   if (!isThisMachine(runtime.url)) return `${runtime.file} names ${runtime.url}, another machine`;
@@ -259,7 +259,7 @@ function isOurs(runtime: RuntimeFile): boolean {
   return isAlive(runtime.pid) && isThisMachine(runtime.url);
 }
 
-/** A process of somebody else's answers EPERM: it only has the number of a server that is gone. */
+/** EPERM means a process of another user: it has reused the pid of a server that is gone. */
 function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -268,7 +268,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** The process is on this machine, so its address must be too; a token is not carried anywhere else. */
+/** The process is on this machine, so its address must be too; its token is never sent to another machine. */
 function isThisMachine(url: string): boolean {
   const host = URL.parse(url)?.hostname.replace(/^\[(.*)\]$/, "$1") ?? "";
   if (host === "localhost" || host === "::1" || /^127(\.\d+){3}$/.test(host)) return true;
@@ -277,7 +277,7 @@ function isThisMachine(url: string): boolean {
   return own.some(({ address }) => address === host);
 }
 
-/** Asks without the token: another program may have taken the port. A server that wants one says so itself. */
+/** Sends no token: another program may have taken the port. A server that requires one answers 401. */
 async function answersAs(runtime: RuntimeFile, userAgent: string): Promise<boolean> {
   const server = { baseUrl: runtime.url, userAgent };
   try {
@@ -301,7 +301,7 @@ function isDirectory(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** The outside of a command: streams, environment and the options every command has. */
+/** Streams, environment and the options that every command has. */
 export interface CommandIo {
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: NodeJS.WriteStream;

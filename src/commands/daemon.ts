@@ -7,7 +7,7 @@ export const serveCommand = row({
     "symphony serve                               ./WORKFLOW.md on http://127.0.0.1:4000",
     "symphony serve --dry-run                     what would run, and why the rest would not",
     "symphony serve team/WORKFLOW.md --port 0     on any free port",
-    "symphony serve --webhook-url https://hooks.example.com   the tracker tells of changes there",
+    "symphony serve --webhook-url https://hooks.example.com   the tracker sends changes there",
     "symphony serve --restart-safe                only where turns outlive a restart of the server",
     "symphony serve --once                        one poll and its runs, then exit by outcome",
   ],

@@ -15,8 +15,8 @@ import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 const defaultPort = 4000;
 
 /**
- * `symphony demo`: the real server with the real core on a temporary world, until Ctrl-C. `port` 0 asks for any free one,
- * undefined for the default.
+ * `symphony demo`: the real server and core in a temporary folder, until Ctrl-C. `port` 0 means any free port, undefined
+ * the default.
  */
 export async function demo(port: number | undefined, io: CommandIo): Promise<number> {
   const stop = stopSignal();
@@ -49,7 +49,7 @@ async function show(port: number | undefined, io: CommandIo, stop: AbortSignal):
   }
 }
 
-/** On the usual port, or any free one when that is taken and none was asked for. */
+/** On the default port, or on any free one when that is taken and no port was given. */
 async function openOn(
   sample: Sample,
   port: number | undefined,
@@ -64,7 +64,7 @@ async function openOn(
     redact: (text) => redactor.redact(text),
   });
   const { workflowPath, dataDir } = sample;
-  // A slow login profile or a git that signs every commit is not what this is to show.
+  // The demo must not depend on a slow login profile or on a git that signs every commit.
   const env = { ...io.env, HOME: sample.root };
   const open = (on: number) =>
     openDaemon({ workflowPath, dataDir, port: on, host: undefined, env, log, redactor, signal });
@@ -92,9 +92,7 @@ function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
     say(`  ${paint.cyan(`npx symphony ${text}${url}`)}  ${paint.dim(why)}`);
   say(paint.bold(`symphony demo  ${listening.url}`));
   say("Five issues of an embedded tracker, a small git repository, and the real orchestrator.");
-  say(
-    `The agent is a scripted stand-in: it thinks nothing, but edits, tests and commits for real.`,
-  );
+  say(`The agent is a scripted stand-in: it uses no model, but edits, tests and commits for real.`);
   say(
     `For a real one, install codex, log in, and run ${paint.cyan("npx symphony serve WORKFLOW.md")}.`,
   );
@@ -126,7 +124,7 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<void> {
   return promise;
 }
 
-/** What the demo shows of an event; null for the many that would only scroll by. */
+/** The line that the demo prints for an event; null for the frequent ones that it does not show. */
 function lineOf(event: SymphonyEvent, paint: Paint): string | null {
   const text = plainLine(event.message);
   const status = event.data["status"];

@@ -22,7 +22,7 @@ export const eventsCommand = row({
   options: [
     {
       name: "follow",
-      summary: "go on with events as they happen; a lost connection is taken up again",
+      summary: "continue with events as they happen; reconnect when the connection is lost",
     },
     {
       name: "issue",
@@ -44,7 +44,7 @@ export const eventsCommand = row({
       name: "since",
       value: "seq|duration",
       summary:
-        "after this number, or from so long ago: 90s, 10m, 2h (default: the newest 50, or with --follow none)",
+        "after this number, or from this long ago: 90s, 10m, 2h (default: the newest 50, or with --follow none)",
     },
   ],
   stream: (options, context) => printEvents(options, context),
@@ -77,7 +77,7 @@ async function* itemsFrom(
   if (!options.follow && since >= newest) return;
   const stream = followEvents(await context.server(), {
     since,
-    // The end of the past is known by its number, which a filter of the server's might leave out.
+    // Without --follow the command stops at the newest number, and a filter on the server might skip that event.
     ...(options.follow && { issues: options.issue, types: options.type }),
     signal: context.interrupted(),
     onLost: (_, delayMs) => context.note(`connection lost; trying again in ${delayMs} ms`),
@@ -113,7 +113,7 @@ const styles: readonly (readonly [pattern: RegExp, style: Style])[] = [
   [/completed|recovered|delivered/, "green"],
 ];
 
-/** One line for people: time of day, issue, type, message. */
+/** One line of human output: time of day, issue, type, message. */
 export function eventLine(event: StreamEvent, paint: Paint): string {
   const { at, type, issue_identifier: issue, message } = event;
   const time = new Date(at).toTimeString().slice(0, 8);
@@ -138,7 +138,7 @@ export function itemLine(item: StreamItem, json: boolean, paint: Paint): string 
 
 /**
  * The number of the last event before `time` (ms since the epoch), at most `newest`. The series has no gaps and its
- * times only grow, so that a few single looks find it in any length of history.
+ * times never decrease, so a binary search finds it with few single reads in a history of any length.
  */
 export async function seqBefore(time: number, newest: number, server: Server): Promise<number> {
   let low = 0;
@@ -160,7 +160,7 @@ async function firstAfter(seq: number, server: Server) {
   return null;
 }
 
-/** Exits 0 at the status, 124 at the timeout; when only a person can help it on: 6 if blocked, 1 if held or failed. */
+/** Exits 0 at the status, 124 at the timeout; when only a person can continue: 6 if blocked, 1 if held or failed. */
 export const waitCommand = row({
   examples: [
     "symphony wait ENG-123 --for completed && git pull",
@@ -193,7 +193,7 @@ export const waitCommand = row({
 interface Awaited {
   readonly id: string;
   readonly wanted: readonly IssueStatus[];
-  /** 0: for ever. */
+  /** 0 waits indefinitely. */
   readonly timeoutMs: number;
 }
 
@@ -227,7 +227,7 @@ async function* statusesOf(
   context: CommandContext,
 ): AsyncGenerator<IssueStatus | null> {
   const client = await context.client();
-  // Taken before the first look, so that nothing can happen unseen between the look and the stream.
+  // Taken before the first read of the status, so that no event between that read and the stream is missed.
   const { seq } = await client.system.state({ query: { limit: 1 } });
   const look = async () => (await client.issues.detail({ params: { id } })).status;
   yield await onServerIssue(id, context, look);
@@ -240,7 +240,7 @@ async function* statusesOf(
   }
 }
 
-/** Waiting for a good end makes no sense once only a person can bring it about. */
+/** Waiting for `completed` makes no sense once only a person can bring it about. */
 function requireHope(id: string, status: IssueStatus | null, wanted: readonly string[]): void {
   if (wanted.some((one) => one !== "completed")) return;
   if (status === "blocked") {
@@ -249,7 +249,7 @@ function requireHope(id: string, status: IssueStatus | null, wanted: readonly st
     });
   }
   if (status === "held" || status === "failed") {
-    throw new SymphonyError("agent_failed", `${id} is ${status} and does not go on by itself`, {
+    throw new SymphonyError("agent_failed", `${id} is ${status} and does not continue by itself`, {
       hint: `symphony explain ${id}; symphony transition ${id} queued lets it run again`,
     });
   }
@@ -264,7 +264,7 @@ function statusesIn(text: string, flag: string): readonly IssueStatus[] {
 }
 
 async function startSpinner(id: string, wanted: readonly string[], context: CommandContext) {
-  // A terminal of unknown size says 0 columns, over which ora would count lines without end.
+  // A terminal of unknown size reports 0 columns, with which ora would count lines in an endless loop.
   const fits = context.stderr.isTTY === true && context.stderr.columns > 0;
   if (!fits || context.json || context.quiet) return null;
   const { default: ora } = await import("ora");

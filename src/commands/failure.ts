@@ -9,7 +9,7 @@ interface Occasion {
   readonly stderr: { write(text: string): unknown };
 }
 
-/** Tells what failed on stderr, as text or under `--json` as one document; returns the exit code. */
+/** Reports the failure on stderr, as text or under `--json` as one document; returns the exit code. */
 export function reportFailure(error: unknown, { argv, stderr }: Occasion): number {
   if (isFromParser(error) && error.exitCode === 0) return exitCodes.done;
   if (isInterruption(error)) return exitCodes.interrupted;
@@ -24,7 +24,7 @@ interface ParserError extends Error {
   readonly exitCode: number;
 }
 
-/** A CommanderError, told by its name: importing its class would load the parser at every start. */
+/** A CommanderError, recognised by its name: importing its class would load the parser at every start. */
 function isFromParser(error: unknown): error is ParserError {
   return error instanceof Error && error.name === "CommanderError" && "exitCode" in error;
 }
@@ -32,7 +32,7 @@ function isFromParser(error: unknown): error is ParserError {
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
   if (isFromParser(error)) {
-    // The help of a command that is only a group of others stands above it already.
+    // For a command that is only a group of others, the parser has already printed the help.
     const isGroup = error.message === "(outputHelp)";
     const text = isGroup ? "one of these commands is missing" : error.message;
     const message = text.replace(/^error: /, "").replace(/\n+/, " ");
@@ -44,7 +44,7 @@ function asSymphonyError(error: unknown): SymphonyError {
   });
 }
 
-/** Whoever pressed Ctrl-C, during a request or at a question, knows why it ended. */
+/** Ctrl-C during a request or at a prompt: the user knows why the command ended, so nothing is reported. */
 function isInterruption(error: unknown): boolean {
   return error instanceof Error && ["AbortError", "ExitPromptError"].includes(error.name);
 }
@@ -73,7 +73,7 @@ function stackOf(error: unknown): string {
   return plain(stack) + cause;
 }
 
-/** What the process tells a script; the numbers are part of the contract. */
+/** Exit codes for scripts; the numbers are part of the contract. */
 export const exitCodes = {
   done: 0,
   failed: 1,
@@ -100,7 +100,7 @@ const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   interrupted: "interrupted",
 };
 
-/** Codes that mean more than "failed"; one that a newer server invents means "failed". */
+/** Codes that mean more than "failed"; an unknown one, from a newer server, means "failed". */
 const byError: Partial<Record<ErrorCode, number>> = {
   usage: exitCodes.usage,
   invalid_json: exitCodes.usage,
@@ -153,7 +153,7 @@ export function exitCodeTable(): string {
   return `Exit codes of every command\n\n${rows.join("\n")}\n`;
 }
 
-/** The one of `names` that `typed` is most probably a slip of, in any case; null when none is near. */
+/** The one of `names` that `typed` most probably misspells, ignoring case; null when none is similar. */
 export function closest(typed: string, names: readonly string[]): string | null {
   const limit = Math.max(1, Math.floor(typed.length / 3));
   let best: { name: string; distance: number } | null = null;
@@ -166,13 +166,13 @@ export function closest(typed: string, names: readonly string[]): string | null 
   return best?.name ?? null;
 }
 
-/** Asks about the one of `names` that was probably meant; `otherwise` where none is near. */
+/** A hint at the one of `names` that was probably meant; `otherwise` when none is similar. */
 export function hintAt(typed: string, names: readonly string[], otherwise: string): string {
   const meant = closest(typed, names);
   return meant === null ? otherwise : `did you mean ${meant}?`;
 }
 
-/** The one of `words` that `typed` is. Throws `usage` with `message` and what was probably meant. */
+/** `typed` as one of `words`. Throws `usage` with `message` and the word that was probably meant. */
 export function requireWord<T extends string>(
   typed: string,
   words: readonly T[],
@@ -200,12 +200,12 @@ function editDistance(from: string, to: string): number {
 
 const maxIssues = 500;
 
-/** Whoever can name the issues there are. */
+/** Lists the issues that exist. */
 export interface Lister {
   list(query: { limit: number }): Promise<{ issues: readonly { identifier: string }[] }>;
 }
 
-/** Runs `work` on an issue; where there is no such issue, the error names the one that was probably meant. */
+/** Runs `work` on an issue. If there is no such issue, the error names the one that was probably meant. */
 export async function onIssue<T>(id: string, lister: Lister, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -229,7 +229,7 @@ export async function onServerIssue<T>(
   return onIssue(id, lister, () => work(client));
 }
 
-/** The same error with a hint for people. */
+/** The same error with another hint. */
 export function withHint(
   { code, message, details, cause }: SymphonyError,
   hint: string,

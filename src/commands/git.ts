@@ -25,7 +25,7 @@ export const gitCommand = row({
   arguments: [
     {
       name: "issue",
-      summary: "only the branches of this issue, such as ENG-123, and where it goes",
+      summary: "only the branches of this issue, such as ENG-123, and its routing",
       optional: true,
       completion: "issues",
     },
@@ -41,7 +41,7 @@ export const gitCommand = row({
     if (shown.repositories.length === 0 && !shown.route) {
       context.note("No workspace has a repository");
     }
-    if (!shown.complete) context.note("Some workspaces have not been looked at yet: ask again");
+    if (!shown.complete) context.note("Some workspaces have not been examined yet: run this again");
   },
 });
 
@@ -79,7 +79,7 @@ function only(issue: string, all: GitContextView): GitContextView {
   });
 }
 
-/** An issue that nobody knows any more may still have a workspace. */
+/** An issue that is no longer known may still have a workspace. */
 async function contextOf(issue: string, git: Client<Api>["git"]): Promise<GitContextView> {
   try {
     return await git.context({ query: { issue } });
@@ -107,7 +107,7 @@ function printRules({ routing }: GitContextView, context: CommandContext): Promi
 }
 
 function routeLine({ issue_identifier: issue, repository, branch }: Route): string {
-  if (repository === null) return plainLine(`${issue}: no routing rule is for it`);
+  if (repository === null) return plainLine(`${issue}: no routing rule matches it`);
   return plainLine(`${issue}: a new workspace is a clone of ${repository} on branch ${branch}`);
 }
 
@@ -164,7 +164,7 @@ function printFiles({ files }: Diff, context: CommandContext): Promise<void> {
   return printPage({ columns, rows }, context);
 }
 
-/** To a file or a program goes what git said; a terminal is not given its control characters. */
+/** A file or a program gets git's output unchanged; for a terminal, control characters are removed. */
 async function printPatch(patch: string, { stdout, print, paint }: CommandContext): Promise<void> {
   if (stdout.isTTY) print(coloured(plain(patch), await paint()));
   else stdout.write(patch);
@@ -181,11 +181,11 @@ function remarksOn(work: Diff): string[] {
     ...(work.not_shown_summary === null
       ? []
       : [`Not shown, in ${work.path}: ${work.not_shown_summary}`]),
-    ...(work.truncated ? ["It is more than can be shown: the rest is left out"] : []),
+    ...(work.truncated ? ["It is too long to be shown completely: the rest is left out"] : []),
   ];
 }
 
-/** From the server; without one, from the workspaces of the project around us. */
+/** From the server; without one, from the workspaces of the current project. */
 async function diffFor(name: string, context: CommandContext): Promise<Diff> {
   const workspace = workspaceNamed(name);
   const { key: id, path } = workspace;
@@ -195,7 +195,7 @@ async function diffFor(name: string, context: CommandContext): Promise<Diff> {
     const { offlineDiff } = await import("./offline.ts");
     const diff = await offlineDiff(project, workspace, context.env);
     if (diff !== null) {
-      context.note(`No server runs here; looking into ${diff.path}`);
+      context.note(`No server runs here; reading ${diff.path}`);
       return diff;
     }
   }

@@ -41,7 +41,7 @@ export function rootHelp(catalogue: readonly CommandEntry[], width = defaultWidt
   });
 }
 
-/** The help of one command, in the layout of the program's own; `path` is how it is typed. */
+/** The help of one command, in the same layout as the program's; `path` is how it is typed. */
 export function commandHelp(path: string, one: NamedRow, width = defaultWidth): string {
   const below = subcommandsOf(one);
   const takes = [
@@ -80,7 +80,7 @@ function optionItem(option: OptionRow): Item {
   return [flagsOf(option), withFacts(option)];
 }
 
-/** Those of every command say their choices and their default themselves. */
+/** The summaries of the options of every command already name their choices and defaults. */
 function plainOptionItem(option: OptionRow): Item {
   return [flagsOf(option), option.summary];
 }
@@ -118,7 +118,7 @@ export function helpCommand(catalogue: readonly CommandEntry[]): CommandRow {
   });
 }
 
-/** Rejects with `usage` where nothing of that name is. */
+/** Rejects with `usage` when there is no such topic. */
 async function helpOn(
   topic: readonly string[],
   catalogue: readonly CommandEntry[],

@@ -70,7 +70,7 @@ export const attemptCommand = row({
   examples: ["symphony attempt att_01", "symphony attempt att_01 --follow"],
   arguments: [{ name: "id", summary: "attempt id, as `symphony attempts` prints it" }],
   options: [
-    { name: "follow", summary: "go on with its events until it ends; with --json as NDJSON" },
+    { name: "follow", summary: "continue with its events until it ends; with --json as NDJSON" },
   ],
   stream: ({ id, follow }, context) => (follow ? followAttempt(id, context) : null),
   async call({ id }, context) {

@@ -1,7 +1,7 @@
 import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 
-// Builtins are taken where they are used: imported by name they cost every command some ms of its start.
+// Builtins are loaded where they are used: an import by name costs every command some ms at its start.
 
 type Asking = Pick<CommandContext, "stdin" | "stderr" | "interactive">;
 
@@ -34,7 +34,7 @@ export interface Question {
   readonly instead: string;
 }
 
-/** Asks on the terminal, on stderr; without one rejects with `usage`, so that nothing ever waits unseen. */
+/** Asks on the terminal, on stderr. Rejects with `usage` without one, so that no command waits unnoticed for input. */
 export async function ask({ message, instead }: Question, context: Asking): Promise<string> {
   if (!context.interactive) {
     throw new SymphonyError("usage", `${message} is missing, and there is no terminal to ask on`, {
@@ -98,7 +98,7 @@ async function edited(file: string, { text, instead }: Draft, { env }: Editing):
   return written;
 }
 
-/** Runs the editor on `file` until it is closed. Rejects with `usage` when it fails; `instead` is the way without one. */
+/** Runs the editor on `file` until it is closed. Rejects with `usage` when it fails; the hint then names `instead`. */
 export async function openEditor(editor: string, file: string, instead: string): Promise<void> {
   const { spawn } = process.getBuiltinModule("node:child_process");
   const { once } = process.getBuiltinModule("node:events");

@@ -20,7 +20,7 @@ import {
 } from "./output.ts";
 import { issueArgument, pageOptions, row, subcommand } from "./table.ts";
 
-/** The fields of an issue; lists replace what there was. */
+/** The fields of an issue; a list replaces the previous one. */
 const fieldOptions = [
   { name: "title", value: "text", summary: "one line, at most 1,000 characters" },
   { name: "description", value: "text", summary: "Markdown; - reads it from stdin" },
@@ -258,13 +258,13 @@ function applyChange(
   return withIssues(context, (desk) => onIssue(id, desk, () => desk.edit(id, change)));
 }
 
-/** The identifier alone on stdout, so that a script can keep it; what happened on stderr. */
+/** Only the identifier on stdout, so that a script can keep it; the message on stderr. */
 function report(issue: IssueFacts, what: string, { print, note }: CommandContext): void {
   print(issue.identifier);
   note(`${issue.identifier} ${what}: ${issue.title} (${issue.state})`);
 }
 
-/** Fields as they were given; a list that was not is empty. */
+/** The fields as given; a list that was not given is empty. */
 interface Fields {
   readonly title: string | undefined;
   readonly description: string | undefined;
@@ -274,7 +274,7 @@ interface Fields {
   readonly state: string | undefined;
 }
 
-/** An empty word among the words of a list empties the list. */
+/** One empty value empties the whole list. */
 async function changeOf(fields: Fields, context: CommandContext): Promise<IssueChange> {
   const { title, description, label, priority, blockedBy, state } = fields;
   const filled = (words: readonly string[]) => words.filter((one) => one.trim() !== "");

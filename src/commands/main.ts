@@ -4,7 +4,7 @@ import { version } from "./version.ts";
 
 /** Runs one command line (without node and the script); resolves to the exit code. Never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {
-  process.stdout.on("error", leaveWhenNobodyReads);
+  process.stdout.on("error", leaveOnClosedOutput);
   try {
     return await runCommand(argv);
   } catch (error) {
@@ -28,7 +28,7 @@ async function runCommand(argv: readonly string[]): Promise<number> {
   return exitCode;
 }
 
-/** What is asked most often is answered before a parser is loaded, which takes longer than the answer. */
+/** Answers the most frequent calls before a parser is loaded, which takes longer than the answer. */
 async function quickly(argv: readonly string[]): Promise<number | null> {
   const options = quickState(argv);
   if (options !== null) {
@@ -45,21 +45,21 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
   if (argv[0] !== undefined && !["--help", "-h", "help"].includes(argv[0])) return null;
   const { catalogue } = await import("./catalogue.ts");
   const { rootHelp } = await import("./help.ts");
-  // Alone, `symphony` says nothing to do: that is wrong usage, and the help is the answer to it.
+  // `symphony` without a command is wrong usage, and is answered with the help.
   const stream = argv.length === 0 ? process.stderr : process.stdout;
   stream.write(rootHelp(catalogue, stream.columns));
   return argv.length === 0 ? exitCodes.usage : exitCodes.done;
 }
 
-/** `symphony events | head` closes our stdout in mid-stream: that is no failure. */
-function leaveWhenNobodyReads(error: NodeJS.ErrnoException): void {
+/** `symphony events | head` closes stdout in mid-stream, which is not a failure. */
+function leaveOnClosedOutput(error: NodeJS.ErrnoException): void {
   if (error.code === "EPIPE") process.exit(exitCodes.done);
   throw error;
 }
 
 /**
- * The options of a plain `symphony state`, or null when there is more to read than this knows. Prompts and status
- * lines run that command every second, and reading it by hand takes a third less time than loading commander does.
+ * The options of a plain `symphony state`, or null when there are other arguments. Prompts and status lines run that
+ * command every second, and parsing it here takes a third less time than loading commander does.
  */
 function quickState(argv: readonly string[]): GlobalOptions | null {
   const options: { json?: boolean; url?: string; dataDir?: string } = {};

@@ -20,8 +20,8 @@ import type { SecretsAccess } from "./access.ts";
 type Env = Readonly<Record<string, string | undefined>>;
 
 /**
- * The project's store without a server, for one that cannot start before it has its key. Holds the data directory's lock
- * while it is open. Rejects with `data_dir_locked`, and as a start of the server would for a key that must not be used.
+ * Opens the project's secrets without a server, for a server that cannot start before it has its key. Holds the data
+ * directory's lock while open. Rejects with `data_dir_locked`, and for a key that must not be used as a server does.
  */
 export async function openOfflineSecrets(dataDir: string, env: Env): Promise<SecretsAccess> {
   const lock = await lockDataDir(dataDir);
@@ -55,7 +55,7 @@ export async function openOfflineSecrets(dataDir: string, env: Env): Promise<Sec
   }
 }
 
-/** Moves the store aside; returns what its files are called now. Rejects with `data_dir_locked` while a server runs. */
+/** Moves the store aside; returns the new names of its files. Rejects with `data_dir_locked` while a server runs. */
 export async function resetOffline(dataDir: string): Promise<readonly string[]> {
   const lock = await lockDataDir(dataDir);
   try {
@@ -72,7 +72,7 @@ interface About {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
-/** The same log that a server of this directory keeps. */
+/** Writes to the same log as a server of this directory. */
 async function record(
   dataDir: string,
   action: string,
@@ -93,17 +93,17 @@ interface Verified {
   readonly keyless: string | null;
 }
 
-/** Checks the files of the audit log, with the key of the project where it can be read. */
+/** Checks the files of the audit log, with the key of the project if it can be read. */
 export async function verifyOffline(dataDir: string, env: Env): Promise<Verified> {
   const found = await keysIn(dataDir, env);
   const verdict = verifyAudit(dataDir, found.keys);
   if (verdict.fault === null) return { verdict, keyless: found.why };
-  // A rotation meanwhile looks like a stranger's entry; with the keys of now it does not.
+  // A key rotation during the check looks like a forged entry; read the keys again to tell the two apart.
   const again = await keysIn(dataDir, env);
   return { verdict: verifyAudit(dataDir, again.keys), keyless: again.why };
 }
 
-/** Without the key the chain can still be followed. */
+/** Without the key the chain can still be verified. */
 async function keysIn(dir: string, env: Env): Promise<{ keys: AuditKeys; why: string | null }> {
   try {
     const redactor = createRedactor();
@@ -118,18 +118,18 @@ async function keysIn(dir: string, env: Env): Promise<{ keys: AuditKeys; why: st
 type WebhookName = keyof typeof paths.webhooks;
 
 export interface Signer {
-  /** The tracker that the sample stands for. */
+  /** The tracker whose delivery the sample imitates. */
   readonly kind: WebhookName;
   readonly webhook: TrackerWebhook;
   /** Signs as the tracker does; null without a secret. */
   readonly sign: ((body: string) => string) | null;
-  /** Why the stored secrets could not be looked into; null when they could, or there are none. */
+  /** Why the stored secrets could not be read; null when they could, or there are none. */
   readonly unread: SymphonyError | null;
 }
 
 /**
- * Signs with the secret that a server of this project would use: out of its stored secrets, which are opened to be read
- * and no more, else out of `env`.
+ * Signs with the secret that a server of this project would use: from its stored secrets, which are opened only for
+ * reading, else from `env`.
  */
 export async function signerFor(
   project: { readonly workflowPath: string; readonly dataDir: string },
@@ -149,7 +149,7 @@ export async function signerFor(
   };
 }
 
-/** The webhook of the tracker in use; the server takes in those of every other tracker as well. */
+/** The webhook of the tracker in use, else the first one: the server accepts deliveries for every tracker kind. */
 function webhookFor({ tracker }: Resolved["written"]) {
   const found = trackerKinds.flatMap(({ kind, webhook }) =>
     webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],

@@ -53,8 +53,8 @@ export interface IssueAccess {
 }
 
 /**
- * The desk without a server: writes straight into the store of the embedded tracker, which a server started later finds
- * there. Rejects with `tracker_read_only` for any other tracker, and as a start of the server would for a bad workflow.
+ * Access without a server: writes directly into the store of the embedded tracker, where a server started later reads it.
+ * Rejects with `tracker_read_only` for any other tracker, and for a bad workflow as the start of a server does.
  */
 export async function openOfflineIssues(
   project: Project,
@@ -63,7 +63,7 @@ export async function openOfflineIssues(
   const options = await trackerOptions(project, context.env);
   const exists = existsSync(issuesFile(project.dataDir));
   let issues: LocalIssues | null = null;
-  // Looking at a project that has no store yet must not leave one behind.
+  // Reading a project that has no store yet must not create one.
   const store = () => {
     makeDataDir(project.dataDir);
     issues ??= openLocalIssues(project.dataDir, options, systemClock);
@@ -90,11 +90,11 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
   const overlay = await readOverlay(project.dataDir);
   const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
   const { tracker } = toConfig(written, project.dataDir, sections);
-  // Without a workflow file there is nothing to say which tracker it is; the data directory was meant for this one.
+  // Without a workflow file the tracker is not known; the data directory was given for the local one.
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);
   throw new SymphonyError(
     "tracker_read_only",
-    `Issues of the ${tracker.kind} tracker are edited there`,
+    `Issues of the ${tracker.kind} tracker are edited in that tracker`,
     {
       details: { kind: tracker.kind },
       hint: "symphony transition ISSUE STATE moves one, with a server running",
@@ -102,7 +102,7 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
   );
 }
 
-/** Only its owner may look in, and version control is to leave it alone. */
+/** Readable by its owner only, and ignored by version control. */
 function makeDataDir(dir: string): void {
   const made = mkdirSync(dir, { recursive: true, mode: 0o700 });
   if (made !== undefined) writeFileSync(`${dir}/.gitignore`, "*\n", { mode: 0o600 });
@@ -132,7 +132,7 @@ export function draftFromMarkdown(text: string): IssueDraft {
 
 type Env = CommandContext["env"];
 
-/** What the history knows of an issue and its workspace. */
+/** What the history records about an issue and its workspace. */
 interface Recorded {
   readonly issueId: string;
   readonly identifier: string;
@@ -141,18 +141,18 @@ interface Recorded {
 }
 
 interface Past {
-  /** Of the issue that was asked for; null where no attempt of it is on record. */
+  /** Of the requested issue; null when no attempt of it is recorded. */
   readonly recorded: Recorded | null;
   /** Of every issue; none where they are not needed. */
   readonly places: readonly WorkspacePlace[];
 }
 
-const mostAttempts = 500;
+const maxAttempts = 500;
 
 /**
- * The work in an issue's workspace without a server, as `serve --once` leaves it behind; `key` may also be that of a workspace,
- * and `path` says which of several is meant. null where this project has no such workspace. Rejects with `data_dir_locked`,
- * and with `no_repository`.
+ * The work in an issue's workspace without a server, for example after `serve --once`. `key` may also be that of a
+ * workspace; `path` selects one of several. null when this project has no such workspace. Rejects with `data_dir_locked`
+ * and `no_repository`.
  */
 export async function offlineDiff(
   project: Project,
@@ -170,7 +170,7 @@ export async function offlineDiff(
   return diffView(recorded?.identifier ?? key, diff);
 }
 
-/** No other path than one that symphony made. */
+/** Accepts only a path that symphony created. */
 async function knownAt(
   chosen: string,
   root: string | null,
@@ -184,12 +184,12 @@ async function placeOf(recorded: Recorded | null, root: string | null): Promise<
   if (recorded === null) return null;
   const { issueId, identifier, path } = recorded;
   const today = root === null ? null : join(root, workspaceKey(identifier));
-  // A root of ours is known by what is in it, so that of the recorded path does for today's.
+  // Without a current root the parent of the recorded path is used: findWorkspace checks what is in it.
   const known = root ?? (path === null ? null : dirname(path));
   return known === null ? null : findWorkspace(issueId, [path, today], known);
 }
 
-/** One that no history tells of. */
+/** A workspace without a record in the history. */
 function keyed(root: string | null, id: string): string | null {
   if (root === null || !isWorkspaceKey(id)) return null;
   const path = join(root, id);
@@ -219,13 +219,13 @@ function recordedOf(
 ): Recorded | null {
   const issueId = history.issueIdOf(id);
   if (issueId === null) return null;
-  const { attempts } = history.attemptsOf(issueId, mostAttempts, 0);
+  const { attempts } = history.attemptsOf(issueId, maxAttempts, 0);
   const [latest] = attempts;
   const path = latest?.workspacePath ?? null;
   return { issueId, identifier: latest?.issueIdentifier ?? id, path, attempts };
 }
 
-/** Today's directory of workspaces as its real path; null where no workflow file says it. */
+/** The current directory of workspaces as its real path; null when there is no workflow file. */
 async function rootOf({ workflowPath, dataDir }: Project, env: Env): Promise<string | null> {
   if (workflowPath === null) return null;
   const options = { sections, workflowPath, env, flags: {}, clock: systemClock };

@@ -3,11 +3,11 @@ import { SymphonyError } from "../core/model/errors.ts";
 export interface Column {
   readonly title: string;
   readonly align?: "right";
-  /** Gives way when the terminal is too narrow. */
+  /** Shrinks when the terminal is too narrow. */
   readonly flexible?: boolean;
 }
 
-/** Text as it comes from the server, and how to set it off; it is made safe here. */
+/** Text as received from the server, and its style; it is made safe here. */
 export type Cell = string | { readonly text: string; readonly style: Style };
 
 export interface TableShape {
@@ -50,7 +50,7 @@ function readable(cell: Cell): { text: string; style: Style | null } {
 function shrink(columns: readonly Column[], natural: readonly number[], width: number): number[] {
   const widths = [...natural];
   let excess = widths.reduce((sum, one) => sum + one + gap, -gap) - width;
-  // The widest gives way first, so that two long columns end up sharing what there is.
+  // The widest column shrinks first, so that two long columns end up sharing the space.
   while (excess > 0) {
     const widest = columns.reduce(
       (best, { flexible }, index) =>
@@ -75,15 +75,15 @@ interface Printer {
   note(text: string): void;
 }
 
-/** A list for a person: a table, what it adds up to, and where the next page begins. */
+/** A list for a person: a table, its totals, and the offset of the next page. */
 export interface ListShape extends Pick<TableShape, "columns" | "rows"> {
   /** The last line of the table, which is no row of the list. */
   readonly sum?: readonly Cell[];
   /** Lines below the table. */
   readonly below?: (paint: Paint) => readonly string[];
-  /** What is said of the list as a whole. */
+  /** One message about the list as a whole. */
   readonly totals?: string;
-  /** Of a list that comes in pages: how many rows there are, and how many of them stand on earlier pages. */
+  /** Of a list that comes in pages: how many rows there are, and how many of them are on earlier pages. */
   readonly page?: { readonly total: number; readonly offset: number };
 }
 
@@ -112,7 +112,7 @@ export function factLines(facts: readonly (readonly [string, Cell])[], paint = n
   });
 }
 
-/** JSON for a script or a terminal: what a terminal might act on is written as an escape. */
+/** JSON for a script or a terminal: characters that a terminal might act on are escaped. */
 export function jsonText(value: unknown, indent = 2): string {
   const text = JSON.stringify(value, null, indent) ?? "null";
   return text.replaceAll(
@@ -121,7 +121,7 @@ export function jsonText(value: unknown, indent = 2): string {
   );
 }
 
-/** How human text is set off. Without colour every style leaves its text as it is. */
+/** The styles of human text. Without colour every style leaves its text unchanged. */
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan" | "magenta";
 export type Paint = Readonly<Record<Style, (text: string) => string>>;
 
@@ -152,7 +152,7 @@ export function wantsColour(
   return isTerminal && env["TERM"] !== "dumb";
 }
 
-/** chalk costs more to load than a whole command takes, so it is loaded only to colour something. */
+/** Loading chalk takes longer than a whole command, so it is loaded only when output is coloured. */
 export async function paintFor(colour: boolean): Promise<Paint> {
   if (!colour) return noPaint;
   const { Chalk } = await import("chalk");
@@ -177,7 +177,7 @@ const controls = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu;
 const wide =
   /^[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|^\p{Emoji_Presentation}/u;
 
-/** What a person takes for one character each. */
+/** The grapheme clusters: what a reader sees as single characters. */
 function graphemes(text: string): string[] {
   const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
   return Array.from(segmenter.segment(text), ({ segment }) => segment);
@@ -185,7 +185,7 @@ function graphemes(text: string): string[] {
 
 /** Text from outside, made safe to print: no control characters, no reordering marks; lines and tabs stay. */
 export function plain(text: string): string {
-  // Asked for directly: importing node:util by name costs 2 ms of every start.
+  // Loaded here: importing node:util by name costs 2 ms of every start.
   const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
   return stripVTControlCharacters(text).replaceAll("\r\n", "\n").replaceAll(controls, "");
 }
@@ -242,7 +242,7 @@ export function parseDuration(text: string, option: string): number {
   });
 }
 
-/** `3s`, `4m`, `2h 5m`, `3d`: as much as a person wants to know. */
+/** `3s`, `4m`, `2h 5m`, `3d`: rounded for a person. */
 export function span(ms: number): string {
   const seconds = Math.max(Math.round(ms / 1_000), 0);
   if (seconds < 60) return `${seconds}s`;
@@ -285,7 +285,7 @@ export interface HelpText {
   readonly width: number;
 }
 
-/** The one layout of every help text: summary, examples, usage, then lists of terms in one column. */
+/** The layout of every help text: summary, examples, usage, then lists of terms in one column. */
 export function helpText({ summary, examples: lines, usage, sections, width }: HelpText): string {
   const filled = sections.filter(([, items]) => items.length > 0);
   const terms = filled.flatMap(([, items]) => items.map(([term]) => term.length));

@@ -49,7 +49,7 @@ const flagsWithValue = globalOptions.flatMap(({ name, value }) =>
   value === undefined ? [] : [`--${name}`],
 );
 
-/** The first argument that is no option of the program and no value of one. */
+/** The first argument that is neither an option of the program nor the value of one. */
 function firstOperand(argv: readonly string[]): string | undefined {
   return argv.find(
     (one, index) => !one.startsWith("-") && !flagsWithValue.includes(argv[index - 1] ?? ""),
@@ -63,7 +63,7 @@ interface Declaration {
   readonly run: Run;
 }
 
-/** Tells the parser what the row says. */
+/** Declares the row to the parser. */
 function declare(command: Command, { path, row, run }: Declaration): void {
   const formatHelp = (_: Command, { helpWidth }: { readonly helpWidth?: number | undefined }) =>
     commandHelp(path, row, helpWidth);
@@ -104,7 +104,7 @@ function append(value: string, before: readonly string[] = []): readonly string[
   return [...before, value];
 }
 
-/** What was parsed, by name, its options read. Throws `usage`. */
+/** The parsed arguments and options by name, each option converted by its reader. Throws `usage`. */
 function givenOf(
   command: Command,
   { arguments: positional = [], options = [] }: CommandRow,

@@ -24,7 +24,7 @@ const listRow = subcommand({
 
 const addRow = subcommand({
   name: "add",
-  summary: "store a secret: asked for without showing it, or read from stdin",
+  summary: "store a secret: typed without being shown, or read from stdin",
   examples: [
     "symphony secrets add TRACKER_API_KEY",
     "pass show tracker | symphony secrets add TRACKER_API_KEY",
@@ -34,7 +34,7 @@ const addRow = subcommand({
   async call({ name }, context) {
     if (!namePattern.test(name)) {
       throw new SymphonyError("usage", "That is not a name", {
-        hint: "letters, digits and _, as in TRACKER_API_KEY; the value is asked for, or comes by stdin",
+        hint: "letters, digits and _, as in TRACKER_API_KEY; the value is typed at a prompt, or read from stdin",
       });
     }
     const value = await valueFor(name, context);
@@ -65,7 +65,7 @@ const removeRow = subcommand({
   print: ({ key }, { note }) => note(`${key} is removed`),
 });
 
-/** Seals everything anew, on the server or straight in the project's store. */
+/** Seals every secret with a new key, on the server or directly in the project's store. */
 const rotateRow = subcommand({
   name: "rotate",
   summary: "seal every secret with a new key",
@@ -76,14 +76,14 @@ const rotateRow = subcommand({
   call: (_, context) => atSecrets(context, (desk) => desk.rotate()),
   print({ secrets, key_id: now, previous_key_id: before }, { note }) {
     const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
-    note(`${many} sealed with the new key ${now}; the key ${before} opens nothing any more`);
+    note(`${many} sealed with the new key ${now}; the key ${before} no longer opens any`);
   },
 });
 
-/** Never through a server: one that runs has the key. */
+/** Never through a server: a running server has the key. */
 const resetRow = subcommand({
   name: "reset",
-  summary: "the key is lost: put the secrets aside and begin anew, without a server",
+  summary: "for a lost key: move the secrets aside and start without any, with no server running",
   examples: ["symphony secrets reset --yes"],
   async call(_, context) {
     const dataDir = findDataDir(context.where);
@@ -101,7 +101,7 @@ const resetRow = subcommand({
     else if (done.moved.length === 0) note(`There are no secrets in ${done.data_dir}`);
     else {
       const moved = done.moved.join(", ");
-      note(`Put aside in ${done.data_dir}: ${moved}; symphony secrets add NAME makes a new key`);
+      note(`Moved aside in ${done.data_dir}: ${moved}; symphony secrets add NAME makes a new key`);
     }
   },
   exitCode: (done) => (done === null ? exitCodes.failed : exitCodes.done),
@@ -120,27 +120,31 @@ export const secretsCommand = row({
 function valueAsArgument(name: string): SymphonyError {
   return new SymphonyError(
     "usage",
-    "A value is never an argument: others on this machine see those",
+    "A value cannot be an argument: other users of this machine can read arguments",
     {
       hint: `symphony secrets add ${name} asks for it, or reads it from stdin`,
     },
   );
 }
 
-/** Never an argument: other users of the machine see those. */
+/** Never read from an argument: other users of the machine can read arguments. */
 async function valueFor(name: string, context: CommandContext): Promise<string> {
   if (!context.stdin.isTTY) return textOrStdin("-", context);
   if (!context.interactive) {
-    throw new SymphonyError("needs_person", "The value is missing, and nothing may be asked", {
-      hint: `pipe it in: pass show tracker | symphony secrets add ${name}`,
-    });
+    throw new SymphonyError(
+      "needs_person",
+      "The value is missing, and this command may not prompt for it",
+      {
+        hint: `pipe it in: pass show tracker | symphony secrets add ${name}`,
+      },
+    );
   }
   const { password } = await import("@inquirer/prompts");
   const streams = { input: context.stdin, output: context.stderr };
   return password({ message: `Value of ${name}`, mask: false }, streams);
 }
 
-/** A server of this project gets the call, so that it takes effect at once; else the project's own store is opened. */
+/** Uses the server of this project, so that a change takes effect at once; else opens the project's own store. */
 async function atSecrets<T>(
   context: CommandContext,
   work: (desk: SecretsAccess) => Promise<T>,
@@ -181,11 +185,15 @@ async function offlineSecretsAccess(
 async function agreed(dataDir: string, context: CommandContext): Promise<boolean> {
   if (context.yes) return true;
   if (!context.interactive) {
-    throw new SymphonyError("needs_person", `${dataDir} would be without its secrets`, {
-      hint: "symphony secrets reset --yes",
-    });
+    throw new SymphonyError(
+      "needs_person",
+      `This moves the secrets in ${dataDir} aside and needs a confirmation`,
+      {
+        hint: "symphony secrets reset --yes",
+      },
+    );
   }
   const { confirm } = await import("@inquirer/prompts");
-  const message = `Put the secrets in ${dataDir} aside?`;
+  const message = `Move the secrets in ${dataDir} aside?`;
   return confirm({ message, default: false }, { input: context.stdin, output: context.stderr });
 }

@@ -36,11 +36,11 @@ import { factLines, jsonText, paintFor } from "./output.ts";
 import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 import { version } from "./version.ts";
 
-/** A core that listens, and how to end both; disposing stops it. */
+/** A running core and its server; disposing stops both. */
 export interface Daemon extends AsyncDisposable {
   readonly core: Core;
   readonly listening: Listening;
-  /** No more requests, agents ended, files closed. Safe to call twice. */
+  /** Ends the agents, stops taking requests and closes the files. Safe to call twice. */
   stop(): Promise<void>;
 }
 
@@ -54,13 +54,13 @@ interface DaemonOptions {
   readonly redactor: Redactor;
   /** Refuse to serve where a restart would end turns. */
   readonly restartSafe?: boolean;
-  /** Gives the start up: it rejects with the signal's reason. */
+  /** Aborts the start, which then rejects with the signal's reason. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Builds the core and binds its server; dispatches nothing before `core.start()`. Rejects with the code of
- * what is wrong, and then nothing is left open, bound or running.
+ * Builds the core and binds its server; dispatches nothing before `core.start()`. Rejects with the code of the fault,
+ * and then leaves nothing open, bound or running.
  */
 export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   const { workflowPath, dataDir, port, host, env, log, redactor, signal } = options;
@@ -107,7 +107,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
   }
 }
 
-/** Agents first: while they end, the API still says so. */
+/** Agents first, so that the API still answers while they end. */
 async function stopDaemon(core: Core, listening: Listening): Promise<void> {
   try {
     await core.stop();
@@ -116,22 +116,22 @@ async function stopDaemon(core: Core, listening: Listening): Promise<void> {
   }
 }
 
-/** The operator's own, else a fresh one: a change of `agent.level` may ask for it at any time. Beyond loopback only by wish. */
+/** The operator's token, else a random one on loopback or for `auth: token`: a change of `agent.level` may require it. */
 function tokenFor({ auth, host }: ServerConfig, env: CommandIo["env"]): string | null {
   const given = env["SYMPHONY_TOKEN"];
   if (given) return given;
   return auth === "token" || isLoopback(host) ? randomBytes(32).toString("base64url") : null;
 }
 
-/** What `symphony serve` was given; undefined means "not said", so that the configuration decides. */
+/** What `symphony serve` was given; undefined means "not given": the configuration decides. */
 interface ServeOptions {
   readonly workflow: string | undefined;
-  /** 0 asks for any free port. */
+  /** 0 means any free port. */
   readonly port: number | undefined;
   readonly host: string | undefined;
   /** One poll and its runs, then exit by outcome. */
   readonly once: boolean;
-  /** Agents may do everything: `agent.level: danger` is meant. */
+  /** Accepts `agent.level: danger`, where agents may do everything. */
   readonly iUnderstand: boolean;
   readonly logFormat: "text" | "json";
   /** The address to register with the tracker. */
@@ -147,7 +147,7 @@ export async function serve(options: ServeOptions, context: CommandContext): Pro
   try {
     return await run({ ...project, stop }, options, context);
   } catch (error) {
-    // The start was given up, and nothing of it is left.
+    // The start was aborted, and nothing of it is left.
     if (error === stop.reason) return options.once ? exitCodes.interrupted : exitCodes.done;
     throw error;
   } finally {
@@ -191,7 +191,7 @@ async function run(
   logEvents(daemon.core.bus, log);
   await announce(daemon, io);
   const { webhookUrl } = options;
-  // Beside the start: a tracker that is slow to answer holds nothing up.
+  // In parallel with the start: a tracker that is slow to answer does not delay it.
   if (webhookUrl !== undefined) void registerWebhook(webhookDeps(daemon.core, io.env), webhookUrl);
   const code = await untilStopped(daemon, stop, options.once);
   if (options.once) await printKept(daemon.core.workspaces.kept.list(), dataDir, io);
@@ -208,7 +208,7 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   const { core } = daemon;
   const outcome = onceOutcome(core, stop);
   const stopped = aborted(stop);
-  // A tracker that does not answer holds up the start, but not the end.
+  // A tracker that does not answer delays the start, but not the end.
   await Promise.race([core.start(), stopped]);
   if (!stop.aborted) {
     await (once ? Promise.race([core.once().then(outcome.look), stopped]) : stopped);
@@ -253,9 +253,9 @@ const lastLookMs = 2_000;
 /** How the attempts of a `--once` run ended. */
 interface OnceOutcome {
   exitCode(): number;
-  /** Has the workspaces looked at in which they worked: whatever is left there, no server will tell of it later. */
+  /** Examines the workspaces that they used: no server can report later what is left there. */
   look(): Promise<void>;
-  /** The same for a server that has stopped, of those that it had no time for. */
+  /** The same after the server has stopped, for those that it had no time for. */
   lookLast(): Promise<void>;
 }
 
@@ -295,7 +295,7 @@ function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal)
         } catch (error) {
           if (stop.aborted) return;
           const reason = messageOf(error);
-          log.warn("workspace not looked at", { issue_identifier: one.identifier, reason });
+          log.warn("workspace not examined", { issue_identifier: one.identifier, reason });
         }
       }
     },
@@ -308,7 +308,7 @@ function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal)
   };
 }
 
-/** Says where the work is that stays when `--once` has ended: by then no server is there to ask. */
+/** Prints where the remaining work is when `--once` has ended: no server can be asked afterwards. */
 async function printKept(all: readonly Kept[], dataDir: string, io: CommandIo): Promise<void> {
   const isFound =
     findProject({ dataDir: undefined, env: io.env, cwd: io.cwd })?.dataDir === dataDir;

@@ -8,7 +8,7 @@ import {
   subcommandsOf,
 } from "./table.ts";
 
-/** What may stand in a place: fixed words, something to look up, or null for anything. */
+/** What completes a position: fixed words, something to look up, or null for anything. */
 type Place = readonly string[] | Exclude<Completion, readonly string[] | "commands"> | null;
 
 interface OptionSpec {
@@ -23,7 +23,7 @@ interface CommandSpec {
   /** Such as `issue create`; the program itself is the empty path. */
   readonly path: string;
   readonly description: string;
-  /** Its own; those of the program are every command's. */
+  /** Its own options; those of the program belong to every command. */
   readonly options: readonly OptionSpec[];
   readonly positions: readonly Place[];
   /** Whether the last position repeats. */
@@ -82,7 +82,7 @@ function zshScript(specs: readonly CommandSpec[]): string {
   return `#compdef symphony\n${tables(specs)}${zshFront}`;
 }
 
-/** What there is, as functions that both shells understand: a line is a word, a tab and what it means. */
+/** The commands and options as functions for both shells: a line is a word, a tab and its meaning. */
 function tables(specs: readonly CommandSpec[]): string {
   const below = (path: string) =>
     specs.filter((one) => one.path !== "" && parentOf(one.path) === path);
@@ -118,7 +118,7 @@ ${valueCases({ path: "*", options: shared }).join("\n")}
   esac
 }
 
-# What stands at position $2, from 0, of command $1.
+# What completes position $2, from 0, of command $1.
 __symphony_position() {
   case "$1 $2" in
 ${specs.flatMap(positionCases).join("\n")}
@@ -149,7 +149,7 @@ __symphony_parse() {
   done
 }
 
-# Every line that may stand at the cursor, where $1 has been typed.
+# Every completion at the cursor, after $1 has been typed.
 __symphony_lines() {
   if [ -n "$__symphony_pending" ]; then
     __symphony_values "$__symphony_path" "$__symphony_pending"

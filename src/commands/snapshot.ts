@@ -41,7 +41,7 @@ interface Shown {
   readonly now: string;
 }
 
-/** The snapshot for people: what must stay in sight, and a table that may be paged. Its first row is the heading. */
+/** The snapshot for a person: lines that must stay visible, and a table that may be paged. Its first row is the heading. */
 export function stateLines(
   snapshot: SnapshotView,
   look: ViewOptions,

@@ -10,7 +10,7 @@ export const stateCommand = row({
   options: [
     {
       name: "watch",
-      summary: "keep showing it as it changes; not on a terminal: one JSON line a change",
+      summary: "keep showing it as it changes; without a terminal, one JSON line per change",
     },
   ],
   stream: ({ watch }, context) =>

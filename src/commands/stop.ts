@@ -5,14 +5,14 @@ const { existsSync } = process.getBuiltinModule("node:fs");
 const shell = "/bin/sh";
 const patienceMs = 500;
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** `timeout` signals its program and then the program's group; a person does not press a key twice as fast. */
+/** `timeout` signals its program and then the program's group; a person does not press a key twice that fast. */
 export const sameWithinMs = 200;
 
 /**
- * Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one leaves at once, and takes every agent along.
+ * Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one exits at once and ends every agent.
  *
- * One that came through the launcher of `bin/symphony.js` has the number 0. A signal to the whole group, such as that of
- * Ctrl-C, comes both ways, so of each signal the more frequent way counts. A terminal that goes away says so several times.
+ * A signal that the launcher in `bin/symphony.js` passed on has the number 0. A signal to the whole group, such as that of
+ * Ctrl-C, arrives both ways, so for each signal only the way with more arrivals counts. A closing terminal sends several.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
@@ -45,8 +45,8 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
- * Ends this process at once, after its exit handlers. Node's own exit waits for every look-up of a name that is under way, half
- * a minute where no name server answers: so the process is replaced by one that has nothing but the exit code.
+ * Ends this process at once, after its exit handlers. Node's own exit waits for every DNS lookup in progress, half a minute
+ * when no name server answers, so the process is replaced by a shell that only returns the exit code.
  */
 function leave(code: number): never {
   process.emit("exit", code);
@@ -55,8 +55,8 @@ function leave(code: number): never {
 }
 
 /**
- * For when all is closed: what still keeps the process then, such as a look-up of a name, is not waited for. The exit code is
- * `process.exitCode`, as it is by then.
+ * For when everything is closed: does not wait for what still keeps the process alive, such as a DNS lookup. The exit code
+ * is the value of `process.exitCode` at that time.
  */
 export function leaveSoon(): void {
   setTimeout(() => leave(Number(process.exitCode ?? 0)), patienceMs).unref();

@@ -31,17 +31,17 @@ export const runtimeCommand = row({
   },
 });
 
-/** Asks for a poll now. */
+/** Requests a poll now. */
 export const refreshCommand = row({
   examples: ["symphony refresh"],
   call: async (_, context) => (await context.client()).system.refresh(),
   print({ coalesced }, { note }) {
     const joined = coalesced ? ", together with one that was already due" : "";
-    note(`Poll and reconcile are on their way${joined}`);
+    note(`Poll and reconcile are requested${joined}`);
   },
 });
 
-/** Prints what the server's `/metrics` tells: its own text, or `{"metrics": […]}`. */
+/** Prints the server's `/metrics`: its own text, or `{"metrics": […]}`. */
 export const metricsCommand = row({
   examples: [
     "symphony metrics",
@@ -51,7 +51,7 @@ export const metricsCommand = row({
   arguments: [
     {
       name: "name",
-      summary: "only these metrics; a name that ends in * stands for all that begin so",
+      summary: "only these metrics; a * at the end of a name matches any ending",
       optional: true,
       repeats: true,
     },
@@ -87,7 +87,7 @@ function withoutLines({ lines: _, ...family }: Family) {
   return family;
 }
 
-/** One metric of the Prometheus text format 0.0.4 with everything that was said of it. */
+/** One metric of the Prometheus text format 0.0.4 with its help, type and samples. */
 export interface Family {
   readonly name: string;
   readonly help: string | null;
@@ -102,7 +102,7 @@ interface Sample {
   /** The family's name, with `_bucket`, `_sum` or `_count` in a histogram. */
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** null for what JSON has no number for: NaN and the infinities. */
+  /** null for NaN and the infinities, which JSON numbers cannot express. */
   readonly value: number | null;
 }
 
@@ -114,7 +114,7 @@ interface OpenFamily {
   readonly lines: string[];
 }
 
-/** The metrics in `text`, in its order; lines that are neither comment nor sample are passed over. */
+/** The metrics in `text`, in its order; lines that are neither comment nor sample are ignored. */
 export function parseExposition(text: string): readonly Family[] {
   const families = new Map<string, OpenFamily>();
   let last: OpenFamily | null = null;
@@ -134,7 +134,7 @@ export function parseExposition(text: string): readonly Family[] {
   return [...families.values()];
 }
 
-/** A histogram's lines have names of their own, and stand below its comments. */
+/** The samples of a histogram have names with a suffix, and follow its comments. */
 function familyName(sample: string, above: OpenFamily | null): string {
   const part = above && sample.startsWith(`${above.name}_`);
   return part && /^(histogram|summary)$/.test(above.type) ? above.name : sample;

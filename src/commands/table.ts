@@ -2,21 +2,21 @@ import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 
-/** What completes a word: fixed words, or something that is looked up when it is needed. */
+/** What completes a word: fixed words, or something that is looked up on demand. */
 export type Completion = readonly string[] | "issues" | "files" | "directories" | "commands";
 
-/** Reads what was typed, before anything else is done. Throws `usage`, naming the option. */
+/** Converts the typed text before the command does anything. Throws `usage`, naming the option. */
 type Reader = (text: string, flag: string) => unknown;
 
 export interface ArgumentRow {
   readonly name: string;
-  /** What it is called among what is given, where an option has its name. */
+  /** Its name in `Given`, when an option has the same name. */
   readonly key?: string;
   readonly summary: string;
   readonly optional?: boolean;
   /** Any number of them; only the last one may repeat. */
   readonly repeats?: boolean;
-  /** Every other word is refused; these also complete it. */
+  /** Any other word is refused; completion offers these. */
   readonly choices?: readonly string[];
   readonly completion?: Completion;
 }
@@ -31,7 +31,7 @@ export interface OptionRow {
   readonly value?: string;
   /** Turns the text into the value; without it the text is the value. */
   readonly read?: Reader;
-  /** Every other word is refused; these also complete it. */
+  /** Any other word is refused; completion offers these. */
   readonly choices?: readonly string[];
   readonly completion?: Completion;
   readonly default?: string;
@@ -44,36 +44,36 @@ export interface OptionRow {
 /** What was typed, by the names of arguments and options, `blocked-by` as `blockedBy`. */
 export type Given = Readonly<Record<string, unknown>>;
 
-/** Name and summary of a command; the summary begins in lower case and ends without a stop. */
+/** Name and summary of a command; the summary begins in lower case and ends without a full stop. */
 export interface Head {
   readonly name: string;
   readonly summary: string;
 }
 
-/** A command but for its name and summary: what it takes, what it does, and how the result is shown. */
+/** A command without its name and summary: what it takes, what it does, and how the result is shown. */
 export interface CommandRow {
   readonly examples?: readonly string[];
   readonly arguments?: readonly ArgumentRow[];
   readonly options?: readonly OptionRow[];
   readonly commands?: readonly NamedRow[];
-  /** Does the work. What it resolves to is printed as it is under `--json`, and by `print` for a person. */
+  /** Does the work. The result is printed unchanged under `--json`, and by `print` for a person. */
   call?(given: Given, context: CommandContext): Promise<unknown>;
-  /** The document of `--json`, where it is not the whole of what `call` resolved to. */
+  /** The document of `--json`, when it is not the whole result of `call`. */
   document?(value: unknown): unknown;
   print?(value: unknown, context: CommandContext, given: Given): void | Promise<void>;
-  /** Without it a call that resolves is done: 0. */
+  /** Default: 0 when `call` resolves. */
   exitCode?(value: unknown): number;
   /** Prints by itself and resolves to the exit code; null leaves it to `call`. */
   stream?(given: Given, context: CommandContext): Promise<number> | null;
-  /** The error for more arguments than there are, where the parser's own would repeat a secret. */
+  /** The error for too many arguments, when the parser's own error would repeat a secret. */
   refuseExcess?(given: Given): SymphonyError;
 }
 
 export type NamedRow = Head & CommandRow;
 
-/** A command as the catalogue lists it: its head at once, the rest when it is needed. */
+/** A command as the catalogue lists it: its head at once, the rest on demand. */
 export interface CommandEntry extends Head {
-  /** The heading that it stands under in the help. */
+  /** Its heading in the help. */
   readonly group: string;
   /** Loads the file of its noun. */
   readonly load: () => Promise<CommandRow>;
@@ -126,7 +126,7 @@ interface TypedRow<A extends readonly ArgumentRow[], O extends readonly OptionRo
   refuseExcess?(given: GivenOf<A, O>): SymphonyError;
 }
 
-/** A row whose functions are given what its own arguments and options say. */
+/** A row whose functions get the values of its own arguments and options, typed. */
 export function row<
   const A extends readonly ArgumentRow[] = [],
   const O extends readonly OptionRow[] = [],
@@ -171,10 +171,15 @@ export function pageOptions(what = "rows") {
     {
       name: "limit",
       value: "n",
-      summary: `${what} at most, 1 to 500 (default: 50)`,
+      summary: `maximum number of ${what}, 1 to 500 (default: 50)`,
       read: readNumber,
     },
-    { name: "offset", value: "n", summary: `${what} to pass over (default: 0)`, read: readNumber },
+    {
+      name: "offset",
+      value: "n",
+      summary: `number of ${what} to skip (default: 0)`,
+      read: readNumber,
+    },
   ] as const;
 }
 
@@ -222,7 +227,7 @@ export const globalOptions: readonly OptionRow[] = [
     completion: "directories",
   },
   { name: "json", summary: "print one JSON document; streams print one to a line" },
-  { name: "quiet", summary: "print no messages beside the data" },
+  { name: "quiet", summary: "print the data only, without messages" },
   { name: "debug", summary: "print where an error came from" },
   {
     name: "color",

@@ -10,15 +10,15 @@ import { pageOptions, row, subcommand } from "./table.ts";
 
 const templateArgument = {
   name: "template",
-  summary: "name or id; `workflow` is the workflow file's",
+  summary: "name or id; `workflow` is the one in the workflow file",
 } as const;
 const fileArgument = {
   name: "file",
-  summary: "Liquid text; - reads it from stdin; left out: $EDITOR on a terminal",
+  summary: "Liquid text; - reads it from stdin (default: $EDITOR on a terminal)",
   optional: true,
   completion: "files",
 } as const;
-/** What an editor takes it for. */
+/** Its ending selects the editor's highlighting. */
 const fileName = "template.md";
 
 const listRow = subcommand({
@@ -47,7 +47,7 @@ const listRow = subcommand({
   },
 });
 
-/** The text alone on stdout, so that it can be kept in a file and given back. */
+/** Only the text on stdout, so that it can be saved to a file and passed back. */
 const showRow = subcommand({
   name: "show",
   summary: "print the text of a prompt template",
@@ -61,17 +61,17 @@ const previewRow = subcommand({
   name: "preview",
   summary: "print the prompt that a template makes",
   examples: [
-    "symphony templates preview review                    of a sample issue",
+    "symphony templates preview review                    for a sample issue",
     "symphony templates preview review --issue ENG-123",
     `symphony templates preview review --variables '{"attempt": 2}'`,
   ],
   arguments: [templateArgument],
   options: [
-    { name: "issue", value: "issue", summary: "of this issue", completion: "issues" },
+    { name: "issue", value: "issue", summary: "for this issue", completion: "issues" },
     {
       name: "variables",
       value: "json",
-      summary: "a JSON object in place of the sample's own; - reads it from stdin",
+      summary: "a JSON object that replaces the sample's variables; - reads it from stdin",
     },
   ],
   call: (given, context) => preview(given, context),
@@ -107,7 +107,7 @@ const editRow = subcommand({
   ],
   arguments: [templateArgument, fileArgument],
   options: [
-    { name: "name", value: "name", summary: "a new name; alone it leaves the text as it is" },
+    { name: "name", value: "name", summary: "a new name; without a file the text is unchanged" },
   ],
   call: (given, context) => editTemplate(given, context),
   print: (template, context) => report(template, "changed", context),
@@ -115,7 +115,7 @@ const editRow = subcommand({
 
 const deleteRow = subcommand({
   name: "delete",
-  summary: "delete a prompt template that no issue overrides with",
+  summary: "delete a prompt template that is not chosen for any issue",
   examples: ["symphony templates delete review"],
   arguments: [templateArgument],
   async call({ template: given }, context) {
@@ -192,14 +192,14 @@ async function editTemplate({ template: given, file, name }: Edit, context: Comm
       params: { id },
       body: { ...(name !== undefined && { name }), ...(text !== undefined && { body: text }) },
     });
-  // What cannot be changed is refused before anybody writes it.
+  // A change that the server would refuse is refused before the user writes a text.
   const inEditor = body === undefined && name === undefined && !readOnly;
   if (!inEditor) return change(body);
   const instead = `symphony templates edit ${given} FILE, or - to read it from stdin`;
   return withEdited({ text: before, name: fileName, instead }, context, change);
 }
 
-/** A script that says it means it; a person on a terminal is asked, unless `--yes`. */
+/** A script needs no confirmation; a person on a terminal is asked, unless `--yes`. */
 async function confirmed(message: string, context: CommandContext): Promise<boolean> {
   if (context.yes || !context.interactive) return true;
   const { confirm } = await import("@inquirer/prompts");
@@ -212,7 +212,7 @@ async function textFrom(path: string, context: CommandContext): Promise<string> 
   return (await textOfFile(path, context.cwd)).replace(/\r?\n$/, "");
 }
 
-/** The id alone on stdout, so that a script can keep it; what happened on stderr. */
+/** Only the id on stdout, so that a script can keep it; the message on stderr. */
 function report({ id, name }: TemplateFacts, what: string, { print, note }: CommandContext): void {
   print(id);
   note(`${name} ${what}`);
@@ -223,7 +223,7 @@ type TemplateFacts = Reply<Api["templates"]["detail"]>;
 /** More than a server keeps. */
 const every = 500;
 
-/** The template with this id, or with this name in any case. Rejects with `template_not_found` and what was meant. */
+/** The template with this id, or with this name in any case. Rejects with `template_not_found` and a suggestion. */
 export async function findTemplate(given: string, client: Client<Api>): Promise<TemplateFacts> {
   const { templates } = await client.templates.list({ query: { limit: every } });
   const wanted = given.trim().toLowerCase();

@@ -4,11 +4,11 @@ import { exitCodes } from "./failure.ts";
 import { fit, jsonText } from "./output.ts";
 import { type SnapshotView, stateLines } from "./snapshot.ts";
 
-/** Changes come in bursts: one look at the end of a burst shows them all. */
+/** Changes come in bursts: one read at the end of a burst shows them all. */
 const settleMs = 150;
 const tickMs = 1_000;
 
-/** Shows the snapshot and keeps it fresh: the event stream says when to look again, nothing is polled. */
+/** Shows the snapshot and keeps it current: the event stream triggers each new read, nothing is polled. */
 export async function watchState(context: CommandContext): Promise<number> {
   const live = context.stdout.isTTY === true && !context.json;
   return live ? watchScreen(context) : watchLines(context);
@@ -66,7 +66,7 @@ async function* snapshots(
   for await (const item of stream) {
     if (item.kind === "event" && item.event.seq <= newest) continue;
     await new Promise((resolve) => setTimeout(resolve, settleMs));
-    // A server that went away in between is the stream's to find again; the next event brings us back here.
+    // When the server is gone, the stream reconnects; its next event triggers another read.
     const next = await client.system.state({}, { signal }).catch(() => null);
     if (signal.aborted) return;
     if (next === null) continue;
@@ -86,14 +86,14 @@ export class Pager {
     this.#context = context;
   }
 
-  /** Aborted once the reader has had enough. */
+  /** Aborted when the reader quits. */
   get closed(): AbortSignal {
     return this.#closing.signal;
   }
 
-  /** `head`, the heading of `rows` and as many of them as fit, with where we are at the foot. */
+  /** `head`, the heading of `rows` and as many of them as fit, with the page number at the foot. */
   page(head: readonly string[], rows: readonly string[]): string[] {
-    // A terminal of unknown size says 0.
+    // A terminal of unknown size reports 0.
     const height = this.#context.stdout.rows || 24;
     const columns = this.#context.stdout.columns || 80;
     const [heading = "", ...body] = rows;
@@ -125,7 +125,7 @@ export class Pager {
   }
 
   #press(key: string): void {
-    // In raw mode the terminal hands us Ctrl-C as a character instead of raising a signal.
+    // In raw mode the terminal sends Ctrl-C as a character instead of raising a signal.
     if (key === "q" || key === "\u0003") this.#closing.abort();
     if (key === " " || key === "n") this.#page += 1;
     if (key === "b" || key === "p") this.#page -= 1;

@@ -19,7 +19,7 @@ export const webhookCommand = row({
       arguments: [
         {
           name: "issue",
-          summary: "issue to tell of, which the server then reads again (default: none)",
+          summary: "issue that the delivery names; the server then reads it again (default: none)",
           optional: true,
           completion: "issues",
         },
@@ -27,13 +27,13 @@ export const webhookCommand = row({
       call: ({ issue }, context) => deliver(issue, context),
       print: (_, { note }, { issue }) =>
         note(
-          `The server took the delivery${issue === undefined ? "" : ` and looks at ${issue} now`}`,
+          `The server accepted the delivery${issue === undefined ? "" : ` and reads ${issue} again now`}`,
         ),
     }),
   ],
 });
 
-/** Signs with the secret that the workflow file names, out of the stored secrets, else out of this environment. */
+/** Signs with the secret that the workflow file names, from the stored secrets, else from this environment. */
 async function deliver(issue: string | undefined, context: CommandContext) {
   const client = await context.client();
   const { signerFor } = await import("./offline-secrets.ts");
@@ -55,7 +55,7 @@ async function deliver(issue: string | undefined, context: CommandContext) {
   return client.webhooks[kind]({ body, headers });
 }
 
-/** The error for a signature that nothing here can make. */
+/** The error when no secret is available here to sign with. */
 function noSecret({
   webhook: { defaultSecretName },
   unread,

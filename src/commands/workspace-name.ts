@@ -3,7 +3,7 @@ import { basename, isAbsolute } from "node:path";
 /** A workspace as a person named it: by its key, or by its absolute path where several have the key. */
 export interface NamedWorkspace {
   readonly key: string;
-  /** null: the key says it. */
+  /** null when the key is enough. */
   readonly path: string | null;
 }
 

@@ -125,14 +125,14 @@ class ScriptedAgent {
   #startTurn(thread: Thread, params: Params): Result {
     const prompt = messageIn(params);
     if (this.#turn) {
-      // A busy thread takes it as guidance, as codex does.
+      // A busy thread treats it as guidance, as codex does.
       this.#turn.steer(prompt);
       return { turn: { id: this.#turn.id, status: "inProgress" } };
     }
     thread.model = modelIn(params) ?? thread.model;
     const turn = new Turn(thread, this.#wire);
     this.#turn = turn;
-    // After the answer, which the caller of this sends.
+    // After the reply, which the caller sends.
     setImmediate(() => void this.#play(turn, prompt));
     return { turn: { id: turn.id, status: "inProgress", items: [], error: null } };
   }

@@ -7,7 +7,7 @@ import { execa } from "execa";
 import { SymphonyError } from "../core/model/errors.ts";
 import { demoScript } from "./script.ts";
 
-/** The demo's temporary world: a real git repository, a workflow file, a script for the agent. */
+/** The demo's temporary folder: a real git repository, a workflow file, a script for the agent. */
 export interface Sample {
   readonly root: string;
   readonly repository: string;
@@ -16,7 +16,7 @@ export interface Sample {
   remove(): Promise<void>;
 }
 
-/** Makes everything below a fresh temporary folder. Rejects with `git_not_found`, or the reason of `signal`. */
+/** Creates everything in a new temporary folder. Rejects with `git_not_found`, or the reason of `signal`. */
 export async function makeSample(signal: AbortSignal): Promise<Sample> {
   const root = await mkdtemp(join(tmpdir(), "symphony-demo-"));
   const remove = () => rm(root, { recursive: true, force: true, maxRetries: 3 });
@@ -117,7 +117,7 @@ You are working on {{ issue.identifier }}: {{ issue.title }}
 `;
 }
 
-/** One word of a shell line, whatever is in it. */
+/** Quotes any text as one word of a shell line. */
 function quoted(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 
-/** What the scripted agent can do in a turn. Strings may hold `{{identifier}}` and its kin. */
+/** What the scripted agent can do in a turn. Strings may contain variables such as `{{identifier}}`. */
 export type Step =
   | { readonly do: "say"; readonly text: string }
   | {
@@ -12,10 +12,10 @@ export type Step =
   | { readonly do: "commit"; readonly message: string }
   | { readonly do: "run"; readonly command: string }
   | { readonly do: "sleep"; readonly ms: number }
-  /** Waits until guidance has come, `ms` at most; `writeTo` names a file that gets its text. */
+  /** Waits up to `ms` for guidance; `writeTo` names a file that gets its text. */
   | { readonly do: "waitForSteer"; readonly ms: number; readonly writeTo?: string }
   | { readonly do: "tool"; readonly name: string; readonly arguments?: unknown }
-  /** Asks for leave to run `command`, or a person `question`. */
+  /** Requests approval to run `command`, or asks a person `question`. */
   | { readonly do: "ask"; readonly command: string }
   | { readonly do: "ask"; readonly question: string; readonly options: readonly string[] }
   /** Added to the totals of the thread. */
@@ -31,17 +31,17 @@ export type Step =
       readonly method: string;
       readonly params: Readonly<Record<string, unknown>>;
     }
-  /** `info` is codex's word for the failure, `other` without one. */
+  /** `info` is codex's code for the failure (default: `other`). */
   | { readonly do: "fail"; readonly message: string; readonly info?: unknown }
   | { readonly do: "exit"; readonly code: number }
-  /** Never ends by itself; `deaf` answers no request either, an interrupt included. */
+  /** Never ends by itself; `deaf` also ignores every request, including an interrupt. */
   | { readonly do: "hang"; readonly deaf?: boolean }
-  /** Bytes on stdout as they are, as `text` or as `base64`. */
+  /** Writes raw bytes to stdout, given as `text` or as `base64`. */
   | { readonly do: "garbage"; readonly text?: string; readonly base64?: string }
   | { readonly do: "hugeLine"; readonly bytes: number }
-  /** A process in a session of its own that outlives a killed group; says its pid. */
+  /** Starts a process in its own session that survives a kill of the group; reports its pid. */
   | { readonly do: "spawnGrandchild"; readonly seconds: number }
-  /** From now on neither SIGTERM nor the end of stdin ends the agent. */
+  /** From this step on neither SIGTERM nor the end of stdin ends the agent. */
   | { readonly do: "ignoreSigterm" };
 
 /**
@@ -72,7 +72,7 @@ const steps: ReadonlySet<string> = new Set<Step["do"]>([
   "ignoreSigterm",
 ]);
 
-/** Reads a script; throws an Error that names the first place where it makes no sense. */
+/** Reads a script; throws an Error that names the first invalid place. */
 export function readScript(file: string): Script {
   const script: unknown = JSON.parse(readFileSync(file, "utf8"));
   const issues = isObject(script) ? script["issues"] : undefined;
@@ -129,7 +129,7 @@ interface Chapter {
   readonly turns: readonly (readonly Step[])[];
 }
 
-// biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of the shell, not of ours
+// biome-ignore lint/suspicious/noTemplateCurlyInString: a shell variable, not a template literal
 const greeting = 'echo "Hello, ${1:-world}!"\n';
 
 const test: readonly Step[] = [{ do: "run", command: "sh test.sh" }];
@@ -146,7 +146,7 @@ function done(message: string): readonly Step[] {
   ];
 }
 
-/** How long the agent of the steering chapter waits for a word before it goes on by itself. */
+/** How long the agent of the steering chapter waits for guidance before it continues without. */
 export const steeringWaitMs = 60_000;
 
 export const chapters: readonly Chapter[] = [

@@ -117,14 +117,14 @@ export class Performer {
     const child = spawn(file, args, { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
     this.#commands.add(child);
     let output = "";
-    const heard = (delta: string) => {
+    const onOutput = (delta: string) => {
       output = (output + delta).slice(-1_000_000);
       turn.notify("item/commandExecution/outputDelta", { itemId: item.id, delta });
     };
-    child.stdout.setEncoding("utf8").on("data", heard);
-    child.stderr.setEncoding("utf8").on("data", heard);
+    child.stdout.setEncoding("utf8").on("data", onOutput);
+    child.stderr.setEncoding("utf8").on("data", onOutput);
     const ended = Promise.withResolvers<void>();
-    child.once("error", (error) => heard(error.message));
+    child.once("error", (error) => onOutput(error.message));
     child.once("close", (code) => {
       this.#commands.delete(child);
       const exitCode = code ?? -1;
@@ -206,7 +206,7 @@ function textOf(contentItems: unknown): string | null {
   return contentItems.map((item: { text?: unknown }) => String(item?.text ?? "")).join("");
 }
 
-/** A process in a session of its own, deaf to SIGTERM: what a kill of the group leaves behind. */
+/** A process in its own session that ignores SIGTERM, so that a kill of the group leaves it running. */
 function spawnGrandchild(seconds: number): number | undefined {
   const script = `trap "" TERM; sleep ${seconds}`;
   const child = spawn("bash", ["-c", script], { detached: true, stdio: "ignore" });
@@ -229,7 +229,7 @@ export interface Steer {
 
 export interface Playing {
   perform(step: Step): Promise<void>;
-  /** Called before the client is told, so that it may start the next turn at once. */
+  /** Called before the client is notified, which may then start the next turn at once. */
   ended(status: string): void;
 }
 
@@ -271,7 +271,7 @@ export class Turn {
     this.#wake();
   }
 
-  /** Plays the steps to the end of the turn, whichever it is. Never rejects. */
+  /** Plays the steps until the turn ends, successful or not. Never rejects. */
   async play(prompt: Steer, steps: readonly Step[], { perform, ended }: Playing): Promise<void> {
     this.#notify("thread/status/changed", { status: { type: "active", activeFlags: [] } });
     this.#notify("turn/started", { turn: this.#state("inProgress", null) });

@@ -11,10 +11,10 @@ export interface Message {
   readonly error?: { readonly code: number; readonly message: string };
 }
 
-/** The agent's end of the protocol: JSON lines on stdout, and answers to what it asked. */
+/** The agent's side of the protocol: JSON lines on stdout, and the replies to its requests. */
 export class Wire {
   readonly #waiting = new Map<number | string, (reply: Message) => void>();
-  /** Requests count from 0, as in the real program: an id of its own, and no truth value. */
+  /** Request ids start at 0, as in the real program: a valid id that is falsy. */
   #nextId = 0;
 
   send(message: Message | Readonly<Record<string, unknown>>): void {
@@ -29,7 +29,7 @@ export class Wire {
     process.stdout.write(bytes);
   }
 
-  /** Asks the client; rejects when `signal` is aborted, after which an answer is ignored. */
+  /** Sends a request to the client; rejects when `signal` is aborted, after which a reply is ignored. */
   async request(
     method: string,
     params: Readonly<Record<string, unknown>>,
@@ -50,7 +50,7 @@ export class Wire {
     }
   }
 
-  /** Takes an answer of the client; one to no question is ignored. */
+  /** Takes a reply of the client; a reply to no open request is ignored. */
   answered(reply: Message): void {
     if (reply.id !== undefined) this.#waiting.get(reply.id)?.(reply);
   }
@@ -89,8 +89,8 @@ export interface Counts {
 }
 
 /**
- * What outlives the process: threads to resume and the counts of each issue, as files in `dir`; with null,
- * nothing does. A thread is on disk from its first turn on and has one writer at a time, as with codex.
+ * What outlives the process: threads to resume and the counts of each issue, as files in `dir`; nothing when `dir` is
+ * null. A thread is on disk from its first turn on and has one writer at a time, as with codex.
  */
 export class Threads {
   readonly #dir: string | null;
@@ -107,7 +107,7 @@ export class Threads {
     return { id: randomUUID(), model, turns: [], tokens };
   }
 
-  /** Throws an Error with codex's words when there is no such thread or another process holds it. */
+  /** Throws an Error with codex's text when there is no such thread or another process holds it. */
   resume(id: string): Thread {
     const thread = this.#read<Thread>(threadFile(id));
     if (!thread) throw new Error(`no rollout found for thread id ${id}`);
@@ -126,13 +126,13 @@ export class Threads {
     this.#write(threadFile(thread.id), thread);
   }
 
-  /** Gives up every thread, as the end of the process would. */
+  /** Releases every thread, as the end of the process does. */
   release(): void {
     if (this.#dir === null) return;
     for (const id of this.#held) rmSync(join(this.#dir, lockFile(id)), { force: true });
   }
 
-  /** Adds to the counts of an issue and tells the new ones. */
+  /** Adds to the counts of an issue and returns the new ones. */
   count(identifier: string, added: Partial<Counts>): Counts {
     const file = `issue-${encodeURIComponent(identifier)}.json`;
     const old = this.#read<Counts>(file) ?? this.#unsaved.get(file) ?? { attempts: 0, turns: 0 };

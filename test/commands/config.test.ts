@@ -81,7 +81,10 @@ test("config overlay set reads numbers, booleans and JSON, and leaves the rest a
 test("config overlay unset, and what is not there", async () => {
   await put({ agent: { max_turns: 5 } });
   const unset = await config(["overlay", "unset", "agent.max_turns"]);
-  assert.deepEqual([unset.code, unset.stderr], [0, "agent.max_turns is out of the overlay\n"]);
+  assert.deepEqual(
+    [unset.code, unset.stderr],
+    [0, "agent.max_turns is removed from the overlay\n"],
+  );
   assert.equal((await config(["overlay", "get"])).stdout, "{}\n");
   assert.equal((await config(["overlay", "unset", "agent.max_turns"])).code, 3);
   assert.equal((await config(["overlay", "get", "agent"])).code, 3);

@@ -83,7 +83,7 @@ test("git shows the rules; git ISSUE says where an issue goes that has no worksp
   const none = await run("git", "ENG-2");
   assert.deepEqual([none.code, none.stdout], [3, ""]);
   const kept = await run("git", "ENG-1");
-  assert.match(kept.stdout, /^app .*\nENG-1: no routing rule is for it\n$/s);
+  assert.match(kept.stdout, /^app .*\nENG-1: no routing rule matches it\n$/s);
   const everything = [{ name: "app", url: "https://$TOKEN@example.org/team/app.git" }];
   git.world.config = {
     ...git.world.config,

@@ -85,7 +85,7 @@ test("issues of another tracker are not written here", async () => {
   );
   const { code, stderr } = await symphony(["issue", "create", "--title", "x"], { cwd: dir.path });
   assert.equal(code, 7);
-  assert.match(stderr, /linear tracker are edited there/);
+  assert.match(stderr, /linear tracker are edited in that tracker/);
 });
 
 test("a live server of the project gets the call instead", async () => {

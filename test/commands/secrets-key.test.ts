@@ -93,7 +93,7 @@ test("secrets reset needs a yes and no server, and then a lost key is no end", a
   assert.match(JSON.parse(done.stdout).moved[0], /^secrets\.json\.bak\.reset-/);
   assert.equal((await run(["list"])).stdout, "");
   assert.equal((await run(["add", "A"], canary)).code, 0);
-  assert.match((await run(["reset", "--yes"])).stderr, /Put aside/);
+  assert.match((await run(["reset", "--yes"])).stderr, /Moved aside/);
   assert.match((await run(["reset", "--yes"])).stderr, /There are no secrets/);
 });
 

@@ -41,7 +41,7 @@ test("webhook test signs with the secret that the workflow names, and the server
   await using server = await Served.start(place);
   const plain = await symphony(place, "webhook", "test");
   assert.equal(plain.code, 0, plain.stderr);
-  assert.match(plain.stderr, /took the delivery/);
+  assert.match(plain.stderr, /accepted the delivery/);
   const json = await symphony(place, "webhook", "test", "--json");
   assert.deepEqual(JSON.parse(json.stdout), { accepted: true, duplicate: false });
   const events = await symphony(place, "events", "--type", "webhook.received", "--json");

@@ -101,10 +101,7 @@ test("serve --once ends by saying where the work is; symphony diff shows it with
   const diff = await symphony(around, "diff", "local-1");
   assert.equal(diff.code, 0, diff.stderr);
   assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m);
-  assert.match(
-    diff.stderr,
-    /No server runs here; looking into .*LOCAL-1\nLOCAL-1: 2 files changed/,
-  );
+  assert.match(diff.stderr, /No server runs here; reading .*LOCAL-1\nLOCAL-1: 2 files changed/);
   const unknown = await symphony(around, "diff", "LOCAL-9");
   assert.equal(unknown.code, 5);
 });
