@@ -121,7 +121,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/workspace",
   ],
   // A program of its own: it stands for an agent and shares nothing with the server but the protocol.
-  "src/demo": ["execa", "node:", "src/core/tracker", "src/core/model"],
+  "src/demo": ["node:", "src/core/tracker", "src/core/model"],
+  // What the demo's server finds there: a repository, made with the one git.
+  "src/demo/sample.ts": ["src/demo", "src/core/repository/git.ts", "src/core/model", "node:"],
 };
 
 /**
@@ -269,6 +271,22 @@ test("the commands' start path loads nothing heavy", () => {
     heavy.filter((name) => packages.has(name)),
     [],
   );
+});
+
+test("programs are started by the process room alone, git by one file", () => {
+  const starting = sources.filter((file) =>
+    /["'`](?:node:)?(?:child_process|cluster|execa)["'`]/.test(readFileSync(file, "utf8")),
+  );
+  assert.deepEqual(starting.filter((file) => !within(file, "src/core/process")).sort(), [
+    // Starts itself anew on the Node that the project needs.
+    "bin/symphony.js",
+    // $EDITOR, which takes over the terminal of the command line.
+    "src/commands/input.ts",
+    // The demo's agent, a program of its own.
+    "src/demo/steps.ts",
+  ]);
+  const ofGit = sources.filter((file) => /argv: \["git"/.test(readFileSync(file, "utf8")));
+  assert.deepEqual(ofGit, ["src/core/repository/git.ts"]);
 });
 
 test("one tracker is named in its folder, its row and its route, and nowhere else", () => {

@@ -26,3 +26,10 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** Resolves with `promise`, or after `ms` of real time without it. Rejects as `promise` does. */
+export async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, over]).finally(() => clearTimeout(timer));
+}

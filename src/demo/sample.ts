@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { SymphonyError } from "../core/model/errors.ts";
+import { gitEnvironment, runGit } from "../core/repository/git.ts";
 import { demoScript } from "./script.ts";
 
 /** The demo's temporary folder: a real git repository, a workflow file, a script for the agent. */
@@ -36,7 +36,7 @@ export async function makeSample(signal: AbortSignal): Promise<Sample> {
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  return error instanceof SymphonyError && error.code === "git_not_found";
 }
 
 function gitNotFound(cause: unknown): SymphonyError {
@@ -50,6 +50,8 @@ const files: Readonly<Record<string, string>> = {
   "test.sh": 'set -e\n[ "$(sh greet.sh)" = "Hello, world!" ]\n',
 };
 
+const gitLimitMs = 60_000;
+
 async function makeRepository(
   root: string,
   { bare, signal }: { readonly bare: string; readonly signal: AbortSignal },
@@ -57,16 +59,17 @@ async function makeRepository(
   const first = join(root, "first");
   await mkdir(first);
   for (const [name, content] of Object.entries(files)) await writeFile(join(first, name), content);
-  const git = (...args: string[]) => execa("git", args, { cwd: first, cancelSignal: signal });
-  await git("init", "--quiet", "--initial-branch=main");
+  const env = gitEnvironment({ path: process.env["PATH"], home: root, protocol: "file" });
+  const git = async (...args: string[]) => {
+    const { status, said } = await runGit({ args, cwd: first, env, timeoutMs: gitLimitMs, signal });
+    if (status !== 0) throw new Error(`git ${args[0]} failed: ${said.trim()}`);
+  };
+  await git("init", "--quiet", "--template=", "--initial-branch=main");
   await git("config", "user.name", "symphony demo");
   await git("config", "user.email", "demo@symphony.invalid");
   await git("add", "--all");
   await git("commit", "--quiet", "--message", "A script that greets");
-  await execa("git", ["clone", "--quiet", "--bare", first, bare], {
-    cwd: root,
-    cancelSignal: signal,
-  });
+  await git("clone", "--quiet", "--bare", "--template=", "--", first, bare);
   await rm(first, { recursive: true });
 }
 

@@ -46,7 +46,7 @@ async function refusal(work: Promise<unknown>): Promise<SymphonyError> {
 }
 
 async function isGone(attemptId: string): Promise<boolean> {
-  return (await liveProcesses()).every(({ runId }) => !runId?.endsWith(`/${attemptId}`));
+  return (await liveProcesses()).every(({ runId }) => !`${runId}/`.includes(`/${attemptId}/`));
 }
 
 test("FAULT-9: what is stopped on a full disk stays stopped, over a crash too; nothing starts, all is saved later", async () => {

@@ -232,6 +232,8 @@ test("Claude that does not exit after its result has done its work once", async 
   assert.ok(attempt.tokens.total_tokens >= 105);
   const events = await server.events(id);
   assert.ok(events.some(({ message }) => message.includes("command.exit_grace_ms")));
-  const ours = (await liveProcesses()).filter(({ runId }) => runId?.endsWith(`/${attempt.id}`));
+  const ours = (await liveProcesses()).filter(({ runId }) =>
+    `${runId}/`.includes(`/${attempt.id}/`),
+  );
   assert.deepEqual(ours, []);
 });

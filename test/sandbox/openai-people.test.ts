@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { liveProcesses } from "../../src/core/process/table.ts";
+import { isOfRun, liveProcesses } from "../../src/core/process/table.ts";
 import { modelServer } from "../support/model-server.ts";
 import { OpenaiBench } from "../support/openai-bench.ts";
 import { coded } from "../support/storage.ts";
@@ -51,7 +51,7 @@ for (const level of ["safe", "danger"] as const) {
     const over = assert.rejects(session.turn("Work.", { model: null }), { code: "turn_cancelled" });
     await bench.until((event) => event.type === "activity" && event.method === "command/output");
     const { runId } = bench.spec();
-    const ours = async () => (await liveProcesses()).filter((entry) => entry.runId === runId);
+    const ours = async () => (await liveProcesses()).filter((entry) => isOfRun(entry.runId, runId));
     assert.ok((await ours()).length > 0);
     await session[Symbol.asyncDispose]();
     await over;

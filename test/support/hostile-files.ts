@@ -1,7 +1,7 @@
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
-import { within } from "../../src/core/process/program.ts";
+import { within } from "../../src/core/clock.ts";
 
 /** Of no one's account, and to be seen at no other address than the operator's. */
 export const canaryKey = "sk-canary-of-the-operator";

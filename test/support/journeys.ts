@@ -184,6 +184,6 @@ async function polls(server: Served, count: number): Promise<void> {
 
 async function processesOf(attemptId: string): Promise<readonly number[]> {
   const all = await liveProcesses();
-  const ours = all.filter(({ runId }) => runId?.endsWith(`/${attemptId}`));
+  const ours = all.filter(({ runId }) => `${runId}/`.includes(`/${attemptId}/`));
   return ours.map(({ pid }) => pid);
 }

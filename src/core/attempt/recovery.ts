@@ -9,7 +9,7 @@ import type { Prior } from "../orchestrator/decision.ts";
 import type { Running } from "../orchestrator/issues.ts";
 import { adoptedEntry } from "../orchestrator/records.ts";
 import { sweepRuns } from "../process/program.ts";
-import { runIdOf } from "../process/table.ts";
+import { isOfRun, runIdOf } from "../process/table.ts";
 import type { History, IssueRecord, IssueRecords } from "../store/store.ts";
 import { type Lease, Leases } from "./leases.ts";
 
@@ -123,9 +123,9 @@ interface RecoveryDeps {
 export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
   const { history, bus, clock } = parts;
   const open = history.openAttempts().filter(({ id }) => !parts.spared?.has(id));
-  const left = new Set(open.map((attempt) => parts.runId(attempt.id)));
+  const left = open.map((attempt) => parts.runId(attempt.id));
   const hook = parts.runId("hook");
-  await sweepRuns((runId) => left.has(runId) || runId.startsWith(hook));
+  await sweepRuns((found) => left.some((runId) => isOfRun(found, runId)) || found.startsWith(hook));
   for (const attempt of open) {
     const error = { code: "interrupted", message: "the server ended while it ran" };
     history.saveAttempt({ ...attempt, status: "interrupted", endedAt: clock.wall(), error });

@@ -1,16 +1,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { setTimeout as delay } from "node:timers/promises";
-import type { Clock } from "../clock.ts";
+import { closeSync, openSync } from "node:fs";
+import { type Clock, within } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { displayText } from "../text/text.ts";
-import { killGroupAtExit, killMatching, liveProcesses, signalProcess } from "./table.ts";
+import { killMatching } from "./table.ts";
+import { type ProcessExit, ProcessTree } from "./tree.ts";
+
+// Node's own spawn: what lives for hours is read line by line while it runs, and one of them outlives this process. One-shot
+// programs are in run.ts.
 
 const logLineBytes = 1000;
 const termGraceMs = 3_000;
 /** How long a process may live on without its output before it is stopped. */
 const silentGraceMs = 1_000;
 const drainLimitMs = 1_000;
-const killLimitMs = 2_000;
 const maxUnsentBytes = 16 * 1024 * 1024;
 const commandNotFound = 127;
 
@@ -39,17 +42,15 @@ export interface AgentProcessOptions {
  * For the start of a server, before anything is dispatched: orphans of one that crashed.
  */
 export async function sweepRuns(isOurs: (runId: string) => boolean): Promise<number> {
-  return killMatching(({ runId }) => runId !== null && isOurs(runId), killLimitMs);
+  return killMatching(({ runId }) => runId !== null && isOurs(runId));
 }
 
 /** An agent's process and everything it starts: one group, found again by the run cookie. */
 export class AgentProcess {
   readonly #options: AgentProcessOptions;
   readonly #child: ChildProcess;
+  readonly #tree: ProcessTree;
   readonly #lines: LineSplitter;
-  readonly #exited = Promise.withResolvers<void>();
-  readonly #closed = Promise.withResolvers<void>();
-  #forgetGroup = () => {};
   #ended = false;
   #stopping: Promise<void> | null = null;
 
@@ -66,6 +67,7 @@ export class AgentProcess {
       detached: true,
       stdio: ["pipe", "pipe", "pipe"],
     });
+    this.#tree = new ProcessTree(this.#child, options.runId);
     this.#watch();
   }
 
@@ -89,13 +91,13 @@ export class AgentProcess {
    * what left the group. Resolves when none is left, in bounded time. Calling it again changes nothing.
    */
   stop(): Promise<void> {
-    this.#stopping ??= this.#tearDown(this.#options.graceMs ?? termGraceMs);
+    this.#child.stdin?.end();
+    this.#stopping ??= this.#tree.end(this.#options.graceMs ?? termGraceMs);
     return this.#stopping;
   }
 
   #watch(): void {
     const child = this.#child;
-    this.#forgetGroup = killGroupAtExit(child);
     child.stdout?.on("data", (chunk: Buffer) => this.#read(chunk));
     child.stdout?.once("end", () => void this.#outputEnded());
     child.stdin?.on("error", () => {});
@@ -107,13 +109,7 @@ export class AgentProcess {
     });
     child.stderr?.on("data", (chunk: Buffer) => log.push(chunk));
     child.stderr?.once("end", () => log.end());
-    child.once("close", () => this.#closed.resolve());
-    child.once("exit", (status, signal) => void this.#exitSeen(status, signal));
-    child.once("error", (cause) => {
-      this.#exited.resolve();
-      const message = `the agent's process could not be started: ${messageOf(cause)}`;
-      this.#end(new SymphonyError("port_exit", message, { cause }));
-    });
+    void this.#tree.exited.then((exit) => this.#exitSeen(exit));
   }
 
   #read(chunk: Buffer): void {
@@ -128,18 +124,22 @@ export class AgentProcess {
     }
   }
 
-  async #exitSeen(status: number | null, signal: NodeJS.Signals | null): Promise<void> {
-    this.#exited.resolve();
+  async #exitSeen({ status, signal, failure: cause }: ProcessExit): Promise<void> {
+    if (cause !== null) {
+      const message = `the agent's process could not be started: ${messageOf(cause)}`;
+      this.#end(new SymphonyError("port_exit", message, { cause }));
+      return;
+    }
     // The leader is gone, so what is left of its tree goes at once; that also closes its pipes, and only
     // then is everything read that was written.
     void this.stop();
-    await within(this.#closed.promise, drainLimitMs);
+    await within(this.#tree.closed, drainLimitMs);
     if (!this.#ended) this.#lines.end();
     this.#end(exitError(status, signal, this.#options.notFound));
   }
 
   async #outputEnded(): Promise<void> {
-    await within(this.#exited.promise, silentGraceMs);
+    await within(this.#tree.exited, silentGraceMs);
     void this.stop();
   }
 
@@ -148,42 +148,6 @@ export class AgentProcess {
     this.#ended = true;
     this.#options.onEnd(error);
   }
-
-  async #tearDown(graceMs: number): Promise<void> {
-    const { pid } = this.#child;
-    this.#child.stdin?.end();
-    if (pid === undefined) return;
-    if (this.#leads()) {
-      signalProcess(-pid, "SIGTERM");
-      await this.#groupGone(pid, graceMs);
-    }
-    // With the leader gone the number may be anybody's, so where processes can be looked at they are.
-    if (this.#leads() || process.platform !== "linux") signalProcess(-pid, "SIGKILL");
-    const { runId } = this.#options;
-    await killMatching((entry) => entry.groupId === pid || entry.runId === runId, killLimitMs);
-    await within(this.#exited.promise, killLimitMs);
-    this.#forgetGroup();
-  }
-
-  #leads(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-
-  async #groupGone(pid: number, limitMs: number): Promise<void> {
-    const end = performance.now() + limitMs;
-    await within(this.#exited.promise, limitMs);
-    while (performance.now() < end) {
-      if (!(await liveProcesses()).some(({ groupId }) => groupId === pid)) return;
-      await delay(50);
-    }
-  }
-}
-
-/** Resolves with `promise`, or after `ms` without it. */
-export async function within(promise: Promise<unknown>, ms: number): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, over]).finally(() => clearTimeout(timer));
 }
 
 function exitError(
@@ -205,6 +169,47 @@ function exitError(
   }
   const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
   return new SymphonyError("port_exit", `the agent's process ended ${how}`, { details });
+}
+
+export interface DetachedOptions {
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  /** The whole environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** A file that gets both streams; what it held is gone. */
+  readonly log: string;
+}
+
+/** A program that outlives this process. */
+export interface Detached {
+  /** The leader of its group; null where it could not be started. */
+  readonly pid: number | null;
+  /** Aborts when it exits, or could not be started. */
+  readonly ended: AbortSignal;
+}
+
+/**
+ * Starts a program in a session of its own that goes on when this process exits, in the only way this is done: nothing kills
+ * it at the exit, and nothing of it is read. Whoever starts it has to record how to find and end it.
+ */
+export function startDetached({ argv, cwd, env, log }: DetachedOptions): Detached {
+  const [file = "", ...args] = argv;
+  const output = openSync(log, "w", 0o600);
+  const ended = new AbortController();
+  try {
+    const child = spawn(file, args, {
+      cwd,
+      env,
+      detached: true,
+      stdio: ["ignore", output, output],
+    });
+    child.once("exit", () => ended.abort());
+    child.once("error", () => ended.abort());
+    child.unref();
+    return { pid: child.pid ?? null, ended: ended.signal };
+  } finally {
+    closeSync(output);
+  }
 }
 
 /** The longest line an agent may write on its protocol stream. */

@@ -1,4 +1,3 @@
-import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
@@ -20,11 +19,31 @@ const scanPauseMs = 20;
 const lanes = 4;
 const firstReadBytes = 8 * 1024;
 
+const none: ReadonlySet<number> = new Set();
+const recentMs = 1_000;
+let latest = { pids: none, at: Number.NEGATIVE_INFINITY };
+
+/** The ids of all processes, without a look at any of them. Empty where there is no /proc. */
+async function livePids(): Promise<ReadonlySet<number>> {
+  const at = performance.now();
+  const names = await readdir("/proc").catch(() => []);
+  const pids = new Set(names.filter((name) => /^\d+$/.test(name)).map(Number));
+  latest = { pids, at };
+  return pids;
+}
+
+/** Ids of processes that began before this call: as they were at most a second ago. */
+export async function earlierPids(): Promise<ReadonlySet<number>> {
+  return performance.now() - latest.at < recentMs ? latest.pids : livePids();
+}
+
 /** Every live process that may be read. Linux; elsewhere nothing is known and the list is empty. */
 export async function liveProcesses(): Promise<ProcessEntry[]> {
-  const names = await readdir("/proc").catch(() => []);
-  const pids = names.filter((name) => /^\d+$/.test(name)).map(Number);
-  const left = pids.values();
+  return entriesOf(await livePids());
+}
+
+async function entriesOf(pids: Iterable<number>): Promise<ProcessEntry[]> {
+  const left = Iterator.from(pids);
   const lane = async () => {
     const entries: ProcessEntry[] = [];
     const reader = new ProcReader();
@@ -38,23 +57,33 @@ export async function liveProcesses(): Promise<ProcessEntry[]> {
   return found.flat();
 }
 
+/** How long a kill is repeated until nothing is left. */
+export const killLimitMs = 2_000;
+
 /**
- * Kills what matches until two looks in a row find nothing, since a process may fork while one looks.
- * Spares this process and its ancestors. Resolves with the number killed, after `limitMs` at the latest.
+ * Kills what matches until two looks in a row find nothing, since a process may fork while one looks. Spares this process, its
+ * ancestors and those of `known`. Resolves with the number killed, after `limitMs` at the latest.
  */
 export async function killMatching(
   matches: (entry: ProcessEntry) => boolean,
-  limitMs: number,
+  limitMs = killLimitMs,
+  known = none,
 ): Promise<number> {
   const killed = new Set<number>();
+  const seen = new Set(known);
   const end = performance.now() + limitMs;
   let emptyLooks = 0;
   while (emptyLooks < 2 && performance.now() < end) {
-    const found = others(await liveProcesses()).filter(matches);
+    const pids = [...(await livePids())].filter((pid) => !seen.has(pid));
+    if (pids.length === 0) break;
+    const entries = others(await entriesOf(pids));
+    const found = entries.filter(matches);
     for (const { pid } of found) {
       killed.add(pid);
       signalProcess(pid, "SIGKILL");
     }
+    // Where only new ones count, what was looked at and is another's is not new any more.
+    if (known.size > 0) for (const { pid } of entries) if (!killed.has(pid)) seen.add(pid);
     emptyLooks = found.length === 0 ? emptyLooks + 1 : 0;
     if (found.length > 0) await delay(scanPauseMs);
   }
@@ -68,19 +97,6 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // Gone already, or not ours to signal: the next look tells.
   }
-}
-
-const liveGroups = new Set<number>();
-process.on("exit", () => {
-  // The last chance when this process leaves in a hurry; what escaped its group is left to the next start.
-  for (const pid of liveGroups) signalProcess(-pid, "SIGKILL");
-});
-
-/** The group that `child` leads is killed when this process exits before `forget` is called, which is returned. */
-export function killGroupAtExit({ pid }: ChildProcess): () => void {
-  if (pid === undefined) return () => {};
-  liveGroups.add(pid);
-  return () => liveGroups.delete(pid);
 }
 
 /** Reads one file after the other into the same bytes: `readFile` takes 64 KB for each, and there are hundreds. */
@@ -138,4 +154,14 @@ function others(entries: readonly ProcessEntry[]): ProcessEntry[] {
  */
 export function runIdOf(dataDir: string, name: string): string {
   return `${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}/${name}`;
+}
+
+/** Whether the cookie `found` is that of the run `runId`, or of a program that was started as a part of it. */
+export function isOfRun(found: string | null, runId: string): boolean {
+  return found !== null && (found === runId || found.startsWith(`${runId}/`));
+}
+
+/** Kills every process of the run, whoever started it. */
+export async function killRun(runId: string): Promise<void> {
+  await killMatching((entry) => isOfRun(entry.runId, runId));
 }

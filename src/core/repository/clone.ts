@@ -2,10 +2,9 @@ import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
-import { type GitResult, runGit } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
 import { defaultBranchOf, refsBelow } from "./checkout.ts";
-import { cloneEnvironment } from "./git.ts";
+import { cloneEnvironment, type GitResult, runGit } from "./git.ts";
 import { branchFor, type Routed } from "./routing.ts";
 
 export interface CloneOrder {
@@ -133,8 +132,9 @@ class Clone {
   }
 
   #git(args: readonly string[]): Promise<GitResult> {
+    const { path: cwd, timeoutMs, clock } = this.#order;
     const onLine = (line: string) => this.#progress.heard(line);
-    return runGit({ args, cwd: this.#order.path, env: this.#env, signal: this.#signal, onLine });
+    return runGit({ args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine });
   }
 }
 

@@ -1,11 +1,207 @@
-import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import type { Clock } from "../clock.ts";
 import type { GitAddress } from "../config/git.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { runCookie } from "../process/environment.ts";
+import { type CommandEnd, CommandSeries, runCommand } from "../process/run.ts";
 import { readSmall, sharedDirOf } from "./checkout.ts";
+
+// Every git that symphony starts is started here, with the one environment.
+
+/**
+ * No program of anybody's runs: no hook, no monitor, no helper, no signature, no upkeep in the background, nothing in
+ * submodules.
+ */
+const settings: readonly (readonly [string, string])[] = [
+  ["core.hooksPath", "/dev/null"],
+  ["core.fsmonitor", "false"],
+  ["core.attributesFile", "/dev/null"],
+  ["core.excludesFile", "/dev/null"],
+  ["core.protectNTFS", "true"],
+  ["core.protectHFS", "true"],
+  ["core.quotePath", "false"],
+  // An empty value forgets the helpers that were named before it.
+  ["credential.helper", ""],
+  ["commit.gpgSign", "false"],
+  ["tag.gpgSign", "false"],
+  ["log.showSignature", "false"],
+  ["submodule.recurse", "false"],
+  ["fetch.recurseSubmodules", "false"],
+  ["gc.auto", "0"],
+  ["maintenance.auto", "false"],
+  ["advice.detachedHead", "false"],
+];
+
+interface GitReach {
+  /** Where programs are found. */
+  readonly path: string | undefined;
+  readonly home: string | undefined;
+  /** The one transport that may be used. */
+  readonly protocol: GitAddress["protocol"] | "none";
+  /** In addition to those of every call. */
+  readonly settings?: readonly (readonly [string, string])[];
+}
+
+/**
+ * The whole environment of git, whatever it is for: nobody's configuration, at most one transport, no questions. It has no
+ * variable of the server's but those two that are given.
+ */
+export function gitEnvironment(reach: GitReach): Record<string, string> {
+  const { path, home, protocol } = reach;
+  const all = [...settings, ...(reach.settings ?? [])];
+  return {
+    ...(path !== undefined && { PATH: path }),
+    ...(home !== undefined && { HOME: home }),
+    LC_ALL: "C",
+    ...Object.fromEntries(
+      all.flatMap(([key, value], at) => [
+        [`GIT_CONFIG_KEY_${at}`, key],
+        [`GIT_CONFIG_VALUE_${at}`, value],
+      ]),
+    ),
+    GIT_CONFIG_COUNT: String(all.length),
+    GIT_CONFIG_NOSYSTEM: "1",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_ATTR_NOSYSTEM: "1",
+    GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_NO_LAZY_FETCH: "1",
+    GIT_OPTIONAL_LOCKS: "0",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_ASKPASS: "",
+    SSH_ASKPASS: "",
+    GIT_EDITOR: "false",
+    GIT_PAGER: "cat",
+    GIT_SSH_COMMAND: "ssh -o BatchMode=yes",
+    GIT_ALLOW_PROTOCOL: protocol,
+  };
+}
+
+/** What ssh and curl may need of the server's environment to reach a remote. */
+const inherited: readonly string[] = [
+  "USER",
+  "LOGNAME",
+  "TMPDIR",
+  "SSH_AUTH_SOCK",
+  "HTTPS_PROXY",
+  "https_proxy",
+  "HTTP_PROXY",
+  "http_proxy",
+  "ALL_PROXY",
+  "all_proxy",
+  "NO_PROXY",
+  "no_proxy",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "GIT_SSL_CAINFO",
+];
+
+/** Answers git's question for a password out of the environment of that one call. */
+const helper =
+  '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
+
+/**
+ * The environment of git while symphony clones: the one of every call, and what it takes to reach the remote. `password` goes
+ * to the site of the address alone, and is in no argument and no file.
+ */
+export function cloneEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  { protocol, login }: GitAddress,
+  { password, runId }: { readonly password: string | null; readonly runId: string },
+): Record<string, string> {
+  const kept = inherited.flatMap((name) => {
+    const value = env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const reach = { path: env["PATH"], home: env["HOME"], protocol };
+  const own = { ...Object.fromEntries(kept), [runCookie]: runId };
+  if (login === null || password === null) return { ...gitEnvironment(reach), ...own };
+  const credential = [`credential.${login.site}.helper`, helper] as const;
+  return {
+    ...gitEnvironment({ ...reach, settings: [credential] }),
+    ...own,
+    SYMPHONY_GIT_USER: login.user,
+    SYMPHONY_GIT_PASSWORD: password,
+  };
+}
+
+export interface GitCall {
+  readonly args: readonly string[];
+  readonly cwd: string;
+  /** A `gitEnvironment`, and a run cookie where there is one. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+  readonly clock?: Clock;
+  /** Aborting it ends git and all that it started. */
+  readonly signal: AbortSignal;
+  /** Called with each line of stderr, progress included. */
+  onLine?(line: string): void;
+}
+
+export interface GitResult {
+  /** null: a signal ended it. */
+  readonly status: number | null;
+  /** The first 64 KiB. */
+  readonly stdout: string;
+  /** The end of stderr. */
+  readonly said: string;
+}
+
+const maxOutputBytes = 64 * 1024;
+const maxSaidBytes = 2_048;
+
+/**
+ * Runs git to its end; no process of it is left then. Rejects with `git_not_found`, the signal's reason, or a `GitFailure` when
+ * it takes too long.
+ */
+export async function runGit(call: GitCall): Promise<GitResult> {
+  const { args, cwd, env, timeoutMs, clock, signal, onLine } = call;
+  signal.throwIfAborted();
+  let begun = "";
+  const end = await runCommand({
+    argv: ["git", ...args],
+    name: "git",
+    ...{ cwd, env, timeoutMs, signal },
+    ...(clock && { clock }),
+    outputBytes: maxOutputBytes,
+    keep: "beginning",
+    errorBytes: maxSaidBytes,
+    onOutput(chunk, stream) {
+      if (stream !== "stderr" || onLine === undefined) return;
+      // Progress overwrites its line: each state of it ends with a carriage return.
+      const lines = (begun + chunk.toString("latin1")).split(/[\r\n]+/);
+      begun = (lines.pop() ?? "").slice(-1_000);
+      for (const line of lines) onLine(line);
+    },
+  });
+  if (end.failure !== null) throw notStarted(end.failure);
+  if (end.stoppedFor === "interrupt") throw signal.reason;
+  if (end.stoppedFor !== null) throw new GitFailure(end);
+  return { status: end.exitCode, stdout: end.output, said: end.errors };
+}
+
+function notStarted(cause: unknown): SymphonyError {
+  return new SymphonyError("git_not_found", `git could not be started: ${messageOf(cause)}`, {
+    cause,
+    hint: "install git and make sure that it is in PATH",
+  });
+}
+
+/** A call of git that gave no answer; the message is why, in one line. */
+export class GitFailure extends Error {
+  constructor(end: CommandEnd) {
+    super(reasonOf(end));
+    this.name = "GitFailure";
+  }
+}
+
+function reasonOf({ failure, stoppedFor, errors }: CommandEnd): string {
+  if (failure !== null) return "git could not be started";
+  if (stoppedFor !== null) return "git took too long or said too much";
+  const said = errors.trim().split("\n");
+  return said.findLast((line) => /^(?:fatal|error):/.test(line)) ?? (said.at(-1) || "git failed");
+}
 
 interface GitPlace {
   /** Commit that HEAD is; null: there is no commit yet. */
@@ -29,7 +225,6 @@ interface RunOptions {
   readonly index?: string;
 }
 
-const run = promisify(execFile);
 const defaultTimeoutMs = 5_000;
 const defaultMaxBytes = 16 * 1024 * 1024;
 const maxShallowBytes = 1024 * 1024;
@@ -37,9 +232,9 @@ const shallowLine = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
 
 /** Git whose directory is our own and empty; it borrows the objects of another repository. */
 export interface ProtectedGit extends AsyncDisposable {
-  /** The directory of ours; it goes when this is disposed of. */
+  /** The directory of ours; it goes when this is disposed of, with every process that a call left. */
   readonly dir: string;
-  /** Output of one call. Rejects when git fails, takes too long or says more than `maxBytes`. */
+  /** Output of one call. Rejects with `GitFailure` when git fails, takes too long or says more than `maxBytes`. */
   run(args: readonly string[], options?: RunOptions): Promise<string>;
   /** As `run`, but of more than `maxBytes` the beginning. */
   begin(args: readonly string[], options?: RunOptions): Promise<{ text: string; cut: boolean }>;
@@ -55,72 +250,61 @@ export async function openProtectedGit(
   place: GitPlace,
 ): Promise<ProtectedGit> {
   const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
-  const close = () => rm(dir, { recursive: true, force: true });
+  const remove = () => rm(dir, { recursive: true, force: true });
   try {
-    await fill(dir, gitDir, place.head);
+    const filled = fill(dir, gitDir, place.head);
+    const [series] = await Promise.all([CommandSeries.begin("git"), filled]);
+    const call = callsIn(dir, place, series);
+    return {
+      dir,
+      run: (args, options = {}) => call(args, options).then((end) => answerIn(end, options)),
+      async begin(args, options = {}) {
+        const end = await call(args, options);
+        if (end.stoppedFor === "output") return { text: end.output, cut: true };
+        return { text: answerIn(end, options), cut: false };
+      },
+      async [Symbol.asyncDispose]() {
+        await series[Symbol.asyncDispose]();
+        await remove();
+      },
+    };
   } catch (error) {
-    await close();
+    await remove();
     throw error;
   }
-  const env = environment(dir, place.worktree);
-  const cwd = place.worktree ?? dir;
-  const call = async (args: readonly string[], given: RunOptions = {}) => {
+}
+
+function callsIn(dir: string, { worktree, signal }: GitPlace, series: CommandSeries) {
+  const env = {
+    ...gitEnvironment({ path: process.env["PATH"], home: dir, protocol: "none" }),
+    GIT_DIR: dir,
+    ...(worktree !== null && { GIT_WORK_TREE: worktree }),
+  };
+  return (args: readonly string[], given: RunOptions): Promise<CommandEnd> => {
     const { input = "", timeoutMs = defaultTimeoutMs, maxBytes = defaultMaxBytes } = given;
     const { encoding = "utf8", index = join(dir, "index") } = given;
-    const calling = run("git", [...settings, ...args], {
-      cwd,
+    return runCommand({
+      argv: ["git", ...args],
+      cwd: worktree ?? dir,
       env: { ...env, GIT_INDEX_FILE: index },
-      timeout: timeoutMs,
-      maxBuffer: maxBytes,
-      killSignal: "SIGKILL",
-      encoding,
-      ...(place.signal && { signal: place.signal }),
+      ...{ timeoutMs, encoding, series },
+      ...(signal && { signal }),
+      ...(input !== "" && { input: Buffer.from(input, encoding) }),
+      outputBytes: maxBytes,
+      keep: "beginning",
+      overflow: "end",
+      errorBytes: maxSaidBytes,
     });
-    // A git that ends early does not read all of it, which its exit tells.
-    calling.child.stdin?.on("error", () => {}).end(input, encoding);
-    return calling.then(
-      ({ stdout }) => stdout,
-      (error: unknown) => answerIn(error, given.mayExit),
-    );
-  };
-  return {
-    dir,
-    run: call,
-    begin: (args, options) =>
-      call(args, options).then(
-        (text) => ({ text, cut: false }),
-        (error: unknown) => ({ text: beginningOf(error), cut: true }),
-      ),
-    [Symbol.asyncDispose]: close,
   };
 }
 
-/** What git said before it ended with a status that is an answer; throws any other error. */
-function answerIn(error: unknown, status: number | undefined): string {
-  const isAnswer = error instanceof Error && "code" in error && error.code === status;
-  if (isAnswer && status !== undefined && "stdout" in error) return String(error.stdout);
-  throw error;
+/** What git said with a status that is an answer; throws `GitFailure` for anything else. */
+function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
+  const { exitCode, stoppedFor, output } = end;
+  const isAnswer = exitCode === 0 || (exitCode !== null && exitCode === mayExit);
+  if (stoppedFor === null && isAnswer) return output;
+  throw new GitFailure(end);
 }
-
-/** What git had said when it had said too much; throws any other error. */
-function beginningOf(error: unknown): string {
-  const tooMuch = "ERR_CHILD_PROCESS_STDIO_MAXBUFFER";
-  if (error instanceof Error && "code" in error && error.code === tooMuch && "stdout" in error) {
-    return String(error.stdout);
-  }
-  throw error;
-}
-
-const settings = [
-  "-c",
-  "core.fsmonitor=false",
-  "-c",
-  "core.hooksPath=/dev/null",
-  "-c",
-  "core.quotePath=false",
-  "-c",
-  "submodule.recurse=false",
-] as const;
 
 async function fill(dir: string, gitDir: string | null, head: string | null): Promise<void> {
   await mkdir(join(dir, "objects", "info"), { recursive: true });
@@ -141,103 +325,4 @@ async function fill(dir: string, gitDir: string | null, head: string | null): Pr
   if (lines.every((line) => shallowLine.test(line))) {
     await writeFile(join(dir, "shallow"), `${shallow}\n`);
   }
-}
-
-function environment(dir: string, worktree: string | null): Record<string, string | undefined> {
-  return {
-    PATH: process.env["PATH"],
-    HOME: dir,
-    LC_ALL: "C",
-    GIT_DIR: dir,
-    ...(worktree !== null && { GIT_WORK_TREE: worktree }),
-    GIT_CONFIG_NOSYSTEM: "1",
-    GIT_CONFIG_GLOBAL: "/dev/null",
-    GIT_ATTR_NOSYSTEM: "1",
-    GIT_NO_REPLACE_OBJECTS: "1",
-    GIT_NO_LAZY_FETCH: "1",
-    GIT_OPTIONAL_LOCKS: "0",
-    GIT_TERMINAL_PROMPT: "0",
-    GIT_ALLOW_PROTOCOL: "none",
-  };
-}
-
-/** What git, ssh and curl may need of the server's environment to reach a remote. */
-const inherited: readonly string[] = [
-  "PATH",
-  "HOME",
-  "USER",
-  "LOGNAME",
-  "TMPDIR",
-  "SSH_AUTH_SOCK",
-  "HTTPS_PROXY",
-  "https_proxy",
-  "HTTP_PROXY",
-  "http_proxy",
-  "ALL_PROXY",
-  "all_proxy",
-  "NO_PROXY",
-  "no_proxy",
-  "SSL_CERT_FILE",
-  "SSL_CERT_DIR",
-  "GIT_SSL_CAINFO",
-];
-
-/** No program of anybody's runs: no hook, no monitor, no upkeep in the background, nothing in submodules. */
-const cloneSettings: readonly (readonly [string, string])[] = [
-  ["core.hooksPath", "/dev/null"],
-  ["core.fsmonitor", "false"],
-  ["core.attributesFile", "/dev/null"],
-  ["core.protectNTFS", "true"],
-  ["core.protectHFS", "true"],
-  ["submodule.recurse", "false"],
-  ["fetch.recurseSubmodules", "false"],
-  ["gc.auto", "0"],
-  ["maintenance.auto", "false"],
-  ["advice.detachedHead", "false"],
-];
-
-/** Answers git's question for a password out of the environment of that one call. */
-const helper =
-  '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
-
-/**
- * The environment of git while symphony clones: nobody's configuration, one transport, no questions. `password` goes to the
- * site of the address alone, and is in no argument and no file.
- */
-export function cloneEnvironment(
-  env: Readonly<Record<string, string | undefined>>,
-  { protocol, login }: GitAddress,
-  { password, runId }: { readonly password: string | null; readonly runId: string },
-): Record<string, string> {
-  const kept = inherited.flatMap((name) => {
-    const value = env[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  const withLogin = login !== null && password !== null;
-  const all = withLogin
-    ? [...cloneSettings, [`credential.${login.site}.helper`, helper] as const]
-    : cloneSettings;
-  return {
-    ...Object.fromEntries(kept),
-    ...(withLogin && { SYMPHONY_GIT_USER: login.user, SYMPHONY_GIT_PASSWORD: password }),
-    ...Object.fromEntries(
-      all.flatMap(([key, value], at) => [
-        [`GIT_CONFIG_KEY_${at}`, key],
-        [`GIT_CONFIG_VALUE_${at}`, value],
-      ]),
-    ),
-    GIT_CONFIG_COUNT: String(all.length),
-    GIT_CONFIG_NOSYSTEM: "1",
-    GIT_CONFIG_GLOBAL: "/dev/null",
-    GIT_ATTR_NOSYSTEM: "1",
-    GIT_NO_REPLACE_OBJECTS: "1",
-    GIT_NO_LAZY_FETCH: "1",
-    GIT_TERMINAL_PROMPT: "0",
-    GIT_ASKPASS: "",
-    SSH_ASKPASS: "",
-    GIT_SSH_COMMAND: "ssh -o BatchMode=yes",
-    GIT_ALLOW_PROTOCOL: protocol,
-    LC_ALL: "C",
-    [runCookie]: runId,
-  };
 }

@@ -9,7 +9,7 @@ import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
 import { gitHead } from "../repository/survey.ts";
 import { type WalkQuestions, walkTree } from "../repository/tree.ts";
-import { fileAt, plainName } from "../text/text.ts";
+import { fileAt } from "../text/text.ts";
 import { type Baseline, movedSince } from "./baseline.ts";
 
 /** What was found in a workspace. Names are raw. What could not be found out is among `problems`. */
@@ -232,7 +232,7 @@ class Examiner implements Findings {
       await work();
       return true;
     } catch (error) {
-      this.problems.push(`${what}: ${reasonOf(error)}`);
+      this.problems.push(`${what}: ${messageOf(error)}`);
       return false;
     }
   }
@@ -292,17 +292,6 @@ async function copyIndex(gitDir: string, to: string): Promise<boolean> {
 
 function split(text: string): string[] {
   return text.split("\0").filter((part) => part !== "");
-}
-
-/** What git said last, or the error itself; one line. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error) || !("stderr" in error)) return messageOf(error);
-  const isEnded = error.name === "AbortError" || ("killed" in error && error.killed === true);
-  if (isEnded) return "git took too long or said too much";
-  const said = plainName(String(error.stderr)).trim().split("\n");
-  const why = said.findLast((line) => /^(?:fatal|error):/.test(line)) ?? said.at(-1);
-  if (why) return why;
-  return "code" in error && error.code === "ENOENT" ? "git could not be started" : "git failed";
 }
 
 function unlessMissing(error: unknown): null {

@@ -1,11 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import { runCookie } from "../process/environment.ts";
-import { within } from "../process/program.ts";
-import { endTree, OutputTail } from "../process/run.ts";
-import { killGroupAtExit } from "../process/table.ts";
+import { type CommandEnd, runCommand } from "../process/run.ts";
 
 export type HookName = "after_create" | "before_run" | "after_run" | "before_remove";
 
@@ -23,7 +18,7 @@ export interface HookRun {
   readonly signal: AbortSignal;
 }
 
-const drainLimitMs = 1_000;
+const maxOutputBytes = 2_048;
 
 /**
  * Runs `sh -lc <script>` in the workspace and resolves with the end of its output (2,048 bytes, stderr
@@ -31,95 +26,46 @@ const drainLimitMs = 1_000;
  * that the hook started is left: what it put in the background ends with it.
  */
 export async function runHook(run: HookRun): Promise<string> {
-  if (run.signal.aborted) throw stopped(run, "");
-  const runId = [run.env[runCookie] ?? [], `hook-${randomUUID()}`].flat().join("/");
-  const child = start(run, runId);
-  const forgetGroup = killGroupAtExit(child);
-  const output = new OutputTail();
-  child.stdout?.on("data", (chunk: Buffer) => output.push(chunk));
-  child.stderr?.on("data", (chunk: Buffer) => output.push(chunk));
-  const closed = Promise.withResolvers<void>();
-  child.once("close", () => closed.resolve());
-  const ending = await outcomeOf(child, run);
-  await endTree(child, runId);
-  forgetGroup();
-  await within(closed.promise, drainLimitMs);
-  child.stdout?.destroy();
-  child.stderr?.destroy();
-  const fault = faultOf(ending, run, output.text());
+  const { cwd, timeoutMs, clock, signal } = run;
+  const end = await runCommand({
+    argv: ["sh", "-lc", run.script],
+    env: environmentOf(run),
+    name: "hook",
+    outputBytes: maxOutputBytes,
+    keep: "end",
+    ...{ cwd, timeoutMs, clock, signal },
+  });
+  const fault = faultOf(end, run);
   if (fault) throw fault;
-  return output.text();
-}
-
-type HookOutcome =
-  | { readonly type: "exit"; readonly status: number | null; readonly signal: string | null }
-  | { readonly type: "timeout" }
-  | { readonly type: "aborted" }
-  | { readonly type: "error"; readonly cause: unknown };
-
-export function start(run: HookRun, runId: string): ChildProcess {
-  try {
-    return spawn("sh", ["-lc", run.script], {
-      cwd: run.cwd,
-      env: environmentOf(run, runId),
-      detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-  } catch (cause) {
-    throw notStarted(run, cause);
-  }
+  return end.output;
 }
 
 /** An issue's text reaches a hook only as the value of a variable, never as a part of a shell line (X-6). */
-function environmentOf({ env, issue, cwd }: HookRun, runId: string): Record<string, string> {
+function environmentOf({ env, issue, cwd }: HookRun): Record<string, string> {
   const own = issue && {
     SYMPHONY_ISSUE_ID: withoutNul(issue.id),
     SYMPHONY_ISSUE_IDENTIFIER: withoutNul(issue.identifier),
   };
-  return { ...env, ...own, SYMPHONY_WORKSPACE: cwd, [runCookie]: runId };
+  return { ...env, ...own, SYMPHONY_WORKSPACE: cwd };
 }
 
 function withoutNul(text: string): string {
   return text.replaceAll("\0", "");
 }
 
-async function outcomeOf(child: ChildProcess, run: HookRun): Promise<HookOutcome> {
-  const { promise, resolve } = Promise.withResolvers<HookOutcome>();
-  const abort = () => resolve({ type: "aborted" });
-  child.once("error", (cause) => resolve({ type: "error", cause }));
-  child.once("exit", (status, signal) => resolve({ type: "exit", status, signal }));
-  const cancel = run.clock.after(run.timeoutMs, () => resolve({ type: "timeout" }));
-  run.signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await promise;
-  } finally {
-    cancel();
-    run.signal.removeEventListener("abort", abort);
-  }
+function faultOf(end: CommandEnd, run: HookRun): SymphonyError | null {
+  const { output, failure, stoppedFor } = end;
+  if (failure !== null) return notStarted(run, failure);
+  if (stoppedFor === null) return end.exitCode === 0 ? null : failed(end, run);
+  if (stoppedFor !== "time") return stopped(run, output);
+  return new SymphonyError(
+    "hook_timeout",
+    `${run.hook} did not end within ${run.timeoutMs} ms and was killed`,
+    { details: { hook: run.hook, timeoutMs: run.timeoutMs, output } },
+  );
 }
 
-function faultOf(ending: HookOutcome, run: HookRun, output: string): SymphonyError | null {
-  switch (ending.type) {
-    case "exit":
-      return ending.status === 0 ? null : failed(ending, run, output);
-    case "timeout":
-      return new SymphonyError(
-        "hook_timeout",
-        `${run.hook} did not end within ${run.timeoutMs} ms and was killed`,
-        { details: { hook: run.hook, timeoutMs: run.timeoutMs, output } },
-      );
-    case "aborted":
-      return stopped(run, output);
-    case "error":
-      return notStarted(run, ending.cause);
-  }
-}
-
-function failed(
-  { status, signal }: { status: number | null; signal: string | null },
-  { hook }: HookRun,
-  output: string,
-): SymphonyError {
+function failed({ exitCode: status, signal, output }: CommandEnd, { hook }: HookRun) {
   const how = signal === null ? `with status ${status}` : `by signal ${signal}`;
   return new SymphonyError("hook_failed", `${hook} ended ${how}`, {
     details: { hook, status, signal, output },

@@ -4,10 +4,10 @@ import {
   client,
   RequestError,
 } from "@agentclientprotocol/sdk";
-import type { Clock } from "../../clock.ts";
+import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
-import { AgentProcess, within } from "../../process/program.ts";
+import { AgentProcess } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
 import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";

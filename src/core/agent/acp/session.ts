@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
+import { within } from "../../clock.ts";
 import { addTokens, noTokens } from "../../model/attempt.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { SilenceWatch, within } from "../../process/program.ts";
+import { SilenceWatch } from "../../process/program.ts";
 import { displayText, type JsonObject, objectOf } from "../../text/text.ts";
 import {
   type AgentEvent,

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
+import { within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { SilenceWatch, within } from "../../process/program.ts";
+import { SilenceWatch } from "../../process/program.ts";
 import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { AgentSession, Answer, DetachableSession, TurnOptions } from "../agent.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";

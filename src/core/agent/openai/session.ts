@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../../clock.ts";
+import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { within } from "../../process/program.ts";
 import type { Level } from "../../process/sandbox.ts";
-import { killMatching } from "../../process/table.ts";
+import { killRun } from "../../process/table.ts";
 import { oneLine } from "../../text/text.ts";
 import {
   type AgentEvent,
@@ -23,7 +22,6 @@ import { Turn } from "./turn.ts";
 
 const settleLimitMs = 5_000;
 const signEveryMs = 1_000;
-const killLimitMs = 2_000;
 
 export interface SessionOptions {
   readonly spec: SessionSpec;
@@ -136,7 +134,7 @@ export class OpenaiSession implements AgentSession {
     live?.abort.abort(cancelled("the session was ended"));
     if (live) await within(live.over.promise, settleLimitMs);
     this.#asks.close();
-    await killMatching(({ runId }) => runId === spec.runId, killLimitMs);
+    await killRun(spec.runId);
     await thread.close();
   }
 

@@ -1,7 +1,6 @@
 import type { Clock } from "../../clock.ts";
 import { type CommandEnd, runCommand } from "../../process/run.ts";
 import { type Level, sandboxArgs } from "../../process/sandbox.ts";
-import { killMatching } from "../../process/table.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
 import type { AgentEvent, PeopleDeps } from "../agent.ts";
 import type { Confinement } from "../confinement.ts";
@@ -128,6 +127,7 @@ function outcomeText({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: nu
     time: `stopped after ${timeoutMs} ms`,
     processes: "stopped: it started too many processes",
     disk: "stopped: the disk is nearly full",
+    output: "stopped: it wrote too much",
     interrupt: "interrupted",
   };
   const head = stoppedFor === null ? `exit code: ${exitCode ?? "killed"}` : end[stoppedFor];
@@ -181,7 +181,6 @@ const maxOutputChars = 4_000;
 const lifeSignMs = 30_000;
 /** What is left to everything else on the disk of the workspaces. */
 const leastFreeBytes = 256 * 1024 * 1024;
-const killLimitMs = 2_000;
 const blockBytes = 1_024;
 /** Limits first, then the command in the place of the shell that set them. */
 const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
@@ -244,7 +243,7 @@ export class Commands {
         ? await sandboxArgs({ ...confinement, level, cwd: order.cwd, emptied: [] })
         : [];
     const blocks = Math.ceil(config.commandFileBytes / blockBytes);
-    const end = await runCommand({
+    return runCommand({
       argv: [...box, "bash", "-c", limits, "bash", String(blocks), ...order.argv],
       cwd: boxed ? workspace : order.cwd,
       env,
@@ -255,9 +254,6 @@ export class Commands {
       limits: { runId, processes: config.commandProcesses, leastFreeBytes },
       onOutput: () => this.#options.emit({ type: "activity", method: "command/output" }),
     });
-    // The sandbox takes everything with it; without one there may be what left the command's group.
-    if (!boxed) await killMatching((entry) => entry.runId === runId, killLimitMs);
-    return end;
   }
 
   /** A command may be silent for as long as its time limit: that is no stall. */

@@ -1,13 +1,14 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import type { Clock } from "../../../clock.ts";
 import { messageOf, SymphonyError } from "../../../model/errors.ts";
-import { killMatching, liveProcesses, signalProcess } from "../../../process/table.ts";
+import { startDetached } from "../../../process/program.ts";
+import { liveProcesses, type ProcessEntry } from "../../../process/table.ts";
+import { endTree } from "../../../process/tree.ts";
 import { fitsSocket } from "./restart-safe.ts";
 import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
@@ -230,31 +231,24 @@ async function startDaemon(launch: Launch, place: DaemonPaths): Promise<DaemonRe
   const socket = join(dir, `${id}.sock`);
   requireShort(socket);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const log = openSync(join(dir, `${id}.log`), "w", 0o600);
   const { heartbeat } = place;
-  const child = spawn(
-    "bash",
-    watchdogArgs({
-      line: launch.lineWith(mark, socket),
-      ...{ heartbeat, mark, limitMs: launch.orphanLimitMs },
-    }),
-    { cwd: dir, env: launch.env, detached: true, stdio: ["ignore", log, log] },
-  );
-  closeSync(log);
-  const ended = new AbortController();
-  child.once("exit", () => ended.abort());
-  child.once("error", () => ended.abort());
-  child.unref();
+  const line = launch.lineWith(mark, socket);
+  const { pid, ended } = startDetached({
+    argv: ["bash", ...watchdogArgs({ line, heartbeat, mark, limitMs: launch.orphanLimitMs })],
+    cwd: dir,
+    env: launch.env,
+    log: join(dir, `${id}.log`),
+  });
   const record: DaemonRecord = {
     ...{ id, socket, mark },
-    pid: child.pid ?? 0,
+    pid: pid ?? 0,
     started_at: place.wall,
     codex_version: null,
     config_hash: launch.configHash,
     orphan_limit_ms: launch.orphanLimitMs,
   };
   await saveRecord(dir, record);
-  if (await comesUp(record, ended.signal)) return record;
+  if (await comesUp(record, ended)) return record;
   const failure = await startFailed(dir, id);
   await endDaemon(dir, record);
   throw failure;
@@ -292,11 +286,11 @@ async function isAlive({ mark }: DaemonRecord): Promise<boolean> {
 
 /** Ends the agent with every command of its threads, and forgets it. */
 async function endDaemon(dir: string, { id, pid, mark, socket }: DaemonRecord): Promise<void> {
-  // The number may be anybody's by now, so it is looked at first.
-  const live = await liveProcesses();
-  const ours = live.filter(({ daemon }) => daemon === mark);
-  if (ours.some(({ groupId }) => groupId === pid)) signalProcess(-pid, "SIGTERM");
-  await killMatching(({ daemon }) => daemon === mark, killLimitMs);
+  // The record may be old and its number reused: only a group that has the mark in it is ours.
+  const isMember = ({ daemon }: ProcessEntry) => daemon === mark;
+  const live = (await liveProcesses()).filter(isMember);
+  const leads = live.some(({ groupId }) => groupId === pid);
+  await endTree({ group: leads ? pid : null, leads: () => leads, isMember }, killLimitMs);
   await rm(socket, { force: true });
   await rm(join(dir, `${id}.json`), { force: true });
 }

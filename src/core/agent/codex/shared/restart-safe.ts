@@ -1,12 +1,13 @@
-import { execFile } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../../../config/config.ts";
 import { SymphonyError } from "../../../model/errors.ts";
+import { runCommand } from "../../../process/run.ts";
 
 /** Unix sockets have a place of about this many bytes for their path. */
 const longestSocketPath = 100;
 const probeLimitMs = 30_000;
+const probeBytes = 1_048_576;
 /** In place of the eight letters of a name. */
 const sampleName = "00000000.sock";
 
@@ -111,8 +112,17 @@ async function outputOf(
   args: readonly string[],
   { env, signal }: RestartContext,
 ): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  const options = { env: { ...env }, timeout: probeLimitMs, maxBuffer: 1_048_576, signal };
-  execFile(command, [...args], options, (_, stdout) => resolve(stdout)).stdin?.end();
-  return promise;
+  const { output, failure } = await runCommand({
+    argv: [command, ...args],
+    cwd: process.cwd(),
+    env,
+    name: "probe",
+    timeoutMs: probeLimitMs,
+    outputBytes: probeBytes,
+    keep: "beginning",
+    overflow: "end",
+    errorBytes: probeBytes,
+    ...(signal && { signal }),
+  });
+  return failure === null ? output : "";
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
-import { killMatching } from "../../../process/table.ts";
+import { killRun } from "../../../process/table.ts";
 import { isObject } from "../../../text/text.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../../agent.ts";
 import type { AgentHost, Transport } from "../connection.ts";
@@ -13,7 +13,6 @@ import { type Daemon, type Daemons, daemonGone, type Launch } from "./daemons.ts
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
 const connectLimitMs = 5_000;
-const killLimitMs = 2_000;
 
 export interface SharedRuntimeOptions {
   readonly daemons: Daemons;
@@ -65,7 +64,7 @@ export async function endThread(
     onTrouble(`a thread of the shared codex ${id} could not be ended, so codex is`);
     await daemons.end(daemon);
   }
-  await killMatching((entry) => entry.runId === runId, killLimitMs);
+  await killRun(runId);
 }
 
 interface Wish {
