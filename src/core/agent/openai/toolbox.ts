@@ -1,6 +1,7 @@
 import type { Needs } from "../../model/attempt.ts";
 import { displayText, isObject, type JsonObject, listOf } from "../../text/text.ts";
-import type { AgentEvent, AgentTools, Answer, Asks, ToolSpec } from "../agent.ts";
+import type { AgentEvent, AgentTools, Answer, ToolSpec } from "../agent.ts";
+import type { Asks } from "../session.ts";
 import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
