@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Api } from "../contract/api.ts";
 import { issueView } from "../contract/issues.ts";
 import type { Reply } from "../contract/route.ts";
-import { diffView } from "../contract/work-view.ts";
+import { diffView } from "../contract/workspaces.ts";
 import { systemClock } from "../core/clock.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
 import { load, readOverlay } from "../core/config/service.ts";
