@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { renamed } from "../model/names.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
 import { gitConfigOf } from "./git.ts";
@@ -19,7 +20,7 @@ import {
   parseWritten,
   type Written,
 } from "./schema.ts";
-import type { Sections } from "./sections.ts";
+import { type Sections, serverSection, trackerSection } from "./sections.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -317,12 +318,9 @@ function commonOf(written: Written, root: string): CommonConfig {
   const { tracker, polling, hooks, history, server } = written;
   return {
     tracker: {
-      kind: tracker.kind,
-      provider: tracker.provider,
-      requiredLabels: tracker.required_labels,
+      ...renamed(trackerSection, tracker),
       activeStates: tracker.active_states,
       terminalStates: tracker.terminal_states,
-      commentSteering: tracker.comment_steering,
       commentMention: tracker.comment_mention.trim(),
     },
     polling: { intervalMs: polling.interval_ms },
@@ -339,13 +337,7 @@ function commonOf(written: Written, root: string): CommonConfig {
     brakes: brakesConfigOf(written.brakes),
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
-    server: {
-      host: server.host,
-      port: server.port,
-      allowedHosts: server.allowed_hosts,
-      auth: server.auth,
-      rateLimit: server.rate_limit,
-    },
+    server: renamed(serverSection, server),
   };
 }
 

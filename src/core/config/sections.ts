@@ -92,7 +92,7 @@ export function sectionsOf(kinds: ConfigKinds): Sections {
 
 const script = text.nullable().default(null);
 
-const tracker = section({
+export const trackerSection = section({
   kind: solidText,
   provider: map.default({}),
   required_labels: texts.default([]),
@@ -110,7 +110,7 @@ const hooks = section({
   timeout_ms: positive.default(60_000),
 });
 
-const server = section({
+export const serverSection = section({
   host: solidText.default("127.0.0.1"),
   port: wholeNumber
     .min(0, "must be between 0 and 65535")
@@ -129,7 +129,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
   const [first, ...others] = agents.map(({ kind }) => kind);
   if (first === undefined) throw new Error("there is no kind of agent");
   const before = {
-    tracker,
+    tracker: trackerSection,
     polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
     workspace: section({ root: text.optional() }).prefault({}),
     hooks: hooks.prefault({}),
@@ -138,7 +138,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),
   };
-  const after = { history: history.prefault({}), server: server.prefault({}) };
+  const after = { history: history.prefault({}), server: serverSection.prefault({}) };
   const common = { ...before, ...after };
   const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
   if (taken) throw new Error(`${taken.kind} is a section already, so no agent can be called that`);

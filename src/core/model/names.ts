@@ -61,7 +61,7 @@ export function writerOf<Schema extends z.ZodObject>(
 
 /** null: the value is written as it is. */
 function valueWriter(schema: unknown): Write | null {
-  if (schema instanceof z.ZodISODateTime) return (ms) => new Date(Number(ms)).toISOString();
+  if (schema instanceof z.ZodISODateTime) return (ms) => timeText(Number(ms));
   if (schema instanceof z.ZodObject) return objectWriter(schema);
   if (schema instanceof z.ZodDiscriminatedUnion) return unionWriter(schema);
   if (schema instanceof z.ZodNullable) {
@@ -85,14 +85,32 @@ function objectWriter({ shape }: z.ZodObject): Write {
     name: camelCase(key),
     write: valueWriter(field),
   }));
+  // A copy of an object with all the keys is several times faster to fill, and to turn into JSON, than one that gets them
+  // one by one.
+  const blank: Readonly<Record<string, unknown>> = JSON.parse(
+    JSON.stringify(Object.fromEntries(fields.map(({ key }) => [key, null]))),
+  );
   return (value) => {
     const source: Readonly<Record<string, unknown>> = Object(value);
-    const written: Record<string, unknown> = {};
+    const written: Record<string, unknown> = { ...blank };
     for (const { key, name, write } of fields) {
       written[key] = write === null ? source[name] : write(source[name]);
     }
     return written;
   };
+}
+
+const maxTimes = 5_000;
+const times = new Map<number, string>();
+
+/** Rows are written again and again with the times they had, and to make the text is half of the cost of a row. */
+function timeText(ms: number): string {
+  const known = times.get(ms);
+  if (known !== undefined) return known;
+  if (times.size >= maxTimes) times.clear();
+  const text = new Date(ms).toISOString();
+  times.set(ms, text);
+  return text;
 }
 
 /** Each option is told by a literal. */
