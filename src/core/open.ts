@@ -90,7 +90,7 @@ function hookEnvironment(
 ): Record<string, string> {
   return agentEnvironment({
     env,
-    passthrough: config.codex.envPassthrough,
+    passthrough: config.hooks.envPassthrough,
     secretNames: [...tracker.secretEnvNames, ...gitSecretNames(config.git)],
     runId: runIdOf(dataDir, "hook"),
   });

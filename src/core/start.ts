@@ -2,7 +2,7 @@ import type { ModelList } from "./agent/models.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { openRecovery, recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
-import { checkLevel, levelWords } from "./config/config.ts";
+import { checkLevel, levelWords, settingsOf } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
@@ -214,7 +214,10 @@ async function recovered(
   const { clock, log, dataDir, bus, config, lasting } = parts;
   // What this cannot write is not repeated: the start fails, and nothing has begun.
   const { history, records } = store;
-  const isShared = config.current.config.codex.process === "shared";
+  const current = config.current.config;
+  const isShared = parts.kinds.agents.some(({ kind, outliving }) =>
+    outliving?.isOn(settingsOf(current, kind)),
+  );
   const adopted = await lasting.restore({ history, records, isShared, signal });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);

@@ -11,6 +11,7 @@ import type { AgentRuntime, Model } from "./agent.ts";
 import type { CodexModelsDeps } from "./codex/models.ts";
 import { codexSection } from "./codex/settings.ts";
 import type { Daemons } from "./codex/shared/daemons.ts";
+import type { RestartContext } from "./codex/shared/restart-safe.ts";
 import { commandSection } from "./command/settings.ts";
 import { openaiSection } from "./openai/settings.ts";
 
@@ -63,6 +64,16 @@ export interface AgentKind<Settings extends object = object> {
   command(settings: Settings): string;
   /** null: the kind has no list of models. */
   readonly models: AgentModels<Settings> | null;
+  /** null: agents of the kind always end with the server. */
+  readonly outliving: OutlivingAgents<Settings> | null;
+}
+
+/** How agents of a kind outlive the server. */
+export interface OutlivingAgents<Settings extends object = object> {
+  /** Whether they do with these settings. */
+  isOn(settings: Settings): boolean;
+  /** Rejects with `invalid_config` and the first reason why turns would not outlive a restart. */
+  requireSafe(settings: Settings, context: RestartContext): Promise<void>;
 }
 
 /** Keeps the type of a row's settings to the row. */
@@ -88,6 +99,13 @@ export const agentKinds: readonly AgentKind[] = [
       source: ({ command }) => [command],
       baseUrl: () => null,
     },
+    outliving: {
+      isOn: ({ process }) => process === "shared",
+      async requireSafe(settings, context) {
+        const { requireRestartSafe } = await import("./codex/shared/restart-safe.ts");
+        await requireRestartSafe(settings, context);
+      },
+    },
   }),
   kindOf({
     kind: "openai",
@@ -109,6 +127,7 @@ export const agentKinds: readonly AgentKind[] = [
         return url && `${url.origin}${url.pathname}`;
       },
     },
+    outliving: null,
   }),
   kindOf({
     kind: "command",
@@ -119,6 +138,7 @@ export const agentKinds: readonly AgentKind[] = [
     },
     command: ({ line }) => line ?? "",
     models: null,
+    outliving: null,
   }),
   kindOf({
     kind: "acp",
@@ -129,6 +149,7 @@ export const agentKinds: readonly AgentKind[] = [
     },
     command: ({ command }) => command ?? "",
     models: null,
+    outliving: null,
   }),
 ];
 
@@ -155,6 +176,27 @@ export function agentInUse(kinds: readonly AgentKind[], { agent }: Config): Agen
 export function agentCommand(kinds: readonly AgentKind[], config: Config): string {
   const row = agentInUse(kinds, config);
   return row === null ? "" : row.command(settingsOf(config, row.kind));
+}
+
+/** Whether agents of `agent.kind` outlive the server as they are configured. */
+export function outlivesServer(kinds: readonly AgentKind[], config: Config): boolean {
+  const row = agentInUse(kinds, config);
+  return row?.outliving?.isOn(settingsOf(config, row.kind)) ?? false;
+}
+
+/** Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and why they would not. */
+export async function requireRestartSafe(
+  kinds: readonly AgentKind[],
+  config: Config,
+  context: RestartContext,
+): Promise<void> {
+  const row = agentInUse(kinds, config);
+  if (row?.outliving) return row.outliving.requireSafe(settingsOf(config, row.kind), context);
+  const able = either(kinds.filter(({ outliving }) => outliving).map(({ kind }) => kind));
+  const message = `agent.kind is ${config.agent.kind}, and only ${able} outlives the server`;
+  throw new SymphonyError("invalid_config", `not restart-safe: ${message}`, {
+    hint: `set agent.kind to ${able}, or serve without --restart-safe`,
+  });
 }
 
 export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden"> {

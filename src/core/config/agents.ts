@@ -16,6 +16,8 @@ export interface AgentConfig {
   readonly approvals: Approvals;
   /** How long an approval or a question waits for a person; 0: the run ends at once. */
   readonly approvalTimeoutMs: number;
+  /** Silence after which an attempt of any kind of agent is stopped and tried again; 0 or less: never. */
+  readonly stallTimeoutMs: number;
   readonly maxConcurrentAgents: number;
   readonly maxTurns: number;
   readonly maxRetryBackoffMs: number;
@@ -145,6 +147,7 @@ export function agentConfigOf(
     readonly approvals: Approvals;
     readonly max_concurrent_agents_by_state: Record<string, number>;
   },
+  stallTimeoutMs: number,
 ): AgentConfig {
   const { reasoningEffort: effort, ...rules } = renamed(agentRules, written);
   return {
@@ -154,6 +157,7 @@ export function agentConfigOf(
     byState: picksOf(written.by_state),
     byLabel: picksOf(written.by_label),
     approvals: written.approvals,
+    stallTimeoutMs,
     maxConcurrentAgentsByState: written.max_concurrent_agents_by_state,
   };
 }

@@ -20,7 +20,7 @@ import {
   parseWritten,
   type Written,
 } from "./schema.ts";
-import { type Sections, serverSection, trackerSection } from "./sections.ts";
+import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -305,16 +305,22 @@ function isDeeper(value: unknown, levels: number): boolean {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string, { agents }: Sections): Config {
-  const ofAgents = agents.map(({ kind, section }) => [
+  const own = agents.map(({ kind, section }) => ({
     kind,
-    section.settings(mapOf(written[kind])),
-  ]);
-  const config: CommonConfig = { ...commonOf(written, root), ...Object.fromEntries(ofAgents) };
+    section,
+    settings: section.settings(mapOf(written[kind])),
+  }));
+  const said = own.map(({ section, settings }) => section.forAll?.(settings));
+  const forAll = said.find((one) => one !== undefined) ?? { stallTimeoutMs: 0, envPassthrough: [] };
+  const config: CommonConfig = {
+    ...commonOf(written, root, forAll),
+    ...Object.fromEntries(own.map(({ kind, settings }) => [kind, settings])),
+  };
   // The folder of each kind declares what its section is in `Config`.
   return config as Config;
 }
 
-function commonOf(written: Written, root: string): CommonConfig {
+function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonConfig {
   const { tracker, polling, hooks, history, server } = written;
   return {
     tracker: {
@@ -331,9 +337,10 @@ function commonOf(written: Written, root: string): CommonConfig {
       afterRun: scriptOf(hooks.after_run),
       beforeRemove: scriptOf(hooks.before_remove),
       timeoutMs: hooks.timeout_ms,
+      envPassthrough: forAll.envPassthrough,
     },
     git: gitConfigOf(written.git),
-    agent: agentConfigOf(written.agent),
+    agent: agentConfigOf(written.agent, forAll.stallTimeoutMs),
     brakes: brakesConfigOf(written.brakes),
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },

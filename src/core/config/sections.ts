@@ -39,10 +39,20 @@ export interface AgentSection<
   readonly wholeMaps?: readonly string[];
   /** The settings as the agent reads them. */
   settings(written: z.output<Schema>): Settings;
+  /** What the section says about agents of every kind, and about hooks; the first section that says something counts. */
+  forAll?(settings: Settings): ForAllAgents;
   /** What the section says about approvals when `agent.approvals` is left out; null: nothing. */
   approvals?(written: z.output<Schema>): Approvals | null;
   /** The section with what follows from the approvals in force. */
   withApprovals?(written: z.output<Schema>, approvals: Approvals): z.output<Schema>;
+}
+
+/** Settings that hold for agents of every kind although one kind's section has them. */
+export interface ForAllAgents {
+  /** As `AgentConfig` has it. */
+  readonly stallTimeoutMs: number;
+  /** Names of environment variables that hooks may see in addition to the built-in ones. */
+  readonly envPassthrough: readonly string[];
 }
 
 /** The kinds of tracker and of agent that a configuration can choose from; the first agent is the default. */

@@ -1,14 +1,13 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";
-import { agentCommand, agentInUse } from "../../core/agent/kinds.ts";
+import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
-import { wantsToken } from "../../core/config/config.ts";
+import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
-import { modelOf } from "../../core/orchestrator/choice.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
@@ -121,7 +120,7 @@ function runtimeView(
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
-      shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
+      shared_agents: outlivesServer(core.kinds.agents, config),
       models: (agentInUse(core.kinds.agents, config)?.models ?? null) !== null,
     },
   };

@@ -90,6 +90,8 @@ export const codexSection: AgentSection<CodexConfig, typeof schema> = {
   example: { thread_sandbox: "workspace-write", env_passthrough: ["CI"] },
   // Sent to the agent as they are.
   wholeMaps: ["approval_policy", "turn_sandbox_policy"],
+  // Its place in the file is older than the other kinds of agents.
+  forAll: ({ stallTimeoutMs, envPassthrough }) => ({ stallTimeoutMs, envPassthrough }),
   approvals({ approval_policy: policy }) {
     if (policy === undefined) return null;
     return policy === quiet ? "auto" : "ask";
