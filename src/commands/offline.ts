@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readFile, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Api } from "../contract/api.ts";
@@ -15,7 +15,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue } from "../core/model/issue.ts";
 import { isWorkspaceKey, workspaceKey } from "../core/repository/key.ts";
 import { openHistory } from "../core/store/history.ts";
-import { lockDataDir } from "../core/store/lock.ts";
+import { lockDataDir, makeDataDir } from "../core/store/lock.ts";
 import type { History, WorkspacePlace } from "../core/store/store.ts";
 import { issueFromMarkdown } from "../core/tracker/local/input.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "../core/tracker/local/issues.ts";
@@ -75,12 +75,6 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
       hint: "symphony transition ISSUE STATE moves one, with a server running",
     },
   );
-}
-
-/** Only its owner may look in, and version control is to leave it alone. */
-function makeDataDir(dir: string): void {
-  const made = mkdirSync(dir, { recursive: true, mode: 0o700 });
-  if (made !== undefined) writeFileSync(`${dir}/.gitignore`, "*\n", { mode: 0o600 });
 }
 
 function commentOn(issues: LocalIssues, id: string, text: string) {

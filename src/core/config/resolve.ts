@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { renamed } from "../model/names.ts";
+import { parseJson } from "../text/text.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
 import { gitConfigOf } from "./git.ts";
@@ -98,18 +99,11 @@ function envLayer(env: ConfigSources["env"], keys: Known["keys"]): Layer {
 }
 
 function readValue(text: string, field: z.ZodType | undefined): unknown {
-  const value = fromJson(text);
+  const json = parseJson(text);
+  const value = json === undefined ? text : json;
   // A name that happens to be a number is still a name where only text will do.
   const isText = field && !field.safeParse(value).success && field.safeParse(text).success;
   return isText ? text : value;
-}
-
-function fromJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 function withValue(

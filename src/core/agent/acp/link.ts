@@ -9,7 +9,14 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess, within } from "../../process/program.ts";
 import { confinedLine } from "../../process/sandbox.ts";
-import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
+import {
+  displayText,
+  isObject,
+  type JsonObject,
+  objectOf,
+  parseJson,
+  textOf,
+} from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
 import { geminiWait, limitError, limitIn } from "../limits.ts";
@@ -152,7 +159,7 @@ export class AcpLink {
    */
   #read(line: string, listener: LinkListener): void {
     listener.heard();
-    const message = parsed(line);
+    const message = parseJson(line);
     if (!isObject(message)) {
       if (line.trim() !== "") listener.stray(line);
       return;
@@ -186,14 +193,6 @@ function launchOf({ spec, config, command, guarded, env, hidden }: LinkOptions) 
     line: launchLine(confined, secretNames, kept),
     env: { ...passed, TMPDIR: "/tmp" },
   };
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
 }
 
 function isMessage(value: JsonObject): value is JsonObject & AnyMessage {

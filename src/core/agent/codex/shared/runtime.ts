@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
 import { killMatching } from "../../../process/table.ts";
-import { isObject } from "../../../text/text.ts";
+import { isObject, parseJson } from "../../../text/text.ts";
 import { type AgentRuntime, openOrClose, type SessionSpec } from "../../agent.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
@@ -193,12 +193,8 @@ class SharedHost implements AgentHost {
 const methodAt = 200;
 
 function isRequest(line: string): boolean {
-  try {
-    const message: unknown = JSON.parse(line);
-    return isObject(message) && "method" in message && "id" in message;
-  } catch {
-    return false;
-  }
+  const message = parseJson(line);
+  return isObject(message) && "method" in message && "id" in message;
 }
 
 export interface CodexKindOptions {
