@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import type { AgentConfig, Approvals } from "../config/agents.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
@@ -175,6 +176,42 @@ export interface DetachableSession {
   follow(): Promise<boolean>;
   /** Lets go: the turn in flight goes on, disposing ends nothing any more. */
   detach(): void;
+}
+
+/** The agents of one kind that outlive servers, as recovery needs them; `host` is `DetachableSession.host`. */
+export interface OutlivingHosts {
+  /** Whether the agent runs. */
+  has(host: string): boolean;
+  /** The agent has the thread: for a while no other one may write to it. */
+  remember(host: string, threadId: string): void;
+  /** The agent works on the run, so that it is not ended as unused. */
+  hold(host: string, runId: string): void;
+  /** Ends what the agent still does for a run on its thread. */
+  endThread(
+    host: string,
+    run: { readonly threadId: string; readonly runId: string },
+  ): Promise<void>;
+  /** Takes up what an earlier server left; where none may outlive a server any more (`isOn` false), all of it is ended. */
+  restore(isOn: boolean, signal: AbortSignal | undefined): Promise<void>;
+  /** Ends the agents that no run needs; the others live on for their limit. */
+  close(): Promise<void>;
+}
+
+/** What the agents that outlive servers are opened with. */
+export interface HostsDeps {
+  readonly dataDir: string;
+  readonly clock: Clock;
+  /** Something an operator should know. */
+  onTrouble(message: string): void;
+}
+
+/** What is looked at before a server promises that turns outlive its restart. */
+export interface RestartContext {
+  readonly dataDir: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly platform?: NodeJS.Platform;
+  /** Ends what is asked, and rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Model {

@@ -7,16 +7,18 @@ import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { keptSecrets } from "../process/environment.ts";
 import { acpSection } from "./acp/settings.ts";
-import type { AgentRuntime, Model } from "./agent.ts";
+import type { AgentRuntime, HostsDeps, Model, OutlivingHosts, RestartContext } from "./agent.ts";
 import type { CodexModelsDeps } from "./codex/models.ts";
-import { codexSection } from "./codex/settings.ts";
-import type { Daemons } from "./codex/shared/daemons.ts";
-import type { RestartContext } from "./codex/shared/restart-safe.ts";
+import { type CodexConfig, codexSection } from "./codex/settings.ts";
+import type { CodexHosts } from "./codex/shared/runtime.ts";
 import { commandSection } from "./command/settings.ts";
 import { openaiSection } from "./openai/settings.ts";
 
 /** What a kind of agent is made with. */
-export interface AgentDeps<Settings extends object = object> {
+export interface AgentDeps<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
   /** Its section of the configuration, read at each start of a session. */
   settings(): Settings;
   /** The directory of all workspaces, which an agent sees its own of. */
@@ -31,8 +33,8 @@ export interface AgentDeps<Settings extends object = object> {
   hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
-  /** The shared codex processes of the data directory. */
-  readonly daemons: Daemons;
+  /** What `outliving.open` of the kind made. Throws for a kind without. */
+  hosts(): Hosts;
   /** Something an operator should know. */
   onTrouble(message: string): void;
 }
@@ -54,41 +56,51 @@ export interface AgentModels<Settings extends object = object> {
 }
 
 /** A row of the table of agents: all that the rest of symphony has to know of one kind. */
-export interface AgentKind<Settings extends object = object> {
+export interface AgentKind<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
   /** As `agent.kind` names it; also the key of its section. */
   readonly kind: string;
   readonly section: AgentSection<Settings>;
   /** Loads the modules of the kind, which no other kind needs, and makes its runtime. */
-  create(deps: AgentDeps<Settings>): Promise<AgentRuntime>;
+  create(deps: AgentDeps<Settings, Hosts>): Promise<AgentRuntime>;
   /** What runs, for people: a shell line, empty for a kind that has none. */
   command(settings: Settings): string;
   /** null: the kind has no list of models. */
   readonly models: AgentModels<Settings> | null;
   /** null: agents of the kind always end with the server. */
-  readonly outliving: OutlivingAgents<Settings> | null;
+  readonly outliving: OutlivingAgents<Settings, Hosts> | null;
 }
 
 /** How agents of a kind outlive the server. */
-export interface OutlivingAgents<Settings extends object = object> {
+export interface OutlivingAgents<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
   /** Whether they do with these settings. */
   isOn(settings: Settings): boolean;
   /** Rejects with `invalid_config` and the first reason why turns would not outlive a restart. */
   requireSafe(settings: Settings, context: RestartContext): Promise<void>;
+  /** Opens those of a data directory, which this process has locked. */
+  open(deps: HostsDeps): Promise<Hosts>;
 }
 
-/** Keeps the type of a row's settings to the row. */
-function kindOf<Settings extends object>(kind: AgentKind<Settings>): AgentKind {
+/** Keeps the types of a row's settings and hosts to the row. */
+function kindOf<Settings extends object, Hosts extends OutlivingHosts>(
+  kind: AgentKind<Settings, Hosts>,
+): AgentKind {
   return kind;
 }
 
 /** Every kind of agent; the first is the default. */
 export const agentKinds: readonly AgentKind[] = [
-  kindOf({
+  kindOf<CodexConfig, CodexHosts>({
     kind: "codex",
     section: codexSection,
     async create(deps) {
       const { createCodexKind } = await import("./codex/shared/runtime.ts");
-      return createCodexKind(deps);
+      return createCodexKind({ ...deps, daemons: deps.hosts().daemons });
     },
     command: ({ command }) => command,
     models: {
@@ -104,6 +116,10 @@ export const agentKinds: readonly AgentKind[] = [
       async requireSafe(settings, context) {
         const { requireRestartSafe } = await import("./codex/shared/restart-safe.ts");
         await requireRestartSafe(settings, context);
+      },
+      async open(deps) {
+        const { CodexHosts } = await import("./codex/shared/runtime.ts");
+        return new CodexHosts(deps);
       },
     },
   }),
@@ -199,8 +215,11 @@ export async function requireRestartSafe(
   });
 }
 
-export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden"> {
+export interface RuntimesOptions
+  extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden" | "hosts"> {
   readonly kinds: readonly AgentKind[];
+  /** The agents that outlive servers, by kind. */
+  readonly hosts: ReadonlyMap<string, OutlivingHosts>;
   /** Read at each start of a session. */
   config(): Config;
 }
@@ -228,7 +247,7 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { kinds, config, ...deps } = this.#options;
+    const { kinds, config, hosts, ...deps } = this.#options;
     const row = kinds.find((one) => one.kind === kind);
     if (!row) {
       throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
@@ -238,6 +257,11 @@ export class AgentRuntimes {
     return row.create({
       ...deps,
       settings: () => settingsOf(config(), kind),
+      hosts() {
+        const own = hosts.get(kind);
+        if (!own) throw new Error(`no agent of kind ${kind} outlives the server`);
+        return own;
+      },
       workspaceRoot: () => config().workspace.root,
       hidden: () => this.#hidden(),
     });

@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { SymphonyError } from "../../../model/errors.ts";
+import type { RestartContext } from "../../agent.ts";
 import type { CodexConfig } from "../settings.ts";
 
 /** Unix sockets have a place of about this many bytes for their path. */
@@ -9,14 +10,6 @@ const longestSocketPath = 100;
 const probeLimitMs = 30_000;
 /** In place of the eight letters of a name. */
 const sampleName = "00000000.sock";
-
-export interface RestartContext {
-  readonly dataDir: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly platform?: NodeJS.Platform;
-  /** Ends what is asked, and rejects with its reason. */
-  readonly signal?: AbortSignal;
-}
 
 interface Problem {
   readonly message: string;
