@@ -4,8 +4,6 @@ import { closest, onServerIssue } from "./failure.ts";
 import { issueArgument, row, subcommand } from "./table.ts";
 import { findTemplate } from "./templates.ts";
 
-const kinds = ["codex", "openai", "command", "acp"] as const;
-
 /** Chooses the model, and with it the agent, of one issue. */
 export const modelCommand = row({
   examples: [
@@ -24,7 +22,7 @@ export const modelCommand = row({
     {
       name: "agent",
       value: "kind",
-      summary: "another agent: codex, openai, command or acp (default: as configured)",
+      summary: "another agent, as agent.kind names it (default: as configured)",
     },
     { name: "clear", summary: "forget the choice" },
   ],
@@ -63,17 +61,11 @@ interface Choice {
 
 function modelBodyOf({ issue, name, effort, agent, clear }: Choice) {
   if (clear && (name ?? effort ?? agent) === undefined) return { model: null };
-  const kind = kinds.find((one) => one === agent);
-  if (agent !== undefined && kind === undefined) {
-    throw new SymphonyError("usage", `there is no agent ${agent}`, {
-      hint: `one of ${kinds.join(", ")}`,
-    });
-  }
-  if (!clear && (name ?? kind) !== undefined) {
+  if (!clear && (name ?? agent) !== undefined) {
     return {
       model: name ?? null,
       ...(effort !== undefined && { reasoning_effort: effort }),
-      ...(kind !== undefined && { agent: kind }),
+      ...(agent !== undefined && { agent }),
     };
   }
   throw new SymphonyError("usage", "name a model, or give --clear alone", {

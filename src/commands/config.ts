@@ -5,6 +5,7 @@ import { open, parseObject, refusal, type Server } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { needsRestart } from "../core/model/event.ts";
+import { parseJson } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
 import { hintAt } from "./failure.ts";
 import { openEditor, textOrStdin } from "./input.ts";
@@ -219,7 +220,7 @@ function writeOverlay(server: Server, { overlay, etag }: Tagged): Promise<Tagged
 
 /** Reads JSON that must be an object. Throws `usage`. */
 function overlayIn(text: string): Overlay {
-  const value = parsed(text);
+  const value = parseJson(text);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Overlay;
   throw new SymphonyError("usage", "an overlay is one JSON object", {
     hint: `as in {"agent": {"max_turns": 5}}; symphony config overlay get prints one`,
@@ -264,17 +265,9 @@ function withValue(
 
 /** Only text that JavaScript would print the same way is a number: `79254e12` may be the name of a project. */
 function readValue(text: string): unknown {
-  const value = parsed(text);
+  const value = parseJson(text);
   const changed = typeof value === "number" && String(value) !== text;
   return value === undefined || changed ? text : value;
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function readText(file: string, { cwd }: CommandContext): string {

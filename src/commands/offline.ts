@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readFile, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../contract/api.ts";
 import { type IssueEdit, type IssueView, issueView, type NewIssue } from "../contract/issues.ts";
 import type { Call, Reply } from "../contract/route.ts";
-import { diffView } from "../contract/work-view.ts";
+import { diffView } from "../contract/workspaces.ts";
 import { systemClock } from "../core/clock.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
 import { load, readOverlay } from "../core/config/service.ts";
@@ -16,7 +16,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import type { Issue } from "../core/model/issue.ts";
 import { isWorkspaceKey, workspaceKey } from "../core/repository/key.ts";
 import { openHistory } from "../core/store/history.ts";
-import { lockDataDir } from "../core/store/lock.ts";
+import { lockDataDir, makeDataDir } from "../core/store/lock.ts";
 import type { History, WorkspacePlace } from "../core/store/store.ts";
 import { issueFromMarkdown } from "../core/tracker/local/input.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "../core/tracker/local/issues.ts";
@@ -100,12 +100,6 @@ async function trackerOptions(project: Project, env: CommandContext["env"]): Pro
       hint: "symphony transition ISSUE STATE moves one, with a server running",
     },
   );
-}
-
-/** Readable by its owner only, and ignored by version control. */
-function makeDataDir(dir: string): void {
-  const made = mkdirSync(dir, { recursive: true, mode: 0o700 });
-  if (made !== undefined) writeFileSync(`${dir}/.gitignore`, "*\n", { mode: 0o600 });
 }
 
 function commentOn(issues: LocalIssues, id: string, text: string) {

@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { requireRestartSafe } from "../core/agent/codex/shared/restart-safe.ts";
-import { agentCommand } from "../core/agent/kinds.ts";
+import { agentCommand, outlivesServer, requireRestartSafe } from "../core/agent/kinds.ts";
 import { systemClock } from "../core/clock.ts";
 import {
   type Config,
@@ -18,6 +17,7 @@ import {
   rotatingFileSink,
   streamSink,
 } from "../core/events/log.ts";
+import { kinds } from "../core/kinds.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { workInWords } from "../core/model/work.ts";
 import { registerWebhook } from "../core/register-webhook.ts";
@@ -77,7 +77,7 @@ export async function openDaemon(options: DaemonOptions): Promise<Daemon> {
     redactor,
     signal,
     ...(options.restartSafe && {
-      admit: (config: Config) => requireRestartSafe(config, { dataDir, env, signal }),
+      admit: (config: Config) => requireRestartSafe(kinds.agents, config, { dataDir, env, signal }),
     }),
   });
   try {
@@ -232,7 +232,7 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
       ["tracker", config.tracker.kind],
       [
         "agent",
-        `${config.agent.kind}  ${agentCommand(core.kinds.agents, config)}${modeOf(config)}`,
+        `${config.agent.kind}  ${agentCommand(core.kinds.agents, config)}${outlivesServer(core.kinds.agents, config) ? sharedNote : ""}`,
       ],
       ["level", `${config.agent.level}: ${levelWords[config.agent.level]}`],
       ["data", core.dataDir],
@@ -242,10 +242,7 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
   io.stderr.write(`${lines.join("\n")}\n\n`);
 }
 
-function modeOf({ agent, codex }: Config): string {
-  if (agent.kind !== "codex" || codex.process !== "shared") return "";
-  return "  shared: turns outlive a restart";
-}
+const sharedNote = "  shared: turns outlive a restart";
 
 /** How long the end of the server waits for workspaces that were not examined yet. */
 const lastLookMs = 2_000;

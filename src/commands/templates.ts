@@ -2,6 +2,7 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { parseJson } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes, hintAt, onServerIssue } from "./failure.ts";
 import { textOfFile, textOrStdin, withEdited } from "./input.ts";
@@ -160,21 +161,13 @@ async function preview({ template, issue, variables }: Preview, context: Command
 }
 
 function objectOf(text: string): Record<string, unknown> {
-  const value = parsed(text);
+  const value = parseJson(text);
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     return value as Record<string, unknown>;
   }
   throw new SymphonyError("usage", "--variables is not a JSON object", {
     hint: `--variables '{"attempt": 2}'`,
   });
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 interface Edit {

@@ -1,6 +1,8 @@
 import { z } from "zod";
+import { writerOf } from "../core/model/names.ts";
+import { type Work, workInWords } from "../core/model/work.ts";
 import { paths } from "./paths.ts";
-import { route } from "./route.ts";
+import { type Reply, route } from "./route.ts";
 import { byIssue, page, paged, Status, Time } from "./values.ts";
 import { HoldView, KeptView } from "./work.ts";
 
@@ -182,3 +184,24 @@ export const git = {
     errors: ["issue_not_found", "workspace_not_found", "no_repository", "workspace_ambiguous"],
   }),
 };
+
+type DiffView = Reply<(typeof git)["diff"]>;
+
+/** A comparison as the workspaces make it. */
+type Diff = Pick<
+  DiffView,
+  "branch" | "path" | "base" | "head" | "ahead" | "behind" | "patch" | "truncated"
+> & {
+  readonly baseNote: string | null;
+  readonly files: readonly DiffView["files"][number][];
+  readonly notShown: readonly Work[];
+};
+
+const writeDiff = writerOf(git.diff.reply);
+
+/** In the wire's form, for whoever answers: the server, or a command without one. */
+export function diffView(issueIdentifier: string, diff: Diff): DiffView {
+  const { notShown } = diff;
+  const notShownSummary = notShown.length === 0 ? null : workInWords(notShown);
+  return writeDiff({ ...diff, issueIdentifier, notShownSummary });
+}

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
+import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
 import { gitSecretNames } from "./config/git.ts";
@@ -25,13 +26,35 @@ import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
-import type { OwnRoots } from "./workspace/roots.ts";
+import { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
   type HookFailure,
   type SetAside,
   type Workspaces,
 } from "./workspace/workspaces.ts";
+
+interface OpenLastingDeps {
+  readonly kinds: readonly AgentKind[];
+  readonly opened: Closers;
+  onTrouble(message: string): void;
+}
+
+/** The agents that outlive servers, and the attempts they work on. */
+export async function openLasting(
+  { dataDir, clock }: CoreOptions,
+  { kinds, opened, onTrouble }: OpenLastingDeps,
+): Promise<Recovery> {
+  const lasting = await openRecovery({ kinds, dataDir, clock, onTrouble });
+  opened.push(() => lasting.close());
+  return lasting;
+}
+
+export function openRoots(options: CoreOptions, { opened }: { opened: Closers }): OwnRoots {
+  const roots = new OwnRoots(options);
+  opened.push(() => roots.release());
+  return roots;
+}
 
 interface OpenWorkspacesDeps {
   config(): Config;
@@ -90,7 +113,7 @@ function hookEnvironment(
 ): Record<string, string> {
   return agentEnvironment({
     env,
-    passthrough: config.codex.envPassthrough,
+    passthrough: config.hooks.envPassthrough,
     secretNames: [...tracker.secretEnvNames, ...gitSecretNames(config.git)],
     runId: runIdOf(dataDir, "hook"),
   });
@@ -112,7 +135,7 @@ export async function closeAll(opened: Closers, log: Logger): Promise<void> {
 
 type OpenRuntimesDeps = Pick<
   RuntimesOptions,
-  "kinds" | "config" | "lookup" | "daemons" | "onTrouble"
+  "kinds" | "config" | "lookup" | "hosts" | "onTrouble"
 >;
 
 /** The agents of a running server. */

@@ -1,6 +1,6 @@
 import type { ModelList } from "./agent/models.ts";
 import { Attempts } from "./attempt/attempts.ts";
-import { openRecovery, recoverAttempts } from "./attempt/recovery.ts";
+import { recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
 import { checkLevel, levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
@@ -24,7 +24,9 @@ import {
   closeAll,
   openAudit,
   openInboxes,
+  openLasting,
   openModels,
+  openRoots,
   openRuntimes,
   openSaves,
   openStore,
@@ -49,7 +51,6 @@ import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
-import { OwnRoots } from "./workspace/roots.ts";
 
 /**
  * Opens everything and recovers what a crash left, but dispatches nothing yet. Rejects with the code of what is
@@ -133,8 +134,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   opened.push(() => trackers.close());
   const leaving = new AbortController();
   const onTrouble = (message: string) => log.warn("shared agent", { message });
-  const lasting = openRecovery({ dataDir: options.dataDir, clock, onTrouble });
-  opened.push(() => lasting.close());
+  const lasting = await openLasting(options, { kinds: kinds.agents, opened, onTrouble });
   const roots = openRoots(options, base);
   const workspaces = openWorkspaces(options, {
     config: current,
@@ -168,7 +168,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
       kinds: kinds.agents,
       config: current,
       lookup: base.edges.lookup,
-      daemons: lasting.daemons,
+      hosts: lasting.hosts,
       onTrouble,
     }),
     workspaces,
@@ -184,12 +184,6 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const rooms = openOrchestratorUsers(options, parts, base);
   return runningCore(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
-}
-
-function openRoots(options: CoreOptions, { opened }: StartDeps): OwnRoots {
-  const roots = new OwnRoots(options);
-  opened.push(() => roots.release());
-  return roots;
 }
 
 function openBus(
@@ -215,8 +209,8 @@ async function recovered(
   const { clock, log, dataDir, bus, config, lasting } = parts;
   // What this cannot write is not repeated: the start fails, and nothing has begun.
   const { history, records } = store;
-  const isShared = config.current.config.codex.process === "shared";
-  const adopted = await lasting.restore({ history, records, isShared, signal });
+  const { current } = config;
+  const adopted = await lasting.restore({ history, records, config: current.config, signal });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });

@@ -1,197 +1,140 @@
 import type { z } from "zod";
-import type { AttemptView } from "../contract/attempts.ts";
-import { type IssueDetail, issueView } from "../contract/issues.ts";
-import type { Snapshot as SnapshotView } from "../contract/system.ts";
-import type {
-  BlockedRow,
-  CompletedRow,
+import { AttemptView } from "../contract/attempts.ts";
+import { IssueDetail } from "../contract/issues.ts";
+import { Snapshot } from "../contract/system.ts";
+import {
+  type BlockedRow,
+  type CompletedRow,
   EventView,
-  QueuedRow,
-  RetryingRow,
-  RunningRow,
-  StoppedRow,
+  type RetryingRow,
+  type RunningRow,
+  type StoppedRow,
   TokenCounts,
 } from "../contract/values.ts";
-import type { KeptRow, KeptView } from "../contract/work.ts";
-import { holdView } from "../contract/work-view.ts";
+import { type KeptRow, KeptView } from "../contract/work.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
+import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { workInWords } from "../core/model/work.ts";
 import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/issues.ts";
 import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
-import type { TrackerHealth } from "../core/tracker/tracker.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
-// Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
+// What core has, laid out as the contract shows it. The writers turn it into the wire's names and times, and write nothing
+// that the contract does not name.
+
+const writeAttempt = writerOf(AttemptView);
+const writeDetail = writerOf(IssueDetail);
+const writeKept = writerOf(KeptView);
+const writeSnapshot = writerOf(Snapshot);
+const writeTokens = writerOf(TokenCounts);
+
+export const eventView = writerOf(EventView);
+export const trackerView = writerOf(Snapshot.shape.tracker);
 
 /** RFC 3339 in UTC with milliseconds. */
 export function time(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-/** As `time`; null stays null. */
-export function timeOrNull(ms: number | null): string | null {
-  return ms === null ? null : time(ms);
-}
-
 export function tokensView(tokens: Tokens): z.output<typeof TokenCounts> {
-  return {
-    input_tokens: tokens.input,
-    cached_input_tokens: tokens.cachedInput,
-    output_tokens: tokens.output,
-    reasoning_output_tokens: tokens.reasoningOutput,
-    total_tokens: tokens.total,
-  };
-}
-
-export function eventView(event: SymphonyEvent): z.output<typeof EventView> {
-  return {
-    seq: event.seq,
-    type: event.type,
-    at: time(event.at),
-    issue_id: event.issueId,
-    issue_identifier: event.issueIdentifier,
-    attempt_id: event.attemptId,
-    session_id: event.sessionId,
-    message: event.message,
-    data: { ...event.data },
-  };
+  return writeTokens(counted(tokens));
 }
 
 export function attemptView(attempt: Attempt): z.output<typeof AttemptView> {
-  const { workspaceKey: key, workspacePath: path, git, startedAt, endedAt } = attempt;
-  return {
-    id: attempt.id,
-    issue_id: attempt.issueId,
-    issue_identifier: attempt.issueIdentifier,
-    number: attempt.number,
-    status: attempt.status,
-    phase: attempt.phase,
-    agent: attempt.agent,
-    model: attempt.model,
-    template_id: attempt.templateId,
-    worker_host: attempt.workerHost,
-    thread_id: attempt.threadId,
-    session_id: attempt.sessionId,
-    turn_count: attempt.turnCount,
-    started_at: time(startedAt),
-    ended_at: timeOrNull(endedAt),
-    duration_ms: endedAt === null ? null : Math.max(Math.round(endedAt - startedAt), 0),
-    tokens: tokensView(attempt.tokens),
-    error: attempt.error && { ...attempt.error },
-    workspace: key === null || path === null ? null : { key, path },
-    git: git && {
-      branch: git.branch,
-      head_before: git.headBefore,
-      head_after: git.headAfter,
-      commits: git.commits,
-      changed_files: git.changedFiles,
-    },
-  };
-}
-
-function row<S extends IssueStatus>(issue: Issue, status: S) {
-  return {
-    issue_id: issue.id,
-    issue_identifier: issue.identifier,
-    issue_url: issue.url,
-    title: issue.title,
-    state: issue.state,
-    status,
-    priority: issue.priority,
-    labels: [...issue.labels],
-    updated_at: timeOrNull(issue.updatedAt),
-  };
-}
-
-function runningRow(entry: Running): z.output<typeof RunningRow> {
-  return {
-    ...row(entry.issue, "running"),
-    attempt_id: entry.attemptId,
-    attempt: entry.attempt ?? 0,
-    phase: entry.phase,
-    stopping: entry.stopping?.reason ?? null,
-    session_id: entry.sessionId,
-    thread_id: entry.threadId,
-    turn_count: entry.turnCount,
-    agent: entry.agent,
-    model: entry.model,
-    worker_host: null,
-    workspace_path: entry.workspacePath,
-    started_at: time(entry.startedWall),
-    last_event: entry.lastEvent,
-    last_message: entry.lastMessage,
-    last_event_at: timeOrNull(entry.lastEventWall),
-    tokens: tokensView(entry.tokens),
-  };
-}
-
-function queuedRow(entry: View["snapshot"]["queued"][number]): z.output<typeof QueuedRow> {
-  return { ...row(entry.issue, "queued"), waiting_for: entry.waitingFor };
-}
-
-function retryingRow(entry: Retry): z.output<typeof RetryingRow> {
-  return {
-    ...row(entry.issue, "retrying"),
-    attempt: entry.attempt,
-    due_at: time(entry.dueWall),
-    error: entry.error,
-    worker_host: null,
-    workspace_path: entry.workspacePath,
-  };
-}
-
-function needsView(wait: Waiting): z.output<typeof BlockedRow>["needs"] {
-  const { needs, sinceWall, untilWall, attemptId } = wait;
-  return {
-    ...needs,
-    options: [...needs.options],
-    since: time(sinceWall),
-    until: timeOrNull(untilWall ?? null),
-    attempt_id: attemptId ?? null,
-  };
-}
-
-function stoppedRow(entry: Stopped, status: "held" | "failed"): z.output<typeof StoppedRow> {
-  const { issue, reason, error, sinceWall } = entry;
-  return { ...row(issue, status), reason, error, since: time(sinceWall) };
-}
-
-function completedRow(entry: Completed): z.output<typeof CompletedRow> {
-  return {
-    ...row(entry.issue, "completed"),
-    attempt_id: entry.attemptId,
-    ended_at: time(entry.endedWall),
-    outcome: entry.outcome,
-    tokens: tokensView(entry.tokens),
-  };
-}
-
-export function trackerView(health: TrackerHealth): z.output<typeof SnapshotView>["tracker"] {
-  const { kind, healthy, lastError } = health;
-  return { kind, healthy, last_error: lastError && { ...lastError } };
+  return writeAttempt(shownAttempt(attempt));
 }
 
 export function keptView(kept: Kept): z.output<typeof KeptView> {
-  const { key, path, since, work, next } = kept;
+  return writeKept(shownKept(kept));
+}
+
+function counted(tokens: Tokens): Unwritten<typeof TokenCounts> {
   return {
-    key,
-    path,
-    since: time(since),
-    holds: work.map(holdView),
-    summary: workInWords(work),
-    next: [...next],
+    inputTokens: tokens.input,
+    cachedInputTokens: tokens.cachedInput,
+    outputTokens: tokens.output,
+    reasoningOutputTokens: tokens.reasoningOutput,
+    totalTokens: tokens.total,
   };
 }
 
-function keptRow(kept: Kept): z.output<typeof KeptRow> {
+function shownAttempt(attempt: Attempt): Unwritten<typeof AttemptView> {
+  const { workspaceKey: key, workspacePath: path, startedAt, endedAt } = attempt;
   return {
-    ...keptView(kept),
-    issue_id: kept.issueId,
-    issue_identifier: kept.issueIdentifier,
+    ...attempt,
+    durationMs: endedAt === null ? null : Math.max(Math.round(endedAt - startedAt), 0),
+    tokens: counted(attempt.tokens),
+    workspace: key === null || path === null ? null : { key, path },
   };
+}
+
+/** What every row says of its issue. */
+function row(issue: Issue, status: IssueStatus) {
+  const { id: issueId, identifier: issueIdentifier, url: issueUrl } = issue;
+  const { title, state, priority, labels, updatedAt } = issue;
+  return {
+    issueId,
+    issueIdentifier,
+    issueUrl,
+    title,
+    state,
+    status,
+    priority,
+    labels,
+    updatedAt,
+  };
+}
+
+function runningRow(entry: Running): Unwritten<typeof RunningRow> {
+  return {
+    ...entry,
+    ...row(entry.issue, "running"),
+    attempt: entry.attempt ?? 0,
+    stopping: entry.stopping?.reason ?? null,
+    workerHost: null,
+    // The times of the day, where the entry has those of the process's clock.
+    startedAt: entry.startedWall,
+    lastEventAt: entry.lastEventWall,
+    tokens: counted(entry.tokens),
+  };
+}
+
+function retryingRow(entry: Retry): Unwritten<typeof RetryingRow> {
+  return {
+    ...entry,
+    ...row(entry.issue, "retrying"),
+    // The time of the day, where the entry has that of the process's clock.
+    dueAt: entry.dueWall,
+    workerHost: null,
+  };
+}
+
+function needsOf(wait: Waiting): Unwritten<typeof BlockedRow>["needs"] {
+  const { needs, sinceWall: since, untilWall: until = null, attemptId = null } = wait;
+  return { ...needs, since, until, attemptId };
+}
+
+function stoppedRow(
+  { issue, reason, error, sinceWall: since }: Stopped,
+  status: "held" | "failed",
+): Unwritten<typeof StoppedRow> {
+  return { ...row(issue, status), reason, error, since };
+}
+
+function completedRow(entry: Completed): Unwritten<typeof CompletedRow> {
+  return {
+    ...entry,
+    ...row(entry.issue, "completed"),
+    endedAt: entry.endedWall,
+    tokens: counted(entry.tokens),
+  };
+}
+
+export function shownKept(kept: Kept): Unwritten<typeof KeptRow> {
+  return { ...kept, holds: kept.work, summary: workInWords(kept.work) };
 }
 
 interface Moment {
@@ -205,48 +148,37 @@ interface Moment {
 export function snapshotView(
   view: View,
   { wall, seq, kept, limit }: Moment,
-): z.output<typeof SnapshotView> {
-  const { snapshot, polling, tracker, problem, storage } = view;
-  return {
-    generated_at: time(wall),
+): z.output<typeof Snapshot> {
+  const { snapshot, polling, storage } = view;
+  return writeSnapshot({
+    ...snapshot,
+    generatedAt: wall,
     seq,
-    counts: { ...snapshot.counts },
-    queued: snapshot.queued.map(queuedRow),
+    queued: snapshot.queued.map(({ issue, waitingFor }) => ({
+      ...row(issue, "queued"),
+      waitingFor,
+    })),
     running: snapshot.running.map(runningRow),
     retrying: snapshot.retrying.map(retryingRow),
     blocked: snapshot.blocked.map((entry) => ({
       ...row(entry.issue, "blocked"),
-      needs: needsView(entry),
+      needs: needsOf(entry),
     })),
     held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
     failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
     completed: snapshot.completed.map(completedRow),
-    kept: kept.slice(0, limit).map(keptRow),
-    kept_total: kept.length,
-    codex_totals: {
-      ...tokensView(snapshot.totals.tokens),
-      seconds_running: snapshot.totals.secondsRunning,
+    kept: kept.slice(0, limit).map(shownKept),
+    keptTotal: kept.length,
+    codexTotals: {
+      ...counted(snapshot.totals.tokens),
+      secondsRunning: snapshot.totals.secondsRunning,
     },
-    rate_limits: snapshot.rateLimits && { ...snapshot.rateLimits },
-    paused: snapshot.paused.map(({ agent, untilWall, reason }) => ({
-      agent,
-      until: time(untilWall),
-      reason,
-    })),
-    polling: {
-      interval_ms: polling.intervalMs,
-      last_poll_at: timeOrNull(polling.lastWall),
-      next_poll_at: timeOrNull(polling.nextWall),
-      last_error: polling.lastError && { ...polling.lastError },
-    },
-    tracker: trackerView(tracker),
-    storage: storage && {
-      reason: storage.reason,
-      waiting: storage.waiting,
-      since: time(storage.sinceWall),
-    },
-    problem: problem && { ...problem },
-  };
+    paused: snapshot.paused.map((pause) => ({ ...pause, until: pause.untilWall })),
+    polling: { ...polling, lastPollAt: polling.lastWall, nextPollAt: polling.nextWall },
+    tracker: view.tracker,
+    storage: storage && { ...storage, since: storage.sinceWall },
+    problem: view.problem,
+  });
 }
 
 /** What the history knows of one issue, newest first. */
@@ -265,40 +197,34 @@ export function detailView(sight: IssueStatusView, past: Past): z.output<typeof 
   const { issue, retry, running } = sight;
   const retryAttempt = retry?.attempt ?? 0;
   const workspace = workspaceOf(sight, past);
-  return {
-    issue_identifier: issue.identifier,
-    issue_id: issue.id,
+  return writeDetail({
+    issueIdentifier: issue.identifier,
+    issueId: issue.id,
     status: sight.status,
-    issue: issueView(issue),
+    issue,
     workspace,
     ...keptOf(workspace.path, past.kept),
     attempts: {
       count: past.attemptCount,
-      restart_count: Math.max(retryAttempt - 1, 0),
-      current_retry_attempt: retryAttempt,
-      latest: past.attempts.map(attemptView),
+      restartCount: Math.max(retryAttempt - 1, 0),
+      currentRetryAttempt: retryAttempt,
+      latest: past.attempts.map(shownAttempt),
     },
     running: running && runningRow(running),
-    retry: retry && { attempt: retry.attempt, due_at: time(retry.dueWall), error: retry.error },
-    needs: sight.blocked && needsView(sight.blocked),
+    retry: retry && { ...retry, dueAt: retry.dueWall },
+    needs: sight.blocked && needsOf(sight.blocked),
     overrides: {
       model: sight.override?.model ?? null,
-      reasoning_effort: sight.override?.effort ?? null,
+      reasoningEffort: sight.override?.effort ?? null,
       agent: sight.override?.kind ?? null,
-      template_id: sight.templateId,
+      templateId: sight.templateId,
     },
-    recent_events: past.events.map((event) => ({
-      at: time(event.at),
-      event: event.type,
-      message: event.message,
-      seq: event.seq,
-      attempt_id: event.attemptId,
-    })),
-    last_error: lastErrorOf(sight, past),
-    explain: sight.explain.map((gate) => ({ ...gate })),
-    logs: { codex_session_logs: [] },
+    recentEvents: past.events.map((event) => ({ ...event, event: event.type })),
+    lastError: lastErrorOf(sight, past),
+    explain: sight.explain,
+    logs: { codexSessionLogs: [] },
     tracked: {},
-  };
+  });
 }
 
 function workspaceOf(
@@ -319,7 +245,7 @@ function workspaceOf(
 function keptOf(path: string | null, all: readonly Kept[]) {
   const own = all.find((kept) => kept.path === path);
   const others = all.filter((kept) => kept !== own);
-  return { kept: own ? keptView(own) : null, kept_elsewhere: others.map(keptView) };
+  return { kept: own ? shownKept(own) : null, keptElsewhere: others.map(shownKept) };
 }
 
 /** What stands in the way now comes before what ended an earlier attempt. */

@@ -68,12 +68,13 @@ test("the schema, the runtime, the models and the refusals know of both", async 
   assert.match(shown, /"kind":"tiny","provider":\{"board":"main"\}/);
   assert.match(shown, /"tiny-agent":\{"greeting":"good evening"\}/);
   const { config, origins } = (await server.ask("/api/v1/config")).json();
-  assert.deepEqual(config["tiny-agent"], { greeting: "good morning", times: 1 });
+  assert.deepEqual(config["tiny-agent"], { greeting: "good morning", times: 1, model: "tiny-1" });
   assert.deepEqual(config.tracker.provider, { board: "main" });
   assert.deepEqual(config.tracker.terminal_states, ["Shut"]);
   assert.equal(origins["tiny-agent.greeting"], "workflow");
   const { agent, features } = (await server.ask("/api/v1/runtime")).json();
-  assert.deepEqual([agent.kind, agent.command], ["tiny-agent", "greet good morning"]);
+  const { kind, command, model } = agent;
+  assert.deepEqual([kind, command, model], ["tiny-agent", "greet good morning", "tiny-1"]);
   assert.equal(features.models, true);
   const { models } = (await server.ask("/api/v1/models")).json();
   assert.deepEqual(models, [{ id: "tiny-1", owned_by: null, created_at: null }]);

@@ -64,8 +64,8 @@ export class Simulation {
         maxConcurrentAgents: cap,
         maxRetries: this.#chance(0.3) ? 3 : null,
         maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
+        stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000,
       },
-      codex: { stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000 },
       brakes: {
         tokensPerIssue: this.#chance(0.25) ? 100 : null,
         tokensPerDay: this.#chance(0.2) ? 600 : null,

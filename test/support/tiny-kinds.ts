@@ -6,6 +6,7 @@ import type { AgentKind } from "../../src/core/agent/kinds.ts";
 import { positive, section, solidText } from "../../src/core/config/agents.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
+import { renamed } from "../../src/core/model/names.ts";
 import type { TrackerKind } from "../../src/core/tracker/kinds.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
 
@@ -63,11 +64,16 @@ function trackerOver(issues: Map<string, Issue>): Tracker {
   };
 }
 
-const schema = section({ greeting: solidText.default("hello"), times: positive.default(1) });
+const schema = section({
+  greeting: solidText.default("hello"),
+  times: positive.default(1),
+  model: solidText.default("tiny-1"),
+});
 
 interface TinySettings {
   readonly greeting: string;
   readonly times: number;
+  readonly model: string;
 }
 
 /** The row of an agent that writes its greeting into the workspace and moves the issue to `Shut`. */
@@ -75,12 +81,9 @@ export const tinyAgent: AgentKind<TinySettings> = {
   kind: "tiny-agent",
   section: {
     schema,
-    meanings: { greeting: "What is written", times: "How often" },
+    meanings: { greeting: "What is written", times: "How often", model: "Who writes" },
     example: { greeting: "good evening" },
-    settings: (written) => ({
-      greeting: String(written["greeting"]),
-      times: Number(written["times"]),
-    }),
+    settings: (written) => renamed(schema, schema.parse(written)),
   },
   create: async ({ settings }) => ({
     kind: "tiny-agent",
@@ -92,6 +95,7 @@ export const tinyAgent: AgentKind<TinySettings> = {
     source: () => [],
     baseUrl: () => null,
   },
+  outliving: null,
 };
 
 function sessionOf(

@@ -1,6 +1,14 @@
+import { readFileSync } from "node:fs";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";
-import { displayText, isObject, type JsonObject, objectOf, textOf } from "../text/text.ts";
+import {
+  displayText,
+  isObject,
+  type JsonObject,
+  objectOf,
+  parseJson,
+  textOf,
+} from "../text/text.ts";
 
 export type RequestId = number | string;
 
@@ -84,7 +92,7 @@ export class JsonRpcPeer {
 
   /** Takes one line from the other side. */
   receive(line: string): void {
-    const message = parsed(line);
+    const message = parseJson(line);
     if (!isObject(message)) {
       if (line.trim() !== "") this.#options.onStray(line, line.trimStart().startsWith("{"));
       return;
@@ -129,14 +137,6 @@ export class JsonRpcPeer {
   }
 }
 
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
-}
-
 function isId(value: unknown): value is RequestId {
   return typeof value === "number" || typeof value === "string";
 }
@@ -152,4 +152,11 @@ function refused(method: string, error: JsonObject): SymphonyError {
   return new SymphonyError("response_error", `${method}: ${reason}`, {
     details: { method, code: error["code"] ?? null, reason },
   });
+}
+
+const manifest = new URL("../../../package.json", import.meta.url);
+
+/** The version that agents are told symphony has. */
+export function ownVersion(): string {
+  return textOf(objectOf(parseJson(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
 }

@@ -4,15 +4,18 @@ import { type Config, settingsOf } from "../config/config.ts";
 import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { acpSection } from "./acp/settings.ts";
-import type { AgentRuntime, Model } from "./agent.ts";
+import type { AgentRuntime, HostsDeps, Model, OutlivingHosts, RestartContext } from "./agent.ts";
 import type { CodexModelsDeps } from "./codex/models.ts";
-import { codexSection } from "./codex/settings.ts";
-import type { Daemons } from "./codex/shared/daemons.ts";
+import { type CodexConfig, codexSection } from "./codex/settings.ts";
+import type { CodexHosts } from "./codex/shared/runtime.ts";
 import { commandSection } from "./command/settings.ts";
 import { openaiSection } from "./openai/settings.ts";
 
 /** What a kind of agent is made with. */
-export interface AgentDeps<Settings extends object = object> {
+export interface AgentDeps<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
   /** Its section of the configuration, read at each start of a session. */
   settings(): Settings;
   /** The directory of all workspaces, which an agent sees its own of. */
@@ -25,8 +28,8 @@ export interface AgentDeps<Settings extends object = object> {
   hide(value: string): void;
   /** Never to be read by an agent. */
   readonly dataDir: string;
-  /** The shared codex processes of the data directory. */
-  readonly daemons: Daemons;
+  /** What `outliving.open` of the kind made. Throws for a kind without. */
+  hosts(): Hosts;
   /** Something an operator should know. */
   onTrouble(message: string): void;
 }
@@ -48,31 +51,51 @@ export interface AgentModels<Settings extends object = object> {
 }
 
 /** A row of the table of agents: all that the rest of symphony has to know of one kind. */
-export interface AgentKind<Settings extends object = object> {
+export interface AgentKind<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
   /** As `agent.kind` names it; also the key of its section. */
   readonly kind: string;
   readonly section: AgentSection<Settings>;
   /** Loads the modules of the kind, which no other kind needs, and makes its runtime. */
-  create(deps: AgentDeps<Settings>): Promise<AgentRuntime>;
+  create(deps: AgentDeps<Settings, Hosts>): Promise<AgentRuntime>;
   /** What runs, for people: a shell line, empty for a kind that has none. */
   command(settings: Settings): string;
   /** null: the kind has no list of models. */
   readonly models: AgentModels<Settings> | null;
+  /** null: agents of the kind always end with the server. */
+  readonly outliving: OutlivingAgents<Settings, Hosts> | null;
 }
 
-/** Keeps the type of a row's settings to the row. */
-function kindOf<Settings extends object>(kind: AgentKind<Settings>): AgentKind {
+/** How agents of a kind outlive the server. */
+export interface OutlivingAgents<
+  Settings extends object = object,
+  Hosts extends OutlivingHosts = OutlivingHosts,
+> {
+  /** Whether they do with these settings. */
+  isOn(settings: Settings): boolean;
+  /** Rejects with `invalid_config` and the first reason why turns would not outlive a restart. */
+  requireSafe(settings: Settings, context: RestartContext): Promise<void>;
+  /** Opens those of a data directory, which this process has locked. */
+  open(deps: HostsDeps): Promise<Hosts>;
+}
+
+/** Keeps the types of a row's settings and hosts to the row. */
+function kindOf<Settings extends object, Hosts extends OutlivingHosts>(
+  kind: AgentKind<Settings, Hosts>,
+): AgentKind {
   return kind;
 }
 
 /** Every kind of agent; the first is the default. */
 export const agentKinds: readonly AgentKind[] = [
-  kindOf({
+  kindOf<CodexConfig, CodexHosts>({
     kind: "codex",
     section: codexSection,
     async create(deps) {
       const { createCodexKind } = await import("./codex/shared/runtime.ts");
-      return createCodexKind(deps);
+      return createCodexKind({ ...deps, daemons: deps.hosts().daemons });
     },
     command: ({ command }) => command,
     models: {
@@ -82,6 +105,17 @@ export const agentKinds: readonly AgentKind[] = [
       },
       source: ({ command }) => [command],
       baseUrl: () => null,
+    },
+    outliving: {
+      isOn: ({ process }) => process === "shared",
+      async requireSafe(settings, context) {
+        const { requireRestartSafe } = await import("./codex/shared/restart-safe.ts");
+        await requireRestartSafe(settings, context);
+      },
+      async open(deps) {
+        const { CodexHosts } = await import("./codex/shared/runtime.ts");
+        return new CodexHosts(deps);
+      },
     },
   }),
   kindOf({
@@ -104,6 +138,7 @@ export const agentKinds: readonly AgentKind[] = [
         return url && `${url.origin}${url.pathname}`;
       },
     },
+    outliving: null,
   }),
   kindOf({
     kind: "command",
@@ -114,6 +149,7 @@ export const agentKinds: readonly AgentKind[] = [
     },
     command: ({ line }) => line ?? "",
     models: null,
+    outliving: null,
   }),
   kindOf({
     kind: "acp",
@@ -124,6 +160,7 @@ export const agentKinds: readonly AgentKind[] = [
     },
     command: ({ command }) => command ?? "",
     models: null,
+    outliving: null,
   }),
 ];
 
@@ -152,8 +189,32 @@ export function agentCommand(kinds: readonly AgentKind[], config: Config): strin
   return row === null ? "" : row.command(settingsOf(config, row.kind));
 }
 
-export interface RuntimesOptions extends Omit<AgentDeps, "settings" | "workspaceRoot"> {
+/** Whether agents of `agent.kind` outlive the server as they are configured. */
+export function outlivesServer(kinds: readonly AgentKind[], config: Config): boolean {
+  const row = agentInUse(kinds, config);
+  return row?.outliving?.isOn(settingsOf(config, row.kind)) ?? false;
+}
+
+/** Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and why they would not. */
+export async function requireRestartSafe(
+  kinds: readonly AgentKind[],
+  config: Config,
+  context: RestartContext,
+): Promise<void> {
+  const row = agentInUse(kinds, config);
+  if (row?.outliving) return row.outliving.requireSafe(settingsOf(config, row.kind), context);
+  const able = either(kinds.filter(({ outliving }) => outliving).map(({ kind }) => kind));
+  const message = `agent.kind is ${config.agent.kind}, and only ${able} outlives the server`;
+  throw new SymphonyError("invalid_config", `not restart-safe: ${message}`, {
+    hint: `set agent.kind to ${able}, or serve without --restart-safe`,
+  });
+}
+
+export interface RuntimesOptions
+  extends Omit<AgentDeps, "settings" | "workspaceRoot" | "hidden" | "hosts"> {
   readonly kinds: readonly AgentKind[];
+  /** The agents that outlive servers, by kind. */
+  readonly hosts: ReadonlyMap<string, OutlivingHosts>;
   /** Read at each start of a session. */
   config(): Config;
 }
@@ -181,7 +242,7 @@ export class AgentRuntimes {
   }
 
   async #make(kind: string): Promise<AgentRuntime> {
-    const { kinds, config, ...deps } = this.#options;
+    const { kinds, config, hosts, ...deps } = this.#options;
     const row = kinds.find((one) => one.kind === kind);
     if (!row) {
       throw new SymphonyError("agent_unavailable", `there is no agent ${kind}`, {
@@ -191,6 +252,11 @@ export class AgentRuntimes {
     return row.create({
       ...deps,
       settings: () => settingsOf(config(), kind),
+      hosts() {
+        const own = hosts.get(kind);
+        if (!own) throw new Error(`no agent of kind ${kind} outlives the server`);
+        return own;
+      },
       workspaceRoot: () => config().workspace.root,
     });
   }

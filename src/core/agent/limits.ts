@@ -1,5 +1,5 @@
 import { SymphonyError } from "../model/errors.ts";
-import { isObject } from "../text/text.ts";
+import { isObject, parseJson } from "../text/text.ts";
 import { timeIn, timeOf, waitOf } from "./reset-time.ts";
 
 /** The provider of an agent takes no requests for a while. */
@@ -152,12 +152,9 @@ function jsonIn(text: string): unknown {
   const start = text.indexOf("{");
   const end = text.lastIndexOf("}");
   if (start === -1 || end < start || text.length > maxTextChars * 4) return null;
-  try {
-    const body: unknown = JSON.parse(text.slice(start, end + 1));
-    return { message: `${text.slice(0, start)} ${text.slice(end + 1)}`, body };
-  } catch {
-    return null;
-  }
+  const body = parseJson(text.slice(start, end + 1));
+  if (body === undefined) return null;
+  return { message: `${text.slice(0, start)} ${text.slice(end + 1)}`, body };
 }
 
 /** Gemini sits out a shorter wait by itself; for a longer one its slot is better used by others. */

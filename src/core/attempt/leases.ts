@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Issue } from "../model/issue.ts";
 import { IssueSchema } from "../store/documents.ts";
 import { backupOf, writeDurably } from "../store/durable.ts";
+import { parseJson } from "../text/text.ts";
 
 /** What the next server needs to go on with an attempt whose agent outlives this one. */
 export interface Lease {
@@ -41,7 +42,7 @@ export class Leases {
     for (const name of await readdir(this.#dir).catch(() => [])) {
       if (!fileName.test(name)) continue;
       const text = await readFile(join(this.#dir, name), "utf8").catch(() => "");
-      const lease = LeaseText.safeParse(parsed(text));
+      const lease = LeaseText.safeParse(parseJson(text));
       if (lease.success) this.#kept.set(lease.data.attemptId, lease.data);
     }
   }
@@ -69,13 +70,5 @@ export class Leases {
 
   #file(attemptId: string): string {
     return join(this.#dir, `${attemptId}.json`);
-  }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
   }
 }

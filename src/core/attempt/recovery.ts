@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { Daemons } from "../agent/codex/shared/daemons.ts";
-import { sharedDir } from "../agent/codex/shared/restart-safe.ts";
-import { endThread } from "../agent/codex/shared/runtime.ts";
+import type { HostsDeps, OutlivingHosts } from "../agent/agent.ts";
+import type { AgentKind } from "../agent/kinds.ts";
 import type { Clock } from "../clock.ts";
+import { type Config, settingsOf } from "../config/config.ts";
 import type { Bus } from "../events/bus.ts";
 import type { Attempt } from "../model/attempt.ts";
 import type { Prior } from "../orchestrator/decision.ts";
@@ -13,25 +13,23 @@ import { isOfRun, runIdOf } from "../process/table.ts";
 import type { History, IssueRecord, IssueRecords } from "../store/store.ts";
 import { type Lease, Leases } from "./leases.ts";
 
-export interface RecoveryOptions {
-  readonly dataDir: string;
-  readonly clock: Clock;
-  /** Something an operator should know. */
-  onTrouble(message: string): void;
+export interface RecoveryOptions extends HostsDeps {
+  readonly kinds: readonly AgentKind[];
 }
 
 interface Found {
   readonly history: History;
   readonly records: IssueRecords;
-  /** False ends what an earlier configuration left. */
-  readonly isShared: boolean;
+  /** Ends what an earlier one left of agents that are not to outlive the server any more. */
+  readonly config: Config;
   /** Aborted when the start is to be given up. */
   readonly signal: AbortSignal | undefined;
 }
 
 /** Agents that outlive the server, and which attempts they work on. */
 export interface Recovery {
-  readonly daemons: Daemons;
+  /** By kind of agent. */
+  readonly hosts: ReadonlyMap<string, OutlivingHosts>;
   readonly leases: Leases;
   /** Ends what an agent still does for an attempt that goes on no more, and forgets its lease. */
   giveUp(attemptId: string): Promise<void>;
@@ -41,30 +39,37 @@ export interface Recovery {
   close(): Promise<void>;
 }
 
-export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Recovery {
-  const dir = sharedDir(dataDir);
-  const markOf = (id: string) => runIdOf(dataDir, `codex-${id}`);
-  const daemons = new Daemons({ dir, clock, markOf, onTrouble });
-  const leases = new Leases(join(dir, "attempts"));
+/** In the data directory. The name is from when codex was the only kind of agent that outlives servers. */
+const leasesDir = join("codex-shared", "attempts");
+
+export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise<Recovery> {
+  const { dataDir, clock } = deps;
+  const hosts = new Map<string, OutlivingHosts>();
+  for (const { kind, outliving } of kinds) {
+    if (outliving) hosts.set(kind, await outliving.open(deps));
+  }
+  const holderOf = ({ host }: Lease) => [...hosts.values()].find((one) => one.has(host)) ?? null;
+  const leases = new Leases(join(dataDir, leasesDir));
 
   async function giveUp(attemptId: string): Promise<void> {
     const lease = leases.of(attemptId);
     if (!lease) return;
-    const daemon = daemons.find(lease.host);
+    const { host, threadId } = lease;
     const runId = runIdOf(dataDir, lease.attemptId);
-    const { threadId } = lease;
-    if (daemon) await endThread(daemon, { threadId, runId }, { daemons, clock, onTrouble });
+    await holderOf(lease)?.endThread(host, { threadId, runId });
     await leases.drop(lease.attemptId);
   }
 
   return {
-    daemons,
+    hosts,
     leases,
     giveUp,
-    async restore({ history, records, isShared, signal }) {
+    async restore({ history, records, config, signal }) {
       await leases.restore();
-      await daemons.restore(signal);
-      if (!isShared) await Promise.all(daemons.all.map((daemon) => daemons.end(daemon)));
+      for (const { kind, outliving } of kinds) {
+        const isOn = outliving?.isOn(settingsOf(config, kind)) ?? false;
+        await hosts.get(kind)?.restore(isOn, signal);
+      }
       const rows = new Map(history.openAttempts().map((row) => [row.id, row]));
       const adopted: Running[] = [];
       for (const lease of leases.all) {
@@ -72,14 +77,14 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
         const { attemptId, issue, attempt } = lease;
         const row = rows.get(attemptId);
         const record = records.all().get(issue.id);
-        const daemon = daemons.find(lease.host);
+        const holder = holderOf(lease);
         // Whatever becomes of the attempt, no other agent may write to its thread for a while.
-        if (daemon) daemons.remember(lease.threadId, daemon);
-        if (!daemon || !row || !goesOn(row, lease, record)) {
+        holder?.remember(lease.host, lease.threadId);
+        if (!holder || !row || !goesOn(row, lease, record)) {
           await giveUp(attemptId);
           continue;
         }
-        daemon.runs.add(runIdOf(dataDir, attemptId));
+        holder.hold(lease.host, runIdOf(dataDir, attemptId));
         const failures = record?.retry?.failures ?? 0;
         const [heard] = history.recentEvents(row.issueId, 1);
         const heardWall = heard?.at ?? row.startedAt;
@@ -93,8 +98,7 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
       return adopted;
     },
     async close() {
-      daemons.close();
-      await daemons.endUnused();
+      for (const one of hosts.values()) await one.close();
     },
   };
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { renamed } from "../model/names.ts";
 
 export interface AgentConfig {
   /** Which runtime: a kind of the table of agents. */
@@ -15,6 +16,8 @@ export interface AgentConfig {
   readonly approvals: Approvals;
   /** How long an approval or a question waits for a person; 0: the run ends at once. */
   readonly approvalTimeoutMs: number;
+  /** Silence after which an attempt of any kind of agent is stopped and tried again; 0 or less: never. */
+  readonly stallTimeoutMs: number;
   readonly maxConcurrentAgents: number;
   readonly maxTurns: number;
   readonly maxRetryBackoffMs: number;
@@ -93,23 +96,24 @@ const pick = z.looseObject(
 );
 const price = z.number("must be a number").min(0, "must not be negative");
 
+const agentRules = section({
+  model: word,
+  reasoning_effort: word,
+  by_state: z.record(text, pick, "must be a map").default({}),
+  by_label: z.record(text, pick, "must be a map").default({}),
+  level: oneOf("safe", "networked", "danger").default("safe"),
+  approvals: oneOf("auto", "ask", "decline").optional(),
+  approval_timeout_ms: notNegative.default(1_800_000),
+  max_concurrent_agents: positive.default(10),
+  max_turns: positive.default(20),
+  max_retry_backoff_ms: positive.default(300_000),
+  max_retries: notNegative.nullable().default(10),
+  max_concurrent_agents_by_state: map.default({}),
+});
+
 /** What every agent obeys: which one runs, how many, how long, and when a person is asked. The first kind is the default. */
 export function agentSectionOf(kinds: readonly [string, ...string[]]) {
-  return section({
-    kind: oneOf(...kinds).default(kinds[0]),
-    model: word,
-    reasoning_effort: word,
-    by_state: z.record(text, pick, "must be a map").default({}),
-    by_label: z.record(text, pick, "must be a map").default({}),
-    level: oneOf("safe", "networked", "danger").default("safe"),
-    approvals: oneOf("auto", "ask", "decline").optional(),
-    approval_timeout_ms: notNegative.default(1_800_000),
-    max_concurrent_agents: positive.default(10),
-    max_turns: positive.default(20),
-    max_retry_backoff_ms: positive.default(300_000),
-    max_retries: notNegative.nullable().default(10),
-    max_concurrent_agents_by_state: map.default({}),
-  });
+  return section({ kind: oneOf(...kinds).default(kinds[0]), ...agentRules.shape });
 }
 
 /** Limits that put an issue to `held`; 0 turns one off. */
@@ -143,20 +147,17 @@ export function agentConfigOf(
     readonly approvals: Approvals;
     readonly max_concurrent_agents_by_state: Record<string, number>;
   },
+  stallTimeoutMs: number,
 ): AgentConfig {
+  const { reasoningEffort: effort, ...rules } = renamed(agentRules, written);
   return {
+    ...rules,
     kind: written.kind,
-    model: written.model,
-    effort: written.reasoning_effort,
+    effort,
     byState: picksOf(written.by_state),
     byLabel: picksOf(written.by_label),
-    level: written.level,
     approvals: written.approvals,
-    approvalTimeoutMs: written.approval_timeout_ms,
-    maxConcurrentAgents: written.max_concurrent_agents,
-    maxTurns: written.max_turns,
-    maxRetryBackoffMs: written.max_retry_backoff_ms,
-    maxRetries: written.max_retries,
+    stallTimeoutMs,
     maxConcurrentAgentsByState: written.max_concurrent_agents_by_state,
   };
 }

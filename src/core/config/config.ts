@@ -33,6 +33,12 @@ export function settingsOf(config: CommonConfig, kind: string): object {
   return typeof found === "object" && found !== null ? found : {};
 }
 
+/** The model that the agent's own section names; null when it names none, or has no such key. */
+export function modelOf(config: CommonConfig, kind: string): string | null {
+  const { model }: { readonly model?: unknown } = settingsOf(config, kind);
+  return typeof model === "string" ? model : null;
+}
+
 export interface TrackerConfig {
   readonly kind: string;
   /** As written: `$NAME` unresolved, unknown keys kept; only the adapter reads it. */
@@ -53,6 +59,8 @@ export interface HooksConfig {
   readonly afterRun: string | null;
   readonly beforeRemove: string | null;
   readonly timeoutMs: number;
+  /** Names of extra environment variables that hooks may see. */
+  readonly envPassthrough: readonly string[];
 }
 
 export interface ServerConfig {

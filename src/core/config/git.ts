@@ -2,7 +2,9 @@ import { z } from "zod";
 import { positive, section, solidText, text, texts } from "./agents.ts";
 
 const longestName = 200;
-const commitLike = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
+
+/** A commit's id in hex (SHA-1 or SHA-256); whatever else an agent wrote never reaches git. */
+export const commitId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
 /** What git itself allows in a branch's name (git-check-ref-format), as far as paths and output are concerned. */
 export function isRefName(name: string): boolean {
@@ -14,7 +16,7 @@ export function isRefName(name: string): boolean {
 
 /** Whether a branch of this name can be asked for on a command line: it is no option and no path of refs. */
 function isBaseName(name: string): boolean {
-  if (name === "" || name === "@" || name === "HEAD" || commitLike.test(name)) return false;
+  if (name === "" || name === "@" || name === "HEAD" || commitId.test(name)) return false;
   return isRefName(name) && !/^(?:[-/]|refs\/)/.test(name);
 }
 

@@ -1,4 +1,6 @@
 import type { z } from "zod";
+import { renamed } from "../model/names.ts";
+import { parseJson } from "../text/text.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
 import { gitConfigOf } from "./git.ts";
@@ -19,7 +21,7 @@ import {
   parseWritten,
   type Written,
 } from "./schema.ts";
-import type { Sections } from "./sections.ts";
+import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -97,18 +99,11 @@ function envLayer(env: ConfigSources["env"], keys: Known["keys"]): Layer {
 }
 
 function readValue(text: string, field: z.ZodType | undefined): unknown {
-  const value = fromJson(text);
+  const json = parseJson(text);
+  const value = json === undefined ? text : json;
   // A name that happens to be a number is still a name where only text will do.
   const isText = field && !field.safeParse(value).success && field.safeParse(text).success;
   return isText ? text : value;
-}
-
-function fromJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }
 
 function withValue(
@@ -304,25 +299,28 @@ function isDeeper(value: unknown, levels: number): boolean {
 
 /** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
 export function toConfig(written: Written, root: string, { agents }: Sections): Config {
-  const ofAgents = agents.map(({ kind, section }) => [
+  const own = agents.map(({ kind, section }) => ({
     kind,
-    section.settings(mapOf(written[kind])),
-  ]);
-  const config: CommonConfig = { ...commonOf(written, root), ...Object.fromEntries(ofAgents) };
+    section,
+    settings: section.settings(mapOf(written[kind])),
+  }));
+  const said = own.map(({ section, settings }) => section.forAll?.(settings));
+  const forAll = said.find((one) => one !== undefined) ?? { stallTimeoutMs: 0, envPassthrough: [] };
+  const config: CommonConfig = {
+    ...commonOf(written, root, forAll),
+    ...Object.fromEntries(own.map(({ kind, settings }) => [kind, settings])),
+  };
   // The folder of each kind declares what its section is in `Config`.
   return config as Config;
 }
 
-function commonOf(written: Written, root: string): CommonConfig {
+function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonConfig {
   const { tracker, polling, hooks, history, server } = written;
   return {
     tracker: {
-      kind: tracker.kind,
-      provider: tracker.provider,
-      requiredLabels: tracker.required_labels,
+      ...renamed(trackerSection, tracker),
       activeStates: tracker.active_states,
       terminalStates: tracker.terminal_states,
-      commentSteering: tracker.comment_steering,
       commentMention: tracker.comment_mention.trim(),
     },
     polling: { intervalMs: polling.interval_ms },
@@ -333,19 +331,14 @@ function commonOf(written: Written, root: string): CommonConfig {
       afterRun: scriptOf(hooks.after_run),
       beforeRemove: scriptOf(hooks.before_remove),
       timeoutMs: hooks.timeout_ms,
+      envPassthrough: forAll.envPassthrough,
     },
     git: gitConfigOf(written.git),
-    agent: agentConfigOf(written.agent),
+    agent: agentConfigOf(written.agent, forAll.stallTimeoutMs),
     brakes: brakesConfigOf(written.brakes),
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
-    server: {
-      host: server.host,
-      port: server.port,
-      allowedHosts: server.allowed_hosts,
-      auth: server.auth,
-      rateLimit: server.rate_limit,
-    },
+    server: renamed(serverSection, server),
   };
 }
 

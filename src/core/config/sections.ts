@@ -39,10 +39,20 @@ export interface AgentSection<
   readonly wholeMaps?: readonly string[];
   /** The settings as the agent reads them. */
   settings(written: z.output<Schema>): Settings;
+  /** What the section says about agents of every kind, and about hooks; the first section that says something counts. */
+  forAll?(settings: Settings): ForAllAgents;
   /** What the section says about approvals when `agent.approvals` is left out; null: nothing. */
   approvals?(written: z.output<Schema>): Approvals | null;
   /** The section with what follows from the approvals in force. */
   withApprovals?(written: z.output<Schema>, approvals: Approvals): z.output<Schema>;
+}
+
+/** Settings that hold for agents of every kind although one kind's section has them. */
+export interface ForAllAgents {
+  /** As `AgentConfig` has it. */
+  readonly stallTimeoutMs: number;
+  /** Names of environment variables that hooks may see in addition to the built-in ones. */
+  readonly envPassthrough: readonly string[];
 }
 
 /** The kinds of tracker and of agent that a configuration can choose from; the first agent is the default. */
@@ -92,7 +102,7 @@ export function sectionsOf(kinds: ConfigKinds): Sections {
 
 const script = text.nullable().default(null);
 
-const tracker = section({
+export const trackerSection = section({
   kind: solidText,
   provider: map.default({}),
   required_labels: texts.default([]),
@@ -110,7 +120,7 @@ const hooks = section({
   timeout_ms: positive.default(60_000),
 });
 
-const server = section({
+export const serverSection = section({
   host: solidText.default("127.0.0.1"),
   port: wholeNumber
     .min(0, "must be between 0 and 65535")
@@ -129,7 +139,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
   const [first, ...others] = agents.map(({ kind }) => kind);
   if (first === undefined) throw new Error("there is no kind of agent");
   const before = {
-    tracker,
+    tracker: trackerSection,
     polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
     workspace: section({ root: text.optional() }).prefault({}),
     hooks: hooks.prefault({}),
@@ -138,7 +148,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),
   };
-  const after = { history: history.prefault({}), server: server.prefault({}) };
+  const after = { history: history.prefault({}), server: serverSection.prefault({}) };
   const common = { ...before, ...after };
   const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
   if (taken) throw new Error(`${taken.kind} is a section already, so no agent can be called that`);

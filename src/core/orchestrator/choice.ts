@@ -1,5 +1,5 @@
 import type { AgentPick } from "../config/agents.ts";
-import type { Config } from "../config/config.ts";
+import { type Config, modelOf } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { type Decision, decided, tell } from "./decision.ts";
 import type { Input } from "./messages.ts";
@@ -95,14 +95,6 @@ function firstOf(
     if (value !== null) return value;
   }
   return null;
-}
-
-/** The model of the agent's own section. */
-export function modelOf(config: Config, agent: string): string | null {
-  if (agent === "command") return config.command.model;
-  if (agent === "acp") return config.acp.model;
-  if (agent === "openai") return config.openai.model;
-  return agent === "codex" ? config.codex.model : null;
 }
 
 /** The id that the body of the workflow file goes by. */

@@ -24,7 +24,7 @@ const restingAtOnce = 50;
 
 /** Stops every attempt that has been silent for longer than the limit (O-30); 0 or less is off. */
 export function stopStalled(state: State, context: Context): Decision {
-  const limitMs = context.config.codex.stallTimeoutMs;
+  const limitMs = context.config.agent.stallTimeoutMs;
   if (limitMs <= 0) return decided(state);
   return [...state.issues.of("running").values()].reduce((decision, entry) => {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);

@@ -1,16 +1,13 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { isRefName } from "../config/git.ts";
+import { commitId, isRefName } from "../config/git.ts";
 import { oneLine } from "../text/text.ts";
 
 const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 16 * 1024 * 1024;
 const maxRefs = 5_000;
 const deepestRef = 8;
-
-/** A commit's id in hex; whatever else an agent wrote never reaches git. */
-export const commitId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
 /** `.git` itself, or the directory that a linked worktree's `.git` file names. */
 export async function gitDirOf(path: string): Promise<string | null> {

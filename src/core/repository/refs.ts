@@ -1,9 +1,9 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir, realpath } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
+import { commitId } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
-import { commitId } from "./checkout.ts";
 
 /** Where the parts of a checkout's repository are. */
 export interface Repository {

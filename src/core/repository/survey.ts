@@ -1,7 +1,6 @@
 import { join } from "node:path";
-import { isRefName } from "../config/git.ts";
+import { commitId, isRefName } from "../config/git.ts";
 import {
-  commitId,
   commitOf,
   defaultBranchOf,
   gitDirOf,

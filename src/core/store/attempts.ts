@@ -5,13 +5,29 @@ import { IssueSchema } from "./documents.ts";
 import type { AttemptPage, CompletedRecord, UsageQuery, UsageRow, Used } from "./store.ts";
 import { type PlaceOfAttempt, WorkspacePlaces } from "./workspace-places.ts";
 
-const tokens = z.object({
+const tokens: z.ZodType<Tokens> = z.object({
   input: z.number(),
   cachedInput: z.number(),
   output: z.number(),
   reasoningOutput: z.number(),
   total: z.number(),
 });
+
+/** The tokens of a row whose columns are named as they are. */
+function tokensOf(row: Row): Tokens {
+  return {
+    input: int(row, "input"),
+    cachedInput: int(row, "cachedInput"),
+    output: int(row, "output"),
+    reasoningOutput: int(row, "reasoningOutput"),
+    total: int(row, "total"),
+  };
+}
+
+/** The parameters of the columns; SQLite refuses any other. */
+function columnsOf({ input, cachedInput, output, reasoningOutput, total }: Tokens) {
+  return { input, cachedInput, output, reasoningOutput, total };
+}
 
 const AttemptBody: z.ZodType<Attempt> = z.object({
   id: z.string(),
@@ -77,18 +93,14 @@ export class AttemptTable {
     this.#db.run(
       `INSERT OR REPLACE INTO attempts VALUES
         ($id, $issueId, $issueIdentifier, $startedAt, $endedAt, $input, $cachedInput, $output,
-          $reasoning, $total, $body)`,
+          $reasoningOutput, $total, $body)`,
       {
         id,
         issueId,
         issueIdentifier,
         startedAt: Math.round(startedAt),
         endedAt: endedAt === null ? null : Math.round(endedAt),
-        input: used.input,
-        cachedInput: used.cachedInput,
-        output: used.output,
-        reasoning: used.reasoningOutput,
-        total: used.total,
+        ...columnsOf(used),
         body: JSON.stringify(attempt),
       },
     );
@@ -174,16 +186,7 @@ function attemptOf(row: Row): Attempt {
 }
 
 function totalsOf(row: Row): { tokens: Tokens; seconds: number } {
-  return {
-    tokens: {
-      input: int(row, "input"),
-      cachedInput: int(row, "cachedInput"),
-      output: int(row, "output"),
-      reasoningOutput: int(row, "reasoningOutput"),
-      total: int(row, "total"),
-    },
-    seconds: int(row, "seconds"),
-  };
+  return { tokens: tokensOf(row), seconds: int(row, "seconds") };
 }
 
 /** What tells rows of each grouping apart, and what they are shown as. */
@@ -210,7 +213,7 @@ export class UsageTable {
   add({ attempt, tokens, at }: Used): void {
     this.#db.run(
       `INSERT INTO usage VALUES ($day, $attemptId, $model, $agent, $issueId, $issueIdentifier,
-          $input, $cachedInput, $output, $reasoning, $total)
+          $input, $cachedInput, $output, $reasoningOutput, $total)
         ON CONFLICT (day, attempt_id, model) DO UPDATE SET
           input = input + excluded.input, cached_input = cached_input + excluded.cached_input,
           output = output + excluded.output,
@@ -223,11 +226,7 @@ export class UsageTable {
         agent: attempt.agent,
         issueId: attempt.issueId,
         issueIdentifier: attempt.issueIdentifier,
-        input: tokens.input,
-        cachedInput: tokens.cachedInput,
-        output: tokens.output,
-        reasoning: tokens.reasoningOutput,
-        total: tokens.total,
+        ...columnsOf(tokens),
       },
     );
   }
@@ -264,35 +263,20 @@ function dayOf(at: number): string {
 }
 
 function rowOf(row: Row): UsageRow {
-  const tokens: Tokens = {
-    input: int(row, "input"),
-    cachedInput: int(row, "cachedInput"),
-    output: int(row, "output"),
-    reasoningOutput: int(row, "reasoningOutput"),
-    total: int(row, "total"),
-  };
   return {
     key: text(row, "key"),
     agent: text(row, "agent"),
     model: textOrNull(row, "model"),
-    tokens,
+    tokens: tokensOf(row),
   };
 }
-
-const tokensShape = z.object({
-  input: z.number(),
-  cachedInput: z.number(),
-  output: z.number(),
-  reasoningOutput: z.number(),
-  total: z.number(),
-});
 
 const CompletedBody: z.ZodType<CompletedRecord> = z.object({
   issue: IssueSchema,
   attemptId: z.string().nullable(),
   outcome: z.string(),
   endedWall: z.number(),
-  tokens: tokensShape,
+  tokens,
 });
 
 /** The newest completed issues of `history.db`, each once, in the order they were completed. */

@@ -52,6 +52,15 @@ function plainLines(text: string): string {
   return lines.join("\n");
 }
 
+/** The value of JSON text; undefined, which JSON cannot say, for text that is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** An object read from JSON, of which nothing is known yet. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 

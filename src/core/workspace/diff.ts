@@ -1,8 +1,8 @@
 import { lstat } from "node:fs/promises";
+import { commitId } from "../config/git.ts";
 import type { Attempt } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Work } from "../model/work.ts";
-import { commitId } from "../repository/checkout.ts";
 import { hasCommit, remoteCommits, shortName, tipsOf, unreached } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { type GitSurvey, gitHead, survey } from "../repository/survey.ts";

@@ -158,6 +158,16 @@ export class WorkspaceOverview {
     throw notFound(key);
   }
 
+  /** Where the issue's workspace is or would be made now; null for an identifier that no workspace can be made for. */
+  placeOf({ identifier }: Pick<KnownIssue, "identifier">): { key: string; path: string } | null {
+    try {
+      const path = this.#parts.workspaces.pathOf(identifier);
+      return { key: basename(path), path };
+    } catch {
+      return null;
+    }
+  }
+
   /** The same of a workspace by its key, whoever's it is; also rejects with `workspace_ambiguous`. */
   async diffIn(key: string, chosen: string | null = null): Promise<WorkDiff> {
     return this.git.diff(await this.#require(key, chosen, "symphony diff"));

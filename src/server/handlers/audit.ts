@@ -1,11 +1,13 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
-import type { AuditEntryView } from "../../contract/audit.ts";
+import { AuditEntryView } from "../../contract/audit.ts";
 import type { Core } from "../../core/core.ts";
+import { writerOf } from "../../core/model/names.ts";
 import type { AuditRecord } from "../../core/store/store.ts";
 import type { Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
-import { time } from "../views.ts";
+
+const writeEntry = writerOf(AuditEntryView);
 
 type List = Api["audit"]["list"];
 type Query = z.output<List["query"]>;
@@ -40,17 +42,6 @@ function pageView(core: Core, query: Query): Page {
 }
 
 function entryView(entry: AuditRecord): z.output<typeof AuditEntryView> {
-  const { seq, at, actor, action, target, outcome, detail, hash, prevHash } = entry;
-  return {
-    seq,
-    id: `aud_${seq}`,
-    at: time(at),
-    actor,
-    action,
-    target,
-    outcome,
-    detail: { ...detail },
-    hash,
-    prev_hash: prevHash === "" ? null : prevHash,
-  };
+  const { seq, prevHash } = entry;
+  return writeEntry({ ...entry, id: `aud_${seq}`, prevHash: prevHash === "" ? null : prevHash });
 }

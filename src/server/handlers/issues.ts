@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import {
@@ -15,7 +14,6 @@ import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
 import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
-import { workspaceKey } from "../../core/repository/key.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
@@ -65,7 +63,7 @@ function detailOf(core: Core, sight: IssueStatusView) {
   core.bus.flush();
   const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(sight.issue.id, recentEvents);
-  const place = workspaceOf(core, sight.issue);
+  const place = core.workspaces.placeOf(sight.issue);
   const kept = core.workspaces.kept.of(sight.issue);
   return detailView(sight, { attempts, attemptCount: total, events, place, kept });
 }
@@ -149,16 +147,6 @@ async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: Error
     const issue = missing ? await findIssue(core, name).catch(() => null) : null;
     if (!issue) throw error;
     throw new SymphonyError(code, `${issue.identifier} has no running agent`);
-  }
-}
-
-/** null for an identifier that no workspace can be made for. */
-function workspaceOf(core: Core, { identifier }: Issue): { key: string; path: string } | null {
-  try {
-    const key = workspaceKey(identifier);
-    return { key, path: join(core.config.current.config.workspace.root, key) };
-  } catch {
-    return null;
   }
 }
 

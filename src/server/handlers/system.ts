@@ -1,19 +1,21 @@
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
-import { agentCommand, agentInUse } from "../../core/agent/kinds.ts";
-import type { Catalog } from "../../core/agent/models.ts";
+import { models as modelRoutes } from "../../contract/system.ts";
+import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
-import { wantsToken } from "../../core/config/config.ts";
+import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus } from "../../core/find-issue.ts";
-import { modelOf } from "../../core/orchestrator/choice.ts";
+import { writerOf } from "../../core/model/names.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
 import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
 import { time, tokensView, trackerView } from "../views.ts";
+
+const writeModels = writerOf(modelRoutes.list.reply);
 
 type OpenApi = ReturnType<typeof openApiDocument>;
 
@@ -118,7 +120,7 @@ function runtimeView(
       events: true,
       local_issues: core.localIssues() !== null,
       webhooks: core.webhooks.configured,
-      shared_agents: config.agent.kind === "codex" && config.codex.process === "shared",
+      shared_agents: outlivesServer(core.kinds.agents, config),
       models: (agentInUse(core.kinds.agents, config)?.models ?? null) !== null,
     },
   };
@@ -144,19 +146,7 @@ async function transitionsView(core: Core, identifier: string | null) {
 export function modelHandlers({ models }: Core): Handlers<Api["models"]> {
   return {
     list: async ({ query }) =>
-      view(query.cached === "true" ? models.remembered() : await models.list()),
-  };
-}
-
-function view({ provider, models, fetchedAt }: Catalog) {
-  return {
-    provider: { kind: provider.kind, base_url: provider.baseUrl },
-    models: models.map(({ id, ownedBy, createdAt }) => ({
-      id,
-      owned_by: ownedBy,
-      created_at: createdAt === null ? null : time(createdAt),
-    })),
-    fetched_at: fetchedAt === null ? null : time(fetchedAt),
+      writeModels(query.cached === "true" ? models.remembered() : await models.list()),
   };
 }
 

@@ -1,23 +1,17 @@
-import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
-import type { TemplateView } from "../../contract/templates.ts";
+import { TemplateView } from "../../contract/templates.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus } from "../../core/find-issue.ts";
+import { writerOf } from "../../core/model/names.ts";
 import type { PreviewWith, Template } from "../../core/prompt/templates.ts";
 import type { Handlers } from "../mount.ts";
-import { timeOrNull } from "../views.ts";
+
+const writeTemplate = writerOf(TemplateView);
 
 export function templateHandlers(core: Core): Handlers<Api["templates"]> {
   const { templates } = core;
-  const view = async (template: Template): Promise<z.output<typeof TemplateView>> => ({
-    id: template.id,
-    name: template.name,
-    body: template.body,
-    read_only: template.readOnly,
-    variables: [...(await templates.variablesOf(template))],
-    created_at: timeOrNull(template.createdAt),
-    updated_at: timeOrNull(template.updatedAt),
-  });
+  const view = async (template: Template) =>
+    writeTemplate({ ...template, variables: await templates.variablesOf(template) });
   return {
     async list({ query: { limit, offset } }) {
       const all = templates.all();

@@ -1,17 +1,20 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
-import { diffView, holdView } from "../../contract/work-view.ts";
-import type { WorkspaceView } from "../../contract/workspaces.ts";
+import { diffView, git, WorkspaceView } from "../../contract/workspaces.ts";
 import type { RepositoryConfig } from "../../core/config/git.ts";
 import type { Core } from "../../core/core.ts";
 import { findIssueId, findStatus } from "../../core/find-issue.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
+import { writerOf } from "../../core/model/names.ts";
 import { matchInWords } from "../../core/repository/routing.ts";
 import type { WorkspaceFacts } from "../../core/workspace/overview.ts";
-import type { GitBranch, GitRepository } from "../../core/workspace/repositories.ts";
+import type { GitRepository } from "../../core/workspace/repositories.ts";
 import type { Handlers } from "../mount.ts";
-import { keptView, time } from "../views.ts";
+import { shownKept } from "../views.ts";
+
+const writeWorkspace = writerOf(WorkspaceView);
+const writeContext = writerOf(git.context.reply);
 
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
@@ -29,21 +32,8 @@ export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
 }
 
 function workspaceView(facts: WorkspaceFacts): z.output<typeof WorkspaceView> {
-  return {
-    key: facts.key,
-    path: facts.path,
-    host: null,
-    issue_identifier: facts.issueIdentifier,
-    status: facts.status,
-    in_use: facts.inUse,
-    disk_bytes: facts.diskBytes,
-    branch: facts.branch,
-    dirty: facts.dirty,
-    holds: facts.work === null ? null : facts.work.map(holdView),
-    kept: facts.kept && keptView(facts.kept),
-    created_at: time(facts.createdAt),
-    last_used_at: time(facts.lastUsedAt),
-  };
+  const { work: holds, kept } = facts;
+  return writeWorkspace({ ...facts, host: null, holds, kept: kept && shownKept(kept) });
 }
 
 export function gitHandlers(core: Core): Handlers<Api["git"]> {
@@ -51,12 +41,12 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
     async context({ query }) {
       const sight = query.issue === undefined ? null : await findStatus(core, query.issue);
       const { repositories, rules, complete } = await core.workspaces.git.context();
-      return {
-        repositories: repositories.map(repositoryView),
-        routing: rules.map(ruleView),
-        ...(sight && { route: routeView(core, sight.issue) }),
+      return writeContext({
+        repositories: repositories.map(shownRepository),
+        routing: rules.map(shownRule),
+        route: sight === null ? undefined : shownRoute(core, sight.issue),
         complete,
-      };
+      });
     },
     async diff({ params, query }) {
       const { identifier, diff } = await diffFor(core, params.id, query.path ?? null);
@@ -89,29 +79,15 @@ function isCoded(error: unknown, code: ErrorCode): boolean {
   return error instanceof SymphonyError && error.code === code;
 }
 
-function ruleView({ name, match, baseBranch, branchTemplate }: RepositoryConfig) {
-  return {
-    match: matchInWords(match),
-    repository: name,
-    base_branch: baseBranch,
-    branch_template: branchTemplate,
-  };
+function shownRule({ name, match, baseBranch, branchTemplate }: RepositoryConfig) {
+  return { match: matchInWords(match), repository: name, baseBranch, branchTemplate };
 }
 
-function routeView(core: Core, issue: Issue) {
+function shownRoute(core: Core, issue: Issue) {
   const route = core.workspaces.git.routeOf(issue) ?? { repository: null, branch: null };
-  return { issue_identifier: issue.identifier, ...route };
+  return { ...route, issueIdentifier: issue.identifier };
 }
 
-function repositoryView({ defaultBranch, branches, remotes, ...rest }: GitRepository) {
-  return {
-    ...rest,
-    default_branch: defaultBranch,
-    remotes: remotes.map((remote) => ({ ...remote })),
-    branches: branches.map(branchView),
-  };
-}
-
-function branchView({ branch, issueIdentifier, ...rest }: GitBranch) {
-  return { name: branch, issue_identifier: issueIdentifier, ...rest };
+function shownRepository({ branches, ...rest }: GitRepository) {
+  return { ...rest, branches: branches.map(({ branch, ...one }) => ({ ...one, name: branch })) };
 }

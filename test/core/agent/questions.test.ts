@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type AgentEvent, Asks, type PeopleDeps } from "../../../src/core/agent/agent.ts";
+import type { AgentEvent, PeopleDeps } from "../../../src/core/agent/agent.ts";
+import { Asks } from "../../../src/core/agent/session.ts";
 import type { Needs } from "../../../src/core/model/attempt.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 

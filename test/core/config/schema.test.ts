@@ -134,7 +134,7 @@ test("W-9: all faults are named at once, and no value is repeated", () => {
 
 test("W-10: a stall timeout of zero or less is valid", () => {
   for (const off of [0, -1, -300_000]) {
-    assert.equal(parse({ codex: { stall_timeout_ms: off } }).codex.stallTimeoutMs, off);
+    assert.equal(parse({ codex: { stall_timeout_ms: off } }).agent.stallTimeoutMs, off);
   }
 });
 

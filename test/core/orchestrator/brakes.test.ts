@@ -198,7 +198,7 @@ test("turns_without_progress: work, a changed issue, or somebody else's change c
 test("attempt_timeout_ms: by the monotonic clock the attempt times out and the issue is held", async () => {
   const settings = config({
     brakes: { attemptTimeoutMs: 600_000 },
-    codex: { stallTimeoutMs: 0 },
+    agent: { stallTimeoutMs: 0 },
   });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   world.clock.jump(86_400_000);

@@ -98,8 +98,8 @@ test("a provider that refuses again right after the time it named is asked less 
 });
 
 test("an attempt that was stopped as stalled, and whose agent had waited for its provider, is no failure", async () => {
-  const codex = { stallTimeoutMs: 100_000 };
-  const settings = config({ agent: { maxRetries: 0 }, codex, polling: { intervalMs: 100_000 } });
+  const agent = { maxRetries: 0, stallTimeoutMs: 100_000 };
+  const settings = config({ agent, polling: { intervalMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(100_000);
   await world.advance(100_000);

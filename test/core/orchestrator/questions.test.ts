@@ -63,8 +63,7 @@ test("an answer reaches the live agent, first asked first, and the issue runs ag
 
 test("an agent that waits keeps its slot and is no stalled one", async () => {
   const settings = config({
-    agent: { maxConcurrentAgents: 1 },
-    codex: { stallTimeoutMs: 30_000 },
+    agent: { maxConcurrentAgents: 1, stallTimeoutMs: 30_000 },
   });
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   world.run("A-1").say(asks(world));

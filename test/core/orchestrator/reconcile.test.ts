@@ -9,7 +9,7 @@ const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;
 
 test("O-30: silence of more than the limit stalls an attempt, at the limit it does not", async () => {
-  const settings = config({ polling: { intervalMs: 100_000 }, codex: { stallTimeoutMs: 100_000 } });
+  const settings = config({ polling: { intervalMs: 100_000 }, agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(100_000);
   assert.equal(world.run("A-1").stopReason, null);
@@ -23,7 +23,7 @@ test("O-30: silence of more than the limit stalls an attempt, at the limit it do
 });
 
 test("W-10: a stall limit of zero or less is off", async () => {
-  const settings = config({ codex: { stallTimeoutMs: -1 } });
+  const settings = config({ agent: { stallTimeoutMs: -1 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(10_000_000);
   assert.equal(world.run("A-1").stopReason, null);

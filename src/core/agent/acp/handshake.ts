@@ -1,13 +1,12 @@
-import { readFileSync } from "node:fs";
 import type { Approvals } from "../../config/agents.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import { type GuardedLaunch, sessionMeta } from "../guard/disarm.ts";
+import { ownVersion } from "../json-rpc.ts";
 import type { AcpLink } from "./link.ts";
 import type { AcpConfig } from "./settings.ts";
 
-const manifest = new URL("../../../../package.json", import.meta.url);
 const protocolVersion = 1;
 const authRequired = -32_000;
 
@@ -102,10 +101,6 @@ function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
   return new SymphonyError("response_error", `the agent wants a login: ${error.message}`, {
     hint: `log in with the agent's own program, or set acp.auth_method (it offers: ${offered})`,
   });
-}
-
-function ownVersion(): string {
-  return textOf(objectOf(JSON.parse(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
 }
 
 /** How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by the older method. */

@@ -9,7 +9,14 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { sandboxLine } from "../../process/sandbox.ts";
-import { displayText, isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
+import {
+  displayText,
+  isObject,
+  type JsonObject,
+  objectOf,
+  parseJson,
+  textOf,
+} from "../../text/text.ts";
 import type { SessionSpec } from "../agent.ts";
 import { type Confinement, notShownHint } from "../confinement.ts";
 import { emptiedFor, type GuardedLaunch, guardVariables } from "../guard/disarm.ts";
@@ -155,7 +162,7 @@ export class AcpLink {
    */
   #read(line: string, listener: LinkListener): void {
     listener.heard();
-    const message = parsed(line);
+    const message = parseJson(line);
     if (!isObject(message)) {
       if (line.trim() !== "") listener.stray(line);
       return;
@@ -196,14 +203,6 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
     line: launchLine(await sandboxLine(command, view), secretNames, kept),
     env: { ...passed, TMPDIR: "/tmp" },
   };
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
 }
 
 function isMessage(value: JsonObject): value is JsonObject & AnyMessage {

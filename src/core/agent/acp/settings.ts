@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { positive, section, solidText, variableName } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
+import { renamed } from "../../model/names.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -38,19 +39,6 @@ export interface AcpConfig {
   readonly envPassthrough: readonly string[];
 }
 
-function acpConfigOf(written: z.output<typeof schema>): AcpConfig {
-  return {
-    command: written.command,
-    model: written.model,
-    authMethod: written.auth_method,
-    readTimeoutMs: written.read_timeout_ms,
-    turnTimeoutMs: written.turn_timeout_ms,
-    readablePaths: written.readable_paths,
-    writablePaths: written.writable_paths,
-    envPassthrough: written.env_passthrough,
-  };
-}
-
 /** Any agent that speaks the Agent Client Protocol. */
 export const acpSection: AgentSection<AcpConfig, typeof schema> = {
   schema,
@@ -66,5 +54,5 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
     env_passthrough: "Environment variables that the agent may see",
   },
   example: { command: "codex-acp" },
-  settings: acpConfigOf,
+  settings: (written) => renamed(schema, written),
 };

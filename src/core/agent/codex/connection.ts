@@ -4,23 +4,16 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { agentEnvironment, launchLine } from "../../process/environment.ts";
 import { AgentProcess } from "../../process/program.ts";
 import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
-import {
-  type AgentEvent,
-  type AgentTools,
-  type Answer,
-  Asks,
-  type SessionSpec,
-  type ToolResult,
-  unanswered,
-} from "../agent.ts";
+import type { AgentEvent, AgentTools, SessionSpec, ToolResult } from "../agent.ts";
+import { noticeEvent } from "../event-makers.ts";
 import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
+import { type Asks, unanswered } from "../session.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
 import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
 import type { CodexConfig } from "./settings.ts";
 
 const strayLineChars = 1_000;
-const noticeChars = 1_000;
 const methodNotFound = -32_601;
 
 export interface ConnectionOptions {
@@ -36,8 +29,11 @@ export interface ConnectionOptions {
   readonly host?: AgentHost;
 }
 
-/** What a connection tells the session that owns it; none of it may wait or throw. */
+/** The session that owns a connection, as the connection sees it; nothing of it may wait or throw. */
 export interface ConnectionListener {
+  /** What a person is asked. */
+  readonly asks: Asks;
+  emit(event: AgentEvent): void;
   /** The agent wrote a line, or got an answer it waited for. */
   heard(): void;
   turnEnded(ending: TurnOutcome): void;
@@ -58,7 +54,6 @@ export class CodexConnection {
   limits: JsonObject | null = null;
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
-  readonly #asks: Asks;
   readonly #listener: ConnectionListener;
   readonly #transport: Transport;
   #hasTotals = false;
@@ -71,7 +66,6 @@ export class CodexConnection {
       ...(scratch && { TMPDIR: scratch }),
     };
     this.#spec = spec;
-    this.#asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
     this.#listener = listener;
     const { runId, secretEnvNames: secretNames } = spec;
     const events = {
@@ -82,7 +76,7 @@ export class CodexConnection {
       onStderr: spec.onLog,
       onEnd: (error: SymphonyError) => {
         this.peer.close(error);
-        this.#asks.close();
+        listener.asks.close();
         listener.ended(error);
       },
     };
@@ -109,15 +103,6 @@ export class CodexConnection {
     return this.#transport.pid;
   }
 
-  /** True while a person's word is awaited. */
-  get waits(): boolean {
-    return this.#asks.waiting;
-  }
-
-  answer(askId: string, answer: Answer): void {
-    this.#asks.answer(askId, answer);
-  }
-
   /** Ends every process of the run, in bounded time. */
   stop(): Promise<void> {
     return this.#transport.stop();
@@ -132,19 +117,6 @@ export class CodexConnection {
     for (const params of missed) this.#notified("item/completed", params);
   }
 
-  emit(event: AgentEvent): void {
-    try {
-      this.#spec.onEvent(event);
-    } catch (error) {
-      // A consumer's fault must not end the reading of the agent's output.
-      this.#spec.onLog(`an event could not be handled: ${messageOf(error)}`);
-    }
-  }
-
-  notice(message: string): void {
-    this.emit({ type: "notice", message: oneLine(message, noticeChars), malformed: false });
-  }
-
   #notified(method: string, params: JsonObject): void {
     const { threadId, steers } = this;
     const { workspace } = this.#spec;
@@ -153,7 +125,7 @@ export class CodexConnection {
       if (event.type === "steer.delivered") steers.delete(event.steerId);
       if (event.type === "tokens" && method !== "turn/completed") this.#hasTotals = true;
       if (event.type === "rate_limits") this.limits = event.limits;
-      this.emit(event);
+      this.#listener.emit(event);
     }
     const needs = readInputRequired(method, params);
     if (needs) this.#needPerson(unanswered(needs), needs);
@@ -166,7 +138,11 @@ export class CodexConnection {
     switch (verdict.type) {
       case "answer":
         this.peer.reply(id, verdict.result);
-        this.emit({ type: "approval.resolved", decision: verdict.decision, automatic: true });
+        this.#listener.emit({
+          type: "approval.resolved",
+          decision: verdict.decision,
+          automatic: true,
+        });
         return;
       case "tool":
         void this.#callTool(id, verdict.tool, verdict.args);
@@ -176,7 +152,7 @@ export class CodexConnection {
         return;
       case "refuse":
         this.peer.replyError(id, methodNotFound, verdict.message);
-        this.notice(`refused a request of the agent: ${verdict.message}`);
+        this.#listener.emit(noticeEvent(`refused a request of the agent: ${verdict.message}`));
     }
   }
 
@@ -189,7 +165,7 @@ export class CodexConnection {
       return;
     }
     try {
-      const answer = await this.#asks.ask(needs, questions);
+      const answer = await this.#listener.asks.ask(needs, questions);
       this.#listener.heard();
       this.peer.reply(id, reply(answer));
     } catch (error) {
@@ -199,7 +175,7 @@ export class CodexConnection {
 
   #needPerson(error: SymphonyError, needs: Needs): boolean {
     const taken = this.#listener.personNeeded(error);
-    if (taken) this.emit({ type: "approval.requested", needs, ask: null });
+    if (taken) this.#listener.emit({ type: "approval.requested", needs, ask: null });
     return taken;
   }
 
@@ -207,12 +183,12 @@ export class CodexConnection {
     const { result, outcome } = await answerTool(this.#spec.tools, tool, args);
     this.#listener.heard();
     this.peer.reply(id, result);
-    this.emit({ type: "tool_call", tool: oneLine(tool, 200), outcome });
+    this.#listener.emit({ type: "tool_call", tool: oneLine(tool, 200), outcome });
   }
 
   #stray(line: string, malformed: boolean): void {
     const message = oneLine(line, strayLineChars);
-    if (malformed) this.emit({ type: "notice", message, malformed: true });
+    if (malformed) this.#listener.emit({ type: "notice", message, malformed: true });
     else this.#spec.onLog(message);
   }
 }
@@ -311,16 +287,6 @@ async function missedItems(
     return missed.reverse();
   }
   return missed.reverse();
-}
-
-export function silent(limitMs: number): SymphonyError {
-  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
-    details: { limitMs },
-  });
-}
-
-export function noActiveTurn(reason: string): SymphonyError {
-  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
 }
 
 /** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */

@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { lstat, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,11 +7,9 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import type { SessionSpec, ToolSpec, TurnOptions } from "../agent.ts";
-import type { JsonRpcPeer } from "../json-rpc.ts";
+import { type JsonRpcPeer, ownVersion } from "../json-rpc.ts";
 import { type CodexHome, profileName } from "./home.ts";
 import type { CodexConfig } from "./settings.ts";
-
-const manifest = new URL("../../../../package.json", import.meta.url);
 
 /** The diff of the whole turn is sent again at every change; git tells the same. */
 const unwantedNotifications = ["turn/diff/updated"];
@@ -144,10 +141,6 @@ function dynamicTool(tool: ToolSpec): JsonObject {
 /** For people who look at the thread with other tools; nothing depends on it. */
 function nameThread(peer: JsonRpcPeer, threadId: string, name: string): void {
   peer.request("thread/name/set", { threadId, name }).catch(() => {});
-}
-
-function ownVersion(): string {
-  return textOf(objectOf(JSON.parse(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
 }
 
 /** By which rules codex runs the commands of a thread. */

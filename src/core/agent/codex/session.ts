@@ -2,17 +2,15 @@ import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { SilenceWatch } from "../../process/program.ts";
 import { type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
-import type { AgentSession, Answer, DetachableSession, TurnOptions } from "../agent.ts";
+import type { DetachableSession, TurnOptions } from "../agent.ts";
 import type { JsonRpcPeer } from "../json-rpc.ts";
+import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import {
   CodexConnection,
   type ConnectionOptions,
   codeOf,
-  noActiveTurn,
   saysNoTurn,
-  silent,
   threadLost,
 } from "./connection.ts";
 import { idIn, openThread, textInput, turnParams } from "./handshake.ts";
@@ -26,37 +24,35 @@ export interface SessionOptions extends ConnectionOptions {
 }
 
 /** One `codex app-server`, or another program that speaks its protocol, with one thread. */
-export class CodexSession implements AgentSession {
-  threadId = "";
-  resumed = false;
+export class CodexSession extends Session<LiveTurn> {
   readonly lasting?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
-  #turn: LiveTurn | null = null;
   /** The turn as the agent sees it: it may still run when ours was given up. */
   #running: { readonly id: string; readonly over: PromiseWithResolvers<void> } | null = null;
-  #watch: SilenceWatch | null = null;
-  #disposed: Promise<void> | null = null;
 
   constructor(options: SessionOptions) {
+    const { spec, clock, config, host } = options;
+    super({ spec, clock, silenceLimitMs: config.turnTimeoutMs });
     this.#options = options;
     this.#connection = new CodexConnection(options, {
-      heard: () => this.#watch?.heard(),
+      asks: this.asks,
+      emit: (event) => this.emit(event),
+      heard: () => this.heard(),
       turnEnded: (ending) => this.#turnEnded(ending),
       personNeeded: (error) => {
-        this.#turn?.fail(error);
-        return this.#turn !== null;
+        this.live?.fail(error);
+        return this.live !== null;
       },
-      turnInFlight: () => this.#turn !== null,
+      turnInFlight: () => this.live !== null,
       ended: (error) => {
-        this.#turn?.fail(error);
+        this.live?.fail(error);
         this.#runningEnded();
       },
     });
-    const { host } = options;
     if (!host) return;
     const detach = () => {
-      this.#disposed ??= Promise.resolve();
+      this.letGo();
       host.detach();
     };
     this.lasting = { host: host.id, detach, follow: () => this.#follow() };
@@ -71,14 +67,14 @@ export class CodexSession implements AgentSession {
     const opened = await openThread({
       ...this.#options,
       peer: connection.peer,
-      onNotice: (message) => connection.notice(message),
+      onNotice: (message) => this.notice(message),
     });
     this.threadId = opened.threadId;
     this.resumed = opened.resumed;
     connection.threadId = opened.threadId;
     const { spec, host } = this.#options;
     if (spec.adoption && !opened.resumed) throw threadLost();
-    connection.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
+    this.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
     // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
     if (!spec.adoption) host?.ready(opened.threadId);
   }
@@ -109,30 +105,15 @@ export class CodexSession implements AgentSession {
   }
 
   async #live(begin: (turn: LiveTurn) => Promise<void>): Promise<void> {
-    if (this.#turn) throw new Error("a turn is in flight already");
-    const { clock, config } = this.#options;
     const turn = new LiveTurn();
-    this.#turn = turn;
-    this.#watch = new SilenceWatch(clock, config.turnTimeoutMs, {
-      waits: () => this.#connection.waits,
-      onSilence: () => turn.fail(silent(config.turnTimeoutMs)),
-    });
-    try {
+    await this.runTurn(turn, async () => {
       void begin(turn);
       const ending = await turn.done;
       const { peer, limits } = this.#connection;
       const { threadId } = this;
-      await finishTurn(peer, { threadId, ending, limits, wall: clock.wall() });
-      this.#connection.emit({ type: "turn.completed", turnId: await turn.opened });
-    } catch (error) {
-      const { id } = turn;
-      const message = messageOf(error);
-      if (id !== null) this.#connection.emit({ type: "turn.failed", turnId: id, message });
-      throw error;
-    } finally {
-      this.#watch.stop();
-      this.#turn = null;
-    }
+      const wall = this.#options.clock.wall();
+      await finishTurn(peer, { threadId, ending, limits, wall });
+    });
   }
 
   async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
@@ -155,21 +136,12 @@ export class CodexSession implements AgentSession {
     }
   }
 
-  answer(askId: string, answer: Answer): void {
-    this.#connection.answer(askId, answer);
-  }
-
   async interrupt(): Promise<void> {
     const turnId = await this.#turnId();
     if (turnId !== null) await interruptTurn(this.#connection.peer, this.threadId, turnId);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed ??= this.#dispose();
-    return this.#disposed;
-  }
-
-  async #dispose(): Promise<void> {
+  protected async close(): Promise<void> {
     const running = this.#running;
     if (running) {
       // Lets the agent record the turn as interrupted; one that does not answer is not waited for.
@@ -188,7 +160,7 @@ export class CodexSession implements AgentSession {
 
   /** The id of the turn in flight, as soon as the agent told it; null without a turn. */
   async #turnId(): Promise<string | null> {
-    return (await this.#turn?.opened.catch(() => null)) ?? null;
+    return (await this.live?.opened.catch(() => null)) ?? null;
   }
 
   async #startTurn(turn: LiveTurn, prompt: string, options: TurnOptions): Promise<void> {
@@ -209,14 +181,14 @@ export class CodexSession implements AgentSession {
   }
 
   #turnOpened(turn: LiveTurn, id: string): void {
-    if (turn === this.#turn) this.#connection.emit({ type: "turn.started", turnId: id });
+    if (turn === this.live) this.emit({ type: "turn.started", turnId: id });
     turn.open(id);
     // Given up or not, it runs in the agent until its end is told.
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
   }
 
   #turnEnded(ending: TurnOutcome): void {
-    this.#turn?.end(ending);
+    this.live?.end(ending);
     if (ending.turnId === null || ending.turnId === this.#running?.id) this.#runningEnded();
   }
 
@@ -227,7 +199,7 @@ export class CodexSession implements AgentSession {
 }
 
 /** One turn in flight. Its end may be told before its id is known (A-8); it is then kept until the id is. */
-class LiveTurn {
+class LiveTurn implements SessionTurn {
   readonly #opened = Promise.withResolvers<string>();
   readonly #done = Promise.withResolvers<TurnOutcome>();
   readonly #early: TurnOutcome[] = [];
@@ -298,7 +270,7 @@ async function finishTurn(
   }
   // An interrupted turn leaves its commands running; the workspace is to be quiet.
   await peer.request("thread/backgroundTerminals/clean", { threadId }).catch(() => {});
-  throw new SymphonyError("turn_cancelled", "the turn was interrupted");
+  throw turnCancelled();
 }
 
 /** False when the turn has just ended, which needs no interrupt. */

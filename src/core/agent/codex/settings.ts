@@ -10,6 +10,7 @@ import {
   wholeNumber,
 } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
+import { renamed } from "../../model/names.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -61,22 +62,7 @@ export interface CodexConfig {
 }
 
 function codexConfigOf(written: z.output<typeof schema>): CodexConfig {
-  return {
-    command: written.command,
-    home: written.home,
-    allowGit: written.allow_git,
-    model: written.model,
-    approvalPolicy: written.approval_policy ?? quiet,
-    threadSandbox: written.thread_sandbox,
-    turnSandboxPolicy: written.turn_sandbox_policy,
-    turnTimeoutMs: written.turn_timeout_ms,
-    readTimeoutMs: written.read_timeout_ms,
-    stallTimeoutMs: written.stall_timeout_ms,
-    envPassthrough: written.env_passthrough,
-    process: written.process,
-    threadsPerProcess: written.threads_per_process,
-    orphanLimitMs: written.orphan_limit_ms,
-  };
+  return { ...renamed(schema, written), approvalPolicy: written.approval_policy ?? quiet };
 }
 
 /** The policy under which codex requests no approval. */
@@ -104,6 +90,8 @@ export const codexSection: AgentSection<CodexConfig, typeof schema> = {
   example: { thread_sandbox: "workspace-write", env_passthrough: ["CI"] },
   // Sent to the agent as they are.
   wholeMaps: ["approval_policy", "turn_sandbox_policy"],
+  // Its place in the file is older than the other kinds of agents.
+  forAll: ({ stallTimeoutMs, envPassthrough }) => ({ stallTimeoutMs, envPassthrough }),
   approvals({ approval_policy: policy }) {
     if (policy === undefined) return null;
     return policy === quiet ? "auto" : "ask";

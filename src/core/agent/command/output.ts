@@ -1,4 +1,4 @@
-import { isObject } from "../../text/text.ts";
+import { isObject, parseJson } from "../../text/text.ts";
 import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { claudeReader } from "./claude.ts";
 import type { JsonReader, OutputEvent, Reader, ReaderOptions } from "./reader.ts";
@@ -60,18 +60,10 @@ function jsonLines(reader: JsonReader): OutputReader {
     ...reader,
     line(line) {
       if (line.trim() === "") return [];
-      const message = parsed(line);
+      const message = parseJson(line);
       if (isObject(message)) return reader.read(message);
       return line.trimStart().startsWith("{") ? [noticeEvent(line, true)] : [{ type: "log", line }];
     },
     end: () => reader.end?.() ?? [],
   };
-}
-
-function parsed(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null;
-  }
 }

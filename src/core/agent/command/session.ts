@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
-import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { SymphonyError } from "../../model/errors.ts";
 import { displayText } from "../../text/text.ts";
-import type { AgentEvent, AgentSession, TurnOptions } from "../agent.ts";
-import { noticeEvent } from "../event-makers.ts";
+import type { TurnOptions } from "../agent.ts";
 import { plainPrompt } from "../guard/disarm.ts";
 import { requireGuardedWorkspace } from "../guard/workspace.ts";
+import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { type OutputReader, readerFor } from "./output.ts";
 import { CommandTurn, type Launch, type LaunchOptions, LiveTurn, launchOf } from "./turn.ts";
 
@@ -22,69 +22,68 @@ export interface SessionOptions extends LaunchOptions {
   readonly clock: Clock;
 }
 
-interface InFlight {
+interface InFlight extends SessionTurn {
+  readonly id: string;
+  /** Once its process is about to start. */
+  running: Running | null;
+}
+
+interface Running {
   readonly live: LiveTurn;
   readonly process: CommandTurn;
 }
 
 /** A conversation of turns, each a process of its own. */
-export class CommandSession implements AgentSession {
-  threadId: string;
-  readonly resumed: boolean;
+export class CommandSession extends Session<InFlight> {
   readonly #options: SessionOptions;
-  #turn: InFlight | null = null;
   #turns = 0;
   #firstPrompt: string | null = null;
   /** Of the turns before, where a program counts each anew. */
   #counted = noTokens;
-  #closed = false;
-  #ending: Promise<unknown> = Promise.resolve();
 
   constructor(options: SessionOptions) {
+    const { spec, config, clock } = options;
+    super({ spec, clock, silenceLimitMs: null });
     this.#options = options;
-    const { spec, config } = options;
     const wanted = config.resumeLine === null ? null : threadNamed(spec.resumeThreadId);
     this.resumed = wanted !== null;
     this.threadId = wanted ?? newThread();
   }
 
   get pid(): number | null {
-    return this.#turn?.process.pid ?? null;
+    return this.live?.running?.process.pid ?? null;
   }
 
   open(): void {
     const { threadId, resumed } = this;
     const countsAnew = resumed && this.#reader().counts === "turn";
-    this.#emit({ type: "session.started", threadId, resumed, countsAnew });
+    this.emit({ type: "session.started", threadId, resumed, countsAnew });
   }
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
-    if (this.#turn) throw new Error("a turn is in flight already");
-    const run = this.#run(randomUUID(), plainPrompt(this.#whole(prompt)), options);
-    this.#ending = run.catch(() => {});
-    await run;
+    const turn: InFlight = {
+      id: randomUUID(),
+      running: null,
+      fail: (error) => turn.running?.process.stop(error),
+    };
+    await this.runTurn(turn, () => this.#run(turn, plainPrompt(this.#whole(prompt)), options));
   }
 
   async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
-    const live = this.#turn?.live;
-    if (!live) throw new SymphonyError("no_active_turn", "no turn can be steered: none is running");
+    const live = this.live?.running?.live;
+    if (!live) throw noActiveTurn("none is running");
     if (this.#listens) live.steer(steerId, message);
     // What nobody confirms opens the next turn.
     return { turnId: live.id };
   }
 
-  answer(): void {
-    throw new SymphonyError("nothing_asked", "the command asks nobody");
-  }
-
   async interrupt(): Promise<void> {
-    this.#turn?.process.stop(cancelled());
-    await this.#ending;
+    this.live?.fail(turnCancelled());
+    await this.idle;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#closed = true;
-    await this.interrupt();
+  protected close(): Promise<void> {
+    return this.interrupt();
   }
 
   /** Only a program of our own vocabulary reads more than its prompt. */
@@ -93,23 +92,19 @@ export class CommandSession implements AgentSession {
     return output === "jsonl" && prompt === "file";
   }
 
-  async #run(id: string, text: string, options: TurnOptions): Promise<void> {
+  async #run(turn: InFlight, text: string, options: TurnOptions): Promise<void> {
     const dir = await mkdtemp(join(tmpdir(), "symphony-prompt-"));
     try {
       const file = this.#options.config.prompt === "file" ? join(dir, "prompt.txt") : null;
       if (file !== null) await writeFile(file, text, { mode: 0o600 });
       await this.#requireGuarded();
       const launch = await this.#launch(file, options);
-      if (this.#closed) throw cancelled();
-      this.#emit({ type: "turn.started", turnId: id });
-      this.#turn = this.#begin(id, launch, file === null ? text : "");
-      await this.#end(this.#turn);
-      this.#emit({ type: "turn.completed", turnId: id });
-    } catch (error) {
-      this.#emit({ type: "turn.failed", turnId: id, message: messageOf(error) });
-      throw error;
+      if (this.isClosed) throw turnCancelled();
+      this.emit({ type: "turn.started", turnId: turn.id });
+      turn.running = this.#begin(turn.id, launch, file === null ? text : "");
+      await this.#end(turn.running);
     } finally {
-      this.#turn = null;
+      turn.running = null;
       await rm(dir, { recursive: true, force: true });
     }
   }
@@ -135,7 +130,7 @@ export class CommandSession implements AgentSession {
     return launchOf(command, facts, this.#options);
   }
 
-  #begin(id: string, launch: Launch, written: string): InFlight {
+  #begin(id: string, launch: Launch, written: string): Running {
     const { spec, config, clock } = this.#options;
     const reader = this.#reader();
     const live = this.#live(id, reader);
@@ -153,9 +148,9 @@ export class CommandSession implements AgentSession {
       onLine: (said) => live.line(said),
       onStderr: (said) => {
         spec.onLog(said);
-        this.#emit({ type: "activity", method: "stderr" });
+        this.emit({ type: "activity", method: "stderr" });
       },
-      onLingering: () => this.#emit(noticeEvent(lingering(config.exitGraceMs))),
+      onLingering: () => this.notice(lingering(config.exitGraceMs)),
     });
     return { live, process };
   }
@@ -163,16 +158,16 @@ export class CommandSession implements AgentSession {
   #live(id: string, reader: OutputReader): LiveTurn {
     return new LiveTurn({
       ...{ id, reader, tools: this.#options.spec.tools },
-      emit: (event) => this.#emit(event),
+      emit: (event) => this.emit(event),
       named: (session) => this.#named(session),
       used: (tokens) => this.#used(tokens, reader),
-      reply: (message) => this.#turn?.process.tell(message),
+      reply: (message) => this.live?.running?.process.tell(message),
       log: (line) => this.#options.spec.onLog(displayText(line, maxLogChars)),
-      over: () => this.#turn?.process.over(),
+      over: () => this.live?.running?.process.over(),
     });
   }
 
-  async #end({ live, process }: InFlight): Promise<void> {
+  async #end({ live, process }: Running): Promise<void> {
     try {
       await process.finished(async () => {
         await live.ended();
@@ -202,52 +197,38 @@ export class CommandSession implements AgentSession {
 
   #used(tokens: Tokens, { counts }: OutputReader): void {
     const total = counts === "turn" ? addTokens(this.#counted, tokens) : tokens;
-    this.#emit({ type: "tokens", total });
+    this.emit({ type: "tokens", total });
   }
 
   #named(id: string): void {
     const threadId = threadNamed(id);
     if (threadId === this.threadId) return;
     if (threadId === null) {
-      return this.#emit(noticeEvent("the command told a session id that cannot be used"));
+      return this.notice("the command told a session id that cannot be used");
     }
     this.#renamed(threadId);
   }
 
   /** The next attempt is to begin anew, or it would fail as this one did. */
   #forget(): void {
-    this.#emit(noticeEvent("the session could not be resumed; the next attempt starts a new one"));
+    this.notice("the session could not be resumed; the next attempt starts a new one");
     this.#renamed(newThread());
   }
 
   #renamed(threadId: string): void {
     this.threadId = threadId;
     this.#counted = noTokens;
-    this.#emit({ type: "session.started", threadId, resumed: false });
+    this.emit({ type: "session.started", threadId, resumed: false });
   }
 
   #reader(): OutputReader {
     const { config, spec, clock } = this.#options;
     return readerFor(config.output, { workspace: spec.workspace, wall: () => clock.wall() });
   }
-
-  #emit(event: AgentEvent): void {
-    const { spec } = this.#options;
-    try {
-      spec.onEvent(event);
-    } catch (error) {
-      // A consumer's fault must not end the reading of the program's output.
-      spec.onLog(`an event could not be handled: ${messageOf(error)}`);
-    }
-  }
 }
 
 function lingering(graceMs: number): string {
   return `the command did not exit within ${graceMs} ms of its result (command.exit_grace_ms) and was ended`;
-}
-
-function cancelled(): SymphonyError {
-  return new SymphonyError("turn_cancelled", "the turn was interrupted");
 }
 
 const ownPrefix = "unnamed-";

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { oneOf, positive, section, solidText, variableName } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
+import { renamed } from "../../model/names.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -43,21 +44,6 @@ export interface CommandConfig {
   readonly envPassthrough: readonly string[];
 }
 
-function commandConfigOf(written: z.output<typeof schema>): CommandConfig {
-  return {
-    line: written.line,
-    resumeLine: written.resume_line,
-    prompt: written.prompt,
-    output: written.output,
-    model: written.model,
-    turnTimeoutMs: written.turn_timeout_ms,
-    exitGraceMs: written.exit_grace_ms,
-    readablePaths: written.readable_paths,
-    writablePaths: written.writable_paths,
-    envPassthrough: written.env_passthrough,
-  };
-}
-
 /** Any program as an agent: one process for each turn. */
 export const commandSection: AgentSection<CommandConfig, typeof schema> = {
   schema,
@@ -75,5 +61,5 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
     env_passthrough: "Environment variables that the program may see",
   },
   example: { line: "./agent.sh", output: "text" },
-  settings: commandConfigOf,
+  settings: (written) => renamed(schema, written),
 };

@@ -56,7 +56,7 @@ export class CommandTurn {
   readonly #watch: SilenceWatch;
   readonly #over = Promise.withResolvers<SymphonyError>();
   readonly #stderr: string[] = [];
-  #stopped: SymphonyError | null = null;
+  #stopped: unknown = null;
   /** Calls off the end of a program whose turn is over. */
   #leaving: (() => void) | null = null;
 
@@ -91,7 +91,7 @@ export class CommandTurn {
   }
 
   /** Ends every process of the turn, which then rejects with `reason`. */
-  stop(reason: SymphonyError): void {
+  stop(reason: unknown): void {
     this.#stopped ??= reason;
     void this.#process.stop();
   }

@@ -3,15 +3,8 @@ import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import type { Level } from "../../process/sandbox.ts";
 import { killRun } from "../../process/table.ts";
-import { oneLine } from "../../text/text.ts";
-import {
-  type AgentEvent,
-  type AgentSession,
-  type Answer,
-  Asks,
-  type SessionSpec,
-  type TurnOptions,
-} from "../agent.ts";
+import type { AgentEvent, SessionSpec, TurnOptions } from "../agent.ts";
+import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { fileTools } from "./file-tools.ts";
 import { type Known, Provider } from "./provider.ts";
 import type { OpenaiConfig } from "./settings.ts";
@@ -35,33 +28,26 @@ export interface SessionOptions {
   readonly box: Pick<CommandsOptions, "confinement" | "env">;
 }
 
-interface Live {
+interface Live extends SessionTurn {
   readonly id: string;
   readonly turn: Turn;
-  readonly abort: AbortController;
-  readonly over: PromiseWithResolvers<void>;
 }
 
 /** A thread in hand: turns, guidance, what people say. No process of it outlives it. */
-export class OpenaiSession implements AgentSession {
+export class OpenaiSession extends Session<Live> {
   readonly pid = null;
-  readonly threadId: string;
-  readonly resumed: boolean;
   readonly #options: SessionOptions;
-  readonly #asks: Asks;
   readonly #toolbox: Toolbox;
   readonly #provider: Provider;
   readonly #signs = new Map<string, number>();
-  #live: Live | null = null;
-  #disposed: Promise<void> | null = null;
 
   constructor(options: SessionOptions) {
     const { spec, thread, clock, config, lookup, hide, known } = options;
+    super({ spec, clock, silenceLimitMs: null });
     this.#options = options;
     this.threadId = thread.id;
     this.resumed = options.resumed;
     const emit = (event: AgentEvent) => this.emit(event);
-    this.#asks = new Asks({ people: spec.people, clock, emit });
     this.#provider = new Provider({
       ...{ config, lookup, hide, clock, known },
       heard: () => emit({ type: "activity", method: "provider" }),
@@ -70,70 +56,45 @@ export class OpenaiSession implements AgentSession {
     this.#toolbox = new Toolbox(this.#tools(emit), spec.tools, emit);
   }
 
-  emit(event: AgentEvent): void {
-    if (event.type === "activity" && !this.#isNews(event.method)) return;
-    try {
-      this.#options.spec.onEvent(event);
-    } catch (error) {
-      this.#options.spec.onLog(`an event could not be handled: ${messageOf(error)}`);
-    }
-  }
-
-  notice(message: string): void {
-    this.emit({ type: "notice", message: oneLine(message, 1_000), malformed: false });
+  override emit(event: AgentEvent): void {
+    if (event.type !== "activity" || this.#isNews(event.method)) super.emit(event);
   }
 
   async turn(prompt: string, options: TurnOptions): Promise<void> {
-    if (this.#live) throw new Error("a turn is in flight already");
-    if (this.#disposed !== null) throw cancelled("the session is over");
-    const turnId = `turn_${randomUUID()}`;
+    if (this.isClosed) throw turnCancelled("the session is over");
     const abort = new AbortController();
     const turn = new Turn(this.#world(options), abort.signal);
-    const live: Live = { id: turnId, turn, abort, over: Promise.withResolvers() };
-    this.#live = live;
-    this.emit({ type: "turn.started", turnId });
-    try {
-      await turn.run(prompt);
-      this.emit({ type: "turn.completed", turnId });
-    } catch (thrown) {
-      const error = abort.signal.aborted ? abort.signal.reason : inWords(thrown);
-      this.emit({ type: "turn.failed", turnId, message: messageOf(error) });
-      throw error;
-    } finally {
-      // What it asked for is of no use any more.
-      this.#asks.close();
-      this.#live = null;
-      live.over.resolve();
-    }
+    const id = `turn_${randomUUID()}`;
+    await this.runTurn({ id, turn, fail: (error) => abort.abort(error) }, async () => {
+      this.emit({ type: "turn.started", turnId: id });
+      try {
+        await turn.run(prompt);
+      } catch (error) {
+        throw abort.signal.aborted ? abort.signal.reason : inWords(error);
+      } finally {
+        // What it asked for is of no use any more.
+        this.asks.close();
+      }
+    });
   }
 
   async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
-    const live = this.#live;
+    const { live } = this;
     if (!live?.turn.steer({ id: steerId, message })) {
-      throw new SymphonyError("no_active_turn", "no turn can be steered: it is between two turns");
+      throw noActiveTurn("it is between two turns");
     }
     return { turnId: live.id };
   }
 
-  answer(askId: string, answer: Answer): void {
-    this.#asks.answer(askId, answer);
-  }
-
   async interrupt(): Promise<void> {
-    this.#live?.abort.abort(cancelled("the turn was interrupted"));
+    this.live?.fail(turnCancelled());
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed ??= this.#dispose();
-    return this.#disposed;
-  }
-
-  async #dispose(): Promise<void> {
+  protected async close(): Promise<void> {
     const { spec, thread } = this.#options;
-    const live = this.#live;
-    live?.abort.abort(cancelled("the session was ended"));
-    if (live) await within(live.over.promise, settleLimitMs);
-    this.#asks.close();
+    this.live?.fail(turnCancelled("the session was ended"));
+    await within(this.idle, settleLimitMs);
+    this.asks.close();
     await killRun(spec.runId);
     await thread.close();
   }
@@ -154,7 +115,7 @@ export class OpenaiSession implements AgentSession {
       ...{ level, workspace, runId, clock, emit },
       config: config(),
     });
-    const asking = askingOf(this.#asks);
+    const asking = askingOf(this.asks);
     const timeoutMs = config().commandTimeoutMs;
     const world = { workspace, level, people, asking, timeoutMs, commands, emit };
     const asks = people.approvals === "decline" ? [] : [askTool(asking)];
@@ -184,10 +145,6 @@ function inWords(error: unknown): unknown {
   if (error instanceof SymphonyError) return error;
   const message = `the turn failed: ${messageOf(error)}`;
   return new SymphonyError("turn_failed", message, { cause: error });
-}
-
-function cancelled(message: string): SymphonyError {
-  return new SymphonyError("turn_cancelled", message);
 }
 
 /** What the model is told before anything else. */

@@ -9,6 +9,7 @@ import {
   variableName,
 } from "../../config/agents.ts";
 import type { AgentSection } from "../../config/sections.ts";
+import { renamed } from "../../model/names.ts";
 
 declare module "../../config/config.ts" {
   interface Config {
@@ -63,23 +64,8 @@ export interface OpenaiConfig {
 }
 
 function openaiConfigOf(written: z.output<typeof schema>): OpenaiConfig {
-  return {
-    baseUrl: written.base_url,
-    apiKey: written.api_key,
-    model: written.model,
-    api: written.api,
-    contextTokens: written.context_tokens,
-    maxOutputTokens: written.max_output_tokens > 0 ? written.max_output_tokens : null,
-    maxRequestsPerTurn: written.max_requests_per_turn,
-    maxRetries: written.max_retries,
-    requestTimeoutMs: written.request_timeout_ms,
-    commandTimeoutMs: written.command_timeout_ms,
-    commandOutputBytes: written.command_output_bytes,
-    commandFileBytes: written.command_file_bytes,
-    commandProcesses: written.command_processes,
-    readablePaths: written.readable_paths,
-    envPassthrough: written.env_passthrough,
-  };
+  const { max_output_tokens: most } = written;
+  return { ...renamed(schema, written), maxOutputTokens: most > 0 ? most : null };
 }
 
 /** The built-in agent, and the provider of models it talks to. */

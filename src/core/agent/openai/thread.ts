@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import { noTokens, type Tokens } from "../../model/attempt.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
+import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
 import type { ToolSpec } from "../agent.ts";
 
 const idForm = /^thr_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -129,8 +129,8 @@ function read(text: string): { items: readonly Item[]; totals: Tokens } | null {
   let totals: Tokens = noTokens;
   const lines = text.split("\n").slice(0, -1);
   for (const written of lines) {
-    const value = parsed(written);
-    if (value === null) return null;
+    const value = parseJson(written);
+    if (!isObject(value)) return null;
     for (const item of listOf(value["items"])) {
       const known = readItem(item);
       if (known) items.push(known);
@@ -138,15 +138,6 @@ function read(text: string): { items: readonly Item[]; totals: Tokens } | null {
     totals = totalsOf(value["totals"]);
   }
   return lines.length === 0 ? null : { items, totals };
-}
-
-function parsed(written: string): Readonly<Record<string, unknown>> | null {
-  try {
-    const value: unknown = JSON.parse(written);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
-  }
 }
 
 function totalsOf(value: unknown): Tokens {

@@ -1,6 +1,7 @@
 import type { Needs } from "../../model/attempt.ts";
-import { displayText, isObject, type JsonObject, listOf } from "../../text/text.ts";
-import type { AgentEvent, AgentTools, Answer, Asks, ToolSpec } from "../agent.ts";
+import { displayText, isObject, type JsonObject, listOf, parseJson } from "../../text/text.ts";
+import type { AgentEvent, AgentTools, Answer, ToolSpec } from "../agent.ts";
+import type { Asks } from "../session.ts";
 import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
@@ -88,12 +89,8 @@ export class Toolbox {
 
 function argumentsOf({ arguments: written }: Call): Readonly<Record<string, unknown>> | null {
   if (written.trim() === "") return {};
-  try {
-    const value: unknown = JSON.parse(written);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
-  }
+  const value = parseJson(written);
+  return isObject(value) ? value : null;
 }
 
 /** One of the agent's own tools. */

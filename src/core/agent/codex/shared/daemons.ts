@@ -9,6 +9,7 @@ import { messageOf, SymphonyError } from "../../../model/errors.ts";
 import { startDetached } from "../../../process/program.ts";
 import { liveProcesses, type ProcessEntry } from "../../../process/table.ts";
 import { endTree } from "../../../process/tree.ts";
+import { parseJson } from "../../../text/text.ts";
 import { fitsSocket } from "./restart-safe.ts";
 import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
@@ -264,7 +265,7 @@ async function recordedDaemons(dir: string): Promise<readonly DaemonRecord[]> {
   const files = names.filter((name) => name.endsWith(".json"));
   const texts = await Promise.all(files.map((name) => readFile(join(dir, name), "utf8")));
   return texts.flatMap((text) => {
-    const found = Record.safeParse(parsed(text));
+    const found = Record.safeParse(parseJson(text));
     return found.success ? [found.data] : [];
   });
 }
@@ -328,12 +329,4 @@ function requireShort(socket: string): void {
       hint: "set --data-dir to a shorter path without quotes",
     },
   );
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

@@ -1,8 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Config } from "../../../config/config.ts";
 import { SymphonyError } from "../../../model/errors.ts";
 import { runCommand } from "../../../process/run.ts";
+import type { RestartContext } from "../../agent.ts";
+import type { CodexConfig } from "../settings.ts";
 
 /** Unix sockets have a place of about this many bytes for their path. */
 const longestSocketPath = 100;
@@ -10,14 +11,6 @@ const probeLimitMs = 30_000;
 const probeBytes = 1_048_576;
 /** In place of the eight letters of a name. */
 const sampleName = "00000000.sock";
-
-export interface RestartContext {
-  readonly dataDir: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly platform?: NodeJS.Platform;
-  /** Ends what is asked, and rejects with its reason. */
-  readonly signal?: AbortSignal;
-}
 
 interface Problem {
   readonly message: string;
@@ -38,7 +31,10 @@ export function fitsSocket(path: string): boolean {
  * Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and the first reason
  * why they would not.
  */
-export async function requireRestartSafe(config: Config, around: RestartContext): Promise<void> {
+export async function requireRestartSafe(
+  config: CodexConfig,
+  around: RestartContext,
+): Promise<void> {
   const problem =
     ofSettings(config, around) ??
     (await ofDirectory(around)) ??
@@ -52,15 +48,11 @@ export async function requireRestartSafe(config: Config, around: RestartContext)
 }
 
 function ofSettings(
-  { agent, codex }: Config,
+  codex: CodexConfig,
   { dataDir, platform = process.platform }: RestartContext,
 ): Problem | null {
   if (platform !== "linux") {
     return { message: `it needs Linux, this is ${platform}`, hint: "serve without --restart-safe" };
-  }
-  if (agent.kind !== "codex") {
-    const message = `agent.kind is ${agent.kind}, and only codex outlives the server`;
-    return { message, hint: "set agent.kind to codex, or serve without --restart-safe" };
   }
   if (codex.process !== "shared") {
     const message = "codex.process is per_issue, so every codex ends with the server";
@@ -85,7 +77,7 @@ async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null>
 }
 
 /** The command has to be codex itself: it is started with `--listen unix://…`. */
-async function ofCommand({ codex }: Config, around: RestartContext): Promise<Problem | null> {
+async function ofCommand(codex: CodexConfig, around: RestartContext): Promise<Problem | null> {
   const help = await outputOf("bash", ["-lc", `${codex.command} --help`], around);
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
   const message = `codex.command (${codex.command}) takes no --listen unix://PATH`;

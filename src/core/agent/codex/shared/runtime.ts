@@ -1,15 +1,22 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../../clock.ts";
 import { agentEnvironment, daemonMark, launchLine } from "../../../process/environment.ts";
-import { killRun } from "../../../process/table.ts";
-import { isObject } from "../../../text/text.ts";
-import { type AgentRuntime, openOrClose, type SessionSpec } from "../../agent.ts";
+import { killRun, runIdOf } from "../../../process/table.ts";
+import { isObject, parseJson } from "../../../text/text.ts";
+import {
+  type AgentRuntime,
+  type HostsDeps,
+  type OutlivingHosts,
+  openOrClose,
+  type SessionSpec,
+} from "../../agent.ts";
 import type { AgentHost, Transport } from "../connection.ts";
 import { type CodexHome, CodexHomes } from "../home.ts";
 import { createCodexRuntime, onceFor } from "../runtime.ts";
 import { CodexSession } from "../session.ts";
 import type { CodexConfig } from "../settings.ts";
-import { type Daemon, type Daemons, daemonGone, type Launch } from "./daemons.ts";
+import { type Daemon, Daemons, daemonGone, type Launch } from "./daemons.ts";
+import { sharedDir } from "./restart-safe.ts";
 import { openSocket, type Socket, silenceThread, versionOf } from "./socket.ts";
 
 const connectLimitMs = 5_000;
@@ -53,7 +60,7 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
 }
 
 /** Ends what still runs on a thread; where the agent cannot be told to, it goes as a whole. */
-export async function endThread(
+async function endThread(
   daemon: Daemon,
   { threadId, runId }: { threadId: string; runId: string },
   { daemons, clock, onTrouble }: Pick<SharedRuntimeOptions, "daemons" | "clock" | "onTrouble">,
@@ -65,6 +72,51 @@ export async function endThread(
     await daemons.end(daemon);
   }
   await killRun(runId);
+}
+
+/** The shared agents of a data directory, as recovery needs them. */
+export class CodexHosts implements OutlivingHosts {
+  readonly daemons: Daemons;
+  readonly #deps: HostsDeps;
+
+  constructor(deps: HostsDeps) {
+    const { dataDir, clock, onTrouble } = deps;
+    this.#deps = deps;
+    const markOf = (id: string) => runIdOf(dataDir, `codex-${id}`);
+    this.daemons = new Daemons({ dir: sharedDir(dataDir), clock, markOf, onTrouble });
+  }
+
+  has(host: string): boolean {
+    return this.daemons.find(host) !== null;
+  }
+
+  remember(host: string, threadId: string): void {
+    const daemon = this.daemons.find(host);
+    if (daemon) this.daemons.remember(threadId, daemon);
+  }
+
+  hold(host: string, runId: string): void {
+    this.daemons.find(host)?.runs.add(runId);
+  }
+
+  async endThread(
+    host: string,
+    run: { readonly threadId: string; readonly runId: string },
+  ): Promise<void> {
+    const daemon = this.daemons.find(host);
+    if (daemon) await endThread(daemon, run, { ...this.#deps, daemons: this.daemons });
+  }
+
+  async restore(isOn: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const { daemons } = this;
+    await daemons.restore(signal);
+    if (!isOn) await Promise.all(daemons.all.map((daemon) => daemons.end(daemon)));
+  }
+
+  async close(): Promise<void> {
+    this.daemons.close();
+    await this.daemons.endUnused();
+  }
 }
 
 interface Wish {
@@ -192,12 +244,8 @@ class SharedHost implements AgentHost {
 const methodAt = 200;
 
 function isRequest(line: string): boolean {
-  try {
-    const message: unknown = JSON.parse(line);
-    return isObject(message) && "method" in message && "id" in message;
-  } catch {
-    return false;
-  }
+  const message = parseJson(line);
+  return isObject(message) && "method" in message && "id" in message;
 }
 
 export interface CodexKindOptions {

@@ -3,10 +3,8 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import {
-  requireRestartSafe,
-  sharedDir,
-} from "../../../../../src/core/agent/codex/shared/restart-safe.ts";
+import { sharedDir } from "../../../../../src/core/agent/codex/shared/restart-safe.ts";
+import { agentKinds, requireRestartSafe } from "../../../../../src/core/agent/kinds.ts";
 import type { Config } from "../../../../../src/core/config/config.ts";
 import { config } from "../../../../support/issue.ts";
 
@@ -22,7 +20,7 @@ async function place() {
   return {
     ...{ root, settings },
     check: (config: Config, own: { dataDir?: string; platform?: NodeJS.Platform } = {}) =>
-      requireRestartSafe(config, { dataDir: root, env, ...own }),
+      requireRestartSafe(agentKinds, config, { dataDir: root, env, ...own }),
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }),
   };
 }
@@ -39,7 +37,10 @@ test("what would end turns with the server is named, with what to do", async () 
   const refused = (config: Config, message: RegExp, own = {}) =>
     assert.rejects(at.check(config, own), { code: "invalid_config", message });
   await refused(at.settings({ process: "per_issue" }), /codex\.process is per_issue/);
-  await refused(config({ agent: { kind: "openai" } }), /agent\.kind is openai/);
+  await refused(
+    config({ agent: { kind: "openai" } }),
+    /agent\.kind is openai, and only codex outlives/,
+  );
   await refused(at.settings(), /it needs Linux, this is darwin/, { platform: "darwin" });
   await refused(at.settings(), /a socket cannot be at/, { dataDir: `/tmp/${"long/".repeat(20)}` });
   await refused(at.settings({ command: "echo" }), /takes no --listen/);

@@ -1,0 +1,266 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Needs } from "../model/attempt.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { SilenceWatch } from "../process/program.ts";
+import type {
+  AgentEvent,
+  AgentSession,
+  Answer,
+  PeopleDeps,
+  SessionSpec,
+  TurnOptions,
+} from "./agent.ts";
+import { noticeEvent } from "./event-makers.ts";
+
+/** A turn under way, as the base of a session sees it. */
+export interface SessionTurn {
+  /** null until the agent has named it. */
+  readonly id: string | null;
+  /** Gives the turn up with `error`; does nothing once it has ended. */
+  fail(error: unknown): void;
+}
+
+export interface SessionDeps {
+  readonly spec: SessionSpec;
+  readonly clock: Clock;
+  /** A turn in which nothing was heard for so long fails with `turn_timeout`; null: the kind of agent sees to that itself. */
+  readonly silenceLimitMs: number | null;
+}
+
+/**
+ * What the sessions of all kinds of agents have in common: events, the turn under way, what a person is asked, and that
+ * they end once. A kind adds how a turn is run, steered and interrupted, and what `close` ends.
+ */
+export abstract class Session<Turn extends SessionTurn> implements AgentSession {
+  threadId = "";
+  resumed = false;
+  abstract readonly pid: number | null;
+  protected readonly asks: Asks;
+  readonly #deps: SessionDeps;
+  #turn: Turn | null = null;
+  #idle: Promise<void> = Promise.resolve();
+  #watch: SilenceWatch | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(deps: SessionDeps) {
+    const { spec, clock } = deps;
+    this.#deps = deps;
+    this.asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
+  }
+
+  abstract turn(prompt: string, options: TurnOptions): Promise<void>;
+  abstract steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
+  abstract interrupt(): Promise<void>;
+  /** Ends what belongs to the session, in bounded time. Called once at most. */
+  protected abstract close(): Promise<void>;
+
+  answer(askId: string, answer: Answer): void {
+    this.asks.answer(askId, answer);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.close();
+    return this.#closed;
+  }
+
+  emit(event: AgentEvent): void {
+    const { spec } = this.#deps;
+    try {
+      spec.onEvent(event);
+    } catch (error) {
+      // A consumer's fault must not end the reading of the agent's output.
+      spec.onLog(`an event could not be handled: ${messageOf(error)}`);
+    }
+  }
+
+  notice(message: string): void {
+    this.emit(noticeEvent(message));
+  }
+
+  /** The turn under way. */
+  protected get live(): Turn | null {
+    return this.#turn;
+  }
+
+  /** Resolves once no turn is under way. */
+  protected get idle(): Promise<void> {
+    return this.#idle;
+  }
+
+  protected get isClosed(): boolean {
+    return this.#closed !== null;
+  }
+
+  /** Disposing ends nothing from now on. */
+  protected letGo(): void {
+    this.#closed ??= Promise.resolve();
+  }
+
+  /** The agent gave a sign of life. */
+  protected heard(): void {
+    this.#watch?.heard();
+  }
+
+  /** Throws unless a turn may begin. */
+  protected requireIdle(): void {
+    if (this.#turn) throw new Error("a turn is in flight already");
+  }
+
+  /**
+   * Runs `work` as the turn under way and emits how it ended. `turn.started` is emitted by `work`, since only the kind of
+   * agent knows when that is so.
+   */
+  protected async runTurn(turn: Turn, work: () => Promise<void>): Promise<void> {
+    this.requireIdle();
+    const idle = Promise.withResolvers<void>();
+    this.#turn = turn;
+    this.#idle = idle.promise;
+    this.#watch = this.#watchOver(turn);
+    try {
+      await work();
+      if (turn.id !== null) this.emit({ type: "turn.completed", turnId: turn.id });
+    } catch (error) {
+      const message = messageOf(error);
+      if (turn.id !== null) this.emit({ type: "turn.failed", turnId: turn.id, message });
+      throw error;
+    } finally {
+      this.#watch?.stop();
+      this.#turn = null;
+      idle.resolve();
+    }
+  }
+
+  #watchOver(turn: Turn): SilenceWatch | null {
+    const { clock, silenceLimitMs: limitMs } = this.#deps;
+    if (limitMs === null) return null;
+    return new SilenceWatch(clock, limitMs, {
+      waits: () => this.asks.waiting,
+      onSilence: () => turn.fail(silent(limitMs)),
+    });
+  }
+}
+
+function silent(limitMs: number): SymphonyError {
+  return new SymphonyError("turn_timeout", `the agent was silent for ${limitMs} ms`, {
+    details: { limitMs },
+  });
+}
+
+export function noActiveTurn(reason: string): SymphonyError {
+  return new SymphonyError("no_active_turn", `no turn can be steered: ${reason}`);
+}
+
+export function turnCancelled(message = "the turn was interrupted"): SymphonyError {
+  return new SymphonyError("turn_cancelled", message);
+}
+
+export interface AsksOptions {
+  readonly people: PeopleDeps;
+  readonly clock: Clock;
+  emit(event: AgentEvent): void;
+}
+
+interface Open {
+  readonly needs: Needs;
+  /** Questions that want an answer each; 0 for an approval. */
+  readonly questions: number;
+  readonly settle: PromiseWithResolvers<Answer>;
+  readonly cancel: () => void;
+}
+
+/**
+ * What one live session waits for people to say. Nothing waits for ever: after `people.timeoutMs` the ask is
+ * refused with `approval_required` or `turn_input_required`, its `details.needs` says what was wanted.
+ */
+export class Asks {
+  readonly #options: AsksOptions;
+  readonly #open = new Map<string, Open>();
+
+  constructor(options: AsksOptions) {
+    this.#options = options;
+  }
+
+  /** True while a person's word is awaited: the silence of the agent is not its own then. */
+  get waiting(): boolean {
+    return this.#open.size > 0;
+  }
+
+  /** Resolves with what the person said. Rejects when the time is over, or at once where nobody is to be waited for. */
+  ask(needs: Needs, questions: number): Promise<Answer> {
+    const { people, clock, emit } = this.#options;
+    const { timeoutMs } = people;
+    if (timeoutMs <= 0 || (needs.kind === "question" && people.approvals === "decline")) {
+      emit({ type: "approval.requested", needs, ask: null });
+      return Promise.reject(unanswered(needs));
+    }
+    const id = `ask_${randomUUID()}`;
+    const settle = Promise.withResolvers<Answer>();
+    const cancel = clock.after(timeoutMs, () => {
+      this.#open.delete(id);
+      settle.reject(unanswered(needs));
+    });
+    this.#open.set(id, { needs, questions, settle, cancel });
+    emit({
+      type: "approval.requested",
+      needs,
+      ask: { id, sinceWall: clock.wall(), untilWall: clock.wall() + timeoutMs },
+    });
+    return settle.promise;
+  }
+
+  /** Throws `nothing_asked` when the ask is over, `invalid_request` when the answer does not fit it. */
+  answer(id: string, answer: Answer): void {
+    const open = this.#open.get(id);
+    if (!open)
+      throw new SymphonyError("nothing_asked", "the agent does not wait for this any more");
+    checkFits(open, answer);
+    this.#open.delete(id);
+    open.cancel();
+    this.#options.emit({
+      type: "approval.resolved",
+      decision: decisionOf(answer),
+      automatic: false,
+      askId: id,
+    });
+    open.settle.resolve(answer);
+  }
+
+  /** Gives up all that is open; nobody hears of it any more. */
+  close(): void {
+    for (const [id, { cancel }] of this.#open) {
+      cancel();
+      this.#open.delete(id);
+    }
+  }
+}
+
+/** The refusal of an ask that nobody answered. */
+export function unanswered(needs: Needs): SymphonyError {
+  const what = needs.kind === "approval" ? "an approval" : "an answer";
+  const code = needs.kind === "approval" ? "approval_required" : "turn_input_required";
+  return new SymphonyError(code, `the agent waits for ${what}: ${needs.prompt}`, {
+    details: { needs },
+  });
+}
+
+function checkFits({ needs, questions }: Open, answer: Answer): void {
+  if (needs.kind === "approval" && answer.type !== "decision") {
+    throw misfit("an approval is asked for: approve or decline");
+  }
+  if (needs.kind === "question" && answer.type !== "answers") {
+    throw misfit("a question is asked: it needs an answer in words");
+  }
+  if (answer.type === "answers" && answer.answers.length !== questions) {
+    throw misfit(`${questions} answers are needed, ${answer.answers.length} were given`);
+  }
+}
+
+function misfit(message: string): SymphonyError {
+  return new SymphonyError("invalid_request", message, { hint: "symphony inbox" });
+}
+
+function decisionOf(answer: Answer): string {
+  if (answer.type === "answers") return "answered";
+  return answer.approve ? "approved" : "declined";
+}
