@@ -35,7 +35,7 @@ async function refused(path: string, ask: Ask, code: string): Promise<void> {
   assert.equal(answer.json().error.code, code);
 }
 
-describe("Host (T4)", () => {
+describe("Host (THREAT-4)", () => {
   test("a foreign name is refused on every route", async () => {
     for (const { method, path } of [...own, { method: "GET", path: "/nowhere" }]) {
       await refused(path, { method, headers: { host: "evil.example:4000" } }, "forbidden_host");
@@ -74,7 +74,7 @@ describe("Host (T4)", () => {
     refused("/api/v1/runtime", { headers: { host: "proxy.lan:80" } }, "forbidden_host"));
 });
 
-describe("proxies (T8)", () => {
+describe("proxies (THREAT-8)", () => {
   for (const name of ["x-forwarded-for", "X-Forwarded-Anything", "forwarded", "via"]) {
     test(`a request with ${name} is refused on every route`, async () => {
       for (const { method, path } of own) {
@@ -100,7 +100,7 @@ describe("proxies (T8)", () => {
   });
 });
 
-describe("other sites' pages (T5, X-7)", () => {
+describe("other sites' pages (THREAT-5, X-7)", () => {
   const foreign: Record<string, string>[] = [
     { origin: "http://evil.example" },
     { origin: "null" },
@@ -147,7 +147,7 @@ describe("other sites' pages (T5, X-7)", () => {
   });
 });
 
-describe("token (T21)", () => {
+describe("token (THREAT-21)", () => {
   const token = "s3cret-tökén".normalize();
   const ascii = "s3cret-token";
   const bearer = (value: string) => ({ headers: { authorization: value } });
