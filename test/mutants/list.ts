@@ -9,7 +9,7 @@ const effects = "test/core/effects.test.ts";
 export const mutants: readonly Mutant[] = [
   ...ofTheScheduler,
   ...faults(
-    { file: "src/core/followers.ts", tests: [kept] },
+    { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [
       "O-36: start-up clean-up removes nothing",
       "const over = clearAll(issues, deps);",
@@ -21,19 +21,16 @@ export const mutants: readonly Mutant[] = [
       "throw error;",
     ],
   ),
-  ...faults(
-    { file: "src/core/workspace/kept.ts", tests: [kept] },
-    [
-      "O-36: clean-up uses today's root instead of the recorded path",
-      "for (const path of paths) await one(path, path);",
-      "for (const path of paths) if (path === workspaces.pathOf(issue.identifier)) await one(path, path);",
-    ],
-    [
-      "a clean-up takes the directory of an agent at work",
-      "      if (isInUse(path)) return;\n",
-      "",
-    ],
-  ),
+  ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "no directory" }, [
+    "O-36: clean-up uses today's root instead of the recorded path",
+    "for (const path of paths) await one(path, path);",
+    "for (const path of paths) if (path === workspaces.pathOf(issue.identifier)) await one(path, path);",
+  ]),
+  ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "an agent never loses" }, [
+    "a clean-up takes the directory of an agent at work",
+    "      if (isInUse(path)) return;\n",
+    "",
+  ]),
   ...faults({ file: "src/core/start.ts", tests: [effects], only: "R-2" }, [
     "O-36: clean-up reads active issues",
     "terminalStates: tracker.terminalStates,",
@@ -91,43 +88,57 @@ export const mutants: readonly Mutant[] = [
     { file: "docs/trackers/local.md", tests: ["test/requirements.test.ts"], only: "T-12" },
     ["T-12: a profile has no section about paging", "## Scope and paging", "## Scope"],
   ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "O-31" }, [
+    "O-31: what changes between the last look and the deletion is deleted",
+    "await deleteWhole(path, lookedAt)",
+    "await deleteWhole(path, null)",
+  ]),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [removal] },
-    [
-      "O-31: what changes between the last look and the deletion is deleted",
-      "await deleteWhole(path, lookedAt)",
-      "await deleteWhole(path, null)",
-    ],
+    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "nothing in a root" },
     [
       "a removal does not ask whose the root is",
       "    await this.#options.own?.(dirname(path));\n",
       "",
     ],
+  ),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "a server that stops" },
     [
       "a server that stops takes half a look for a whole one",
       "if (!this.#leaving.aborted) return work;",
       "if (!this.#leaving.aborted || work) return work;",
     ],
-    ["R-5: a marker that is left over hides work", " && (await readBaseline(path)) === null;", ";"],
   ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "R-5" }, [
+    "R-5: a marker that is left over hides work",
+    " && (await readBaseline(path)) === null;",
+    ";",
+  ]),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [kept] },
+    {
+      file: "src/core/workspace/workspaces.ts",
+      tests: [kept],
+      only: "a workspace with work stays",
+    },
     [
       "O-22: a workspace that holds work is removed",
       "const work = force ? [] : await this.#workAt(path, found);",
       "const work = force || path ? [] : await this.#workAt(path, found);",
     ],
+  ),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: [kept], only: "what before_remove" },
     [
       "O-22: what before_remove leaves behind is removed",
       "if (late.length > 0) return",
       "if (late.length < 0) return",
     ],
-    [
-      "another issue's workspace is removed",
-      "if (baseline !== null && baseline.issueId !== issue.id) return null;",
-      "",
-    ],
   ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [kept], only: "no directory" }, [
+    "another issue's workspace is removed",
+    "if (baseline !== null && baseline.issueId !== issue.id) return null;",
+    "",
+  ]),
   ...faults(
     { file: "src/core/workspace/workspaces.ts", tests: ["test/core/workspace/set-aside.test.ts"] },
     [
@@ -139,6 +150,142 @@ export const mutants: readonly Mutant[] = [
       "an agent's directory is taken for another issue",
       "if (this.#options.isAtWork?.(path)) {",
       "if (this.#options.isAtWork?.(path) === null) {",
+    ],
+  ),
+  ...faults(
+    { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "token" },
+    [
+      "THREAT-21: a beginning of the token is enough",
+      "sameText(given, expected)",
+      "expected.startsWith(given)",
+    ],
+    [
+      "a server without a token lets everybody in",
+      "if (expected !== null && given !== undefined && sameText",
+      "if (expected === null || given !== undefined && sameText",
+    ],
+    [
+      "THREAT-6: another user of the machine needs no token",
+      "else if (!(await isOwnUser(ctx.req.socket))) requireToken",
+      'else if (ctx.path === "") requireToken',
+    ],
+    [
+      "THREAT-4: a server on every address answers to 0.0.0.0",
+      "if (!wildcards.has(rules.host)) known.push",
+      "known.push",
+    ],
+  ),
+  ...faults(
+    { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "proxies" },
+    ["THREAT-8: what comes through a proxy reaches the API", "    refuseProxies(ctx);\n", ""],
+    [
+      "THREAT-8: what begins like a webhook passes unseen",
+      'startsWith("/webhooks/")) return next();',
+      'startsWith("/webhooks")) return next();',
+    ],
+  ),
+  ...faults({ file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "Host" }, [
+    "THREAT-4: any Host is known",
+    "    requireHost(ctx, rules);\n",
+    "",
+  ]),
+  ...faults(
+    {
+      file: "src/server/access.ts",
+      tests: ["test/server/access.test.ts"],
+      only: "other sites' pages",
+    },
+    [
+      "THREAT-5: a page of another origin changes something",
+      "    if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);\n",
+      "",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/secrets/secrets.ts", tests: ["test/core/secrets/secrets.test.ts"] },
+    ["X-2: a value that is given is not redacted", "    this.#parts.redactor.add(value);\n", ""],
+    [
+      "X-2: a value that is read is not redacted",
+      "  for (const value of values.values()) redactor.add(value);\n",
+      "",
+    ],
+    [
+      "X-8: secrets that were altered are believed",
+      "if (!isGenuine(document, keys)) throw altered(where.file);",
+      "",
+    ],
+    [
+      "a change that the disk refused is taken for what is on it",
+      "      low.data = before;\n      throw error;",
+      "      throw error;",
+    ],
+  ),
+  ...faults({ file: "src/core/secrets/cipher.ts", tests: ["test/core/secrets/secrets.test.ts"] }, [
+    "X-8: one secret's value passes for another's",
+    "ver: number): Buffer {",
+    'ver: number): Buffer {\n  name = "";',
+  ]),
+  ...faults(
+    { file: "src/core/text/redact.ts", tests: ["test/core/text/redact.test.ts"] },
+    ["X-2: a value in base64 is shown", "    ...base64,\n", ""],
+    [
+      "X-2: the rest of the longer of two values is shown",
+      "sort((a, b) => b.length - a.length)",
+      "sort((a, b) => a.length - b.length)",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/store/saves.ts", tests: ["test/core/store/saves.test.ts"] },
+    [
+      "FAULT-9: a refused write is told as done",
+      "      this.#wait(key, kept, error);\n      return false;",
+      "      this.#wait(key, kept, error);\n      return true;",
+    ],
+    [
+      "FAULT-9: an older write ends what a newer one has to do",
+      "if (kept.version === version) this.#settle(key, kept);\n  }\n\n  /** Another",
+      "this.#settle(key, kept);\n  }\n\n  /** Another",
+    ],
+    [
+      "FAULT-9: the last try at the end is left out",
+      "    await Promise.all(this.#repeat());\n    const lost",
+      "    const lost",
+    ],
+  ),
+  ...faults({ file: "src/core/store/audit.ts", tests: ["test/core/store/audit-sealed.test.ts"] }, [
+    "THREAT-23: the end of the log can be cut unseen",
+    "    writeAuditHead(this.#headFile, this.#head);\n",
+    "",
+  ]),
+  ...faults({ file: "src/core/store/audit.ts", tests: ["test/server/audit-intents.test.ts"] }, [
+    "INV-25: a change that was entered is told as interrupted",
+    "DELETE FROM audit_intents WHERE id = $intent",
+    "DELETE FROM audit_intents WHERE id = -$intent",
+  ]),
+  ...faults(
+    { file: "src/core/store/lock.ts", tests: ["test/core/store/lock.test.ts"] },
+    [
+      "FAULT-11: two servers have one data directory",
+      'db.exec("BEGIN EXCLUSIVE");',
+      'db.exec("BEGIN");',
+    ],
+    [
+      "THREAT-22: other users may read the data directory",
+      "mkdirSync(dir, { recursive: true, mode: 0o700 });",
+      "mkdirSync(dir, { recursive: true });",
+    ],
+  ),
+  ...faults({ file: "src/server/app.ts", tests: ["test/server/audit-intents.test.ts"] }, [
+    "INV-25: a change is made before its intent is on disk",
+    "return end(core.history.auditIntent({ at: askedAt, ...attempted }));",
+    "return end(undefined);",
+  ]),
+  ...faults(
+    { file: "src/server/app.ts", tests: ["test/server/audit-intents.test.ts"], only: "X-2" },
+    [
+      "X-2: an audit entry shows a secret",
+      "const attempted = redactDeep(mutation, safe);",
+      "const attempted = mutation;",
     ],
   ),
 ];

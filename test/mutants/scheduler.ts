@@ -7,10 +7,7 @@ const effects = "test/core/effects.test.ts";
 /** Faults of the scheduler's decisions. */
 export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
-    {
-      file: `${orchestrator}/reconcile.ts`,
-      tests: [`${decisions}/reconcile.test.ts`, `${decisions}/closed.test.ts`],
-    },
+    { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] },
     [
       "O-38: a blocked issue that becomes inactive stays blocked",
       "return release(state, issue, `issue is",
@@ -41,13 +38,20 @@ export const ofTheScheduler: readonly Mutant[] = [
       'if (standing === "routable")\n    return',
       'if (standing === "routable" || standing === "terminal")\n    return',
     ],
-    ["O-29: held issues are not read again", '      ...issues.of("held").keys(),\n', ""],
     [
       "O-30: a silent attempt is never stalled",
       "if (limitMs <= 0) return decided(state);",
       "return decided(state);",
     ],
     ["O-30: an attempt that waits for a person is stalled", "entry.asked.length > 0 || ", ""],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/reconcile.ts`,
+      tests: [`${decisions}/closed.test.ts`],
+      only: "held: ",
+    },
+    ["O-29: held issues are not read again", '      ...issues.of("held").keys(),\n', ""],
     [
       "a held issue that is not visible is let go",
       '  if (issue !== null && standingOf(issue, context.config.tracker) === "terminal") {\n    return close(state, issue, { ended: null, path: null',
@@ -66,8 +70,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     { file: `${orchestrator}/recheck.ts`, tests: [`${decisions}/poll.test.ts`], only: "T-11" },
     [
       "T-11: an id is trimmed",
-      'type: "checkIssue", request: checking, issueId }',
-      'type: "checkIssue", request: checking, issueId: issueId.trim() }',
+      'type: "checkIssue", request: opened.request, issueId }',
+      'type: "checkIssue", request: opened.request, issueId: issueId.trim() }',
     ],
   ),
   ...faults(
@@ -168,7 +172,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       "    standingOf",
     ],
     [
-      "INV-17: what was read while the disk refuses is started",
+      "a budget that is used up during the last read stops nothing",
       "    shutGate(state, issue, context.config) !== null ||\n",
       "",
     ],
@@ -179,15 +183,19 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
   ),
   ...faults(
-    {
-      file: `${orchestrator}/decision.ts`,
-      tests: [`${decisions}/poll.test.ts`, `${decisions}/closed.test.ts`],
-    },
+    { file: `${orchestrator}/decision.ts`, tests: [`${decisions}/poll.test.ts`], only: "INV-14" },
     [
       "INV-14: a late read by id decides",
       "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
       "(state.fences.get(issueId) ?? 0) > request",
     ],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/decision.ts`,
+      tests: [`${decisions}/closed.test.ts`],
+      only: "nothing older",
+    },
     [
       "INV-14: a late list decides",
       "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
@@ -267,4 +275,36 @@ export const ofTheScheduler: readonly Mutant[] = [
     'if (exit.code === "workspace_refused") {',
     'if (exit.code !== "turn_failed") {',
   ]),
+  ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
+    "FAULT-9: what an operator asks for is in force before it is saved",
+    "await this.#ports.saveRecordFirst(",
+    "void this.#ports.saveRecordFirst(",
+  ]),
+  ...faults({ file: `${orchestrator}/operations.ts`, tests: [`${decisions}/operations.test.ts`] }, [
+    "FAULT-9: an issue is released before that is saved",
+    'if (status === "queued") await orchestrator.applySaved(issue.id, input);',
+    'if (status === "queued") await orchestrator.apply(input);',
+  ]),
+  ...faults({ file: `${orchestrator}/operations.ts`, tests: ["test/server/unsaved.test.ts"] }, [
+    "FAULT-9: an abort is answered before its hold is saved",
+    "await tookEffect(stopped, ",
+    "void tookEffect(stopped, ",
+  ]),
+  ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
+    "FAULT-9: an attempt that is not on disk is begun",
+    "if (isSaved && storage === null) return this.#startAttempt(order);",
+    "if (isSaved || order) return this.#startAttempt(order);",
+  ]),
+  ...faults(
+    {
+      file: `${orchestrator}/operations.ts`,
+      tests: [`${decisions}/operations.test.ts`],
+      only: "FAULT-9: an answer",
+    },
+    [
+      "FAULT-9: an answer that is refused is delivered all the same",
+      '    } catch (error) {\n      history.dropSteer(steer.id);\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
+      '    } catch (error) {\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
+    ],
+  ),
 ];

@@ -226,7 +226,7 @@ test("O-4: a shorter interval counts from its change", async () => {
   assert.deepEqual(world.calls, ["preflight", "candidates"]);
 });
 
-test("O-13, INV-17: what changes while issues are read right before launch counts: a lower limit, a drain, a full disk", async () => {
+test("O-13, INV-17: what changes while issues are read right before launch counts: a lower limit, a drain, a full disk, a budget", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 3 } });
   const world = new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")], settings);
   const slow = Promise.withResolvers<void>();
@@ -242,19 +242,19 @@ test("O-13, INV-17: what changes while issues are read right before launch count
   for (const change of [
     ({ orchestrator }: Scheduler) => void orchestrator.drain(),
     ({ orchestrator }: Scheduler) => orchestrator.post({ type: "storage.changed", trouble }),
+    (world: Scheduler) => {
+      world.config = config({ brakes: { tokensPerDay: 5 } });
+      world.orchestrator.post({ type: "config.changed" });
+    },
   ]) {
-    const ending = new Scheduler([issue("B-1")]);
+    const ending = new Scheduler([issue("B-1")], config(), new Map(), 5);
     const late = Promise.withResolvers<void>();
     ending.readGate = late.promise;
     await ending.begin();
     change(ending);
     late.resolve();
     await ending.advance(0);
-    assert.deepEqual(
-      ending.runs,
-      [],
-      "nothing is started that nobody would end, or that is not on disk",
-    );
+    assert.deepEqual(ending.runs, []);
   }
 });
 

@@ -81,6 +81,9 @@ test("X-2: a value is redacted from the moment in which it is given or read, sav
   assert.deepEqual([again.names(), again.lookup("C")], [["A", "B"], undefined]);
   await assert.rejects(again.remove("A"));
   assert.equal(again.lookup("A"), canary, "what is still on disk is still there");
+  await rm(file, { recursive: true });
+  await again.put("D", "fourth-canary-99");
+  assert.deepEqual((await open()).names(), ["A", "B", "D"], "a refused change does not come later");
 });
 
 test("a removed secret is gone, for good and from the file", async (t) => {
