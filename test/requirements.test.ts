@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { trackerKinds } from "../src/core/tracker/kinds.ts";
+import { mutants } from "./mutants/list.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8");
@@ -55,6 +56,13 @@ test("test folders mirror src", () => {
     assert.ok(existsSync(join(root, folder)), `${path}: there is no ${folder}`);
     const own = path.replace(/^test/, "src").replace(/\.test\.ts$/, "");
     assert.ok(!existsSync(join(root, own)), `${path} is about ${own}, and belongs into its folder`);
+  }
+});
+
+test("every fault of test/mutants can be made: its text stands once in its file, and its tests are there", () => {
+  for (const { name, file, from, tests } of mutants) {
+    assert.equal(read(file).split(from).length, 2, `${name}: ${file}`);
+    for (const path of tests) assert.ok(existsSync(join(root, path)), `${name}: ${path}`);
   }
 });
 

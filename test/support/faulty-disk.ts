@@ -76,7 +76,10 @@ export class FaultyDisk {
   /** Before a process is started. */
   mayStart(issueId: string): void {
     assert.ok(!this.isTroubled, `FAULT-9: ${issueId} is started while a save is outstanding`);
-    assert.ok(!this.#stopped.has(issueId), `FAULT-9: ${issueId} was stopped by an operator and runs`);
+    assert.ok(
+      !this.#stopped.has(issueId),
+      `FAULT-9: ${issueId} was stopped by an operator and runs`,
+    );
   }
 
   /** Between two inputs. */
@@ -98,7 +101,11 @@ export class FaultyDisk {
       assert.deepEqual(saved, inForce, `FAULT-9: ${id} is not on disk as it is in force`);
     }
     for (const { attemptId } of state.issues.of("running").values()) {
-      assert.equal(this.#rows.get(attemptId), false, `FAULT-9: ${attemptId} runs and is not on disk`);
+      assert.equal(
+        this.#rows.get(attemptId),
+        false,
+        `FAULT-9: ${attemptId} runs and is not on disk`,
+      );
     }
     assert.deepEqual(this.#rows, this.#given, "FAULT-9: an attempt is not on disk as it ended");
   }
