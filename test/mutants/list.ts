@@ -288,4 +288,60 @@ export const mutants: readonly Mutant[] = [
       "const attempted = mutation;",
     ],
   ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: two stashes",
+    },
+    [
+      "O-22: stashes are no work",
+      "refs === null || refs.stashes === 0 ?",
+      "refs === null || refs.stashes >= 0 ?",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: a commit",
+    },
+    [
+      "O-22: commits that are nowhere else are no work",
+      "onlyHere === null || onlyHere.commits === 0\n",
+      "onlyHere === null || onlyHere.commits >= 0\n",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: a repository that says",
+    },
+    [
+      "O-22: what cannot be determined is no work",
+      "    ...problems.map((reason) => unknown(reason)),\n",
+      "",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/secrets/secrets.ts",
+      tests: ["test/core/secrets/rotation.test.ts"],
+      only: "rotate seals",
+    },
+    ["X-8: a rotation leaves the old key", "    await this.#forget(document);\n", ""],
+  ),
+  ...faults(
+    {
+      file: "src/core/secrets/secrets.ts",
+      tests: ["test/core/secrets/rotation.test.ts"],
+      only: "a key of the environment",
+    },
+    [
+      "X-8: a rotation to the same key is told as one",
+      "    await refuseSameKey(placeOf(before, place), old);\n",
+      "",
+    ],
+  ),
 ];
