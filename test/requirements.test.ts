@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
-import { globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { trackerKinds } from "../src/core/tracker/kinds.ts";
+import { mutants } from "./mutants/list.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (path: string) => readFileSync(`${root}/${path}`, "utf8");
@@ -15,8 +18,12 @@ const codes = `${code}(?:(?:, | and )${code})*`;
 const title = new RegExp(`(?:test|describe|it|name:)\\(?\\s*[\`"'](${codes}): `, "g");
 /** In a comment: `(O-36)`, `requirement N-1`. */
 const cited = new RegExp(`^\\s*(?:\\/\\/|\\/?\\*).*?(?:\\(|requirements? )(${codes})`, "gm");
-/** Labels of tables that stand nowhere in this repository. */
-const foreign = /\b(?:test|describe|it)\(\s*[`"'](?:rows? \d|[TFS]\d+\b)/g;
+/** Labels of tables that stand nowhere in this repository: at the beginning of a title or a message, or in brackets there. */
+const label = "SAFETY\\b|[TFS]\\d+\\b(?!-)|[^`\"'\\n]*\\([TFS]\\d+[,)]";
+const foreign = new RegExp(
+  `\\b(?:test|describe|it)\\(\\s*[\`"'](?:rows? \\d|${label})|, [\`"'](?:SAFETY\\b|[TFS]\\d+: )`,
+  "g",
+);
 
 test("every code that a test or a comment cites is among the requirements", () => {
   const unknown: string[] = [];
@@ -38,12 +45,55 @@ test("every code that a test or a comment cites is among the requirements", () =
   assert.ok(count > 150, `only ${count} codes were found`);
 });
 
+/** These have folders of their own: they take a whole symphony, or a program that not every machine has. */
+const across = ["integration", "journeys", "sandbox"];
+
+test("test folders mirror src", () => {
+  for (const path of globSync("test/*/**/*.test.ts", { cwd: root })) {
+    const [, first = ""] = path.split("/");
+    if (across.includes(first)) continue;
+    const folder = dirname(path).replace(/^test/, "src");
+    assert.ok(existsSync(join(root, folder)), `${path}: there is no ${folder}`);
+    const own = path.replace(/^test/, "src").replace(/\.test\.ts$/, "");
+    assert.ok(!existsSync(join(root, own)), `${path} is about ${own}, and belongs into its folder`);
+  }
+});
+
+test("every fault of test/mutants can be made: its text stands once in its file, and its tests are there", () => {
+  for (const { name, file, from, tests } of mutants) {
+    assert.equal(read(file).split(from).length, 2, `${name}: ${file}`);
+    for (const path of tests) assert.ok(existsSync(join(root, path)), `${name}: ${path}`);
+  }
+});
+
 test("T-12: every tracker has a written profile", () => {
   const headings = ["Kind", "Settings", "Secrets", "Scope and paging", "Identity", "Normalisation"];
-  for (const path of globSync("docs/trackers/*.md", { cwd: root })) {
-    const found = new Set([...read(path).matchAll(/^## (.*)$/gm)].map(([, name]) => name));
+  for (const { kind, section } of trackerKinds) {
+    const path = `docs/trackers/${kind}.md`;
+    const profile = read(path);
+    const found = new Set([...profile.matchAll(/^## (.*)$/gm)].map(([, name]) => name));
     for (const name of [...headings, "Tools for the agent", "Errors"]) {
       assert.ok(found.has(name), `${path} has no section "${name}"`);
     }
+    // Settings with their states of default, and what goes wrong under which code.
+    const { active, terminal } = section.states ?? { active: [], terminal: [] };
+    for (const part of [...section.flatKeys, ...active, ...terminal]) {
+      assert.ok(profile.includes(`\`${part}\``), `${path} does not say ${part}`);
+    }
+    const errors = profile.slice(profile.indexOf("## Errors"));
+    const codes = new Set([...errors.matchAll(/`(\w+)`/g)].map(([, code]) => code));
+    for (const code of thrownBy(kind)) {
+      assert.ok(codes.has(code), `${path} does not say when ${code}`);
+    }
   }
 });
+
+/** The codes of requirement T-9 that the sources of a tracker name. */
+function thrownBy(kind: string): readonly string[] {
+  const files = globSync(`src/core/tracker/${kind}/*.ts`, { cwd: root });
+  assert.ok(files.length > 0, `src/core/tracker/${kind} has the sources of the kind`);
+  const texts = files.flatMap((path) => [
+    ...read(path).matchAll(/"((?:invalid|missing)?_?tracker_\w+)"/g),
+  ]);
+  return [...new Set(texts.map(([, code = ""]) => code))];
+}

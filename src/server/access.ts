@@ -20,7 +20,7 @@ const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
 const wildcards = new Set(["0.0.0.0", "::"]);
 
 /**
- * Who may call (SAFETY THREAT-4, THREAT-5, THREAT-6, THREAT-8, THREAT-21): a known `Host`, no proxy on the way, no other site's page for a mutation,
+ * Who may call (THREAT-4, THREAT-5, THREAT-6, THREAT-8, THREAT-21): a known `Host`, no proxy on the way, no other site's page for a mutation,
  * and the token where one is due or the caller is not known to be the server's own user. Webhooks come from outside and
  * prove themselves.
  */

@@ -27,7 +27,7 @@ const pageBytes = 4_096;
 const verdicts = new WeakMap<Socket, Promise<boolean>>();
 
 /**
- * True when the process at the other end runs as the server's own user (SAFETY THREAT-6). Root is another user, unless the server
+ * True when the process at the other end runs as the server's own user (THREAT-6). Root is another user, unless the server
  * is root. False when that is not known: the end is closed, is in another network namespace, or was never looked up.
  */
 export function isOwnUser(socket: Socket): Promise<boolean> {

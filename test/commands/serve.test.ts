@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -53,6 +53,45 @@ test("C-1: without a path the workflow is ./WORKFLOW.md; C-5: SIGTERM ends with 
   assert.equal(await server.stop(), 0);
   const left = await readdir(place.dataDir);
   assert.ok(!left.includes("runtime.json"), "the announcement is taken back");
+});
+
+test("W-1: the file that is named is served, in a path from the root, and ./WORKFLOW.md where none is", async () => {
+  await using place = await project([], done);
+  const { workflowPath, ...around } = place;
+  const other = join(place.root, "team", "FLOW.md");
+  await mkdir(join(place.root, "team"));
+  await copyFile(workflowPath, other);
+  await using server = await Served.start({ ...place, workflowPath: join("team", "FLOW.md") });
+  assert.equal((await server.client.system.runtime({})).workflow_path, other);
+  await server.stop();
+  await rm(workflowPath);
+  const unnamed = await symphony(around, "serve", "--dry-run");
+  assert.equal(unnamed.code, 3, unnamed.stderr);
+  assert.ok(unnamed.stderr.includes(workflowPath), unnamed.stderr);
+});
+
+test("C-3: a port is a number from 0 on, the last one counts; what is unknown or too much is told with the usage", async () => {
+  await using place = await project([], done);
+  for (const wrong of ["-1", "1.5", "http", "65536", ""]) {
+    const refused = await symphony(place, "serve", `--port=${wrong}`);
+    assert.equal(refused.code, 2, `--port=${wrong}: ${refused.stderr}`);
+    assert.match(refused.stderr, /--port/);
+  }
+  for (const wrong of [
+    ["--prot", "0"],
+    ["WORKFLOW.md", "OTHER.md"],
+  ]) {
+    const refused = await symphony(place, "serve", ...wrong);
+    assert.equal(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, /--help/);
+  }
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const { port } = free.address() as AddressInfo;
+  free.close();
+  await once(free, "close");
+  await using server = await Served.start(place, "--port", String(port));
+  assert.equal(server.url, `http://127.0.0.1:${port}`);
 });
 
 test("C-2: a missing file and a directory are named with their absolute path", async () => {
@@ -150,11 +189,14 @@ async function eventsUntilDone(server: Served): Promise<string> {
   return JSON.stringify(await server.events("LOCAL-1"));
 }
 
-test("level danger is refused unless it is meant; at any level but safe the API asks for its token", async () => {
+test("C-3: level danger is refused unless it is meant, before anything is done; at any level but safe the API asks for its token", async () => {
   await using danger = await project([], done, "agent: { level: danger }\n");
   const refused = await symphony(danger, "serve");
   assert.notEqual(refused.code, 0);
   assert.match(refused.stderr, /agent\.level danger[\s\S]*symphony serve --i-understand/);
+  const made = await readdir(danger.dataDir);
+  for (const name of ["runtime.json", "history.db", "log"]) assert.ok(!made.includes(name), name);
+  assert.ok(!(await readdir(danger.root)).includes("workspaces"));
   const env = { ...danger.env, SYMPHONY_I_UNDERSTAND: "1" };
   await using meant = await Served.start({ ...danger, env });
   await asksForToken(meant, danger, "danger");

@@ -1,91 +1,347 @@
-/** A fault of one line that a test must notice. */
-export interface Mutant {
-  /** What goes wrong with it, with the code of the requirement it breaks. */
-  readonly name: string;
-  readonly file: string;
-  /** Stands in the file exactly once. */
-  readonly from: string;
-  readonly to: string;
-  /** The test files it belongs to. */
-  readonly tests: readonly string[];
-}
+import { faults, type Mutant } from "./mutant.ts";
+import { ofTheScheduler } from "./scheduler.ts";
 
-const reconciling = {
-  file: "src/core/orchestrator/reconcile.ts",
-  tests: ["test/core/orchestrator/reconcile.test.ts", "test/core/orchestrator/closed.test.ts"],
-} as const;
-const cleaning = { file: "src/core/followers.ts", tests: ["test/core/workspace/kept.test.ts"] };
+const kept = "test/core/workspace/kept.test.ts";
+const removal = "test/core/workspace/removal.test.ts";
+const effects = "test/core/effects.test.ts";
 
+/** Every fault. R-3 and R-4 have none: they do not apply (docs/requirements.md). */
 export const mutants: readonly Mutant[] = [
-  {
-    name: "O-36: start-up clean-up removes nothing",
-    ...cleaning,
-    from: "const over = clearAll(issues, deps);",
-    to: "const over = clearAll([], deps);",
-  },
-  {
-    name: "O-36: a failed clean-up read stops the start",
-    ...cleaning,
-    from: 'log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });',
-    to: "throw error;",
-  },
-  {
-    name: "O-36: clean-up uses today's root instead of the recorded path",
-    file: "src/core/workspace/kept.ts",
-    from: "for (const path of paths) await one(path, path);",
-    to: "for (const path of paths) if (path === workspaces.pathOf(issue.identifier)) await one(path, path);",
-    tests: ["test/core/workspace/kept.test.ts"],
-  },
-  {
-    name: "O-38: a blocked issue that becomes inactive stays blocked",
-    ...reconciling,
-    from: "return release(state, issue, `issue is",
-    to: "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, `issue is",
-  },
-  {
-    name: "O-38: a blocked issue that is still active is not refreshed",
-    ...reconciling,
-    from: `    case "routable":
-      return decided(claimed(state, { ...entry, issue }));`,
-    to: `    case "routable":
-      return decided(state);`,
-  },
-  {
-    name: "O-33: a running issue that becomes undispatchable is not stopped",
-    ...reconciling,
-    from: 'if (standing === "routable")\n    return',
-    to: 'if (standing !== "terminal")\n    return',
-  },
-  {
-    name: "O-31: a running issue that is closed is not stopped",
-    ...reconciling,
-    from: 'if (standing === "routable")\n    return',
-    to: 'if (standing === "routable" || standing === "terminal")\n    return',
-  },
-  {
-    name: "O-29: held issues are not read again",
-    ...reconciling,
-    from: '      ...issues.of("held").keys(),\n',
-    to: "",
-  },
-  {
-    name: "O-30: a silent attempt is never stalled",
-    ...reconciling,
-    from: "if (limitMs <= 0) return decided(state);",
-    to: "return decided(state);",
-  },
-  {
-    name: "O-16: an attempt began in 1970",
-    file: "src/core/orchestrator/start.ts",
-    from: "startedWall: context.wall,",
-    to: "startedWall: 0,",
-    tests: ["test/core/orchestrator/reconcile.test.ts", "test/core/orchestrator/poll.test.ts"],
-  },
-  {
-    name: "H-1: the server tells that it started in 1970",
-    file: "src/core/start.ts",
-    from: "startedWall: clock.wall(),",
-    to: "startedWall: 0,",
-    tests: ["test/core/early-change.test.ts"],
-  },
+  ...ofTheScheduler,
+  ...faults(
+    { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
+    [
+      "O-36: start-up clean-up removes nothing",
+      "const over = clearAll(issues, deps);",
+      "const over = clearAll([], deps);",
+    ],
+    [
+      "O-36: a failed clean-up read stops the start",
+      'log.warn("start-up cleanup failed", { outcome: "skipped", reason: messageOf(error) });',
+      "throw error;",
+    ],
+  ),
+  ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "no directory" }, [
+    "O-36: clean-up uses today's root instead of the recorded path",
+    "for (const path of paths) await one(path, path);",
+    "for (const path of paths) if (path === workspaces.pathOf(issue.identifier)) await one(path, path);",
+  ]),
+  ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "an agent never loses" }, [
+    "a clean-up takes the directory of an agent at work",
+    "      if (isInUse(path)) return;\n",
+    "",
+  ]),
+  ...faults({ file: "src/core/start.ts", tests: [effects], only: "R-2" }, [
+    "O-36: clean-up reads active issues",
+    "terminalStates: tracker.terminalStates,",
+    "terminalStates: tracker.activeStates,",
+  ]),
+  ...faults({ file: "src/core/start.ts", tests: ["test/core/early-change.test.ts"] }, [
+    "H-1: the server tells that it started in 1970",
+    "startedWall: clock.wall(),",
+    "startedWall: 0,",
+  ]),
+  ...faults({ file: "src/core/effects.ts", tests: [effects], only: "T-1" }, [
+    "T-1: the scheduler moves an issue in the tracker",
+    "runAttempt: (order, reports) => attempts",
+    'runAttempt: (order, reports) => void trackers.tracker.workflow.move(order.issue, "Open") ?? attempts',
+  ]),
+  ...faults({ file: "src/core/followers.ts", tests: [effects], only: "R-2" }, [
+    "R-2: the first poll does not wait for the clean-up",
+    "    await Promise.race([over, patience]);\n",
+    "",
+  ]),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [effects], only: "R-2" }, [
+    "R-2: a workspace that survives is made anew",
+    'if (found === "directory" && (await this.#isFinished(path, issue.id))) {',
+    'if (found === "directory" && path === "") {',
+  ]),
+  ...faults(
+    { file: "src/core/events/bus.ts", tests: ["test/server/listen.test.ts"], only: "H-14" },
+    [
+      "H-14: a follower that throws stops the events of all",
+      "      if (!subscriber.complained) this.#complain(error);\n",
+      "      throw error;\n",
+    ],
+  ),
+  ...faults(
+    { file: "src/commands/context.ts", tests: ["test/commands/serve.test.ts"], only: "W-1" },
+    [
+      "W-1: the named file is not the one that is served",
+      'resolve(where.cwd, workflow ?? "WORKFLOW.md")',
+      'resolve(where.cwd, "WORKFLOW.md")',
+    ],
+  ),
+  ...faults(
+    { file: "src/commands/daemon.ts", tests: ["test/commands/serve.test.ts"], only: "C-3: a port" },
+    ["C-3: a port may be negative", "/^\\d+$/.test(text)", "/^-?\\d+$/.test(text)"],
+  ),
+  ...faults(
+    { file: "src/core/start.ts", tests: ["test/commands/serve.test.ts"], only: "C-3: level" },
+    ["C-3: level danger needs no acknowledgement", "        checkLevel(next, env);\n", ""],
+  ),
+  ...faults(
+    { file: "docs/trackers/linear.md", tests: ["test/requirements.test.ts"], only: "T-12" },
+    ["T-12: a profile leaves an error out", "| `tracker_pagination` |", "| |"],
+  ),
+  ...faults(
+    { file: "docs/trackers/local.md", tests: ["test/requirements.test.ts"], only: "T-12" },
+    ["T-12: a profile has no section about paging", "## Scope and paging", "## Scope"],
+  ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "O-31" }, [
+    "O-31: what changes between the last look and the deletion is deleted",
+    "await deleteWhole(path, lookedAt)",
+    "await deleteWhole(path, null)",
+  ]),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "nothing in a root" },
+    [
+      "a removal does not ask whose the root is",
+      "    await this.#options.own?.(dirname(path));\n",
+      "",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "a server that stops" },
+    [
+      "a server that stops takes half a look for a whole one",
+      "if (!this.#leaving.aborted) return work;",
+      "if (!this.#leaving.aborted || work) return work;",
+    ],
+  ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "R-5" }, [
+    "R-5: a marker that is left over hides work",
+    " && (await readBaseline(path)) === null;",
+    ";",
+  ]),
+  ...faults(
+    {
+      file: "src/core/workspace/workspaces.ts",
+      tests: [kept],
+      only: "a workspace with work stays",
+    },
+    [
+      "O-22: a workspace that holds work is removed",
+      "const work = force ? [] : await this.#workAt(path, found);",
+      "const work = force || path ? [] : await this.#workAt(path, found);",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: [kept], only: "what before_remove" },
+    [
+      "O-22: what before_remove leaves behind is removed",
+      "if (late.length > 0) return",
+      "if (late.length < 0) return",
+    ],
+  ),
+  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [kept], only: "no directory" }, [
+    "another issue's workspace is removed",
+    "if (baseline !== null && baseline.issueId !== issue.id) return null;",
+    "",
+  ]),
+  ...faults(
+    { file: "src/core/workspace/workspaces.ts", tests: ["test/core/workspace/set-aside.test.ts"] },
+    [
+      "another issue's work in the way is replaced",
+      "    if (work.length === 0) {\n      const isForeign",
+      "    if (work.length >= 0) {\n      const isForeign",
+    ],
+    [
+      "an agent's directory is taken for another issue",
+      "if (this.#options.isAtWork?.(path)) {",
+      "if (this.#options.isAtWork?.(path) === null) {",
+    ],
+  ),
+  ...faults(
+    { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "token" },
+    [
+      "THREAT-21: a beginning of the token is enough",
+      "sameText(given, expected)",
+      "expected.startsWith(given)",
+    ],
+    [
+      "a server without a token lets everybody in",
+      "if (expected !== null && given !== undefined && sameText",
+      "if (expected === null || given !== undefined && sameText",
+    ],
+    [
+      "THREAT-6: another user of the machine needs no token",
+      "else if (!(await isOwnUser(ctx.req.socket))) requireToken",
+      'else if (ctx.path === "") requireToken',
+    ],
+    [
+      "THREAT-4: a server on every address answers to 0.0.0.0",
+      "if (!wildcards.has(rules.host)) known.push",
+      "known.push",
+    ],
+  ),
+  ...faults(
+    { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "proxies" },
+    ["THREAT-8: what comes through a proxy reaches the API", "    refuseProxies(ctx);\n", ""],
+    [
+      "THREAT-8: what begins like a webhook passes unseen",
+      'startsWith("/webhooks/")) return next();',
+      'startsWith("/webhooks")) return next();',
+    ],
+  ),
+  ...faults({ file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "Host" }, [
+    "THREAT-4: any Host is known",
+    "    requireHost(ctx, rules);\n",
+    "",
+  ]),
+  ...faults(
+    {
+      file: "src/server/access.ts",
+      tests: ["test/server/access.test.ts"],
+      only: "other sites' pages",
+    },
+    [
+      "THREAT-5: a page of another origin changes something",
+      "    if (!safeMethods.has(ctx.method)) requireOwnPage(ctx);\n",
+      "",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/secrets/secrets.ts", tests: ["test/core/secrets/secrets.test.ts"] },
+    ["X-2: a value that is given is not redacted", "    this.#parts.redactor.add(value);\n", ""],
+    [
+      "X-2: a value that is read is not redacted",
+      "  for (const value of values.values()) redactor.add(value);\n",
+      "",
+    ],
+    [
+      "X-8: secrets that were altered are believed",
+      "if (!isGenuine(document, keys)) throw altered(where.file);",
+      "",
+    ],
+    [
+      "a change that the disk refused is taken for what is on it",
+      "      low.data = before;\n      throw error;",
+      "      throw error;",
+    ],
+  ),
+  ...faults({ file: "src/core/secrets/cipher.ts", tests: ["test/core/secrets/secrets.test.ts"] }, [
+    "X-8: one secret's value passes for another's",
+    "ver: number): Buffer {",
+    'ver: number): Buffer {\n  name = "";',
+  ]),
+  ...faults(
+    { file: "src/core/text/redact.ts", tests: ["test/core/text/redact.test.ts"] },
+    ["X-2: a value in base64 is shown", "    ...base64,\n", ""],
+    [
+      "X-2: the rest of the longer of two values is shown",
+      "sort((a, b) => b.length - a.length)",
+      "sort((a, b) => a.length - b.length)",
+    ],
+  ),
+  ...faults(
+    { file: "src/core/store/saves.ts", tests: ["test/core/store/saves.test.ts"] },
+    [
+      "FAULT-9: a refused write is told as done",
+      "      this.#wait(key, kept, error);\n      return false;",
+      "      this.#wait(key, kept, error);\n      return true;",
+    ],
+    [
+      "FAULT-9: an older write ends what a newer one has to do",
+      "if (kept.version === version) this.#settle(key, kept);\n  }\n\n  /** Another",
+      "this.#settle(key, kept);\n  }\n\n  /** Another",
+    ],
+    [
+      "FAULT-9: the last try at the end is left out",
+      "    await Promise.all(this.#repeat());\n    const lost",
+      "    const lost",
+    ],
+  ),
+  ...faults({ file: "src/core/store/audit.ts", tests: ["test/core/store/audit-sealed.test.ts"] }, [
+    "THREAT-23: the end of the log can be cut unseen",
+    "    writeAuditHead(this.#headFile, this.#head);\n",
+    "",
+  ]),
+  ...faults({ file: "src/core/store/audit.ts", tests: ["test/server/audit-intents.test.ts"] }, [
+    "INV-25: a change that was entered is told as interrupted",
+    "DELETE FROM audit_intents WHERE id = $intent",
+    "DELETE FROM audit_intents WHERE id = -$intent",
+  ]),
+  ...faults(
+    { file: "src/core/store/lock.ts", tests: ["test/core/store/lock.test.ts"] },
+    [
+      "FAULT-11: two servers have one data directory",
+      'db.exec("BEGIN EXCLUSIVE");',
+      'db.exec("BEGIN");',
+    ],
+    [
+      "THREAT-22: other users may read the data directory",
+      "mkdirSync(dir, { recursive: true, mode: 0o700 });",
+      "mkdirSync(dir, { recursive: true });",
+    ],
+  ),
+  ...faults({ file: "src/server/app.ts", tests: ["test/server/audit-intents.test.ts"] }, [
+    "INV-25: a change is made before its intent is on disk",
+    "return end(core.history.auditIntent({ at: askedAt, ...attempted }));",
+    "return end(undefined);",
+  ]),
+  ...faults(
+    { file: "src/server/app.ts", tests: ["test/server/audit-intents.test.ts"], only: "X-2" },
+    [
+      "X-2: an audit entry shows a secret",
+      "const attempted = redactDeep(mutation, safe);",
+      "const attempted = mutation;",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: two stashes",
+    },
+    [
+      "O-22: stashes are no work",
+      "refs === null || refs.stashes === 0 ?",
+      "refs === null || refs.stashes >= 0 ?",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: a commit",
+    },
+    [
+      "O-22: commits that are nowhere else are no work",
+      "onlyHere === null || onlyHere.commits === 0\n",
+      "onlyHere === null || onlyHere.commits >= 0\n",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/workspace/work.ts",
+      tests: ["test/core/workspace/work.test.ts"],
+      only: "work in a clone: a repository that says",
+    },
+    [
+      "O-22: what cannot be determined is no work",
+      "    ...problems.map((reason) => unknown(reason)),\n",
+      "",
+    ],
+  ),
+  ...faults(
+    {
+      file: "src/core/secrets/secrets.ts",
+      tests: ["test/core/secrets/rotation.test.ts"],
+      only: "rotate seals",
+    },
+    ["X-8: a rotation leaves the old key", "    await this.#forget(document);\n", ""],
+  ),
+  ...faults(
+    {
+      file: "src/core/secrets/secrets.ts",
+      tests: ["test/core/secrets/rotation.test.ts"],
+      only: "a key of the environment",
+    },
+    [
+      "X-8: a rotation to the same key is told as one",
+      "    await refuseSameKey(placeOf(before, place), old);\n",
+      "",
+    ],
+  ),
 ];

@@ -55,6 +55,26 @@ test("a crash between a change and its entry is told of at the next start", asyn
   assert.ok(again.logged.join("").includes("a crash interrupted requests"));
 });
 
+test("X-2, THREAT-3: no entry and no intent holds a secret that was in what was asked for", async () => {
+  await using project = await freshProject();
+  await using server = await openReal(project.dir);
+  const { history } = server.core;
+  const canary = "canary-6d1f08ab47";
+  assert.equal((await server.ask("/api/v1/secrets/A_KEY", post({ value: canary }))).status, 201);
+  const intents: unknown[] = [];
+  const { auditIntent } = history;
+  history.auditIntent = (intent) => {
+    intents.push(intent);
+    return auditIntent(intent);
+  };
+  const made = await server.ask("/api/v1/issues", post({ title: `Log in with ${canary}` }));
+  assert.equal(made.status, 201, made.text);
+  const { entries } = history.auditPage({ limit: 9, offset: 0 });
+  const [entry] = entries.filter(({ action }) => action === "issues.create");
+  assert.equal(entry?.detail["title"], "Log in with [redacted]");
+  assert.doesNotMatch(JSON.stringify([intents, entries]), /canary/);
+});
+
 const child = `
   const { openHistory } = await import(process.argv[1]);
   const history = openHistory(process.argv[2]);

@@ -136,7 +136,7 @@ describe("the event stream", () => {
   });
 });
 
-describe("subscribers (F13)", () => {
+describe("subscribers (FAULT-13)", () => {
   test("one that does not read is dropped at 1 MiB; the others lose nothing", async () => {
     await using at = await opened();
     const stuck = connect(at.server.listening.port, "127.0.0.1");

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
@@ -10,6 +11,7 @@ import { createApp } from "../../src/server/app.ts";
 import { type ListenOptions, listen } from "../../src/server/listen.ts";
 import { createWorld, type World } from "../support/core.ts";
 import { EventReader } from "../support/event-reader.ts";
+import { issue } from "../support/issue.ts";
 import { settled } from "../support/scheduler.ts";
 import { send, serve } from "../support/server.ts";
 
@@ -41,6 +43,40 @@ async function refusedWith(work: Promise<unknown>): Promise<SymphonyError> {
   assert.ok(error instanceof SymphonyError);
   return error;
 }
+
+test("H-14: a client that reads nothing, a follower that throws and a closed listener hold no poll up", async () => {
+  await using world = await createWorld({ issues: [issue("ENG-1")] });
+  const { scheduler, core } = world;
+  const server = await start(world);
+  const stuck = connect(server.port, "127.0.0.1");
+  stuck.on("error", () => {});
+  await once(stuck, "connect");
+  stuck.pause();
+  stuck.write("GET /api/v1/events?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  core.bus.subscribe({}, () => {
+    throw new Error("nobody reads this");
+  });
+  let told = 0;
+  core.bus.subscribe({}, () => {
+    told += 1;
+  });
+  const data = { text: "x".repeat(50_000) };
+  for (let sent = 0; sent < 100; sent++) {
+    core.bus.publish({ type: "agent.message", message: "loud", data });
+  }
+  await settled();
+  assert.ok(told >= 100, "the others are told all the same");
+  scheduler.set(issue("ENG-2"));
+  await scheduler.advance(30_000);
+  assert.deepEqual(scheduler.live, ["ENG-1", "ENG-2"]);
+  const closed = server.close();
+  scheduler.set(issue("ENG-3"));
+  await scheduler.advance(30_000);
+  assert.deepEqual(scheduler.live, ["ENG-1", "ENG-2", "ENG-3"]);
+  await closed;
+  stuck.destroy();
+  assert.equal(world.logged.filter((line) => line.includes("nobody reads this")).length, 1);
+});
 
 describe("listening", () => {
   test("H-1, H-2: port 0 takes a free one on loopback, readable afterwards", async () => {

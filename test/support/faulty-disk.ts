@@ -75,8 +75,11 @@ export class FaultyDisk {
 
   /** Before a process is started. */
   mayStart(issueId: string): void {
-    assert.ok(!this.isTroubled, `F9: ${issueId} is started while a save is outstanding`);
-    assert.ok(!this.#stopped.has(issueId), `F9: ${issueId} was stopped by an operator and runs`);
+    assert.ok(!this.isTroubled, `FAULT-9: ${issueId} is started while a save is outstanding`);
+    assert.ok(
+      !this.#stopped.has(issueId),
+      `FAULT-9: ${issueId} was stopped by an operator and runs`,
+    );
   }
 
   /** Between two inputs. */
@@ -95,12 +98,16 @@ export class FaultyDisk {
       if (isLeaving && row.stopping.leadsTo !== "hold") continue;
       const inForce = decided(recordOf(state, id));
       const saved = decided(this.records.get(id) ?? null);
-      assert.deepEqual(saved, inForce, `F9: ${id} is not on disk as it is in force`);
+      assert.deepEqual(saved, inForce, `FAULT-9: ${id} is not on disk as it is in force`);
     }
     for (const { attemptId } of state.issues.of("running").values()) {
-      assert.equal(this.#rows.get(attemptId), false, `F9: ${attemptId} runs and is not on disk`);
+      assert.equal(
+        this.#rows.get(attemptId),
+        false,
+        `FAULT-9: ${attemptId} runs and is not on disk`,
+      );
     }
-    assert.deepEqual(this.#rows, this.#given, "F9: an attempt is not on disk as it ended");
+    assert.deepEqual(this.#rows, this.#given, "FAULT-9: an attempt is not on disk as it ended");
   }
 
   #queue(): SaveQueue {

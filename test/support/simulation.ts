@@ -109,7 +109,7 @@ export class Simulation {
     this.#passes(20 * 60_000);
     const { issues, storage } = this.#state;
     const running = issues.of("running");
-    assert.equal(storage, null, "F9: all is saved once the disk takes it");
+    assert.equal(storage, null, "FAULT-9: all is saved once the disk takes it");
     const looked = [...issues.of("retrying").values()].filter(({ waits }) => waits === null);
     for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
       const standing = this.#standing(id);
@@ -176,7 +176,7 @@ export class Simulation {
       this.#noteOperator(input);
       if (before.storage !== null) {
         const starts = decision.effects.filter(({ type }) => type === "startAttempt");
-        assert.equal(starts.length, 0, "F9: something is started while a save is outstanding");
+        assert.equal(starts.length, 0, "FAULT-9: something is started while a save is outstanding");
       }
       for (const effect of decision.effects) this.#perform(effect);
     } catch (error) {

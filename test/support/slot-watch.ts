@@ -39,7 +39,7 @@ export class SlotWatch {
     for (const id of ids) {
       const times = (this.#asked.get(id) ?? 0) + 1;
       this.#asked.set(id, times);
-      assert.ok(times <= readsAtMost, `S31: ${id} is read again and again`);
+      assert.ok(times <= readsAtMost, `${id} is read again and again`);
     }
   }
 
@@ -69,7 +69,7 @@ export class SlotWatch {
     const fitting = this.#isReady(state) ? this.#fitting(state) : [];
     this.#since = new Map(fitting.map(({ id }) => [id, this.#since.get(id) ?? now]));
     for (const [id, since] of this.#since) {
-      assert.ok(now - since <= tickMs, `S31: ${id} waits beside a free slot for ${now - since} ms`);
+      assert.ok(now - since <= tickMs, `${id} waits beside a free slot for ${now - since} ms`);
     }
   }
 

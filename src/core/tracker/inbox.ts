@@ -90,7 +90,7 @@ const genuineAMinute = 600;
 const otherAMinute = 300;
 
 /**
- * The deliveries that a tracker signs (SAFETY THREAT-20). A payload is a hint and nothing more: it names an issue to read again, and
+ * The deliveries that a tracker signs (THREAT-20). A payload is a hint and nothing more: it names an issue to read again, and
  * is believed in nothing else. What is lost costs one poll.
  */
 export class WebhookInbox {

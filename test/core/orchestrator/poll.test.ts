@@ -141,6 +141,54 @@ test("O-7: inactive, terminal, undispatchable and label-less issues are never st
   assert.deepEqual(world.live, ["A-5"]);
 });
 
+test("O-8: an issue that runs, waits for its retry or waits for a person is selected by no poll", async () => {
+  const names = ["A-1", "A-2", "A-3"];
+  const settings = config({ polling: { intervalMs: 5_000 } });
+  const world = await new Scheduler(
+    names.map((name) => issue(name)),
+    settings,
+  ).begin();
+  const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
+  await world.run("A-2").end({ kind: "failed", code: "turn_failed", message: "boom" });
+  await world.run("A-3").end({ kind: "needs", needs, code: "approval_required" });
+  world.calls.length = 0;
+  await world.advance(5_000);
+  assert.deepEqual(world.calls, ["issues A-1 A-3", "preflight", "candidates"]);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
+test("T-11: an id is any text, and nothing of what belongs to the provider is read", async () => {
+  const refuse = (key: string | symbol) => {
+    throw new Error(`native_ref was looked into: ${String(key)}`);
+  };
+  const nativeRef = new Proxy(
+    {},
+    {
+      // Snapshots are compared, and kept, as a whole.
+      get: (_, key) => (key === "toJSON" ? () => "whole" : refuse(key)),
+      has: (_, key) => refuse(key),
+      ownKeys: () => refuse("its keys"),
+    },
+  );
+  const odd = { id: " x/ y?&# ", nativeRef };
+  const world = await new Scheduler([issue("A-1", odd)]).begin();
+  await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "boom" });
+  world.set(issue("A-1", { ...odd, title: "New" }));
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  assert.equal(world.orchestrator.state.issues.get(odd.id)?.issue.title, "New");
+  await world.advance(10_000);
+  assert.deepEqual(world.live, ["A-1"]);
+  await world.advance(30_000);
+  const reads = world.calls.filter((call) => call.startsWith("issues"));
+  assert.deepEqual(new Set(reads), new Set([`issues ${odd.id}`]));
+  world.set(issue("A-1", { ...odd, state: "Done" }));
+  await world.advance(30_000);
+  await world.run("A-1").end({ kind: "stopped" });
+  assert.ok(world.calls.includes("remove A-1"));
+  assert.deepEqual(world.failures, []);
+});
+
 test("W-13: a blank required label matches no issue", async () => {
   const settings = config({ tracker: { requiredLabels: [""] } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
@@ -176,6 +224,38 @@ test("O-4: a shorter interval counts from its change", async () => {
   world.orchestrator.post({ type: "config.changed" });
   await world.advance(1_000);
   assert.deepEqual(world.calls, ["preflight", "candidates"]);
+});
+
+test("O-13, INV-17: what changes while issues are read right before launch counts: a lower limit, a drain, a full disk, a budget", async () => {
+  const settings = config({ agent: { maxConcurrentAgents: 3 } });
+  const world = new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")], settings);
+  const slow = Promise.withResolvers<void>();
+  world.readGate = slow.promise;
+  await world.begin();
+  world.config = config({ agent: { maxConcurrentAgents: 1 } });
+  world.orchestrator.post({ type: "config.changed" });
+  slow.resolve();
+  await world.advance(0);
+  assert.deepEqual(world.live, ["A-1"]);
+
+  const trouble = { reason: "no space left", waiting: 1, sinceWall: 0 };
+  for (const change of [
+    ({ orchestrator }: Scheduler) => void orchestrator.drain(),
+    ({ orchestrator }: Scheduler) => orchestrator.post({ type: "storage.changed", trouble }),
+    (world: Scheduler) => {
+      world.config = config({ brakes: { tokensPerDay: 5 } });
+      world.orchestrator.post({ type: "config.changed" });
+    },
+  ]) {
+    const ending = new Scheduler([issue("B-1")], config(), new Map(), 5);
+    const late = Promise.withResolvers<void>();
+    ending.readGate = late.promise;
+    await ending.begin();
+    change(ending);
+    late.resolve();
+    await ending.advance(0);
+    assert.deepEqual(ending.runs, []);
+  }
 });
 
 test("O-14: two answers that race start an issue once", async () => {

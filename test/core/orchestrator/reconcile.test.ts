@@ -22,6 +22,24 @@ test("O-30: silence of more than the limit stalls an attempt, at the limit it do
   assert.equal([...world.attempts.values()][0]?.status, "stalled");
 });
 
+test("O-30: who waits for a person is not stalled, and is once more when the answer is there", async () => {
+  const settings = config({ codex: { stallTimeoutMs: 100_000 } });
+  const world = await new Scheduler([issue("A-1")], settings).begin();
+  const run = world.run("A-1");
+  const ask = {
+    id: "ask-1",
+    sinceWall: world.clock.wall(),
+    untilWall: world.clock.wall() + 900_000,
+  };
+  const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
+  run.say({ type: "approval.requested", needs, ask });
+  for (let poll = 0; poll < 6; poll++) await world.advance(30_000);
+  assert.equal(run.stopReason, null);
+  run.say({ type: "approval.resolved", decision: "approve", automatic: false, askId: "ask-1" });
+  for (let poll = 0; poll < 4; poll++) await world.advance(30_000);
+  assert.match(run.stopReason ?? "", /stalled/);
+});
+
 test("W-10: a stall limit of zero or less is off", async () => {
   const settings = config({ agent: { stallTimeoutMs: -1 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
@@ -134,6 +152,18 @@ test("O-34: what a stopped attempt still says changes nothing; its time counts o
   assert.equal(state.usage.seconds, 30);
 });
 
+test("O-34, INV-10: the late exit of an earlier attempt ends no later one", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  const { attemptId } = world.run("A-1").order;
+  await world.run("A-1").end(boom);
+  await world.advance(10_000);
+  const { state } = world.orchestrator;
+  const exit = { kind: "failed", code: "port_exit", message: "late", git: null } as const;
+  world.orchestrator.post({ type: "attempt.exited", issueId: "id-A-1", attemptId, exit });
+  assert.equal(world.orchestrator.state, state);
+  assert.deepEqual(world.live, ["A-1"]);
+});
+
 test("O-29: a failed refresh keeps every attempt", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.readFails = "down";
@@ -142,14 +172,32 @@ test("O-29: a failed refresh keeps every attempt", async () => {
   assert.equal(world.run("A-1").stopReason, null);
 });
 
-test("O-16: a new row has no session, no event and zero tokens", async () => {
+test("O-16: a new row has no session, no event and zero tokens, also that of a retry", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
-  const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
-  assert.deepEqual(
-    [entry?.sessionId, entry?.lastEvent, entry?.lastMessage, entry?.tokens.total, entry?.attempt],
-    [null, null, null, 0, null],
-  );
-  assert.equal(entry?.startedWall, world.clock.wall());
+  const fresh = () => {
+    const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
+    const { sessionId, threadId, turnId, turnCount, lastEvent, lastEventAt, lastMessage } =
+      entry ?? {};
+    assert.deepEqual([sessionId, threadId, turnId, turnCount], [null, null, null, 0]);
+    assert.deepEqual([lastEvent, lastEventAt, lastMessage], [null, null, null]);
+    assert.deepEqual([entry?.tokens, entry?.threadTokens], [noTokens, noTokens]);
+    assert.deepEqual(
+      [entry?.startedAt, entry?.startedWall],
+      [world.clock.now(), world.clock.wall()],
+    );
+    return [entry?.attempt, entry?.number];
+  };
+  assert.deepEqual(fresh(), [null, 1]);
+  const first = world.run("A-1");
+  first.say({ type: "session.started", threadId: "t", resumed: false });
+  first.say({ type: "turn.started", turnId: "1" });
+  first.say({ type: "tokens", total: { ...noTokens, total: 5 } });
+  await first.end(boom);
+  await world.advance(10_000);
+  assert.deepEqual(fresh(), [1, 2]);
+  assert.ok(world.run("A-1").order.attemptId > first.order.attemptId, "ids grow");
+  const { issues } = world.orchestrator.state;
+  assert.deepEqual([issues.of("retrying").size, issues.get("id-A-1")?.claim], [0, "running"]);
 });
 
 test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it go", async () => {

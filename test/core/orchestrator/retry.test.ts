@@ -6,6 +6,7 @@ import { config, issue } from "../../support/issue.ts";
 import { Scheduler } from "../../support/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
+const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
 
 test("O-19, O-20: 10, 20, 40 … 300 s; finite for any attempt; a low cap wins", () => {
   const delays = [1, 2, 3, 4, 5, 6].map((n) => failureDelay(n, 300_000));
@@ -121,6 +122,80 @@ test("a normal end in an inactive state is completed; in a terminal one it is cl
   );
 });
 
+test("O-23: a retry that is due starts with its number in a slot of its state", async () => {
+  const settings = config({
+    agent: { maxConcurrentAgents: 2, maxConcurrentAgentsByState: { todo: 1 } },
+  });
+  const world = await new Scheduler([issue("A-1", { priority: 1 })], settings).begin();
+  await world.run("A-1").end(boom);
+  await world.advance(10_000);
+  await world.run("A-1").end(boom);
+  await world.advance(20_000);
+  assert.deepEqual(world.live, ["A-1"]);
+  assert.equal(world.run("A-1").order.attempt, 2);
+  await world.run("A-1").end(boom);
+  const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
+  assert.deepEqual([entry?.attempt, entry?.failures], [3, 3]);
+  // Another issue takes the one slot of the state meanwhile.
+  world.set(issue("A-2"));
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  await world.advance(40_000);
+  assert.deepEqual(world.live, ["A-2"]);
+  assert.equal(
+    world.orchestrator.state.issues.of("retrying").get("id-A-1")?.error,
+    "no available orchestrator slots",
+  );
+});
+
+test("O-26: a second look right before the launch may find something else than the first", async () => {
+  const settings = config({ agent: { maxConcurrentAgents: 1 } });
+  const cases = [
+    [
+      "gone: it is released",
+      (world: Scheduler) => void world.issues.delete("id-A-1"),
+      { retrying: [], live: [], removed: [] },
+    ],
+    [
+      "closed: it is cleaned up",
+      (world: Scheduler) => world.set(issue("A-1", { priority: 1, state: "Done" })),
+      { retrying: [], live: [], removed: ["remove A-1"] },
+    ],
+    [
+      "not to be had: it is queued again, with its claim",
+      (world: Scheduler) => {
+        world.readFails = "down";
+      },
+      { retrying: [["A-1", 3, "retry refresh failed"]], live: [], removed: [] },
+    ],
+    ["as it was: it starts", () => {}, { retrying: [], live: ["A-1"], removed: [] }],
+  ] as const;
+  for (const [name, change, expected] of cases) {
+    const issues = [issue("A-1", { priority: 1 }), issue("A-2", { priority: 2 })];
+    const world = await new Scheduler(issues, settings).begin();
+    await world.run("A-1").end(boom);
+    await world.advance(0);
+    assert.deepEqual(world.live, ["A-2"]);
+    await world.advance(10_000);
+    const { state } = world.orchestrator;
+    assert.equal(state.issues.of("retrying").get("id-A-1")?.wantsSlot, true, "the first look");
+    world.issues.delete("id-A-2");
+    change(world);
+    await world.run("A-2").end({ kind: "needs", needs, code: "approval_required" });
+    await world.advance(0);
+    const retries = [...world.orchestrator.state.issues.of("retrying").values()];
+    assert.deepEqual(
+      {
+        retrying: retries.map((row) => [row.issue.identifier, row.attempt, row.error]),
+        live: world.live,
+        removed: world.calls.filter((call) => call.startsWith("remove")),
+      },
+      expected,
+      name,
+    );
+  }
+});
+
 test("O-24: without a slot the retry is queued again on failure backoff", async () => {
   const world = await new Scheduler(
     [issue("A-1", { priority: 1 }), issue("A-2", { priority: 2 })],
@@ -146,6 +221,13 @@ test("O-25: a failed refresh keeps the claim and queues the retry again", async 
   await world.advance(10_000);
   const entry = world.orchestrator.state.issues.of("retrying").get("id-A-1");
   assert.deepEqual([entry?.attempt, entry?.error], [2, "retry refresh failed"]);
+  assert.equal((entry?.dueAt ?? 0) - world.clock.now(), 20_000);
+  world.readFails = null;
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  assert.deepEqual(world.live, [], "its claim is kept: no poll starts it");
+  await world.advance(20_000);
+  assert.deepEqual([world.live, world.run("A-1").order.attempt], [["A-1"], 2]);
 });
 
 test("R-1: a restart keeps holds, failures, retry counts and due times, and no live claim", async () => {
@@ -175,6 +257,20 @@ test("a crash while a retry runs does not reset its count", async () => {
   assert.equal(next.run("A-1").order.attempt, 1);
   await next.run("A-1").end(boom);
   assert.equal(next.orchestrator.state.issues.of("retrying").get("id-A-1")?.failures, 2);
+});
+
+test("R-1: a stop of the server while a retry runs does not reset its count either", async () => {
+  const first = await new Scheduler([issue("A-1")]).begin();
+  await first.run("A-1").end(boom);
+  await first.advance(10_000);
+  const drained = first.orchestrator.drain();
+  await first.run("A-1").end({ kind: "stopped" });
+  await drained;
+  assert.ok(first.run("A-1").stopReason);
+  const next = new Scheduler([issue("A-1")], config(), first.records);
+  await next.begin();
+  await next.advance(10_000);
+  assert.equal(next.run("A-1").order.attempt, 1);
 });
 
 test("a workspace that is refused holds its issue at once, and costs no retry", async () => {

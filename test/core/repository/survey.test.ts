@@ -84,7 +84,7 @@ test("hostile files are not followed, waited for or believed", async (t) => {
   }
 });
 
-test("SAFETY 6, T15: counting changes runs nothing that the checkout says", async (t) => {
+test("THREAT-15: counting changes runs nothing that the checkout says", async (t) => {
   const { dir, path, git, commit } = repository(t);
   const first = commit("a", "b");
   commit("a");

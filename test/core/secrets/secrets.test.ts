@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { chmod, readdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
@@ -52,6 +62,28 @@ test("X-8: what is stored is there after a restart, encrypted, and only its owne
     assert.ok(!everything.includes(form));
   }
   assert.equal(redactor.redact(`key: ${canary}`), "key: [redacted]");
+});
+
+test("X-2: a value is redacted from the moment in which it is given or read, saved or not", async (t) => {
+  const { dir, file, open } = await vault(t);
+  await (await open()).put("A", canary);
+  const redactor = createRedactor();
+  const again = await openSecrets({ dir, env: {}, clock: new FakeClock(), redactor });
+  assert.equal(redactor.redact(`key: ${canary}`), "key: [redacted]");
+  const putting = again.put("B", "another-canary-77");
+  assert.equal(redactor.redact("another-canary-77"), "[redacted]");
+  await putting;
+  // A directory where the next file is to be: nothing more can be written.
+  await rm(file);
+  await mkdir(join(file, "in the way"), { recursive: true });
+  await assert.rejects(again.put("C", "third-canary-88"));
+  assert.equal(redactor.redact("third-canary-88"), "[redacted]");
+  assert.deepEqual([again.names(), again.lookup("C")], [["A", "B"], undefined]);
+  await assert.rejects(again.remove("A"));
+  assert.equal(again.lookup("A"), canary, "what is still on disk is still there");
+  await rm(file, { recursive: true });
+  await again.put("D", "fourth-canary-99");
+  assert.deepEqual((await open()).names(), ["A", "B", "D"], "a refused change does not come later");
 });
 
 test("a removed secret is gone, for good and from the file", async (t) => {

@@ -154,7 +154,7 @@ test("who stops looking does not wait for git", async (t) => {
   await assert.rejects(diffOf(path, null, leaving.signal), coded("no_repository"));
 });
 
-test("SAFETY T15: twelve traps and more; no call of ours springs one", async (t) => {
+test("THREAT-15: twelve traps and more; no call of ours springs one", async (t) => {
   const { dir, path, git, commit } = clone(t);
   const marks = join(dir, "marks");
   commit("three.txt");
@@ -183,7 +183,7 @@ test("SAFETY T15: twelve traps and more; no call of ours springs one", async (t)
   assert.ok(readdirSync(marks).length >= 3, "the traps are set");
 });
 
-test("SAFETY T16: no name that an agent chose is an argument of git", async (t) => {
+test("THREAT-16: no name that an agent chose is an argument of git", async (t) => {
   const { dir, path, git, commit } = clone(t);
   const mark = join(dir, "mark");
   commit("three.txt");

@@ -415,7 +415,7 @@ test("a submodule is work when it is filled, or when its repository was left beh
   assert.deepEqual(await bench.remove(path, "ENG-2"), left);
 });
 
-test("SAFETY T15: no program of the agent runs while its work is looked for", async (t) => {
+test("THREAT-15: no program of the agent runs while its work is looked for", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make();
   const marks = join(bench.dir, "marks");

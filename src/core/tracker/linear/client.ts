@@ -86,7 +86,7 @@ export class LinearClient {
 
   /**
    * Sends anything once, with a header of the caller's, and outlives `close`: live agent sessions keep their
-   * tools. Rejects only when there was no answer; `missing_linear_api_token` is the caller's.
+   * tools. Rejects only when there was no answer; `missing_tracker_secret` is the caller's.
    */
   execute(request: LinearRequest, authorization: string): Promise<LinearAnswer> {
     return this.#send(request, { authorization, signal: new AbortController().signal });

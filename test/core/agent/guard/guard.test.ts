@@ -4,15 +4,15 @@ import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { type GuardedLaunch, plainPrompt } from "../../../src/core/agent/guard/disarm.ts";
+import { type GuardedLaunch, plainPrompt } from "../../../../src/core/agent/guard/disarm.ts";
 import {
   guardedLaunch,
   guardNotices,
   requireGuardedLines,
-} from "../../../src/core/agent/guard/line.ts";
-import { agentsIn, commandsOf, packageRunner } from "../../../src/core/agent/guard/program.ts";
-import { requireGuardedWorkspace } from "../../../src/core/agent/guard/workspace.ts";
-import { SymphonyError } from "../../../src/core/model/errors.ts";
+} from "../../../../src/core/agent/guard/line.ts";
+import { agentsIn, commandsOf, packageRunner } from "../../../../src/core/agent/guard/program.ts";
+import { requireGuardedWorkspace } from "../../../../src/core/agent/guard/workspace.ts";
+import { SymphonyError } from "../../../../src/core/model/errors.ts";
 
 describe("which agent a line starts", () => {
   test("words and commands are those of the shell", () => {

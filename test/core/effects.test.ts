@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { AgentRuntime } from "../../src/core/agent/agent.ts";
+import { kinds } from "../../src/core/kinds.ts";
+import type { Issue } from "../../src/core/model/issue.ts";
+import type { TrackerKind } from "../../src/core/tracker/kinds.ts";
+import type { Tracker } from "../../src/core/tracker/tracker.ts";
+import { issue } from "../support/issue.ts";
+import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
+import { eventually } from "../support/symphony.ts";
+import { tinyAgent, tinyTracker } from "../support/tiny-kinds.ts";
+
+/** A row whose tracker writes down every call; `onCall` is told first. */
+function recorded(row: TrackerKind, calls: string[], onCall = (_: string) => {}): TrackerKind {
+  const watched = <T extends object>(of: T, prefix: string): T =>
+    new Proxy(of, {
+      get(target, key, receiver) {
+        const value: unknown = Reflect.get(target, key, receiver);
+        const name = `${prefix}${String(key)}`;
+        if (typeof value === "object" && value !== null && !Array.isArray(value))
+          return watched(value, `${name}.`);
+        if (typeof value !== "function") return value;
+        return (...given: unknown[]) => {
+          const call = name.startsWith("fetch") ? `${name} ${given[0]}` : name;
+          onCall(call);
+          calls.push(call);
+          return Reflect.apply(value, target, given);
+        };
+      },
+    });
+  return {
+    ...row,
+    async load() {
+      const adapter = await row.load();
+      const create: typeof adapter.create = (config, deps): Tracker =>
+        watched(adapter.create(config, deps), "");
+      return { ...adapter, create };
+    },
+  };
+}
+
+/** The row of the tiny agent, whose prompts are kept; one that `hangs` ends with its server. */
+function listening(prompts: string[], hangs: (prompt: string) => boolean) {
+  const create = async (deps: Parameters<typeof tinyAgent.create>[0]): Promise<AgentRuntime> => {
+    const runtime = await tinyAgent.create(deps);
+    const start: AgentRuntime["start"] = async (spec, signal) => {
+      const session = await runtime.start(spec, signal);
+      const turn: typeof session.turn = async (prompt, options) => {
+        prompts.push(prompt);
+        if (!hangs(prompt)) return session.turn(prompt, options);
+        spec.onEvent({ type: "turn.started", turnId: "turn-1" });
+        await new Promise((_, reject) => signal.addEventListener("abort", reject));
+      };
+      return { ...session, turn };
+    };
+    return { ...runtime, start };
+  };
+  return { ...tinyAgent, create };
+}
+
+const workflow = `---
+tracker: { kind: tiny, board: main }
+polling: { interval_ms: 100 }
+workspace: { root: workspaces }
+agent: { kind: tiny-agent }
+hooks: { after_create: "echo made >> ../../made.txt" }
+---
+{% if issue.identifier == "TINY-9" %}{{ issue.nope }}{% endif %}{{ issue.identifier }} {{ attempt | default: "first" }}
+`;
+
+interface Setting {
+  readonly calls?: string[];
+  readonly prompts?: string[];
+  hangs?(prompt: string): boolean;
+  onCall?(call: string): void;
+}
+
+function open(dir: string, issues: Map<string, Issue>, setting: Setting): Promise<RealServer> {
+  const { calls = [], prompts = [], hangs = () => false, onCall } = setting;
+  const tracker = recorded(tinyTracker(issues), calls, onCall);
+  const agent = listening(prompts, hangs);
+  return openReal(dir, {
+    env: { HOME: dir },
+    kinds: { trackers: [...kinds.trackers, tracker], agents: [...kinds.agents, agent] },
+  });
+}
+
+function put(issues: Map<string, Issue>, name: string): void {
+  const one = issue(name, { state: "Open" });
+  issues.set(one.id, one);
+}
+
+async function completed({ core }: RealServer, count: number): Promise<void> {
+  await eventually(`${count} issues are completed`, async () => {
+    return core.orchestrator.view(9).snapshot.counts.completed === count;
+  });
+}
+
+test("T-1: from the first poll to the end of an issue the scheduler makes two kinds of reads and no write", async () => {
+  await using project = await freshProject({ workflow });
+  const issues = new Map<string, Issue>();
+  put(issues, "TINY-1");
+  const calls: string[] = [];
+  await using server = await open(project.dir, issues, { calls });
+  await completed(server, 1);
+  await server.stop();
+  const names = new Set(calls.map((call) => call.split(" ")[0]));
+  assert.deepEqual(
+    [...names].sort(),
+    ["bindTools", "close", "fetchIssuesByIds", "fetchIssuesByStates", "watch"],
+    "tools are the agent's, and run by its wish alone",
+  );
+});
+
+test("P-8: a template that fails for one issue costs that attempt alone, and is tried again later", async () => {
+  await using project = await freshProject({ workflow });
+  const issues = new Map<string, Issue>();
+  put(issues, "TINY-9");
+  put(issues, "TINY-1");
+  const prompts: string[] = [];
+  await using server = await open(project.dir, issues, { prompts });
+  await completed(server, 1);
+  const retry = await eventually("the other one waits for its retry", async () => {
+    return server.core.orchestrator
+      .view(9)
+      .snapshot.retrying.find((row) => row.issue.id === "id-TINY-9");
+  });
+  assert.equal(retry.attempt, 1);
+  assert.match(retry.error ?? "", /^worker exited: .*nope/);
+  assert.deepEqual(prompts, ["TINY-1 first"]);
+});
+
+test("R-2: a restart cleans up what has ended, polls afresh, and goes on in the workspaces that are left", async () => {
+  await using project = await freshProject({ workflow });
+  const issues = new Map<string, Issue>();
+  put(issues, "TINY-1");
+  put(issues, "TINY-2");
+  const workspace = (name: string) => join(project.dir, "workspaces", name);
+  const prompts: string[] = [];
+  const first = await open(project.dir, issues, { prompts, hangs: () => true });
+  await eventually("both are worked on", async () => prompts.length === 2);
+  await first.stop();
+  assert.ok(existsSync(workspace("TINY-1")) && existsSync(workspace("TINY-2")));
+  // One is closed while no server runs.
+  issues.set("id-TINY-2", issue("TINY-2", { state: "Shut" }));
+  prompts.length = 0;
+  const calls: string[] = [];
+  const stood: boolean[] = [];
+  const onCall = (call: string) => {
+    if (call === "fetchIssuesByStates Open") stood.push(existsSync(workspace("TINY-2")));
+  };
+  await using second = await open(project.dir, issues, { calls, prompts, onCall });
+  await completed(second, 1);
+  const reads = calls.filter((call) => call.startsWith("fetch"));
+  assert.deepEqual(reads.slice(0, 3), [
+    "fetchIssuesByStates Shut",
+    "fetchIssuesByStates Open",
+    "fetchIssuesByIds id-TINY-1",
+  ]);
+  assert.equal(stood[0], false, "what has ended is cleaned up before the first poll");
+  assert.deepEqual(prompts, ["TINY-1 first"]);
+  assert.equal(await readFile(join(project.dir, "made.txt"), "utf8"), "made\nmade\n");
+});

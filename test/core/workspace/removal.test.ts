@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { createLogger } from "../../../src/core/events/log.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import {
+  createWorkspaces,
+  type WorkspacesOptions,
+} from "../../../src/core/workspace/workspaces.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
+import { config, issue } from "../../support/issue.ts";
+import { coded } from "../../support/storage.ts";
+import { workspaceBench } from "../../support/workspace-bench.ts";
+
+/** A workspace without work, and workspaces of the same root with `options` in addition. */
+async function made(t: TestContext, options: Partial<WorkspacesOptions>) {
+  const bench = workspaceBench(t);
+  const { path } = await bench.make();
+  const clock = new FakeClock();
+  const workspaces = createWorkspaces({
+    settings: () => ({ root: bench.root, hooks: config().hooks }),
+    env: () => ({ PATH: process.env["PATH"] ?? "", HOME: bench.dir }),
+    clock,
+    log: createLogger({ level: "error", format: "text", sinks: [], clock, redact: (text) => text }),
+    onHookFailed() {},
+    ...options,
+  });
+  const remove = (force?: boolean) =>
+    workspaces.remove({ path, issue: issue("ENG-1") }, force === undefined ? undefined : { force });
+  return { bench, path, workspaces, remove };
+}
+
+test("O-31: a file that changes between the last look and the deletion keeps the workspace", async (t) => {
+  const { path, remove } = await made(t, {});
+  const file = join(path, "one.txt");
+  let isOver = false;
+  // As a process that outlived its agent: the content stays as it is, so that every look finds no work.
+  const touch = () => {
+    if (isOver) return;
+    try {
+      utimesSync(file, new Date(), new Date());
+    } catch {
+      // Moved away, for the moment in which its files' times are compared.
+    }
+    setImmediate(touch);
+  };
+  touch();
+  const removal = await remove();
+  isOver = true;
+  assert.deepEqual(removal, {
+    outcome: "kept",
+    path,
+    work: [{ kind: "unknown", reason: "it changed while it was looked at" }],
+  });
+  assert.ok(existsSync(file));
+  assert.equal((await remove()).outcome, "removed");
+});
+
+test("nothing in a root that another server has is removed, by force neither", async (t) => {
+  const asked: string[] = [];
+  const { bench, path, remove } = await made(t, {
+    async own(root) {
+      asked.push(root);
+      throw new SymphonyError("workspace_in_use", `another symphony has ${root}`);
+    },
+  });
+  for (const force of [undefined, false, true]) {
+    await assert.rejects(remove(force), coded("workspace_in_use"));
+  }
+  assert.deepEqual(
+    asked,
+    Array.from({ length: 3 }, () => bench.root),
+  );
+  assert.ok(existsSync(join(path, "one.txt")));
+});
+
+test("a server that stops removes nothing that it had no time to look at", async (t) => {
+  const { path, remove } = await made(t, { signal: AbortSignal.abort() });
+  await assert.rejects(
+    remove(),
+    coded("workspace_error", /the server stops before it was looked at/),
+  );
+  assert.ok(existsSync(join(path, "one.txt")));
+});
+
+test("R-5: a marker that a crash left next to a finished workspace hides no work in it", async (t) => {
+  const { bench, path, remove } = await made(t, {});
+  writeFileSync(join(bench.root, ".symphony-root", "ENG-1.pending"), "being made\n");
+  writeFileSync(join(path, "result.txt"), "work\n");
+  const removal = await remove();
+  assert.deepEqual(removal.outcome === "kept" && removal.work, [
+    { kind: "new_files", count: 1, examples: ["result.txt"] },
+  ]);
+  assert.ok(readdirSync(path).includes("result.txt"));
+});

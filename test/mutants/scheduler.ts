@@ -1,0 +1,310 @@
+import { faults, type Mutant } from "./mutant.ts";
+
+const orchestrator = "src/core/orchestrator";
+const decisions = "test/core/orchestrator";
+const effects = "test/core/effects.test.ts";
+
+/** Faults of the scheduler's decisions. */
+export const ofTheScheduler: readonly Mutant[] = [
+  ...faults(
+    { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] },
+    [
+      "O-38: a blocked issue that becomes inactive stays blocked",
+      "return release(state, issue, `issue is",
+      "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, `issue is",
+    ],
+    [
+      "O-38: a blocked issue that is still active is not refreshed",
+      '    case "routable":\n      return decided(claimed(state, { ...entry, issue }));',
+      '    case "routable":\n      return decided(state);',
+    ],
+    [
+      "O-38: a blocked issue that is gone stays blocked",
+      'return release(state, entry.issue, "no longer visible in the tracker");',
+      "return decided(state);",
+    ],
+    [
+      "O-38: the workspace of a blocked issue that is closed is not cleaned up",
+      "return close(state, issue, { ended: null, path: entry.workspacePath, context });",
+      'return release(state, issue, "closed");',
+    ],
+    [
+      "O-33: a running issue that becomes undispatchable is not stopped",
+      'if (standing === "routable")\n    return',
+      'if (standing !== "terminal")\n    return',
+    ],
+    [
+      "O-31: a running issue that is closed is not stopped",
+      'if (standing === "routable")\n    return',
+      'if (standing === "routable" || standing === "terminal")\n    return',
+    ],
+    [
+      "O-30: a silent attempt is never stalled",
+      "if (limitMs <= 0) return decided(state);",
+      "return decided(state);",
+    ],
+    ["O-30: an attempt that waits for a person is stalled", "entry.asked.length > 0 || ", ""],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/reconcile.ts`,
+      tests: [`${decisions}/closed.test.ts`],
+      only: "held: ",
+    },
+    ["O-29: held issues are not read again", '      ...issues.of("held").keys(),\n', ""],
+    [
+      "a held issue that is not visible is let go",
+      '  if (issue !== null && standingOf(issue, context.config.tracker) === "terminal") {\n    return close(state, issue, { ended: null, path: null',
+      '  if (issue === null) return release(state, row.issue, "gone");\n  if (standingOf(issue, context.config.tracker) === "terminal") {\n    return close(state, issue, { ended: null, path: null',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/poll.test.ts`], only: "T-11" },
+    [
+      "T-11: the provider's own part of an issue is read",
+      "return a === b || JSON.stringify(a)",
+      'return a === b || a.nativeRef?.["version"] === 1 || JSON.stringify(a)',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/recheck.ts`, tests: [`${decisions}/poll.test.ts`], only: "T-11" },
+    [
+      "T-11: an id is trimmed",
+      'type: "checkIssue", request: opened.request, issueId }',
+      'type: "checkIssue", request: opened.request, issueId: issueId.trim() }',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/recheck.ts`, tests: [`${decisions}/retry.test.ts`], only: "O-2" },
+    [
+      "O-23: a retry takes a slot that its state does not have",
+      "if (hasSlot(slotsFor(state, context.config), issue)) {",
+      "if (slotsFor(state, context.config).free > 0) {",
+    ],
+    [
+      "O-23: a retry that starts loses its number",
+      "{ attempt: entry.attempt, failures: entry.failures },",
+      "{ attempt: null, failures: entry.failures },",
+    ],
+    [
+      "O-25: a retry whose read fails keeps its number",
+      '{ ...entry, attempt: entry.attempt + 1, error: "retry refresh failed" }',
+      '{ ...entry, error: "retry refresh failed" }',
+    ],
+    [
+      "O-26: an error of the second look lets the claim go",
+      "if (entry?.checking !== input.request) return noted;",
+      "if (entry?.wantsSlot) return dropRetry(noted.state, entry, null, context);\n  if (entry?.checking !== input.request) return noted;",
+    ],
+    [
+      "O-26: the second look is not judged",
+      "const goesOn = issue !== null && standingOf",
+      "const goesOn = issue !== null && entry.wantsSlot || issue !== null && standingOf",
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/retry.ts`, tests: [`${decisions}/retry.test.ts`], only: "O-2" },
+    [
+      "O-24: a retry that found no slot does not get the next one",
+      "wantsSlot: true });",
+      "wantsSlot: false });",
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/exit.ts`, tests: [`${decisions}/retry.test.ts`], only: "R-1" },
+    [
+      "R-1: a stop of the server forgets the retry count",
+      '    case "shutdown":\n      return decided(state);\n    case "hold": {',
+      '    case "shutdown":\n      return release(state, issue, "shutdown");\n    case "hold": {',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/exit.ts`, tests: [`${decisions}/reconcile.test.ts`], only: "O-34" },
+    [
+      "O-34: the exit of an earlier attempt ends the live one",
+      "if (entry?.attemptId !== input.attemptId) return decided(state);",
+      "if (!entry) return decided(state);",
+    ],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/exit.ts`,
+      tests: [`${decisions}/retry.test.ts`],
+      only: "agent.max_retries",
+    },
+    [
+      "O-18: a failing issue is retried without end",
+      "maxRetries !== null && failures > maxRetries",
+      "false",
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/state.ts`, tests: [`${decisions}/poll.test.ts`], only: "O-8" },
+    [
+      "O-8: a running issue is selected again",
+      '?.claim ?? "free") === "free";',
+      '?.claim?.replace("running", "free") ?? "free") === "free";',
+    ],
+    [
+      "O-8: a blocked issue is selected again",
+      '?.claim ?? "free") === "free";',
+      '?.claim?.replace("blocked", "free") ?? "free") === "free";',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/dispatch.ts`, tests: [`${decisions}/poll.test.ts`], only: "O-8" },
+    [
+      "O-8: an issue that waits for its retry is read for a start",
+      "!issue.dispatchable || !isFree(state, issue)) return false;",
+      "!issue.dispatchable) return false;",
+    ],
+  ),
+  ...faults({ file: `${orchestrator}/dispatch.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
+    "the day's token budget stops nothing",
+    "if (limit === null || day.tokens < limit) return null;",
+    "return null;",
+  ]),
+  ...faults(
+    { file: `${orchestrator}/poll.ts`, tests: [`${decisions}/poll.test.ts`], only: "O-13" },
+    [
+      "INV-17: what was read while the server drains is started",
+      "    state.draining ||\n    standingOf",
+      "    standingOf",
+    ],
+    [
+      "a budget that is used up during the last read stops nothing",
+      "    shutGate(state, issue, context.config) !== null ||\n",
+      "",
+    ],
+    [
+      "O-10: a limit that is lowered during the last read is exceeded",
+      " ||\n    !hasSlot(slotsFor(state, context.config), issue)\n",
+      "\n",
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/decision.ts`, tests: [`${decisions}/poll.test.ts`], only: "INV-14" },
+    [
+      "INV-14: a late read by id decides",
+      "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
+      "(state.fences.get(issueId) ?? 0) > request",
+    ],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/decision.ts`,
+      tests: [`${decisions}/closed.test.ts`],
+      only: "nothing older",
+    },
+    [
+      "INV-14: a late list decides",
+      "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
+      "state.listFence > request",
+    ],
+  ),
+  ...faults(
+    {
+      file: `${orchestrator}/stop.ts`,
+      tests: [`${decisions}/operator.test.ts`, `${decisions}/retry.test.ts`],
+    },
+    [
+      "INV-22: a hold of a running issue is not on disk before its agent is gone",
+      '      { type: "saveRecord", issueId: issue.id },\n      tell("issue.held"',
+      '      tell("issue.held"',
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/start.ts`, tests: [`${decisions}/reconcile.test.ts`], only: "O-16" },
+    ["O-16: an attempt began in 1970", "startedWall: context.wall,", "startedWall: 0,"],
+    ["O-16: each attempt is the first", "number: prior.count + 1,", "number: 1,"],
+  ),
+  ...faults({ file: `${orchestrator}/start.ts`, tests: [`${decisions}/reconcile.test.ts`] }, [
+    "INV-4: two attempts have one id",
+    "Math.max(state.lastAttemptStamp + 1, context.wall)",
+    "context.wall",
+  ]),
+  ...faults(
+    { file: `${orchestrator}/report.ts`, tests: [`${decisions}/report.test.ts`] },
+    [
+      "E-1: an event does not say which session it is of",
+      "tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told })",
+      "tell(told.type, next.issue, { attemptId: next.attemptId, ...told })",
+    ],
+    [
+      "E-1: a malformed line is not told as one",
+      "data: { malformed: event.malformed }",
+      "data: { malformed: false }",
+    ],
+    [
+      "E-2: a word does not count against silence",
+      "lastEventAt: now, lastEventWall: wall }",
+      "lastEventAt: entry.lastEventAt, lastEventWall: wall }",
+    ],
+    ["E-2: the last message is not kept", "    lastMessage: told.message,\n", ""],
+    [
+      "E-2: an earlier attempt speaks for the live one",
+      "entry?.attemptId === input.attemptId && entry.stopping",
+      "entry && entry.stopping",
+    ],
+  ),
+  ...faults(
+    { file: `${orchestrator}/snapshot.ts`, tests: [`${decisions}/snapshot.test.ts`] },
+    [
+      "E-13: reading sorts the queue itself",
+      "const queue = state.queue.filter(",
+      "const queue = (state.queue as Issue[]).sort().filter(",
+    ],
+    [
+      "E-13: retries are not shown by their due time",
+      "[...retrying.values()].sort((a, b) => a.dueAt - b.dueAt)",
+      "[...retrying.values()]",
+    ],
+    [
+      "E-13: the provider's limits are not shown",
+      "    rateLimits: state.rateLimits,\n",
+      "    rateLimits: null,\n",
+    ],
+  ),
+  ...faults({ file: `${orchestrator}/records.ts`, tests: [effects], only: "R-2" }, [
+    "R-2: a first attempt that a stop cut off counts as a retry",
+    'if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;\n  return { retry: { attempt, failures,',
+    'if (stopping && stopping.leadsTo !== "shutdown") return null;\n  return { retry: { attempt: attempt ?? 1, failures,',
+  ]),
+  ...faults({ file: `${orchestrator}/exit.ts`, tests: [effects], only: "P-8" }, [
+    "P-8: a template that cannot be rendered holds its issue",
+    'if (exit.code === "workspace_refused") {',
+    'if (exit.code !== "turn_failed") {',
+  ]),
+  ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
+    "FAULT-9: what an operator asks for is in force before it is saved",
+    "await this.#ports.saveRecordFirst(",
+    "void this.#ports.saveRecordFirst(",
+  ]),
+  ...faults({ file: `${orchestrator}/operations.ts`, tests: [`${decisions}/operations.test.ts`] }, [
+    "FAULT-9: an issue is released before that is saved",
+    'if (status === "queued") await orchestrator.applySaved(issue.id, input);',
+    'if (status === "queued") await orchestrator.apply(input);',
+  ]),
+  ...faults({ file: `${orchestrator}/operations.ts`, tests: ["test/server/unsaved.test.ts"] }, [
+    "FAULT-9: an abort is answered before its hold is saved",
+    "await tookEffect(stopped, ",
+    "void tookEffect(stopped, ",
+  ]),
+  ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
+    "FAULT-9: an attempt that is not on disk is begun",
+    "if (isSaved && storage === null) return this.#startAttempt(order);",
+    "if (isSaved || order) return this.#startAttempt(order);",
+  ]),
+  ...faults(
+    {
+      file: `${orchestrator}/operations.ts`,
+      tests: [`${decisions}/operations.test.ts`],
+      only: "FAULT-9: an answer",
+    },
+    [
+      "FAULT-9: an answer that is refused is delivered all the same",
+      '    } catch (error) {\n      history.dropSteer(steer.id);\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
+      '    } catch (error) {\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
+    ],
+  ),
+];
