@@ -29,7 +29,7 @@ export interface Config extends CommonConfig {
 
 /** The settings of one kind of agent, whose shape its row alone knows; empty for a kind without a section. */
 export function settingsOf(config: CommonConfig, kind: string): object {
-  const found: unknown = Object.entries(config).find(([name]) => name === kind)?.[1];
+  const found: unknown = Object.hasOwn(config, kind) ? Reflect.get(config, kind) : null;
   return typeof found === "object" && found !== null ? found : {};
 }
 
