@@ -22,6 +22,8 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
 
 interface ParserError extends Error {
   readonly exitCode: number;
+  /** The command that was typed, such as `symphony issue create`. */
+  readonly path?: string;
 }
 
 /** A CommanderError, recognised by its name: importing its class would load the parser at every start. */
@@ -36,7 +38,8 @@ function asSymphonyError(error: unknown): SymphonyError {
     const isGroup = error.message === "(outputHelp)";
     const text = isGroup ? "one of these commands is missing" : error.message;
     const message = text.replace(/^error: /, "").replace(/\n+/, " ");
-    return new SymphonyError("usage", message, { hint: "symphony help, or COMMAND --help" });
+    const hint = error.path === undefined ? "symphony help" : `${error.path} --help`;
+    return new SymphonyError("usage", message, { hint });
   }
   return new SymphonyError("internal_error", messageOf(error), {
     cause: error,

@@ -68,6 +68,10 @@ function declare(command: Command, { path, row, run }: Declaration): void {
   const formatHelp = (_: Command, { helpWidth }: { readonly helpWidth?: number | undefined }) =>
     commandHelp(path, row, helpWidth);
   command.description(row.summary).configureHelp({ formatHelp });
+  // The failure names this command's help.
+  command.exitOverride((error) => {
+    throw Object.assign(error, { path });
+  });
   for (const one of row.arguments ?? []) command.addArgument(argumentOf(one));
   for (const one of row.options ?? []) command.addOption(optionOf(one));
   for (const one of row.commands ?? []) {
