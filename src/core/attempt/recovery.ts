@@ -16,28 +16,31 @@ import { type Lease, Leases } from "./leases.ts";
 export interface RecoveryOptions {
   readonly dataDir: string;
   readonly clock: Clock;
-  /** Something an operator should know. */
+  /** Reports a problem that an operator should know about. */
   onTrouble(message: string): void;
 }
 
 interface Found {
   readonly history: History;
   readonly records: IssueRecords;
-  /** False ends what an earlier configuration left. */
+  /** False ends the shared agents that a previous configuration left. */
   readonly isShared: boolean;
-  /** Aborted when the start is to be given up. */
+  /** Aborted when the start is cancelled. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** Agents that outlive the server, and which attempts they work on. */
+/** Agents that outlive the server, and the attempts that they run. */
 export interface Recovery {
   readonly daemons: Daemons;
   readonly leases: Leases;
-  /** Ends what an agent still does for an attempt that goes on no more, and forgets its lease. */
+  /** Ends the agent's work for an attempt that does not continue, and deletes its lease. */
   giveUp(attemptId: string): Promise<void>;
-  /** Before anything is swept or dispatched: what goes on. Whatever else such an agent still does is ended. */
+  /**
+   * Call before anything is swept or dispatched. Resolves with the attempts that continue; all
+   * other work of such agents is ended.
+   */
   restore(found: Found): Promise<readonly Running[]>;
-  /** Agents that nobody needs are ended, the others live on for their limit. */
+  /** Ends agents without an attempt; the others keep running until their time limit. */
   close(): Promise<void>;
 }
 
@@ -73,7 +76,7 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
         const row = rows.get(attemptId);
         const record = records.all().get(issue.id);
         const daemon = daemons.find(lease.host);
-        // Whatever becomes of the attempt, no other agent may write to its thread for a while.
+        // Keep the thread bound to this process even if the attempt is not resumed.
         if (daemon) daemons.remember(lease.threadId, daemon);
         if (!daemon || !row || !goesOn(row, lease, record)) {
           await giveUp(attemptId);
@@ -99,7 +102,7 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
   };
 }
 
-/** Nobody stopped its issue meanwhile, and the history speaks of the same thread. */
+/** True if its issue was not stopped in the meantime and the history names the same thread. */
 function goesOn(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
   const isStopped = record?.held || record?.failed || record?.dismissed;
   const isWhole = row.workspacePath !== null && row.workspaceKey !== null;
@@ -110,15 +113,16 @@ interface RecoveryDeps {
   readonly history: History;
   readonly bus: Bus;
   readonly clock: Clock;
-  /** The cookie of an attempt's processes, or of those of a `hook`. */
+  /** The cookie of an attempt's processes, or of the processes of a `hook`. */
   runId(name: string): string;
-  /** Attempts that go on: an agent outlived the server. */
+  /** Attempts that continue because their agent outlived the server. */
   readonly spared?: ReadonlySet<string>;
 }
 
 /**
- * What a crash left behind, before anything is dispatched: every process of an attempt without an end, and of a hook, is killed,
- * then the attempt is marked interrupted. Resolves with the number of attempts.
+ * Recovers from a crash, before anything is dispatched: kills every process of a hook or of an
+ * attempt without an end, then marks the attempt as interrupted. Resolves with the number of
+ * attempts.
  */
 export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
   const { history, bus, clock } = parts;
@@ -143,8 +147,8 @@ export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
 }
 
 /**
- * Cut off by the end of the server or of a shared agent or by a provider's limit, or ended with a question that may
- * be answered by now.
+ * True if the attempt was cut off by the end of the server, the end of a shared agent or a
+ * provider's limit, or if it ended with a question that may have been answered since.
  */
 function isResumable({ status, error }: Attempt): boolean {
   return status === "interrupted" || cutOff.has(error?.code ?? "");
@@ -157,7 +161,7 @@ const cutOff: ReadonlySet<string> = new Set([
   "provider_limited",
 ]);
 
-/** What the history says of an issue's earlier attempts. */
+/** What the history knows about an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
   const resume =

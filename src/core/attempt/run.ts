@@ -21,7 +21,7 @@ import { workspaceMark } from "../workspace/measured.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
 
-/** What an attempt works with; tracker and prompt are those of its start (T-14). */
+/** The dependencies of an attempt; tracker and prompt are those of its start (T-14). */
 export interface AttemptDeps {
   readonly tracker: Tracker;
   /** Rejects with `agent_unavailable`. */
@@ -33,31 +33,31 @@ export interface AttemptDeps {
   config(): Config;
   /** Model and reasoning effort for the next turn of this issue; null leaves one to the agent. */
   choice(issueId: string): TurnOptions;
-  /** Guidance that no agent has taken up yet, oldest first. */
+  /** Guidance that no agent has received yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
-  /** What the issue's attempt before this one did, in words for the agent; null for nothing. */
+  /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
   earlierWork(issueId: string): string | null;
   /** False while no further turn may begin: the day's tokens are used up. */
   goesOn(): boolean;
-  /** Where attempts whose agent outlives the server are written down. */
+  /** Records the attempts whose agent outlives the server. */
   readonly leases?: Leases;
-  /** Ends what a lasting agent still does for the attempt. */
+  /** Ends the work of an agent that outlived the server for this attempt. */
   giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
 }
 
-/** One attempt under way, as its caller sees it. */
+/** One running attempt, as its caller sees it. */
 export interface LiveAttempt {
   readonly signal: AbortSignal;
-  /** True once no further turn is to begin. */
+  /** True once no further turn may begin. */
   leaving(): boolean;
-  /** True once the agent goes on without us. */
+  /** True once the agent continues without this server. */
   detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
-  /** A turn went well, and this is what it led to. */
+  /** A turn completed, with these results. */
   turned(what: Turned): void;
-  /** The live session, for steering; null once it is over. */
+  /** The live session, for steering; null once it has ended. */
   session(session: AgentSession | null): void;
 }
 
@@ -90,11 +90,11 @@ export async function runAttempt(
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
     const ending = outcomeOf(error);
-    // An agent that is ended for its silence may turn out to have waited for its provider.
+    // An agent that is ended because it was silent may turn out to have waited for its provider.
     const limited = ending.kind === "failed" && ending.code === "provider_limited";
     end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
   }
-  // It may never have got hold of the turn that went on.
+  // The attempt may have failed before it could follow the turn that was already running.
   if (order.adopt) await world.giveUp?.(order.attemptId);
   await world.leases?.drop(order.attemptId);
   live.entered("finishing", null);
@@ -153,7 +153,7 @@ async function work(
   }
 }
 
-/** A thread that was to be resumed and could not be begins anew with what is known of it. */
+/** Opens a thread that replaces a lost one: adds a summary of the previous attempt. */
 function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptDeps) {
   const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
   return earlier === null ? first : `${first}\n\n${earlier}`;
@@ -197,19 +197,19 @@ function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world
   return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
 }
 
-/** The turn that was under way before this server; false when there was none. */
+/** Follows the turn that a previous server began; false when there was none. */
 async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
   live.entered("streaming_turn", null);
   return (await session.lasting?.follow()) === true;
 }
 
-/** Turn after turn on one thread, as long as the tracker says so (A-21, A-22). */
+/** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
 async function turns(
   session: AgentSession,
   start: Issue,
   way: RunContext & {
     readonly prompt: string;
-    /** Stands for the first turn when it was begun before. */
+    /** True if the first turn was begun by a previous server. */
     readonly followed: boolean;
     readonly turn: number;
     readonly opening: Opening;
@@ -230,7 +230,7 @@ async function turns(
     const moved = await progress.moved();
     const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
     live.turned({ moved, issue: fresh ?? null });
-    // What it was told may have been the turn too many.
+    // Reporting the turn may have stopped the attempt: it may have reached a limit.
     live.signal.throwIfAborted();
     if (!world.goesOn()) return;
     const { agent, tracker } = world.config();
@@ -247,14 +247,14 @@ type AttemptOutcome =
   | { kind: "failed"; code: string; message: string; untilWall?: number | null }
   | { kind: "needs"; needs: Needs; code: string };
 
-/** What the error that ended the work makes of the attempt. */
+/** Turns the error that ended the work into the attempt's outcome. */
 function outcomeOf(error: unknown): AttemptOutcome {
   if (!(error instanceof SymphonyError)) {
     return { kind: "failed", code: "internal_error", message: messageOf(error) };
   }
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
-  // Whoever reads why it failed wants to know what to do.
+  // The message includes the hint, because an operator who reads why it failed needs the next step.
   const ending = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
   if (error.code !== "provider_limited") return ending;
   const until = error.details["untilWall"];
@@ -265,7 +265,7 @@ function isNeeds(value: unknown): value is Needs {
   return typeof value === "object" && value !== null && "prompt" in value && "options" in value;
 }
 
-/** What the attempt did to the repository it worked in; null where there is none. */
+/** What the attempt did in its repository; null if there is none. */
 async function gitFacts(path: string, headBefore: string | null): Promise<AttemptGit | null> {
   const now = await gitHead(path);
   if (now === null) return null;
@@ -277,7 +277,7 @@ async function gitFacts(path: string, headBefore: string | null): Promise<Attemp
 }
 
 /**
- * Guidance that its turn ended without taking up opens the next turn, so none is lost; it counts as
+ * Guidance that a turn ended without taking up opens the next turn, so none is lost; it counts as
  * delivered when that turn has started.
  */
 class Opening {
@@ -306,7 +306,7 @@ class Opening {
   }
 }
 
-/** Tells whether a turn led to anything: another state of the workspace, or something written to the tracker. */
+/** Finds out whether a turn changed the workspace or wrote to the tracker. */
 class Progress {
   readonly #path: string;
   #wrote = false;
@@ -316,7 +316,7 @@ class Progress {
     this.#path = path;
   }
 
-  /** `tools`, whose successful writes count as progress. */
+  /** Wraps `tools` so that successful writes count as progress. */
   watching(tools: AgentTools): AgentTools {
     return {
       ...tools,
@@ -328,13 +328,13 @@ class Progress {
     };
   }
 
-  /** Right before a turn. What hooks did before the first one is not the agent's work. */
+  /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */
   async begin(): Promise<void> {
     this.#wrote = false;
     this.#mark ??= await workspaceMark(this.#path);
   }
 
-  /** Right after it: whether it moved anything. */
+  /** Call right after a turn: true if it made progress. */
   async moved(): Promise<boolean> {
     const mark = await workspaceMark(this.#path);
     const moved = this.#wrote || mark !== this.#mark;
