@@ -248,7 +248,7 @@ export interface Cleanup {
 /** Workspaces that are examined at the same time. */
 const atOnce = 4;
 /** How long the first poll waits for the cleanup, which then continues in parallel. */
-const patienceMs = 2_000;
+const maxWaitMs = 2_000;
 
 /**
  * Removes the workspaces of issues that ended while no server ran (O-36), except those that hold
@@ -262,7 +262,7 @@ export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
     const issues = await untilAborted(tracker.fetchIssuesByStates(terminalStates), signal);
     const over = clearAll(issues, deps);
     const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
-    const cancel = clock.after(patienceMs, enough);
+    const cancel = clock.after(maxWaitMs, enough);
     await Promise.race([over, patience]);
     cancel();
     return { over };
@@ -338,14 +338,14 @@ const changing: ReadonlySet<string> = new Set([
  */
 export function followDiskUse(
   bus: Pick<Bus, "subscribe">,
-  desk: Pick<WorkspaceOverview, "measure">,
+  overview: Pick<WorkspaceOverview, "measure">,
   log: Pick<Logger, "warn">,
 ): () => void {
   let underWay = false;
   return bus.subscribe({}, ({ type }) => {
     if (underWay || !changing.has(type)) return;
     underWay = true;
-    desk
+    overview
       .measure()
       .catch((error) => log.warn("disk use not measured", { reason: messageOf(error) }))
       .finally(() => {

@@ -92,8 +92,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const { level } = config.current.config.agent;
-    if (level !== "safe")
-      log.warn("agents are not fully confined", { level, means: levelWords[level] });
+    if (level !== "safe") log.warn("agents are less confined", { level, means: levelWords[level] });
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     opened.push(() => store.close());
@@ -183,8 +182,8 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
-  const rooms = openOrchestratorUsers(options, parts, base);
-  return runningCore(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+  const users = openOrchestratorUsers(options, parts, base);
+  return runningCore(options, parts, { ...users, orchestrator, secrets, opened, leaving, unsaved });
 }
 
 function openRoots(options: CoreOptions, { opened }: StartDeps): OwnRoots {
@@ -339,13 +338,13 @@ function runningCore(
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
-  const desk = new WorkspaceOverview({
+  const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, kept: parts.kept, history, bus, clock },
   });
-  opened.push(() => desk.close());
-  opened.push(followDiskUse(bus, desk, log));
+  opened.push(() => overview.close());
+  opened.push(followDiskUse(bus, overview, log));
   const stopping = new AbortController();
   let begun: Promise<Cleanup> | null = null;
   let stopped: Promise<void> | null = null;
@@ -376,7 +375,7 @@ function runningCore(
     log,
     webhooks,
     comments,
-    workspaces: desk,
+    workspaces: overview,
     secrets,
     models,
     redact: (text) => options.redactor.redact(text),

@@ -23,12 +23,12 @@ export class Attempts {
   }
 
   /** Resolves when the attempt has ended and none of its processes is left. */
-  async run(order: AttemptOrder, world: AttemptDeps, reports: AttemptReports): Promise<Exit> {
+  async run(order: AttemptOrder, deps: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
     const live: Live = { abort, session: null, leaving: null, detached: false };
     this.#live.set(order.attemptId, live);
     try {
-      return await runAttempt(order, world, {
+      return await runAttempt(order, deps, {
         signal: live.abort.signal,
         leaving: () => live.leaving !== null,
         entered: (phase, workspace) => reports.entered(phase, workspace),
@@ -39,7 +39,7 @@ export class Attempts {
         turned: (what) => reports.turned(what),
         session: (session) => {
           live.session = session;
-          if (live.detached) letGo(live);
+          if (live.detached) detachSession(live);
         },
       });
     } finally {
@@ -72,7 +72,7 @@ export class Attempts {
     const live = this.#live.get(attemptId);
     if (!live || live.abort.signal.aborted) return;
     live.detached = true;
-    letGo(live);
+    detachSession(live);
   }
 
   /** Rejects with `no_active_turn` or the agent's own refusal. */
@@ -105,7 +105,7 @@ function end(live: Live, reason: string): void {
 }
 
 /** A session that has ended, or does not exist yet, has nothing to detach. */
-function letGo({ session, abort }: Live): void {
+function detachSession({ session, abort }: Live): void {
   if (!session?.lasting) return;
   session.lasting.detach();
   abort.abort(new SymphonyError("turn_cancelled", "the server is stopping"));

@@ -78,7 +78,7 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
         const daemon = daemons.find(lease.host);
         // Keep the thread bound to this process even if the attempt is not resumed.
         if (daemon) daemons.remember(lease.threadId, daemon);
-        if (!daemon || !row || !goesOn(row, lease, record)) {
+        if (!daemon || !row || !mayContinue(row, lease, record)) {
           await giveUp(attemptId);
           continue;
         }
@@ -103,7 +103,7 @@ export function openRecovery({ dataDir, clock, onTrouble }: RecoveryOptions): Re
 }
 
 /** True if its issue was not stopped in the meantime and the history names the same thread. */
-function goesOn(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
+function mayContinue(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
   const isStopped = record?.held || record?.failed || record?.dismissed;
   const isWhole = row.workspacePath !== null && row.workspaceKey !== null;
   return row.threadId === lease.threadId && isWhole && !isStopped;

@@ -67,7 +67,7 @@ export interface LiveAttempt {
  */
 export async function runAttempt(
   order: AttemptOrder,
-  world: AttemptDeps,
+  deps: AttemptDeps,
   live: LiveAttempt,
 ): Promise<Exit> {
   let workspace: Workspace | null = null;
@@ -76,17 +76,17 @@ export async function runAttempt(
   try {
     if (order.adopt) {
       workspace = { ...order.adopt, createdNow: false };
-      before = world.leases?.of(order.attemptId)?.headBefore ?? null;
+      before = deps.leases?.of(order.attemptId)?.headBefore ?? null;
     } else {
       live.entered("preparing_workspace", null);
-      workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
+      workspace = await deps.workspaces.ensure(order.issue, live.signal, (message) =>
         live.reported({ type: "notice", message, malformed: false }),
       );
       live.entered("preparing_workspace", workspace);
       before = (await gitHead(workspace.path))?.head ?? null;
-      await world.workspaces.beforeRun(workspace, order.issue, live.signal);
+      await deps.workspaces.beforeRun(workspace, order.issue, live.signal);
     }
-    end = await work(order, { ...workspace, before }, { world, live });
+    end = await work(order, { ...workspace, before }, { deps, live });
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
     const ending = outcomeOf(error);
@@ -95,40 +95,40 @@ export async function runAttempt(
     end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
   }
   // The attempt may have failed before it could follow the turn that was already running.
-  if (order.adopt) await world.giveUp?.(order.attemptId);
-  await world.leases?.drop(order.attemptId);
+  if (order.adopt) await deps.giveUp?.(order.attemptId);
+  await deps.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
-  await world.workspaces.afterRun(workspace, order.issue);
+  await deps.workspaces.afterRun(workspace, order.issue);
   return { ...end, git: await gitFacts(workspace.path, before) };
 }
 
 interface RunContext {
-  readonly world: AttemptDeps;
+  readonly deps: AttemptDeps;
   readonly live: LiveAttempt;
 }
 
 async function work(
   order: AttemptOrder,
   workspace: Workspace & { readonly before: string | null },
-  { world, live }: RunContext,
+  { deps, live }: RunContext,
 ): Promise<AttemptOutcome> {
   const { issue, attempt, attemptId, adopt } = order;
-  const first = () => renderPrompt(world.promptTemplate, { issue, attempt });
+  const first = () => renderPrompt(deps.promptTemplate, { issue, attempt });
   if (!adopt) live.entered("building_prompt", null);
   const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
-  const opening = new Opening(() => world.undelivered(issue.id), live.reported);
-  const cwd = await world.workspaces.requireCwd(workspace.path);
-  const runtime = await world.runtime();
+  const opening = new Opening(() => deps.undelivered(issue.id), live.reported);
+  const cwd = await deps.workspaces.requireCwd(workspace.path);
+  const runtime = await deps.runtime();
   const progress = new Progress(workspace.path);
   await using session = await runtime.start(
     specOf(order, {
       cwd,
-      world,
+      deps,
       progress,
       onEvent: (event) => opening.heard(event),
-      log: world.log,
+      log: deps.log,
     }),
     live.signal,
   );
@@ -138,15 +138,15 @@ async function work(
     const headBefore = workspace.before;
     if (lasting && !adopt) {
       const host = lasting.host;
-      await world.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
+      await deps.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
     }
     const followed = adopt !== undefined && (await followedBy(session, live));
     const prompt =
       session.resumed && !adopt
         ? resumePrompt(issue)
-        : afresh(order, rendered ?? (await first()), world);
+        : firstPrompt(order, rendered ?? (await first()), deps);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    await turns(session, issue, { prompt, followed, turn, opening, progress, world, live });
+    await turns(session, issue, { prompt, followed, turn, opening, progress, deps, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
@@ -154,8 +154,8 @@ async function work(
 }
 
 /** Opens a thread that replaces a lost one: adds a summary of the previous attempt. */
-function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptDeps) {
-  const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
+function firstPrompt({ resumeThreadId, issue }: AttemptOrder, first: string, deps: AttemptDeps) {
+  const earlier = resumeThreadId === null ? null : deps.earlierWork(issue.id);
   return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 
@@ -163,28 +163,28 @@ function specOf(
   order: AttemptOrder,
   {
     cwd,
-    world,
+    deps,
     progress,
     onEvent,
     log,
   }: {
     cwd: string;
-    world: AttemptDeps;
+    deps: AttemptDeps;
     progress: Progress;
     onEvent: (event: AgentEvent) => void;
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent, git } = world.config();
+  const { agent, git } = deps.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
-    runId: world.runId,
-    model: world.choice(order.issue.id).model,
+    runId: deps.runId,
+    model: deps.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
-    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
-    tools: progress.watching(world.tracker.bindTools(order.issue)),
-    secretEnvNames: [...world.tracker.secretEnvNames, ...gitSecretNames(git)],
+    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
+    tools: progress.watching(deps.tracker.bindTools(order.issue)),
+    secretEnvNames: [...deps.tracker.secretEnvNames, ...gitSecretNames(git)],
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
@@ -192,9 +192,9 @@ function specOf(
   };
 }
 
-function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptDeps) {
-  const steerIds = world.undelivered(issue.id).map(({ id }) => id);
-  return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
+function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, deps: AttemptDeps) {
+  const steerIds = deps.undelivered(issue.id).map(({ id }) => id);
+  return { host: deps.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
 }
 
 /** Follows the turn that a previous server began; false when there was none. */
@@ -216,24 +216,24 @@ async function turns(
     readonly progress: Progress;
   },
 ): Promise<void> {
-  const { opening, progress, world, live, followed } = way;
+  const { opening, progress, deps, live, followed } = way;
   let issue = start;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
       await progress.begin();
-      await session.turn(prompt, world.choice(issue.id));
+      await session.turn(prompt, deps.choice(issue.id));
     }
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const moved = await progress.moved();
-    const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
+    const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
     live.turned({ moved, issue: fresh ?? null });
     // Reporting the turn may have stopped the attempt: it may have reached a limit.
     live.signal.throwIfAborted();
-    if (!world.goesOn()) return;
-    const { agent, tracker } = world.config();
+    if (!deps.goesOn()) return;
+    const { agent, tracker } = deps.config();
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
     prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));

@@ -1,4 +1,4 @@
-/** Every way symphony can refuse or fail. The API, the log and the command line use the same words. */
+/** Every way symphony can refuse or fail. API, log and command line use the same codes. */
 export type ErrorCode =
   // requests
   | "invalid_json"

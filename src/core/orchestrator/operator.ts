@@ -90,14 +90,14 @@ export function transitioned(
     case "held":
       return hold(state, issue, { reason: reason ?? "held by an operator", context });
     case "queued":
-      return requeue(letGoOn(state, issue, context), issue, { reason, context });
+      return requeue(withFreshBrakes(state, issue, context), issue, { reason, context });
     case "completed":
       return dismiss(state, issue, { reason: reason ?? "completed by an operator", context });
   }
 }
 
 /** An operator lets the issue continue: its brakes start again from zero. */
-function letGoOn(state: State, issue: Issue, context: Context): State {
+function withFreshBrakes(state: State, issue: Issue, context: Context): State {
   return allowedAnew(state, issue, { after: attemptIdOf(state.lastAttemptStamp), context });
 }
 

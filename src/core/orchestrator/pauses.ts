@@ -48,13 +48,13 @@ function pause(
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
   const known = state.pauses.get(agent);
-  const told = namedTime(exit, context.wall);
-  if (known?.active && (told ?? 0) <= known.untilWall) return decided(state);
+  const named = namedTime(exit, context.wall);
+  if (known?.active && (named ?? 0) <= known.untilWall) return decided(state);
   const hits = (known?.hits ?? 0) + (known?.active ? 0 : 1);
   // Without a minimum, a provider that refuses right after the time it named would be retried
   // endlessly: times parsed from text are often too short.
-  const leastMs = told === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
-  const untilWall = Math.max(told ?? 0, context.wall + leastMs);
+  const minMs = named === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
+  const untilWall = Math.max(named ?? 0, context.wall + minMs);
   const next: Pause = { agent, untilWall, reason: exit.message, hits, active: true };
   return decided(
     { ...state, pauses: setIn(state.pauses, agent, next) },
@@ -68,7 +68,7 @@ function pause(
       event: {
         type: "provider.paused",
         message: `${pausedText(next)}: ${exit.message}`,
-        data: { agent, until: new Date(untilWall).toISOString(), told: told !== null },
+        data: { agent, until: new Date(untilWall).toISOString(), told: named !== null },
       },
     },
   );

@@ -30,7 +30,7 @@ import { recovered, troubled } from "./tracker-health.ts";
 /** The wall clock, which opens gates, may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
 /** A fallback: normally the retry is woken when the disk accepts writes. */
-const storageLookMs = 60_000;
+const storageRecheckMs = 60_000;
 
 /** A retry is due: reads its issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {
@@ -73,8 +73,8 @@ export function waitForStorage(
     ...entry,
     claim: "retrying",
     error,
-    dueAt: now + storageLookMs,
-    dueWall: wall + storageLookMs,
+    dueAt: now + storageRecheckMs,
+    dueWall: wall + storageRecheckMs,
     queuedState: normalState(entry.issue.state),
     checking: null,
     waits: { gate: "storage" },
@@ -83,7 +83,7 @@ export function waitForStorage(
   return decided(claimed(state, next), {
     type: "setTimer",
     input: { type: "retry.due", issueId: id },
-    delayMs: storageLookMs,
+    delayMs: storageRecheckMs,
   });
 }
 
@@ -159,8 +159,8 @@ function retryRechecked(
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
-  const goesOn = issue !== null && standingOf(issue, context.config.tracker) === "routable";
-  return goesOn ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
+  const mayRun = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return mayRun ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
 }
 
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */

@@ -35,13 +35,13 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "day.due":
       return timePassed(state, context);
     case "provider.due":
-      return goOn(pauseElapsed(state, input.agent, context), context);
+      return recheckGates(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
       return refreshRequested(state, context);
     case "tracker.changed":
       return pollAgain(state, context);
     case "config.changed":
-      return andThen(configChanged(state, context), (next) => goOn(next, context));
+      return andThen(configChanged(state, context), (next) => recheckGates(next, context));
     case "storage.changed":
       return storageChanged(state, input.trouble, context);
     case "running.refreshed":
@@ -91,7 +91,7 @@ function decide(state: State, input: Input, context: Context): Decision {
 }
 
 /** Checks what time may have allowed; a poll at once starts the waiting issues of the queue. */
-function goOn(state: State, context: Context): Decision {
+function recheckGates(state: State, context: Context): Decision {
   if (state.draining) return decided(state);
   const passed = timePassed(state, context);
   if (passed.effects.length === 0) return passed;

@@ -4,7 +4,7 @@ import type { Running, Stop } from "./issues.ts";
 import { claimed, type State } from "./state.ts";
 
 /** Grace period for an agent that moved its own issue: the turn's result is worth the wait. */
-const lastWordsMs = 10_000;
+const gracePeriodMs = 10_000;
 
 /** Orders a stop once; its consequence follows when the attempt is really gone. */
 export function orderStop(state: State, entry: Running, stopping: Stop): Decision {
@@ -12,7 +12,7 @@ export function orderStop(state: State, entry: Running, stopping: Stop): Decisio
     type: "stopAttempt",
     attemptId: entry.attemptId,
     reason: stopping.reason,
-    graceMs: stopping.gently ? lastWordsMs : 0,
+    graceMs: stopping.gently ? gracePeriodMs : 0,
   });
 }
 

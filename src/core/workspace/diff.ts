@@ -38,7 +38,7 @@ type Shown = Pick<WorkDiff, "files" | "patch" | "truncated">;
 
 const timeoutMs = 30_000;
 const maxPatchBytes = 1024 * 1024;
-const mostFiles = 2_000;
+const maxFiles = 2_000;
 const limits = { timeoutMs, maxBytes: maxPatchBytes };
 const emptyTrees = {
   sha1: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
@@ -158,7 +158,7 @@ async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): 
   // git refuses to add a file that is inside a submodule.
   const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
   const input = names
-    .slice(0, mostFiles)
+    .slice(0, maxFiles)
     .map((name) => `${name}\0`)
     .join("");
   const flags = ["--force", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"];
@@ -166,15 +166,15 @@ async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): 
     const how = { input, encoding: "latin1", timeoutMs } as const;
     await git.run(["--literal-pathspecs", "add", ...flags], how);
   }
-  return names.length > mostFiles || names.length < fresh.length;
+  return names.length > maxFiles || names.length < fresh.length;
 }
 
 async function compare(git: ProtectedGit, base: readonly string[], left: boolean): Promise<Shown> {
   const stat = await git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits);
   const patch = await git.begin(["diff", ...diffFlags, ...base, "--"], limits);
   const files = filesIn(stat.text);
-  const truncated = left || stat.cut || patch.cut || files.length > mostFiles;
-  return { files: files.slice(0, mostFiles), patch: patch.text, truncated };
+  const truncated = left || stat.cut || patch.cut || files.length > maxFiles;
+  return { files: files.slice(0, maxFiles), patch: patch.text, truncated };
 }
 
 /**

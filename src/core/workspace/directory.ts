@@ -17,7 +17,7 @@ import {
 
 // Makes, moves and deletes a workspace's directory; the callers decide whether that is allowed.
 
-const mostAside = 1_000;
+const maxAside = 1_000;
 
 /** Creates an empty directory with a marker that its content is not complete yet. */
 export async function makeFresh(path: string): Promise<void> {
@@ -89,7 +89,7 @@ async function hasChangedSince(top: string, moment: number): Promise<boolean> {
 /** Moves it aside, to a name that no issue can have; resolves with the new path. */
 export async function setAside(path: string, found: Found): Promise<string> {
   try {
-    for (let number = 1; number <= mostAside; number++) {
+    for (let number = 1; number <= maxAside; number++) {
       const to = `${path}.aside-${number}`;
       if ((await findAt(to)) !== "nothing") continue;
       // A file is put into a directory, because the list of workspaces contains only directories.

@@ -195,13 +195,13 @@ export class KeptWorkspaces {
     const isSame = known?.issueId === id && sameWork(known.work, work);
     if (isSame) return;
     const key = basename(path);
-    const told = lastTold(history.recentEvents(id, recentEvents), path);
-    const since = known?.since ?? told?.at ?? clock.wall();
+    const reported = lastReported(history.recentEvents(id, recentEvents), path);
+    const since = known?.since ?? reported?.at ?? clock.wall();
     const kept = { key, path, issueId: id, issueIdentifier: identifier, work, since };
     this.#byPath.set(path, kept);
     this.#version++;
     // It was published before the last restart.
-    if (told !== null && sameWork(told.data["holds"], work)) return;
+    if (reported !== null && sameWork(reported.data["holds"], work)) return;
     const latest = history.latestAttempt(id);
     const [next] = nextCommands(kept, this.#alone([kept]).has(path));
     bus.publish({
@@ -224,7 +224,7 @@ export class KeptWorkspaces {
 }
 
 /** The last event about the directory at `path`, if it said that the directory is kept. */
-function lastTold(events: readonly SymphonyEvent[], path: string): SymphonyEvent | null {
+function lastReported(events: readonly SymphonyEvent[], path: string): SymphonyEvent | null {
   const last = events.find(
     ({ type, data }) =>
       (type === "workspace.kept" || type === "workspace.removed") &&

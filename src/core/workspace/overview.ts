@@ -47,7 +47,7 @@ interface RemovalWish {
 
 const atOnce = 16;
 /** How long a list waits for figures that have not been measured yet. */
-const patienceMs = 500;
+const maxWaitMs = 500;
 
 /** All workspaces: their list, their disk use, and their removal by an operator. */
 export class WorkspaceOverview {
@@ -82,7 +82,7 @@ export class WorkspaceOverview {
     const wait = [];
     if (page.some((path) => this.#disk.of(path) === null)) wait.push(this.#disk);
     if (page.some((path) => this.git.remembered(path) === null)) wait.push(this.git);
-    await Promise.all(wait.map((one) => one.settledWithin(patienceMs)));
+    await Promise.all(wait.map((one) => one.settledWithin(maxWaitMs)));
     const owners = ownersOf(this.#parts.state());
     const kept = new Map(this.kept.list().map((one) => [one.path, one]));
     const rows: (WorkspaceFacts | null)[] = [];

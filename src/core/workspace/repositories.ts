@@ -60,7 +60,7 @@ interface Seen {
 }
 
 /** How long a request waits for workspaces that have not been examined yet. */
-const patienceMs = 500;
+const maxWaitMs = 500;
 const maxAttempts = 500;
 
 /** The repositories in the workspaces. Examined in the background; their content is not trusted. */
@@ -98,7 +98,7 @@ export class Repositories {
     const paths = await this.#parts.paths();
     this.#seen.follow(paths);
     if (paths.some((path) => !this.#seen.has(path))) {
-      await this.#seen.settledWithin(patienceMs);
+      await this.#seen.settledWithin(maxWaitMs);
     }
     const groups = new Map<string, Checkout[]>();
     for (const path of paths) {

@@ -3,11 +3,11 @@ import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
 import { examine, type Findings, kindOf } from "./examine.ts";
 
-const mostExamples = 10;
+const maxExamples = 10;
 const maxNameChars = 300;
 const maxReasonChars = 500;
 /** Time limit of one examination in ms; after it the content counts as not known. */
-const lookLimitMs = 300_000;
+const examinationLimitMs = 300_000;
 
 /**
  * The work that the workspace at `path` holds and that is nowhere else; empty if it can be deleted
@@ -20,7 +20,7 @@ export async function workIn(path: string, signal?: AbortSignal): Promise<readon
 
 /** As `workIn`, in detail. */
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
-  const limit = AbortSignal.timeout(lookLimitMs);
+  const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
   return examine(path, {
     baseline,
@@ -87,6 +87,6 @@ function listed(kind: "nested_repository" | "submodule", names: readonly string[
 
 /** Sorted by name, so that the same content always has the same text. */
 function first(names: readonly string[]): readonly string[] {
-  const sorted = names.toSorted().slice(0, mostExamples);
+  const sorted = names.toSorted().slice(0, maxExamples);
   return sorted.map((name) => oneLine(plainName(name), maxNameChars));
 }

@@ -164,7 +164,7 @@ class DirectoryWorkspaces implements Workspaces {
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
-    if (found !== "nothing") await this.#clearTheWay(path, found, issue);
+    if (found !== "nothing") await this.#makeRoom(path, found, issue);
     await makeFresh(path);
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
@@ -288,7 +288,7 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */
-  async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
+  async #makeRoom(path: string, found: Found, issue: IssueName): Promise<void> {
     const recorded = this.#options.recordedOwner?.(path) ?? null;
     const owner = (await readBaseline(path))?.issueId ?? recorded;
     if (this.#options.isAtWork?.(path)) {
