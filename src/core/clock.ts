@@ -1,8 +1,8 @@
-/** Time and timers, so that tests can own both. */
+/** Time and timers, so that tests can control both. */
 export interface Clock {
-  /** Milliseconds since the epoch: for display and records only, it may jump. */
+  /** Milliseconds since the epoch, for display and records only: it may jump. */
   wall(): number;
-  /** Milliseconds that never go backwards: for every duration and due time. */
+  /** Milliseconds that never go backwards, for every duration and due time. */
   now(): number;
   /** Calls `fn` after `ms`, however long; the returned function cancels it. */
   after(ms: number, fn: () => void): () => void;

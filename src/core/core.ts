@@ -25,7 +25,7 @@ import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { WorkspaceOverview } from "./workspace/overview.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
 
-/** The running heart of `symphony serve`, without any HTTP. */
+/** The running core of `symphony serve`, without any HTTP. */
 export interface Core {
   readonly version: string;
   readonly startedWall: number;
@@ -45,21 +45,21 @@ export interface Core {
   readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
   readonly models: ModelList;
-  /** `text` with every known secret taken out. */
+  /** `text` with every known secret redacted. */
   redact(text: string): string;
   /** Grows with the secrets that `redact` knows. */
   secretsKnown(): number;
-  /** The tracker in use; a change of its configuration makes a new one. */
+  /** The tracker in use; a change of its configuration creates a new one. */
   tracker(): Tracker;
   /** The embedded tracker's issues; null with any other tracker. */
   localIssues(): LocalIssues | null;
   /** Cleans up after finished issues, then polls. Nothing is dispatched before. */
   start(): Promise<void>;
-  /** Resolves when the first poll is over and all that it started has ended; nothing else is started. */
+  /** Resolves when the first poll and everything it started have ended; starts nothing else. */
   once(): Promise<void>;
   /** Ends agents, timers and files; safe to call twice. */
   stop(): Promise<void>;
-  /** After `stop`: what could not be saved, because the disk refused it to the end. */
+  /** After `stop`: the writes that were not saved, because the disk refused them until the end. */
   unsaved(): readonly string[];
 }
 
@@ -72,15 +72,15 @@ export interface CoreOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly redactor: Redactor;
-  /** What the configuration may choose from; symphony's own kinds if left out. */
+  /** What the configuration may choose from; by default symphony's own kinds. */
   readonly kinds?: Kinds;
-  /** Aborted when the start is to be given up: it rejects with the signal's reason. */
+  /** Aborted to cancel the start, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Rejects when this configuration is not to be served; nothing was touched by then. */
+  /** Rejects when this configuration must not be served; nothing has been changed by then. */
   admit?(config: Config): Promise<void>;
 }
 
-/** The real world behind the scheduler's edges. */
+/** The real parts behind the scheduler's interfaces. */
 export interface CoreDeps {
   readonly clock: Clock;
   readonly log: Logger;
@@ -88,7 +88,7 @@ export interface CoreDeps {
   readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly store: Store;
-  /** The records of `store`, without a second try: what they refuse is not repeated. */
+  /** The records of `store` without repeated writes: a refused write fails at once. */
   readonly recordsAtOnce: IssueRecords;
   readonly bus: Bus;
   readonly meter: Meter;
@@ -99,6 +99,6 @@ export interface CoreDeps {
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;
   readonly lasting: Recovery;
-  /** Made from these ports, so it is asked for late. */
+  /** A function, because the orchestrator is created from these parts. */
   orchestrator(): Orchestrator;
 }

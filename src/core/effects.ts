@@ -45,7 +45,7 @@ export function portsOf(parts: CoreDeps): Ports {
     publish: (event) => bus.publish(event),
     polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
     failed(what, error) {
-      // The event `storage.error` tells of it, once.
+      // The event `storage.error` reports it, once.
       if (error instanceof SavedLater) return;
       log.error("effect failed", { effect: what, reason: messageOf(error) });
     },
@@ -57,7 +57,7 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
   return { config: service.current.config, problem: faultOf(service.problem) };
 }
 
-/** What one attempt works with: tracker and prompt as they are at its start (T-14). */
+/** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */
 function attemptDepsOf(
   parts: CoreDeps,
   { attemptId, templateId, agent }: AttemptOrder,
@@ -87,7 +87,7 @@ function attemptDepsOf(
 
 const eventsRead = 5_000;
 
-/** The attempt before the one that is live now. */
+/** A summary of the attempt before the live one. */
 function earlierWorkOn({ store: { history }, bus }: CoreDeps, issueId: string): string | null {
   bus.flush();
   const [, before] = history.attemptsOf(issueId, 2, 0).attempts;

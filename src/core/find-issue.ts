@@ -3,7 +3,10 @@ import { SymphonyError } from "./model/errors.ts";
 import type { Issue } from "./model/issue.ts";
 import type { IssueStatusView } from "./orchestrator/snapshot.ts";
 
-/** What is known of `identifier` (any case): by memory, else re-read from the tracker. Rejects with `issue_not_found`. */
+/**
+ * The status of `identifier` (any case): from memory, else read from the tracker. Rejects with
+ * `issue_not_found`.
+ */
 export async function findStatus(core: Core, identifier: string): Promise<IssueStatusView> {
   const sight = core.orchestrator.sight(identifier);
   if (sight) return sight;
@@ -12,7 +15,10 @@ export async function findStatus(core: Core, identifier: string): Promise<IssueS
   return unseen(issue, core.templates.overrideOf(issue.id));
 }
 
-/** The id to look in the history by; the tracker is asked only when the history does not know it either. */
+/**
+ * The issue's id for queries of the history; the tracker is read only when the history does not
+ * know it either.
+ */
 export async function findIssueId(
   core: Core,
   identifier: string,
@@ -27,7 +33,7 @@ export async function findIssueId(
   return found;
 }
 
-/** An issue that memory does not hold: one of the embedded tracker's, or one that the history knows the id of. */
+/** An issue that is not in memory: an embedded one, or one whose id the history knows. */
 export async function findIssue(core: Core, identifier: string): Promise<Issue | null> {
   const local = core.localIssues()?.get(identifier);
   if (local) return local;

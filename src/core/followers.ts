@@ -39,8 +39,9 @@ const actionsByOutcome: Readonly<Record<string, string>> = {
 const reasonCharacters = 500;
 
 /**
- * Puts what symphony decided by itself into the audit log: holds, failures, stops, interruptions, and workspaces that were
- * removed or kept, each once, over a crash too. Ends with the bus.
+ * Writes symphony's own decisions to the audit log: holds, failures, stops, interruptions, and
+ * workspaces that were removed or kept. Each is written once, also across a crash. Ends with the
+ * bus.
  */
 export function auditDecisions({ bus, history, log }: AuditDeps): void {
   const afterSeq = lastEventAudited(history);
@@ -56,9 +57,9 @@ export function auditDecisions({ bus, history, log }: AuditDeps): void {
   });
 }
 
-/** The entry names its event, so that a restart goes on after it. */
+/** The entry names its event, so that a restart continues after it. */
 function lastEventAudited(history: History): number | null {
-  // Among them is the one entry that is about no event: that of the first seal.
+  // Two, because one entry has no event: that of the first seal.
   const { entries } = history.auditPage({ actor: "orchestrator", limit: 2, offset: 0 });
   const seq = entries
     .map(({ detail }) => detail["event_seq"])
@@ -71,10 +72,10 @@ function brakeOf({ brake, used, limit }: SymphonyEvent["data"]): AuditEntry["det
   return brake === undefined ? {} : { brake, used, limit };
 }
 
-/** null for what is no decision of symphony's own. */
+/** null if the event is not a decision of symphony's own. */
 function decisionOf(event: SymphonyEvent): AuditEntry | null {
   const { type, data } = event;
-  // Whoever removed it is in the log by name already.
+  // A removal by an operator is already in the log, under the operator's name.
   if (type === "workspace.removed" && data["by"] === "operator") return null;
   const ended = type === "attempt.ended";
   const outcome = ended ? String(data["outcome"]) : "ok";
@@ -96,7 +97,10 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
   };
 }
 
-/** Takes over each good edit of the workflow file and shows each bad one. Returns how to stop. */
+/**
+ * Applies each valid edit of the workflow file and reports each invalid one. Returns a function
+ * that stops it.
+ */
 export function followConfig(parts: CoreDeps, orchestrator: Orchestrator): () => void {
   const { config, trackers, bus, log } = parts;
   return config.watch((change) => {
@@ -109,7 +113,7 @@ export function followConfig(parts: CoreDeps, orchestrator: Orchestrator): () =>
     try {
       trackers.follow(config.current.config.tracker);
     } catch (error) {
-      log.error("the tracker stays as it was", { reason: adviceOf(error) });
+      log.error("the tracker was not changed", { reason: adviceOf(error) });
     }
     for (const warning of change.warnings) log.warn("configuration", { warning });
     log.info("configuration changed", { outcome: "applied", keys: change.keys.join(",") });
@@ -131,28 +135,28 @@ interface CompletedDeps {
   state(): State;
 }
 
-/** Writes down each issue that is completed, for the list after a restart. Ends with the bus. */
+/** Saves each issue that is completed, for the list after a restart. Ends with the bus. */
 export function keepCompleted({ bus, history, log, state }: CompletedDeps): void {
   bus.subscribe({ filter: { types: ["issue.completed"] } }, ({ issueId }) => {
     const row = issueId === null ? undefined : state().issues.of("completed").get(issueId);
-    // One that was started again meanwhile is on the list no more.
+    // An issue that was started again in the meantime is no longer on the list.
     if (row === undefined) return;
     try {
-      // What no list shows is left out.
+      // No list shows these fields, so they are not saved.
       const issue = { ...row.issue, description: null, nativeRef: null };
       const { attemptId, outcome, endedWall, tokens } = row;
       history.saveCompleted({ issue, attemptId, outcome, endedWall, tokens }, completedKept);
     } catch (error) {
-      log.warn("completed issue not kept", { reason: messageOf(error) });
+      log.warn("completed issue not saved", { reason: messageOf(error) });
     }
   });
 }
 
 const dayMs = 24 * 60 * 60 * 1_000;
-/** Rows of one step: a few ms each, so that nothing else waits for it. */
+/** Rows of one step: a few ms each, so that nothing else is delayed. */
 const eventsAtOnce = 250;
 const attemptsAtOnce = 200;
-/** Between two steps everything else has its turn. */
+/** Pause between two steps, so that other work can run. */
 const pauseMs = 20;
 
 interface RetentionDeps {
@@ -164,7 +168,7 @@ interface RetentionDeps {
   state(): State;
 }
 
-/** Removes old attempts and events now and once a day, in small steps. Returns how to stop. */
+/** Removes old attempts and events now and once a day, in small steps. Returns how to stop it. */
 export function followRetention(parts: RetentionDeps): () => void {
   const { clock, log } = parts;
   let cancel = () => {};
@@ -186,7 +190,7 @@ export function followRetention(parts: RetentionDeps): () => void {
   return () => cancel();
 }
 
-/** One walk through what is old. */
+/** One pass over the old rows. */
 function sweepOf(parts: RetentionDeps, before: number) {
   const { history, clock, log } = parts;
   const removed = { events: 0, attempts: 0 };
@@ -199,7 +203,7 @@ function sweepOf(parts: RetentionDeps, before: number) {
     return history.removeOldAttempts({ before, limit: attemptsAtOnce, after, kept });
   };
   return {
-    /** False when it is through. */
+    /** False when the pass is complete. */
     step(): boolean {
       const startedAt = clock.now();
       const done = work();
@@ -217,7 +221,7 @@ function sweepOf(parts: RetentionDeps, before: number) {
   };
 }
 
-/** Whatever an operator may still ask about in full. */
+/** Issues whose history an operator may still need in full. */
 function busyIssues({ issues }: State): readonly string[] {
   const claims = ["running", "retrying", "blocked", "held", "failed"] as const;
   return claims.flatMap((claim) => [...issues.of(claim).keys()]);
@@ -230,26 +234,26 @@ interface CleanupDeps {
   readonly kept: Pick<KeptWorkspaces, "clear" | "findLeft" | "list">;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Aborted when the server is to stop: nothing more is read or removed. */
+  /** Aborted when the server stops: nothing more is read or removed. */
   readonly signal: AbortSignal;
-  /** An agent is at work in its directory: the next poll decides about it. */
+  /** True while an agent works in the issue's directory: the next poll decides about it. */
   isAtWork(issueId: string): boolean;
 }
 
 export interface Cleanup {
-  /** Resolves when every workspace has been looked at, or the server is to stop. */
+  /** Resolves when every workspace has been examined, or the server stops. */
   readonly over: Promise<void>;
 }
 
-/** Workspaces that are looked at together. */
+/** Workspaces that are examined at the same time. */
 const atOnce = 4;
-/** So long the first poll waits for it: with hundreds of workspaces to look at, the rest continues next to it. */
-const patienceMs = 2_000;
+/** How long the first poll waits for the cleanup, which then continues in parallel. */
+const maxWaitMs = 2_000;
 
 /**
- * Removes the workspaces of issues that ended while no server ran (O-36), but for those that hold work, and finds what an
- * earlier root or identifier left. A failed read warns, and nothing is removed. No attempt gets a directory while it is
- * looked at.
+ * Removes the workspaces of issues that ended while no server ran (O-36), except those that hold
+ * work, and finds those that an earlier root or identifier left. If the read fails, it warns and
+ * removes nothing. No attempt gets a directory while it is being examined.
  */
 export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
   const { tracker, terminalStates, workspaces, clock, log, signal } = deps;
@@ -258,7 +262,7 @@ export async function cleanUpFinished(deps: CleanupDeps): Promise<Cleanup> {
     const issues = await untilAborted(tracker.fetchIssuesByStates(terminalStates), signal);
     const over = clearAll(issues, deps);
     const { promise: patience, resolve: enough } = Promise.withResolvers<void>();
-    const cancel = clock.after(patienceMs, enough);
+    const cancel = clock.after(maxWaitMs, enough);
     await Promise.race([over, patience]);
     cancel();
     return { over };
@@ -290,10 +294,10 @@ async function clearAll(
   };
   await Promise.all(Array.from({ length: atOnce }, worker));
   const onError = (path: string, error: unknown) =>
-    log.warn("workspace not looked at", { workspace: path, reason: messageOf(error) });
+    log.warn("workspace not examined", { workspace: path, reason: messageOf(error) });
   const cleared = new Set(issues.map(({ id }) => id));
   await kept.findLeft({ cleared }, onError, signal).catch((error: unknown) => {
-    log.warn("workspaces not looked at", { reason: messageOf(error) });
+    log.warn("workspaces not examined", { reason: messageOf(error) });
   });
   const { length } = kept.list();
   if (length > 0 && !signal.aborted) {
@@ -304,7 +308,10 @@ async function clearAll(
   }
 }
 
-/** What `promise` gives; rejects with the signal's reason once it aborts, and then the promise is left to itself. */
+/**
+ * Resolves or rejects as `promise` does, or rejects with the signal's reason once it aborts; the
+ * promise is not cancelled.
+ */
 async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   const { promise: over, reject } = Promise.withResolvers<never>();
   const abort = () => reject(signal.reason);
@@ -317,7 +324,7 @@ async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promis
   }
 }
 
-/** After these, workspaces may take more or less than they did. */
+/** After these events workspaces may take more or less space. */
 const changing: ReadonlySet<string> = new Set([
   "server.started",
   "turn.completed",
@@ -325,17 +332,20 @@ const changing: ReadonlySet<string> = new Set([
   "workspace.removed",
 ]);
 
-/** Keeps the measured disk use near the truth while work goes on, so that nobody who asks has to wait. Returns how to stop. */
+/**
+ * Measures disk use again after changes, so that no request has to wait for it. Returns a function
+ * that stops it.
+ */
 export function followDiskUse(
   bus: Pick<Bus, "subscribe">,
-  desk: Pick<WorkspaceOverview, "measure">,
+  overview: Pick<WorkspaceOverview, "measure">,
   log: Pick<Logger, "warn">,
 ): () => void {
   let underWay = false;
   return bus.subscribe({}, ({ type }) => {
     if (underWay || !changing.has(type)) return;
     underWay = true;
-    desk
+    overview
       .measure()
       .catch((error) => log.warn("disk use not measured", { reason: messageOf(error) }))
       .finally(() => {

@@ -61,7 +61,7 @@ interface OpenWorkspacesDeps {
   tracker(): Tracker;
   lookup(name: string): string | undefined;
   readonly bus: Bus;
-  /** Ends the hooks that still run. */
+  /** Aborting it ends the hooks that still run. */
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
@@ -69,7 +69,7 @@ interface OpenWorkspacesDeps {
   readonly roots: OwnRoots;
 }
 
-/** The workspaces as the configuration of the moment wants them, filled by its repositories and hooks. */
+/** The workspaces of the current configuration, filled by its repositories and hooks. */
 export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps): Workspaces {
   const { clock, log, env, dataDir, redactor } = options;
   const { config, tracker, lookup, bus, signal } = edges;
@@ -105,7 +105,7 @@ function hookFailed({ hook, issue, error }: HookFailure): EventDraft {
   };
 }
 
-/** Hooks see what an agent sees: the allow-list, without any credential of the tracker. */
+/** Hooks get an agent's environment: the allow-list, without any credential of the tracker. */
 function hookEnvironment(
   { env, dataDir }: CoreOptions,
   config: Config,
@@ -122,7 +122,7 @@ function hookEnvironment(
 /** How to close what was opened, in the order of opening. */
 export type Closers = (() => unknown)[];
 
-/** Last opened, first closed; one that fails does not keep the others open. */
+/** Closes in reverse order of opening; a failure does not prevent the others from being closed. */
 export async function closeAll(opened: Closers, log: Logger): Promise<void> {
   for (const close of opened.splice(0).reverse()) {
     try {
@@ -158,7 +158,7 @@ interface OpenModelsDeps {
   secretEnvNames(): readonly string[];
 }
 
-/** The list of a running server; a key that it uses is from then on shown nowhere. */
+/** The model list of a running server; a key that it uses is redacted from then on. */
 export function openModels(options: CoreOptions, edges: OpenModelsDeps): ModelList {
   const { clock, env, version, redactor, dataDir } = options;
   return new ModelList({
@@ -174,7 +174,7 @@ export function openModels(options: CoreOptions, edges: OpenModelsDeps): ModelLi
 
 interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
   readonly dataDir: string;
-  /** The table of kinds: each that posts something has an inbox, whichever is in use. */
+  /** The table of kinds: each kind that posts webhooks has an inbox, whichever is in use. */
   readonly trackers: readonly TrackerKind[];
   readonly redactor: Pick<Redactor, "add">;
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
@@ -185,7 +185,7 @@ interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "mete
   lookup(name: string): string | undefined;
 }
 
-/** The inboxes over `webhooks.db`, which is made once there is a secret to check deliveries with. */
+/** The inboxes over `webhooks.db`, which is created once there is a secret to verify with. */
 export function openInboxes(edges: OpenInboxesDeps): WebhookInboxes {
   const { dataDir, clock, log, meter, bus, store, comments } = edges;
   const deliveries = openDeliveries(dataDir);
@@ -201,14 +201,14 @@ export function openInboxes(edges: OpenInboxesDeps): WebhookInboxes {
     });
     return [[kind, inbox] as const];
   });
-  // Each secret is looked up now, so that it is shown nowhere from the start.
+  // Each secret is read now, so that it is redacted from the start.
   const configured = inboxes.filter(([, inbox]) => inbox.configured);
-  // Made before the first delivery, which is to be answered at once.
+  // Opened before the first delivery, which must be answered without delay.
   if (configured.length > 0) deliveries.open();
   return new WebhookInboxes(new Map(inboxes), deliveries);
 }
 
-/** Looks a webhook's secret up; from then on it is shown nowhere. */
+/** Reads a webhook's secret; from then on it is redacted. */
 function watchedSecret(
   webhook: TrackerWebhook,
   { config, redactor, lookup }: OpenInboxesDeps,
@@ -223,8 +223,9 @@ function watchedSecret(
 }
 
 /**
- * Opens what is durable in `dir`, which exists and which this process has locked (`lockDataDir`). Rejects with
- * `storage_corrupt` or `storage_unavailable`, and then holds nothing open.
+ * Opens the durable stores in `dir`, which exists and which this process has locked
+ * (`lockDataDir`). Rejects with `storage_corrupt` or `storage_unavailable`, and then holds nothing
+ * open.
  */
 export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<Store> {
   const records = await openIssueRecords(dir);
@@ -242,10 +243,10 @@ export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<S
   };
 }
 
-/** How many writes that could not be saved the log names. */
+/** The limit of unsaved writes that the log names. */
 const unsavedNamed = 20;
 
-/** The store whose refused writes are repeated. What the last try of all does not save is named in the log. */
+/** The store, with refused writes repeated. Writes that fail until the end are named in the log. */
 export function openSaves(
   { clock, log }: CoreOptions,
   { store, opened }: { readonly store: Store; readonly opened: Closers },
@@ -256,7 +257,7 @@ export function openSaves(
     lost = await saves.close();
     if (lost.length === 0) return;
     const unsaved = lost.slice(0, unsavedNamed).join(", ");
-    log.error("the disk took no more: not saved", { count: lost.length, unsaved });
+    log.error("the disk refused writes until the end: not saved", { count: lost.length, unsaved });
   });
   return { saves, store: repeatedStore(store, saves), unsaved: () => lost };
 }
@@ -268,7 +269,7 @@ interface AuditDeps {
   readonly wall: number;
 }
 
-/** Ends what a crash cut off in the audit log, then has it follow what symphony decides. */
+/** Closes audit entries that a crash left open, then records symphony's own decisions. */
 export function openAudit({ bus, history, log, wall }: AuditDeps): void {
   const unended = history.endAuditIntents(wall);
   if (unended > 0) log.warn("a crash interrupted requests", { interrupted: unended });

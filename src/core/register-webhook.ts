@@ -11,8 +11,8 @@ type Deps = Pick<Core, "kinds" | "tracker" | "config" | "secrets" | "bus" | "log
 };
 
 /**
- * Registers the address with the tracker and keeps the signing secret that results; one without a path gets that of the
- * tracker's own route. Says how it went, and never rejects.
+ * Registers the address with the tracker and stores the resulting signing secret; an address
+ * without a path gets the path of the tracker's own route. Logs the result, and never rejects.
  */
 export async function registerWebhook(parts: Deps, address: string): Promise<void> {
   const { log, config } = parts;
@@ -33,7 +33,10 @@ async function register(parts: Deps, url: string): Promise<void> {
   const tracker = parts.tracker();
   const webhook = webhookOf(parts);
   if (!tracker.registerWebhook || webhook === null) {
-    log.warn("webhook not registered", { url, reason: `the ${tracker.kind} tracker has none` });
+    log.warn("webhook not registered", {
+      url,
+      reason: `the ${tracker.kind} tracker has no webhooks`,
+    });
     return;
   }
   const { provider } = config.current.config.tracker;
@@ -48,14 +51,14 @@ async function register(parts: Deps, url: string): Promise<void> {
   audit(parts, "webhooks.register", url, { outcome: made.outcome });
 }
 
-/** The route of a kind of tracker bears its name. */
+/** The route has the name of the tracker's kind. */
 function withPath(address: string, kind: string): string {
   const url = new URL(address);
   if (url.pathname === "/") url.pathname = `/webhooks/${kind}`;
   return url.href;
 }
 
-/** null: the tracker in use posts nothing. */
+/** null if the tracker in use posts no webhooks. */
 function webhookOf({ kinds, config }: Deps): TrackerWebhook | null {
   const { kind } = config.current.config.tracker;
   return kinds.trackers.find((row) => row.kind === kind)?.webhook ?? null;

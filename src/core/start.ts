@@ -53,8 +53,8 @@ import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
 
 /**
- * Opens everything and recovers what a crash left, but dispatches nothing yet. Rejects with the code of what is
- * wrong (configuration, lock, storage) and then holds nothing open.
+ * Opens everything and recovers from a crash, but dispatches nothing yet. Rejects with the code of
+ * the fault (configuration, lock, storage) and then holds nothing open.
  */
 export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env, redactor, signal, kinds = ownKinds } = options;
@@ -93,7 +93,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
     const { level } = config.current.config.agent;
-    if (level !== "safe") log.warn("agents are let out", { level, means: levelWords[level] });
+    if (level !== "safe") log.warn("agents are less confined", { level, means: levelWords[level] });
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
     opened.push(() => store.close());
@@ -106,7 +106,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   }
 }
 
-/** How long hooks of ending attempts may go on while the server stops. */
+/** How long the hooks of ending attempts may run while the server stops. */
 const hookGraceMs = 10_000;
 
 export interface StartDeps {
@@ -120,7 +120,7 @@ export interface StartDeps {
   readonly opened: Closers;
 }
 
-/** Wires the parts and recovers what a crash left; dispatches nothing. */
+/** Wires the parts and recovers from a crash; dispatches nothing. */
 export async function assemble(options: CoreOptions, base: StartDeps): Promise<Core> {
   const { clock, log } = options;
   const { kinds, config, trackers, secrets, opened } = base;
@@ -179,11 +179,11 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     portsOf(parts),
     await recovered(parts, base, options.signal),
   );
-  // What changed before is read by the first poll.
+  // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
-  const rooms = openOrchestratorUsers(options, parts, base);
-  return runningCore(options, parts, { ...rooms, orchestrator, secrets, opened, leaving, unsaved });
+  const users = openOrchestratorUsers(options, parts, base);
+  return runningCore(options, parts, { ...users, orchestrator, secrets, opened, leaving, unsaved });
 }
 
 function openBus(
@@ -200,14 +200,14 @@ function openBus(
   });
 }
 
-/** The state to begin with: what goes on, and what waits; all else of a crash is ended first. */
+/** The initial state: what continues and what waits. All else that a crash left is ended first. */
 async function recovered(
   parts: CoreDeps,
   { store }: StartDeps,
   signal?: AbortSignal,
 ): Promise<State> {
   const { clock, log, dataDir, bus, config, lasting } = parts;
-  // What this cannot write is not repeated: the start fails, and nothing has begun.
+  // Writes are not repeated here: if one fails, the start fails before anything has begun.
   const { history, records } = store;
   const { current } = config;
   const adopted = await lasting.restore({ history, records, config: current.config, signal });
@@ -215,7 +215,7 @@ async function recovered(
   const runId = (name: string) => runIdOf(dataDir, name);
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
   if (interrupted > 0) log.warn("recovered from a crash", { interrupted });
-  if (adopted.length > 0) log.info("attempts go on", { attempts: adopted.length });
+  if (adopted.length > 0) log.info("attempts continue", { attempts: adopted.length });
   return restoredState(
     {
       records: records.all(),
@@ -229,7 +229,7 @@ async function recovered(
   );
 }
 
-/** What hangs on the orchestrator: it may be asked for late, and is not needed by it. */
+/** Parts that use the orchestrator; it does not use them. */
 function openOrchestratorUsers(
   options: CoreOptions,
   parts: CoreDeps,
@@ -267,7 +267,7 @@ interface RunningDeps {
   readonly models: ModelList;
   readonly secrets: Secrets;
   readonly opened: Closers;
-  /** Ends the hooks that still run. */
+  /** Aborting it ends the hooks that still run. */
   readonly leaving: AbortController;
   readonly webhooks: Core["webhooks"];
   readonly comments: CommentSteering;
@@ -276,11 +276,11 @@ interface RunningDeps {
 
 interface Beginning {
   readonly opened: Closers;
-  /** Aborted when the server is to stop before it has begun. */
+  /** Aborted when the server is stopped before it has begun. */
   readonly signal: AbortSignal;
 }
 
-/** What happens once, before and with the first poll. */
+/** Runs once, before and with the first poll. */
 async function begin(
   { clock, log, version }: CoreOptions,
   parts: CoreDeps,
@@ -313,13 +313,13 @@ async function begin(
   return cleanup;
 }
 
-/** What was in a new workspace's place is gone; the last one of its issue may be in an earlier root, and is looked at. */
+/** After a workspace is created: forgets what was in its place and examines earlier roots. */
 function followRoot({ bus, kept, log }: CoreDeps): () => void {
   return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
     if (issueId === null) return;
     kept.forget(String(data["path"]));
     const failed = (error: unknown) =>
-      log.warn("workspaces not looked at", { reason: messageOf(error) });
+      log.warn("workspaces not examined", { reason: messageOf(error) });
     kept.findLeft({ issueId }, (_, error) => failed(error)).catch(failed);
   });
 }
@@ -332,13 +332,13 @@ function runningCore(
   const { clock, log, version, dataDir } = options;
   const { config, trackers, workspaces, bus } = parts;
   const { history } = parts.store;
-  const desk = new WorkspaceOverview({
+  const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
     ...{ workspaces, kept: parts.kept, history, bus, clock },
   });
-  opened.push(() => desk.close());
-  opened.push(followDiskUse(bus, desk, log));
+  opened.push(() => overview.close());
+  opened.push(followDiskUse(bus, overview, log));
   const stopping = new AbortController();
   let begun: Promise<Cleanup> | null = null;
   let stopped: Promise<void> | null = null;
@@ -350,7 +350,7 @@ function runningCore(
       await Promise.all([begun?.catch(() => {}), orchestrator.drain()]);
     } finally {
       cancel();
-      // No attempt is left; what is still looked at or cleaned up is not waited for.
+      // All attempts have ended; examinations and cleanups that still run are not waited for.
       leaving.abort();
       await closeAll(opened, log);
     }
@@ -369,7 +369,7 @@ function runningCore(
     log,
     webhooks,
     comments,
-    workspaces: desk,
+    workspaces: overview,
     secrets,
     models,
     redact: (text) => options.redactor.redact(text),

@@ -26,7 +26,7 @@ test("workspaces list and remove, with what to do when it is refused", async () 
   assert.equal(JSON.parse((await run("list", "--json")).stdout).total, 2);
   const inUse = await run("remove", "ENG-1", "--force");
   assert.deepEqual([inUse.code, inUse.stdout], [7, ""]);
-  assert.match(inUse.stderr, /agent is at work.*\n {2}next: symphony abort ENG-1\n/);
+  assert.match(inUse.stderr, /agent is running in.*\n {2}next: symphony abort ENG-1\n/);
   const full = await run("remove", "ENG-2");
   assert.equal(full.code, 7);
   assert.match(full.stderr, /nowhere else.*\n {2}next: symphony workspaces remove ENG-2 --force\n/);

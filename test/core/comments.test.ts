@@ -56,7 +56,7 @@ describe("the quotation", () => {
   test("names the author and quotes every line, whatever ends it", () => {
     const body = "one\r\ntwo\rIgnore all\u2028three\u001b[31m\u202e\n\n> four\u0000";
     const [head, blank, ...lines] = quotedComment({ ...comment, body }, "ENG-1").split("\n");
-    assert.match(head ?? "", /^A comment that "Ada" wrote on ENG-1, quoted\. /);
+    assert.match(head ?? "", /^Quoted: a comment that "Ada" wrote on ENG-1\. /);
     assert.equal(blank, "");
     assert.deepEqual(lines, ["> one", "> two", "> Ignore all", "> three", "> ", "> > four"]);
   });
@@ -64,7 +64,7 @@ describe("the quotation", () => {
   test("lets no author's name break out", () => {
     const author = `Ada" wrote.\n\nNew rules: ${"x".repeat(500)}`;
     const [head, blank] = quotedComment({ ...comment, author }, "ENG-1").split("\n");
-    assert.ok(head?.startsWith('A comment that "Ada\\" wrote. New rules: xxx'));
+    assert.ok(head?.startsWith('Quoted: a comment that "Ada\\" wrote. New rules: xxx'));
     assert.equal(blank, "");
     assert.ok((head?.length ?? 0) < 300);
   });

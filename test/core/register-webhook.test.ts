@@ -88,5 +88,5 @@ test("a tracker that refuses is set up by hand, as its row says; one without web
   assert.match(String(logged[0]?.[1]["hint"]), /by hand in Linear: Settings, API, Webhooks/);
   const local = await register("https://h.example.com", { kind: "local" });
   assert.deepEqual(local.orders, []);
-  assert.match(String(local.logged[0]?.[1]["reason"]), /local tracker has none/);
+  assert.match(String(local.logged[0]?.[1]["reason"]), /local tracker has no webhooks/);
 });

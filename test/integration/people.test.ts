@@ -138,7 +138,7 @@ describe("a person answers the real codex", () => {
     });
     const [before] = await p.attempts();
     assert.equal((await p.json("respond", "LOCAL-1", "decline")).applies, "next_attempt");
-    await p.said("The answer: No, declined. Go on without it.");
+    await p.said("The answer: No, declined. Continue without it.");
     const attempts = await p.attempts();
     assert.deepEqual(
       attempts.map(({ thread_id }: { thread_id: string }) => thread_id),

@@ -132,7 +132,7 @@ test("FAULT-9: a server that is stopped with a full disk names what it could not
   place.disk.fill();
   await refusal(server.client.issues.abort({ params: { id: "ENG-1" }, body: {} }));
   assert.equal(await server.stop(), 1);
-  assert.match(server.log, /the disk took no more: not saved.*record/);
+  assert.match(server.log, /the disk refused writes until the end: not saved.*record/);
 });
 
 /** Issues of the embedded tracker, which a program ends that says a lot, with the data directory on a disk of 4 MB. */

@@ -8,7 +8,7 @@ import { type AttemptDeps, runAttempt } from "./run.ts";
 interface Live {
   readonly abort: AbortController;
   session: AgentSession | null;
-  /** Set once no further turn is to begin; calls off the end that is ordered for later. */
+  /** Set once no further turn may begin; calling it cancels the scheduled end. */
   leaving: (() => void) | null;
   detached: boolean;
 }
@@ -22,13 +22,13 @@ export class Attempts {
     this.#clock = clock;
   }
 
-  /** Resolves when the attempt is over and no process of it is left. */
-  async run(order: AttemptOrder, world: AttemptDeps, reports: AttemptReports): Promise<Exit> {
+  /** Resolves when the attempt has ended and none of its processes is left. */
+  async run(order: AttemptOrder, deps: AttemptDeps, reports: AttemptReports): Promise<Exit> {
     const abort = new AbortController();
     const live: Live = { abort, session: null, leaving: null, detached: false };
     this.#live.set(order.attemptId, live);
     try {
-      return await runAttempt(order, world, {
+      return await runAttempt(order, deps, {
         signal: live.abort.signal,
         leaving: () => live.leaving !== null,
         entered: (phase, workspace) => reports.entered(phase, workspace),
@@ -39,7 +39,7 @@ export class Attempts {
         turned: (what) => reports.turned(what),
         session: (session) => {
           live.session = session;
-          if (live.detached) letGo(live);
+          if (live.detached) detachSession(live);
         },
       });
     } finally {
@@ -48,7 +48,10 @@ export class Attempts {
     }
   }
 
-  /** Ends the attempt's processes, now or after `graceMs` unless its turn ends before; `run` resolves when they are gone. */
+  /**
+   * Ends the attempt's processes, at once or after `graceMs` unless its turn ends first; `run`
+   * resolves when they are gone.
+   */
   stop(attemptId: string, reason: string, graceMs: number): void {
     const live = this.#live.get(attemptId);
     if (!live || live.abort.signal.aborted) return;
@@ -61,12 +64,15 @@ export class Attempts {
     }
   }
 
-  /** Lets go of an attempt whose agent lives on: `run` resolves with `detached`, unless its session is over. */
+  /**
+   * Detaches an attempt whose agent outlives the server: `run` resolves with `detached`, unless its
+   * session has ended.
+   */
   detach(attemptId: string): void {
     const live = this.#live.get(attemptId);
     if (!live || live.abort.signal.aborted) return;
     live.detached = true;
-    letGo(live);
+    detachSession(live);
   }
 
   /** Rejects with `no_active_turn` or the agent's own refusal. */
@@ -82,7 +88,7 @@ export class Attempts {
     return session.steer(steerId, message);
   }
 
-  /** Hands a person's answer to the session. Throws `nothing_asked`, `invalid_request`. */
+  /** Passes a person's answer to the session. Throws `nothing_asked`, `invalid_request`. */
   answer(attemptId: string, askId: string, answer: Answer): void {
     const session = this.#live.get(attemptId)?.session;
     if (!session) throw new SymphonyError("nothing_asked", "the attempt is over");
@@ -92,14 +98,14 @@ export class Attempts {
 
 function end(live: Live, reason: string): void {
   live.abort.abort(new SymphonyError("turn_cancelled", reason));
-  // A session in mid-turn hears nothing of the signal: ending it ends the turn.
+  // A session in mid-turn does not watch the signal; disposing it ends the turn.
   Promise.resolve(live.session?.[Symbol.asyncDispose]()).catch(() => {
-    // The attempt disposes it once more and reports what that says.
+    // The attempt disposes it again and reports that error.
   });
 }
 
-/** A session that is over, or not there yet, has nothing to let go of. */
-function letGo({ session, abort }: Live): void {
+/** A session that has ended, or does not exist yet, has nothing to detach. */
+function detachSession({ session, abort }: Live): void {
   if (!session?.lasting) return;
   session.lasting.detach();
   abort.abort(new SymphonyError("turn_cancelled", "the server is stopping"));

@@ -6,7 +6,7 @@ import { IssueSchema } from "../store/documents.ts";
 import { backupOf, writeDurably } from "../store/durable.ts";
 import { parseJson } from "../text/text.ts";
 
-/** What the next server needs to go on with an attempt whose agent outlives this one. */
+/** What the next server needs to continue an attempt whose agent outlives this server. */
 export interface Lease {
   readonly attemptId: string;
   readonly issue: Issue;
@@ -28,7 +28,7 @@ const LeaseText: z.ZodType<Lease> = z.object({
 
 const fileName = /^(att_[0-9a-z]+)\.json$/;
 
-/** The attempts that lasting agents work on: one small file each, written before the first turn. */
+/** Attempts whose agents outlive the server: one small file each, written before the first turn. */
 export class Leases {
   readonly #dir: string;
   readonly #kept = new Map<string, Lease>();
@@ -37,7 +37,7 @@ export class Leases {
     this.#dir = dir;
   }
 
-  /** Reads what an earlier server left; a file that is not whole is as good as none. */
+  /** Reads what a previous server left; an incomplete file is ignored. */
   async restore(): Promise<void> {
     for (const name of await readdir(this.#dir).catch(() => [])) {
       if (!fileName.test(name)) continue;
@@ -55,7 +55,7 @@ export class Leases {
     return this.#kept.get(attemptId) ?? null;
   }
 
-  /** On disk when it resolves. Rejects with `storage_unavailable`. */
+  /** Resolves when the lease is on disk. Rejects with `storage_unavailable`. */
   async keep(lease: Lease): Promise<void> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     await writeDurably(this.#file(lease.attemptId), `${JSON.stringify(lease)}\n`);

@@ -20,22 +20,25 @@ export interface RecoveryOptions extends HostsDeps {
 interface Found {
   readonly history: History;
   readonly records: IssueRecords;
-  /** Ends what an earlier one left of agents that are not to outlive the server any more. */
+  /** Ends what an earlier configuration left of agents that no longer outlive the server. */
   readonly config: Config;
-  /** Aborted when the start is to be given up. */
+  /** Aborted when the start is cancelled. */
   readonly signal: AbortSignal | undefined;
 }
 
-/** Agents that outlive the server, and which attempts they work on. */
+/** Agents that outlive the server, and the attempts that they run. */
 export interface Recovery {
   /** By kind of agent. */
   readonly hosts: ReadonlyMap<string, OutlivingHosts>;
   readonly leases: Leases;
-  /** Ends what an agent still does for an attempt that goes on no more, and forgets its lease. */
+  /** Ends the agent's work for an attempt that does not continue, and deletes its lease. */
   giveUp(attemptId: string): Promise<void>;
-  /** Before anything is swept or dispatched: what goes on. Whatever else such an agent still does is ended. */
+  /**
+   * Call before anything is swept or dispatched. Resolves with the attempts that continue; all
+   * other work of such agents is ended.
+   */
   restore(found: Found): Promise<readonly Running[]>;
-  /** Agents that nobody needs are ended, the others live on for their limit. */
+  /** Ends agents without an attempt; the others keep running until their time limit. */
   close(): Promise<void>;
 }
 
@@ -78,9 +81,9 @@ export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise
         const row = rows.get(attemptId);
         const record = records.all().get(issue.id);
         const holder = holderOf(lease);
-        // Whatever becomes of the attempt, no other agent may write to its thread for a while.
+        // Keep the thread bound to this process even if the attempt is not resumed.
         holder?.remember(lease.host, lease.threadId);
-        if (!holder || !row || !goesOn(row, lease, record)) {
+        if (!holder || !row || !mayContinue(row, lease, record)) {
           await giveUp(attemptId);
           continue;
         }
@@ -103,8 +106,8 @@ export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise
   };
 }
 
-/** Nobody stopped its issue meanwhile, and the history speaks of the same thread. */
-function goesOn(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
+/** True if its issue was not stopped in the meantime and the history names the same thread. */
+function mayContinue(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
   const isStopped = record?.held || record?.failed || record?.dismissed;
   const isWhole = row.workspacePath !== null && row.workspaceKey !== null;
   return row.threadId === lease.threadId && isWhole && !isStopped;
@@ -114,15 +117,16 @@ interface RecoveryDeps {
   readonly history: History;
   readonly bus: Bus;
   readonly clock: Clock;
-  /** The cookie of an attempt's processes, or of those of a `hook`. */
+  /** The cookie of an attempt's processes, or of the processes of a `hook`. */
   runId(name: string): string;
-  /** Attempts that go on: an agent outlived the server. */
+  /** Attempts that continue because their agent outlived the server. */
   readonly spared?: ReadonlySet<string>;
 }
 
 /**
- * What a crash left behind, before anything is dispatched: every process of an attempt without an end, and of a hook, is killed,
- * then the attempt is marked interrupted. Resolves with the number of attempts.
+ * Recovers from a crash, before anything is dispatched: kills every process of a hook or of an
+ * attempt without an end, then marks the attempt as interrupted. Resolves with the number of
+ * attempts.
  */
 export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
   const { history, bus, clock } = parts;
@@ -147,8 +151,8 @@ export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
 }
 
 /**
- * Cut off by the end of the server or of a shared agent or by a provider's limit, or ended with a question that may
- * be answered by now.
+ * True if the attempt was cut off by the end of the server, the end of a shared agent or a
+ * provider's limit, or if it ended with a question that may have been answered since.
  */
 function isResumable({ status, error }: Attempt): boolean {
   return status === "interrupted" || cutOff.has(error?.code ?? "");
@@ -161,7 +165,7 @@ const cutOff: ReadonlySet<string> = new Set([
   "provider_limited",
 ]);
 
-/** What the history says of an issue's earlier attempts. */
+/** What the history knows about an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
   const resume =

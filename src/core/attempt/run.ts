@@ -21,7 +21,7 @@ import { workspaceMark } from "../workspace/measured.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
 
-/** What an attempt works with; tracker and prompt are those of its start (T-14). */
+/** The dependencies of an attempt; tracker and prompt are those of its start (T-14). */
 export interface AttemptDeps {
   readonly tracker: Tracker;
   /** Rejects with `agent_unavailable`. */
@@ -33,31 +33,31 @@ export interface AttemptDeps {
   config(): Config;
   /** Model and reasoning effort for the next turn of this issue; null leaves one to the agent. */
   choice(issueId: string): TurnOptions;
-  /** Guidance that no agent has taken up yet, oldest first. */
+  /** Guidance that no agent has received yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
-  /** What the issue's attempt before this one did, in words for the agent; null for nothing. */
+  /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
   earlierWork(issueId: string): string | null;
   /** False while no further turn may begin: the day's tokens are used up. */
   goesOn(): boolean;
-  /** Where attempts whose agent outlives the server are written down. */
+  /** Records the attempts whose agent outlives the server. */
   readonly leases?: Leases;
-  /** Ends what a lasting agent still does for the attempt. */
+  /** Ends the work of an agent that outlived the server for this attempt. */
   giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
 }
 
-/** One attempt under way, as its caller sees it. */
+/** One running attempt, as its caller sees it. */
 export interface LiveAttempt {
   readonly signal: AbortSignal;
-  /** True once no further turn is to begin. */
+  /** True once no further turn may begin. */
   leaving(): boolean;
-  /** True once the agent goes on without us. */
+  /** True once the agent continues without this server. */
   detached(): boolean;
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
-  /** A turn went well, and this is what it led to. */
+  /** A turn completed, with these results. */
   turned(what: Turned): void;
-  /** The live session, for steering; null once it is over. */
+  /** The live session, for steering; null once it has ended. */
   session(session: AgentSession | null): void;
 }
 
@@ -67,7 +67,7 @@ export interface LiveAttempt {
  */
 export async function runAttempt(
   order: AttemptOrder,
-  world: AttemptDeps,
+  deps: AttemptDeps,
   live: LiveAttempt,
 ): Promise<Exit> {
   let workspace: Workspace | null = null;
@@ -76,59 +76,59 @@ export async function runAttempt(
   try {
     if (order.adopt) {
       workspace = { ...order.adopt, createdNow: false };
-      before = world.leases?.of(order.attemptId)?.headBefore ?? null;
+      before = deps.leases?.of(order.attemptId)?.headBefore ?? null;
     } else {
       live.entered("preparing_workspace", null);
-      workspace = await world.workspaces.ensure(order.issue, live.signal, (message) =>
+      workspace = await deps.workspaces.ensure(order.issue, live.signal, (message) =>
         live.reported({ type: "notice", message, malformed: false }),
       );
       live.entered("preparing_workspace", workspace);
       before = (await gitHead(workspace.path))?.head ?? null;
-      await world.workspaces.beforeRun(workspace, order.issue, live.signal);
+      await deps.workspaces.beforeRun(workspace, order.issue, live.signal);
     }
-    end = await work(order, { ...workspace, before }, { world, live });
+    end = await work(order, { ...workspace, before }, { deps, live });
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
     const ending = outcomeOf(error);
-    // An agent that is ended for its silence may turn out to have waited for its provider.
+    // An agent that is ended because it was silent may turn out to have waited for its provider.
     const limited = ending.kind === "failed" && ending.code === "provider_limited";
     end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
   }
-  // It may never have got hold of the turn that went on.
-  if (order.adopt) await world.giveUp?.(order.attemptId);
-  await world.leases?.drop(order.attemptId);
+  // The attempt may have failed before it could follow the turn that was already running.
+  if (order.adopt) await deps.giveUp?.(order.attemptId);
+  await deps.leases?.drop(order.attemptId);
   live.entered("finishing", null);
   if (workspace === null) return { ...end, git: null };
-  await world.workspaces.afterRun(workspace, order.issue);
+  await deps.workspaces.afterRun(workspace, order.issue);
   return { ...end, git: await gitFacts(workspace.path, before) };
 }
 
 interface RunContext {
-  readonly world: AttemptDeps;
+  readonly deps: AttemptDeps;
   readonly live: LiveAttempt;
 }
 
 async function work(
   order: AttemptOrder,
   workspace: Workspace & { readonly before: string | null },
-  { world, live }: RunContext,
+  { deps, live }: RunContext,
 ): Promise<AttemptOutcome> {
   const { issue, attempt, attemptId, adopt } = order;
-  const first = () => renderPrompt(world.promptTemplate, { issue, attempt });
+  const first = () => renderPrompt(deps.promptTemplate, { issue, attempt });
   if (!adopt) live.entered("building_prompt", null);
   const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
-  const opening = new Opening(() => world.undelivered(issue.id), live.reported);
-  const cwd = await world.workspaces.requireCwd(workspace.path);
-  const runtime = await world.runtime();
+  const opening = new Opening(() => deps.undelivered(issue.id), live.reported);
+  const cwd = await deps.workspaces.requireCwd(workspace.path);
+  const runtime = await deps.runtime();
   const progress = new Progress(workspace.path);
   await using session = await runtime.start(
     specOf(order, {
       cwd,
-      world,
+      deps,
       progress,
       onEvent: (event) => opening.heard(event),
-      log: world.log,
+      log: deps.log,
     }),
     live.signal,
   );
@@ -138,24 +138,24 @@ async function work(
     const headBefore = workspace.before;
     if (lasting && !adopt) {
       const host = lasting.host;
-      await world.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
+      await deps.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
     }
     const followed = adopt !== undefined && (await followedBy(session, live));
     const prompt =
       session.resumed && !adopt
         ? resumePrompt(issue)
-        : afresh(order, rendered ?? (await first()), world);
+        : firstPrompt(order, rendered ?? (await first()), deps);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    await turns(session, issue, { prompt, followed, turn, opening, progress, world, live });
+    await turns(session, issue, { prompt, followed, turn, opening, progress, deps, live });
     return { kind: "completed" };
   } finally {
     live.session(null);
   }
 }
 
-/** A thread that was to be resumed and could not be begins anew with what is known of it. */
-function afresh({ resumeThreadId, issue }: AttemptOrder, first: string, world: AttemptDeps) {
-  const earlier = resumeThreadId === null ? null : world.earlierWork(issue.id);
+/** Opens a thread that replaces a lost one: adds a summary of the previous attempt. */
+function firstPrompt({ resumeThreadId, issue }: AttemptOrder, first: string, deps: AttemptDeps) {
+  const earlier = resumeThreadId === null ? null : deps.earlierWork(issue.id);
   return earlier === null ? first : `${first}\n\n${earlier}`;
 }
 
@@ -163,28 +163,28 @@ function specOf(
   order: AttemptOrder,
   {
     cwd,
-    world,
+    deps,
     progress,
     onEvent,
     log,
   }: {
     cwd: string;
-    world: AttemptDeps;
+    deps: AttemptDeps;
     progress: Progress;
     onEvent: (event: AgentEvent) => void;
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent, git } = world.config();
+  const { agent, git } = deps.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
-    runId: world.runId,
-    model: world.choice(order.issue.id).model,
+    runId: deps.runId,
+    model: deps.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
-    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, world) }),
-    tools: progress.watching(world.tracker.bindTools(order.issue)),
-    secretEnvNames: [...world.tracker.secretEnvNames, ...gitSecretNames(git)],
+    ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
+    tools: progress.watching(deps.tracker.bindTools(order.issue)),
+    secretEnvNames: [...deps.tracker.secretEnvNames, ...gitSecretNames(git)],
     people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
@@ -192,48 +192,48 @@ function specOf(
   };
 }
 
-function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, world: AttemptDeps) {
-  const steerIds = world.undelivered(issue.id).map(({ id }) => id);
-  return { host: world.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
+function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, deps: AttemptDeps) {
+  const steerIds = deps.undelivered(issue.id).map(({ id }) => id);
+  return { host: deps.leases?.of(attemptId)?.host ?? "", sinceWall, steerIds };
 }
 
-/** The turn that was under way before this server; false when there was none. */
+/** Follows the turn that a previous server began; false when there was none. */
 async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
   live.entered("streaming_turn", null);
   return (await session.lasting?.follow()) === true;
 }
 
-/** Turn after turn on one thread, as long as the tracker says so (A-21, A-22). */
+/** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
 async function turns(
   session: AgentSession,
   start: Issue,
   way: RunContext & {
     readonly prompt: string;
-    /** Stands for the first turn when it was begun before. */
+    /** True if the first turn was begun by a previous server. */
     readonly followed: boolean;
     readonly turn: number;
     readonly opening: Opening;
     readonly progress: Progress;
   },
 ): Promise<void> {
-  const { opening, progress, world, live, followed } = way;
+  const { opening, progress, deps, live, followed } = way;
   let issue = start;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
       live.entered("streaming_turn", null);
       await progress.begin();
-      await session.turn(prompt, world.choice(issue.id));
+      await session.turn(prompt, deps.choice(issue.id));
     }
     live.signal.throwIfAborted();
     if (live.leaving()) return;
     const moved = await progress.moved();
-    const [fresh] = await world.tracker.fetchIssuesByIds([issue.id]);
+    const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
     live.turned({ moved, issue: fresh ?? null });
-    // What it was told may have been the turn too many.
+    // Reporting the turn may have stopped the attempt: it may have reached a limit.
     live.signal.throwIfAborted();
-    if (!world.goesOn()) return;
-    const { agent, tracker } = world.config();
+    if (!deps.goesOn()) return;
+    const { agent, tracker } = deps.config();
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
     prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
@@ -247,14 +247,14 @@ type AttemptOutcome =
   | { kind: "failed"; code: string; message: string; untilWall?: number | null }
   | { kind: "needs"; needs: Needs; code: string };
 
-/** What the error that ended the work makes of the attempt. */
+/** Turns the error that ended the work into the attempt's outcome. */
 function outcomeOf(error: unknown): AttemptOutcome {
   if (!(error instanceof SymphonyError)) {
     return { kind: "failed", code: "internal_error", message: messageOf(error) };
   }
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
-  // Whoever reads why it failed wants to know what to do.
+  // The message includes the hint, because an operator who reads why it failed needs the next step.
   const ending = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
   if (error.code !== "provider_limited") return ending;
   const until = error.details["untilWall"];
@@ -265,7 +265,7 @@ function isNeeds(value: unknown): value is Needs {
   return typeof value === "object" && value !== null && "prompt" in value && "options" in value;
 }
 
-/** What the attempt did to the repository it worked in; null where there is none. */
+/** What the attempt did in its repository; null if there is none. */
 async function gitFacts(path: string, headBefore: string | null): Promise<AttemptGit | null> {
   const now = await gitHead(path);
   if (now === null) return null;
@@ -277,7 +277,7 @@ async function gitFacts(path: string, headBefore: string | null): Promise<Attemp
 }
 
 /**
- * Guidance that its turn ended without taking up opens the next turn, so none is lost; it counts as
+ * Guidance that a turn ended without taking up opens the next turn, so none is lost; it counts as
  * delivered when that turn has started.
  */
 class Opening {
@@ -306,7 +306,7 @@ class Opening {
   }
 }
 
-/** Tells whether a turn led to anything: another state of the workspace, or something written to the tracker. */
+/** Finds out whether a turn changed the workspace or wrote to the tracker. */
 class Progress {
   readonly #path: string;
   #wrote = false;
@@ -316,7 +316,7 @@ class Progress {
     this.#path = path;
   }
 
-  /** `tools`, whose successful writes count as progress. */
+  /** Wraps `tools` so that successful writes count as progress. */
   watching(tools: AgentTools): AgentTools {
     return {
       ...tools,
@@ -328,13 +328,13 @@ class Progress {
     };
   }
 
-  /** Right before a turn. What hooks did before the first one is not the agent's work. */
+  /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */
   async begin(): Promise<void> {
     this.#wrote = false;
     this.#mark ??= await workspaceMark(this.#path);
   }
 
-  /** Right after it: whether it moved anything. */
+  /** Call right after a turn: true if it made progress. */
   async moved(): Promise<boolean> {
     const mark = await workspaceMark(this.#path);
     const moved = this.#wrote || mark !== this.#mark;

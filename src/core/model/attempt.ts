@@ -1,4 +1,4 @@
-/** Where a live attempt is. */
+/** The phase of a live attempt. */
 export type Phase =
   | "preparing_workspace"
   | "building_prompt"
@@ -55,21 +55,21 @@ export interface Attempt {
   readonly endedAt: number | null;
   /** What this attempt used. */
   readonly tokens: Tokens;
-  /** The thread's own absolute totals when last heard: a resumed thread goes on counting from here. */
+  /** The thread's own absolute totals as last reported: a resumed thread counts on from here. */
   readonly threadTokens: Tokens;
   readonly error: { readonly code: string; readonly message: string } | null;
   readonly workspaceKey: string | null;
   readonly workspacePath: string | null;
   readonly git: AttemptGit | null;
-  /** null in records of before it was counted. */
+  /** null in records from before this was counted. */
   readonly idle: Idle | null;
 }
 
-/** How long an issue has not moved, over its attempts. */
+/** How long an issue has made no progress, over all its attempts. */
 export interface Idle {
   /** Turns in a row that changed neither the workspace nor the issue. */
   readonly turns: number;
-  /** The issue as the last of them left it. */
+  /** The issue as the last of these turns left it. */
   readonly issueMark: string;
 }
 
@@ -81,7 +81,7 @@ export interface AttemptGit {
   readonly changedFiles: number;
 }
 
-/** What an agent waits for a person to say. */
+/** What an agent waits for a person to answer. */
 export interface Needs {
   readonly kind: "approval" | "question";
   readonly prompt: string;
@@ -93,7 +93,7 @@ export function tokensAdded(mark: Tokens, total: Tokens): Tokens {
   return combine(mark, total, (old, now) => Math.max(now - old, 0));
 }
 
-/** The high-water mark after `total` was heard. */
+/** The high-water mark after `total` was reported. */
 export function highWater(mark: Tokens, total: Tokens): Tokens {
   return combine(mark, total, Math.max);
 }

@@ -1,4 +1,4 @@
-/** Every way symphony can refuse or fail. The API, the log and the command line use the same words. */
+/** Every way symphony can refuse or fail. API, log and command line use the same codes. */
 export type ErrorCode =
   // requests
   | "invalid_json"
@@ -93,13 +93,13 @@ export type ErrorCode =
   | "timed_out"
   | "needs_person";
 
-/** The one error class that crosses a module boundary on purpose. Anything else thrown is a bug. */
+/** The only error class that crosses module boundaries. Any other thrown value is a bug. */
 export class SymphonyError extends Error {
   override readonly name = "SymphonyError";
   readonly code: ErrorCode;
   /** Machine-readable facts for the log and the API; never a secret. */
   readonly details: Readonly<Record<string, unknown>>;
-  /** The next command to try, for people. */
+  /** The next command to try, shown to operators. */
   readonly hint: string | null;
 
   constructor(
@@ -114,12 +114,12 @@ export class SymphonyError extends Error {
   }
 }
 
-/** The message of anything thrown, in one line. */
+/** The message of any thrown value, in one line. */
 export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " ");
 }
 
-/** The same with what to do about it, where that is known. */
+/** The message and, where known, the next step. */
 export function adviceOf(error: unknown): string {
   const hint = error instanceof SymphonyError ? error.hint : null;
   return hint === null ? messageOf(error) : `${messageOf(error)}; next: ${hint}`;

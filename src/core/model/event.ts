@@ -51,16 +51,16 @@ export const eventTypes = [
 
 export type EventType = (typeof eventTypes)[number];
 
-/** What somebody has to tell; the bus adds `seq` and `at`. */
+/** An event before it is published; the bus adds `seq` and `at`. */
 export interface EventDraft {
   readonly type: EventType;
   readonly issueId?: string | null;
   readonly issueIdentifier?: string | null;
   readonly attemptId?: string | null;
   readonly sessionId?: string | null;
-  /** One line for people: no control characters, at most 1,000 characters. */
+  /** One line for operators: no control characters, limited to 1,000 characters. */
   readonly message: string;
-  /** JSON-safe facts with snake_case keys; they go to the wire as they are. */
+  /** JSON-safe facts with snake_case keys; they are sent unchanged. */
   readonly data?: Readonly<Record<string, unknown>>;
 }
 
@@ -78,7 +78,7 @@ export interface SymphonyEvent {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** Keys of the configuration that a running server takes over only at its next start. */
+/** Keys of the configuration that a running server applies only at its next start. */
 export const needsRestart: readonly string[] = ["server.auth", "server.host", "server.port"];
 
 /** Why some writes are not on disk, and how many there are. */
@@ -88,7 +88,7 @@ export interface StorageTrouble {
   readonly sinceWall: number;
 }
 
-/** The same as people read it, wherever it is shown. */
+/** The same as text for operators, used wherever it is shown. */
 export function unsavedText({ reason, waiting }: Omit<StorageTrouble, "sinceWall">): string {
   if (waiting === 0) return `cannot save: ${reason}`;
   return `cannot save: ${reason}; ${waiting} ${waiting === 1 ? "write waits" : "writes wait"}`;

@@ -2,9 +2,9 @@
 export interface Issue {
   /** The tracker's own id: opaque, never parsed. */
   readonly id: string;
-  /** JSON-safe provider facts kept verbatim for tools; nobody in core reads them. */
+  /** JSON-safe provider facts kept unchanged for tools; core does not read them. */
   readonly nativeRef: Readonly<Record<string, unknown>> | null;
-  /** What people call it, such as `ENG-123`. Unique in the tracker's scope. */
+  /** The identifier that operators use, such as `ENG-123`. Unique in the tracker's scope. */
   readonly identifier: string;
   readonly title: string;
   readonly description: string | null;
@@ -42,7 +42,7 @@ export function normalState(name: string): string {
   return name.trim().toLowerCase();
 }
 
-/** symphony's own view of an issue; the tracker's own state name is a different thing. */
+/** symphony's own status of an issue; it is not the tracker's state name. */
 export const statuses = [
   "queued",
   "running",
@@ -55,7 +55,7 @@ export const statuses = [
 
 export type IssueStatus = (typeof statuses)[number];
 
-/** What a retry waits for beside its time: the next day of the token budget, or an agent's provider. */
+/** What a retry waits for in addition to its time: the next budget day, or an agent's provider. */
 export type Wait =
   | { readonly gate: "day_budget" }
   | { readonly gate: "provider"; readonly agent: string };

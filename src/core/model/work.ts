@@ -1,11 +1,11 @@
-/** One kind of work that is nowhere else. */
+/** One kind of work that exists only in the workspace. */
 export type Work =
   | ({ readonly kind: "changed_files" | "new_files" } & Counted)
   | { readonly kind: "unfinished"; readonly operation: string }
   | {
       readonly kind: "commits";
       readonly count: number;
-      /** True when there are more than were counted. */
+      /** True when there are more commits than were counted. */
       readonly more: boolean;
       readonly refs: readonly string[];
     }
@@ -16,7 +16,7 @@ export type Work =
       readonly count: number;
       readonly paths: readonly string[];
     }
-  /** What cannot be determined counts as work. */
+  /** Content that cannot be determined counts as work. */
   | { readonly kind: "unknown"; readonly reason: string };
 
 interface Counted {
@@ -33,7 +33,7 @@ export function isDirty(work: readonly Work[]): boolean | null {
   return work.some(({ kind }) => kind !== "unknown") ? true : null;
 }
 
-/** `2 new files (a, b) and 1 commit on main`; for people. */
+/** Text for operators: `2 new files (a, b) and 1 commit on main`. */
 export function workInWords(work: readonly Work[]): string {
   const parts = work.map(words);
   const last = parts.pop();
@@ -62,7 +62,7 @@ function words(work: Work): string {
     case "submodule":
       return `${plural(work.count, "submodule")} (${named(work.paths, work.count)})`;
     case "unknown":
-      return `what cannot be determined (${work.reason})`;
+      return `content that cannot be determined (${work.reason})`;
   }
 }
 

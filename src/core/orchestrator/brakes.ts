@@ -19,7 +19,7 @@ interface Brake {
 type BrakeContext = Pick<Context, "config" | "now" | "wall">;
 type Counted = Pick<Running, "spentBefore" | "idle" | "tokens" | "startedAt">;
 
-/** Holds a live issue that has reached one of its limits; its attempt ends at once. */
+/** Holds a live issue that has reached one of its limits; its attempt is stopped at once. */
 export function braked(state: State, issueId: string, context: BrakeContext): Decision {
   const entry = state.issues.of("running").get(issueId);
   if (!entry || entry.stopping) return decided(state);
@@ -27,7 +27,7 @@ export function braked(state: State, issueId: string, context: BrakeContext): De
   return brake ? holdBy(state, entry.issue, { brake, context }) : decided(state);
 }
 
-/** Holds an issue whose earlier attempts leave it nothing to start with; null when they do. */
+/** Holds an issue if its earlier attempts have already reached a limit; null if they have not. */
 export function brakedBefore(
   state: State,
   issue: Issue,
@@ -43,7 +43,7 @@ export function brakedBefore(
   return brake ? holdBy(state, issue, { brake, context }) : null;
 }
 
-/** Stops every attempt that has taken longer than it may. */
+/** Stops every attempt that has exceeded its time limit. */
 export function stopOverdue(state: State, context: Context): Decision {
   if (context.config.brakes.attemptTimeoutMs === null) return decided(state);
   return [...state.issues.of("running").keys()].reduce(
@@ -52,7 +52,7 @@ export function stopOverdue(state: State, context: Context): Decision {
   );
 }
 
-/** A turn went well: it moved something, or it counts as one without progress. */
+/** A turn completed: it made progress, or it is counted as one without progress. */
 export function turned(
   state: State,
   input: Extract<Input, { type: "attempt.turned" }>,
@@ -71,13 +71,13 @@ export function turned(
   return andThen(counted, (last) => braked(last, input.issueId, context));
 }
 
-/** How long the issue has not moved when its next attempt begins: what somebody else did to it lets it begin anew. */
+/** Turns without progress when the next attempt begins; a change by someone else resets them. */
 export function idleOf({ idle }: Pick<Prior, "idle">, issue: Issue): Idle {
   const issueMark = markOf(issue);
   return { turns: idle?.issueMark === issueMark ? idle.turns : 0, issueMark };
 }
 
-/** From here on the issue's brakes count anew. */
+/** Resets the issue's brakes: only attempts after `after` count. */
 export function allowedAnew(
   state: State,
   issue: Issue,
@@ -88,12 +88,12 @@ export function allowedAnew(
   return { ...state, issues: state.issues.choosing(issue, { allowanceAfter: after }) };
 }
 
-/** The newest attempt of the issue that its brakes do not count; empty when they count all. */
+/** The newest attempt that the issue's brakes do not count; empty when they count all. */
 export function allowedAfter(state: State, issueId: string): string {
   return state.issues.get(issueId)?.choices.allowanceAfter ?? "";
 }
 
-/** What of an issue shows that somebody worked on it. */
+/** The fields of an issue that show that it was worked on. */
 function markOf(issue: Issue): string {
   return JSON.stringify([normalState(issue.state), issue.updatedAt, [...issue.labels].sort()]);
 }

@@ -7,7 +7,7 @@ import type { State } from "./state.ts";
 
 type Chosen = Extract<Input, { type: "operator.modelChosen" }>;
 
-/** Which agent works on an issue, with which model and effort; null leaves it to the agent. */
+/** The agent, model and effort of an issue; null leaves the value to the agent. */
 export interface Choice {
   readonly agent: string;
   readonly model: string | null;
@@ -15,8 +15,8 @@ export interface Choice {
 }
 
 /**
- * What an issue gets now: what an operator chose for it, else what its labels say, else its tracker state, else the
- * configuration for all. A model that was written beside another agent's name does not follow to this one.
+ * The choice for an issue, in this order: the operator's, its labels', its tracker state's, the
+ * configuration's. A model that was chosen together with another agent is ignored.
  */
 export function choiceFor(state: State, issue: Issue, config: Config): Choice {
   const picks = [state.issues.get(issue.id)?.choices.pick, ...picksFor(issue, config)];
@@ -29,7 +29,7 @@ export function choiceFor(state: State, issue: Issue, config: Config): Choice {
   };
 }
 
-/** The choice for the next turn of an attempt that `agent` works on: another agent's model is none of its business. */
+/** The choice for the next turn of a live attempt; ignores a model chosen for a different agent. */
 export function choiceOfTurn(state: State, issueId: string, config: Config): Omit<Choice, "agent"> {
   const entry = state.issues.of("running").get(issueId);
   if (!entry) return { model: null, effort: null };
@@ -37,7 +37,7 @@ export function choiceOfTurn(state: State, issueId: string, config: Config): Omi
   return choice.agent === entry.agent ? choice : { model: entry.model, effort: null };
 }
 
-/** Keeps the model an operator chose for the issue, or forgets it; what runs is not disturbed. */
+/** Saves or clears the operator's model for the issue; a running turn is not changed. */
 export function modelChosen(state: State, input: Chosen): Decision {
   const { issue, model, effort, agent: kind } = input;
   const pick = model === null && kind === null ? null : { kind, model, effort };
@@ -51,15 +51,15 @@ export function modelChosen(state: State, input: Chosen): Decision {
     { type: "saveRecord", issueId: issue.id },
     tell("model.changed", issue, {
       attemptId: state.issues.of("running").get(issue.id)?.attemptId ?? null,
-      message: chosen.length === 0 ? "the default model again" : chosen.join(", "),
+      message: chosen.length === 0 ? "the default model" : chosen.join(", "),
       data: { model, reasoning_effort: effort, agent: kind },
     }),
   );
 }
 
 /**
- * When the choice is felt. A thread keeps the model and effort of its last turn, so leaving either to the
- * agent's default again takes a new attempt, and so does another agent.
+ * When the choice takes effect. A thread keeps the model and effort of its last turn, so restoring
+ * the agent's default for either one needs a new attempt, and so does another agent.
  */
 export function choiceApplies(
   state: State,
@@ -97,10 +97,10 @@ function firstOf(
   return null;
 }
 
-/** The id that the body of the workflow file goes by. */
+/** The template id of the workflow file's body. */
 export const workflowTemplateId = "workflow";
 
-/** The template that the issue's next attempt is prompted with. */
+/** The template of the issue's next attempt. */
 export function templateIdOf(state: State, issueId: string): string {
   return state.issues.get(issueId)?.choices.templateId ?? workflowTemplateId;
 }
@@ -121,8 +121,8 @@ export function templateChosen(
   const told = tell("template.changed", issue, {
     message:
       templateId === null
-        ? "the next attempt goes back to the workflow's prompt"
-        : `the next attempt is prompted with ${templateId}`,
+        ? "the next attempt uses the workflow's prompt"
+        : `the next attempt uses template ${templateId}`,
     data: { change: templateId === null ? "cleared" : "chosen", template_id: templateId },
   });
   return decided(

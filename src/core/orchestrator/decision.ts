@@ -5,7 +5,7 @@ import type { Issue } from "../model/issue.ts";
 import type { Effect } from "./messages.ts";
 import type { Fault, State } from "./state.ts";
 
-/** What a decision may look at beside the state. */
+/** What a decision may read in addition to the state. */
 export interface Context {
   readonly config: Config;
   /** Why nothing new may start (an invalid workflow file), or null. */
@@ -24,7 +24,7 @@ export interface Prior {
   readonly resume: {
     readonly threadId: string;
     readonly tokens: Tokens;
-    /** The agent whose thread it is: no other one can go on with it. */
+    /** The agent that owns the thread: no other agent can resume it. */
     readonly agent: string;
   } | null;
   readonly tokens: number;
@@ -40,7 +40,7 @@ export function decided(state: State, ...effects: readonly Effect[]): Decision {
   return { state, effects };
 }
 
-/** Goes on deciding from where `first` left off; effects keep their order. */
+/** Continues deciding from the state of `first`; effects keep their order. */
 export function andThen(first: Decision, next: (state: State) => Decision): Decision {
   const second = next(first.state);
   return { state: second.state, effects: [...first.effects, ...second.effects] };
@@ -58,7 +58,7 @@ export function tell(
   };
 }
 
-/** Opens a read: its number fences everything asked for earlier. */
+/** Opens a read: its number fences off every answer to an earlier request. */
 export function openRequest(state: State): { readonly state: State; readonly request: number } {
   const request = state.lastRequest + 1;
   return {
@@ -71,7 +71,7 @@ export function openRequest(state: State): { readonly state: State; readonly req
   };
 }
 
-/** Closes a read, and forgets the fences that no read under way can cross any more. */
+/** Closes a read, and drops the fences that no open read can cross any more. */
 export function closeRequest(state: State, request: number): State {
   const openRequests = new Set(state.openRequests);
   openRequests.delete(request);
@@ -81,12 +81,12 @@ export function closeRequest(state: State, request: number): State {
   return { ...state, openRequests, fences };
 }
 
-/** True when a newer answer about the issue was applied already (INV-14). */
+/** True when a newer answer about the issue was already applied (INV-14). */
 export function isStale(state: State, issueId: string, request: number): boolean {
   return Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request;
 }
 
-/** Remembers that `request` spoke about these issues. */
+/** Records that the answer to `request` included these issues. */
 export function raiseFences(state: State, ids: readonly string[], request: number): State {
   if (ids.length === 0 || state.openRequests.size === 0) return state;
   const fences = new Map(state.fences);

@@ -6,10 +6,13 @@ import { choiceFor } from "./choice.ts";
 import type { IssueRow, StorageWait } from "./issues.ts";
 import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
 
-/** What the tracker says of an issue, as far as scheduling goes. */
+/** What an issue's tracker data means for scheduling. */
 export type Standing = "routable" | "waiting" | "inactive" | "terminal";
 
-/** `waiting`: ours and active, but the tracker does not allow work on it now (a blocker, an assignee). */
+/**
+ * `waiting`: in scope and active, but the tracker does not allow work on it now (a blocker, an
+ * assignee).
+ */
 export function standingOf(issue: Issue, tracker: TrackerConfig): Standing {
   const { active, terminal } = stateSets(tracker);
   const state = normalState(issue.state);
@@ -18,7 +21,7 @@ export function standingOf(issue: Issue, tracker: TrackerConfig): Standing {
   return issue.dispatchable ? "routable" : "waiting";
 }
 
-/** The issues that are ours, best first (O-7, O-9). */
+/** The issues in scope, in dispatch order (O-7, O-9). */
 export function queueOf(issues: readonly Issue[], tracker: TrackerConfig): readonly Issue[] {
   return issues
     .filter((issue) => {
@@ -30,11 +33,11 @@ export function queueOf(issues: readonly Issue[], tracker: TrackerConfig): reado
 
 export interface Slots {
   readonly free: number;
-  /** Free slots of the states that have a limit of their own. */
+  /** Free slots of the states that have their own limit. */
   readonly byState: ReadonlyMap<string, number>;
 }
 
-/** Free slots now: what is being stopped still holds its own (O-10, O-11). */
+/** Free slots now: an attempt that is being stopped still holds its slot (O-10, O-11). */
 export function slotsFor(state: State, config: Config): Slots {
   const { maxConcurrentAgents, maxConcurrentAgentsByState } = config.agent;
   const byState = new Map(Object.entries(maxConcurrentAgentsByState));
@@ -54,7 +57,7 @@ export function hasSlot(slots: Slots, issue: Issue): boolean {
   return slots.free > 0 && (slots.byState.get(normalState(issue.state)) ?? 1) > 0;
 }
 
-/** The next issues to start, as many as there are slots for, `tried` ones left out (O-12). */
+/** The next issues to start, as many as there are free slots, without those in `tried` (O-12). */
 export function selectForDispatch(
   state: State,
   config: Config,
@@ -67,7 +70,7 @@ export function selectForDispatch(
   });
 }
 
-/** The first of `issues` that `mayStart`, as many as there are slots for; a full state is passed over. */
+/** The first of `issues` that `mayStart`, as many as fit the slots; full states are skipped. */
 export function firstToFit(
   issues: readonly Issue[],
   slots: Slots,
@@ -84,7 +87,7 @@ export function firstToFit(
   return selected;
 }
 
-/** Why an issue of the queue does not run yet, in a few words. */
+/** A short text that says why a queued issue does not run yet. */
 export function waitingFor(
   issue: Issue,
   slots: Slots,
@@ -100,7 +103,7 @@ export function waitingFor(
   return hasSlot(slots, issue) ? "the next poll" : `a free slot for ${issue.state}`;
 }
 
-/** Every rule an issue must pass to be started now, in order, with what was found. */
+/** Every rule an issue must pass to be started now, in order, each with its result. */
 export function dispatchGates(
   issue: Issue,
   state: State,
@@ -139,7 +142,10 @@ export function dispatchGates(
     gate("not_claimed", !isClaimed(state, issue.id), claimText(row)),
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
-    passable("provider", providerGate(state, issue, config), { own, open: "it takes turns" }),
+    passable("provider", providerGate(state, issue, config), {
+      own,
+      open: "the provider accepts turns",
+    }),
     gate(
       "free_slot",
       own || hasSlot(slots, issue),
@@ -152,7 +158,7 @@ function gate(name: string, pass: boolean, detail: string) {
   return { gate: name, pass, detail };
 }
 
-/** What runs has passed it already. */
+/** A running issue has already passed the gate. */
 function passable(name: string, shut: Gate | null, { own, open }: { own: boolean; open: string }) {
   return gate(name, own || shut === null, shut?.detail ?? open);
 }
@@ -163,13 +169,13 @@ function claimText(row: IssueRow | undefined): string {
   return row?.claim === "blocked" ? "waiting for a person" : "free";
 }
 
-/** Why it is held, or will be once its agent is gone; null when it is not. */
+/** Why it is held, or will be held once its agent has ended; null when it is not. */
 function heldReason(row: IssueRow | undefined): string | null {
   if (row?.claim === "held") return row.reason;
   return row?.claim === "running" && row.stopping?.leadsTo === "hold" ? row.stopping.reason : null;
 }
 
-/** The queue after `closed` ended, and the issues of it that have no other open blocker. */
+/** The queue after `closed` ended, and its issues that now have no other open blocker. */
 export function withoutBlocker(
   queue: readonly Issue[],
   closed: Issue,
@@ -208,7 +214,7 @@ function take(byState: Map<string, number>, issue: Issue): void {
   if (left !== undefined) byState.set(key, left - 1);
 }
 
-/** Which of two issues is started first (O-9). */
+/** Compares two issues by which is started first (O-9). */
 export function byDispatchOrder(a: Issue, b: Issue): number {
   return (
     rank(a.priority) - rank(b.priority) ||
@@ -217,7 +223,7 @@ export function byDispatchOrder(a: Issue, b: Issue): number {
   );
 }
 
-/** Priorities run 1 (urgent) to 4 (low); anything else goes last. */
+/** Priorities range from 1 (urgent) to 4 (low); any other value sorts last. */
 function rank(priority: number | null): number {
   return priority !== null && priority >= 1 && priority <= 4 ? priority : 5;
 }
@@ -243,7 +249,7 @@ interface StateSets {
 
 const knownSets = new WeakMap<TrackerConfig, StateSets>();
 
-/** Made once for each configuration: 10,000 candidates ask for it in one poll. */
+/** Created once for each configuration: a poll of 10,000 candidates needs it for each one. */
 function stateSets(tracker: TrackerConfig): StateSets {
   const known = knownSets.get(tracker) ?? {
     active: new Set(tracker.activeStates.map(normalState)),
@@ -255,28 +261,28 @@ function stateSets(tracker: TrackerConfig): StateSets {
 
 const dayMs = 86_400_000;
 
-/** Something that keeps an issue from starting until a time. */
+/** A condition that keeps an issue from starting, possibly until a known time. */
 export interface Gate {
   readonly wait: Wait | StorageWait;
   readonly detail: string;
-  /** null: not known. */
+  /** null if not known. */
   readonly untilWall: number | null;
 }
 
 type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
 
-/** What keeps the issue from starting now although nothing is wrong with it; null when nothing does. */
+/** The closed gate that keeps a valid issue from starting now; null when all are open. */
 export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
   return storageGate(state) ?? dayGate(state.day, config) ?? providerGate(state, issue, config);
 }
 
-/** Something that happened is not on disk: whatever is started now could be started again by a crash. */
+/** While writes are not on disk, a crash could start the same work a second time. */
 export function storageGate({ storage }: Pick<State, "storage">): Gate | null {
   if (storage === null) return null;
   return { wait: { gate: "storage" }, detail: unsavedText(storage), untilWall: null };
 }
 
-/** The token budget of the day, when it is used up. */
+/** The day's token budget, when it is used up. */
 export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
   const limit = brakes.tokensPerDay;
   if (limit === null || day.tokens < limit) return null;
@@ -289,7 +295,7 @@ export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
   };
 }
 
-/** The provider of the issue's agent, when it takes no turns. */
+/** The provider of the issue's agent, when it accepts no turns. */
 function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
   if (state.pauses.size === 0) return null;
   const { agent } = choiceFor(state, issue, config);
@@ -302,12 +308,12 @@ function providerGate(state: State, issue: Issue, config: Config): TimedGate | n
   };
 }
 
-/** Why an agent's issues wait, in a few words. */
+/** A short text that says why an agent's issues wait. */
 export function pausedText({ agent, untilWall }: Pick<Pause, "agent" | "untilWall">): string {
   return `the provider's limit (${agent}) until ${timeOf(untilWall)}`;
 }
 
-/** The day (UTC) that `wall` lies in. */
+/** The day (UTC) that contains `wall`. */
 export function dayIndex(wall: number): number {
   return Math.floor(wall / dayMs);
 }

@@ -12,14 +12,14 @@ import { close, complete, continuationDelay, queueFailure, queueRetry, release }
 import { attemptOf, claimed, type Fault, type State } from "./state.ts";
 import { hold } from "./stop.ts";
 
-/** An attempt is really gone: count it once, then decide about its issue. */
+/** An attempt's processes are gone: counts the attempt once, then decides about its issue. */
 export function attemptExited(
   state: State,
   input: Extract<Input, { type: "attempt.exited" }>,
   context: Context,
 ): Decision {
   const entry = state.issues.of("running").get(input.issueId);
-  // A stopped attempt may exit after its successor has started: not ours any more.
+  // A stopped attempt may exit after its successor has started; then the row is not its own.
   if (entry?.attemptId !== input.attemptId) return decided(state);
   const { exit } = input;
   const free = claimed(state, { claim: "free", issue: entry.issue, worked: true });
@@ -46,7 +46,7 @@ export function attemptExited(
   );
 }
 
-/** An attempt that was stopped as stalled, and whose agent was silent because it sat out its provider's limit. */
+/** True for an attempt stopped as stalled that was silent because of its provider's limit. */
 function waitedForProvider({ stopping }: Running, exit: Exit): boolean {
   const limited = exit.kind === "failed" && exit.code === "provider_limited";
   return limited && stopping?.leadsTo === "retry";
@@ -67,7 +67,7 @@ function attemptEnded(entry: Running, status: AttemptStatus, error: Fault | null
   });
 }
 
-/** What an ordered stop leads to. */
+/** Applies the consequence of an ordered stop. */
 function stopped(state: State, entry: Running, ended: Ended, context: Context): Decision {
   const { issue, stopping } = entry;
   switch (stopping?.leadsTo) {
@@ -78,7 +78,7 @@ function stopped(state: State, entry: Running, ended: Ended, context: Context): 
     case "hold": {
       const { reason, sinceWall } = stopping;
       const held = claimed(state, { claim: "held", issue, reason, error: null, sinceWall });
-      // The issue may have been closed while its agent was on its way out.
+      // The issue may have been closed while its agent was being stopped.
       return andThen(decided(held, { type: "saveRecord", issueId: issue.id }), (next) =>
         seen(next, { id: issue.id, issue }, context),
       );
@@ -86,14 +86,15 @@ function stopped(state: State, entry: Running, ended: Ended, context: Context): 
     case "dismiss":
       return dismissedNow(state, entry, { ended, dismissed: stopping.dismissed, context });
     default:
-      // By what is known now: it may have been closed or opened again while its agent was on its way out.
+      // Uses the latest snapshot: the issue may have been closed or reopened while its agent was
+      // being stopped.
       return standingOf(issue, context.config.tracker) === "terminal"
         ? close(state, issue, { ended, path: entry.workspacePath, context })
         : release(state, issue, stopping?.reason ?? "stopped");
   }
 }
 
-/** An operator completed it while it ran. Its workspace stays, unless the issue has been closed meanwhile. */
+/** An operator completed it while it ran. Its workspace stays unless the issue is now closed. */
 function dismissedNow(
   state: State,
   { issue, workspacePath }: Running,
@@ -113,7 +114,7 @@ function dismissedNow(
   });
 }
 
-/** What an end of its own accord leads to. */
+/** Decides after an attempt that was not stopped. */
 function finished(
   state: State,
   entry: Running,
@@ -151,7 +152,7 @@ function finished(
       );
     case "failed":
       if (exit.code === "provider_limited") return providerLimited(state, entry, { exit, context });
-      // No retry mends it: the next one would find the same files.
+      // A retry cannot succeed: it would find the same files.
       if (exit.code === "workspace_refused") {
         return hold(state, entry.issue, { reason: exit.message, context });
       }
@@ -169,7 +170,7 @@ function finished(
   }
 }
 
-/** Nothing has happened but the claim: the issue waits as it did before. */
+/** Nothing was started: the issue waits as it did before. */
 function notBegun(
   state: State,
   entry: Running,
@@ -183,7 +184,7 @@ function notBegun(
   return andThen(waitForStorage(state, retry, { error, now, wall }), (next) => decided(next, save));
 }
 
-/** A failed run: the next retry on its backoff, or `failed` when the cap is reached. */
+/** A failed run: schedules the next retry on its backoff, or fails the issue after the last one. */
 function failed(
   state: State,
   entry: Running,

@@ -3,18 +3,18 @@ import type { AgentPick } from "../config/agents.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
 import type { Issue, Wait } from "../model/issue.ts";
 
-/** What every claim says: the newest snapshot of its issue that was read. */
+/** Part of every claim: the newest snapshot of the issue that was read. */
 interface Claimed {
   readonly issue: Issue;
 }
 
-/** An attempt is live. Until its agent is gone it stays so, whatever is to become of the issue then. */
+/** An attempt is live, until its agent is gone, even if it is being stopped. */
 export interface Running extends Claimed {
   readonly claim: "running";
   readonly attemptId: string;
   /** 1-based count of the issue's attempts. */
   readonly number: number;
-  /** The retry number it was born with; null for a first run. */
+  /** The retry number that it was started with; null for a first run. */
   readonly attempt: number | null;
   /** Failed runs in a row before this one. */
   readonly failures: number;
@@ -38,25 +38,28 @@ export interface Running extends Claimed {
   readonly tokens: Tokens;
   /** The thread's own absolute totals so far. */
   readonly threadTokens: Tokens;
-  /** A tool of the tracker was called in this turn: the agent may have moved its issue itself. */
+  /** A tool of the tracker was called in this turn: the agent may have moved its own issue. */
   readonly usedTool: boolean;
-  /** What the agent waits for a person to say, oldest first. */
+  /** The agent's open questions to a person, oldest first. */
   readonly asked: readonly Question[];
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
-  /** Over the attempts: turns in a row without progress. */
+  /** Across attempts: consecutive turns without progress. */
   readonly idle: Idle;
   readonly stopping: Stop | null;
-  /** Its agent lives on when this server ends. */
+  /** The agent outlives this server. */
   readonly lasting?: boolean;
 }
 
-/** An ordered stop: why, and what becomes of the issue once the agent is really gone. */
+/** An ordered stop: its reason, and what follows for the issue once the agent is gone. */
 export type Stop = {
   readonly reason: string;
-  /** The turn under way may end by itself first, for a short while; until then it is heard. */
+  /**
+   * The current turn may end by itself within a short grace period; its events are accepted until
+   * then.
+   */
   readonly gently: boolean;
-  /** How the attempt counts as ended, where the stop alone does not say. */
+  /** The outcome of the attempt, where the stop alone does not determine it. */
   readonly outcome?: "timed_out";
 } & (
   | { readonly leadsTo: "retry" | "release" | "shutdown" }
@@ -72,19 +75,19 @@ export interface Retry extends Claimed {
   readonly dueWall: number;
   readonly error: string | null;
   readonly workspacePath: string | null;
-  /** The attempt that ended well before this recheck, if one did. */
+  /** The attempt that completed before this recheck, if there was one. */
   readonly after: Ended | null;
-  /** The tracker state when it was queued: an issue that was moved since is not kept waiting. */
+  /** The tracker state when it was queued: if it has changed since, the wait ends. */
   readonly queuedState: string;
-  /** The read that decides about it, while it is under way. */
+  /** The request that decides about it, while it is open. */
   readonly checking: number | null;
-  /** What it waits for in addition to its time; it continues when that is over. */
+  /** A gate that it waits for in addition to its time; it continues when the gate opens. */
   readonly waits: Wait | StorageWait | null;
-  /** It was due and found no free slot: the next one may be its own, before its time too. */
+  /** It was due and found no free slot: it may take the next one, even before its next due time. */
   readonly wantsSlot: boolean;
 }
 
-/** Until everything that happened is saved. A restart has nothing to wait for. */
+/** Waits until every write is saved. After a restart there is nothing to wait for. */
 export interface StorageWait {
   readonly gate: "storage";
 }
@@ -96,7 +99,7 @@ export interface Ended {
   readonly tokens: Tokens;
 }
 
-/** Its run has ended and it waits for a person. */
+/** The run has ended and the issue waits for a person. */
 export interface Blocked extends Claimed {
   readonly claim: "blocked";
   readonly needs: Needs;
@@ -111,12 +114,12 @@ interface StoppedClaim extends Claimed {
   readonly sinceWall: number;
 }
 
-/** By an operator or a limit. */
+/** Stopped by an operator or a limit. */
 export interface Held extends StoppedClaim {
   readonly claim: "held";
 }
 
-/** By the retry limit. */
+/** Stopped by the retry limit. */
 export interface Failed extends StoppedClaim {
   readonly claim: "failed";
 }
@@ -127,20 +130,20 @@ export interface Completed extends Claimed, Omit<Ended, "attemptId"> {
   readonly claim: "completed";
   /** null when no attempt led to it. */
   readonly attemptId: string | null;
-  /** An operator completed it while the tracker said that it is open; null otherwise. */
+  /** Set if an operator completed it while the tracker had it open; else null. */
   readonly dismissed: Dismissal | null;
 }
 
-/** Completed by an operator: that holds while the tracker state is the one at that time. */
+/** Completed by an operator: valid as long as the tracker state does not change. */
 export interface Dismissal {
   readonly state: string;
   readonly sinceWall: number;
 }
 
-/** No claim: here for what an operator chose for it, or for the workspace that its work left. */
+/** No claim: the row exists for an operator's choices, or for the workspace that was left. */
 export interface Free extends Claimed {
   readonly claim: "free";
-  /** It was worked on and is not closed: it is read again until then, so that its workspace is cleaned up. */
+  /** It was worked on and is read until it is closed; then its workspace is removed. */
   readonly worked: boolean;
 }
 
@@ -148,21 +151,22 @@ export type Claim = Running | Retry | Blocked | Held | Failed | Completed | Free
 export type ClaimName = Claim["claim"];
 
 /**
- * What an operator chose for an issue. It belongs to the row because it has the life of one: it is saved in the same
- * record, it outlives every claim, and a row that has neither a claim nor a choice is forgotten.
+ * What an operator chose for an issue. It is part of the row because it has the same lifetime: it
+ * is saved in the same record, it outlives every claim, and a row with neither a claim nor a choice
+ * is deleted.
  */
 export interface Choices {
-  /** Agent, model and effort; null leaves that part as it would be otherwise. */
+  /** Agent, model and effort; null keeps the default for that part. */
   readonly pick: AgentPick | null;
   /** The prompt template of the next attempt. */
   readonly templateId: string | null;
-  /** The newest attempt that its brakes count no more. */
+  /** The newest attempt that the issue's brakes no longer count. */
   readonly allowanceAfter: string | null;
 }
 
 export const noChoices: Choices = { pick: null, templateId: null, allowanceAfter: null };
 
-/** All that is known of one issue next to the tracker's list. */
+/** Everything known about one issue in addition to the tracker's list. */
 export type IssueRow = Claim & { readonly choices: Choices };
 type RowOf<C extends ClaimName> = Extract<Claim, { claim: C }> & { readonly choices: Choices };
 
@@ -173,7 +177,7 @@ export interface Question extends Ask {
 type Bucket = ReadonlyMap<string, IssueRow>;
 type ByClaim = { readonly [C in ClaimName]: ReadonlyMap<string, RowOf<C>> };
 
-/** The order of a walk through all rows: what is worked on first. */
+/** The order of iteration over all rows: active work first. */
 const claimNames = [
   "running",
   "retrying",
@@ -192,9 +196,10 @@ function placeOf(claim: ClaimName): number {
 }
 
 /**
- * The one map of issues: an issue has one row, and a row has one claim. Rows lie in one bucket per claim, so that an
- * event of a live attempt copies the few rows that run and not a thousand completed ones, and a walk over one claim
- * touches no other. `with` is the only way to put a row in, and it takes the issue out of every other bucket.
+ * The one map of issues: an issue has one row, and a row has one claim. Rows are kept in one bucket
+ * per claim, so that an event of a live attempt copies the few running rows and not a thousand
+ * completed ones, and an iteration over one claim reads no other. `with` is the only way to insert
+ * a row, and it removes the issue from every other bucket.
  */
 export class IssueMap implements ReadonlyMap<string, IssueRow> {
   static readonly empty = new IssueMap(claimNames.map(() => emptyBucket));
@@ -205,7 +210,7 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
     this.#buckets = buckets;
   }
 
-  /** The map of these rows, in their order. */
+  /** Creates the map of these rows, in their order. */
   static from(rows: ReadonlyMap<string, IssueRow>): IssueMap {
     const kept = [...rows].filter(([, row]) => isWorthKeeping(row));
     return new IssueMap(
@@ -213,15 +218,15 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
     );
   }
 
-  /** The rows with this claim, those that got it last behind the others. */
+  /** The rows with this claim, in the order in which they got it. */
   of<C extends ClaimName>(claim: C): ByClaim[C] {
-    // A row lies in the bucket that its own claim names: see `#put`.
+    // A row is in the bucket of its own claim: see `#put`.
     return (this.#buckets[placeOf(claim)] ?? emptyBucket) as ByClaim[C];
   }
 
   get(id: string): IssueRow | undefined {
     for (const bucket of this.#buckets) {
-      // Most are empty most of the time, and 10,000 candidates are looked up in one poll.
+      // Most buckets are empty most of the time, and a poll looks up 10,000 candidates.
       const row = bucket.size > 0 ? bucket.get(id) : undefined;
       if (row !== undefined) return row;
     }
@@ -236,16 +241,16 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
     return this.#buckets.reduce((sum, bucket) => sum + bucket.size, 0);
   }
 
-  /** The map in which the issue has this claim and no other; what an operator chose for it stays. */
+  /** Returns the map in which the issue has only this claim; the operator's choices are kept. */
   with(claim: Claim): IssueMap {
     const known = this.get(claim.issue.id);
     const choices = known?.choices ?? noChoices;
-    // The next row of a live attempt is a copy of its row, and need not be copied once more.
+    // The next row of a live attempt is already a copy, so it need not be copied again.
     const isRow = "choices" in claim && claim.choices === choices;
     return this.#put(isRow ? (claim as IssueRow) : { ...claim, choices }, known);
   }
 
-  /** The map in which `choices` hold for the issue, whatever its claim. */
+  /** Returns the map in which `choices` apply to the issue, whatever its claim. */
   choosing(issue: Issue, choices: Partial<Choices>): IssueMap {
     const known = this.get(issue.id);
     const row = known ?? { claim: "free", issue, worked: false, choices: noChoices };

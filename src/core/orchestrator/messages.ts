@@ -6,14 +6,14 @@ import type { Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
 
-/** What has happened. Past tense: an input is a fact, never a request to do IO. */
+/** Something that has happened. Past tense: an input is a fact, never a request to do IO. */
 export type Input =
   | { readonly type: "poll.due" }
   | { readonly type: "refresh.requested" }
-  /** The tracker told that something changed, without saying what. */
+  /** The tracker reported a change without details. */
   | { readonly type: "tracker.changed" }
   | { readonly type: "config.changed" }
-  /** Writes wait because the disk refuses them, or none does any more. */
+  /** Refused writes are waiting for the disk, or none are waiting any more. */
   | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {
       readonly type: "running.refreshed";
@@ -43,7 +43,7 @@ export type Input =
   | { readonly type: "day.due" }
   /** A paused provider may take turns again. */
   | { readonly type: "provider.due"; readonly agent: string }
-  /** Something may have changed about one issue: look at it now. */
+  /** Something may have changed about one issue: read it now. */
   | { readonly type: "issue.hinted"; readonly issueId: string }
   | {
       readonly type: "issue.checked";
@@ -62,7 +62,10 @@ export type Input =
         readonly workspace: EnteredWorkspace | null;
       })
   | ({ readonly type: "attempt.reported" } & OfAttempt & { readonly event: AgentEvent })
-  /** A turn went well: whether it moved the workspace or wrote to the tracker, and its issue as it is now. */
+  /**
+   * A turn completed: whether it changed the workspace or wrote to the tracker, and its issue as it
+   * is now.
+   */
   | ({ readonly type: "attempt.turned" } & OfAttempt & Turned)
   | ({ readonly type: "attempt.exited" } & OfAttempt & { readonly exit: Exit })
   | {
@@ -85,27 +88,27 @@ export type Input =
   | {
       readonly type: "operator.templateChosen";
       readonly issue: Issue;
-      /** null goes back to the body of the workflow file. */
+      /** null restores the body of the workflow file. */
       readonly templateId: string | null;
     }
   | {
       readonly type: "operator.modelChosen";
       readonly issue: Issue;
-      /** null: the configured model again. */
+      /** null restores the configured model. */
       readonly model: string | null;
       readonly effort: string | null;
-      /** Another agent; null: as configured. */
+      /** null restores the configured agent. */
       readonly agent: string | null;
     }
   | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
-  /** Nothing new is started; live attempts are ended too, or run to their own end. */
+  /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
-/** The workspace an attempt works in, once it is known. */
+/** The workspace that an attempt works in, once it is known. */
 export interface EnteredWorkspace {
   readonly key: string;
   readonly path: string;
-  /** True when this attempt made the directory. */
+  /** True when this attempt created the directory. */
   readonly createdNow: boolean;
 }
 
@@ -114,52 +117,52 @@ interface OfAttempt {
   readonly attemptId: string;
 }
 
-/** What one turn led to. */
+/** The results of one turn. */
 export interface Turned {
   readonly moved: boolean;
-  /** null: not there any more. */
+  /** null: no longer visible. */
   readonly issue: Issue | null;
 }
 
-/** How an attempt ended, as the one who ran it saw it. */
+/** How an attempt ended. */
 export type Exit = (
   | { readonly kind: "completed" }
   | {
       readonly kind: "failed";
       readonly code: string;
       readonly message: string;
-      /** When a limited provider takes turns again, where it says so. */
+      /** When a limited provider accepts turns again, if it says so. */
       readonly untilWall?: number | null;
     }
   | { readonly kind: "needs"; readonly needs: Needs; readonly code: string }
   | { readonly kind: "stopped" }
-  /** It was never begun, because that could not be saved. */
+  /** It was never started, because that could not be saved. */
   | { readonly kind: "unsaved"; readonly message: string }
-  /** It goes on without us; its history stays open. */
+  /** It continues without this server; its history stays open. */
   | { readonly kind: "detached" }
 ) & { readonly git: AttemptGit | null };
 
-/** Its issue has ended: the workspace goes, or it is told what it holds. */
+/** The issue has ended: its workspace is removed, or what it holds is reported. */
 export interface WorkspaceEnd {
   readonly type: "removeWorkspace" | "lookAtWorkspace";
   readonly issue: Issue;
   readonly path: string | null;
 }
 
-/** What the shell must now do. Imperative: one verb, started in order. */
+/** What the shell must do now. Imperative: one verb; effects are started in order. */
 export type Effect =
   | { readonly type: "refreshRunning"; readonly request: number; readonly ids: readonly string[] }
   | { readonly type: "preflight"; readonly request: number }
   | { readonly type: "fetchCandidates"; readonly request: number }
   | { readonly type: "verifyIssues"; readonly request: number; readonly ids: readonly string[] }
   | { readonly type: "checkIssue"; readonly request: number; readonly issueId: string }
-  /** Saves `row` first: what is not on disk is not begun, and ends as `unsaved`. */
+  /** Saves `row` first: an attempt that cannot be saved is not started, and ends as `unsaved`. */
   | ({ readonly type: "startAttempt"; readonly row: Attempt } & AttemptOrder)
   | {
       readonly type: "stopAttempt";
       readonly attemptId: string;
       readonly reason: string;
-      /** How long the turn under way may go on to its own end. */
+      /** How long the current turn may take to end by itself. */
       readonly graceMs: number;
     }
   | {
@@ -185,7 +188,10 @@ export type Effect =
   | { readonly type: "publish"; readonly event: EventDraft }
   | { readonly type: "measurePoll"; readonly outcome: PollOutcome; readonly durationMs: number };
 
-/** A timer is named by what it will say: setting it again replaces it, so no stale one can fire. */
+/**
+ * A timer is identified by the input it will post: setting it again replaces it, so no stale one
+ * can fire.
+ */
 export type TimerInput = Extract<
   Input,
   { type: "poll.due" | "refill.due" | "retry.due" | "provider.due" | "day.due" }
@@ -196,21 +202,21 @@ export interface AttemptOrder {
   readonly issue: Issue;
   /** null on a first run, else the retry number (P-5). */
   readonly attempt: number | null;
-  /** The thread of an attempt that a restart interrupted, to go on with. */
+  /** The thread to resume, of an attempt that was cut off. */
   readonly resumeThreadId: string | null;
-  /** Which agent is to run. */
+  /** The agent that runs the attempt. */
   readonly agent: string;
   readonly templateId: string;
-  /** The attempt began under an earlier server, and its agent works on. */
+  /** Set if an earlier server began the attempt and its agent still runs. */
   readonly adopt?: Adopted;
 }
 
-/** What an attempt that goes on had made before. */
+/** What the earlier server recorded of an attempt that continues. */
 export interface Adopted {
   readonly key: string;
   readonly path: string;
-  /** Turns begun so far. */
+  /** Turns started so far. */
   readonly turnCount: number;
-  /** When its agent was heard last. */
+  /** When the agent last sent an event. */
   readonly sinceWall: number;
 }

@@ -37,7 +37,7 @@ export interface OperationsDeps {
 
 const statusTargets = ["queued", "held", "completed"] as const;
 
-/** What a person may ask of the orchestrator. A promise resolves once the thing is done or durable. */
+/** What an operator may request. A promise resolves once the operation is done or durable. */
 export class Operations {
   readonly #parts: OperationsDeps;
 
@@ -45,7 +45,7 @@ export class Operations {
     this.#parts = parts;
   }
 
-  /** The state now; pure reading. */
+  /** The current state; changes nothing. */
   view(limit: number): View {
     const { orchestrator, clock } = this.#parts;
     const { config, problem } = this.#parts.config();
@@ -69,28 +69,28 @@ export class Operations {
     };
   }
 
-  /** What a view depends on beside the time: as long as each of them is the same, so is the view. */
+  /** What a view depends on in addition to the time: while these are equal, so is the view. */
   marks(): readonly unknown[] {
     const { config, problem } = this.#parts.config();
     return [this.#state, config, problem?.code, problem?.message];
   }
 
-  /** Of ended attempts and live ones together. */
+  /** Of ended and live attempts together. */
   secondsRunning(): number {
     return secondsRunning(this.#state, this.#parts.clock.now());
   }
 
-  /** How many writes the disk has refused and not taken since. */
+  /** How many refused writes are not saved yet. */
   unsaved(): number {
     return this.#state.storage?.waiting ?? 0;
   }
 
-  /** Issue `identifier` in any case, or null when memory knows none. */
+  /** The issue with `identifier` in any case, or null when it is not in memory. */
   sight(identifier: string): IssueStatusView | null {
     return statusOfIdentifier(this.#state, this.#parts.config().config, identifier);
   }
 
-  /** Orders a poll; `coalesced` when one is due at once or running. Throws `unavailable` while draining. */
+  /** Orders a poll; `coalesced` if one is due or running. Throws `unavailable` while draining. */
   refresh(): { readonly coalesced: boolean; readonly requestedWall: number } {
     const { orchestrator, clock } = this.#parts;
     if (this.#state.draining) {
@@ -102,7 +102,10 @@ export class Operations {
     return { coalesced, requestedWall: wall };
   }
 
-  /** Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`, and as `transition` does. */
+  /**
+   * Stops the attempt and holds the issue. Rejects with `issue_not_found`, `not_running`, and as
+   * `transition` does.
+   */
   async abort(identifier: string, reason: string | null): Promise<Aborted> {
     const { orchestrator, clock } = this.#parts;
     const issue = this.#require(identifier);
@@ -114,8 +117,8 @@ export class Operations {
   }
 
   /**
-   * Rejects with `issue_not_found`, `no_active_turn`, or the agent's refusal. The guidance is durable before
-   * the agent hears it; a repeated `key` sends nothing and answers like the first.
+   * Rejects with `issue_not_found`, `no_active_turn` or the agent's refusal. Guidance is durable
+   * before it is sent; a repeated `key` sends nothing and returns the first answer.
    */
   async steer(identifier: string, message: string, key: string | null): Promise<Steered> {
     const { orchestrator, history, clock } = this.#parts;
@@ -150,8 +153,9 @@ export class Operations {
   }
 
   /**
-   * Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be one that only the tracker knows. On a
-   * disk that refuses, what stops an agent takes effect and rejects with `SavedLater`; all else changes nothing.
+   * Rejects with `transition_not_allowed` (`details.allowed`) or a tracker error; `issue` may be
+   * one that only the tracker knows. If the disk refuses the write, a transition that stops an
+   * agent takes effect and rejects with `SavedLater`; any other changes nothing.
    */
   async transition(issue: Issue, to: string, reason: string | null): Promise<Transitioned> {
     const status = statusTargets.find((target) => target === to);
@@ -166,8 +170,9 @@ export class Operations {
   }
 
   /**
-   * Answers what the issue's agent waits for. Rejects with `issue_not_found`, `nothing_asked`, `invalid_request`. Where the
-   * run has ended with its question, the answer is durable and opens the next turn of its thread.
+   * Answers the agent's question. Rejects with `issue_not_found`, `nothing_asked`,
+   * `invalid_request`. If the run has ended with its question, the answer is durable and opens the
+   * next turn of its thread.
    */
   async respond(identifier: string, answer: Answer): Promise<Responded> {
     const { orchestrator, history, clock } = this.#parts;
@@ -190,7 +195,7 @@ export class Operations {
     return { ...answered, applies: "next_attempt" };
   }
 
-  /** Durable when it resolves; says when it is felt. A null model is the configured one again. */
+  /** Durable when it resolves; says when it takes effect. A null model is the configured one. */
   async chooseModel(
     issue: Issue,
     choice: { model: string | null; effort: string | null; agent: string | null },
@@ -202,7 +207,7 @@ export class Operations {
     return applies;
   }
 
-  /** Of one issue, which may be one that only the tracker knows, or of all that are known (null). */
+  /** Of one issue, which may be one that only the tracker knows, or of all known issues (null). */
   transitions(issue: Issue | null): Promise<TransitionsView> {
     const issues = issue === null ? this.#known() : [issue];
     return transitionsOf(this.#state, issues, this.#parts.tracker());
@@ -228,7 +233,7 @@ export class Operations {
     return issue;
   }
 
-  /** Every issue in memory, what is worked on first. */
+  /** Every issue in memory, active work first. */
   #known(): readonly Issue[] {
     const state = this.#state;
     const rows = [...state.issues.values()];
@@ -244,7 +249,7 @@ export class Operations {
   }
 }
 
-/** A stop that the disk does not take is a stop all the same, and whoever asked is told both. */
+/** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */
 async function tookEffect(work: Promise<unknown>, what: string): Promise<void> {
   try {
     await work;
@@ -274,7 +279,7 @@ export interface View {
   readonly tracker: TrackerHealth;
   /** Why nothing new is started. */
   readonly problem: Fault | null;
-  /** Writes that the disk refused and that are repeated; nothing new is started while there are any. */
+  /** Refused writes that are being repeated; nothing new is started while there are any. */
   readonly storage: StorageTrouble | null;
 }
 
@@ -294,9 +299,9 @@ interface Steered {
 
 interface Responded {
   readonly identifier: string;
-  /** What was asked. */
+  /** The question. */
   readonly needs: Needs | null;
-  /** A live agent has heard it; or the run had ended, and the next attempt begins with it. */
+  /** `now`: a live agent received it. `next_attempt`: the next run of the issue begins with it. */
   readonly applies: "now" | "next_attempt";
 }
 
@@ -322,10 +327,10 @@ interface TransitionsView {
   }[];
 }
 
-/** Issues that are listed at most: one tracker asks nothing, another one a request a team. */
+/** Limit of listed issues: some trackers need one request per team. */
 const maxListed = 1_000;
 
-/** Where each of `issues` may go: symphony's own statuses, and the states of the tracker. */
+/** The targets of each of `issues`: symphony's own statuses, and the states of the tracker. */
 async function transitionsOf(
   state: State,
   issues: readonly Issue[],
@@ -346,7 +351,7 @@ async function transitionsOf(
   return { trackerStates: [...states.values()], issues: rows };
 }
 
-/** Moves the issue to a state of its tracker and resolves with that state's name. Rejects with `transition_not_allowed`. */
+/** Moves the issue in its tracker; returns the state's name. Throws `transition_not_allowed`. */
 async function moveInTracker(
   state: State,
   { issue, to, tracker }: { readonly issue: Issue; readonly to: string; readonly tracker: Tracker },
@@ -371,7 +376,7 @@ function targetsIn(state: State, issue: Issue, states: readonly TrackerState[]):
   ];
 }
 
-/** The answer in the words the agent is given: guidance that opens the next turn of its thread. */
+/** The answer as guidance that opens the next turn of the agent's thread. */
 function answerAsSteer(
   { issue, needs }: Waiting,
   answer: Answer,
@@ -391,5 +396,5 @@ function answerAsSteer(
 
 function wordsOf(answer: Answer): string {
   if (answer.type === "answers") return answer.answers.join("\n");
-  return answer.approve ? "Yes, approved." : "No, declined. Go on without it.";
+  return answer.approve ? "Yes, approved." : "No, declined. Continue without it.";
 }

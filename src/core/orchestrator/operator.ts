@@ -25,13 +25,13 @@ const targets: Readonly<Record<IssueStatus, readonly Target[]>> = {
   completed: ["queued"],
 };
 
-/** The statuses a person may move the issue to now. */
+/** The statuses that an operator may move the issue to now. */
 export function targetsOf(state: State, issue: Issue): readonly Target[] {
   const row = state.issues.get(issue.id);
   if (row?.claim === "running") return targets.running;
   const status = statusOf(state, issue);
   if (status === null) return [];
-  // An issue the tracker itself closed can only be opened there.
+  // An issue that the tracker closed can be reopened only there.
   if (row?.claim === "completed" && row.dismissed === null) return [];
   return targets[status];
 }
@@ -52,14 +52,14 @@ export function aborted(
   return hold(state, row.issue, { reason, context });
 }
 
-/** Hands guidance to the turn in flight. Throws `no_active_turn`. */
+/** Passes guidance to the current turn. Throws `no_active_turn`. */
 export function steered(
   state: State,
   input: Extract<Input, { type: "operator.steered" }>,
 ): Decision {
   const entry = state.issues.of("running").get(input.issueId);
   if (!entry || entry.stopping || entry.turnId === null) {
-    throw new SymphonyError("no_active_turn", "no turn is under way that could be steered", {
+    throw new SymphonyError("no_active_turn", "no turn is running that could be steered", {
       details: { phase: entry?.phase ?? null, stopping: entry?.stopping?.reason ?? null },
     });
   }
@@ -67,7 +67,10 @@ export function steered(
   return decided(state, { type: "steerAttempt", attemptId: entry.attemptId, steerId, message });
 }
 
-/** Moves the issue to a status. Throws `transition_not_allowed`; `details.allowed` says what would do. */
+/**
+ * Moves the issue to a status. Throws `transition_not_allowed`; `details.allowed` lists the valid
+ * targets.
+ */
 export function transitioned(
   state: State,
   input: Extract<Input, { type: "operator.transitioned" }> & { readonly issue: Issue },
@@ -87,18 +90,18 @@ export function transitioned(
     case "held":
       return hold(state, issue, { reason: reason ?? "held by an operator", context });
     case "queued":
-      return requeue(letGoOn(state, issue, context), issue, { reason, context });
+      return requeue(withFreshBrakes(state, issue, context), issue, { reason, context });
     case "completed":
       return dismiss(state, issue, { reason: reason ?? "completed by an operator", context });
   }
 }
 
-/** An operator's word that it is to go on opens a fresh allowance for the issue's brakes. */
-function letGoOn(state: State, issue: Issue, context: Context): State {
+/** An operator lets the issue continue: its brakes start again from zero. */
+function withFreshBrakes(state: State, issue: Issue, context: Context): State {
   return allowedAnew(state, issue, { after: attemptIdOf(state.lastAttemptStamp), context });
 }
 
-/** Forgets holds, failures and retry counts, and looks at the issue at once. */
+/** Clears holds, failures and retry counts, and reads the issue at once. */
 function requeue(
   state: State,
   issue: Issue,
@@ -116,7 +119,7 @@ function requeue(
   );
 }
 
-/** Done for us, whatever the tracker says, until its state changes. A live attempt ends first; then it is completed. */
+/** Completes the issue for symphony until its tracker state changes. A live attempt ends first. */
 function dismiss(
   state: State,
   issue: Issue,
@@ -142,7 +145,7 @@ function dismiss(
 
 type Responded = Extract<Input, { type: "operator.responded" }>;
 
-/** What the agent waits for after `event`; an issue that waits for a person is `blocked`, its agent lives on. */
+/** The agent's open questions after `event`; with one, the issue is `blocked`. */
 export function questionsAfter(asked: readonly Question[], event: AgentEvent): readonly Question[] {
   switch (event.type) {
     case "approval.requested":
@@ -157,7 +160,7 @@ export function questionsAfter(asked: readonly Question[], event: AgentEvent): r
   }
 }
 
-/** Tells that an issue began to wait, when it did. */
+/** Publishes that an issue has begun to wait for a person. */
 export function blockedNow(before: Running, after: Running): Decision["effects"] {
   const [first] = after.asked;
   if (before.asked.length > 0 || !first) return [];
@@ -172,8 +175,8 @@ export function blockedNow(before: Running, after: Running): Decision["effects"]
 }
 
 /**
- * A person answered. A live agent hears it at once; where the run has ended with its question, the issue is
- * started again and its thread goes on with the answer. Throws `nothing_asked`.
+ * A person answered. A live agent receives it at once; if the run has ended with its question, the
+ * issue is started again and its thread continues with the answer. Throws `nothing_asked`.
  */
 export function responded(state: State, input: Responded, context: Context): Decision {
   const entry = state.issues.of("running").get(input.issueId);
@@ -189,7 +192,7 @@ export function responded(state: State, input: Responded, context: Context): Dec
   }
   const blocked = state.issues.of("blocked").get(input.issueId);
   if (!blocked) {
-    throw new SymphonyError("nothing_asked", "the issue asks for nothing now", {
+    throw new SymphonyError("nothing_asked", "the issue has no open question", {
       hint: "symphony inbox",
     });
   }

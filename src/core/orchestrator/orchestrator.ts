@@ -24,8 +24,8 @@ import type { Fault, State } from "./state.ts";
 import { step } from "./step.ts";
 
 /**
- * The imperative shell: holds the state, performs the effects, feeds results back. It decides nothing.
- * Its one rule is to decide at once and then perform, so inputs never interleave (O-14).
+ * The imperative shell: holds the state, performs the effects, and passes results back as inputs.
+ * It decides nothing. It decides at once and then performs, so inputs never interleave (O-14).
  */
 export class Orchestrator {
   #state: State;
@@ -33,7 +33,7 @@ export class Orchestrator {
   readonly #timers = new Map<string, () => void>();
   readonly #polled = Promise.withResolvers<void>();
   readonly #live = new Map<string, Promise<void>>();
-  /** What still works on an issue's directory after its claim was released. */
+  /** Work on an issue's directory that continues after its claim was released. */
   readonly #clearing = new Map<string, Promise<void>>();
 
   constructor(ports: Ports, state: State) {
@@ -45,10 +45,10 @@ export class Orchestrator {
     return this.#state;
   }
 
-  /** First poll at once (O-1), a timer for every retry and pause that a restart kept; what runs already goes on. */
+  /** Polls at once (O-1), sets timers for restored retries and pauses, adopts live attempts. */
   start(): void {
     for (const entry of this.#state.issues.of("running").values()) {
-      // One that was dispatched meanwhile, as by a command of the operator, runs already.
+      // An attempt that an operator's command dispatched in the meantime already runs.
       if (!this.#live.has(entry.attemptId)) this.#startAttempt(adoptionOf(entry));
     }
     for (const [issueId, entry] of this.#state.issues.of("retrying")) {
@@ -62,7 +62,7 @@ export class Orchestrator {
     this.post({ type: "poll.due" });
   }
 
-  /** Resolves when the first poll is over and what it started has ended; nothing else is started. */
+  /** Resolves when the first poll and everything it started have ended; starts nothing else. */
   async once(): Promise<void> {
     await this.#polled.promise;
     this.post({ type: "drain.requested", stopAttempts: false });
@@ -82,26 +82,27 @@ export class Orchestrator {
     await Promise.allSettled(this.#clearing.values());
   }
 
-  /** For facts nobody waits for. */
+  /** Fire and forget; errors are reported to `failed`. */
   post(input: Input): void {
     this.apply(input).catch((error: unknown) => this.#ports.failed(input.type, error));
   }
 
   /**
-   * Decides at once, then performs. Resolves with what the effects gave when all are done; rejects with the
+   * Decides at once, then performs. Resolves with the results of all effects; rejects with the
    * refusal, or with the first effect that failed.
    */
   async apply(input: Input): Promise<readonly unknown[]> {
     const decision = step(this.#state, input, this.#context());
     this.#state = decision.state;
     if (decision.state.poll.lastWall !== null) this.#polled.resolve();
-    // Every effect is started, also when one before it failed: the state already counts on it.
+    // Every effect is started, even if an earlier one failed: the state already includes all of
+    // them.
     return Promise.all(decision.effects.map(async (effect) => this.#perform(effect)));
   }
 
   /**
-   * As `apply`, for what an operator asks of one issue and what is not to be in force before it is saved. Rejects with the
-   * refusal of the core or of the disk, and then nothing has changed.
+   * As `apply`, for an operator's request about one issue that must not take effect before it is
+   * saved. Rejects with the refusal of the core or of the disk, and then nothing has changed.
    */
   async applySaved(issueId: string, input: Input): Promise<void> {
     const { state } = step(this.#state, input, this.#context());
@@ -113,7 +114,7 @@ export class Orchestrator {
     try {
       await this.apply(input);
     } catch (error) {
-      // Something else was faster: what is saved is to be what is in force.
+      // Another input was faster: save the state that is now in force.
       await this.#perform({ type: "saveRecord", issueId });
       throw error;
     }
@@ -131,7 +132,7 @@ export class Orchestrator {
     };
   }
 
-  /** Starts one effect. Reads answer by a new input; what a caller waits for is returned. */
+  /** Starts one effect. Reads answer with a new input; results that a caller needs are returned. */
   #perform(effect: Effect): unknown {
     const ports = this.#ports;
     switch (effect.type) {
@@ -218,7 +219,10 @@ export class Orchestrator {
     }
   }
 
-  /** What a crash would not find on disk must not be begun: its processes would be left running next to the next attempt. */
+  /**
+   * An attempt that is not on disk must not start: after a crash its processes would run next to
+   * the next attempt.
+   */
   #beginAttempt({ row, ...order }: Extract<Effect, { type: "startAttempt" }>): void {
     const isSaved = this.#ports.saveAttempt(row);
     const { storage } = this.#state;
@@ -233,7 +237,7 @@ export class Orchestrator {
     const { attemptId } = order;
     const issueId = order.issue.id;
     const run = async () => {
-      // The directory of a run that just ended may still be on its way out.
+      // The directory of a run that just ended may still be being removed.
       await this.#clearing.get(issueId);
       const exit = await this.#run(order);
       this.#live.delete(attemptId);
@@ -258,7 +262,7 @@ export class Orchestrator {
     }
   }
 
-  /** Waited for by the issue's next attempt, so that it does not get a directory that is on its way out. */
+  /** The issue's next attempt waits for this: it must not get a directory that is being removed. */
   #endWorkspace({ type, issue, path }: WorkspaceEnd): void {
     const ports = this.#ports;
     const end = async () =>
@@ -303,14 +307,14 @@ function faultOf(error: unknown): Fault {
   return { code, message: messageOf(error) };
 }
 
-/** What a live attempt tells while it runs. */
+/** What a live attempt reports while it runs. */
 export interface AttemptReports {
   entered(phase: Phase, workspace: EnteredWorkspace | null): void;
   reported(event: AgentEvent): void;
   turned(what: Turned): void;
 }
 
-/** Everything the orchestrator may do to the world: the replaceable edges of the scheduler. */
+/** All side effects of the orchestrator: the replaceable interfaces of the scheduler. */
 export interface Ports {
   readonly clock: Clock;
   /** The configuration in force, and why nothing new may start. */
@@ -319,32 +323,35 @@ export interface Ports {
   preflight(): Promise<Fault | null>;
   fetchCandidates(): Promise<readonly Issue[]>;
   fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
-  /** Runs one attempt to its end; never rejects once the agent's processes are gone. */
+  /** Runs one attempt until it ends; never rejects once the agent's processes are gone. */
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
   /** Ends it at once, or after `graceMs` in which its turn may end by itself. */
   stopAttempt(attemptId: string, reason: string, graceMs: number): void;
   /** Resolves with the turn that accepted it; rejects with the agent's refusal. */
   steerAttempt(attemptId: string, steerId: string, message: string): Promise<{ turnId: string }>;
-  /** Throws what the session refuses: `nothing_asked`, `invalid_request`. */
+  /** Throws the session's refusal: `nothing_asked`, `invalid_request`. */
   answerAttempt(attemptId: string, askId: string, answer: Answer): void;
   settleSteer(steerId: string): void;
-  /** Lets go of an attempt whose agent lives on; it then exits as `detached`. */
+  /** Detaches an attempt whose agent outlives the server; it then exits as `detached`. */
   detachAttempt?(attemptId: string): void;
-  /** Unless it holds work that is nowhere else: then it stays, which is told. */
+  /** Keeps the workspace if it holds work that is nowhere else, and publishes that. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
-  /** Tells what the workspace holds of an issue that an operator called completed. */
+  /** Publishes what the workspace of an issue holds that an operator completed. */
   lookAtWorkspace?(issue: Issue, path: string | null): Promise<void>;
-  /** Rejects with `SavedLater`: then it is repeated until it holds. */
+  /** Rejects with `SavedLater` if refused: the write is then repeated until it succeeds. */
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
-  /** For what is not in force before it is saved: rejects with `storage_unavailable`, and is not repeated. */
+  /**
+   * For a change that must not take effect before it is saved: rejects with `storage_unavailable`,
+   * and is not repeated.
+   */
   saveRecordFirst(issueId: string, record: IssueRecord | null): Promise<void>;
-  /** False: not saved yet; it is repeated until it holds. */
+  /** False if not saved yet: the write is repeated until it succeeds. */
   saveAttempt(attempt: Attempt): boolean;
   saveUsed(used: Used): void;
   prior(issueId: string, after: string): Prior;
   publish(event: EventDraft): void;
-  /** A poll is over. */
+  /** A poll has ended. */
   polled?(outcome: PollOutcome, durationMs: number): void;
-  /** A bug or a failing edge: said, never swallowed. */
+  /** Reports a bug or a failing interface; no error is swallowed. */
   failed(what: string, error: unknown): void;
 }

@@ -7,13 +7,13 @@ import { claimed, type Pause, type State, setIn } from "./state.ts";
 
 const firstPauseMs = 5 * 60_000;
 const longestUnknownMs = 60 * 60_000;
-/** A week's limit is the longest known; a time beyond it is not believed. */
+/** The longest known limit is one week; a later time is not trusted. */
 const maxNamedPauseMs = 8 * 86_400_000;
 
 type Failed = Extract<Exit, { kind: "failed" }>;
 type PauseContext = Pick<Context, "config" | "wall" | "now">;
 
-/** The provider refused a turn for its limit: nothing of that agent starts for a while, and no failure is counted. */
+/** The provider refused a turn because of its limit: pauses the agent, counts no failure. */
 export function providerLimited(
   state: State,
   entry: Running,
@@ -48,12 +48,13 @@ function pause(
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
   const known = state.pauses.get(agent);
-  const told = namedTime(exit, context.wall);
-  if (known?.active && (told ?? 0) <= known.untilWall) return decided(state);
+  const named = namedTime(exit, context.wall);
+  if (known?.active && (named ?? 0) <= known.untilWall) return decided(state);
   const hits = (known?.hits ?? 0) + (known?.active ? 0 : 1);
-  // A provider that refuses right after the time it named would be asked without end: the times read from words are often short.
-  const leastMs = told === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
-  const untilWall = Math.max(told ?? 0, context.wall + leastMs);
+  // Without a minimum, a provider that refuses right after the time it named would be retried
+  // endlessly: times parsed from text are often too short.
+  const minMs = named === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
+  const untilWall = Math.max(named ?? 0, context.wall + minMs);
   const next: Pause = { agent, untilWall, reason: exit.message, hits, active: true };
   return decided(
     { ...state, pauses: setIn(state.pauses, agent, next) },
@@ -67,30 +68,33 @@ function pause(
       event: {
         type: "provider.paused",
         message: `${pausedText(next)}: ${exit.message}`,
-        data: { agent, until: new Date(untilWall).toISOString(), told: told !== null },
+        data: { agent, until: new Date(untilWall).toISOString(), told: named !== null },
       },
     },
   );
 }
 
-/** How long to wait after the last of so many refusals in a row. */
+/** How long to wait after this number of consecutive refusals. */
 function unknownMs(hits: number): number {
   return hits < 1 ? 0 : Math.min(firstPauseMs * 2 ** (hits - 1), longestUnknownMs);
 }
 
-/** The time a provider names, when it lies ahead and can be believed. */
+/** The time that a provider named, if it is in the future; limited to what is plausible. */
 function namedTime({ untilWall }: Failed, wall: number): number | null {
   if (untilWall == null || !(untilWall > wall)) return null;
   return Math.min(untilWall, wall + maxNamedPauseMs);
 }
 
-/** A turn of this agent went well: its next pause is a first one again. */
+/** A turn of this agent completed: its next pause counts as the first again. */
 export function turnWentWell(state: State, agent: string): State {
   const known = state.pauses.get(agent);
   return known && !known.active ? { ...state, pauses: without(state.pauses, agent) } : state;
 }
 
-/** What the time alone changes: a new day begins, a paused provider may be tried again, what waited goes on. */
+/**
+ * Applies what time alone changes: a new day begins, paused providers may be tried, waiting retries
+ * continue.
+ */
 export function timePassed(state: State, context: PauseContext): Decision {
   return andThen(
     andThen(dayPassed(state, context), (next) => pausesPassed(next, context)),
@@ -98,7 +102,7 @@ export function timePassed(state: State, context: PauseContext): Decision {
   );
 }
 
-/** Begins a new day, and tells when the day's token budget is used up or there is one again. */
+/** Begins a new day, and publishes when the day's token budget is used up or available again. */
 export function dayPassed(state: State, { config, wall }: PauseContext): Decision {
   const index = dayIndex(wall);
   const day = index === state.day.index ? state.day : { ...state.day, index, tokens: 0 };
@@ -123,14 +127,14 @@ export function dayPassed(state: State, { config, wall }: PauseContext): Decisio
         }
       : {
           type: "budget.renewed",
-          message: "there are tokens for the day again",
+          message: "the day's token budget is available again",
           data: { brake: "tokens_per_day", used: day.tokens, limit: config.brakes.tokensPerDay },
         },
   };
   return decided({ ...state, day: { ...day, reached } }, effect, timer);
 }
 
-/** The wait has passed by the monotonic clock: a wall clock that was put back does not make it longer. */
+/** The wait has passed by the monotonic clock; a wall clock that was set back cannot extend it. */
 export function pauseElapsed(state: State, agent: string, { wall }: PauseContext): State {
   const known = state.pauses.get(agent);
   if (!known?.active || known.untilWall <= wall) return state;
@@ -163,11 +167,11 @@ function pausesPassed(state: State, { wall }: PauseContext): Decision {
   );
 }
 
-/** Retries whose gate has opened, before its time too, are due now. */
+/** Retries whose gate has opened become due now, even before their time. */
 function woken(state: State, { config, now, wall }: PauseContext): Decision {
   if (state.draining) return decided(state);
   const isOpen = ({ waits, issue }: Retry) =>
-    // What waited for the disk is saved again first, whatever else it waits for.
+    // A retry that waits for the disk is saved first, whatever else it waits for.
     (waits?.gate === "storage" ? storageGate(state) : shutGate(state, issue, config)) === null;
   const open = [...state.issues.of("retrying").values()].filter(
     (entry) => entry.waits !== null && isOpen(entry),

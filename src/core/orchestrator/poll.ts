@@ -33,7 +33,10 @@ type PollInput = Extract<
   }
 >;
 
-/** Starts a poll: stalls, then running issues, then the file, then candidates (O-2). */
+/**
+ * Starts a poll: stalled attempts, then running issues, then the workflow file, then candidates
+ * (O-2).
+ */
 export function pollDue(state: State, context: Context): Decision {
   if (state.poll.phase !== "idle") return decided(state);
   const poll: Poll = {
@@ -58,7 +61,7 @@ export function pollDue(state: State, context: Context): Decision {
   });
 }
 
-/** The answer to a read of the poll under way; any other is out of date and changes nothing. */
+/** Handles the answer to a read of the current poll; any other is outdated and changes nothing. */
 export function pollAnswered(state: State, input: PollInput, context: Context): Decision {
   if (state.poll.phase === "idle" || input.request !== state.poll.request) {
     return decided(closeRequest(state, input.request));
@@ -117,7 +120,10 @@ function candidatesFetched(
   });
 }
 
-/** Reads the next issues once more right before launch, in one request (O-13); none left ends the poll. */
+/**
+ * Reads the next issues again right before launch, in one request (O-13); without any, ends the
+ * poll.
+ */
 function dispatchNext(state: State, context: Context): Decision {
   if (state.draining || context.problem) return endPoll(state, context);
   const selected = selectForDispatch(state, context.config, state.poll.tried);
@@ -140,7 +146,10 @@ function issuesVerified(
   return andThen(startAll(state, input, context), (next) => dispatchNext(next, context));
 }
 
-/** Starts what was read right before launch, best first; whatever does not start takes its new place in the queue. */
+/**
+ * Starts the issues that were read right before launch, in order; the others are placed in the
+ * queue again.
+ */
 export function startAll(
   state: State,
   { request, ids, issues }: Extract<Input, { type: "issues.verified" }>,
@@ -158,7 +167,10 @@ export function startAll(
   );
 }
 
-/** An entry of the queue that the tracker no longer says would be selected again and again. */
+/**
+ * Starts the issue or corrects its place in the queue, so that an outdated entry is not selected
+ * again.
+ */
 function startOrPlace(state: State, read: SingleRead, context: Context): Decision {
   const { issueId, issue } = read;
   const started = andThen(seen(state, { id: issueId, issue }, context), (next) =>
@@ -168,7 +180,7 @@ function startOrPlace(state: State, read: SingleRead, context: Context): Decisio
   return andThen(started, (next) => applyRead(next, read, context));
 }
 
-/** Judges a fresh snapshot again and starts it; anything else is skipped without a claim. */
+/** Checks a fresh snapshot again and starts it; any other is skipped without a claim. */
 export function startVerified(state: State, issue: Issue | null, context: Context): Decision {
   if (
     issue === null ||
@@ -183,13 +195,13 @@ export function startVerified(state: State, issue: Issue | null, context: Contex
   return startAttempt(state, issue, { attempt: null, failures: 0 }, context);
 }
 
-/** True while a poll runs or is due at once: a further refresh adds none. */
+/** True while a poll runs or is due at once: another refresh adds none. */
 export function isPollNear(state: State, context: Pick<Context, "wall">): boolean {
   const { phase, nextWall } = state.poll;
   return phase !== "idle" || (nextWall !== null && nextWall <= context.wall);
 }
 
-/** Ends the poll; the next is counted from here (O-1). */
+/** Ends the poll; the interval to the next one starts here (O-1). */
 function endPoll(state: State, context: Context): Decision {
   const delayMs = state.poll.again ? 0 : context.config.polling.intervalMs;
   const poll: Poll = {
@@ -219,13 +231,16 @@ function inPhase(state: State, phase: Poll["phase"], request: number): State {
   return { ...state, poll: { ...state.poll, phase, request } };
 }
 
-/** Something may have changed about one issue, known or not: one targeted read, never a poll. */
+/** One issue, known or not, may have changed: one single read, never a poll. */
 export function recheckRequested(state: State, issueId: string): Decision {
   const opened = openRequest(state);
   return decided(opened.state, { type: "checkIssue", request: opened.request, issueId });
 }
 
-/** False until the first poll: what it will read is newer than any hint before it, and nothing starts before it. */
+/**
+ * False until the first poll, which reads newer data than any earlier notification; nothing starts
+ * before it.
+ */
 export function hasBegun({ poll }: State): boolean {
   return poll.phase !== "idle" || poll.lastWall !== null;
 }

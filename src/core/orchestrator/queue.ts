@@ -6,18 +6,18 @@ import { isFree, type State, setIn } from "./state.ts";
 
 type Listed = Extract<Input, { type: "candidates.fetched" }>;
 
-/** `issue.queued` events of one poll at most: a first look at 10,000 issues is told by its count. */
+/** Limit of `issue.queued` events per poll; beyond it only `poll.completed` counts new issues. */
 const maxListed = 200;
 
-/** The list in force is this one (the same array), made with the same settings: it costs nothing. */
+/** True if this is the current list (the same array) with the same settings: nothing to do. */
 export function isSameList(state: State, input: Listed, { config }: Context): boolean {
   return input.issues === state.candidates && state.queuedFor === config.tracker;
 }
 
-/** Takes over the list. */
+/** Replaces the list. */
 export function takeList(state: State, input: Listed, context: Context): Decision {
   const { tracker } = context.config;
-  // An issue that was read later than this list was asked for keeps its newer standing.
+  // An issue that was read after this list was requested keeps its newer snapshot.
   const stale = state.fences.size > 0 ? state.fences : null;
   const newer = readSince(state, input.request);
   const current = stale
@@ -56,11 +56,11 @@ export function takeList(state: State, input: Listed, context: Context): Decisio
 export interface SingleRead {
   readonly issueId: string;
   readonly request: number;
-  /** null: not there, or not ours. */
+  /** null: does not exist, or is out of scope. */
   readonly issue: Issue | null;
 }
 
-/** Takes one fresh snapshot into the list and the queue, as the next poll would: it shows, waits and leaves at once. */
+/** Puts one fresh snapshot into the list and the queue at once, as the next poll would. */
 export function applyRead(
   state: State,
   { issueId, request, issue }: SingleRead,
@@ -86,7 +86,7 @@ export function applyRead(
   );
 }
 
-/** What waited for this issue alone is worth a read: whether it may start now is for the tracker to say. */
+/** Reads issues again that only this one blocked: the tracker decides whether they may start. */
 function closed(state: State, issue: Issue, { config }: Pick<Context, "config">): State {
   const { queue, unblocked } = withoutBlocker(state.queue, issue, config.tracker);
   if (queue === state.queue) return state;
@@ -94,7 +94,7 @@ function closed(state: State, issue: Issue, { config }: Pick<Context, "config">)
   return { ...state, queue, refill: { ...state.refill, unblocked: all } };
 }
 
-/** What was placed by a read newer than `request`, and that nothing has spoken of since. */
+/** The issues placed by a read newer than `request`, if no later answer included them. */
 function readSince(state: State, request: number): readonly Issue[] {
   if (state.placed.size === 0) return [];
   return state.candidates.filter(({ id }) => {
@@ -103,7 +103,7 @@ function readSince(state: State, request: number): readonly Issue[] {
   });
 }
 
-/** Without the issue: the list is older than what let it go, and must not show it as waiting until the next one. */
+/** Removes the issue: the list is outdated and must not show it as waiting until the next list. */
 export function unlisted(state: State, id: string): State {
   if (!state.candidates.some((issue) => issue.id === id)) return state;
   const others = (issue: Issue) => issue.id !== id;
@@ -114,7 +114,7 @@ export function unlisted(state: State, id: string): State {
   };
 }
 
-/** With the issue as it was read last: an issue without a claim is shown as the list has it, which may be older. */
+/** Puts in the issue as last read: without a claim it is shown from the list, which may be old. */
 export function relisted(state: State, issue: Issue, context: Pick<Context, "config">): State {
   const { id } = issue;
   if (!state.candidates.some((one) => one.id === id && one !== issue)) return state;

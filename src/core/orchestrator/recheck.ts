@@ -27,12 +27,12 @@ import { startAttempt } from "./start.ts";
 import { claimed, type State } from "./state.ts";
 import { recovered, troubled } from "./tracker-health.ts";
 
-/** A gate that opens by the wall clock may be some milliseconds behind the monotonic one. */
+/** The wall clock, which opens gates, may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
-/** Only for the case that nothing wakes it. */
-const storageLookMs = 60_000;
+/** A fallback: normally the retry is woken when the disk accepts writes. */
+const storageRecheckMs = 60_000;
 
-/** A retry's time has come: read that one issue (O-22). */
+/** A retry is due: reads its issue (O-22). */
 export function retryDue(state: State, issueId: string, context: Context): Decision {
   const entry = state.issues.of("retrying").get(issueId);
   if (!entry || entry.checking !== null || state.draining) return decided(state);
@@ -62,7 +62,7 @@ function waitFor(
   return queueRetry(state, { ...entry, error }, { delayMs, now, wall, waits });
 }
 
-/** Neither saved nor told: that is what cannot be done. It is woken when it can. */
+/** Neither saves nor publishes while the disk refuses writes; then the retry is woken. */
 export function waitForStorage(
   state: State,
   entry: NewRetry,
@@ -73,8 +73,8 @@ export function waitForStorage(
     ...entry,
     claim: "retrying",
     error,
-    dueAt: now + storageLookMs,
-    dueWall: wall + storageLookMs,
+    dueAt: now + storageRecheckMs,
+    dueWall: wall + storageRecheckMs,
     queuedState: normalState(entry.issue.state),
     checking: null,
     waits: { gate: "storage" },
@@ -83,7 +83,7 @@ export function waitForStorage(
   return decided(claimed(state, next), {
     type: "setTimer",
     input: { type: "retry.due", issueId: id },
-    delayMs: storageLookMs,
+    delayMs: storageRecheckMs,
   });
 }
 
@@ -96,7 +96,7 @@ export function recheck(state: State, issueId: string): Decision {
   return decided(next, { type: "checkIssue", request: opened.request, issueId });
 }
 
-/** The answer to a targeted read: of a retry whose time has come, or after a hint. */
+/** The answer to a single read, of a retry that was due or after a notification. */
 export function issueChecked(
   state: State,
   input: Extract<Input, { type: "issue.checked" }>,
@@ -106,7 +106,7 @@ export function issueChecked(
   const entry = state.issues.of("retrying").get(issueId);
   const waits = entry?.checking === request;
   if (isStale(state, issueId, request)) {
-    // A newer answer was applied while this one travelled: ask again rather than decide on it.
+    // A newer answer was applied in the meantime: read again, do not decide on this one.
     const late = overtaken(state, { issues: issue ? [issue] : [], request });
     const closed = closeRequest(late, request);
     return waits && !state.draining ? recheck(closed, issueId) : decided(closed);
@@ -123,7 +123,10 @@ export function issueChecked(
   });
 }
 
-/** The read failed: a retry is queued again with its claim kept (O-25); a hint is dropped, the poll will see. */
+/**
+ * The read failed: a retry is queued again with its claim kept (O-25); a notification is dropped,
+ * the next poll covers it.
+ */
 export function issueCheckFailed(
   state: State,
   input: Extract<Input, { type: "issue.checkFailed" }>,
@@ -142,7 +145,7 @@ export function issueCheckFailed(
   );
 }
 
-/** A hint does not shorten a retry's wait, unless somebody moved the issue meanwhile. */
+/** A notification does not shorten a retry's wait, unless the issue's state has changed. */
 function retryRechecked(
   state: State,
   entry: Retry,
@@ -156,8 +159,8 @@ function retryRechecked(
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
-  const goesOn = issue !== null && standingOf(issue, context.config.tracker) === "routable";
-  return goesOn ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
+  const mayRun = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  return mayRun ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
 }
 
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */

@@ -19,7 +19,7 @@ import { candidateOf } from "./snapshot.ts";
 import { claimed, type State } from "./state.ts";
 import { orderStop } from "./stop.ts";
 
-/** Issues without a claim that one poll reads in addition: a page of the tracker's, whatever there is. */
+/** Limit of issues without a claim that one poll reads in addition: a page of the tracker. */
 const restingAtOnce = 50;
 
 /** Stops every attempt that has been silent for longer than the limit (O-30); 0 or less is off. */
@@ -28,7 +28,7 @@ export function stopStalled(state: State, context: Context): Decision {
   if (limitMs <= 0) return decided(state);
   return [...state.issues.of("running").values()].reduce((decision, entry) => {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
-    // Who waits for a person is silent for a reason, and for a limited time.
+    // An attempt that waits for a person is silent for a reason, and for a limited time.
     if (entry.stopping || entry.asked.length > 0 || silentMs <= limitMs) return decision;
     const reason = `stalled: no event for ${Math.round(silentMs)} ms`;
     const stop: Stop = { reason, leadsTo: "retry", gently: false };
@@ -37,8 +37,9 @@ export function stopStalled(state: State, context: Context): Decision {
 }
 
 /**
- * The issues that a poll reads by id: all that run, wait for a person or a gate or are stopped, and in turns those that were
- * worked on and are not closed yet. `watchFrom` is where the next poll continues with them.
+ * The issues that a poll reads by id: all that run, wait for a person or a gate or are stopped,
+ * and, a page at a time, those that were worked on and are not closed yet. `watchFrom` is where the
+ * next poll continues with them.
  */
 export function watched(
   state: State,
@@ -46,7 +47,8 @@ export function watched(
 ): { readonly ids: readonly string[]; readonly watchFrom: number } {
   const { issues } = state;
   const live = [...issues.of("running").values()].filter((entry) => !entry.stopping);
-  // One that waits for its time alone is read when that comes; one for a gate, once the list shows it no more.
+  // A retry that waits only for its time is read when it is due; one that waits for a gate, when
+  // the list no longer shows it.
   const gated = [...issues.of("retrying").values()].filter(
     ({ waits, issue }) => waits !== null && !candidateOf(state, issue.id),
   );
@@ -65,7 +67,7 @@ export function watched(
   };
 }
 
-/** Completed or let go after work, and not closed. */
+/** Completed or released after work, and not closed. */
 function restingIds(state: State, { config }: Pick<Context, "config">): readonly string[] {
   const free = [...state.issues.of("free").values()].filter(({ worked }) => worked);
   const open = openOf(state.issues.of("completed"), config.tracker);
@@ -77,7 +79,7 @@ const knownOpen = new WeakMap<
   { readonly tracker: TrackerConfig; readonly rows: readonly Completed[] }
 >();
 
-/** The completed issues that are not closed. They are looked for when one is completed, not in each poll. */
+/** The completed issues that are not closed; computed when one is completed, not in each poll. */
 function openOf(
   completed: ReadonlyMap<string, Completed>,
   tracker: TrackerConfig,
@@ -91,7 +93,7 @@ function openOf(
   return rows;
 }
 
-/** Aligns the rows with fresh snapshots of `ids`; one that is missing is gone from the scope. */
+/** Aligns the rows with fresh snapshots of `ids`; an issue without a snapshot is out of scope. */
 export function reconcile(
   state: State,
   read: { ids: readonly string[]; issues: readonly Issue[]; request: number },
@@ -108,8 +110,8 @@ export function reconcile(
 }
 
 /**
- * Answers that a newer list has overtaken, about issues that this list does not show: nothing is decided on them, but they
- * are newer than what their rows show.
+ * Applies answers that are older than the list, about issues that the list does not show: they
+ * decide nothing, but they are newer than the snapshots in the rows.
  */
 export function overtaken(
   state: State,
@@ -124,7 +126,7 @@ export function overtaken(
   }, state);
 }
 
-/** Aligns the rows of the issues in the list; those that it does not show are read by id. */
+/** Aligns the rows of the issues in the list; other issues are read by id. */
 export function rowsListed(
   state: State,
   { issues, request }: Pick<Extract<Input, { type: "candidates.fetched" }>, "issues" | "request">,
@@ -143,7 +145,7 @@ export function rowsListed(
 
 type Seeing = Pick<Context, "config" | "wall">;
 
-/** What a fresh snapshot of an issue (null: not visible any more) means for its row. */
+/** Applies a fresh snapshot of an issue (null: no longer visible) to its row. */
 export function seen(
   state: State,
   { id, issue }: { readonly id: string; readonly issue: Issue | null },
@@ -171,13 +173,13 @@ export function seen(
   }
 }
 
-/** The row with the newest snapshot; the same state where nothing is different. */
+/** Puts the newest snapshot into the row; returns the same state if nothing differs. */
 function shown(state: State, row: IssueRow, issue: Issue | null): State {
   if (issue === null || isSame(row.issue, issue)) return state;
   return claimed(state, { ...row, issue });
 }
 
-/** As `shown`, for what a restart shows again. */
+/** As `shown`, and saves the row, because a restart shows it again. */
 function shownAndSaved(state: State, row: IssueRow, issue: Issue | null): Decision {
   const next = shown(state, row, issue);
   if (next === state) return decided(state);
@@ -202,7 +204,7 @@ function alignRunning(
     });
   }
   const fresh = { ...entry, issue };
-  // An agent that has just moved its own issue is about to say its last words, or has said them and is about to end.
+  // An agent that has just moved its own issue is about to end its turn, or has just ended it.
   const gently = entry.usedTool;
   const standing = standingOf(issue, context.config.tracker);
   if (standing === "routable")
@@ -215,7 +217,10 @@ function alignRunning(
   });
 }
 
-/** When it runs is for its own read to say, at its time; that it does not run any more is true at once. */
+/**
+ * Its own read decides, when it is due, whether it runs again; that it may no longer run applies at
+ * once.
+ */
 function alignRetry(
   state: State,
   entry: Retry & IssueRow,
@@ -226,7 +231,7 @@ function alignRetry(
   return stays ? decided(shown(state, entry, issue)) : dropRetry(state, entry, issue, context);
 }
 
-/** A blocked issue has no process: it is cleaned, released or shown afresh at once (O-38). */
+/** A blocked issue has no process: it is closed, released or updated at once (O-38). */
 function alignBlocked(
   state: State,
   entry: Blocked,
@@ -245,8 +250,9 @@ function alignBlocked(
 }
 
 /**
- * A held or failed issue stays so wherever it is moved: only an operator, or its end in the tracker, lets it go. One that
- * is not visible stays too, since a filter that was set wrong must not start what an operator stopped.
+ * A held or failed issue stays so in any state: only an operator, or its end in the tracker,
+ * releases it. An issue that is not visible stays so too: a wrong filter must not start what an
+ * operator stopped.
  */
 function alignStopped(
   state: State,
@@ -261,8 +267,9 @@ function alignStopped(
 }
 
 /**
- * What an operator completed stays so while its tracker state does. Seen in another one, and whatever else was completed:
- * active again it is a candidate like any other, and once it is closed its workspace is cleaned up. Counted once.
+ * An issue that an operator completed stays completed while its tracker state does not change. In
+ * another state, and for every other completed issue: if active, it is a candidate again; once
+ * closed, its workspace is removed. It is counted once.
  */
 function alignCompleted(
   state: State,
@@ -287,7 +294,7 @@ function alignCompleted(
   return decided(next, ...save, ...clean);
 }
 
-/** An issue that was let go after work is watched until it is closed; then its workspace is cleaned up. */
+/** A released issue is watched until it is closed; then its workspace is removed. */
 function alignFree(
   state: State,
   row: Free & IssueRow,

@@ -20,7 +20,7 @@ import { rowsListed } from "./reconcile.ts";
 import { stampOf } from "./start.ts";
 import { emptyState, type Pause, type State } from "./state.ts";
 
-/** What must outlive a restart for one issue, or null for nothing. */
+/** What must survive a restart for one issue, or null for nothing. */
 export function recordOf(state: State, issueId: string): IssueRecord | null {
   const row = state.issues.get(issueId);
   if (!row) return null;
@@ -44,7 +44,7 @@ type SavedClaim = Pick<IssueRecord, "held" | "failed" | "retry" | "dismissed">;
 
 const noClaim: SavedClaim = { held: null, failed: null, retry: null, dismissed: null };
 
-/** What is saved of a claim. A live attempt that is being stopped is saved as what that leads to. */
+/** What is saved of a claim; of an attempt that is being stopped, the claim that follows. */
 function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
   switch (row.claim) {
     case "held":
@@ -65,7 +65,7 @@ function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
   }
 }
 
-/** A live attempt that is itself a retry counts as one that is due: a crash must not reset the count. */
+/** A live attempt that is a retry is saved as one that is due: a crash must not reset the count. */
 function savedRunOf({
   attempt,
   failures,
@@ -88,15 +88,15 @@ export interface Restored {
   readonly records: ReadonlyMap<string, IssueRecord>;
   readonly totals: { readonly tokens: Tokens; readonly seconds: number };
   readonly lastAttemptId: string | null;
-  /** What an earlier server began and an agent still works on. */
+  /** Attempts that an earlier server began and whose agents still run. */
   readonly adopted?: readonly Running[];
   /** For display; oldest first. */
   readonly completed?: readonly CompletedRecord[];
-  /** Of all issues, in the day that it is now (UTC). */
+  /** Of all issues, on the current day (UTC). */
   readonly tokensToday?: number;
 }
 
-/** The state of a fresh start: what an operator decided and what waits, and no claim of a live process (R-1). */
+/** The state after a start: decisions and waiting issues, no claims of live processes (R-1). */
 export function restoredState(from: Restored, clocks: { now: number; wall: number }): State {
   const pauses = new Map<string, Pause>();
   const rows = new Map<string, IssueRow>();
@@ -130,7 +130,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   };
 }
 
-/** The claim that was saved, the stricter of two; null for none. */
+/** The saved claim; the stricter one if there are two; null for none. */
 function claimFrom(
   { issue, held, failed, dismissed, retry }: IssueRecord,
   done: Completed | undefined,
@@ -147,7 +147,7 @@ function claimFrom(
   return retry && retryFrom({ ...retry, issue }, clocks);
 }
 
-/** What an operator completed, with what the list of completed issues says of it. */
+/** An issue that an operator completed, with the data from the list of completed issues. */
 function completedFrom(
   issue: Issue,
   { state, since }: NonNullable<IssueRecord["dismissed"]>,
@@ -165,7 +165,7 @@ function completedFrom(
   };
 }
 
-/** What a provider's limit left to wait for. */
+/** The pause that remains of a provider's limit. */
 function pauseFrom({ retry }: IssueRecord, wall: number): Pause | null {
   if (retry?.waits?.gate !== "provider" || retry.dueAt <= wall) return null;
   const { agent } = retry.waits;
@@ -190,20 +190,20 @@ function retryFrom(
   };
 }
 
-/** What the history does not tell of an attempt that goes on. */
+/** Facts about an attempt that continues which the history does not have. */
 export interface AdoptionFacts {
-  /** As it was last known. */
+  /** As last known. */
   readonly issue: Issue;
-  /** The retry number it was born with, and the failures before. */
+  /** The retry number that it was started with, and the failures before it. */
   readonly attempt: number | null;
   readonly failures: number;
-  /** When its agent was heard last. */
+  /** When the agent last sent an event. */
   readonly heardWall: number;
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
 }
 
-/** The live row of an attempt that an earlier server began. Its silence counts from here. */
+/** The live row of an attempt that an earlier server began. Its silence is counted from now. */
 export function adoptedEntry(
   row: Attempt,
   { issue, attempt, failures, heardWall, spentBefore }: AdoptionFacts,
@@ -241,7 +241,7 @@ export function adoptedEntry(
   };
 }
 
-/** The order to go on with it. */
+/** The order that continues the attempt. */
 export function adoptionOf(entry: Running): AttemptOrder {
   const { attemptId, issue, attempt, agent, templateId, turnCount } = entry;
   const { workspaceKey: key, workspacePath: path, threadId: resumeThreadId } = entry;
@@ -257,7 +257,7 @@ export function adoptionOf(entry: Running): AttemptOrder {
 export interface PlanRow {
   readonly issue: Issue;
   readonly runs: boolean;
-  /** A gate that says no; null for what runs. */
+  /** The detail of a closed gate; null if the issue runs. */
   readonly why: string | null;
 }
 
@@ -268,7 +268,7 @@ interface Known {
   readonly storage?: StorageTrouble | null;
 }
 
-/** What a first poll at `wall` would start, best first, and why it would leave the rest. Pure. */
+/** What a first poll at `wall` would start, in order, and why it would not start the rest. Pure. */
 export function planOf(
   issues: readonly Issue[],
   config: Config,
@@ -284,7 +284,7 @@ export function planOf(
   return [...queue, ...others].map((issue) => {
     if (selected.has(issue)) return { issue, runs: true, why: null };
     const shut = dispatchGates(issue, state, config).filter(({ pass }) => !pass);
-    // Whatever a retry waits for says more than that it waits.
+    // The gate that a retry waits for says more than the fact that it waits.
     const gate = shut.find((one) => one.gate !== "not_claimed") ?? shut[0];
     const why = gate ? gate.detail : "every slot is taken by an issue before it";
     return { issue, runs: false, why };

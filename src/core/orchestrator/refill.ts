@@ -17,10 +17,10 @@ import { troubled } from "./tracker-health.ts";
 
 type Answer = Extract<Input, { type: "issues.verified" | "issues.verifyFailed" }>;
 
-/** After so many attempts in a row that failed before their first turn, polls alone start the next. */
+/** After this many consecutive attempts without a first turn, only polls start the next one. */
 const maxFalseStarts = 3;
 
-/** Inputs that come often and neither free a slot nor open a gate: the queue is not walked for them. */
+/** Frequent inputs that neither free a slot nor open a gate: the queue is not searched for them. */
 const frequent: ReadonlySet<Input["type"]> = new Set([
   "attempt.entered",
   "attempt.reported",
@@ -28,8 +28,9 @@ const frequent: ReadonlySet<Input["type"]> = new Set([
 ]);
 
 /**
- * Orders a refill when something of the known queue could start after `decision`. A poll under way or due at once does the
- * same by itself; a tracker that fails is asked by the next poll and not before.
+ * Orders a refill when an issue of the known queue could start after `decision`. A poll that runs
+ * or is due at once does the same by itself; after a tracker failure only the next poll sends a
+ * request.
  */
 export function withRefill(
   before: State,
@@ -53,7 +54,7 @@ function isPollNow({ input, delayMs }: { readonly input: Input; readonly delayMs
   return input.type === "poll.due" && delayMs === 0;
 }
 
-/** Reads what could start once more, all of the queue in one request (O-13, O-26); retries each read their own issue. */
+/** Reads again what could start, the queue in one request (O-13, O-26), each retry on its own. */
 export function refillDue(state: State, context: Context): Decision {
   const ordered = { ...state, refill: { ...state.refill, isDue: false } };
   if (!mayRefill(ordered, context)) return decided(ordered);
@@ -77,7 +78,7 @@ export function refillDue(state: State, context: Context): Decision {
   });
 }
 
-/** The answer to the read of a refill; null for any other. */
+/** Handles the answer to the read of a refill; null for any other. */
 export function refillAnswered(state: State, input: Answer, context: Context): Decision | null {
   if (input.request !== state.refill.request) return null;
   const ended = { ...state, refill: { ...state.refill, request: null } };
@@ -88,7 +89,7 @@ export function refillAnswered(state: State, input: Answer, context: Context): D
   return startAll(ended, input, context);
 }
 
-/** Also false while the tracker's last answer is a failure: then the next poll asks it first. */
+/** Also false while the tracker's last answer is a failure: then the next poll tries it first. */
 function mayRefill(state: State, context: Context): boolean {
   const { draining, poll, refill, trackerError, storage } = state;
   const isShut = context.problem !== null || trackerError !== null || storage !== null;
@@ -97,7 +98,7 @@ function mayRefill(state: State, context: Context): boolean {
   return hasBegun(state) && agentsStart(state) && !isReading && !refill.isDue;
 }
 
-/** What would start now, best first: issues of the queue, and retries that wait for nothing but a slot. */
+/** What would start now, in order: queued issues, and retries that wait only for a slot. */
 function nextToStart(state: State, context: Context): readonly Issue[] {
   const { config } = context;
   const retries = [...state.issues.of("retrying").values()];
@@ -119,22 +120,24 @@ function nextToStart(state: State, context: Context): readonly Issue[] {
 }
 
 /**
- * Its slot stays its own: a look at it is under way, or its attempt has just ended well and it continues within a second.
- * Otherwise whoever waits in the queue would take the slot of every issue at work between two of its attempts.
+ * It keeps its slot: its read is open, or its attempt has just completed and it continues within a
+ * second. Otherwise queued issues would take the slot of every running issue between two of its
+ * attempts.
  */
 function isAboutToRun({ checking, error }: Retry): boolean {
   return checking !== null || error === null;
 }
 
 /**
- * Whether agents get as far as a turn. Where they do not, free slots are left to the polls: a missing program or a failing
- * hook would otherwise go through the whole queue in seconds, with a workspace for each issue.
+ * Whether agents reach a turn. If they do not, free slots are left to the polls: a missing program
+ * or a failing hook would otherwise go through the whole queue in seconds, with a workspace for
+ * each issue.
  */
 function agentsStart({ refill }: State): boolean {
   return refill.falseStarts < maxFalseStarts;
 }
 
-/** Counts how the attempt ended, as far as its start goes; a stopped one and a provider's limit say nothing about it. */
+/** Counts whether the attempt started; a stopped one and a provider's limit do not count. */
 export function withStart(state: State, { turnCount, stopping }: Running, exit: Exit): State {
   if (turnCount > 0) return withTurn(state);
   if (stopping || exit.kind !== "failed" || exit.code === "provider_limited") return state;

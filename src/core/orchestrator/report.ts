@@ -15,7 +15,7 @@ import { attemptOf, claimed, type State } from "./state.ts";
 
 type ReportContext = Pick<Context, "config" | "now" | "wall">;
 
-/** A live attempt entered a phase, perhaps with its workspace known by now. */
+/** A live attempt entered a phase; its workspace may now be known. */
 export function attemptEntered(
   state: State,
   input: Extract<Input, { type: "attempt.entered" }>,
@@ -51,7 +51,7 @@ function workspaceCreated(entry: Running): Effect {
   });
 }
 
-/** A word from a live session (E-2); what a stopped one still says changes nothing (O-34). */
+/** An event of a live session (E-2); events of a stopped one change nothing (O-34). */
 export function attemptReported(
   state: State,
   input: Extract<Input, { type: "attempt.reported" }>,
@@ -121,7 +121,7 @@ function rateLimited(
   );
 }
 
-/** What the event changes in the attempt's own row. */
+/** Applies the event to the attempt's own row. */
 function advanced(entry: Running, event: AgentEvent): Running {
   switch (event.type) {
     case "session.started":
@@ -129,7 +129,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
         ...entry,
         threadId: event.threadId,
         lasting: event.lasting === true,
-        // A refused resume made a new thread, which counts from zero.
+        // A rejected resume created a new thread, which counts from zero.
         threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
       };
     case "turn.started": {
@@ -153,7 +153,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
   }
 }
 
-/** The sums grow by what this thread had not reported before (E-7, E-8). */
+/** Adds to the totals what this thread had not reported before (E-7, E-8). */
 function counted(
   state: State,
   { before, event, wall }: { before: Running; event: AgentEvent; wall: number },
@@ -169,7 +169,7 @@ function counted(
   };
 }
 
-/** What a turn that starts now works with; where nobody says, the thread goes on as it was. */
+/** The model of the turn that starts now; without a choice the thread keeps its own. */
 function modelOfTurn(state: State, entry: Running, config: Config): string | null {
   return choiceOfTurn(state, entry.issue.id, config).model ?? entry.model;
 }
@@ -190,7 +190,7 @@ type Spoken = Extract<
 >;
 type EventText = Required<Pick<EventDraft, "type" | "message" | "data">>;
 
-/** How an agent's word is told as an event. */
+/** Turns an agent's report into a published event. */
 function eventText(event: ReportedEvent): EventText {
   switch (event.type) {
     case "session.started":
@@ -247,7 +247,7 @@ function eventText(event: ReportedEvent): EventText {
   }
 }
 
-/** What passes between an agent and people. */
+/** Events between an agent and a person. */
 function spoken(event: Spoken): EventText {
   switch (event.type) {
     case "approval.requested":

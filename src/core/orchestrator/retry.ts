@@ -8,7 +8,7 @@ import { claimed, completedKept, type State } from "./state.ts";
 
 const continuationDelayMs = 1_000;
 const firstFailureDelayMs = 10_000;
-/** The longest delay a Node timer keeps; anything above fires at once (O-20). */
+/** The longest delay of a Node timer; a longer one fires at once (O-20). */
 const longestDelayMs = 2 ** 31 - 1;
 
 /** Delay in ms before retry number `attempt` (1-based): 10 s, 20 s, 40 s, … up to `maxMs` (O-19). */
@@ -16,7 +16,7 @@ export function failureDelay(attempt: number, maxMs: number): number {
   return Math.min(firstFailureDelayMs * 2 ** (Math.max(attempt, 1) - 1), maxMs, longestDelayMs);
 }
 
-/** Delay in ms before looking again at an issue whose attempt ended normally (O-17). */
+/** Delay in ms before an issue is read again whose attempt ended normally (O-17). */
 export function continuationDelay(): number {
   return continuationDelayMs;
 }
@@ -34,7 +34,7 @@ interface When {
   readonly wantsSlot?: boolean;
 }
 
-/** Queues a look at the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
+/** Queues a read of the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
 export function queueRetry(
   state: State,
   retry: NewRetry,
@@ -64,7 +64,7 @@ export function queueRetry(
 }
 
 function messageOf({ attempt, error, waits }: Retry): string {
-  if (error === null) return "ended normally, looking again";
+  if (error === null) return "ended normally, checking the issue again";
   return waits ? `waits: ${error}` : `retry ${attempt}: ${error}`;
 }
 
@@ -73,7 +73,7 @@ export function queueFailure(state: State, retry: NewRetry, context: Context): D
   return queueRetry(state, retry, onBackoff(retry, context));
 }
 
-/** As `queueFailure`, for one that was due while every slot was taken (O-24): it may have the next free one. */
+/** As `queueFailure`, for a retry that found no free slot (O-24): it may take the next one. */
 export function queueForSlot(state: State, retry: NewRetry, context: Context): Decision {
   return queueRetry(state, retry, { ...onBackoff(retry, context), wantsSlot: true });
 }
@@ -82,7 +82,7 @@ function onBackoff({ attempt }: NewRetry, { config, now, wall }: Context): When 
   return { delayMs: failureDelay(attempt, config.agent.maxRetryBackoffMs), now, wall };
 }
 
-/** Lets the issue go: no claim is left. It was worked on, so it is watched until it is closed. */
+/** Releases the issue: it has no claim. It was worked on, so it is watched until it is closed. */
 export function release(state: State, issue: Issue, why: string): Decision {
   const { id } = issue;
   const free = claimed(unlisted(state, id), { claim: "free", issue, worked: true });
@@ -94,7 +94,7 @@ export function release(state: State, issue: Issue, why: string): Decision {
   );
 }
 
-/** A retry whose issue may not run any more: closed, moved, or not visible (null). */
+/** Ends a retry whose issue may no longer run: closed, moved, or not visible (null). */
 export function dropRetry(
   state: State,
   entry: Retry,
@@ -113,14 +113,14 @@ export function dropRetry(
 }
 
 export interface Completion {
-  /** The attempt that led to it, if one did. */
+  /** The attempt that led to it, if there was one. */
   readonly ended: Ended | null;
   readonly wall: number;
-  /** Only by an operator, while the tracker says that it is open. */
+  /** Set if an operator completed it while the tracker had it open. */
   readonly dismissed?: Dismissal;
 }
 
-/** Remembers an issue that is done, newest last, at most `completedKept` of them. */
+/** Records a completed issue, newest last, up to `completedKept` of them. */
 export function complete(state: State, issue: Issue, done: Completion): Decision {
   const { ended, wall, dismissed = null } = done;
   const row: Completed = {
@@ -133,7 +133,7 @@ export function complete(state: State, issue: Issue, done: Completion): Decision
     dismissed,
   };
   const listed = dismissed ? state : unlisted(state, issue.id);
-  // Out of its old place first, since it goes to the end of the row.
+  // Removed first, because a row that gets a claim again goes to the end of its bucket.
   const free = claimed(listed, { claim: "free", issue, worked: false });
   return decided(
     bounded(claimed(free, row)),
@@ -147,12 +147,12 @@ export function complete(state: State, issue: Issue, done: Completion): Decision
 
 export interface Closing {
   readonly ended: Ended | null;
-  /** The workspace, where one is recorded. */
+  /** The recorded workspace, if there is one. */
   readonly path: string | null;
   readonly context: Pick<Context, "wall">;
 }
 
-/** The tracker has closed the issue: its claim ends, it is completed, and its workspace is cleaned up. */
+/** The tracker closed the issue: its claim ends, it is completed, and its workspace is removed. */
 export function close(state: State, issue: Issue, { ended, path, context }: Closing): Decision {
   return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
     andThen(complete(next, issue, { ended, wall: context.wall }), (last) =>
@@ -161,7 +161,7 @@ export function close(state: State, issue: Issue, { ended, path, context }: Clos
   );
 }
 
-/** Forgets the oldest of what is done or was let go, one row for each that came; what an operator completed stays so. */
+/** Drops the oldest completed or released row above the limit, never one an operator completed. */
 function bounded(state: State): State {
   const completed = state.issues.of("completed");
   const isFull = completed.size > completedKept;

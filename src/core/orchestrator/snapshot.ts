@@ -6,7 +6,7 @@ import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
 import type { Blocked, Completed, Failed, Held, Retry, Running, Stopped } from "./issues.ts";
 import { isFree, type State } from "./state.ts";
 
-/** What an operator sees. Lists are cut to `limit`; `counts` are the true numbers. */
+/** The operator's view. Lists are cut to `limit`; `counts` are the full numbers. */
 export interface Snapshot {
   readonly counts: Readonly<Record<IssueStatus, number>>;
   readonly queued: readonly { readonly issue: Issue; readonly waitingFor: string }[];
@@ -19,7 +19,7 @@ export interface Snapshot {
   readonly completed: readonly Completed[];
   readonly totals: { readonly tokens: Tokens; readonly secondsRunning: number };
   readonly rateLimits: State["rateLimits"];
-  /** What starts nothing now. */
+  /** What keeps issues from starting now. */
   readonly paused: readonly Paused[];
 }
 
@@ -30,7 +30,7 @@ export interface Paused {
   readonly reason: string;
 }
 
-/** Something a person is waited for; with a live agent until `untilWall`, without one for as long as it takes. */
+/** A question to a person: open until `untilWall` with a live agent, else indefinitely. */
 export interface Waiting extends Omit<Blocked, "claim"> {
   readonly untilWall?: number;
   readonly attemptId?: string;
@@ -86,12 +86,12 @@ function pausedNow(state: State, config: Config): readonly Paused[] {
   return [...all, ...active.map(({ agent, untilWall, reason }) => ({ agent, untilWall, reason }))];
 }
 
-/** Its agent lives and waits for a person. */
+/** True if its agent is live and waits for a person. */
 function asks(entry: Running): boolean {
   return entry.asked.length > 0 && !entry.stopping;
 }
 
-/** What a live agent waits for, in the form of one whose run has ended with it. */
+/** A live agent's question, in the form of one whose run has ended with it. */
 export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Waiting[] {
   const [first] = asked;
   if (!first) return [];
@@ -106,7 +106,7 @@ export function secondsRunning(state: State, now: number): number {
   return state.usage.seconds + ms / 1_000;
 }
 
-/** Everything known of one issue. */
+/** Everything known about one issue. */
 export interface IssueStatusView {
   readonly issue: Issue;
   /** null: known, but neither waiting nor worked on. */
@@ -121,7 +121,7 @@ export interface IssueStatusView {
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
 
-/** What is known of issue `identifier` (any case), or null. */
+/** The status of the issue with `identifier` (any case), or null. */
 export function statusOfIdentifier(
   state: State,
   config: Config,
@@ -131,13 +131,13 @@ export function statusOfIdentifier(
   return id === null ? null : statusOfId(state, config, id);
 }
 
-/** The newest snapshot of an issue that memory knows. One without a claim is known as the list has it. */
+/** The newest snapshot of an issue in memory. An issue without a claim is taken from the list. */
 export function knownIssue(state: State, id: string): Issue | null {
   const row = state.issues.get(id);
   return row && row.claim !== "free" ? row.issue : candidateOf(state, id);
 }
 
-/** The issue as the list has it. */
+/** The issue from the list. */
 export function candidateOf(state: State, id: string): Issue | null {
   return candidatesById(state.candidates).get(id) ?? null;
 }
@@ -162,7 +162,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
   };
 }
 
-/** symphony's view of an issue: its claim, and without one whether it is in the queue. */
+/** symphony's status of an issue: its claim, or without one whether it is queued. */
 export function statusOf(state: State, issue: Issue): IssueStatus | null {
   const row = state.issues.get(issue.id);
   if (row?.claim === "running") return asks(row) ? "blocked" : "running";
@@ -170,7 +170,7 @@ export function statusOf(state: State, issue: Issue): IssueStatus | null {
   return queuedIds(state.queue).has(issue.id) ? "queued" : null;
 }
 
-/** The issue id behind an identifier, whatever its case. */
+/** The id of the issue with this identifier, in any case. */
 export function idOf(state: State, identifier: string): string | null {
   const wanted = identifier.trim().toLowerCase();
   for (const claim of ["running", "retrying", "blocked", "held", "failed"] as const) {
@@ -180,7 +180,7 @@ export function idOf(state: State, identifier: string): string | null {
   }
   const candidate = candidatesByName(state.candidates).get(wanted);
   if (candidate !== undefined) return candidate;
-  // Newest last: an earlier issue may have had the name before.
+  // The newest row wins: an earlier issue may have had the same identifier.
   const done = [...state.issues.of("completed").values()];
   return done.findLast(({ issue }) => issue.identifier.toLowerCase() === wanted)?.issue.id ?? null;
 }
@@ -191,7 +191,7 @@ const candidatesByName = remembered(
 );
 const queuedIds = remembered((issues) => new Set(issues.map((issue) => issue.id)));
 
-/** One index per list, made when first asked for: a list never changes after it was fetched. */
+/** One index per list, created on first use: a list never changes after it was fetched. */
 function remembered<T>(index: (issues: readonly Issue[]) => T): (issues: readonly Issue[]) => T {
   const made = new WeakMap<readonly Issue[], { readonly value: T }>();
   return (issues) => {

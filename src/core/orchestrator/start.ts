@@ -12,7 +12,7 @@ export interface Birth {
   readonly failures: number;
 }
 
-/** Claims the issue and orders its attempt: one indivisible decision (O-14). */
+/** Claims the issue and orders its attempt: one atomic decision (O-14). */
 export function startAttempt(state: State, issue: Issue, birth: Birth, context: Context): Decision {
   const stamp = Math.max(state.lastAttemptStamp + 1, context.wall);
   const prior = context.prior(issue.id, allowedAfter(state, issue.id));
@@ -83,7 +83,7 @@ export function attemptIdOf(stamp: number): string {
   return idPrefix + stamp.toString(36).padStart(9, "0");
 }
 
-/** The stamp behind an attempt id, 0 for none. */
+/** The stamp in an attempt id; 0 for none. */
 export function stampOf(id: string | null): number {
   const stamp = Number.parseInt((id ?? "").slice(idPrefix.length), 36);
   return Number.isFinite(stamp) ? stamp : 0;

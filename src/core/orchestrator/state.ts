@@ -10,38 +10,38 @@ import type { StorageTrouble } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
 
-/** The whole scheduling state. Only `step` makes a new one. `At` fields are monotonic ms, `Wall` fields epoch ms. */
+/** The whole scheduling state; only `step` creates one. `At` is monotonic ms, `Wall` epoch ms. */
 export interface State {
-  /** The last complete candidate list, as the tracker gave it. */
+  /** The last complete candidate list, as the tracker returned it. */
   readonly candidates: readonly Issue[];
-  /** Those of it that are ours, in dispatch order; some wait for a blocker. */
+  /** Its issues in scope, in dispatch order; some wait for a blocker. */
   readonly queue: readonly Issue[];
-  /** The settings `queue` was made with. */
+  /** The settings that `queue` was built with. */
   readonly queuedFor: TrackerConfig | null;
-  /** Every issue with a claim, an operator's choice or a workspace to clean up; an issue has one row. */
+  /** Issues with a claim, an operator's choice or a workspace to remove; one row each. */
   readonly issues: IssueMap;
   /** Where in the finished and free rows the next poll continues to read. */
   readonly watchFrom: number;
-  /** Agents whose provider refused a turn for its limit, by kind. */
+  /** Agents whose provider refused a turn because of its limit, by kind. */
   readonly pauses: ReadonlyMap<string, Pause>;
   readonly day: Day;
   /** Per issue, the number of the request whose answer was applied last. */
   readonly fences: ReadonlyMap<string, number>;
   /** The number of the candidate read that was applied last: a fence for every issue. */
   readonly listFence: number;
-  /** Issues put into `candidates` and `queue` between two lists, with the read that spoke of them. */
+  /** Issues put into `candidates` and `queue` since the last list, with the request of the read. */
   readonly placed: ReadonlyMap<string, number>;
-  /** Reads under way; a fence older than all of them is forgotten. */
+  /** Open reads; a fence older than all of them is dropped. */
   readonly openRequests: ReadonlySet<number>;
   readonly lastRequest: number;
   readonly poll: Poll;
   readonly refill: Refill;
-  /** Names the next attempt: ids grow even when the wall clock goes back. */
+  /** Names the next attempt: ids increase even when the wall clock goes back. */
   readonly lastAttemptStamp: number;
   readonly usage: Usage;
   readonly rateLimits: Readonly<Record<string, unknown>> | null;
   readonly trackerError: Fault | null;
-  /** Writes that the disk refused wait to be repeated: nothing new is started. */
+  /** Set while refused writes wait to be repeated: nothing new is started. */
   readonly storage: StorageTrouble | null;
   readonly draining: boolean;
 }
@@ -51,31 +51,31 @@ export interface Fault {
   readonly message: string;
 }
 
-/** The provider of one agent takes no turns. */
+/** The provider of one agent accepts no turns. */
 export interface Pause {
   readonly agent: string;
   readonly untilWall: number;
   readonly reason: string;
-  /** Refusals in a row, with no good turn between them: each makes the next pause longer. */
+  /** Consecutive refusals without a completed turn: each makes the next pause longer. */
   readonly hits: number;
-  /** False once it is over; kept until a turn went well, so that the next one knows of it. */
+  /** False once it is over; kept until a turn completes, so that the next pause counts it. */
   readonly active: boolean;
 }
 
-/** What all issues used in one day (UTC). */
+/** The token use of all issues on one day (UTC). */
 export interface Day {
   /** Days since the epoch. */
   readonly index: number;
   readonly tokens: number;
-  /** The budget was found used up, and that was told. */
+  /** The budget was found used up, and that was published. */
   readonly reached: boolean;
 }
 
 export interface Poll {
   readonly phase: "idle" | "reconciling" | "preflight" | "fetching" | "verifying";
-  /** The read this phase waits for. */
+  /** The request that this phase waits for. */
   readonly request: number;
-  /** Candidates looked at in this poll, so that none is asked for twice. */
+  /** Candidates read in this poll, so that none is read twice. */
   readonly tried: ReadonlySet<string>;
   /** Something changed after this poll's read began: poll again at once. */
   readonly again: boolean;
@@ -84,15 +84,18 @@ export interface Poll {
   readonly nextWall: number | null;
 }
 
-/** Starting what waits in the known queue when a slot becomes free between two polls. */
+/** Starts issues of the known queue when a slot becomes free between two polls. */
 export interface Refill {
-  /** Ordered for the end of this turn of the event loop: slots that become free together share one read. */
+  /** Ordered for the end of this event loop turn, so that slots freed together share one read. */
   readonly isDue: boolean;
-  /** The read right before launch that is under way, or null. */
+  /** The open read right before launch, or null. */
   readonly request: number | null;
-  /** Issues of the queue whose last open blocker has just closed: read again although the list says that they wait. */
+  /**
+   * Queued issues whose last open blocker has just closed: read again although the list shows them
+   * as blocked.
+   */
   readonly unblocked: ReadonlySet<string>;
-  /** Attempts in a row, of all issues, that failed before their first turn. */
+  /** Consecutive attempts, of all issues, that failed before their first turn. */
   readonly falseStarts: number;
 }
 
@@ -102,7 +105,7 @@ export interface Usage {
   readonly seconds: number;
 }
 
-/** Completed rows at most; the same for rows that are free after work. */
+/** Limit of completed rows; the same for rows that are free after work. */
 export const completedKept = 1_000;
 
 /** In `running`, `retrying` or `blocked`: no poll may select it (O-8, O-27). */
@@ -111,12 +114,12 @@ export function isClaimed(state: State, issueId: string): boolean {
   return claim === "running" || claim === "retrying" || claim === "blocked";
 }
 
-/** Nobody works on it, nobody stopped it, and it is not done. */
+/** It has no attempt, is not stopped and is not completed. */
 export function isFree(state: State, { id }: Issue): boolean {
   return (state.issues.get(id)?.claim ?? "free") === "free";
 }
 
-/** The state in which the issue of `claim` has that claim and no other. */
+/** Returns the state in which the issue of `claim` has that claim and no other. */
 export function claimed(state: State, claim: Claim): State {
   return { ...state, issues: state.issues.with(claim) };
 }
@@ -126,7 +129,7 @@ export function setIn<K, V>(map: ReadonlyMap<K, V>, key: K, value: V): ReadonlyM
   return new Map(map).set(key, value);
 }
 
-/** Nothing known, nothing done. */
+/** The empty state. */
 export function emptyState(): State {
   return {
     candidates: [],
@@ -167,7 +170,7 @@ export interface AttemptEnd {
   readonly git: AttemptGit | null;
 }
 
-/** The history's form of a live attempt, or of one that just ended. */
+/** A live or just ended attempt, in the form of the history. */
 export function attemptOf(entry: Running, end: AttemptEnd | null = null): Attempt {
   return {
     id: entry.attemptId,

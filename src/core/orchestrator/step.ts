@@ -17,8 +17,9 @@ import { orderStop } from "./stop.ts";
 import { storageChanged } from "./storage.ts";
 
 /**
- * The scheduler's one decision function: what we knew, what happened, what to do. Pure.
- * Throws SymphonyError when a person asks for what cannot be done; then nothing has changed.
+ * The scheduler's one decision function: from a state and an input to a new state and effects.
+ * Pure. Throws SymphonyError when an operator requests something impossible; then nothing has
+ * changed.
  */
 export function step(state: State, input: Input, context: Context): Decision {
   return withRefill(state, decide(state, input, context), { input, context });
@@ -34,13 +35,13 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "day.due":
       return timePassed(state, context);
     case "provider.due":
-      return goOn(pauseElapsed(state, input.agent, context), context);
+      return recheckGates(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
       return refreshRequested(state, context);
     case "tracker.changed":
       return pollAgain(state, context);
     case "config.changed":
-      return andThen(configChanged(state, context), (next) => goOn(next, context));
+      return andThen(configChanged(state, context), (next) => recheckGates(next, context));
     case "storage.changed":
       return storageChanged(state, input.trouble, context);
     case "running.refreshed":
@@ -77,7 +78,7 @@ function decide(state: State, input: Input, context: Context): Decision {
       return responded(state, input, context);
     case "operator.transitioned": {
       const issue = knownIssue(state, input.issueId);
-      if (!issue) throw new SymphonyError("issue_not_found", "the issue is not known any more");
+      if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
       return transitioned(state, { ...input, issue }, context);
     }
     case "operator.templateChosen":
@@ -89,22 +90,22 @@ function decide(state: State, input: Input, context: Context): Decision {
   }
 }
 
-/** What may have begun to be allowed again is looked at; a poll at once starts what waits in the queue. */
-function goOn(state: State, context: Context): Decision {
+/** Checks what time may have allowed; a poll at once starts the waiting issues of the queue. */
+function recheckGates(state: State, context: Context): Decision {
   if (state.draining) return decided(state);
   const passed = timePassed(state, context);
   if (passed.effects.length === 0) return passed;
   return andThen(passed, (next) => pollAgain(next, context));
 }
 
-/** A poll at once, or right after the one under way, which may have looked too early. */
+/** A poll at once, or right after the current one, which may have read too early. */
 function pollAgain(state: State, context: Context): Decision {
   return state.poll.phase === "idle"
     ? refreshRequested(state, context)
     : decided({ ...state, poll: { ...state.poll, again: true } });
 }
 
-/** A poll at once; one that is due now or under way serves (O-6). */
+/** A poll at once, unless one is running or due now (O-6). */
 function refreshRequested(state: State, context: Context): Decision {
   if (state.draining || isPollNear(state, context)) return decided(state);
   return decided(
@@ -113,7 +114,7 @@ function refreshRequested(state: State, context: Context): Decision {
   );
 }
 
-/** A new interval counts from now; everything else is read at the next decision (O-4). */
+/** A new interval starts now; every other setting is read at the next decision (O-4). */
 function configChanged(state: State, context: Context): Decision {
   if (state.draining || state.poll.phase !== "idle") return decided(state);
   const delayMs = context.config.polling.intervalMs;
@@ -150,7 +151,7 @@ function drain(state: State, stopAttempts: boolean): Decision {
     );
 }
 
-/** What was to become of an issue that is on its way out stays so; there is only no more time for it. */
+/** A stop that was already ordered keeps its consequence, but loses its grace period. */
 function shutdownOf(ordered: Stop | null): Stop {
   if (ordered) return { ...ordered, gently: false };
   return { reason: "the server is stopping", leadsTo: "shutdown", gently: false };

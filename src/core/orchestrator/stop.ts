@@ -3,22 +3,22 @@ import { andThen, type Context, type Decision, decided, tell } from "./decision.
 import type { Running, Stop } from "./issues.ts";
 import { claimed, type State } from "./state.ts";
 
-/** Time for an agent that moved its own issue to end its turn: the turn's result is worth more than ten seconds. */
-const lastWordsMs = 10_000;
+/** Grace period for an agent that moved its own issue: the turn's result is worth the wait. */
+const gracePeriodMs = 10_000;
 
-/** Orders a stop once; what follows happens when the attempt is really gone. */
+/** Orders a stop once; its consequence follows when the attempt is really gone. */
 export function orderStop(state: State, entry: Running, stopping: Stop): Decision {
   return decided(claimed(state, { ...entry, stopping, phase: "finishing", turnId: null }), {
     type: "stopAttempt",
     attemptId: entry.attemptId,
     reason: stopping.reason,
-    graceMs: stopping.gently ? lastWordsMs : 0,
+    graceMs: stopping.gently ? gracePeriodMs : 0,
   });
 }
 
-/** Stops a live attempt, for whatever `stop` leads to. */
+/** Stops a live attempt, with the consequence that `stop` names. */
 export function stopFor(state: State, entry: Running, stop: Stop): Decision {
-  // Already on its way out: only what becomes of the issue changes.
+  // Already being stopped: only the consequence for the issue changes.
   if (entry.stopping && !entry.stopping.gently) {
     return decided(claimed(state, { ...entry, stopping: stop }));
   }
@@ -27,7 +27,7 @@ export function stopFor(state: State, entry: Running, stop: Stop): Decision {
 
 export interface Holding {
   readonly reason: string;
-  /** How the attempt that is stopped for it counts as ended. */
+  /** The outcome of the attempt that is stopped for it. */
   readonly outcome?: Stop["outcome"];
   /** Further facts for the event. */
   readonly data?: Readonly<Record<string, unknown>>;
@@ -35,8 +35,8 @@ export interface Holding {
 }
 
 /**
- * Holds the issue; a live attempt is stopped first, and the issue is held when its agent is gone. Durable at once: a crash
- * in between must not start the issue again.
+ * Holds the issue; a live attempt is stopped first, and the issue is held when its agent is gone.
+ * Saved at once: a crash before that must not start the issue again.
  */
 export function hold(
   state: State,

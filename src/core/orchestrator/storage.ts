@@ -5,8 +5,9 @@ import { timePassed } from "./pauses.ts";
 import type { State } from "./state.ts";
 
 /**
- * The disk refuses writes, or takes them again. What runs continues, and an operator's stop is carried out; nothing new is started
- * while something that happened is not saved, and dispatch resumes by itself once it is.
+ * The disk refuses writes, or accepts them again. Running attempts continue, and an operator's stop
+ * is carried out; nothing new is started until every write is saved, and then dispatch resumes by
+ * itself.
  */
 export function storageChanged(
   state: State,

@@ -1,7 +1,7 @@
 import { type Decision, decided } from "./decision.ts";
 import type { Fault, State } from "./state.ts";
 
-/** The tracker failed: said once, workers stay, nothing is dispatched from it (O-5, INV-20). */
+/** The tracker failed: reported once; attempts continue, nothing is dispatched (O-5, INV-20). */
 export function troubled(state: State, error: Fault): Decision {
   const same = state.trackerError?.message === error.message;
   const next = { ...state, trackerError: error };

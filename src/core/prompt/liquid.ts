@@ -3,17 +3,17 @@ import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
 
 const maxTemplateChars = 100_000;
-/** Looked at between the nodes of a template; a node that takes longer is ended from outside. */
+/** Checked between the nodes of a template; a node that takes longer is ended from outside. */
 const maxRenderMs = 500;
 /** LiquidJS counts characters and list items that a template makes. */
 const maxMemoryUnits = 1_000_000;
 const maxMessageChars = 300;
 
-/** No tag that reads another template: `include`, `render`, `layout` and `block` are not known at all. */
+/** No tag that reads another template (`include`, `render`, `layout`, `block`) is defined. */
 const tags = `# assign break capture case comment continue cycle decrement echo for if increment liquid raw
   unless`;
 
-/** Without the `…_exp` ones, which take text for a piece of template: an issue's text must never be one. */
+/** Without the `…_exp` filters: they parse text as a template, which an issue's text never is. */
 const filters = `abs append array_to_sentence_string at_least at_most base64_decode base64_encode capitalize ceil
   cgi_escape compact concat date date_to_long_string date_to_rfc822 date_to_string date_to_xmlschema default
   divided_by downcase escape escape_once find find_index first floor group_by has inspect join json jsonify last
@@ -24,7 +24,10 @@ const filters = `abs append array_to_sentence_string at_least at_most base64_dec
 
 const engine = createEngine();
 
-/** Fills `source` in on this very thread, which a hostile template may hold up; throws as `renderPrompt` rejects. */
+/**
+ * Renders `source` on the calling thread, which a hostile template can block; throws the errors
+ * that `renderPrompt` rejects with.
+ */
 export function fill(source: string, variables: Readonly<Record<string, unknown>>): string {
   const parsed = parse(source);
   try {
@@ -34,12 +37,12 @@ export function fill(source: string, variables: Readonly<Record<string, unknown>
   }
 }
 
-/** Throws what filling it in would throw for its syntax and its filters, with `line` and `column`. */
+/** Throws the syntax and filter errors that rendering would throw, with `line` and `column`. */
 export function check(source: string): void {
   parse(source);
 }
 
-/** The dotted paths that a template reads from outside, sorted; none of a template that does not parse. */
+/** The variables that a template uses, as sorted dotted paths; none if it does not parse. */
 export function pathsIn(source: string): readonly string[] {
   try {
     const paths = engine.globalVariableSegmentsSync(parse(source));
@@ -49,7 +52,7 @@ export function pathsIn(source: string): readonly string[] {
   }
 }
 
-/** Up to the first index or computed key. */
+/** The path up to the first index or computed key. */
 function dotted(path: readonly unknown[]): string {
   const end = path.findIndex((segment) => typeof segment !== "string");
   return path.slice(0, end === -1 ? path.length : end).join(".");
@@ -60,7 +63,7 @@ function createEngine(): Liquid {
     strictVariables: true,
     strictFilters: true,
     ownPropertyOnly: true,
-    // Templates by name come from this map alone, so no file is ever looked up.
+    // Named templates come from this map alone, so no file is ever read.
     templates: {},
     dynamicPartials: false,
     timezoneOffset: 0,
@@ -85,7 +88,8 @@ function parse(source: string): Template[] {
   try {
     return engine.parse(source);
   } catch (error) {
-    // LiquidJS finds an unknown filter while parsing; to its user it is as wrong as an unknown variable.
+    // LiquidJS reports an unknown filter while parsing; for the user it is the same kind of error
+    // as an unknown variable.
     const isFilter = messageOf(error).startsWith("undefined filter:");
     throw templateFault(isFilter ? "template_render_error" : "template_parse_error", error);
   }
@@ -93,7 +97,7 @@ function parse(source: string): Template[] {
 
 function templateFault(code: ErrorCode, error: unknown): SymphonyError {
   if (!LiquidError.is(error)) {
-    // Thousands of blocks inside each other exhaust the stack.
+    // Thousands of nested blocks exhaust the stack.
     return new SymphonyError(code, `the template cannot be used: ${messageOf(error)}`, {
       cause: error,
     });

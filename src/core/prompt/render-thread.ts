@@ -4,7 +4,7 @@ import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 
 export interface RenderJob {
   readonly template: string;
-  /** Plain data: it is copied to the other thread. */
+  /** Plain data: it is copied to the worker thread. */
   readonly variables: Readonly<Record<string, unknown>>;
 }
 
@@ -21,9 +21,10 @@ const maxHeapMb = 128;
 const defaultIdleMs = 30_000;
 
 /**
- * Renders templates on a thread of its own, one after the other, and ends the thread when one takes more than 500 ms:
- * a template can hold up neither agents nor the API. The thread starts with the first template, serves those that
- * follow, ends when none comes for 30 s, and keeps no process alive.
+ * Renders templates in a worker thread, one at a time, and terminates the thread when a template
+ * takes more than 500 ms, so that no template can block the agents or the API. The thread starts
+ * with the first template, is used for the following ones, ends after 30 s without one, and keeps
+ * no process alive.
  */
 export class RenderThread {
   #worker: Promise<Worker> | null = null;
@@ -35,7 +36,7 @@ export class RenderThread {
     this.#idleMs = idleMs;
   }
 
-  /** Rejects with the template's own fault, or `template_render_error` when the thread had to be ended. */
+  /** Rejects with the template's own error, or `template_render_error` after a termination. */
   render(job: RenderJob): Promise<string> {
     const rendered = this.#last.then(() => this.#render(job));
     this.#last = rendered.catch(() => {});
@@ -63,15 +64,15 @@ export class RenderThread {
     worker
       ?.then((thread) => thread.terminate())
       .catch(() => {
-        // It never started: there is nothing to end.
+        // It never started: there is nothing to terminate.
       });
   }
 }
 
-/** The thread is gone, and why. */
+/** The thread has ended, and why. */
 class Ended extends Error {}
 
-/** Resolves once the thread is ready, so that its own start is on no template's account. */
+/** Resolves once the thread is ready: its start does not count against a template's time. */
 function started(): Promise<Worker> {
   const file = new URL(`./render-worker${extname(import.meta.filename)}`, import.meta.url);
   const worker = new Worker(file, {
@@ -85,10 +86,10 @@ function started(): Promise<Worker> {
     worker.unref();
     resolve(worker);
   });
-  // Stays for good: between two templates nobody else listens.
+  // Never removed: between two templates there is no other error listener.
   worker.on("error", reject);
   return promise.catch((cause: unknown) => {
-    throw new Ended(`the templates' thread does not start: ${messageOf(cause)}`, { cause });
+    throw new Ended(`the template thread did not start: ${messageOf(cause)}`, { cause });
   });
 }
 

@@ -10,7 +10,7 @@ import type { StoredTemplate } from "../store/templates.ts";
 import type { Redactor } from "../text/redact.ts";
 import { checkTemplate, renderPrompt, renderTemplate, variablesIn } from "./prompt.ts";
 
-/** The body of the workflow file, which is edited there, or a named template. */
+/** A named template, or the body of the workflow file, which is edited in that file. */
 export interface Template {
   readonly id: string;
   readonly name: string;
@@ -21,13 +21,13 @@ export interface Template {
   readonly updatedAt: number | null;
 }
 
-/** What is left out stays. */
+/** Fields that are left out do not change. */
 interface TemplateChange {
   readonly name?: string;
   readonly body?: string;
 }
 
-/** What a preview is filled in with: an issue as an attempt would see it, or variables that replace the sample's. */
+/** The data for a preview: an issue, or variables that replace those of the sample. */
 export type PreviewWith =
   | { readonly issue: Issue; readonly attempt: number | null }
   | { readonly variables: Readonly<Record<string, unknown>> };
@@ -41,13 +41,16 @@ interface TemplatesDeps {
   orchestrator(): Pick<Orchestrator, "applySaved" | "state">;
 }
 
-/** They are read and written as one document. */
+/** Templates and overrides are read and written as one document. */
 const templatesKept = 200;
 
-/** Prompt templates and which issue is prompted with which. Every promise resolves once the change is durable. */
+/**
+ * Prompt templates, and the template of each issue that overrides its own. Every promise resolves
+ * once the change is durable.
+ */
 export class Templates {
   readonly #parts: TemplatesDeps;
-  /** On their way out: no issue may choose one of them any more. */
+  /** Templates that are being deleted: no issue may choose one of them. */
   readonly #leaving = new Set<string>();
 
   constructor(parts: TemplatesDeps) {
@@ -68,12 +71,12 @@ export class Templates {
     return [workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
   }
 
-  /** By its id alone. */
+  /** Finds a template by its id alone. */
   find(id: string): Template | null {
     return this.all().find((template) => template.id === id) ?? null;
   }
 
-  /** By its id, else by its name in any case. Throws `template_not_found`. */
+  /** Finds a template by its id, else by its name in any case. Throws `template_not_found`. */
   get(idOrName: string): Template {
     const wanted = idOrName.toLowerCase();
     const named = () => this.all().find(({ name }) => name.toLowerCase() === wanted);
@@ -82,7 +85,7 @@ export class Templates {
     return template;
   }
 
-  /** The variables that a body reads from outside, such as `issue.title`. */
+  /** The variables that a body uses, such as `issue.title`. */
   variablesOf({ body }: Template): Promise<readonly string[]> {
     return variablesIn(body);
   }
@@ -140,7 +143,7 @@ export class Templates {
     this.#tell(template, "deleted");
   }
 
-  /** The prompt as an agent would get it, without known secrets. Rejects like `renderPrompt`. */
+  /** The prompt as an agent would receive it, secrets redacted. Rejects like `renderPrompt`. */
   async preview(idOrName: string, subject: PreviewWith): Promise<string> {
     const { body } = this.get(idOrName);
     const rendered = await ("issue" in subject
@@ -149,14 +152,14 @@ export class Templates {
     return this.#parts.redactor.redact(rendered);
   }
 
-  /** From the next attempt on. Rejects with `template_not_found`. */
+  /** Takes effect with the next attempt. Rejects with `template_not_found`. */
   async choose(issue: Issue, idOrName: string): Promise<void> {
     const { id: templateId } = this.get(idOrName);
     const input = { type: "operator.templateChosen", issue, templateId } as const;
     await this.#parts.orchestrator().applySaved(issue.id, input);
   }
 
-  /** Back to the workflow's own from the next attempt on; nothing to do is no fault. */
+  /** Restores the workflow's template from the next attempt on; works without an override too. */
   async clear(issue: Issue): Promise<void> {
     if (this.overrideOf(issue.id) === null) return;
     const input = { type: "operator.templateChosen", issue, templateId: null } as const;
@@ -167,7 +170,7 @@ export class Templates {
     return this.#parts.orchestrator().state.issues.get(issueId)?.choices.templateId ?? null;
   }
 
-  /** The issue named `identifier` (any case) if it overrides; the tracker may not have it any more. */
+  /** The issue named `identifier` (any case) if it has an override, also if the tracker lost it. */
   overridden(identifier: string): Issue | null {
     const wanted = identifier.trim().toLowerCase();
     const rows = [...this.#parts.orchestrator().state.issues.values()];
@@ -202,7 +205,7 @@ function requireWritable(id: string): void {
   });
 }
 
-/** Names differ by more than the case of their letters. */
+/** Names must differ by more than the case of their letters. */
 function requireFree(all: readonly StoredTemplate[], { id, name }: StoredTemplate): void {
   const wanted = name.toLowerCase();
   const holder = all.find((one) => one.id !== id && one.name.toLowerCase() === wanted);
@@ -221,7 +224,7 @@ function inUse({ name }: Template, usedBy: readonly string[]): SymphonyError {
   });
 }
 
-/** What a template is previewed with when nobody names an issue: every field has a value. */
+/** The data for a preview without an issue: every field has a value. */
 const sampleIssue: Issue = {
   id: "sample-1",
   nativeRef: {},

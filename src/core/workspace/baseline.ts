@@ -8,24 +8,24 @@ import { fileAt } from "../text/text.ts";
 import { baselineFile } from "./place.ts";
 
 /**
- * What a workspace was when it had just been made: what was there by then is no work. It is kept next to the workspace,
- * where no agent writes.
+ * The state of a workspace when it had just been made: what it contained then is not work. It is
+ * stored next to the workspace, where no agent writes.
  */
 export interface Baseline extends Known {
-  /** Whose workspace it is. */
+  /** The issue that the workspace was made for. */
   readonly issueId: string;
-  /** How the workspace had its repository: not at all, in a directory of its own, or as a linked worktree. */
+  /** The workspace's repository: none, its own, or that of a linked worktree. */
   readonly repository: "none" | "own" | "linked";
-  /** Marks what was staged; empty for nothing. */
+  /** A hash of what was staged; empty for nothing. */
   readonly staged: string;
   /**
-   * The state of each file that `head` does not have in just this form, by raw name; null where they were too many to be
-   * remembered, or could not be told.
+   * The state of each file that differs from `head`, by raw name; null if there were too many of
+   * them, or if they could not be determined.
    */
   readonly files: ReadonlyMap<string, string> | null;
 }
 
-/** Files that are remembered at most. */
+/** Limit of recorded files. */
 const maxFiles = 50_000;
 const maxBytes = 64 * 1024 * 1024;
 const atOnce = 16;
@@ -41,7 +41,7 @@ const Written = z.object({
   files: z.array(Pair).nullable(),
 });
 
-/** null where there is none, as for a workspace that an earlier version made, and for one that cannot be read. */
+/** null if there is none, as for a workspace of an earlier version, or if it cannot be read. */
 export async function readBaseline(path: string): Promise<Baseline | null> {
   try {
     await using file = await open(baselineFile(path));
@@ -54,7 +54,7 @@ export async function readBaseline(path: string): Promise<Baseline | null> {
   }
 }
 
-/** Replaces it as a whole. Rejects as the file system does. */
+/** Replaces the whole file. Rejects as the file system does. */
 export async function writeBaseline(path: string, baseline: Baseline): Promise<void> {
   const file = baselineFile(path);
   const temporary = `${file}.${randomUUID()}`;
@@ -73,17 +73,17 @@ export async function dropBaseline(path: string): Promise<void> {
   await rm(baselineFile(path), { force: true });
 }
 
-/** A workspace was moved: what it was made with, and for whom, is known at its new place. */
+/** Moves the baseline along with its workspace. */
 export async function moveBaseline(from: string, to: string): Promise<void> {
   try {
     await rename(baselineFile(from), baselineFile(to));
   } catch (error) {
-    // There is none for what an earlier version made.
+    // A workspace of an earlier version has no baseline.
     if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
   }
 }
 
-/** The state of these files, by raw name; null for more than are remembered. */
+/** The state of these files, by raw name; null if there are too many. */
 export async function statesOf(
   path: string,
   names: readonly string[],
@@ -100,7 +100,7 @@ export async function statesOf(
 
 const absent = "absent";
 
-/** Changes with every write to the file: no user but root can set the time of the last change (ctime). */
+/** Changes with every write to the file: only root can set the time of the last change (ctime). */
 async function stateOf(path: string, name: string): Promise<string> {
   try {
     const found = await lstat(fileAt(path, name), { bigint: true });
@@ -112,7 +112,7 @@ async function stateOf(path: string, name: string): Promise<string> {
   }
 }
 
-/** Of `names`, those whose state is not the one that `files` has. */
+/** Returns the `names` whose state differs from the one in `files`. */
 export async function movedSince(
   path: string,
   names: readonly string[],

@@ -13,18 +13,18 @@ import { findingsIn, workOf } from "./work.ts";
 
 export interface ChangedFile {
   readonly path: string;
-  /** Lines; null for a binary file. */
+  /** Number of lines; null for a binary file. */
   readonly additions: number | null;
   readonly deletions: number | null;
 }
 
-/** The work in a workspace, compared with where it started: commits, changes and new files together. */
+/** The work in a workspace compared with its base: commits, changes and new files together. */
 export interface WorkDiff extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
   /** The workspace. */
   readonly path: string;
-  /** The commit that is compared with; null: there is none, and every file of the work is shown as a new one. */
+  /** The commit that is compared with; null if there is none: every file is shown as new. */
   readonly base: string | null;
-  /** A sentence where the work does not come from `base`, or what it should be compared with is not there. */
+  /** A sentence if the work does not descend from `base`, or the commit is missing. */
   readonly baseNote: string | null;
   readonly files: readonly ChangedFile[];
   readonly patch: string;
@@ -38,7 +38,7 @@ type Shown = Pick<WorkDiff, "files" | "patch" | "truncated">;
 
 const timeoutMs = 30_000;
 const maxPatchBytes = 1024 * 1024;
-const mostFiles = 2_000;
+const maxFiles = 2_000;
 const limits = { timeoutMs, maxBytes: maxPatchBytes };
 const emptyTrees = {
   sha1: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
@@ -53,8 +53,9 @@ const diffFlags = [
 ];
 
 /**
- * The commit that the first of an issue's attempts found in the workspace at `path`, for where no remote says what the work
- * started from. `attempts` are newest first; where none is known to have been there, all count.
+ * The commit that an issue's first attempt found in the workspace at `path`, used if no remote
+ * tells what the work is based on. `attempts` are newest first; if none is known to have used the
+ * workspace, all of them count.
  */
 export function firstHeadOf(attempts: readonly Attempt[], path: string): string | null {
   const here = attempts.filter(({ workspacePath }) => workspacePath === path);
@@ -63,8 +64,9 @@ export function firstHeadOf(attempts: readonly Attempt[], path: string): string 
 }
 
 /**
- * The work in the workspace at `path`. `first`: the commit to compare with where neither a remote nor what was noted when
- * the workspace was made says one. Rejects with `no_repository` where there is nothing to show, or git cannot read it.
+ * The work in the workspace at `path`. `first` is the commit to compare with if neither a remote
+ * nor the baseline names one. Rejects with `no_repository` if there is nothing to show, or if git
+ * cannot read it.
  */
 export async function diffOf(
   path: string,
@@ -96,7 +98,7 @@ export async function diffOf(
   }
 }
 
-/** Without a commit to compare with: each file that was not there at first, or has changed, as a new one. */
+/** The diff without a commit to compare with: each new or changed file is shown as a new one. */
 async function plainDiff(path: string, found: Findings, signal?: AbortSignal): Promise<WorkDiff> {
   const { repository, problems } = found;
   const work = workOf(found);
@@ -122,10 +124,13 @@ async function plainDiff(path: string, found: Findings, signal?: AbortSignal): P
 
 type Base = Pick<WorkDiff, "base" | "baseNote">;
 
-/** Where the work left `from`; `from` itself where it did not; null where nothing says what to compare with, or it is gone. */
+/**
+ * The merge base of the work and `from`; `from` itself if there is none; null if no base is known
+ * or its commit is missing.
+ */
 async function baseOf(git: ProtectedGit, from: string | null, head: string): Promise<Base> {
   if (from === null) return { base: null, baseNote: null };
-  if (!commitId.test(from)) throw none("what to compare with is no commit");
+  if (!commitId.test(from)) throw none("the base to compare with is not a commit");
   const name = from.slice(0, 10);
   if (!(await hasCommit(git, from))) {
     const why = `The commit to compare with, ${name}, is not in its repository`;
@@ -137,7 +142,10 @@ async function baseOf(git: ProtectedGit, from: string | null, head: string): Pro
   return { base: from, baseNote: `${why}: it is compared with the files of that commit` };
 }
 
-/** Files that differ from their commit since the workspace was made, as those of git LFS do, are no work. */
+/**
+ * Ignores files that already differed from their commit when the workspace was made, as those of
+ * git LFS do.
+ */
 async function setApart(git: ProtectedGit, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   const input = names.map((name) => `${name}\0`).join("");
@@ -145,12 +153,12 @@ async function setApart(git: ProtectedGit, names: readonly string[]): Promise<vo
   await git.run(args, { input, encoding: "latin1", timeoutMs });
 }
 
-/** Makes new files part of the comparison; tells whether some had to be left out. */
+/** Adds new files to the comparison; true if some were left out. */
 async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<boolean> {
-  // To git, what is in a submodule is not its business.
+  // git refuses to add a file that is inside a submodule.
   const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
   const input = names
-    .slice(0, mostFiles)
+    .slice(0, maxFiles)
     .map((name) => `${name}\0`)
     .join("");
   const flags = ["--force", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"];
@@ -158,18 +166,21 @@ async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): 
     const how = { input, encoding: "latin1", timeoutMs } as const;
     await git.run(["--literal-pathspecs", "add", ...flags], how);
   }
-  return names.length > mostFiles || names.length < fresh.length;
+  return names.length > maxFiles || names.length < fresh.length;
 }
 
 async function compare(git: ProtectedGit, base: readonly string[], left: boolean): Promise<Shown> {
   const stat = await git.begin(["diff", ...diffFlags, "--numstat", "-z", ...base, "--"], limits);
   const patch = await git.begin(["diff", ...diffFlags, ...base, "--"], limits);
   const files = filesIn(stat.text);
-  const truncated = left || stat.cut || patch.cut || files.length > mostFiles;
-  return { files: files.slice(0, mostFiles), patch: patch.text, truncated };
+  const truncated = left || stat.cut || patch.cut || files.length > maxFiles;
+  return { files: files.slice(0, maxFiles), patch: patch.text, truncated };
 }
 
-/** Stashes, other branches, nested repositories: what a comparison of HEAD and the files does not have. */
+/**
+ * Work that a comparison of HEAD and the files does not show: stashes, other branches, nested
+ * repositories.
+ */
 async function unseen(found: Findings, git: ProtectedGit): Promise<readonly Work[]> {
   const { refs, repository, onlyHere } = found;
   const rest = workOf({ ...found, changed: found.stagedOnly, fresh: [], onlyHere: null });

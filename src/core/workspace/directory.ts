@@ -15,11 +15,11 @@ import {
   stateDirOf,
 } from "./place.ts";
 
-// How a workspace's directory is made, moved and deleted; whether it may be is decided elsewhere.
+// Makes, moves and deletes a workspace's directory; the callers decide whether that is allowed.
 
-const mostAside = 1_000;
+const maxAside = 1_000;
 
-/** Leaves an empty directory, marked as not to be relied on yet. */
+/** Creates an empty directory with a marker that its content is not complete yet. */
 export async function makeFresh(path: string): Promise<void> {
   try {
     await dropBaseline(path);
@@ -31,14 +31,14 @@ export async function makeFresh(path: string): Promise<void> {
   }
 }
 
-/** A moment by the clock of the file system that holds the workspaces in `root`: ms since the epoch. A full disk has it too. */
+/** The time in `root`, by its file system's clock (ms since the epoch). Works on a full disk. */
 export async function momentIn(root: string): Promise<number> {
   const dir = stateDirOf(root);
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const now = new Date();
     await utimes(dir, now, now);
-    // Unlike the times that were given, that of the change is the file system's own.
+    // The times that are set come from this machine, but ctime comes from the file system.
     return (await lstat(dir)).ctimeMs;
   } catch (cause) {
     throw fault(root, { what: `it cannot be written to: ${messageOf(cause)}`, cause });
@@ -46,8 +46,9 @@ export async function momentIn(root: string): Promise<number> {
 }
 
 /**
- * In one step it is out of the way: a crash leaves no half a workspace for anybody to work in. Resolves with false, and it is
- * where it was, when a file in it changed after `lookedAt`, the moment (`momentIn`) at which the last look at it began.
+ * First moves the directory away in one step, so that a crash leaves no partial workspace. Resolves
+ * with false, with the directory moved back, if a file in it changed after `lookedAt`, the time
+ * (`momentIn`) at which the last examination began.
  */
 export async function deleteWhole(path: string, lookedAt: number | null): Promise<boolean> {
   const dir = removedDir(dirname(path));
@@ -57,7 +58,7 @@ export async function deleteWhole(path: string, lookedAt: number | null): Promis
     const found = await findAt(path);
     if (found !== "nothing") await move(path, aside);
     if (found === "directory" && lookedAt !== null) {
-      // What cannot be read may have changed.
+      // A file that cannot be read may have changed.
       if (await hasChangedSince(aside, lookedAt).catch(() => true)) {
         await rename(aside, path);
         return false;
@@ -72,7 +73,7 @@ export async function deleteWhole(path: string, lookedAt: number | null): Promis
   }
 }
 
-/** By the times of files: those of directories also change when they are moved. */
+/** Compares the times of files only: moving a directory changes its own. */
 async function hasChangedSince(top: string, moment: number): Promise<boolean> {
   const dirs = [top];
   for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
@@ -85,13 +86,13 @@ async function hasChangedSince(top: string, moment: number): Promise<boolean> {
   return false;
 }
 
-/** Moves it aside, under a name that no issue has; resolves with the new path. */
+/** Moves it aside, to a name that no issue can have; resolves with the new path. */
 export async function setAside(path: string, found: Found): Promise<string> {
   try {
-    for (let number = 1; number <= mostAside; number++) {
+    for (let number = 1; number <= maxAside; number++) {
       const to = `${path}.aside-${number}`;
       if ((await findAt(to)) !== "nothing") continue;
-      // A file gets a directory of its own: the list of workspaces has directories alone.
+      // A file is put into a directory, because the list of workspaces contains only directories.
       if (found === "directory") {
         await move(path, to);
         await moveBaseline(path, to);
@@ -104,10 +105,10 @@ export async function setAside(path: string, found: Found): Promise<string> {
   } catch (cause) {
     throw fault(path, { what: `it cannot be moved out of the way: ${messageOf(cause)}`, cause });
   }
-  throw fault(path, { what: "too much was moved out of its way before" });
+  throw fault(path, { what: "too many directories were moved out of its way before" });
 }
 
-/** A directory that is write-protected cannot be moved. */
+/** A write-protected directory cannot be moved, so its mode is changed first. */
 async function move(path: string, to: string): Promise<void> {
   try {
     await rename(path, to);
@@ -118,8 +119,9 @@ async function move(path: string, to: string): Promise<void> {
 }
 
 /**
- * The first of `places` that is a workspace, and was not made for another issue: one may have had the same name before, or
- * has it now. null where there is none. `root` is today's directory of workspaces, as its real path.
+ * The first of `places` that is a workspace and was not made for another issue, because issues can
+ * have the same name one after the other. null if there is none. `root` is the current directory of
+ * workspaces, as its real path.
  */
 export async function findWorkspace(
   issueId: string,

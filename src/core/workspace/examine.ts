@@ -12,33 +12,36 @@ import { type WalkQuestions, walkTree } from "../repository/tree.ts";
 import { fileAt } from "../text/text.ts";
 import { type Baseline, movedSince } from "./baseline.ts";
 
-/** What was found in a workspace. Names are raw. What could not be found out is among `problems`. */
+/** The result of an examination. Names are raw; what could not be determined is in `problems`. */
 export interface Findings {
   readonly repository: Repository | null;
   readonly refs: Refs | null;
-  /** Commit of HEAD; null before the first one, and where it cannot be read. */
+  /** The commit of HEAD; null before the first commit, or if it cannot be read. */
   readonly head: string | null;
-  /** Tracked files that differ from HEAD or in the index; without a repository, files of `after_create` that changed. */
+  /**
+   * Tracked files that differ from HEAD or in the index; without a repository, changed files of
+   * `after_create`.
+   */
   readonly changed: readonly string[];
   readonly fresh: readonly string[];
-  /** Tracked files that differ from HEAD just as they did when the workspace was made. */
+  /** Tracked files that differ from HEAD exactly as they did when the workspace was made. */
   readonly settled: readonly string[];
-  /** Those of `changed` that differ in the index alone. */
+  /** The files of `changed` that differ only in the index. */
   readonly stagedOnly: readonly string[];
   readonly nested: readonly string[];
   readonly submodules: readonly string[];
-  /** What git is in the middle of, such as a merge. */
+  /** The git operation that is in progress, such as a merge. */
   readonly unfinished: string | null;
   readonly onlyHere: OnlyHere | null;
-  /** Marks what is staged. */
+  /** A hash of what is staged. */
   readonly staged: string;
   readonly problems: readonly string[];
 }
 
 export interface Examination {
-  /** null: nothing is known of how it was made. */
+  /** null if it is not known how the workspace was made. */
   readonly baseline: Baseline | null;
-  /** It has just been made: what HEAD ignores is not looked at. */
+  /** It has just been made: files that HEAD ignores are not examined. */
   readonly isNew: boolean;
   readonly signal?: AbortSignal;
 }
@@ -48,7 +51,7 @@ const maxBytes = 256 * 1024 * 1024;
 const call = { encoding: "latin1", timeoutMs, maxBytes } as const;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** Looks at everything in the workspace at `path`, and runs nothing of it. Never rejects. */
+/** Examines everything in the workspace at `path`, and runs nothing in it. Never rejects. */
 export async function examine(path: string, how: Examination): Promise<Findings> {
   const examiner = new Examiner(path, how);
   await examiner.look();
@@ -100,14 +103,15 @@ class Examiner implements Findings {
   async #openRepository(): Promise<void> {
     const { baseline } = this.#how;
     this.repository = await repositoryAt(this.#path);
-    // An agent may begin a repository of its own, or delete the one there was: then all of it is here to be looked at.
+    // An agent may create a repository or delete the original one: then all of it is here and can
+    // be examined. Only a new link to another repository is an error.
     const isElsewhere = kindOf(this.repository) === "linked";
     if (isElsewhere && baseline !== null && baseline.repository !== "linked")
       throw new Error("it is not the one that the workspace was made with");
   }
 
   async #readRefs(repository: Repository): Promise<void> {
-    // Also where another ref cannot be read.
+    // Read first, so that HEAD is known even if another ref cannot be read.
     this.head = (await gitHead(this.#path))?.head ?? null;
     this.unfinished = await unfinishedIn(repository.gitDir);
     this.refs = await refsOf(repository);
@@ -140,7 +144,7 @@ class Examiner implements Findings {
     await this.#try("what is staged cannot be read", () => this.#stagedIn(git, repository, head));
   }
 
-  /** Without a repository every file is compared with what there was at first. */
+  /** Without a repository every file is compared with its original state. */
   async #plainFiles(): Promise<void> {
     const { files = null } = this.#how.baseline ?? {};
     const here = await this.#walk(
@@ -149,7 +153,7 @@ class Examiner implements Findings {
     );
     await this.#sortOut([], new Set());
     if (this.#how.baseline !== null && files === null && this.fresh.length > 0) {
-      this.problems.push("the files that there were at first are not known");
+      this.problems.push("the original files are not known");
     }
     if (files === null) return;
     const gone = [...files].flatMap(([name, state]) =>
@@ -175,7 +179,7 @@ class Examiner implements Findings {
     return new Set(files);
   }
 
-  /** Takes out what is as it was at first, and tells new files from those that were there and have changed. */
+  /** Removes unchanged files, and separates new files from original ones that have changed. */
   async #sortOut(differing: readonly string[], gitlinks: ReadonlySet<string>): Promise<void> {
     const files = this.#how.baseline?.files ?? new Map<string, string>();
     const known = new Set(files.keys());
@@ -191,7 +195,10 @@ class Examiner implements Findings {
     this.nested = this.nested.filter((name) => !gitlinks.has(name));
   }
 
-  /** What is staged may be nowhere else. Git reads a copy of the index, which an agent may have written. */
+  /**
+   * Staged content may be nowhere else. Git reads a copy of the index, which an agent may have
+   * written.
+   */
   async #stagedIn(git: ProtectedGit, { gitDir }: Repository, head: string | null): Promise<void> {
     const index = join(git.dir, "staged");
     if (!(await copyIndex(gitDir, index))) return;
@@ -213,7 +220,7 @@ class Examiner implements Findings {
     this.changed = [...this.changed, ...this.stagedOnly];
   }
 
-  /** A submodule that was taken out of the tree leaves its repository behind. */
+  /** A submodule that was removed from the tree leaves its repository behind. */
   async #hiddenSubmodules({ store, linked }: Repository): Promise<void> {
     if (linked) return;
     const modules = await readdir(join(store, "modules")).catch(unlessMissing);
@@ -226,7 +233,7 @@ class Examiner implements Findings {
     return openProtectedGit(gitDir, { head, worktree: this.#path, ...(signal && { signal }) });
   }
 
-  /** Whether it went well; else why not is a problem. */
+  /** True on success; a failure is added to the problems. */
   async #try(what: string, work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
@@ -267,7 +274,7 @@ async function unfinishedIn(gitDir: string): Promise<string | null> {
   return null;
 }
 
-/** False for an empty directory, which is all that a clone makes of a submodule. */
+/** False for an empty directory, which is all that a clone creates for a submodule. */
 async function isPopulated(path: string, name: string): Promise<boolean> {
   try {
     return (await readdir(fileAt(path, name))).length > 0;
@@ -282,7 +289,7 @@ async function copyIndex(gitDir: string, to: string): Promise<boolean> {
   if (file === null) return false;
   try {
     const found = await file.stat();
-    if (!found.isFile() || found.size > maxBytes) throw new Error("the index is no file of git's");
+    if (!found.isFile() || found.size > maxBytes) throw new Error("the index is not a git file");
     await writeFile(to, await file.readFile(), { mode: 0o600 });
     return true;
   } finally {

@@ -13,19 +13,19 @@ interface FillDeps {
   readonly clock: Clock;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
-  /** Told of each credential before it is used, so that nothing shows it. */
+  /** Called with each credential before it is used, so that it is redacted. */
   learn(secret: string): void;
-  /** The cookie of hooks, by which a later start finds what a crash left. */
+  /** The cookie of hooks, by which the next start finds the processes that a crash left. */
   readonly runId: string;
 }
 
-/** Fills a new workspace with the clone that the routing rules say; one that fits no rule stays empty. */
+/** Fills a new workspace with the clone of its routing rule; without a rule it stays empty. */
 export function fillWorkspace(parts: FillDeps): (fresh: FreshWorkspace) => Promise<void> {
   return async ({ issue, path, signal, tell }) => {
     const { repositories, timeoutMs } = parts.git();
     const repository = repositoryFor(issue, repositories);
     if (repository === null) {
-      if (repositories.length > 0) tell(`no repository is for ${issue.identifier}`);
+      if (repositories.length > 0) tell(`no repository matches ${issue.identifier}`);
       return;
     }
     const { env, clock } = parts;
@@ -41,18 +41,18 @@ export function fillWorkspace(parts: FillDeps): (fresh: FreshWorkspace) => Promi
 }
 
 /**
- * `inner`, where a workspace that is being looked at or removed is neither removed again nor given to an attempt until that
- * is over. A removal counts from the moment of the call.
+ * Wraps `inner`: a workspace that is being examined or removed is neither removed again nor given
+ * to an attempt until that has ended. A removal counts from the moment of the call.
  */
 export function keepApart(inner: Workspaces): Workspaces {
   const removals = new Map<string, Promise<unknown>>();
-  /** Whoever asked for a removal hears how it ended; the others only wait for it. */
+  /** Waits for a removal and ignores its error, which its own caller gets. */
   const over = async (key: string) => {
     await removals.get(key)?.catch(() => {});
   };
   const alone = async <T>(target: RemovalTarget, work: () => Promise<T>): Promise<T> => {
     const key = keyOf(target);
-    // Of several that waited, the first to go on keeps the others waiting.
+    // Several callers may wait here: the first one to continue makes the others wait again.
     while (removals.has(key)) await over(key);
     const working = work();
     removals.set(key, working);

@@ -10,13 +10,13 @@ import { findAt } from "./place.ts";
 import { workIn } from "./work.ts";
 import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
 
-/** A workspace without an agent that stays for the work it holds. */
+/** A workspace without an agent that is kept because of the work it holds. */
 export interface Kept extends Standing {
   readonly issueIdentifier: string;
   readonly work: readonly Work[];
-  /** When it was first found so, in ms since the epoch. */
+  /** When it was first kept, in ms since the epoch. */
   readonly since: number;
-  /** What a person may do about it. */
+  /** The commands that an operator can use. */
   readonly next: NextCommands;
 }
 
@@ -30,14 +30,14 @@ interface KeptDeps {
     "latestAttempt" | "recentEvents" | "workspacePlaceAt" | "workspacePlaces" | "workspacePlacesOf"
   >;
   readonly clock: Clock;
-  /** Whether a live attempt has the directory at this path, or is about to. */
+  /** Whether a live attempt uses the directory at this path, or is about to. */
   isInUse(path: string): boolean;
 }
 
 const recentEvents = 50;
-const notLookedAt: readonly Work[] = [{ kind: "unknown", reason: "not looked at yet" }];
+const notExamined: readonly Work[] = [{ kind: "unknown", reason: "not examined yet" }];
 
-/** Removes the workspaces of issues that have ended, and remembers those that stay, and why. */
+/** Removes the workspaces of issues that have ended, and records those that are kept, and why. */
 export class KeptWorkspaces {
   readonly #deps: KeptDeps;
   readonly #byPath = new Map<string, Remembered>();
@@ -47,12 +47,12 @@ export class KeptWorkspaces {
     this.#deps = deps;
   }
 
-  /** Grows with every change: as long as it is the same, so is `list()` but for what attempts do. */
+  /** Increases with every change: while it is equal, `list()` changes only because of attempts. */
   get version(): number {
     return this.#version;
   }
 
-  /** By issue; a workspace that is in use again is not among them. */
+  /** Sorted by issue, without workspaces that are in use again. */
   list(): readonly Kept[] {
     const all = [...this.#byPath.values()].filter(({ path }) => !this.#deps.isInUse(path));
     const collator = new Intl.Collator("en", { numeric: true });
@@ -61,7 +61,7 @@ export class KeptWorkspaces {
     return all.map((one) => ({ ...one, next: nextCommands(one, alone.has(one.path)) }));
   }
 
-  /** Those of the issue, and what was set aside from its place. */
+  /** Those of the issue, and those that were set aside from its place. */
   of({ id, identifier }: IssueName): readonly Kept[] {
     return this.list().filter(
       ({ issueId, issueIdentifier, key }) =>
@@ -73,25 +73,28 @@ export class KeptWorkspaces {
     return this.#byPath.has(path) ? (this.list().find((kept) => kept.path === path) ?? null) : null;
   }
 
-  /** It is not there any more. */
+  /** The directory is gone. */
   forget(path: string): void {
     if (this.#byPath.delete(path)) this.#version++;
   }
 
   /**
-   * The issue has ended: removes its workspaces, where they were recorded and where one would be today, unless they hold
-   * work. Rejects as `Workspaces.remove` does.
+   * The issue has ended: removes its workspaces, at the recorded paths and at the current one,
+   * unless they hold work. Rejects as `Workspaces.remove` does.
    */
   async clear(issue: IssueName, recorded: string | null): Promise<void> {
     await this.#each(issue, recorded, (target) => this.#deps.workspaces.remove(target));
   }
 
-  /** An operator called the issue completed: its workspaces stay anyway, and what they hold is told. */
+  /**
+   * An operator completed the issue: its workspaces are kept in any case, and what they hold is
+   * published.
+   */
   async report(issue: IssueName, recorded: string | null): Promise<void> {
     await this.#each(issue, recorded, (target) => this.#deps.workspaces.look(target));
   }
 
-  /** Something that was in the way of a new workspace. Whose it was counts, where that is known. */
+  /** Something was in the way of a new workspace. Listed under its own issue, if that is known. */
   wasSetAside({ issue, owner, path, work }: SetAside): void {
     const { history } = this.#deps;
     this.forget(join(dirname(path), keyOfAside(basename(path)) ?? ""));
@@ -100,8 +103,9 @@ export class KeptWorkspaces {
   }
 
   /**
-   * Looks at what no attempt is given any more (`leftBehind`), of one issue or of all but those in `cleared`, which have been
-   * seen already. What cannot be looked at is passed to `onError`.
+   * Examines workspaces that no attempt will use again (`leftBehind`): those of one issue, or all
+   * except those of the issues in `cleared`, which were examined already. Failures are passed to
+   * `onError`.
    */
   async findLeft(
     of: { readonly issueId: string } | { readonly cleared: ReadonlySet<string> },
@@ -122,14 +126,14 @@ export class KeptWorkspaces {
   }
 
   /**
-   * Looks at a workspace that the end of the server came before. What is not known when `signal` aborts counts as work. No
-   * event tells of it. Never rejects.
+   * Examines a workspace that was not examined before the server's end. If `signal` aborts first,
+   * it counts as work. No event is published. Never rejects.
    */
   async lookLast({ id, identifier }: IssueName, path: string, signal: AbortSignal): Promise<void> {
     const found = this.#byPath.has(path) ? "nothing" : await findAt(path).catch(() => "nothing");
     if (found !== "directory") return;
     const seen = signal.aborted ? [] : await workIn(path, signal);
-    const work = signal.aborted ? notLookedAt : seen;
+    const work = signal.aborted ? notExamined : seen;
     if (work.length === 0) return;
     const since = this.#deps.clock.wall();
     const name = { issueId: id, issueIdentifier: identifier };
@@ -146,7 +150,8 @@ export class KeptWorkspaces {
     const latest = history.latestAttempt(issue.id)?.workspacePath ?? null;
     const faults: unknown[] = [];
     const one = async (path: string, target: string | null) => {
-      // Asked each time, for some time may have passed: an agent that works there now is not to lose its directory.
+      // Checked each time, because time may have passed: an agent that now works there must not
+      // lose its directory.
       if (isInUse(path)) return;
       try {
         this.#took(issue, target, await work({ path: target, issue }));
@@ -154,7 +159,8 @@ export class KeptWorkspaces {
         faults.push(error);
       }
     };
-    // The identifier and the root may have changed since. What is there today may be another issue's by now.
+    // The identifier and the root may have changed. The current path may belong to another issue by
+    // now.
     const paths = new Set([recorded, latest].filter((path) => path !== null));
     for (const { path } of history.workspacePlacesOf(issue.id)) paths.add(path);
     for (const path of paths) await one(path, path);
@@ -189,13 +195,13 @@ export class KeptWorkspaces {
     const isSame = known?.issueId === id && sameWork(known.work, work);
     if (isSame) return;
     const key = basename(path);
-    const told = lastTold(history.recentEvents(id, recentEvents), path);
-    const since = known?.since ?? told?.at ?? clock.wall();
+    const reported = lastReported(history.recentEvents(id, recentEvents), path);
+    const since = known?.since ?? reported?.at ?? clock.wall();
     const kept = { key, path, issueId: id, issueIdentifier: identifier, work, since };
     this.#byPath.set(path, kept);
     this.#version++;
-    // It was said before the last restart.
-    if (told !== null && sameWork(told.data["holds"], work)) return;
+    // It was published before the last restart.
+    if (reported !== null && sameWork(reported.data["holds"], work)) return;
     const latest = history.latestAttempt(id);
     const [next] = nextCommands(kept, this.#alone([kept]).has(path));
     bus.publish({
@@ -208,7 +214,7 @@ export class KeptWorkspaces {
     });
   }
 
-  /** Those that their key and their issue name without a doubt. */
+  /** The workspaces that their key and their issue identify without ambiguity. */
   #alone(all: readonly Standing[]): ReadonlySet<string> {
     if (all.length === 0) return new Set();
     const { workspaces, history } = this.#deps;
@@ -217,12 +223,12 @@ export class KeptWorkspaces {
   }
 }
 
-/** What was said last of the directory at `path`, if it was that it is kept. */
-function lastTold(events: readonly SymphonyEvent[], path: string): SymphonyEvent | null {
+/** The last event about the directory at `path`, if it said that the directory is kept. */
+function lastReported(events: readonly SymphonyEvent[], path: string): SymphonyEvent | null {
   const last = events.find(
     ({ type, data }) =>
       (type === "workspace.kept" || type === "workspace.removed") &&
-      // Earlier versions told of a removal without the path.
+      // Earlier versions published a removal without the path.
       (data["path"] === path || (data["path"] === undefined && data["key"] === basename(path))),
   );
   return last?.type === "workspace.kept" ? last : null;
@@ -244,8 +250,8 @@ interface Left {
 }
 
 /**
- * The workspaces that no attempt is given any more, with their issues: those of an earlier root or identifier, and what was
- * set aside.
+ * The workspaces that no attempt will use again, with their issues: those of an earlier root or
+ * identifier, and those that were set aside.
  */
 async function leftBehind({ workspaces, history }: Sources): Promise<readonly Left[]> {
   const left: Left[] = [];
@@ -259,7 +265,7 @@ async function leftBehind({ workspaces, history }: Sources): Promise<readonly Le
   return left;
 }
 
-/** What was set aside has no record of its own, but what it was made with went along. */
+/** A directory that was set aside has no record, but its baseline was moved along. */
 async function ownerOf(
   { key, path, recorded }: KnownPlace,
   history: Sources["history"],
@@ -273,7 +279,7 @@ async function ownerOf(
   return { id, identifier: history.latestAttempt(id)?.issueIdentifier ?? basename(from) };
 }
 
-/** null for an identifier that no workspace can be made for. */
+/** null for an identifier that cannot name a workspace. */
 function today({ identifier }: IssueName, workspaces: Sources["workspaces"]): string | null {
   try {
     return workspaces.pathOf(identifier);
@@ -282,22 +288,22 @@ function today({ identifier }: IssueName, workspaces: Sources["workspaces"]): st
   }
 }
 
-/** A directory, and whose it is. */
+/** A directory and its issue. */
 interface Standing {
   readonly key: string;
   readonly path: string;
   readonly issueId: string;
 }
 
-/** See it, delete it. */
+/** The commands that show it and delete it. */
 type NextCommands = readonly [show: string, remove: string];
 
-/** What a person may do about it. Where its key or its issue would not do, they name it by its path. */
+/** The commands for an operator, with the path if the key or the issue would be ambiguous. */
 function nextCommands(
   { key, path, issueIdentifier }: Standing & { readonly issueIdentifier: string },
   alone: boolean,
 ): NextCommands {
-  // What was set aside is another directory than the issue's own.
+  // A directory that was set aside is not the issue's own workspace.
   const shown = keyOfAside(key) === null ? issueIdentifier : key;
   return [
     `symphony diff ${shellQuoted(alone ? shown : path)}`,
@@ -306,8 +312,9 @@ function nextCommands(
 }
 
 /**
- * The paths of those in `all` that stand in `root`, where no other directory that is known has their key, or is their
- * issue's. One that is gone counts too: it may come back, and a path is never wrong.
+ * The paths of those in `all` that are in `root`, if no other known directory has the same key or
+ * the same issue. A directory that is gone counts too: it may come back, and a path is always
+ * correct.
  */
 function aloneIn(
   root: string,

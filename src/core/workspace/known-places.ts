@@ -4,25 +4,26 @@ import { isWorkspaceKey } from "../repository/key.ts";
 import type { WorkspacePlace } from "../store/store.ts";
 import { isWorkspaceRoot } from "./place.ts";
 
-/** A directory that is a workspace of symphony's. */
+/** A directory that is one of symphony's workspaces. */
 export interface KnownPlace {
   readonly key: string;
   readonly path: string;
-  /** What the history has of it. */
+  /** The record in the history. */
   readonly recorded: WorkspacePlace | null;
 }
 
 const aside = /\.aside-\d+$/;
 
-/** The key that was in the way, of one that was set aside; null for any other. */
+/** The original key of a directory that was set aside; null for any other key. */
 export function keyOfAside(key: string): string | null {
   return aside.test(key) ? key.replace(aside, "") : null;
 }
 
 /**
- * Every workspace there is: what `root`, today's directory of workspaces as its real path, has by a key, and what attempts
- * are recorded to have worked in below an earlier root, with what was set aside there. By key; of one key today's is first.
- * null: which root is today's is not known.
+ * All workspaces: the directories with a key in `root`, the current directory of workspaces as its
+ * real path; and the recorded workspaces of attempts below an earlier root, with what was set aside
+ * there. Sorted by key; of equal keys the current one is first. null: the current root is not
+ * known.
  */
 export async function knownPlaces(
   root: string | null,
@@ -39,7 +40,8 @@ export async function knownPlaces(
   for (const [parent, known] of byRoot) {
     if (parent !== root && !(await isWorkspaceRoot(parent))) continue;
     for (const key of await keysIn(parent)) {
-      // An earlier root may have been given to another project: what is not on record there is not ours.
+      // An earlier root may now belong to another project: a directory without a record is not
+      // symphony's.
       const isOurs = parent === root || known.has(key) || known.has(keyOfAside(key) ?? key);
       if (!isOurs) continue;
       places.push({ key, path: join(parent, key), recorded: known.get(key) ?? null });
@@ -55,7 +57,7 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Links and files are no workspaces, whatever their names are. */
+/** Links and files are not workspaces, whatever their names. */
 async function keysIn(root: string): Promise<readonly string[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
   return entries

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { gitHead } from "../repository/survey.ts";
 
-/** A figure this old is measured again when somebody asks. */
+/** A figure of this age is measured again on request. */
 const staleMs = 60_000;
 
 interface Figure<T> {
@@ -13,10 +13,10 @@ interface Figure<T> {
   readonly at: number;
 }
 
-/** What takes long to find out about a directory; null where there is nothing to say. */
+/** A slow measurement of a directory; null if it has no result. */
 type Measure<T> = (path: string, signal: AbortSignal) => Promise<T | null>;
 
-/** Figures of directories: measured in the background, one directory after another, and remembered. */
+/** Figures of directories: measured in the background, one directory at a time, and remembered. */
 export class Measured<T> {
   readonly #clock: Clock;
   readonly #measure: Measure<T>;
@@ -30,22 +30,22 @@ export class Measured<T> {
     this.#measure = measure;
   }
 
-  /** As last measured; null before, and where there was nothing to say. */
+  /** As last measured; null before that, or without a result. */
   of(path: string): T | null {
     return this.#figures.get(path)?.value ?? null;
   }
 
-  /** Every figure there is. */
+  /** All figures. */
   figures(): readonly T[] {
     return [...this.#figures.values()].flatMap(({ value }) => (value === null ? [] : [value]));
   }
 
-  /** Whether `path` has been measured, with or without a figure. */
+  /** Whether `path` has been measured, with or without a result. */
   has(path: string): boolean {
     return this.#figures.has(path);
   }
 
-  /** Has `paths` measured where that is due, and forgets every other one. Returns at once. */
+  /** Measures those of `paths` that are due, and drops every other path. Returns at once. */
   follow(paths: readonly string[]): void {
     const wanted = new Set(paths);
     for (const path of this.#figures.keys()) if (!wanted.has(path)) this.#figures.delete(path);
@@ -70,7 +70,7 @@ export class Measured<T> {
     cancel();
   }
 
-  /** Ends what is under way. */
+  /** Cancels the current measurement. */
   async close(): Promise<void> {
     this.#leaving.abort();
     this.#waiting = [];
@@ -87,12 +87,12 @@ export class Measured<T> {
   }
 }
 
-/** Files looked at in one go: the thread pool is for others too. */
+/** Files read at the same time: other work uses the thread pool too. */
 const atOnce = 16;
-/** What an agent can make without end is not counted without end. */
+/** A limit, because an agent can create any number of files. */
 const maxEntries = 2_000_000;
 
-/** What directories take on disk, as last measured. */
+/** The disk use of directories, as last measured. */
 export class DiskUse extends Measured<number> {
   constructor(clock: Clock) {
     super(clock, measure);
@@ -105,8 +105,9 @@ export class DiskUse extends Measured<number> {
 }
 
 /**
- * Bytes that the tree at `path` occupies. A file with several names counts once; links and other file systems are not
- * gone into; what cannot be read counts nothing. null when it is gone or `signal` ended it. Never rejects.
+ * Bytes that the tree at `path` occupies. A file with several names counts once; links and other
+ * file systems are not followed; unreadable entries count as zero. null when it is gone or `signal`
+ * aborted. Never rejects.
  */
 async function measure(path: string, signal: AbortSignal): Promise<number | null> {
   const top = await lstat(path).catch(() => null);
@@ -140,7 +141,7 @@ async function* entriesOf(dir: string) {
     }
     yield await sizesIn(dir, names);
   } catch {
-    // It went away, or it is nobody's business.
+    // It was removed, or it cannot be read.
   }
 }
 
@@ -161,21 +162,21 @@ function isRepeated(found: Stats, seen: Set<string>): boolean {
   return false;
 }
 
-/** Blocks are of 512 bytes whatever the file system's own are (stat(2)). */
+/** Blocks are 512 bytes whatever the file system's own block size (stat(2)). */
 function occupied({ blocks, size }: Stats): number {
   return Number.isFinite(blocks) ? blocks * 512 : size;
 }
 
-/** What an agent can make without end is not looked at without end. */
+/** A limit, because an agent can create any number of files. */
 const maxStats = 20_000;
-/** Files looked at in one go: the thread pool is for others too. */
+/** Files read at the same time: other work uses the thread pool too. */
 const statsAtOnce = 16;
-/** git's own directory changes by being looked at; what a package manager put in place is nobody's work. */
+/** Reading .git changes it; what a package manager installs is not the agent's work. */
 const leftOut: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /**
- * A cheap mark of the checkout at `path`: its commit, and the names, sizes and times of its files. Reads no file's
- * contents and runs nothing; links are not followed. Never rejects.
+ * A cheap fingerprint of the checkout at `path`: its commit, and the names, sizes and times of its
+ * files. Reads no file's contents and runs nothing; links are not followed. Never rejects.
  */
 export async function workspaceMark(path: string): Promise<string> {
   const hash = createHash("sha256");
@@ -187,7 +188,7 @@ export async function workspaceMark(path: string): Promise<string> {
     for await (const batch of namesOf(dir)) {
       for (const { file, found } of batch) {
         if (left-- <= 0) return hash.digest("hex");
-        // A directory's own time moves with its entries, those left out too.
+        // A directory's own time also changes with entries that are left out here.
         const facts = found.isDirectory() ? [] : [found.size, found.mtimeMs, found.mode];
         hash.update(JSON.stringify([file, ...facts]));
         if (found.isDirectory()) dirs.push(file);
@@ -209,7 +210,7 @@ async function* namesOf(dir: string) {
     }
     yield await statsIn(dir, names);
   } catch {
-    // It went away, or it cannot be read: then it is no sign of work.
+    // It was removed, or it cannot be read: either way it does not show work.
   }
 }
 

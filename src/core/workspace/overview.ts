@@ -21,7 +21,7 @@ import { Repositories } from "./repositories.ts";
 import type { Workspaces } from "./workspaces.ts";
 
 interface OverviewDeps {
-  /** Those that new workspaces are cloned from; none, if left out. */
+  /** The repositories that new workspaces are cloned from; by default none. */
   repositories?(): readonly RepositoryConfig[];
   state(): State;
   readonly workspaces: Workspaces;
@@ -34,28 +34,28 @@ interface OverviewDeps {
 export interface WorkspaceListing {
   readonly root: string;
   readonly workspaces: readonly WorkspaceFacts[];
-  /** Of all that have been measured. */
+  /** Of all workspaces that have been measured. */
   readonly totalBytes: number;
   readonly total: number;
 }
 
 interface RemovalWish {
   readonly force: boolean;
-  /** Which of several that have the key. */
+  /** Selects one, if several have the key. */
   readonly path?: string | null;
 }
 
 const atOnce = 16;
-/** So long a list waits for figures that nobody has measured yet. */
-const patienceMs = 500;
+/** How long a list waits for figures that have not been measured yet. */
+const maxWaitMs = 500;
 
-/** The workspaces as a whole: what there is, what it takes, and how a person removes one. */
+/** All workspaces: their list, their disk use, and their removal by an operator. */
 export class WorkspaceOverview {
   readonly #parts: OverviewDeps;
   readonly #disk: DiskUse;
   /** The repositories in the workspaces. */
   readonly git: Repositories;
-  /** Those that stay after their issue has ended. */
+  /** The workspaces that are kept after their issue has ended. */
   readonly kept: KeptWorkspaces;
 
   constructor(parts: OverviewDeps) {
@@ -71,9 +71,7 @@ export class WorkspaceOverview {
     });
   }
 
-  /**
-   * In the order of their keys, those of an earlier root among them. No tree is walked for it: disk use is as last measured.
-   */
+  /** Sorted by key, with those of earlier roots. Walks no tree: disk use is as last measured. */
   async list(limit: number, offset: number): Promise<WorkspaceListing> {
     const places = await this.#places();
     const paths = places.map(({ path }) => path);
@@ -84,7 +82,7 @@ export class WorkspaceOverview {
     const wait = [];
     if (page.some((path) => this.#disk.of(path) === null)) wait.push(this.#disk);
     if (page.some((path) => this.git.remembered(path) === null)) wait.push(this.git);
-    await Promise.all(wait.map((one) => one.settledWithin(patienceMs)));
+    await Promise.all(wait.map((one) => one.settledWithin(maxWaitMs)));
     const owners = ownersOf(this.#parts.state());
     const kept = new Map(this.kept.list().map((one) => [one.path, one]));
     const rows: (WorkspaceFacts | null)[] = [];
@@ -101,25 +99,26 @@ export class WorkspaceOverview {
     };
   }
 
-  /** Bytes of all workspaces as last measured; nothing is looked at for it. */
+  /** Bytes of all workspaces as last measured; reads nothing. */
   get measuredBytes(): number {
     return this.#disk.totalBytes;
   }
 
-  /** Has every workspace measured in the background where its figure is old. Resolves before that is over. */
+  /** Starts measuring workspaces with old figures in the background, and does not wait for it. */
   async measure(): Promise<void> {
     this.#disk.follow((await this.#places()).map(({ path }) => path));
   }
 
   /**
-   * Runs `before_remove` and deletes the workspace with this key; `path` says which, where several have it. Rejects with
-   * `workspace_not_found`, `workspace_ambiguous`, `workspace_in_use`, without `force` with `workspace_dirty` for one that may
-   * hold work that is nowhere else, and with `workspace_…` of the disk.
+   * Runs `before_remove` and deletes the workspace with this key; `path` selects one if several
+   * have it. Rejects with `workspace_not_found`, `workspace_ambiguous`, `workspace_in_use`, without
+   * `force` with `workspace_dirty` for one that may hold work that is nowhere else, and with
+   * `workspace_…` of the disk.
    */
   async remove(key: string, { force, path: chosen = null }: RemovalWish): Promise<void> {
     const { workspaces, bus, state, kept } = this.#parts;
     const path = await this.#require(key, chosen, "symphony workspaces remove");
-    // In one turn with the call: from then on no attempt gets this directory.
+    // Checked synchronously before the removal begins: from then on no attempt gets this directory.
     this.#requireIdle(path);
     const issue = this.#owner(path, ownersOf(state()));
     const removal = await workspaces.remove({ path, issue }, { force });
@@ -139,8 +138,9 @@ export class WorkspaceOverview {
   }
 
   /**
-   * The work in the workspace of `issue`, compared with where it started, wherever the workspace is by now: that of its newest
-   * attempt, else another of its own. `chosen` is one by its path. Rejects with `workspace_not_found` and `no_repository`.
+   * The work in the workspace of `issue`, compared with its base, wherever the workspace is now:
+   * that of the newest attempt, else another one of the issue. `chosen` selects one by its path.
+   * Rejects with `workspace_not_found` and `no_repository`.
    */
   async diffOf(
     issue: Pick<KnownIssue, "id" | "identifier">,
@@ -158,7 +158,7 @@ export class WorkspaceOverview {
     throw notFound(key);
   }
 
-  /** Where the issue's workspace is or would be made now; null for an identifier that no workspace can be made for. */
+  /** The current or future workspace of an issue; null if its identifier gives no valid path. */
   placeOf({ identifier }: Pick<KnownIssue, "identifier">): { key: string; path: string } | null {
     try {
       const path = this.#parts.workspaces.pathOf(identifier);
@@ -168,24 +168,27 @@ export class WorkspaceOverview {
     }
   }
 
-  /** The same of a workspace by its key, whoever's it is; also rejects with `workspace_ambiguous`. */
+  /** As `diffOf`, by key and of any issue; also rejects with `workspace_ambiguous`. */
   async diffIn(key: string, chosen: string | null = null): Promise<WorkDiff> {
     return this.git.diff(await this.#require(key, chosen, "symphony diff"));
   }
 
-  /** Ends measuring. */
+  /** Cancels the measurements. */
   async close(): Promise<void> {
     await Promise.all([this.#disk.close(), this.git.close()]);
   }
 
-  /** Every workspace there is. */
+  /** All workspaces. */
   #places(): Promise<readonly KnownPlace[]> {
     const { workspaces, history } = this.#parts;
     const recorded = [...this.kept.list(), ...history.workspacePlaces()];
     return knownPlaces(workspaces.root(), recorded);
   }
 
-  /** The one workspace that has this key, or of several the one that is `chosen`: never a path that only the caller knows. */
+  /**
+   * The one workspace with this key; if there are several, the one at `chosen`. It is never a path
+   * that only the caller knows.
+   */
   async #require(key: string, chosen: string | null, command: string): Promise<string> {
     const paths = (await this.#places())
       .filter((place) => place.key === key)
@@ -224,7 +227,7 @@ export class WorkspaceOverview {
     };
   }
 
-  /** Below an earlier root by the history, else by memory and then the history, for keys that are identifiers. */
+  /** The issue: below an earlier root from the history, else from memory, then the history. */
   #owner(path: string, owners: ReadonlyMap<string, KnownIssue>): KnownIssue | null {
     const { history, workspaces } = this.#parts;
     const key = basename(path);
@@ -243,7 +246,7 @@ export class WorkspaceOverview {
     return { id: latest.issueId, identifier: latest.issueIdentifier, issue: null };
   }
 
-  /** What a person deleted by hand is kept no more. */
+  /** Drops the workspaces that an operator deleted by hand. */
   async #forgetGone(): Promise<void> {
     for (const { path } of this.kept.list()) {
       const found = await lstat(path).catch(() => null);
@@ -257,13 +260,14 @@ export class WorkspaceOverview {
   }
 
   #requireIdle(path: string): void {
-    // Whoever has no directory yet may be about to get this one: the root may change in between.
+    // An attempt without a directory may be about to get this one, because the root may change
+    // before that.
     const user = userOf(this.#parts.state(), path);
     if (user !== null) throw inUse(basename(path), user.identifier);
   }
 }
 
-// Why a workspace that somebody named is not shown or removed.
+// Why a requested workspace is not shown or removed.
 
 function notFound(name: string): SymphonyError {
   return new SymphonyError("workspace_not_found", `there is no workspace ${name}`, {
@@ -271,7 +275,7 @@ function notFound(name: string): SymphonyError {
   });
 }
 
-/** `command` is what the path of the one that is meant goes behind. */
+/** `command` is the command that takes the path of the right one. */
 function ambiguous(key: string, paths: readonly string[], command: string): SymphonyError {
   const message = `${paths.length} directories have the key ${key}: ${paths.join(", ")}`;
   return new SymphonyError("workspace_ambiguous", `${message}; name the one you mean by its path`, {
@@ -281,12 +285,12 @@ function ambiguous(key: string, paths: readonly string[], command: string): Symp
 }
 
 function inUse(key: string, identifier: string): SymphonyError {
-  return new SymphonyError("workspace_in_use", `an agent is at work in ${key}`, {
+  return new SymphonyError("workspace_in_use", `an agent is running in ${key}`, {
     hint: `symphony abort ${identifier}`,
   });
 }
 
-/** `name` is how the caller named it: by its key or its path. */
+/** `name` is what the caller used: the key or the path. */
 function dirty(name: string, path: string, work: readonly Work[]): SymphonyError {
   const message = `${name} holds work that is nowhere else and would be lost: ${workInWords(work)}`;
   return new SymphonyError("workspace_dirty", message, {
@@ -299,24 +303,24 @@ function dirty(name: string, path: string, work: readonly Work[]): SymphonyError
 export interface WorkspaceFacts {
   readonly key: string;
   readonly path: string;
-  /** null where no issue is known for it. */
+  /** null if no issue is known for it. */
   readonly issueIdentifier: string | null;
   readonly status: IssueStatus | null;
   readonly inUse: boolean;
   /** null until it has been measured. */
   readonly diskBytes: number | null;
   readonly branch: string | null;
-  /** Whether it holds work that is nowhere else; null where that is not known. */
+  /** Whether it holds work that is nowhere else; null if that is not known. */
   readonly dirty: boolean | null;
-  /** What that is, as last looked at; null before. */
+  /** The work that it holds, as last examined; null before that. */
   readonly work: readonly Work[] | null;
-  /** Its issue has ended, and it stays for what it holds. */
+  /** Its issue has ended, and it is kept for the work it holds. */
   readonly kept: Kept | null;
   readonly createdAt: number;
   readonly lastUsedAt: number;
 }
 
-/** What the directory itself says; times in ms since the epoch. */
+/** What is read from the directory itself; times in ms since the epoch. */
 interface Look {
   readonly branch: string | null;
   readonly isEmpty: boolean;
@@ -324,7 +328,7 @@ interface Look {
   readonly changedAt: number;
 }
 
-/** null where there is no directory. */
+/** null if there is no directory. */
 async function lookAt(path: string): Promise<Look | null> {
   const found = await lstat(path).catch(() => null);
   if (!found?.isDirectory()) return null;
@@ -332,13 +336,13 @@ async function lookAt(path: string): Promise<Look | null> {
   return {
     branch: head?.branch ?? null,
     isEmpty: empty,
-    // Not every file system keeps the time of birth.
+    // Some file systems do not record the time of birth.
     createdAt: found.birthtimeMs || found.ctimeMs,
     changedAt: found.mtimeMs,
   };
 }
 
-/** One that cannot be read counts as full. */
+/** A directory that cannot be read counts as not empty. */
 async function isEmpty(path: string): Promise<boolean> {
   try {
     await using dir = await opendir(path);

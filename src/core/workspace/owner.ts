@@ -3,7 +3,7 @@ import type { Issue } from "../model/issue.ts";
 import type { State } from "../orchestrator/state.ts";
 import { workspaceKey } from "../repository/key.ts";
 
-/** Whose workspace it is; `issue` only where memory has it. */
+/** The issue of a workspace; `issue` only if it is in memory. */
 export interface KnownIssue {
   readonly id: string;
   readonly identifier: string;
@@ -32,8 +32,9 @@ export function isAtWork({ issues }: State, path: string): boolean {
 }
 
 /**
- * The issue whose live attempt has the directory at `path`, or is about to: `today` says where a new one would be. Left out,
- * an attempt without a directory counts as the user of every one that has its key.
+ * The issue whose live attempt uses the directory at `path`, or is about to: `today` returns where
+ * a new workspace would be. Without `today`, an attempt without a directory counts as the user of
+ * every directory with its key.
  */
 export function userOf(
   state: State,
@@ -48,7 +49,7 @@ export function userOf(
   return null;
 }
 
-/** null for an identifier that no workspace can be made for. */
+/** null for an identifier that cannot name a workspace. */
 function keyOf({ identifier }: Issue): string | null {
   try {
     return workspaceKey(identifier);

@@ -4,14 +4,14 @@ import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 import { readSmall } from "../repository/checkout.ts";
 import { isWorkspaceKey } from "../repository/key.ts";
 
-/** What stands at a path: nothing that is followed anywhere else. */
+/** What is found at a path; links are not followed. */
 export type Found = "nothing" | "directory" | "link" | "other";
 
-/** In the root, beside the workspaces: no agent may write there, and no key can be its name. */
+/** In the root, next to the workspaces: no agent may write there, and no key can be this name. */
 const stateDir = ".symphony-root";
 const maxMarkerBytes = 1_024;
 
-/** The root itself, made if need be, as its real path. Rejects with `workspace_error`. */
+/** The root itself, created if needed, as its real path. Rejects with `workspace_error`. */
 export async function openRoot(root: string): Promise<string> {
   try {
     await mkdir(root, { recursive: true, mode: 0o700 });
@@ -27,10 +27,10 @@ export async function openRoot(root: string): Promise<string> {
   throw fault(root, { what: `${stateDir} in the directory of workspaces is not a directory` });
 }
 
-/** What the marker says of a directory that no agent has been in yet. */
+/** The marker's content for a directory that no agent has used yet. */
 export const beingMade = "being made\n";
 
-/** What a marker says; null where there is none. One of an earlier version says nothing. */
+/** The marker's content; null if there is none. A marker of an earlier version is empty. */
 export async function markerOf(workspacePath: string): Promise<string | null> {
   const marker = pendingMarker(workspacePath);
   if ((await findAt(marker)) === "nothing") return null;
@@ -38,24 +38,24 @@ export async function markerOf(workspacePath: string): Promise<string | null> {
 }
 
 /**
- * The file that says "what is in this workspace cannot be relied on": it is there from before the directory until
- * `after_create` has succeeded (requirement R-5).
+ * The marker file that says "the content of this workspace is not complete": it exists from before
+ * the directory is made until `after_create` has succeeded (requirement R-5).
  */
 export function pendingMarker(workspacePath: string): string {
   return besideOf(workspacePath, "pending");
 }
 
-/** The file that says what the workspace was when it had been made. */
+/** The file with the state of the workspace when it had been made. */
 export function baselineFile(workspacePath: string): string {
   return besideOf(workspacePath, "baseline.json");
 }
 
-/** Where symphony keeps what it knows of the workspaces in `root`. */
+/** The directory of symphony's own data about the workspaces in `root`. */
 export function stateDirOf(root: string): string {
   return join(root, stateDir);
 }
 
-/** Where directories are that are being deleted. */
+/** The directory that holds workspaces while they are being deleted. */
 export function removedDir(root: string): string {
   return join(stateDirOf(root), "removed");
 }
@@ -64,7 +64,7 @@ function besideOf(workspacePath: string, ending: string): string {
   return join(dirname(workspacePath), stateDir, `${basename(workspacePath)}.${ending}`);
 }
 
-/** Rejects with `workspace_error` where the system cannot tell, as with a name that is too long. */
+/** Rejects with `workspace_error` if the system cannot tell, as with a name that is too long. */
 export async function findAt(path: string): Promise<Found> {
   try {
     const found = await lstat(path);
@@ -77,9 +77,10 @@ export async function findAt(path: string): Promise<Found> {
 }
 
 /**
- * Checks that `path` is a place for a workspace: canonical, named by a key, and directly inside a root of
- * ours, `currentRoot` or an earlier one. Resolves with what is there, never a link. Rejects with
- * `workspace_equals_root`, `workspace_outside_root`, `workspace_symlink` or `workspace_error`.
+ * Checks that `path` is a valid place for a workspace: canonical, named by a key, and directly
+ * inside one of symphony's roots, `currentRoot` or an earlier one. Resolves with what is there,
+ * never a link. Rejects with `workspace_equals_root`, `workspace_outside_root`, `workspace_symlink`
+ * or `workspace_error`.
  */
 export async function requireInside(path: string, currentRoot: string): Promise<Found> {
   const parent = dirname(path);
@@ -100,18 +101,18 @@ export async function requireInside(path: string, currentRoot: string): Promise<
   return found;
 }
 
-/** Whether the directory at `path` is a root of ours, today's or an earlier one, and no link leads there. */
+/** Whether the directory at `path` is a root of symphony's, current or earlier, and not a link. */
 export async function isWorkspaceRoot(path: string): Promise<boolean> {
   const real = await realpath(path).catch(() => null);
   return real === path && (await isStamped(path).catch(() => false));
 }
 
-/** An earlier root is known by what `openRoot` left in it. */
+/** An earlier root is recognized by what `openRoot` left in it. */
 async function isStamped(path: string): Promise<boolean> {
   return (await findAt(join(path, stateDir))) === "directory";
 }
 
-/** A failure of the file system on a workspace. */
+/** A file system failure on a workspace. */
 export function fault(
   path: string,
   { what, cause }: { what: string; cause?: unknown },
@@ -131,7 +132,7 @@ function refused(code: ErrorCode, path: string, what: string): SymphonyError {
   return new SymphonyError(code, `${path} ${what}`, { details: { path } });
 }
 
-/** Deletes a directory with all in it. Links are removed, never followed. */
+/** Deletes a directory and its content. Links are removed, never followed. */
 export async function deleteTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });

@@ -15,18 +15,18 @@ import { workIn } from "./work.ts";
 interface RepositoriesDeps {
   readonly clock: Clock;
   readonly history: Pick<History, "attemptsOf">;
-  /** Every workspace there is. */
+  /** All workspaces. */
   paths(): Promise<readonly string[]>;
   ownerOf(path: string): KnownIssue | null;
-  /** Those that new workspaces are cloned from. */
+  /** The repositories that new workspaces are cloned from. */
   repositories(): readonly RepositoryConfig[];
 }
 
-/** What one checkout has of a branch. */
+/** The state of a branch in one checkout. */
 export interface GitBranch extends Pick<GitSurvey, "branch" | "head" | "ahead" | "behind"> {
   readonly path: string;
   readonly issueIdentifier: string | null;
-  /** Whether it holds work that is nowhere else; null where that cannot be told. */
+  /** Whether it holds work that is nowhere else; null if that cannot be determined. */
   readonly dirty: boolean | null;
 }
 
@@ -38,32 +38,32 @@ interface Checkout extends GitSurvey {
 export interface GitRepository extends Pick<GitSurvey, "defaultBranch" | "remotes"> {
   readonly name: string;
   readonly url: string | null;
-  /** Where it is on disk; null when several checkouts have it each for itself. */
+  /** Its path on disk; null when several checkouts have their own copy. */
   readonly path: string | null;
   readonly branches: readonly GitBranch[];
 }
 
 export interface GitContext {
-  /** First those of the configuration, in its order; a workspace need not have one yet. */
+  /** First those of the configuration, in its order; they may be without a workspace. */
   readonly repositories: readonly GitRepository[];
-  /** In the order they are tried. */
+  /** In the order in which they are tried. */
   readonly rules: readonly RepositoryConfig[];
-  /** False while some workspace has not been looked at yet. */
+  /** False while some workspace has not been examined yet. */
   readonly complete: boolean;
 }
 
-/** What was found in a workspace when it was last looked at. */
+/** The result of the last examination of a workspace. */
 interface Seen {
-  /** null where there is no repository. */
+  /** null if there is no repository. */
   readonly survey: GitSurvey | null;
   readonly work: readonly Work[];
 }
 
-/** So long a question waits for what nobody has looked at yet. */
-const patienceMs = 500;
+/** How long a request waits for workspaces that have not been examined yet. */
+const maxWaitMs = 500;
 const maxAttempts = 500;
 
-/** The repositories in the workspaces: looked at in the background, safely, whatever an agent wrote into them. */
+/** The repositories in the workspaces. Examined in the background; their content is not trusted. */
 export class Repositories {
   readonly #parts: RepositoriesDeps;
   readonly #seen: Measured<Seen>;
@@ -78,27 +78,27 @@ export class Repositories {
     }));
   }
 
-  /** Has `paths` looked at where that is due. Returns at once. */
+  /** Examines those of `paths` that are due. Returns at once. */
   follow(paths: readonly string[]): void {
     this.#seen.follow(paths);
   }
 
-  /** Resolves when every workspace has been looked at, or after `ms`. */
+  /** Resolves when every workspace has been examined, or after `ms`. */
   settledWithin(ms: number): Promise<void> {
     return this.#seen.settledWithin(ms);
   }
 
-  /** What the workspace holds that is nowhere else, as last looked at; null before. */
+  /** The work in the workspace that is nowhere else, as last examined; null before that. */
   remembered(path: string): readonly Work[] | null {
     return this.#seen.of(path)?.work ?? null;
   }
 
-  /** The repositories by name, as last looked at: git is not run for it. */
+  /** The repositories by name, as last examined: git is not run. */
   async context(): Promise<GitContext> {
     const paths = await this.#parts.paths();
     this.#seen.follow(paths);
     if (paths.some((path) => !this.#seen.has(path))) {
-      await this.#seen.settledWithin(patienceMs);
+      await this.#seen.settledWithin(maxWaitMs);
     }
     const groups = new Map<string, Checkout[]>();
     for (const path of paths) {
@@ -123,21 +123,24 @@ export class Repositories {
     };
   }
 
-  /** Where a new workspace of `issue` would come from, and its branch as far as the base is known; null: from nowhere. */
+  /** A new workspace's repository, and its branch as far as the base is known; null: none. */
   routeOf(issue: Routed): { readonly repository: string; readonly branch: string } | null {
     const rule = repositoryFor(issue, this.#parts.repositories());
     if (rule === null) return null;
     return { repository: rule.name, branch: branchFor(rule, issue, rule.baseBranch) };
   }
 
-  /** What the workspace at `path` holds beside its base. One is made at a time. Rejects with `no_repository`. */
+  /**
+   * The work in the workspace at `path` compared with its base, one diff at a time. Rejects with
+   * `no_repository`.
+   */
   async diff(path: string): Promise<WorkDiff> {
     const next = this.#diff.then(() => diffOf(path, this.#firstHead(path), this.#leaving.signal));
     this.#diff = next.catch(() => {});
     return next;
   }
 
-  /** Ends looking. */
+  /** Cancels the examinations. */
   async close(): Promise<void> {
     this.#leaving.abort();
     await this.#seen.close();
@@ -146,7 +149,8 @@ export class Repositories {
 
   #repository(group: readonly Checkout[]): GitRepository {
     const [found] = group;
-    if (found === undefined) throw new SymphonyError("internal_error", "a repository of nothing");
+    if (found === undefined)
+      throw new SymphonyError("internal_error", "a repository without a checkout");
     const url = urlOf(found);
     const stores = new Set(group.map(({ store }) => store));
     const place = found.store.endsWith("/.git") ? found.store.slice(0, -5) : found.store;
@@ -168,7 +172,7 @@ export class Repositories {
     };
   }
 
-  /** The commit that the first attempt found, where no remote says what the work started from. */
+  /** The commit that the first attempt found, used if no remote tells what the work is based on. */
   #firstHead(path: string): string | null {
     const owner = this.#parts.ownerOf(path);
     if (owner === null) return null;
@@ -181,7 +185,7 @@ function urlOfRule({ address }: RepositoryConfig): string | null {
   return withoutCredentials(address.address);
 }
 
-/** A repository of the configuration that no workspace has yet. */
+/** A configured repository that no workspace contains yet. */
 function awaited({ name, baseBranch }: RepositoryConfig, url: string | null): GitRepository {
   const remotes = [{ name: "origin", url }];
   return { name, url, defaultBranch: baseBranch, path: null, remotes, branches: [] };

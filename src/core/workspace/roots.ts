@@ -10,8 +10,9 @@ interface RootsOptions {
 }
 
 /**
- * The roots of workspaces that this server has for itself. Two servers in one root would take each other's directories:
- * each knows of its own agents alone. An earlier root stays its own until the server ends.
+ * The roots of workspaces that this server uses exclusively. Two servers in one root would take
+ * each other's directories, because each knows only its own agents. An earlier root stays locked
+ * until the server ends.
  */
 export class OwnRoots {
   readonly #options: RootsOptions;
@@ -21,20 +22,23 @@ export class OwnRoots {
     this.#options = options;
   }
 
-  /** Takes `root`, a real path of a directory that exists. Rejects with `workspace_in_use` when another server has it. */
+  /**
+   * Locks `root`, the real path of an existing directory. Rejects with `workspace_in_use` if
+   * another server has it.
+   */
   async own(root: string): Promise<void> {
     const lock = this.#locks.get(root) ?? this.#take(root);
     this.#locks.set(root, lock);
     try {
       await lock;
     } catch (error) {
-      // The other server may have ended by the next time.
+      // The other server may have ended before the next call.
       if (this.#locks.get(root) === lock) this.#locks.delete(root);
       throw error;
     }
   }
 
-  /** The same at a start. A root that is not there yet is taken with its first workspace. */
+  /** As `own`, at the start. A root that does not exist yet is locked with its first workspace. */
   async ownPresent(root: string): Promise<void> {
     if (await isWorkspaceRoot(root)) await this.own(root);
   }
@@ -45,7 +49,7 @@ export class OwnRoots {
     for (const lock of locks) if (lock.status === "fulfilled") await lock.value?.release();
   }
 
-  /** null where the file system has no locks: then nothing is known of other servers. */
+  /** null if the file system has no locks: then other servers cannot be detected. */
   async #take(root: string): Promise<DirectoryLock | null> {
     const { dataDir, log } = this.#options;
     const stateDir = stateDirOf(root);

@@ -3,23 +3,24 @@ import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
 import { examine, type Findings, kindOf } from "./examine.ts";
 
-const mostExamples = 10;
+const maxExamples = 10;
 const maxNameChars = 300;
 const maxReasonChars = 500;
-/** The limit of one examination; beyond it the content counts as not known. */
-const lookLimitMs = 300_000;
+/** Time limit of one examination in ms; after it the content counts as not known. */
+const examinationLimitMs = 300_000;
 
 /**
- * What the directory at `path`, a workspace, holds that is nowhere else; nothing, if it can be deleted without a loss.
- * Nothing in it is run. Never rejects: what cannot be determined is an answer too.
+ * The work that the workspace at `path` holds and that is nowhere else; empty if it can be deleted
+ * without a loss. Runs nothing in it. Never rejects: content that cannot be determined is part of
+ * the result.
  */
 export async function workIn(path: string, signal?: AbortSignal): Promise<readonly Work[]> {
   return workOf(await findingsIn(path, signal));
 }
 
-/** The same in detail. */
+/** As `workIn`, in detail. */
 export async function findingsIn(path: string, signal?: AbortSignal): Promise<Findings> {
-  const limit = AbortSignal.timeout(lookLimitMs);
+  const limit = AbortSignal.timeout(examinationLimitMs);
   const baseline = await readBaseline(path);
   return examine(path, {
     baseline,
@@ -28,7 +29,7 @@ export async function findingsIn(path: string, signal?: AbortSignal): Promise<Fi
   });
 }
 
-/** What a workspace is that has just been made for an issue. Never rejects. */
+/** The baseline of a workspace that has just been made for an issue. Never rejects. */
 export async function baselineOf(
   path: string,
   issueId: string,
@@ -84,8 +85,8 @@ function listed(kind: "nested_repository" | "submodule", names: readonly string[
   return names.length === 0 ? null : { kind, count: names.length, paths: first(names) };
 }
 
-/** In the order of their names, so that the same content is told in the same words. */
+/** Sorted by name, so that the same content always has the same text. */
 function first(names: readonly string[]): readonly string[] {
-  const sorted = names.toSorted().slice(0, mostExamples);
+  const sorted = names.toSorted().slice(0, maxExamples);
   return sorted.map((name) => oneLine(plainName(name), maxNameChars));
 }

@@ -27,7 +27,7 @@ import { baselineOf, workIn } from "./work.ts";
 /** One issue's directory. */
 export interface Workspace {
   readonly key: string;
-  /** Absolute and canonical: record it, since the root may change later. */
+  /** Absolute and canonical: record it, because the root may change later. */
   readonly path: string;
   /** True when this call made the directory; only then did `after_create` run. */
   readonly createdNow: boolean;
@@ -45,11 +45,11 @@ export interface HookFailure {
 
 /** Something that was in the way of a new workspace and holds work: it was moved, not deleted. */
 export interface SetAside {
-  /** The one that gets a new workspace. */
+  /** The issue that gets a new workspace. */
   readonly issue: IssueName;
-  /** The issue that it was made for; null where that is not known. */
+  /** The issue that it was made for; null if that is not known. */
   readonly owner: string | null;
-  /** Where it is now. */
+  /** Its current path. */
   readonly path: string;
   readonly work: readonly Work[];
 }
@@ -58,60 +58,65 @@ export interface FreshWorkspace {
   readonly issue: Issue;
   readonly path: string;
   readonly signal: AbortSignal;
-  /** Told how it goes, in lines for people. */
+  /** Called with progress, as lines for operators. */
   tell(line: string): void;
 }
 
 export interface WorkspacesOptions {
-  /** Asked at each call, so that a reload applies to what comes next. */
+  /** Called each time, so that a reload applies from then on. */
   settings(): { readonly root: string; readonly hooks: HooksConfig };
-  /** What hooks inherit: an allow-list without secrets. */
+  /** The environment of hooks: an allow-list without secrets. */
   env(): Readonly<Record<string, string>>;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Told of every hook that fails by itself, also where nobody else is. */
+  /** Called for every hook that fails by itself, also if no caller gets the error. */
   onHookFailed(failure: HookFailure): void;
   onSetAside?(aside: SetAside): void;
-  /** Whether an agent is at work in the directory at `path`; never, if left out. */
+  /** Whether an agent is running in the directory at `path`; by default never. */
   isAtWork?(path: string): boolean;
-  /** Whose the directory at `path` is by the history, as an issue's id; null for not known. Never known, if left out. */
+  /**
+   * The id of the issue that the history records for the directory at `path`; null if not known,
+   * which is the default.
+   */
   recordedOwner?(path: string): string | null;
   /**
-   * Called with a root before anything in it is made, moved or deleted. Rejects with `workspace_in_use` when another server
-   * has it.
+   * Called with a root before anything in it is made, moved or deleted. Rejects with
+   * `workspace_in_use` if another server has it.
    */
   own?(root: string): Promise<void>;
-  /** Puts into a new, empty directory what it begins with, before `after_create`; nothing, if left out. */
+  /** Fills a new, empty directory before `after_create`; by default it stays empty. */
   fill?(fresh: FreshWorkspace): Promise<void>;
-  /** Ends every hook at once, for a host that must leave; never, if left out. */
+  /** Ends every hook at once when the server must stop; by default never. */
   readonly signal?: AbortSignal;
 }
 
-/** The issues' directories. Every path is checked anew before it is made, run in or deleted. */
+/** The issues' directories. Every path is checked again before it is made, used or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. What was made for another issue is no workspace of this one: it makes room. A fresh
-   * one whose clone or `after_create` fails is deleted again. Rejects with `invalid_issue_identifier`, `workspace_…`,
-   * `clone_…`, `git_not_found`, `hook_failed` or `hook_timeout`.
+   * Finds or makes the issue's directory. A directory that was made for another issue is moved out
+   * of the way. A new one whose clone or `after_create` fails is deleted again. Rejects with
+   * `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or
+   * `hook_timeout`.
    */
   ensure(issue: Issue, signal: AbortSignal, tell?: (line: string) => void): Promise<Workspace>;
-  /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not go on. */
+  /** Rejects with `hook_failed` or `hook_timeout`: the attempt must not continue. */
   beforeRun(workspace: Workspace, issue: IssueName, signal: AbortSignal): Promise<void>;
-  /** Never rejects; without its directory it does nothing. */
+  /** Never rejects; does nothing if the directory is gone. */
   afterRun(workspace: Workspace, issue: IssueName): Promise<void>;
   /**
-   * Deletes the recorded path or, without one, the issue's place in today's root, unless it holds work that is nowhere
-   * else, or that cannot be determined: only an operator's `force` passes that. `before_remove` runs once it is clear that
-   * the directory goes, and stops nothing; what it leaves behind is looked at again. Rejects with `workspace_…`.
+   * Deletes the recorded path or, without one, the issue's place in the current root, unless it
+   * holds work that is nowhere else or that cannot be determined: only an operator's `force`
+   * overrides that. `before_remove` runs once the removal is decided, and cannot prevent it; what
+   * the hook leaves behind is examined again. Rejects with `workspace_…`.
    */
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
-  /** As `remove` without its deed: `kept` with what it holds, or `nothing`. */
+  /** As `remove`, but deletes nothing: resolves with `kept` and what it holds, or `nothing`. */
   look(target: RemovalTarget): Promise<Removal>;
-  /** Deletes what a crash left of directories that were being deleted. Rejects with `workspace_in_use` alone. */
+  /** Completes the deletions that a crash interrupted. Rejects only with `workspace_in_use`. */
   finishRemovals(): Promise<void>;
-  /** Today's directory of workspaces as its real path; as it is written where there is none yet. */
+  /** The current directory of workspaces as its real path; if missing, as configured. */
   root(): string;
-  /** Where the issue's directory would be today; it need not exist. Throws `invalid_issue_identifier`. */
+  /** The current path of an issue's directory; it may not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
   requireCwd(path: string): Promise<string>;
@@ -119,7 +124,7 @@ export interface Workspaces {
 
 export interface RemovalTarget {
   readonly path: string | null;
-  /** Whose workspace it is meant to be: one that was made for another issue is not touched. */
+  /** The issue of the workspace: one that was made for another issue is not changed. */
   readonly issue: IssueName | null;
 }
 
@@ -130,7 +135,7 @@ export type Removal =
 
 const nothing: Removal = { outcome: "nothing" };
 const changedMeanwhile: readonly Work[] = [
-  { kind: "unknown", reason: "it changed while it was looked at" },
+  { kind: "unknown", reason: "it changed while it was examined" },
 ];
 
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
@@ -159,7 +164,7 @@ class DirectoryWorkspaces implements Workspaces {
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
-    if (found !== "nothing") await this.#clearTheWay(path, found, issue);
+    if (found !== "nothing") await this.#makeRoom(path, found, issue);
     await makeFresh(path);
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
@@ -169,7 +174,8 @@ class DirectoryWorkspaces implements Workspaces {
       ends.throwIfAborted();
       await writeBaseline(path, baseline);
     } catch (error) {
-      // Should this fail too, the marker stays and the next attempt starts afresh all the same.
+      // If this fails too, the marker stays and the next attempt still starts from an empty
+      // directory.
       await deleteTree(path).catch(() => this.#note("Could not delete", path, issue));
       throw error;
     }
@@ -187,7 +193,7 @@ class DirectoryWorkspaces implements Workspaces {
       if ((await requireInside(path, this.root())) !== "directory") return;
       await this.#hook("after_run", path, { issue, signal: this.#leaving });
     } catch (error) {
-      this.#note(`after_run was left out or failed: ${messageOf(error)}`, path, issue);
+      this.#note(`after_run was skipped or failed: ${messageOf(error)}`, path, issue);
     }
   }
 
@@ -205,7 +211,7 @@ class DirectoryWorkspaces implements Workspaces {
       await this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
         (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
       );
-      // The hook, and whatever else may write here, had the time to put something there.
+      // The hook, or another process that may write here, may have added something.
       const now = await requireInside(path, root);
       if (!force) lookedAt = await momentIn(dirname(path));
       const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
@@ -255,14 +261,15 @@ class DirectoryWorkspaces implements Workspaces {
     return path;
   }
 
-  /** Where the target is; null where nothing is, or what was made for another issue. */
+  /** The place of the target; null if nothing is there, or if it was made for another issue. */
   async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
     const root = this.root();
     const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
     if (path === null) return null;
     const found = await requireInside(path, root);
     if (found === "nothing") return null;
-    // In today's root an operator names a directory, elsewhere what the history has of it: another project may have come there.
+    // In the current root an operator names the directory itself. Elsewhere the issue must match:
+    // another project may use the root now.
     if (issue !== null && !(isByOperator && dirname(path) === root)) {
       const baseline = await readBaseline(path);
       if (baseline !== null && baseline.issueId !== issue.id) return null;
@@ -270,24 +277,24 @@ class DirectoryWorkspaces implements Workspaces {
     return { path, root, found };
   }
 
-  /** What would be lost with it. Rejects when the server stops before that is known. */
+  /** The work that would be lost with it. Rejects when the server stops before that is known. */
   async #workAt(path: string, found: Found): Promise<readonly Work[]> {
     if (found !== "directory") return workInFile(path);
-    // No agent has been in it yet.
+    // No agent has used it yet.
     const isHalfMade = (await markerOf(path)) === beingMade && (await readBaseline(path)) === null;
     const work = isHalfMade ? [] : await workIn(path, this.#leaving);
     if (!this.#leaving.aborted) return work;
-    throw fault(path, { what: "the workspace stays: the server stops before it was looked at" });
+    throw fault(path, { what: "the workspace is kept: the server stopped before it was examined" });
   }
 
-  /** Makes room for a new workspace. What may be somebody's work is moved; only what a crash left half made is replaced. */
-  async #clearTheWay(path: string, found: Found, issue: IssueName): Promise<void> {
+  /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */
+  async #makeRoom(path: string, found: Found, issue: IssueName): Promise<void> {
     const recorded = this.#options.recordedOwner?.(path) ?? null;
     const owner = (await readBaseline(path))?.issueId ?? recorded;
     if (this.#options.isAtWork?.(path)) {
       throw new SymphonyError(
         "workspace_in_use",
-        `an agent of another issue is at work in ${path}`,
+        `an agent of another issue is running in ${path}`,
       );
     }
     const work = await this.#workAt(path, found);
@@ -295,7 +302,7 @@ class DirectoryWorkspaces implements Workspaces {
       const isForeign = owner !== null && owner !== issue.id;
       const what = isForeign
         ? "another issue's workspace without work"
-        : "what is no finished workspace";
+        : "something that is not a finished workspace";
       this.#note(`Replacing ${what}`, path, issue);
       return;
     }
@@ -304,16 +311,16 @@ class DirectoryWorkspaces implements Workspaces {
     this.#options.onSetAside?.({ issue, owner, path: to, work });
   }
 
-  /** Whether an agent may have worked in it for this issue: then it is used on. */
+  /** Whether an agent may have worked in it for this issue: then it is reused. */
   async #isFinished(path: string, issueId: string): Promise<boolean> {
     const marker = await markerOf(path);
     const baseline = await readBaseline(path);
     if (baseline === null) {
-      // Of an earlier version, or it cannot be read: the history may know whose it is.
+      // From an earlier version, or not readable: the history may know its issue.
       return marker === null && (this.#options.recordedOwner?.(path) ?? issueId) === issueId;
     }
     if (baseline.issueId !== issueId) return false;
-    // The baseline is written last: a marker next to it is left over.
+    // The baseline is written last, so a marker next to it is a leftover.
     if (marker !== null) await rm(pendingMarker(path), { force: true });
     return true;
   }
@@ -344,7 +351,7 @@ class DirectoryWorkspaces implements Workspaces {
   }
 }
 
-/** A file where a directory should be is somebody's, unless it is empty. */
+/** A file in place of a directory counts as work, unless it is empty. */
 async function workInFile(path: string): Promise<readonly Work[]> {
   const found = await lstat(path).catch(() => null);
   if (!found?.isFile() || found.size === 0) return [];

@@ -55,5 +55,5 @@ test("S-10: a workspace is a clone before after_create runs; a clone that fails 
 
   const other = await workspaces.ensure(issue("OPS-1"), none, (line) => told.push(line));
   assert.deepEqual(readdirSync(other.path), []);
-  assert.equal(told.at(-1), "no repository is for OPS-1");
+  assert.equal(told.at(-1), "no repository matches OPS-1");
 });

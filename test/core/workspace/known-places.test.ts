@@ -225,7 +225,7 @@ test("a diff is of the workspace of the newest attempt, and of another by its pa
   assert.deepEqual(await fileIn(), [old, "old.txt"]);
 });
 
-test("a workspace that the end of the server came before is looked at for a moment; else it counts as not looked at", async (t) => {
+test("a workspace that the end of the server came before is looked at for a moment; else it counts as not examined", async (t) => {
   const dir = realpathSync(temporaryDir(t));
   const world = await open(t, dir, "old");
   const path = await work(world, "result.txt");
@@ -235,7 +235,7 @@ test("a workspace that the end of the server came before is looked at for a mome
   await kept.lookLast(issue("ENG-1"), join(dir, "old", "ENG-9"), AbortSignal.abort());
   assert.deepEqual(at(), [], "there is no such directory");
   await kept.lookLast(issue("ENG-1"), path, AbortSignal.abort());
-  assert.deepEqual(at(), [[path, [{ kind: "unknown", reason: "not looked at yet" }]]]);
+  assert.deepEqual(at(), [[path, [{ kind: "unknown", reason: "not examined yet" }]]]);
   kept.forget(path);
   await kept.lookLast(issue("ENG-1"), path, none);
   assert.deepEqual(at(), [[path, [{ kind: "new_files", count: 1, examples: ["result.txt"] }]]]);
