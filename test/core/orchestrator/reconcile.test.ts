@@ -23,7 +23,7 @@ test("O-30: silence of more than the limit stalls an attempt, at the limit it do
 });
 
 test("O-30: who waits for a person is not stalled, and is once more when the answer is there", async () => {
-  const settings = config({ codex: { stallTimeoutMs: 100_000 } });
+  const settings = config({ agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   const run = world.run("A-1");
   const ask = {

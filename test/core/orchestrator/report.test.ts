@@ -74,7 +74,7 @@ test("E-2: whatever a session says is its last event, with its time", async () =
 });
 
 test("E-2, O-30: silence counts from the last word", async () => {
-  const settings = config({ codex: { stallTimeoutMs: 100_000 } });
+  const settings = config({ agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(90_000);
   world.run("A-1").say({ type: "activity", method: "item/started" });
