@@ -98,8 +98,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
     [
       "O-26: the second look is not judged",
-      "const goesOn = issue !== null && standingOf",
-      "const goesOn = issue !== null && entry.wantsSlot || issue !== null && standingOf",
+      "const mayRun = issue !== null && standingOf",
+      "const mayRun = issue !== null && entry.wantsSlot || issue !== null && standingOf",
     ],
   ),
   ...faults(
