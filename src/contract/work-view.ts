@@ -6,7 +6,7 @@ import type { HoldView } from "./work.ts";
 
 type DiffView = Reply<Api["git"]["diff"]>;
 
-/** A comparison as the workspaces make it. */
+/** A comparison as core's workspaces return it. */
 type Diff = Omit<
   DiffView,
   "issue_identifier" | "base_note" | "files" | "not_shown" | "not_shown_summary"
@@ -16,7 +16,7 @@ type Diff = Omit<
   readonly notShown: readonly Work[];
 };
 
-// In the wire's form, for whoever answers: the server, or a command without one.
+// Wire form, for the server and for commands that run without one.
 
 export function holdView(work: Work): z.output<typeof HoldView> {
   switch (work.kind) {
