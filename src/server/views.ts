@@ -24,7 +24,7 @@ import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts"
 import type { TrackerHealth } from "../core/tracker/tracker.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
-// Core's camelCase and milliseconds into the wire's snake_case and RFC 3339 times. Nowhere else.
+// The only place that converts core's camelCase and milliseconds to the wire's snake_case and RFC 3339 times.
 
 /** RFC 3339 in UTC with milliseconds. */
 export function time(ms: number): string {
@@ -197,7 +197,7 @@ function keptRow(kept: Kept): z.output<typeof KeptRow> {
 interface Moment {
   readonly wall: number;
   readonly seq: number;
-  /** The workspaces that stay, and how many of them are shown. */
+  /** The workspaces that are kept, and how many of them are shown. */
   readonly kept: readonly Kept[];
   readonly limit: number;
 }
@@ -249,18 +249,18 @@ export function snapshotView(
   };
 }
 
-/** What the history knows of one issue, newest first. */
+/** The recorded history of one issue, newest first. */
 interface Past {
   readonly attempts: readonly Attempt[];
   readonly attemptCount: number;
   readonly events: readonly SymphonyEvent[];
-  /** Where the issue's workspace is or would be made now. */
+  /** The path of the issue's workspace, or where it would be created now. */
   readonly place: { readonly key: string; readonly path: string } | null;
-  /** Every directory of the issue that stays. */
+  /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
 }
 
-/** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
+/** One issue for an operator: its current state in memory, and its history (H-5). */
 export function detailView(sight: IssueStatusView, past: Past): z.output<typeof IssueDetail> {
   const { issue, retry, running } = sight;
   const retryAttempt = retry?.attempt ?? 0;
@@ -315,14 +315,14 @@ function workspaceOf(
   };
 }
 
-/** The issue's own workspace apart from what stays of it elsewhere. */
+/** The issue's own workspace, separate from others of it that are kept. */
 function keptOf(path: string | null, all: readonly Kept[]) {
   const own = all.find((kept) => kept.path === path);
   const others = all.filter((kept) => kept !== own);
   return { kept: own ? keptView(own) : null, kept_elsewhere: others.map(keptView) };
 }
 
-/** What stands in the way now comes before what ended an earlier attempt. */
+/** The current obstacle takes precedence over the error of an earlier attempt. */
 function lastErrorOf(
   { stopped, retry, running }: IssueStatusView,
   { attempts }: Past,
