@@ -142,7 +142,7 @@ const stream = [
 ].join("\n");
 
 /** Replies of the routes for configuration, templates, workspaces and records. */
-const roomExamples: Readonly<Record<string, unknown>> = {
+const otherExamples: Readonly<Record<string, unknown>> = {
   "config.show": {
     config: { polling: { interval_ms: 10_000 } },
     origins: { "polling.interval_ms": "overlay" },
@@ -393,5 +393,5 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
   },
   "issues.attempts": { issue_identifier: identifier, attempts: [attempt], ...page },
   "attempts.detail": { ...attempt, events: [event], next_after_seq: null, kept: null },
-  ...roomExamples,
+  ...otherExamples,
 };

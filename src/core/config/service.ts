@@ -312,7 +312,7 @@ const variable = /^\$([A-Za-z_][A-Za-z0-9_]*)(?=\/|$)/;
 /**
  * The absolute path of `workspace.root`: `~`, a leading `$NAME`, or relative to the workflow
  * file's directory. If it is omitted or names an unset variable, it is the project's own directory below
- * `~/.symphony/workspaces`: sandboxed agents can read the system's temporary folder. Throws `invalid_config`.
+ * `~/.symphony/workspaces`: sandboxed agents may write to the system's temporary folder. Throws `invalid_config`.
  */
 export function workspaceRoot(written: string | undefined, place: RootContext): string {
   const directory = dirname(place.workflowPath);

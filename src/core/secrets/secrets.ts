@@ -168,7 +168,7 @@ class Vault implements Secrets {
   }
 
   put(name: string, value: string): Promise<StoredSecret> {
-    // Before any step that can fail while the value is in use.
+    // Before any step that can fail, so that no error shows the value.
     this.#parts.redactor.add(value);
     return this.#inTurn(async () => {
       const rotated = this.#isUsedUp() ? await this.#rotate() : null;

@@ -11,7 +11,7 @@ const Webhook = z.object({
   url: z.string().nullish(),
   enabled: z.boolean(),
   resourceTypes: z.array(z.string()),
-  /** Secret; not shown to everyone. */
+  /** Linear does not show it to every user. */
   secret: z.string().nullish(),
 });
 type Webhook = z.output<typeof Webhook>;
@@ -38,18 +38,18 @@ export async function registerWebhook(
   scope: Scope,
   order: WebhookOrder,
 ): Promise<WebhookRegistration> {
-  const desk = new WebhookRequests(client);
+  const requests = new WebhookRequests(client);
   try {
-    const known = await desk.find(order.url);
-    if (known === null) return await create(desk, scope, order);
-    return await adopt(desk, known, order);
+    const known = await requests.find(order.url);
+    if (known === null) return await create(requests, scope, order);
+    return await adopt(requests, known, order);
   } catch (error) {
     throw withoutAnswer(error);
   }
 }
 
 async function create(
-  desk: WebhookRequests,
+  requests: WebhookRequests,
   scope: Scope,
   { url, secret }: WebhookOrder,
 ): Promise<WebhookRegistration> {
@@ -59,13 +59,13 @@ async function create(
   const where =
     teamId !== undefined && teamIds.length === 1 ? { teamId } : { allPublicTeams: true };
   const input = { url, label: "symphony", resourceTypes, secret: own, ...where };
-  const made = await desk.create(input);
+  const made = await requests.create(input);
   return { outcome: "created", secret: made.secret || own };
 }
 
-/** Settings for other records are kept; the secret that Linear shows is the one it signs with. */
+/** Keeps resource types that were set before; the secret that Linear shows is the one it signs with. */
 async function adopt(
-  desk: WebhookRequests,
+  requests: WebhookRequests,
   known: Webhook,
   { secret, secretIsFixed }: WebhookOrder,
 ): Promise<WebhookRegistration> {
@@ -77,7 +77,7 @@ async function adopt(
     ...(types.length > known.resourceTypes.length ? { resourceTypes: types } : {}),
     ...(own === shown ? {} : { secret: own }),
   };
-  if (Object.keys(input).length > 0) await desk.update(known.id, input);
+  if (Object.keys(input).length > 0) await requests.update(known.id, input);
   return { outcome: known.enabled ? "adopted" : "enabled", secret: own };
 }
 
