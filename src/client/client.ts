@@ -6,17 +6,17 @@ import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.t
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
-  /** Longest silence of the server, ms; default 30,000. */
+  /** Longest time without data from the server, ms; default 30,000. */
   readonly timeoutMs?: number;
 }
 
-/** A call whose every part may be left out may be left out as a whole. */
+/** A call whose parts are all optional is itself optional. */
 type CallOf<R extends Route> =
   Record<string, never> extends Call<R>
     ? (call?: Call<R>, options?: CallOptions) => Promise<Reply<R>>
     : (call: Call<R>, options?: CallOptions) => Promise<Reply<R>>;
 
-/** Streams and other media are read by functions of their own, not by the client. */
+/** Streams and media other than JSON have their own functions; the client leaves them out. */
 type JsonRoutes<G> = {
   [K in keyof G as G[K] extends { readonly media: string } ? never : K]: G[K];
 };
@@ -30,7 +30,7 @@ export type Client<G> = {
 
 /**
  * A typed client of a running server. Every function rejects with a `SymphonyError`: the server's own
- * code, or `server_unreachable`. Replies are taken at their word: the server holds them to the schemas.
+ * code, or `server_unreachable`. Replies are not validated here: the server validates them against the schemas.
  */
 export function createClient(server: Server): Client<Api> {
   return bind(paths, server) as unknown as Client<Api>;
@@ -84,7 +84,7 @@ function pathOf(pattern: string, call: AnyCall): string {
   );
 }
 
-/** `?a=1&b=2`, or nothing; a list repeats its name, and what is undefined is left out. */
+/** `?a=1&b=2`, or an empty string; a list repeats its name, and undefined values are omitted. */
 export function queryOf(query: Readonly<Record<string, unknown>>): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
@@ -102,12 +102,12 @@ function headersOf(call: AnyCall): Record<string, string> {
   return { ...typed, ...Object.fromEntries(given) };
 }
 
-/** One server and what it takes to talk to it. */
+/** A server and how to connect to it. */
 export interface Server {
-  /** Such as `http://127.0.0.1:4000`; a path in it is kept in front of every route's. */
+  /** Such as `http://127.0.0.1:4000`; a path in it is put in front of every route's path. */
   readonly baseUrl: string;
   readonly token?: string | null;
-  /** Who asks, for the server's audit log and access log. */
+  /** The program's name for the server's audit log and access log. */
   readonly userAgent?: string;
 }
 
@@ -119,7 +119,7 @@ interface HttpRequest {
   /** Sent as it is; the caller sets `content-type`. */
   readonly body?: string;
   readonly signal?: AbortSignal;
-  /** Longest silence of the server, ms. */
+  /** Longest time without data from the server, ms. */
   readonly timeoutMs?: number;
 }
 
@@ -132,8 +132,8 @@ export interface HttpAnswer {
 const defaultTimeoutMs = 30_000;
 
 /**
- * Sends a request; resolves once the head of the answer is there, whatever its status. Rejects with
- * `server_unreachable` (refused, reset, silent for `timeoutMs`) or with the signal's own reason.
+ * Sends a request; resolves once the head of the response has arrived, with any status. Rejects with
+ * `server_unreachable` (refused, reset, no data for `timeoutMs`) or with the signal's own reason.
  */
 export function open(server: Server, request: HttpRequest): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
@@ -157,7 +157,7 @@ export function open(server: Server, request: HttpRequest): Promise<IncomingMess
   });
 }
 
-/** Sends a request and reads the whole answer. Rejects as `open` does, and with the server's refusal. */
+/** Sends a request and reads the whole response. Rejects as `open` does, and with the server's error. */
 export async function exchange(server: Server, request: HttpRequest): Promise<HttpAnswer> {
   const response = await open(server, request);
   const text = await textOf(server, request, response);
@@ -170,7 +170,7 @@ export async function exchange(server: Server, request: HttpRequest): Promise<Ht
 export function refusal(server: Server, status: number, text: string): SymphonyError {
   const fault = faultIn(text);
   if (fault === null) return foreign(server, `HTTP status ${status}`);
-  // A list of faults of a body or query stands under the name that the server itself gives it.
+  // Faults of a body or query keep the name that the server gives them.
   const { hint, ...facts } = Array.isArray(fault["details"])
     ? { issues: fault["details"] }
     : { hint: null, ...asRecord(fault["details"]) };
@@ -180,7 +180,7 @@ export function refusal(server: Server, status: number, text: string): SymphonyE
   });
 }
 
-/** Reads JSON that must be an object; anything else means that no symphony answered. */
+/** Reads JSON that must be an object; anything else did not come from symphony. */
 export function parseObject(server: Server, answer: HttpAnswer): Record<string, unknown> {
   const value = asRecord(parseJson(answer.text));
   if (value === null) throw foreign(server, `${answer.contentType || "something"} instead of JSON`);
@@ -208,7 +208,7 @@ function urlOf(server: Server, path: string): URL {
   return new URL(base.pathname.replace(/\/+$/, "") + path, base.origin);
 }
 
-/** The builtin is asked for directly: importing node:http by name costs 30 ms more at start-up. */
+/** `getBuiltinModule`, because importing node:http by name adds 30 ms to the start. */
 function requestFunction(url: URL): typeof import("node:http").request {
   return url.protocol === "https:"
     ? process.getBuiltinModule("node:https").request
@@ -245,12 +245,12 @@ function unreachable(url: URL, cause: unknown): SymphonyError {
 
 function describe(cause: unknown, code: unknown): string {
   if (code === "ENOTFOUND") return "the host name is unknown";
-  // Node reports a host with several addresses as one error with an empty message.
+  // Node reports a failure on several addresses as one error with an empty message.
   return messageOf(cause) || String(code ?? "the connection failed");
 }
 
 function foreign(server: Server, what: string): SymphonyError {
-  const message = `${server.baseUrl} answered ${what}, which is not how symphony answers`;
+  const message = `${server.baseUrl} answered ${what}, which is not a symphony reply`;
   return new SymphonyError("server_unreachable", message, {
     hint: "check --url and SYMPHONY_URL; a proxy or another program may be listening there",
   });

@@ -9,25 +9,25 @@ import { open, queryOf, refusal, type Server } from "./client.ts";
 
 export type StreamEvent = z.output<typeof EventView>;
 
-/** A gap says that the events before `oldestSeq` are no longer kept. */
+/** A gap: the events before `oldestSeq` are no longer stored. */
 export type StreamItem =
   | { readonly kind: "event"; readonly event: StreamEvent }
   | { readonly kind: "gap"; readonly oldestSeq: number };
 
 export interface StreamWish {
-  /** Everything after this event; null: only what comes from now on. */
+  /** Start after this event; null: only new events. */
   readonly since: number | null;
   readonly issues?: readonly string[];
   readonly types?: readonly string[];
   /** Ends the iteration without an error. */
   readonly signal?: AbortSignal;
-  /** Called before each pause on the way back to a lost server. */
+  /** Called before each pause between attempts to reconnect. */
   readonly onLost?: (error: SymphonyError | null, delayMs: number) => void;
   /** Waits `ms`; tests pass their own. */
   readonly pause?: (ms: number, signal?: AbortSignal) => Promise<unknown>;
 }
 
-/** The server sends a comment every 15 s: after three missing ones the connection is dead. */
+/** The server sends a comment every 15 s; after three missing comments the connection is dead. */
 const silenceMs = 45_000;
 const firstPauseMs = 250;
 const longestPauseMs = 10_000;
@@ -40,8 +40,8 @@ const passing: readonly ErrorCode[] = [
 ];
 
 /**
- * The event stream as one endless series with no gap and no repeat: a lost connection is taken up again after the
- * last event seen, however often. Rejects when the first connection fails, and with refusals that will not pass.
+ * The event stream as one endless series without gaps or repeats. A lost connection is resumed after the last event
+ * received, without a limit on attempts. Rejects when the first connection fails, and with permanent refusals.
  */
 export async function* followEvents(
   server: Server,
@@ -62,11 +62,11 @@ export async function* followEvents(
 interface Progress {
   lastSeq: number | null;
   everOpened: boolean;
-  /** Connections in a row that brought nothing. */
+  /** Connections in a row that delivered no event. */
   failures: number;
 }
 
-/** Yields what one connection brings; returns why it ended, null for a plain end. */
+/** Yields the events of one connection; returns why it ended, null for a plain end. */
 async function* oneConnection(
   server: Server,
   wish: StreamWish,
@@ -83,7 +83,7 @@ async function* oneConnection(
     for await (const item of inbox) {
       progress.failures = 0;
       if (item.kind === "event" && item.event.seq <= (progress.lastSeq ?? -1)) continue;
-      // A gap may also mean that the series began anew, with lower numbers than ours.
+      // A gap may also mean that the series was restarted with lower numbers than the last one seen.
       progress.lastSeq = item.kind === "event" ? item.event.seq : item.oldestSeq - 1;
       yield item;
     }
@@ -101,13 +101,13 @@ interface Connection {
   readonly inbox: Inbox<StreamItem, SymphonyError>;
 }
 
-/** One EventSource for one connection: its own way of reconnecting gives up at the first answer that is not 200. */
+/** One EventSource per connection: its own reconnect stops at the first response that is not 200. */
 async function connect(connection: Connection): Promise<Source> {
   const { server, progress, inbox } = connection;
   const { EventSource } = await import("eventsource");
   let fault: SymphonyError | null = null;
   class Listener extends EventSource {
-    /** Every event comes by here, whatever its type: a newer server may know more types than we do. */
+    /** Receives events of every type: a newer server may send types unknown to this client. */
     override dispatchEvent(event: Event): boolean {
       if (event.type === "open") progress.everOpened = true;
       if (event.type === "error") this.#stop();
@@ -118,13 +118,13 @@ async function connect(connection: Connection): Promise<Source> {
     #take(event: MessageEvent): void {
       const item = itemOf(event);
       if (item !== null) inbox.push(item);
-      // A reader that cannot keep up takes the rest from the server once it has caught up.
+      // A reader that falls behind fetches the remaining events from the server once it has caught up.
       if (inbox.size > maxWaiting) this.#stop();
     }
 
     #stop(): void {
       inbox.end(fault);
-      // The source arms its own timer right after it has told of an error; closing later disarms it.
+      // The source starts its own reconnect timer right after it reports an error; a later close stops it.
       queueMicrotask(() => this.close());
     }
   }
@@ -193,14 +193,14 @@ function itemOf(event: MessageEvent): StreamItem | null {
   return { kind: "gap", oldestSeq: "oldest_seq" in data ? Number(data.oldest_seq) : 1 };
 }
 
-/** A queue between one writer and one reader. It ends once, and what was pushed before is still read. */
+/** A queue between one writer and one reader. It ends once; items pushed before the end are still delivered. */
 class Inbox<T, Fault> implements AsyncIterable<T> {
   #items: T[] = [];
   #ended = false;
   #fault: Fault | null = null;
   #wake = () => {};
 
-  /** Items that nobody has read yet. */
+  /** Items that have not been read yet. */
   get size(): number {
     return this.#items.length;
   }

@@ -51,17 +51,23 @@ export const attempts = {
     ...paths.attempts.detail,
     summary: "One attempt with its timeline",
     params: z.object({
-      aid: z.string().min(1).max(64).describe("Attempt id, as a list of attempts gives it"),
+      aid: z.string().min(1).max(64).describe("Attempt id, as in a list of attempts"),
     }),
     query: z.object({
-      after_seq: z.coerce.number().int().min(0).default(0).describe("Only later events"),
-      limit: z.coerce.number().int().min(1).max(1000).default(200).describe("Events at most"),
+      after_seq: z.coerce.number().int().min(0).default(0).describe("Only events after this `seq`"),
+      limit: z.coerce
+        .number()
+        .int()
+        .min(1)
+        .max(1000)
+        .default(200)
+        .describe("Maximum number of events"),
     }),
     status: 200,
     reply: AttemptView.extend({
       events: z.array(EventView),
       next_after_seq: z.number().int().nullable(),
-      kept: KeptView.nullable().describe("Its workspace stays for the work it holds"),
+      kept: KeptView.nullable().describe("Its workspace is kept because it holds work"),
     }).meta({ id: "AttemptDetail" }),
     errors: ["attempt_not_found"],
   }),

@@ -16,13 +16,16 @@ export const AuditEntryView = z
     at: Time,
     actor: Actor,
     action: z.string().describe("A route such as `issues.abort`, or a decision"),
-    target: z.string().nullable().describe("The issue's identifier, or what else it was done to"),
+    target: z
+      .string()
+      .nullable()
+      .describe("The issue's identifier, or another target of the action"),
     outcome: z.string().describe("`ok`, an error code, or how an attempt ended"),
     detail: z.record(z.string(), z.unknown()),
     hash: z
       .string()
       .describe(
-        "HMAC-SHA256 over this entry and `prev_hash`; plain SHA-256 before there was a key",
+        "HMAC-SHA256 over this entry and `prev_hash`; plain SHA-256 for entries older than the key",
       ),
     prev_hash: z.string().nullable().describe("`hash` of the entry before it"),
   })
@@ -31,13 +34,13 @@ export const AuditEntryView = z
 export const audit = {
   list: route({
     ...paths.audit.list,
-    summary: "Who did what, and what symphony decided by itself; newest first",
+    summary: "Actions of operators and decisions of symphony, newest first",
     query: z.object({
       ...page,
       actor: Actor.optional().describe("Only by this actor"),
       action: z.string().min(1).max(100).optional().describe("Only this action"),
       issue: z.string().trim().min(1).max(200).optional().describe("Only about this issue"),
-      since: When.optional().describe("Only from this time on"),
+      since: When.optional().describe("Only at or after this time"),
       until: When.optional().describe("Only before this time"),
     }),
     status: 200,

@@ -4,7 +4,7 @@ import { route } from "./route.ts";
 
 type Overlay = Record<string, unknown>;
 
-/** Taken as it is: a record of zod's would drop a key such as `__proto__` that has to be refused. */
+/** Kept unparsed: zod's record would drop a key such as `__proto__`, which has to be refused. */
 const OverlayBody = z
   .unknown()
   .refine((value) => typeof value === "object" && value !== null && !Array.isArray(value), {
@@ -18,7 +18,7 @@ const OverlayBody = z
 
 const OverlayView = z.record(z.string(), z.unknown());
 
-/** What a merged configuration can be refused with. */
+/** The errors a merged configuration can be refused with. */
 const refusals = [
   "invalid_config",
   "missing_workflow_file",
@@ -39,10 +39,10 @@ export const config = {
       .object({
         config: z
           .record(z.string(), z.unknown())
-          .describe("As it is written in WORKFLOW.md; $NAME is not looked up"),
+          .describe("As it is written in WORKFLOW.md; $NAME is not replaced"),
         origins: z
           .record(z.string(), z.enum(["default", "workflow", "env", "overlay", "flag"]))
-          .describe("By dotted path"),
+          .describe("Source of each value, by dotted path"),
       })
       .meta({ id: "Configuration" }),
   }),
@@ -54,20 +54,20 @@ export const config = {
   }),
   overlay: route({
     ...paths.config.overlay,
-    summary: "What operators put on top of WORKFLOW.md and the environment",
+    summary: "The overlay: values that override WORKFLOW.md and the environment",
     status: 200,
     reply: OverlayView,
     etag: true,
   }),
   replaceOverlay: route({
     ...paths.config.replaceOverlay,
-    summary: "Replace the overlay as a whole: on disk and in force before the answer",
+    summary: "Replace the whole overlay; it is saved and in force before the reply",
     headers: z.object({
       "if-match": z
         .string()
         .max(1_000)
         .optional()
-        .describe("The ETag of the overlay this one was made from; another one is refused"),
+        .describe("The ETag of the overlay that this one is based on; any other is refused"),
     }),
     body: OverlayBody,
     status: 200,
@@ -76,7 +76,7 @@ export const config = {
   }),
   removeFromOverlay: route({
     ...paths.config.removeFromOverlay,
-    summary: "Take one value, or a map of them, out of the overlay",
+    summary: "Remove a value, or a map of values, from the overlay",
     params: z.object({
       path: z
         .string()

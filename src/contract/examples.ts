@@ -1,6 +1,6 @@
 import { paths } from "./paths.ts";
 
-// What the examples of the document tell of: one issue, its attempt, a template.
+// The examples of the document describe one issue, its attempt and a template.
 
 const at = "2026-11-23T17:07:00.123Z";
 const later = "2026-11-23T17:09:30.456Z";
@@ -98,7 +98,7 @@ const event = {
   data: {},
 };
 
-/** A workspace that stays for the work of a finished issue. */
+/** A workspace that is kept because it holds the work of a finished issue. */
 const kept = {
   key: "ENG-120",
   path: "/srv/symphony/workspaces/ENG-120",
@@ -111,7 +111,7 @@ const kept = {
   next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
 };
 
-/** Of each tracker that posts here. */
+/** One example for each tracker that delivers webhooks. */
 const deliveries = Object.fromEntries(
   Object.keys(paths.webhooks).map((kind) => [
     `webhooks.${kind}`,
@@ -141,8 +141,8 @@ const stream = [
   "",
 ].join("\n");
 
-/** What the routes around the issues may answer: configuration, templates, workspaces, records. */
-const roomExamples: Readonly<Record<string, unknown>> = {
+/** Replies of the routes for configuration, templates, workspaces and records. */
+const otherExamples: Readonly<Record<string, unknown>> = {
   "config.show": {
     config: { polling: { interval_ms: 10_000 } },
     origins: { "polling.interval_ms": "overlay" },
@@ -261,7 +261,7 @@ const roomExamples: Readonly<Record<string, unknown>> = {
   },
 };
 
-/** What each route may answer when all is well, by the route's name; a test holds each against its schema. */
+/** A successful reply of each route, by the route's name; a test validates each against its schema. */
 export const replyExamples: Readonly<Record<string, unknown>> = {
   "system.state": {
     generated_at: later,
@@ -393,5 +393,5 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
   },
   "issues.attempts": { issue_identifier: identifier, attempts: [attempt], ...page },
   "attempts.detail": { ...attempt, events: [event], next_after_seq: null, kept: null },
-  ...roomExamples,
+  ...otherExamples,
 };

@@ -12,10 +12,10 @@ const model = z
   .trim()
   .min(1)
   .max(200)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: not every JSON Schema validator knows classes such as \p{Cc}
   .regex(/^[^\x00-\x1f\x7f-\x9f]+$/, "no control characters")
   .nullable()
-  .describe("A model of the provider; null: the configured one again");
+  .describe("A model of the provider; null: back to the configured one");
 
 const effort = z
   .string()
@@ -27,14 +27,14 @@ const effort = z
 export const chooseModel = route({
   ...paths.issues.model,
   summary:
-    "Choose the model for an issue from its next turn on; it is kept over attempts and restarts",
+    "Choose the model of an issue from its next turn on; the choice outlives attempts and restarts",
   params: byIssue,
   body: z
     .strictObject({
       model,
       reasoning_effort: effort
         .optional()
-        .describe("Such as low, medium or high, as far as the model has it; default: the agent's"),
+        .describe("Such as low, medium or high, if the model supports it; default: the agent's"),
       agent: z
         .string()
         .trim()
@@ -43,7 +43,7 @@ export const chooseModel = route({
         .nullable()
         .optional()
         .describe(
-          "Another agent from the next attempt on, as `agent.kind` names it; default: the configured one",
+          "Another agent from the next attempt on: a value of `agent.kind`; default: the configured one",
         ),
     })
     .refine(({ model: name, reasoning_effort: word }) => name !== null || word == null, {
@@ -60,7 +60,7 @@ export const chooseModel = route({
     agent: z.string().nullable(),
     applies: z
       .enum(["next_turn", "next_attempt"])
-      .describe("A live thread keeps what it was told: back to a default takes a new attempt"),
+      .describe("A live thread keeps its settings, so a return to a default needs a new attempt"),
   }),
   errors: ["issue_not_found"],
 });
@@ -70,7 +70,7 @@ const answerText = z.string().trim().min(1).max(16_384);
 /** `POST /api/v1/:id/respond`. */
 const respond = route({
   ...paths.issues.respond,
-  summary: "Answer what the issue's agent waits for: an approval or a question",
+  summary: "Answer the approval or question that the issue's agent waits for",
   params: byIssue,
   body: z
     .strictObject({
@@ -80,7 +80,7 @@ const respond = route({
         .min(1)
         .max(20)
         .optional()
-        .describe("For a question: one answer for each that is asked, in order"),
+        .describe("For a question: one answer to each of its parts, in order"),
     })
     .refine(({ decision, answers }) => (decision === undefined) !== (answers === undefined), {
       path: ["decision"],
@@ -94,15 +94,17 @@ const respond = route({
   status: 200,
   reply: z.object({
     issue_identifier: z.string(),
-    asked: z.string().nullable().describe("What was asked"),
+    asked: z.string().nullable().describe("The request that was answered"),
     applies: z
       .enum(["now", "next_attempt"])
-      .describe("A live agent has heard it, or its run has ended and the next one begins with it"),
+      .describe(
+        "`now`: the live agent received it; `next_attempt`: its run has ended and the next one starts with it",
+      ),
   }),
   errors: ["issue_not_found", "nothing_asked", "invalid_request"],
 });
 
-/** The tracker's issue, normalised (requirement N-1). */
+/** The tracker's issue, normalized (requirement N-1). */
 export const IssueView = z
   .object({
     id: z.string(),
@@ -151,7 +153,7 @@ export const NewIssue = z
     example: { title: "Add a health check", description: "GET /health", labels: ["backend"] },
   });
 
-/** Changes to an issue of the local tracker: what is left out stays. */
+/** Changes to an issue of the local tracker: omitted fields stay as they are. */
 export const IssueEdit = z
   .strictObject({
     title: title.optional(),
@@ -167,7 +169,7 @@ export const IssueDetail = z
   .object({
     issue_identifier: z.string(),
     issue_id: z.string(),
-    status: Status.nullable().describe("null: known, but neither waiting nor worked on"),
+    status: Status.nullable().describe("null: known, but neither queued nor running"),
     issue: IssueView,
     workspace: z.object({
       key: z.string().nullable(),
@@ -175,10 +177,10 @@ export const IssueDetail = z
       host: z.string().nullable(),
       branch: z.string().nullable(),
     }),
-    kept: KeptView.nullable().describe("The issue has ended, and `workspace` stays"),
+    kept: KeptView.nullable().describe("The issue has ended and `workspace` is kept"),
     kept_elsewhere: z
       .array(KeptView)
-      .describe("Others that stay: of an earlier root or identifier, or set aside"),
+      .describe("Other workspaces that are kept: of an earlier root or identifier, or set aside"),
     attempts: z.object({
       count: z.number().int(),
       restart_count: z.number().int(),
@@ -220,7 +222,7 @@ export const issues = {
   list: route({
     ...paths.issues.list,
     summary:
-      "Issues of the tracker, without `state` those in its active states; the local tracker lists all of its own",
+      "Issues of the tracker. Without `state`: those in active states; the local tracker lists all issues",
     query: z.object({ ...page, state: z.string().min(1).optional() }),
     status: 200,
     reply: z.object({
@@ -261,7 +263,7 @@ export const issues = {
   }),
   detail: route({
     ...paths.issues.detail,
-    summary: "One issue: status, live attempt, history, and why it does or does not run",
+    summary: "One issue: status, live attempt, history, and why it runs or does not run",
     params: byIssue,
     status: 200,
     reply: IssueDetail,
@@ -288,7 +290,7 @@ export const issues = {
   }),
   steer: route({
     ...paths.issues.steer,
-    summary: "Send guidance to the agent in mid-turn",
+    summary: "Send guidance to the agent during its turn",
     params: byIssue,
     headers: z.object({
       "idempotency-key": z
@@ -296,7 +298,7 @@ export const issues = {
         .min(1)
         .max(255)
         .optional()
-        .describe("A repeat with the same key is answered like the first and sends nothing"),
+        .describe("A repeat with the same key gets the first reply and sends nothing"),
     }),
     body: z
       .strictObject({ message: z.string().trim().min(1).max(16_384) })
@@ -316,7 +318,8 @@ export const issues = {
   respond,
   transition: route({
     ...paths.issues.transition,
-    summary: "Move the issue to a status (`queued`, `held`, `completed`) or a state of the tracker",
+    summary:
+      "Move the issue to a status (`queued`, `held`, `completed`) or to a state of the tracker",
     params: byIssue,
     body: z
       .strictObject({
@@ -346,5 +349,5 @@ export const issues = {
   }),
 };
 
-/** An issue in the wire's form, for whoever answers: the server, or the embedded tracker without one. */
+/** An issue in wire form, for the server and for commands that use the local tracker without one. */
 export const issueView: (issue: Issue) => z.output<typeof IssueView> = writerOf(IssueView);

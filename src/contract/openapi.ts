@@ -9,41 +9,41 @@ type Json = Record<string, unknown>;
 interface DocumentInfo {
   readonly title: string;
   readonly version: string;
-  /** The HTTP status an error code is answered with. */
+  /** The HTTP status of the reply for an error code. */
   statusOf(code: ErrorCode): number;
 }
 
 const ErrorEnvelope = z
   .object({
     error: z.object({
-      code: z.string().describe("One of a closed list; decide by this, not by the message"),
-      message: z.string().describe("What is wrong and what to do, for people"),
+      code: z.string().describe("One of a closed list; programs decide by it, not by the message"),
+      message: z.string().describe("What is wrong and what to do, for a human reader"),
       details: z
         .union([
           z.array(z.object({ path: z.string(), message: z.string() })),
           z.record(z.string(), z.unknown()),
         ])
         .optional()
-        .describe("Every fault of a request that fails its schema, or facts about the refusal"),
+        .describe("All schema violations of the request, or details of the refusal"),
       request_id: z.string().describe("Also in X-Request-Id, and in the log"),
     }),
   })
   .meta({ id: "Error" });
 
 const tags: Readonly<Record<string, string>> = {
-  system: "State of the orchestrator, its event stream and this document",
-  issues: "Look at issues, guide their agents, and edit those of the local tracker",
+  system: "State of the orchestrator, event stream and this document",
+  issues: "Read issues, steer their agents, and edit issues of the local tracker",
   attempts: "Single runs of an agent on an issue",
-  templates: "Prompt templates, and what they make of an issue",
-  webhooks: "For other services, which sign what they send",
-  audit: "Who did what, and what symphony decided by itself",
+  templates: "Prompt templates, and the prompts they render",
+  webhooks: "Signed deliveries from other services",
+  audit: "Actions of operators and decisions of symphony",
   workspaces: "The directories that agents work in",
   key: "The key that the secrets are encrypted with",
-  secrets: "Values that the configuration names as $NAME: write-only, encrypted on disk",
+  secrets: "Values that the configuration refers to as $NAME; write-only, encrypted on disk",
   config: "The configuration in force, and the overlay that changes it without a restart",
   models: "The models that the configured provider offers",
-  git: "Repositories in the workspaces, and the work they hold",
-  usage: "Tokens, and what they cost",
+  git: "Repositories of the workspaces, and the work they hold",
+  usage: "Tokens and their cost",
 };
 
 const requestIdHeader = {
@@ -66,7 +66,7 @@ export function openApiDocument(group: RouteGroup, info: DocumentInfo): Json {
       title: info.title,
       version: info.version,
       description:
-        "Turns an issue tracker into a queue of coding-agent runs. Times are RFC 3339 in UTC; keys are snake_case; absent values are null. Bound to loopback, a token is asked for only when `server.auth` is `token`.",
+        "Turns an issue tracker into a queue of coding-agent runs. Times are RFC 3339 in UTC; keys are snake_case; absent values are null. On loopback a token is required only when `server.auth` is `token`.",
       license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
     },
     servers: [{ url: "/", description: "This server" }],
@@ -127,7 +127,7 @@ function parameters(schema: z.ZodObject | undefined, place: string, schemas: Sch
   });
 }
 
-/** A reference that stood beside a description needs no `allOf` once that is taken away. */
+/** Unwraps an `allOf` around a single reference once its description is gone. */
 function lone(schema: Json): Json {
   const { allOf, ...siblings } = schema;
   const [only] = Array.isArray(allOf) && Object.keys(siblings).length === 0 ? allOf : [];
@@ -147,7 +147,7 @@ function success(name: string, route: Route, schemas: SchemaBook): Json {
   if (route.etag)
     headers["ETag"] = { description: "For If-None-Match", schema: { type: "string" } };
   if (route.status === 201) {
-    headers["Location"] = { description: "Where it can be read", schema: { type: "string" } };
+    headers["Location"] = { description: "Path of the new resource", schema: { type: "string" } };
   }
   return { description: route.summary, headers, ...content(name, route, schemas) };
 }
@@ -174,7 +174,7 @@ function content(name: string, route: Route, schemas: SchemaBook): Json {
   return { content: { "application/json": { schema, ...shown } } };
 }
 
-/** What every route may answer, then what this one declares, by status. */
+/** Replies that every route may give, then those that this one declares, by status. */
 function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
   const mutation: ErrorCode[] =
     route.method === "GET" ? [] : ["forbidden_origin", "storage_unavailable"];
@@ -202,7 +202,7 @@ function refusals(route: Route, schemas: SchemaBook, info: DocumentInfo): Json {
       content: { "application/json": { schema, examples } },
     };
   }
-  if (route.etag) answers["304"] = { description: "Nothing has changed since If-None-Match" };
+  if (route.etag) answers["304"] = { description: "Not changed since If-None-Match" };
   return answers;
 }
 
@@ -213,11 +213,11 @@ function refusal(code: ErrorCode): z.output<typeof ErrorEnvelope> {
 
 type JsonSchema = Record<string, unknown>;
 
-/** JSON Schemas in the dialect of OpenAPI 3.0; those with a `meta({ id })` are collected as named components. */
+/** JSON Schemas in the dialect of OpenAPI 3.0; those with a `meta({ id })` become named components. */
 class SchemaBook {
   readonly components: JsonSchema = {};
 
-  /** `input` is what a caller may send, `output` what is answered. */
+  /** `input`: what a caller may send; `output`: what a reply contains. */
   of(schema: z.ZodType, io: "input" | "output"): JsonSchema {
     const { definitions, ...rest } = z.toJSONSchema(schema, {
       target: "openapi-3.0",
@@ -228,11 +228,11 @@ class SchemaBook {
       },
     });
     const named = isObject(definitions) ? definitions : {};
-    // zod nests named schemas under `definitions`, which OpenAPI 3.0 has not.
+    // zod nests named schemas under `definitions`, which OpenAPI 3.0 does not have.
     const components = relinked(resolved(named, named));
     const written = relinked(resolved(rest, named));
     const text = JSON.stringify([components, written]);
-    // One that was written out wherever it is used is nobody's component.
+    // A schema that is inlined everywhere is not listed as a component.
     for (const [id, component] of Object.entries(components)) {
       if (text.includes(`"#/components/schemas/${id}"`)) this.components[id] = component;
     }
@@ -241,19 +241,19 @@ class SchemaBook {
 }
 
 function tidy(schema: JsonSchema, io: "input" | "output"): void {
-  // The format says it already, and the pattern is half a page.
+  // The format implies the pattern, which is very long.
   if (schema["format"] === "date-time") delete schema["pattern"];
-  // Replies may grow: a client must not refuse what it does not know.
+  // Replies may gain fields: a client must accept fields that it does not know.
   if (io === "output" && schema["additionalProperties"] === false) {
     delete schema["additionalProperties"];
   }
-  // The bounds of JavaScript's integers say nothing about an answer, but more than them is refused.
+  // Bounds of JavaScript's integers are noise in a reply; in a request a larger maximum is refused.
   if (schema["minimum"] === Number.MIN_SAFE_INTEGER) delete schema["minimum"];
   if (io === "output" && schema["maximum"] === Number.MAX_SAFE_INTEGER) delete schema["maximum"];
   repeatable(schema);
 }
 
-/** A parameter that may be repeated is a list: one value is a list of one. */
+/** A parameter that may be repeated is a list: a single value is a list of one. */
 function repeatable(schema: JsonSchema): void {
   const { anyOf } = schema;
   if (!Array.isArray(anyOf) || anyOf.length !== 2) return;
@@ -263,7 +263,7 @@ function repeatable(schema: JsonSchema): void {
   Object.assign(schema, many);
 }
 
-/** A text that is trimmed before it is measured must hold more than blanks. */
+/** A string that is trimmed before its length is checked must hold a non-blank character. */
 function notBlank(schema: z.core.$ZodType, json: JsonSchema): void {
   if (json["type"] !== "string" || !json["minLength"] || "pattern" in json) return;
   const { checks = [] } = schema._zod.def;
@@ -271,8 +271,8 @@ function notBlank(schema: z.core.$ZodType, json: JsonSchema): void {
 }
 
 /**
- * `schema` with every null that it allows really allowed: beside `allOf`, or without it in an `enum`,
- * OpenAPI 3.0 takes `nullable` for nothing. A named schema that may be null is written out for that.
+ * Makes every null that `schema` allows valid in OpenAPI 3.0, which ignores `nullable` next to `allOf` and in
+ * an `enum` without null. A named schema that may be null is inlined for that.
  */
 function resolved(schema: unknown, named: JsonSchema): unknown {
   if (Array.isArray(schema)) return schema.map((item) => resolved(item, named));

@@ -1,6 +1,6 @@
 /**
- * Method and path of every route: plain data and nothing else, so that a command that only asks the
- * server loads no schemas. The schemas stand beside, in the files named like these groups.
+ * Method and path of every route: plain data only, so that a command that only calls the server loads no
+ * schemas. The schemas are next to this file, in files named after these groups.
  */
 export const paths = {
   system: {

@@ -3,7 +3,7 @@ import type { ErrorCode } from "../core/model/errors.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
-/** One route of the API, declared once. Validation, the document, the client and its types come from it. */
+/** One route of the API, declared once. Validation, document, client and types are derived from it. */
 export interface Route {
   readonly method: Method;
   /** Parameters are written `:name`; each needs an entry in `params`. */
@@ -16,23 +16,23 @@ export interface Route {
   /** True when the route takes a request without a body, or with a form body, as `{}`. */
   readonly bodyOptional?: boolean;
   readonly status: 200 | 201 | 202 | 204;
-  /** What a call is answered with, as `reply` says, when it took the place of something that was there. */
+  /** The status of the reply when the call replaced something that existed; default: `status`. */
   readonly replacedStatus?: 200;
   readonly reply?: z.ZodType;
-  /** Default JSON. An event stream's handler writes to the response by itself; that of text returns it. */
+  /** Default JSON. An event stream's handler writes to the response itself; one of text returns the text. */
   readonly media?: "text/event-stream" | "text/plain" | "text/html";
-  /** True when the answer carries an ETag and honours `If-None-Match`. */
+  /** True when the reply carries an ETag and honours `If-None-Match`. */
   readonly etag?: boolean;
-  /** Fields of the body that the audit log may show; the others stay out of it. */
+  /** Fields of the body that the audit log may show; all others are left out. */
   readonly audited?: readonly string[];
   /**
-   * True when a disk that refuses the audit entry does not keep the route from being carried out, because it stops an agent or makes
-   * room. Every other mutation is then refused, and changes nothing.
+   * True when the route runs even if the disk refuses its audit entry, because it stops an agent or frees disk space.
+   * Every other mutation is then refused and changes nothing.
    */
   readonly evenUnsaved?: boolean;
-  /** True when the caller proves itself by signing the body: no token is asked for, and the handler gets the bytes. */
+  /** True when the caller authenticates by signing the body: no token is required, and the handler gets the raw bytes. */
   readonly signed?: boolean;
-  /** Refusals a caller should expect, beyond those every route may give. */
+  /** Error codes a caller should expect, in addition to those every route may give. */
   readonly errors?: readonly ErrorCode[];
 }
 
@@ -45,13 +45,13 @@ export function route<const R extends Route>(declaration: R): R {
   return declaration;
 }
 
-/** Method and path of a route, as `paths` has them. */
+/** Method and path of a route, as in `paths`. */
 export interface RoutePath<M extends Method = Method> {
   readonly method: M;
   readonly path: `/${string}`;
 }
 
-/** The same keys, each with what `make` says for it. */
+/** The same keys, each with the result of `make`. */
 export function mapped<T extends object, R>(
   entries: T,
   make: (key: string, value: T[keyof T]) => R,
@@ -68,20 +68,20 @@ type Parsed<S> = S extends z.ZodType ? z.output<S> : undefined;
 type Unparsed<S> = S extends z.ZodType ? z.input<S> : undefined;
 type Given<R, K extends string> = K extends keyof R ? R[K] : undefined;
 type Part<K extends string, V> = [V] extends [undefined] ? unknown : { readonly [P in K]: V };
-/** A part whose every field may be left out may be left out as a whole. */
+/** A part whose fields are all optional is itself optional. */
 type LoosePart<K extends string, V> = [V] extends [undefined]
   ? unknown
   : Record<string, never> extends V
     ? { readonly [P in K]?: V }
     : { readonly [P in K]: V };
 
-/** What a handler receives: validated, coerced, defaulted. */
+/** The handler's input: validated, coerced, with defaults applied. */
 export type Request<R extends Route> = Part<"params", Parsed<Given<R, "params">>> &
   Part<"query", Parsed<Given<R, "query">>> &
   Part<"headers", Parsed<Given<R, "headers">>> &
   Part<"body", Parsed<Given<R, "body">>>;
 
-/** What a caller passes: what has a default may be left out. */
+/** The caller's input: fields with a default are optional. */
 export type Call<R extends Route> = LoosePart<"params", Unparsed<Given<R, "params">>> &
   LoosePart<"query", Unparsed<Given<R, "query">>> &
   LoosePart<"headers", Unparsed<Given<R, "headers">>> &

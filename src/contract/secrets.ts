@@ -6,15 +6,15 @@ import { Time } from "./values.ts";
 export const key = {
   rotate: route({
     ...paths.key.rotate,
-    summary: "Seal every secret with a new key; the old one is gone with the answer",
+    summary: "Encrypt every secret with a new key; the old key is deleted before the reply",
     body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 200,
     reply: z
       .object({
-        key_id: z.string().meta({ description: "Tells keys apart; not the key" }),
+        key_id: z.string().meta({ description: "Identifies the key; not the key itself" }),
         previous_key_id: z.string(),
-        secrets: z.int().meta({ description: "How many were sealed anew" }),
+        secrets: z.int().meta({ description: "Number of secrets encrypted again" }),
         rotated_at: Time,
       })
       .meta({ id: "KeyRotation" }),
@@ -28,19 +28,22 @@ const byKey = z.object({
   key: z
     .string()
     .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "must be a name such as TRACKER_API_KEY")
-    .meta({ description: "As the configuration names it after $", example: "TRACKER_API_KEY" }),
+    .meta({
+      description: "The name that the configuration uses after $",
+      example: "TRACKER_API_KEY",
+    }),
 });
 
 export const secrets = {
   list: route({
     ...paths.secrets.list,
-    summary: "Names of the secrets; no route gives a value out",
+    summary: "Names of the secrets; no route returns a value",
     status: 200,
     reply: z.object({ keys: z.array(z.string()) }),
   }),
   put: route({
     ...paths.secrets.put,
-    summary: "Store a secret, encrypted; it is used from the next request or attempt on",
+    summary: "Store a secret, encrypted; the next request or attempt uses it",
     params: byKey,
     body: z
       .strictObject({

@@ -33,7 +33,7 @@ const Paused = z
 export const Snapshot = z
   .object({
     generated_at: Time,
-    seq: z.number().int().describe("The last event folded in: follow the stream from here"),
+    seq: z.number().int().describe("The last event included: follow the stream from here"),
     counts: z.object({
       queued: count,
       running: count,
@@ -52,11 +52,11 @@ export const Snapshot = z
     completed: z.array(CompletedRow),
     kept: z
       .array(KeptRow)
-      .describe("Workspaces that stay after their issue has ended, for the work they hold"),
+      .describe("Workspaces kept after their issue has ended, because they hold work"),
     kept_total: count,
     codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
     rate_limits: z.record(z.string(), z.unknown()).nullable(),
-    paused: z.array(Paused).describe("What starts nothing now, until when and why"),
+    paused: z.array(Paused).describe("Agents that start no new work now, until when and why"),
     polling: z.object({
       interval_ms: count,
       last_poll_at: Time.nullable(),
@@ -67,12 +67,12 @@ export const Snapshot = z
     storage: z
       .object({
         reason: z.string(),
-        waiting: count.describe("Writes that are repeated until the disk takes them"),
+        waiting: count.describe("Writes that are retried until the disk accepts them"),
         since: Time,
       })
       .nullable()
-      .describe("Why nothing new is started while something that happened is not saved"),
-    problem: ErrorFact.nullable().describe("Why nothing new is started, such as an invalid file"),
+      .describe("Writes the disk refused; no new work starts until they are saved"),
+    problem: ErrorFact.nullable().describe("Why no new work is started, such as an invalid file"),
   })
   .meta({ id: "Snapshot" });
 
@@ -105,7 +105,7 @@ export const system = {
   }),
   runtime: route({
     ...paths.system.runtime,
-    summary: "What is running here: version, directories, tracker, agent",
+    summary: "The running server: version, directories, tracker, agent",
     status: 200,
     reply: z
       .object({
@@ -123,7 +123,9 @@ export const system = {
           kind: z.string(),
           model: z.string().nullable(),
           command: z.string(),
-          level: z.enum(["safe", "networked", "danger"]).describe("What its commands may reach"),
+          level: z
+            .enum(["safe", "networked", "danger"])
+            .describe("What the agent's commands may access"),
         }),
         features: z.record(z.string(), z.boolean()),
       })
@@ -131,7 +133,7 @@ export const system = {
   }),
   refresh: route({
     ...paths.system.refresh,
-    summary: "Poll and reconcile now; the work runs after the answer",
+    summary: "Poll and reconcile now; the work runs after the reply",
     body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 202,
@@ -144,7 +146,7 @@ export const system = {
   }),
   transitions: route({
     ...paths.system.transitions,
-    summary: "Where each issue may go from here",
+    summary: "The statuses and states each issue may move to",
     query: z.object({ issue: z.string().min(1).optional().describe("Only this issue") }),
     status: 200,
     reply: Transitions,
@@ -166,7 +168,7 @@ export const system = {
   }),
   docs: route({
     ...paths.system.docs,
-    summary: "This API as pages for people, with its own copy of Swagger UI",
+    summary: "This API as web pages, with a bundled copy of Swagger UI",
     status: 200,
     media: "text/html",
   }),
@@ -175,28 +177,28 @@ export const system = {
 export const models = {
   list: route({
     ...paths.models.list,
-    summary: "The models of the configured provider, asked at most once a minute",
+    summary: "The models of the configured provider, requested at most once a minute",
     query: z.object({
       cached: z
         .enum(["true", "false"])
         .default("false")
-        .describe("true: only what is remembered, at once; nobody is asked"),
+        .describe("true: only the cached list, at once; no request is made"),
     }),
     status: 200,
     reply: z
       .object({
         provider: z.object({
           kind: z.string().describe("The kind of the agent"),
-          base_url: z.string().nullable().describe("null: the agent has a list of its own"),
+          base_url: z.string().nullable().describe("null: the agent has its own list"),
         }),
         models: z.array(
           z.object({
             id: z.string(),
             owned_by: z.string().nullable(),
-            created_at: Time.nullable().describe("null where the provider does not say"),
+            created_at: Time.nullable().describe("null: the provider gives none"),
           }),
         ),
-        fetched_at: Time.nullable().describe("null: nothing is remembered, with cached alone"),
+        fetched_at: Time.nullable().describe("null: nothing is cached; only with `cached`"),
       })
       .meta({ id: "ModelList" }),
     errors: ["provider_error"],
@@ -211,8 +213,8 @@ const UsageRowView = z
       .string()
       .describe("The issue, attempt, model, agent or day; empty: the agent's own model"),
     tokens: TokenCounts,
-    cost: z.number().nullable().describe("null: a model that took part has no price"),
-    unpriced_models: z.array(z.string()).describe("Models of `usage.prices` that are missing"),
+    cost: z.number().nullable().describe("null: a model in this row has no price"),
+    unpriced_models: z.array(z.string()).describe("Models without an entry in `usage.prices`"),
   })
   .meta({ id: "UsageRow" });
 
@@ -225,12 +227,12 @@ export const usage = {
       by: z
         .enum(["issue", "attempt", "model", "agent", "day"])
         .default("issue")
-        .describe("What each row is about"),
-      since: day.optional().describe("From this day on"),
-      until: day.optional().describe("Up to this day, included"),
-      issue: z.string().trim().min(1).max(200).optional().describe("Only of this issue"),
-      limit: z.coerce.number().int().min(1).max(500).default(50).describe("Rows at most"),
-      offset: z.coerce.number().int().min(0).default(0).describe("Rows to pass over"),
+        .describe("What the rows are grouped by"),
+      since: day.optional().describe("First day, inclusive"),
+      until: day.optional().describe("Last day, inclusive"),
+      issue: z.string().trim().min(1).max(200).optional().describe("Only this issue"),
+      limit: z.coerce.number().int().min(1).max(500).default(50).describe("Maximum number of rows"),
+      offset: z.coerce.number().int().min(0).default(0).describe("Number of rows to skip"),
     }),
     status: 200,
     reply: z
@@ -239,7 +241,7 @@ export const usage = {
         currency: z.string(),
         rows: z
           .array(UsageRowView)
-          .describe("Days newest first, everything else the most used first"),
+          .describe("Days: newest first; everything else: most tokens first"),
         sum: UsageRowView.omit({ key: true }),
         total: z.number().int(),
         limit: z.number().int(),

@@ -8,8 +8,10 @@ export const TemplateView = z
     id: z.string().describe("`workflow` for the body of the workflow file, else `tpl_…`"),
     name: z.string(),
     body: z.string(),
-    read_only: z.boolean().describe("True for the workflow's own, which is edited in its file"),
-    variables: z.array(z.string()).describe("What the body reads, such as `issue.title`"),
+    read_only: z
+      .boolean()
+      .describe("True for the workflow's own template, which is edited in its file"),
+    variables: z.array(z.string()).describe("The variables the body uses, such as `issue.title`"),
     created_at: Time.nullable().describe("null for the workflow's own"),
     updated_at: Time.nullable().describe("null for the workflow's own"),
   })
@@ -21,11 +23,11 @@ const name = z
   .min(1)
   .max(100)
   .regex(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: classes such as \p{Cc} are not for every reader
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: not every JSON Schema validator knows classes such as \p{Cc}
     /^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$/,
     "must be one line without control characters",
   )
-  .describe("Unique, whatever the case of its letters");
+  .describe("Unique, ignoring case");
 
 const body = z
   .string()
@@ -36,7 +38,7 @@ const body = z
 const byTemplate = z.object({
   id: z.string().min(1).max(128).meta({
     description:
-      "Id or name of a template, as the list gives them; `workflow` is the workflow file's own",
+      "Id or name of a template, as in the list; `workflow` is the workflow file's own template",
     example: "workflow",
   }),
 });
@@ -46,7 +48,7 @@ const PreviewWith = z
     variables: z
       .record(z.string(), z.unknown())
       .optional()
-      .describe("Stand in for those of the sample that have the same name"),
+      .describe("Replace the sample's variables of the same name"),
     issue: z.string().trim().min(1).max(200).optional().describe("An issue of the tracker"),
   })
   .refine(({ variables, issue }) => variables === undefined || issue === undefined, {
@@ -61,7 +63,7 @@ const PreviewWith = z
 export const templates = {
   list: route({
     ...paths.templates.list,
-    summary: "Prompt templates: the workflow's own, then the named ones, oldest first",
+    summary: "Prompt templates: the workflow's own first, then named templates, oldest first",
     query: z.object(page),
     status: 200,
     reply: z.object({ templates: z.array(TemplateView), ...paged }),
@@ -87,7 +89,7 @@ export const templates = {
   }),
   edit: route({
     ...paths.templates.edit,
-    summary: "Change a prompt template; attempts under way keep what they began with",
+    summary: "Change a prompt template; running attempts keep the prompt they started with",
     params: byTemplate,
     body: z
       .strictObject({ name: name.optional(), body: body.optional() })
@@ -105,14 +107,15 @@ export const templates = {
   }),
   remove: route({
     ...paths.templates.remove,
-    summary: "Delete a prompt template that no issue overrides with",
+    summary: "Delete a prompt template; refused while an issue uses it as its override",
     params: byTemplate,
     status: 204,
     errors: ["template_not_found", "template_read_only", "template_in_use"],
   }),
   preview: route({
     ...paths.templates.preview,
-    summary: "The prompt that a template makes of an issue, of variables, or of a sample issue",
+    summary:
+      "The prompt that a template renders for an issue, for variables, or for a sample issue",
     params: byTemplate,
     body: PreviewWith,
     bodyOptional: true,
@@ -127,7 +130,7 @@ export const templates = {
   }),
   choose: route({
     ...paths.templates.choose,
-    summary: "Prompt the issue with another template, from its next attempt on",
+    summary: "Use another prompt template for the issue from its next attempt on",
     params: byIssue,
     body: z
       .strictObject({
@@ -145,7 +148,7 @@ export const templates = {
   }),
   clear: route({
     ...paths.templates.clear,
-    summary: "Prompt the issue with the workflow's own template again",
+    summary: "Use the workflow's own prompt template for the issue again",
     params: byIssue,
     status: 204,
     errors: ["issue_not_found"],

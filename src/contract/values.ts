@@ -38,18 +38,21 @@ export const NeedsView = z
     prompt: z.string(),
     options: z.array(z.string()),
     since: Time,
-    until: Time.nullable().describe("When a live agent gives up waiting; null: its run has ended"),
-    attempt_id: z.string().nullable().describe("The attempt whose agent waits, if it lives"),
+    until: Time.nullable().describe("When the live agent stops waiting; null: its run has ended"),
+    attempt_id: z
+      .string()
+      .nullable()
+      .describe("The attempt whose agent waits; null: no live attempt"),
   })
   .meta({ id: "Needs" });
 
 /** `limit` and `offset` of a list. */
 export const page = {
-  limit: z.coerce.number().int().min(1).max(500).default(50).describe("Rows at most"),
-  offset: z.coerce.number().int().min(0).default(0).describe("Rows to pass over"),
+  limit: z.coerce.number().int().min(1).max(500).default(50).describe("Maximum number of rows"),
+  offset: z.coerce.number().int().min(0).default(0).describe("Number of rows to skip"),
 };
 
-/** What a list answers beside its rows. */
+/** Fields of a list reply in addition to its rows. */
 export const paged = {
   total: z.number().int(),
   limit: z.number().int(),
@@ -62,10 +65,10 @@ export const byIssue = z.object({
     .trim()
     .min(1)
     .max(200)
-    .meta({ description: "Issue identifier, in any case", example: "ENG-123" }),
+    .meta({ description: "Issue identifier, in upper or lower case", example: "ENG-123" }),
 });
 
-/** What every row of the snapshot has. */
+/** Fields that every row of the snapshot has. */
 const row = {
   issue_id: z.string(),
   issue_identifier: z.string(),
@@ -86,7 +89,7 @@ export const RunningRow = z
     attempt_id: z.string(),
     attempt: z.number().int().describe("0 for a first run, then the retry number"),
     phase: PhaseName,
-    stopping: z.string().nullable().describe("Why it is being stopped, if it is"),
+    stopping: z.string().nullable().describe("Why it is being stopped; null: it is not"),
     session_id: z.string().nullable(),
     thread_id: z.string().nullable(),
     turn_count: z.number().int(),
@@ -146,7 +149,7 @@ export const EventView = z
   })
   .meta({ id: "Event" });
 
-/** The `data:` line of the message `gap`: what came before `oldest_seq` can no longer be replayed. */
+/** The `data:` line of the message `gap`: events before `oldest_seq` can no longer be replayed. */
 export const GapView = z.object({ oldest_seq: z.number().int() }).meta({ id: "Gap" });
 
 const oneOrMany = <T extends z.ZodType>(item: T) =>
@@ -161,7 +164,12 @@ export const events = route({
     type: oneOrMany(TypeName).optional().describe("Only this type; repeatable"),
   }),
   headers: z.object({
-    "last-event-id": z.coerce.number().int().min(0).optional().describe("As `since`; wins over it"),
+    "last-event-id": z.coerce
+      .number()
+      .int()
+      .min(0)
+      .optional()
+      .describe("Like `since`, and takes precedence over it"),
   }),
   status: 200,
   media: "text/event-stream",

@@ -7,7 +7,7 @@ const names = z.array(z.string()).describe("The first ten");
 const files = { count, examples: names };
 const repositories = { count, paths: names };
 
-/** One kind of work that is nowhere else. */
+/** One kind of work that exists only in this workspace. */
 export const HoldView = z
   .discriminatedUnion("kind", [
     z.object({ kind: z.literal("changed_files"), ...files }),
@@ -16,7 +16,7 @@ export const HoldView = z
     z.object({
       kind: z.literal("commits"),
       count,
-      more: z.boolean().describe("There are more than were counted"),
+      more: z.boolean().describe("There are more than `count`"),
       refs: names,
     }),
     z.object({ kind: z.literal("tags"), count, refs: names }),
@@ -28,15 +28,15 @@ export const HoldView = z
   .describe("What cannot be determined counts as work")
   .meta({ id: "Hold" });
 
-/** A workspace that stays for what it holds. */
+/** A workspace that is kept because it holds work. */
 export const KeptView = z
   .object({
     key: z.string(),
     path: z.string(),
     since: Time,
     holds: z.array(HoldView),
-    summary: z.string().describe("What it holds, in words"),
-    next: z.array(z.string()).describe("Commands: one shows it, one deletes it"),
+    summary: z.string().describe("A readable summary of what it holds"),
+    next: z.array(z.string()).describe("Commands: one shows the work, one deletes the workspace"),
   })
   .meta({ id: "Kept" });
 

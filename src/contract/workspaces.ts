@@ -13,22 +13,24 @@ export const WorkspaceView = z
     key: z.string(),
     path: z.string(),
     host: z.string().nullable().describe("null: this machine"),
-    issue_identifier: z.string().nullable().describe("null where no issue is known for it"),
+    issue_identifier: z.string().nullable().describe("null: the issue is not known"),
     status: Status.nullable().describe("symphony's view of the issue"),
-    in_use: z.boolean().describe("A live attempt has it"),
-    disk_bytes: bytes.nullable().describe("As last measured, in the background; null before"),
+    in_use: z.boolean().describe("A live attempt uses it"),
+    disk_bytes: bytes
+      .nullable()
+      .describe("As last measured in the background; null: not measured yet"),
     branch: z.string().nullable(),
     dirty: z
       .boolean()
       .nullable()
       .describe(
-        "Whether it holds work that is not committed and pushed, as last seen; null: unknown",
+        "Whether it holds work that is not committed and pushed, as last checked; null: unknown",
       ),
     holds: z
       .array(HoldView)
       .nullable()
-      .describe("The work that is nowhere else, as last seen; null before"),
-    kept: KeptView.nullable().describe("No attempt has it, and it stays for what it holds"),
+      .describe("The work that exists only here, as last checked; null: not checked yet"),
+    kept: KeptView.nullable().describe("No attempt uses it, and it is kept because it holds work"),
     created_at: Time,
     last_used_at: Time,
   })
@@ -37,31 +39,35 @@ export const WorkspaceView = z
 export const workspaces = {
   list: route({
     ...paths.workspaces.list,
-    summary: "The workspaces on disk, by key, those of an earlier workspace.root too",
+    summary: "The workspaces on disk, by key, including those of earlier values of workspace.root",
     query: z.object(page),
     status: 200,
     reply: z
       .object({
-        root: z.string().describe("Where new ones are made"),
+        root: z.string().describe("Where new workspaces are created"),
         workspaces: z.array(WorkspaceView),
-        total_bytes: bytes.describe("Of all that have been measured"),
+        total_bytes: bytes.describe("Sum of all measured workspaces"),
         ...paged,
       })
       .meta({ id: "WorkspacePage" }),
   }),
   remove: route({
     ...paths.workspaces.remove,
-    summary: "Run before_remove and delete a workspace that holds no work, or any by force",
+    summary: "Run before_remove and delete a workspace; one that holds work only with `force`",
     evenUnsaved: true,
     params: z.object({
-      key: z.string().min(1).max(255).meta({ description: "As the list has it", example: "ENG-1" }),
+      key: z.string().min(1).max(255).meta({ description: "As in the list", example: "ENG-1" }),
     }),
     query: z.object({
       force: z
         .enum(["true", "false"])
         .default("false")
-        .describe("Also when it holds, or may hold, work that is nowhere else"),
-      path: z.string().max(4_096).optional().describe("Which of several that have the key"),
+        .describe("Also when it holds, or may hold, work that exists only there"),
+      path: z
+        .string()
+        .max(4_096)
+        .optional()
+        .describe("Selects one of several workspaces with the same key"),
     }),
     status: 204,
     errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty", "workspace_ambiguous"],
@@ -72,13 +78,15 @@ const commits = z.number().int();
 const commit = z.string().describe("Commit id");
 
 const counts = {
-  ahead: commits.nullable().describe("Commits that the default branch has not; null: not known"),
-  behind: commits.nullable().describe("Commits of the default branch that it has not"),
+  ahead: commits
+    .nullable()
+    .describe("Commits that the default branch does not have; null: not known"),
+  behind: commits.nullable().describe("Commits of the default branch that this one does not have"),
 };
 
 const BranchView = z
   .object({
-    name: z.string().nullable().describe("null: none is checked out"),
+    name: z.string().nullable().describe("null: no branch is checked out"),
     head: commit.nullable().describe("null: nothing is committed"),
     issue_identifier: z.string().nullable(),
     ...counts,
@@ -90,14 +98,17 @@ const BranchView = z
   })
   .meta({ id: "GitBranch" });
 
-const url = z.string().nullable().describe("Without credentials; null: none, or of no known form");
+const url = z
+  .string()
+  .nullable()
+  .describe("Without credentials; null: none, or its form is not recognized");
 
 const RepositoryView = z
   .object({
     name: z.string(),
     url,
     default_branch: z.string().nullable(),
-    path: z.string().nullable().describe("null: several checkouts have it, each for itself"),
+    path: z.string().nullable().describe("null: several separate checkouts have it"),
     remotes: z.array(z.object({ name: z.string(), url })),
     branches: z.array(BranchView).describe("One for each workspace"),
   })
@@ -105,7 +116,7 @@ const RepositoryView = z
 
 const RoutingRule = z
   .object({
-    match: z.string().describe("Which issues, in words"),
+    match: z.string().describe("A readable description of the issues it applies to"),
     repository: z.string(),
     base_branch: z.string().nullable().describe("null: the remote's default branch"),
     branch_template: z.string(),
@@ -115,9 +126,9 @@ const RoutingRule = z
 export const git = {
   context: route({
     ...paths.git.context,
-    summary: "The repositories of the configuration and of the workspaces, as last looked at",
+    summary: "The repositories of the configuration and of the workspaces, as last checked",
     query: z.object({
-      issue: z.string().min(1).max(255).optional().describe("Also say where this issue goes"),
+      issue: z.string().min(1).max(255).optional().describe("Also return the route of this issue"),
     }),
     status: 200,
     reply: z
@@ -125,16 +136,16 @@ export const git = {
         repositories: z.array(RepositoryView),
         routing: z
           .array(RoutingRule)
-          .describe("In the order they are tried; empty: hooks.after_create fills the workspaces"),
+          .describe("In the order of evaluation; empty: hooks.after_create fills the workspaces"),
         route: z
           .object({
             issue_identifier: z.string(),
-            repository: z.string().nullable().describe("null: no rule is for it"),
+            repository: z.string().nullable().describe("null: no rule matches"),
             branch: z.string().nullable(),
           })
           .optional()
-          .describe("With `issue`: what a new workspace of it would be"),
-        complete: z.boolean().describe("false while some workspace has not been looked at yet"),
+          .describe("Only with `issue`: repository and branch that a new workspace would get"),
+        complete: z.boolean().describe("false while a workspace has not been checked yet"),
       })
       .meta({ id: "GitContext" }),
     errors: ["issue_not_found"],
@@ -142,7 +153,7 @@ export const git = {
   diff: route({
     ...paths.git.diff,
     summary:
-      "The work in an issue's workspace, compared with where it started; also after the issue's end",
+      "The work in an issue's workspace, compared with its starting commit; also after the issue has ended",
     params: byIssue,
     query: z.object({
       path: z
@@ -163,7 +174,7 @@ export const git = {
         base_note: z
           .string()
           .nullable()
-          .describe("Where the work does not come from `base`, or that commit is gone: a sentence"),
+          .describe("A sentence: `base` is gone, or the work does not start from it"),
         head: commit.nullable(),
         ...counts,
         files: z.array(
@@ -174,11 +185,14 @@ export const git = {
           }),
         ),
         patch: z.string().describe("Commits, changes and new files together, at most 1 MiB"),
-        truncated: z.boolean().describe("Files, or the end of the patch, are left out"),
+        truncated: z.boolean().describe("Files, or the end of the patch, are omitted"),
         not_shown: z
           .array(HoldView)
-          .describe("Work that is nowhere else and not in the patch, such as stashes"),
-        not_shown_summary: z.string().nullable().describe("The same in words; null: nothing"),
+          .describe("Work that exists only there and is not in the patch, such as stashes"),
+        not_shown_summary: z
+          .string()
+          .nullable()
+          .describe("A readable summary of `not_shown`; null: none"),
       })
       .meta({ id: "GitWork" }),
     errors: ["issue_not_found", "workspace_not_found", "no_repository", "workspace_ambiguous"],

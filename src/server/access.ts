@@ -9,7 +9,7 @@ interface AccessRules {
   /** The address the server is bound to. */
   readonly host: string;
   readonly token: string | null;
-  /** Names beyond loopback that a `Host` header may carry, with or without a port. */
+  /** Names in addition to loopback that a `Host` header may carry, with or without a port. */
   allowedHosts(): readonly string[];
   /** True when `server.auth` is `token`. */
   tokenWanted(): boolean;
@@ -20,9 +20,9 @@ const loopbackNames = ["127.0.0.1", "localhost", "[::1]"];
 const wildcards = new Set(["0.0.0.0", "::"]);
 
 /**
- * Who may call (THREAT-4, THREAT-5, THREAT-6, THREAT-8, THREAT-21): a known `Host`, no proxy on the way, no other site's page for a mutation,
- * and the token where one is due or the caller is not known to be the server's own user. Webhooks come from outside and
- * prove themselves.
+ * Checks who may call (THREAT-4, THREAT-5, THREAT-6, THREAT-8, THREAT-21): a known `Host`, no proxy, no mutation from another
+ * site's page, and the token where it is required or where the caller is not known to be the server's own user. Webhooks
+ * come from outside and are authenticated by their signature.
  */
 export function guard(rules: AccessRules): Middleware {
   const tokenAlways = !isLoopback(rules.host);
@@ -37,7 +37,7 @@ export function guard(rules: AccessRules): Middleware {
   };
 }
 
-/** A tunnel's traffic arrives from loopback: without this a webhook tunnel would publish the API. */
+/** A tunnel's requests arrive from loopback: without this check a webhook tunnel would publish the API. */
 function refuseProxies(ctx: Context): void {
   for (const name of Object.keys(ctx.req.headers)) {
     if (name !== "forwarded" && name !== "via" && !name.startsWith("x-forwarded-")) continue;
@@ -80,9 +80,9 @@ function isOwn(origin: string, host: string | undefined): boolean {
   return own !== undefined && [`http://${own}`, `https://${own}`].includes(origin.toLowerCase());
 }
 
-const always = "this server asks for its token";
+const always = "this server requires its token";
 const notOwnUser =
-  "this server asks for its token, because the caller is not known to be the user who runs it";
+  "this server requires its token, because the caller is not known to be the user who runs it";
 
 function requireToken(ctx: Context, expected: string | null, why = always): void {
   const given = /^Bearer +(\S+)$/i.exec(ctx.get("Authorization"))?.[1];
@@ -103,21 +103,21 @@ export function isLoopback(host: string): boolean {
   return loopback.check(host, version === 6 ? "ipv6" : "ipv4");
 }
 
-/** A host as it stands in a URL: IPv6 in brackets. */
+/** A host as written in a URL: IPv6 in brackets. */
 export function urlHost(host: string): string {
   return isIP(host) === 6 ? `[${host}]` : host;
 }
 
 interface RateRules {
-  /** Requests a minute that one client may make, read for each of them; null for no end. */
+  /** Requests per minute that one client may make, read at each request; null: no limit. */
   limit(): number | null;
 }
 
 const windowSeconds = 60;
 
 /**
- * Counts what each client beyond this machine asks for, also what is refused: a token cannot be guessed at speed.
- * Webhooks have a limit of their own, and loopback has none.
+ * Counts the requests of each client outside this machine, including refused ones: a token cannot be guessed quickly.
+ * Webhooks have their own limit, and loopback has none.
  */
 export function rateLimited(rules: RateRules): Middleware {
   let made: { readonly limit: number; readonly limiter: RateLimiterMemory } | null = null;
@@ -139,14 +139,14 @@ export function rateLimited(rules: RateRules): Middleware {
   };
 }
 
-/** Who asks, or null for this machine. One IPv6 client has a whole /64 to itself. */
+/** The key of the client's limit, or null for this machine. One IPv6 client can use a whole /64. */
 export function clientOf(address: string): string | null {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, "").replace(/%.*$/, "");
   if (plain === "" || isLoopback(plain)) return null;
   return isIPv6(plain) ? network(plain) : plain;
 }
 
-/** The first four groups of an IPv6 address, as the system writes them: shortened at most once, at `::`. */
+/** The first four groups of an IPv6 address as the system writes it: shortened with `::` once or not at all. */
 function network(address: string): string {
   const [head = "", tail = ""] = address.split("::");
   const start = head === "" ? [] : head.split(":");

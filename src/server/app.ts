@@ -27,9 +27,9 @@ import { redacted } from "./replies.ts";
 
 interface AppOptions {
   readonly clock: Clock;
-  /** The address the server will be bound to: beyond loopback a token is always asked for. */
+  /** The address the server will be bound to: outside loopback a token is always required. */
   readonly host: string;
-  /** What `Authorization: Bearer` must carry where a token is asked for; null refuses every such request. */
+  /** The value `Authorization: Bearer` must carry where a token is required; null refuses every such request. */
   readonly token: string | null;
 }
 
@@ -37,7 +37,7 @@ interface AppOptions {
 export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   const info = { title: "symphony", version: core.version, statusOf };
   let made: ReturnType<typeof openApiDocument> | null = null;
-  // Made when first asked for: most servers are never asked, and it is a tenth of a start.
+  // Created at the first request: most servers never need it, and it takes a tenth of the start time.
   const document = () => {
     made ??= openApiDocument(api, info);
     return made;
@@ -62,7 +62,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
   bind(router, "/", new Map([["GET", statusPage(core, clock)]]));
   bind(router, docsAssetPath, new Map([["GET", docsAsset]]));
   const config = () => core.config.current.config;
-  // Taken over at the next start only (model/restart.ts): asked for at once, a token that nobody has would lock all out.
+  // Applied at the next start only (model/restart.ts): applied now, a token that no client has would lock all clients out.
   const { auth } = config().server;
   const rules = {
     host,
@@ -71,7 +71,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
     tokenWanted: () => wantsToken({ auth, level: config().agent.level }),
   };
   const app = new Koa();
-  // Koa's own listener would print on the console: what comes here is a connection that broke after its answer.
+  // Koa's own listener would print to the console; errors here are connections that broke after their response.
   app.on("error", (error) => core.log.debug("connection failed", { error: messageOf(error) }));
   app.use(metrics.timed);
   app.use(requestId);
@@ -88,7 +88,7 @@ export function createApp(core: Core, { clock, host, token }: AppOptions): Koa {
 
 const auditedCharacters = 500;
 
-/** For every answer: no browser is to guess its type, embed it, or run anything from it. */
+/** For every response: a browser must not guess its type, embed it, or run anything from it. */
 const hardened: Koa.Middleware = (ctx, next) => {
   ctx.set("X-Content-Type-Options", "nosniff");
   ctx.set("Cross-Origin-Resource-Policy", "same-origin");
@@ -97,7 +97,7 @@ const hardened: Koa.Middleware = (ctx, next) => {
   return next();
 };
 
-/** Whether `server.stopping` was told. */
+/** True once `server.stopping` was recorded. */
 function stoppingFlag({ bus }: Core): () => boolean {
   let stopping = false;
   bus.subscribe({ filter: { types: ["server.stopping"] } }, () => {
@@ -107,12 +107,12 @@ function stoppingFlag({ bus }: Core): () => boolean {
 }
 
 /**
- * The intent is on disk before a mutation and its entry before the answer, so that a crash between them is told of at the
- * next start. Where the disk refuses the intent, the mutation is refused and changes nothing, unless it stops something or makes room.
- * A mutation that was done is answered as done once one of the two is on disk; an entry that the disk refuses is repeated.
+ * The intent is on disk before a mutation and its entry before the response, so that the next start reports a crash between
+ * them. If the disk refuses the intent, the mutation is refused and changes nothing, unless it stops an agent or frees space.
+ * A mutation that was done is reported as done once one of the two is on disk; an entry that the disk refuses is retried.
  */
 function auditTo(core: Core, clock: Clock): Audit {
-  // Shortened last: half a secret is not found any more.
+  // Truncated after redaction: a truncated secret would no longer be recognized.
   const safe = (text: string) => core.redact(text).slice(0, auditedCharacters);
   return (mutation, { evenUnsaved }) => {
     const attempted = redactDeep(mutation, safe);
@@ -149,7 +149,7 @@ function auditTo(core: Core, clock: Clock): Audit {
 
 const saneToken = /^[\w.-]{1,128}$/;
 
-/** Gives every answer its `X-Request-Id`: the caller's own when it is a sane token, else a new one. */
+/** Gives every response its `X-Request-Id`: the caller's own if it is a valid token, else a new one. */
 const requestId: Middleware = (ctx, next) => {
   const given = ctx.get("X-Request-Id");
   const id = saneToken.test(given) ? given : `req_${randomUUID()}`;
@@ -159,8 +159,8 @@ const requestId: Middleware = (ctx, next) => {
 };
 
 /**
- * Writes every path in one spelling before any rule reads it, so that `/api/v1/%73tate` is `/api/v1/state`
- * and no rule can be walked around. What cannot be decoded is `invalid_request` (H-12).
+ * Normalizes every path before any rule reads it, so that `/api/v1/%73tate` is `/api/v1/state` and no rule
+ * can be bypassed. A path that cannot be decoded is `invalid_request` (H-12).
  */
 const canonicalPath: Middleware = (ctx, next) => {
   ctx.path = ctx.path.split("/").map(canonicalSegment).join("/");

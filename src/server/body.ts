@@ -8,7 +8,7 @@ const form = "application/x-www-form-urlencoded";
 
 /**
  * The parsed body of a request to `route`. Rejects with `body_too_large`, `unsupported_media_type`,
- * `invalid_json` or `invalid_request`. Where the body may be left out, none at all is `{}` and a form gives its fields.
+ * `invalid_json` or `invalid_request`. If the route's body is optional, a missing body is `{}` and a form gives its fields.
  */
 export async function readBody(req: IncomingMessage, route: Route): Promise<unknown> {
   const bytes = await readRaw(req);
@@ -24,14 +24,14 @@ export async function readBody(req: IncomingMessage, route: Route): Promise<unkn
   return parseJson(bytes);
 }
 
-/** False when a request surely has no body; a chunked one may turn out to be empty. */
+/** False when a request certainly has no body; a chunked body may turn out to be empty. */
 export function mayHaveBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /**
- * For a route without a body. Rejects with `unsupported_media_type` what a page of any site can send: a form, a text, or bytes
- * of no type (THREAT-5). JSON is not read, and an empty body is fine.
+ * For a route without a body. Rejects with `unsupported_media_type` what a page of any site can send: a form, a text, or
+ * bytes without a type (THREAT-5). JSON is accepted but not read, and an empty body is allowed.
  */
 export async function refuseBody(req: IncomingMessage): Promise<void> {
   if (typeOf(req) === json || !(await hasBody(req))) return;
@@ -45,13 +45,13 @@ async function hasBody(req: IncomingMessage): Promise<boolean> {
   return false;
 }
 
-/** The bytes of a body, whatever they are. Rejects with `body_too_large`. */
+/** The raw bytes of a body. Rejects with `body_too_large`. */
 export async function readRaw(req: IncomingMessage): Promise<Buffer> {
   const declared = Number(req.headers["content-length"] ?? 0);
   if (declared > maxBodyBytes) throw tooLarge(req);
   const chunks: Buffer[] = [];
   let size = 0;
-  // Leaving the loop must not destroy the request: the refusal goes out on the same socket.
+  // Leaving the loop must not destroy the request: the error is sent on the same socket.
   for await (const chunk of req.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > maxBodyBytes) throw tooLarge(req);
@@ -88,7 +88,7 @@ function formFields(bytes: Buffer): unknown {
   return Object.fromEntries(new URLSearchParams(bytes.toString("utf8")));
 }
 
-/** The rest is read and dropped, so that a caller still writing gets to see the answer. */
+/** Reads and drops the rest, so that a caller that is still writing receives the response. */
 function tooLarge(req: IncomingMessage): SymphonyError {
   req.resume();
   return new SymphonyError("body_too_large", `the body is over ${maxBodyBytes} bytes`);

@@ -8,10 +8,10 @@ import type { Context, Middleware } from "koa";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 
-/** Where the page's own files are: scripts and style come from here and from nowhere else. */
+/** The path of the page's own files: scripts and style may come only from here. */
 export const docsAssetPath = "/api/docs/assets/:version/:file";
 
-/** The page asks for them by these names; the package has them by those. */
+/** Names in the page, and the package's file for each. */
 const assets = new Map([
   ["swagger-ui.min.css", { file: "swagger-ui.css", type: "text/css; charset=utf-8" }],
   ["swagger-ui-bundle.js", { file: "swagger-ui-bundle.js", type: "text/javascript" }],
@@ -21,18 +21,18 @@ const assets = new Map([
   ],
 ]);
 
-/** The one style attribute of the page that no nonce can stand for. */
+/** Hash of the page's only style attribute, which a nonce cannot cover. */
 const inlineStyle = "'unsafe-hashes' 'sha256-ezdv1bOGcoOD7FKudKN0Y2Mb763O6qVtM8LT2mtanIU='";
 
 interface DocsPage {
   readonly html: string;
-  /** The `Content-Security-Policy` it needs: this server and nobody else. */
+  /** The `Content-Security-Policy` of the page: this server only. */
   readonly policy: string;
 }
 
 let template: Promise<string> | null = null;
 
-/** Swagger UI on this server's own document, good for one answer. */
+/** Swagger UI for this server's own document, with a nonce for one response. */
 export async function docsPage(): Promise<DocsPage> {
   template ??= rendered();
   const nonce = randomBytes(16).toString("base64");
@@ -50,7 +50,7 @@ export async function docsPage(): Promise<DocsPage> {
   return { html, policy };
 }
 
-/** Loaded by the first reader: the server's start does not wait for a template engine. */
+/** Loaded at the first request: the server's start does not wait for a template engine. */
 async function rendered(): Promise<string> {
   const { koaSwagger } = await import("koa2-swagger-ui");
   const page = koaSwagger({
@@ -81,7 +81,7 @@ export const docsAsset: Middleware = async (ctx) => {
   ctx.set("Cache-Control", "private, max-age=3600");
 };
 
-/** Beside the built code; in a checkout, the package they are copied from. */
+/** Next to the built code; in a checkout, the package they are copied from. */
 function assetDir(): string {
   const built = fileURLToPath(new URL("./swagger-ui", import.meta.url));
   if (existsSync(built)) return built;

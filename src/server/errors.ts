@@ -2,7 +2,7 @@ import type { Context, Middleware } from "koa";
 import type { Logger } from "../core/events/log.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 
-/** Exhaustive on purpose: a new code does not compile until it has a status. */
+/** Exhaustive: a new code does not compile until it has a status. */
 const httpStatus: Record<ErrorCode, number> = {
   invalid_json: 400,
   invalid_request: 400,
@@ -89,18 +89,18 @@ const httpStatus: Record<ErrorCode, number> = {
   needs_person: 409,
 };
 
-/** The HTTP status an error code is answered with. */
+/** The HTTP status of the reply for an error code. */
 export function statusOf(code: ErrorCode): number {
   return httpStatus[code];
 }
 
 interface ErrorRules {
   readonly log: Logger;
-  /** True once the core ends: what fails from then on is no bug. */
+  /** True once core is stopping: failures after that are not bugs. */
   stopping(): boolean;
 }
 
-/** The one place where an error becomes a response. What answers 500 tells nothing but the request id. */
+/** The only place where an error becomes a response. A response with 500 shows only the request id. */
 export function renderErrors({ log, stopping }: ErrorRules): Middleware {
   return async (ctx, next) => {
     try {
@@ -121,7 +121,7 @@ function codeOf(error: unknown): ErrorCode {
   return error instanceof SymphonyError ? error.code : "internal_error";
 }
 
-/** The caller hung up in mid-request: there is nobody to answer. */
+/** The caller closed the connection during the request: no response is possible. */
 function abandon(ctx: Context): void {
   ctx.respond = false;
   ctx.res.destroy();
@@ -163,7 +163,7 @@ function answer(ctx: Context, error: unknown): void {
   ctx.body = envelope(known, String(ctx.state["requestId"]));
 }
 
-/** `{"error": {…}}` as text; `details` has the wire's snake_case keys, and the hint among them. */
+/** `{"error": {…}}` as text; `details` has the wire's snake_case keys and includes the hint. */
 export function envelope(error: SymphonyError, requestId: string): string {
   const { code, message } = error;
   const details = detailsOf(error);

@@ -15,17 +15,17 @@ import { isOwnUser, Peers, type PeerTables } from "./peers.ts";
 
 export interface ListenOptions {
   readonly host: string;
-  /** 0 for any free one. */
+  /** 0: any free port. */
   readonly port: number;
-  /** Exists already; `runtime.json` is written there. */
+  /** Must exist; `runtime.json` is written there. */
   readonly dataDir: string;
   readonly token: string | null;
   readonly version: string;
   readonly workflowPath: string;
   readonly clock: Clock;
-  /** How to find out who calls; a test has its own. */
+  /** How to identify callers; tests pass their own. */
   readonly peers?: Peers;
-  /** Aborted when the start is to be given up: rejects with its reason. */
+  /** Aborted when the start is to be canceled: rejects with its reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -33,13 +33,13 @@ export interface Listening {
   readonly url: string;
   readonly host: string;
   readonly port: number;
-  /** Whether users of this machine are told apart; null where every caller needs the token. */
+  /** Whether users of this machine are distinguished; null where every caller needs the token. */
   readonly peerTables: PeerTables | null;
   /** Ends event streams, lets other requests finish for up to 5 s, frees the port. Safe to call twice. */
   close(): Promise<void>;
 }
 
-/** Asked for directly: an import by name looks at every export, some of which load much and are never used. */
+/** `getBuiltinModule`, because an import by name evaluates every export, and some load much that is never used. */
 const http = process.getBuiltinModule("node:http");
 
 const drainMs = 5_000;
@@ -56,9 +56,9 @@ export async function listen(app: Koa, options: ListenOptions): Promise<Listenin
     });
   }
   const handle = app.callback();
-  // Without a Host header the guard answers, in the envelope.
+  // A request without a Host header is refused by the guard, with the error envelope.
   const server = http.createServer({ requireHostHeader: false }, async (request, response) => {
-    // Here and not in the guard: what comes before it asks for the caller's address, which is too early then.
+    // Not in the guard: code before it reads the caller's address, which has to happen after this lookup.
     await isOwnUser(request.socket);
     await handle(request, response);
   });
@@ -112,7 +112,7 @@ const unusableHost = {
 const reasons: Readonly<Record<string, { readonly why: string; readonly hint: string }>> = {
   EADDRINUSE: {
     why: "the port is in use",
-    hint: "choose another with --port (0 takes any free one), or stop the program that has it",
+    hint: "choose another with --port (0 takes any free one), or stop the program that uses it",
   },
   EACCES: { why: "no permission", hint: "choose a port above 1023 with --port" },
   EADDRNOTAVAIL: unusableHost,
@@ -138,7 +138,7 @@ async function announced(server: Server, options: ListenOptions, url: string) {
     const file = join(dataDir, "runtime.json");
     throw new SymphonyError("storage_unavailable", `Cannot write ${file}: ${messageOf(cause)}`, {
       details: { dataDir },
-      hint: `Check permissions and free space; if something else has the name, move it aside: mv '${file}' '${file}.aside'`,
+      hint: `Check permissions and free space; if the name is taken by something else, move it aside: mv '${file}' '${file}.aside'`,
       cause,
     });
   }
@@ -161,7 +161,7 @@ async function drained(
   const closed = once(server, "close");
   server.close();
   for (const response of responses) {
-    // A stream has no end of its own. The others are told not to keep their connection.
+    // A stream does not end by itself. The other clients are asked not to keep their connection.
     if (isStream(response)) response.end();
     else if (!response.headersSent) response.setHeader("Connection", "close");
   }
@@ -174,7 +174,7 @@ function isStream(response: ServerResponse): boolean {
   return String(response.getHeader("Content-Type")).startsWith("text/event-stream");
 }
 
-/** What `runtime.json` tells the command line of the running server. */
+/** Content of `runtime.json`: how the command line finds the running server. */
 interface RuntimeFacts {
   readonly url: string;
   readonly pid: number;
@@ -185,8 +185,8 @@ interface RuntimeFacts {
 }
 
 /**
- * Writes `runtime.json` (0600) into `dataDir` in one step. Returns how to remove it: only while it is still ours. A process
- * that leaves in a hurry takes it along.
+ * Writes `runtime.json` (0600) into `dataDir` atomically. Returns a function that removes it, but only while it is still
+ * this server's file. A process that exits early removes it, too.
  */
 async function writeRuntimeFile(dataDir: string, facts: RuntimeFacts): Promise<() => void> {
   const path = join(dataDir, "runtime.json");
@@ -204,7 +204,7 @@ async function writeRuntimeFile(dataDir: string, facts: RuntimeFacts): Promise<(
     try {
       if (readFileSync(path, "utf8") === text) rmSync(path, { force: true });
     } catch {
-      // It is gone, or cannot be read: then it is not known to be ours.
+      // It is gone or unreadable: then it is not known to be this server's file.
     }
   };
   process.on("exit", remove);
@@ -217,7 +217,7 @@ async function writeDurably(path: string, text: string): Promise<void> {
   await file.sync();
 }
 
-/** Answers, in the envelope, what Node could not read as a request at all. */
+/** Replies, with the error envelope, to bytes that Node could not parse as a request. */
 function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === "ECONNRESET") {
     socket.destroy();

@@ -7,7 +7,7 @@ import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { StreamGauge } from "./sse.ts";
 
-/** What `GET /metrics` tells. No label ever holds an issue's identifier or a raw path. */
+/** The content of `GET /metrics`. No label ever holds an issue's identifier or a raw path. */
 export interface Metrics {
   /** Prometheus text format 0.0.4. */
   text(): Promise<string>;
@@ -18,12 +18,12 @@ export interface Metrics {
 
 type Families = ReturnType<typeof families>;
 
-/** A registry of its own for each application, fed by the core's events and measures. */
+/** A separate registry for each application, updated from core's events and measures. */
 export function createMetrics(core: Core, clock: Clock): Metrics {
   const registry = new Registry();
   const ofProcess = processText(clock);
   const known = families(registry, core);
-  // Until a tracker has said it, nothing is known: a 0 would be an alarm.
+  // The value is unknown until a tracker has reported it: a 0 would raise an alarm.
   known.trackerRemaining.remove();
   core.bus.subscribe({}, eventCounter(known, core, clock));
   core.meter.listen((measure) => count(known, measure));
@@ -49,13 +49,13 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   };
 }
 
-/** Gauges called like counters: Prometheus objects, and the sums of their namesakes without `_total` say the same. */
+/** Gauges with names of counters: Prometheus rejects them, and the gauges without `_total` have the same sums. */
 const misnamed = ["handles", "requests", "resources"].map((kind) => `nodejs_active_${kind}_total`);
 
-/** The delay of the event loop is sampled every 10 ms: in less than this there is nothing new to tell of it. */
+/** The delay of the event loop is sampled every 10 ms: within this time there is no new value. */
 const measuredEveryMs = 100;
 
-/** What Node tells of itself, measured when it is asked for, at most ten times a second. */
+/** Node's own metrics, measured at the request, at most ten times a second. */
 function processText(clock: Clock): () => Promise<string> {
   const register = new Registry();
   collectDefaultMetrics({ register });
@@ -114,18 +114,16 @@ function families(registry: Registry, core: Core) {
     ),
     dispatch: histogram(
       "dispatch_latency_seconds",
-      "From the webhook or poll that showed the issue to a started agent session",
+      "From the webhook or poll that found the issue to the start of its agent session",
       {
         buckets: dispatchBuckets,
       },
     ),
-    deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by what became of them", [
-      "outcome",
-    ]),
+    deliveries: counter("webhook_deliveries_total", "Webhook deliveries, by outcome", ["outcome"]),
     brakes: counter("brakes_total", "Brakes that stopped work", ["brake"]),
     events: counter("events_total", "Events of the stream", ["type"]),
     sseClients: gauge("sse_clients", "Open event streams"),
-    sseDropped: counter("sse_dropped_total", "Event streams ended because nobody read them"),
+    sseDropped: counter("sse_dropped_total", "Event streams ended because the client did not read"),
     http: histogram("http_request_duration_seconds", "Time to answer, by route pattern", {
       buckets: requestBuckets,
       labelNames: ["route", "method", "status"],
@@ -143,7 +141,7 @@ function buildInfo(registry: Registry, version: string): void {
   info.set({ version, node_version: process.version }, 1);
 }
 
-/** Read from memory when it is asked for. */
+/** Read from memory at each scrape. */
 function issueGauge(registry: Registry, core: Core): void {
   new Gauge({
     name: "symphony_issues",
@@ -157,11 +155,11 @@ function issueGauge(registry: Registry, core: Core): void {
   });
 }
 
-/** Above 0 the disk refuses writes, and nothing new is started. */
+/** Above 0 the disk refuses writes, and no new work is started. */
 function unsavedGauge(registry: Registry, core: Core): void {
   new Gauge({
     name: "symphony_unsaved_writes",
-    help: "Writes that the disk refused and that are repeated",
+    help: "Writes that the disk refused and that are retried",
     registers: [registry],
     collect() {
       this.set(core.orchestrator.unsaved());
@@ -169,7 +167,7 @@ function unsavedGauge(registry: Registry, core: Core): void {
   });
 }
 
-/** As last measured in the background: a scrape walks no tree. */
+/** As last measured in the background: a scrape walks no directory. */
 function workspaceGauge(registry: Registry, core: Core): void {
   new Gauge({
     name: "symphony_workspace_bytes",
@@ -195,7 +193,7 @@ function count(known: Families, measure: Measure): void {
   if (measure.remaining !== null) known.trackerRemaining.set(measure.remaining);
 }
 
-/** What is remembered of a live attempt until its end. */
+/** State of a live attempt, kept until its end. */
 interface Live {
   readonly seenAt: number;
   started: boolean;
@@ -206,14 +204,14 @@ const brakeEvents: ReadonlySet<string> = new Set(["issue.held", "budget.reached"
 
 function eventCounter(known: Families, { history }: Core, clock: Clock) {
   const live = new Map<string, Live>();
-  const told = new CountedOnce();
+  const announced = new CountedOnce();
   const use = (attempt: Attempt, entry: Live) => {
     countTokens(known, attempt, entry.tokens);
     entry.tokens = attempt.tokens;
   };
   return ({ type, attemptId, issueId, data }: SymphonyEvent): void => {
     known.events.inc({ type });
-    if (type === "webhook.received" && issueId !== null) told.note(issueId, clock.now());
+    if (type === "webhook.received" && issueId !== null) announced.note(issueId, clock.now());
     if (brakeEvents.has(type) && typeof data["brake"] === "string") {
       known.brakes.inc({ brake: data["brake"] });
     }
@@ -221,7 +219,7 @@ function eventCounter(known: Families, { history }: Core, clock: Clock) {
     if (type === "turn.failed") known.turns.inc({ outcome: "failed" });
     if (attemptId === null) return;
     if (type === "issue.dispatched") {
-      const seenAt = told.take(issueId, clock.now());
+      const seenAt = announced.take(issueId, clock.now());
       live.set(attemptId, { seenAt, started: false, tokens: noTokens });
     }
     const entry = live.get(attemptId);
@@ -238,7 +236,7 @@ function eventCounter(known: Families, { history }: Core, clock: Clock) {
   };
 }
 
-/** The attempt's row grows, so what was counted before is taken off. */
+/** The attempt's row holds running totals, so the amount already counted is subtracted. */
 function countTokens(known: Families, { model, tokens }: Attempt, before: Tokens): void {
   const directions = {
     input: tokens.input - before.input,
@@ -260,10 +258,10 @@ function countEnd(known: Families, attempt: Attempt | null, data: SymphonyEvent[
 }
 
 const maxCounted = 1_000;
-/** A dispatch that comes later has another cause: a poll, a free slot. */
+/** A later dispatch has another cause: a poll, or a free slot. */
 const countedForMs = 60_000;
 
-/** Issues that a webhook told of and that were not dispatched yet. */
+/** Issues that a webhook announced and that were not dispatched yet. */
 class CountedOnce {
   readonly #at = new Map<string, number>();
 
@@ -274,7 +272,7 @@ class CountedOnce {
     if (oldest !== undefined && this.#at.size > maxCounted) this.#at.delete(oldest);
   }
 
-  /** When the issue was told of, where that led to this dispatch; else now. */
+  /** When the issue was announced, if that led to this dispatch; else now. */
   take(issueId: string | null, now: number): number {
     const at = issueId === null ? undefined : this.#at.get(issueId);
     if (issueId !== null) this.#at.delete(issueId);

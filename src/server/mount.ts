@@ -17,9 +17,9 @@ import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
 import { Prepared } from "./replies.ts";
 import { Router as KoaRouter } from "./router.ts";
 
-/** What a handler may do beside returning its reply. */
+/** What a handler may do in addition to returning its reply. */
 export interface Exchange {
-  /** The port the request came in by. */
+  /** The port on which the request arrived. */
   readonly localPort: number;
   setHeader(
     name:
@@ -30,11 +30,11 @@ export interface Exchange {
       | `RateLimit-${"Limit" | "Remaining" | "Reset"}`,
     value: string,
   ): void;
-  /** The answer's status is the route's `replacedStatus`. */
+  /** Makes the response's status the route's `replacedStatus`. */
   replaced(): void;
 }
 
-/** One function for each route of `G`; leaving one out does not compile. */
+/** One function for each route of `G`; a missing one does not compile. */
 export type Handlers<G> = {
   readonly [K in keyof G]: G[K] extends Route ? Handler<G[K]> : Handlers<G[K]>;
 };
@@ -47,18 +47,18 @@ type Handler<R extends Route> = R extends { readonly media: "text/event-stream" 
 
 type Answer<R extends Route> = Reply<R> | Prepared<Reply<R>>;
 
-/** A signed body is handed on as it came: what it says is of no interest before its signature is. */
+/** A signed body is passed on unparsed: its content must not be read before its signature is checked. */
 type Received<R extends Route> = R extends { readonly signed: true }
   ? Omit<Request<R>, "body"> & { readonly body: Buffer }
   : Request<R>;
 
-/** Told before a mutation. Throws `storage_unavailable` where that is to keep it from being carried out. */
+/** Called before a mutation. Throws `storage_unavailable` when the mutation must not run. */
 export type Audit = (attempted: Attempted, rules: { readonly evenUnsaved: boolean }) => AuditEnd;
 
-/** Told how the mutation ended, and where what was made can be found. False: nothing on disk tells of it yet. */
+/** Called with the outcome of the mutation and the path of a new resource. False: nothing about it is on disk yet. */
 export type AuditEnd = (
   end: Pick<Mutation, "outcome" | "target"> & {
-    /** Further facts for the entry, when it was saved later than it was answered. */
+    /** Further facts for the entry, if it is saved later than the response was sent. */
     readonly late?: Readonly<Record<string, unknown>>;
   },
 ) => boolean;
@@ -68,7 +68,7 @@ interface Endpoint {
   readonly methods: Map<Method, Middleware>;
 }
 
-/** Words that are never taken for an issue's identifier, whether or not they lead anywhere yet (H-10). */
+/** Words that are never read as an issue's identifier, even if no route uses them yet (H-10). */
 const reservedWords = [
   "attempts",
   "audit",
@@ -90,7 +90,7 @@ const reservedPaths = new RegExp(
   `^/api/v1/(?:${reservedWords.join("|").replace(".", "\\.")})(?:/|$)`,
 );
 
-/** Binds handlers to the contract: validate, call, audit, answer. Handlers never see Koa. */
+/** Binds handlers to the contract: validates, calls, audits, responds. Handlers never see Koa. */
 export function mount<G extends RouteGroup>(group: G, handlers: Handlers<G>, audit: Audit): Router {
   const router = new KoaRouter({ sensitive: true, strict: true });
   const endpoints = new Map<string, Endpoint>();
@@ -122,7 +122,7 @@ export function bind(router: Router, path: string, methods: ReadonlyMap<Method, 
   const allow = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"].sort();
   router.all(path, (ctx: Context) => {
     if (ctx.method !== "OPTIONS") {
-      const message = `${ctx.method} is not for this path; use ${allow.join(", ")}`;
+      const message = `${ctx.method} is not allowed on this path; use ${allow.join(", ")}`;
       throw new SymphonyError("method_not_allowed", message, { details: { allow } });
     }
     ctx.set("Allow", allow.join(", "));
@@ -130,7 +130,7 @@ export function bind(router: Router, path: string, methods: ReadonlyMap<Method, 
   });
 }
 
-/** The end of every path that leads nowhere. */
+/** The handler of every path without a route. */
 export function notFound(ctx: Context): never {
   const hint = "GET /api/v1/openapi.json lists every path";
   throw new SymphonyError("not_found", `there is nothing at ${ctx.path.slice(0, 200)}`, { hint });
@@ -214,7 +214,7 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
   else ctx.body = route.media ? reply : JSON.stringify(reply);
 }
 
-/** What was asked for in good form is recorded, whether or not it was done. */
+/** A valid request is recorded, whether or not it succeeds. */
 async function audited(binding: Binding, ctx: Context, request: ParsedRequest): Promise<void> {
   const target = targetOf(request);
   const { name: action, route } = binding;
@@ -239,7 +239,7 @@ async function audited(binding: Binding, ctx: Context, request: ParsedRequest): 
   );
 }
 
-/** What took effect and is not saved yet is entered once it is: an entry never says more than the disk knows. */
+/** A mutation that is done but not saved is recorded once it is saved: an entry never claims more than is on disk. */
 function endWith({ saved, code }: SavedLater, end: AuditEnd, target: string | null): void {
   saved.then(
     () => end({ target, outcome: "ok", late: { answered: code } }),
@@ -247,7 +247,7 @@ function endWith({ saved, code }: SavedLater, end: AuditEnd, target: string | nu
   );
 }
 
-/** What was made is named by the end of its address. */
+/** A new resource is identified by the last segment of its path. */
 function madeAt(location: unknown): string | null {
   const name = typeof location === "string" ? location.split("/").at(-1) : "";
   return name ? decodeURIComponent(name) : null;
@@ -264,7 +264,7 @@ function handlerOf(handlers: unknown, name: string): AnyHandler {
   return node as AnyHandler;
 }
 
-/** Sorts fixed segments before parameters, from the left: the router takes the first that matches. */
+/** Sorts fixed segments before parameters, from the left: the router takes the first match. */
 function shape(path: string): string {
   return path
     .split("/")
@@ -276,7 +276,7 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }
 
-/** A request as it came in, its path parameters decoded. */
+/** A raw request with its path parameters decoded. */
 interface RawRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly query: ParsedUrlQuery;
@@ -284,12 +284,12 @@ interface RawRequest {
   readonly body: unknown;
 }
 
-/** Each part that the route has a schema for, as the schema gives it. */
+/** The parts that the route has a schema for, as parsed by that schema. */
 type ParsedRequest = Readonly<Record<string, unknown>>;
 
 const parts = ["params", "query", "headers", "body"] as const;
 
-/** The parts of a request as the route's schemas see them. Rejects with `invalid_request`, naming every fault at once. */
+/** The parts of a request as parsed by the route's schemas. Rejects with `invalid_request`, listing every fault. */
 function parseRequest(route: Route, raw: RawRequest): ParsedRequest {
   const request: Record<string, unknown> = {};
   const issues: { path: string; message: string }[] = [];
@@ -313,13 +313,13 @@ function faultsOf(issue: z.core.$ZodIssue): { path: string; message: string }[] 
   return issue.keys.map((key) => ({ path: [...path, key].join("."), message: "unknown key" }));
 }
 
-/** One mutation as the audit log keeps it. */
+/** One mutation as recorded in the audit log. */
 interface Mutation extends Attempted {
   /** `ok` or the error code. */
   readonly outcome: string;
 }
 
-/** The same before it is known how it ends. */
+/** A mutation whose outcome is not known yet. */
 interface Attempted {
   /** The route's name, such as `issues.abort`. */
   readonly action: string;
@@ -328,18 +328,18 @@ interface Attempted {
   readonly detail: Readonly<Record<string, unknown>>;
 }
 
-/** What a mutation was about: the issue, the key or the path in its address. */
+/** The target of a mutation: the issue, key or path in its address. */
 function targetOf({ params }: ParsedRequest): string | null {
   const { id, path, key } = (params ?? {}) as Readonly<Record<string, string | undefined>>;
   return id ?? path ?? key ?? null;
 }
 
-/** The command line says who it is. */
+/** The command line identifies itself by its user agent. */
 function actorOf(req: IncomingMessage): "cli" | "api" {
   return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
 }
 
-/** The fields of a body that its route says the audit log may show. */
+/** The fields of a body that the route's `audited` lists. */
 function shown(route: Route, body: unknown): Record<string, unknown> {
   const fields = new Map(Object.entries(body !== null && typeof body === "object" ? body : {}));
   const named = (route.audited ?? []).filter((name) => typeof fields.get(name) === "string");

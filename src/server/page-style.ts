@@ -1,4 +1,4 @@
-/** The look of the status page: system fonts, light and dark, tables that fold into cards on a narrow screen. */
+/** The style of the status page: system fonts, light and dark, tables that become cards on a narrow screen. */
 export const pageStyle = `
 :root { color-scheme: light dark; --ink: #1d2330; --soft: #5d6678; --line: #e1e5ec; --paper: #f6f7f9;
   --card: #fff; --accent: #3454d1; --run: #1a7f4b; --wait: #8a5a00; --bad: #b3261e; }

@@ -22,7 +22,7 @@ const contentPolicy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** `GET /`: the state now, for people. It runs no script, and shows itself also when no snapshot can be had (H-13). */
+/** `GET /`: the current state for a browser. It runs no script, and also loads when there is no snapshot (H-13). */
 export function statusPage(core: Core, clock: Clock): Middleware {
   return (ctx) => {
     const wall = clock.wall();
@@ -39,7 +39,7 @@ export function statusPage(core: Core, clock: Clock): Middleware {
 
 function viewOrNull(core: Core): View | null {
   try {
-    // Before anything is shortened: half a secret is not found any more.
+    // Before truncation: a truncated secret would no longer be recognized.
     return redactDeep(core.orchestrator.view(rowsShown), core.redact);
   } catch (error) {
     core.log.error("no snapshot for the page", { error: messageOf(error) });
@@ -112,7 +112,7 @@ function layout(
   parts: readonly (Html | null | readonly Html[])[],
   title: string,
 ): Html {
-  // The style is ours and must arrive byte for byte as it was hashed.
+  // The style is part of this program and must arrive byte for byte as it was hashed.
   const style = new Html(`<style>${pageStyle}</style>`);
   return html`<!doctype html>
 <html lang="en">
@@ -132,7 +132,7 @@ ${style}
 `;
 }
 
-/** Markup that is safe to send: only `html` makes it. */
+/** Markup that is safe to send: only `html` creates it. */
 class Html {
   readonly text: string;
 
@@ -143,7 +143,7 @@ class Html {
 
 type Part = Html | string | number | null | readonly Part[];
 
-/** Markup in which every interpolated value is escaped, unless it is markup itself. null is nothing. */
+/** Markup in which every interpolated value is escaped, unless it is markup itself. null renders as nothing. */
 function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
   return new Html(strings.map((text, index) => text + render(parts[index] ?? null)).join(""));
 }
@@ -167,25 +167,25 @@ function escaped(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => entities[character] ?? "");
 }
 
-/** The address as written, or null unless it is absolute http or https (H-13). */
+/** The address unchanged, or null unless it is absolute http or https (H-13). */
 function webAddress(url: string | null): string | null {
   if (url === null || !URL.canParse(url)) return null;
   return ["http:", "https:"].includes(new URL(url).protocol) ? url : null;
 }
 
-/** Rows of each section on the page. */
+/** Maximum number of rows per section on the page. */
 const rowsShown = 50;
 
 const textShown = 300;
 
 interface Column<E> {
   readonly label: string;
-  /** Prose: it gets the room that the others leave. */
+  /** True for prose: it takes the width that the other columns leave. */
   readonly wide?: true;
   cell(entry: E): Html | string;
 }
 
-/** One table for each list that has rows, what needs a person first. */
+/** One table for each list that has rows; those that need a person come first. */
 function sections(snapshot: Snapshot, wall: number): readonly Html[] {
   return [
     blocked(snapshot, wall),
@@ -261,7 +261,7 @@ function completed({ counts, completed: entries }: Snapshot, wall: number): Html
   return section({ title: "Completed", count: counts.completed, entries, columns });
 }
 
-/** The workspaces of finished issues that stay for what they hold; no section where there is none. */
+/** The workspaces of finished issues that are kept because they hold work; no section if there are none. */
 function keptSection(all: readonly Kept[], wall: number): readonly Html[] {
   if (all.length === 0) return [];
   const rows = all.slice(0, rowsShown).map((kept) => {
@@ -313,7 +313,7 @@ function section<E extends { readonly issue: Issue }>(one: Section<E>): Html | n
 `;
 }
 
-/** The identifier leads to the tracker where that is a web address, else to what the API has. */
+/** The identifier links to the tracker if the issue has a web address, else to the API. */
 function issueCell({ identifier, title, url }: Issue): Html {
   const own = `/api/v1/${encodeURIComponent(identifier)}`;
   const name = html`<a href="${webAddress(url) ?? own}" rel="noopener noreferrer">${cut(identifier)}</a>`;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { Logger } from "../core/events/log.ts";
 
-/** Where and as whom to look; a test has its own. */
+/** Which tables to read, and the server's own user; tests pass their own. */
 export interface PeerOptions {
   readonly platform?: NodeJS.Platform;
   readonly proc?: string;
@@ -14,27 +14,27 @@ export interface PeerOptions {
 }
 
 /**
- * `read`: users are told apart by the kernel's tables of connections. `absent`: this system has none, and every user of the
- * machine is trusted. `unusable`: it has them, but they say nothing here, and every caller needs the token.
+ * `read`: users are distinguished by the kernel's tables of connections. `absent`: this system has none, and every user of
+ * the machine is trusted. `unusable`: the tables exist but do not identify users here, and every caller needs the token.
  */
 export type PeerTables = "read" | "absent" | "unusable";
 
-/** Of one table for one round. */
+/** Limit on readings of one table per lookup. */
 const maxReadings = 3;
-/** The kernel writes so much of a table at once; one that is longer may change on the way. */
+/** The kernel writes this many bytes of a table at once; a longer table may change between two reads. */
 const pageBytes = 4_096;
 
 const verdicts = new WeakMap<Socket, Promise<boolean>>();
 
 /**
- * True when the process at the other end runs as the server's own user (THREAT-6). Root is another user, unless the server
- * is root. False when that is not known: the end is closed, is in another network namespace, or was never looked up.
+ * True when the process at the other end runs as the server's own user (THREAT-6). Root is another user, unless the
+ * server is root. False when that is unknown: the end is closed, is in another network namespace, or was never looked up.
  */
 export function isOwnUser(socket: Socket): Promise<boolean> {
   return verdicts.get(socket) ?? Promise.resolve(false);
 }
 
-/** Finds out who is at the other end of each connection to a server on loopback. */
+/** Identifies the process at the other end of each connection to a server on loopback. */
 export class Peers {
   readonly tables: PeerTables;
   readonly #proc: string;
@@ -50,7 +50,7 @@ export class Peers {
     else this.tables = isUsable(proc, uid) ? "read" : "unusable";
   }
 
-  /** To be called at accept: nothing may have asked the socket for its other end before the tables were read. */
+  /** Call at accept: nothing may have read the socket's remote address before the tables were read. */
   meet(socket: Socket): void {
     const verdict =
       this.tables === "read" ? this.#isOwn(socket) : Promise.resolve(this.tables === "absent");
@@ -63,7 +63,7 @@ export class Peers {
     return users.length > 0 && users.every((user) => user === this.#uid);
   }
 
-  /** What is accepted in one turn of the event loop, or while the tables are read, shares the next read: each walks them all. */
+  /** Connections accepted in one turn of the event loop, or during a read, share the next read, because each walks all rows. */
   async #nextRound({ localAddress = "", localPort = 0 }: Socket): Promise<Round> {
     await this.#reading;
     await setImmediate();
@@ -74,23 +74,23 @@ export class Peers {
   }
 }
 
-/** Says at start what an operator cannot see from outside: that all users of the machine may call, or none without the token. */
+/** Logs at start what an operator cannot see from outside: that all users of the machine may call, or none without the token. */
 export function reportPeers(tables: PeerTables, log: Logger): void {
   if (tables === "absent") {
     log.info("every user of this machine may call the API", {
-      reason: "this system does not tell whose a connection is",
-      hint: "server.auth: token asks every caller for the token",
+      reason: "this system does not show which user owns a connection",
+      hint: "server.auth: token requires the token from every caller",
     });
   }
   if (tables === "unusable") {
     log.warn("every caller needs the token", {
-      reason: "/proc/net/tcp does not tell here whose a connection is",
+      reason: "/proc/net/tcp does not show here which user owns a connection",
       hint: "symphony commands read it from runtime.json in the data directory",
     });
   }
 }
 
-/** In a container, users that have no number there all get the same one. A server that has it, too, cannot tell. */
+/** In a container, users without a mapped id all get the overflow id. A server that has this id, too, cannot distinguish them. */
 function isUsable(proc: string, uid: number): boolean {
   try {
     readFileSync(join(proc, "net", "tcp"));
@@ -106,7 +106,7 @@ interface Round {
   usersOf(socket: Socket): readonly number[];
 }
 
-/** Reads who the clients of `server` are. The second table is seldom needed on IPv4: for a client such as Java's. */
+/** Reads which clients of `server` are its own user. IPv4 seldom needs the second table: for clients such as Java's. */
 async function readRound(dir: string, server: End): Promise<Round> {
   const tcp = await tablesIn(join(dir, "tcp"), ipv4Row(server));
   const tcp6 = tcp.at(-1)?.isWhole ? [] : await tablesIn(join(dir, "tcp6"), ipv6Row(server));
@@ -125,9 +125,9 @@ async function readRound(dir: string, server: End): Promise<Round> {
 }
 
 /**
- * The table as it was read, again where it changed meanwhile: a row that one reading missed would make the server's own user
- * a stranger. All readings lie between the accept and the first question for the client's address, so each of them speaks
- * of the same connection.
+ * The table, read again if it changed during the read: a row that one reading missed would make the server's own user
+ * a stranger. All readings happen between the accept and the first read of the client's address, so each of them
+ * describes the same connection.
  */
 async function tablesIn(file: string, server: string | null): Promise<readonly ConnectionTable[]> {
   if (server === null) return [];
@@ -141,8 +141,8 @@ async function tablesIn(file: string, server: string | null): Promise<readonly C
 }
 
 /**
- * The other end; null once it has reset the connection. Asked for the first time after the tables were read: while the
- * kernel still names it, no other connection can have had its port in the meantime. Node keeps the first answer.
+ * The other end; null once it has reset the connection. Read for the first time after the tables were read: while the
+ * kernel still reports it, no other connection can have used its port in the meantime. Node caches the first result.
  */
 function clientOf({ remoteAddress, remotePort }: Socket): End | null {
   if (remoteAddress === undefined || remotePort === undefined) return null;
@@ -161,40 +161,40 @@ const established = "01";
 /** What follows the state: queues, timer, retransmits, user, probes, inode. */
 const rest = /\S+ \S+ +\S+ +(\d+) +\d+ (\d+) /y;
 
-/** In place of a position: only the server's own row names this client. */
+/** In place of a position: only the server's own row has this client. */
 const unseen = -1;
-/** The client has a row, but is not established, or the table changed while it was read. */
+/** The client has a row, but is not established, or the table changed during the read. */
 const unknown = -2;
 
 /** The rows of one server and its clients in a text such as `/proc/net/tcp`. */
 export class ConnectionTable {
   readonly #text: string;
-  /** Where the rest of an established client's row begins. */
+  /** Position at which the rest of an established client's row begins. */
   readonly #clients = new Map<string, number>();
   #unseen = 0;
   #isTorn = false;
 
-  /** One pass that takes no line apart: there can be thousands of others. */
+  /** One pass that does not split the lines: there can be thousands of other rows. */
   constructor(text: string, server: string) {
     this.#text = text;
     const mark = ` ${server} `;
     for (let at = text.indexOf(mark); at >= 0; at = text.indexOf(mark, at + 1)) {
       const after = at + mark.length;
-      // The first of the two ends stands behind the number of the row: it is the server's own row.
+      // The first of the two ends follows the number of the row: it is the server's own row.
       if (text[at - 1] === ":") this.#addServed(after);
       else this.#addClient(text.slice(text.lastIndexOf(" ", at - 1) + 1, at), after);
     }
   }
 
   /**
-   * False when a connected client of the server has no row here in any state, as one whose socket is in another table, or
-   * when a client has two: the kernel writes the table page by page, and it may change in between.
+   * False when a connected client of the server has no row here in any state, because its socket is in another table, or
+   * when a client has two rows: the kernel writes the table page by page, and it may change in between.
    */
   get isWhole(): boolean {
     return this.#unseen === 0 && !this.#isTorn;
   }
 
-  /** The user of a client's end while it is established and a process has it; null when it is not. */
+  /** The user of a client's end while it is established and a process has it; null otherwise. */
   userOf(client: string): number | null {
     const at = this.#clients.get(client) ?? unknown;
     if (at < 0) return null;
@@ -223,7 +223,7 @@ export class ConnectionTable {
   }
 }
 
-/** How the kernel writes an end that has an IPv4 address, mapped or not, in its IPv4 table; null for others. */
+/** How the kernel writes an end with an IPv4 address, mapped or not, in its IPv4 table; null for others. */
 function ipv4Row({ address, port }: End): string | null {
   const plain = ipv4Of(address);
   return plain === null ? null : `${words(ipv4Hex(plain))}:${portHex(port)}`;
@@ -246,7 +246,7 @@ function ipv4Hex(address: string): string {
   return address.split(".").map(byteHex).join("");
 }
 
-/** Each word of four bytes is written as a number of the machine's byte order. */
+/** Each word of four bytes is written as a number in the machine's byte order. */
 function words(bytes: string): string {
   if (endianness() === "BE") return bytes;
   return bytes.replaceAll(/(..)(..)(..)(..)/g, "$4$3$2$1");

@@ -11,15 +11,12 @@ import { snapshotView, time } from "./views.ts";
 
 const maxAnswers = 8;
 
-/**
- * Answers that were written out once, for as long as nothing that they tell of changed: readers ask far more often than
- * anything happens.
- */
+/** Serialized replies, cached until the data they show changes: reads are far more frequent. */
 export class KeptAnswers<T> {
   readonly #kept = new Map<string, T>();
   #marks: readonly unknown[] = [];
 
-  /** The answer to `question`; made anew when one of `marks`, all that it depends on, is not what it was. */
+  /** The reply to `question`; rebuilt when one of `marks`, all that it depends on, has changed. */
   get(question: string, marks: readonly unknown[], make: () => T): T {
     const same = marks.every((mark, index) => mark === this.#marks[index]);
     if (!same) this.#kept.clear();
@@ -35,15 +32,15 @@ export class KeptAnswers<T> {
 
 interface Written {
   readonly tag: string;
-  /** The totals but for the seconds, which go on by themselves. */
+  /** The totals except for the seconds, which grow by themselves. */
   readonly totals: z.output<typeof Snapshot>["codex_totals"];
-  /** All the rest, without the brace that opens it. */
+  /** Everything else, without the opening brace. */
   readonly rest: Buffer;
 }
 
 /**
- * Writes the snapshot out once for as long as nothing changes. What only says that time went by is put in front each
- * time, and is no change to the tag.
+ * Caches the serialized snapshot until something changes. Fields that only show the passage of time are added in front
+ * each time and do not change the tag.
  */
 export class StateAnswer {
   readonly #core: Core;
@@ -55,7 +52,7 @@ export class StateAnswer {
     this.#clock = clock;
   }
 
-  /** Throws `unavailable` when none can be had (H-8). */
+  /** Throws `unavailable` when there is no snapshot (H-8). */
   get(limit: number): {
     readonly tag: string;
     readonly reply: Prepared<z.output<typeof Snapshot>>;
@@ -87,20 +84,20 @@ export class StateAnswer {
   }
 }
 
-/** The orchestrator's view; throws `unavailable` when none can be had (H-8). */
+/** The orchestrator's view; throws `unavailable` when there is none (H-8). */
 export function viewOf(core: Core, limit: number): View {
   try {
     return core.orchestrator.view(limit);
   } catch (cause) {
     if (cause instanceof SymphonyError) throw cause;
-    throw new SymphonyError("unavailable", "no snapshot can be had now; try again", { cause });
+    throw new SymphonyError("unavailable", "the state cannot be read now; try again", { cause });
   }
 }
 
-/** A reply written out already, with known secrets taken out: it is sent as it is. */
+/** A reply that is already serialized and redacted: it is sent unchanged. */
 export class Prepared<Reply> {
   readonly bytes: Buffer;
-  /** Only says what it stands for. */
+  /** Type of the reply before serialization; used by the compiler only. */
   declare readonly reply?: Reply;
 
   constructor(bytes: Buffer) {
@@ -114,8 +111,8 @@ export class Prepared<Reply> {
 }
 
 /**
- * Takes known secrets out of every answer, whoever wrote it: data, errors, pages, metrics. What an agent or a tracker
- * said reaches people by here, and what became a secret later was told of as plain text before.
+ * Removes known secrets from every response, whatever its source: data, errors, pages, metrics. Text of an agent or a
+ * tracker leaves the server here, and a value may have become a secret after it was recorded in plain text.
  */
 export function redacted(redact: (text: string) => string): Middleware {
   return async (ctx, next) => {
@@ -128,7 +125,7 @@ export function redacted(redact: (text: string) => string): Middleware {
   };
 }
 
-/** A secret may look like a part of the form that the text has: only what the form holds is changed. */
+/** A secret may look like a part of the text's syntax: only the content of its strings is changed. */
 function withoutSecrets(text: string, type: string, redact: (text: string) => string): string {
   if (type === "application/json") return safeJson(JSON.parse(text), redact);
   if (type === "text/html") return redact(text);

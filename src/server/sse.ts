@@ -12,19 +12,19 @@ interface StreamSource {
   readonly history: History;
   readonly clock: Clock;
   readonly gauge?: StreamGauge;
-  /** What became a secret after an event was kept is taken out of its replay. */
+  /** Removes from the replay values that became secrets after the event was stored. */
   redact(text: string): string;
 }
 
 /** Counts subscribers. */
 export interface StreamGauge {
   opened(): void;
-  /** `dropped`: the subscriber was cut off because it did not read. */
+  /** `dropped`: the connection was closed because the subscriber did not read. */
   closed(dropped: boolean): void;
 }
 
 interface StreamWish {
-  /** Replay what came after this event; null: only what comes from now on. */
+  /** Replay events after this one; null: only new events. */
   readonly since: number | null;
   readonly issues: readonly string[] | null;
   readonly types: readonly EventType[] | null;
@@ -36,14 +36,14 @@ const replayPageSize = 500;
 const replayAheadBytes = 256 * 1024;
 const stuckMs = 60_000;
 
-/** An event is written out once for all subscribers. */
+/** An event is serialized once for all subscribers. */
 const frames = new WeakMap<SymphonyEvent, Buffer>();
 
 const dropped = new WeakSet<ServerResponse>();
 
 /**
- * Serves one subscriber until either side ends it: first what it missed, then live events, with no gap and
- * no repeat. One that does not read is dropped once 1 MiB waits for it; the others never notice.
+ * Serves one subscriber until either side ends it: first the events it missed, then live events, with no gap and
+ * no repeat. One that does not read is dropped once 1 MiB is buffered for it; other subscribers are not affected.
  */
 export function streamEvents(
   source: StreamSource,
@@ -56,7 +56,7 @@ export function streamEvents(
     for (const stop of stops.splice(0)) stop();
     source.gauge?.closed(dropped.has(response));
   });
-  // A broken socket is the subscriber's affair; the close that follows cleans up.
+  // An error of the socket concerns this subscriber only; the close that follows cleans up.
   response.on("error", () => {});
   response.write("retry: 2000\n\n");
   const follow = (afterSeq: number) => {
@@ -71,7 +71,7 @@ export function streamEvents(
   replay(source, { ...wish, since: start }, response).then(follow, () => response.end());
 }
 
-/** Tells when events after `since` are no longer kept, or never were; returns where the replay starts. */
+/** Sends a gap if events after `since` are no longer stored, or never were; returns where the replay starts. */
 function announceGap({ bus, history }: StreamSource, since: number, response: ServerResponse) {
   const oldest = since > bus.lastSeq ? bus.lastSeq + 1 : history.oldestSeq();
   if (since <= bus.lastSeq && oldest <= since + 1) return since;
@@ -80,7 +80,7 @@ function announceGap({ bus, history }: StreamSource, since: number, response: Se
   return oldest - 1;
 }
 
-/** Sends what the history has, page by page, at the pace of the reader. Returns the last seq sent. */
+/** Sends the stored events, page by page, at the pace of the reader. Returns the last seq sent. */
 async function replay(
   { history, clock, redact }: StreamSource,
   wish: StreamWish & { readonly since: number },
@@ -100,7 +100,7 @@ async function replay(
   return cursor;
 }
 
-/** Resolves when the reader has caught up, or is gone; one that takes nothing for long is dropped. */
+/** Resolves when the reader has caught up or is gone; one that reads nothing for too long is dropped. */
 async function drained(response: ServerResponse, clock: Clock): Promise<void> {
   if (isOver(response) || !response.writableNeedDrain) return;
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -22,7 +22,7 @@ import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Kept } from "../core/workspace/kept.ts";
 
-// What core has, laid out as the contract shows it. The writers turn it into the wire's names and times, and write nothing
+// Core's values in the layout of the contract. The writers convert them to the wire's names and times, and write nothing
 // that the contract does not name.
 
 const writeAttempt = writerOf(AttemptView);
@@ -140,7 +140,7 @@ export function shownKept(kept: Kept): Unwritten<typeof KeptRow> {
 interface Moment {
   readonly wall: number;
   readonly seq: number;
-  /** The workspaces that stay, and how many of them are shown. */
+  /** The workspaces that are kept, and how many of them are shown. */
   readonly kept: readonly Kept[];
   readonly limit: number;
 }
@@ -181,18 +181,18 @@ export function snapshotView(
   });
 }
 
-/** What the history knows of one issue, newest first. */
+/** The recorded history of one issue, newest first. */
 interface Past {
   readonly attempts: readonly Attempt[];
   readonly attemptCount: number;
   readonly events: readonly SymphonyEvent[];
-  /** Where the issue's workspace is or would be made now. */
+  /** The path of the issue's workspace, or where it would be created now. */
   readonly place: { readonly key: string; readonly path: string } | null;
-  /** Every directory of the issue that stays. */
+  /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
 }
 
-/** One issue as an operator sees it: what memory has of it now, and its past (H-5). */
+/** One issue for an operator: its current state in memory, and its history (H-5). */
 export function detailView(sight: IssueStatusView, past: Past): z.output<typeof IssueDetail> {
   const { issue, retry, running } = sight;
   const retryAttempt = retry?.attempt ?? 0;
@@ -241,14 +241,14 @@ function workspaceOf(
   };
 }
 
-/** The issue's own workspace apart from what stays of it elsewhere. */
+/** The issue's own workspace, separate from others of it that are kept. */
 function keptOf(path: string | null, all: readonly Kept[]) {
   const own = all.find((kept) => kept.path === path);
   const others = all.filter((kept) => kept !== own);
   return { kept: own ? shownKept(own) : null, keptElsewhere: others.map(shownKept) };
 }
 
-/** What stands in the way now comes before what ended an earlier attempt. */
+/** The current obstacle takes precedence over the error of an earlier attempt. */
 function lastErrorOf(
   { stopped, retry, running }: IssueStatusView,
   { attempts }: Past,

@@ -70,7 +70,7 @@ test("replace never takes away what somebody else set meanwhile, unless it is fo
   await set();
   const lost = await finish('{"x-mine": 1}');
   assert.equal(lost.code, 7, lost.stderr);
-  assert.match(lost.stderr, /somebody else has changed the overlay/);
+  assert.match(lost.stderr, /the overlay was changed after it was read/);
   assert.deepEqual({ ...server.core.config.overlay }, { "x-theirs": 1 });
   const alone = await replacing(server, []);
   assert.equal((await alone('{"x-mine": 1}')).code, 0);

@@ -34,7 +34,7 @@ test("THREAT-22: under umask 000 every file is 0600 and every directory 0700, an
   await chmod(join(dataDir, key), 0o640);
   const refused = await symphony({ env, dataDir }, "serve", place.workflowPath, "--port", "0");
   assert.notEqual(refused.code, 0);
-  assert.match(refused.stderr, /read by others/);
+  assert.match(refused.stderr, /read by other users/);
 });
 
 /** The modes of a directory and of all below it, by path. */

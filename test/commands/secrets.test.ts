@@ -57,7 +57,7 @@ test("without a server the project's own store is used, which a server finds the
   await chmod(join(dataDir, "secrets.key"), 0o644);
   const refused = await secrets(["list"]);
   assert.equal(refused.code, 4);
-  assert.match(refused.stderr, /can be read by others/);
+  assert.match(refused.stderr, /can be read by other users/);
   const serve = await symphony(["serve", "--port", "0"], { cwd: project.dir });
   assert.equal(serve.code, 4);
 });

@@ -60,7 +60,7 @@ export const mutants: readonly Mutant[] = [
     { file: "src/core/events/bus.ts", tests: ["test/server/listen.test.ts"], only: "H-14" },
     [
       "H-14: a follower that throws stops the events of all",
-      "      if (!subscriber.complained) this.#complain(error);\n",
+      "      if (!subscriber.reported) this.#report(error);\n",
       "      throw error;\n",
     ],
   ),

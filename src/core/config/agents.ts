@@ -2,17 +2,17 @@ import { z } from "zod";
 import { renamed } from "../model/names.ts";
 
 export interface AgentConfig {
-  /** Which runtime: a kind of the table of agents. */
+  /** The runtime: a kind in the table of agents. */
   readonly kind: string;
-  /** Over the model of the runtime's own section; null leaves it to that. */
+  /** Takes precedence over the model in the runtime's own section; null: that model is used. */
   readonly model: string | null;
   readonly effort: string | null;
-  /** What issues in a tracker state, or with a label, get instead; a label wins. Keys lowercased. */
+  /** Overrides for issues in a tracker state, or with a label; a label takes precedence. Keys lowercased. */
   readonly byState: ReadonlyMap<string, AgentPick>;
   readonly byLabel: ReadonlyMap<string, AgentPick>;
-  /** What the agent's commands may reach: nothing outside the workspace, the network too, or everything. */
+  /** What the agent's commands may access: the workspace only, also the network, or everything. */
   readonly level: "safe" | "networked" | "danger";
-  /** What becomes of an agent's wish for an approval: granted, a person is asked, declined. */
+  /** The answer to an agent's request for approval: granted, decided by a person, declined. */
   readonly approvals: Approvals;
   /** How long an approval or a question waits for a person; 0: the run ends at once. */
   readonly approvalTimeoutMs: number;
@@ -21,13 +21,13 @@ export interface AgentConfig {
   readonly maxConcurrentAgents: number;
   readonly maxTurns: number;
   readonly maxRetryBackoffMs: number;
-  /** Failures in a row before an issue becomes `failed`; null for no end. */
+  /** Failures in a row before an issue becomes `failed`; null: no limit. */
   readonly maxRetries: number | null;
   /** Keys trimmed and lowercased. */
   readonly maxConcurrentAgentsByState: Readonly<Record<string, number>>;
 }
 
-/** null: as it would be otherwise. */
+/** null: no override. */
 export interface AgentPick {
   readonly kind: string | null;
   readonly model: string | null;
@@ -36,10 +36,10 @@ export interface AgentPick {
 
 export type Approvals = "auto" | "ask" | "decline";
 
-/** Limits that put an issue to `held`; null is off. */
+/** Limits that put an issue to `held`; null: off. */
 export interface BrakesConfig {
   readonly tokensPerIssue: number | null;
-  /** Of all issues together; a day ends at midnight UTC. */
+  /** All issues together; a day ends at midnight UTC. */
   readonly tokensPerDay: number | null;
   /** Turns in a row that changed neither the workspace nor the issue. */
   readonly turnsWithoutProgress: number | null;
@@ -58,7 +58,7 @@ export interface Price {
   readonly output: number;
 }
 
-/** The kinds of value a written configuration is made of, each with the words for a wrong one. */
+/** The kinds of value in a written configuration, each with the error message for a wrong value. */
 export const text = z.string({
   error: ({ input }) => (input === undefined ? "is required" : "must be text"),
 });
@@ -73,7 +73,7 @@ export const variableName = text.regex(
   "must be the name of a variable",
 );
 
-/** One of a few words; the refusal lists them. */
+/** One of a few words; the error message lists them. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(...words: Words) {
   return z.enum(words, `must be ${either(words)}`);
 }
@@ -84,7 +84,7 @@ export function either(words: readonly string[]): string {
   return others.length === 0 ? last : `${others.toReversed().join(", ")} or ${last}`;
 }
 
-/** A map of known keys; others are kept and mean nothing. */
+/** A map of known keys; unknown keys are kept and ignored. */
 export function section<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   return z.looseObject(shape, "must be a map");
 }
@@ -111,7 +111,7 @@ const agentRules = section({
   max_concurrent_agents_by_state: map.default({}),
 });
 
-/** What every agent obeys: which one runs, how many, how long, and when a person is asked. The first kind is the default. */
+/** Rules for every agent: which one runs, how many, how long, and when a person is needed. The first kind is the default. */
 export function agentSectionOf(kinds: readonly [string, ...string[]]) {
   return section({ kind: oneOf(...kinds).default(kinds[0]), ...agentRules.shape });
 }

@@ -2,15 +2,15 @@ import { addTokens, noTokens, type Tokens } from "../model/attempt.ts";
 import type { UsageRow } from "../store/store.ts";
 import type { Price, UsageConfig } from "./agents.ts";
 
-/** Tokens with what they cost. */
+/** Tokens and their cost. */
 export interface Bill {
   readonly tokens: Tokens;
-  /** null when a model that took part has no price. */
+  /** null when a model in this row has no price. */
   readonly cost: number | null;
   readonly unpriced: readonly string[];
 }
 
-/** The rows of each key joined and priced: those of days as they come, all others the most used first. */
+/** The rows of each key, merged and priced: days in their order, all others most tokens first. */
 export function billsOf(
   rows: readonly UsageRow[],
   { prices }: UsageConfig,
@@ -36,7 +36,7 @@ function billOf({ model, tokens }: UsageRow, prices: UsageConfig["prices"]): Bil
   return { tokens, cost: costOf(tokens, price), unpriced: [] };
 }
 
-/** Cached input is part of the input, reasoning part of the output, as the providers count them. */
+/** Cached input is part of the input, and reasoning part of the output, as the providers count them. */
 function costOf({ input, cachedInput, output }: Tokens, price: Price): number {
   const fresh = Math.max(input - cachedInput, 0);
   return (fresh * price.input + cachedInput * price.cachedInput + output * price.output) / million;

@@ -2,12 +2,12 @@ import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
 import type { GitConfig } from "./git.ts";
 
-/** The effective configuration, the agents' own sections left out: validated, defaults filled in, paths absolute. Durations in ms. */
+/** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface CommonConfig {
   readonly tracker: TrackerConfig;
   readonly polling: { readonly intervalMs: number };
   readonly workspace: {
-    /** Absolute and normalised. */
+    /** Absolute and normalized. */
     readonly root: string;
   };
   readonly hooks: HooksConfig;
@@ -16,18 +16,18 @@ export interface CommonConfig {
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
   readonly history: {
-    /** Older attempts and events go; null: they are kept for ever. */
+    /** Older attempts and events are removed; null: they are kept indefinitely. */
     readonly retentionDays: number | null;
   };
   readonly server: ServerConfig;
 }
 
-/** The effective configuration. The folder of each kind of agent declares here what its section is (`declare module`). */
+/** The effective configuration. The folder of each kind of agent declares the type of its section here (`declare module`). */
 export interface Config extends CommonConfig {
   readonly agent: AgentConfig;
 }
 
-/** The settings of one kind of agent, whose shape its row alone knows; empty for a kind without a section. */
+/** The settings of one kind of agent, whose shape only its row knows; empty for a kind without a section. */
 export function settingsOf(config: CommonConfig, kind: string): object {
   const found: unknown = Object.hasOwn(config, kind) ? Reflect.get(config, kind) : null;
   return typeof found === "object" && found !== null ? found : {};
@@ -43,11 +43,11 @@ export interface TrackerConfig {
   readonly kind: string;
   /** As written: `$NAME` unresolved, unknown keys kept; only the adapter reads it. */
   readonly provider: Readonly<Record<string, unknown>>;
-  /** Trimmed, lowercased, unique; a blank one matches no issue. */
+  /** Trimmed, lowercased, unique; a blank label matches no issue. */
   readonly requiredLabels: readonly string[];
   readonly activeStates: readonly string[];
   readonly terminalStates: readonly string[];
-  /** Which comments on an issue at work become guidance for its agent. */
+  /** Which comments on a running issue become guidance for its agent. */
   readonly commentSteering: "off" | "mention" | "all";
   /** The word that makes a comment a mention; trimmed. */
   readonly commentMention: string;
@@ -68,21 +68,21 @@ export interface ServerConfig {
   readonly port: number;
   readonly allowedHosts: readonly string[];
   readonly auth: "none" | "token";
-  /** Requests a minute for each client that is not on this machine; null for no end. */
+  /** Requests a minute for each client outside this machine; null: no limit. */
   readonly rateLimit: number | null;
 }
 
-/** Set to `1` by whoever starts a server whose agents may do everything; `serve --i-understand` sets it. */
+/** Set to `1` by an operator who accepts that agents may do everything; `serve --i-understand` sets it. */
 export const understandVariable = "SYMPHONY_I_UNDERSTAND";
 
-/** What a level means, for people. */
+/** A readable description of each level. */
 export const levelWords: Readonly<Record<AgentConfig["level"], string>> = {
-  safe: "no network, no secrets, writes in the workspace alone",
-  networked: "network, no secrets, writes in the workspace alone; the API asks for its token",
-  danger: "everything that this user may do; the API asks for its token",
+  safe: "no network, no secrets, writes only in the workspace",
+  networked: "network, no secrets, writes only in the workspace; the API requires its token",
+  danger: "everything that this user may do; the API requires its token",
 };
 
-/** Throws `invalid_config` for level `danger` on a server that was not started for it: no overlay may open one. */
+/** Throws `invalid_config` for level `danger` on a server that was not started for it: an overlay must not enable it. */
 export function checkLevel(
   { agent }: Config,
   env: Readonly<Record<string, string | undefined>>,
@@ -95,19 +95,19 @@ export function checkLevel(
     `the configuration cannot be used: agent.level ${message}`,
     {
       details: { problems: [{ path: "agent.level", message }] },
-      hint: "in a container or a virtual machine of its own: symphony serve --i-understand",
+      hint: "in a separate container or virtual machine: symphony serve --i-understand",
     },
   );
 }
 
-/** An agent with the network could call the API itself: then nobody is let in without the token. */
+/** An agent with network access could call the API itself, so every caller then needs the token. */
 export function wantsToken({ auth, level }: TokenRules): boolean {
   return auth === "token" || level !== "safe";
 }
 
 interface TokenRules {
-  /** `server.auth` as the server was started with it. */
+  /** `server.auth` at the start of the server. */
   readonly auth: string;
-  /** As it is now. */
+  /** The current value. */
   readonly level: AgentConfig["level"];
 }

@@ -6,31 +6,31 @@ const longestName = 200;
 /** A commit's id in hex (SHA-1 or SHA-256); whatever else an agent wrote never reaches git. */
 export const commitId = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** What git itself allows in a branch's name (git-check-ref-format), as far as paths and output are concerned. */
+/** git's rules for a branch name (git-check-ref-format), as far as paths and output are concerned. */
 export function isRefName(name: string): boolean {
   if (name.length > 255) return false;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it refuses control characters
   if (/[\x00-\x20\x7f~^:?*[\\]|\.\.|@\{|\/\/|\/$|\.$/.test(name)) return false;
   return name.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
 }
 
-/** Whether a branch of this name can be asked for on a command line: it is no option and no path of refs. */
+/** Whether a branch name is safe on a command line: it is neither an option nor a path of refs. */
 function isBaseName(name: string): boolean {
   if (name === "" || name === "@" || name === "HEAD" || commitId.test(name)) return false;
   return isRefName(name) && !/^(?:[-/]|refs\/)/.test(name);
 }
 
-/** Whether symphony makes a branch of this name: plain letters, and nothing that a shell or git could take for more. */
+/** Whether symphony may create a branch with this name: plain letters, and nothing special to a shell or to git. */
 export function isBranchName(name: string): boolean {
   const plain = /^[A-Za-z0-9_][A-Za-z0-9_./+-]*$/.test(name);
   return plain && name.length <= longestName && isBaseName(name);
 }
 
-/** Which repository an issue's workspace is a clone of. */
+/** The repository of which an issue's workspace is a clone. */
 export interface GitConfig {
-  /** In the order they are tried; empty: symphony clones nothing. */
+  /** In the order of evaluation; empty: symphony clones nothing. */
   readonly repositories: readonly RepositoryConfig[];
-  /** For one clone with its checkout. */
+  /** Limit for one clone with its checkout. */
   readonly timeoutMs: number;
 }
 
@@ -41,19 +41,19 @@ export interface RepositoryConfig {
   /** null: the remote's default branch. */
   readonly baseBranch: string | null;
   readonly branchTemplate: string;
-  /** Commits of history; null for all. */
+  /** Commits of history; null: all. */
   readonly depth: number | null;
 }
 
-/** Each list that is not empty must hold something of the issue. All in lower case. */
+/** Each list that is not empty must contain a value of the issue. All in lower case. */
 export interface RepositoryMatch {
   readonly labels: readonly string[];
   readonly states: readonly string[];
-  /** What identifiers begin with before their last `-`. */
+  /** The part of identifiers before their last `-`. */
   readonly prefixes: readonly string[];
 }
 
-/** What one alternative of a branch template is filled with; null: the issue has none. */
+/** The values for one alternative of a branch template; null: the issue has none. */
 export interface BranchWords {
   readonly "issue.identifier": string;
   readonly "issue.branch_name": string | null;
@@ -97,17 +97,17 @@ const repository = z.strictObject(
     match: match.nullable().default(null),
     base_branch: text.refine(isBaseName, "must be the name of a branch").nullable().default(null),
     branch_template: template.nullable().default(null),
-    depth: positive.max(deepest, `must not be over ${deepest}`).nullable().default(null),
+    depth: positive.max(deepest, `must not be greater than ${deepest}`).nullable().default(null),
   },
   "must be a map of name, url, match, base_branch, branch_template, depth and nothing else",
 );
 
-/** The repositories that symphony clones by itself. */
+/** The repositories that symphony itself clones. */
 export const gitSection = section({
   repositories: z
     .array(repository, "must be a list")
     .max(maxRepositories, `must not hold more than ${maxRepositories}`)
-    .refine(haveOwnNames, "must each have a name of their own")
+    .refine(haveOwnNames, "must each have a different name")
     .default([]),
   timeout_ms: positive.default(600_000),
 });
@@ -140,8 +140,8 @@ export function gitSecretNames({ repositories }: GitConfig): string[] {
 }
 
 /**
- * The branch names a template stands for, the one to prefer first. Values are put in as they are and nothing is evaluated;
- * what needs a value that the issue has not is left out.
+ * The branch names of a template, in order of preference. Values are inserted unchanged and nothing is evaluated;
+ * an alternative that needs a value the issue does not have is omitted.
  */
 export function branchNames(template: string, words: BranchWords): string[] {
   return template.split(" or ").flatMap((alternative) => {
@@ -168,11 +168,11 @@ function lowered(values: readonly string[] | null | undefined): string[] {
   return (values ?? []).map((value) => value.trim().toLowerCase());
 }
 
-/** Where a repository is, with its credential apart. */
+/** The address of a repository, separate from its credential. */
 export interface GitAddress {
-  /** The one transport that git may use for it. */
+  /** The only transport that git may use for it. */
   readonly protocol: "https" | "http" | "ssh" | "file";
-  /** What git is given and the clone remembers: no credential is in it. */
+  /** The address that git gets and the clone remembers: it holds no credential. */
   readonly address: string;
   readonly login: GitLogin | null;
 }
@@ -181,7 +181,7 @@ export interface GitLogin {
   readonly user: string;
   /** Name of the secret or variable that holds the password. */
   readonly secret: string;
-  /** Scheme and host that it is for; nobody else is told. */
+  /** Scheme and host it is for; it is sent to no other host. */
   readonly site: string;
 }
 
@@ -196,14 +196,14 @@ const loginName = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const likeScp =
   /^(?:([A-Za-z0-9_][A-Za-z0-9._-]*)@)?[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z0-9_~./][^:]*$/;
 const thisMachine: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
-/** Who a token logs in as where the address names nobody. */
+/** The user name for a token when the address has none. */
 const tokenUser = "x-access-token";
 
 const forms: Refused = {
   problem: "must be https://host/path, ssh://host/path, user@host:path or an absolute path",
 };
 
-/** Reads `https://…`, `ssh://…`, `user@host:path`, an absolute path or `file:///…`, and `http://` on this machine. */
+/** Parses `https://…`, `ssh://…`, `user@host:path`, an absolute path or `file:///…`, and `http://` on this machine. */
 export function parseGitAddress(written: string): GitAddress | Refused {
   if (written.length > longest || /[\s\p{Cc}\\]/u.test(written)) {
     return { problem: "must not hold blanks, control characters or backslashes" };

@@ -6,57 +6,57 @@ type Json = Record<string, unknown>;
 
 const meanings: Readonly<Record<string, string>> = {
   "tracker.provider":
-    "Settings of that tracker; $NAME is looked up in the secrets, then in the environment",
-  "tracker.required_labels": "An issue is worked on only if it has all of these",
-  "tracker.active_states": "States to work on",
+    "Settings of that tracker; $NAME is resolved from the secrets, then from the environment",
+  "tracker.required_labels": "Only issues with all of these labels are worked on",
+  "tracker.active_states": "States whose issues are worked on",
   "tracker.terminal_states": "States that end the work",
   "tracker.comment_steering":
-    "Which comments on an issue at work become guidance for its agent: off, mention or all",
+    "Which comments on a running issue become guidance for its agent: off, mention or all",
   "tracker.comment_mention": "The word that makes a comment a mention",
-  "polling.interval_ms": "Time between two looks at the tracker, ms",
+  "polling.interval_ms": "Time between two polls of the tracker, ms",
   "workspace.root": "The directory that holds one directory for each issue",
-  "hooks.after_create": "Shell script, once in each new workspace",
-  "hooks.before_run": "Shell script, before each attempt",
-  "hooks.after_run": "Shell script, after each attempt, however it ended",
-  "hooks.before_remove": "Shell script, before a workspace is deleted",
+  "hooks.after_create": "Shell script, run once in each new workspace",
+  "hooks.before_run": "Shell script, run before each attempt",
+  "hooks.after_run": "Shell script, run after each attempt with any outcome",
+  "hooks.before_remove": "Shell script, run before a workspace is deleted",
   "hooks.timeout_ms": "Longest time for one hook, ms",
   "git.repositories":
-    "Repositories to clone new workspaces from; the first whose match fits an issue is taken",
+    "Repositories to clone new workspaces from; the first whose match fits the issue is used",
   "git.timeout_ms": "Longest time for one clone with its checkout, ms",
-  "agent.model": "Model of every agent; left out, that of the agent's own section",
-  "agent.reasoning_effort": "Such as low, medium or high; the agent's own when left out",
+  "agent.model": "Model of every agent; default: that of the agent's own section",
+  "agent.reasoning_effort": "Such as low, medium or high; default: the agent's own",
   "agent.by_state":
     'Another agent or model by tracker state, such as {"Rework": {"model": "gpt-5.5"}}',
-  "agent.by_label": "The same by label; a label wins over a state",
+  "agent.by_label": "The same by label; a label takes precedence over a state",
   "agent.level":
-    "What the agent's commands may reach: safe (the workspace), networked (and the network) or danger (everything)",
+    "What the agent's commands may access: safe (the workspace), networked (and the network) or danger (everything)",
   "agent.approvals":
-    "What becomes of a wish of the agent: auto (granted), ask (a person is asked) or decline",
+    "How an agent's request for approval is answered: auto (granted), ask (by a person) or decline",
   "agent.approval_timeout_ms":
-    "How long an approval or a question waits for a person before the run ends, ms; 0: not at all",
-  "agent.max_concurrent_agents": "Attempts at the same time",
+    "How long an approval or a question waits for a person before the run ends, ms; 0: no wait",
+  "agent.max_concurrent_agents": "Maximum number of attempts at the same time",
   "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
-  "agent.max_turns": "Turns of one attempt",
-  "agent.max_retries": "Failures in a row before an issue is failed; null for no end",
+  "agent.max_turns": "Maximum number of turns in one attempt",
+  "agent.max_retries": "Failures in a row before an issue is failed; null: no limit",
   "agent.max_retry_backoff_ms": "Longest wait before a retry, ms",
-  "brakes.tokens_per_issue": "Tokens after which an issue is held; 0: no end",
+  "brakes.tokens_per_issue": "Tokens after which an issue is held; 0: no limit",
   "brakes.tokens_per_day":
-    "Tokens of all issues in a day (UTC) after which nothing starts; 0: no end",
+    "Tokens of all issues in a day (UTC) after which no work starts; 0: no limit",
   "brakes.turns_without_progress":
-    "Turns in a row without a change in the workspace or the issue after which it is held; 0: no end",
-  "brakes.attempt_timeout_ms": "Longest time for one attempt, ms; 0: no end",
-  "usage.currency": "What prices are given in",
+    "Turns in a row without a change in the workspace or the issue after which it is held; 0: no limit",
+  "brakes.attempt_timeout_ms": "Longest time for one attempt, ms; 0: no limit",
+  "usage.currency": "Currency of the prices",
   "usage.prices":
     'By model, per million tokens, such as {"gpt-5.5": {"input": 1.25, "cached_input": 0.125, "output": 10}}',
   "history.retention_days": "Days after which attempts and events are removed; null: never",
   "server.host": "Address to listen on; a change needs a restart",
   "server.port": "0 to 65535, 0 for any free port; a change needs a restart",
-  "server.allowed_hosts": "Further names that a request's Host may have",
+  "server.allowed_hosts": "Additional names allowed in a request's Host header",
   "server.auth": "none or token; a change needs a restart",
-  "server.rate_limit": "Requests a minute for each client beyond this machine; null for no end",
+  "server.rate_limit": "Requests a minute for each client outside this machine; null: no limit",
 };
 
-/** The written configuration as a JSON Schema (2020-12), each key with what it means, and examples that validate. */
+/** The written configuration as a JSON Schema (2020-12), with a description of each key, and examples that validate. */
 export function configSchema(sections: Sections): Json {
   const { trackers, agents } = sections;
   const schema = z.toJSONSchema(sections.schema, { target: "draft-2020-12", io: "input" });
@@ -76,7 +76,7 @@ export function configSchema(sections: Sections): Json {
   return { ...schema, title: "symphony configuration", examples: examplesOf(sections) };
 }
 
-/** One for each kind of tracker, and one for each kind of agent. */
+/** One example for each kind of tracker, and one for each kind of agent. */
 function examplesOf({ trackers, agents }: Sections): readonly Json[] {
   const ofTrackers = trackers.map(({ kind, section }) => ({ kind, ...section.example }));
   const [first] = ofTrackers;

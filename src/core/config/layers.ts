@@ -1,16 +1,16 @@
 import { type ConfigProblem, isMap, withoutNulls } from "./schema.ts";
 import type { Sections } from "./sections.ts";
 
-/** Where an effective value comes from; a later layer wins over an earlier one. */
+/** The source of an effective value; a later layer overrides an earlier one. */
 export type Origin = "default" | "workflow" | "env" | "overlay" | "flag";
 
-/** The values one source gives, in the written form. */
+/** The values of one source, in the written form. */
 export interface Layer {
   readonly origin: Exclude<Origin, "default">;
   readonly values: Readonly<Record<string, unknown>>;
 }
 
-/** Assigning to one of these would reach every object of the process. */
+/** An assignment to one of these would affect every object of the process. */
 const refusedKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 
 /** Keys that are refused at any depth. */
@@ -27,7 +27,7 @@ export function refusedKeysIn(value: unknown, path: readonly string[] = []): Con
   });
 }
 
-/** Every layer in one spelling, so that the same key of two layers is the same key. */
+/** Every layer in one spelling, so that the same key is equal in all layers. */
 export function normalLayers(
   layers: readonly Layer[],
   { trackers }: Pick<Sections, "trackers">,
@@ -41,7 +41,7 @@ export function normalLayers(
   }));
 }
 
-/** The layers on top of each other: maps are merged, everything else is replaced. */
+/** The layers merged in order: maps are merged, everything else is replaced. */
 export function mergeLayers(
   layers: readonly Layer[],
   { wholeMaps }: WholeMaps,

@@ -29,12 +29,12 @@ export interface ConfigFlags {
   readonly host?: string;
 }
 
-/** Everything a configuration is made of; later ones win. */
+/** All sources of a configuration; later ones override earlier ones. */
 export interface ConfigSources {
   /** The front matter of the workflow file. */
   readonly workflow: Readonly<Record<string, unknown>>;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** What an operator put on top, in the written form. */
+  /** The operator's overrides, in the written form. */
   readonly overlay?: Readonly<Record<string, unknown>>;
   readonly flags: ConfigFlags;
 }
@@ -43,11 +43,11 @@ export interface Resolved {
   readonly written: Written;
   /** By dotted path, for every leaf of `written`. */
   readonly origins: Readonly<Record<string, Origin>>;
-  /** What was said in vain, one line each. */
+  /** Settings that have no effect, one line each. */
   readonly warnings: readonly string[];
 }
 
-/** Lays the sources on top of each other and checks the result. Throws `invalid_config`, naming every key at fault. */
+/** Merges the sources and checks the result. Throws `invalid_config`, naming every invalid key. */
 export function resolveConfig(sources: ConfigSources, sections: Sections): Resolved {
   const given = layersOf(sources, sections);
   const refused = given.flatMap(({ values }) => refusedKeysIn(values));
@@ -83,8 +83,8 @@ function variableOf(path: string): string {
 }
 
 /**
- * The layer of `SYMPHONY_<SECTION>__<KEY>` variables; a further `__` goes one map deeper. A value is read
- * as JSON where its key takes that, else as text. An empty variable counts as unset.
+ * The layer of `SYMPHONY_<SECTION>__<KEY>` variables; a further `__` goes one map deeper. A value is parsed
+ * as JSON where its key accepts that, else read as text. An empty variable counts as unset.
  */
 function envLayer(env: ConfigSources["env"], keys: Known["keys"]): Layer {
   let values: Record<string, unknown> = {};
@@ -101,7 +101,7 @@ function envLayer(env: ConfigSources["env"], keys: Known["keys"]): Layer {
 function readValue(text: string, field: z.ZodType | undefined): unknown {
   const json = parseJson(text);
   const value = json === undefined ? text : json;
-  // A name that happens to be a number is still a name where only text will do.
+  // A name that looks like a number is still a name where only text is valid.
   const isText = field && !field.safeParse(value).success && field.safeParse(text).success;
   return isText ? text : value;
 }
@@ -122,7 +122,7 @@ function withValue(
 /** The names of sections and keys. */
 type Known = Pick<Sections, "keys" | "names">;
 
-/** What a layer says in vain: keys nobody knows (requirement W-15) and per-state limits that are dropped (W-11). */
+/** Settings of a layer without effect: unknown keys (requirement W-15) and per-state limits that are dropped (W-11). */
 function warningsOf({ origin, values }: Layer, known: Known): readonly string[] {
   const shown = (path: string) => (origin === "env" ? variableOf(path) : path);
   return [
@@ -136,7 +136,7 @@ function warningsOf({ origin, values }: Layer, known: Known): readonly string[] 
   ];
 }
 
-/** The same unknown keys as reasons to refuse: an overlay is written for symphony alone. */
+/** The same unknown keys as errors: an overlay is written for symphony only. */
 function strangersIn(
   values: Readonly<Record<string, unknown>>,
   known: Known,
@@ -147,7 +147,7 @@ function strangersIn(
   }));
 }
 
-/** The environment belongs to many programs, so of its layer only the known keys are kept. */
+/** Other programs use the environment, too, so only the known keys of its layer are kept. */
 function withoutStrangers(layer: Layer, { keys, names }: Known): Layer {
   if (layer.origin !== "env") return layer;
   const knownOf = (name: string, section: Readonly<Record<string, unknown>>) =>
@@ -158,7 +158,7 @@ function withoutStrangers(layer: Layer, { keys, names }: Known): Layer {
   return { origin: "env", values: Object.fromEntries(known) };
 }
 
-/** The known name nearest to `word`, if it is near enough to be a slip. */
+/** The known name nearest to `word`, if it is near enough to be a typing error. */
 export function nearest(word: string, known: Iterable<string>): string | null {
   let best: { readonly name: string; readonly distance: number } | null = null;
   for (const name of known) {
@@ -182,7 +182,7 @@ function unknownKeys(
   return paths.filter((path) => !names.has(path) && !keys.has(path) && !isExtension(path));
 }
 
-/** Keys that begin with `x-` are for whoever writes the file. */
+/** Keys that begin with `x-` are reserved for the file's author. */
 function isExtension(path: string): boolean {
   return path.split(".").some((part) => part.startsWith("x-"));
 }
@@ -203,7 +203,7 @@ function droppedLimits(values: Readonly<Record<string, unknown>>): readonly stri
   return Object.entries(limits).flatMap(([state, limit]) => (isStateLimit(limit) ? [] : [state]));
 }
 
-/** Levenshtein's distance, one row at a time. */
+/** Levenshtein distance, one row at a time. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);
   for (let i = 1; i <= a.length; i++) {
@@ -217,7 +217,7 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** What an operator puts on top of the workflow file, in the written form. */
+/** The operator's overrides of the workflow file, in the written form. */
 export type Overlay = Readonly<Record<string, unknown>>;
 
 const deepest = 32;
@@ -226,8 +226,8 @@ export const credentialKey = /(?:^|_)(?:api_?key|token|password|secret)$/i;
 const reference = /^\$[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
- * Refuses what may not stand in an overlay whatever lies below it: unknown keys (save under `tracker.provider` and those
- * that begin with `x-`), keys such as `__proto__`, a credential in the clear. Throws `invalid_config`, naming every path.
+ * Refuses what an overlay must not hold, whatever the other layers say: unknown keys (except under `tracker.provider` and
+ * those that begin with `x-`), keys such as `__proto__`, a plain credential. Throws `invalid_config`, naming every path.
  */
 export function checkOverlay(overlay: Overlay, known: Pick<Sections, "keys" | "names">): void {
   if (isDeeper(overlay, deepest)) {
@@ -241,10 +241,10 @@ export function checkOverlay(overlay: Overlay, known: Pick<Sections, "keys" | "n
   if (problems.length > 0) throw invalidConfig(problems);
 }
 
-/** The overlay without what stands at a dotted path, nor the maps this leaves empty; null when nothing stands there. */
+/** The overlay without the value at a dotted path and without maps this leaves empty; null when there is no such value. */
 export function withoutPath(overlay: Overlay, path: string): Overlay | null {
   if (Object.hasOwn(overlay, path)) return without(overlay, path);
-  // A key may hold dots itself, as the name of a state may.
+  // A key may itself contain dots, as the name of a state may.
   const ways = Object.keys(overlay).filter((key) => path.startsWith(`${key}.`));
   for (const key of ways.sort((a, b) => b.length - a.length)) {
     const below = overlay[key];
@@ -255,7 +255,7 @@ export function withoutPath(overlay: Overlay, path: string): Overlay | null {
   return null;
 }
 
-/** `values` with every credential that is written out replaced, and every text as `redact` gives it. */
+/** `values` with every plain credential replaced, and every text passed through `redact`. */
 export function withoutCredentials(
   values: Readonly<Record<string, unknown>>,
   redact: (text: string) => string,
@@ -277,7 +277,7 @@ function without(overlay: Overlay, key: string): Overlay {
   return Object.fromEntries(Object.entries(overlay).filter(([name]) => name !== key));
 }
 
-/** The overlay is shown to every operator as it is, so it holds names of secrets only. */
+/** The overlay is shown unchanged to every operator, so it may hold only names of secrets. */
 function credentialsIn(values: Overlay, path: readonly string[] = []): readonly ConfigProblem[] {
   return Object.entries(values).flatMap(([key, value]) => {
     const at = [...path, key];
@@ -297,7 +297,7 @@ function isDeeper(value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1));
 }
 
-/** The form the rest of core reads. `root` is the absolute path `workspace.root` stands for. */
+/** The form that the rest of core reads. `root` is the absolute path of `workspace.root`. */
 export function toConfig(written: Written, root: string, { agents }: Sections): Config {
   const own = agents.map(({ kind, section }) => ({
     kind,
@@ -310,7 +310,7 @@ export function toConfig(written: Written, root: string, { agents }: Sections): 
     ...commonOf(written, root, forAll),
     ...Object.fromEntries(own.map(({ kind, settings }) => [kind, settings])),
   };
-  // The folder of each kind declares what its section is in `Config`.
+  // The folder of each kind declares the type of its section in `Config`.
   return config as Config;
 }
 

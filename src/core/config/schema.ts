@@ -11,7 +11,7 @@ export interface ConfigProblem {
 
 type Parsed = z.output<WrittenSchema>;
 
-/** The whole configuration in its written form: defaults filled in, lists and keys normalised. */
+/** The whole configuration in its written form: defaults filled in, lists and keys normalized. */
 export interface Written extends Parsed {
   readonly tracker: Parsed["tracker"] & {
     readonly active_states: string[];
@@ -23,14 +23,14 @@ export interface Written extends Parsed {
   };
 }
 
-/** The keys whose written `null` says something of its own: no end, or no limit. */
+/** The keys for which a written `null` has its own meaning: no limit. */
 const nullMeansSomething: ReadonlySet<string> = new Set([
   "agent.max_retries",
   "history.retention_days",
   "server.rate_limit",
 ]);
 
-/** A written `null` counts as left out, at any depth (requirement W-8); lists are left as they are. */
+/** Removes every written `null`, at any depth, because it means the default (requirement W-8); lists are kept unchanged. */
 export function withoutNulls(
   values: Readonly<Record<string, unknown>>,
   path = "",
@@ -74,7 +74,7 @@ export function parseWritten(
   };
 }
 
-/** Each of the two says something of the other where that is left out: `agent.approvals` and an agent's own section. */
+/** `agent.approvals` and the agents' own sections: each supplies a default for the other. */
 function withApprovals(parsed: Parsed, agents: Sections["agents"]) {
   const own = agents.map(({ kind, section }) => ({ kind, section, written: mapOf(parsed[kind]) }));
   const said = own.map(({ section, written }) => section.approvals?.(written) ?? null);
@@ -87,12 +87,12 @@ function withApprovals(parsed: Parsed, agents: Sections["agents"]) {
   return { approvals, ofAgents };
 }
 
-/** Whether a per-state limit counts; one that does not is dropped, the file stays valid (requirement W-11). */
+/** Whether a per-state limit is valid; an invalid one is dropped, and the file stays valid (requirement W-11). */
 export function isStateLimit(limit: unknown): limit is number {
   return positive.safeParse(limit).success;
 }
 
-/** A refusal that names every key at fault. */
+/** An error that names every invalid key. */
 export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError {
   const list = problems.map(({ path, message }) => `${path} ${message}`).join("; ");
   return new SymphonyError("invalid_config", `the configuration cannot be used: ${list}`, {
@@ -100,7 +100,7 @@ export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError
   });
 }
 
-/** A section by its name, which the schema has checked. */
+/** A section by its name, already checked by the schema. */
 export function mapOf(value: unknown): Record<string, unknown> {
   return isMap(value) ? value : {};
 }

@@ -15,17 +15,17 @@ import {
 } from "./agents.ts";
 import { gitSection } from "./git.ts";
 
-/** What the configuration has to know of one kind of tracker. */
+/** What the configuration needs to know of one kind of tracker. */
 export interface TrackerSection {
-  /** The states of a file that names none (requirement L-2); null: a file has to name them. */
+  /** The default states (requirement L-2); null: a file has to name them. */
   readonly states: { readonly active: string[]; readonly terminal: string[] } | null;
-  /** Keys of `tracker.provider` that older files write right under `tracker` (requirement L-5). */
+  /** Keys of `tracker.provider` that older files write directly under `tracker` (requirement L-5). */
   readonly flatKeys: readonly string[];
   /** A `tracker` section for the documentation, without its kind. */
   readonly example: Readonly<Record<string, unknown>>;
 }
 
-/** The section that one kind of agent is set up by; its key in the file is the kind. */
+/** The section that configures one kind of agent; its key in the file is the kind. */
 export interface AgentSection<
   Settings extends object = object,
   Schema extends z.ZodObject = z.ZodObject,
@@ -39,11 +39,11 @@ export interface AgentSection<
   readonly wholeMaps?: readonly string[];
   /** The settings as the agent reads them. */
   settings(written: z.output<Schema>): Settings;
-  /** What the section says about agents of every kind, and about hooks; the first section that says something counts. */
+  /** What the section says for agents of every kind, and for hooks; the first section that has it is used. */
   forAll?(settings: Settings): ForAllAgents;
-  /** What the section says about approvals when `agent.approvals` is left out; null: nothing. */
+  /** The approvals that the section implies when `agent.approvals` is omitted; null: none. */
   approvals?(written: z.output<Schema>): Approvals | null;
-  /** The section with what follows from the approvals in force. */
+  /** The section with the settings that follow from the approvals in force. */
   withApprovals?(written: z.output<Schema>, approvals: Approvals): z.output<Schema>;
 }
 
@@ -61,21 +61,21 @@ export interface ConfigKinds {
   readonly agents: readonly { readonly kind: string; readonly section: AgentSection }[];
 }
 
-/** Everything that a configuration can be made of with these kinds. */
+/** The sections of a configuration with these kinds. */
 export interface Sections extends ConfigKinds {
-  /** The written form with its defaults. `null` must be taken out before; see `withoutNulls`. */
+  /** The written form with its defaults. `null` must be removed before; see `withoutNulls`. */
   readonly schema: WrittenSchema;
   /** Names of the sections. */
   readonly names: ReadonlySet<string>;
-  /** Every known dotted key with what it takes. */
+  /** Every known dotted key with the type of its value. */
   readonly keys: ReadonlyMap<string, z.ZodType>;
-  /** Dotted keys whose maps are replaced as a whole: half of one mixed with half of another would be neither. */
+  /** Dotted keys whose maps are replaced as a whole: a mixture of two such maps would be neither. */
   readonly wholeMaps: ReadonlySet<string>;
 }
 
 export type WrittenSchema = ReturnType<typeof schemaOf>;
 
-/** The sections of a configuration that chooses from `kinds`. Other keys are kept and mean nothing. */
+/** The sections of a configuration that chooses from `kinds`. Unknown keys are kept and ignored. */
 export function sectionsOf(kinds: ConfigKinds): Sections {
   const { trackers, agents } = kinds;
   const schema = schemaOf(agents);
@@ -151,9 +151,9 @@ function schemaOf(agents: ConfigKinds["agents"]) {
   const after = { history: history.prefault({}), server: serverSection.prefault({}) };
   const common = { ...before, ...after };
   const taken = agents.find(({ kind }) => Object.hasOwn(common, kind));
-  if (taken) throw new Error(`${taken.kind} is a section already, so no agent can be called that`);
+  if (taken) throw new Error(`${taken.kind} is a section already, so no agent can have this name`);
   const own = agents.map(({ kind, section: { schema } }) => [kind, schema.prefault({})]);
-  // Their shapes are known to their own rows alone.
+  // Only their own rows know their shapes.
   const ofAgents: object = Object.fromEntries(own);
   return z.looseObject({ ...before, ...ofAgents, ...after });
 }

@@ -22,42 +22,42 @@ import type { Sections } from "./sections.ts";
 import { parseWorkflow, readWorkflow } from "./workflow.ts";
 
 const checkIntervalMs = 1_000;
-/** A file that is being written is read once its writer has paused. */
+/** A file that is being written is read after this pause in the writes. */
 const settleMs = 50;
 
 export type ConfigChange =
-  /** `keys` are the dotted paths that differ, `prompt` among them; none when a refused file was put right. */
+  /** `keys` are the dotted paths that differ, including `prompt`; empty when a refused file was corrected. */
   | {
       readonly type: "changed";
       readonly keys: readonly string[];
-      /** Warnings that were not there before. */
+      /** Warnings that are new. */
       readonly warnings: readonly string[];
     }
-  /** Once for each new reason; the last good pair stays. */
+  /** Once for each new reason; the last valid pair stays in force. */
   | { readonly type: "rejected"; readonly problem: SymphonyError };
 
 export interface ConfigService {
-  /** What it can be made of. */
+  /** The sections and kinds that a configuration may have. */
   readonly sections: Sections;
   readonly current: Effective;
-  /** Why the file as it is now is not in force; null when it is. While there is one, nothing is dispatched. */
+  /** Why the current file is not in force; null when it is. While this is set, nothing is dispatched. */
   readonly problem: SymphonyError | null;
   readonly warnings: readonly string[];
-  /** What an operator put on top, as it was written. */
+  /** The operator's overrides, as written. */
   readonly overlay: Overlay;
   /**
-   * Puts what `change` makes of the overlay on top, on disk and in force when it resolves. One change after the other;
-   * what `change` throws refuses it. Rejects with `invalid_config` or what else is wrong with the whole: nothing changed.
+   * Replaces the overlay by the result of `change`; it is on disk and in force when this resolves. Changes run one after
+   * the other; an error of `change` rejects. Rejects with `invalid_config` or another fault of the whole; nothing is changed then.
    */
   changeOverlay(change: (current: Overlay) => Overlay): Promise<Overlay>;
-  /** Looks at the file now. Resolves to true when `current` was replaced. Never rejects. */
+  /** Reads the file now. Resolves to true when `current` was replaced. Never rejects. */
   reload(): Promise<boolean>;
-  /** Tells `onChange`, which must not throw, of every later change or refusal. Returns how to stop that. */
+  /** Calls `onChange`, which must not throw, for every later change or refusal. Returns how to stop that. */
   watch(onChange: (change: ConfigChange) => void): () => void;
   close(): Promise<void>;
 }
 
-/** Loads the file and keeps up with it. Rejects like `reload` would refuse: with what is wrong at start-up. */
+/** Loads the file and follows its changes. Rejects with the error for which `reload` would refuse the file. */
 export async function openConfig(options: ConfigOptions): Promise<ConfigService> {
   const workflowPath = resolve(options.workflowPath);
   const service = new WatchedConfig({ ...options, workflowPath });
@@ -129,7 +129,7 @@ class WatchedConfig implements ConfigService {
     await Promise.all([this.#watcher?.close(), this.#queue]);
   }
 
-  /** One after the other: a slow read must not undo what a later one found. */
+  /** One after the other: a slow read must not undo the result of a later one. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const next = this.#queue.then(work);
     this.#queue = next.catch(() => {});
@@ -161,7 +161,7 @@ class WatchedConfig implements ConfigService {
     let after: Loaded;
     try {
       const content = await readWorkflow(this.#options.workflowPath);
-      // A refused file is judged again each time: what it lacked may lie outside of it.
+      // A refused file is checked again each time: the missing part may be outside of it.
       if (this.#problem === null && hashOf(content) === before.hash) return false;
       after = await load(content, { ...this.#options, overlay: this.#overlay });
     } catch (error) {
@@ -175,13 +175,13 @@ class WatchedConfig implements ConfigService {
     const keys = changedKeys(before.effective, after.effective, this.sections);
     const mended = this.#problem !== null;
     this.#problem = null;
-    // The same values from other sources are no change, but are told apart by their origins.
+    // The same values from other sources are not a change, but their origins differ.
     const same =
       keys.length === 0 && isDeepStrictEqual(before.effective.origins, after.effective.origins);
     this.#loaded = same ? { ...after, effective: before.effective } : after;
     const warnings = after.warnings.filter((warning) => !before.warnings.includes(warning));
     if (keys.length > 0 || mended || warnings.length > 0) {
-      this.#tell({ type: "changed", keys, warnings });
+      this.#notify({ type: "changed", keys, warnings });
     }
     return keys.length > 0;
   }
@@ -189,10 +189,10 @@ class WatchedConfig implements ConfigService {
   #refuse(problem: SymphonyError): void {
     const known = this.#problem?.code === problem.code && this.#problem.message === problem.message;
     this.#problem = problem;
-    if (!known) this.#tell({ type: "rejected", problem });
+    if (!known) this.#notify({ type: "rejected", problem });
   }
 
-  #tell(change: ConfigChange): void {
+  #notify(change: ConfigChange): void {
     for (const listener of this.#listeners) listener(change);
   }
 
@@ -217,7 +217,7 @@ class WatchedConfig implements ConfigService {
       if (this.#closed) return;
       this.#cancelSettle = this.#options.clock.after(settleMs, () => void this.reload());
     });
-    // Watching is only the quick way; where the system refuses it the regular check remains.
+    // Watching is only faster; if the system refuses it, the regular check remains.
     watcher.on("error", () => void watcher.close());
     return watcher;
   }
@@ -233,11 +233,11 @@ function asSymphonyError(error: unknown): SymphonyError {
   return new SymphonyError("internal_error", messageOf(error), { cause: error });
 }
 
-/** A configuration and the prompt that came with it: they change together or not at all. */
+/** A configuration and its prompt: they change together or not at all. */
 export interface Effective {
   readonly config: Config;
   readonly promptTemplate: string;
-  /** The same configuration with the keys of the file, unknown ones included; `$NAME` is not looked up. */
+  /** The same configuration with the keys of the file, including unknown ones; `$NAME` is not resolved. */
   readonly written: Written;
   /** By dotted path, for every leaf of `written`. */
   readonly origins: Readonly<Record<string, Origin>>;
@@ -249,12 +249,12 @@ export interface ConfigOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly flags: ConfigFlags;
   readonly clock: Clock;
-  /** The user's home directory; the system's answer if left out. */
+  /** The user's home directory; default: the system's. */
   readonly home?: string;
   readonly overlay?: Overlay;
-  /** Puts a new overlay on disk; where it is left out the overlay cannot be changed. */
+  /** Saves a new overlay; if absent, the overlay cannot be changed. */
   saveOverlay?(overlay: Overlay): Promise<void>;
-  /** A further check, such as the tracker adapter's; what it rejects with refuses the file. */
+  /** A further check, such as the tracker adapter's; its rejection refuses the file. */
   validate?(config: Config): void | Promise<void>;
 }
 
@@ -264,7 +264,7 @@ interface Loaded {
   readonly warnings: readonly string[];
 }
 
-/** The workflow file with everything that lies on top of it. Rejects with what is wrong with any of them. */
+/** The workflow file with all other layers. Rejects with the fault of any of them. */
 export async function load(content: Uint8Array, options: ConfigOptions): Promise<Loaded> {
   const { workflowPath, env, flags, overlay = {}, home = homedir(), sections } = options;
   const workflow = parseWorkflow(content, workflowPath);
@@ -285,7 +285,7 @@ export async function load(content: Uint8Array, options: ConfigOptions): Promise
   };
 }
 
-/** The dotted paths that differ, `prompt` among them. */
+/** The dotted paths that differ, including `prompt`. */
 function changedKeys(before: Effective, after: Effective, sections: Sections): readonly string[] {
   const old = leavesOf(before.written, sections);
   const now = leavesOf(after.written, sections);
@@ -310,9 +310,9 @@ export interface RootContext {
 const variable = /^\$([A-Za-z_][A-Za-z0-9_]*)(?=\/|$)/;
 
 /**
- * The absolute path that `workspace.root` stands for: `~`, a leading `$NAME`, or relative to the workflow
- * file's directory. Left out, or naming an unset variable, it is the project's own directory below
- * `~/.symphony/workspaces`: the system's temporary folder is open to sandboxed agents. Throws `invalid_config`.
+ * The absolute path of `workspace.root`: `~`, a leading `$NAME`, or relative to the workflow
+ * file's directory. If it is omitted or names an unset variable, it is the project's own directory below
+ * `~/.symphony/workspaces`: sandboxed agents may write to the system's temporary folder. Throws `invalid_config`.
  */
 export function workspaceRoot(written: string | undefined, place: RootContext): string {
   const directory = dirname(place.workflowPath);
@@ -338,7 +338,7 @@ function expanded(written: string, { env, home }: RootContext): string | null {
 
 function defaultRoot(directory: string, home: string): string {
   const project = basename(directory).replaceAll(/[^A-Za-z0-9._-]/g, "_");
-  // Two projects of one name must never share their workspaces.
+  // Two projects with the same name must never share their workspaces.
   const hash = createHash("sha256").update(directory).digest("hex").slice(0, 8);
   return join(home, ".symphony", "workspaces", `${project || "project"}-${hash}`);
 }
@@ -353,7 +353,7 @@ const formatVersion = 1;
 export interface OverlayDocument {
   /** As it was when it was opened. */
   readonly overlay: Overlay;
-  /** On disk (fsynced) when it resolves. Rejects with `storage_unavailable`; what is on disk is then as it was. */
+  /** On disk (fsynced) when it resolves. Rejects with `storage_unavailable`; the file is then unchanged. */
   save(overlay: Overlay): Promise<void>;
 }
 
@@ -370,7 +370,7 @@ export async function openOverlay(dir: string): Promise<OverlayDocument> {
   };
 }
 
-/** The overlay as last written, for who does not hold the lock. Rejects like `openOverlay`; touches nothing. */
+/** The overlay as last written, for callers without the lock. Rejects like `openOverlay`; changes nothing. */
 export async function readOverlay(dir: string): Promise<Overlay> {
   return (await documentIn(dir)).data;
 }

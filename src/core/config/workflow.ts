@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { parseDocument, type YAMLError } from "yaml";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 
-/** A workflow file as written: nothing is checked beyond its form. */
+/** A workflow file as written: only its form is checked. */
 export interface Workflow {
   readonly path: string;
   /** The front matter's root map; `{}` without one. */
@@ -17,7 +17,7 @@ const maxDepth = 50;
 
 /**
  * Reads and splits the workflow file. Rejects with `missing_workflow_file`, `workflow_parse_error` or
- * `workflow_front_matter_not_a_map`; never gives a default prompt.
+ * `workflow_front_matter_not_a_map`; there is no default prompt.
  */
 export async function loadWorkflow(path: string): Promise<Workflow> {
   return parseWorkflow(await readWorkflow(path), path);
@@ -28,7 +28,7 @@ export async function readWorkflow(path: string): Promise<Uint8Array> {
   const found = await stat(path).catch((cause: unknown) => {
     throw missing(path, { reason: reasonOf(cause), cause });
   });
-  // Opening a pipe would wait for a writer for ever.
+  // Opening a pipe would wait for a writer indefinitely.
   if (!found.isFile()) {
     throw missing(path, { reason: found.isDirectory() ? "EISDIR" : "not a regular file" });
   }
@@ -38,7 +38,7 @@ export async function readWorkflow(path: string): Promise<Uint8Array> {
   });
 }
 
-/** Splits the file's content; throws like `loadWorkflow`. `path` is only for messages. */
+/** Splits the file's content; throws like `loadWorkflow`. `path` is used only in messages. */
 export function parseWorkflow(content: Uint8Array, path: string): Workflow {
   const lines = decode(content, path).split(/\r?\n/);
   if (lines[0] !== fence) return { path, config: {}, promptTemplate: lines.join("\n").trim() };
@@ -63,7 +63,7 @@ function decode(content: Uint8Array, path: string): string {
 
 function parseFrontMatter(text: string, path: string): Record<string, unknown> {
   const document = parseDocument(text, { prettyErrors: false, stringKeys: true });
-  // A warning is a tag nobody knows, whose value would pass for plain text.
+  // A warning is an unknown tag, whose value would be read as plain text.
   const fault = document.errors[0] ?? document.warnings[0];
   if (fault) throw syntaxFault(fault, text, path);
   const value = toTree(() => document.toJS({ maxAliasCount: 100 }), path);
@@ -77,7 +77,7 @@ function parseFrontMatter(text: string, path: string): Record<string, unknown> {
   );
 }
 
-/** Aliases may make a circle of a document, or one that is huge once they are resolved. */
+/** Aliases may make a document circular, or huge once they are resolved. */
 function toTree(resolve: () => unknown, path: string): unknown {
   try {
     const value = resolve() ?? null;

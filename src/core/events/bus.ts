@@ -7,52 +7,52 @@ import { EventJournal } from "./journal.ts";
 const replayPageSize = 500;
 const replayRetryMs = 1_000;
 
-/** Which events a subscriber wants; what is left out does not matter to it. */
+/** Which events a subscriber receives; an absent field does not filter. */
 export interface EventFilter {
-  /** In any case. */
+  /** Compared without regard to case. */
   readonly issueIdentifiers?: readonly string[];
   readonly attemptId?: string;
   readonly types?: readonly EventType[];
 }
 
 export interface Subscription {
-  /** Everything after this seq comes first; default: only what is published from now on. */
+  /** Start with everything after this seq; default: only new events. */
   readonly afterSeq?: number;
   readonly filter?: EventFilter;
 }
 
-/** The one series of events: numbered, put on disk, then shown to subscribers in order. */
+/** The single series of events: numbered, written to disk, then delivered to subscribers in order. */
 export interface Bus extends EventSink {
-  /** The seq given out last; its event may still be on its way to the disk. */
+  /** The last seq assigned; its event may not be on disk yet. */
   readonly lastSeq: number;
   /**
    * Calls `listener` for each matching event, in seq order, without gap or repeat, never before this returns. Replayed
    * pages and live events come from the event loop, so a listener must not wait. Returns how to stop.
    */
   subscribe(options: Subscription, listener: (event: SymphonyEvent) => void): () => void;
-  /** Writes and delivers what was published, now. Does nothing when called by a listener. */
+  /** Writes and delivers published events now. Does nothing when called by a listener. */
   flush(): void;
-  /** A last flush; timers and subscribers end. */
+  /** A last flush; timers and subscriptions end. */
   close(): void;
 }
 
 interface BusOptions {
   readonly history: History;
   readonly clock: Clock;
-  /** Takes secrets out of every message and its data. */
+  /** Removes secrets from every message and its data. */
   readonly redact: (text: string) => string;
-  /** Hears of an outage of the storage and of a throwing listener, once each. */
+  /** Called once for each outage of the storage, and once for each listener that throws. */
   readonly onError: (error: unknown) => void;
-  /** Hears when the storage takes no events, and with null when it does again. */
+  /** Called when the storage refuses events, and with null when it accepts them again. */
   readonly onOutage?: (error: unknown) => void;
 }
 
 interface Subscriber {
-  /** The last seq seen or passed over. */
+  /** The last seq delivered or skipped. */
   cursor: number;
   live: boolean;
   active: boolean;
-  complained: boolean;
+  reported: boolean;
   readonly filter: EventFilter;
   readonly matches: (event: SymphonyEvent) => boolean;
   readonly listener: (event: SymphonyEvent) => void;
@@ -63,8 +63,8 @@ export function createBus(options: BusOptions): Bus {
 }
 
 /**
- * Delivery follows durability. When the disk is away for more than a second, events are delivered live all the same and
- * written later; a client that reconnects in a very long outage then misses those beyond the journal's bound.
+ * Delivery follows durability. When the disk has failed for more than a second, events are delivered live anyway and
+ * written later; a client that reconnects during a very long outage misses those beyond the journal's bound.
  */
 class EventBus implements Bus {
   readonly #options: BusOptions;
@@ -81,7 +81,7 @@ class EventBus implements Bus {
     this.#journal = new EventJournal({
       history: options.history,
       clock: options.clock,
-      onError: (error) => this.#complain(error),
+      onError: (error) => this.#report(error),
       onOutage: options.onOutage,
       onDue: () => this.#schedule(),
     });
@@ -104,11 +104,11 @@ class EventBus implements Bus {
   subscribe(options: Subscription, listener: (event: SymphonyEvent) => void): () => void {
     const filter = options.filter ?? {};
     const subscriber: Subscriber = {
-      // A number of before a power cut, or of another data directory, may be ahead of us.
+      // A number from before a power cut, or from another data directory, may be ahead of this series.
       cursor: Math.min(options.afterSeq ?? this.lastSeq, this.lastSeq),
       live: false,
       active: true,
-      complained: false,
+      reported: false,
       filter,
       matches: matcher(filter),
       listener,
@@ -172,8 +172,8 @@ class EventBus implements Bus {
     try {
       subscriber.listener(event);
     } catch (error) {
-      if (!subscriber.complained) this.#complain(error);
-      subscriber.complained = true;
+      if (!subscriber.reported) this.#report(error);
+      subscriber.reported = true;
     }
   }
 
@@ -201,11 +201,11 @@ class EventBus implements Bus {
     subscriber.live = true;
   }
 
-  #complain(error: unknown): void {
+  #report(error: unknown): void {
     try {
       this.#options.onError(error);
     } catch {
-      // Nobody is left to tell, and the scheduler must go on.
+      // The error handler itself failed; the scheduler must continue.
     }
   }
 }
@@ -221,7 +221,7 @@ function matcher(filter: EventFilter): (event: SymphonyEvent) => boolean {
       (event.issueIdentifier !== null && names.has(folded(event.issueIdentifier))));
 }
 
-/** Only ASCII letters, as in the history's own comparison. */
+/** ASCII letters only, as in the history's own comparison. */
 function folded(identifier: string): string {
   return identifier.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
@@ -229,7 +229,7 @@ function folded(identifier: string): string {
 const maxMessageChars = 1_000;
 const maxValueChars = 16 * 1024;
 const maxDataChars = 256 * 1024;
-/** Text is redacted before it is cut, lest half a secret stays; far beyond the cut nobody looks. */
+/** Redact before truncating, so that no partial secret survives. Only the first 64 KiB are scanned. */
 const maxScannedChars = 64 * 1024;
 
 interface Stamp {
@@ -238,7 +238,7 @@ interface Stamp {
   readonly redact: (text: string) => string;
 }
 
-/** The event of a draft: one safe line as message, JSON-safe data of bounded size, no known secret in either. Never throws. */
+/** The event of a draft: message on one safe line, bounded JSON-safe data, no known secret in either. Never throws. */
 function cleanEvent(draft: EventDraft, { seq, at, redact }: Stamp): SymphonyEvent {
   return {
     seq,
@@ -253,7 +253,7 @@ function cleanEvent(draft: EventDraft, { seq, at, redact }: Stamp): SymphonyEven
   };
 }
 
-/** Redacted twice: a value may span lines, and one torn apart by control characters appears only without them. */
+/** Redacted twice: a value may span lines, and one split by control characters is found only after they are removed. */
 function cleanMessage(message: string, redact: (text: string) => string): string {
   const line = oneLine(redact(message.slice(0, maxScannedChars)), Number.POSITIVE_INFINITY);
   return cut(redact(line), maxMessageChars);

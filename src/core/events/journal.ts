@@ -2,14 +2,14 @@ import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
 import type { History } from "../store/store.ts";
 
-/** What waits for the disk at most; then the older half is let go at once, which keeps `add` cheap. */
+/** Limit on events not yet on disk; beyond it the older half is dropped at once, which keeps `add` cheap. */
 const maxUnwritten = 10_000;
 const batchSize = 1_000;
-/** Bounds one turn of the event loop; the rest follows in the next one. */
+/** Bounds one turn of the event loop; the rest follows in the next turn. */
 const batchesPerTurn = 5;
 const firstRetryMs = 100;
 const longestRetryMs = 5_000;
-/** A longer outage no longer holds back the live stream. */
+/** A longer outage no longer delays the live stream. */
 const graceMs = 1_000;
 
 interface JournalOptions {
@@ -19,7 +19,7 @@ interface JournalOptions {
   readonly onError: (error: unknown) => void;
   /** Called when events cannot be written, and with null when they can again. */
   readonly onOutage?: ((error: unknown) => void) | undefined;
-  /** There is something to do: write again, or deliver what no longer waits for the disk. */
+  /** Called when there is work: a retry of the write, or events to deliver that no longer wait for the disk. */
   readonly onDue: () => void;
 }
 
@@ -30,9 +30,9 @@ interface Outage {
 }
 
 /**
- * Puts events on disk in order. While that fails it keeps them, tries again (100 ms, doubling to 5 s), and gives them
- * free for delivery after one second. At 10,000 the older half is let go: delivered live, and recorded as placeholders
- * once the disk is back, so that the stored series never has a gap.
+ * Writes events to disk in order. While that fails it keeps them, retries (100 ms, doubling to 5 s), and releases them
+ * for delivery after one second. At 10,000 the older half is dropped: delivered live, and recorded as placeholders
+ * once the disk works again, so that the stored series never has a gap.
  */
 export class EventJournal {
   readonly #options: JournalOptions;
@@ -52,7 +52,7 @@ export class EventJournal {
     return this.#lastSeq;
   }
 
-  /** Events up to here may be shown: they are on disk, or the disk has been away for too long. */
+  /** Events up to this seq may be delivered: they are on disk, or the disk has failed for too long. */
   get deliverableSeq(): number {
     return this.#live ? this.#lastSeq : this.#durableSeq;
   }
@@ -69,12 +69,12 @@ export class EventJournal {
     this.#unwritten = this.#unwritten.slice(maxUnwritten / 2);
   }
 
-  /** Writes what waits, unless an outage's own timer is to decide when. */
+  /** Writes the waiting events, unless an outage's own timer decides when. */
   write(): void {
     if (!this.#outage) this.#write(batchesPerTurn);
   }
 
-  /** Writes all that waits, now. */
+  /** Writes all waiting events now. */
   writeAll(): void {
     this.#write(Number.POSITIVE_INFINITY);
   }

@@ -18,7 +18,7 @@ import type { Bus } from "./bus.ts";
 
 const rank: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 
-/** What is not plain news: too much of it, or something to look at. */
+/** Types whose level is not `info`: frequent ones, and those that need attention. */
 const levels: Partial<Record<EventType, LogLevel>> = {
   "attempt.phase": "debug",
   "agent.message": "debug",
@@ -55,13 +55,13 @@ const outcomes: Partial<Record<EventType, string>> = {
 const maxFacts = 32;
 const lifecycle = /^(attempt|session|turn|agent|approval|steer)\./;
 
-/** Where lines go. `write` gets one record with its newline; a throw is reported on the other sinks. */
+/** Where lines go. `write` gets one record with its newline; an exception is reported on the other sinks. */
 export interface LogSink {
   readonly name: string;
   write(line: string): void;
 }
 
-/** Records for operators. No call throws; values may be anybody's text. Keys are snake_case. */
+/** Records for operators. No call throws; values may be untrusted text. Keys are snake_case. */
 export interface Logger {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -72,12 +72,12 @@ export interface Logger {
 }
 
 interface LoggerOptions {
-  /** The least level that is written. */
+  /** The lowest level that is written. */
   readonly level: LogLevel;
   readonly format: LogFormat;
   readonly sinks: readonly LogSink[];
   readonly clock: Clock;
-  /** Takes known secrets out of every value. */
+  /** Removes known secrets from every value. */
   readonly redact: (text: string) => string;
 }
 
@@ -125,7 +125,7 @@ function writeAll(shared: Shared, entry: Entry): void {
   }
 }
 
-/** Requirement G-4: a sink that fails is told of on those that remain. */
+/** Requirement G-4: the failure of a sink is reported on the remaining sinks. */
 function reportFailure(shared: Shared, broken: LogSink, error: unknown): void {
   const fields = { sink: broken.name, reason: messageOf(error) };
   const line = format(shared, { level: "error", message: "Log sink failed", fields });
@@ -139,7 +139,7 @@ function format({ options }: Shared, entry: Entry): string {
   return `${formatRecord({ ...entry, at }, options.format, options.redact)}\n`;
 }
 
-/** What the sink threw, or null. */
+/** The exception of the sink, or null. */
 function tryWrite(sink: LogSink, line: string): unknown {
   try {
     sink.write(line);
@@ -156,7 +156,7 @@ export function logEvents(bus: Bus, logger: Logger): () => void {
   });
 }
 
-/** A retry after a failure is something to look at; the look after a normal end is not. */
+/** A retry after a failure needs attention; the recheck after a normal end does not. */
 function levelOf({ type, data }: SymphonyEvent): LogLevel {
   if (type === "issue.retrying" && typeof data["error"] === "string") return "warn";
   return levels[type] ?? "info";
@@ -165,7 +165,7 @@ function levelOf({ type, data }: SymphonyEvent): LogLevel {
 function fieldsOf(event: SymphonyEvent): LogFields {
   const outcome = outcomes[event.type];
   return {
-    // First, so that no fact can pass for one of the names below.
+    // First, so that no fact can replace one of the names below.
     ...factsOf(event),
     event: event.type,
     seq: event.seq,
@@ -177,7 +177,7 @@ function fieldsOf(event: SymphonyEvent): LogFields {
   };
 }
 
-/** The simple ones: nested data is for the stream, where it is whole. */
+/** Only simple values: nested data is in the stream, where it is complete. */
 function factsOf(event: SymphonyEvent): LogFields {
   const simple = Object.entries(event.data).filter(([, value]) => typeof value !== "object");
   return Object.fromEntries(simple.slice(0, maxFacts));
@@ -198,10 +198,10 @@ interface LogRecord {
 const maxValueChars = 2_048;
 const maxScannedChars = 64 * 1024;
 const maxFields = 64;
-/** A field of the same name must not pass for them. */
+/** A field with one of these names is renamed, so that it cannot replace them. */
 const own = new Set(["time", "level", "msg"]);
 const plain = /^[\w.:/@+,%-]+$/;
-/** Whatever a terminal or a reader of lines could take for more than text; JSON leaves these as they are. */
+/** Characters that a terminal or a line reader could interpret; JSON escapes them itself. */
 const unsafe = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 /** One record on one line: `key=value` pairs, or a JSON object. Never throws; no text can end the line or its own value. */
@@ -270,7 +270,7 @@ function escapeUnsafe(json: string): string {
 
 const maxWaitingBytes = 1024 * 1024;
 
-/** Lines to a stream such as stderr; a reader that is gone or slow costs lines, never memory or the process. */
+/** Lines to a stream such as stderr; a reader that is gone or slow causes lost lines, never memory growth or an exit. */
 export function streamSink(name: string, stream: Writable): LogSink {
   let failure: Error | null = null;
   stream.on("error", (error) => {
@@ -279,9 +279,9 @@ export function streamSink(name: string, stream: Writable): LogSink {
   return {
     name,
     write(line) {
-      // A pipe or terminal that failed once stays gone.
+      // A pipe or terminal that failed once does not recover.
       if (failure) throw failure;
-      if (stream.writableLength > maxWaitingBytes) throw new Error("nobody reads it");
+      if (stream.writableLength > maxWaitingBytes) throw new Error("its reader is too slow");
       stream.write(line);
     },
   };
@@ -291,11 +291,11 @@ interface RotatingOptions {
   readonly file: string;
   /** Default 10 MiB. */
   readonly maxBytes?: number;
-  /** How many files there are at most, the current one included. Default 5. */
+  /** Maximum number of files, including the current one. Default 5. */
   readonly files?: number;
 }
 
-/** Lines to `file` (0600), then `file.1`, … (requirement G-5). A file removed or moved by others is made anew. */
+/** Lines to `file` (0600), then `file.1`, … (requirement G-5). A file removed or moved by other programs is recreated. */
 export function rotatingFileSink(options: RotatingOptions): LogSink & { close(): void } {
   return new RotatingFile(options.file, options.maxBytes ?? 10 * 1024 * 1024, options.files ?? 5);
 }
@@ -306,7 +306,7 @@ class RotatingFile implements LogSink {
   readonly #files: number;
   #fd: number | null = null;
   #size = 0;
-  /** The disk took only a part of the last line. */
+  /** The disk accepted only a part of the last line. */
   #torn = false;
 
   constructor(file: string, maxBytes: number, files: number) {
@@ -326,7 +326,7 @@ class RotatingFile implements LogSink {
     const written = writeSync(fd, bytes);
     this.#size += written;
     this.#torn = written < bytes.length;
-    if (this.#torn) throw new Error("the disk took only a part of a line");
+    if (this.#torn) throw new Error("the disk accepted only a part of a line");
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 import type { ErrorCode } from "../model/errors.ts";
 
-/** Something that was measured and is not worth an event. */
+/** A measurement that is not recorded as an event. */
 export type Measure =
   | {
       readonly type: "poll";
@@ -13,18 +13,18 @@ export type Measure =
       readonly kind: string;
       /** `ok` or the error code. */
       readonly outcome: string;
-      /** Requests the tracker still allows; null when it does not say. */
+      /** Requests the tracker still allows; null when it does not report them. */
       readonly remaining: number | null;
     }
   | { readonly type: "webhook.delivery"; readonly outcome: DeliveryOutcome };
 
-/** A delivery of a webhook: taken, known already, or the code of its refusal. */
+/** A delivery of a webhook: accepted, a duplicate, or the error code of its refusal. */
 export type DeliveryOutcome = "accepted" | "duplicate" | ErrorCode;
 
-/** `invalid_config`: the tracker was not asked for candidates, because the workflow file cannot be used. */
+/** `invalid_config`: no candidates were read from the tracker, because the workflow file cannot be used. */
 export type PollOutcome = "ok" | "tracker_error" | "invalid_config";
 
-/** Hands measures to whoever counts them; without a listener they are gone. */
+/** Passes measurements to a listener; without one they are dropped. */
 export class Meter {
   readonly #listeners = new Set<(measure: Measure) => void>();
 

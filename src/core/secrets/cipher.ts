@@ -19,7 +19,7 @@ import {
 const algorithm = "aes-256-gcm";
 const keyBytes = 32;
 const nonceBytes = 12;
-/** Always said: without it Node accepts a tag of four bytes. */
+/** Always passed: without it Node accepts a tag of four bytes. */
 const authTagLength = 16;
 
 /** One secret as it is on disk; bytes are base64. */
@@ -38,15 +38,15 @@ export const SealedSecret = z.strictObject({
 
 export type SealedSecret = z.output<typeof SealedSecret>;
 
-/** The whole store; `manifest` covers which records there are and their versions. */
+/** The whole store; `manifest` covers the set of records and their versions. */
 export const SecretsDocument = z.strictObject({
   kid: z.string(),
   /** For a passphrase, 16 bytes. */
   salt: z.string(),
   last_ver: z.int(),
-  /** `last_ver` before the first value was sealed with the key in use; left out before any rotation. */
+  /** `last_ver` before the first value was encrypted with the current key; absent before any rotation. */
   rotated_ver: z.int().optional(),
-  /** Which audit entries carry a seal, and the keys of those from before a rotation. */
+  /** Which audit entries are sealed, and the keys from before a rotation. */
   audit: z.strictObject({ from: z.int(), retired: z.array(SealedSecret) }).optional(),
   records: z.array(SealedSecret),
   manifest: z.string(),
@@ -54,7 +54,7 @@ export const SecretsDocument = z.strictObject({
 
 export type SecretsDocument = z.output<typeof SecretsDocument>;
 
-/** What is derived from the root key; `kid` tells keys apart and gives nothing of them away. */
+/** The keys derived from the root key; `kid` identifies them and reveals nothing of them. */
 export interface SecretKeys {
   readonly kid: string;
   readonly encryption: Buffer;
@@ -80,7 +80,7 @@ interface Plain {
   readonly updatedAt: number;
 }
 
-/** Encrypts one value with a nonce of its own; name, version and key are bound to it. */
+/** Encrypts one value with its own nonce; name, version and key are bound to it. */
 export function seal({ name, ver, value, updatedAt }: Plain, keys: SecretKeys): SealedSecret {
   const nonce = randomBytes(nonceBytes);
   const cipher = createCipheriv(algorithm, keys.encryption, nonce, { authTagLength });
@@ -98,7 +98,7 @@ export function seal({ name, ver, value, updatedAt }: Plain, keys: SecretKeys): 
   };
 }
 
-/** The value of a record. Throws for one that was altered, moved to another name, or sealed with another key. */
+/** The value of a record. Throws for a record that was altered, moved to another name, or sealed with another key. */
 export function unseal(record: SealedSecret, keys: SecretKeys): string {
   const { kid, name, ver, nonce, ct, tag } = record;
   const iv = Buffer.from(nonce, "base64");
@@ -112,7 +112,7 @@ export function unseal(record: SealedSecret, keys: SecretKeys): string {
 
 type Unsigned = Omit<SecretsDocument, "manifest">;
 
-/** The document with its manifest: a record taken out, put back or set back to an older version is seen. */
+/** The document with its manifest, which detects a record that is removed, restored or set back to an older version. */
 export function signed(document: Unsigned, keys: SecretKeys): SecretsDocument {
   return { ...document, manifest: manifestOf(document, keys).toString("base64") };
 }
@@ -147,12 +147,12 @@ function boundTo(kid: string, name: string, ver: number): Buffer {
   return Buffer.from(`symphony|v1|${kid}|${name}|${ver}`, "utf8");
 }
 
-/** Where the keys of this very document come from. */
+/** The source of the keys of this document. */
 export function placeOf(document: SecretsDocument, place: KeyPlace): KeyPlace {
   return { ...place, salt: Buffer.from(document.salt, "base64") };
 }
 
-/** The keys that sealed `document`, among all there are. Rejects with `secrets_key_invalid`. */
+/** The keys that sealed `document`, out of all available ones. Rejects with `secrets_key_invalid`. */
 export async function keysOf(
   document: SecretsDocument,
   { file, place }: { readonly file: string; readonly place: KeyPlace },
@@ -166,21 +166,21 @@ export async function keysOf(
   throw tried ? wrongKey(file, place) : lostKey(file, place);
 }
 
-/** The refusal of a file whose seals do not fit what it says. */
+/** The error for a file whose seals do not match its content. */
 export function altered(file: string, cause?: unknown): SymphonyError {
   return new SymphonyError("storage_corrupt", `${file} was altered outside of symphony`, {
     cause,
     details: { file },
-    hint: "put it back from a backup",
+    hint: "restore it from a backup",
   });
 }
 
-const lastResort = "symphony secrets reset --yes puts the secrets aside and begins anew";
+const lastResort = "symphony secrets reset --yes moves the secrets aside and starts a new store";
 
 function lostKey(file: string, { dir }: KeyPlace): SymphonyError {
   return invalidKey(
     `the key of ${file} is gone: there is no ${keyFileIn(dir)}`,
-    `put it back from a backup, or set ${masterKeyVariable}; ${lastResort}`,
+    `restore it from a backup, or set ${masterKeyVariable}; ${lastResort}`,
   );
 }
 

@@ -8,11 +8,11 @@ type Lookup = (name: string) => string | undefined;
 
 const secretName = /(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$/i;
 const shortestGuessed = 8;
-/** A word that ordinary text is full of, such as `postgres` or `12345678`, cannot be taken out of it. */
+/** Ordinary words, such as `postgres` or `12345678`, are too frequent in text to be redacted. */
 const ordinary = /^(?:[a-z]{1,15}|[A-Z]{1,15}|\d{1,15})$/;
 const reference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 
-/** Tells the redactor of every variable whose name ends in KEY, TOKEN, SECRET or PASSWORD. */
+/** Registers, for redaction, every variable whose name ends in KEY, TOKEN, SECRET or PASSWORD. */
 export function learnEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   redactor: SecretSink,
@@ -23,7 +23,7 @@ export function learnEnvironment(
   }
 }
 
-/** Tells the redactor of every credential that the tracker's section writes out or names as `$NAME`. */
+/** Registers, for redaction, every credential that the tracker's section contains or names as `$NAME`. */
 export function learnTracker(
   { provider }: TrackerConfig,
   lookup: Lookup,

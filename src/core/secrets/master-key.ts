@@ -13,7 +13,7 @@ import {
 
 /** Base64 of 32 bytes, or a passphrase. */
 export const masterKeyVariable = "SYMPHONY_MASTER_KEY";
-/** The same, for the key that a rotation goes to. */
+/** The same, for the target key of a rotation. */
 export const nextKeyVariable = "SYMPHONY_MASTER_KEY_NEXT";
 
 const keyBytes = 32;
@@ -25,16 +25,16 @@ const deriveKey = promisify<string, Buffer, number, typeof scryptCost, Buffer>(s
 
 export interface KeyPlace {
   readonly dir: string;
-  /** The value of `SYMPHONY_MASTER_KEY`; it wins over the key file. */
+  /** The value of `SYMPHONY_MASTER_KEY`; it takes precedence over the key file. */
   readonly master: string | undefined;
-  /** The value of `SYMPHONY_MASTER_KEY_NEXT`: what a rotation goes to, and after one the key in use. */
+  /** The value of `SYMPHONY_MASTER_KEY_NEXT`: the target key of a rotation, and after one the key in use. */
   readonly next: string | undefined;
   readonly salt: Buffer;
 }
 
 /**
- * Every root key there is, in the order of use: more than one only around a rotation. Throws `secrets_key_invalid` for
- * one that must not be used.
+ * All root keys, in the order of use: more than one only during a rotation. Throws `secrets_key_invalid` for
+ * a key that must not be used.
  */
 export async function* rootKeysAt({ dir, master, next, salt }: KeyPlace): AsyncGenerator<Buffer> {
   if (master) yield await rootFrom(master, masterKeyVariable, salt);
@@ -42,7 +42,7 @@ export async function* rootKeysAt({ dir, master, next, salt }: KeyPlace): AsyncG
   if (next) yield await rootFrom(next, nextKeyVariable, salt);
 }
 
-/** The root key to begin with, or a new one in a key file that only its owner can read. */
+/** The first root key, or a new one in a key file that only its owner can read. */
 export async function requireRootKey(place: KeyPlace): Promise<Buffer> {
   for await (const found of rootKeysAt(place)) return found;
   const key = randomBytes(keyBytes);
@@ -51,14 +51,14 @@ export async function requireRootKey(place: KeyPlace): Promise<Buffer> {
 }
 
 /**
- * The root key that a rotation goes to: that of `SYMPHONY_MASTER_KEY_NEXT`, or a new one that is on disk beside the one
- * in use when this resolves. Rejects with `needs_person` when the environment has the key in use and no next one.
+ * The target root key of a rotation: that of `SYMPHONY_MASTER_KEY_NEXT`, or a new one that is on disk next to the one
+ * in use when this resolves. Rejects with `needs_person` when the environment has the key in use but no next key.
  */
 export async function nextRootKey(place: KeyPlace): Promise<Buffer> {
   const { dir, master, next, salt } = place;
   if (next) return rootFrom(next, nextKeyVariable, salt);
   if (master) {
-    const why = `the key in use is that of ${masterKeyVariable}, and nothing says which one is to come`;
+    const why = `the key in use is that of ${masterKeyVariable}, and no next key is set`;
     throw new SymphonyError("needs_person", why, {
       hint: `start symphony with the new key in ${nextKeyVariable} as well, and rotate again`,
     });
@@ -70,8 +70,8 @@ export async function nextRootKey(place: KeyPlace): Promise<Buffer> {
 }
 
 /**
- * Takes every key out of the key file that `isInUse` does not know, and the file away with the last one. True when that
- * changed something. Without a key file in use it does nothing.
+ * Removes every key that `isInUse` does not accept from the key file, and the file with the last one. True when that
+ * changed something. Does nothing without a key file in use.
  */
 export async function forgetKeys(
   { dir, master }: KeyPlace,
@@ -95,7 +95,7 @@ function rootFrom(text: string, variable: string, salt: Buffer): Promise<Buffer>
   return deriveKey(text, salt, keyBytes, scryptCost);
 }
 
-/** A refusal of the key; nothing was changed. */
+/** An error about the key; nothing was changed. */
 export function invalidKey(message: string, hint?: string): SymphonyError {
   return new SymphonyError("secrets_key_invalid", message, hint === undefined ? {} : { hint });
 }
@@ -104,20 +104,20 @@ export function keyFileIn(dir: string): string {
   return join(dir, "secrets.key");
 }
 
-/** One key a line; two only around a rotation. */
+/** One key per line; two only during a rotation. */
 async function readKeyFile(file: string): Promise<readonly Buffer[]> {
   let text: string;
   try {
-    // Not through a link: whoever can place one would choose the key.
+    // Symbolic links are not followed: a user who can create one would choose the key.
     const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
       const found = await handle.stat();
       if (!found.isFile())
-        throw invalidKey(`${file} is not a file`, "put the key back from a backup");
+        throw invalidKey(`${file} is not a file`, "restore the key from a backup");
       if ((found.mode & 0o077) !== 0) {
         throw invalidKey(
-          `${file} can be read by others`,
-          `chmod 600 '${file}', and rotate what it kept`,
+          `${file} can be read by other users`,
+          `chmod 600 '${file}', and rotate the secrets it protected`,
         );
       }
       text = await handle.readFile("utf8");
@@ -134,7 +134,7 @@ async function readKeyFile(file: string): Promise<readonly Buffer[]> {
   if (lines.every((line) => keyText.test(line))) {
     return lines.map((line) => Buffer.from(line, "base64"));
   }
-  throw invalidKey(`${file} holds no key`, "put it back from a backup");
+  throw invalidKey(`${file} holds no key`, "restore it from a backup");
 }
 
 function textOf(roots: readonly Buffer[]): string {
@@ -143,7 +143,7 @@ function textOf(roots: readonly Buffer[]): string {
 
 async function writeKeyFile(file: string, text: string): Promise<void> {
   try {
-    // Never over one that is there: what it had sealed could not be opened again.
+    // Never overwrites a key: values sealed with it could not be decrypted any more.
     await writeSynced(file, text);
     await syncDirectory(dirname(file));
   } catch (error) {
@@ -151,7 +151,7 @@ async function writeKeyFile(file: string, text: string): Promise<void> {
   }
 }
 
-/** In one step, and without a copy of what was there: a key that is out of use must not stay about. */
+/** Atomic, and without a copy of the previous content: an unused key must not remain on disk. */
 async function replaceKeyFile(file: string, text: string): Promise<void> {
   await removeLeftovers(file);
   const draft = join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);

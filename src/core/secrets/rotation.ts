@@ -19,7 +19,7 @@ interface Change {
   readonly at: number;
 }
 
-/** `before` with every record sealed with the new keys; the audit key of before is kept, to verify what it sealed. */
+/** `before` with every record sealed with the new keys; the previous audit key is kept, to verify older entries. */
 export function sealedAnew(
   before: SecretsDocument,
   { old, keys, salt, at }: Change,
@@ -50,14 +50,14 @@ export function sealedAnew(
 }
 
 /**
- * Moves the secrets and their key file aside, for a key that is lost; a key that is found again opens them there. Returns
- * the new names, none when there was nothing. The caller holds the directory's lock.
+ * Moves the secrets and their key file aside when the key is lost; a key that is found later decrypts them there. Returns
+ * the new names, none if there was nothing to move. The caller holds the directory's lock.
  */
 export async function resetSecrets(dir: string, wall: number): Promise<readonly string[]> {
   const file = join(dir, "secrets.json");
   const suffix = `reset-${new Date(wall).toISOString().replaceAll(/[:.]/g, "")}`;
   const moved: string[] = [];
-  // The copy first: left alone, it would say that the secrets are missing.
+  // The copy first: if it stayed, it would indicate that the secrets are missing.
   for (const path of [backupOf(file), file, keyFileIn(dir)]) {
     const aside = `${path}.${suffix}`;
     if (await moveAside(path, aside)) moved.push(basename(aside));

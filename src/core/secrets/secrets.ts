@@ -39,23 +39,23 @@ interface StoredSecret {
   readonly key: string;
   /** Wall-clock ms. */
   readonly updatedAt: number;
-  /** False when it took the place of another value. */
+  /** False when it replaced another value. */
   readonly created: boolean;
-  /** The key was used up, and another one took its place before. */
+  /** The rotation that took place before, because the key had reached its limit of use. */
   readonly rotated: Rotation | null;
 }
 
-/** A change of the key. Key ids tell keys apart and give nothing of them away. */
+/** A change of the key. Key ids identify keys and reveal nothing of them. */
 export interface Rotation {
   readonly kid: string;
   readonly previousKid: string;
-  /** How many secrets were sealed anew. */
+  /** The number of secrets that were encrypted again. */
   readonly secrets: number;
   /** Wall-clock ms. */
   readonly at: number;
 }
 
-/** Named values, encrypted on disk. Only `lookup` gives one out, and nothing of it may be shown. */
+/** Named values, encrypted on disk. Only `lookup` returns a value, which must never be shown. */
 export interface Secrets {
   names(): readonly string[];
   lookup(name: string): string | undefined;
@@ -64,35 +64,35 @@ export interface Secrets {
   /** Rejects with `secret_not_found`. */
   remove(name: string): Promise<void>;
   /**
-   * Seals everything with another key, in one write: a crash leaves all of the old or all of the new. The old key is
-   * gone when it resolves. Rejects like `put`, with `secret_not_found` before the first secret, with `needs_person`
-   * when the key is to come from the environment and is not there.
+   * Seals everything with another key, in one write: after a crash everything has the old key or the new one. The old key
+   * is deleted when it resolves. Rejects like `put`, with `secret_not_found` before the first secret, with `needs_person`
+   * when the key has to come from the environment and is not there.
    */
   rotate(): Promise<Rotation>;
-  /** What audit entries are sealed with; follows a rotation. */
+  /** The key that seals audit entries; follows a rotation. */
   readonly auditKeys: AuditKeys;
   /**
-   * Unless entries are sealed already: makes a key where there is none, lets `begin` write the first sealed entry, and
-   * remembers its seq. Rejects like `put`.
+   * Does nothing if entries are sealed already. Otherwise creates a key if there is none, lets `begin` write the first
+   * sealed entry, and records its seq. Rejects like `put`.
    */
   sealAudit(begin: () => number): Promise<void>;
-  /** Puts away what a crash in mid-rotation left. For who holds the directory's lock. */
+  /** Removes the remains of a crash during a rotation. The caller holds the directory's lock. */
   settle(): Promise<void>;
 }
 
 export interface SecretsOptions {
-  /** Who changes something here holds its lock. */
+  /** A caller that changes something holds the lock of this directory. */
   readonly dir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
-  /** Told of every value, so that no log, event or answer shows it. */
+  /** Called with every value, so that no log, event or response shows it. */
   readonly redactor: Redactor;
-  /** After so many values a key is replaced by itself; default 2^31. */
+  /** Number of values after which a key is replaced automatically; default 2^31. */
   readonly sealsPerKey?: number;
 }
 
 /**
- * Loads `secrets.json` in `dir` and opens every record. Without one it is empty, and a key is made with the first secret.
+ * Loads `secrets.json` in `dir` and decrypts every record. Without the file it is empty, and the first secret creates a key.
  * Rejects with `secrets_key_invalid` (wrong, lost or readable key) or `storage_corrupt`; nothing on disk is then changed.
  */
 export async function openSecrets(options: SecretsOptions): Promise<Secrets> {
@@ -114,7 +114,7 @@ export async function openSecrets(options: SecretsOptions): Promise<Secrets> {
   return new Vault({ low, file, place, values, ring, clock, redactor, sealsPerKey: most });
 }
 
-/** A key that must not be used is refused before anything depends on it. */
+/** Refuses a key that must not be used, before anything depends on it. */
 async function noValues(place: KeyPlace): Promise<Map<string, string>> {
   if (!place.master) for await (const _ of rootKeysAt({ ...place, next: undefined }));
   return new Map();
@@ -139,7 +139,7 @@ const vaultSaltBytes = 16;
 interface VaultDeps {
   readonly low: Low<SecretsDocument | null>;
   readonly file: string;
-  /** With the salt of a document that is not there yet. */
+  /** With the salt of a document that does not exist yet. */
   readonly place: KeyPlace;
   readonly values: Map<string, string>;
   readonly ring: AuditRing;
@@ -168,7 +168,7 @@ class Vault implements Secrets {
   }
 
   put(name: string, value: string): Promise<StoredSecret> {
-    // Before anything can go wrong with it.
+    // Before any step that can fail, so that no error shows the value.
     this.#parts.redactor.add(value);
     return this.#inTurn(async () => {
       const rotated = this.#isUsedUp() ? await this.#rotate() : null;
@@ -247,18 +247,17 @@ class Vault implements Secrets {
     return { kid: keys.kid, previousKid: old.kid, secrets, at };
   }
 
-  /** Puts away what was before the key of `document`, which is in use already. May be done again. */
+  /** Removes what is older than the key of `document`, which is in use already. May be repeated. */
   async #forget(document: SecretsDocument): Promise<void> {
     try {
-      // Once more the same: the copy before the last change is sealed with the key that goes.
+      // The same document again: the previous copy (`.bak`) is sealed with the key that is removed.
       await this.#write(document);
       await forgetKeys(this.#parts.place, (root) => keysFrom(root).kid === document.kid);
     } catch (cause) {
-      const message =
-        "everything is sealed with the new key, but the old one could not be put away";
+      const message = "everything is sealed with the new key, but the old one could not be removed";
       throw new SymphonyError("storage_unavailable", `${message}: ${messageOf(cause)}`, {
         cause,
-        hint: "make room, and start symphony again: it then finishes this by itself",
+        hint: "free disk space and restart symphony, which then completes the rotation",
       });
     }
   }
@@ -269,7 +268,7 @@ class Vault implements Secrets {
     return low.data.last_ver - (low.data.rotated_ver ?? 0) >= sealsPerKey;
   }
 
-  /** The key is asked for at each change and not kept. */
+  /** The key is read at each change and not kept. */
   async #change(
     change: (document: SecretsDocument, keys: SecretKeys) => SecretsDocument,
   ): Promise<void> {
@@ -315,7 +314,7 @@ async function hasOtherKeys(place: KeyPlace, document: SecretsDocument): Promise
   return false;
 }
 
-/** The next key must be another one: a passphrase is the same with any salt. */
+/** The next key must be a different one: a passphrase is the same with any salt. */
 async function refuseSameKey(place: KeyPlace, old: SecretKeys): Promise<void> {
   if (!place.next) return;
   const next = keysFrom(await nextRootKey(place));
@@ -326,7 +325,7 @@ async function refuseSameKey(place: KeyPlace, old: SecretKeys): Promise<void> {
   );
 }
 
-/** The audit keys in memory, as the document that was opened or written last has them. */
+/** The audit keys in memory, as in the document that was opened or written last. */
 class AuditRing implements AuditKeys {
   #from: number | null = null;
   #current: AuditKey | null = null;
@@ -344,12 +343,12 @@ class AuditRing implements AuditKeys {
     return this.#known.get(kid) ?? null;
   }
 
-  /** The first sealed entry is to be written; from there on `follow` says what counts. */
+  /** The first sealed entry is about to be written; after that `follow` supplies the seq. */
   begin(keys: SecretKeys): void {
     this.#current = { kid: keys.kid, key: keys.audit };
   }
 
-  /** Throws for a key that does not open with `keys`. */
+  /** Throws for a key that cannot be decrypted with `keys`. */
   follow({ audit }: SecretsDocument, keys: SecretKeys): void {
     if (audit === undefined) return;
     const retired = audit.retired.map((record): [string, Buffer] => [

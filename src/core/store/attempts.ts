@@ -78,10 +78,10 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
   idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
 });
 
-/** Attempts of `history.db`: the whole attempt as JSON, beside the columns that queries need. */
+/** Attempts of `history.db`: the whole attempt as JSON, next to the columns that queries need. */
 export class AttemptTable {
   readonly #db: Database;
-  /** null until it is asked for: every row is read for it. */
+  /** null until first requested, because it takes a read of every row. */
   #places: WorkspacePlaces | null = null;
 
   constructor(db: Database) {
@@ -114,7 +114,7 @@ export class AttemptTable {
   }
 
   #readPlaces(): WorkspacePlaces {
-    // Of each group SQLite gives the row that has the greatest id.
+    // For each group SQLite returns the row with the greatest id.
     const sql = `SELECT max(id) AS id, issue_id, issue_identifier, body ->> '$.workspacePath' AS path
       FROM attempts WHERE path IS NOT NULL GROUP BY path`;
     return new WorkspacePlaces(this.#db.all(placeOf, sql));
@@ -189,7 +189,7 @@ function totalsOf(row: Row): { tokens: Tokens; seconds: number } {
   return { tokens: tokensOf(row), seconds: int(row, "seconds") };
 }
 
-/** What tells rows of each grouping apart, and what they are shown as. */
+/** The columns that group rows, and the key each group is shown with. */
 const groups = {
   issue: { key: "max(issue_identifier)", by: "issue_id" },
   attempt: { key: "attempt_id", by: "attempt_id" },
@@ -201,7 +201,7 @@ const groups = {
 const sums = `sum(input) AS input, sum(cached_input) AS cachedInput, sum(output) AS output,
   sum(reasoning_output) AS reasoningOutput, sum(total) AS total`;
 
-/** Tokens by UTC day, attempt and model, in `history.db`: each row only grows, by what was not counted before. */
+/** Tokens by UTC day, attempt and model, in `history.db`: rows only grow, by the amount not counted before. */
 export class UsageTable {
   readonly #db: Database;
 
@@ -304,7 +304,7 @@ export class CompletedTable {
     });
   }
 
-  /** Without those that were started again since. Oldest first. */
+  /** Without issues that were started again since. Oldest first. */
   all(): readonly CompletedRecord[] {
     const sql = `SELECT body FROM completed WHERE NOT EXISTS
       (SELECT 1 FROM attempts WHERE attempts.issue_id = completed.issue_id AND CASE

@@ -14,16 +14,16 @@ import {
 } from "./audit.ts";
 import { translate } from "./database.ts";
 
-/** What is wrong with an audit log, and where it begins. */
+/** The fault of an audit log, and where it begins. */
 export interface AuditFault {
   readonly kind: "edited" | "missing" | "truncated" | "no_head";
-  /** null when only the end of the log cannot be told. */
+  /** null when only the end of the log cannot be verified. */
   readonly seq: number | null;
   readonly message: string;
 }
 
 export interface AuditVerdict {
-  /** Entries whose seal no key at hand can check: only their place in the chain is known. */
+  /** Entries whose seal no available key can check: only their place in the chain is verified. */
   readonly unchecked: number;
   /** Entries read, up to the fault if there is one. */
   readonly entries: number;
@@ -34,12 +34,12 @@ export interface AuditVerdict {
 const pageSize = 5_000;
 
 /**
- * Checks every link of the audit log in `dataDir`, its seals with `keys`, and its end against the second file. Reads only,
- * also while a server writes. Throws `storage_corrupt` or `storage_unavailable`.
+ * Checks every link of the audit log in `dataDir`, its seals with `keys`, and its end against the second file. Only reads,
+ * even while a server writes. Throws `storage_corrupt` or `storage_unavailable`.
  */
 export function verifyAudit(dataDir: string, keys: AuditKeys = noAuditKeys): AuditVerdict {
   const file = join(dataDir, "history.db");
-  // The head first: what is appended meanwhile is then past it, and never behind.
+  // The head first: entries appended during the read are then after it, never before.
   const anchor = readAuditHead(auditHeadFile(dataDir));
   if (!existsSync(file)) return new Walk(anchor, keys).over([]);
   return translate(file, () => {
@@ -83,7 +83,7 @@ class Walk {
     const key = row.kid === null ? null : this.#keys.find(row.kid);
     const mustBeSealed = from !== null && row.seq >= from;
     if (mustBeSealed && key === null) {
-      const message = `entry ${row.seq} was written by somebody else: it has no seal of this symphony`;
+      const message = `entry ${row.seq} was not written by this symphony: it has no seal`;
       return { kind: "edited", seq: row.seq, message };
     }
     if (row.kid !== null && key === null) {
@@ -91,18 +91,18 @@ class Walk {
       return null;
     }
     if (auditHash(row, key) === row.hash) return null;
-    const message = `entry ${row.seq} is not what was written: its hash does not fit it`;
+    const message = `entry ${row.seq} was edited: its hash does not match its content`;
     return { kind: "edited", seq: row.seq, message };
   }
 
-  /** Only who has the key can say where the log ends. */
+  /** Only the key can prove where the log ends. */
   #sealFault(): AuditFault | null {
     const why = headFault(this.#anchor, this.#keys);
     if (why === null) return null;
     return {
       kind: "no_head",
       seq: null,
-      message: `${why}: whether the log was cut cannot be told`,
+      message: `${why}: it cannot be determined whether the log was truncated`,
     };
   }
 
@@ -122,22 +122,23 @@ function orderFault(row: AuditRow, last: AuditRow | null): AuditFault | null {
 
 function linkFault(row: AuditRow, last: AuditRow | null): AuditFault | null {
   if (row.prevHash === (last?.hash ?? "")) return null;
-  // Both fit their own hashes, so the earlier one was written anew.
+  // Both match their own hashes, so the earlier one was rewritten.
   const seq = Math.max(row.seq - 1, 1);
-  const message = `entry ${seq} is not the one that entry ${row.seq} was written after`;
+  const message = `entry ${seq} is not the one that entry ${row.seq} refers to`;
   return { kind: "edited", seq, message };
 }
 
 function anchorFault(row: AuditRow, anchor: AuditHead | null): AuditFault | null {
   if (row.seq !== anchor?.seq || row.hash === anchor.hash) return null;
-  const message = `entry ${row.seq}, or one before it, was written anew: audit.head knows another`;
+  const message = `entry ${row.seq}, or one before it, was rewritten: audit.head has a different hash`;
   return { kind: "edited", seq: row.seq, message };
 }
 
 function endFault(last: AuditRow | null, anchor: AuditHead | null): AuditFault | null {
   if (anchor === null && last === null) return null;
   if (anchor === null) {
-    const message = "audit.head is missing or damaged: whether the log was cut cannot be told";
+    const message =
+      "audit.head is missing or damaged: it cannot be determined whether the log was truncated";
     return { kind: "no_head", seq: null, message };
   }
   const seq = (last?.seq ?? 0) + 1;
@@ -146,7 +147,7 @@ function endFault(last: AuditRow | null, anchor: AuditHead | null): AuditFault |
   return { kind: "truncated", seq, message };
 }
 
-/** Numbers beyond what JavaScript can hold are bent into it: no hash fits them then. */
+/** Numbers beyond JavaScript's range are read inexactly, so their hash does not match. */
 const pageSql = (kid: string) => `
   SELECT max(min(seq, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS seq,
     max(min(at, ${Number.MAX_SAFE_INTEGER}), ${Number.MIN_SAFE_INTEGER}) AS at,
@@ -154,7 +155,7 @@ const pageSql = (kid: string) => `
   FROM audit WHERE audit.seq > $after ORDER BY audit.seq LIMIT $limit`;
 
 function* rowsOf(db: DatabaseSync): Generator<AuditRow> {
-  // A log that no later release has opened yet has no such column.
+  // A log that no later release has opened yet does not have this column.
   const sealed = db
     .prepare("PRAGMA table_info(audit)")
     .all()

@@ -16,18 +16,18 @@ import type {
 
 const totalsKept = 100;
 
-/** Where in the chain an entry goes. */
+/** The position of an entry in the chain. */
 interface AuditPosition {
   readonly seq: number;
   readonly prevHash: string;
 }
 
-/** The audit log of `history.db`: each entry's hash covers the one before it, and a second file names the newest. */
+/** The audit log of `history.db`: each entry's hash covers the previous one, and a second file names the newest. */
 export class AuditTable {
   readonly #db: Database;
   readonly #headFile: string;
   readonly #keys: AuditKeys;
-  /** How many entries a filter finds; nobody else writes while this process has the data directory. */
+  /** Cached counts by filter: no other process writes while this one holds the data directory. */
   readonly #totals = new Map<string, number>();
   #head: AuditHead | null | undefined;
   #isHeadBehind = false;
@@ -38,13 +38,13 @@ export class AuditTable {
     this.#keys = keys;
   }
 
-  /** What the next entry will be numbered. */
+  /** The number of the next entry. */
   nextSeq(): number {
     this.#head ??= readAuditHead(this.#headFile);
     return this.#next().seq;
   }
 
-  /** Returns the number that `append` takes it out by. */
+  /** Returns the number with which `append` removes it. */
   intend({ at, actor, action, target, detail }: AuditIntent): number {
     return this.#db.durably(() => {
       const sql = `INSERT INTO audit_intents (at, actor, action, target, detail)
@@ -54,7 +54,7 @@ export class AuditTable {
     });
   }
 
-  /** Gives every intent that a crash left its entry: whether it was done is not known. Returns how many there were. */
+  /** Writes an entry for every intent left by a crash, with an unknown outcome. Returns their number. */
   endIntents(at: number): number {
     const left = this.#db.all(
       (row) => ({ id: int(row, "id"), intent: intentOf(row) }),
@@ -67,7 +67,7 @@ export class AuditTable {
     return left.length;
   }
 
-  /** All of them or none, one after the other; `intent` is the one that they end. */
+  /** Appends all or none, in order; `intent` is the one that they complete. */
   append(entries: readonly AuditEntry[], intent?: number): void {
     this.#head ??= readAuditHead(this.#headFile);
     const seal = this.#keys.current();
@@ -83,7 +83,7 @@ export class AuditTable {
     });
     this.#totals.clear();
     this.#head = head;
-    // They are in the log now: to fail here would have them entered once more.
+    // The entries are in the log now: an error here would cause a second append.
     this.#isHeadBehind = true;
     try {
       this.writeHead();
@@ -92,12 +92,12 @@ export class AuditTable {
     }
   }
 
-  /** True while the second file names an entry before the newest one: the end of the log can be cut unseen until it is written. */
+  /** True while the second file names an older entry than the newest: a truncation of the log is then not detected. */
   get isHeadBehind(): boolean {
     return this.#isHeadBehind;
   }
 
-  /** Has the second file name the newest entry. Throws `storage_unavailable`. */
+  /** Writes the newest entry to the second file. Throws `storage_unavailable`. */
   writeHead(): void {
     if (!this.#isHeadBehind || !this.#head) return;
     writeAuditHead(this.#headFile, this.#head);
@@ -133,7 +133,7 @@ export class AuditTable {
     };
     return this.#db.snapshot(() => ({
       total: this.#total(from, filter),
-      // The inner query walks an index alone, however deep the page is.
+      // The inner query reads an index only, however deep the page is.
       entries: this.#db.all(
         (row) => recordOf(auditRowOf(row)),
         `SELECT * FROM audit WHERE seq IN
@@ -154,7 +154,7 @@ export class AuditTable {
     return total;
   }
 
-  /** After a cut the chain goes on from where the second file says it was: the hole stays to be seen. */
+  /** After a cut the chain continues from the entry in the second file, so that the gap stays visible. */
   #next(): AuditPosition {
     const last = this.#db.get(
       (row) => ({ seq: int(row, "seq"), hash: text(row, "hash") }),
@@ -162,7 +162,7 @@ export class AuditTable {
     );
     const known = this.#head ?? null;
     const newest = Math.max(last?.seq ?? 0, known?.seq ?? 0);
-    // Without its head nobody can tell how long the log was; a hole keeps that to be seen.
+    // Without the head the length of the log would be unknown; a gap keeps this visible.
     if (headFault(known, this.#keys) !== null) {
       return { seq: newest + 2, prevHash: last?.hash ?? "" };
     }
@@ -176,7 +176,7 @@ function sealedHead(seq: number, hash: string, seal: AuditKey | null): AuditHead
   return { seq, hash, seal: { kid: seal.kid, mac: headSeal(seq, hash, seal.key) } };
 }
 
-/** The one that leaves the fewest rows; each has `seq` next, so that no page needs a sort. */
+/** The index that leaves the fewest rows; each has `seq` next, so that no page needs a sort. */
 function indexFor({ actor, action, target }: AuditQuery): string {
   if (target !== undefined) return "audit_by_target";
   if (action !== undefined) return "audit_by_action";
@@ -197,7 +197,7 @@ function conditions({ actor, action, target, since, until }: AuditQuery): string
 function intentOf(row: Row): AuditIntent {
   return {
     at: int(row, "at"),
-    // Only `intend` writes here.
+    // Only `intend` writes these rows.
     actor: text(row, "actor") as AuditActor,
     action: text(row, "action"),
     target: textOrNull(row, "target"),
@@ -206,7 +206,7 @@ function intentOf(row: Row): AuditIntent {
 }
 
 function recordOf(row: ReturnType<typeof auditRowOf>): AuditRecord {
-  // Only `append` writes here.
+  // Only `append` writes these rows.
   return { ...row, actor: row.actor as AuditActor, detail: JSON.parse(row.detail) };
 }
 
@@ -219,16 +219,16 @@ export interface AuditRow {
   readonly target: string | null;
   readonly outcome: string;
   readonly detail: string;
-  /** Empty for the first one. */
+  /** Empty for the first entry. */
   readonly prevHash: string;
-  /** The key of `hash`; null: it is a plain SHA-256. */
+  /** Id of the key of `hash`; null: a plain SHA-256. */
   readonly kid: string | null;
   readonly hash: string;
 }
 
 /**
- * SHA-256 in hex over everything in a row, the hash of the row before it among it; with `key` an HMAC, which nobody can
- * make who has the database alone.
+ * SHA-256 in hex over all fields of a row, including the hash of the previous row; with `key` an HMAC, which cannot be
+ * computed from the database alone.
  */
 export function auditHash(row: Omit<AuditRow, "hash">, key: Buffer | null = null): string {
   const { seq, at, actor, action, target, outcome, detail, prevHash, kid } = row;
@@ -254,7 +254,7 @@ export function auditRowOf(row: Row): AuditRow {
   };
 }
 
-/** One key of the audit log, derived from a root key and named like it. */
+/** One key of the audit log, derived from a root key and with its id. */
 export interface AuditKey {
   readonly kid: string;
   readonly key: Buffer;
@@ -262,22 +262,22 @@ export interface AuditKey {
 
 /** The keys that audit entries are sealed with. */
 export interface AuditKeys {
-  /** From this seq on an entry without a seal is not ours; null before the first sealed one. */
+  /** From this seq on an entry without a seal is not authentic; null before the first sealed entry. */
   from(): number | null;
   /** null: entries are not sealed. */
   current(): AuditKey | null;
-  /** Also one of before a rotation. */
+  /** Also finds keys from before a rotation. */
   find(kid: string): Buffer | null;
 }
 
 export const noAuditKeys: AuditKeys = { from: () => null, current: () => null, find: () => null };
 
-/** What nobody without the key can write beside the log. */
+/** The seal of the head, which cannot be computed without the key. */
 function headSeal(seq: number, hash: string, key: Buffer): string {
   return createHmac("sha256", key).update(`symphony|head|v1|${seq}|${hash}`).digest("hex");
 }
 
-/** Why `head` cannot be trusted to name the end of the log; null when it can, or when no key can tell. */
+/** Why `head` cannot be trusted to name the end of the log; null when it can, or when no key can decide. */
 export function headFault(head: AuditHead | null, keys: AuditKeys): string | null {
   const from = keys.from();
   if (from === null) return null;
@@ -296,19 +296,19 @@ const hex = z.string().regex(/^[0-9a-f]{64}$/);
 const Head = z.object({
   seq: z.number().int().min(1),
   hash: hex,
-  /** Made with the key `kid` over both. */
+  /** Computed with the key `kid` over both. */
   seal: z.object({ kid: z.string(), mac: hex }).optional(),
 });
 
-/** The newest audit entry, as a file beside the log says it. */
+/** The newest audit entry according to the second file. */
 export type AuditHead = z.output<typeof Head>;
 
-/** The second file that a cut log is found by. */
+/** The second file, by which a truncated log is detected. */
 export function auditHeadFile(dataDir: string): string {
   return join(dataDir, "audit.head");
 }
 
-/** null where there is no such file, or none that can be understood. Throws `storage_unavailable`. */
+/** null when the file is missing or cannot be parsed. Throws `storage_unavailable`. */
 export function readAuditHead(file: string): AuditHead | null {
   const found = translate(file, () => {
     try {
@@ -357,7 +357,7 @@ export function beginSealed(history: History, at: number): number {
     outcome: "ok",
     detail: {},
   });
-  // Without the second file it could not be told later whether the log was cut.
+  // Without the second file a later truncation of the log could not be detected.
   history.writeAuditHead();
   return seq;
 }

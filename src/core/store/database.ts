@@ -12,7 +12,7 @@ import { newerVersion, storageUnavailable } from "./durable.ts";
 import { userVersionIn } from "./user-version.ts";
 
 const defaultBusyTimeoutMs = 5_000;
-/** A check reads the whole file: beyond this it would hold up the start. */
+/** A check reads the whole file: for a larger one it would delay the start. */
 const fullCheckLimitBytes = 64 * 1024 * 1024;
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
@@ -28,15 +28,15 @@ interface DatabaseOptions {
 }
 
 /**
- * Opens or makes an SQLite file (0600, WAL) and brings it to the newest schema. Throws `storage_corrupt` for a damaged
- * file, an emptied one and one of a later release (which stays as it is), `storage_unavailable` for the disk's refusals.
+ * Opens or creates an SQLite file (0600, WAL) and migrates it to the newest schema. Throws `storage_corrupt` for a damaged
+ * file, an empty one and one of a later release (which is not changed), `storage_unavailable` when the disk refuses.
  */
 export function openDatabase(file: string, options: DatabaseOptions): Database {
   return translate(file, () => {
     const size = sizeOf(file);
     const journalSize = sizeOf(`${file}-wal`) ?? 0;
     if (size === undefined) create(file, options.migrations);
-    // symphony makes the file whole under another name first, so it was never empty here.
+    // symphony completes the file under another name first, so it was never empty under this name.
     if (size === 0) throw corrupt(file, "it is empty");
     const version = userVersionIn(file);
     if (version > options.migrations.length) throw newerVersion(file, version);
@@ -54,7 +54,7 @@ export function openDatabase(file: string, options: DatabaseOptions): Database {
   });
 }
 
-/** One connection with its statements kept prepared. Calls are synchronous and throw only SymphonyErrors, or bugs. */
+/** One connection that caches its prepared statements. Calls are synchronous and throw only SymphonyErrors, or bugs. */
 export class Database {
   readonly #db: DatabaseSync;
   readonly #file: string;
@@ -92,12 +92,12 @@ export class Database {
     return this.#within("BEGIN IMMEDIATE", work);
   }
 
-  /** `work` reads one state of the data, whatever other processes write meanwhile. */
+  /** `work` reads one consistent state of the data, whatever other processes write meanwhile. */
   snapshot<T>(work: () => T): T {
     return this.#within("BEGIN", work);
   }
 
-  /** A transaction that a power cut cannot take back, whatever the connection's usual setting. */
+  /** A transaction that survives a power cut, whatever the connection's default setting. */
   durably<T>(work: () => T): T {
     translate(this.#file, () => this.#db.exec("PRAGMA synchronous = FULL"));
     try {
@@ -134,9 +134,10 @@ export class Database {
   }
 }
 
-/** Under another name until it is whole: a crash leaves no half-made file, and of two processes one wins. */
+/** Created under another name until it is complete: a crash leaves no partial file, and of two processes one wins. */
 function create(file: string, migrations: readonly string[]): void {
-  if ((sizeOf(`${file}-wal`) ?? 0) > 0) throw corrupt(file, "it is gone, but its journal is there");
+  if ((sizeOf(`${file}-wal`) ?? 0) > 0)
+    throw corrupt(file, "it is missing, but its journal exists");
   const temporary = `${file}.${randomUUID()}.tmp`;
   closeSync(openSync(temporary, "wx", 0o600));
   try {
@@ -165,7 +166,7 @@ function publish(temporary: string, file: string): void {
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : null;
     if (code === "EEXIST") return;
-    // A file system without hard links; there the loser of a race replaces the winner's still empty file.
+    // A file system without hard links; there the loser of a race replaces the winner's file, which is still empty.
     renameSync(temporary, file);
   }
 }
@@ -183,12 +184,12 @@ function sync(path: string): void {
   }
 }
 
-/** `wholeBytes` is the size that the file had when nothing of it was left in a journal. */
+/** `wholeBytes` is the file's size if its journal was empty. */
 function check(db: DatabaseSync, file: string, wholeBytes: number | null): void {
   if (userVersion(db) === 0) throw corrupt(file, "it was not made by symphony");
   const pageBytes = Number(db.prepare("PRAGMA page_size").get()?.["page_size"]);
   // SQLite itself reads the missing part of a last page as zeros.
-  if (wholeBytes !== null && wholeBytes % pageBytes !== 0) throw corrupt(file, "it is cut");
+  if (wholeBytes !== null && wholeBytes % pageBytes !== 0) throw corrupt(file, "it is truncated");
   if ((sizeOf(file) ?? 0) > fullCheckLimitBytes) return;
   const found = db.prepare("PRAGMA quick_check(1)").get()?.["quick_check"];
   if (found !== "ok") throw corrupt(file, String(found));
@@ -200,7 +201,7 @@ function migrate(db: DatabaseSync, file: string, migrations: readonly string[]):
   keepFormat(db, `${file}.v${before}.bak`);
   db.exec("BEGIN IMMEDIATE");
   try {
-    // Read again under the lock: another process may have been faster.
+    // Read again under the lock: another process may have migrated it first.
     const version = userVersion(db);
     if (version > migrations.length) throw newerVersion(file, version);
     applyMigrations(db, version, migrations);
@@ -209,16 +210,16 @@ function migrate(db: DatabaseSync, file: string, migrations: readonly string[]):
     if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
   }
-  // Then an earlier release, which refuses this one, finds the version without its journal.
+  // Then an earlier release, which refuses this version, finds it without the journal.
   db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
-/** The whole database as the earlier release left it, for going back to that release. An interrupted change has it already. */
+/** A copy in the earlier release's format, for a return to that release; kept if an interrupted migration made it. */
 function keepFormat(db: DatabaseSync, copy: string): void {
   if (sizeOf(copy) !== undefined) return;
   const temporary = `${copy}.${randomUUID()}.tmp`;
   try {
-    // SQLite fills an empty file; one that it makes itself could be read by others.
+    // SQLite fills an empty file; a file created by SQLite could be read by other users.
     closeSync(openSync(temporary, "wx", 0o600));
     db.prepare("VACUUM INTO ?").run(temporary);
     sync(temporary);
@@ -264,7 +265,7 @@ export function intOrNull(row: Row, name: string): number | null {
 const corruptCodes = new Set([11, 26]);
 const unavailableCodes = new Set([3, 5, 6, 7, 8, 10, 13, 14]);
 
-/** `work`, with SQLite's and the file system's errors as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */
+/** `work`, with errors of SQLite and the file system as `storage_corrupt` or `storage_unavailable`; a bug stays a bug. */
 export function translate<T>(file: string, work: () => T): T {
   try {
     return work();
@@ -287,7 +288,7 @@ function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
   });
 }
 
-/** A journal that stays would be read into whatever takes the file's place. */
+/** A journal that is left there would be applied to the file that replaces this one. */
 function moveAside(file: string): string {
   const name = basename(file);
   return `Move ${file} aside, and with it ${name}-wal and ${name}-shm where they exist; then restore a backup, or start without it`;

@@ -9,22 +9,22 @@ const formatVersion = 1;
 
 type Pairs = readonly (readonly [string, IssueRecord])[];
 
-/** Records whose opener waits for the last write before it leaves. */
+/** Records whose opener waits for the last write before it exits. */
 interface OpenIssueRecords extends IssueRecords {
-  /** Resolves when no write is under way or waiting. */
+  /** Resolves when no write is running or waiting. */
   settled(): Promise<void>;
 }
 
 /**
  * Loads `issue-records.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt`
- * rather than starting empty over a file that cannot be understood.
+ * instead of starting empty over a file that cannot be parsed.
  */
 export async function openIssueRecords(dir: string): Promise<OpenIssueRecords> {
   await removeLeftovers(fileIn(dir));
   return new WriteThrough(await load(dir));
 }
 
-/** The records as last written, for who does not hold the lock. Rejects like `openIssueRecords`; touches nothing. */
+/** The records as last written, for callers without the lock. Rejects like `openIssueRecords`; changes nothing. */
 export async function readIssueRecords(dir: string): Promise<ReadonlyMap<string, IssueRecord>> {
   return new Map((await load(dir)).data);
 }
@@ -78,7 +78,7 @@ class WriteThrough implements OpenIssueRecords {
     return isDeepStrictEqual(this.#current.get(issueId) ?? null, record);
   }
 
-  /** Never rejects: every failure goes to those who wait for that write. */
+  /** Never rejects: a failure is reported to the callers that wait for that write. */
   async #writeAll(): Promise<void> {
     while (this.#waiters.length > 0) await this.#writeOnce();
     this.#writing = null;
@@ -117,7 +117,7 @@ function withChanges(
 
 const time = z.number();
 
-/** Strict, so that a field of a later release is refused rather than dropped at the next write. */
+/** Strict, so that a field of a later release is refused, not dropped at the next write. */
 export const IssueSchema = z.strictObject({
   id: z.string().min(1),
   nativeRef: z.record(z.string(), z.unknown()).nullable(),
@@ -147,7 +147,7 @@ const wait = z.discriminatedUnion("gate", [
   z.strictObject({ gate: z.literal("provider"), agent: z.string().min(1) }),
 ]);
 
-/** Strict, so that a field of a later release is refused rather than dropped at the next write. */
+/** Strict, so that a field of a later release is refused, not dropped at the next write. */
 const IssueRecordSchema = z.strictObject({
   issue: IssueSchema,
   held: z.strictObject({ reason: z.string(), since: time }).nullable(),
@@ -165,15 +165,15 @@ const IssueRecordSchema = z.strictObject({
     .nullable(),
   dismissed: z.strictObject({ state: z.string(), since: time }).nullable(),
   model: z.string().nullable(),
-  // Records from before there were templates have no such key.
+  // Records from before templates existed have no such key.
   templateId: z.string().nullable().default(null),
-  // Records of before it was kept have none.
+  // Older records do not have this key.
   effort: z.string().nullable().default(null),
   agent: z.string().nullable().default(null),
   allowanceAfter: z.string().nullable().default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
-/** Pairs rather than an object: an issue id may be any text, `__proto__` too. */
+/** Pairs, not an object: an issue id may be any text, including `__proto__`. */
 export const IssueRecordPairs: z.ZodType<readonly (readonly [string, IssueRecord])[]> = z.array(
   z.tuple([z.string().min(1), IssueRecordSchema]),
 );

@@ -14,8 +14,8 @@ const Envelope = z.strictObject({
 });
 
 /**
- * lowdb adapter for one document in `file`: every write is on disk when it resolves. `read` gives null only when the
- * document was never written; an empty, cut or altered file rejects with `storage_corrupt`, an unreadable one too.
+ * lowdb adapter for one document in `file`: every write is on disk when it resolves. `read` returns null only when the
+ * document was never written; an empty, truncated, altered or unreadable file rejects with `storage_corrupt`.
  */
 export function durableJson<T>(file: string, version: number, schema: z.ZodType<T>): Adapter<T> {
   return {
@@ -39,7 +39,7 @@ async function readText(file: string): Promise<string | null> {
     if (!isMissing(error)) throw corrupt(file, "it cannot be read", error);
   }
   const previous = await readFile(backupOf(file)).catch(() => null);
-  if (previous !== null) throw corrupt(file, "it is gone, but its previous copy is there");
+  if (previous !== null) throw corrupt(file, "it is missing, but its previous copy exists");
   return null;
 }
 
@@ -52,7 +52,7 @@ function parse<T>(
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw corrupt(file, text === "" ? "it is empty" : "it is not whole JSON", error);
+    throw corrupt(file, text === "" ? "it is empty" : "it is not complete JSON", error);
   }
   const envelope = Envelope.safeParse(json);
   if (!envelope.success) throw corrupt(file, "it does not look like one of symphony's documents");
@@ -66,10 +66,10 @@ function parse<T>(
   throw corrupt(file, `${issue?.path.join(".") ?? ""}: ${issue?.message ?? "invalid"}`);
 }
 
-/** The document as an earlier release wrote it, for going back to that release: the next write changes its format. */
+/** A copy of the document in the earlier release's format, for a return to that release: the next write changes it. */
 async function keepFormat(file: string, version: number, text: string): Promise<void> {
   const copy = `${file}.v${version}.bak`;
-  // Kept before: that one is older.
+  // Keep an existing copy: it is older.
   if (existsSync(copy)) return;
   const temporary = beside(file);
   try {
@@ -85,8 +85,8 @@ async function keepFormat(file: string, version: number, text: string): Promise<
 function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
   const backup = backupOf(file);
   const hint = existsSync(backup)
-    ? `Look at ${backup}, the copy before the last change, and put it in place by hand`
-    : `Put it back from a backup, or start without it: mv '${file}' '${file}.aside'`;
+    ? `Check ${backup}, the copy before the last change, and restore it by hand`
+    : `Restore it from a backup, or start without it: mv '${file}' '${file}.aside'`;
   return new SymphonyError("storage_corrupt", `Cannot load ${file}: ${why}`, {
     cause,
     details: { file, backup },
@@ -94,7 +94,7 @@ function corrupt(file: string, why: string, cause?: unknown): SymphonyError {
   });
 }
 
-/** Removes what a crash in mid-write left beside `file`; for the one process that writes it. */
+/** Removes what a crash during a write left next to `file`; only for the process that writes it. */
 export async function removeLeftovers(file: string): Promise<void> {
   const prefix = `.${basename(file)}.`;
   try {
@@ -125,8 +125,8 @@ export function backupOf(file: string): string {
 }
 
 /**
- * Replaces `file` (mode 0600) as a whole: after a crash it holds the old text or the new one. On disk when it
- * resolves. The text before is kept beside it (`backupOf`). Rejects with `storage_unavailable`.
+ * Replaces `file` (mode 0600) atomically: after a crash it holds the old text or the new one. On disk when it
+ * resolves. The previous text is kept next to it (`backupOf`). Rejects with `storage_unavailable`.
  */
 export async function writeDurably(file: string, text: string): Promise<void> {
   const temporary = beside(file);
@@ -141,7 +141,7 @@ export async function writeDurably(file: string, text: string): Promise<void> {
   }
 }
 
-/** Makes `file`, which must not be there, with mode 0600; on disk when it resolves, its name not yet. */
+/** Creates `file`, which must not exist, with mode 0600; on disk when it resolves, its name not yet. */
 export async function writeSynced(file: string, text: string): Promise<void> {
   const handle = await open(file, "wx", 0o600);
   try {
@@ -163,11 +163,11 @@ async function keepPrevious(file: string): Promise<void> {
     await copyFile(file, temporary);
   }
   await rename(temporary, backupOf(file));
-  // rename(2) leaves both names when they already are one file, as after a crash between two renames.
+  // rename(2) keeps both names when they already are the same file, as after a crash between two renames.
   await rm(temporary, { force: true });
 }
 
-/** Makes names that were made, changed or removed in `dir` durable. */
+/** Makes the creation, change or removal of names in `dir` durable. */
 export async function syncDirectory(dir: string): Promise<void> {
   const handle = await open(dir, "r");
   try {
@@ -181,10 +181,10 @@ function beside(file: string): string {
   return join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
 }
 
-/** https://sqlite.org/rescode.html#full: there is no errno behind it. */
+/** https://sqlite.org/rescode.html#full: it has no errno. */
 const sqliteFull = 13;
 
-/** `storage_unavailable`: the file system refused; what is on disk is as it was. */
+/** `storage_unavailable`: the file system refused; the content on disk is unchanged. */
 export function storageUnavailable(file: string, cause: unknown): SymphonyError {
   return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
     cause,
@@ -193,7 +193,7 @@ export function storageUnavailable(file: string, cause: unknown): SymphonyError 
   });
 }
 
-/** What the disk refused is in force all the same, and is written as soon as the disk takes it. */
+/** The disk refused a change that is in force; it is written as soon as the disk accepts it. */
 export class SavedLater extends SymphonyError {
   /** Resolves when it is on disk; rejects when the process ends before that. */
   readonly saved: Promise<void>;
@@ -203,36 +203,36 @@ export class SavedLater extends SymphonyError {
     super("storage_unavailable", message, {
       cause,
       details: { ...(file !== undefined && { file }), reason: reasonOf(cause), savedLater: true },
-      hint: "make room on the disk of the data directory; symphony state says whether writes still wait",
+      hint: "free space on the disk of the data directory; symphony state says whether writes still wait",
     });
     this.saved = saved;
   }
 
-  /** The same, told as what it means for who asked: `what` took effect. */
+  /** The same error with a message for the caller: `what` took effect. */
   as(what: string): SavedLater {
     const message = `${what} took effect but is not saved yet (${reasonOf(this.cause)}); it is saved as soon as there is room`;
     return new SavedLater(message, this.cause, this.saved);
   }
 }
 
-/** The refusal of what is not in force before the disk has taken it. */
+/** The error for a change that is not in force until it is on disk. */
 export function nothingChanged(cause: unknown): SymphonyError {
   const message = `nothing was changed: it cannot be saved (${reasonOf(cause)})`;
   const details = cause instanceof SymphonyError ? cause.details : {};
   return new SymphonyError("storage_unavailable", message, {
     cause,
     details,
-    hint: "make room on the disk of the data directory, and try again",
+    hint: "free space on the disk of the data directory, and try again",
   });
 }
 
-/** True for what the disk refused, whatever was to be written. */
+/** True for errors of the disk, for any write. */
 export function isStorageError(error: unknown): boolean {
   if (!(error instanceof SymphonyError)) return false;
   return error.code === "storage_unavailable" || error.code === "storage_corrupt";
 }
 
-/** Why the disk refused, in a few words: "no space left on device". */
+/** A short reason why the disk refused: "no space left on device". */
 export function reasonOf(error: unknown): string {
   const cause = error instanceof SymphonyError && error.cause !== undefined ? error.cause : error;
   if (!(cause instanceof Error)) return messageOf(cause);

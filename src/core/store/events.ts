@@ -97,7 +97,7 @@ function pageSql(driver: Driver | null): string {
 function eventOf(row: Row): SymphonyEvent {
   return {
     seq: int(row, "seq"),
-    // Only `append` writes here; a type of an earlier release is passed on as it is.
+    // Only `append` writes these rows; a type of an earlier release is returned unchanged.
     type: text(row, "type") as EventType,
     at: int(row, "at"),
     issueId: textOrNull(row, "issue_id"),
@@ -118,8 +118,8 @@ export class Aged {
   }
 
   /**
-   * The oldest events, up to the first that is not old: the series stays without gaps. The newest one stays, so that no
-   * number is given twice.
+   * The oldest events, up to the first recent one, so that the series has no gaps. The newest event is kept, so that no
+   * number is used twice.
    */
   removeEvents({ before, limit }: Removal): RemovalStep {
     return this.#db.transaction(() => {
@@ -138,8 +138,8 @@ export class Aged {
   }
 
   /**
-   * Ended attempts, save each issue's newest, which its next attempt is numbered after, and its newest in each directory, which
-   * may still be there with work in it. Their sums are kept.
+   * Ended attempts, except each issue's newest, which its next attempt is numbered after, and its newest in each directory, where
+   * unsaved work may remain. Their sums are kept.
    */
   removeAttempts({ before, limit, after, kept }: AttemptRemoval): RemovalStep {
     return this.#db.transaction(() => {
@@ -166,7 +166,7 @@ export class Aged {
       );
       if (old.length > 0) this.#remove(old.map(({ id }) => id));
       const last = rows.at(-1);
-      // Ids sort by the time of the start.
+      // Ids sort by start time.
       const more = last !== undefined && rows.length === limit && last.startedAt < before;
       return { removed: old.length, next: more ? last.id : null };
     });

@@ -13,7 +13,7 @@ export interface OpenHistory extends History {
 
 /**
  * Opens the history in `file`; the caller holds the data directory's lock. Every call throws `storage_unavailable` or
- * `storage_corrupt`. Attempts and events survive a crash of the process, steers and audit entries a power cut as well.
+ * `storage_corrupt`. Attempts and events survive a crash of the process; steers and audit entries also a power cut.
  */
 export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory {
   const db = openDatabase(file, { migrations: historyMigrations, synchronous: "NORMAL" });

@@ -5,21 +5,21 @@ import { DatabaseSync } from "node:sqlite";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { storageUnavailable } from "./durable.ts";
 
-/** Long enough for a predecessor in its last moments, short enough to answer within a second. */
+/** Long enough for a previous process that is about to exit, short enough to reply within a second. */
 const waitMs = 200;
 const busyCode = 5;
 
-/** A directory that this process has for itself until `release`, or until it ends, however it ends. */
+/** A directory held exclusively by this process until `release` or until the process ends in any way. */
 export interface DirectoryLock {
   release(): Promise<void>;
 }
 
-/** The error for a directory that another process has. */
+/** The error for a directory that another process holds. */
 type Refusal = (cause: unknown) => Promise<SymphonyError>;
 
 /**
- * Makes `dir` (0700, ignored by git) when it is missing and takes it for this process until `release` or the process
- * ends, however it ends. Rejects with `data_dir_locked`, naming the holder's pid and url where they are known.
+ * Creates `dir` (0700, ignored by git) if it is missing and holds it for this process until `release` or the process
+ * ends in any way. Rejects with `data_dir_locked`, naming the holder's pid and url if they are known.
  */
 export async function lockDataDir(dir: string): Promise<DirectoryLock> {
   makeDataDir(dir);
@@ -27,8 +27,8 @@ export async function lockDataDir(dir: string): Promise<DirectoryLock> {
 }
 
 /**
- * Takes a root of workspaces for the server of `dataDir`; `stateDir` is the root's own directory for state, which exists.
- * Rejects with `workspace_in_use`, naming the server that has it.
+ * Locks a root of workspaces for the server of `dataDir`; `stateDir` is the root's own directory for state, which exists.
+ * Rejects with `workspace_in_use`, naming the server that holds it.
  */
 export function lockRoot(stateDir: string, dataDir: string): Promise<DirectoryLock> {
   const owner = { pid: process.pid, data_dir: dataDir };
@@ -47,7 +47,7 @@ async function lockIn(dir: string, owner: object, refusal: Refusal): Promise<Dir
   return { release: () => release(db, file) };
 }
 
-/** Neither file holds anything that is needed again. */
+/** Neither file holds anything that is needed later. */
 function unusable(file: string, cause: unknown): SymphonyError {
   return new SymphonyError("storage_unavailable", `Cannot use ${file}: ${messageOf(cause)}`, {
     cause,
@@ -56,10 +56,10 @@ function unusable(file: string, cause: unknown): SymphonyError {
   });
 }
 
-/** An open exclusive transaction is a lock of the operating system's: it ends with the process. */
+/** An open exclusive transaction is a lock of the operating system: it ends with the process. */
 async function acquire(dir: string, refusal: Refusal): Promise<DatabaseSync> {
   const file = join(dir, "lock");
-  // Owner-only before SQLite opens it; never opened by other means while it is held, as closing it would unlock it.
+  // Owner-only before SQLite opens it; never opened in another way while it is locked, because closing it would unlock it.
   await writeFile(file, "", { flag: "wx", mode: 0o600 }).catch(() => undefined);
   let db: DatabaseSync | null = null;
   try {
@@ -83,7 +83,7 @@ async function lockedError(dir: string, cause: unknown): Promise<SymphonyError> 
   const runtime = await readJson(join(dir, "runtime.json"));
   const owner = await readJson(join(dir, "lock.json"));
   const pid = owner["pid"] ?? runtime["pid"] ?? null;
-  // After a crash runtime.json tells of a predecessor until the new server listens.
+  // After a crash runtime.json describes the previous server until the new one listens.
   const url = runtime["pid"] === pid ? (runtime["url"] ?? null) : null;
   const who = another(pid === null ? null : `pid ${pid}`, url === null ? null : String(url));
   return new SymphonyError("data_dir_locked", `${who} is using ${dir}`, {
@@ -103,11 +103,11 @@ async function rootError(stateDir: string, cause: unknown): Promise<SymphonyErro
   return new SymphonyError("workspace_in_use", `${who} has its workspaces in ${root}`, {
     cause,
     details: { root, pid, data_dir: dataDir },
-    hint: "Stop it, or give this one a workspace.root of its own",
+    hint: "Stop it, or give this one its own workspace.root",
   });
 }
 
-/** The server that has the lock, with what is known of it. */
+/** The server that holds the lock, with its known details. */
 function another(...facts: readonly (string | null)[]): string {
   const known = facts.filter((fact) => fact !== null);
   return known.length === 0 ? "Another symphony" : `Another symphony (${known.join(", ")})`;
@@ -122,11 +122,11 @@ async function readJson(file: string): Promise<Readonly<Record<string, unknown>>
   }
 }
 
-/** Makes `dir` (0700, ignored by git) unless it exists. Throws `storage_unavailable`. */
+/** Creates `dir` (0700, ignored by git) unless it exists. Throws `storage_unavailable`. */
 export function makeDataDir(dir: string): void {
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    // Only into a new directory: somebody's own folder must not vanish from their version control.
+    // Only in a new directory: an existing folder must not disappear from its owner's version control.
     if (readdirSync(dir).length > 0) return;
     writeFileSync(join(dir, ".gitignore"), "*\n", { mode: 0o600 });
   } catch (error) {
@@ -134,9 +134,9 @@ export function makeDataDir(dir: string): void {
   }
 }
 
-/** True when nothing more can be written to the disk of `dir`: a server there starts nothing, because it cannot save that it did. */
+/** True when the disk of `dir` is full: a server there starts no work, because it cannot save that it did. */
 export async function isFull(dir: string): Promise<boolean> {
   const disk = await statfs(dir).catch(() => null);
-  // What is set aside for root is no use to anybody else.
+  // Blocks reserved for root cannot be used by other users.
   return (process.getuid?.() === 0 ? disk?.bfree : disk?.bavail) === 0;
 }

@@ -3,8 +3,8 @@ import { redactDeep } from "../text/redact.ts";
 import type { IssueRecord, Store } from "./store.ts";
 
 /**
- * `store` with known secrets taken out of what agents, trackers and hooks said before it reaches the disk: the errors of
- * attempts and issues, and the audit log. What an operator wrote for an agent is kept as written.
+ * `store` that removes known secrets from the text of agents, trackers and hooks before it reaches the disk: the errors of
+ * attempts and issues, and the audit log. An operator's text for an agent is kept as written.
  */
 export function redactedStore(store: Store, redact: (text: string) => string): Store {
   const { history, records } = store;

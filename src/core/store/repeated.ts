@@ -4,13 +4,13 @@ import { isStorageError } from "./durable.ts";
 import type { SaveQueue } from "./saves.ts";
 import type { AuditEntry, History, Store, Used } from "./store.ts";
 
-/** Audit entries that wait for the disk at most: a few hundred bytes each. */
+/** Limit on audit entries that wait for the disk: a few hundred bytes each. */
 const maxAuditEntries = 1_000;
 
 /**
- * `store`, whose writes of what has happened already are kept and repeated when the disk refuses them: records of issues, attempts
- * and what they used, completed issues, settled guidance, audit entries. Reads of attempts show what waits. Guidance, intents
- * and templates stay as they are: they are saved before anything is done, and a refusal changes nothing.
+ * `store`, with retries for writes of facts that have already happened, if the disk refuses them: records of issues, attempts
+ * and their usage, completed issues, settled guidance, audit entries. Reads of attempts include waiting writes. Guidance, intents
+ * and templates are not retried: they are saved before anything is done, and a refusal changes nothing.
  */
 export function repeatedStore(store: Store, saves: SaveQueue): Store {
   const { history, records } = store;
@@ -107,7 +107,7 @@ interface Group {
   readonly intent: number | undefined;
 }
 
-/** Audit entries in their order: none is written before those that wait. */
+/** Audit entries in order: none is written before an earlier one that waits. */
 class AuditWrites {
   readonly #history: History;
   readonly #saves: SaveQueue;
@@ -145,7 +145,7 @@ class AuditWrites {
       try {
         this.#append(group);
       } catch (error) {
-        // What is no fault of the disk would fail again and hold up all that follow.
+        // An error that does not come from the disk would fail again and block all later entries.
         if (!isStorageError(error)) this.#drop(group);
         throw error;
       }

@@ -5,31 +5,31 @@ import { isStorageError, reasonOf, SavedLater } from "./durable.ts";
 
 const firstDelayMs = 1_000;
 const longestDelayMs = 10_000;
-/** Trouble that comes back sooner is still the same: a disk that is nearly full takes one write and refuses the next. */
+/** Trouble that returns sooner counts as the same: a nearly full disk accepts one write and refuses the next. */
 const calmMs = 60_000;
 
 interface Kept {
-  /** Writes what is to be on disk now: an earlier write of the same key is of no interest any more. */
+  /** Writes the current state: an earlier write of the same key is obsolete. */
   write: () => unknown;
-  /** How many writes it stands for. */
+  /** The number of writes it represents. */
   count: () => number;
   version: number;
   isWaiting: boolean;
-  /** Settled when the newest of its writes holds, or the process ends before that. */
+  /** Settled when its newest write succeeds, or the process ends before that. */
   readonly held: PromiseWithResolvers<void>;
 }
 
 /**
- * Writes that must not be lost because the disk refused them once. Each is tried at once; what fails is kept, the newest of each
- * key, and tried again after 1, 2, 4, 8 and then every 10 s until it holds. The trouble is over when such a try finds that all is
- * on disk, and not before.
+ * Writes that must not be lost because the disk refused them once. Each is tried immediately; a failed write is kept (the newest
+ * of each key) and retried after 1, 2, 4, 8 and then every 10 s until it succeeds. The trouble is over only when such a retry
+ * finds everything on disk.
  */
 export class SaveQueue {
   readonly #clock: Clock;
   readonly #kept = new Map<string, Kept>();
-  /** First tries that have not ended. */
+  /** First tries that are still running. */
   readonly #underWay = new Set<Promise<void>>();
-  /** Writes that other parts repeat by themselves. */
+  /** Keys of writes that other parts retry themselves. */
   readonly #others = new Set<string>();
   #onChange: (trouble: StorageTrouble | null) => void = () => {};
   #trouble: StorageTrouble | null = null;
@@ -44,7 +44,7 @@ export class SaveQueue {
     this.#clock = clock;
   }
 
-  /** Calls `onChange`, at once and whenever it changes, with what is wrong; null: all is on disk. There is one listener. */
+  /** Calls `onChange`, at once and after each change, with the trouble; null: everything is on disk. There is one listener. */
   follow(onChange: (trouble: StorageTrouble | null) => void): void {
     this.#onChange = onChange;
     if (this.#trouble !== null) onChange(this.#trouble);
@@ -55,7 +55,7 @@ export class SaveQueue {
     return this.#kept.get(key)?.isWaiting === true;
   }
 
-  /** True when `write` holds. False: it is kept in place of what waited under `key`, and repeated. */
+  /** True when `write` succeeded. False: it replaces the waiting write of `key` and is retried. */
   now(key: string, write: () => void, count: () => number = () => 1): boolean {
     const known = this.#kept.get(key);
     try {
@@ -71,7 +71,7 @@ export class SaveQueue {
     return true;
   }
 
-  /** Resolves when `write` holds. Rejects with `SavedLater`: it is kept in place of what waited under `key`, and repeated. */
+  /** Resolves when `write` succeeds. Rejects with `SavedLater`: it replaces the waiting write of `key` and is retried. */
   async save(key: string, write: () => Promise<void>): Promise<void> {
     const kept = this.#kept.get(key) ?? newKept(write);
     this.#kept.set(key, kept);
@@ -92,29 +92,29 @@ export class SaveQueue {
     } finally {
       this.#underWay.delete(written);
     }
-    // A newer write of the same key says by itself how it went.
+    // A newer write of the same key reports its own result.
     if (kept.version === version) this.#settle(key, kept);
   }
 
-  /** Another part repeats its own writes of `key` and says how they go; null: they hold again. */
+  /** Another part retries its own writes of `key` and reports the cause of a failure; null: they succeed again. */
   tell(key: string, error: unknown): void {
     if (error === null) this.#others.delete(key);
     else this.#others.add(key);
     if (error !== null) this.#reason = reasonOf(error);
     this.#changed();
-    // Its last try went well: no caller has to wait for a retry that is far away.
+    // Its last try succeeded: no caller has to wait for a retry that is far away.
     const isCalm = error === null && this.#trouble !== null && this.#waiting() === 0;
     if (isCalm && !this.#isRepeating) this.#repeatIn(firstDelayMs);
   }
 
-  /** Tries once more. Resolves with the keys of what could not be saved. */
+  /** Tries once more. Resolves with the keys that could not be saved. */
   async close(): Promise<readonly string[]> {
     this.#isClosed = true;
     this.#cancel?.();
     await Promise.allSettled(this.#underWay);
     await Promise.all(this.#repeat());
     const lost = this.#giveUp();
-    // Who waited for one of them may have a last word to write.
+    // Callers that waited for one of them may have a final write.
     await new Promise((done) => setImmediate(done));
     return [...lost, ...this.#giveUp(), ...this.#others];
   }
@@ -141,7 +141,7 @@ export class SaveQueue {
     if (kept.isWaiting) this.#changed();
   }
 
-  /** Unless the next try has its time already, or is under way. */
+  /** Unless the next try is scheduled or running already. */
   #repeatLater(): void {
     if (this.#cancel === null && !this.#isRepeating) this.#repeatIn(this.#delayMs);
   }

@@ -3,7 +3,7 @@ import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue, Wait } from "../model/issue.ts";
 import type { StoredTemplates } from "./templates.ts";
 
-/** Everything durable. One process owns it at a time. */
+/** All durable state. Only one process owns it at a time. */
 export interface Store {
   readonly records: IssueRecords;
   readonly history: History;
@@ -11,7 +11,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** What must outlive a restart for one issue: an operator's decision, a pending retry. */
+/** State of one issue that must survive a restart: an operator's decision, a pending retry. */
 export interface IssueRecord {
   readonly issue: Issue;
   readonly held: { readonly reason: string; readonly since: number } | null;
@@ -23,37 +23,37 @@ export interface IssueRecord {
   /** `dueAt` is wall-clock ms since the epoch. */
   readonly retry: {
     readonly attempt: number;
-    /** Failed runs in a row, which `agent.max_retries` counts. */
+    /** Failed runs in a row, limited by `agent.max_retries`. */
     readonly failures: number;
     readonly dueAt: number;
     readonly error: string | null;
     readonly waits: Wait | null;
   } | null;
-  /** Completed by an operator while the tracker still says active: not started while `state` stays. */
+  /** Completed by an operator while the tracker's state is still active: not started while `state` is unchanged. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
   readonly model: string | null;
-  /** The prompt template an operator chose. */
+  /** The prompt template chosen by an operator. */
   readonly templateId: string | null;
   /** Reasoning effort chosen with `model`. */
   readonly effort: string | null;
-  /** The agent an operator chose. */
+  /** The agent chosen by an operator. */
   readonly agent: string | null;
-  /** An operator let it go on: its brakes count the attempts after this one. */
+  /** An operator released it after a brake: its brakes count only attempts after this one. */
   readonly allowanceAfter: string | null;
 }
 
-/** Small operator's documents (lowdb): read once at start, written through. */
+/** Small documents of operators (lowdb): read once at start, written through. */
 export interface IssueRecords {
-  /** As loaded at start and changed since. */
+  /** As loaded at start, with later changes. */
   all(): ReadonlyMap<string, IssueRecord>;
   /** On disk (fsynced) when it resolves; null removes. Rejects with `storage_unavailable`. */
   put(issueId: string, record: IssueRecord | null): Promise<void>;
 }
 
-/** An issue that is done, as the snapshot lists it. */
+/** A completed issue, as the snapshot lists it. */
 export interface CompletedRecord {
   readonly issue: Issue;
-  /** null when no attempt led to it. */
+  /** null when it was completed without an attempt. */
   readonly attemptId: string | null;
   readonly outcome: string;
   /** Wall-clock ms. */
@@ -75,7 +75,7 @@ export interface EventQuery {
   readonly types?: readonly EventType[];
 }
 
-/** A message of an operator to an agent, kept until the agent took it up. */
+/** An operator's message to an agent, kept until the agent accepts it. */
 export interface Steer {
   readonly id: string;
   readonly issueId: string;
@@ -91,12 +91,12 @@ export interface Steer {
 
 /**
  * Append-mostly history (SQLite): attempts, events with a gapless `seq`, steers, audit. All calls are synchronous. A write that
- * the disk refuses throws, or is kept and repeated where `keptStore` says so; then what tells of it gives false.
+ * the disk refuses throws, or is kept and retried where `keptStore` says so; calls that report it then return false.
  */
 export interface History {
   /** Inserts or replaces by id. True: it is on disk. */
   saveAttempt(attempt: Attempt): boolean;
-  /** The attempt, and what it used since it was counted last: both or neither. */
+  /** The attempt, and its usage since the last count: both or neither. */
   saveUsed(used: Used): void;
   /** Tokens by issue, attempt, model, agent or day, each row of one model. */
   usage(query: UsageQuery): readonly UsageRow[];
@@ -104,7 +104,7 @@ export interface History {
   tokensOfDay(at: number): number;
   attempt(id: string): Attempt | null;
   attemptsOf(issueId: string, limit: number, offset: number): AttemptPage;
-  /** Attempts that no end was recorded for: what a crash interrupted. */
+  /** Attempts without a recorded end: those that a crash interrupted. */
   openAttempts(): readonly Attempt[];
   /** Sums over all attempts: tokens and seconds of ended ones. */
   totals(): { readonly tokens: Attempt["tokens"]; readonly seconds: number };
@@ -113,22 +113,22 @@ export interface History {
   tokensSince(issueId: string, after: string): number;
   /** The newest attempt of an issue, by id. */
   latestAttempt(issueId: string): Attempt | null;
-  /** Every directory that an attempt is known to have worked in, whatever has become of it; read once, then remembered. */
+  /** Every directory that an attempt is known to have used, even if it no longer exists; read once, then cached. */
   workspacePlaces(): Iterable<WorkspacePlace>;
-  /** Of those the one at `path`, or null. */
+  /** The one of these at `path`, or null. */
   workspacePlaceAt(path: string): WorkspacePlace | null;
-  /** Of those the ones whose newest attempt was at this issue. */
+  /** Those whose newest attempt worked on this issue. */
   workspacePlacesOf(issueId: string): Iterable<WorkspacePlace>;
-  /** The issue that attempts were recorded under this identifier for (any case). */
+  /** The id of the issue whose attempts were recorded under this identifier (ignoring case). */
   issueIdOf(identifier: string): string | null;
 
   /** One small step: the oldest events that are old enough. */
   removeOldEvents(removal: Removal): RemovalStep;
-  /** One small step: ended attempts that are old enough; each issue's newest stays, in every directory, and so do the sums of all. */
+  /** One small step: ended attempts that are old enough. Each issue's newest in every directory is kept, and so are all sums. */
   removeOldAttempts(removal: AttemptRemoval): RemovalStep;
-  /** For the list that a restart shows again; the newest `most` are kept. */
+  /** For the list that is shown again after a restart; the newest `most` are kept. */
   saveCompleted(record: CompletedRecord, most: number): void;
-  /** Oldest first, without those that were started again since. */
+  /** Oldest first, without issues that were started again since. */
   completed(): readonly CompletedRecord[];
 
   lastSeq(): number;
@@ -141,42 +141,42 @@ export interface History {
   /** The oldest seq kept, 0 when there is none. */
   oldestSeq(): number;
 
-  /** Returns the earlier one when `key` was used before on this issue. Durable when it returns. */
+  /** Returns the earlier steer if `key` was used before on this issue. Durable when it returns. */
   addSteer(steer: Steer): { readonly steer: Steer; readonly duplicate: boolean };
   markDelivered(steerId: string): void;
-  /** The steer an earlier call with this `Idempotency-Key` made. */
+  /** The steer that an earlier call with this `Idempotency-Key` created. */
   steerByKey(issueId: string, key: string): Steer | null;
-  /** Takes back one that the agent refused: a refusal changes nothing. */
+  /** Removes a steer that the agent refused: a refusal changes nothing. */
   dropSteer(steerId: string): void;
   undelivered(issueId: string): readonly Steer[];
 
   nextAuditSeq(): number;
-  /** Who is about to do what. Durable when it returns; the number is for `audit`. */
+  /** Records an action before it is done. Durable when it returns; the number is for `audit`. */
   auditIntent(intent: AuditIntent): number;
-  /** Who did what, with which outcome. Durable when it returns true, and takes out the intent it ends. */
+  /** Records an action with its outcome. Durable when it returns true; removes the intent that it completes. */
   audit(entry: AuditEntry, intent?: number): boolean;
-  /** Several at once, which the disk is waited for once; there is at least one. */
+  /** Several entries with one wait for the disk; at least one. */
   auditAll(entries: readonly AuditEntry[]): boolean;
-  /** True while the file that names the newest entry names an earlier one, because the disk refused it. */
+  /** True while the file with the newest entry names an earlier one, because the disk refused the write. */
   isAuditHeadBehind(): boolean;
   /** Throws `storage_unavailable`. */
   writeAuditHead(): void;
-  /** Enters what a crash left unended as `interrupted`. Returns how many there were. */
+  /** Records intents left by a crash as `interrupted`. Returns their number. */
   endAuditIntents(at: number): number;
   auditPage(query: AuditQuery): AuditPage;
 
-  /** Grows with every write: as long as it is the same, so is all that can be read here. */
+  /** Grows with every write: while it is unchanged, all data that can be read here is unchanged. */
   changes(): number;
 }
 
-/** A directory that attempts worked in, with the issue of the newest one there. */
+/** A directory used by attempts, with the issue of the newest one there. */
 export interface WorkspacePlace {
   readonly path: string;
   readonly issueId: string;
   readonly issueIdentifier: string;
 }
 
-/** Tokens that no one has counted yet. */
+/** Tokens that are not counted yet. */
 export interface Used {
   readonly attempt: Attempt;
   readonly tokens: Attempt["tokens"];
@@ -189,7 +189,7 @@ export interface UsageQuery {
   /** Days as `2026-11-23`, both included. */
   readonly since?: string;
   readonly until?: string;
-  /** Only of this issue, by identifier in any case. */
+  /** Only this issue, by identifier, ignoring case. */
   readonly issue?: string;
 }
 
@@ -214,7 +214,7 @@ export interface AuditEntry extends AuditIntent {
   readonly outcome: string;
 }
 
-/** An entry as it stands in the chain. */
+/** An entry with its place in the chain. */
 export interface AuditRecord extends AuditEntry {
   /** 1-based and without gaps. */
   readonly seq: number;
@@ -228,41 +228,41 @@ export interface AuditQuery {
   readonly offset: number;
   readonly actor?: AuditActor;
   readonly action?: string;
-  /** In any case. */
+  /** Ignoring case. */
   readonly target?: string;
-  /** Epoch ms: from then on, and before then. */
+  /** Epoch ms: `since` is included, `until` is not. */
   readonly since?: number;
   readonly until?: number;
 }
 
-/** Newest first; `total` counts all that match. */
+/** Newest first; `total` counts all matches. */
 export interface AuditPage {
   readonly entries: readonly AuditRecord[];
   readonly total: number;
 }
 
-/** What the parts of core may do with the event series. */
+/** The part of the event series that other parts of core may use. */
 export interface EventSink {
   publish(draft: EventDraft): void;
 }
 
-/** What one small step of a removal did. */
+/** The result of one small step of a removal. */
 export interface RemovalStep {
   readonly removed: number;
-  /** Where the next step goes on; null when there is nothing older left to look at. */
+  /** Where the next step continues; null when no older row is left to check. */
   readonly next: string | null;
 }
 
 export interface Removal {
-  /** Epoch ms: what is of before then may go. */
+  /** Epoch ms: only older rows are removed. */
   readonly before: number;
-  /** Rows that one step looks at. */
+  /** Rows that one step checks. */
   readonly limit: number;
 }
 
 export interface AttemptRemoval extends Removal {
   /** Only attempts with a greater id. */
   readonly after: string;
-  /** Issues whose attempts all stay. */
+  /** Issues whose attempts are all kept. */
   readonly kept: readonly string[];
 }

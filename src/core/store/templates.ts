@@ -14,7 +14,7 @@ const Template = z.strictObject({
   updatedAt: z.number(),
 });
 
-/** A named prompt template as it is kept. */
+/** A named prompt template as it is stored. */
 export type StoredTemplate = Readonly<z.output<typeof Template>>;
 
 type Templates = readonly StoredTemplate[];
@@ -24,21 +24,21 @@ export interface StoredTemplates {
   /** As they are on disk. */
   all(): Templates;
   /**
-   * Replaces the list by what `change` makes of it; what `change` throws changes nothing. On disk (fsynced) when it
+   * Replaces the list by the result of `change`; an error of `change` changes nothing. On disk (fsynced) when it
    * resolves, with the new list. Rejects with `storage_unavailable`.
    */
   change(change: (all: Templates) => Templates): Promise<Templates>;
 }
 
-/** Templates whose opener waits for the last write before it leaves. */
+/** Templates whose opener waits for the last write before it exits. */
 interface OpenTemplates extends StoredTemplates {
-  /** Resolves when no write is under way or waiting. */
+  /** Resolves when no write is running or waiting. */
   settled(): Promise<void>;
 }
 
 /**
- * Loads `templates.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt` rather
- * than starting empty over a file that cannot be understood.
+ * Loads `templates.json` in `dir`; the caller holds the data directory's lock. Rejects with `storage_corrupt`
+ * instead of starting empty over a file that cannot be parsed.
  */
 export async function openTemplates(dir: string): Promise<OpenTemplates> {
   const file = join(dir, "templates.json");
@@ -65,7 +65,7 @@ class OneByOne implements OpenTemplates {
 
   change(change: (all: Templates) => Templates): Promise<Templates> {
     const done = this.#last.then(() => this.#write(change));
-    // Whoever waits for this change hears of its failure; the next one begins all the same.
+    // The caller of this change gets its error; the next change starts anyway.
     this.#last = done.catch(() => undefined);
     return done;
   }

@@ -2,31 +2,31 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 
-// Of https://sqlite.org/fileformat2.html: the database's header, which begins page 1, and the journal's.
+// From https://sqlite.org/fileformat2.html: the database's header, which begins page 1, and the journal's.
 const versionAt = 60;
 const journalHeaderBytes = 32;
 const journalMagic = 0x377f0682;
 const frameHeaderBytes = 24;
 
 /**
- * Reads the `user_version` of the database `file` and changes nothing: no lock and no journal file is made. Throws as SQLite
- * does for what is no database. That pages of it are missing is not noticed: a checkpoint that ran
- * out of room, or was killed, leaves a main file that is whole with its journal alone.
+ * Reads the `user_version` of the database `file` and changes nothing: it takes no lock and creates no journal. Throws as SQLite
+ * does for a file that is not a database. Missing pages are not noticed: after a checkpoint that ran out of space, or was
+ * killed, the main file is complete only together with its journal.
  */
 export function userVersionIn(file: string): number {
-  // The journal first: what a checkpoint moves meanwhile is in the main file by the time that one is read.
+  // The journal first: pages that a checkpoint moves meanwhile are in the main file by the time it is read.
   const journal = newestPageOneIn(`${file}-wal`);
   const main = mainVersion(file);
   return journal?.readInt32BE(versionAt) ?? main;
 }
 
-/** By SQLite: closing the file by other means would take the locks of a connection that this process has open. */
+/** By SQLite: closing the file in another way would release the locks of this process's open connection. */
 function mainVersion(file: string): number {
   const url = pathToFileURL(file);
   url.searchParams.set("immutable", "1");
   const db = new DatabaseSync(url, { readOnly: true, defensive: false });
   try {
-    // Else SQLite refuses a file that is shorter than its header says. Nothing can be written through a read-only one.
+    // Without this SQLite refuses a file that is shorter than its header says. A read-only connection can write nothing.
     db.exec("PRAGMA writable_schema = ON");
     return Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
   } finally {
@@ -34,14 +34,14 @@ function mainVersion(file: string): number {
   }
 }
 
-/** The newest page 1 that the journal has committed, which SQLite reads in the main file's place; null for none. */
+/** The newest committed page 1 of the journal, which SQLite reads instead of the main file's; null if there is none. */
 function newestPageOneIn(journal: string): Buffer | null {
   const fd = openIfThere(journal);
   if (fd === null) return null;
   try {
     return newestPageOne(fd);
   } finally {
-    // SQLite takes no lock on a journal that this could end.
+    // SQLite holds no lock on a journal that closing it could release.
     closeSync(fd);
   }
 }
@@ -63,7 +63,7 @@ function newestPageOne(fd: number): Buffer | null {
     if (frame === null || !frame.subarray(8, 16).equals(start.subarray(16, 24))) return committed;
     sum.add(frame.subarray(0, 8));
     sum.add(frame.subarray(frameHeaderBytes));
-    // Torn: SQLite reads neither this frame nor those after it.
+    // Incomplete: SQLite reads neither this frame nor those after it.
     if (!sum.isAt(frame, 16)) return committed;
     if (frame.readUInt32BE(0) === 1) pending = frame.subarray(frameHeaderBytes);
     const isCommit = frame.readUInt32BE(4) !== 0;
@@ -104,7 +104,7 @@ function openIfThere(file: string): number | null {
   }
 }
 
-/** null where the file ends before. */
+/** null when the file ends before that. */
 function readAt(fd: number, at: number, length: number): Buffer | null {
   const bytes = Buffer.alloc(length);
   return readSync(fd, bytes, 0, length, at) === length ? bytes : null;

@@ -1,11 +1,11 @@
 import type { WorkspacePlace } from "./store.ts";
 
-/** A place, and the newest attempt that worked there. */
+/** A directory, and the newest attempt that used it. */
 export interface PlaceOfAttempt extends WorkspacePlace {
   readonly attemptId: string;
 }
 
-/** The directories that attempts worked in, by their path and by the issue of the newest attempt there. */
+/** The directories used by attempts, by path and by the issue of the newest attempt there. */
 export class WorkspacePlaces {
   readonly #byPath = new Map<string, PlaceOfAttempt>();
   readonly #byIssue = new Map<string, Map<string, PlaceOfAttempt>>();
@@ -14,7 +14,7 @@ export class WorkspacePlaces {
     for (const place of places) this.add(place);
   }
 
-  /** An earlier attempt may be saved again after a later one, and then changes nothing. */
+  /** An earlier attempt may be saved again after a later one; this then changes nothing. */
   add(place: PlaceOfAttempt): void {
     const { path, issueId } = place;
     const known = this.#byPath.get(path);

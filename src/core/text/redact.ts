@@ -2,19 +2,19 @@ const mark = "[redacted]";
 /** A shorter value would hide ordinary words. */
 const shortestChars = 6;
 const shortestLineChars = 16;
-/** A pattern of much longer values does not compile. */
+/** A pattern with much longer values does not compile. */
 const longestInPattern = 1_000;
 
 export interface Redactor {
-  /** A secret's value from now on; one shorter than 6 characters is not looked for. */
+  /** Registers the value of a secret; one shorter than 6 characters is not searched for. */
   add(value: string): void;
-  /** Grows with what is known: what was redacted before may have to be again. */
+  /** Grows with each new value: text that was redacted earlier may have to be redacted again. */
   known(): number;
-  /** `text` with every known value replaced, plain or encoded (base64, hex, url, JSON, HTML), then what looks like one. */
+  /** Replaces every known value, plain or encoded (base64, hex, url, JSON, HTML), and everything that looks like a token. */
   redact(text: string): string;
 }
 
-/** Finds secrets by their value, whatever they look like; tokens of well-known services by their shape as well. */
+/** Finds secrets by their value in any form; tokens of well-known services also by their shape. */
 export function createRedactor(): Redactor {
   const forms = new Set<string>();
   const long = new Set<string>();
@@ -64,7 +64,7 @@ function encodingsOf(value: string): readonly string[] {
   return [
     value,
     json,
-    // JSON within JSON, as a message that quotes an answer.
+    // JSON within JSON, as in a message that quotes a response.
     JSON.stringify(json).slice(1, -1),
     value.replaceAll(/[&<>"']/g, (character) => entities[character] ?? ""),
     url,
@@ -77,7 +77,7 @@ function encodingsOf(value: string): readonly string[] {
   ];
 }
 
-/** The characters that `bytes` alone decide when `offset` other bytes stand before them, as in `user:token`. */
+/** The characters that depend on `bytes` only, when `offset` other bytes precede them, as in `user:token`. */
 function base64Within(bytes: Buffer, offset: number): string {
   const all = Buffer.concat([Buffer.alloc(offset), bytes]);
   const first = Math.ceil((offset * 8) / 6);
@@ -85,7 +85,7 @@ function base64Within(bytes: Buffer, offset: number): string {
   return all.toString("base64").slice(first, end);
 }
 
-/** The contract's own words. A secret that is one of them would take the shape of every answer apart. */
+/** The contract's own words. A secret that equals one of them would break the structure of every response. */
 const plainKey = /^[a-z][a-z_]{0,31}$/i;
 
 /** A copy of plain data with `redact` applied to every text in it, keys included. */
@@ -109,8 +109,8 @@ function isPlain(data: unknown): data is object {
 }
 
 /**
- * What tokens of well-known services look like, for those that nobody told us. Each is read from left to right without
- * going back, so hostile text costs no more than its length.
+ * The shapes of tokens of well-known services, for tokens that were not registered. Each is matched from left to right
+ * without backtracking, so hostile text costs no more than its length.
  */
 const secretShapes = new RegExp(
   [
@@ -130,7 +130,7 @@ const keyBegins = /-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----/;
 const keyEnds = /-----END [A-Z ]{0,40}PRIVATE KEY-----/;
 const keyLine = /^[A-Za-z0-9+/=:,\s-]*$/;
 
-/** Passes lines on to `log`, those of a private key as a mark: alone, none of them looks like one. */
+/** Passes lines to `log`; lines of a private key are replaced by a mark, because no single line looks like one. */
 export function withoutKeyLines(log: (line: string) => void): (line: string) => void {
   let inside = false;
   return (line) => {

@@ -1,15 +1,15 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 
 /** CSI, OSC and two-character escape sequences of terminals (ECMA-48). */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it removes control characters
 const escapes = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])/g;
 const breaks = /[\t\n\v\f\r\u0085\u2028\u2029]+/g;
-/** Other control characters, and those that reorder or hide the text around them. */
+/** Other control characters, and characters that reorder or hide the text around them. */
 const hidden = /[\p{Cc}\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/gu;
-/** Far beyond any cap in use: hostile text must not cost more than what is shown of it. */
+/** Far above every limit in use: hostile text must not cost more than the part of it that is shown. */
 const maxScannedChars = 64 * 1024;
 
-/** Text of anybody as one plain line: no control characters or escape sequences, at most `maxChars` with the ellipsis. */
+/** Untrusted text as one plain line: no control characters or escape sequences, at most `maxChars` with the ellipsis. */
 export function oneLine(text: string, maxChars: number): string {
   const line = text
     .slice(0, maxScannedChars)
@@ -20,17 +20,17 @@ export function oneLine(text: string, maxChars: number): string {
   return cut(line, maxChars);
 }
 
-/** At most `maxChars` UTF-16 units, never half a surrogate pair; what was cut ends in an ellipsis. */
+/** At most `maxChars` UTF-16 units, never half a surrogate pair; truncated text ends in an ellipsis. */
 export function cut(text: string, maxChars: number): string {
   if (text.length <= maxChars) return text;
   const head = text.slice(0, maxChars - 1);
   return `${head.isWellFormed() || !text.isWellFormed() ? head : head.slice(0, -1)}…`;
 }
 
-/** Where a cut may move to, so that it tears no word: half a secret would pass the redaction. */
+/** How far a cut may move, so that it splits no word: a partial secret would not be recognized by the redaction. */
 const wordChars = 200;
 
-/** Text of an agent made fit to be shown: plain lines, at most `maxChars` with the ellipsis. */
+/** Text of an agent, made safe for display: plain lines, at most `maxChars` with the ellipsis. */
 export function displayText(text: string, maxChars: number): string {
   if (text.length <= maxChars) return plainLines(text);
   const head = text.slice(0, maxChars - 1);
@@ -66,7 +66,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 
 const none: JsonObject = Object.freeze({});
 
-/** `value` if it is a plain object, else an empty one: so that a path can be read without checks. */
+/** `value` if it is a plain object, else an empty one, so that a path can be read without checks. */
 export function objectOf(value: unknown): JsonObject {
   return isObject(value) ? value : none;
 }
@@ -83,7 +83,7 @@ export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Both sides are hashed first, so that neither length nor content shows in the time taken (THREAT-21). */
+/** Both sides are hashed first, so that the time taken reveals neither length nor content (THREAT-21). */
 export function sameText(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected));
 }
@@ -92,20 +92,20 @@ function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
 }
 
-/** A number as people read it: 20,431,000. */
+/** A number with separators: 20,431,000. */
 export function grouped(value: number): string {
   return value.toLocaleString("en-US");
 }
 
-/** `text` as one word of a POSIX shell, whatever it holds. */
+/** `text` as one word of a POSIX shell, with any content. */
 export function shellQuoted(text: string): string {
   return /^[A-Za-z0-9_/.:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-// An agent may choose names that are no UTF-8, and two of those must not become one when they are read. So a raw name has
-// one character for each byte (latin1), and only this file goes from one form to the other.
+// An agent may choose names that are not UTF-8, and two of those must not become equal when they are read. So a raw name
+// has one character for each byte (latin1), and only this file converts between the two forms.
 
-/** The file `name` (raw, relative; empty for `root` itself) below `root` (plain text), as node:fs takes it. */
+/** The file `name` (raw, relative; empty for `root` itself) below `root` (plain text), in the form for node:fs. */
 export function fileAt(root: string, name: string): Buffer {
   return name === "" ? Buffer.from(root) : Buffer.from(`${rawName(root)}/${name}`, "latin1");
 }
@@ -115,7 +115,7 @@ export function rawName(text: string): string {
   return Buffer.from(text, "utf8").toString("latin1");
 }
 
-/** A raw name for people. */
+/** A raw name as readable text. */
 export function plainName(name: string): string {
   return Buffer.from(name, "latin1").toString("utf8");
 }

@@ -3,11 +3,11 @@ import { type Database, openDatabase } from "../store/database.ts";
 
 const keptMs = 3_600_000;
 
-/** Which signed deliveries have come in. Calls are synchronous; durable when they return. */
+/** The signed deliveries received so far. Calls are synchronous; changes are durable when they return. */
 export interface Deliveries {
-  /** Opens the list now and not with its first use. */
+  /** Opens the list now instead of at its first use. */
   open(): void;
-  /** Takes in those that are not known yet: all or none. Throws `storage_unavailable` or `storage_corrupt`. */
+  /** Records the deliveries that are not known yet: all or none. Throws `storage_unavailable` or `storage_corrupt`. */
   add(deliveries: readonly StoredDelivery[]): void;
   has(signature: string): boolean;
   /** Closes the list, if it was opened. */
@@ -15,7 +15,7 @@ export interface Deliveries {
 }
 
 export interface StoredDelivery {
-  /** What was signed, by its signature. */
+  /** Identifies the signed content. */
   readonly signature: string;
   readonly type: string;
   readonly action: string;
@@ -37,7 +37,7 @@ const migrations = [
   `,
 ];
 
-/** `webhooks.db` in `dir`. A delivery is kept for an hour: long after its signed time makes a replay stale. */
+/** `webhooks.db` in `dir`. A delivery is kept for an hour: by then its signed time is too old for a replay. */
 export function openDeliveries(dir: string): Deliveries {
   let opened: Database | null = null;
   const database = () => {

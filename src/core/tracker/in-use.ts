@@ -11,12 +11,12 @@ interface Opened {
   unwatch(): void;
 }
 
-/** The tracker of the configuration in force, and its watch; an edit of its section makes a new one. */
+/** The tracker of the configuration in force, and its watch; an edit of its section creates a new tracker. */
 export class TrackerInUse {
   readonly #kinds: readonly TrackerKind[];
   readonly #deps: TrackerDeps;
   #onChange = () => {};
-  /** By kind. A configuration is in force only after it was checked by its adapter, which is then loaded. */
+  /** By kind. A configuration comes into force only after its adapter, which is loaded for that, has checked it. */
   readonly #adapters = new Map<string, TrackerAdapter>();
   #opened: Opened | null = null;
 
@@ -25,12 +25,12 @@ export class TrackerInUse {
     this.#deps = deps;
   }
 
-  /** Calls `onChange` from now on when issues changed outside a poll. */
+  /** Calls `onChange` when issues changed outside a poll. */
   watch(onChange: () => void): void {
     this.#onChange = onChange;
   }
 
-  /** Rejects with `unsupported_tracker_kind` or the adapter's own codes for settings that cannot be used. Asks nobody. */
+  /** Rejects with `unsupported_tracker_kind` or the adapter's own codes for unusable settings. Sends no request. */
   async check(config: TrackerConfig): Promise<void> {
     const known = this.#adapters.get(config.kind);
     const adapter = known ?? (await loadTracker(this.#kinds, config));
@@ -42,14 +42,14 @@ export class TrackerInUse {
     return this.#require().tracker;
   }
 
-  /** null with any tracker whose issues are not kept here. */
+  /** null for a tracker whose issues are not stored by symphony. */
   get localIssues(): OpenIssues {
     return this.#require().issues;
   }
 
   /**
-   * Takes up a configuration that was checked. Sessions keep the tracker they were bound to (T-14), so the old one is not
-   * closed but forgotten. Throws when the new one cannot be opened; then the old one stays.
+   * Applies a checked configuration. Sessions keep the tracker they were bound to (T-14), so the old one is dropped
+   * without being closed. Throws when the new one cannot be opened; the old one then stays in use.
    */
   follow(config: TrackerConfig): void {
     if (JSON.stringify(config) === this.#opened?.key) return;
@@ -69,7 +69,7 @@ export class TrackerInUse {
     const adapter = this.#adapters.get(config.kind);
     if (!adapter) throw new Error(`the tracker ${config.kind} was not checked`);
     const tracker = adapter.create(config, this.#deps);
-    // Before the watch, which is a timer: what cannot be opened must leave nothing running.
+    // Before the watch, which is a timer: a tracker that cannot be opened must leave nothing running.
     const issues = adapter.openIssues(config, this.#deps);
     return {
       key: JSON.stringify(config),

@@ -14,8 +14,8 @@ interface Waiting<T> {
 }
 
 /**
- * Commits what comes in during one turn of the event loop together: the disk is what takes the time, and it is waited for
- * once. Each item is told of the commit that it was part of.
+ * Commits the items that arrive during one turn of the event loop together, because the disk is the slow part and one wait
+ * is enough. Each item is notified of the commit that it was part of.
  */
 export class GroupCommit<T> {
   readonly #commit: (items: readonly T[]) => void;
@@ -25,7 +25,7 @@ export class GroupCommit<T> {
     this.#commit = commit;
   }
 
-  /** Resolves once `item` is committed; rejects with why its group was not. */
+  /** Resolves once `item` is committed; rejects with the reason why its group was not. */
   add(key: string, item: T): Promise<void> {
     if (this.#waiting.size === 0) setImmediate(() => this.flush());
     const done = Promise.withResolvers<void>();
@@ -33,12 +33,12 @@ export class GroupCommit<T> {
     return done.promise;
   }
 
-  /** The end of an item that waits for its commit. */
+  /** Settles an item that waits for its commit. */
   pending(key: string): Promise<void> | undefined {
     return this.#waiting.get(key)?.done.promise;
   }
 
-  /** Commits what waits, now. */
+  /** Commits the waiting items now. */
   flush(): void {
     const group = [...this.#waiting.values()];
     if (group.length === 0) return;
@@ -53,31 +53,31 @@ export class GroupCommit<T> {
 }
 
 export interface InboxDeps {
-  /** The kind of tracker that posts here. */
+  /** The kind of tracker that sends these deliveries. */
   readonly kind: string;
   readonly webhook: TrackerWebhook;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Looked up for each delivery; null refuses them all. */
+  /** Looked up for each delivery; null refuses all deliveries. */
   secret(): string | null;
   readonly deliveries: Deliveries;
   readonly meter: Meter;
   publish(event: EventDraft): void;
   audit(entries: readonly AuditEntry[]): void;
-  /** Tells the scheduler to look at one issue. */
+  /** Makes the scheduler read one issue. */
   hint(issueId: string): void;
-  /** Tells of a new comment. */
+  /** Called for a new comment. */
   comment(commentId: string, issueId: string): void;
 }
 
 export interface Receipt {
-  /** True when the same delivery came in before; then nothing was done. */
+  /** True when the same delivery was received before; then nothing was done. */
   readonly duplicate: boolean;
-  /** How much of the limit is left for those who sign. */
+  /** The remaining allowance of signed deliveries. */
   readonly rate: RateStanding;
 }
 
-/** A delivery and what it says. */
+/** A delivery and its content. */
 interface Signed {
   readonly delivery: StoredDelivery;
   readonly event: WebhookEvent;
@@ -86,19 +86,19 @@ interface Signed {
 const toleranceMs = 60_000;
 const minuteMs = 60_000;
 const genuineAMinute = 600;
-/** What is not signed, not fresh or not new: room enough for a wrong secret to be seen, not for a flood. */
+/** Limit for unsigned, stale or repeated deliveries: enough to notice a wrong secret, too few for a flood. */
 const otherAMinute = 300;
 
 /**
- * The deliveries that a tracker signs (THREAT-20). A payload is a hint and nothing more: it names an issue to read again, and
- * is believed in nothing else. What is lost costs one poll.
+ * The deliveries that a tracker signs (THREAT-20). A payload is only a hint: it names an issue to read again, and
+ * nothing else in it is trusted. A lost delivery costs one poll.
  */
 export class WebhookInbox {
   readonly #parts: InboxDeps;
   readonly #genuine: RateWindow;
   readonly #other: RateWindow;
   readonly #commits = new GroupCommit<Signed>((group) => this.#commit(group));
-  readonly #complained = new Map<string, { readonly at: number; untold: number }>();
+  readonly #warned = new Map<string, { readonly at: number; untold: number }>();
 
   constructor(parts: InboxDeps) {
     const { clock } = parts;
@@ -112,7 +112,7 @@ export class WebhookInbox {
   }
 
   /**
-   * Takes one delivery; when it resolves, the delivery is on disk and the scheduler knows. Rejects with
+   * Takes one delivery; when it resolves, the delivery is on disk and the scheduler is notified. Rejects with
    * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
    */
   async receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
@@ -126,7 +126,7 @@ export class WebhookInbox {
     }
   }
 
-  /** Commits what waits. */
+  /** Commits the waiting deliveries. */
   flush(): void {
     this.#commits.flush();
   }
@@ -173,7 +173,7 @@ export class WebhookInbox {
     }
     this.#takeOther();
     const reason = given === undefined ? "no signature" : "wrong signature";
-    this.#complain(reason, {});
+    this.#warn(reason, {});
     throw this.#unauthorized(
       `the delivery has ${reason === "no signature" ? "no" : "a wrong"} signature`,
     );
@@ -188,15 +188,15 @@ export class WebhookInbox {
     }
   }
 
-  /** The time that was signed counts, never a header. */
+  /** Only the signed time counts, never a header. */
   #requireFresh({ sentAt }: WebhookEvent): void {
     const skewMs = Math.round(this.#parts.clock.wall() - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
     this.#takeOther();
-    this.#complain("stale", {
+    this.#warn("stale", {
       skew_ms: skewMs,
       tolerance_ms: toleranceMs,
-      hint: "an old delivery sent again, or this machine's clock is wrong",
+      hint: "an old delivery was sent again, or this machine's clock is wrong",
     });
     const seconds = Math.round(Math.abs(skewMs) / 1_000);
     throw this.#unauthorized(
@@ -211,7 +211,7 @@ export class WebhookInbox {
       type: "webhook.received",
       issueId,
       issueIdentifier,
-      message: `${webhook.service} told of ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
+      message: `${webhook.service} reported ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
       data: { type, action },
     });
     if (issueId !== null) hint(issueId);
@@ -245,14 +245,14 @@ export class WebhookInbox {
   }
 
   /** Once a minute for each reason: a flood must not fill the log. */
-  #complain(reason: string, fields: Readonly<Record<string, unknown>>): void {
+  #warn(reason: string, fields: Readonly<Record<string, unknown>>): void {
     const now = this.#parts.clock.now();
-    const last = this.#complained.get(reason);
+    const last = this.#warned.get(reason);
     if (last && now - last.at < minuteMs) {
       last.untold += 1;
       return;
     }
-    this.#complained.set(reason, { at: now, untold: 0 });
+    this.#warned.set(reason, { at: now, untold: 0 });
     const untold = last?.untold ?? 0;
     this.#parts.log.warn("webhook refused", { reason, ...fields, ...(untold > 0 && { untold }) });
   }
@@ -267,7 +267,7 @@ function rateLimited(standing: RateStanding): SymphonyError {
 export interface RateStanding {
   readonly limit: number;
   readonly remaining: number;
-  /** Whole seconds until one more is allowed, or until the oldest one is forgotten. */
+  /** Whole seconds until one more is allowed, or until the oldest one leaves the window. */
   readonly resetSeconds: number;
 }
 
@@ -277,7 +277,7 @@ interface RateWindowOptions {
   readonly clock: Pick<Clock, "now">;
 }
 
-/** At most `limit` in any `windowMs`: a sliding window, so no two of them meet at a boundary. */
+/** At most `limit` in any `windowMs`: a sliding window, so the limit cannot be doubled across a boundary. */
 export class RateWindow {
   readonly #options: RateWindowOptions;
   #times: number[] = [];
@@ -286,7 +286,7 @@ export class RateWindow {
     this.#options = options;
   }
 
-  /** Counts one more; false, and not counted, when the window is full. */
+  /** Counts one more; returns false, without counting, when the window is full. */
   take(): boolean {
     const now = this.#forget();
     if (this.#times.length >= this.#options.limit) return false;
@@ -313,7 +313,7 @@ export class RateWindow {
   }
 }
 
-/** The inbox of each kind of tracker that posts something; they share the list of deliveries. */
+/** One inbox for each kind of tracker that sends webhooks; they share the list of deliveries. */
 export class WebhookInboxes {
   readonly #inboxes: ReadonlyMap<string, WebhookInbox>;
   readonly #deliveries: Deliveries;
@@ -328,11 +328,14 @@ export class WebhookInboxes {
     return [...this.#inboxes.values()].some((inbox) => inbox.configured);
   }
 
-  /** Throws `webhook_not_configured` for a kind that posts nothing. */
+  /** Throws `webhook_not_configured` for a kind that sends no webhooks. */
   of(kind: string): WebhookInbox {
     const inbox = this.#inboxes.get(kind);
     if (inbox) return inbox;
-    throw new SymphonyError("webhook_not_configured", `no tracker ${kind} posts to this server`);
+    throw new SymphonyError(
+      "webhook_not_configured",
+      `no tracker ${kind} sends webhooks to this server`,
+    );
   }
 
   close(): void {

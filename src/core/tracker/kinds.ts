@@ -6,24 +6,24 @@ import { linearWebhook } from "./linear/deliveries.ts";
 import type { LocalIssues } from "./local/issues.ts";
 import type { Lookup, Tracker, TrackerDeps, TrackerWebhook } from "./tracker.ts";
 
-/** What a kind of tracker does once its modules are loaded. */
+/** The functions of a kind of tracker once its modules are loaded. */
 export interface TrackerAdapter {
-  /** Checks the settings without asking the tracker. Throws `invalid_tracker_config` or `missing_tracker_secret`. */
+  /** Checks the settings without a request to the tracker. Throws `invalid_tracker_config` or `missing_tracker_secret`. */
   check(config: TrackerConfig, lookup: Lookup): void;
-  /** Asks nobody yet. Throws as `check` does. */
+  /** Sends no request yet. Throws as `check` does. */
   create(config: TrackerConfig, deps: TrackerDeps): Tracker;
-  /** The issues themselves, where symphony keeps them; null: they are edited in the tracker. */
+  /** The issues themselves, if symphony stores them; null: they are edited in the tracker. */
   openIssues(config: TrackerConfig, deps: TrackerDeps): LocalIssues | null;
 }
 
-/** A row of the table of trackers: all that the rest of symphony has to know of one kind. */
+/** A row of the table of trackers: all that the rest of symphony needs to know of one kind. */
 export interface TrackerKind {
-  /** As `tracker.kind` names it; also the last word of its webhook's path. */
+  /** The value of `tracker.kind`; also the last segment of its webhook's path. */
   readonly kind: string;
   readonly section: TrackerSection;
   /** Loads the modules of the kind, which no other kind needs. */
   load(): Promise<TrackerAdapter>;
-  /** null: nothing is posted here when an issue changes. */
+  /** null: this kind sends no webhooks. */
   readonly webhook: TrackerWebhook | null;
 }
 
@@ -62,7 +62,7 @@ export const trackerKinds: readonly TrackerKind[] = [
   },
 ];
 
-/** The row of a kind. Throws `unsupported_tracker_kind`, which names those there are. */
+/** The row of a kind. Throws `unsupported_tracker_kind`, which lists the supported kinds. */
 export function requireTrackerKind(kinds: readonly TrackerKind[], kind: string): TrackerKind {
   const found = kinds.find((row) => row.kind === kind);
   if (found) return found;

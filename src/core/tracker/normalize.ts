@@ -1,11 +1,11 @@
 import type { Blocker, Issue } from "../model/issue.ts";
 
-/** What a tracker knows of an issue before anybody looked at the values. */
+/** An issue as read from a tracker, with unchecked values. */
 export type IssueFields = { readonly [Field in keyof Issue]: unknown };
 
 /**
- * The normalised issue, or null when `id`, `identifier`, `title`, `state` or an explicit `dispatchable` is
- * missing (requirements N-2, N-8, T-6). Every other unusable value becomes null or is left out (N-7).
+ * The normalized issue, or null when `id`, `identifier`, `title`, `state` or an explicit `dispatchable` is
+ * missing (requirements N-2, N-8, T-6). Every other unusable value becomes null or is omitted (N-7).
  */
 export function normalizeIssue(fields: IssueFields): Issue | null {
   const id = textOf(fields.id);
@@ -34,7 +34,7 @@ export function normalizeIssue(fields: IssueFields): Issue | null {
   };
 }
 
-/** A string that holds more than white space, in its own spelling; everything else is null. */
+/** A string with a character that is not white space, unchanged; everything else is null. */
 export function textOf(value: unknown): string | null {
   return typeof value === "string" && value.trim() !== "" ? value : null;
 }
@@ -45,7 +45,7 @@ export function labelsOf(value: unknown): readonly string[] {
   return [...new Set(names.map((name) => name.trim().toLowerCase()).filter(Boolean))];
 }
 
-/** Integers as they are, also outside 1 to 4; everything else is null (N-4). */
+/** Integers unchanged, also outside 1 to 4; everything else is null (N-4). */
 export function priorityOf(value: unknown): number | null {
   return typeof value === "number" && Number.isInteger(value) ? value : null;
 }
@@ -57,13 +57,13 @@ export function instantOf(value: unknown): number | null {
   const parts = typeof value === "string" ? rfc3339.exec(value) : null;
   if (parts === null) return null;
   const [text, year, month, day] = parts;
-  // Date.parse takes the 30th of February for the 2nd of March.
+  // Date.parse reads the 30th of February as the 2nd of March.
   if (Number(day) > new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate()) return null;
   const at = Date.parse(text.toUpperCase());
   return Number.isNaN(at) ? null : at;
 }
 
-/** Entries of which at least the id or the identifier is known; what is not known is null, none invented. */
+/** Entries with at least a known id or identifier; unknown fields are null, never made up. */
 export function blockersOf(value: unknown): readonly Blocker[] {
   return listOf(value).flatMap((entry) => {
     if (!isRecord(entry)) return [];
@@ -74,7 +74,7 @@ export function blockersOf(value: unknown): readonly Blocker[] {
   });
 }
 
-/** A plain object that survives JSON unchanged, kept as it is; everything else is null (N-9). */
+/** A plain object that survives JSON unchanged, kept unchanged; everything else is null (N-9). */
 export function nativeRefOf(value: unknown): Readonly<Record<string, unknown>> | null {
   return isRecord(value) && isJsonSafe(value, deepestReference) ? value : null;
 }
@@ -89,7 +89,7 @@ export function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Also what ends the walk through an object that contains itself. */
+/** Also ends the walk through an object that contains itself. */
 const deepestReference = 20;
 
 function isJsonSafe(value: unknown, depth: number): boolean {

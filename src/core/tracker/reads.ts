@@ -8,12 +8,12 @@ interface Waiting {
   readonly start: () => void;
 }
 
-/** Reads of single issues that go out on their own; further ones wait and share the next request. */
+/** Reads of single issues that are sent one by one; further reads wait and share the next request. */
 const ownAtOnce = 3;
 
 /**
- * Reads by id, of which a burst (a bulk edit in the tracker, one issue edited over and over) costs few requests: every
- * answer still comes from a read that began after it was asked for.
+ * Reads by id, made so that a burst (a bulk edit in the tracker, one issue edited many times) costs few requests: every
+ * result still comes from a request that was sent after the read was requested.
  */
 export function sharedReads(fetch: FetchByIds): FetchByIds {
   let underWay = 0;

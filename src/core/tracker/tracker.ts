@@ -6,22 +6,22 @@ import type { Meter } from "../events/meter.ts";
 import type { Issue, TrackerState } from "../model/issue.ts";
 
 /**
- * Where issues come from. The scheduler uses the two reads and nothing else (T-1). Every rejection is a
- * SymphonyError with a tracker code; a partial list is never an answer (T-7).
+ * Where issues come from. The scheduler uses only the two reads (T-1). Every rejection is a
+ * SymphonyError with a tracker code; a partial list is never returned (T-7).
  */
 export interface Tracker {
   readonly kind: string;
   /**
-   * Every issue of the scope in one of `states`, in the tracker's order, undispatchable ones included.
+   * Every issue of the scope in one of `states`, in the tracker's order, including those that cannot be dispatched.
    * Resolves to the *same array* as last time when nothing changed, so that callers can skip their work.
-   * `[]` asks nobody and gives `[]`.
+   * `[]` sends no request and returns `[]`.
    */
   fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]>;
-  /** Complete snapshots in the order asked for, each id at most once; an id left out is gone from the scope. */
+  /** Complete snapshots in the order of the ids, each id once; an omitted id is gone from the scope. */
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
-  /** One comment as it is now, by its id; null when there is none. Left out by a tracker whose comments nobody sends. */
+  /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
-  /** Has the tracker tell of changes under an address. Left out by a tracker that sends nothing. */
+  /** Makes the tracker send webhooks to an address. Absent when the tracker sends none. */
   registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
@@ -29,12 +29,12 @@ export interface Tracker {
   readonly secretEnvNames: readonly string[];
   /** For an operator's transition, never for the scheduler. */
   readonly workflow: TrackerWorkflow;
-  /** Calls `onChange` when issues changed outside a poll, if the tracker can tell. Returns how to stop it. */
+  /** Calls `onChange` when issues changed outside a poll, if the tracker can detect it. Returns how to stop it. */
   watch(onChange: () => void): () => void;
   close(): void;
 }
 
-/** A comment, and whether it is from `own` credential, from a `machine` (bot, app, integration), or from a `person`. */
+/** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */
 export interface TrackerComment {
   readonly id: string;
   readonly issueId: string;
@@ -46,59 +46,59 @@ export interface TrackerComment {
 /** Looks a name up in the secrets, then in the environment. */
 export type Lookup = (name: string) => string | undefined;
 
-/** What a tracker posts when something changed, in words of our own. It is a hint: nothing in it is taken for a state. */
+/** A tracker's delivery in symphony's terms. It is only a hint: nothing in it is used as a state. */
 export interface WebhookEvent {
-  /** The tracker's own words for what changed and how, such as `Issue` and `update`. */
+  /** The tracker's own terms for what changed and how, such as `Issue` and `update`. */
   readonly type: string;
   readonly action: string;
   /** When it was signed, ms since the epoch. */
   readonly sentAt: number;
   /** The issue that changed. */
   readonly issueId: string | null;
-  /** What people call that issue; null where it does not look like it. */
+  /** The issue's readable identifier; null if the value does not look like one. */
   readonly issueIdentifier: string | null;
-  /** A comment that is new. */
+  /** A new comment. */
   readonly comment: { readonly id: string; readonly issueId: string } | null;
 }
 
-/** The deliveries of one kind of tracker: how they are signed, and what they say. */
+/** The deliveries of one kind of tracker: their signature and content. */
 export interface TrackerWebhook {
-  /** The service's name, for people. */
+  /** The service's display name. */
   readonly service: string;
   readonly signature: {
-    /** The header that holds it, in lower case. */
+    /** The header that holds the signature, in lower case. */
     readonly header: string;
     readonly description: string;
   };
-  /** What is posted, for the API's document. */
+  /** The schema of the body, for the API's document. */
   readonly body: z.ZodType;
   /** The secret that deliveries are signed with, looked up at each call; null when there is none. */
   secret(provider: TrackerConfig["provider"], lookup: Lookup): string | null;
   /** The variable or stored secret that holds it; null when the workflow file holds the secret itself. */
   secretName(provider: TrackerConfig["provider"]): string | null;
-  /** The name unless the configuration says another. */
+  /** The default name, unless the configuration sets another. */
   readonly defaultSecretName: string;
   /** As the tracker writes it into the header. */
   sign(body: Uint8Array | string, secret: string): string;
-  /** Throws `invalid_request` for what is no event of this tracker. */
+  /** Throws `invalid_request` for a body that is not an event of this tracker. */
   read(body: Uint8Array): WebhookEvent;
-  /** A delivery as the tracker would post it when an issue changes, for a test of the way to here; null: of no issue. */
+  /** A delivery as the tracker would send it for a changed issue, to test the webhook path; null: without an issue. */
   sample(issue: { readonly id: string; readonly identifier: string } | null, wall: number): unknown;
-  /** What to do where the tracker refuses to register an address. */
+  /** What to do if the tracker refuses to register an address. */
   readonly byHand: string;
 }
 
 export interface WebhookOrder {
   readonly url: string;
-  /** What deliveries are checked with now; null when there is none. */
+  /** The secret that deliveries are checked with now; null when there is none. */
   readonly secret: string | null;
-  /** True when that cannot be changed here, so that the tracker has to take it. */
+  /** True when that secret cannot be changed here, so that the tracker has to use it. */
   readonly secretIsFixed: boolean;
 }
 
 export interface WebhookRegistration {
   readonly outcome: "created" | "enabled" | "adopted";
-  /** What the tracker signs with from now on. */
+  /** The secret that the tracker signs with from now on. */
   readonly secret: string;
 }
 
@@ -119,9 +119,9 @@ export interface TrackerHealth {
 export interface TrackerDeps {
   readonly dataDir: string;
   readonly clock: Clock;
-  /** Told how many records of a read could not be used (T-6). */
+  /** Called with the number of records of a read that could not be used (T-6). */
   onMalformed?(count: number): void;
-  /** Told of every request as it ended. */
+  /** Called with the outcome of every request. */
   readonly meter?: Meter;
   /** The value behind `$NAME`. */
   readonly lookup: Lookup;

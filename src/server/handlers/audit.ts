@@ -17,7 +17,7 @@ export function auditHandlers(core: Core): Handlers<Api["audit"]> {
   const kept = new KeptAnswers<Prepared<Page>>();
   return {
     list({ query }) {
-      // Decisions follow their events, which may still be on their way.
+      // Decisions are recorded after their events and may not have been written yet.
       core.bus.flush();
       const marks = [core.history.changes(), core.secretsKnown()];
       return kept.get(JSON.stringify(query), marks, () =>

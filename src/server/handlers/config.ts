@@ -36,19 +36,19 @@ export function configHandlers({ config, redact }: Core): Handlers<Api["config"]
   };
 }
 
-/** RFC 9110, 13.1.1: a list of tags, or `*` for whatever there is. */
+/** RFC 9110, 13.1.1: a list of tags, or `*` for any existing value. */
 function requireMatch(header: string | undefined, current: Overlay): void {
   const tags = header?.split(",").map((tag) => tag.trim());
   const tag = strongTag(current);
   if (tags === undefined || tags.includes("*") || tags.includes(tag)) return;
-  throw new SymphonyError("overlay_changed", "somebody else has changed the overlay since", {
+  throw new SymphonyError("overlay_changed", "the overlay was changed after it was read", {
     details: { etag: tag },
-    hint: "read it again (GET /api/v1/config/overlay) and make the change to what it is now",
+    hint: "read it again (GET /api/v1/config/overlay) and apply the change to the current overlay",
   });
 }
 
 function absent(path: string, leaves: ReadonlyMap<string, unknown>): never {
-  throw new SymphonyError("overlay_path_not_found", `the overlay says nothing about ${path}`, {
+  throw new SymphonyError("overlay_path_not_found", `the overlay has no value at ${path}`, {
     details: { path, paths: [...leaves.keys()] },
     hint: "symphony config overlay get",
   });

@@ -59,7 +59,7 @@ function readers(core: Core) {
 }
 
 function detailOf(core: Core, sight: IssueStatusView) {
-  // What is still on its way to the disk belongs to it.
+  // Includes events that have not been written to disk yet.
   core.bus.flush();
   const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
   const events = core.history.recentEvents(sight.issue.id, recentEvents);
@@ -68,7 +68,7 @@ function detailOf(core: Core, sight: IssueStatusView) {
   return detailView(sight, { attempts, attemptCount: total, events, place, kept });
 }
 
-/** Writes to the embedded tracker; every other one is read-only here. */
+/** Writes to the local tracker; every other tracker is read-only here. */
 function editors(core: Core, clock: Clock) {
   return {
     create({ body }, exchange) {
@@ -138,7 +138,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
   };
 }
 
-/** An issue that memory does not know may be there all the same: then it is idle, not missing. */
+/** An issue that is not in memory may still exist: then it is idle, not missing. */
 async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: ErrorCode): Promise<T> {
   try {
     return await work;
@@ -174,7 +174,7 @@ function locate(exchange: Exchange, identifier: string): void {
   exchange.setHeader("Location", `/api/v1/${encodeURIComponent(identifier)}`);
 }
 
-/** The choice of a model: also for an issue that only the tracker knows by now. */
+/** The choice of a model, also for an issue that is no longer in memory and only the tracker knows. */
 function modelHandlers(core: Core) {
   return {
     async model({ params, body }) {
@@ -207,7 +207,7 @@ export function attemptHandlers({ history, bus, workspaces }: Core): Handlers<Ap
       }
       bus.flush();
       const { after_seq: afterSeq, limit } = query;
-      // One row more than asked for tells whether a next page exists.
+      // One row more than requested shows whether there is a next page.
       const found = history.events({ attemptId: attempt.id, afterSeq, limit: limit + 1 });
       const page = found.slice(0, limit);
       const path = attempt.workspacePath;

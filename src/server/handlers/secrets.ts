@@ -5,7 +5,7 @@ import type { AuditEntry } from "../../core/store/store.ts";
 import type { Handlers } from "../mount.ts";
 import { time } from "../views.ts";
 
-/** A key that was used up was replaced without anybody asking. */
+/** The entry for an automatic rotation: the key had reached its limit of use. */
 function rotationEntry({ kid, previousKid, secrets, at }: Rotation): AuditEntry {
   const detail = { key_id: kid, previous_key_id: previousKid, secrets, reason: "used up" };
   return { at, actor: "api", action: "key.rotate", target: null, outcome: "ok", detail };
@@ -18,7 +18,7 @@ export function secretHandlers({ secrets, bus, config, history }: Core): Handler
       message: `secret ${key} ${change}`,
       data: { key, change },
     });
-    // A configuration that was refused for want of it is judged again.
+    // A configuration that was refused because this secret was missing is checked again.
     await config.reload();
   };
   return {
@@ -42,7 +42,7 @@ export function keyHandlers({ secrets, log }: Core): Handlers<Api["key"]> {
   return {
     async rotate() {
       const { kid, previousKid, secrets: count, at } = await secrets.rotate();
-      log.info("the key of the secrets was changed", {
+      log.info("the encryption key of the secrets was rotated", {
         key_id: kid,
         previous_key_id: previousKid,
         secrets: count,

@@ -36,7 +36,7 @@ const statusTargets = [
 
 export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
   const { core, clock } = parts;
-  // As the server does: a change is taken over at the next start.
+  // As the server does: a change is applied at the next start.
   const { auth } = core.config.current.config.server;
   const states = new StateAnswer(core, clock);
   let document: { readonly tag: string; readonly reply: Prepared<OpenApi> } | null = null;
@@ -72,7 +72,7 @@ export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
       );
     },
     openapi(_, exchange) {
-      // Ours from end to end and always the same, so it is written out once.
+      // Built by this program alone and always the same, so it is serialized once.
       document ??= prepared(parts.document());
       exchange.setHeader("ETag", document.tag);
       return document.reply;
@@ -150,7 +150,7 @@ export function modelHandlers({ models }: Core): Handlers<Api["models"]> {
   };
 }
 
-/** Counted from the history at each request, so nothing can be stale. */
+/** Counted from the history at each request, so the numbers are never stale. */
 export function usageHandlers(core: Core): Handlers<Api["usage"]> {
   return {
     list({ query }) {

@@ -33,7 +33,7 @@ export function templateHandlers(core: Core): Handlers<Api["templates"]> {
       return { rendered: await templates.preview(params.id, await subjectOf(core, body)) };
     },
     async choose({ params, body }) {
-      // Before the tracker is asked for the issue.
+      // Before the request to the tracker for the issue.
       const { id } = templates.get(body.template_id);
       const { issue } = await findStatus(core, params.id);
       await templates.choose(issue, id);

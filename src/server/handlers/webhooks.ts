@@ -8,7 +8,7 @@ import type { Exchange, Handlers } from "../mount.ts";
 
 type Delivery = Parameters<Handlers<Api["webhooks"]>[keyof Api["webhooks"]]>[0];
 
-/** One for each tracker that posts here. */
+/** One handler for each tracker that delivers webhooks. */
 export function webhookHandlers({ kinds, webhooks }: Core): Handlers<Api["webhooks"]> {
   return mapped(paths.webhooks, (kind) => {
     const signature = kinds.trackers.find((row) => row.kind === kind)?.webhook?.signature;

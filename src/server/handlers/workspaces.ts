@@ -60,7 +60,7 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
   };
 }
 
-/** Of an issue; if there is no such issue, of the workspace with this key. */
+/** The workspace of an issue; if there is no such issue, the workspace with this key. */
 async function diffFor(core: Core, id: string, path: string | null) {
   try {
     const issue = await findIssueId(core, id);
@@ -68,7 +68,7 @@ async function diffFor(core: Core, id: string, path: string | null) {
   } catch (error) {
     if (!isCoded(error, "issue_not_found")) throw error;
     const diff = await core.workspaces.diffIn(id, path).catch((other: unknown) => {
-      // Who names a path means no issue.
+      // A caller that gives a path does not mean an issue.
       throw path === null && isCoded(other, "workspace_not_found") ? error : other;
     });
     return { identifier: id, diff };

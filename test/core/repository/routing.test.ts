@@ -178,7 +178,10 @@ test("a repository that cannot be used is refused by its key, without what it sa
     /git\.repositories\.0\.url must name its credential, as in https:\/\/\$TOKEN@/,
   );
   assert.doesNotMatch(told, /canary/);
-  assert.match(problemsOf(app, { ...app, name: "APP" }), /repositories must each have a name/);
+  assert.match(
+    problemsOf(app, { ...app, name: "APP" }),
+    /repositories must each have a different name/,
+  );
   assert.match(problemsOf({ ...app, name: "../x" }), /repositories\.0\.name must be letters/);
   assert.match(
     problemsOf({ ...app, matches: {} }),

@@ -73,7 +73,7 @@ test("a key of the environment is followed by that of SYMPHONY_MASTER_KEY_NEXT: 
   for (const next of rest) {
     const both = { SYMPHONY_MASTER_KEY: master, SYMPHONY_MASTER_KEY_NEXT: next };
     const alone = await openIn(dir, { SYMPHONY_MASTER_KEY: master });
-    await assert.rejects(alone.rotate(), coded("needs_person", /which one is to come/));
+    await assert.rejects(alone.rotate(), coded("needs_person", /no next key is set/));
     const same = await openIn(dir, { ...both, SYMPHONY_MASTER_KEY_NEXT: master });
     await assert.rejects(same.rotate(), coded("secrets_key_invalid", /in use already/));
     const secrets = await openIn(dir, both);

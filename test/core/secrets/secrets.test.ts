@@ -133,7 +133,11 @@ test("a key file that others can read, a link, or no key is refused", async (t) 
   await (await open()).put("A", canary);
   for (const mode of [0o640, 0o604, 0o620, 0o602]) {
     await chmod(key, mode);
-    await assert.rejects(open(), coded("secrets_key_invalid", /read by others/), mode.toString(8));
+    await assert.rejects(
+      open(),
+      coded("secrets_key_invalid", /read by other users/),
+      mode.toString(8),
+    );
   }
   await chmod(key, 0o600);
   await rename(key, `${key}.away`);

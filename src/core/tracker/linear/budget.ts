@@ -1,4 +1,4 @@
-/** One hourly allowance. Linear refills it evenly, so its `resetAt` (an hour ahead) is not worth waiting for. */
+/** One hourly allowance. Linear refills it continuously, so there is no point in waiting for `resetAt` (an hour ahead). */
 export interface Allowance {
   readonly limit: number;
   readonly remaining: number;
@@ -6,11 +6,11 @@ export interface Allowance {
   readonly resetAt: number | null;
 }
 
-/** What Linear's last answer said about our rate budget; null where it said nothing yet. */
+/** Our rate budget according to Linear's last response; null where it has reported nothing yet. */
 export interface LinearBudget {
   readonly requests: Allowance | null;
   readonly complexity: Allowance | null;
-  /** The own limit of the operation asked last, where it has one. */
+  /** The limit of the last operation, if it has its own. */
   readonly endpoint: Allowance | null;
   /** Points charged for the last query. */
   readonly lastComplexity: number | null;
@@ -24,14 +24,14 @@ export const unknownBudget: LinearBudget = {
 };
 
 const hourMs = 3_600_000;
-/** When Linear refuses without saying for how long. */
+/** The wait when Linear refuses without giving one. */
 const defaultWaitMs = 60_000;
-/** No wait is longer, whatever a header says: after that, one request asks again. */
+/** Upper bound of a wait, whatever a header says: after that, one request tries again. */
 export const longestWaitMs = 300_000;
-/** How much of each hourly budget full passes may use. */
+/** Share of each hourly budget that full passes may use. */
 const fullPassShare = 0.5;
 
-/** Headers of https://linear.app/developers/rate-limiting; what is missing keeps its last value. */
+/** Headers of https://linear.app/developers/rate-limiting; a missing header keeps its last value. */
 export function budgetFrom(headers: Headers, before: LinearBudget): LinearBudget {
   return {
     requests: allowance(headers, "requests") ?? before.requests,
@@ -53,7 +53,7 @@ function numberOf(text: string | null): number | null {
   return Number.isFinite(value) && value >= 0 ? value : null;
 }
 
-/** Milliseconds until the budget holds one more query of the last one's price; 0 when it does already. */
+/** Milliseconds until the budget holds one more query of the last one's price; 0 if it does already. */
 export function refillMs(budget: LinearBudget): number {
   return Math.max(
     refill(budget.requests, 1),
@@ -68,7 +68,7 @@ function refill(allowance: Allowance | null, need: number): number {
   return missing <= 0 ? 0 : Math.ceil((missing * hourMs) / allowance.limit);
 }
 
-/** Milliseconds to leave Linear alone after a refusal: what it asks for, else the refill, within bounds. */
+/** Milliseconds to send nothing to Linear after a refusal: the wait it requests, else the refill, within bounds. */
 export function waitAfterRefusalMs(headers: Headers, budget: LinearBudget, wallMs: number): number {
   const asked = retryAfterMs(headers, wallMs) ?? (refillMs(budget) || defaultWaitMs);
   return Math.min(Math.max(asked, 1_000), longestWaitMs);
@@ -80,18 +80,18 @@ function retryAfterMs(headers: Headers, wallMs: number): number | null {
   if (seconds !== null) return seconds * 1_000;
   const until = Date.parse(text ?? "");
   if (Number.isNaN(until)) return null;
-  // Both dates from the same clock, so that our own may be wrong.
-  const theirs = Date.parse(headers.get("date") ?? "");
-  return Math.max(until - (Number.isNaN(theirs) ? wallMs : theirs), 0);
+  // Both dates come from Linear's clock, so that an error of the local clock has no effect.
+  const linearWall = Date.parse(headers.get("date") ?? "");
+  return Math.max(until - (Number.isNaN(linearWall) ? wallMs : linearWall), 0);
 }
 
-/** What one full pass took. */
+/** The cost of one full pass. */
 export interface PassCost {
   readonly requests: number;
   readonly complexity: number;
 }
 
-/** Shortest time between full passes of this cost that leaves the rest of the budget to everything else. */
+/** Shortest time between full passes of this cost that leaves the rest of the budget to other requests. */
 export function fullPassSpacingMs(cost: PassCost, budget: LinearBudget): number {
   const spacing = (spent: number, allowance: Allowance | null) =>
     allowance === null ? 0 : (spent * hourMs) / (allowance.limit * fullPassShare);

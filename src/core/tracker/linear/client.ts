@@ -12,7 +12,7 @@ import {
 } from "./budget.ts";
 import { requireReachable } from "./settings.ts";
 
-/** One request as it ended, for metrics. */
+/** The outcome of one request, for metrics. */
 export interface RequestOutcome {
   /** Name of the GraphQL operation, such as `SymphonyCandidates`. */
   readonly operation: string;
@@ -24,9 +24,9 @@ export interface RequestOutcome {
 export interface LinearClientOptions {
   readonly endpoint: string;
   readonly clock: Clock;
-  /** The `Authorization` header, asked for at each request. */
+  /** The `Authorization` header, read for each request. */
   readonly authorization: () => string;
-  /** Longest time for one request, its answer included. */
+  /** Longest time for one request, including its response. */
   readonly timeoutMs?: number;
   readonly onRequest?: (outcome: RequestOutcome) => void;
 }
@@ -38,17 +38,17 @@ export interface LinearRequest {
   readonly variables: Readonly<Record<string, unknown>>;
 }
 
-/** What came back: data, or a refusal with its error. */
+/** A response: data, or a refusal with its error. */
 export type LinearAnswer =
   | { readonly ok: true; readonly data: unknown; readonly complexity: number }
   | { readonly ok: false; readonly refusal: Refusal; readonly error: SymphonyError };
 
 const defaultTimeoutMs = 30_000;
 const retryDelaysMs = [500, 2_000];
-/** A shorter wait for the rate limit is slept through; a longer one is a refusal of our own. */
+/** A shorter wait for the rate limit is slept through; a longer one is refused without a request. */
 const longestSilentWaitMs = 10_000;
 
-/** GraphQL over @linear/sdk with what the SDK leaves out: time limits, retries, the rate limit, typed errors. */
+/** GraphQL over @linear/sdk with what the SDK lacks: time limits, retries, the rate limit, typed errors. */
 export class LinearClient {
   readonly #options: LinearClientOptions;
   readonly #timeoutMs: number;
@@ -65,7 +65,7 @@ export class LinearClient {
     return this.#budget;
   }
 
-  /** The data of a query. Network errors, timeouts and server errors are tried three times in all. */
+  /** The data of a query. After network errors, timeouts and server errors it is retried, up to three tries in all. */
   async read(request: LinearRequest): Promise<{ data: unknown; complexity: number }> {
     for (let attempt = 0; ; attempt++) {
       try {
@@ -79,20 +79,20 @@ export class LinearClient {
     }
   }
 
-  /** The data of a mutation, sent once: after a broken connection nobody knows whether it was carried out. */
+  /** The data of a mutation, sent once: after a broken connection its outcome is unknown. */
   async write(request: LinearRequest): Promise<unknown> {
     return (await this.#once(request)).data;
   }
 
   /**
-   * Sends anything once, with a header of the caller's, and outlives `close`: live agent sessions keep their
-   * tools. Rejects only when there was no answer; `missing_tracker_secret` is the caller's.
+   * Sends any document once, with a header of the caller's, and outlives `close`: live agent sessions keep their
+   * tools. Rejects only when there was no response; `missing_tracker_secret` comes from the caller.
    */
   execute(request: LinearRequest, authorization: string): Promise<LinearAnswer> {
     return this.#send(request, { authorization, signal: new AbortController().signal });
   }
 
-  /** Ends the reads and writes under way; their callers get `tracker_request`. */
+  /** Ends the running reads and writes; their callers get `tracker_request`. */
   close(): void {
     this.#closed.abort();
   }
@@ -125,7 +125,7 @@ export class LinearClient {
     }
   }
 
-  /** The SDK takes 57 ms to load, so it is loaded by the first request and never on the way to `--help`. */
+  /** The SDK takes 57 ms to load, so it is loaded by the first request and never for `--help`. */
   async #post(request: LinearRequest, how: How): Promise<LinearAnswer> {
     const { LinearError, LinearGraphQLClient } = await import("@linear/sdk");
     await requireReachable(this.#options.endpoint);
@@ -136,7 +136,7 @@ export class LinearClient {
     const timer = setTimeout(expire, this.#timeoutMs);
     const client = new LinearGraphQLClient(this.#options.endpoint, {
       headers: { authorization: how.authorization, "user-agent": "symphony" },
-      // A redirect could carry the key to a host that nobody chose.
+      // A redirect could carry the key to a host that was not configured.
       redirect: "error",
       signal: AbortSignal.any([late.signal, how.signal]),
     });
@@ -155,22 +155,22 @@ export class LinearClient {
 
   #refused(refusal: Refusal, redact: Redact): LinearAnswer {
     const { clock } = this.#options;
-    const told = this.#learn(refusal.headers);
+    const reported = this.#learn(refusal.headers);
     const error = refusalError(refusal, redact);
     if (!isRateLimited(refusal)) return { ok: false, refusal, error };
-    const waitMs = waitAfterRefusalMs(refusal.headers, told, clock.wall());
+    const waitMs = waitAfterRefusalMs(refusal.headers, reported, clock.wall());
     this.#notBefore = Math.max(this.#notBefore, clock.now() + waitMs);
     return { ok: false, refusal, error: rateLimited(waitMs, error.details) };
   }
 
-  /** Keeps what the answer says of the budget, and gives back only that: what was empty then may be full by now. */
+  /** Records what the response says about the budget, and returns only that: earlier values may be out of date. */
   #learn(headers: Headers): LinearBudget {
     this.#budget = budgetFrom(headers, this.#budget);
     const { lastComplexity } = this.#budget;
-    const told = budgetFrom(headers, { ...unknownBudget, lastComplexity });
-    const waitMs = Math.min(refillMs(told), longestWaitMs);
+    const reported = budgetFrom(headers, { ...unknownBudget, lastComplexity });
+    const waitMs = Math.min(refillMs(reported), longestWaitMs);
     if (waitMs > 0) this.#notBefore = this.#options.clock.now() + waitMs;
-    return told;
+    return reported;
   }
 
   async #respectRateLimit(signal: AbortSignal): Promise<void> {
@@ -215,17 +215,17 @@ function closedError(): SymphonyError {
   });
 }
 
-/** An answer of Linear's that is not plain success. */
+/** A response of Linear that is not plain success. */
 interface Refusal {
   readonly status: number;
   readonly headers: Headers;
   readonly errors: readonly unknown[];
   readonly data: unknown;
-  /** The body where it was not JSON. */
+  /** The body, if it was not JSON. */
   readonly text: string | null;
 }
 
-/** Takes one secret out of any text that is about to leave the adapter. */
+/** Removes one secret from any text that is about to leave the adapter. */
 type Redact = (text: string) => string;
 
 const longestBodyBytes = 1_000;
@@ -236,7 +236,7 @@ export function redactorOf(authorization: string): Redact {
   return (text) => text.replaceAll(token, "[redacted]");
 }
 
-/** What the SDK keeps of the answer inside the error that it throws. */
+/** What the SDK keeps of the response inside the error that it throws. */
 function refusalOf(error: LinearError): Refusal {
   const response: Readonly<Record<string, unknown>> = { ...error.raw?.response };
   const { status, headers, error: text } = response;
@@ -249,7 +249,7 @@ function refusalOf(error: LinearError): Refusal {
   };
 }
 
-/** Linear limits with HTTP 400; a proxy before it, with 429. */
+/** Linear limits with HTTP 400; a proxy in front of it, with 429. */
 function isRateLimited(refusal: Refusal): boolean {
   return (
     refusal.status === 429 ||
@@ -292,7 +292,7 @@ function verdict(refusal: Refusal): readonly [ErrorCode, string] {
   return ["tracker_response", "Linear's answer holds no data"];
 }
 
-/** Anything thrown before there was an answer, or while it was read. */
+/** An error thrown before there was a response, or while it was read. */
 function transportError(cause: unknown, timeoutMs: number, redact: Redact): SymphonyError {
   if (cause instanceof DOMException && cause.name === "TimeoutError") {
     const message = `Linear did not answer in ${timeoutMs} ms`;
@@ -309,13 +309,13 @@ function transportError(cause: unknown, timeoutMs: number, redact: Redact): Symp
   return new SymphonyError("tracker_request", message, { details: { retryable: true } });
 }
 
-/** The SDK stumbles with a TypeError of its own over a body such as `null`. */
+/** The SDK throws a TypeError of its own for a body such as `null`. */
 function isFetchFailure(cause: unknown): cause is Error {
   if (!(cause instanceof TypeError)) return cause instanceof Error;
   return cause.cause !== undefined || /fetch failed|terminated/.test(cause.message);
 }
 
-/** fetch says "fetch failed" and keeps the reason in its cause. */
+/** fetch reports "fetch failed" and keeps the reason in its cause. */
 function rootMessage(error: Error): string {
   const { cause } = error;
   if (!(cause instanceof Error)) return error.message;

@@ -3,10 +3,10 @@ import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import type { Lookup, TrackerWebhook, WebhookEvent } from "../tracker.ts";
 
-/** What Linear posts when something changed, as far as symphony reads it (the rest is left alone). */
+/** The fields of a Linear webhook that symphony reads; all others are ignored. */
 const LinearEvent = z
   .looseObject({
-    action: z.string().min(1).max(64).describe("`create`, `update`, `remove` or another word"),
+    action: z.string().min(1).max(64).describe("`create`, `update`, `remove` or another verb"),
     type: z.string().min(1).max(64).describe("What changed: `Issue`, `Comment` …"),
     webhookTimestamp: z.int().min(0).describe("When it was sent, ms since the epoch"),
     data: z
@@ -15,11 +15,11 @@ const LinearEvent = z
         identifier: z.string().max(128).optional(),
       })
       .optional()
-      .describe("The record that changed; a hint, never taken for its state"),
+      .describe("The record that changed; a hint only, its values are not used as state"),
   })
   .refine(({ type, data }) => type !== "Issue" || data?.id !== undefined, {
     path: ["data", "id"],
-    message: "an Issue event names its issue",
+    message: "an Issue event must name its issue",
   })
   .meta({
     id: "LinearEvent",
@@ -34,12 +34,12 @@ const LinearEvent = z
 
 type LinearEvent = z.output<typeof LinearEvent>;
 
-/** What Linear writes into `Linear-Signature`: the hex HMAC-SHA256 of the raw body. */
+/** The value of `Linear-Signature`: the hex HMAC-SHA256 of the raw body. */
 export function signatureOf(body: Uint8Array | string, secret: string): string {
   return createHmac("sha256", secret).update(body).digest("hex");
 }
 
-/** The variable that holds the signing secret unless `tracker.provider.webhook_secret` says otherwise. */
+/** The variable that holds the signing secret unless `tracker.provider.webhook_secret` names another. */
 export const webhookSecretVariable = "LINEAR_WEBHOOK_SECRET";
 
 const secretReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
@@ -51,8 +51,8 @@ function namedSecret(written: unknown): string | null {
 }
 
 /**
- * The secret that deliveries are signed with, looked up at each call; null when there is none. A `$NAME` that is not set
- * gives way to the default variable, one that is set to nothing does not.
+ * The secret that deliveries are signed with, looked up at each call; null when there is none. A `$NAME` that is unset
+ * falls back to the default variable, one that is set to an empty value does not.
  */
 export function webhookSecret(written: unknown, lookup: Lookup): string | null {
   const name = typeof written === "string" ? secretReference.exec(written.trim())?.[1] : undefined;
@@ -112,7 +112,7 @@ function eventOf(event: LinearEvent): WebhookEvent {
   };
 }
 
-/** What people call the issue, where it looks like it; else nothing is shown. */
+/** The issue's identifier, if it looks like one; else nothing is shown. */
 function identifierIn({ type, data }: LinearEvent): string | null {
   if (type !== "Issue" || data?.id === undefined) return null;
   const given = data.identifier;

@@ -1,7 +1,7 @@
 import { type Issue, normalState } from "../../model/issue.ts";
 import { type LinearRow, type LinearRules, withBlockers } from "./normalize.ts";
 
-/** The issues in one set of states as last known, newest change first. Pure: it never asks anybody. */
+/** The issues in one set of states as last known, newest change first. Pure: it sends no requests. */
 export class Listing {
   readonly #states: ReadonlySet<string>;
   #rows: ReadonlyMap<string, LinearRow> = new Map();
@@ -16,13 +16,13 @@ export class Listing {
     return this.#issues;
   }
 
-  /** The known row when it says the same, so that unchanged issues stay the same objects. */
+  /** The known row if it has the same values, so that unchanged issues stay the same objects. */
   settle(row: LinearRow): LinearRow {
     const known = this.#rows.get(row.issue.id);
     return known !== undefined && sameRow(known, row) ? known : row;
   }
 
-  /** Takes the result of a full pass, in the tracker's order. An issue twice in it counts once (T-4). */
+  /** Takes the result of a full pass, in the tracker's order. Duplicates count once (T-4). */
   replace(rows: Iterable<LinearRow>): void {
     const next = new Map<string, LinearRow>();
     for (const row of rows) {
@@ -34,8 +34,8 @@ export class Listing {
   }
 
   /**
-   * Takes in changed issues of any state: those in the listing's states enter or are updated, others leave,
-   * as do those that are `gone`; issues that one of them blocks are judged again.
+   * Applies changed issues of any state: those in the listing's states enter or are updated, others leave,
+   * as do those that are `gone`; issues that one of them blocks are evaluated again.
    */
   merge(changed: readonly LinearRow[], gone: readonly string[], rules: LinearRules): void {
     if (changed.length === 0 && gone.length === 0) return;

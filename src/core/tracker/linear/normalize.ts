@@ -3,18 +3,18 @@ import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
 
 /** The rules that decide whether an issue may be worked on (requirement L-9). */
 export interface LinearRules {
-  /** The user whose issues count, or null for everybody's. */
+  /** The user whose issues count; null: issues of all users. */
   readonly assigneeId: string | null;
-  /** Compared as `normalState` gives them. */
+  /** Compared in the form of `normalState`. */
   readonly terminalStates: ReadonlySet<string>;
 }
 
-/** A normalised issue, and what is needed to judge it again when one of its blockers moves. */
+/** A normalized issue, and what is needed to evaluate it again when one of its blockers changes state. */
 export interface LinearRow {
   readonly issue: Issue;
   /** True when the assignee filter lets it through. */
   readonly routed: boolean;
-  /** True when Linear knows of more relations than it told. */
+  /** True when Linear has more relations than the response contains. */
   readonly moreBlockers: boolean;
 }
 
@@ -45,13 +45,13 @@ export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
   return judged({ issue, routed, moreBlockers: hasMore(node["inverseRelations"]) }, rules);
 }
 
-/** True when labels or relations of the node did not fit into one answer. */
+/** True when labels or relations of the node did not fit into one response. */
 export function isCut(node: unknown): boolean {
   return isRecord(node) && (hasMore(node["labels"]) || hasMore(node["inverseRelations"]));
 }
 
 /**
- * The row with what is now known of its blockers' states, by their ids. The same object when that changes
+ * The row updated with the known states of its blockers, by their ids. The same object when that changes
  * nothing.
  */
 export function withBlockers(
@@ -71,7 +71,7 @@ export function withBlockers(
   return judged({ ...row, issue: { ...row.issue, blockedBy } }, rules);
 }
 
-/** Only work not begun is held back by its blockers: what is in progress goes on. */
+/** Blockers hold back only work that has not started; work in progress continues. */
 function judged(row: LinearRow, rules: LinearRules): LinearRow {
   const { issue } = row;
   const open = (blocker: Blocker) =>

@@ -3,7 +3,7 @@ import { SymphonyError } from "../../model/errors.ts";
 
 /** Issues on one page (requirement L-8). */
 export const pageSize = 50;
-/** Labels and relations asked for with each issue of a page: 50 such issues cost 4,760 of 10,000 points. */
+/** Labels and relations requested with each issue of a page: 50 such issues cost 4,760 of 10,000 points. */
 export const nestedSize = 20;
 /** For issues with more of them: 20 such issues cost 9,104 points. */
 export const detailPageSize = 20;
@@ -27,7 +27,7 @@ function issuesDocument(operation: string, nested: number): string {
 }`;
 }
 
-/** Every document that the adapter sends of its own accord, by operation name. */
+/** Every document that the adapter itself sends, by operation name. */
 export const documents = {
   SymphonyCandidates: issuesDocument("SymphonyCandidates", nestedSize),
   SymphonyNewest: `query SymphonyNewest($filter: IssueFilter!) {
@@ -109,6 +109,6 @@ export function shaped<Shape extends z.ZodType>(
   const parsed = shape.safeParse(data);
   if (parsed.success) return parsed.data;
   const path = parsed.error.issues[0]?.path.join(".") ?? "";
-  const message = `Linear's answer to ${operation} is not in the expected shape (at ${path || "data"})`;
+  const message = `Linear's answer to ${operation} does not have the expected shape (at ${path || "data"})`;
   throw new SymphonyError("tracker_response", message, { details: { operation, path } });
 }

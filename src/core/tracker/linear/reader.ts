@@ -24,11 +24,11 @@ export interface ReaderOptions {
   readonly terminalStates: readonly string[];
   /** Longest time between two full passes, as far as the rate budget allows. */
   readonly fullPassMs: number;
-  /** Told how many malformed records a read by states left out. */
+  /** Called with the number of malformed records that a read by states left out. */
   readonly onMalformed: (count: number) => void;
 }
 
-/** A listing and how far it is up to date. */
+/** A listing and the time up to which it is current. */
 interface Polled {
   readonly listing: Listing;
   readonly states: readonly string[];
@@ -38,7 +38,7 @@ interface Polled {
   pages: number;
   cost: PassCost;
   watermark: Watermark | null;
-  /** Settles when the reads asked for so far are done. */
+  /** Settles when the reads requested so far are done. */
   turn: Promise<unknown>;
 }
 
@@ -46,17 +46,17 @@ interface Polled {
 interface Watermark {
   readonly at: number;
   readonly learnedAt: number;
-  /** True once nothing older can still turn up. */
+  /** True once no older change can still appear. */
   readonly settled: boolean;
 }
 
-/** How late Linear may show a change after the time that it gives it. */
+/** How long after its timestamp Linear may still publish a change. */
 const overlapMs = 10_000;
-/** A delta longer than this many full passes' pages is dearer than the pass. */
+/** A delta longer than this many full passes' pages costs more than the pass. */
 const leastDeltaPages = 4;
 const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
-/** The two reads of the tracker, with a memory of what was read. */
+/** The two reads of the tracker, with a cache of the results. */
 export class IssueReader {
   readonly #options: ReaderOptions;
   readonly #polled = new Map<string, Polled>();
@@ -65,7 +65,7 @@ export class IssueReader {
     this.#options = options;
   }
 
-  /** Reads of the same states take turns, so that no answer is older than its question. */
+  /** Reads of the same states run one after the other, so that no result is older than its request. */
   byStates(states: readonly string[]): Promise<readonly Issue[]> {
     const wanted = new Map(states.map((name) => [normalState(name), name.trim()]));
     wanted.delete("");
@@ -77,7 +77,7 @@ export class IssueReader {
   }
 
   async byIds(ids: readonly string[]): Promise<readonly Issue[]> {
-    // Linear refuses a whole query for one id that is not a UUID, and no issue of its has such an id.
+    // Linear refuses a whole query for one id that is not a UUID, and none of its issues has such an id.
     const wanted = [...new Set(ids)].filter((id) => uuid.test(id));
     if (wanted.length === 0) return nothing;
     const { rules, project } = await this.#context();
@@ -89,7 +89,7 @@ export class IssueReader {
       for await (const { nodes } of readPages(this.#options.client, query)) {
         for (const node of nodes) {
           const row = rowOf(node, rules);
-          // Leaving it out would say that the issue is gone, and stop its run.
+          // To omit it would mean that the issue is gone, and would stop its run.
           if (row === null) throw malformed();
           found.set(row.issue.id, row);
         }
@@ -106,7 +106,7 @@ export class IssueReader {
     const key = JSON.stringify([...wanted.keys()].sort());
     const now = this.#options.clock.now();
     for (const [other, { usedAt }] of this.#polled) {
-      // It would need a full pass anyhow, so it is not worth its memory.
+      // It would need a full pass anyway, so it is not worth its memory.
       if (other !== key && now - usedAt > this.#options.fullPassMs) this.#polled.delete(other);
     }
     const polled = this.#polled.get(key) ?? fresh([...wanted.values()], now);
@@ -121,7 +121,7 @@ export class IssueReader {
     return polled.listing.issues;
   }
 
-  /** A listing of one page costs one request either way, and a full pass sees more. */
+  /** A listing of one page costs one request either way, and a full pass returns more. */
   #deltaIsEnough({ pages, watermark, fullAt, cost }: Polled): boolean {
     const { client, clock, fullPassMs } = this.#options;
     if (pages <= 1 || watermark === null) return false;
@@ -141,7 +141,7 @@ export class IssueReader {
     const rows: LinearRow[] = [];
     const cost = { requests: 0, complexity: 0 };
     let [pages, dropped] = [0, 0];
-    // Asked for first: what changes while pages are read moves to the front, behind the reader's back.
+    // Read first: an issue that changes while pages are read moves to the front, to a page that was read already.
     const watermark = polled.pages === 1 ? null : await this.#newestChange(project);
     for await (const page of readPages(client, query)) {
       const read = this.#rowsOf(page.nodes, rules, polled.listing);
@@ -157,7 +157,7 @@ export class IssueReader {
     if (pages > 1) await this.#readChanges(polled);
   }
 
-  /** Where deltas begin. Of every state, for a delta from the last change in a quiet state would be long. */
+  /** Where deltas begin. For every state, because a delta from the last change in a quiet state would be long. */
   async #newestChange(project: Filter): Promise<Watermark | null> {
     const { client, clock } = this.#options;
     const operation = "SymphonyNewest";
@@ -168,7 +168,7 @@ export class IssueReader {
     return at === null ? null : { at, learnedAt, settled: false };
   }
 
-  /** Merges what changed since the watermark; false when that is so much that a full pass is cheaper. */
+  /** Merges the changes since the watermark; false when there are so many that a full pass is cheaper. */
   async #readChanges(polled: Polled): Promise<boolean> {
     const { client, clock } = this.#options;
     const { watermark } = polled;
@@ -243,22 +243,22 @@ function malformed(): SymphonyError {
 interface IssuesQuery {
   readonly operation: Operation;
   readonly filter: Readonly<Record<string, unknown>>;
-  /** Issues a page; `pageSize` when left out. */
+  /** Issues per page; default `pageSize`. */
   readonly first?: number;
 }
 
-/** One page of issues, with the labels and relations of each complete as far as Linear tells them. */
+/** One page of issues, with the labels and relations of each as complete as Linear returns them. */
 export interface IssuesPage {
   readonly nodes: readonly unknown[];
   readonly requests: number;
   readonly complexity: number;
 }
 
-/** 20,000 issues; a tracker that always has one more page ends here. */
+/** 20,000 issues; stops a tracker that always reports one more page. */
 const maxPages = 400;
 
 /**
- * The pages of a query, one request each and more only for issues with very many relations. Throws
+ * The pages of a query, one request each; more requests only for issues with very many relations. Throws
  * `tracker_pagination` for a missing or a repeated cursor (requirement T-10).
  */
 async function* readPages(
@@ -277,8 +277,8 @@ async function* readPages(
     };
     if (!page.hasNextPage) return;
     after = page.endCursor;
-    if (after === "") throw pagination("Linear has more issues, but gave no cursor to them");
-    if (seen.has(after)) throw pagination("Linear gave the same cursor twice");
+    if (after === "") throw pagination("Linear has more issues, but returned no cursor");
+    if (seen.has(after)) throw pagination("Linear returned the same cursor twice");
     seen.add(after);
   }
   throw pagination(`Linear has more than ${maxPages} pages of issues`);
@@ -300,7 +300,7 @@ async function readPage(client: LinearClient, query: IssuesQuery, after: string 
   };
 }
 
-/** A hidden label or blocker would decide about an issue, so those that were cut are read with more room. */
+/** A missing label or blocker could decide about an issue, so truncated issues are read again with larger pages. */
 async function completed(client: LinearClient, nodes: readonly unknown[]) {
   const cut = nodes
     .filter(isCut)

@@ -19,14 +19,14 @@ export interface ScopeView {
   readonly teamIds: readonly string[];
 }
 
-/** A renamed state or a new team is seen after this time at the latest. */
+/** Longest time until a renamed state or a new team is noticed. */
 const oldestMs = 1_800_000;
-/** How soon a name that was not found is looked for again. */
+/** Shortest time before a name that was not found is looked up again. */
 const missAgainMs = 300_000;
-/** The tail of a project's address: `agent-orchestration-a79254768c8f`. */
+/** The last part of a project's address: `agent-orchestration-a79254768c8f`. */
 const slugTail = /-([0-9a-f]{8,})$/;
 
-/** The project, its teams' states and the viewer: asked for once and kept. */
+/** The project, its teams' states and the viewer: read once and cached. */
 export class Scope {
   readonly #client: LinearClient;
   readonly #settings: LinearSettings;
@@ -46,7 +46,7 @@ export class Scope {
       this.#askedAt = this.#clock.now();
       const view = this.#ask();
       this.#view = view;
-      // A failure is the answer to this call only: the next one asks again.
+      // A failure answers this call only: the next one sends a new request.
       view.catch(() => {
         if (this.#view === view) this.#view = null;
       });
@@ -55,8 +55,8 @@ export class Scope {
   }
 
   /**
-   * The spellings that Linear, which is particular about case, has for `names`. A name that no team knows
-   * is looked up again now and then, and goes along as written.
+   * The spellings that Linear, which is case-sensitive, has for `names`. A name that no team knows is looked up
+   * again at intervals, and is used as written.
    */
   async stateNames(names: readonly string[]): Promise<readonly string[]> {
     const spelled = (view: ScopeView) => {
@@ -90,7 +90,7 @@ export class Scope {
     throw new SymphonyError("tracker_response", message, { details: { identifier } });
   }
 
-  /** The configured assignee; `me` becomes the key's owner (L-10). null for no filter. */
+  /** The configured assignee; `me` is replaced by the key's owner (L-10). null for no filter. */
   async assigneeId(): Promise<string | null> {
     const { assignee } = this.#settings;
     if (assignee !== "me") return assignee;
@@ -119,7 +119,7 @@ export class Scope {
     });
     const project = shaped(scopeAnswer, operation, data).projects.nodes[0];
     if (project === undefined) {
-      const message = `Linear shows this API key no project with the slug ${projectSlug}`;
+      const message = `With this API key, Linear has no project with the slug ${projectSlug}`;
       throw new SymphonyError("invalid_tracker_config", message, {
         details: { path: "tracker.provider.project_slug", projectSlug },
         hint: "The slug is the last part of the project's address, such as a79254768c8f",

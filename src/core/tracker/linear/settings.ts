@@ -5,13 +5,13 @@ import { SymphonyError } from "../../model/errors.ts";
 import type { Lookup } from "../tracker.ts";
 import { webhookSecretVariable } from "./deliveries.ts";
 
-/** What `tracker.provider` says to the Linear adapter, checked. Holds no credential. */
+/** The checked settings of `tracker.provider` for Linear. Holds no credential. */
 export interface LinearSettings {
   readonly endpoint: string;
   readonly projectSlug: string;
   /** A Linear user id, `me`, or null for no filter. */
   readonly assignee: string | null;
-  /** Environment variables that hold a credential: the usual ones, and those that `api_key` and `webhook_secret` name. */
+  /** Environment variables that hold a credential: the default ones, and those that `api_key` and `webhook_secret` name. */
   readonly secretEnvNames: readonly string[];
   /** The `Authorization` header, looked up at each call. Throws `missing_tracker_secret`. */
   authorization(): string;
@@ -25,7 +25,7 @@ const variableReference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 /**
  * Checks endpoint, API key, project slug and assignee in this order (requirements L-5, L-6). Throws
  * `missing_tracker_secret` for the key and `invalid_tracker_config` for the others, with the key's path in `details.path`.
- * Keys that Linear does not know are left alone.
+ * Unknown keys are ignored.
  */
 export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSettings {
   const { provider } = config;
@@ -41,7 +41,7 @@ export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSet
   };
 }
 
-/** The value with `$NAME` looked up; undefined when it is left out, null, or names nothing. */
+/** The value with `$NAME` resolved; undefined when it is omitted, null, or names an unset variable. */
 function written(value: unknown, lookup: Lookup): unknown {
   if (typeof value !== "string") return value ?? undefined;
   const name = variableReference.exec(value.trim())?.[1];
@@ -58,7 +58,7 @@ function endpointOf(value: unknown): string {
     throw invalid("endpoint", "must be an https URL");
   }
   if (isInner(hostOf(url))) {
-    throw invalid("endpoint", "must not be of an inner network");
+    throw invalid("endpoint", "must not be an address of a private network");
   }
   if (url.username !== "" || url.password !== "") {
     throw invalid("endpoint", "must not hold a user or a password");
@@ -75,7 +75,7 @@ function authorizationOf(value: unknown, lookup: Lookup): string {
       hint: `Set ${apiKeyVariable}, or let tracker.provider.api_key name a variable, as in $LINEAR_KEY`,
     });
   }
-  // fetch quotes a header value that it refuses, so a broken key must not get that far.
+  // fetch quotes a header value that it refuses, so a malformed key must not reach it.
   if (!/^(?:Bearer )?[\x21-\x7e]+$/.test(token)) {
     const path = "tracker.provider.api_key";
     const message = `${path} holds characters that no API key has`;
@@ -91,7 +91,7 @@ function projectSlugOf(value: unknown): string {
 function assigneeOf(value: unknown, lookup: Lookup): string | null {
   const own = written(value, lookup);
   if (own === undefined) return lookup(assigneeVariable)?.trim() || null;
-  // An empty string is how a workflow says "no filter" although the variable is set (L-10).
+  // An empty string is how a workflow turns the filter off although the variable is set (L-10).
   if (own === "") return null;
   return requireText(own, "assignee");
 }
@@ -115,10 +115,10 @@ function invalid(key: string, rule: string): SymphonyError {
   return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
 }
 
-/** Linear's own. */
+/** Linear's own endpoint. */
 export const linearEndpoint = "https://api.linear.app/graphql";
 
-/** Networks that no service of the internet is in: what answers there was not meant to be asked. */
+/** Private networks: no internet service is there, so a host that answers there is not the intended one. */
 const inner = new BlockList();
 for (const [network, prefix] of [
   ["0.0.0.0", 8],
@@ -140,7 +140,7 @@ for (const [network, prefix] of [
   inner.addSubnet(network, prefix, "ipv6");
 }
 
-/** Whether an IP address is of a private, link-local or otherwise inner network; loopback is not among them. */
+/** Whether an IP address is in a private, link-local or other internal network; loopback does not count. */
 export function isInner(address: string): boolean {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return isInner(mapped);
@@ -154,19 +154,23 @@ function hostOf(url: URL): string {
 }
 
 /**
- * Rejects with `tracker_request` when the endpoint's name leads to an inner network: the key that is sent along is for
- * a service of the internet, or for one on this very machine.
+ * Rejects with `tracker_request` when the endpoint's name resolves to a private network: the key in the request is
+ * meant for an internet service, or for one on this machine.
  */
 export async function requireReachable(endpoint: string, resolve = addressesOf): Promise<void> {
   const host = hostOf(new URL(endpoint));
-  // These were looked at when the endpoint was set.
+  // IP addresses and loopback names were checked when the endpoint was set.
   if (isIP(host) !== 0 || host === "localhost" || endpoint === linearEndpoint) return;
-  // What cannot be looked up fails in the request itself, which says so better.
+  // A name that cannot be resolved fails in the request itself, with a better message.
   const found = await resolve(host).catch(() => []);
   if (!found.some(isInner)) return;
-  throw new SymphonyError("tracker_request", `${host} leads to an address of an inner network`, {
-    hint: "set tracker.provider.endpoint to Linear's own, or leave it out",
-  });
+  throw new SymphonyError(
+    "tracker_request",
+    `${host} resolves to an address of a private network`,
+    {
+      hint: "set tracker.provider.endpoint to Linear's own, or leave it out",
+    },
+  );
 }
 
 async function addressesOf(host: string): Promise<readonly string[]> {

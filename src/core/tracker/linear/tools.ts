@@ -8,14 +8,14 @@ import { documents, shaped } from "./queries.ts";
 import type { LinearSettings } from "./settings.ts";
 
 const toolName = "linear_graphql";
-/** A longer answer would crowd everything else out of the agent's context. */
+/** A longer response would fill the agent's context. */
 const longestOutputBytes = 262_144;
 
 const spec: ToolSpec = {
   name: toolName,
   description:
     "Runs one GraphQL query or mutation against Linear with symphony's own credential. " +
-    "Use it to read the issue, comment on it, or move it. Ask for no more fields and records than you need.",
+    "Use it to read the issue, comment on it, or move it. Request only the fields and records that you need.",
   inputSchema: {
     type: "object",
     properties: {
@@ -27,7 +27,7 @@ const spec: ToolSpec = {
   },
 };
 
-/** The `linear_graphql` tool with the credential as it is now: later changes do not reach it (T-14). */
+/** The `linear_graphql` tool with the current credential: later changes do not affect it (T-14). */
 export function bindLinearTools(client: LinearClient, settings: LinearSettings): AgentTools {
   const authorization = credentialOf(settings);
   return {
@@ -62,7 +62,7 @@ function credentialOf(settings: LinearSettings): string | SymphonyError {
   }
 }
 
-/** A document and its variables, or what is wrong with the arguments (requirement L-13). */
+/** A document and its variables, or the fault of the arguments (requirement L-13). */
 function requestOf(args: unknown) {
   const { query, variables } = typeof args === "string" ? { query: args } : fieldsOf(args);
   const document = textOf(query)?.trim();
@@ -78,7 +78,7 @@ function fieldsOf(args: unknown): { readonly query?: unknown; readonly variables
   return isRecord(args) ? args : {};
 }
 
-/** Linear's body as it came; `errors` beside `data` are a failure too (requirement L-14). */
+/** Linear's body unchanged; `errors` next to `data` are a failure too (requirement L-14). */
 function resultOf(answer: LinearAnswer, authorization: string): ToolResult {
   if (answer.ok) return bounded(true, { data: answer.data }, authorization);
   const { refusal, error } = answer;
@@ -94,7 +94,7 @@ function bounded(success: boolean, body: unknown, authorization: string): ToolRe
   const output = redactorOf(authorization)(JSON.stringify(body));
   const bytes = Buffer.byteLength(output);
   if (bytes <= longestOutputBytes) return { success, output };
-  return failure({ message: `Linear answered, but with ${bytes} bytes: ask for less`, bytes });
+  return failure({ message: `Linear answered, but with ${bytes} bytes: request less`, bytes });
 }
 
 function failureOf(error: unknown): ToolResult {
@@ -121,7 +121,7 @@ const answer = z.object({
     .nullish(),
 });
 
-/** One request: the comment, its author, and whose key this is. null for one that is gone or on no issue. */
+/** One request: the comment, its author, and the key's owner. null if the comment is gone or not on an issue. */
 export async function readComment(
   client: LinearClient,
   id: string,
@@ -137,7 +137,7 @@ export async function readComment(
     id: comment.id,
     issueId: comment.issue.id,
     body: comment.body,
-    author: user?.displayName ?? "somebody",
+    author: user?.displayName ?? "someone",
     by: user?.id === viewer.id ? "own" : machine ? "machine" : "person",
   };
 }

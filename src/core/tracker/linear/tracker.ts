@@ -14,11 +14,11 @@ import { registerWebhook } from "./webhook.ts";
 
 export interface LinearTrackerOptions {
   readonly config: TrackerConfig;
-  /** Secrets first, then the environment. */
+  /** Looks a name up in the secrets first, then in the environment. */
   readonly lookup: Lookup;
   readonly clock: Clock;
   readonly onRequest?: (outcome: RequestOutcome) => void;
-  /** How many malformed records a read left out. */
+  /** Called with the number of malformed records that a read left out. */
   readonly onMalformed?: (count: number) => void;
   /** Longest time for one request; 30 s. */
   readonly timeoutMs?: number;
@@ -34,7 +34,7 @@ export interface LinearTracker extends Tracker {
 const defaultFullPassMs = 300_000;
 
 /**
- * The Linear adapter for one configuration; another configuration needs another one. Asks nobody yet.
+ * The Linear adapter for one configuration; another configuration needs another adapter. Sends no request yet.
  * Throws the codes of `linearSettings`.
  */
 export function createLinearTracker(options: LinearTrackerOptions): LinearTracker {
@@ -65,7 +65,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     bindTools: () => bindLinearTools(client, settings),
     secretEnvNames: settings.secretEnvNames,
     workflow: workflowOf(client, scope, config.terminalStates),
-    // Linear tells nobody but webhooks, which arrive elsewhere.
+    // Linear pushes changes only by webhook, and those are received elsewhere.
     watch: () => () => {},
     close: () => client.close(),
     get budget() {

@@ -11,7 +11,7 @@ const Webhook = z.object({
   url: z.string().nullish(),
   enabled: z.boolean(),
   resourceTypes: z.array(z.string()),
-  /** Not shown to everybody. */
+  /** Linear does not show it to every user. */
   secret: z.string().nullish(),
 });
 type Webhook = z.output<typeof Webhook>;
@@ -30,26 +30,26 @@ const resourceTypes = ["Issue", "Comment"];
 const maxPages = 20;
 
 /**
- * Leaves exactly one enabled webhook for the order's address behind: one that is there is adopted. Rejects with
- * `tracker_status` 403 where the key may not, and with nothing of any answer in the error.
+ * Makes sure that exactly one enabled webhook exists for the order's address: an existing one is adopted. Rejects with
+ * `tracker_status` 403 when the key lacks permission, and never includes any part of a response in the error.
  */
 export async function registerWebhook(
   client: LinearClient,
   scope: Scope,
   order: WebhookOrder,
 ): Promise<WebhookRegistration> {
-  const desk = new WebhookRequests(client);
+  const requests = new WebhookRequests(client);
   try {
-    const known = await desk.find(order.url);
-    if (known === null) return await create(desk, scope, order);
-    return await adopt(desk, known, order);
+    const known = await requests.find(order.url);
+    if (known === null) return await create(requests, scope, order);
+    return await adopt(requests, known, order);
   } catch (error) {
     throw withoutAnswer(error);
   }
 }
 
 async function create(
-  desk: WebhookRequests,
+  requests: WebhookRequests,
   scope: Scope,
   { url, secret }: WebhookOrder,
 ): Promise<WebhookRegistration> {
@@ -59,13 +59,13 @@ async function create(
   const where =
     teamId !== undefined && teamIds.length === 1 ? { teamId } : { allPublicTeams: true };
   const input = { url, label: "symphony", resourceTypes, secret: own, ...where };
-  const made = await desk.create(input);
+  const made = await requests.create(input);
   return { outcome: "created", secret: made.secret || own };
 }
 
-/** What somebody set there for other records is left; the secret that Linear shows is the one it signs with. */
+/** Keeps resource types that were set before; the secret that Linear shows is the one it signs with. */
 async function adopt(
-  desk: WebhookRequests,
+  requests: WebhookRequests,
   known: Webhook,
   { secret, secretIsFixed }: WebhookOrder,
 ): Promise<WebhookRegistration> {
@@ -77,11 +77,11 @@ async function adopt(
     ...(types.length > known.resourceTypes.length ? { resourceTypes: types } : {}),
     ...(own === shown ? {} : { secret: own }),
   };
-  if (Object.keys(input).length > 0) await desk.update(known.id, input);
+  if (Object.keys(input).length > 0) await requests.update(known.id, input);
   return { outcome: known.enabled ? "adopted" : "enabled", secret: own };
 }
 
-/** The requests; their answers hold secrets. */
+/** The requests; their responses hold secrets. */
 class WebhookRequests {
   readonly #client: LinearClient;
 
@@ -121,7 +121,7 @@ class WebhookRequests {
 
 function done({ success, webhook }: z.output<typeof changed>): Webhook {
   if (success) return webhook;
-  throw new SymphonyError("tracker_response", "Linear did not set the webhook up");
+  throw new SymphonyError("tracker_response", "Linear did not set up the webhook");
 }
 
 function newSecret(): string {
@@ -132,7 +132,7 @@ function isSame(one: string, other: string): boolean {
   return URL.canParse(one) && new URL(one).href === new URL(other).href;
 }
 
-/** Details of a refusal quote the answer, and this one may hold secrets. */
+/** Details of a refusal quote the response, and this one may hold secrets. */
 function withoutAnswer(error: unknown): unknown {
   if (!(error instanceof SymphonyError)) return error;
   const { status } = error.details;

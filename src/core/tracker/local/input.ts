@@ -2,7 +2,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 
-/** Well-formed, so that what is read back is what was written. */
+/** Well-formed, so that the text read back equals the text written. */
 const unicode = z.string().transform((value) => value.toWellFormed());
 const title = unicode.pipe(z.string().trim().min(1, "must not be blank").max(1_000));
 const description = unicode.pipe(z.string().max(200_000)).nullable();
@@ -32,11 +32,11 @@ const CommentSchema = z.strictObject({
 
 /** An issue to create; `blockedBy` holds identifiers, `state` defaults to the first configured one. */
 export type NewIssue = z.input<typeof NewIssueSchema>;
-/** What is left out stays. */
+/** Omitted fields stay as they are. */
 export type IssueEdit = z.input<typeof IssueEditSchema>;
 export type NewComment = z.input<typeof CommentSchema>;
 
-/** Each of these throws `invalid_request`, naming what is wrong. */
+/** Each of these throws `invalid_request`, naming the fault. */
 export const parseNewIssue = (input: NewIssue) => inputParse(NewIssueSchema, input);
 export const parseIssueEdit = (input: IssueEdit) => inputParse(IssueEditSchema, input);
 export const parseComment = (input: NewComment) => inputParse(CommentSchema, input);
@@ -67,7 +67,7 @@ const frontMatter = /^\uFEFF?---[ \t]*\r?\n(?:([\s\S]*?)\r?\n)?---[ \t]*(?:\r?\n
 const heading = /^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$/m;
 
 /**
- * The issue that a Markdown file describes: front matter (`title`, `labels`, `priority`, `state`, `blocked_by`), or its first
+ * Parses a Markdown file as an issue: front matter (`title`, `labels`, `priority`, `state`, `blocked_by`), or its first
  * heading as title; the rest is the description. Throws `invalid_request`.
  */
 export function issueFromMarkdown(text: string): NewIssue {
@@ -76,7 +76,7 @@ export function issueFromMarkdown(text: string): NewIssue {
   const body = match ? text.slice(match[0].length) : text;
   const found = facts.title ? null : heading.exec(body);
   const title = facts.title ?? found?.[1] ?? "";
-  if (title.trim() === "") throw invalid("has neither a title in its front matter nor a heading");
+  if (title.trim() === "") throw invalid("has no title: add one to its front matter, or a heading");
   const rest = found
     ? body.slice(0, found.index) + body.slice(found.index + found[0].length)
     : body;

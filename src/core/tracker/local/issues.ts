@@ -19,19 +19,19 @@ import { type LocalOptions, stateNamed } from "./settings.ts";
 import { type Comment, IssueTable, issueMigrations } from "./table.ts";
 
 /**
- * The embedded tracker's issues. Any number of processes may use one store. A write is on disk when its call returns.
- * Calls throw `invalid_request`, `issue_not_found`, `storage_unavailable` or `storage_corrupt`. Identifiers match in any case.
+ * The local tracker's issues. Several processes may use one store. A write is on disk when its call returns.
+ * Calls throw `invalid_request`, `issue_not_found`, `storage_unavailable` or `storage_corrupt`. Identifiers ignore case.
  */
 export interface LocalIssues {
   create(input: NewIssue): Issue;
   edit(identifier: string, change: IssueEdit): Issue;
   comment(identifier: string, comment: NewComment): Comment;
-  /** Makes an issue of a Markdown file. */
+  /** Creates an issue from a Markdown file. */
   importFile(path: string): Issue;
   get(identifier: string): Issue | null;
-  /** In the order of creation; `states` in any case, all states when left out. */
+  /** In order of creation; `states` ignore case; default: all states. */
   list(states?: readonly string[]): readonly Issue[];
-  /** In the order asked for, each once; unknown ids are left out. */
+  /** In the order of the ids, each once; unknown ids are omitted. */
   byIds(ids: readonly string[]): readonly Issue[];
   /** Oldest first. */
   comments(identifier: string): readonly Comment[];
@@ -40,12 +40,12 @@ export interface LocalIssues {
   close(): void;
 }
 
-/** Where the embedded tracker keeps its issues. */
+/** The file in which the local tracker stores its issues. */
 export function issuesFile(dataDir: string): string {
   return join(dataDir, "issues.db");
 }
 
-/** Opens the store, or makes it, and the data directory with it. Needs no lock. */
+/** Opens the store; creates it, and the data directory, if missing. Needs no lock. */
 export function openLocalIssues(dataDir: string, options: LocalOptions, clock: Clock): LocalIssues {
   makeDataDir(dataDir);
   const file = issuesFile(dataDir);
@@ -164,7 +164,7 @@ class IssueStore implements LocalIssues {
     });
   }
 
-  /** Counted apart from the issues, so that no number is given twice. */
+  /** Counted separately from the issues, so that no number is used twice. */
   #nextNumber(): number {
     const sql = "UPDATE tracker SET last_number = last_number + 1 RETURNING last_number AS number";
     const number = this.#db.get((row) => int(row, "number"), sql);
@@ -182,7 +182,7 @@ class IssueStore implements LocalIssues {
     });
     this.#table.setBlockers(number, [...new Set(blockers)]);
     if (!this.#table.blocksItself(number)) return;
-    throw new SymphonyError("invalid_request", "blockedBy: the issue would wait for itself");
+    throw new SymphonyError("invalid_request", "blockedBy: the issue would block itself");
   }
 
   #requireNumber(identifier: string): number {

@@ -11,11 +11,11 @@ const Provider = z.object({
   states: z.array(z.string().trim().min(1, "must not be blank").max(100)).max(100).nullish(),
 });
 
-/** What the embedded tracker needs to know about its issues. */
+/** What the local tracker needs to know about its issues. */
 export interface LocalOptions {
   /** Identifiers of new issues are `PREFIX-N`. */
   readonly prefix: string;
-  /** Every state an issue may be put into, in the order of work; at least one. */
+  /** Every state an issue may have, in the order of work; at least one. */
   readonly states: readonly TrackerState[];
 }
 
@@ -51,7 +51,7 @@ export function localOptions(config: TrackerConfig): LocalOptions {
   return { prefix: prefix ?? "LOCAL", states: [...byName.values()] };
 }
 
-/** The configured state of that name in any case and spacing; null when there is none. */
+/** The configured state with that name, ignoring case and spacing; null when there is none. */
 export function stateNamed(options: LocalOptions, name: string): TrackerState | null {
   const key = normalState(name);
   return options.states.find((state) => normalState(state.name) === key) ?? null;

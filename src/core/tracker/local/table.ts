@@ -27,7 +27,7 @@ interface NewFacts extends Facts {
 const selectBlockers = `SELECT blockers.issue AS number, issues.id, issues.identifier, issues.state
   FROM blockers JOIN issues ON issues.number = blockers.blocker`;
 
-/** Rows of `issues.db` as normalised issues. Not atomic by itself: callers bring the transaction. */
+/** Rows of `issues.db` as normalized issues. Not atomic by itself: callers provide the transaction. */
 export class IssueTable {
   readonly #db: Database;
   readonly #terminal: ReadonlySet<string>;

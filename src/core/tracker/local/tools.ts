@@ -14,11 +14,11 @@ const MoveArguments = z.strictObject({ state: z.string().trim().min(1).max(100) 
 interface Binding {
   readonly issue: Issue;
   readonly options: LocalOptions;
-  /** Each call opens the store for itself: a session outlives the tracker it was made by. */
+  /** Each call opens the store itself: a session outlives the tracker that created it. */
   readonly open: () => LocalIssues;
 }
 
-/** `issue_get`, `issue_comment` and `issue_move` on the session's own issue and no other. Calls never reject. */
+/** `issue_get`, `issue_comment` and `issue_move`, limited to the session's own issue. Calls never reject. */
 export function localTools(binding: Binding): AgentTools {
   const specs = specsOf(binding.options);
   return {
@@ -43,7 +43,7 @@ export function localTools(binding: Binding): AgentTools {
   };
 }
 
-/** Checks its arguments at once; what it returns does the work. */
+/** Checks its arguments immediately; the returned function does the work. */
 type Tool = (args: unknown, binding: Binding) => (issues: LocalIssues) => unknown;
 
 function toolNamed(name: string): Tool | null {
@@ -101,11 +101,11 @@ const moveIssue: Tool = (args, { issue, options }) => {
   };
 };
 
-/** By id: an identifier may have been given anew in a replaced store. */
+/** By id: a replaced store may have given the identifier to another issue. */
 function requireIssue(issues: LocalIssues, issue: Issue): Issue {
   const found = issues.byIds([issue.id])[0];
   if (found) return found;
-  throw new SymphonyError("issue_not_found", `There is no issue ${issue.identifier} any more`);
+  throw new SymphonyError("issue_not_found", `There is no longer an issue ${issue.identifier}`);
 }
 
 function parse<T>(schema: z.ZodType<T>, args: unknown): T {

@@ -10,7 +10,7 @@ import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
 import { localTools } from "./tools.ts";
 
 const watchIntervalMs = 500;
-/** The scheduler asks for two sets of states; more come only with edits of the configuration. */
+/** The scheduler reads two sets of states; more come only with edits of the configuration. */
 const maxKeptLists = 8;
 const noIssues: readonly Issue[] = [];
 
@@ -21,8 +21,8 @@ interface LocalTrackerOptions {
 }
 
 /**
- * The embedded tracker (docs/trackers/local.md). Throws `invalid_tracker_config`. The store is opened at the first read; one
- * that is damaged, gone or replaced in mid-run makes reads reject with `tracker_response`, never answer with nothing.
+ * The local tracker (docs/trackers/local.md). Throws `invalid_tracker_config`. The store is opened at the first read; if it
+ * is damaged, gone or replaced during a run, reads reject with `tracker_response` and never return an empty list.
  */
 export function createLocalTracker(options: LocalTrackerOptions): Tracker {
   return new LocalTracker(options, localOptions(options.config));
@@ -92,12 +92,12 @@ class LocalTracker implements Tracker {
 
   close(): void {
     for (const stop of [...this.#watchers]) stop();
-    // Closing would remove the journal of whatever file has taken this one's name.
+    // Closing would remove the journal of a file that has replaced this one under the same name.
     if (this.#store && this.#isInPlace(this.#store)) this.#store.issues.close();
   }
 
   #listed(issues: LocalIssues, names: readonly string[]): readonly Issue[] {
-    // Before the rows: a write in between is then seen again next time, never missed.
+    // Before the rows: a write in between is then read again next time, never missed.
     const version = issues.version();
     if (version !== this.#listsVersion || this.#lists.size >= maxKeptLists) this.#lists.clear();
     this.#listsVersion = version;
@@ -123,7 +123,7 @@ class LocalTracker implements Tracker {
     try {
       return this.#isUnborn() ? null : this.#read((issues) => issues.version());
     } catch {
-      // The next poll meets the same fault and reports it.
+      // The next poll gets the same error and reports it.
       return null;
     }
   }
@@ -153,11 +153,11 @@ class LocalTracker implements Tracker {
     const message = `Cannot use ${file}: it was removed, replaced or emptied while in use`;
     throw new SymphonyError("storage_corrupt", message, {
       details: { file },
-      hint: "Stop symphony, put the right file in place, start it again",
+      hint: "Stop symphony, restore the right file, start it again",
     });
   }
 
-  /** No issue was ever created: nothing is there to read, and reading makes nothing. */
+  /** No issue was ever created: there is nothing to read, and a read must not create the file. */
   #isUnborn(): boolean {
     if (this.#store) return false;
     const file = issuesFile(this.#dataDir);

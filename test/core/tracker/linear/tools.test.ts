@@ -107,7 +107,7 @@ test("an answer too long for an agent is a failure that says so", async () => {
   const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
   const { success, output } = await tools.call(tool, { query: viewer });
   assert.equal(success, false);
-  assert.match(output, /ask for less/);
+  assert.match(output, /request less/);
 });
 
 test("T-14: a session keeps the credential it began with, and its tools after the tracker was closed", async () => {

@@ -109,7 +109,7 @@ test("what cannot be is refused with its reason, and leaves nothing behind", (t)
       /state: must be one of Todo, In Progress/,
     ],
     [() => issues.create({ title: "x", blockedBy: ["LOCAL-99"] }), /no issue LOCAL-99/],
-    [() => issues.edit("LOCAL-1", { blockedBy: ["LOCAL-2"] }), /wait for itself/],
+    [() => issues.edit("LOCAL-1", { blockedBy: ["LOCAL-2"] }), /block itself/],
     [() => issues.edit("LOCAL-1", { title: "" }), /title/],
     [() => issues.comment("LOCAL-1", { author: "me", body: " \n" }), /body/],
   ];
