@@ -330,29 +330,29 @@ export class SilenceWatch {
   readonly #clock: Clock;
   readonly #limitMs: number;
   readonly #listener: Listener;
-  #heardAt: number;
+  #receivedAt: number;
   #cancel: () => void;
 
   constructor(clock: Clock, limitMs: number, listener: Listener) {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.#listener = listener;
-    this.#heardAt = clock.now();
-    this.#cancel = clock.after(limitMs, () => this.#look());
+    this.#receivedAt = clock.now();
+    this.#cancel = clock.after(limitMs, () => this.#check());
   }
 
   heard(): void {
-    this.#heardAt = this.#clock.now();
+    this.#receivedAt = this.#clock.now();
   }
 
   stop(): void {
     this.#cancel();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#listener.waits()) this.heard();
-    const left = this.#heardAt + this.#limitMs - this.#clock.now();
-    if (left > 0) this.#cancel = this.#clock.after(left, () => this.#look());
+    const left = this.#receivedAt + this.#limitMs - this.#clock.now();
+    if (left > 0) this.#cancel = this.#clock.after(left, () => this.#check());
     else this.#listener.onSilence();
   }
 }

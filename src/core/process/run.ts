@@ -376,19 +376,19 @@ export class Output {
 }
 
 const same = (bytes: Buffer) => bytes;
-const longestCharacter = 4;
+const maxCharacterBytes = 4;
 const isContinued = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;
 
 /** From the first byte that begins a character of UTF-8. */
 function toFirst(bytes: Buffer): Buffer {
-  const start = bytes.subarray(0, longestCharacter).findIndex((byte) => !isContinued(byte));
+  const start = bytes.subarray(0, maxCharacterBytes).findIndex((byte) => !isContinued(byte));
   return bytes.subarray(Math.max(start, 0));
 }
 
 /** Up to the last whole character of UTF-8. */
 function toLast(bytes: Buffer): Buffer {
   let at = bytes.length - 1;
-  while (at > bytes.length - longestCharacter && isContinued(bytes[at])) at -= 1;
+  while (at > bytes.length - maxCharacterBytes && isContinued(bytes[at])) at -= 1;
   const lead = bytes[at] ?? 0;
   const needed = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
   return at + needed > bytes.length ? bytes.subarray(0, at) : bytes;

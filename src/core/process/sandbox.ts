@@ -79,7 +79,7 @@ const systemSecrets = [
  * Files of /etc that some distributions store in another place: the root certificates and the time
  * zone.
  */
-const elsewhere = [
+const relocatedFiles = [
   "/etc/ssl/certs",
   "/etc/ssl/cert.pem",
   "/etc/ssl/ca-bundle.pem",
@@ -125,7 +125,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
     ...["--proc", "/proc", "--dev", "/dev"],
     ...["/dev/shm", "/tmp", "/var/tmp"].flatMap(scratch),
     ...["--dir", "/run"],
-    ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...elsewhere] : elsewhere)),
+    ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...relocatedFiles] : relocatedFiles)),
     ...inLayers(view, covers),
     ...["--bind", workspace, workspace],
     ...(await guardedMounts(workspace)),

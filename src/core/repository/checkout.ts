@@ -7,7 +7,7 @@ import { oneLine } from "../text/text.ts";
 const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 16 * 1024 * 1024;
 const maxRefs = 5_000;
-const deepestRef = 8;
+const maxRefDepth = 8;
 
 /** `.git` itself, or the directory that a linked worktree's `.git` file names. */
 export async function gitDirOf(path: string): Promise<string | null> {
@@ -87,7 +87,7 @@ async function looseNames(dir: string): Promise<string[]> {
       const name = `${prefix}${entry.name}`;
       if (names.length >= maxRefs || !isRefName(name)) continue;
       if (entry.isFile()) names.push(name);
-      else if (entry.isDirectory() && depth < deepestRef) {
+      else if (entry.isDirectory() && depth < maxRefDepth) {
         open.push({ prefix: `${name}/`, depth: depth + 1 });
       }
     }

@@ -20,7 +20,7 @@ export interface Known {
 
 const timeoutMs = 60_000;
 const maxBytes = 64 * 1024 * 1024;
-const mostCounted = 10_000;
+const maxCounted = 10_000;
 const ofOneWorktree = /^refs\/(?:bisect|worktree|rewritten)\//;
 
 /**
@@ -53,8 +53,8 @@ export async function commitsOnlyHere(
   const head = commits.get("HEAD");
   const isNamed = [...commits].some(([name, id]) => name !== "HEAD" && id === head);
   return {
-    commits: Math.min(ids.size, mostCounted),
-    more: ids.size > mostCounted,
+    commits: Math.min(ids.size, maxCounted),
+    more: ids.size > maxCounted,
     refs: isNamed || !names.includes("HEAD") ? branches : ["HEAD", ...branches],
     tags: tags.map(shortName),
   };
@@ -115,7 +115,7 @@ export async function unreached(
   const wanted = [...new Set(tips)];
   if (wanted.length === 0) return new Set();
   const input = [...wanted, ...others.map((id) => `^${id}`), ""].join("\n");
-  const args = ["rev-list", `--max-count=${mostCounted + 1}`, "--stdin"];
+  const args = ["rev-list", `--max-count=${maxCounted + 1}`, "--stdin"];
   const text = await git.run(args, { input, timeoutMs, maxBytes });
   return new Set(text.split("\n").filter((id) => id !== ""));
 }

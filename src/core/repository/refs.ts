@@ -28,8 +28,8 @@ export interface Refs {
 
 const maxSmallBytes = 4_096;
 const maxPackedBytes = 32 * 1024 * 1024;
-const mostRefs = 100_000;
-const deepestRef = 32;
+const maxRefs = 100_000;
+const maxRefDepth = 32;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /**
@@ -106,7 +106,7 @@ function readPacked(text: string, into: Map<string, string>): void {
 async function readLoose(root: string, top: string, into: Map<string, string>): Promise<void> {
   const dirs = [{ name: top, depth: 0 }];
   for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
-    if (dir.depth > deepestRef) throw new Error("its refs are nested too deeply");
+    if (dir.depth > maxRefDepth) throw new Error("its refs are nested too deeply");
     const entries = await readdir(fileAt(root, dir.name), {
       withFileTypes: true,
       encoding: "latin1",
@@ -131,7 +131,7 @@ async function readOne(root: string, name: string, into: Map<string, string>): P
 }
 
 function keep(into: Map<string, string>, name: string, id: string): void {
-  if (into.size >= mostRefs) throw new Error(`it has more than ${mostRefs} refs`);
+  if (into.size >= maxRefs) throw new Error(`it has more than ${maxRefs} refs`);
   into.set(name, id);
 }
 

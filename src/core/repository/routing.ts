@@ -39,7 +39,7 @@ export function branchFor(
   base: string | null,
 ): string {
   const key = workspaceKey(issue.identifier);
-  const words = { "issue.identifier": key, "issue.branch_name": soundName(issue) };
+  const words = { "issue.identifier": key, "issue.branch_name": safeBranchName(issue) };
   const hash = createHash("sha256").update(key).digest("hex").slice(0, 16);
   const names = [...branchNames(branchTemplate, words), `symphony/${key}`];
   return names.find((name) => isBranchName(name) && isApart(name, base)) ?? `symphony-${hash}`;
@@ -49,7 +49,7 @@ export function branchFor(
  * The tracker's branch name if it is about this issue: work must not be put onto an arbitrary
  * branch that a text names.
  */
-function soundName({ branchName, identifier }: Pick<Routed, "identifier" | "branchName">) {
+function safeBranchName({ branchName, identifier }: Pick<Routed, "identifier" | "branchName">) {
   if (branchName === null || !isBranchName(branchName)) return null;
   return branchName.toLowerCase().includes(identifier.toLowerCase()) ? branchName : null;
 }

@@ -30,7 +30,7 @@ export interface Walked {
 
 const maxEntries = 1_500_000;
 const maxFiles = 200_000;
-const deepest = 200;
+const maxDepth = 200;
 /** Limit for directories read at the same time: other code uses the thread pool too. */
 const atOnce = 8;
 
@@ -47,7 +47,7 @@ export async function walkTree(top: string, questions: WalkQuestions): Promise<W
   const walk = new Walk(top, questions);
   let level: readonly Dir[] = [{ name: "", isIgnored: false }];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > deepest) throw new Error(`it is more than ${deepest} directories deep`);
+    if (depth > maxDepth) throw new Error(`it is more than ${maxDepth} directories deep`);
     level = await walk.descend(level);
   }
   return walk;
