@@ -212,7 +212,7 @@ describe("the real codex-acp", () => {
     await using session = await b.start();
     await assert.rejects(session.turn("please", { model: "no-such-model" }), {
       code: "response_error",
-      message: /does not take model no-such-model/,
+      message: /does not accept model no-such-model/,
     });
   });
 });

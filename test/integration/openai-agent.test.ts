@@ -49,7 +49,7 @@ test("without a key the attempt fails and says which command helps", async () =>
   const issue = await project.addIssue("Add a greeting");
   await eventually("it has failed", async () => {
     const { attempts } = await server.client.issues.attempts({ params: { id: issue } });
-    return attempts.some(({ error }) => /there is no OPENAI_API_KEY/.test(error?.message ?? ""));
+    return attempts.some(({ error }) => /OPENAI_API_KEY is not set/.test(error?.message ?? ""));
   });
 });
 

@@ -65,7 +65,7 @@ describe("a person answers the built-in agent", () => {
     assert.deepEqual([item.kind, item.options], ["question", ["Red", "Blue"]]);
     const wrong = await symphony(project, "respond", issue, "approve");
     assert.notEqual(wrong.code, 0);
-    assert.match(wrong.stderr, /it needs an answer in words/);
+    assert.match(wrong.stderr, /it needs a text answer/);
     await json("respond", issue, "Blue, and keep the old name");
     await eventually("the issue is completed", () => project.completed(server, issue));
     const requests = JSON.stringify(await project.openai.requests());

@@ -4,17 +4,17 @@ import type { Needs, Tokens } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
 
 /**
- * What a live session tells, whatever its protocol. Events arrive by a callback that must return at
- * once: the reader of the agent's output never waits for a consumer.
+ * An event of a live session, independent of the protocol. Events are passed to a callback that
+ * must return immediately: the reader of the agent's output never waits for a consumer.
  */
 export type AgentEvent =
   | {
       readonly type: "session.started";
       readonly threadId: string;
       readonly resumed: boolean;
-      /** The agent lives on when this server ends. */
+      /** The agent continues when this server exits. */
       readonly lasting?: boolean;
-      /** Its token totals begin at zero although the thread was resumed. */
+      /** Its token totals start at zero although the thread was resumed. */
       readonly countsAnew?: boolean;
     }
   | { readonly type: "turn.started"; readonly turnId: string }
@@ -27,7 +27,7 @@ export type AgentEvent =
       readonly command: string;
       readonly status: "started" | "completed" | "failed" | "declined";
       readonly exitCode: number | null;
-      /** The end of the output, capped. */
+      /** The end of the output, truncated. */
       readonly output: string | null;
     }
   | { readonly type: "file_change"; readonly status: string; readonly paths: readonly string[] }
@@ -36,10 +36,10 @@ export type AgentEvent =
       readonly tool: string;
       readonly outcome: "completed" | "failed" | "unsupported";
     }
-  /** Absolute totals of the thread; never a difference. */
+  /** Absolute totals of the thread, never a difference. */
   | { readonly type: "tokens"; readonly total: Tokens }
   | { readonly type: "rate_limits"; readonly limits: Readonly<Record<string, unknown>> }
-  /** `ask` is null when nobody is waited for: the run ends with it. */
+  /** `ask` is null when no answer is awaited: the run ends with this event. */
   | { readonly type: "approval.requested"; readonly needs: Needs; readonly ask: Ask | null }
   | {
       readonly type: "approval.resolved";
@@ -49,32 +49,32 @@ export type AgentEvent =
       readonly askId?: string;
     }
   | { readonly type: "steer.delivered"; readonly steerId: string }
-  /** Anything else worth a line: a warning, a retry of the provider, a malformed line. */
+  /** Anything else worth logging: a warning, a retry by the provider, a malformed line. */
   | { readonly type: "notice"; readonly message: string; readonly malformed: boolean }
-  /** A sign of life (a delta, an unknown notification): moves the stall clock and nothing else. */
+  /** A sign of life (a delta, an unknown notification): it only resets the stall timer. */
   | { readonly type: "activity"; readonly method: string };
 
-/** Something a live session waits for a person to say. */
+/** A question or approval that a live session has requested from a person. */
 export interface Ask {
   readonly id: string;
   readonly sinceWall: number;
-  /** When it is given up. */
+  /** When waiting ends. */
   readonly untilWall: number;
 }
 
-/** What a person said. */
+/** A person's answer. */
 export type Answer =
   | { readonly type: "decision"; readonly approve: boolean }
-  /** One for each question, in their order. */
+  /** One for each question, in the same order. */
   | { readonly type: "answers"; readonly answers: readonly string[] };
 
-/** Whether people are asked, and how long an ask waits; 0: the run ends with it at once. */
+/** Whether a person is asked, and how long an ask waits; 0: the run ends with it immediately. */
 export interface PeopleDeps {
   readonly approvals: Approvals;
   readonly timeoutMs: number;
 }
 
-/** One tool offered to the agent and run host-side. */
+/** One tool that is offered to the agent and run by the server. */
 export interface ToolSpec {
   readonly name: string;
   readonly description: string;
@@ -93,7 +93,7 @@ export interface AgentTools {
   readonly specs: readonly ToolSpec[];
   /** Never rejects: an unknown tool, bad arguments and a failed transport are results with `success: false`. */
   call(name: string, args: unknown): Promise<ToolResult>;
-  /** False for a call that only reads; without it, every call counts as a write. */
+  /** False for a call that only reads; if omitted, every call counts as a write. */
   writes?(name: string, args: unknown): boolean;
 }
 
@@ -102,18 +102,21 @@ export interface SessionSpec {
   readonly workspace: string;
   /** `<identifier>: <title>`. */
   readonly title: string;
-  /** The cookie by which every process of the run is found again; unique on this machine. */
+  /** The cookie that identifies every process of the run; unique on this machine. */
   readonly runId: string;
   readonly model: string | null;
-  /** A thread to go on with; when the agent refuses it, a new one is started. */
+  /** A thread to resume; when the agent refuses it, a new one is started. */
   readonly resumeThreadId: string | null;
-  /** An earlier server began the attempt, and a lasting agent works on at `resumeThreadId`. */
+  /**
+   * An earlier server started the attempt, and a detached agent is still running at
+   * `resumeThreadId`.
+   */
   readonly adoption?: Adoption;
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
   readonly people: PeopleDeps;
-  /** What the agent's commands may reach. */
+  /** What the agent's commands may access. */
   readonly level: AgentConfig["level"];
   onEvent(event: AgentEvent): void;
   /** One line of the agent's stderr or stray output, for the log. */
@@ -123,26 +126,30 @@ export interface SessionSpec {
 export interface Adoption {
   /** As `DetachableSession.host` named it. */
   readonly host: string;
-  /** When it was heard last; what it did since is told now. */
+  /** When the last event was received; later events are reported now. */
   readonly sinceWall: number;
-  /** Guidance that may have been taken up meanwhile. */
+  /** Guidance that the agent may have accepted in the meantime. */
   readonly steerIds: readonly string[];
 }
 
 export interface TurnOptions {
   readonly model: string | null;
-  /** Reasoning effort, such as `high`; left to the agent without one. */
+  /** Reasoning effort, such as `high`; without one the agent decides. */
   readonly effort?: string | null;
 }
 
-/** One way to run a coding agent; each has a folder of its own beside this file. */
+/** One way to run a coding agent; each has its own folder next to this file. */
 export interface AgentRuntime {
   readonly kind: string;
-  /** Rejects with why no session could be started now: a missing key, a sandbox that does not work. */
+  /**
+   * Rejects with the reason why no session can be started now: a missing key, a sandbox that does
+   * not work.
+   */
   check?(level: AgentConfig["level"]): Promise<void>;
   /**
-   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`, `agent_not_found`, `port_exit`,
-   * `response_timeout` or `response_error`; by then no process of it is left. Aborting `signal` ends it.
+   * Starts the agent and opens (or resumes) its thread. Rejects with `codex_not_found`,
+   * `agent_not_found`, `port_exit`, `response_timeout` or `response_error`; after that no process
+   * of it is left. Aborting `signal` ends it.
    */
   start(spec: SessionSpec, signal: AbortSignal): Promise<AgentSession>;
 }
@@ -150,7 +157,7 @@ export interface AgentRuntime {
 /** A live agent holding one thread. Disposing it ends every process of the run. */
 export interface AgentSession extends AsyncDisposable {
   readonly threadId: string;
-  /** True when `resumeThreadId` was taken up. */
+  /** True when `resumeThreadId` was resumed. */
   readonly resumed: boolean;
   readonly pid: number | null;
   /**
@@ -158,23 +165,29 @@ export interface AgentSession extends AsyncDisposable {
    * `port_exit`, `line_too_long`, `approval_required` or `turn_input_required` (its `details.needs`).
    */
   turn(prompt: string, options: TurnOptions): Promise<void>;
-  /** Guidance for the turn in flight; resolves once the agent accepted it. Rejects with `no_active_turn`. */
+  /**
+   * Sends guidance for the turn in flight; resolves once the agent has accepted it. Rejects with
+   * `no_active_turn`.
+   */
   steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
-  /** Hands on what a person said. Throws `nothing_asked`, or `invalid_request` when it does not fit the ask. */
+  /**
+   * Passes on a person's answer. Throws `nothing_asked`, or `invalid_request` when it does not fit
+   * the ask.
+   */
   answer(askId: string, answer: Answer): void;
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
-  /** Where the agent outlives this server. */
+  /** Present when the agent outlives this server. */
   readonly lasting?: DetachableSession;
 }
 
-/** What an agent that outlives the server can do beside. */
+/** Additional operations of an agent that outlives the server. */
 export interface DetachableSession {
-  /** By which the next server finds the agent that holds the thread. */
+  /** Identifies the agent that holds the thread, so that the next server can find it. */
   readonly host: string;
   /** Waits for the end of the thread's last turn, as `turn` does; false when it never had one. */
   follow(): Promise<boolean>;
-  /** Lets go: the turn in flight goes on, disposing ends nothing any more. */
+  /** Disconnects: the turn in flight continues, and disposing ends nothing after this. */
   detach(): void;
 }
 
@@ -182,46 +195,52 @@ export interface DetachableSession {
 export interface OutlivingHosts {
   /** Whether the agent runs. */
   has(host: string): boolean;
-  /** The agent has the thread: for a while no other one may write to it. */
+  /** Records that the agent has the thread: no other agent may write to it for a while. */
   remember(host: string, threadId: string): void;
-  /** The agent works on the run, so that it is not ended as unused. */
+  /** Records that the agent works on the run, so that it is not ended as unused. */
   hold(host: string, runId: string): void;
-  /** Ends what the agent still does for a run on its thread. */
+  /** Ends the work of a run that is still active on its thread. */
   endThread(
     host: string,
     run: { readonly threadId: string; readonly runId: string },
   ): Promise<void>;
-  /** Takes up what an earlier server left; where none may outlive a server any more (`isOn` false), all of it is ended. */
+  /**
+   * Resumes the agents that an earlier server left; when agents may no longer outlive a server
+   * (`isOn` false), ends all of them.
+   */
   restore(isOn: boolean, signal: AbortSignal | undefined): Promise<void>;
-  /** Ends the agents that no run needs; the others live on for their limit. */
+  /** Ends the agents that no run needs; the others continue until their limit. */
   close(): Promise<void>;
 }
 
-/** What the agents that outlive servers are opened with. */
+/** The dependencies of the agents that outlive servers. */
 export interface HostsDeps {
   readonly dataDir: string;
   readonly clock: Clock;
-  /** Something an operator should know. */
+  /** Reports a problem that an operator should know about. */
   onTrouble(message: string): void;
 }
 
-/** What is looked at before a server promises that turns outlive its restart. */
+/** What is checked before a server guarantees that turns outlive its restart. */
 export interface RestartContext {
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly platform?: NodeJS.Platform;
-  /** Ends what is asked, and rejects with its reason. */
+  /** Aborting it ends the check, which then rejects with its reason. */
   readonly signal?: AbortSignal;
 }
 
 export interface Model {
   readonly id: string;
   readonly ownedBy: string | null;
-  /** Wall-clock ms; null where the provider does not say. */
+  /** Wall-clock ms; null when the provider does not report it. */
   readonly createdAt: number | null;
 }
 
-/** Opens `session` and resolves with it. When that fails, or `signal` is aborted meanwhile, nothing of it is left. */
+/**
+ * Opens `session` and resolves with it. When that fails, or `signal` is aborted meanwhile, the
+ * session is closed completely.
+ */
 export async function openOrClose<S extends AgentSession & { open(): Promise<void> }>(
   session: S,
   signal: AbortSignal,
@@ -238,7 +257,7 @@ export async function openOrClose<S extends AgentSession & { open(): Promise<voi
   }
 }
 
-/** Why a provider could not be asked, in one word for programs. */
+/** Why a request to a provider failed, in one word for programs. */
 export type ProviderFault =
   | "invalid_url"
   | "missing_key"
@@ -252,7 +271,9 @@ export type ProviderFault =
   | "agent"
   | "unsupported";
 
-/** A refusal that never holds what the provider wrote: some repeat the key they were given. */
+/**
+ * An error that never contains the provider's text: some providers repeat the key they received.
+ */
 export function providerError(
   category: ProviderFault,
   message: string,

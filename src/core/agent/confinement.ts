@@ -8,13 +8,14 @@ import type { SessionSpec } from "./agent.ts";
 import { allCommands } from "./guard/program.ts";
 
 /*
- * What an agent of any kind sees of the machine below `agent.level: danger`: the system, the programs on PATH and of its
- * line, and what its settings name. Its home is empty; data, other workspaces and logins are out of sight.
+ * What an agent of any kind sees of the machine below `agent.level: danger`: the system, the
+ * programs on PATH and in its line, and what its settings name. Its home is empty; data, other
+ * workspaces and logins are hidden.
  */
 
 /** A list of paths in the configuration; `~/` stands for the home. */
 export interface PathSetting {
-  /** As an operator writes it, such as `command.readable_paths`. */
+  /** The name of the setting, such as `command.readable_paths`. */
   readonly key: string;
   readonly paths: readonly string[];
 }
@@ -22,11 +23,11 @@ export interface PathSetting {
 /** What a runtime knows when a session starts. */
 export interface ConfinementOptions {
   readonly spec: SessionSpec;
-  /** Shell lines of the configuration, whose programs may be anywhere. */
+  /** Shell lines of the configuration; their programs may be in any directory. */
   readonly lines: readonly string[];
   readonly readable: PathSetting;
   readonly writable: PathSetting | null;
-  /** The server's. */
+  /** The server's environment. */
   readonly env: NodeJS.ProcessEnv;
   /** PATH, as the agent's programs will have it. */
   readonly path: string;
@@ -34,7 +35,7 @@ export interface ConfinementOptions {
   readonly workspaceRoot: string;
 }
 
-/** What of a view stays the same while a session lives. */
+/** The part of a view that stays the same while a session lives. */
 export type Confinement = Pick<View, "workspace" | "homes" | "hidden" | "shown">;
 
 export async function confinementOf(options: ConfinementOptions): Promise<Confinement> {
@@ -63,13 +64,13 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
     workspace,
     homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
-    shown: withoutTwins([...programs, ...named]).filter(
+    shown: withoutDuplicates([...programs, ...named]).filter(
       ({ from, to }) => !within(to, workspace) && !within(from, workspace),
     ),
   };
 }
 
-/** A directory that is not there cannot be made in one of the system's. */
+/** A missing directory cannot be created in one of the system's directories. */
 async function homesInside(
   homes: readonly string[],
   workspace: string,
@@ -88,7 +89,10 @@ interface ProgramSettings {
   readonly envPassthrough: readonly string[];
 }
 
-/** The same for an agent that is a program of its own, started by a login shell. null at level `danger`. */
+/**
+ * The same for an agent that is a separate program, started by a login shell. null at level
+ * `danger`.
+ */
 export async function programConfinement(
   kind: "acp" | "command",
   { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramSettings,
@@ -105,16 +109,18 @@ export async function programConfinement(
   });
 }
 
-/** What to try when a confined program was not found: that it is installed does not say that it is shown. */
+/**
+ * The hint for a confined program that was not found: it may be installed and still not be shown.
+ */
 export function notShownHint(kind: "acp" | "command", key: string): string {
-  return `install it, or set ${key} to where it is; below agent.level danger it has to be on PATH or named by its absolute path, and what else it needs in ${kind}.readable_paths`;
+  return `install it, or set ${key} to its path; below agent.level danger it has to be on PATH or named by its absolute path, and the other files it needs in ${kind}.readable_paths`;
 }
 
 function loginsIn(home: string): readonly string[] {
   return [...keptSecrets, ".codex/auth.json"].map((name) => join(home, name));
 }
 
-/** Of /proc and /dev the sandbox has its own, which show no other process. */
+/** The sandbox has its own /proc and /dev, which show no other process. */
 function notShown(dataDir: string): readonly string[] {
   return ["/proc", "/dev", dataDir];
 }
@@ -125,7 +131,9 @@ interface Naming {
   readonly spec: SessionSpec;
 }
 
-/** Each path where it is, and where a link says it is. What is not to be shown is logged. */
+/**
+ * Each path as written, and at the target of its links. A path that must not be shown is logged.
+ */
 async function namedBy(
   { key, paths }: PathSetting,
   as: "readable" | "writable",
@@ -144,8 +152,11 @@ async function namedBy(
   return shown;
 }
 
-/** The later of two entries for one path wins. A link to itself, or in something that is shown, is left out. */
-function withoutTwins(all: readonly Shown[]): readonly Shown[] {
+/**
+ * The later of two entries for one path is used. A link to itself, or inside something that is
+ * shown, is left out.
+ */
+function withoutDuplicates(all: readonly Shown[]): readonly Shown[] {
   const links = all.filter(({ as, from, to }) => as === "link" && from !== to);
   const areas = [
     ...new Map(all.filter(({ as }) => as !== "link").map((one) => [one.to, one])).values(),
@@ -157,7 +168,10 @@ function withoutTwins(all: readonly Shown[]): readonly Shown[] {
   ];
 }
 
-/** Logins in a tool's own directory, such as ~/.codex, that the operator lets the agent write. A home is not a tool's own. */
+/**
+ * Logins in a tool's own directory, such as ~/.codex, that the operator lets the agent write. A
+ * home is not a tool's own directory.
+ */
 async function givenLogins(
   logins: readonly string[],
   named: readonly Shown[],
@@ -181,7 +195,7 @@ function filesIn(line: string, home: string): readonly string[] {
     .filter((word) => word.startsWith("/"));
 }
 
-/** Where paths lead; one that is not there stays as it is. */
+/** The targets of paths; a path that does not exist is unchanged. */
 async function canonical(paths: readonly string[]): Promise<readonly string[]> {
   const real = paths.map((path) => realpath(path).catch(() => resolve(path)));
   return [...new Set(await Promise.all(real))];

@@ -9,13 +9,13 @@ const maxPaths = 100;
 
 type EventOf<Type extends AgentEvent["type"]> = Extract<AgentEvent, { type: Type }>;
 
-/** A message fit to be shown; none when it is blank. */
+/** A message that is safe to display; none when it is blank. */
 export function messageEvents(text: string): EventOf<"message">[] {
   const shown = displayText(text.trim(), maxMessageChars);
   return shown === "" ? [] : [{ type: "message", text: shown }];
 }
 
-/** A command fit to be shown: of its output the end. */
+/** A command that is safe to display, with the end of its output. */
 export function commandEvent(told: Omit<EventOf<"command">, "type">): EventOf<"command"> {
   const { command, status, exitCode, output } = told;
   return {
@@ -27,7 +27,7 @@ export function commandEvent(told: Omit<EventOf<"command">, "type">): EventOf<"c
   };
 }
 
-/** Changed files, relative to the workspace where they are in it. */
+/** Changed files, relative to the workspace if they are inside it. */
 export function fileChangeEvent(
   status: string,
   paths: readonly string[],

@@ -13,7 +13,7 @@ import {
 export type RequestId = number | string;
 
 export interface PeerRequest {
-  /** The other side's own id: any number, 0 included, or a string. */
+  /** The other side's own id: any number, including 0, or a string. */
   readonly id: RequestId;
   readonly method: string;
   readonly params: JsonObject;
@@ -26,7 +26,7 @@ export interface JsonRpcOptions {
   write(line: string): void;
   onNotification(method: string, params: JsonObject): void;
   onRequest(request: PeerRequest): void;
-  /** A line that is no message. `malformed`: it looked like one. */
+  /** A line that is no message. `malformed`: it looked like a message. */
   onStray(line: string, malformed: boolean): void;
 }
 
@@ -37,8 +37,8 @@ interface Pending {
 }
 
 /**
- * One JSON-RPC peer over lines, without the `jsonrpc` member. Lines are handled as they come, never
- * waiting for anyone. Knows no agent.
+ * One JSON-RPC peer over lines, without the `jsonrpc` member. Lines are handled as they arrive,
+ * without waiting. Contains nothing specific to one agent.
  */
 export class JsonRpcPeer {
   readonly #options: JsonRpcOptions;
@@ -51,8 +51,9 @@ export class JsonRpcPeer {
   }
 
   /**
-   * Rejects with `response_timeout`, `response_error`, or the error the peer was closed with. `onResult`
-   * sees the answer before any later line is handled; what it throws rejects the request.
+   * Rejects with `response_timeout`, `response_error`, or the error that the peer was closed with.
+   * `onResult` receives the answer before any later line is handled; if it throws, the request
+   * rejects with that error.
    */
   async request(
     method: string,
@@ -103,7 +104,7 @@ export class JsonRpcPeer {
     else this.#options.onStray(line, false);
   }
 
-  /** Nothing comes any more: every request, open or later, rejects with `error`. */
+  /** No further line will be received: every request, open or later, rejects with `error`. */
   close(error: SymphonyError): void {
     this.#closed ??= error;
     for (const pending of this.#pending.values()) pending.reject(error);
@@ -156,7 +157,7 @@ function refused(method: string, error: JsonObject): SymphonyError {
 
 const manifest = new URL("../../../package.json", import.meta.url);
 
-/** The version that agents are told symphony has. */
+/** The version of symphony that agents receive. */
 export function ownVersion(): string {
   return textOf(objectOf(parseJson(readFileSync(manifest, "utf8")))["version"]) ?? "unknown";
 }

@@ -11,56 +11,58 @@ import type { CodexHosts } from "./codex/shared/runtime.ts";
 import { commandSection } from "./command/settings.ts";
 import { openaiSection } from "./openai/settings.ts";
 
-/** What a kind of agent is made with. */
+/** The dependencies of one kind of agent. */
 export interface AgentDeps<
   Settings extends object = object,
   Hosts extends OutlivingHosts = OutlivingHosts,
 > {
   /** Its section of the configuration, read at each start of a session. */
   settings(): Settings;
-  /** The directory of all workspaces, which an agent sees its own of. */
+  /** The directory of all workspaces; an agent sees only its own workspace in it. */
   workspaceRoot(): string;
-  /** A `$NAME` of the configuration: secrets first, then the environment. */
+  /** Resolves a `$NAME` of the configuration: secrets first, then the environment. */
   lookup(name: string): string | undefined;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** A value that is to be shown nowhere. */
+  /** Registers a value that must never be shown. */
   hide(value: string): void;
-  /** Never to be read by an agent. */
+  /** Agents must never read it. */
   readonly dataDir: string;
-  /** What `outliving.open` of the kind made. Throws for a kind without. */
+  /** The result of the kind's `outliving.open`. Throws for a kind without one. */
   hosts(): Hosts;
-  /** Something an operator should know. */
+  /** Reports a problem that an operator should know about. */
   onTrouble(message: string): void;
 }
 
-/** What listing the models of a kind takes. */
+/** The dependencies for listing the models of a kind. */
 export interface ModelsDeps extends CodexModelsDeps {
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
 
-/** How the models are listed that a kind of agent can use. */
+/** Lists the models that a kind of agent can use. */
 export interface AgentModels<Settings extends object = object> {
   /** Rejects with `provider_error`, whose details have the category. */
   list(settings: Settings, deps: ModelsDeps, signal: AbortSignal): Promise<readonly Model[]>;
-  /** Where the list comes from: another source is another list. */
+  /** Identifies the source of the list: a change means a different list. */
   source(settings: Settings): readonly string[];
-  /** The provider's address for people; null: the agent has a list of its own. */
+  /** The provider's address for display; null when the agent has its own list. */
   baseUrl(settings: Settings): string | null;
 }
 
-/** A row of the table of agents: all that the rest of symphony has to know of one kind. */
+/**
+ * A row of the table of agents: everything that the rest of symphony has to know about one kind.
+ */
 export interface AgentKind<
   Settings extends object = object,
   Hosts extends OutlivingHosts = OutlivingHosts,
 > {
-  /** As `agent.kind` names it; also the key of its section. */
+  /** The value of `agent.kind`; also the key of its section. */
   readonly kind: string;
   readonly section: AgentSection<Settings>;
-  /** Loads the modules of the kind, which no other kind needs, and makes its runtime. */
+  /** Loads the modules that only this kind needs, and makes its runtime. */
   create(deps: AgentDeps<Settings, Hosts>): Promise<AgentRuntime>;
-  /** What runs, for people: a shell line, empty for a kind that has none. */
+  /** The command for display: a shell line, empty for a kind without one. */
   command(settings: Settings): string;
   /** null: the kind has no list of models. */
   readonly models: AgentModels<Settings> | null;
@@ -73,15 +75,15 @@ export interface OutlivingAgents<
   Settings extends object = object,
   Hosts extends OutlivingHosts = OutlivingHosts,
 > {
-  /** Whether they do with these settings. */
+  /** Whether agents outlive the server with these settings. */
   isOn(settings: Settings): boolean;
   /** Rejects with `invalid_config` and the first reason why turns would not outlive a restart. */
   requireSafe(settings: Settings, context: RestartContext): Promise<void>;
-  /** Opens those of a data directory, which this process has locked. */
+  /** Opens the agents of a data directory, which this process has locked. */
   open(deps: HostsDeps): Promise<Hosts>;
 }
 
-/** Keeps the types of a row's settings and hosts to the row. */
+/** Binds the types of a row's settings and hosts to that row. */
 function kindOf<Settings extends object, Hosts extends OutlivingHosts>(
   kind: AgentKind<Settings, Hosts>,
 ): AgentKind {
@@ -134,7 +136,8 @@ export const agentKinds: readonly AgentKind[] = [
       source: ({ baseUrl, apiKey }) => [baseUrl, apiKey],
       baseUrl({ baseUrl }) {
         const url = URL.parse(baseUrl);
-        // Its check refuses a url with a user in it, but what is shown must not depend on that.
+        // The check of the setting refuses a url with a user in it, but the display must not depend
+        // on that.
         return url && `${url.origin}${url.pathname}`;
       },
     },
@@ -164,7 +167,10 @@ export const agentKinds: readonly AgentKind[] = [
   }),
 ];
 
-/** The row of a kind. Throws `invalid_request` that names `path` for a kind that is not in the table. */
+/**
+ * The row of a kind. Throws an `invalid_request` that names `path` for a kind that is not in the
+ * table.
+ */
 export function requireAgentKind(
   kinds: readonly AgentKind[],
   kind: string,
@@ -183,19 +189,25 @@ export function agentInUse(kinds: readonly AgentKind[], { agent }: Config): Agen
   return kinds.find(({ kind }) => kind === agent.kind) ?? null;
 }
 
-/** What runs by default, for people: the shell line of `agent.kind`, empty for one that has none. */
+/**
+ * The command that runs by default, for display: the shell line of `agent.kind`, empty for a kind
+ * without one.
+ */
 export function agentCommand(kinds: readonly AgentKind[], config: Config): string {
   const row = agentInUse(kinds, config);
   return row === null ? "" : row.command(settingsOf(config, row.kind));
 }
 
-/** Whether agents of `agent.kind` outlive the server as they are configured. */
+/** Whether agents of `agent.kind` outlive the server with this configuration. */
 export function outlivesServer(kinds: readonly AgentKind[], config: Config): boolean {
   const row = agentInUse(kinds, config);
   return row?.outliving?.isOn(settingsOf(config, row.kind)) ?? false;
 }
 
-/** Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and why they would not. */
+/**
+ * Checks that turns will outlive a restart of this server. Rejects with `invalid_config` and the
+ * reason why they would not.
+ */
 export async function requireRestartSafe(
   kinds: readonly AgentKind[],
   config: Config,
@@ -219,7 +231,7 @@ export interface RuntimesOptions
   config(): Config;
 }
 
-/** The agents by `agent.kind`; each is loaded when the first attempt wants it. */
+/** The agents by `agent.kind`; each is loaded when the first attempt needs it. */
 export class AgentRuntimes {
   readonly #options: RuntimesOptions;
   readonly #made = new Map<string, Promise<AgentRuntime>>();
@@ -235,7 +247,10 @@ export class AgentRuntimes {
     return made;
   }
 
-  /** Rejects with why the configured agent could not be started now, as far as that can be told without starting it. */
+  /**
+   * Rejects with the reason why the configured agent cannot be started now, as far as this can be
+   * checked without starting it.
+   */
   async check(): Promise<void> {
     const { kind, level } = this.#options.config().agent;
     await (await this.get(kind)).check?.(level);

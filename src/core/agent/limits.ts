@@ -2,9 +2,9 @@ import { SymphonyError } from "../model/errors.ts";
 import { isObject, parseJson } from "../text/text.ts";
 import { timeIn, timeOf, waitOf } from "./reset-time.ts";
 
-/** The provider of an agent takes no requests for a while. */
+/** The provider of an agent refuses requests for a while. */
 export interface Limit {
-  /** From when it takes them again, epoch ms; null when it does not say. */
+  /** When it accepts them again, epoch ms; null when it does not say. */
   readonly untilWall: number | null;
 }
 
@@ -13,8 +13,8 @@ const maxDepth = 8;
 const maxValues = 500;
 const maxTextChars = 8_000;
 
-/** Words of a usage limit. Limits of one conversation, such as its context, are none. */
-const limitWords = new RegExp(
+/** Phrases for a usage limit. Limits of one conversation, such as its context, do not count. */
+const limitPhrases = new RegExp(
   [
     "(?:usage|rate|session|weekly|daily|hourly|monthly|spend(?:ing)?|hour|request|quota)s?[ _-]?limit",
     "(?:hit|reached) your (?:[\\w.-]{1,20} ){0,3}limit",
@@ -29,8 +29,11 @@ const limitWords = new RegExp(
     "(?:status|http|code|error|rejected)(?: code)?\\W{0,3}429(?!\\d)",
   ].join("|"),
 );
-/** What sounds like a usage limit and is none: money, a request that is too large, a provider that is overloaded. */
-const otherWords = new RegExp(
+/**
+ * Phrases that sound like a usage limit and are none: missing payment, a request that is too large,
+ * an overloaded provider.
+ */
+const otherPhrases = new RegExp(
   [
     "credit balance",
     "insufficient (?:balance|credit|fund)",
@@ -70,7 +73,7 @@ const timeKeys = new Set([
 ]);
 const textKeys = /^data$|message|detail|description|reason|body|text|title|error/;
 
-/** What the error of an agent holds, wherever it stands in there. */
+/** The values in an agent's error, at any depth. */
 interface Found {
   limited: boolean;
   untilWall: number | null;
@@ -79,8 +82,8 @@ interface Found {
 }
 
 /**
- * The usage limit that a failure tells of, or null. `failure` is what a failure channel carries, and nothing else: an error object, or
- * the words of an error. What an agent says in its answers must not get here.
+ * The usage limit that a failure reports, or null. `failure` is only the content of a failure
+ * channel: an error object, or the text of an error. Never pass what an agent says in its answers.
  */
 export function limitIn(failure: unknown, wall: number): Limit | null {
   const found: Found = { limited: false, untilWall: null, values: 0, texts: [] };
@@ -88,11 +91,14 @@ export function limitIn(failure: unknown, wall: number): Limit | null {
   const words = found.texts.join("\n");
   const text = words.slice(0, maxTextChars).toLowerCase();
   if (found.limited && found.untilWall !== null) return { untilWall: found.untilWall };
-  if (otherWords.test(text) || !(found.limited || limitWords.test(text))) return null;
+  if (otherPhrases.test(text) || !(found.limited || limitPhrases.test(text))) return null;
   return { untilWall: found.untilWall ?? timeIn(words, wall) };
 }
 
-/** The error of a turn that the provider refused for its limit; `message` is what the agent said of it. */
+/**
+ * The error of a turn that the provider refused for its limit; `message` is the agent's text about
+ * it.
+ */
 export function limitError(
   message: string,
   { untilWall }: Limit,
@@ -104,7 +110,7 @@ export function limitError(
 }
 
 interface Place {
-  /** Of the value, without its separators. */
+  /** The key of the value, without separators. */
   readonly key: string;
   readonly depth: number;
   readonly wall: number;
@@ -147,7 +153,10 @@ function timeAt(value: string | number, key: string, wall: number): number | nul
   return wait === null ? timeOf(value) : wall + wait;
 }
 
-/** Agents put the provider's whole answer into their own words: `[API Error: {"error":{"code":429,…}}]`. */
+/**
+ * Agents embed the provider's whole answer in their own text: `[API Error:
+ * {"error":{"code":429,…}}]`.
+ */
 function jsonIn(text: string): unknown {
   const start = text.indexOf("{");
   const end = text.lastIndexOf("}");
@@ -157,18 +166,22 @@ function jsonIn(text: string): unknown {
   return { message: `${text.slice(0, start)} ${text.slice(end + 1)}`, body };
 }
 
-/** Gemini sits out a shorter wait by itself; for a longer one its slot is better used by others. */
-const longestOwnWaitMs = 120_000;
+/**
+ * Gemini waits by itself for a shorter time; during a longer wait another attempt should use its
+ * slot.
+ */
+const maxOwnWaitMs = 120_000;
 const waiting =
   /Attempt \d+ failed(?:(?!Attempt \d+ failed)[\s\S])*Retrying after (\d{1,12})(?:\.\d+)?ms\.\.\.\s*$/;
 
 /**
- * The limit that Gemini CLI waits for, or null. It waits for hours where the provider names a time, and says so on stderr alone:
- * `Attempt 1 failed: … Your quota will reset after 3h20m11s.. Retrying after 12773246ms...`. `stderr` is the end of what it wrote.
+ * The limit that Gemini CLI waits for, or null. It waits for hours when the provider names a time,
+ * and reports this only on stderr: `Attempt 1 failed: … Your quota will reset after 3h20m11s..
+ * Retrying after 12773246ms...`. `stderr` is the end of its output there.
  */
 export function geminiWait(stderr: string, wall: number): Limit | null {
   const [text, waitMs] = waiting.exec(stderr) ?? [];
-  if (text === undefined || Number(waitMs) <= longestOwnWaitMs) return null;
-  // The provider's time comes first: the agent's own wait is longer at random.
+  if (text === undefined || Number(waitMs) <= maxOwnWaitMs) return null;
+  // The provider's time has priority: the agent adds a random time to its own wait.
   return limitIn(text, wall);
 }

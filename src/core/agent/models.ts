@@ -11,7 +11,7 @@ export interface Provider {
 export interface Catalog {
   readonly provider: Provider;
   readonly models: readonly Model[];
-  /** Wall-clock ms; null when nobody has been asked. */
+  /** Wall-clock ms; null before the first request. */
   readonly fetchedAt: number | null;
 }
 
@@ -28,7 +28,9 @@ interface Remembered {
 
 const freshMs = 60_000;
 
-/** The models of the configured provider; asked at most once a minute, however many want to know. */
+/**
+ * The models of the configured provider; requested at most once a minute, for all callers together.
+ */
 export class ModelList {
   readonly #parts: ModelListDeps;
   readonly #leaving = new AbortController();
@@ -39,7 +41,9 @@ export class ModelList {
     this.#parts = parts;
   }
 
-  /** Rejects with `provider_error`, whose details have the category. A failure is not remembered. */
+  /**
+   * Rejects with `provider_error`, whose details have the category. A failure is not remembered.
+   */
   list(): Promise<Catalog> {
     const source = this.#source();
     const fresh = this.#fresh(source);
@@ -54,13 +58,13 @@ export class ModelList {
     return asking.answer;
   }
 
-  /** What is remembered, without asking anybody. */
+  /** The remembered list, without a request. */
   remembered(): Catalog {
     const none = { provider: this.#provider(this.#parts.config()), models: [], fetchedAt: null };
     return this.#fresh(this.#source()) ?? none;
   }
 
-  /** Ends what is under way. */
+  /** Ends running requests. */
   async close(): Promise<void> {
     this.#leaving.abort();
     await this.#asking?.answer.catch(() => {});
@@ -89,7 +93,7 @@ export class ModelList {
     return this.#parts.clock.now() - known.at < freshMs ? known.catalog : null;
   }
 
-  /** Another provider, or another command, is another list. */
+  /** A different provider or command means a different list. */
   #source(): string {
     const config = this.#parts.config();
     const { kind } = config.agent;

@@ -1,4 +1,4 @@
-/** Civil time of a zone. */
+/** Date and time on the clock of a zone. */
 interface Civil {
   readonly year: number;
   /** 0-based. */
@@ -13,8 +13,8 @@ type Clock = Pick<Civil, "hour" | "minute"> & { readonly second: number | null }
 
 const minuteMs = 60_000;
 const dayMs = 86_400_000;
-/** A date without a year that would lie further ahead than this is one of the past. */
-const longestUnknownYearMs = 40 * dayMs;
+/** A date without a year that would be further in the future than this is in the past. */
+const maxUnknownYearMs = 40 * dayMs;
 const maxTextChars = 4_000;
 
 const unitsMs: ReadonlyMap<string, number> = new Map([
@@ -27,7 +27,7 @@ const unitsMs: ReadonlyMap<string, number> = new Map([
 ]);
 const months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const weekdays = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-/** Names that are in use and not in the time zone database. */
+/** Names that are in use but not in the time zone database. */
 const zones: ReadonlyMap<string, string> = new Map([
   ...["utc", "gmt", "z"].map((name) => [name, "UTC"] as const),
   ...["pt", "pst", "pdt"].map((name) => [name, "America/Los_Angeles"] as const),
@@ -39,12 +39,12 @@ const zones: ReadonlyMap<string, string> = new Map([
   ["jst", "Asia/Tokyo"],
 ]);
 
-// All patterns are for text in lower case, and bounded: the text comes from a program.
+// All patterns are for lower-case text, and bounded: the text comes from a program.
 const unit =
   "(?:milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)";
 const part = `\\d{1,12}(?:\\.\\d{1,9})?\\s?${unit}(?:\\(s\\))?(?![a-z])`;
 const duration = `${part}(?:[,\\s]{0,3}(?:and\\s)?${part}){0,5}`;
-/** What stands before a time that tells when a limit ends. */
+/** Text before a time at which a limit ends. */
 const cue =
   "\\b(?:resets?\\w{0,6}|again|retry\\w{0,12}|wait|available|refill\\w{0,3}|renews?|until|back)\\b";
 const month =
@@ -74,8 +74,9 @@ const patterns = {
 };
 
 /**
- * The time, in epoch ms, from which a text says that requests are taken again; null when it names none that lies after `wall`. A time of
- * day is the next one, in the zone it names, else in this machine's.
+ * The time, in epoch ms, from which a text says that requests are accepted again; null when it
+ * names no time after `wall`. A time of day is the next one, in the zone that the text names, else
+ * in this machine's.
  */
 export function timeIn(text: string, wall: number): number | null {
   const read = text.slice(0, maxTextChars).toLowerCase();
@@ -83,7 +84,10 @@ export function timeIn(text: string, wall: number): number | null {
   return null;
 }
 
-/** A time that stands alone, such as the value of a field: epoch in seconds or ms, RFC 3339 or an HTTP date. */
+/**
+ * A time without other text, such as the value of a field: epoch in seconds or ms, RFC 3339 or an
+ * HTTP date.
+ */
 export function timeOf(value: unknown): number | null {
   const number = typeof value === "string" && /^\d{10,13}$/.test(value) ? Number(value) : value;
   if (typeof number === "number") return epochMs(number);
@@ -93,7 +97,7 @@ export function timeOf(value: unknown): number | null {
   return found ?? [...text.matchAll(patterns.http)].map(([, date]) => httpTime(date))[0] ?? null;
 }
 
-/** A duration that stands alone, in ms: `12011s`, `3h20m11s`, or a number of seconds. */
+/** A duration without other text, in ms: `12011s`, `3h20m11s`, or a number of seconds. */
 export function waitOf(value: unknown): number | null {
   const text = typeof value === "string" ? value.trim().toLowerCase() : null;
   if (typeof value === "number" || (text !== null && /^\d{1,9}(?:\.\d{1,9})?$/.test(text))) {
@@ -131,7 +135,7 @@ function durationMs(text: string): number {
 
 function isoTime([, date, time, offset]: RegExpMatchArray): number | null {
   const written = offset === "utc" || offset === "gmt" ? "z" : (offset ?? "");
-  // Without a zone it is read as this machine's.
+  // Without a zone it is read in this machine's zone.
   const at = Date.parse(`${date}T${time}${written.toUpperCase()}`);
   return Number.isNaN(at) ? null : at;
 }
@@ -156,10 +160,10 @@ function datedTime(groups: Groups, wall: number): number | null {
   if (groups["year"] !== undefined) return inYear(Number(groups["year"]));
   const { year } = civilAt(wall, name);
   const next = [inYear(year), inYear(year + 1)].find((time) => time > wall);
-  return next === undefined || next - wall > longestUnknownYearMs ? null : next;
+  return next === undefined || next - wall > maxUnknownYearMs ? null : next;
 }
 
-/** The next time that a clock shows, on one day of the week where one is named. */
+/** The next occurrence of a time of day, on one day of the week if one is named. */
 function dailyTime(groups: Groups, wall: number): number | null {
   const name = zoneOf(groups);
   const at = clockOf(groups);
@@ -179,7 +183,7 @@ function dailyTime(groups: Groups, wall: number): number | null {
 const midnight: Clock = { hour: 0, minute: 0, second: 0 };
 
 function clockOf({ hour, minute, second, half }: Groups): Clock | null {
-  // A bare number is no time of day.
+  // A bare number is not a time of day.
   if (hour === undefined || (minute === undefined && half === undefined)) return null;
   const written = Number(hour);
   if (half !== undefined && (written < 1 || written > 12)) return null;
@@ -192,13 +196,13 @@ function clockOf({ hour, minute, second, half }: Groups): Clock | null {
   };
 }
 
-/** Seconds are left out of such times: within the minute that is named, its end is meant, not the next day. */
+/** Such times have no seconds: during the named minute its end is meant, not the next day. */
 function notJustPast(time: number, { second }: Clock, wall: number): number {
   const justPast = second === null && time <= wall && wall - time < minuteMs;
   return justPast ? time + minuteMs : time;
 }
 
-/** The zone that is named, else this machine's; null when there is no such zone. */
+/** The named zone, else this machine's; null when there is no such zone. */
 function zoneOf({ inBrackets, named }: Groups): string | null {
   const written = inBrackets ?? named;
   if (written === undefined) return Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -240,10 +244,10 @@ function civilAt(wall: number, zone: string): Civil {
   };
 }
 
-/** When the clocks of a zone show a civil time. */
+/** The instant at which the clocks of a zone show a date and time. */
 function instant(civil: Civil, zone: string): number {
   const shown = civilMs(civil);
   const offsetAt = (at: number) => civilMs(civilAt(at, zone)) - at;
-  // The offset of the guess may be that of the other side of a change of the clocks.
+  // The first guess may use the offset from the other side of a clock change.
   return shown - offsetAt(shown - offsetAt(shown));
 }

@@ -13,24 +13,28 @@ import type {
 } from "./agent.ts";
 import { noticeEvent } from "./event-makers.ts";
 
-/** A turn under way, as the base of a session sees it. */
+/** A turn in progress, as the base of a session sees it. */
 export interface SessionTurn {
   /** null until the agent has named it. */
   readonly id: string | null;
-  /** Gives the turn up with `error`; does nothing once it has ended. */
+  /** Ends the turn with `error`; does nothing once it has ended. */
   fail(error: unknown): void;
 }
 
 export interface SessionDeps {
   readonly spec: SessionSpec;
   readonly clock: Clock;
-  /** A turn in which nothing was heard for so long fails with `turn_timeout`; null: the kind of agent sees to that itself. */
+  /**
+   * A turn without any output for this time fails with `turn_timeout`; null: the kind of agent
+   * checks this itself.
+   */
   readonly silenceLimitMs: number | null;
 }
 
 /**
- * What the sessions of all kinds of agents have in common: events, the turn under way, what a person is asked, and that
- * they end once. A kind adds how a turn is run, steered and interrupted, and what `close` ends.
+ * Common parts of the sessions of all kinds of agents: events, the turn in progress, the questions
+ * to a person, and ending once. A kind adds how a turn is run, steered and interrupted, and what
+ * `close` ends.
  */
 export abstract class Session<Turn extends SessionTurn> implements AgentSession {
   threadId = "";
@@ -52,7 +56,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   abstract turn(prompt: string, options: TurnOptions): Promise<void>;
   abstract steer(steerId: string, message: string): Promise<{ readonly turnId: string }>;
   abstract interrupt(): Promise<void>;
-  /** Ends what belongs to the session, in bounded time. Called once at most. */
+  /** Ends everything that belongs to the session, in bounded time. Called at most once. */
   protected abstract close(): Promise<void>;
 
   answer(askId: string, answer: Answer): void {
@@ -78,12 +82,12 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
     this.emit(noticeEvent(message));
   }
 
-  /** The turn under way. */
+  /** The turn in progress. */
   protected get live(): Turn | null {
     return this.#turn;
   }
 
-  /** Resolves once no turn is under way. */
+  /** Resolves once no turn is in progress. */
   protected get idle(): Promise<void> {
     return this.#idle;
   }
@@ -92,24 +96,24 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
     return this.#closed !== null;
   }
 
-  /** Disposing ends nothing from now on. */
+  /** After this, disposing ends nothing. */
   protected letGo(): void {
     this.#closed ??= Promise.resolve();
   }
 
-  /** The agent gave a sign of life. */
+  /** Records a sign of life from the agent. */
   protected heard(): void {
     this.#watch?.heard();
   }
 
   /** Throws unless a turn may begin. */
   protected requireIdle(): void {
-    if (this.#turn) throw new Error("a turn is in flight already");
+    if (this.#turn) throw new Error("a turn is already in flight");
   }
 
   /**
-   * Runs `work` as the turn under way and emits how it ended. `turn.started` is emitted by `work`, since only the kind of
-   * agent knows when that is so.
+   * Runs `work` as the turn in progress and emits how it ended. `work` emits `turn.started`,
+   * because only the kind of agent knows when the turn has started.
    */
   protected async runTurn(turn: Turn, work: () => Promise<void>): Promise<void> {
     this.requireIdle();
@@ -163,15 +167,16 @@ export interface AsksOptions {
 
 interface Open {
   readonly needs: Needs;
-  /** Questions that want an answer each; 0 for an approval. */
+  /** The number of questions that each need an answer; 0 for an approval. */
   readonly questions: number;
   readonly settle: PromiseWithResolvers<Answer>;
   readonly cancel: () => void;
 }
 
 /**
- * What one live session waits for people to say. Nothing waits for ever: after `people.timeoutMs` the ask is
- * refused with `approval_required` or `turn_input_required`, its `details.needs` says what was wanted.
+ * The open asks of one live session. No ask waits indefinitely: after `people.timeoutMs` it is
+ * refused with `approval_required` or `turn_input_required`, and its `details.needs` says what was
+ * requested.
  */
 export class Asks {
   readonly #options: AsksOptions;
@@ -181,12 +186,15 @@ export class Asks {
     this.#options = options;
   }
 
-  /** True while a person's word is awaited: the silence of the agent is not its own then. */
+  /** True while a person has to answer: then the agent's silence does not count. */
   get waiting(): boolean {
     return this.#open.size > 0;
   }
 
-  /** Resolves with what the person said. Rejects when the time is over, or at once where nobody is to be waited for. */
+  /**
+   * Resolves with the person's answer. Rejects after the time limit, or immediately when the settings
+   * do not allow waiting.
+   */
   ask(needs: Needs, questions: number): Promise<Answer> {
     const { people, clock, emit } = this.#options;
     const { timeoutMs } = people;
@@ -209,11 +217,14 @@ export class Asks {
     return settle.promise;
   }
 
-  /** Throws `nothing_asked` when the ask is over, `invalid_request` when the answer does not fit it. */
+  /**
+   * Throws `nothing_asked` when the ask has ended, `invalid_request` when the answer does not fit
+   * it.
+   */
   answer(id: string, answer: Answer): void {
     const open = this.#open.get(id);
     if (!open)
-      throw new SymphonyError("nothing_asked", "the agent does not wait for this any more");
+      throw new SymphonyError("nothing_asked", "the agent no longer waits for this answer");
     checkFits(open, answer);
     this.#open.delete(id);
     open.cancel();
@@ -226,7 +237,7 @@ export class Asks {
     open.settle.resolve(answer);
   }
 
-  /** Gives up all that is open; nobody hears of it any more. */
+  /** Drops all open asks; they neither resolve nor reject. */
   close(): void {
     for (const [id, { cancel }] of this.#open) {
       cancel();
@@ -235,7 +246,7 @@ export class Asks {
   }
 }
 
-/** The refusal of an ask that nobody answered. */
+/** The error of an ask that was not answered. */
 export function unanswered(needs: Needs): SymphonyError {
   const what = needs.kind === "approval" ? "an approval" : "an answer";
   const code = needs.kind === "approval" ? "approval_required" : "turn_input_required";
@@ -246,10 +257,10 @@ export function unanswered(needs: Needs): SymphonyError {
 
 function checkFits({ needs, questions }: Open, answer: Answer): void {
   if (needs.kind === "approval" && answer.type !== "decision") {
-    throw misfit("an approval is asked for: approve or decline");
+    throw misfit("an approval is requested: approve or decline");
   }
   if (needs.kind === "question" && answer.type !== "answers") {
-    throw misfit("a question is asked: it needs an answer in words");
+    throw misfit("a question was asked: it needs a text answer");
   }
   if (answer.type === "answers" && answer.answers.length !== questions) {
     throw misfit(`${questions} answers are needed, ${answer.answers.length} were given`);

@@ -1,15 +1,18 @@
 import { shellQuoted } from "../text/text.ts";
 
-/** The variable by which every process of a run is found again. Its value names the data directory and the attempt. */
+/**
+ * The variable that marks every process of a run. Its value names the data directory and the
+ * attempt.
+ */
 export const runCookie = "SYMPHONY_RUN_ID";
 
-/** The variable by which a shared agent's own processes and all its commands are found again. */
+/** The variable that marks a shared agent's own processes and all its commands. */
 export const daemonMark = "SYMPHONY_AGENT_DAEMON";
 
 /**
- * What an agent's process may inherit. No key is among them: codex reads its login from CODEX_HOME and
- * ignores OPENAI_API_KEY and CODEX_API_KEY; a provider of one's own with `env_key` names its variable in
- * `codex.env_passthrough`.
+ * What an agent's process may inherit. It contains no key: codex reads its login from CODEX_HOME
+ * and ignores OPENAI_API_KEY and CODEX_API_KEY; a custom provider with `env_key` names its variable
+ * in `codex.env_passthrough`.
  */
 export const allowedNames: readonly string[] = [
   "PATH",
@@ -32,7 +35,7 @@ const ownPrefix = "SYMPHONY_";
 export interface EnvironmentOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly passthrough: readonly string[];
-  /** These never pass, whatever else names them. */
+  /** Always removed, even when another list names them. */
   readonly secretNames: readonly string[];
   readonly runId: string;
 }
@@ -53,18 +56,22 @@ export function agentEnvironment(options: EnvironmentOptions): Record<string, st
 }
 
 interface Kept {
-  /** Left out: what a login profile exports stays. */
+  /** If omitted, everything that a login profile exports is kept. */
   readonly passthrough?: readonly string[];
-  /** Variables of symphony's own that are meant for the program. */
+  /** Symphony's own variables that are meant for the program. */
   readonly told?: readonly string[];
-  /** Set for the program, whatever a login profile exports; one that `passthrough` names keeps the operator's value. */
+  /**
+   * Set for the program, even when a login profile exports another value; a variable named in
+   * `passthrough` keeps the operator's value.
+   */
   readonly set?: Readonly<Record<string, string>>;
 }
 
 /**
- * The line for `bash -lc`. A login profile may have exported again what the environment left out, so
- * secrets and symphony's own variables, save those of `told`, are unset before `command` runs. With `passthrough`
- * everything goes that is neither in the allow-list nor named there. `set` comes after that.
+ * The line for `bash -lc`. A login profile may export again what the environment left out. So
+ * secrets and symphony's own variables, except those in `told`, are unset before `command` runs.
+ * With `passthrough`, every variable is unset that is neither in the allow-list nor named there.
+ * `set` is applied after that.
  */
 export function launchLine(
   command: string,
@@ -82,14 +89,14 @@ export function launchLine(
   return [...secrets, ...rest, own, ...exported, command].join("\n");
 }
 
-/** What a login profile exported beyond `names`; the shell's own variables stay. */
+/** Unsets what a login profile exported beyond `names`; keeps the shell's own variables. */
 function unsetAllBut(names: readonly string[]): string {
   const kept = [...names, "LC_*", `${ownPrefix}*`, "PWD", "OLDPWD", "SHLVL", "_"];
   const patterns = kept.filter((name) => /^[A-Za-z_][A-Za-z0-9_]*\*?$/.test(name)).join("|");
   return `for name in $(compgen -e); do case $name in ${patterns}) ;; *) unset "$name" ;; esac; done`;
 }
 
-/** Credentials as tools keep them in the user's home: not for an agent to read. */
+/** Where tools store credentials in the user's home directory. Agents must not read these paths. */
 export const keptSecrets: readonly string[] = [
   ".ssh",
   ".aws",

@@ -6,12 +6,12 @@ import { displayText } from "../text/text.ts";
 import { killMatching } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
 
-// Node's own spawn: what lives for hours is read line by line while it runs, and one of them outlives this process. One-shot
-// programs are in run.ts.
+// Uses Node's own spawn: a long-lived program is read line by line while it runs, and detached
+// programs outlive this process. One-shot programs are in run.ts.
 
 const logLineBytes = 1000;
 const termGraceMs = 3_000;
-/** How long a process may live on without its output before it is stopped. */
+/** How long a process may continue after its output was closed before it is stopped. */
 const silentGraceMs = 1_000;
 const drainLimitMs = 1_000;
 const maxUnsentBytes = 16 * 1024 * 1024;
@@ -21,31 +21,35 @@ export interface AgentProcessOptions {
   /** A shell line, run as `bash -lc`. */
   readonly line: string;
   readonly cwd: string;
-  /** The whole environment, the run cookie included. */
+  /** The whole environment, including the run cookie. */
   readonly env: Readonly<Record<string, string>>;
   readonly runId: string;
-  /** Time between SIGTERM and SIGKILL; 3,000 ms if left out. */
+  /** Time between SIGTERM and SIGKILL; 3,000 ms if omitted. */
   readonly graceMs?: number;
-  /** For a command that was not found (exit 127); codex's own words if left out. */
+  /** The error for a command that was not found (exit 127); codex's own error if omitted. */
   readonly notFound?: SymphonyError;
   onLine(line: string): void;
   onStderr(line: string): void;
   /**
-   * Once, when no further line will come: `port_exit`, `codex_not_found` or `notFound` (exit 127) or `line_too_long`.
-   * What the process wrote before its exit has been handed to `onLine`.
+   * Called once, after the last line: `port_exit`, `codex_not_found` or `notFound` (exit 127) or
+   * `line_too_long`. Everything that the process wrote before its exit has been passed to `onLine`.
    */
   onEnd(error: SymphonyError): void;
 }
 
 /**
- * Kills every process of this machine whose run cookie `isOurs` claims, and resolves with their number.
- * For the start of a server, before anything is dispatched: orphans of one that crashed.
+ * Kills every process of this machine whose run cookie `isOurs` accepts, and resolves with their
+ * number. Called when a server starts, before it dispatches: these are the orphans of a server that
+ * crashed.
  */
 export async function sweepRuns(isOurs: (runId: string) => boolean): Promise<number> {
   return killMatching(({ runId }) => runId !== null && isOurs(runId));
 }
 
-/** An agent's process and everything it starts: one group, found again by the run cookie. */
+/**
+ * An agent's process and everything that it starts: one process group, identified by the run
+ * cookie.
+ */
 export class AgentProcess {
   readonly #options: AgentProcessOptions;
   readonly #child: ChildProcess;
@@ -75,20 +79,23 @@ export class AgentProcess {
     return this.#child.pid ?? null;
   }
 
-  /** Writes to the agent's stdin; one that does not read, or is gone, loses it. */
+  /**
+   * Writes to the agent's stdin. The text is lost when the agent does not read it or has exited.
+   */
   write(text: string): void {
     const { stdin } = this.#child;
     if (stdin?.writable && stdin.writableLength < maxUnsentBytes) stdin.write(text);
   }
 
-  /** Nothing more is written to the agent. */
+  /** Closes the agent's stdin. */
   endInput(): void {
     this.#child.stdin?.end();
   }
 
   /**
-   * Ends the whole tree: stdin closed and SIGTERM to the group, SIGKILL after the grace, then a sweep for
-   * what left the group. Resolves when none is left, in bounded time. Calling it again changes nothing.
+   * Ends the whole tree: closes stdin, sends SIGTERM to the group and SIGKILL after the grace
+   * period, then kills processes that left the group. Resolves when no process is left, in bounded
+   * time. Further calls have no effect.
    */
   stop(): Promise<void> {
     this.#child.stdin?.end();
@@ -130,8 +137,8 @@ export class AgentProcess {
       this.#end(new SymphonyError("port_exit", message, { cause }));
       return;
     }
-    // The leader is gone, so what is left of its tree goes at once; that also closes its pipes, and only
-    // then is everything read that was written.
+    // The leader has exited, so the rest of its tree is killed immediately. This also closes its
+    // pipes; only then has all output been read.
     void this.stop();
     await within(this.#tree.closed, drainLimitMs);
     if (!this.#ended) this.#lines.end();
@@ -163,7 +170,7 @@ function exitError(
       "the agent's command was not found: install it, or set codex.command",
       {
         details,
-        hint: "install codex, or set codex.command to where it is",
+        hint: "install codex, or set codex.command to its path",
       },
     );
   }
@@ -176,21 +183,21 @@ export interface DetachedOptions {
   readonly cwd: string;
   /** The whole environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** A file that gets both streams; what it held is gone. */
+  /** A file that receives both streams; its previous content is overwritten. */
   readonly log: string;
 }
 
 /** A program that outlives this process. */
 export interface Detached {
-  /** The leader of its group; null where it could not be started. */
+  /** The leader of its group; null when it could not be started. */
   readonly pid: number | null;
   /** Aborts when it exits, or could not be started. */
   readonly ended: AbortSignal;
 }
 
 /**
- * Starts a program in a session of its own that goes on when this process exits, in the only way this is done: nothing kills
- * it at the exit, and nothing of it is read. Whoever starts it has to record how to find and end it.
+ * Starts a program in its own session, so that it continues when this process exits. Nothing kills
+ * it at that exit, and its output is not read. The caller has to record how to find and end it.
  */
 export function startDetached({ argv, cwd, env, log }: DetachedOptions): Detached {
   const [file = "", ...args] = argv;
@@ -221,14 +228,15 @@ const smallBufferBytes = 64 * 1024;
 
 export interface LineSplitterOptions {
   readonly maxBytes: number;
-  /** What a longer line does: `fail` throws `line_too_long`, `cut` keeps its beginning. */
+  /** What happens with a longer line: `fail` throws `line_too_long`, `cut` keeps its beginning. */
   readonly overflow: "fail" | "cut";
   onLine(line: string): void;
 }
 
 /**
- * Cuts a byte stream into lines at byte 10 alone, so U+2028 inside a JSON string is safe, and decodes
- * whole lines, so a character split across chunks is too. Holds at most one line of `maxBytes`.
+ * Splits a byte stream into lines at byte 10 only, so U+2028 inside a JSON string is safe. Decodes
+ * whole lines, so a character split across chunks is safe too. Holds at most one line of
+ * `maxBytes`.
  */
 export class LineSplitter {
   readonly #options: LineSplitterOptions;
@@ -240,7 +248,7 @@ export class LineSplitter {
     this.#options = options;
   }
 
-  /** Throws `line_too_long` (with `overflow: "fail"`) once; everything after that is dropped. */
+  /** Throws `line_too_long` once (with `overflow: "fail"`); all later input is dropped. */
   push(chunk: Buffer): void {
     let start = 0;
     while (!this.#failed) {
@@ -254,13 +262,13 @@ export class LineSplitter {
     }
   }
 
-  /** The stream is over: hands on a last line that has no end. */
+  /** The stream has ended: passes on a last line without a line break. */
   end(): void {
     if (this.#size > 0) this.#finish(Buffer.alloc(0));
   }
 
   #finish(rest: Buffer): void {
-    // A line within one chunk, the usual case, is decoded without a copy.
+    // A line within one chunk, the common case, is decoded without a copy.
     if (this.#size === 0 && rest.length <= this.#options.maxBytes) {
       this.#emit(rest);
       return;
@@ -310,39 +318,41 @@ export class LineSplitter {
 }
 
 interface Listener {
-  /** True while somebody else is to speak: silence does not count then. */
+  /** True while the agent waits for an answer from outside: this silence does not count. */
   waits(): boolean;
   onSilence(): void;
 }
 
-/** Calls `onSilence` once when nothing was heard for `limitMs`. Hearing costs no timer. */
+/**
+ * Calls `onSilence` once when nothing was received for `limitMs`. A received line starts no timer.
+ */
 export class SilenceWatch {
   readonly #clock: Clock;
   readonly #limitMs: number;
   readonly #listener: Listener;
-  #heardAt: number;
+  #receivedAt: number;
   #cancel: () => void;
 
   constructor(clock: Clock, limitMs: number, listener: Listener) {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.#listener = listener;
-    this.#heardAt = clock.now();
-    this.#cancel = clock.after(limitMs, () => this.#look());
+    this.#receivedAt = clock.now();
+    this.#cancel = clock.after(limitMs, () => this.#check());
   }
 
   heard(): void {
-    this.#heardAt = this.#clock.now();
+    this.#receivedAt = this.#clock.now();
   }
 
   stop(): void {
     this.#cancel();
   }
 
-  #look(): void {
+  #check(): void {
     if (this.#listener.waits()) this.heard();
-    const left = this.#heardAt + this.#limitMs - this.#clock.now();
-    if (left > 0) this.#cancel = this.#clock.after(left, () => this.#look());
+    const left = this.#receivedAt + this.#limitMs - this.#clock.now();
+    if (left > 0) this.#cancel = this.#clock.after(left, () => this.#check());
     else this.#listener.onSilence();
   }
 }

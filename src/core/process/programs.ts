@@ -4,21 +4,28 @@ import { runCommand } from "./run.ts";
 import { isSystem, type Shown, within } from "./sandbox.ts";
 
 /*
- * Finds what installed programs need to start in a sandbox that shows nothing but the system's directories: the directories
- * of PATH, what the links in them lead to, and of each installation the parts that hold programs.
+ * Finds what installed programs need to start in a sandbox that shows only the system's
+ * directories: the directories of PATH, the targets of the links in them, and the parts of each
+ * installation that hold programs.
  */
 
 const programDirs = ["bin", "sbin", "libexec", "shims"];
-/** What lies next to such a directory and belongs to its programs; `etc` or `.env`, for two, do not. */
+/**
+ * Directories next to a program directory that belong to its programs; `etc` or `.env`, for
+ * example, do not.
+ */
 const programParts = [
   ...["bin", "sbin", "lib", "lib32", "lib64", "libexec", "share", "pyvenv.cfg"],
-  // Version managers: pyenv and its kin, asdf, mise.
+  // Version managers: pyenv and tools like it, asdf, mise.
   ...["shims", "versions", "installs", "plugins", "version"],
 ];
-/** Homebrew's libraries and its roots of trust are linked through these. */
+/** Homebrew links its libraries and its root certificates through these. */
 const homebrewParts = [...programParts, "opt", "Cellar", "etc"];
 const maxEntries = 1_000;
-/** Of PATH. A much longer list would not fit into the line that starts the sandbox: Linux takes 128 KiB for one argument. */
+/**
+ * Limit for the directories of PATH. A much longer list would not fit into the line that starts the
+ * sandbox: Linux allows 128 KiB for one argument.
+ */
 const maxPlaces = 150;
 const maxHops = 10;
 const anyMayRun = 0o111;
@@ -27,16 +34,22 @@ const pathTimeoutMs = 10_000;
 const pathMark = "symphony-path:";
 
 export interface ProgramsOptions {
-  /** PATH, as the programs will have it. */
+  /** The PATH that the programs will have. */
   readonly path: string;
-  /** Absolute paths of programs, scripts and what else a command names. Directories among them are not shown. */
+  /**
+   * Absolute paths of programs, scripts and other files that a command names. Directories among
+   * them are not shown.
+   */
   readonly files: readonly string[];
   readonly homes: readonly string[];
-  /** Nothing of these, nor a directory that holds one of them, is shown. */
+  /** Neither these paths nor a directory that holds one of them is shown. */
   readonly hidden: readonly string[];
 }
 
-/** Where installed programs are, each readable; what the system's directories hold is left out. */
+/**
+ * The paths of installed programs, all readable; those inside the system's directories are left
+ * out.
+ */
 export async function installedPrograms(options: ProgramsOptions): Promise<readonly Shown[]> {
   const found = new Found(options);
   const dirs = options.path.split(":").filter((dir) => dir.startsWith("/"));
@@ -45,7 +58,10 @@ export async function installedPrograms(options: ProgramsOptions): Promise<reado
   return found.places();
 }
 
-/** PATH after the login profile, which may add to it: programs are started by a login shell. `env`'s own where that fails. */
+/**
+ * PATH after the login profile, which may add to it: a login shell starts the programs. The PATH of
+ * `env` when that fails.
+ */
 export async function loginPath(env: Readonly<Record<string, string>>): Promise<string> {
   const { output } = await runCommand({
     argv: ["bash", "-lc", `printf '\\n%s%s\\n' ${pathMark} "$PATH"`],
@@ -68,7 +84,7 @@ class Found {
     this.#options = options;
   }
 
-  /** A directory of PATH, and the programs that the links in it lead to. */
+  /** Adds a directory of PATH, and the programs that its links point to. */
   async directory(dir: string): Promise<void> {
     const real = await realpath(dir).catch(() => null);
     if (real === null || isSystem(dir)) return;
@@ -82,7 +98,7 @@ class Found {
     }
   }
 
-  /** A file, where its links lead to, and what its first line says it is run by. */
+  /** Adds a file, the targets of its links, and the interpreter that its first line names. */
   async program(path: string, why: "named" | "on PATH", hops = 0): Promise<void> {
     if (hops > maxHops || isSystem(path) || this.#seen.has(path)) return;
     this.#seen.add(path);
@@ -99,7 +115,7 @@ class Found {
       this.#link(file, target);
       return this.program(target, why, hops + 1);
     }
-    // A script that a line hands to its interpreter may be no program by itself.
+    // A script that a line passes to its interpreter need not be executable itself.
     const runs = why === "named" || ((stats?.mode ?? 0) & anyMayRun) !== 0;
     if (!stats?.isFile() || !runs || !this.#mayShow(file)) return;
     this.#show(file);
@@ -109,7 +125,7 @@ class Found {
     if (interpreter !== null) await this.program(interpreter, why, hops + 1);
   }
 
-  /** The outer before the inner; what lies in something that is shown already is left out. */
+  /** Outer directories come before inner ones; a path inside a shown directory is left out. */
   places(): readonly Shown[] {
     const all = [...this.#shown.values()].toSorted((a, b) => a.to.length - b.to.length);
     const outer: Shown[] = [];
@@ -119,7 +135,7 @@ class Found {
     return outer;
   }
 
-  /** npm looks for the packages that one needs in all directories above it. */
+  /** npm searches all parent directories for the packages that a package needs. */
   async #package(file: string): Promise<void> {
     const at = file.indexOf("/node_modules/");
     if (at === -1) return;
@@ -136,7 +152,7 @@ class Found {
     const names: readonly string[] = await readdir(prefix).catch(() => []);
     const parts = names.includes("Cellar") ? homebrewParts : programParts;
     for (const part of parts) {
-      // ~/.local/share is where programs of every kind keep data, logins included.
+      // Programs of every kind keep data in ~/.local/share, logins included.
       if (part === "share" && basename(prefix) === ".local") continue;
       const path = join(prefix, part);
       if (names.includes(part) && this.#mayShow(path)) this.#show(path);
@@ -163,13 +179,13 @@ class Found {
   }
 }
 
-/** The absolute path in a `#!` line, without what stands in a system directory. */
+/** The absolute path in a `#!` line; null when it is in a system directory. */
 async function interpreterOf(file: string): Promise<string | null> {
   const handle = await open(file).catch(() => null);
   if (handle === null) return null;
   await using reading = handle;
   const { buffer, bytesRead } = await reading.read(Buffer.alloc(shebangBytes), 0, shebangBytes, 0);
   const [, path] = /^#!\s*(\/\S+)/.exec(buffer.toString("utf8", 0, bytesRead)) ?? [];
-  // What `env` starts is on PATH.
+  // The program that `env` starts is on PATH.
   return path === undefined || isSystem(path) ? null : path;
 }

@@ -14,45 +14,45 @@ import {
 } from "./table.ts";
 import { type ProcessExit, ProcessTree } from "./tree.ts";
 
-/** Runs programs that start, do one thing and end: hooks, git, an agent's commands, probes. Long-lived ones: program.ts. */
+/** Runs short programs: hooks, git, an agent's commands, probes. Long-lived ones: program.ts. */
 export interface CommandOptions {
-  /** The program and its arguments; no shell reads them. */
+  /** The program and its arguments; no shell interprets them. */
   readonly argv: readonly string[];
   readonly cwd: string;
-  /** The whole environment: nothing is inherited. A cookie in it gets a part of this program's own. */
+  /** The whole environment: nothing is inherited. A run cookie in it gets a suffix. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** What the cookie calls the program; `command` if left out. */
+  /** The name of the program in the cookie; `command` if omitted. */
   readonly name?: string;
-  /** Then it is ended. */
+  /** After this time the program is ended. */
   readonly timeoutMs: number;
-  /** For `timeoutMs`; the machine's own if left out. */
+  /** Measures `timeoutMs`; the machine's clock if omitted. */
   readonly clock?: Clock;
   /** Aborting it ends the program. */
   readonly signal?: AbortSignal;
-  /** For the program to read; left out, there is nothing to read. */
+  /** Written to stdin; if omitted, stdin is empty. */
   readonly input?: Buffer;
-  /** How much of an output is kept. */
+  /** Limit for the output that is kept. */
   readonly outputBytes: number;
-  /** Which part of a longer output is kept; `ends`, half of it each, if left out. */
+  /** Which part of a longer output is kept; `ends`, half of the limit each, if omitted. */
   readonly keep?: Kept;
-  /** What a longer output does: `cut` (if left out) leaves out the rest, `end` ends the program. */
+  /** What happens with a longer output: `cut` (default) drops the rest, `end` ends the program. */
   readonly overflow?: "cut" | "end";
-  /** stderr is kept apart, the end of it, of this length; left out, it is kept with stdout in the order they come. */
+  /** Keeps the last bytes of stderr separately; if omitted, they are kept in order with stdout. */
   readonly errorBytes?: number;
-  /** `latin1`: each byte is a character. */
+  /** `latin1`: each byte becomes one character. */
   readonly encoding?: "utf8" | "latin1";
-  /** Beyond these the program is ended. */
+  /** The program is ended when it exceeds these. */
   readonly limits?: CommandLimits;
-  /** The calls that this is one of. */
+  /** The series of calls that this call belongs to. */
   readonly series?: CommandSeries;
   onOutput?(chunk: Buffer, stream: "stdout" | "stderr"): void;
 }
 
 export interface CommandLimits {
-  /** The cookie of the processes that count, in addition to those the command started. */
+  /** The cookie of the processes that count, in addition to the command's own processes. */
   readonly runId: string;
   readonly processes: number;
-  /** Of the disk that holds `cwd`. */
+  /** Minimum free space of the disk that holds `cwd`. */
   readonly leastFreeBytes: number;
 }
 
@@ -61,9 +61,9 @@ export interface CommandEnd {
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly output: string;
-  /** stderr, where it is kept apart. */
+  /** stderr, when it is kept separately. */
   readonly errors: string;
-  /** Why it was ended, if it did not end by itself. */
+  /** Why it was ended; null if it ended by itself. */
   readonly stoppedFor: "time" | "processes" | "disk" | "output" | "interrupt" | null;
   /** Why it could not be started; `output` ends with it. */
   readonly failure: Error | null;
@@ -72,8 +72,8 @@ export interface CommandEnd {
 const drainMs = 1_000;
 
 /**
- * Runs one program to its end, or ends it, in a process group of its own. Either way no process that it started is left:
- * neither in its group nor, on Linux, with its cookie. Never rejects.
+ * Runs one program in its own process group until it exits or is ended. Either way no process that
+ * it started is left: neither in its group nor, on Linux, with its cookie. Never rejects.
  */
 export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   const { env, name = "command", signal, series } = options;
@@ -84,7 +84,7 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   let child: ChildProcess;
   try {
     const started = start(options, { ...env, [runCookie]: runId });
-    // No wait where there is none: one that cannot be started says so on the next tick.
+    // Awaits only a promise: a program that cannot be started reports this on the next tick.
     child = started instanceof Promise ? await started : started;
   } catch (error) {
     const failure = error instanceof Error ? error : new Error(String(error));
@@ -95,12 +95,12 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   streams.listen(child, () => watch.end("output"));
   const exit = await Promise.race([tree.exited, watch.ended]);
   watch.stop();
-  // What it left behind holds the pipes and has no business any more.
+  // Processes that it left behind still hold the pipes, so they are ended.
   if (series && exit) await tree.endGroup();
   else await tree.end();
   await within(tree.closed, drainMs);
   streams.close(child);
-  // It may have exited before all that it wrote was read.
+  // It may have exited before all its output was read.
   const stoppedFor = exit === null ? watch.stoppedFor : streams.overflowed;
   return streams.end({ exit, stoppedFor });
 }
@@ -111,9 +111,10 @@ function partOf(runId: string | undefined, name: string): string {
 }
 
 /**
- * Short calls of one purpose, such as the ten that one look at a repository takes. Their cookies have a part in common, and
- * what left the group of its call is looked for once, at the end of the series: to look at every process takes longer than a
- * call of git. Ids that were there before the series are left out: in such a time they are hardly given out again.
+ * Short calls with one purpose, such as the ten calls that read the state of a repository. Their
+ * cookies have a common part. Processes that left the group of their call are searched for once, at
+ * the end of the series: reading every process takes longer than a call of git. Processes whose ids
+ * existed before the series are skipped: an id is unlikely to be reused in such a short time.
  */
 export class CommandSeries implements AsyncDisposable {
   readonly #runId: string;
@@ -129,7 +130,7 @@ export class CommandSeries implements AsyncDisposable {
     return new CommandSeries(name, await earlierPids());
   }
 
-  /** The cookie of the next call. */
+  /** The cookie for the next call. */
   next(): string {
     this.#calls += 1;
     return `${this.#runId}/${this.#calls}`;
@@ -145,7 +146,7 @@ type Start = (
   env: CommandOptions["env"],
 ) => ChildProcess | Promise<ChildProcess>;
 
-/** execa is loaded with the first program, so that a command line that runs none does not pay for it. */
+/** execa is loaded with the first program: many command lines run none. */
 async function loadExeca(): Promise<Start> {
   const { execa } = await import("execa");
   return async ({ argv: [file = "", ...args], cwd, input }, env) => {
@@ -155,7 +156,7 @@ async function loadExeca(): Promise<Start> {
       extendEnv: false,
       detached: true,
       stdin: input === undefined ? "ignore" : "pipe",
-      // Bounds, time and the end of the whole tree are ours: execa's end with the process itself.
+      // Limits, time and the end of the whole tree are handled here, not by execa.
       buffer: false,
       cleanup: false,
       reject: false,
@@ -166,8 +167,8 @@ async function loadExeca(): Promise<Start> {
 }
 
 /**
- * For a series node's own spawn: execa takes 1.3 ms of this process more for each call (3.2 instead of 1.9 ms), and a look at
- * a workspace makes ten calls that take 4 ms each.
+ * Calls of a series use Node's own spawn: execa needs 1.3 ms more of this process for each call
+ * (3.2 instead of 1.9 ms), and reading a workspace takes ten calls of 4 ms each.
  */
 const startPlainly: Start = ({ argv: [file = "", ...args], cwd, input }, env) =>
   spawn(file, args, {
@@ -183,7 +184,7 @@ interface Outcome {
   readonly stoppedFor?: CommandEnd["stoppedFor"];
 }
 
-/** What a program reads and writes. */
+/** The streams of a program. */
 class Streams {
   readonly #options: CommandOptions;
   readonly #output: Output;
@@ -206,7 +207,7 @@ class Streams {
       });
     read(stdout, this.#output, "stdout");
     read(stderr, this.#errors, "stderr");
-    // A program that ends early does not read all of it, which its exit tells.
+    // A program that exits early does not read all of it; its exit is reported anyway.
     stdin?.on("error", () => {}).end(input);
   }
 
@@ -244,7 +245,7 @@ type StopReason = NonNullable<CommandEnd["stoppedFor"]>;
 
 const checkEveryMs = 250;
 
-/** Says when a program takes too long, multiplies, or is not wanted any more. */
+/** Detects when a program takes too long, starts too many processes, or is aborted. */
 class Watch {
   stoppedFor: StopReason | null = null;
   readonly #pid: number | undefined;
@@ -264,7 +265,7 @@ class Watch {
     if (limits) this.#checkLater(limits);
   }
 
-  /** When the program is to be ended. */
+  /** Resolves when the program has to be ended. */
   get ended(): Promise<null> {
     return this.#ended.promise;
   }
@@ -290,7 +291,7 @@ class Watch {
 
   async #check(limits: CommandLimits): Promise<void> {
     const { runId, processes, leastFreeBytes } = limits;
-    // The cheap look first: the names alone.
+    // The cheap check first: only the names.
     const names = await readdir("/proc").catch(() => []);
     if (names.length > processes) {
       const ours = runProcesses(await liveProcesses(), runId, this.#pid ?? -1);
@@ -302,7 +303,10 @@ class Watch {
   }
 }
 
-/** Those with the cookie, and what descends from `root`: a cookie can be thrown away, a parent cannot. */
+/**
+ * Processes with the cookie and descendants of `root`: a process can remove its cookie but not its
+ * parent.
+ */
 function runProcesses(entries: readonly ProcessEntry[], runId: string, root: number): number {
   const parents = new Map(entries.map(({ pid, parentPid }) => [pid, parentPid]));
   const descends = (pid: number) => {
@@ -318,9 +322,9 @@ function runProcesses(entries: readonly ProcessEntry[], runId: string, root: num
 
 type Kept = "beginning" | "end" | "ends";
 
-/** Keeps a part of an output, however long it grows, and never a part of a character. */
+/** Keeps a part of an output of any length, and never a part of a character. */
 export class Output {
-  /** Bytes so far, those that were left out included. */
+  /** Bytes so far, including those left out. */
   total = 0;
   readonly #headLimit: number;
   readonly #tailLimit: number;
@@ -349,7 +353,7 @@ export class Output {
     if (this.#tailBytes > 4 * this.#tailLimit + 65_536) this.#trim();
   }
 
-  /** What was kept, with a mark where something was left out before the end. */
+  /** The kept text, with a mark where bytes before its end were left out. */
   text(encoding: "utf8" | "latin1" = "utf8"): string {
     this.#trim();
     const whole =
@@ -372,19 +376,19 @@ export class Output {
 }
 
 const same = (bytes: Buffer) => bytes;
-const longestCharacter = 4;
+const maxCharacterBytes = 4;
 const isContinued = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;
 
 /** From the first byte that begins a character of UTF-8. */
 function toFirst(bytes: Buffer): Buffer {
-  const start = bytes.subarray(0, longestCharacter).findIndex((byte) => !isContinued(byte));
+  const start = bytes.subarray(0, maxCharacterBytes).findIndex((byte) => !isContinued(byte));
   return bytes.subarray(Math.max(start, 0));
 }
 
 /** Up to the last whole character of UTF-8. */
 function toLast(bytes: Buffer): Buffer {
   let at = bytes.length - 1;
-  while (at > bytes.length - longestCharacter && isContinued(bytes[at])) at -= 1;
+  while (at > bytes.length - maxCharacterBytes && isContinued(bytes[at])) at -= 1;
   const lead = bytes[at] ?? 0;
   const needed = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
   return at + needed > bytes.length ? bytes.subarray(0, at) : bytes;

@@ -7,35 +7,42 @@ import { shellQuoted } from "../text/text.ts";
 import { runCommand } from "./run.ts";
 
 /*
- * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the machine. It is not
- * @anthropic-ai/sandbox-runtime: version 0.0.78 with its strictest settings lets 3 of the 16 probes for programs through
- * (test/support/hostile-probes.ts): it shares the IPC, UTS and cgroup namespaces, its temporary folders have no limit,
- * and root's own files stay readable. It also needs ripgrep and socat, and every connection passes a proxy.
+ * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the
+ * machine. @anthropic-ai/sandbox-runtime is not used: version 0.0.78 with its strictest settings
+ * fails 3 of the 16 probes for programs (test/support/hostile-probes.ts). It shares the IPC, UTS
+ * and cgroup namespaces, its temporary folders have no limit, and files of root stay readable. It
+ * also needs ripgrep and socat, and every connection passes through a proxy.
  */
 
 export type Level = AgentConfig["level"];
 
-/** What a program in the sandbox sees of the machine, next to the system's directories. All paths are canonical. */
+/**
+ * What a program in the sandbox sees of the machine, in addition to the system's directories. All
+ * paths are canonical.
+ */
 export interface View {
   readonly level: Exclude<Level, "danger">;
-  /** Writable, and kept. */
+  /** Writable and persistent. */
   readonly workspace: string;
-  /** In the workspace. */
+  /** Inside the workspace. */
   readonly cwd: string;
-  /** Empty, private and writable inside, each of a bounded size. */
+  /** Empty, private and writable inside the sandbox, each with a limited size. */
   readonly homes: readonly string[];
-  /** Covered wherever it lies in something that is shown, unless `shown` has it by its own path. */
+  /** Covered everywhere inside a shown directory, unless `shown` names the same path. */
   readonly hidden: readonly string[];
   readonly shown: readonly Shown[];
   /** Names in the workspace that are empty inside. */
   readonly emptied: readonly string[];
 }
 
-/** A file or directory of the machine, and where it is inside. What is not there is left out. */
+/**
+ * A file or directory of the machine, and its path inside the sandbox. A path that does not exist
+ * is skipped.
+ */
 export interface Shown {
   readonly from: string;
   readonly to: string;
-  /** `link`: a symbolic link to `from`, which has to be shown by itself. */
+  /** `link`: a symbolic link to `from`, which has to be shown separately. */
   readonly as: "readable" | "writable" | "link";
 }
 
@@ -51,7 +58,7 @@ const systemDirs = [
   "/opt",
   "/nix",
 ];
-/** Readable by root alone, so that they matter where the server is root. */
+/** Only root can read these, so they matter when the server runs as root. */
 const systemSecrets = [
   "/etc/shadow",
   "/etc/shadow-",
@@ -68,8 +75,11 @@ const systemSecrets = [
   "/etc/rancher",
   "/etc/NetworkManager/system-connections",
 ];
-/** Files of /etc that some distributions keep elsewhere: the roots of trust and the time zone. */
-const elsewhere = [
+/**
+ * Files of /etc that some distributions store in another place: the root certificates and the time
+ * zone.
+ */
+const relocatedFiles = [
   "/etc/ssl/certs",
   "/etc/ssl/cert.pem",
   "/etc/ssl/ca-bundle.pem",
@@ -77,7 +87,7 @@ const elsewhere = [
   "/etc/localtime",
   "/etc/hosts",
 ];
-/** Services in /run that would act outside of the sandbox for whoever connects. */
+/** Services in /run that would act outside of the sandbox for any program that connects. */
 export const serviceSockets: readonly string[] = [
   "/run/user",
   "/run/docker.sock",
@@ -85,14 +95,22 @@ export const serviceSockets: readonly string[] = [
   "/run/podman",
   "/run/dbus",
 ];
-/** Programs outside of the sandbox obey what is in them: read-only at the top of a workspace. */
+/**
+ * Programs outside of the sandbox obey the content of these: read-only at the top of a workspace.
+ */
 export const guardedNames: readonly string[] = [".git", ".codex", ".agents"];
 const maxScratchBytes = 512 * 1024 * 1024;
-/** Each of the four or five may take this part of the memory: what they hold is memory. */
+/**
+ * Each of the four or five temporary file systems may use this fraction of the memory, where its
+ * content is stored.
+ */
 const scratchShare = 16;
 const probeTimeoutMs = 10_000;
 
-/** The words in front of a command. To be asked for before each start: the workspace may have changed since the last. */
+/**
+ * The arguments in front of a command. Must be requested before each start: the workspace may have
+ * changed since the last one.
+ */
 export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const { workspace, level, hidden } = view;
   const networked = level === "networked";
@@ -101,25 +119,25 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const all = [...covers, ...inside.flat()];
   return [
     ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
-    // The first alone would continue without a user namespace where none can be made.
+    // The first flag alone continues without a user namespace when none can be created.
     ...["--unshare-all", "--unshare-user", ...(networked ? ["--share-net"] : [])],
     ...(await systemMounts()),
     ...["--proc", "/proc", "--dev", "/dev"],
     ...["/dev/shm", "/tmp", "/var/tmp"].flatMap(scratch),
     ...["--dir", "/run"],
-    ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...elsewhere] : elsewhere)),
+    ...(await linkedFiles(networked ? ["/etc/resolv.conf", ...relocatedFiles] : relocatedFiles)),
     ...inLayers(view, covers),
     ...["--bind", workspace, workspace],
     ...(await guardedMounts(workspace)),
     ...inside.flat().flatMap(({ args }) => args),
     ...(await emptiedMounts(view)),
-    // At the end, since mounts within need their directories to be made.
+    // At the end, because mounts inside these directories need to create their mount points.
     ...all.filter(({ isDirectory }) => isDirectory).flatMap(({ at }) => ["--remount-ro", at]),
     ...["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", view.cwd, "--"],
   ];
 }
 
-/** `line` for `bash -lc`, so that a login profile is read outside and the line runs inside. */
+/** `line` for `bash -lc`: the login profile is read outside and the line runs inside. */
 export async function sandboxLine(line: string, view: View): Promise<string> {
   const words = [...(await sandboxArgs(view)), "bash", "-c", line];
   return `exec ${words.map(shellQuoted).join(" ")}`;
@@ -128,8 +146,9 @@ export async function sandboxLine(line: string, view: View): Promise<string> {
 const probes = new Map<string, Promise<void>>();
 
 /**
- * Rejects with `agent_unavailable` where the sandbox of the level does not work: nothing runs without the one that was asked
- * for. A success is remembered; a failure is not, since what was missing may be installed.
+ * Rejects with `agent_unavailable` when the sandbox of the level does not work: no program runs
+ * without the requested sandbox. A success is remembered; a failure is not, because the missing
+ * program may be installed later.
  */
 export async function probeSandbox(level: View["level"], env: NodeJS.ProcessEnv): Promise<void> {
   const path = env["PATH"] ?? "/usr/bin:/bin";
@@ -172,7 +191,7 @@ export function within(path: string, dir: string): boolean {
   return path === dir || path.startsWith(dir.endsWith("/") ? dir : `${dir}/`);
 }
 
-/** Whether every sandbox shows it, as far as the system has it. */
+/** Whether every sandbox shows the path, if it exists on the system. */
 export function isSystem(path: string): boolean {
   return systemDirs.some((dir) => within(path, dir));
 }
@@ -194,7 +213,9 @@ async function systemMounts(): Promise<readonly string[]> {
   ];
 }
 
-/** `/etc/resolv.conf`, for one, is often a link into `/run`, which is empty inside. */
+/**
+ * `/etc/resolv.conf`, for example, is often a link into `/run`, which is empty inside the sandbox.
+ */
 async function linkedFiles(paths: readonly string[]): Promise<readonly string[]> {
   const real = await Promise.all(paths.map((path) => realpath(path).catch(() => null)));
   const outside = real.filter((path) => path !== null).filter((path) => !isSystem(path));
@@ -206,14 +227,14 @@ async function guardedMounts(workspace: string): Promise<readonly string[]> {
     guardedNames.map(async (name) => {
       const path = join(workspace, name);
       const stats = await lstat(path).catch(() => null);
-      // Never through a link: it would lead to where the agent pleases.
+      // Never through a link: the agent could choose its target.
       return stats?.isDirectory() || stats?.isFile() ? ["--ro-bind", path, path] : [];
     }),
   );
   return mounts.flat();
 }
 
-/** Nothing can be written to them either. */
+/** These are read-only too. */
 async function emptiedMounts({ workspace, emptied }: View): Promise<readonly string[]> {
   const covers = await Promise.all(emptied.map((name) => coverAt(join(workspace, name))));
   return covers.flat().flatMap(({ at, args, isDirectory }) => {
@@ -227,7 +248,9 @@ interface Cover {
   readonly isDirectory: boolean;
 }
 
-/** Empty where the path does not exist or is a link: what a link leads to is covered by its own path. */
+/**
+ * Empty when the path does not exist or is a link: the target of a link is covered by its own path.
+ */
 async function coverAt(path: string): Promise<readonly Cover[]> {
   const stats = await lstat(path).catch(() => null);
   if (stats === null || stats.isSymbolicLink()) return [];
@@ -236,7 +259,7 @@ async function coverAt(path: string): Promise<readonly Cover[]> {
   return [{ at: path, args, isDirectory }];
 }
 
-/** Around the workspace: where nothing is shown there is nothing to cover. */
+/** Covers only what is shown around the workspace. */
 async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Cover[]> {
   const named = new Set(shown.map(({ from }) => from));
   const seen = [...systemDirs, ...named];
@@ -251,7 +274,7 @@ function scratch(dir: string): readonly string[] {
   return ["--size", String(bytes), "--tmpfs", dir];
 }
 
-/** What this process may use: a container's limit where there is one. */
+/** The memory that this process may use: the container's limit if there is one. */
 function memoryBytes(): number {
   const limit = process.constrainedMemory();
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
@@ -259,7 +282,10 @@ function memoryBytes(): number {
 
 const bindings = { readable: "--ro-bind-try", writable: "--bind-try", link: "--symlink" } as const;
 
-/** What is shown may lie in what is hidden, and the other way round: the outer is built before the inner. */
+/**
+ * A shown path may be inside a hidden one, or a hidden path inside a shown one: outer paths are
+ * mounted before inner ones.
+ */
 function inLayers({ homes, shown }: View, covers: readonly Cover[]): readonly string[] {
   const layers = [
     ...homes.map((at) => ({ at, args: scratch(at) })),

@@ -3,19 +3,19 @@ import { open, readdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { daemonMark, runCookie } from "./environment.ts";
 
-/** One live process of this machine; zombies are not live. */
+/** One live process of this machine; zombies do not count. */
 export interface ProcessEntry {
   readonly pid: number;
   readonly parentPid: number;
   readonly groupId: number;
-  /** The run cookie it was started with, or null. */
+  /** The run cookie in its environment, or null. */
   readonly runId: string | null;
   /** The mark of the shared agent it belongs to, or null. */
   readonly daemon: string | null;
 }
 
 const scanPauseMs = 20;
-/** As many as Node has threads for files. */
+/** The number of Node's threads for files. */
 const lanes = 4;
 const firstReadBytes = 8 * 1024;
 
@@ -23,7 +23,7 @@ const none: ReadonlySet<number> = new Set();
 const recentMs = 1_000;
 let latest = { pids: none, at: Number.NEGATIVE_INFINITY };
 
-/** The ids of all processes, without a look at any of them. Empty where there is no /proc. */
+/** The ids of all processes, without reading any of them. Empty without /proc. */
 async function livePids(): Promise<ReadonlySet<number>> {
   const at = performance.now();
   const names = await readdir("/proc").catch(() => []);
@@ -32,12 +32,12 @@ async function livePids(): Promise<ReadonlySet<number>> {
   return pids;
 }
 
-/** Ids of processes that began before this call: as they were at most a second ago. */
+/** Ids of processes that started before this call; the list may be up to one second old. */
 export async function earlierPids(): Promise<ReadonlySet<number>> {
   return performance.now() - latest.at < recentMs ? latest.pids : livePids();
 }
 
-/** Every live process that may be read. Linux; elsewhere nothing is known and the list is empty. */
+/** Every live process that may be read. Linux only; on other systems the list is empty. */
 export async function liveProcesses(): Promise<ProcessEntry[]> {
   return entriesOf(await livePids());
 }
@@ -57,12 +57,13 @@ async function entriesOf(pids: Iterable<number>): Promise<ProcessEntry[]> {
   return found.flat();
 }
 
-/** How long a kill is repeated until nothing is left. */
+/** How long killing is repeated while processes are left, in ms. */
 export const killLimitMs = 2_000;
 
 /**
- * Kills what matches until two looks in a row find nothing, since a process may fork while one looks. Spares this process, its
- * ancestors and those of `known`. Resolves with the number killed, after `limitMs` at the latest.
+ * Kills matching processes until two scans in a row find none, because a process may fork during a
+ * scan. Spares this process, its ancestors and those in `known`. Resolves with the number killed,
+ * after `limitMs` at the latest.
  */
 export async function killMatching(
   matches: (entry: ProcessEntry) => boolean,
@@ -82,7 +83,7 @@ export async function killMatching(
       killed.add(pid);
       signalProcess(pid, "SIGKILL");
     }
-    // Where only new ones count, what was looked at and is another's is not new any more.
+    // When only new processes count, one that was checked and did not match is not checked again.
     if (known.size > 0) for (const { pid } of entries) if (!killed.has(pid)) seen.add(pid);
     emptyLooks = found.length === 0 ? emptyLooks + 1 : 0;
     if (found.length > 0) await delay(scanPauseMs);
@@ -90,16 +91,19 @@ export async function killMatching(
   return killed.size;
 }
 
-/** Sends a signal; a process (or, with a negative id, a group) that is gone is no error. */
+/** Sends a signal. It is no error when the process (or, with a negative id, the group) is gone. */
 export function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch {
-    // Gone already, or not ours to signal: the next look tells.
+    // Already gone, or owned by another user: the next scan will show it.
   }
 }
 
-/** Reads one file after the other into the same bytes: `readFile` takes 64 KB for each, and there are hundreds. */
+/**
+ * Reads one file after another into the same buffer: `readFile` allocates 64 KB for each, and there
+ * are hundreds.
+ */
 class ProcReader {
   #bytes = Buffer.allocUnsafeSlow(firstReadBytes);
 
@@ -121,7 +125,7 @@ class ProcReader {
 
 async function readEntry(pid: number, reader: ProcReader): Promise<ProcessEntry | null> {
   const stat = await reader.text(`/proc/${pid}/stat`, "latin1").catch(() => "");
-  // The command name, in parentheses, may hold anything; the fields after it are plain.
+  // The command name in parentheses may contain any character; the fields after it are plain.
   const [state, parentPid, groupId] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   if (state === undefined || state === "" || state === "Z" || state === "X") return null;
   const environ = await reader.text(`/proc/${pid}/environ`, "utf8").catch(() => "");
@@ -149,19 +153,22 @@ function others(entries: readonly ProcessEntry[]): ProcessEntry[] {
 }
 
 /**
- * The cookie of a run's processes: `name` is an attempt id, or `hook`. The data directory is part of it, so that
- * two servers on one machine never take each other's processes for their own.
+ * The cookie of a run's processes: `name` is an attempt id, or `hook`. It includes the data
+ * directory, so that two servers on one machine never treat each other's processes as their own.
  */
 export function runIdOf(dataDir: string, name: string): string {
   return `${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}/${name}`;
 }
 
-/** Whether the cookie `found` is that of the run `runId`, or of a program that was started as a part of it. */
+/**
+ * Whether the cookie `found` belongs to the run `runId`, or to a program that was started as a part
+ * of it.
+ */
 export function isOfRun(found: string | null, runId: string): boolean {
   return found !== null && (found === runId || found.startsWith(`${runId}/`));
 }
 
-/** Kills every process of the run, whoever started it. */
+/** Kills every process of the run, including those that another server started. */
 export async function killRun(runId: string): Promise<void> {
   await killMatching((entry) => isOfRun(entry.runId, runId));
 }

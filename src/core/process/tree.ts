@@ -10,28 +10,31 @@ import {
   signalProcess,
 } from "./table.ts";
 
-/** How a child ended. One that could not be started has a `failure`, and neither status nor signal. */
+/**
+ * How a child ended. A child that could not be started has a `failure`, and neither status nor
+ * signal.
+ */
 export interface ProcessExit {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly failure: Error | null;
 }
 
-/** What belongs to a tree of processes. */
+/** Identifies the members of a tree of processes. */
 interface Members {
-  /** The group of its leader; null: the number may be another's by now. */
+  /** The group of its leader; null when the number may already be reused. */
   readonly group: number | null;
-  /** Whether the leader is still there, so that the number of the group is its own. */
+  /** Whether the leader still exists, so that the group number cannot be reused. */
   leads(): boolean;
-  /** True for a member wherever it went: it is known by what it carries. */
+  /** True for a member even when it left the group: it is identified by its environment. */
   isMember(entry: ProcessEntry): boolean;
 }
 
 const groupCheckMs = 50;
 
 /**
- * Kills what is left of a tree: its group, then all that carries its mark, until nothing is found any more (Linux). This is
- * how every tree of processes ends.
+ * Kills the rest of a tree: its group, then all processes with its mark, until none is found
+ * (Linux). Every tree of processes is ended by this function.
  */
 export async function endTree(
   { group, leads, isMember }: Members,
@@ -45,8 +48,8 @@ export async function endTree(
 }
 
 /**
- * A child that leads a group of its own (`detached`), with everything it starts: found again by the group and by the run
- * cookie `runId` in its environment. It is killed when this process exits before its end.
+ * A child that leads its own group (`detached`), with everything that it starts, identified by the
+ * group and by the run cookie `runId` in its environment. Killed when this process exits first.
  */
 export class ProcessTree {
   readonly #child: ChildProcess;
@@ -72,14 +75,15 @@ export class ProcessTree {
     return this.#exited.promise;
   }
 
-  /** When nobody can write to its pipes any more. Never rejects. */
+  /** Resolves when no process can write to its pipes any more. Never rejects. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
   /**
-   * Ends the whole tree: SIGTERM to the group and `graceMs` of time, where that is not 0, then SIGKILL, then a sweep for what
-   * left the group. Resolves when none is left, in bounded time.
+   * Ends the whole tree: SIGTERM to the group and a wait of `graceMs` unless that is 0, then
+   * SIGKILL, then kills processes that left the group. Resolves when no process is left, in bounded
+   * time.
    */
   async end(graceMs = 0): Promise<void> {
     const { pid } = this.#child;
@@ -97,7 +101,10 @@ export class ProcessTree {
     this.#forgetGroup();
   }
 
-  /** As `end`, for a leader that has exited: without the sweep where nobody is left in its group. */
+  /**
+   * Like `end`, for a leader that has exited, but searches no other processes when its group is
+   * empty.
+   */
   async endGroup(): Promise<void> {
     const { pid } = this.#child;
     if (pid !== undefined && (this.#leads() || groupExists(pid))) await this.end();
@@ -120,18 +127,19 @@ export class ProcessTree {
 
 const liveGroups = new Set<number>();
 process.on("exit", () => {
-  // The last chance when this process leaves in a hurry; what escaped its group is left to the next start.
+  // Last step when this process exits without cleanup; processes that left their group are killed
+  // at the next start.
   for (const pid of liveGroups) signalProcess(-pid, "SIGKILL");
 });
 
-/** The group that `pid` leads is killed when this process exits before the returned function is called. */
+/** Kills the group that `pid` leads when this process exits. The returned function cancels this. */
 function killGroupAtExit(pid: number | undefined): () => void {
   if (pid === undefined) return () => {};
   liveGroups.add(pid);
   return () => liveGroups.delete(pid);
 }
 
-/** False only where no process is left in the group. */
+/** False only when no process is left in the group. */
 function groupExists(group: number): boolean {
   try {
     return process.kill(-group, 0);

@@ -7,7 +7,7 @@ import { oneLine } from "../text/text.ts";
 const maxRefBytes = 4_096;
 const maxPackedRefsBytes = 16 * 1024 * 1024;
 const maxRefs = 5_000;
-const deepestRef = 8;
+const maxRefDepth = 8;
 
 /** `.git` itself, or the directory that a linked worktree's `.git` file names. */
 export async function gitDirOf(path: string): Promise<string | null> {
@@ -19,7 +19,7 @@ export async function gitDirOf(path: string): Promise<string | null> {
   return named === undefined ? null : resolve(path, named.trim());
 }
 
-/** The commit a ref stands for, loose or packed. */
+/** The commit that a ref points to, loose or packed. */
 export async function commitOf(ref: string, gitDir: string): Promise<string | null> {
   const refsDir = await sharedDirOf(gitDir);
   const loose = (await readSmall(join(refsDir, ref), maxRefBytes))?.trim() ?? "";
@@ -36,7 +36,10 @@ export async function sharedDirOf(gitDir: string): Promise<string> {
   return shared ? resolve(gitDir, shared) : gitDir;
 }
 
-/** The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a huge file. */
+/**
+ * The text of a regular file of at most `maxBytes`; null for anything else: a link, a pipe, a
+ * larger file.
+ */
 export async function readSmall(path: string, maxBytes: number): Promise<string | null> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   try {
@@ -67,7 +70,7 @@ export async function refsBelow(prefix: string, gitDir: string): Promise<Map<str
   return found;
 }
 
-/** The name that a symbolic ref leads to, or null. */
+/** The name that a symbolic ref points to, or null. */
 async function targetOf(ref: string, gitDir: string): Promise<string | null> {
   const text = await readSmall(join(await sharedDirOf(gitDir), ref), maxRefBytes);
   const name = /^ref: refs\/(\S+)$/.exec(text?.trim() ?? "")?.[1];
@@ -84,7 +87,7 @@ async function looseNames(dir: string): Promise<string[]> {
       const name = `${prefix}${entry.name}`;
       if (names.length >= maxRefs || !isRefName(name)) continue;
       if (entry.isFile()) names.push(name);
-      else if (entry.isDirectory() && depth < deepestRef) {
+      else if (entry.isDirectory() && depth < maxRefDepth) {
         open.push({ prefix: `${name}/`, depth: depth + 1 });
       }
     }
@@ -94,7 +97,7 @@ async function looseNames(dir: string): Promise<string[]> {
 
 export interface Remote {
   readonly name: string;
-  /** Without credentials; null where it is of no known form. */
+  /** Without credentials; null when it has no known form. */
   readonly url: string | null;
 }
 
@@ -103,7 +106,7 @@ const maxRemotes = 50;
 const maxUrlChars = 500;
 const schemes: ReadonlySet<string> = new Set(["https:", "http:", "ssh:", "git:", "file:"]);
 
-/** The remotes that a repository's own configuration names, read as text: git is not asked. */
+/** The remotes in a repository's own configuration, read as text without running git. */
 export async function remotesOf(gitDir: string): Promise<Remote[]> {
   const text = (await readSmall(join(await sharedDirOf(gitDir), "config"), maxConfigBytes)) ?? "";
   const remotes = new Map<string, Remote>();
@@ -123,7 +126,7 @@ export async function remotesOf(gitDir: string): Promise<Remote[]> {
   return [...remotes.values()];
 }
 
-/** A remote's address as it may be shown: who logs in, and how, is left out. */
+/** A remote's address in a form that may be shown: without user name and password. */
 export function withoutCredentials(written: string): string | null {
   const text = oneLine(written, maxUrlChars);
   if (text.startsWith("/")) return text;
@@ -137,7 +140,9 @@ export function withoutCredentials(written: string): string | null {
   return user === "git" ? `git@${place}` : place;
 }
 
-/** The branch that others start from, as the last clone or fetch told it; null where that is not known. */
+/**
+ * The remote's default branch as recorded by the last clone or fetch; null when that is not known.
+ */
 export async function defaultBranchOf(
   gitDir: string,
   remote: string,

@@ -12,7 +12,7 @@ export interface CloneOrder {
   readonly issue: Routed;
   /** An empty directory. */
   readonly path: string;
-  /** What the server runs with; git gets a part of it. */
+  /** The server's environment; git gets a part of it. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
@@ -21,16 +21,17 @@ export interface CloneOrder {
   /** The cookie of the processes. */
   readonly runId: string;
   readonly signal: AbortSignal;
-  /** Told how it goes, in lines for people. */
+  /** Receives the progress, as lines for a person. */
   tell(line: string): void;
 }
 
 const maxSaidChars = 300;
 
 /**
- * Makes `path` a clone with the issue's branch checked out: the remote's branch of that name if it has one, else a new one
- * from the base. Neither hooks, filters nor submodules run, and no credential is left. Rejects with `clone_failed`,
- * `clone_timeout` or `git_not_found`; then `path` is in no state to rely on.
+ * Makes `path` a clone with the issue's branch checked out: the remote's branch of that name if it
+ * has one, else a new one from the base. No hooks, filters or submodules run, and no credential is
+ * left. Rejects with `clone_failed`, `clone_timeout` or `git_not_found`; after that the content of
+ * `path` is undefined.
  */
 export async function cloneInto(order: CloneOrder): Promise<void> {
   const { repository, clock, tell } = order;
@@ -72,7 +73,7 @@ class Clone {
     this.#env = cloneEnvironment(env, repository.address, { password, runId });
   }
 
-  /** Resolves with what is checked out, in words. */
+  /** Resolves with a description of what is checked out. */
   async make(): Promise<string> {
     await this.#fetch();
     const { issue, repository } = this.#order;
@@ -80,12 +81,12 @@ class Clone {
     const branch = branchFor(repository, issue, base);
     await this.#must(["check-ref-format", "--branch", branch], `has no branch name ${branch}`);
     if (base === null) {
-      await this.#must(["symbolic-ref", "HEAD", `refs/heads/${branch}`], "cannot be begun");
+      await this.#must(["symbolic-ref", "HEAD", `refs/heads/${branch}`], "cannot be initialized");
       return `which is empty, on the new branch ${branch}`;
     }
     const isThere = await this.#has(branch);
     const start = `refs/remotes/origin/${isThere ? branch : base}`;
-    // Loud, git would also look at what the tree says of submodules.
+    // Without --quiet git would also read what the tree says of submodules.
     const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
     await this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
@@ -101,7 +102,7 @@ class Clone {
     await this.#must(["clone", ...what, "--", address.address, "."], "cannot be cloned");
   }
 
-  /** The branch to start from; null where the remote has none at all. */
+  /** The branch to start from; null when the remote has no branch at all. */
   async #base(): Promise<string | null> {
     const { path, repository } = this.#order;
     const gitDir = join(path, ".git");
@@ -142,10 +143,10 @@ function passwordOf({ repository, lookup }: CloneOrder): string | null {
   const { login } = repository.address;
   if (login === null) return null;
   const value = lookup(login.secret)?.trim() ?? "";
-  // A line break would let the value answer more than it was asked.
+  // A line break would let the value add further fields to the answer.
   if (value !== "" && !/\p{Cc}/u.test(value)) return value;
   throw failure("clone_failed", repository, {
-    what: `needs $${login.secret}, which is not set or is no single line`,
+    what: `needs $${login.secret}, which is not set or is not a single line`,
     hint: `symphony secrets add ${login.secret}`,
   });
 }
@@ -174,7 +175,7 @@ function failure(
 const pauseMs = 5_000;
 const stage = /^(?:remote: )?([A-Z][a-z]+ [a-z]+):\s+(\d{1,3})%/;
 
-/** Makes of git's many lines of progress one each few seconds. */
+/** Reduces git's many lines of progress to one every few seconds. */
 export class CloneProgress {
   readonly #clock: Clock;
   readonly #tell: (state: string) => void;

@@ -1,18 +1,18 @@
 import type { ProtectedGit } from "./git.ts";
 import type { Refs, Repository } from "./refs.ts";
 
-/** Commits and tags that no remote is known to have. */
+/** Commits and tags that are on no known remote branch. */
 export interface OnlyHere {
   readonly commits: number;
-  /** True when there are more than were counted. */
+  /** True when there are more than the counted ones. */
   readonly more: boolean;
-  /** The refs that lead to them: `main`, `tags/v1`, `HEAD` where none does. */
+  /** The refs that lead to them: `main`, `tags/v1`, or `HEAD` when no other ref does. */
   readonly refs: readonly string[];
-  /** Tags with a text of their own. */
+  /** Annotated tags. */
   readonly tags: readonly string[];
 }
 
-/** What there was when the workspace was made. */
+/** The state when the workspace was made. */
 export interface Known {
   readonly head: string | null;
   readonly refs: ReadonlyMap<string, string>;
@@ -20,12 +20,13 @@ export interface Known {
 
 const timeoutMs = 60_000;
 const maxBytes = 64 * 1024 * 1024;
-const mostCounted = 10_000;
+const maxCounted = 10_000;
 const ofOneWorktree = /^refs\/(?:bisect|worktree|rewritten)\//;
 
 /**
- * Counts what the refs of `repository` lead to and no remote-tracking ref does. Refs of `known` that have not moved are left
- * out. Without any remote-tracking ref every commit counts. Rejects where a ref leads to nothing.
+ * Counts the commits that are reachable from refs of `repository` and from no remote-tracking ref.
+ * Refs of `known` that have not moved are left out. Without any remote-tracking ref every commit
+ * counts. Rejects when a ref points to nothing.
  */
 export async function commitsOnlyHere(
   git: ProtectedGit,
@@ -42,24 +43,27 @@ export async function commitsOnlyHere(
   const commits = new Map<string, string>();
   for (const [name, id] of tips) {
     const commit = types.get(id)?.commit ?? null;
-    if (commit === null) throw new Error(`the ref ${shortName(name)} leads to no commit`);
+    if (commit === null) throw new Error(`the ref ${shortName(name)} points to no commit`);
     commits.set(name, commit);
   }
   const ids = await unreached(git, commits.values(), [...remote, ...same.values()]);
   const names = [...commits].flatMap(([name, id]) => (ids.has(id) ? [shortName(name)] : []));
-  // HEAD says nothing new where a branch leads to the same commit.
+  // HEAD adds nothing when a branch points to the same commit.
   const branches = names.filter((name) => name !== "HEAD");
   const head = commits.get("HEAD");
   const isNamed = [...commits].some(([name, id]) => name !== "HEAD" && id === head);
   return {
-    commits: Math.min(ids.size, mostCounted),
-    more: ids.size > mostCounted,
+    commits: Math.min(ids.size, maxCounted),
+    more: ids.size > maxCounted,
     refs: isNamed || !names.includes("HEAD") ? branches : ["HEAD", ...branches],
     tags: tags.map(shortName),
   };
 }
 
-/** The refs, HEADs included, that may lead to what is nowhere else; a shared repository keeps its own. */
+/**
+ * The refs, HEADs included, that may lead to commits that exist nowhere else; a shared repository
+ * keeps its own refs.
+ */
 export function tipsOf({ all, head, worktrees }: Refs, linked: boolean): Map<string, string> {
   const tips = new Map<string, string>();
   if (head !== null) tips.set("HEAD", head);
@@ -73,7 +77,10 @@ export function tipsOf({ all, head, worktrees }: Refs, linked: boolean): Map<str
   return tips;
 }
 
-/** What remotes are said to have, as far as it is here: what is not says nothing of what is. */
+/**
+ * The commits of remote branches, as far as they exist here: a missing commit gives no information
+ * about existing ones.
+ */
 export async function remoteCommits(git: ProtectedGit, refs: Refs): Promise<readonly string[]> {
   return present(git, remoteIds(refs));
 }
@@ -96,7 +103,10 @@ async function present(git: ProtectedGit, names: readonly string[]): Promise<rea
   return names.filter((_, at) => /^(?:commit|tag|tree|blob)$/.test(lines[at] ?? ""));
 }
 
-/** The commits that `tips` lead to and `others` do not; one more than are counted at most. */
+/**
+ * The commits that are reachable from `tips` and not from `others`; at most one more than the limit
+ * that is counted.
+ */
 export async function unreached(
   git: ProtectedGit,
   tips: Iterable<string>,
@@ -105,7 +115,7 @@ export async function unreached(
   const wanted = [...new Set(tips)];
   if (wanted.length === 0) return new Set();
   const input = [...wanted, ...others.map((id) => `^${id}`), ""].join("\n");
-  const args = ["rev-list", `--max-count=${mostCounted + 1}`, "--stdin"];
+  const args = ["rev-list", `--max-count=${maxCounted + 1}`, "--stdin"];
   const text = await git.run(args, { input, timeoutMs, maxBytes });
   return new Set(text.split("\n").filter((id) => id !== ""));
 }
@@ -117,7 +127,7 @@ function unmoved(tips: ReadonlyMap<string, string>, { head, refs }: Known): Map<
 
 interface Kind {
   readonly type: string;
-  /** The commit it is, or leads to as a tag; null for neither. */
+  /** The commit itself, or the commit that the tag points to; null for neither. */
   readonly commit: string | null;
 }
 
@@ -132,14 +142,14 @@ async function typesOf(
   return new Map(
     ids.map((id, at) => {
       const [found = "", type = ""] = (lines[at * 2] ?? "").split(" ");
-      if (found !== id || type === "missing") throw new Error(`the commit ${id} is not there`);
+      if (found !== id || type === "missing") throw new Error(`the commit ${id} does not exist`);
       const [commit = "", peeled = ""] = (lines[at * 2 + 1] ?? "").split(" ");
       return [id, { type, commit: peeled === "commit" ? commit : null }];
     }),
   );
 }
 
-/** As git itself shortens it. */
+/** The short form that git itself uses. */
 export function shortName(ref: string): string {
   return ref.replace(/^refs\/heads\//, "").replace(/^refs\//, "");
 }

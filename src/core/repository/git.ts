@@ -8,11 +8,11 @@ import { runCookie } from "../process/environment.ts";
 import { type CommandEnd, CommandSeries, runCommand } from "../process/run.ts";
 import { readSmall, sharedDirOf } from "./checkout.ts";
 
-// Every git that symphony starts is started here, with the one environment.
+// All git processes are started here, with the same environment.
 
 /**
- * No program of anybody's runs: no hook, no monitor, no helper, no signature, no upkeep in the background, nothing in
- * submodules.
+ * Git runs no foreign program: no hook, file monitor, helper or signature program, no background
+ * maintenance, nothing in submodules.
  */
 const settings: readonly (readonly [string, string])[] = [
   ["core.hooksPath", "/dev/null"],
@@ -22,7 +22,7 @@ const settings: readonly (readonly [string, string])[] = [
   ["core.protectNTFS", "true"],
   ["core.protectHFS", "true"],
   ["core.quotePath", "false"],
-  // An empty value forgets the helpers that were named before it.
+  // An empty value removes the helpers that were named before it.
   ["credential.helper", ""],
   ["commit.gpgSign", "false"],
   ["tag.gpgSign", "false"],
@@ -45,8 +45,9 @@ interface GitReach {
 }
 
 /**
- * The whole environment of git, whatever it is for: nobody's configuration, at most one transport, no questions. It has no
- * variable of the server's but those two that are given.
+ * The whole environment of git for every purpose: no user or system configuration, at most one
+ * transport, no prompts. It has no variable of the server's environment except the two that are
+ * passed in.
  */
 export function gitEnvironment(reach: GitReach): Record<string, string> {
   const { path, home, protocol } = reach;
@@ -78,7 +79,7 @@ export function gitEnvironment(reach: GitReach): Record<string, string> {
   };
 }
 
-/** What ssh and curl may need of the server's environment to reach a remote. */
+/** Variables of the server's environment that ssh and curl may need to reach a remote. */
 const inherited: readonly string[] = [
   "USER",
   "LOGNAME",
@@ -97,13 +98,13 @@ const inherited: readonly string[] = [
   "GIT_SSL_CAINFO",
 ];
 
-/** Answers git's question for a password out of the environment of that one call. */
+/** Answers git's password prompt from the environment of this call. */
 const helper =
   '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
 
 /**
- * The environment of git while symphony clones: the one of every call, and what it takes to reach the remote. `password` goes
- * to the site of the address alone, and is in no argument and no file.
+ * The environment of git for a clone: that of every call, and what is needed to reach the remote.
+ * `password` is sent only to the site of the address, and is in no argument and no file.
  */
 export function cloneEnvironment(
   env: Readonly<Record<string, string | undefined>>,
@@ -129,22 +130,22 @@ export function cloneEnvironment(
 export interface GitCall {
   readonly args: readonly string[];
   readonly cwd: string;
-  /** A `gitEnvironment`, and a run cookie where there is one. */
+  /** A `gitEnvironment`, and a run cookie if there is one. */
   readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
   readonly clock?: Clock;
-  /** Aborting it ends git and all that it started. */
+  /** Aborting it ends git and everything that it started. */
   readonly signal: AbortSignal;
   /** Called with each line of stderr, progress included. */
   onLine?(line: string): void;
 }
 
 export interface GitResult {
-  /** null: a signal ended it. */
+  /** null: it was ended by a signal. */
   readonly status: number | null;
   /** The first 64 KiB. */
   readonly stdout: string;
-  /** The end of stderr. */
+  /** The last part of stderr. */
   readonly said: string;
 }
 
@@ -152,8 +153,8 @@ const maxOutputBytes = 64 * 1024;
 const maxSaidBytes = 2_048;
 
 /**
- * Runs git to its end; no process of it is left then. Rejects with `git_not_found`, the signal's reason, or a `GitFailure` when
- * it takes too long.
+ * Runs git until it exits; then no process of it is left. Rejects with `git_not_found`, the
+ * signal's reason, or a `GitFailure` when it takes too long.
  */
 export async function runGit(call: GitCall): Promise<GitResult> {
   const { args, cwd, env, timeoutMs, clock, signal, onLine } = call;
@@ -169,7 +170,7 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     errorBytes: maxSaidBytes,
     onOutput(chunk, stream) {
       if (stream !== "stderr" || onLine === undefined) return;
-      // Progress overwrites its line: each state of it ends with a carriage return.
+      // A progress line overwrites itself: each state ends with a carriage return.
       const lines = (begun + chunk.toString("latin1")).split(/[\r\n]+/);
       begun = (lines.pop() ?? "").slice(-1_000);
       for (const line of lines) onLine(line);
@@ -188,7 +189,7 @@ function notStarted(cause: unknown): SymphonyError {
   });
 }
 
-/** A call of git that gave no answer; the message is why, in one line. */
+/** A call of git that gave no answer; the message is the reason, in one line. */
 export class GitFailure extends Error {
   constructor(end: CommandEnd) {
     super(reasonOf(end));
@@ -198,30 +199,33 @@ export class GitFailure extends Error {
 
 function reasonOf({ failure, stoppedFor, errors }: CommandEnd): string {
   if (failure !== null) return "git could not be started";
-  if (stoppedFor !== null) return "git took too long or said too much";
+  if (stoppedFor !== null) return "git took too long or wrote too much output";
   const said = errors.trim().split("\n");
   return said.findLast((line) => /^(?:fatal|error):/.test(line)) ?? (said.at(-1) || "git failed");
 }
 
 interface GitPlace {
-  /** Commit that HEAD is; null: there is no commit yet. */
+  /** The commit of HEAD; null before the first commit. */
   readonly head: string | null;
-  /** The files to compare with; null where only commits are looked at. */
+  /** The files to compare with; null when only commits are read. */
   readonly worktree: string | null;
-  /** Ends what runs. */
+  /** Ends running calls. */
   readonly signal?: AbortSignal;
 }
 
 interface RunOptions {
-  /** For git to read. */
+  /** Written to stdin. */
   readonly input?: string;
   readonly timeoutMs?: number;
   readonly maxBytes?: number;
-  /** `latin1`: input and output are bytes, one character each, so that a name that is no UTF-8 stays itself. */
+  /**
+   * `latin1`: input and output are bytes, one character each, so that a name that is not UTF-8 is
+   * unchanged.
+   */
   readonly encoding?: "utf8" | "latin1";
-  /** An exit status that is an answer too, in addition to 0. */
+  /** An exit status that is also an answer, in addition to 0. */
   readonly mayExit?: number;
-  /** The index to work with; left out, one that begins empty. */
+  /** The index to use; if omitted, an empty one. */
   readonly index?: string;
 }
 
@@ -230,20 +234,24 @@ const defaultMaxBytes = 16 * 1024 * 1024;
 const maxShallowBytes = 1024 * 1024;
 const shallowLine = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
 
-/** Git whose directory is our own and empty; it borrows the objects of another repository. */
+/** Git with an empty directory that symphony owns; it borrows the objects of another repository. */
 export interface ProtectedGit extends AsyncDisposable {
-  /** The directory of ours; it goes when this is disposed of, with every process that a call left. */
+  /** Symphony's own directory; disposing removes it and ends every process that a call left. */
   readonly dir: string;
-  /** Output of one call. Rejects with `GitFailure` when git fails, takes too long or says more than `maxBytes`. */
+  /**
+   * Output of one call. Rejects with `GitFailure` when git fails, takes too long or writes more
+   * than `maxBytes`.
+   */
   run(args: readonly string[], options?: RunOptions): Promise<string>;
-  /** As `run`, but of more than `maxBytes` the beginning. */
+  /** Like `run`, but returns the beginning of an output that is longer than `maxBytes`. */
   begin(args: readonly string[], options?: RunOptions): Promise<{ text: string; cut: boolean }>;
 }
 
 /**
- * A repository's `.git` may have been written by an agent, and its configuration, hooks, index, filters and attributes
- * can run programs. So git is started on a directory of ours that has none of these and never reads that one. `gitDir` is
- * null where no repository is looked at, but plain files.
+ * A repository's `.git` may have been written by an agent, and its configuration, hooks, index,
+ * filters and attributes can run programs. So git is started on a directory that symphony owns,
+ * which has none of these, and never reads the repository's own. `gitDir` is null when plain files
+ * are read instead of a repository.
  */
 export async function openProtectedGit(
   gitDir: string | null,
@@ -298,7 +306,7 @@ function callsIn(dir: string, { worktree, signal }: GitPlace, series: CommandSer
   };
 }
 
-/** What git said with a status that is an answer; throws `GitFailure` for anything else. */
+/** The output of git with a status that is an answer; throws `GitFailure` for anything else. */
 function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
   const { exitCode, stoppedFor, output } = end;
   const isAnswer = exitCode === 0 || (exitCode !== null && exitCode === mayExit);
@@ -313,7 +321,8 @@ async function fill(dir: string, gitDir: string | null, head: string | null): Pr
   if (gitDir === null) return;
   const shared = await sharedDirOf(gitDir);
   const objects = join(shared, "objects");
-  if (objects.includes("\n")) throw new Error("a path with a line break cannot be borrowed from");
+  if (objects.includes("\n"))
+    throw new Error("a path with a line break cannot be used as an object store");
   await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
   if (head?.length === 64) {
     const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";

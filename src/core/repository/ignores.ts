@@ -6,16 +6,19 @@ import { hasCommit } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import type { Refs } from "./refs.ts";
 
-/** What a commit says is no work. */
+/** The files that a commit declares as ignored. */
 export interface Ignores extends AsyncDisposable {
-  /** Of these raw names, where a directory's ends in `/`, those that the commit's `.gitignore` files ignore. */
+  /**
+   * Returns those of these raw names that the commit's `.gitignore` files ignore; a directory's
+   * name ends in `/`.
+   */
   of(names: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
 interface Known {
   readonly gitDir: string;
   readonly refs: Refs | null;
-  /** How the workspace was made; null: nothing is known of it. */
+  /** How the workspace was made; null when that is not known. */
   readonly baseline: {
     readonly head: string | null;
     readonly repository: "none" | "own" | "linked";
@@ -26,8 +29,8 @@ const timeoutMs = 60_000;
 const maxBytes = 256 * 1024 * 1024;
 
 /**
- * The rules of `commit` alone, in a directory that holds nothing but its `.gitignore` files: an agent can change those in
- * the workspace, and `.git/info/exclude`, so that they hide its work.
+ * Applies only the rules of `commit`, in a directory that holds nothing but its `.gitignore` files:
+ * an agent can change the files in the workspace, and `.git/info/exclude`, to hide its work.
  */
 export async function ignoresOf(
   gitDir: string,
@@ -43,7 +46,7 @@ export async function ignoresOf(
     const own = (...args: string[]) => [`--work-tree=${tree}`, ...args];
     await git.run(["read-tree", "HEAD"], call);
     const staged = await git.run(["ls-files", "--stage", "-z"], call);
-    // A link named so is not followed by git either.
+    // Git does not follow a link with this name either.
     const names = staged.split("\0").flatMap((entry) => {
       const name = /^100[0-7]{3} [0-9a-f]+ 0\t((?:.*\/)?\.gitignore)$/s.exec(entry)?.[1];
       return name === undefined ? [] : [`${name}\0`];
@@ -55,10 +58,10 @@ export async function ignoresOf(
         if (names.length === 0 || asked.length === 0) return new Set();
         const directories = new Set<string>();
         for (const name of asked) if (name.endsWith("/")) directories.add(name.slice(0, -1));
-        // Some rules are for directories alone, and git looks whether a name is one.
+        // Some rules apply only to directories, and git checks whether a name is one.
         for (const name of directories) await mkdir(fileAt(tree, name)).catch(() => {});
         const args = own("check-ignore", "--no-index", "-z", "--stdin");
-        // A name that begins with a colon would be a pattern.
+        // A name that begins with a colon would be read as a pattern.
         const input = asked.map((name) => `./${name.replace(/\/$/, "")}\0`).join("");
         const answer = await git.run(args, { ...call, input, mayExit: 1 });
         const found = answer.split("\0").map((name) => name.slice(2));
@@ -73,8 +76,9 @@ export async function ignoresOf(
 }
 
 /**
- * The commit whose rules count; without a baseline it is where the branch left the remote's default. null where there is
- * none, or it is not there, as in a repository that an agent began anew: then no rule hides anything.
+ * The commit whose rules count; without a baseline it is where the branch left the remote's
+ * default. null when there is none or it does not exist, for example in a repository that an agent
+ * created again: then no rule hides anything.
  */
 export async function ruleBaseOf(git: ProtectedGit, known: Known): Promise<string | null> {
   const { gitDir, refs, baseline } = known;

@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import { SymphonyError } from "../model/errors.ts";
 
-/** Leaves room, in a file name of 255 bytes, for what is put after a key. */
+/** Leaves space in a file name of 255 bytes for a suffix after the key. */
 const maxKeyChars = 200;
 const safeKey = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
-/** How a key looks that was made from a changed identifier. */
+/** The form of a key that was made from a changed identifier. */
 const suffixed = /--[0-9a-f]{16}$/;
 
 /**
- * The name of an issue's directory (requirements S-1, S-2). An identifier of `A-Z a-z 0-9 . _ -` is its own
- * key; of any other the strange characters become `_` and a hash of the original follows, so that distinct
- * identifiers have distinct keys. The same goes for one that begins with `.` or `-` or already looks hashed.
- * Throws `invalid_issue_identifier` for `.`, `..`, a blank or an overlong one (S-3).
+ * The name of an issue's directory (requirements S-1, S-2). An identifier of `A-Z a-z 0-9 . _ -` is
+ * its own key. In any other identifier, each other character becomes `_` and a hash of the original
+ * is appended, so that distinct identifiers have distinct keys. The hash is also appended to an
+ * identifier that begins with `.` or `-` or already looks hashed. Throws `invalid_issue_identifier`
+ * for `.`, `..`, a blank or an overlong one (S-3).
  */
 export function workspaceKey(identifier: string): string {
   if (identifier.trim() === "" || identifier === "." || identifier === "..") {
@@ -24,7 +25,9 @@ export function workspaceKey(identifier: string): string {
   return key;
 }
 
-/** Whether `name` can be a workspace's directory: never hidden, never a way to another directory. */
+/**
+ * Whether `name` can be a workspace's directory: never hidden, never a path to another directory.
+ */
 export function isWorkspaceKey(name: string): boolean {
   return safeKey.test(name) && name.length <= maxKeyChars;
 }
@@ -35,7 +38,7 @@ function isOwnKey(identifier: string): boolean {
 
 function hashedKey(identifier: string): string {
   const kept = identifier.replaceAll(/[^A-Za-z0-9._-]/gu, "_").replace(/^[.-]/, "_");
-  // Half surrogate pairs all look alike in UTF-8; JSON tells them apart.
+  // Unpaired surrogates are all the same in UTF-8; JSON distinguishes them.
   const original = identifier.isWellFormed() ? identifier : JSON.stringify(identifier);
   const hash = createHash("sha256").update(original).digest("hex").slice(0, 16);
   return `${kept}--${hash}`;

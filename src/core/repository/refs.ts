@@ -7,11 +7,11 @@ import { fileAt, plainName } from "../text/text.ts";
 
 /** Where the parts of a checkout's repository are. */
 export interface Repository {
-  /** HEAD, the index and what is under way. */
+  /** HEAD, the index and operations in progress. */
   readonly gitDir: string;
   /** Refs and objects: `gitDir`, or the repository that a linked worktree belongs to. */
   readonly store: string;
-  /** True where the store stays when the checkout goes. */
+  /** True when the store remains after the checkout is removed. */
   readonly linked: boolean;
 }
 
@@ -28,22 +28,22 @@ export interface Refs {
 
 const maxSmallBytes = 4_096;
 const maxPackedBytes = 32 * 1024 * 1024;
-const mostRefs = 100_000;
-const deepestRef = 32;
+const maxRefs = 100_000;
+const maxRefDepth = 32;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /**
- * The repository that `path` is a checkout of; null where there is none. Throws where `.git` is not what a checkout has:
- * then it is not known where its commits are.
+ * The repository that `path` is a checkout of; null when there is none. Throws when `.git` is not
+ * what a checkout has: then it is not known where its commits are.
  */
 export async function repositoryAt(path: string): Promise<Repository | null> {
   const dotGit = join(path, ".git");
   const found = await lstat(dotGit).catch(unlessMissing);
   if (found === null) return null;
   if (found.isDirectory()) {
-    // A repository of its own shares nothing: a file that says so was put there.
+    // A repository with its own store shares nothing: a file that says otherwise was put there.
     if ((await textOf(dotGit, "commondir", maxSmallBytes)) !== null) {
-      throw new Error(".git says that its commits are kept elsewhere");
+      throw new Error(".git says that its commits are in another repository");
     }
     return { gitDir: dotGit, store: dotGit, linked: false };
   }
@@ -59,16 +59,16 @@ async function worktree(path: string, gitDir: string): Promise<Repository> {
   const shared = (await textOf(real, "commondir", maxSmallBytes))?.trim();
   const store = shared ? await realpath(resolve(real, plainName(shared))) : real;
   if (isInside(real) && isInside(store)) return { gitDir: real, store, linked: false };
-  // Only git itself, outside of the workspace, can have written that it is one of its worktrees.
+  // Outside of the workspace only git itself can have written that this is one of its worktrees.
   const back = (await textOf(real, "gitdir", maxSmallBytes))?.trim() ?? "";
   const leadsTo = await realpath(resolve(real, plainName(back))).catch(() => "");
   const isKnown = back !== "" && leadsTo === join(place, ".git");
   if (!isKnown || isInside(real) || isInside(store))
-    throw new Error(".git names a repository that does not know of this checkout");
+    throw new Error(".git names a repository that does not list this checkout");
   return { gitDir: real, store, linked: true };
 }
 
-/** Reads every ref as a file. Throws for one that cannot be read: it may name work. */
+/** Reads every ref as a file. Throws for one that cannot be read: it may point to work. */
 export async function refsOf({ gitDir, store, linked }: Repository): Promise<Refs> {
   if ((await lstat(join(store, "reftable")).catch(unlessMissing)) !== null) {
     throw new Error("its refs are not kept as files");
@@ -106,7 +106,7 @@ function readPacked(text: string, into: Map<string, string>): void {
 async function readLoose(root: string, top: string, into: Map<string, string>): Promise<void> {
   const dirs = [{ name: top, depth: 0 }];
   for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
-    if (dir.depth > deepestRef) throw new Error("its refs are nested too deep");
+    if (dir.depth > maxRefDepth) throw new Error("its refs are nested too deeply");
     const entries = await readdir(fileAt(root, dir.name), {
       withFileTypes: true,
       encoding: "latin1",
@@ -114,7 +114,7 @@ async function readLoose(root: string, top: string, into: Map<string, string>): 
     for (const entry of entries ?? []) {
       const name = `${dir.name}/${entry.name}`;
       if (entry.isDirectory()) dirs.push({ name, depth: dir.depth + 1 });
-      // What a git that was killed leaves behind.
+      // A lock file is left behind by a git that was killed.
       else if (!entry.name.endsWith(".lock")) await readOne(root, name, into);
     }
   }
@@ -122,16 +122,16 @@ async function readLoose(root: string, top: string, into: Map<string, string>): 
 
 async function readOne(root: string, name: string, into: Map<string, string>): Promise<void> {
   const text = (await textOf(root, name, maxSmallBytes))?.trim() ?? "";
-  // One that leads to another ref names no commit of its own.
+  // A ref that points to another ref names no commit itself.
   if (/^ref: refs\//.test(text)) return;
-  // Without what a remote is said to have, more counts as work, not less.
+  // Without a remote-tracking ref more commits count as work, not fewer.
   if (name.startsWith("refs/remotes/") && !commitId.test(text)) return;
   if (!commitId.test(text)) throw new Error(`the ref ${plainName(name)} cannot be read`);
   keep(into, name, text);
 }
 
 function keep(into: Map<string, string>, name: string, id: string): void {
-  if (into.size >= mostRefs) throw new Error(`it has more than ${mostRefs} refs`);
+  if (into.size >= maxRefs) throw new Error(`it has more than ${maxRefs} refs`);
   into.set(name, id);
 }
 
@@ -143,7 +143,7 @@ function headIn(text: string, refs: ReadonlyMap<string, string>): string | null 
   return refs.get(name) ?? null;
 }
 
-/** Every stash but the newest is in the log of its ref alone. */
+/** Every stash except the newest exists only in the log of its ref. */
 async function stashesIn(store: string, refs: ReadonlyMap<string, string>): Promise<number> {
   const log = (await textOf(store, "logs/refs/stash", maxPackedBytes)) ?? "";
   const lines = log.split("\n").filter((line) => line !== "").length;
@@ -154,7 +154,10 @@ async function namesIn(dir: string): Promise<readonly string[]> {
   return (await readdir(dir).catch(unlessMissing)) ?? [];
 }
 
-/** Text of a regular file, bytes as latin1; null where there is none. Throws for anything else, and for a larger one. */
+/**
+ * Text of a regular file, bytes as latin1; null when it does not exist. Throws for anything else,
+ * and for a larger file.
+ */
 async function textOf(root: string, name: string, maxBytes: number): Promise<string | null> {
   const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
   const file = await open(fileAt(root, name), flags).catch(unlessMissing);
@@ -162,7 +165,7 @@ async function textOf(root: string, name: string, maxBytes: number): Promise<str
   try {
     const found = await file.stat();
     if (!found.isFile() || found.size > maxBytes) {
-      throw new Error(`${plainName(name)} of the repository is no file that can be read`);
+      throw new Error(`${plainName(name)} of the repository is not a readable file`);
     }
     return await file.readFile("latin1");
   } finally {

@@ -10,7 +10,7 @@ import { workspaceKey } from "./key.ts";
 
 export type Routed = Pick<Issue, "identifier" | "labels" | "state" | "branchName">;
 
-/** The first repository that the issue fits; null where it fits none. */
+/** The first repository that matches the issue; null when none does. */
 export function repositoryFor(
   issue: Routed,
   repositories: readonly RepositoryConfig[],
@@ -18,7 +18,7 @@ export function repositoryFor(
   return repositories.find(({ match }) => fits(issue, match)) ?? null;
 }
 
-/** What `match` asks for, for people. */
+/** The conditions of `match`, as text for a person. */
 export function matchInWords({ labels, states, prefixes }: RepositoryMatch): string {
   const parts = [
     inWords("label", labels),
@@ -29,8 +29,9 @@ export function matchInWords({ labels, states, prefixes }: RepositoryMatch): str
 }
 
 /**
- * The branch for the work on an issue: the first of the template's names that is sound and is not `base`, nor below it. The
- * text of the issue decides nothing: of a strange identifier the workspace's key is taken, a strange branch name is left out.
+ * The branch for the work on an issue: the first name of the template that is valid and is neither
+ * `base` nor below it. The text of the issue decides nothing: the workspace's key replaces an
+ * identifier that is not a safe name, and an unsafe branch name is left out.
  */
 export function branchFor(
   { branchTemplate }: Pick<RepositoryConfig, "branchTemplate">,
@@ -38,19 +39,25 @@ export function branchFor(
   base: string | null,
 ): string {
   const key = workspaceKey(issue.identifier);
-  const words = { "issue.identifier": key, "issue.branch_name": soundName(issue) };
+  const words = { "issue.identifier": key, "issue.branch_name": safeBranchName(issue) };
   const hash = createHash("sha256").update(key).digest("hex").slice(0, 16);
   const names = [...branchNames(branchTemplate, words), `symphony/${key}`];
   return names.find((name) => isBranchName(name) && isApart(name, base)) ?? `symphony-${hash}`;
 }
 
-/** The tracker's name for the branch if it is about this issue: work must not go onto whatever branch a text names. */
-function soundName({ branchName, identifier }: Pick<Routed, "identifier" | "branchName">) {
+/**
+ * The tracker's branch name if it is about this issue: work must not be put onto an arbitrary
+ * branch that a text names.
+ */
+function safeBranchName({ branchName, identifier }: Pick<Routed, "identifier" | "branchName">) {
   if (branchName === null || !isBranchName(branchName)) return null;
   return branchName.toLowerCase().includes(identifier.toLowerCase()) ? branchName : null;
 }
 
-/** Work never goes onto the branch it starts from; and git can keep no branch below another one. */
+/**
+ * Work is never put onto the branch that it starts from, and git cannot keep a branch below another
+ * one.
+ */
 function isApart(name: string, base: string | null): boolean {
   if (base === null) return true;
   const [one, other] = [name.toLowerCase(), base.toLowerCase()];

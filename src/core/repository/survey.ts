@@ -12,7 +12,7 @@ import {
 } from "./checkout.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 
-/** What one checkout is: its branch, and where that is against the remote's default one. */
+/** The state of one checkout: its branch, compared with the remote's default one. */
 export interface GitSurvey {
   /** Where its refs and objects are: its own `.git`, or that of the repository it is a worktree of. */
   readonly store: string;
@@ -27,8 +27,9 @@ export interface GitSurvey {
 }
 
 /**
- * Looks at the checkout at `path`, or answers null where there is none. Refs and remotes are read as files; git runs on a
- * directory of ours. `base`: a commit to count from where no remote says. Never rejects.
+ * Reads the checkout at `path`; resolves with null when there is none. Refs and remotes are read as
+ * files; git runs on a directory that symphony owns. `base`: a commit to count from when the remote
+ * does not give one. Never rejects.
  */
 export async function survey(
   path: string,
@@ -64,15 +65,18 @@ async function distance(git: ProtectedGit, head: string, base: string | null) {
   return { ahead: Number(ahead), behind: Number(behind) };
 }
 
-/** What a repository says of itself; read from its files, because git would run what an agent wrote into them. */
+/**
+ * The branch and commit of a repository, read from its files, because git would run what an agent
+ * wrote into them.
+ */
 export interface GitHead {
   /** null when no branch is checked out. */
   readonly branch: string | null;
-  /** Commit id in hex; null before the first commit, or where refs are not kept as files. */
+  /** Commit id in hex; null before the first commit, or when refs are not stored as files. */
   readonly head: string | null;
 }
 
-/** What lies between two commits. Work that is not committed is not among it. */
+/** The changes between two commits, without uncommitted work. */
 export interface GitChanges {
   readonly commits: number;
   readonly changedFiles: number;
@@ -81,7 +85,10 @@ export interface GitChanges {
 const maxRefBytes = 4_096;
 const branchRef = /^ref: refs\/heads\/(\S+)$/;
 
-/** Branch and commit of the checkout at `path`, or null where there is none that can be read. Never rejects. */
+/**
+ * Branch and commit of the checkout at `path`; null when there is no readable checkout. Never
+ * rejects.
+ */
 export async function gitHead(path: string): Promise<GitHead | null> {
   const gitDir = await gitDirOf(path);
   if (gitDir === null) return null;
@@ -93,9 +100,10 @@ export async function gitHead(path: string): Promise<GitHead | null> {
 }
 
 /**
- * Counts what the checkout at `path` gained from commit `before` to commit `after`; null where that cannot be
- * told. Git runs in an empty directory of ours and borrows only the objects, so configuration, hooks, filters
- * and attributes of the checkout are never read. Never rejects.
+ * Counts the changes of the checkout at `path` from commit `before` to commit `after`; null when
+ * they cannot be counted. Git runs in an empty directory that symphony owns and borrows only the
+ * objects, so configuration, hooks, filters and attributes of the checkout are never read. Never
+ * rejects.
  */
 export async function gitChanges(
   path: string,

@@ -3,16 +3,18 @@ import { opendir } from "node:fs/promises";
 import { messageOf } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 
-/** What is to be told apart on the way. Names are raw, relative to the top, without a slash at either end. */
+/**
+ * The checks that a walk needs. Names are raw, relative to the top, without a slash at either end.
+ */
 export interface WalkQuestions {
-  /** A file that its repository has: it is passed over. */
+  /** True for a tracked file, which is skipped. */
   isTracked(file: string): boolean;
   /**
-   * Of these names, where a directory's ends in `/`, those that are ignored. Nothing below an ignored directory is
-   * asked about.
+   * Returns the ignored ones of these names; a directory's name ends in `/`. Names below an ignored
+   * directory are not passed in.
    */
   ignored(names: readonly string[]): Promise<ReadonlySet<string>>;
-  /** Whether to look for repositories in ignored directories too, however large they are. */
+  /** Whether to search ignored directories for repositories too, even if they are large. */
   readonly intoIgnored: boolean;
   readonly signal?: AbortSignal;
 }
@@ -20,7 +22,7 @@ export interface WalkQuestions {
 export interface Walked {
   /** Files and links that are neither tracked nor ignored. */
   readonly files: readonly string[];
-  /** Directories that are repositories of their own; what is in them is not looked at. */
+  /** Directories that are repositories themselves; their content is not read. */
   readonly repositories: readonly string[];
   /** Directories that could not be read, and why. */
   readonly unreadable: readonly string[];
@@ -28,8 +30,8 @@ export interface Walked {
 
 const maxEntries = 1_500_000;
 const maxFiles = 200_000;
-const deepest = 200;
-/** Directories read in one go: the thread pool is for others too. */
+const maxDepth = 200;
+/** Limit for directories read at the same time: other code uses the thread pool too. */
 const atOnce = 8;
 
 interface Dir {
@@ -38,14 +40,14 @@ interface Dir {
 }
 
 /**
- * Walks the tree at `top`, level by level; links are not followed. Rejects when there is more in it than can be looked
- * at, and when `signal` ends it.
+ * Walks the tree at `top`, level by level; links are not followed. Rejects when the tree exceeds a
+ * limit, and when `signal` ends the walk.
  */
 export async function walkTree(top: string, questions: WalkQuestions): Promise<Walked> {
   const walk = new Walk(top, questions);
   let level: readonly Dir[] = [{ name: "", isIgnored: false }];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > deepest) throw new Error(`it is more than ${deepest} directories deep`);
+    if (depth > maxDepth) throw new Error(`it is more than ${maxDepth} directories deep`);
     level = await walk.descend(level);
   }
   return walk;
@@ -64,7 +66,7 @@ class Walk implements Walked {
     this.#questions = questions;
   }
 
-  /** Reads these directories; resolves with those below them. */
+  /** Reads these directories; resolves with their subdirectories. */
   async descend(level: readonly Dir[]): Promise<Dir[]> {
     const open: {
       readonly name: string;
@@ -104,7 +106,7 @@ class Walk implements Walked {
     });
   }
 
-  /** The entries of one directory; none where it is a repository, or cannot be read. */
+  /** The entries of one directory; none when it is a repository, or cannot be read. */
   async #read(dir: Dir): Promise<readonly Dirent[]> {
     const entries: Dirent[] = [];
     try {
@@ -117,7 +119,7 @@ class Walk implements Walked {
     } catch (error) {
       if (error instanceof TooMany) throw error;
       const code = error instanceof Error && "code" in error ? error.code : null;
-      // It went away meanwhile, as build tools' files do.
+      // It was removed in the meantime, as files of build tools often are.
       if (code !== "ENOENT")
         this.unreadable.push(`${plainName(dir.name) || "."}: ${messageOf(error)}`);
       return [];
@@ -128,7 +130,10 @@ class Walk implements Walked {
     return [];
   }
 
-  /** A checkout, or a bare repository that is not itself a part of what its surroundings have (as test data is). */
+  /**
+   * A checkout, or a bare repository that is not itself tracked in the repository around it (as
+   * test data is).
+   */
   #isRepository(dir: string, entries: readonly Dirent[]): boolean {
     const names = new Map(entries.map((entry) => [entry.name, entry]));
     if ([...names.keys()].some((name) => name.toLowerCase() === ".git")) return true;

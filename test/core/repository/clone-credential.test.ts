@@ -70,5 +70,5 @@ test("a wrong credential, a redirect and a value of two lines: nobody else hears
     [],
   );
   const lines = await ask(wrong.host, `${canary}\nhost=evil.example`);
-  assert.match(lines.message, /needs \$APP_TOKEN, which is not set or is no single line/);
+  assert.match(lines.message, /needs \$APP_TOKEN, which is not set or is not a single line/);
 });

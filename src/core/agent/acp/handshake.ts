@@ -14,7 +14,7 @@ export interface OpenSession {
   readonly sessionId: string;
   readonly resumed: boolean;
   readonly choices: Choices;
-  /** True when guidance can be given in mid-turn. */
+  /** True when guidance can be sent during a turn. */
   readonly steers: boolean;
 }
 
@@ -26,7 +26,10 @@ interface HandshakeDeps {
   notice(message: string): void;
 }
 
-/** Says hello, logs in where `acp.auth_method` says so, and opens the session, in which the agent asks: resumed if wanted and possible. */
+/**
+ * Initializes the connection, logs in with `acp.auth_method` if it is set, and opens the session in
+ * the mode in which the agent asks: resumed if requested and possible.
+ */
 export async function openSession(world: HandshakeDeps): Promise<OpenSession> {
   const { link, config } = world;
   const limitMs = config.readTimeoutMs;
@@ -35,7 +38,8 @@ export async function openSession(world: HandshakeDeps): Promise<OpenSession> {
       "initialize",
       {
         protocolVersion,
-        // The agent works with its own hands, which the sandbox holds: nothing is done for it.
+        // The agent accesses files and terminals itself, inside the sandbox: the client offers
+        // neither.
         clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false },
         clientInfo: { name: "symphony", title: "Symphony", version: ownVersion() },
       },
@@ -62,7 +66,7 @@ async function begin({ link, spec, config }: HandshakeDeps) {
   const opened = await link.request("session/new", params, config.readTimeoutMs);
   const sessionId = textOf(objectOf(opened)["sessionId"]);
   if (sessionId === null || sessionId === "") {
-    throw new SymphonyError("response_error", "session/new: the answer holds no session id");
+    throw new SymphonyError("response_error", "session/new: the answer contains no session id");
   }
   return { sessionId, resumed: false, choices: choicesIn(opened) };
 }
@@ -89,38 +93,44 @@ function resumeMethod(capabilities: JsonObject): "session/resume" | "session/loa
 
 function requireVersion(version: unknown): void {
   if (version === protocolVersion) return;
-  const message = `the agent speaks version ${String(version)} of the protocol, not ${protocolVersion}`;
+  const message = `the agent uses version ${String(version)} of the protocol, not ${protocolVersion}`;
   throw new SymphonyError("response_error", message);
 }
 
-/** The refusal of an agent that wants a login, with the ways it offers; null for another one. */
+/**
+ * The error of an agent that requires a login, with the methods it offers; null for any other
+ * error.
+ */
 function loginNeeded(error: unknown, hello: JsonObject): SymphonyError | null {
   if (!(error instanceof SymphonyError) || error.details["code"] !== authRequired) return null;
   const ways = listOf(hello["authMethods"]).map((way) => textOf(objectOf(way)["id"]));
   const offered = ways.filter((way) => way !== null).join(", ") || "none";
-  return new SymphonyError("response_error", `the agent wants a login: ${error.message}`, {
+  return new SymphonyError("response_error", `the agent requires a login: ${error.message}`, {
     hint: `log in with the agent's own program, or set acp.auth_method (it offers: ${offered})`,
   });
 }
 
-/** How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by the older method. */
+/**
+ * How an agent lets its model, its effort or its mode be chosen: by an option of the session, or by
+ * the older method.
+ */
 export interface Choice {
   readonly method: "session/set_config_option" | "session/set_model" | "session/set_mode";
-  /** What goes with the session id for one value. */
+  /** The parameters for one value, in addition to the session id. */
   params(value: string): JsonObject;
   readonly current: string | null;
   readonly offered: readonly string[];
 }
 
-/** null: the agent offers no choice of that kind. */
+/** null: the agent does not offer this choice. */
 export interface Choices {
   readonly model: Choice | null;
   readonly effort: Choice | null;
-  /** Of permissions, or of what the agent is for: that is the agent's own. */
+  /** The mode of permissions, or of the agent's task; the agent defines which. */
   readonly mode: Choice | null;
 }
 
-/** Reads what the answer to `session/new`, `resume` or `load` offers. */
+/** Reads the choices in the answer to `session/new`, `resume` or `load`. */
 function choicesIn(opened: unknown): Choices {
   const answer = objectOf(opened);
   const options = listOf(answer["configOptions"]).map(objectOf);
@@ -171,7 +181,10 @@ function modelChoice(models: JsonObject): Choice | null {
   };
 }
 
-/** The mode in which agents ask before they act: claude-agent-acp, which does not start in it, and gemini. */
+/**
+ * The mode in which agents ask before they act: that of gemini, and of claude-agent-acp, which
+ * starts in another mode.
+ */
 const askingMode = "default";
 
 interface Deps {
@@ -183,8 +196,9 @@ interface Deps {
 }
 
 /**
- * Chooses the mode in which the agent asks, so that `agent.approvals` decides and no model of the agent's own. Rejects with
- * `response_error` where that is refused and somebody relies on it; an event tells where there is no such mode.
+ * Chooses the mode in which the agent asks, so that `agent.approvals` decides and not a model of
+ * the agent. Rejects with `response_error` when the agent refuses the mode and the setting depends
+ * on it; emits an event when there is no such mode.
  */
 async function chooseAskingMode(
   sessionId: string,
@@ -192,7 +206,7 @@ async function chooseAskingMode(
   { link, limitMs, approvals, guarded, notice }: Deps,
 ): Promise<void> {
   if (!choice?.offered.includes(askingMode)) {
-    // opencode asks by its permissions, which its environment sets.
+    // opencode asks according to its permissions, which its environment sets.
     if (approvals !== "auto" && !guarded.agents.has("opencode")) notice(decidesItself(approvals));
     return;
   }
@@ -201,12 +215,12 @@ async function chooseAskingMode(
     await link.request(choice.method, { sessionId, ...choice.params(askingMode) }, limitMs);
   } catch (error) {
     if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
-    const message = `the agent does not take mode ${askingMode}: ${messageOf(error)}`;
+    const message = `the agent does not accept mode ${askingMode}: ${messageOf(error)}`;
     if (approvals !== "auto") throw new SymphonyError("response_error", message);
     notice(message);
   }
 }
 
 function decidesItself(approvals: Approvals): string {
-  return `agent.approvals is ${approvals}, and the agent offers no mode in which it asks before it acts: it decides by itself when it asks`;
+  return `agent.approvals is ${approvals}, but the agent offers no mode in which it asks before it acts: it decides itself when it asks`;
 }

@@ -26,7 +26,10 @@ import type { Outcome } from "./updates.ts";
 
 const keptStderrLines = 20;
 const drainLimitMs = 1_000;
-/** Codes of the protocol for a faulty request or a missing login; whatever they say, it is no limit. */
+/**
+ * Error codes of the protocol for a faulty request or a missing login: never a provider's limit,
+ * whatever their message.
+ */
 const ownFaults: ReadonlySet<number> = new Set([-32_700, -32_600, -32_601, -32_602, -32_000]);
 
 export interface LinkOptions {
@@ -42,7 +45,7 @@ interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What a link tells the session that owns it; none of it may throw. */
+/** What a link reports to the session that owns it; none of these may throw. */
 export interface LinkListener {
   heard(): void;
   updated(params: JsonObject): void;
@@ -52,17 +55,17 @@ export interface LinkListener {
   ended(error: SymphonyError): void;
 }
 
-/** One agent process, and the Agent Client Protocol with it. */
+/** One agent process, and the connection to it by the Agent Client Protocol. */
 export class AcpLink {
   readonly #options: LinkOptions;
   readonly #process: AgentProcess;
   readonly #connection: ClientConnection;
-  /** Requests of ours that wait for an answer. */
+  /** Our requests that wait for an answer. */
   readonly #asked = new Set<unknown>();
   #inbox: ReadableStreamDefaultController<AnyMessage> | null = null;
   #ended: SymphonyError | null = null;
   readonly #stderr: string[] = [];
-  /** Everything that the process wrote has been read. */
+  /** Resolves when all output of the process has been read. */
   readonly #over = Promise.withResolvers<void>();
 
   constructor(options: LinkOptions, listener: LinkListener) {
@@ -101,7 +104,10 @@ export class AcpLink {
     return this.#process.pid;
   }
 
-  /** Rejects with `response_error`, `provider_limited`, `response_timeout`, or what the process ended with. A null limit waits for ever. */
+  /**
+   * Rejects with `response_error`, `provider_limited`, `response_timeout`, or the error that the
+   * process ended with. A null limit waits indefinitely.
+   */
   async request(method: string, params: JsonObject, limitMs: number | null): Promise<unknown> {
     if (this.#ended) throw this.#ended;
     const late = Promise.withResolvers<never>();
@@ -123,7 +129,10 @@ export class AcpLink {
     this.#connection.agent.notify(method, params).catch(() => {});
   }
 
-  /** The provider's limit that an agent sat out without a word, as far as it wrote so to stderr; null for none. */
+  /**
+   * The provider's limit that an agent waited for without reporting it, as far as it wrote it to
+   * stderr; null for none.
+   */
   silentLimit(): SymphonyError | null {
     const limit = geminiWait(this.#stderr.join("\n"), this.#options.clock.wall());
     return limit && limitError(this.#stderr.at(-1) ?? "", limit);
@@ -157,8 +166,8 @@ export class AcpLink {
   }
 
   /**
-   * Notifications are handled as they come, so no piece of a message comes after its turn. What the library
-   * could make nothing of is kept from it: it would print it.
+   * Notifications are handled in their order, so no part of a message comes after its turn. Lines
+   * that the library cannot parse are not passed to it: it would print them.
    */
   #read(line: string, listener: LinkListener): void {
     listener.heard();
@@ -198,7 +207,7 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
   }
   const cwd = confinement.workspace;
   const view = { ...confinement, level, cwd, emptied: emptiedFor(guarded) };
-  // The temporary folder in there is a fresh one.
+  // The temporary folder inside the sandbox is a new one.
   return {
     line: launchLine(await sandboxLine(command, view), secretNames, kept),
     env: { ...passed, TMPDIR: "/tmp" },

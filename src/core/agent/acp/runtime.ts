@@ -15,13 +15,13 @@ export interface AcpRuntimeOptions {
   config(): AcpConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** The directory of all workspaces: a confined agent sees its own alone. */
+  /** The directory of all workspaces: a confined agent sees only its own. */
   workspaceRoot(): string;
-  /** Never seen by a confined agent. */
+  /** Hidden from a confined agent. */
   readonly dataDir: string;
 }
 
-/** Runs an agent of the Agent Client Protocol; below level `danger` in the sandbox. */
+/** Runs an agent of the Agent Client Protocol; in the sandbox below level `danger`. */
 export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
   const check = async (level: SessionSpec["level"]) => {
@@ -65,7 +65,7 @@ export function createAcpRuntime(options: AcpRuntimeOptions): AgentRuntime {
   };
 }
 
-/** Without the network it has no model, and with it the level would say what is not so. */
+/** Without a network the agent has no model, and with a network the level would be wrong. */
 function noNetwork(): SymphonyError {
   const message =
     "agent.kind acp reaches its model over the network, which agent.level safe forbids";

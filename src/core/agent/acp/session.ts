@@ -35,7 +35,7 @@ export class AcpSession extends Session<Turn> {
   readonly #chosen = new Map<string, string>();
   #choices: Choices = { model: null, effort: null, mode: null };
   #steers = false;
-  /** The turn as the agent sees it: it may still run when ours was given up. */
+  /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #prompting: Promise<unknown> | null = null;
   #counted = noTokens;
 
@@ -69,7 +69,7 @@ export class AcpSession extends Session<Turn> {
     this.#choices = opened.choices;
     this.#steers = opened.steers;
     const { threadId, resumed } = this;
-    // What an agent counts begins with its process.
+    // The agent counts tokens from the start of its process.
     this.emit({ type: "session.started", threadId, resumed, countsAnew: resumed });
   }
 
@@ -91,7 +91,7 @@ export class AcpSession extends Session<Turn> {
   async steer(steerId: string, message: string): Promise<{ readonly turnId: string }> {
     const turn = this.live;
     if (!turn) throw noActiveTurn("none is running");
-    // What the agent does not take now opens the next turn.
+    // Guidance that the agent refuses now is added to the next turn.
     if (this.#steers && (await this.#injected(message))) {
       this.emit({ type: "steer.delivered", steerId });
     }
@@ -104,7 +104,7 @@ export class AcpSession extends Session<Turn> {
 
   protected async close(): Promise<void> {
     if (this.#prompting !== null) {
-      // Lets the agent record the turn as cancelled; one that does not answer is not waited for.
+      // Lets the agent record the turn as cancelled, without waiting for an answer.
       this.#link.notify("session/cancel", { sessionId: this.threadId });
       await within(this.#prompting, cancelGraceMs);
     }
@@ -136,7 +136,7 @@ export class AcpSession extends Session<Turn> {
       case "cancelled":
         throw turnCancelled();
       case "refusal":
-        throw new SymphonyError("turn_failed", "the turn failed: the agent refuses to go on");
+        throw new SymphonyError("turn_failed", "the turn failed: the agent refuses to continue");
       case "max_tokens":
       case "max_turn_requests":
         return this.notice(`the agent ended its turn early: ${stopReason}`);
@@ -145,7 +145,10 @@ export class AcpSession extends Session<Turn> {
     }
   }
 
-  /** Gemini waits for its quota without a word, and writes so to stderr only as it exits: who ended it for its silence learns it then. */
+  /**
+   * Gemini waits for its quota without an event, and writes so to stderr only when it exits: after
+   * a stop for silence, this is where the cause becomes known.
+   */
   async #causeOf(error: unknown): Promise<unknown> {
     const code = error instanceof SymphonyError ? error.code : null;
     const silent = code === "turn_timeout" || this.isClosed;
@@ -162,7 +165,7 @@ export class AcpSession extends Session<Turn> {
     return objectOf(result)["outcome"] === "injected";
   }
 
-  /** Sets the model or the effort where it is another than before. */
+  /** Sets the model or the effort if it has changed. */
   async #choose(what: "model" | "effort", value: string | null): Promise<void> {
     const choice = this.#choices[what];
     if (value === null || value === (this.#chosen.get(what) ?? choice?.current)) return;
@@ -182,13 +185,14 @@ export class AcpSession extends Session<Turn> {
     } catch (error) {
       if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
       const offered = choice.offered.slice(0, 20).join(", ");
-      const message = `the agent does not take ${what} ${value}: ${error.message}; it offers ${offered}`;
+      const message = `the agent does not accept ${what} ${value}: ${error.message}; it offers ${offered}`;
       throw new SymphonyError("response_error", message, { details: error.details });
     }
   }
 
   #updated(params: JsonObject): void {
-    // Until the session is open this is the history of a loaded one, after that it may be a sub-agent's.
+    // Before the session is open this is the history of a loaded one; after that it may be the
+    // update of a sub-agent.
     if (this.threadId === "" || params["sessionId"] !== this.threadId) return;
     for (const event of this.#updates.read(objectOf(params["update"]))) this.emit(event);
   }
@@ -220,7 +224,7 @@ export class AcpSession extends Session<Turn> {
 
 function newTurn(): Turn {
   const { promise: failed, reject: fail } = Promise.withResolvers<never>();
-  // Until somebody waits for it, a failure is no crash.
+  // Without a waiting caller a failure must not crash the process.
   failed.catch(() => {});
   return { id: randomUUID(), failed, fail };
 }

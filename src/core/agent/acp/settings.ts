@@ -26,15 +26,15 @@ export interface AcpConfig {
   /** A shell line, run as `bash -lc`; null: not set, so the agent cannot run. */
   readonly command: string | null;
   readonly model: string | null;
-  /** Which of the agent's ways to log in is used; null for none. */
+  /** Which of the agent's login methods is used; null for none. */
   readonly authMethod: string | null;
-  /** Longest wait for one answer of the protocol, a turn's own apart. */
+  /** Limit for the wait for one answer of the protocol, except for that of a turn. */
   readonly readTimeoutMs: number;
-  /** Longest silence in a turn. */
+  /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
   /** Paths of the machine that the agent sees in the sandbox in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
-  /** Paths the agent may write beside its workspace. */
+  /** Paths that the agent may write in addition to its workspace. */
   readonly writablePaths: readonly string[];
   readonly envPassthrough: readonly string[];
 }
@@ -44,13 +44,13 @@ export const acpSection: AgentSection<AcpConfig, typeof schema> = {
   schema,
   meanings: {
     command: "A shell line that starts an agent of the Agent Client Protocol",
-    model: "Model asked of the agent; its own when left out",
-    auth_method: "Which of the agent's ways to log in is used, by its id",
-    read_timeout_ms: "Longest wait for one answer of the protocol, ms",
-    turn_timeout_ms: "Longest silence in a turn, ms",
+    model: "Model requested from the agent; the agent's own when omitted",
+    auth_method: "The agent's login method to use, by its id",
+    read_timeout_ms: "Limit for the wait for one answer of the protocol, ms",
+    turn_timeout_ms: "Limit for silence in a turn, ms",
     readable_paths:
       "Paths the agent sees in the sandbox in addition to the system and what is on PATH",
-    writable_paths: "Paths the agent may write beside its workspace",
+    writable_paths: "Paths the agent may write in addition to its workspace",
     env_passthrough: "Environment variables that the agent may see",
   },
   example: { command: "codex-acp" },

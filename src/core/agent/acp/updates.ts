@@ -17,10 +17,13 @@ import {
 } from "../event-makers.ts";
 
 const maxHeldChars = 64_000;
-/** Calls that never end must not fill the memory. */
+/** Calls without an end must not fill the memory. */
 const maxOpenCalls = 1_000;
 
-/** Translates the updates of one session; pieces of a message are joined until something else comes. */
+/**
+ * Translates the updates of one session; parts of a message are joined until another update
+ * arrives.
+ */
 export class Updates {
   readonly #workspace: string;
   readonly #calls = new Map<string, ToolCall>();
@@ -35,11 +38,11 @@ export class Updates {
   read(update: JsonObject): AgentEvent[] {
     const kind = textOf(update["sessionUpdate"]) ?? "";
     const activity: AgentEvent = { type: "activity", method: kind.slice(0, 100) };
-    const told = this.#told(kind, update);
+    const told = this.#translate(kind, update);
     return told.length > 0 ? told : [activity];
   }
 
-  /** The message that is not followed by anything any more. */
+  /** The last message, when nothing follows it. */
   flush(): AgentEvent[] {
     const text = this.#held;
     this.#held = "";
@@ -47,7 +50,7 @@ export class Updates {
     return messageEvents(text);
   }
 
-  #told(kind: string, update: JsonObject): AgentEvent[] {
+  #translate(kind: string, update: JsonObject): AgentEvent[] {
     switch (kind) {
       case "agent_message_chunk":
         return this.#chunk(update);
@@ -103,7 +106,7 @@ export class Updates {
   }
 }
 
-/** What a turn used, told with its end; null when the agent does not count. */
+/** The usage reported at the end of a turn; null when the agent does not count. */
 export function readUsage(result: unknown) {
   const { usage } = objectOf(result);
   if (!isObject(usage)) return null;
@@ -112,7 +115,7 @@ export function readUsage(result: unknown) {
     return typeof value === "number" && Number.isSafeInteger(value) && value > 0 ? value : 0;
   };
   const output = count("outputTokens");
-  // Agents differ in whether their input holds what came from a cache; their total always does.
+  // Agents differ in whether their input includes cached tokens; their total always does.
   const total = Math.max(count("totalTokens"), count("inputTokens") + output);
   return {
     input: total - output,
@@ -125,10 +128,10 @@ export function readUsage(result: unknown) {
 
 const maxHeldOutput = 16_000;
 const edits: ReadonlySet<string> = new Set(["edit", "delete", "move"]);
-/** What an agent looks at is no deed. */
-const quiet: ReadonlySet<string> = new Set(["read", "search", "think", "switch_mode"]);
+/** Kinds of calls that only read: they are not reported as actions. */
+const readOnlyKinds: ReadonlySet<string> = new Set(["read", "search", "think", "switch_mode"]);
 
-/** One tool call of an agent as far as it has been told. */
+/** One tool call of an agent, with what has been reported so far. */
 interface ToolCall {
   readonly kind: string;
   readonly name: string;
@@ -139,7 +142,7 @@ interface ToolCall {
   readonly exitCode: number | null;
 }
 
-/** The call with what an update says; what that leaves out stays as it was. */
+/** Merges an update into a call; fields that the update omits are unchanged. */
 function mergedCall(before: ToolCall | null, update: JsonObject): ToolCall {
   const title = textOf(update["title"]);
   const paths = pathsOf(update);
@@ -168,7 +171,7 @@ function callEnded(call: ToolCall, workspace: string): AgentEvent[] {
     return [commandEvent({ command, status: failed ? "failed" : "completed", exitCode, output })];
   }
   if (edits.has(kind)) return [fileChangeEvent(status, paths, workspace)];
-  return quiet.has(kind) ? [] : [toolCallEvent(name, status)];
+  return readOnlyKinds.has(kind) ? [] : [toolCallEvent(name, status)];
 }
 
 function commandOf(update: JsonObject): string | null {
@@ -185,7 +188,7 @@ function pathsOf(update: JsonObject): string[] {
   return [...new Set(paths)];
 }
 
-/** Told as content, as raw output, or piece by piece for a terminal of the agent's own. */
+/** The output is reported as content, as raw output, or in parts for a terminal of the agent. */
 function outputOf(before: string | null, update: JsonObject, raw: JsonObject): string | null {
   const delta = textOf(objectOf(objectOf(update["_meta"])["terminal_output_delta"])["data"]);
   if (delta !== null) return `${before ?? ""}${delta}`.slice(-maxHeldOutput);
@@ -207,7 +210,7 @@ function exitCodeOf(update: JsonObject, raw: JsonObject): number | null {
 const allowing = ["allow_once", "allow_always"];
 const rejecting = ["reject_once", "reject_always"];
 
-/** The answer to `session/request_permission`: an option of the agent's own, else no answer at all. */
+/** The answer to `session/request_permission`: one of the agent's options, or none. */
 export interface Outcome {
   readonly outcome:
     | { readonly outcome: "selected"; readonly optionId: string }
@@ -216,7 +219,10 @@ export interface Outcome {
 
 export const unanswered: Outcome = { outcome: { outcome: "cancelled" } };
 
-/** The option that says yes or no, for this once if there is one; without it nothing is chosen. */
+/**
+ * The option that approves or declines, for this call only if possible; without such an option
+ * nothing is chosen.
+ */
 export function outcomeOf(params: JsonObject, approve: boolean): Outcome {
   const options = listOf(params["options"]).map(objectOf);
   for (const kind of approve ? allowing : rejecting) {
@@ -226,10 +232,10 @@ export function outcomeOf(params: JsonObject, approve: boolean): Outcome {
   return unanswered;
 }
 
-/** What a person is asked. */
+/** The question for a person. */
 export function permissionNeeds(params: JsonObject): Needs {
   const call = objectOf(params["toolCall"]);
-  const title = textOf(call["title"]) ?? "something it does not name";
+  const title = textOf(call["title"]) ?? "an action that it does not name";
   const command = textOf(objectOf(call["rawInput"])["command"]);
   const reason = textOf(objectOf(call["rawInput"])["reason"]);
   const lines = [title, command === title ? null : command, reason].filter(Boolean);

@@ -4,25 +4,28 @@ import { displayText, type JsonObject, listOf, objectOf, textOf } from "../../te
 import type { Answer } from "../agent.ts";
 import { optionLabels, questionOf, readInputRequired } from "./protocol.ts";
 
-/** What to do about a request of the agent. Every request gets one of these, so none waits for ever. */
+/**
+ * What to do about a request of the agent. Every request gets one of these, so none waits
+ * indefinitely.
+ */
 export type Verdict =
   | { readonly type: "answer"; readonly result: JsonObject; readonly decision: string }
   | { readonly type: "tool"; readonly tool: string; readonly args: unknown }
-  /** A person has to say something: the run ends. */
+  /** A person has to answer: without an answer the run ends. */
   | {
       readonly type: "end";
       readonly code: "approval_required" | "turn_input_required";
       readonly needs: Needs;
-      /** How many questions want an answer each; 0 for an approval. */
+      /** The number of questions that each need an answer; 0 for an approval. */
       readonly questions: number;
-      /** What to tell codex once a person spoke; null where the run has to end. */
+      /** The reply to codex after a person's answer; null when the run has to end. */
       readonly reply: ((answer: Answer) => JsonObject) | null;
     }
   | { readonly type: "refuse"; readonly message: string };
 
 /**
- * The policy of requirements A-15 to A-18. Where approvals are given by themselves nobody is there to be asked:
- * they are granted for the session and tool permissions confirmed; nothing else is ever invented.
+ * The policy of requirements A-15 to A-18. With automatic approvals no person is asked: approvals
+ * are granted for the session and tool permissions are confirmed; no other answer is ever made up.
  */
 export function judge(method: string, params: JsonObject, approvals: Approvals): Verdict {
   switch (method) {
@@ -47,37 +50,39 @@ export function judge(method: string, params: JsonObject, approvals: Approvals):
   }
 }
 
-/** The words of the protocol's two generations for the same decisions. */
-interface Words {
+/** The two names that the protocol's two generations have for the same decisions. */
+interface DecisionNames {
   readonly always: string;
   readonly once: string;
   readonly no: string;
 }
 
-const current: Words = { always: "acceptForSession", once: "accept", no: "decline" };
-const legacy: Words = { always: "approved_for_session", once: "approved", no: "denied" };
+const current: DecisionNames = { always: "acceptForSession", once: "accept", no: "decline" };
+const legacy: DecisionNames = { always: "approved_for_session", once: "approved", no: "denied" };
 
 function toolName(params: JsonObject): string {
   return textOf(params["tool"]) ?? textOf(params["name"]) ?? "";
 }
 
-function approval(approvals: Approvals, words: Words, wanted: Needs): Verdict {
+function approval(approvals: Approvals, names: DecisionNames, wanted: Needs): Verdict {
   switch (approvals) {
     case "auto":
-      return { type: "answer", result: { decision: words.always }, decision: words.always };
+      return { type: "answer", result: { decision: names.always }, decision: names.always };
     case "decline":
-      return { type: "answer", result: { decision: words.no }, decision: words.no };
+      return { type: "answer", result: { decision: names.no }, decision: names.no };
     case "ask":
       return {
         ...end(wanted),
         reply: (answer) => ({
-          decision: answer.type === "decision" && answer.approve ? words.once : words.no,
+          decision: answer.type === "decision" && answer.approve ? names.once : names.no,
         }),
       };
   }
 }
 
-/** A question whose parts are named can be answered; of any other form the protocol knows no answer. */
+/**
+ * A question whose parts have ids can be answered; for any other form the protocol has no answer.
+ */
 function question(params: JsonObject): Verdict {
   const ids = listOf(params["questions"]).map((asked) => textOf(objectOf(asked)["id"]));
   const named = ids.filter((id) => id !== null);
@@ -123,7 +128,10 @@ function needs(prompt: string, params: JsonObject): Needs {
 
 const toolPermission = "mcp_tool_call_approval_";
 
-/** Answers questions that only confirm a tool call; null when one of them asks anything else (A-16). */
+/**
+ * Answers questions that only confirm a tool call; null when one of them asks for anything else
+ * (A-16).
+ */
 function confirmedTools(params: JsonObject): Verdict | null {
   const answers: Record<string, JsonObject> = {};
   for (const asked of listOf(params["questions"]).map(objectOf)) {

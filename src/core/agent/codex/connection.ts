@@ -21,36 +21,38 @@ export interface ConnectionOptions {
   readonly config: CodexConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** The private home; null where the operator's own is used. */
+  /** The private home; null when the operator's own is used. */
   readonly home: CodexHome | null;
-  /** The temporary folder of the run; null for that of the server. */
+  /** The temporary folder of the run; null for the server's. */
   readonly scratch: string | null;
-  /** An agent that runs already; without it a process is started. */
+  /** An agent that is already running; without it a process is started. */
   readonly host?: AgentHost;
 }
 
-/** The session that owns a connection, as the connection sees it; nothing of it may wait or throw. */
+/** What a connection needs of the session that owns it; none of these may wait or throw. */
 export interface ConnectionListener {
-  /** What a person is asked. */
+  /** The questions to a person. */
   readonly asks: Asks;
   emit(event: AgentEvent): void;
-  /** The agent wrote a line, or got an answer it waited for. */
+  /** The agent wrote a line, or got an answer that it waited for. */
   heard(): void;
   turnEnded(ending: TurnOutcome): void;
-  /** The turn cannot go on without a person; false when no turn is in flight. */
+  /** The turn cannot continue without a person; false when no turn is in flight. */
   personNeeded(error: unknown): boolean;
   turnInFlight(): boolean;
-  /** The process is gone, or cannot be understood any more. */
+  /** The process has exited, or its output cannot be read any more. */
   ended(error: SymphonyError): void;
 }
 
-/** One agent process and the protocol with it: answers what it asks, passes on what it tells. */
+/**
+ * One agent process and the protocol with it: answers its requests and passes on its notifications.
+ */
 export class CodexConnection {
   /** null until the thread is open. */
   threadId: string | null = null;
-  /** Guidance that was sent and not yet taken up. */
+  /** Guidance that was sent and not yet accepted. */
   readonly steers = new Set<string>();
-  /** The provider's limits as last told. */
+  /** The provider's limits as last reported. */
   limits: JsonObject | null = null;
   readonly peer: JsonRpcPeer;
   readonly #spec: SessionSpec;
@@ -108,7 +110,7 @@ export class CodexConnection {
     return this.#transport.stop();
   }
 
-  /** Tells what the agent did while nobody listened. */
+  /** Reports what the agent did while no server was connected. */
   async catchUp(): Promise<void> {
     const { adoption } = this.#spec;
     if (!adoption || this.threadId === null) return;
@@ -156,7 +158,7 @@ export class CodexConnection {
     }
   }
 
-  /** A person is asked and codex gets the answer; without one, the turn ends. */
+  /** Asks a person and passes the answer to codex; without an answer, the turn ends. */
   async #ask(id: PeerRequest["id"], verdict: Extract<Verdict, { type: "end" }>): Promise<void> {
     const { needs, questions, reply } = verdict;
     if (!reply || !this.#listener.turnInFlight()) {
@@ -193,33 +195,33 @@ export class CodexConnection {
   }
 }
 
-/** What a transport tells; none of it may wait or throw. */
+/** The events of a transport; none of these may wait or throw. */
 export interface TransportEvents {
   onLine(line: string): void;
   onStderr(line: string): void;
-  /** Once, when no further line will come. */
+  /** Called once, after the last line. */
   onEnd(error: SymphonyError): void;
 }
 
-/** Carries messages to an agent, each with its newline, and lines back. */
+/** Carries messages to an agent, each with its newline, and lines from it. */
 export interface Transport {
   readonly pid: number | null;
   write(text: string): void;
-  /** Ends what belongs to the run, in bounded time. */
+  /** Ends everything that belongs to the run, in bounded time. */
   stop(): Promise<void>;
 }
 
-/** An agent that runs already and holds threads of other runs beside. */
+/** An agent that is already running and also holds threads of other runs. */
 export interface AgentHost {
-  /** By which the next server finds it. */
+  /** Identifies it, so that the next server can find it. */
   readonly id: string;
-  /** Once. */
+  /** Called once. */
   connect(events: TransportEvents): Transport;
-  /** The session can hear requests of the agent now. */
+  /** From now on the session can receive requests of the agent. */
   ready(threadId: string): void;
-  /** Ends what the agent still does on the thread; resolves when nothing of it runs. */
+  /** Ends the agent's remaining work on the thread; resolves when none of it runs. */
   leave(threadId: string): Promise<void>;
-  /** Lets go of the agent without ending anything. */
+  /** Disconnects from the agent without ending anything. */
   detach(): void;
 }
 
@@ -230,7 +232,10 @@ export interface ToolAnswer {
   readonly outcome: "completed" | "failed" | "unsupported";
 }
 
-/** Runs one tool host-side. Whatever happens there is an answer for the model (A-19, A-20). */
+/**
+ * Runs one tool on the server. Every outcome, errors included, is an answer for the model (A-19,
+ * A-20).
+ */
 export async function answerTool(
   tools: AgentTools,
   name: string,
@@ -256,13 +261,14 @@ function resultOf(success: boolean, output: string): JsonObject {
   return { success, output: text, contentItems: [{ type: "inputText", text }] };
 }
 
-/** Few at a time: one command's output may be a mebibyte. */
+/** A small page: the output of one command may be a mebibyte. */
 const pageSize = 5;
 const maxItems = 200;
 
 /**
- * What the agent completed on its thread after `sinceWall`, oldest first, as `item/completed` would have told it.
- * An agent that refuses to say has missed nothing: the history is no audit of its work.
+ * The items that the agent completed on its thread after `sinceWall`, oldest first, in the form of
+ * `item/completed`. If the agent refuses to list them, the result is empty: the history is not an
+ * audit of its work.
  */
 async function missedItems(
   peer: JsonRpcPeer,
@@ -289,7 +295,10 @@ async function missedItems(
   return missed.reverse();
 }
 
-/** codex has one error code for everything; these are its words for a turn that is over or cannot be steered. */
+/**
+ * codex has one error code for everything; these are its messages for a turn that is over or cannot
+ * be steered.
+ */
 export function saysNoTurn(error: unknown): boolean {
   const words = /no active turn|expected active turn|cannot steer/i;
   return codeOf(error) === "response_error" && words.test(messageOf(error));
@@ -299,8 +308,8 @@ export function codeOf(error: unknown): string | null {
   return error instanceof SymphonyError ? error.code : null;
 }
 
-/** Its history is with an agent that does not hold it any more. */
+/** The thread's history is with an agent that no longer holds it. */
 export function threadLost(): SymphonyError {
-  const message = "the thread of the running turn could not be taken up again";
+  const message = "the thread of the running turn could not be resumed";
   return new SymphonyError("codex_daemon_lost", message);
 }

@@ -11,11 +11,11 @@ import { type JsonRpcPeer, ownVersion } from "../json-rpc.ts";
 import { type CodexHome, profileName } from "./home.ts";
 import type { CodexConfig } from "./settings.ts";
 
-/** The diff of the whole turn is sent again at every change; git tells the same. */
+/** codex sends the diff of the whole turn again at every change; git gives the same information. */
 const unwantedNotifications = ["turn/diff/updated"];
 
 const temporaryHome =
-  "under the temporary folder codex does not put its helpers, and every sandboxed command fails";
+  "codex does not create its helper programs under the temporary folder, and every sandboxed command fails";
 
 export interface OpenThread {
   readonly threadId: string;
@@ -32,8 +32,8 @@ export interface OpenOptions {
 }
 
 /**
- * Says hello and opens the thread (A-3): resumed if wanted and possible, else a new one. `onNotice` hears
- * what an operator should know, such as why a resume was refused.
+ * Initializes the connection and opens the thread (A-3): resumed if requested and possible, else a
+ * new one. `onNotice` receives what an operator should know, such as why a resume was refused.
  */
 export async function openThread(options: OpenOptions): Promise<OpenThread> {
   const { peer, spec, onNotice } = options;
@@ -62,7 +62,10 @@ export async function openThread(options: OpenOptions): Promise<OpenThread> {
   return { threadId, resumed: false };
 }
 
-/** The parameters of `turn/start`. A null sandbox policy is not sent, so the thread's own holds. */
+/**
+ * The parameters of `turn/start`. A null sandbox policy is not sent, so that the thread's own
+ * applies.
+ */
 export function turnParams(
   turn: TurnOptions & { threadId: string; messageId: string; prompt: string },
   spec: SessionSpec,
@@ -88,7 +91,7 @@ export function textInput(text: string): JsonObject[] {
 export function idIn(result: unknown, name: "thread" | "turn"): string {
   const id = textOf(objectOf(objectOf(result)[name])["id"]);
   if (id !== null && id !== "") return id;
-  throw new SymphonyError("response_error", `${name}/start: the answer holds no ${name} id`);
+  throw new SymphonyError("response_error", `${name}/start: the answer contains no ${name} id`);
 }
 
 async function resume(
@@ -110,7 +113,10 @@ function isTemporary(path: string): boolean {
   return [tmpdir(), "/tmp"].some((root) => path.startsWith(root + sep));
 }
 
-/** What a thread is started and resumed with, once the sandbox it names has been seen to hold. */
+/**
+ * The parameters with which a thread is started and resumed, after a probe of the sandbox that they
+ * name.
+ */
 async function permittedParams(
   { peer, spec, config, home, probedOnce, onNotice }: OpenOptions,
   codexHome: string | null,
@@ -138,19 +144,22 @@ function dynamicTool(tool: ToolSpec): JsonObject {
   return { type: "function", name, description, inputSchema };
 }
 
-/** For people who look at the thread with other tools; nothing depends on it. */
+/** For persons who inspect the thread with other tools; nothing depends on it. */
 function nameThread(peer: JsonRpcPeer, threadId: string, name: string): void {
   peer.request("thread/name/set", { threadId, name }).catch(() => {});
 }
 
-/** By which rules codex runs the commands of a thread. */
+/** The rules by which codex runs the commands of a thread. */
 export type Permit =
   | { readonly type: "profile"; readonly name: string; readonly home: CodexHome }
   | {
       readonly type: "sandbox";
-      /** What of our own rules does not hold, for the operator; null where all is as the level says. */
+      /**
+       * Which of symphony's own rules do not apply, for the operator; null when all apply as the
+       * level says.
+       */
       readonly warning: string | null;
-      /** False: nothing that an operator chose, so it is a line of the log. */
+      /** False when no setting of the operator caused this: then it is only logged. */
       readonly chosen: boolean;
     };
 
@@ -158,42 +167,49 @@ export interface PermitOptions {
   readonly spec: SessionSpec;
   readonly config: CodexConfig;
   readonly home: CodexHome | null;
-  /** The CODEX_HOME the program says it has. */
+  /** The CODEX_HOME that the program reports. */
   readonly codexHome: string | null;
 }
 
-/** The sandbox that codex has by itself, and that our profiles extend. */
+/** The sandbox of codex itself, which our profiles extend. */
 export const defaultSandbox = "workspace-write";
-const lost = "agents may read the data directory, the login of codex and other workspaces";
+const consequence = "agents may read the data directory, the login of codex and other workspaces";
 
-/** Our profile, unless the operator chose a sandbox or a home, or the program is not codex in our home. */
+/**
+ * Our profile, unless the operator chose a sandbox or a home, or the program is not codex in our
+ * home.
+ */
 async function permitOf({ spec, config, home, codexHome }: PermitOptions): Promise<Permit> {
   if (spec.level === "danger") return sandbox(null);
   const own = ownSandbox(config);
-  if (own !== null) return sandbox(`${own} replaces the permission profile: ${lost}`);
+  if (own !== null) return sandbox(`${own} replaces the permission profile: ${consequence}`);
   if (home === null) {
-    const warning = `codex.home is inherit: ${lost}`;
+    const warning = `codex.home is inherit: ${consequence}`;
     return { type: "sandbox", warning, chosen: config.home === "inherit" };
   }
   if (codexHome === null) {
-    const warning = `the agent's command is not codex: its sandbox was not probed, ${lost}`;
+    const warning = `the agent's command is not codex: its sandbox was not probed, ${consequence}`;
     return { type: "sandbox", warning, chosen: false };
   }
   if (codexHome !== home.path) {
-    return sandbox(`codex.command sets CODEX_HOME to ${codexHome}: ${lost}`);
+    return sandbox(`codex.command sets CODEX_HOME to ${codexHome}: ${consequence}`);
   }
   const git = config.allowGit && (await isRepository(spec.workspace));
   return { type: "profile", name: profileName(spec.level, git), home };
 }
 
-/** What is sent with a thread, at its start and at every resume: of its `config` nothing is kept by codex. */
+/**
+ * Sent with a thread, at its start and at every resume, because codex does not store the thread's
+ * `config`.
+ */
 function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): JsonObject {
   const settings: Record<string, unknown> = {
-    // A login shell for each command would read the profile, and what it exports, once more.
+    // A login shell for each command would read the profile, and what it exports, again.
     allow_login_shell: false,
     [`shell_environment_policy.set.${runCookie}`]: spec.runId,
   };
-  // What a repository brings along for codex may name programs, and those run outside any sandbox of codex.
+  // A repository's own files for codex may name programs, and those run outside of every codex
+  // sandbox.
   if (spec.level !== "danger") {
     settings["projects"] = { [spec.workspace]: { trust_level: "untrusted" } };
   }
@@ -209,7 +225,7 @@ function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): J
   return { sandbox: everything ? "danger-full-access" : config.threadSandbox, config: settings };
 }
 
-/** The name of the setting by which the operator chose a sandbox; null without one. */
+/** The name of the setting with which the operator chose a sandbox; null without one. */
 function ownSandbox({ threadSandbox, turnSandboxPolicy, command }: CodexConfig): string | null {
   if (turnSandboxPolicy !== null) return "codex.turn_sandbox_policy";
   if (threadSandbox !== defaultSandbox) return "codex.thread_sandbox";
@@ -221,7 +237,10 @@ function sandbox(warning: string | null): Permit {
   return { type: "sandbox", warning, chosen: true };
 }
 
-/** With anything else in its place, such as the file of a worktree, a rule inside `.git` stops every command. */
+/**
+ * If `.git` is anything else, such as the file of a worktree, a rule inside `.git` makes every
+ * command fail.
+ */
 async function isRepository(workspace: string): Promise<boolean> {
   const is = async (name: string, kind: "isDirectory" | "isFile") =>
     (await lstat(join(workspace, ".git", name)).catch(() => null))?.[kind]() === true;
@@ -230,7 +249,7 @@ async function isRepository(workspace: string): Promise<boolean> {
   );
 }
 
-/** Says what it could do that it must not; nothing it reads or writes is kept. */
+/** Prints which forbidden actions it could do; nothing that it reads or writes is kept. */
 const script = `echo ran
 outside=$1; port=$2; shift 2
 for path in "$@"; do
@@ -253,7 +272,10 @@ export interface ProbeOptions {
   readonly network: boolean;
 }
 
-/** Tries the sandbox with a command of our own. Rejects with `agent_unavailable` when it does not hold, or does not work. */
+/**
+ * Tests the sandbox with a command of our own. Rejects with `agent_unavailable` when the sandbox
+ * does not restrict the command, or does not work.
+ */
 async function probeSandbox(options: ProbeOptions): Promise<void> {
   const { home, network } = options;
   const listener = createServer((socket) => socket.destroy());

@@ -19,31 +19,36 @@ import type { CodexConfig } from "./settings.ts";
 
 export interface HomesOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Never to be read by an agent. */
+  /** Agents must never read it. */
   readonly dataDir: string;
-  /** An agent sees its own workspace and no other one below it. */
+  /** Below it an agent sees only its own workspace. */
   workspaceRoot(): string;
 }
 
 /** The CODEX_HOME of one server's agents. */
 export interface CodexHome {
-  /** For CODEX_HOME. */
+  /** The value of CODEX_HOME. */
   readonly path: string;
-  /** What no command of an agent may read. */
+  /** Paths that no command of an agent may read. */
   readonly denied: readonly string[];
-  /** Changes with every rule of it. */
+  /** Changes when any of its rules changes. */
   readonly fingerprint: string;
-  /** The temporary folder of one run, made now; the only one it may write. */
+  /** Creates the temporary folder of one run, the only one that the run may write. */
   scratch(runId: string): Promise<string>;
-  /** The temporary folder of all runs in shared processes; it outlives the server as they do. */
+  /**
+   * The temporary folder of all runs in shared processes; it outlives the server like those
+   * processes.
+   */
   sharedScratch(): Promise<string>;
-  /** A path outside of every workspace where nobody but the operator may write. */
+  /** A path outside of every workspace that only the operator may write. */
   readonly outside: string;
 }
 
 const operatorsOwn = ["auth.json", "config.toml", "history.jsonl", "sessions", "archived_sessions"];
 
-/** Makes the private home ready for each start, and tells nothing to do where the operator's own is used. */
+/**
+ * Prepares the private home before each start; does nothing when the operator's own home is used.
+ */
 export class CodexHomes {
   readonly #options: HomesOptions;
   readonly #written = new Map<string, string>();
@@ -74,7 +79,7 @@ export class CodexHomes {
     const path = join(base, "home");
     const databases = join(path, "databases");
     if (config.home === "private" && !this.#written.has(path)) {
-      // One server has this directory: what is there now is of runs that crashed.
+      // Only one server uses this directory: existing content is from runs that crashed.
       await rm(join(base, "tmp"), { recursive: true, force: true, maxRetries: 3 });
     }
     await privately(base, path, databases, join(path, "sessions"), join(base, "tmp"));
@@ -127,7 +132,10 @@ export class CodexHomes {
     return this.#options.env["CODEX_HOME"] || join(this.#userHome, ".codex");
   }
 
-  /** Of what does not exist nothing can be read; a rule for it would leave an empty file there. */
+  /**
+   * Only existing paths: what does not exist cannot be read, and a rule for it would leave an empty
+   * file there.
+   */
   async #denied(operatorHome: string, path: string): Promise<string[]> {
     const { dataDir, workspaceRoot } = this.#options;
     await mkdir(workspaceRoot(), { recursive: true });
@@ -138,14 +146,14 @@ export class CodexHomes {
       ...keptSecrets.map((name) => join(this.#userHome, name)),
       join(path, "sessions"),
     ];
-    // A rule for a link breaks the sandbox: it has to name what the link leads to.
+    // A rule for a link breaks the sandbox: the rule has to name the link's target.
     const real = await Promise.all(wanted.map((each) => realpath(each).catch(() => null)));
     const settings = join(await realpath(path), "config.toml");
     return [...new Set([...real.filter((each) => each !== null), settings])];
   }
 }
 
-/** A link, so that a login or a refreshed token of either is that of both. */
+/** A link, so that a login or a refreshed token in one home is also used in the other. */
 async function linkLogin(target: string, link: string): Promise<void> {
   if (target === link || (await readlink(link).catch(() => null)) === target) return;
   await rm(link, { force: true });
@@ -171,20 +179,26 @@ function sha(text: string): string {
 
 export interface HomeConfigOptions {
   readonly operator: OperatorConfig;
-  /** Files and directories no command of the agent may read. */
+  /** Files and directories that no command of the agent may read. */
   readonly denied: readonly string[];
-  /** A directory of the home that is denied as well: codex's databases, which hold other issues' threads. */
+  /**
+   * A directory of the home that is denied too: codex's databases, which hold threads of other
+   * issues.
+   */
   readonly databases: string;
-  /** Variables the agent's commands may see. */
+  /** Variables that the agent's commands may see. */
   readonly visible: readonly string[];
 }
 
-/** The permission profile of a level; `git`: the repository of the workspace may be written. */
+/** The permission profile of a level; with `git` the workspace's repository is writable. */
 export function profileName(level: Exclude<AgentConfig["level"], "danger">, git: boolean): string {
   return `symphony-${level}${git ? "-git" : ""}`;
 }
 
-/** The `config.toml` of a private home: the operator's model and providers, our permission profiles. */
+/**
+ * The `config.toml` of a private home: the operator's model and providers, and our permission
+ * profiles.
+ */
 function homeConfig(options: HomeConfigOptions): string {
   const { operator, databases, visible } = options;
   const features = operator.tables.find((table) => /^\s*\[\s*features\s*\]/.test(table));
@@ -212,7 +226,10 @@ function homeConfig(options: HomeConfigOptions): string {
   ].join("\n");
 }
 
-/** Of the repository, what makes git run a program stays read-only: hooks and configuration. */
+/**
+ * The files of the repository that can make git run a program stay read-only: hooks and
+ * configuration.
+ */
 const repository = ['".git" = "write"', '".git/hooks" = "read"', '".git/config" = "read"'];
 
 function profile(
@@ -235,24 +252,24 @@ enabled = ${network}
 `;
 }
 
-/** A basic string of TOML; JSON's escapes are among its own. */
+/** A basic string of TOML; it accepts all escapes of JSON. */
 function quoted(text: string): string {
   return JSON.stringify(text).replaceAll("\u007f", "\\u007F");
 }
 
-/** What a private home takes over from the operator's own `config.toml`. */
+/** The parts of the operator's own `config.toml` that a private home takes over. */
 interface OperatorConfig {
-  /** Settings of no table, as they were written. */
+  /** Top-level settings, as written. */
   readonly settings: readonly string[];
-  /** Whole tables of model providers and features, as they were written. */
+  /** Whole tables of model providers and features, as written. */
   readonly tables: readonly string[];
   /** Variables whose values are credentials of a provider. */
   readonly credentialNames: readonly string[];
 }
 
 /**
- * Who answers, and how: nothing that runs a program, opens the sandbox or speaks to another server. An MCP
- * server, a hook, a profile with a sandbox of its own stays behind.
+ * Settings of the provider and the model: none that runs a program, opens the sandbox or connects
+ * to another server. An MCP server, a hook, or a profile with its own sandbox is not taken over.
  */
 const kept =
   /^(model|model_provider|model_(reasoning_(effort|summary)|verbosity|context_window|auto_compact_token_limit|catalog_json|supports_reasoning_summaries)|plan_mode_reasoning_effort|service_tier|personality|web_search|openai_base_url|chatgpt_base_url|cli_auth_credentials_store|forced_login_method|forced_chatgpt_workspace_id)$/;
@@ -261,12 +278,12 @@ const ownFeatures = /^\s*"?(plugins|apps)"?\s*=/;
 
 interface Statement {
   readonly text: string;
-  /** The name of the table it opens, or null for a setting. */
+  /** The name of the table that it opens, or null for a setting. */
   readonly table: string | null;
   readonly key: string;
 }
 
-/** Picks from the text of a `config.toml`; what cannot be understood is left out. */
+/** Selects settings from the text of a `config.toml`; text that cannot be parsed is left out. */
 export function pickOperatorConfig(text: string): OperatorConfig {
   const settings: string[] = [];
   const tables: string[][] = [];
@@ -300,7 +317,10 @@ function credentialNames(statement: string): string[] {
   return key === undefined ? headers : [key, ...headers];
 }
 
-/** Lines of one setting or one table header each; a text or list over several lines stays together. */
+/**
+ * The lines of one setting or one table header each; a text or list over several lines stays
+ * together.
+ */
 function statements(text: string): Statement[] {
   const found: Statement[] = [];
   let open: string[] = [];
@@ -325,7 +345,7 @@ function statementOf(text: string): Statement {
   };
 }
 
-/** False while a text of three quotes, a list or an inline table is still open. */
+/** False while a text in triple quotes, a list or an inline table is still open. */
 function isWhole(text: string): boolean {
   const bare = text
     .replaceAll(/"""[\s\S]*?"""|'''[\s\S]*?'''/g, "")

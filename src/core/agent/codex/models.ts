@@ -10,14 +10,14 @@ import { type Model, providerError } from "../agent.ts";
 import { JsonRpcPeer } from "../json-rpc.ts";
 import type { CodexConfig } from "./settings.ts";
 
-/** What starting the agent takes. */
+/** The dependencies for starting the agent. */
 export interface CodexModelsDeps {
   readonly clock: Clock;
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The cookie its processes are found again by. */
+  /** The cookie that identifies its processes. */
   readonly runId: string;
-  /** Names of environment variables the agent must never see. */
+  /** Names of environment variables that the agent must never see. */
   secretEnvNames(): readonly string[];
 }
 
@@ -25,7 +25,10 @@ const maxPages = 20;
 const methodNotFound = -32_601;
 const modelId = /^[^\p{Cc}]{1,200}$/u;
 
-/** codex's own list: an app-server is started for it in an empty directory, asked, and ended. */
+/**
+ * codex's own list: starts an app-server in an empty directory, requests the list, and ends the
+ * app-server.
+ */
 export async function askCodex(
   config: CodexConfig,
   edges: CodexModelsDeps,
@@ -63,7 +66,7 @@ function start(config: CodexConfig, edges: CodexModelsDeps, cwd: string) {
     timeoutMs: config.readTimeoutMs,
     write: (line) => agent.write(line),
     onNotification: () => {},
-    onRequest: ({ id }) => peer.replyError(id, methodNotFound, "nothing is answered here"),
+    onRequest: ({ id }) => peer.replyError(id, methodNotFound, "this process answers no requests"),
     onStray: () => {},
   });
   return { peer, stop: () => agent.stop() };
@@ -80,7 +83,7 @@ async function ask(peer: JsonRpcPeer, version: string): Promise<Model[]> {
   for (let page = 0; page < maxPages; page += 1) {
     const answer = objectOf(await peer.request("model/list", cursor === null ? {} : { cursor }));
     if (!Array.isArray(answer["data"])) {
-      throw providerError("response", "the agent's answer is no list of models");
+      throw providerError("response", "the agent's answer is not a list of models");
     }
     for (const entry of listOf(answer["data"])) {
       const { model, id } = objectOf(entry);

@@ -20,24 +20,24 @@ const maxNoticeChars = 1_000;
 const maxPaths = 100;
 const inputMethods = /^turn\/(needs?_input|input_required|(request|provide)_(input|response))$/;
 
-/** What a translation depends on beside the notification. */
+/** The state that a translation needs in addition to the notification. */
 export interface Context {
   /** null until the thread is open. */
   readonly threadId: string | null;
   readonly workspace: string;
-  /** Guidance that was accepted and not yet taken up. */
+  /** Guidance that was accepted by codex but has not reached the turn yet. */
   readonly steers: ReadonlySet<string>;
   /** True once the thread reported an absolute total. */
   readonly hasTotals: boolean;
 }
 
-/** How a turn ended, as the agent says. */
+/** How a turn ended, as reported by the agent. */
 export interface TurnOutcome {
   /** null when the agent names none. */
   readonly turnId: string | null;
   readonly status: "completed" | "failed" | "interrupted";
   readonly message: string;
-  /** codex's own word for the failure, such as `usageLimitExceeded`. */
+  /** codex's own name for the failure, such as `usageLimitExceeded`. */
   readonly info: unknown;
 }
 
@@ -45,7 +45,7 @@ export interface TurnOutcome {
 export function translate(method: string, params: JsonObject, context: Context): AgentEvent[] {
   const activity: AgentEvent = { type: "activity", method };
   if (/delta$/i.test(method) || isForeign(params, context.threadId)) return [activity];
-  // What an item holds was written by the agent: no figures are read from there.
+  // The agent wrote the content of an item: no figures are read from it.
   if (method.startsWith("item/")) return orActivity(itemEvents(method, params, context), activity);
   return orActivity([...noticeOf(method, params), ...figures(method, params, context)], activity);
 }
@@ -74,14 +74,14 @@ export function readOutcome(
   };
 }
 
-/** A notification by which the agent asks a person, or null (A-17). */
+/** A notification with which the agent asks a person, or null (A-17). */
 export function readInputRequired(method: string, params: JsonObject): Needs | null {
   if (!method.startsWith("turn/")) return null;
   const flagged = params["requiresInput"] === true || params["needsInput"] === true;
   return flagged || inputMethods.test(method) ? questionOf(params) : null;
 }
 
-/** What a request for input says, in the words a person is shown. */
+/** A request for input, as text for a person. */
 export function questionOf(params: JsonObject): Needs {
   const questions = listOf(params["questions"]).map(objectOf);
   const asked = questions.map((question) => textOf(question["question"]) ?? "");
@@ -125,7 +125,7 @@ function itemEvents(method: string, params: JsonObject, context: Context): Agent
     case "mcpToolCall":
       return completed ? [mcpCallEvent(item)] : [];
     case "contextCompaction":
-      return completed ? [notice("the history was summarised to make room")] : [];
+      return completed ? [notice("the history was summarised to free space")] : [];
     default:
       return [];
   }
@@ -215,8 +215,8 @@ const keys = {
 } as const;
 
 /**
- * The absolute totals of a thread (E-4), wherever a notification carries them; null when it has none.
- * `last` usage, context windows and generic `usage` maps are no totals (E-5).
+ * The absolute totals of a thread (E-4) in any notification; null when it has none. `last` usage,
+ * context windows and generic `usage` maps are no totals (E-5).
  */
 export function readTotals(params: JsonObject): Tokens | null {
   const current = objectOf(params["tokenUsage"])["total"];
@@ -225,12 +225,12 @@ export function readTotals(params: JsonObject): Tokens | null {
   return readTokens(current) ?? readTokens(objectOf(info)["total_token_usage"]);
 }
 
-/** Usage that the end of a turn carries (E-9): a reading for whoever has heard no total. */
+/** The usage at the end of a turn (E-9), for a thread that has reported no total. */
 function readTurnUsage(params: JsonObject): Tokens | null {
   return readTokens(objectOf(params["turn"])["usage"]) ?? readTokens(params["usage"]);
 }
 
-/** Counts in any of the known spellings (E-6); null when there is none at all. */
+/** Counts in any of the known spellings (E-6); null when there are none. */
 export function readTokens(value: unknown): Tokens | null {
   if (!isObject(value)) return null;
   const input = count(value, keys.input);
@@ -255,13 +255,16 @@ function count(value: JsonObject, names: readonly string[]): number | null {
   return null;
 }
 
-const deepestLimits = 6;
+const maxLimitsDepth = 6;
 const windows = ["primary", "secondary", "credits"];
 const limitNames = ["limitId", "limit_id", "limitName", "limit_name"];
 
-/** The rate-limit object anywhere in an update (E-11); null when there is none with a figure in it. */
+/**
+ * The rate-limit object at any depth of an update (E-11); null when there is none with a figure in
+ * it.
+ */
 export function readRateLimits(value: unknown, depth = 0): JsonObject | null {
-  if (depth > deepestLimits) return null;
+  if (depth > maxLimitsDepth) return null;
   if (Array.isArray(value)) return firstOf(value, depth);
   if (!isObject(value)) return null;
   const named = limitNames.some((name) => typeof value[name] === "string");
@@ -278,13 +281,14 @@ function firstOf(values: readonly unknown[], depth: number): JsonObject | null {
 }
 
 const tooMany = 429;
-/** codex rounds; a window this full is the one that is used up. */
+/** codex rounds: a window at this percentage is used up. */
 const fullPercent = 99;
 const limitWindows = ["primary", "secondary"];
 
 /**
- * The refusal of a provider for its limit, or null when the turn failed for another reason. `limits` are the last that were
- * received: a window that is used up names the time from which turns are accepted again, otherwise the message may.
+ * The provider's limit that made a turn fail, or null when it failed for another reason. `limits`
+ * are the last ones received: a used-up window gives the time from which turns are accepted again;
+ * without one the message may give it.
  */
 export function providerLimit(
   { message, info }: Pick<TurnOutcome, "message" | "info">,
@@ -299,7 +303,7 @@ function statusIn(info: unknown): unknown {
   return objectOf(objectOf(info)["responseTooManyFailedAttempts"])["httpStatusCode"];
 }
 
-/** Epoch ms at which the last window that is used up begins anew. */
+/** Epoch ms at which the last used-up window is reset. */
 function resetIn(limits: JsonObject | null): number | null {
   const full = limitWindows
     .map((name) => limits?.[name])

@@ -13,7 +13,7 @@ export interface CodexRuntimeOptions {
   readonly homes?: CodexHomes;
 }
 
-/** Runs `codex app-server`, or whatever else `codex.command` names that speaks its protocol. */
+/** Runs `codex app-server`, or another program in `codex.command` that uses its protocol. */
 export function createCodexRuntime({
   config,
   clock,
@@ -44,7 +44,10 @@ export function createCodexRuntime({
   };
 }
 
-/** The first start in a home is alone in it: codex sets up its databases then. Resolves with how to let the others in. */
+/**
+ * The first start in a home runs alone, because codex then creates its databases. Resolves with the
+ * function that lets other starts continue.
+ */
 async function enter(firsts: Map<string, Promise<void>>, path: string): Promise<() => void> {
   const first = firsts.get(path);
   if (first !== undefined) {
@@ -56,7 +59,9 @@ async function enter(firsts: Map<string, Promise<void>>, path: string): Promise<
   return resolve;
 }
 
-/** Success is remembered; what failed is tried again, since the operator may have mended it. */
+/**
+ * A success is remembered; a failure is tried again, because the operator may have fixed the cause.
+ */
 export async function onceFor(
   done: Map<string, Promise<void>>,
   key: string,

@@ -23,12 +23,12 @@ export interface SessionOptions extends ConnectionOptions {
   probedOnce(key: string, probe: () => Promise<void>): Promise<void>;
 }
 
-/** One `codex app-server`, or another program that speaks its protocol, with one thread. */
+/** One `codex app-server`, or another program that uses its protocol, with one thread. */
 export class CodexSession extends Session<LiveTurn> {
   readonly lasting?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
-  /** The turn as the agent sees it: it may still run when ours was given up. */
+  /** The turn as the agent sees it: it may still run after the session's turn was given up. */
   #running: { readonly id: string; readonly over: PromiseWithResolvers<void> } | null = null;
 
   constructor(options: SessionOptions) {
@@ -75,7 +75,8 @@ export class CodexSession extends Session<LiveTurn> {
     const { spec, host } = this.#options;
     if (spec.adoption && !opened.resumed) throw threadLost();
     this.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
-    // Of a turn that is under way the agent asks again at once; `follow` is there to hear it.
+    // For a turn in progress the agent sends its requests again at once; `follow` is ready to
+    // receive them.
     if (!spec.adoption) host?.ready(opened.threadId);
   }
 
@@ -130,7 +131,7 @@ export class CodexSession extends Session<LiveTurn> {
       });
       return { turnId: textOf(objectOf(result)["turnId"]) ?? expectedTurnId };
     } catch (error) {
-      // Without an answer it may be taken up all the same, which is then told.
+      // Without an answer the guidance may still be accepted, which is then reported.
       if (codeOf(error) === "response_error") steers.delete(steerId);
       throw saysNoTurn(error) ? noActiveTurn(messageOf(error)) : error;
     }
@@ -144,7 +145,7 @@ export class CodexSession extends Session<LiveTurn> {
   protected async close(): Promise<void> {
     const running = this.#running;
     if (running) {
-      // Lets the agent record the turn as interrupted; one that does not answer is not waited for.
+      // Lets the agent record the turn as interrupted, without waiting for an answer.
       const asked = interruptTurn(this.#connection.peer, this.threadId, running.id);
       const settled = asked.then((accepted) => (accepted ? running.over.promise : undefined));
       await within(
@@ -158,7 +159,7 @@ export class CodexSession extends Session<LiveTurn> {
     if (scratch !== null) await rm(scratch, { recursive: true, force: true, maxRetries: 3 });
   }
 
-  /** The id of the turn in flight, as soon as the agent told it; null without a turn. */
+  /** The id of the turn in flight, as soon as the agent has reported it; null without a turn. */
   async #turnId(): Promise<string | null> {
     return (await this.live?.opened.catch(() => null)) ?? null;
   }
@@ -183,7 +184,7 @@ export class CodexSession extends Session<LiveTurn> {
   #turnOpened(turn: LiveTurn, id: string): void {
     if (turn === this.live) this.emit({ type: "turn.started", turnId: id });
     turn.open(id);
-    // Given up or not, it runs in the agent until its end is told.
+    // Given up or not, it runs in the agent until its end is reported.
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
   }
 
@@ -198,7 +199,10 @@ export class CodexSession extends Session<LiveTurn> {
   }
 }
 
-/** One turn in flight. Its end may be told before its id is known (A-8); it is then kept until the id is. */
+/**
+ * One turn in flight. Its end may be reported before its id is known (A-8); it is then kept until
+ * the id is known.
+ */
 class LiveTurn implements SessionTurn {
   readonly #opened = Promise.withResolvers<string>();
   readonly #done = Promise.withResolvers<TurnOutcome>();
@@ -207,7 +211,7 @@ class LiveTurn implements SessionTurn {
   #ended = false;
 
   constructor() {
-    // Whoever waits sees the failure; with nobody waiting it is no crash.
+    // Callers that wait receive the failure; without one it must not crash the process.
     this.#opened.promise.catch(() => {});
     this.#done.promise.catch(() => {});
   }
@@ -216,12 +220,12 @@ class LiveTurn implements SessionTurn {
     return this.#id;
   }
 
-  /** True once the agent told its end; a turn that was given up may still run. */
+  /** True once the agent has reported its end; a turn that was given up may still run. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** The id, once the agent answered; rejects when the turn failed before. */
+  /** The id, once the agent has answered; rejects when the turn failed before. */
   get opened(): Promise<string> {
     return this.#opened.promise;
   }
@@ -236,7 +240,7 @@ class LiveTurn implements SessionTurn {
     for (const ending of this.#early) this.end(ending);
   }
 
-  /** An ending that names another turn is not ours (A-12). */
+  /** The end of a turn with another id is ignored (A-12). */
   end(ending: TurnOutcome): void {
     if (this.#id === null) {
       this.#early.push(ending);
@@ -268,12 +272,12 @@ async function finishTurn(
     if (limited) throw limited;
     throw new SymphonyError("turn_failed", `the turn failed: ${message}`, { details: { info } });
   }
-  // An interrupted turn leaves its commands running; the workspace is to be quiet.
+  // An interrupted turn leaves its commands running; nothing may change the workspace after it.
   await peer.request("thread/backgroundTerminals/clean", { threadId }).catch(() => {});
   throw turnCancelled();
 }
 
-/** False when the turn has just ended, which needs no interrupt. */
+/** False when the turn has just ended and needs no interrupt. */
 async function interruptTurn(
   peer: JsonRpcPeer,
   threadId: string,
@@ -289,8 +293,8 @@ async function interruptTurn(
 }
 
 /**
- * Asks for a thread's newest turn; false when it never had one. `take` hears its id and how it ended, null while
- * it runs, before any later line of the agent is handled.
+ * Requests a thread's newest turn; false when it never had one. `take` receives its id and how it
+ * ended (null while it runs) before any later line of the agent is handled.
  */
 export async function lastTurn(
   peer: JsonRpcPeer,

@@ -38,26 +38,32 @@ const schema = section({
 export interface CodexConfig {
   /** A shell line, run as `bash -lc`. */
   readonly command: string;
-  /** The CODEX_HOME of agents: `private` (one of ours), `inherit` (the operator's), or a directory for ours. */
+  /**
+   * The CODEX_HOME of agents: `private` (made by symphony), `inherit` (the operator's), or a
+   * directory for the private one.
+   */
   readonly home: string;
-  /** Whether agents may commit: the workspace's `.git` but for its hooks and configuration. */
+  /** Whether agents may commit: write the workspace's `.git` except its hooks and configuration. */
   readonly allowGit: boolean;
   readonly model: string | null;
   readonly approvalPolicy: string | Readonly<Record<string, unknown>>;
   readonly threadSandbox: string;
-  /** null: not sent, the thread's sandbox holds. */
+  /** null: not sent, so the thread's sandbox applies. */
   readonly turnSandboxPolicy: Readonly<Record<string, unknown>> | null;
-  /** Longest silence in a turn. */
+  /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
   readonly readTimeoutMs: number;
-  /** 0 or less: off. */
+  /** 0 or less: disabled. */
   readonly stallTimeoutMs: number;
-  /** Names of extra environment variables the agent may see, beside the built-in allow-list. */
+  /**
+   * Names of extra environment variables that the agent may see, in addition to the built-in
+   * allow-list.
+   */
   readonly envPassthrough: readonly string[];
-  /** `shared`: few long-lived processes hold the threads of all issues and outlive the server. */
+  /** `shared`: a few long-lived processes hold the threads of all issues and outlive the server. */
   readonly process: "per_issue" | "shared";
   readonly threadsPerProcess: number;
-  /** How long a shared process lives on without its server. */
+  /** How long a shared process continues without its server. */
   readonly orphanLimitMs: number;
 }
 
@@ -68,29 +74,29 @@ function codexConfigOf(written: z.output<typeof schema>): CodexConfig {
 /** The policy under which codex requests no approval. */
 const quiet = "never";
 
-/** codex app-server, or whatever else speaks its protocol. */
+/** codex app-server, or another program that uses its protocol. */
 export const codexSection: AgentSection<CodexConfig, typeof schema> = {
   schema,
   meanings: {
-    command: "A shell line, run as it is by bash -lc in the workspace",
-    home: "CODEX_HOME of agents: private (one of our own), inherit (the operator's), or a directory",
-    allow_git: "Whether agents may write .git of the workspace, its hooks and config excepted",
-    model: "Model of new turns; codex's own when left out",
-    approval_policy: "Text or map, sent to codex as it is",
-    thread_sandbox: "Sent to codex as it is",
-    turn_sandbox_policy: "Map, sent to codex with each turn as it is",
-    turn_timeout_ms: "Longest silence in a turn, ms",
-    read_timeout_ms: "Longest wait for one answer of the protocol, ms",
+    command: "A shell line, run unchanged by bash -lc in the workspace",
+    home: "CODEX_HOME of agents: private (made by symphony), inherit (the operator's), or a directory",
+    allow_git: "Whether agents may write .git of the workspace, except its hooks and config",
+    model: "Model of new turns; codex's own when omitted",
+    approval_policy: "Text or map, sent to codex unchanged",
+    thread_sandbox: "Sent to codex unchanged",
+    turn_sandbox_policy: "Map, sent to codex unchanged with each turn",
+    turn_timeout_ms: "Limit for silence in a turn, ms",
+    read_timeout_ms: "Limit for the wait for one answer of the protocol, ms",
     stall_timeout_ms: "Silence after which an attempt is tried again, ms; 0 or less: never",
     env_passthrough: "Environment variables that agents and hooks may see",
     process: "per_issue, or shared: turns outlive a restart of the server",
-    threads_per_process: "Issues that one shared process holds at most",
-    orphan_limit_ms: "How long a shared process lives on without its server, ms",
+    threads_per_process: "Limit for the issues that one shared process holds",
+    orphan_limit_ms: "How long a shared process continues without its server, ms",
   },
   example: { thread_sandbox: "workspace-write", env_passthrough: ["CI"] },
-  // Sent to the agent as they are.
+  // Sent to the agent unchanged.
   wholeMaps: ["approval_policy", "turn_sandbox_policy"],
-  // Its place in the file is older than the other kinds of agents.
+  // These two settings are older than the other kinds of agents, so they apply to all of them.
   forAll: ({ stallTimeoutMs, envPassthrough }) => ({ stallTimeoutMs, envPassthrough }),
   approvals({ approval_policy: policy }) {
     if (policy === undefined) return null;

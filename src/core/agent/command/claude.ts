@@ -25,13 +25,16 @@ export function claudeReader(options: ReaderOptions): JsonReader {
 class ClaudeReader {
   readonly #options: ReaderOptions;
   readonly #calls: ToolCalls;
-  /** What the provider said last of the login's windows; null while it takes requests. */
+  /** The provider's last report about the login's usage windows; null while it accepts requests. */
   #refusal: Limit | null = null;
-  /** The error of the main conversation's last line, such as `rate_limit`. */
+  /** The error in the last line of the main conversation, such as `rate_limit`. */
   #lastError: string | null = null;
-  /** The words that came with it. */
+  /** The text of that error. */
   #lastWords = "";
-  /** Of the results before: a background task that ends begins another turn of the same process. */
+  /**
+   * The tokens of previous results: a background task that ends starts another turn of the same
+   * process.
+   */
   #counted: Tokens = noTokens;
 
   constructor(options: ReaderOptions) {
@@ -59,7 +62,10 @@ class ClaudeReader {
     }
   }
 
-  /** It may exit without a result; a limit is then told by the last line of the conversation, or on stderr. */
+  /**
+   * The process may exit without a result; then the last line of the conversation or stderr reports
+   * a limit.
+   */
   limitAtExit(stderr: string): Limit | null {
     const limited = this.#lastError === "rate_limit";
     return limited
@@ -73,12 +79,12 @@ class ClaudeReader {
     this.#lastError = textOf(message["error"]);
     this.#lastWords = content.map((block) => textOf(block["text"]) ?? "").join("\n");
     if (this.#lastError !== null) {
-      // The event before it may name more windows.
+      // The previous event may name more windows.
       if (this.#refusal?.untilWall != null) return;
       const { rate_limit_info: info } = objectOf(message["api_error_params"]);
       this.#refusal = refusalIn(info, this.#options.wall()) ?? this.#refusal;
     } else if (objectOf(message["message"])["model"] !== "<synthetic>") {
-      // The model has answered: another one was asked, or the window began anew.
+      // The model has answered: another model was used, or the window was reset.
       this.#refusal = null;
     }
   }
@@ -99,7 +105,7 @@ class ClaudeReader {
 
   #limitOf(message: JsonObject): Limit | null {
     const { terminal_reason: reason, result, errors } = message;
-    // What ended for another reason, such as an interrupt, may carry words of the model.
+    // After an end for another reason, such as an interrupt, the text may be written by the model.
     if (reason !== undefined && reason !== "api_error") return null;
     const refused =
       message["api_error_status"] === tooManyRequests ||
@@ -107,7 +113,10 @@ class ClaudeReader {
     return this.#limitIn({ status: refused ? tooManyRequests : null, message: result, errors });
   }
 
-  /** The time of the window that is used up, else that of the words; a refusal without either is still one. */
+  /**
+   * The time of the used-up window, else the time in the text; a refusal without either still
+   * counts.
+   */
   #limitIn(failure: JsonObject): Limit | null {
     const refusal = this.#refusal;
     if (refusal?.untilWall != null) return refusal;
@@ -118,7 +127,10 @@ class ClaudeReader {
   }
 }
 
-/** A login's window that is used up, with the latest time of those that are; null where requests are taken. */
+/**
+ * The used-up window of a login, with the latest time if there are several; null while requests are
+ * accepted.
+ */
 function refusalIn(value: unknown, wall: number): Limit | null {
   const info = objectOf(value);
   if (info["status"] !== "rejected" || info["isUsingOverage"] === true) return null;
@@ -156,7 +168,10 @@ function returned(block: JsonObject, calls: ToolCalls): OutputEvent[] {
   });
 }
 
-/** Of one result. What came from the provider's cache is told apart from the rest of the input. */
+/**
+ * The tokens of one result. Tokens from the provider's cache are reported separately from the rest
+ * of the input.
+ */
 function tokensOf(message: JsonObject): Tokens | null {
   const { usage } = message;
   if (!isObject(usage)) return null;

@@ -4,7 +4,7 @@ import type { AgentEvent } from "../agent.ts";
 import { commandEvent, fileChangeEvent, toolCallEvent } from "../event-makers.ts";
 import type { Limit } from "../limits.ts";
 
-/** Calls that never return must not fill the memory. */
+/** Calls without an end must not fill the memory. */
 const maxOpen = 1_000;
 
 export interface ToolCallNames {
@@ -21,7 +21,7 @@ interface Call {
   readonly path: string | null;
 }
 
-/** Pairs the beginning and the end of a program's own tool calls. */
+/** Matches the beginning and the end of a program's own tool calls. */
 export class ToolCalls {
   readonly #names: ToolCallNames;
   readonly #open = new Map<string, Call>();
@@ -58,18 +58,18 @@ export class ToolCalls {
   }
 }
 
-/** What a line of a program says: an event, or something the session has to act upon. */
+/** The content of a program's line: an event, or something that the session has to handle. */
 export type OutputEvent =
   | AgentEvent
-  /** Not meant for us: for the log. */
+  /** Not part of the format: for the log. */
   | { readonly type: "log"; readonly line: string }
-  /** The program's own name for its conversation. */
+  /** The program's own id for its conversation. */
   | { readonly type: "session"; readonly id: string }
-  /** Absolute: of this turn, or of the whole thread if the reader says so. */
+  /** Absolute: for this turn, or for the whole thread if the reader says so. */
   | { readonly type: "usage"; readonly tokens: Tokens }
-  /** How the turn ended: the program is to exit now. One that says nothing is judged by its exit code. */
+  /** How the turn ended: the program has to exit now. Without this event the exit code decides. */
   | { readonly type: "result"; readonly failure: string | null; readonly limit: Limit | null }
-  /** A tool of the tracker to be run host-side. */
+  /** A tool of the tracker, to be run by the server. */
   | {
       readonly type: "tool";
       readonly id: string | number | null;
@@ -77,26 +77,32 @@ export type OutputEvent =
       readonly args: unknown;
     };
 
-/** A reader of one JSON object; what it does not know is a sign of life. */
+/** Reads one JSON object; an unknown one is a sign of life. */
 export interface JsonReader extends Reader {
   read(message: JsonObject): readonly OutputEvent[];
 }
 
 export interface ReaderOptions {
   readonly workspace: string;
-  /** Epoch ms, for times that a program tells as a duration or a time of day. */
+  /** Epoch ms, for times that a program gives as a duration or a time of day. */
   wall(): number;
 }
 
 export interface Reader {
-  /** Whose tokens `usage` counts. */
+  /** Whether `usage` counts the turn or the whole thread. */
   readonly counts: "turn" | "thread";
-  /** True when the program always tells a result: one that exits without it was cut off. */
+  /** True when the program always reports a result: if it exits without one, it was interrupted. */
   readonly tellsEnd: boolean;
-  /** What was held back until the end. */
+  /** The events that were held back until the end. */
   end?(): readonly OutputEvent[];
-  /** The limit that made a program exit with a failure and without a result; `stderr` is the end of what it wrote there. */
+  /**
+   * The limit that made a program exit with a failure and without a result; `stderr` is the end of
+   * its output there.
+   */
   limitAtExit?(stderr: string): Limit | null;
-  /** The limit that a living program has told on stderr it waits for, where that is too long to hold a slot. */
+  /**
+   * The limit that a running program waits for, as reported on stderr, when the wait is too long to
+   * hold a slot.
+   */
   limitWaitedFor?(stderr: string): Limit | null;
 }

@@ -42,9 +42,9 @@ function readCodexExec(
       return id === null ? [] : [{ type: "session", id }];
     }
     case "item.started":
-      return itemTold(objectOf(message["item"]), false, workspace);
+      return eventsOfItem(objectOf(message["item"]), false, workspace);
     case "item.completed":
-      return itemTold(objectOf(message["item"]), true, workspace);
+      return eventsOfItem(objectOf(message["item"]), true, workspace);
     case "turn.completed": {
       const tokens = readTokens(message["usage"]);
       return [
@@ -67,7 +67,11 @@ function readCodexExec(
   }
 }
 
-function itemTold(item: JsonObject, completed: boolean, workspace: string): readonly OutputEvent[] {
+function eventsOfItem(
+  item: JsonObject,
+  completed: boolean,
+  workspace: string,
+): readonly OutputEvent[] {
   const { type, status } = item;
   if (type === "command_execution") return [commandOf(item, completed)];
   if (!completed) return [];
@@ -120,7 +124,7 @@ export function geminiReader({ workspace, wall }: ReaderOptions): JsonReader {
       if (message["type"] === "error") lastError = textOf(message["message"]);
       if (message["type"] === "message" && message["role"] === "assistant") {
         const text = textOf(message["content"]) ?? "";
-        // Pieces of one message follow each other; anything else ends it.
+        // Parts of one message follow each other; any other line ends it.
         if (message["delta"] !== true) return [...flush(), ...messageEvents(text)];
         if (held.length < maxHeldChars) held += text;
         return [{ type: "activity", method: "message" }];
@@ -180,14 +184,14 @@ function resultOf(message: JsonObject, wall: () => number): OutputEvent[] {
   ];
 }
 
-/** symphony's own JSON lines: a small vocabulary for programs that are written for it. */
+/** symphony's own JSON lines: a small format for programs that are written for it. */
 export function ownReader({ workspace, wall }: ReaderOptions): JsonReader {
   return {
     counts: "turn",
     tellsEnd: false,
     read(message) {
       return message["type"] === "result"
-        ? [resultTold(message, wall())]
+        ? [resultEvent(message, wall())]
         : readOwnLine(message, workspace);
     },
   };
@@ -227,13 +231,16 @@ function readOwnLine(message: JsonObject, workspace: string): readonly OutputEve
   }
 }
 
-function resultTold(message: JsonObject, wall: number): OutputEvent {
+function resultEvent(message: JsonObject, wall: number): OutputEvent {
   if (message["success"] !== false) return { type: "result", failure: null, limit: null };
   const failure = textOf(message["text"]) ?? textOf(message["message"]) ?? "";
   return { type: "result", failure: failure || "no reason given", limit: limitOf(message, wall) };
 }
 
-/** Only the program's own word counts here, never its prose: it was written for this format. */
+/**
+ * Only an explicit error of the program counts here, never its text: it was written for this
+ * format.
+ */
 function limitOf(message: JsonObject, wall: number): Limit | null {
   if (message["limited"] !== true) return null;
   const wait = waitOf(message["retry_after"]);

@@ -14,13 +14,13 @@ export interface CommandRuntimeOptions {
   config(): CommandConfig;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
-  /** The directory of all workspaces: a confined program sees its own alone. */
+  /** The directory of all workspaces: a confined program sees only its own. */
   workspaceRoot(): string;
-  /** Never seen by a confined program. */
+  /** Hidden from a confined program. */
   readonly dataDir: string;
 }
 
-/** Runs any program, one process for each turn; below level `danger` in the sandbox. */
+/** Runs any program, one process for each turn; in the sandbox below level `danger`. */
 export function createCommandRuntime(options: CommandRuntimeOptions): AgentRuntime {
   const { clock, env } = options;
   const check = async (level: SessionSpec["level"]) => {
@@ -64,7 +64,10 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
   };
 }
 
-/** Whose output a setting names: a script that writes it starts that agent. */
+/**
+ * The agents whose output format a setting names: a script that writes this format starts that
+ * agent.
+ */
 const writers: ReadonlyMap<CommandConfig["output"], KnownAgent> = new Map([
   ["claude", "claude"],
   ["gemini", "gemini"],

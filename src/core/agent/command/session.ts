@@ -15,7 +15,7 @@ import { CommandTurn, type Launch, type LaunchOptions, LiveTurn, launchOf } from
 
 const maxLogChars = 1_000;
 const noNetworkHint =
-  "a program that needs the network: symphony config overlay set agent.level networked";
+  "for a program that needs the network: symphony config overlay set agent.level networked";
 
 export interface SessionOptions extends LaunchOptions {
   readonly line: string;
@@ -24,7 +24,7 @@ export interface SessionOptions extends LaunchOptions {
 
 interface InFlight extends SessionTurn {
   readonly id: string;
-  /** Once its process is about to start. */
+  /** Set when its process is about to start. */
   running: Running | null;
 }
 
@@ -33,12 +33,12 @@ interface Running {
   readonly process: CommandTurn;
 }
 
-/** A conversation of turns, each a process of its own. */
+/** A conversation of turns; each turn is a separate process. */
 export class CommandSession extends Session<InFlight> {
   readonly #options: SessionOptions;
   #turns = 0;
   #firstPrompt: string | null = null;
-  /** Of the turns before, where a program counts each anew. */
+  /** The tokens of previous turns, when a program counts each turn separately. */
   #counted = noTokens;
 
   constructor(options: SessionOptions) {
@@ -73,7 +73,7 @@ export class CommandSession extends Session<InFlight> {
     const live = this.live?.running?.live;
     if (!live) throw noActiveTurn("none is running");
     if (this.#listens) live.steer(steerId, message);
-    // What nobody confirms opens the next turn.
+    // Guidance that was not confirmed is added to the next turn.
     return { turnId: live.id };
   }
 
@@ -86,7 +86,7 @@ export class CommandSession extends Session<InFlight> {
     return this.interrupt();
   }
 
-  /** Only a program of our own vocabulary reads more than its prompt. */
+  /** Only a program with symphony's own format reads more than its prompt. */
   get #listens(): boolean {
     const { output, prompt } = this.#options.config;
     return output === "jsonl" && prompt === "file";
@@ -109,7 +109,10 @@ export class CommandSession extends Session<InFlight> {
     }
   }
 
-  /** Each turn is a process, and the one before may have written what the next would obey. */
+  /**
+   * Each turn is a process, and the previous turn may have written files that the next one would
+   * obey.
+   */
   async #requireGuarded(): Promise<void> {
     const { spec, guarded } = this.#options;
     if (spec.level === "danger") return;
@@ -174,7 +177,7 @@ export class CommandSession extends Session<InFlight> {
         return live.result;
       });
     } catch (error) {
-      // A limit says nothing against the session: it continues once the limit is over.
+      // A limit does not make the session invalid: it continues once the limit is over.
       const limited = error instanceof SymphonyError && error.code === "provider_limited";
       if (this.resumed && this.#turns === 1 && !live.spoke && !limited) this.#forget();
       throw error;
@@ -182,14 +185,14 @@ export class CommandSession extends Session<InFlight> {
     if (this.#reader().counts === "turn") this.#counted = addTokens(this.#counted, live.tokens);
   }
 
-  /** A program that has no session to go on with gets the whole prompt again. */
+  /** A program without a session to resume gets the whole prompt again. */
   #whole(prompt: string): string {
     this.#firstPrompt ??= prompt;
     const anew = this.#turns > 0 && this.#session() === null;
     return anew ? `${this.#firstPrompt}\n\n${prompt}` : prompt;
   }
 
-  /** What the next turn goes on with. */
+  /** The session that the next turn resumes. */
   #session(): string | null {
     const { resumeLine } = this.#options.config;
     return resumeLine === null || isOwnThread(this.threadId) ? null : this.threadId;
@@ -204,12 +207,12 @@ export class CommandSession extends Session<InFlight> {
     const threadId = threadNamed(id);
     if (threadId === this.threadId) return;
     if (threadId === null) {
-      return this.notice("the command told a session id that cannot be used");
+      return this.notice("the command reported a session id that cannot be used");
     }
     this.#renamed(threadId);
   }
 
-  /** The next attempt is to begin anew, or it would fail as this one did. */
+  /** The next attempt has to start a new session, or it would fail in the same way. */
   #forget(): void {
     this.notice("the session could not be resumed; the next attempt starts a new one");
     this.#renamed(newThread());
@@ -228,13 +231,13 @@ export class CommandSession extends Session<InFlight> {
 }
 
 function lingering(graceMs: number): string {
-  return `the command did not exit within ${graceMs} ms of its result (command.exit_grace_ms) and was ended`;
+  return `the command did not exit within ${graceMs} ms of its result (command.exit_grace_ms) and was stopped`;
 }
 
 const ownPrefix = "unnamed-";
 const usable = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/;
 
-/** A name for a conversation whose program told none; nothing can be resumed by it. */
+/** An id for a conversation whose program reported none; it cannot be resumed by this id. */
 function newThread(): string {
   return `${ownPrefix}${randomUUID()}`;
 }
@@ -243,7 +246,9 @@ function isOwnThread(threadId: string): boolean {
   return threadId.startsWith(ownPrefix);
 }
 
-/** A session id of a program, if it is fit to be handed back; it never looks like an option. */
+/**
+ * A program's session id, if it is safe to pass back to the program; it never looks like an option.
+ */
 function threadNamed(id: string | null): string | null {
   return id !== null && usable.test(id) && !isOwnThread(id) ? id : null;
 }

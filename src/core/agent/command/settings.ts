@@ -27,19 +27,19 @@ const schema = section({
 export interface CommandConfig {
   /** A shell line, run as `bash -lc` for each turn; null: not set, so the agent cannot run. */
   readonly line: string | null;
-  /** The line for a turn that goes on with `$SYMPHONY_SESSION`; null: each turn begins anew. */
+  /** The line for a turn that resumes `$SYMPHONY_SESSION`; null: each turn starts a new session. */
   readonly resumeLine: string | null;
   readonly prompt: "stdin" | "file";
-  /** What the program writes: text, symphony's own JSON lines, or those of a known program. */
+  /** The output format: text, symphony's own JSON lines, or that of a known program. */
   readonly output: "text" | "jsonl" | "claude" | "gemini" | "codex";
   readonly model: string | null;
-  /** Longest silence in a turn. */
+  /** Limit for silence in a turn. */
   readonly turnTimeoutMs: number;
-  /** How long a program may live on once it told how its turn ended. */
+  /** How long a program may continue after it reported how its turn ended. */
   readonly exitGraceMs: number;
   /** Paths of the machine that the program sees in the sandbox in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
-  /** Paths the program may write beside its workspace. */
+  /** Paths that the program may write in addition to its workspace. */
   readonly writablePaths: readonly string[];
   readonly envPassthrough: readonly string[];
 }
@@ -49,15 +49,15 @@ export const commandSection: AgentSection<CommandConfig, typeof schema> = {
   schema,
   meanings: {
     line: "A shell line, run by bash -lc in the workspace for each turn",
-    resume_line: "The line for a turn that goes on with the session $SYMPHONY_SESSION",
+    resume_line: "The line for a turn that resumes the session $SYMPHONY_SESSION",
     prompt: "stdin, or file: its path is in $SYMPHONY_PROMPT_FILE",
     output: "What the program writes: text, jsonl, claude, gemini or codex",
-    model: "Handed on as $SYMPHONY_MODEL",
-    turn_timeout_ms: "Longest silence in a turn, ms",
-    exit_grace_ms: "How long the program may live on after it told its result, ms",
+    model: "Passed on as $SYMPHONY_MODEL",
+    turn_timeout_ms: "Limit for silence in a turn, ms",
+    exit_grace_ms: "How long the program may continue after it reported its result, ms",
     readable_paths:
       "Paths the program sees in the sandbox in addition to the system and what is on PATH",
-    writable_paths: "Paths the program may write beside its workspace",
+    writable_paths: "Paths the program may write in addition to its workspace",
     env_passthrough: "Environment variables that the program may see",
   },
   example: { line: "./agent.sh", output: "text" },

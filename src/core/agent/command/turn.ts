@@ -23,33 +23,33 @@ export interface CommandTurnOptions {
   readonly launch: Launch;
   readonly cwd: string;
   readonly runId: string;
-  /** What to try when it fails; null when nothing is known. */
+  /** The next step when it fails; null when none is known. */
   readonly hint: string | null;
-  /** Written to stdin; null leaves that open for what is told later. */
+  /** Written to stdin; null keeps stdin open for later messages. */
   readonly input: string | null;
   readonly clock: Clock;
-  /** Longest silence. */
+  /** Limit for silence. */
   readonly limitMs: number;
-  /** How long the program may live on once it told how the turn ended. */
+  /** How long the program may continue after it reported how the turn ended. */
   readonly exitGraceMs: number;
   readonly reader: OutputReader;
   /** True while the program waits for symphony. */
   waits(): boolean;
   onLine(line: string): void;
   onStderr(line: string): void;
-  /** It did not exit in its grace and is ended. */
+  /** It did not exit within the grace period and is ended. */
   onLingering(): void;
 }
 
-/** How a turn ended by the program's own word. */
+/** How a turn ended, as reported by the program. */
 interface TurnResult {
-  /** null: it went well. */
+  /** null: it succeeded. */
   readonly failure: string | null;
-  /** The provider's limit that it failed for. */
+  /** The provider's limit that made it fail. */
   readonly limit: Limit | null;
 }
 
-/** One turn: one process, from its start until everything it started is gone. */
+/** One turn: one process, from its start until everything it started has exited. */
 export class CommandTurn {
   readonly #options: CommandTurnOptions;
   readonly #process: AgentProcess;
@@ -57,7 +57,7 @@ export class CommandTurn {
   readonly #over = Promise.withResolvers<SymphonyError>();
   readonly #stderr: string[] = [];
   #stopped: unknown = null;
-  /** Calls off the end of a program whose turn is over. */
+  /** Cancels the timer that ends a program whose turn is over. */
   #leaving: (() => void) | null = null;
 
   constructor(options: CommandTurnOptions) {
@@ -96,7 +96,10 @@ export class CommandTurn {
     void this.#process.stop();
   }
 
-  /** The program told how the turn ended. It may hang or leave a child behind that holds its output, so its exit is not waited for long. */
+  /**
+   * The program reported how the turn ended. It may hang, or a child process may keep its output
+   * open, so the wait for its exit is short.
+   */
   over(): void {
     const { clock, exitGraceMs, onLingering } = this.#options;
     this.#watch.stop();
@@ -107,9 +110,10 @@ export class CommandTurn {
   }
 
   /**
-   * Resolves when the turn went well and nothing of the program is left. Its own word, which `result` resolves with, outweighs the way it
-   * exited. Rejects with `turn_failed`, `provider_limited`, `agent_not_found`, `line_too_long`, `port_exit` (a signal), or the reason it
-   * was stopped for.
+   * Resolves when the turn succeeded and no process of the program is left. The program's own
+   * result, which `result` resolves with, has priority over its exit status. Rejects with
+   * `turn_failed`, `provider_limited`, `agent_not_found`, `line_too_long`, `port_exit` (a signal),
+   * or the reason it was stopped for.
    */
   async finished(result: () => Promise<TurnResult | null>): Promise<void> {
     const end = await this.#over.promise;
@@ -124,7 +128,7 @@ export class CommandTurn {
     if (end.code !== "port_exit" || typeof status !== "number") throw end;
     const { reader } = this.#options;
     if (status === 0 && !reader.tellsEnd) return;
-    if (status === 0) throw this.#failed("it ended with status 0 and told no result", null, 0);
+    if (status === 0) throw this.#failed("it ended with status 0 and reported no result", null, 0);
     const stderr = this.#stderr.join("\n").slice(-maxStderrChars);
     const reason = `it ended with status ${status}${stderr && `: ${stderr}`}`;
     throw this.#failed(reason, reader.limitAtExit?.(stderr) ?? null, status);
@@ -167,24 +171,24 @@ export interface LiveTurnOptions {
   readonly reader: OutputReader;
   readonly tools: AgentTools;
   emit(event: AgentEvent): void;
-  /** The program told the name of its session. */
+  /** The program reported the id of its session. */
   named(session: string): void;
-  /** The program told what it used. */
+  /** The program reported its usage. */
   used(tokens: Tokens): void;
   /** A line that is no event. */
   log(line: string): void;
-  /** The program told how its turn ended. */
+  /** The program reported how its turn ended. */
   over(): void;
-  /** Tells the program something; one that does not listen loses it. */
+  /** Sends a message to the program; it is lost when the program does not read it. */
   reply(message: Readonly<Record<string, unknown>>): void;
 }
 
-/** What the program of one turn has told so far. */
+/** The state of a turn, from what its program has reported so far. */
 export class LiveTurn {
   readonly id: string;
-  /** How the turn ended, in the program's own word: its first, for what comes after that is no part of the turn. */
+  /** The program's own result: the first one, because later output is not part of the turn. */
   result: TurnResult | null = null;
-  /** True once the agent did or said something. */
+  /** True after the first action or message of the agent. */
   spoke = false;
   tokens: Tokens = noTokens;
   readonly #options: LiveTurnOptions;
@@ -212,7 +216,7 @@ export class LiveTurn {
     this.#options.reply({ type: "steer", id, message });
   }
 
-  /** The output is over; resolves when the tools it asked for are done. */
+  /** The output has ended; resolves when the tools it requested are done. */
   async ended(): Promise<void> {
     for (const one of this.#options.reader.end()) this.#take(one);
     await Promise.all(this.#tools);
@@ -235,7 +239,7 @@ export class LiveTurn {
       case "tool":
         return this.#call(told);
       case "steer.delivered":
-        // Only what it was told of can be confirmed.
+        // Only guidance that was sent can be confirmed.
         if (this.#steers.delete(told.steerId)) emit(told);
         return;
       default:
@@ -263,11 +267,11 @@ const maxTitleChars = 500;
 export interface TurnFacts {
   /** 1-based. */
   readonly turn: number;
-  /** What to go on with; null begins anew. */
+  /** The session to resume; null starts a new one. */
   readonly session: string | null;
   readonly model: string | null;
   readonly effort: string | null;
-  /** Where the prompt is, unless it is written to stdin. */
+  /** The path of the prompt, unless it is written to stdin. */
   readonly promptFile: string | null;
 }
 
@@ -285,7 +289,10 @@ export interface LaunchOptions {
   readonly confinement: Confinement | null;
 }
 
-/** What is run for one turn. All that comes from an issue or a program is in the environment, never in the line. */
+/**
+ * The command for one turn. Everything that comes from an issue or a program is in the environment,
+ * never in the line.
+ */
 export async function launchOf(
   command: string,
   facts: TurnFacts,
@@ -311,7 +318,7 @@ export async function launchOf(
     shown: [...confinement.shown, ...(await promptShown(facts))],
     emptied: emptiedFor(guarded),
   });
-  // The temporary folder in there is a fresh one.
+  // The temporary folder inside the sandbox is a new one.
   return { line: launchLine(confined, secretNames, kept), env: { ...env, TMPDIR: "/tmp" } };
 }
 

@@ -1,24 +1,28 @@
 import type { Approvals } from "../../config/agents.ts";
 import type { KnownAgent } from "./program.ts";
 
-/** How an agent is started, as far as files of a repository can act on it. */
+/** How an agent is started, as far as it matters for files of a repository that can act on it. */
 export interface GuardedLaunch {
   readonly kind: "acp" | "command";
-  /** Those that its lines name; none: a program of which nothing is known, maybe one that starts a known agent. */
+  /**
+   * The known agents that its lines name. If empty, nothing is known about the program; it may
+   * start a known agent.
+   */
   readonly agents: ReadonlySet<KnownAgent>;
   /** gemini is told to obey the workspace. */
   readonly trusts: boolean;
 }
 
 /**
- * Goes with each request that opens a session. claude-agent-acp takes no settings from files then, also not at a
- * resume, where it reads them anew; agents ignore a `_meta` they do not know.
+ * Sent with each request that opens a session. With it claude-agent-acp reads no settings from
+ * files, also at a resume, where it reads them again; agents ignore a `_meta` they do not know.
  */
 export const sessionMeta = { claudeCode: { options: { settingSources: [] } } } as const;
 
 /**
- * Variables that keep agents from obeying a workspace and from reading files that a prompt mentions. Each is without
- * meaning to the other agents, so all get them: a line may be a script that starts any of them.
+ * Variables that keep agents from obeying a workspace and from reading files that a prompt
+ * mentions. Other agents ignore these variables, so all agents get all of them: a line may be a
+ * script that starts any agent.
  */
 export const disarming: Readonly<Record<string, string>> = {
   CLAUDE_CODE_DISABLE_ATTACHMENTS: "1",
@@ -31,18 +35,23 @@ export function guardVariables(
   { kind }: GuardedLaunch,
   approvals: Approvals,
 ): Readonly<Record<string, string>> {
-  // In a command there is no person to ask: everything would be denied.
+  // A command cannot ask a person: everything would be denied.
   if (kind === "command" || approvals === "auto") return disarming;
   const permission = JSON.stringify({ bash: "ask", edit: "ask" });
   return { ...disarming, OPENCODE_PERMISSION: permission };
 }
 
-/** Directories of the workspace that the agent is to find empty. codex-acp trusts every workspace by itself. */
+/**
+ * Directories of the workspace that must be empty for the agent. codex-acp trusts every workspace.
+ */
 export function emptiedFor({ agents }: GuardedLaunch): readonly string[] {
   return agents.has("codex") || agents.size === 0 ? [".codex"] : [];
 }
 
-/** A prompt as text alone: agents run one that begins with `/` as a command, whoever wrote it. */
+/**
+ * Makes the prompt plain text: agents run a prompt that begins with `/` as a command, regardless of
+ * its author.
+ */
 export function plainPrompt(text: string): string {
   return /^[\s\p{C}\p{Z}]*\//u.test(text) ? `Text of this message:\n${text}` : text;
 }

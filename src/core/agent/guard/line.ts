@@ -9,7 +9,7 @@ import {
   type Words,
 } from "./program.ts";
 
-/** A shell line of the configuration, and the key it is from. */
+/** A shell line of the configuration, and the key that it is from. */
 export interface SettingLine {
   readonly key: string;
   readonly line: string;
@@ -18,13 +18,13 @@ export interface SettingLine {
 export interface LaunchFacts {
   readonly kind: GuardedLaunch["kind"];
   readonly lines: readonly SettingLine[];
-  /** An agent that is known by something else than its line. */
+  /** An agent that is known from a setting other than its line. */
   readonly agent: KnownAgent | null;
   readonly passthrough: readonly string[];
   readonly env: NodeJS.ProcessEnv;
 }
 
-interface Door {
+interface Weakness {
   readonly message: string;
   readonly hint: string;
 }
@@ -32,7 +32,9 @@ interface Door {
 const trust = "GEMINI_CLI_TRUST_WORKSPACE";
 /** Sources of settings that no repository can write. */
 const ownSources = ["", "user"];
-/** The variables without which an agent obeys the workspace or reads files that a prompt mentions. */
+/**
+ * The variables without which an agent obeys the workspace or reads files that a prompt mentions.
+ */
 const needed: Readonly<Record<KnownAgent, readonly string[]>> = {
   claude: Object.keys(disarming).filter((name) => name.startsWith("CLAUDE_")),
   codex: [],
@@ -49,56 +51,63 @@ export function guardedLaunch(facts: LaunchFacts): GuardedLaunch {
   return { kind, agents, trusts: told && agents.has("gemini") };
 }
 
-/** Throws `agent_unavailable` for a line with which files of a repository would take the agent over. */
+/**
+ * Throws `agent_unavailable` for a line with which files of a repository would take over the agent.
+ */
 export function requireGuardedLines(launch: GuardedLaunch, lines: readonly SettingLine[]): void {
-  const [door] = doorsOf(launch, lines);
-  if (!door) return;
-  throw new SymphonyError("agent_unavailable", door.message, { hint: door.hint });
+  const [weakness] = weaknessesOf(launch, lines);
+  if (!weakness) return;
+  throw new SymphonyError("agent_unavailable", weakness.message, { hint: weakness.hint });
 }
 
-/** What an operator who lets files of a repository act should know, for the events of a session. */
+/** Notices, as events of a session, for an operator who lets files of a repository act. */
 export function guardNotices(
   launch: GuardedLaunch,
   lines: readonly SettingLine[],
 ): readonly string[] {
-  const doors = doorsOf(launch, lines).map(({ message, hint }) => `${message}; next: ${hint}`);
-  if (!launch.trusts) return doors;
+  const weaknesses = weaknessesOf(launch, lines).map(
+    ({ message, hint }) => `${message}; next: ${hint}`,
+  );
+  if (!launch.trusts) return weaknesses;
   return [
-    ...doors,
+    ...weaknesses,
     "gemini is told to trust the workspace (--skip-trust): it obeys .gemini and .env of the repository",
   ];
 }
 
-function doorsOf(launch: GuardedLaunch, lines: readonly SettingLine[]): readonly Door[] {
+function weaknessesOf(launch: GuardedLaunch, lines: readonly SettingLine[]): readonly Weakness[] {
   return lines.flatMap((line) => [
-    ...runnerDoor(launch, line),
-    ...variablesDoor(launch, line),
-    ...claudeDoor(launch, line),
+    ...runnerWeakness(launch, line),
+    ...variablesWeakness(launch, line),
+    ...claudeWeakness(launch, line),
   ]);
 }
 
-function runnerDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Door[] {
+function runnerWeakness({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Weakness[] {
   const runner = packageRunner(line);
   if (runner === null || (kind === "command" && agents.size === 0)) return [];
-  const message = `${key} starts the agent by ${runner}, which runs the copy in the workspace's node_modules and asks the registry that its .npmrc names: a repository would choose the program that gets your key`;
+  const message = `${key} starts the agent with ${runner}, which runs the copy in the workspace's node_modules and asks the registry that its .npmrc names: a repository would choose the program that gets your key`;
   return [
     { message, hint: `npm install --global the agent's package, and name its program in ${key}` },
   ];
 }
 
 /** Without gemini's variable, which `trusts` reports. */
-function variablesDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Door[] {
+function variablesWeakness(
+  { kind, agents }: GuardedLaunch,
+  { key, line }: SettingLine,
+): Weakness[] {
   const any = kind === "acp" && agents.size === 0;
   const names = (
     any ? Object.keys(disarming) : [...agents].flatMap((agent) => needed[agent])
   ).filter((name) => name !== trust);
   const undoing = allCommands(line).flatMap((words) => undoneBy(words, names))[0];
   if (undoing === undefined) return [];
-  const message = `${key} undoes by "${undoing}" what keeps the agent from obeying the repository (${names.join(", ")}): it could send the prompt and your key to another address and run programs`;
-  return [{ message, hint: `leave "${undoing}" out of ${key}` }];
+  const message = `${key} uses "${undoing}" and so removes what keeps the agent from obeying the repository (${names.join(", ")}): the repository could send the prompt and your key to another address and run programs`;
+  return [{ message, hint: `remove "${undoing}" from ${key}` }];
 }
 
-/** The words that take variables of these names away, or give them another value. */
+/** The words that unset variables with these names, or give them another value. */
 function undoneBy(words: Words, names: readonly string[]): readonly string[] {
   if (names.length === 0) return [];
   return words.flatMap((word, at) => {
@@ -115,7 +124,7 @@ function undoneBy(words: Words, names: readonly string[]): readonly string[] {
   });
 }
 
-/** `env -i`, `env -`, `exec -c`: nothing of the environment is handed on. */
+/** `env -i`, `env -`, `exec -c`: nothing of the environment is passed on. */
 function clearsAll(word: string, before: Words): boolean {
   const from = (name: string) => before.findLastIndex((one) => one.endsWith(name));
   const ofOptions = (at: number) => at >= 0 && before.slice(at + 1).every(isOption);
@@ -129,8 +138,11 @@ function isOption(word: string, at: number, words: Words): boolean {
   return /^-|=/.test(word) || /^-[uCS]$/.test(words[at - 1] ?? "");
 }
 
-/** claude -p skips the question whether the folder is trusted, and obeys it. Each claude of a line is told by its own words. */
-function claudeDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Door[] {
+/**
+ * claude -p skips the question whether the folder is trusted, and obeys it. Each claude of a line
+ * is checked by its own arguments.
+ */
+function claudeWeakness({ kind, agents }: GuardedLaunch, { key, line }: SettingLine): Weakness[] {
   if (kind !== "command" || !agents.has("claude")) return [];
   const commands = allCommands(line);
   const naming = commands.filter((words) => agentsOf(words).has("claude"));
@@ -145,7 +157,7 @@ function claudeDoor({ kind, agents }: GuardedLaunch, { key, line }: SettingLine)
   const add = [...new Set(missing)].join(" ");
   if (add === "") return [];
   const message = `${key} starts claude without ${add}: .claude/settings.json and .mcp.json of a repository could send the prompt and your key to another address and run programs`;
-  return [{ message, hint: `add to claude's words in ${key}: ${add}` }];
+  return [{ message, hint: `add to claude's arguments in ${key}: ${add}` }];
 }
 
 function ownSettingsAlone(words: Words): boolean {
@@ -160,7 +172,7 @@ function ownSettingsAlone(words: Words): boolean {
 function trusting(line: string): boolean {
   return allCommands(line).some(
     (words) =>
-      // yargs takes both spellings.
+      // yargs accepts both spellings.
       words.some((word) => /^--skip-?trust(?!=false$)/i.test(word)) ||
       undoneBy(words, [trust]).length > 0,
   );

@@ -1,4 +1,4 @@
-/** An agent that symphony knows by the name of its program or package. */
+/** An agent that symphony recognizes by the name of its program or package. */
 export type KnownAgent = "claude" | "codex" | "gemini" | "opencode";
 
 const programs: ReadonlyMap<string, KnownAgent> = new Map([
@@ -14,12 +14,12 @@ const programs: ReadonlyMap<string, KnownAgent> = new Map([
   ["opencode-ai", "opencode"],
 ]);
 const assignment = /^[A-Za-z_][A-Za-z0-9_]*=/;
-/** What takes a further word as a line; `-S` is that of `env`. */
+/** Programs that run one of their arguments as a line; `-S` is that of `env`. */
 const shells = new Set([
   ...["sh", "bash", "dash", "zsh", "ksh", "fish", "eval", "-S", "--split-string"],
   ...["su", "script", "ssh", "watch", "flock", "tmux"],
 ]);
-/** A line that hands a line to a shell that hands a line to a shell. */
+/** A line that passes a line to a shell that passes a line to a shell. */
 const maxDepth = 3;
 const managers = new Set(["npm", "pnpm", "yarn", "bun", "deno"]);
 const runVerbs = new Set(["exec", "x", "dlx"]);
@@ -29,8 +29,8 @@ const setUpVerbs = new Set(["install", "i", "add", "ci", "update", "upgrade"]);
 export type Words = readonly string[];
 
 /**
- * The simple commands of a shell line: what stands between two of `; | & ( )`, backticks and line ends. Comments and
- * redirections are left out. What a shell would put in place of a variable is not known here.
+ * The simple commands of a shell line: the text between two of `; | & ( )`, backticks and line
+ * ends. Comments and redirections are left out. Variables are not expanded.
  */
 export function commandsOf(line: string): readonly Words[] {
   const part =
@@ -56,7 +56,10 @@ export function commandsOf(line: string): readonly Words[] {
   return commands.filter((words) => words.length > 0);
 }
 
-/** The commands of a line, and of the words in it that are lines themselves: by default those handed to further shells. */
+/**
+ * The commands of a line, and of the words in it that are lines themselves: by default those passed
+ * to further shells.
+ */
 export function allCommands(line: string, isLine = isHanded, depth = 0): readonly Words[] {
   return commandsOf(line).flatMap((words) => {
     const lines = words.filter((word, at) => depth < maxDepth && isLine(word, words.slice(0, at)));
@@ -77,13 +80,19 @@ export function agentsOf(words: Words): ReadonlySet<KnownAgent> {
   return new Set(agents.filter((agent) => agent !== undefined));
 }
 
-/** The known agents that a shell line may start, also within any word that looks like a line, whoever is given it. */
+/**
+ * The known agents that a shell line may start, also within any word that looks like a line,
+ * regardless of the program that receives it.
+ */
 export function agentsIn(line: string): ReadonlySet<KnownAgent> {
   const commands = allCommands(line, (word) => /[\s;|&()`]/.test(word));
   return new Set(commands.flatMap((words) => [...agentsOf(words)]));
 }
 
-/** What runs a package: its name, or null. Each of them takes the copy that the current directory brings along. */
+/**
+ * The program in the line that runs a package, or null. Each of them prefers the copy in the
+ * current directory.
+ */
 export function packageRunner(line: string): string | null {
   for (const words of allCommands(line)) {
     const names = words.map(baseName);
@@ -93,7 +102,7 @@ export function packageRunner(line: string): string | null {
     if (at === -1) continue;
     const rest = names.slice(at + 1);
     if (setUpVerbs.has(rest.find((name) => !name.startsWith("-")) ?? "")) continue;
-    // Options, and what they are given, may stand before the verb.
+    // Options and their values may come before the verb.
     const verb = rest.find((name) => runVerbs.has(name) || name === "--");
     if (verb !== undefined && verb !== "--") return `${names[at]} ${verb}`;
     if (agentsOf(words.slice(at + 1)).size > 0) return names[at] ?? null;
@@ -105,7 +114,10 @@ function baseName(word: string): string {
   return word.slice(word.lastIndexOf("/") + 1);
 }
 
-/** The last part of a path, and the package whose file it is; a version that is asked for is left out. */
+/**
+ * The last part of a path, and the package that the file belongs to; a requested version is left
+ * out.
+ */
 function namesOf(word: string): readonly string[] {
   const name = baseName(word)
     .replace(/\.(exe|cmd|[cm]?js)$/, "")

@@ -4,19 +4,23 @@ import { dirname, join, relative } from "node:path";
 import { SymphonyError } from "../../model/errors.ts";
 import type { GuardedLaunch } from "./disarm.ts";
 
-/** What of a repository acts on an agent although every setting forbids it; `does` says for the paths how. */
+/**
+ * Files of a repository that act on an agent although every setting forbids it; `does` says how,
+ * given the paths.
+ */
 interface Finding {
   readonly paths: readonly string[];
   does(paths: string): string;
 }
 
 const maxConfigBytes = 1024 * 1024;
-/** The keys by which opencode's configuration names programs; an escape might spell one of them. */
+/** The keys in opencode's configuration that name programs; an escape might spell one of them. */
 const namesPlugins = /"plugins?"|\\u/;
 
 /**
- * Rejects with `workspace_refused` when the workspace holds what would take the agent over. To be called before each
- * start of a process: the agent itself may have written it since the last.
+ * Rejects with `workspace_refused` when the workspace holds files that would take over the agent.
+ * Must be called before each start of a process: the agent itself may have written them since the
+ * last one.
  */
 export async function requireGuardedWorkspace(
   workspace: string,
@@ -33,10 +37,13 @@ export async function requireGuardedWorkspace(
   if (shown.length > 0) throw refusal(shown, launch, title);
 }
 
-/** The workspace, and the directories above it up to that of its repository: agents look in all of them. */
+/**
+ * The workspace, and the directories above it up to that of its repository: agents search all of
+ * them.
+ */
 async function rootsOf(workspace: string): Promise<readonly string[]> {
   const roots: string[] = [];
-  // What is in the home, or where no repository is, is the operator's own.
+  // Files in the home directory, or above a workspace without a repository, belong to the operator.
   for (let dir = workspace; dir !== homedir() && dir !== dirname(dir); dir = dirname(dir)) {
     roots.push(dir);
     if (await exists(join(dir, ".git"))) return roots;
@@ -66,10 +73,10 @@ async function findingsIn(
   return findings;
 }
 
-/** opencode runs these in its own process, also with OPENCODE_DISABLE_PROJECT_CONFIG. */
+/** opencode runs these in its own process, even with OPENCODE_DISABLE_PROJECT_CONFIG. */
 async function opencodePaths(root: string): Promise<readonly string[]> {
   const folder = join(root, ".opencode");
-  // What is behind a link is not looked at: inside the sandbox it may lead elsewhere.
+  // The target of a link is not read: inside the sandbox the link may lead to another place.
   const linked = await isLink(folder);
   const paths = linked ? [folder] : [...(await present(folder, ["plugin", "plugins"]))];
   for (const dir of linked ? [root] : [root, folder]) {
@@ -81,8 +88,9 @@ async function opencodePaths(root: string): Promise<readonly string[]> {
 }
 
 /**
- * The workspace's own folder is covered in the sandbox, unless it is a link. An empty one above it names no program, and the
- * agent cannot write there; codex's own sandbox leaves such folders in temporary directories.
+ * The workspace's own folder is covered in the sandbox, unless it is a link. An empty one above it
+ * names no program, and the agent cannot write there; codex's own sandbox leaves such folders in
+ * temporary directories.
  */
 async function codexPaths(root: string, isWorkspace: boolean): Promise<readonly string[]> {
   const path = join(root, ".codex");
@@ -108,7 +116,7 @@ async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => null)) !== null;
 }
 
-/** False for a link: what is behind it may change. */
+/** False for a link: its target may change. */
 async function isEmpty(path: string): Promise<boolean> {
   if (await isLink(path)) return false;
   const names = await readdir(path).catch(() => null);
@@ -128,10 +136,10 @@ function refusal(
   const what = findings.map((finding) => finding.does(finding.paths.join(", "))).join("; ");
   const end = title.indexOf(": ");
   const issue = end === -1 ? title : title.slice(0, end);
-  const unknown = agents.size === 0 ? " (acp.command names no agent that is known)" : "";
+  const unknown = agents.size === 0 ? " (acp.command names no known agent)" : "";
   return new SymphonyError(
     "workspace_refused",
-    `the repository would take the agent over: ${what}${unknown}`,
+    `the repository would take over the agent: ${what}${unknown}`,
     {
       details: { paths },
       hint: `remove them (hooks.before_run: rm -rf ${paths.join(" ")}), or: symphony model ${issue} --agent codex; then: symphony transition ${issue} queued`,

@@ -15,7 +15,10 @@ import {
   type ModelRequest,
 } from "./thread.ts";
 
-/** One request by Chat Completions, for providers that have nothing newer. Rejects with whatever went wrong. */
+/**
+ * One request with Chat Completions, for providers without a newer API. Rejects with the original
+ * error.
+ */
 export async function askChat(
   client: OpenAI,
   request: ModelRequest,
@@ -35,7 +38,7 @@ export async function askChat(
         stream_options: { include_usage: true },
         ...(tools.length > 0 ? { tools } : {}),
         ...(effort === null ? {} : { reasoning_effort: effort }),
-        // The older name: providers without the newer API know no other.
+        // The older name: providers without the newer API support no other.
         ...(request.maxOutputTokens === null ? {} : { max_tokens: request.maxOutputTokens }),
       },
       { signal: listening.signal },
@@ -50,7 +53,7 @@ export async function askChat(
   return { ...reading.reply(), limits: limitsOf(response.headers) };
 }
 
-/** The conversation as chat messages: calls belong to the assistant's message before them. */
+/** The conversation as chat messages: calls belong to the preceding message of the assistant. */
 export function chatMessages(
   instructions: string,
   items: readonly Item[],
@@ -84,7 +87,7 @@ function toolCall({ call_id: id, name, arguments: written }: Call) {
   return { id, type: "function" as const, function: { name, arguments: written } };
 }
 
-/** Gathers the chunks of one answer. */
+/** Collects the chunks of one answer. */
 export class ChatReading {
   #text = "";
   #chars = 0;
@@ -117,7 +120,7 @@ export class ChatReading {
     if (!this.#ended) throw new Error("the answer was cut off");
     const text: Item[] =
       this.#text === "" ? [] : [{ type: "message", role: "assistant", content: this.#text }];
-    // Half a call would do something else than was meant.
+    // A truncated call could do something other than intended.
     const calls = this.#cut !== null ? [] : [...this.#calls.values()];
     return {
       items: [

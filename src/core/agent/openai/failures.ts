@@ -4,37 +4,37 @@ import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts"
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
-/** What a failed request means. */
+/** How a failed request is handled. */
 export type Failure =
-  /** The same request may succeed later; `waitMs` is what the provider asked for. */
+  /** The same request may succeed later; `waitMs` is the delay that the provider asks for. */
   | {
       readonly kind: "passing";
       readonly message: string;
       readonly waitMs: number | null;
       readonly limited: boolean;
     }
-  /** Nothing goes until `untilWall`, or until somebody pays. */
+  /** No request is accepted until `untilWall`, or until the account is paid. */
   | { readonly kind: "limited"; readonly message: string; readonly untilWall: number | null }
   /** The provider does not have this API. */
   | { readonly kind: "other api"; readonly message: string }
-  /** The model does not seal what it thought. */
+  /** The model does not encrypt its reasoning. */
   | { readonly kind: "no sealing"; readonly message: string }
   | { readonly kind: "too long"; readonly message: string }
   | { readonly kind: "final"; readonly error: SymphonyError };
 
 const maxMessageChars = 500;
-const longestWaitMs = 60_000;
+const maxWaitMs = 60_000;
 const quotaCodes = /insufficient_quota|usage_limit|billing|quota_exceeded|credit/i;
 const passingStatus: ReadonlySet<number> = new Set([408, 409, 425, 429]);
 
-/** What was thrown while asking the provider; `key` never gets into a message. */
+/** Classifies an error of a request to the provider; `key` is never part of a message. */
 export function judgeFailure(
   error: unknown,
   { wall, key, keyName }: { wall: number; key: string; keyName: string | null },
 ): Failure {
   const thrown = objectOf(error);
   const body = bodyOf(thrown);
-  const message = wordsOf(error, key);
+  const message = messageWithoutKey(error, key);
   const code = textOf(body["code"]) ?? textOf(thrown["code"]) ?? textOf(body["type"]) ?? "";
   const status = thrown["status"];
   if (error instanceof SymphonyError) return { kind: "final", error };
@@ -44,7 +44,7 @@ export function judgeFailure(
     const told = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
     return { kind: "limited", message, untilWall: told ?? timeIn(message, wall) };
   }
-  if (wait !== null && wait > longestWaitMs) {
+  if (wait !== null && wait > maxWaitMs) {
     return { kind: "limited", message, untilWall: wall + wait };
   }
   if (passingStatus.has(status) || status >= 500) {
@@ -89,20 +89,16 @@ function refusal(
   return { kind: "final", error };
 }
 
-/** Without a status: the connection broke, or the stream carried an error of its own. */
+/** An error without a status: the connection broke, or the stream contained its own error. */
 function unnumbered(code: string, message: string): Failure {
   if (quotaCodes.test(code)) return { kind: "limited", message, untilWall: null };
   if (code === "context_length_exceeded") return { kind: "too long", message };
   if (/redirect/i.test(message)) {
     return {
       kind: "final",
-      error: new SymphonyError(
-        "provider_error",
-        `the provider sends requests elsewhere: ${message}`,
-        {
-          hint: "set openai.base_url to where it sends them, if you trust it",
-        },
-      ),
+      error: new SymphonyError("provider_error", `the provider redirects requests: ${message}`, {
+        hint: "set openai.base_url to the address it redirects to, if you trust that address",
+      }),
     };
   }
   return { kind: "passing", message, waitMs: null, limited: code === "rate_limit_exceeded" };
@@ -114,9 +110,9 @@ function bodyOf(thrown: JsonObject): JsonObject {
   return isObject(body) ? (isObject(body["error"]) ? body["error"] : body) : {};
 }
 
-function wordsOf(error: unknown, key: string): string {
+function messageWithoutKey(error: unknown, key: string): string {
   const causes: string[] = [messageOf(error)];
-  // `fetch failed` alone says nothing.
+  // `fetch failed` alone does not give the cause.
   for (let at = objectOf(error)["cause"]; at !== undefined && causes.length < 4; ) {
     causes.push(messageOf(at));
     at = objectOf(at)["cause"];
@@ -130,7 +126,7 @@ function resetOf(body: JsonObject, wall: number): number | null {
   return after === null ? timeOf(body["resets_at"]) : wall + after;
 }
 
-/** `Retry-After` in seconds or as a date, and its finer form in milliseconds. */
+/** `Retry-After` in seconds or as a date, and its variant in milliseconds. */
 function headerWait(headers: unknown, wall: number): number | null {
   if (!(headers instanceof Headers)) return null;
   const fine = Number(headers.get("retry-after-ms") ?? Number.NaN);
@@ -144,7 +140,7 @@ function headerWait(headers: unknown, wall: number): number | null {
 
 const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
 
-/** A reasoning effort the provider knows. Throws `provider_error` for another word. */
+/** A reasoning effort that the provider supports. Throws `provider_error` for any other value. */
 export function effortOf(written: string | null): (typeof efforts)[number] | null {
   if (written === null) return null;
   const found = efforts.find((effort) => effort === written.trim().toLowerCase());
@@ -153,7 +149,7 @@ export function effortOf(written: string | null): (typeof efforts)[number] | nul
     "provider_error",
     `there is no reasoning effort ${written.slice(0, 50)}`,
     {
-      hint: `it is one of ${efforts.join(", ")}`,
+      hint: `it must be one of ${efforts.join(", ")}`,
     },
   );
 }
@@ -161,7 +157,9 @@ export function effortOf(written: string | null): (typeof efforts)[number] | nul
 const prefix = "x-ratelimit-";
 const maxWindows = 20;
 
-/** What the provider's `x-ratelimit-` headers say, by the rest of their name; null without any. */
+/**
+ * The values of the provider's `x-ratelimit-` headers, by the rest of their name; null without any.
+ */
 export function limitsOf(headers: Headers): JsonObject | null {
   const found = [...headers]
     .filter(([name]) => name.startsWith(prefix))
@@ -177,7 +175,10 @@ type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey">;
 
 const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
-/** Where the models are. Throws `invalid_config` for anything but https, or http on this machine. */
+/**
+ * The base URL of the provider. Throws `invalid_config` for anything but https, or http on this
+ * machine.
+ */
 export function baseUrlOf({ baseUrl }: Settings): string {
   const url = URL.parse(baseUrl);
   const safe =
@@ -192,26 +193,29 @@ export function baseUrlOf({ baseUrl }: Settings): string {
   return url.href.replace(/\/+$/, "");
 }
 
-/** The variable a `$NAME` names; null for a key that is written out. */
+/** The variable that a `$NAME` names; null for a literal key. */
 export function keyNameOf({ apiKey }: Settings): string | null {
   return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(apiKey.trim())?.[1] ?? null;
 }
 
-/** The key, as it is now. Throws `agent_unavailable` when there is none. */
+/** The current key. Throws `agent_unavailable` when there is none. */
 export function keyOf(settings: Settings, lookup: (name: string) => string | undefined): string {
   const name = keyNameOf(settings);
   const key = (name === null ? settings.apiKey : (lookup(name) ?? "")).trim();
   if (key !== "") return key;
   throw new SymphonyError(
     "agent_unavailable",
-    `the built-in agent needs a key: there is no ${name}`,
+    `the built-in agent needs a key: ${name} is not set`,
     {
       hint: `symphony secrets add ${name}`,
     },
   );
 }
 
-/** A client for one request: the key lives no longer than that. It never follows a redirect, which could lead the key elsewhere. */
+/**
+ * A client for one request: the key lives no longer than that. It never follows a redirect, which
+ * could send the key to another address.
+ */
 export async function clientFor(settings: Settings, key: string): Promise<OpenAI> {
   const { default: Client } = await import("openai");
   return new Client({

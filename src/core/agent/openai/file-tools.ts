@@ -18,10 +18,10 @@ const maxReadBytes = 10 * 1024 * 1024;
 const maxShownChars = 64_000;
 const maxLineChars = 2_000;
 const maxEntries = 1_000;
-const deepest = 8;
+const maxDepth = 8;
 const skipped: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
-/** `read_file`, `list_files` and `apply_patch`: inside the workspace only, no link followed. */
+/** `read_file`, `list_files` and `apply_patch`: only inside the workspace; no link is followed. */
 export function fileTools(world: ToolDeps): readonly Tool[] {
   return [readFileTool(world), listFilesTool(world), applyPatchTool(world)];
 }
@@ -35,8 +35,8 @@ function readFileTool({ workspace }: ToolDeps): Tool {
       inputSchema: argumentsSchema(
         {
           path: { type: "string", description: "relative to the workspace" },
-          offset: { type: "number", description: "first line, 1 if left out" },
-          limit: { type: "number", description: "lines, 500 if left out" },
+          offset: { type: "number", description: "first line, 1 if omitted" },
+          limit: { type: "number", description: "number of lines, 500 if omitted" },
         },
         ["offset", "limit"],
       ),
@@ -47,7 +47,7 @@ function readFileTool({ workspace }: ToolDeps): Tool {
       const limit = numberArgument(args, "limit", { fallback: 500, min: 1, max: 5_000 });
       const place = await pathInside(workspace, path).catch(refuse);
       const content = await readInside(place, maxReadBytes).catch(refuse);
-      if (content.subarray(0, 8_000).includes(0)) throw new ToolError(`${path} is no text`);
+      if (content.subarray(0, 8_000).includes(0)) throw new ToolError(`${path} is not a text file`);
       return numbered(content.toString("utf8"), offset, limit);
     },
   };
@@ -65,7 +65,8 @@ function numbered(text: string, offset: number, limit: number): string {
     shown.push(row);
   }
   const next = offset + shown.length;
-  if (next <= lines.length) shown.push(`[${lines.length} lines in all; go on with offset ${next}]`);
+  if (next <= lines.length)
+    shown.push(`[${lines.length} lines in all; continue with offset ${next}]`);
   return shown.join("\n") || "[no such lines, or an empty file]";
 }
 
@@ -78,20 +79,20 @@ function listFilesTool({ workspace }: ToolDeps): Tool {
         "Lists files and directories of the workspace; .git and node_modules are not entered.",
       inputSchema: argumentsSchema(
         {
-          path: { type: "string", description: "a directory, the workspace if left out" },
-          depth: { type: "number", description: "levels below it, 2 if left out" },
+          path: { type: "string", description: "a directory, the workspace if omitted" },
+          depth: { type: "number", description: "levels below it, 2 if omitted" },
         },
         ["path", "depth"],
       ),
     },
     async run(args) {
-      const depth = numberArgument(args, "depth", { fallback: 2, min: 1, max: deepest });
+      const depth = numberArgument(args, "depth", { fallback: 2, min: 1, max: maxDepth });
       const place = await pathInside(workspace, optionalText(args, "path") ?? ".").catch(refuse);
       if (!place.stats) throw new ToolError(`${place.path}: no such directory`);
       if (!place.stats.isDirectory()) return place.path;
       const found: string[] = [];
       await list(place.absolute, { prefix: "", depth, found });
-      if (found.length >= maxEntries) found.push(`[only the first ${maxEntries}]`);
+      if (found.length >= maxEntries) found.push(`[only the first ${maxEntries} entries]`);
       return found.join("\n") || "[empty]";
     },
   };
@@ -130,21 +131,21 @@ function applyPatchTool({ workspace, emit }: ToolDeps): Tool {
   };
 }
 
-const patchDescription = `Changes files of the workspace: all of the patch or nothing of it. Its form:
+const patchDescription = `Changes files of the workspace: all of the patch or nothing. Its format:
 *** Begin Patch
 *** Add File: path
 +every line of the new file
 *** Update File: path
 *** Move to: new path (optional)
 @@ a line above the change, such as the head of its function (optional text)
- three lines around it, as they are
--a line to go
-+a line to come
+ three unchanged lines around it
+-a line to remove
++a line to add
 *** Delete File: path
 *** End Patch
 Paths are relative to the workspace.`;
 
-/** What the model, or the state of the workspace, is to blame for is told to the model. */
+/** An error of the model, or of the workspace's state, is reported to the model. */
 function refuse(error: unknown): never {
   const known = error instanceof PathError || error instanceof PatchError;
   const system = error instanceof Error && "code" in error && typeof error.code === "string";

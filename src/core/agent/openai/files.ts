@@ -3,7 +3,7 @@ import { lstat, open } from "node:fs/promises";
 import { isAbsolute, join, relative } from "node:path";
 import { guardedNames } from "../../process/sandbox.ts";
 
-/** Why a path is refused, in words for the model. */
+/** Why a path is refused, as text for the model. */
 export class PathError extends Error {}
 
 const maxPathChars = 1_000;
@@ -11,20 +11,22 @@ const maxPathChars = 1_000;
 export interface InsidePath {
   readonly absolute: string;
   readonly path: string;
-  /** null where nothing is yet. */
+  /** null when nothing exists there yet. */
   readonly stats: Stats | null;
 }
 
 /**
- * A path of the model inside the workspace, none of it a symbolic link. Throws PathError. `workspace` is
- * canonical. Nothing of the agent may run meanwhile, or what was looked at may have changed.
+ * A path of the model inside the workspace; no part of it is a symbolic link. Throws PathError.
+ * `workspace` is canonical. No process of the agent may run meanwhile, or the checked path may have
+ * changed.
  */
 export async function pathInside(workspace: string, path: string): Promise<InsidePath> {
   const parts = segmentsOf(workspace, path);
   let stats: Stats | null = await lstat(workspace);
   let absolute = workspace;
   for (const part of parts) {
-    if (stats && !stats.isDirectory()) throw new PathError(`${path}: a part is no directory`);
+    if (stats && !stats.isDirectory())
+      throw new PathError(`${path}: a part of the path is not a directory`);
     absolute = join(absolute, part);
     stats = stats && (await lstatOrNull(absolute, path));
     if (stats?.isSymbolicLink()) throw new PathError(`${path}: symbolic links are not followed`);
@@ -32,28 +34,31 @@ export async function pathInside(workspace: string, path: string): Promise<Insid
   return { absolute, path: parts.join("/") || ".", stats };
 }
 
-/** The same, for a file that is to be written: not where git and agents look for what to obey. */
+/**
+ * The same, for a file that will be written: never where git and agents look for configuration to
+ * obey.
+ */
 export async function writablePath(workspace: string, path: string): Promise<InsidePath> {
   const place = await pathInside(workspace, path);
-  if (place.path === ".") throw new PathError("a path of a file is needed");
+  if (place.path === ".") throw new PathError("the path of a file is required");
   if (guardedNames.includes(place.path.split("/")[0]?.toLowerCase() ?? "")) {
     throw new PathError(`${path}: this directory is read-only`);
   }
-  if (place.stats && !place.stats.isFile()) throw new PathError(`${path} is no regular file`);
+  if (place.stats && !place.stats.isFile()) throw new PathError(`${path} is not a regular file`);
   return place;
 }
 
-/** The first bytes of a regular file; never waits for a pipe or a device. Throws PathError. */
+/** The first bytes of a regular file; never blocks on a pipe or a device. Throws PathError. */
 export async function readInside(
   { absolute, path, stats }: InsidePath,
   maxBytes: number,
 ): Promise<Buffer> {
   if (!stats) throw new PathError(`${path}: no such file`);
-  if (!stats.isFile()) throw new PathError(`${path} is no regular file`);
+  if (!stats.isFile()) throw new PathError(`${path} is not a regular file`);
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   await using file = await open(absolute, flags);
   const { size, ino } = await file.stat();
-  if (ino !== stats.ino) throw new PathError(`${path} has changed meanwhile`);
+  if (ino !== stats.ino) throw new PathError(`${path} has changed while it was read`);
   const buffer = Buffer.alloc(Math.min(size, maxBytes));
   const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
   return buffer.subarray(0, bytesRead);
@@ -61,7 +66,7 @@ export async function readInside(
 
 function segmentsOf(workspace: string, path: string): readonly string[] {
   if (path.length > maxPathChars) throw new PathError("the path is too long");
-  if (path.includes("\0")) throw new PathError("the path holds a NUL");
+  if (path.includes("\0")) throw new PathError("the path contains a NUL character");
   const local = isAbsolute(path) ? relative(workspace, path) : path;
   const parts = local.split("/").filter((part) => part !== "" && part !== ".");
   if (isAbsolute(local) || parts.includes("..")) {
@@ -76,6 +81,6 @@ async function lstatOrNull(absolute: string, path: string): Promise<Stats | null
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : null;
     if (code === "ENOENT") return null;
-    throw new PathError(`${path} cannot be looked at: ${String(code)}`);
+    throw new PathError(`${path} cannot be checked: ${String(code)}`);
   }
 }

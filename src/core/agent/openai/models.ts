@@ -24,7 +24,10 @@ const Listing = z.object({
   ),
 });
 
-/** `GET models` of an OpenAI-compatible provider. Rejects with `provider_error`; the key is in none of it. */
+/**
+ * `GET models` of an OpenAI-compatible provider. Rejects with `provider_error`, which never
+ * contains the key.
+ */
 export async function askOpenai(
   config: OpenaiConfig,
   { clock, signal, lookup }: OpenaiModelsDeps,
@@ -72,7 +75,10 @@ async function answerOf(client: OpenAI, signal: AbortSignal): Promise<unknown> {
   }
 }
 
-/** A redirect is an answer like another, so no key follows it; a body without an end has one. */
+/**
+ * A redirect is treated as an answer, so the key is not sent on; a body above the size limit is an
+ * error.
+ */
 async function boundedFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
   const response = await fetch(input, { ...init, redirect: "manual" });
   let left = maxBytes;
@@ -89,7 +95,7 @@ async function boundedFetch(input: string | URL | Request, init?: RequestInit): 
   return new Response(counted ?? null, { status, statusText, headers });
 }
 
-/** https, or http that does not leave this machine; nothing else in it that could hold a credential. */
+/** https, or http on this machine only; no other part of it may hold a credential. */
 function checkedUrl(written: string): string {
   const url = URL.parse(written);
   const loopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url?.hostname ?? "");
@@ -124,18 +130,18 @@ function modelsIn(answer: unknown): Model[] {
     }));
 }
 
-/** Seconds; local servers write 0 for what they do not know. */
+/** In seconds; local servers write 0 for an unknown time. */
 function isTime(value: unknown): value is number {
   return typeof value === "number" && value > 0 && value * 1_000 <= 8.64e15;
 }
 
 function unreadable(): SymphonyError {
-  return providerError("response", "the provider's answer is no list of models", {
+  return providerError("response", "the provider's answer is not a list of models", {
     hint: "check openai.base_url: it ends in /v1 with most providers",
   });
 }
 
-/** By status alone: the provider's own words may repeat the key. */
+/** Uses only the status: the provider's own text may repeat the key. */
 function translated(error: unknown, baseUrl: string): SymphonyError {
   const status = error instanceof Error && "status" in error ? error.status : undefined;
   const inner = error instanceof Error ? error.cause : undefined;

@@ -22,7 +22,7 @@ export interface Hunk {
   readonly atEnd: boolean;
 }
 
-/** What is wrong with a patch, in words for the model. */
+/** An error in a patch, as text for the model. */
 export class PatchError extends Error {}
 
 const begin = "*** Begin Patch";
@@ -71,7 +71,7 @@ class Lines {
     return this.#lines[this.#at] ?? "";
   }
 
-  /** For messages; the first line of the patch is 1. */
+  /** The number for messages; the first line of the patch is 1. */
   get number(): number {
     return this.#at + 2;
   }
@@ -144,10 +144,13 @@ function hunkOf(lines: Lines, first: boolean): Hunk {
   return { anchors, before, after, atEnd };
 }
 
-/** `text` with the hunks applied, each below the one before. Throws PatchError where one does not fit. */
+/**
+ * `text` with the hunks applied, each after the previous one. Throws PatchError when one does not
+ * fit.
+ */
 export function applyHunks(text: string, hunks: readonly Hunk[], path: string): string {
   const lines = text.split("\n");
-  // The empty piece behind the last newline is no line.
+  // The empty part after the last newline is not a line.
   if (lines.at(-1) === "") lines.pop();
   const result: string[] = [];
   let from = 0;
@@ -169,21 +172,26 @@ function positionOf(
   for (const anchor of anchors) {
     const found = seek(lines, [anchor], { from: start, atEnd: false });
     if (found === null)
-      throw new PatchError(`${path} has no line '${anchor}' below the last change`);
+      throw new PatchError(`${path} has no line '${anchor}' after the last change`);
     start = found + 1;
   }
   if (before.length === 0)
     return { at: anchors.length > 0 && !atEnd ? start : lines.length, length: 0 };
   const found = seek(lines, before, { from: start, atEnd });
   if (found !== null) return { at: found, length: before.length };
-  // A last empty line stands for the end of the file.
+  // An empty last line means the end of the file.
   const shorter = before.at(-1) === "" ? before.slice(0, -1) : [];
   const again = shorter.length > 0 ? seek(lines, shorter, { from: start, atEnd }) : null;
   if (again !== null) return { at: again, length: shorter.length };
-  throw new PatchError(`${path} does not hold these lines:\n${before.join("\n").slice(0, 2_000)}`);
+  throw new PatchError(
+    `${path} does not contain these lines:\n${before.join("\n").slice(0, 2_000)}`,
+  );
 }
 
-/** As exact as possible: same lines, then without trailing space, without indentation, with plain punctuation. */
+/**
+ * The most exact comparison first: same lines, then without trailing space, without indentation,
+ * with plain punctuation.
+ */
 const readings: readonly ((line: string) => string)[] = [
   (line) => line,
   (line) => line.trimEnd(),
@@ -218,10 +226,10 @@ function plain(line: string): string {
 
 const maxFileBytes = 10 * 1024 * 1024;
 
-/** What a file is to hold; null: it is to be gone. */
+/** The new content of a file; null when it will be deleted. */
 interface Target {
   readonly place: InsidePath;
-  /** What it holds now; null: nothing is there. */
+  /** The current content; null when there is no file. */
   readonly was: Buffer | null;
   content: Buffer | null;
 }
@@ -232,8 +240,8 @@ export interface Patched {
 }
 
 /**
- * Applies a patch inside the workspace: all of it or nothing. Throws PatchError or PathError in words for the
- * model. Nothing of the agent may run meanwhile.
+ * Applies a patch inside the workspace: all of it or nothing. Throws PatchError or PathError with
+ * text for the model. No process of the agent may run meanwhile.
  */
 export async function applyPatch(workspace: string, text: string): Promise<Patched> {
   const targets = new Map<string, Target>();
@@ -292,10 +300,10 @@ async function targetOf(
   return target;
 }
 
-/** A file that is not text would come back damaged. */
+/** A file that is not text would be written back damaged. */
 function textOf(content: Buffer, path: string): string {
   const text = content.toString("utf8");
-  if (!Buffer.from(text).equals(content)) throw new PatchError(`${path} is no text`);
+  if (!Buffer.from(text).equals(content)) throw new PatchError(`${path} is not a text file`);
   return text;
 }
 

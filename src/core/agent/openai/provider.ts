@@ -8,9 +8,9 @@ import type { OpenaiConfig } from "./settings.ts";
 import type { ModelReply, ModelRequest } from "./thread.ts";
 
 const firstWaitMs = 1_000;
-const longestWaitMs = 30_000;
+const maxWaitMs = 30_000;
 
-/** What is known of a provider once it was asked; kept for as long as the server runs, by base URL. */
+/** What earlier requests showed about a provider; kept while the server runs, by base URL. */
 export interface Known {
   readonly chatOnly: Set<string>;
   readonly unsealed: Set<string>;
@@ -19,22 +19,25 @@ export interface Known {
 export interface ProviderOptions {
   config(): OpenaiConfig;
   lookup(name: string): string | undefined;
-  /** The key, wherever it turns up: a file of the workspace may hold it, too. */
+  /** Registers the key for redaction: a file of the workspace may contain it too. */
   hide(value: string): void;
   readonly clock: Clock;
   readonly known: Known;
-  /** Something came from the provider. */
+  /** Data was received from the provider. */
   heard(): void;
   notice(message: string): void;
 }
 
-/** Thrown when the conversation does not fit into the model any more. */
+/** Thrown when the conversation no longer fits into the model's context. */
 export class TooLong extends Error {}
 
-/** Asks the provider: by the API it has, again after failures that may pass, with the key as it is then. */
+/**
+ * Sends requests to the provider: with the API that it has, again after temporary failures, with
+ * the key as it is at that time.
+ */
 export class Provider {
   readonly #options: ProviderOptions;
-  /** The other API is tried; it is remembered only once it answered. */
+  /** The other API is tried; it is remembered only after it has answered. */
   #tryChat = false;
   #hidden: string | null = null;
 
@@ -42,7 +45,10 @@ export class Provider {
     this.#options = options;
   }
 
-  /** Rejects with `provider_error`, `provider_limited`, `agent_unavailable`, TooLong, or the reason of the signal. */
+  /**
+   * Rejects with `provider_error`, `provider_limited`, `agent_unavailable`, TooLong, or the reason
+   * of the signal.
+   */
   async ask(request: ModelRequest, signal: AbortSignal): Promise<ModelReply> {
     const { notice } = this.#options;
     for (let retries = 0; ; ) {
@@ -55,7 +61,7 @@ export class Provider {
       if (this.#learned(failure, request)) continue;
       const waitMs = this.#waitAfter(failure, retries);
       retries++;
-      notice(`the provider failed, again in ${waitMs} ms: ${failure.message}`);
+      notice(`the provider failed, trying again in ${waitMs} ms: ${failure.message}`);
       await pause(this.#options.clock, waitMs, signal);
     }
   }
@@ -67,13 +73,13 @@ export class Provider {
     const { clock, lookup, hide } = this.#options;
     const config = this.#options.config();
     const key = keyOf(config, lookup);
-    // A key that is written out may be any word, such as the name of a provider that wants none.
+    // A literal key may be any word, such as the name of a provider that needs no key.
     if (keyNameOf(config) !== null && key !== this.#hidden) hide(key);
     this.#hidden = key;
     const abort = new AbortController();
     const stop = () => abort.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
-    const silent = `nothing came for ${config.requestTimeoutMs} ms`;
+    const silent = `nothing was received for ${config.requestTimeoutMs} ms`;
     const watch = new SilenceWatch(clock, config.requestTimeoutMs, {
       waits: () => false,
       onSilence: () => abort.abort(new Error(silent)),
@@ -119,10 +125,10 @@ export class Provider {
     if (!this.#tryChat) return;
     this.#tryChat = false;
     this.#options.known.chatOnly.add(baseUrlOf(this.#options.config()));
-    this.#options.notice("the provider has no Responses API: Chat Completions from now on");
+    this.#options.notice("the provider has no Responses API: Chat Completions is used from now on");
   }
 
-  /** True when the failure taught something, so that the next request is another one. */
+  /** True when the failure changed what is known, so that the next request is different. */
   #learned(failure: Failure, request: ModelRequest): boolean {
     const { known } = this.#options;
     const config = this.#options.config();
@@ -136,7 +142,7 @@ export class Provider {
     return true;
   }
 
-  /** Throws when the request is not to be tried again. */
+  /** Throws when the request must not be tried again. */
   #waitAfter(failure: Exclude<Failure, { kind: "final" }>, retries: number): number {
     const { message } = failure;
     if (failure.kind === "too long") throw new TooLong(message);
@@ -153,7 +159,7 @@ export class Provider {
         `the provider failed ${retries + 1} times: ${message}`,
       );
     }
-    return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, longestWaitMs);
+    return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, maxWaitMs);
   }
 }
 
@@ -167,7 +173,7 @@ function limited(message: string, untilWall: number | null): SymphonyError {
   });
 }
 
-/** Resolves after `ms`; rejects with the signal's reason when that comes first. */
+/** Resolves after `ms`; rejects with the signal's reason if it is aborted first. */
 function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {

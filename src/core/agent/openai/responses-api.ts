@@ -12,7 +12,10 @@ import {
   readItem,
 } from "./thread.ts";
 
-/** One request by the Responses API. `sealed`: what the model thought is asked for, to be sent back. Rejects with whatever went wrong. */
+/**
+ * One request with the Responses API. `sealed`: requests the encrypted reasoning, to send it back
+ * later. Rejects with the original error.
+ */
 export async function askResponses(
   client: OpenAI,
   request: ModelRequest & { readonly sealed: boolean },
@@ -53,7 +56,7 @@ export async function askResponses(
   return { ...reading.reply(), limits: limitsOf(response.headers) };
 }
 
-/** Gathers the events of one answer. */
+/** Collects the events of one answer. */
 export class ResponsesReading {
   readonly #items: Item[] = [];
   #usage: Tokens | null = null;
@@ -61,7 +64,7 @@ export class ResponsesReading {
   #ended = false;
   #cut: ModelReply["cut"] = null;
 
-  /** Throws what the provider reports as failed. */
+  /** Throws the failure that the provider reports. */
   take(event: ResponseStreamEvent): void {
     switch (event.type) {
       case "response.output_item.done":
@@ -75,7 +78,7 @@ export class ResponsesReading {
           const reason = event.response.incomplete_details?.reason;
           this.#cut = reason === "content_filter" ? "filter" : "length";
         }
-        // Some providers tell the whole at the end alone.
+        // Some providers send the items only at the end.
         if (this.#items.length === 0) for (const item of event.response.output) this.#add(item);
         return;
       case "response.failed":
@@ -94,7 +97,7 @@ export class ResponsesReading {
 
   #add(value: unknown): void {
     const item = readItem(value);
-    // Half a call would do something else than was meant.
+    // A truncated call could do something other than intended.
     const half = item?.type === "function_call" && objectOf(value)["status"] === "incomplete";
     if (!item || half) return;
     this.#chars += JSON.stringify(item).length;

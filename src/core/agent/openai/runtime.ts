@@ -14,18 +14,18 @@ const threadsKeptMs = 30 * 24 * 3_600_000;
 
 export interface OpenaiRuntimeOptions {
   config(): OpenaiConfig;
-  /** The directory of all workspaces: one command sees its own alone. */
+  /** The directory of all workspaces: a command sees only its own. */
   workspaceRoot(): string;
   /** Secrets first, then the environment. */
   lookup(name: string): string | undefined;
-  /** A value that is to be shown nowhere. */
+  /** Registers a value that must never be shown. */
   hide(value: string): void;
   readonly clock: Clock;
   readonly env: NodeJS.ProcessEnv;
   readonly dataDir: string;
 }
 
-/** The agent that is built in: it needs nothing but a provider of models. */
+/** The built-in agent: it only needs a provider of models. */
 export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime {
   const known: Known = { chatOnly: new Set(), unsealed: new Set() };
   let forgetting: Promise<void> | null = null;
@@ -71,7 +71,7 @@ async function openSession(
     box: await boxOf(options, spec),
   });
   if (resumeThreadId !== null && !kept) {
-    session.notice("the thread cannot be gone on with: a new one is begun");
+    session.notice("the thread could not be resumed; a new one was started");
   }
   session.emit({ type: "session.started", threadId: thread.id, resumed: kept !== null });
   session.notice(notices[spec.level]);
@@ -95,7 +95,7 @@ async function boxOf(
   const secretNames = [...spec.secretEnvNames, ...(keyName === null ? [] : [keyName])];
   const passthrough = config.envPassthrough;
   const inherited = agentEnvironment({ env, passthrough, secretNames, runId: spec.runId });
-  // Codex's own, and a directory that is not there inside.
+  // Without codex's own variable, and without a directory that does not exist inside the sandbox.
   const { CODEX_HOME: _, TMPDIR: __, ...plain } = inherited;
   const confinement = await confinementOf({
     spec,

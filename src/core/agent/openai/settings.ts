@@ -37,25 +37,25 @@ const schema = section({
 
 export interface OpenaiConfig {
   readonly baseUrl: string;
-  /** As written: a `$NAME` is looked up at each request. */
+  /** As written: a `$NAME` is resolved at each request. */
   readonly apiKey: string;
   readonly model: string;
   readonly api: "auto" | "responses" | "chat";
-  /** What the model can hold; the conversation is shortened before it is full. */
+  /** The size of the model's context; the conversation is shortened before it is full. */
   readonly contextTokens: number;
   /** null leaves it to the model. */
   readonly maxOutputTokens: number | null;
   readonly maxRequestsPerTurn: number;
-  /** Of one request. */
+  /** Limit for the retries of one request. */
   readonly maxRetries: number;
-  /** Longest silence of the provider. */
+  /** Limit for the provider's silence. */
   readonly requestTimeoutMs: number;
   readonly commandTimeoutMs: number;
-  /** Of a command's output, what the model sees: the beginning and the end. */
+  /** Limit for the part of a command's output that the model sees: the beginning and the end. */
   readonly commandOutputBytes: number;
-  /** Largest file a command may write. */
+  /** Limit for the size of a file that a command writes. */
   readonly commandFileBytes: number;
-  /** Most processes of one attempt at a time. */
+  /** Limit for the simultaneous processes of one attempt. */
   readonly commandProcesses: number;
   /** Paths that commands in the sandbox may read in addition to the system and what is on PATH. */
   readonly readablePaths: readonly string[];
@@ -68,23 +68,24 @@ function openaiConfigOf(written: z.output<typeof schema>): OpenaiConfig {
   return { ...renamed(schema, written), maxOutputTokens: most > 0 ? most : null };
 }
 
-/** The built-in agent, and the provider of models it talks to. */
+/** The built-in agent, and its provider of models. */
 export const openaiSection: AgentSection<OpenaiConfig, typeof schema> = {
   schema,
   meanings: {
-    base_url: "Where the models are: https, or http on this machine",
-    api_key: "$NAME is looked up in the secrets, then in the environment, at each request",
+    base_url: "The provider's address: https, or http on this machine",
+    api_key: "$NAME is resolved from the secrets, then from the environment, at each request",
     model: "Model of the built-in agent",
     api: "responses, chat (Chat Completions) or auto: responses where the provider has it",
-    context_tokens: "What the model can hold; the conversation is shortened before it is full",
-    max_output_tokens: "Longest answer; 0: left to the model",
-    max_requests_per_turn: "Requests to the model after which a turn has failed",
-    max_retries: "How often one request is tried again after a failure that may pass",
-    request_timeout_ms: "Longest silence of the provider, ms; then the request is tried again",
-    command_timeout_ms: "Longest time for one command, ms",
-    command_output_bytes: "Output of a command the model sees: the beginning and the end",
-    command_file_bytes: "Largest file a command may write",
-    command_processes: "Most processes of one attempt at a time",
+    context_tokens: "Size of the model's context; the conversation is shortened before it is full",
+    max_output_tokens: "Limit for an answer; 0: left to the model",
+    max_requests_per_turn: "Limit for the requests to the model in one turn; then the turn fails",
+    max_retries: "How often one request is tried again after a temporary failure",
+    request_timeout_ms: "Limit for the provider's silence, ms; then the request is tried again",
+    command_timeout_ms: "Limit for the time of one command, ms",
+    command_output_bytes:
+      "Limit for the output of a command that the model sees: the beginning and the end",
+    command_file_bytes: "Limit for the size of a file that a command writes",
+    command_processes: "Limit for the simultaneous processes of one attempt",
     readable_paths:
       "Paths that commands may read in addition to the system and what is on PATH, such as /home/me/.cargo",
     env_passthrough: "Environment variables that commands may see",

@@ -22,7 +22,7 @@ export interface ShellDeps extends ToolDeps {
   readonly level: Level;
   readonly people: PeopleDeps;
   readonly asking: Asking;
-  /** Longest time for one command. */
+  /** Limit for the time of one command. */
   readonly timeoutMs: number;
 }
 
@@ -35,20 +35,20 @@ export function shellTools(world: ShellDeps): readonly Tool[] {
 }
 
 function shellTool(world: ShellDeps): Tool {
-  // Where nobody is asked there is nothing to ask for.
+  // When no person is asked, the argument is not offered.
   const asks = world.level !== "danger" && world.people.approvals === "ask";
   return {
     readsOnly: false,
     spec: {
       name: "shell",
-      description: `Runs a command with bash in the workspace. ${reach[world.level]} What it leaves running ends with it. Of a long output the middle is left out.`,
+      description: `Runs a command with bash in the workspace. ${reach[world.level]} Processes that it leaves running are ended with it. The middle of a long output is left out.`,
       inputSchema: argumentsSchema(
         {
           command: { type: "string", description: "a line of bash" },
           workdir: { type: "string", description: "relative to the workspace" },
           timeout_ms: {
             type: "number",
-            description: `at most and, if left out, ${world.timeoutMs}`,
+            description: `maximum, and default if omitted: ${world.timeoutMs}`,
           },
           ...(asks ? escalation : {}),
         },
@@ -60,9 +60,9 @@ function shellTool(world: ShellDeps): Tool {
 }
 
 const reach: Readonly<Record<Level, string>> = {
-  safe: "It can write in the workspace and in /tmp alone (which is new each time), and has no network.",
-  networked: "It can write in the workspace and in /tmp alone (which is new each time).",
-  danger: "Nothing holds it back.",
+  safe: "It can write only in the workspace and in /tmp (which is new each time), and has no network.",
+  networked: "It can write only in the workspace and in /tmp (which is new each time).",
+  danger: "It runs without a sandbox.",
 };
 
 const escalation = {
@@ -70,7 +70,7 @@ const escalation = {
     type: "boolean",
     description: "asks a person to let it run outside of the sandbox, after it failed inside",
   },
-  justification: { type: "string", description: "for that person: why it is needed" },
+  justification: { type: "string", description: "for that person: why it is necessary" },
 };
 
 async function shell(world: ShellDeps, args: JsonObject, signal: AbortSignal): Promise<string> {
@@ -106,7 +106,7 @@ async function allowed(
   return answer.type === "decision" && answer.approve;
 }
 
-/** A line, or words as some models give them. */
+/** A line, or a list of words, which some models send. */
 function commandOf(args: JsonObject): { argv: readonly string[]; line: string } {
   const { command } = args;
   if (!Array.isArray(command)) {
@@ -134,18 +134,21 @@ function outcomeText({ exitCode, output, stoppedFor }: CommandEnd, timeoutMs: nu
   return `${head}\n${output}`;
 }
 
-/** A pattern of the model may take for ever: it runs where commands run, and under their limits. */
+/**
+ * A pattern from the model may run indefinitely: the search runs like a command, with the same
+ * limits.
+ */
 function searchTool({ commands, workspace }: ShellDeps): Tool {
   return {
     readsOnly: true,
     spec: {
       name: "search",
       description:
-        "Finds lines in the text files of the workspace by an extended regular expression.",
+        "Finds lines in the text files of the workspace with an extended regular expression.",
       inputSchema: argumentsSchema(
         {
           pattern: { type: "string" },
-          path: { type: "string", description: "a file or directory, the workspace if left out" },
+          path: { type: "string", description: "a file or directory, the workspace if omitted" },
           ignore_case: { type: "boolean" },
         },
         ["path", "ignore_case"],
@@ -179,10 +182,10 @@ function refuse(error: unknown): never {
 const maxCommandChars = 2_000;
 const maxOutputChars = 4_000;
 const lifeSignMs = 30_000;
-/** What is left to everything else on the disk of the workspaces. */
+/** Reserved for everything else on the disk of the workspaces. */
 const leastFreeBytes = 256 * 1024 * 1024;
 const blockBytes = 1_024;
-/** Limits first, then the command in the place of the shell that set them. */
+/** Sets the limits first, then replaces the shell with the command. */
 const limits = 'ulimit -c 0; ulimit -f "$1"; shift; exec "$@"';
 
 export interface CommandsOptions {
@@ -199,16 +202,18 @@ export interface CommandsOptions {
 
 export interface CommandOrder {
   readonly argv: readonly string[];
-  /** As it is shown. */
+  /** The line for display. */
   readonly line: string;
-  /** Absolute, in the workspace. */
+  /** Absolute, inside the workspace. */
   readonly cwd: string;
   readonly timeoutMs: number;
   /** A person allowed it. */
   readonly outside?: boolean;
 }
 
-/** Runs the agent's commands: in the sandbox of the level, with limits, told as events. */
+/**
+ * Runs the agent's commands: in the sandbox of the level, with limits, and reports them as events.
+ */
 export class Commands {
   readonly #options: CommandsOptions;
 
@@ -216,7 +221,7 @@ export class Commands {
     this.#options = options;
   }
 
-  /** Never rejects for what the command does. */
+  /** Never rejects because of what the command does. */
   async run(order: CommandOrder, signal: AbortSignal): Promise<CommandEnd> {
     const { emit } = this.#options;
     const command = displayText(order.line, maxCommandChars);
@@ -256,7 +261,7 @@ export class Commands {
     });
   }
 
-  /** A command may be silent for as long as its time limit: that is no stall. */
+  /** A command may be silent until its time limit: this is no stall. */
   #signs(): () => void {
     const { clock, emit } = this.#options;
     let cancel = () => {};

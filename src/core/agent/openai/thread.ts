@@ -19,8 +19,8 @@ const idForm = /^thr_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const maxFileBytes = 64 * 1024 * 1024;
 
 /**
- * One conversation, kept line by line in a private file, so that it goes on after a crash. What was added
- * is in the file when `add` resolves.
+ * One conversation, kept line by line in a private file, so that it can continue after a crash.
+ * When `add` resolves, the new items are in the file.
  */
 export class Thread {
   readonly id: string;
@@ -28,7 +28,7 @@ export class Thread {
   #totals: Tokens;
   readonly #path: string;
   #file: FileHandle | null = null;
-  /** As the provider counted them last, and how many items that were. */
+  /** The provider's last count, and the number of items that it included. */
   #counted = { tokens: 0, items: 0 };
 
   private constructor(path: string, id: string, kept: { items: readonly Item[]; totals: Tokens }) {
@@ -46,7 +46,7 @@ export class Thread {
     return thread;
   }
 
-  /** null for a thread that is not kept here, or not in a form that can be read. */
+  /** null for a thread that is not stored here, or not in a readable form. */
   static async open(dir: string, id: string): Promise<Thread | null> {
     if (!idForm.test(id)) return null;
     const path = join(dir, `${id}.jsonl`);
@@ -54,7 +54,7 @@ export class Thread {
     const kept = text === null || text.length > maxFileBytes ? null : read(text);
     if (!kept) return null;
     const thread = new Thread(path, id, { ...kept, items: withAnswers(kept.items) });
-    // Mends a torn end, and keeps the answers that were made up.
+    // Repairs a torn end, and stores the answers that were added.
     await thread.#rewrite();
     return thread;
   }
@@ -63,17 +63,19 @@ export class Thread {
     return this.#items;
   }
 
-  /** Absolute, over all that was ever asked on this thread. */
+  /** Absolute: the sum of all requests on this thread. */
   get totals(): Tokens {
     return this.#totals;
   }
 
-  /** What it takes of the model's context, in tokens: as counted, and a rough number for what came since. */
+  /**
+   * The tokens that it needs of the model's context: as counted, plus an estimate for newer items.
+   */
   get size(): number {
     return this.#counted.tokens + tokensIn(this.#items.slice(this.#counted.items));
   }
 
-  /** The whole of it takes so much, says the provider. */
+  /** Records the provider's count for the whole conversation. */
   counted(tokens: number): void {
     this.#counted = { tokens, items: this.#items.length };
   }
@@ -84,7 +86,7 @@ export class Thread {
     await this.#file?.appendFile(line({ items, totals: this.#totals }));
   }
 
-  /** A shorter conversation in the place of the whole. */
+  /** Replaces the whole conversation with a shorter one. */
   async replace(items: readonly Item[], used: Tokens | null): Promise<void> {
     this.#items = items;
     this.#counted = { tokens: 0, items: 0 };
@@ -110,7 +112,7 @@ export class Thread {
   }
 }
 
-/** Removes threads that nothing was added to since `wall`: nobody goes on with them. */
+/** Removes threads to which nothing was added since `wall`: they are no longer resumed. */
 export async function forgetThreads(dir: string, wall: number): Promise<void> {
   const names = await readdir(dir).catch(() => []);
   for (const name of names.filter((one) => one.startsWith("thr_"))) {
@@ -123,7 +125,7 @@ function line(value: { items: readonly Item[]; totals: Tokens }): string {
   return `${JSON.stringify(value)}\n`;
 }
 
-/** A last line that a crash tore is left out; anything else that cannot be read makes it null. */
+/** A last line torn by a crash is left out; with any other unreadable line the result is null. */
 function read(text: string): { items: readonly Item[]; totals: Tokens } | null {
   const items: Item[] = [];
   let totals: Tokens = noTokens;
@@ -167,7 +169,7 @@ function sum(a: Tokens, b: Tokens): Tokens {
 
 const maxAnswerChars = 16_000_000;
 
-/** One piece of a conversation, in the words of the Responses API. */
+/** One item of a conversation, in the terms of the Responses API. */
 export type Item =
   | {
       readonly type: "message";
@@ -186,7 +188,7 @@ export interface Call {
   readonly arguments: string;
 }
 
-/** What the model thought, sealed: only the provider can read it. */
+/** The model's encrypted reasoning: only the provider can read it. */
 export interface Reasoning {
   readonly type: "reasoning";
   readonly id: string;
@@ -206,21 +208,21 @@ export interface ModelRequest {
 
 export interface ModelReply {
   readonly items: readonly Item[];
-  /** Of this request alone; null where the provider does not tell. */
+  /** The usage of this request only; null when the provider does not report it. */
   readonly usage: Tokens | null;
   readonly limits: JsonObject | null;
-  /** Why it is not whole: it was too long, or the provider would not let it through. */
+  /** Why it is incomplete: it was too long, or the provider's filter stopped it. */
   readonly cut: "length" | "filter" | null;
 }
 
-/** What to do while an answer comes in. */
+/** Called while an answer arrives. */
 export interface Listening {
   readonly signal: AbortSignal;
-  /** Something came, whatever it was. */
+  /** Data was received, of any kind. */
   heard(): void;
 }
 
-/** An item as the provider or a file gives it; null for a kind that means nothing here. */
+/** An item from the provider or a file; null for a kind that is not used here. */
 export function readItem(value: unknown): Item | null {
   if (!isObject(value)) return null;
   switch (value["type"]) {
@@ -240,7 +242,7 @@ export function readItem(value: unknown): Item | null {
   }
 }
 
-/** Throws `provider_error` for an answer that no model would give. */
+/** Throws `provider_error` for an answer that is longer than any model's answer. */
 export function checkLength(chars: number): void {
   if (chars <= maxAnswerChars) return;
   throw new SymphonyError(
@@ -249,7 +251,7 @@ export function checkLength(chars: number): void {
   );
 }
 
-/** Every call with an answer: one that a crash left open gets words for it. */
+/** Gives every call an answer: a call that a crash left open gets a fixed text. */
 export function withAnswers(items: readonly Item[]): readonly Item[] {
   const answered = new Set(
     items.flatMap((item) => (item.type === "function_call_output" ? [item.call_id] : [])),
@@ -287,7 +289,7 @@ function readCall(value: JsonObject): Item | null {
   return { type: "function_call", call_id: id, name, arguments: textOf(value["arguments"]) ?? "" };
 }
 
-/** Unsealed, it could not be sent again. */
+/** Without encryption it could not be sent again. */
 function readReasoning(value: JsonObject): Item | null {
   const [id, sealed] = [textOf(value["id"]), textOf(value["encrypted_content"])];
   if (!id || !sealed) return null;
@@ -298,18 +300,18 @@ function readReasoning(value: JsonObject): Item | null {
   return { type: "reasoning", id, summary, encrypted_content: sealed };
 }
 
-/** Asks for the summary that takes the place of the older part. */
-export const summaryPrompt = `You are performing a CONTEXT CHECKPOINT: the conversation is about to be shortened. Write a summary for yourself with which the work can go on without a break: the task and its conditions, what was found out, what was changed in which files, what was tried in vain, what is to be done next. Call no tool.`;
+/** Requests the summary that replaces the older part. */
+export const summaryPrompt = `You are performing a CONTEXT CHECKPOINT: the conversation is about to be shortened. Write a summary for yourself with which the work can continue without a break: the task and its conditions, what was found out, what was changed in which files, what was tried without success, what has to be done next. Call no tool.`;
 
 const charsPerToken = 4;
-const longestTaskChars = 40_000;
+const maxTaskChars = 40_000;
 
-/** A rough number of tokens. */
+/** An estimate of the number of tokens. */
 export function tokensIn(items: readonly Item[]): number {
   return Math.ceil(JSON.stringify(items).length / charsPerToken);
 }
 
-/** Where the newest part begins that fits into `tokens`: never between a call and its answer. */
+/** The start of the newest part that fits into `tokens`: never between a call and its answer. */
 export function tailStart(items: readonly Item[], tokens: number): number {
   let start = items.length;
   for (let left = tokens; start > 0; start--) {
@@ -321,7 +323,7 @@ export function tailStart(items: readonly Item[], tokens: number): number {
   return start;
 }
 
-/** The first task, the summary of the older part, the newest part as it was. */
+/** The first task, the summary of the older part, and the newest part unchanged. */
 export function shortened(
   items: readonly Item[],
   start: number,
@@ -330,9 +332,9 @@ export function shortened(
   const task = items.find((item) => item.type === "message" && item.role === "user");
   const opening =
     task?.type === "message" && items.indexOf(task) < start
-      ? [userMessage(task.content.slice(0, longestTaskChars))]
+      ? [userMessage(task.content.slice(0, maxTaskChars))]
       : [];
-  const words = summary ?? "It could not be summed up. Look at the workspace for what was done.";
+  const words = summary ?? "It could not be summarised. Read the workspace to see what was done.";
   const bridge = userMessage(`The older part of this conversation was left out. ${words}`);
   return [...opening, bridge, ...items.slice(start)];
 }

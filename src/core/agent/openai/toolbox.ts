@@ -5,10 +5,10 @@ import type { Asks } from "../session.ts";
 import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
-/** Told by events of their own. */
-const reportedElsewhere: ReadonlySet<string> = new Set(["shell", "apply_patch"]);
+/** Tools that are reported by their own events. */
+const reportedByOwnEvents: ReadonlySet<string> = new Set(["shell", "apply_patch"]);
 
-/** Everything the model may call: the agent's own tools, then the tracker's. */
+/** All tools that the model may call: the agent's own, then the tracker's. */
 export class Toolbox {
   readonly specs: readonly ToolSpec[];
   readonly #own: ReadonlyMap<string, Tool>;
@@ -24,8 +24,9 @@ export class Toolbox {
   }
 
   /**
-   * Answers the calls of one response. Neighbours that only read run together, the others one after the
-   * other as the model ordered them. Rejects when the turn is to end; `answered` has then got what was done.
+   * Answers the calls of one response. Adjacent calls that only read run concurrently, the others
+   * one after another in the model's order. Rejects when the turn has to end; `answered` has then
+   * received the completed calls.
    */
   async answer(
     calls: readonly Call[],
@@ -62,13 +63,13 @@ export class Toolbox {
     const tool = this.#own.get(call.name);
     if (!tool) return this.#tracked(call.name, args ?? {});
     try {
-      if (args === null) throw new ToolError("the arguments are no JSON object");
+      if (args === null) throw new ToolError("the arguments are not a JSON object");
       const output = await tool.run(args, signal);
-      this.#told(call.name, "completed");
+      this.#report(call.name, "completed");
       return output.slice(0, maxResultChars);
     } catch (error) {
       if (!(error instanceof ToolError)) throw error;
-      this.#told(call.name, "failed");
+      this.#report(call.name, "failed");
       return `failed: ${error.message}`.slice(0, maxResultChars);
     }
   }
@@ -81,8 +82,8 @@ export class Toolbox {
     return output.slice(0, maxResultChars);
   }
 
-  #told(name: string, outcome: "completed" | "failed"): void {
-    if (outcome === "failed" || !reportedElsewhere.has(name))
+  #report(name: string, outcome: "completed" | "failed"): void {
+    if (outcome === "failed" || !reportedByOwnEvents.has(name))
       this.#emit({ type: "tool_call", tool: name, outcome });
   }
 }
@@ -96,9 +97,14 @@ function argumentsOf({ arguments: written }: Call): Readonly<Record<string, unkn
 /** One of the agent's own tools. */
 export interface Tool {
   readonly spec: ToolSpec;
-  /** True when it changes nothing and starts nothing, so that others like it may run beside it. */
+  /**
+   * True when it changes and starts nothing, so that it may run concurrently with similar tools.
+   */
   readonly readsOnly: boolean;
-  /** Text for the model. Rejects with ToolError for what the model did wrong; with anything else the turn ends. */
+  /**
+   * Text for the model. Rejects with ToolError for an error of the model; any other error ends the
+   * turn.
+   */
   run(args: JsonObject, signal: AbortSignal): Promise<string>;
 }
 
@@ -108,7 +114,7 @@ export interface ToolDeps {
   emit(event: AgentEvent): void;
 }
 
-/** What is wrong with a call, in words for the model. */
+/** An error in a call, as text for the model. */
 export class ToolError extends Error {}
 
 export function textArgument(args: JsonObject, name: string): string {
@@ -122,7 +128,7 @@ export function optionalText(args: JsonObject, name: string): string | null {
   return value === undefined || value === null ? null : textArgument(args, name);
 }
 
-/** A whole number within the limits, or `fallback` when left out. */
+/** An integer within the limits, or `fallback` if omitted. */
 export function numberArgument(
   args: JsonObject,
   name: string,
@@ -135,7 +141,7 @@ export function numberArgument(
   return Math.min(Math.max(Math.trunc(value), min), max);
 }
 
-/** The schema of a tool's arguments; all of them required but `optional`. */
+/** The schema of a tool's arguments; all of them are required except `optional`. */
 export function argumentsSchema(
   properties: Readonly<Record<string, JsonObject>>,
   optional: readonly string[] = [],
@@ -144,7 +150,7 @@ export function argumentsSchema(
   return { type: "object", properties, required, additionalProperties: false };
 }
 
-/** Asks a person. Rejects as `Asks.ask` does, or with the signal's reason when that comes first. */
+/** Asks a person. Rejects like `Asks.ask`, or with the signal's reason if it is aborted first. */
 export type Asking = (needs: Needs, questions: number, signal: AbortSignal) => Promise<Answer>;
 
 const maxPromptChars = 2_000;
@@ -161,14 +167,14 @@ export function askingOf(asks: Asks): Asking {
   };
 }
 
-/** `ask_user`: a question to a person, for what nobody else can know. */
+/** `ask_user`: a question to a person, for information that is available nowhere else. */
 export function askTool(asking: Asking): Tool {
   return {
     readsOnly: false,
     spec: {
       name: "ask_user",
       description:
-        "Asks a person, and waits. Only for what the work cannot go on without and what cannot be found out.",
+        "Asks a person, and waits. Only for information without which the work cannot continue and which cannot be found out.",
       inputSchema: argumentsSchema(
         {
           question: { type: "string" },

@@ -16,12 +16,16 @@ import {
 import type { Toolbox } from "./toolbox.ts";
 
 const maxMessageChars = 32_768;
-/** Of what the model can hold: at this much the conversation is shortened, to this much. */
+/**
+ * Fractions of the model's context: at `full` the conversation is shortened; the newest `keptPart`
+ * is kept.
+ */
 const full = 0.8;
 const keptPart = 0.25;
 
-const filtered = "the provider's filter held the answer back";
-const goOn = "Your answer was cut off because it was too long. Go on, in smaller steps.";
+const filtered = "the provider's filter stopped the answer";
+const continueShorter =
+  "Your answer was cut off because it was too long. Continue, in smaller steps.";
 
 export interface TurnDeps {
   readonly thread: Thread;
@@ -41,7 +45,7 @@ interface Steer {
   readonly message: string;
 }
 
-/** One turn: ask the model, do what it calls for, until it calls for nothing more. */
+/** One turn: sends requests to the model and runs the calls that it makes, until it makes none. */
 export class Turn {
   readonly #world: TurnDeps;
   readonly #signal: AbortSignal;
@@ -54,14 +58,14 @@ export class Turn {
     this.#signal = signal;
   }
 
-  /** Guidance for the next request; false once there will be none. */
+  /** Adds guidance to the next request; false when there will be none. */
   steer(steer: Steer): boolean {
     if (this.#over) return false;
     this.#steers.push(steer);
     return true;
   }
 
-  /** Rejects with why the turn failed, or with the signal's reason. */
+  /** Rejects with the reason why the turn failed, or with the signal's reason. */
   async run(prompt: string): Promise<void> {
     const { thread, maxRequests } = this.#world;
     try {
@@ -100,14 +104,14 @@ export class Turn {
       reply = await this.#ask(thread.items).catch(tooLong);
     }
     await thread.add(reply.items, reply.usage);
-    this.#tell(reply);
+    this.#report(reply);
     if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
     const calls = reply.items.filter((item) => item.type === "function_call");
     if (reply.cut === "filter") throw new SymphonyError("turn_failed", filtered);
     if (reply.cut === "length" && calls.length === 0) {
       emit({ type: "notice", message: "an answer was cut off: it was too long", malformed: false });
       this.#unfinished = true;
-      await thread.add([userMessage(goOn)]);
+      await thread.add([userMessage(continueShorter)]);
     } else this.#unfinished = false;
     return calls;
   }
@@ -121,7 +125,7 @@ export class Turn {
         await thread.add([item]);
       });
     } finally {
-      // The thread may go on with another turn, and then each call must have an answer.
+      // The thread may continue with another turn, and then each call must have an answer.
       const output = "interrupted before it ended; whether it had an effect is not known";
       const left = [...open].map(
         (id): Item => ({ type: "function_call_output", call_id: id, output }),
@@ -130,7 +134,7 @@ export class Turn {
     }
   }
 
-  #tell({ items, limits, usage }: ModelReply): void {
+  #report({ items, limits, usage }: ModelReply): void {
     const { emit, thread } = this.#world;
     for (const item of items) {
       if (item.type === "message")
@@ -152,7 +156,7 @@ export class Turn {
     emit({ type: "notice", message: oneLine(message, 1_000), malformed: false });
   }
 
-  /** Without a summary where even that is too long for the model. */
+  /** Without a summary if even that is too long for the model. */
   async #summary(items: readonly Item[]): Promise<{
     summary: string | null;
     usage: ModelReply["usage"];

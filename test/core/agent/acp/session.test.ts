@@ -171,7 +171,7 @@ describe("agent.kind acp", () => {
     ]);
     await assert.rejects(session.turn("four", { model: "unknown" }), {
       code: "response_error",
-      message: /does not take model unknown: .*; it offers small/,
+      message: /does not accept model unknown: .*; it offers small/,
     });
   });
 
@@ -329,10 +329,10 @@ describe("its mode", () => {
     await using b = await acpBench({ opened: modes, fixedMode: true, turns: [] });
     await assert.rejects(b.start(people("decline")), {
       code: "response_error",
-      message: /does not take mode default/,
+      message: /does not accept mode default/,
     });
     await using _ = await b.start(people("auto"));
-    assert.match(notices(b).join(), /does not take mode default/);
+    assert.match(notices(b).join(), /does not accept mode default/);
   });
 
   test("an agent without such a mode is named in an event, where somebody relies on it", async () => {
@@ -343,7 +343,7 @@ describe("its mode", () => {
     ] as const) {
       await using b = await acpBench({ turns: [] });
       await using _ = await b.start(people(approvals));
-      const said = notices(b).filter((message) => message.includes("decides by itself"));
+      const said = notices(b).filter((message) => message.includes("it decides itself"));
       assert.equal(said.length, count, approvals);
     }
   });

@@ -164,7 +164,7 @@ describe("a program that told its result and does not exit", () => {
 
 describe("a program that tells no result", () => {
   test("claude, gemini and codex always tell one, so without it they were cut off", async () => {
-    const cut = { code: "turn_failed", message: /status 0 and told no result/ };
+    const cut = { code: "turn_failed", message: /status 0 and reported no result/ };
     for (const output of ["claude", "gemini", "codex"] as const) {
       const { b } = await printing(output, [{ type: "system" }], "exit 0");
       await using _ = b;

@@ -98,7 +98,7 @@ describe("a line that opens a door", () => {
   const words = "--setting-sources '' --strict-mcp-config";
 
   test("claude -p obeys the folder it is in, so it is told not to", () => {
-    const add = (what: string) => `add to claude's words in command.line: ${what}`;
+    const add = (what: string) => `add to claude's arguments in command.line: ${what}`;
     for (const [line, hint] of [
       [`claude -p ${words}`, null],
       ["claude -p --setting-sources= --strict-mcp-config", null],
@@ -138,7 +138,7 @@ describe("a line that opens a door", () => {
 
   test("a line does not undo the variables that disarm its agent", () => {
     const name = "OPENCODE_DISABLE_PROJECT_CONFIG";
-    const leave = (what: string, key: string) => `leave "${what}" out of ${key}`;
+    const leave = (what: string, key: string) => `remove "${what}" from ${key}`;
     for (const [line, undoing] of [
       ["env -i HOME=$HOME PATH=$PATH opencode acp", "env -i"],
       ["env HOME=/x - opencode acp", "HOME=/x -"],

@@ -55,7 +55,7 @@ test("context is found as the agents of others find it", () => {
   assert.match(apply("@@", " end", "+after", "*** End of File"), /end\nafter\n$/);
   assert.match(apply("@@", "+last"), /end\nlast\n$/);
   assert.match(apply("@@ def a():", "+    first"), /def a\(\):\n {4}first\n {4}pass/);
-  assert.throws(() => apply("@@", "-no such line"), /does not hold these lines/);
+  assert.throws(() => apply("@@", "-no such line"), /does not contain these lines/);
   assert.throws(() => apply("@@ class Nowhere", "-end"), /has no line 'class Nowhere'/);
   assert.throws(() => apply("@@", "-end", "+x", "@@", "-def a():"), PatchError);
 });
@@ -102,7 +102,7 @@ test("a file that is no text, or no regular file, is not changed", async () => {
   await using place = await PatchPlace.make();
   await writeFile(join(place.workspace, "binary"), Buffer.from([0x61, 0x0a, 0xff, 0xfe, 0x0a]));
   const update = ["*** Update File: binary", "@@", "-a", "+b"];
-  await assert.rejects(place.apply(...update), /no text/);
+  await assert.rejects(place.apply(...update), /not a text file/);
 });
 
 test("a patch made from two texts turns one into the other", async () => {

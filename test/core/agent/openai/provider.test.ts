@@ -169,7 +169,7 @@ test("silence ends a request and it is tried again", async () => {
     await new Promise(setImmediate);
   }
   assert.equal((await answer).items.length, 1);
-  assert.match(notices[0] ?? "", /nothing came for 5000 ms/);
+  assert.match(notices[0] ?? "", /nothing was received for 5000 ms/);
 });
 
 test("whoever stops it is heard while it waits and while it reads", async () => {

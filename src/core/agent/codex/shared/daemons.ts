@@ -15,7 +15,7 @@ import { openSocket } from "./socket.ts";
 import { watchdogArgs } from "./watchdog.ts";
 
 const beatsPerLimit = 5;
-const longestBeatMs = 10_000;
+const maxBeatMs = 10_000;
 
 export interface DaemonsOptions {
   /** In the data directory: sockets, records and logs. */
@@ -29,7 +29,7 @@ export interface DaemonsOptions {
 /** One running shared agent. */
 export interface Daemon {
   readonly record: DaemonRecord;
-  /** The runs that have a thread in it. */
+  /** The runs with a thread in it. */
   readonly runs: Set<string>;
 }
 
@@ -37,7 +37,7 @@ export interface Daemon {
 export class Daemons {
   readonly #options: DaemonsOptions;
   readonly #running = new Map<string, Daemon>();
-  /** Which agent had a thread last: for a while no other one may write to it. */
+  /** The last agent of each thread: for a while no other agent may write to it. */
   readonly #lastHosts = new Map<string, string>();
   #turn: Promise<unknown> = Promise.resolve();
   #beats = 0;
@@ -47,7 +47,10 @@ export class Daemons {
     this.#options = options;
   }
 
-  /** Takes up what an earlier server left, and ends what of it does not answer. Rejects when `signal` aborts. */
+  /**
+   * Resumes the agents that an earlier server left, and ends those that do not answer. Rejects when
+   * `signal` aborts.
+   */
   async restore(signal?: AbortSignal): Promise<void> {
     const { dir } = this.#options;
     for (const record of await recordedDaemons(dir)) {
@@ -67,23 +70,23 @@ export class Daemons {
   }
 
   /**
-   * An agent with room for one more run, which `runId` takes at once; a new one is started when there is none.
-   * Rejects with `codex_not_found` or `port_exit`.
+   * An agent with room for one more run, reserved for `runId` immediately; starts a new one when
+   * there is none. Rejects with `codex_not_found` or `port_exit`.
    */
   acquire(
     launch: Launch,
     place: { runId: string; threadId: string | null; room: number },
   ): Promise<Daemon> {
-    // One after the other: two that come together must not both start an agent.
+    // One call at a time: two simultaneous calls must not both start an agent.
     const mine = this.#turn.then(() => this.#acquire(launch, place));
     this.#turn = mine.catch(() => {});
     return mine;
   }
 
-  /** The run's thread is over, or goes on without us. */
+  /** The run's thread has ended, or continues without this server. */
   async release(daemon: Daemon, runId: string, configHash: string): Promise<void> {
     daemon.runs.delete(runId);
-    // Of an old configuration, nothing new will come to it.
+    // An agent with an old configuration gets no new threads.
     if (daemon.runs.size === 0 && daemon.record.config_hash !== configHash) await this.end(daemon);
   }
 
@@ -94,7 +97,7 @@ export class Daemons {
     if (this.#lastHosts.size > rememberedThreads && oldest) this.#lastHosts.delete(oldest);
   }
 
-  /** The version, once it said so. */
+  /** Records the version, once the agent has reported it. */
   async learned(daemon: Daemon, codexVersion: string): Promise<void> {
     if (daemon.record.codex_version === codexVersion) return;
     const record = { ...daemon.record, codex_version: codexVersion };
@@ -113,7 +116,7 @@ export class Daemons {
     await Promise.all(this.all.filter(({ runs }) => runs.size === 0).map((one) => this.end(one)));
   }
 
-  /** Stops saying that a server is there; what runs goes on for its limit. */
+  /** Stops the heartbeat of the server; running agents continue until their limit. */
   close(): void {
     this.#cancelBeat();
   }
@@ -128,14 +131,16 @@ export class Daemons {
     const holder = this.#lastHosts.get(threadId ?? "");
     const isHolder = (one: Daemon) => one.record.id === holder;
     const daemon =
-      (await this.#firstSound([...fit.filter(isHolder), ...fit.filter((one) => !isHolder(one))])) ??
-      (await this.#start(launch));
+      (await this.#firstHealthy([
+        ...fit.filter(isHolder),
+        ...fit.filter((one) => !isHolder(one)),
+      ])) ?? (await this.#start(launch));
     daemon.runs.add(runId);
     return daemon;
   }
 
-  /** One that is only slow keeps its threads; one that is gone is forgotten. */
-  async #firstSound(daemons: readonly Daemon[]): Promise<Daemon | null> {
+  /** An agent that is only slow keeps its threads; one that has exited is removed. */
+  async #firstHealthy(daemons: readonly Daemon[]): Promise<Daemon | null> {
     for (const daemon of daemons) {
       const { id } = daemon.record;
       if (await answers(daemon.record)) return daemon;
@@ -174,14 +179,14 @@ export class Daemons {
       onTrouble(`the heartbeat could not be written: ${messageOf(error)}`),
     );
     const limits = this.all.map(({ record }) => record.orphan_limit_ms / beatsPerLimit);
-    const beatMs = Math.min(longestBeatMs, ...limits);
+    const beatMs = Math.min(maxBeatMs, ...limits);
     this.#cancelBeat = clock.after(beatMs, () => void this.#beat());
   }
 }
 
 const rememberedThreads = 10_000;
 
-/** Nobody holds the thread any more. */
+/** The error for a thread that no agent holds any more. */
 export function daemonGone(id: string): SymphonyError {
   return new SymphonyError("codex_daemon_lost", `the shared codex ${id} is gone`, {
     details: { daemon: id },
@@ -195,7 +200,7 @@ const pollMs = 25;
 
 const Record = z.object({
   id: z.string(),
-  /** Of the watchdog, which leads the group. */
+  /** The pid of the watchdog, which leads the group. */
   pid: z.number(),
   socket: z.string(),
   mark: z.string(),
@@ -205,14 +210,14 @@ const Record = z.object({
   orphan_limit_ms: z.number(),
 });
 
-/** One shared agent as the data directory tells of it. */
+/** The record of one shared agent in the data directory. */
 type DaemonRecord = z.infer<typeof Record>;
 
 export interface Launch {
-  /** The shell line of the agent that carries `mark` and listens on `socket`. */
+  /** The shell line that starts the agent with `mark`, listening on `socket`. */
   lineWith(mark: string, socket: string): string;
   readonly env: Readonly<Record<string, string>>;
-  /** Agents of another configuration take no further threads. */
+  /** Agents with another configuration get no further threads. */
   readonly configHash: string;
   readonly orphanLimitMs: number;
 }
@@ -259,7 +264,7 @@ async function saveRecord(dir: string, record: DaemonRecord): Promise<void> {
   await writeFile(join(dir, `${record.id}.json`), `${JSON.stringify(record)}\n`, { mode: 0o600 });
 }
 
-/** Every agent the directory tells of, alive or not; what cannot be read is left out. */
+/** Every recorded agent of the directory, alive or not; unreadable records are left out. */
 async function recordedDaemons(dir: string): Promise<readonly DaemonRecord[]> {
   const names = await readdir(dir).catch(() => []);
   const files = names.filter((name) => name.endsWith(".json"));
@@ -270,7 +275,7 @@ async function recordedDaemons(dir: string): Promise<readonly DaemonRecord[]> {
   });
 }
 
-/** True when it takes connections. */
+/** True when it accepts connections. */
 async function answers({ socket }: DaemonRecord): Promise<boolean> {
   try {
     (await openSocket(socket, connectLimitMs)).close();
@@ -280,14 +285,15 @@ async function answers({ socket }: DaemonRecord): Promise<boolean> {
   }
 }
 
-/** True while a process of it is there. */
+/** True while one of its processes exists. */
 async function isAlive({ mark }: DaemonRecord): Promise<boolean> {
   return (await liveProcesses()).some(({ daemon }) => daemon === mark);
 }
 
-/** Ends the agent with every command of its threads, and forgets it. */
+/** Ends the agent with every command of its threads, and removes its record. */
 async function endDaemon(dir: string, { id, pid, mark, socket }: DaemonRecord): Promise<void> {
-  // The record may be old and its number reused: only a group that has the mark in it is ours.
+  // The record may be old and its pid reused: only a group in which a process has the mark is
+  // ended.
   const isMember = ({ daemon }: ProcessEntry) => daemon === mark;
   const live = (await liveProcesses()).filter(isMember);
   const leads = live.some(({ groupId }) => groupId === pid);
@@ -308,7 +314,7 @@ async function comesUp(record: DaemonRecord, ended: AbortSignal): Promise<boolea
 async function startFailed(dir: string, id: string): Promise<SymphonyError> {
   const text = await readFile(join(dir, `${id}.log`), "utf8").catch(() => "");
   const missing = /command not found|No such file or directory/.test(text);
-  const hint = "install codex, or set codex.command to where it is";
+  const hint = "install codex, or set codex.command to its path";
   if (missing) {
     const message = "the agent's command was not found: install it, or set codex.command";
     return new SymphonyError("codex_not_found", message, { hint });

@@ -5,11 +5,11 @@ import { runCommand } from "../../../process/run.ts";
 import type { RestartContext } from "../../agent.ts";
 import type { CodexConfig } from "../settings.ts";
 
-/** Unix sockets have a place of about this many bytes for their path. */
-const longestSocketPath = 100;
+/** Limit for the path of a Unix socket: its address has space for about this many bytes. */
+const maxSocketPathBytes = 100;
 const probeLimitMs = 30_000;
 const probeBytes = 1_048_576;
-/** In place of the eight letters of a name. */
+/** Stands in for a name of eight characters. */
 const sampleName = "00000000.sock";
 
 interface Problem {
@@ -17,19 +17,19 @@ interface Problem {
   readonly hint: string;
 }
 
-/** Where the shared agents of a data directory have their sockets and records. */
+/** The directory of the sockets and records of the shared agents of a data directory. */
 export function sharedDir(dataDir: string): string {
   return join(dataDir, "codex-shared");
 }
 
-/** A place that a shell line can name and a socket can have. */
+/** True for a path that can be used in a shell line and as a socket address. */
 export function fitsSocket(path: string): boolean {
-  return Buffer.byteLength(path) <= longestSocketPath && !path.includes("'");
+  return Buffer.byteLength(path) <= maxSocketPathBytes && !path.includes("'");
 }
 
 /**
- * Makes sure that turns will outlive a restart of this server. Rejects with `invalid_config` and the first reason
- * why they would not.
+ * Checks that turns will outlive a restart of this server. Rejects with `invalid_config` and the
+ * first reason why they would not.
  */
 export async function requireRestartSafe(
   config: CodexConfig,
@@ -60,7 +60,7 @@ function ofSettings(
   }
   const path = join(sharedDir(dataDir), sampleName);
   if (fitsSocket(path)) return null;
-  const message = `a socket cannot be at ${path}: more than ${longestSocketPath} bytes, or a quote`;
+  const message = `a socket cannot be at ${path}: more than ${maxSocketPathBytes} bytes, or a quote`;
   return { message, hint: "set --data-dir to a shorter path" };
 }
 
@@ -70,7 +70,7 @@ async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null>
     if (!found) continue;
     const foreign = found.uid !== process.getuid?.();
     if (!foreign && (dir === dataDir || (found.mode & 0o077) === 0)) continue;
-    const message = `${dir} is open to others, who could speak to the agent in it`;
+    const message = `${dir} is open to other users, who could send messages to the agent in it`;
     return { message, hint: `chown it to yourself, and chmod 700 ${dir}` };
   }
   return null;
@@ -80,11 +80,11 @@ async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null>
 async function ofCommand(codex: CodexConfig, around: RestartContext): Promise<Problem | null> {
   const help = await outputOf("bash", ["-lc", `${codex.command} --help`], around);
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
-  const message = `codex.command (${codex.command}) takes no --listen unix://PATH`;
+  const message = `codex.command (${codex.command}) does not accept --listen unix://PATH`;
   return { message, hint: "name a codex app-server of 0.169 or later" };
 }
 
-/** systemd ends every process of a service with it, unless told otherwise. */
+/** systemd ends every process of a service with the service, unless it is configured otherwise. */
 async function ofService(around: RestartContext): Promise<Problem | null> {
   const { env } = around;
   if (env["SYSTEMD_EXEC_PID"] !== String(process.pid)) return null;

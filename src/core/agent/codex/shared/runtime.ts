@@ -31,7 +31,7 @@ export interface SharedRuntimeOptions {
   onTrouble(message: string): void;
 }
 
-/** Runs threads in codex processes that many of them share and that outlive this server. */
+/** Runs threads in codex processes that many threads share and that outlive this server. */
 export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime {
   const probed = new Map<string, Promise<void>>();
   const probedOnce = (key: string, probe: () => Promise<void>) => onceFor(probed, key, probe);
@@ -59,7 +59,7 @@ export function createSharedRuntime(options: SharedRuntimeOptions): AgentRuntime
   };
 }
 
-/** Ends what still runs on a thread; where the agent cannot be told to, it goes as a whole. */
+/** Ends what still runs on a thread; when that fails, ends the whole agent. */
 async function endThread(
   daemon: Daemon,
   { threadId, runId }: { threadId: string; runId: string },
@@ -68,7 +68,9 @@ async function endThread(
   const { id, socket } = daemon.record;
   const quiet = await silenceThread(socket, threadId, clock);
   if (!quiet) {
-    onTrouble(`a thread of the shared codex ${id} could not be ended, so codex is`);
+    onTrouble(
+      `a thread of the shared codex ${id} could not be ended, so the whole process is ended`,
+    );
     await daemons.end(daemon);
   }
   await killRun(runId);
@@ -144,7 +146,7 @@ async function hostFor(
   return daemon;
 }
 
-/** What each of these agents is started with: nothing of it belongs to one issue. */
+/** The command that starts each of these agents: no part of it belongs to one issue. */
 async function launchOf(
   { spec, config, home }: Wish & { readonly home: CodexHome | null },
   outer: NodeJS.ProcessEnv,
@@ -172,7 +174,7 @@ interface SharedDeps {
   readonly options: SharedRuntimeOptions;
 }
 
-/** One run's way to its agent: a connection that hears of its thread alone. */
+/** One run's connection to its agent; it receives messages of its own thread only. */
 class SharedHost implements AgentHost {
   readonly id: string;
   readonly #daemon: Daemon;
@@ -180,8 +182,8 @@ class SharedHost implements AgentHost {
   readonly #around: SharedDeps;
   #socket: Socket | null = null;
   #threadId: string | null;
-  #tell: (line: string) => void = () => {};
-  /** Requests that came before the session can answer them; null once it can. */
+  #deliver: (line: string) => void = () => {};
+  /** Requests that arrived before the session can answer them; null once it can. */
   #held: string[] | null;
 
   constructor(daemon: Daemon, configHash: string, around: SharedDeps) {
@@ -201,8 +203,8 @@ class SharedHost implements AgentHost {
   connect(events: Parameters<AgentHost["connect"]>[0]): Transport {
     const socket = this.#socket;
     if (!socket) throw new Error("the host is not open");
-    this.#tell = events.onLine;
-    socket.listen({ onLine: (line) => this.#heard(line), onEnd: events.onEnd });
+    this.#deliver = events.onLine;
+    socket.listen({ onLine: (line) => this.#receive(line), onEnd: events.onEnd });
     return {
       pid: this.#daemon.record.pid,
       write: (line) => socket.send(line),
@@ -214,7 +216,7 @@ class SharedHost implements AgentHost {
     this.#threadId = threadId;
     const held = this.#held ?? [];
     this.#held = null;
-    for (const line of held) this.#tell(line);
+    for (const line of held) this.#deliver(line);
   }
 
   async leave(threadId: string): Promise<void> {
@@ -232,12 +234,13 @@ class SharedHost implements AgentHost {
     await options.daemons.release(this.#daemon, spec.runId, this.#configHash);
   }
 
-  #heard(line: string): void {
-    // The agent tells everybody how each thread is; of others it is no sign of life.
+  #receive(line: string): void {
+    // The agent reports the status of each thread to every connection; the status of another thread
+    // is no sign of life.
     const foreign = this.#threadId !== null && !line.includes(this.#threadId);
     if (foreign && line.slice(0, methodAt).includes('"method":"thread/')) return;
     if (this.#held && isRequest(line)) this.#held.push(line);
-    else this.#tell(line);
+    else this.#deliver(line);
   }
 }
 
@@ -259,7 +262,7 @@ export interface CodexKindOptions {
   onTrouble(message: string): void;
 }
 
-/** A process for each attempt, or one of the shared; an attempt continues where it began. */
+/** Uses one process for each attempt, or a shared one; an attempt continues where it began. */
 export function createCodexKind(options: CodexKindOptions): AgentRuntime {
   const { settings: config, workspaceRoot, clock, env, dataDir, daemons, onTrouble } = options;
   const homes = new CodexHomes({ env, dataDir, workspaceRoot });

@@ -9,7 +9,7 @@ import { lastTurn } from "../session.ts";
 
 /** A connection to an agent that listens on a socket: one message is one text frame. */
 export interface Socket {
-  /** From now on lines are told; none is lost that comes after the opening. */
+  /** From now on lines are passed on; no line that arrives after the opening is lost. */
   listen(events: Pick<TransportEvents, "onLine" | "onEnd">): void;
   send(line: string): void;
   close(): void;
@@ -70,7 +70,9 @@ const requestLimitMs = 5_000;
 const quietLimitMs = 10_000;
 const pollMs = 50;
 
-/** A connection of its own for a few words with a shared agent; hears of no thread. */
+/**
+ * Opens a separate connection for short requests to a shared agent; it is subscribed to no thread.
+ */
 export async function withControl<T>(
   socketPath: string,
   clock: Clock,
@@ -101,7 +103,7 @@ export async function withControl<T>(
 
 const agents = new WeakMap<JsonRpcPeer, string>();
 
-/** The version an agent gives of itself, or null. */
+/** The version that an agent reports, or null. */
 export async function versionOf(socketPath: string, clock: Clock): Promise<string | null> {
   return withControl(socketPath, clock, async (peer) => {
     const [, version] = /\/(\S+)/.exec(agents.get(peer) ?? "") ?? [];
@@ -110,8 +112,8 @@ export async function versionOf(socketPath: string, clock: Clock): Promise<strin
 }
 
 /**
- * Ends the turn in flight and every command of the thread. Resolves with true when the agent says it is quiet,
- * with false when that could not be had.
+ * Ends the turn in flight and every command of the thread. Resolves with true when the agent
+ * confirms that none runs, with false when it did not.
  */
 export async function silenceThread(
   socketPath: string,
@@ -157,7 +159,7 @@ async function statusOf(peer: JsonRpcPeer, threadId: string): Promise<string> {
   }
 }
 
-/** A refusal says that there is nothing to end. */
+/** A refusal means that there is nothing to end. */
 async function tolerant(request: Promise<unknown>): Promise<void> {
   try {
     await request;

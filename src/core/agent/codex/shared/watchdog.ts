@@ -3,9 +3,9 @@ import { daemonMark } from "../../../process/environment.ts";
 export interface Watch {
   /** A shell line that starts the agent. */
   readonly line: string;
-  /** A file whose text the living server keeps changing. */
+  /** A file whose text the server changes while it lives. */
   readonly heartbeat: string;
-  /** What the agent's processes carry as `SYMPHONY_AGENT_DAEMON`. */
+  /** The value of `SYMPHONY_AGENT_DAEMON` in the agent's processes. */
   readonly mark: string;
   readonly limitMs: number;
 }
@@ -13,7 +13,10 @@ export interface Watch {
 const checksPerLimit = 20;
 const minCheckMs = 100;
 
-/** Arguments for `bash`: starts the agent, and ends its whole tree when no server was heard for the limit. */
+/**
+ * Arguments for `bash`: starts the agent, and ends its whole tree when the heartbeat has not
+ * changed for the limit.
+ */
 export function watchdogArgs({ line, heartbeat, mark, limitMs }: Watch): string[] {
   const lookMs = Math.max(limitMs / checksPerLimit, minCheckMs);
   const looks = Math.max(Math.ceil(limitMs / lookMs), 2);
@@ -30,8 +33,9 @@ export function watchdogArgs({ line, heartbeat, mark, limitMs }: Watch): string[
 }
 
 /**
- * Between two looks it sleeps; silence is counted in looks, so neither a suspended machine nor a changed clock
- * ends anything. When the agent is gone, so is it, and what was left of the agent.
+ * It sleeps between two checks. Silence is counted in checks, so neither a suspended machine nor a
+ * changed clock ends anything. When the agent exits, the watchdog ends the agent's remaining
+ * processes and exits too.
  */
 const script = `
 line=$1 heartbeat=$2 mark="${daemonMark}=$3" pause=$4 looks=$5

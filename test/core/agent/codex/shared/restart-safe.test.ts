@@ -43,7 +43,7 @@ test("what would end turns with the server is named, with what to do", async () 
   );
   await refused(at.settings(), /it needs Linux, this is darwin/, { platform: "darwin" });
   await refused(at.settings(), /a socket cannot be at/, { dataDir: `/tmp/${"long/".repeat(20)}` });
-  await refused(at.settings({ command: "echo" }), /takes no --listen/);
+  await refused(at.settings({ command: "echo" }), /does not accept --listen/);
   await mkdir(sharedDir(at.root), { mode: 0o755 });
-  await refused(at.settings(), /is open to others/);
+  await refused(at.settings(), /is open to other users/);
 });
