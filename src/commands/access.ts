@@ -36,24 +36,24 @@ export async function openIssueAccess(context: CommandContext): Promise<IssueAcc
 /** Runs `work` and closes its access afterwards, also on failure. */
 export async function withIssues<T>(
   context: CommandContext,
-  work: (desk: IssueAccess) => Promise<T>,
+  work: (access: IssueAccess) => Promise<T>,
 ): Promise<T> {
-  const desk = await openIssueAccess(context);
+  const access = await openIssueAccess(context);
   try {
-    return await work(desk);
+    return await work(access);
   } finally {
-    desk.close();
+    access.close();
   }
 }
 
 /** `wanted`, or the state that means success: Done if the tracker has it, else its first end state. */
 export async function closingState(
-  desk: IssueAccess,
+  access: IssueAccess,
   id: string,
   wanted: string | undefined,
 ): Promise<string> {
   if (wanted !== undefined) return wanted;
-  const states = await desk.terminalStates(id);
+  const states = await access.terminalStates(id);
   const state = states.find((name) => name.toLowerCase() === "done") ?? states[0];
   if (state !== undefined) return state;
   throw new SymphonyError("usage", "The tracker names no state that ends an issue", {

@@ -206,7 +206,7 @@ interface Item {
 }
 
 function itemsOf({ blocked, held, failed }: SnapshotView): readonly Item[] {
-  const asked = blocked.map(({ issue_identifier, title, needs }): Item => {
+  const questions = blocked.map(({ issue_identifier, title, needs }): Item => {
     const { kind, prompt, options, since: start, until } = needs;
     const answer = kind === "approval" ? "approve" : '"ANSWER"';
     const next = `symphony respond ${issue_identifier} ${answer}`;
@@ -219,7 +219,7 @@ function itemsOf({ blocked, held, failed }: SnapshotView): readonly Item[] {
     const base = { issue_identifier, title, prompt, options: [], since: start, until: null };
     return { ...base, kind: status, next };
   });
-  return [...asked, ...stopped];
+  return [...questions, ...stopped];
 }
 
 function printItems(items: readonly Item[], context: CommandContext): Promise<void> {

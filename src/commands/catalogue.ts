@@ -1,7 +1,7 @@
 import type { CommandEntry } from "./table.ts";
 
 const run = "Run";
-const look = "Look";
+const inspect = "Look";
 const act = "Act on an issue";
 const history = "History and scripts";
 const configure = "Configuration";
@@ -28,43 +28,43 @@ export const catalogue: readonly CommandEntry[] = [
   {
     name: "state",
     summary: "show what is queued, running, waiting and done",
-    group: look,
+    group: inspect,
     load: async () => (await import("./state.ts")).stateCommand,
   },
   {
     name: "explain",
     summary: "say why an issue does or does not run",
-    group: look,
+    group: inspect,
     load: async () => (await import("./act.ts")).explainCommand,
   },
   {
     name: "runtime",
     summary: "show the running server: version, directories, tracker, agent",
-    group: look,
+    group: inspect,
     load: async () => (await import("./system.ts")).runtimeCommand,
   },
   {
     name: "metrics",
     summary: "print the server's metrics in the Prometheus text format",
-    group: look,
+    group: inspect,
     load: async () => (await import("./system.ts")).metricsCommand,
   },
   {
     name: "inbox",
     summary: "everything that needs a person, with the command that answers it",
-    group: look,
+    group: inspect,
     load: async () => (await import("./act.ts")).inboxCommand,
   },
   {
     name: "models",
     summary: "list the models of the configured provider",
-    group: look,
+    group: inspect,
     load: async () => (await import("./system.ts")).modelsCommand,
   },
   {
     name: "refresh",
     summary: "poll the tracker and reconcile now",
-    group: look,
+    group: inspect,
     load: async () => (await import("./system.ts")).refreshCommand,
   },
   {

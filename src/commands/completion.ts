@@ -5,7 +5,7 @@ import { type CommandEntry, type CommandRow, loadRow, row } from "./table.ts";
 
 const shells = ["bash", "zsh", "fish"] as const;
 /** The user waits for the completion while typing a line. */
-const patienceMs = 300;
+const waitMs = 300;
 const maxIssues = 1_000;
 /** A shell would expand or split any other. */
 const plainWord = /^[A-Za-z0-9][A-Za-z0-9._#/-]{0,199}$/;
@@ -47,7 +47,7 @@ export function completionCommand(catalogue: readonly CommandEntry[]): CommandRo
 /** Read from the server's memory, without a request to the tracker; empty when that takes too long or fails. */
 async function printIssues(context: CommandContext): Promise<number> {
   // Anything still open is closed when the process ends.
-  const timer = setTimeout(() => process.exit(exitCodes.done), patienceMs);
+  const timer = setTimeout(() => process.exit(exitCodes.done), waitMs);
   const names = await knownIssues(context).catch(() => []);
   clearTimeout(timer);
   if (context.json) context.printJson({ issues: names });
@@ -61,7 +61,7 @@ async function knownIssues(context: CommandContext): Promise<string[]> {
   const client = await context.client();
   const { queued, running, retrying, blocked, held, failed, completed } = await client.system.state(
     { query: { limit: maxIssues } },
-    { timeoutMs: patienceMs },
+    { timeoutMs: waitMs },
   );
   const rows = [running, blocked, retrying, held, failed, queued, completed].flat();
   const names = rows.map((row) => row.issue_identifier);

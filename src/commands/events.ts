@@ -229,14 +229,14 @@ async function* statusesOf(
   const client = await context.client();
   // Taken before the first read of the status, so that no event between that read and the stream is missed.
   const { seq } = await client.system.state({ query: { limit: 1 } });
-  const look = async () => (await client.issues.detail({ params: { id } })).status;
-  yield await onServerIssue(id, context, look);
+  const read = async () => (await client.issues.detail({ params: { id } })).status;
+  yield await onServerIssue(id, context, read);
   for await (const _ of followEvents(await context.server(), {
     since: seq,
     issues: [id],
     signal,
   })) {
-    yield await look();
+    yield await read();
   }
 }
 

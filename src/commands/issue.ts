@@ -69,7 +69,7 @@ const listRow = subcommand({
     { name: "state", value: "name", summary: "only those in this state of the tracker" },
     ...pageOptions(),
   ],
-  call: (query, context) => withIssues(context, (desk) => desk.list(query)),
+  call: (query, context) => withIssues(context, (access) => access.list(query)),
   print(page, context) {
     const columns = [
       { title: "ISSUE" },
@@ -104,7 +104,7 @@ const createRow = subcommand({
     const instead = 'symphony issue create --title "Fix the login page"';
     const title = fields.title ?? (await ask({ message: "Title", instead }, context));
     const draft = { ...(await changeOf(fields, context)), title };
-    return withIssues(context, (desk) => desk.create(draft));
+    return withIssues(context, (access) => access.create(draft));
   },
   print: (issue, context) => report(issue, "created", context),
 });
@@ -147,7 +147,7 @@ const commentRow = subcommand({
   arguments: [issueArgument, { name: "text", summary: "Markdown; - reads it from stdin" }],
   async call({ issue: id, text }, context) {
     const body = await textOrStdin(text, context);
-    return withIssues(context, (desk) => onIssue(id, desk, () => desk.comment(id, body)));
+    return withIssues(context, (access) => onIssue(id, access, () => access.comment(id, body)));
   },
   print: ({ issue_identifier: issue }, { note }) => note(`Commented on ${issue}`),
 });
@@ -165,10 +165,10 @@ const closeRow = subcommand({
     },
   ],
   call: ({ issue: id, state: wanted }, context) =>
-    withIssues(context, (desk) =>
-      onIssue(id, desk, async () => {
-        const state = await closingState(desk, id, wanted);
-        return desk.edit(id, { state });
+    withIssues(context, (access) =>
+      onIssue(id, access, async () => {
+        const state = await closingState(access, id, wanted);
+        return access.edit(id, { state });
       }),
     ),
   print: (issue, context) => report(issue, "closed", context),
@@ -187,7 +187,7 @@ const importRow = subcommand({
   ],
   async call({ file }, context) {
     const draft = await draftFromFile(file, context);
-    return withIssues(context, (desk) => desk.create(draft));
+    return withIssues(context, (access) => access.create(draft));
   },
   print: (issue, context) => report(issue, "created", context),
 });
@@ -255,7 +255,7 @@ function applyChange(
   change: IssueChange,
   context: CommandContext,
 ): Promise<IssueFacts> {
-  return withIssues(context, (desk) => onIssue(id, desk, () => desk.edit(id, change)));
+  return withIssues(context, (access) => onIssue(id, access, () => access.edit(id, change)));
 }
 
 /** Only the identifier on stdout, so that a script can keep it; the message on stderr. */

@@ -15,7 +15,7 @@ const listRow = subcommand({
   name: "list",
   summary: "print the names of the secrets, never a value",
   examples: ["symphony secrets list"],
-  call: async (_, context) => ({ keys: await atSecrets(context, (desk) => desk.list()) }),
+  call: async (_, context) => ({ keys: await atSecrets(context, (access) => access.list()) }),
   print({ keys }, { print, note }) {
     if (keys.length > 0) print(keys.join("\n"));
     else note("There are no secrets; symphony secrets add NAME stores one");
@@ -39,7 +39,7 @@ const addRow = subcommand({
     }
     const value = await valueFor(name, context);
     if (value === "") throw new SymphonyError("usage", `${name} would be empty`);
-    const { key, updated_at } = await atSecrets(context, (desk) => desk.put(name, value));
+    const { key, updated_at } = await atSecrets(context, (access) => access.put(name, value));
     return { key, updated_at };
   },
   print: (_, { note }, { name }) =>
@@ -52,12 +52,12 @@ const removeRow = subcommand({
   examples: ["symphony secrets remove TRACKER_API_KEY"],
   arguments: [nameArgument],
   async call({ name: key }, context) {
-    await atSecrets(context, async (desk) => {
+    await atSecrets(context, async (access) => {
       try {
-        await desk.remove(key);
+        await access.remove(key);
       } catch (error) {
         if (!(error instanceof SymphonyError) || error.code !== "secret_not_found") throw error;
-        throw withHint(error, hintAt(key, await desk.list(), "symphony secrets list"));
+        throw withHint(error, hintAt(key, await access.list(), "symphony secrets list"));
       }
     });
     return { key, removed: true };
@@ -73,7 +73,7 @@ const rotateRow = subcommand({
     "symphony secrets rotate",
     "SYMPHONY_MASTER_KEY=OLD SYMPHONY_MASTER_KEY_NEXT=NEW symphony secrets rotate",
   ],
-  call: (_, context) => atSecrets(context, (desk) => desk.rotate()),
+  call: (_, context) => atSecrets(context, (access) => access.rotate()),
   print({ secrets, key_id: now, previous_key_id: before }, { note }) {
     const many = secrets === 1 ? "1 secret is" : `${secrets} secrets are`;
     note(`${many} sealed with the new key ${now}; the key ${before} no longer opens any`);
@@ -147,18 +147,18 @@ async function valueFor(name: string, context: CommandContext): Promise<string> 
 /** Uses the server of this project, so that a change takes effect at once; else opens the project's own store. */
 async function atSecrets<T>(
   context: CommandContext,
-  work: (desk: SecretsAccess) => Promise<T>,
+  work: (access: SecretsAccess) => Promise<T>,
 ): Promise<T> {
   const { certain } = await context.discovery();
   const project = certain ? null : findProject(context.where);
-  const desk =
+  const access =
     project === null
       ? await serverSecrets(context)
       : await offlineSecretsAccess(project.dataDir, context);
   try {
-    return await work(desk);
+    return await work(access);
   } finally {
-    await desk.close();
+    await access.close();
   }
 }
 

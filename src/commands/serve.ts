@@ -211,11 +211,11 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   // A tracker that does not answer delays the start, but not the end.
   await Promise.race([core.start(), stopped]);
   if (!stop.aborted) {
-    await (once ? Promise.race([core.once().then(outcome.look), stopped]) : stopped);
+    await (once ? Promise.race([core.once().then(outcome.examine), stopped]) : stopped);
   }
   const { aborted: wasStopped } = stop;
   await daemon.stop();
-  if (once) await outcome.lookLast();
+  if (once) await outcome.examineLast();
   if (core.unsaved().length > 0) return exitCodes.failed;
   if (once && wasStopped) return exitCodes.interrupted;
   return once ? outcome.exitCode() : exitCodes.done;
@@ -245,15 +245,15 @@ async function announce({ core, listening }: Daemon, io: CommandIo): Promise<voi
 const sharedNote = "  shared: turns outlive a restart";
 
 /** How long the end of the server waits for workspaces that were not examined yet. */
-const lastLookMs = 2_000;
+const lastExamineMs = 2_000;
 
 /** How the attempts of a `--once` run ended. */
 interface OnceOutcome {
   exitCode(): number;
   /** Examines the workspaces that they used: no server can report later what is left there. */
-  look(): Promise<void>;
+  examine(): Promise<void>;
   /** The same after the server has stopped, for those that it had no time for. */
-  lookLast(): Promise<void>;
+  examineLast(): Promise<void>;
 }
 
 interface Worked {
@@ -282,7 +282,7 @@ function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal)
       if (blocked > 0) return exitCodes.needsPerson;
       return failed > 0 ? exitCodes.failed : exitCodes.done;
     },
-    async look() {
+    async examine() {
       bus.flush();
       for (const one of [...unseen.values()]) {
         if (stop.aborted) return;
@@ -296,10 +296,10 @@ function onceOutcome({ bus, workspaces, history, log }: Core, stop: AbortSignal)
         }
       }
     },
-    async lookLast() {
-      const enough = AbortSignal.timeout(lastLookMs);
+    async examineLast() {
+      const enough = AbortSignal.timeout(lastExamineMs);
       for (const one of unseen.values()) {
-        if (one.path !== null) await kept.lookLast(one, one.path, enough);
+        if (one.path !== null) await kept.examineLast(one, one.path, enough);
       }
     },
   };

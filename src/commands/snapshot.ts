@@ -44,21 +44,21 @@ interface Shown {
 /** The snapshot for a person: lines that must stay visible, and a table that may be paged. Its first row is the heading. */
 export function stateLines(
   snapshot: SnapshotView,
-  look: ViewOptions,
+  view: ViewOptions,
 ): { head: string[]; rows: string[] } {
   const shown = [
     ...running(snapshot),
     ...blocked(snapshot),
-    ...retrying(snapshot, look.nowMs),
+    ...retrying(snapshot, view.nowMs),
     ...queued(snapshot),
     ...stopped(snapshot),
     ...completed(snapshot),
   ];
-  const rows = tableLines({ ...look, columns, rows: shown.map((one) => cellsOf(one, look.nowMs)) });
+  const rows = tableLines({ ...view, columns, rows: shown.map((one) => cellsOf(one, view.nowMs)) });
   const unseen = Object.values(snapshot.counts).reduce((sum, one) => sum + one, 0) - shown.length;
-  if (unseen > 0) rows.push(look.paint.dim(`and ${unseen} more`));
-  const kept = newestKeptLines(snapshot.kept, snapshot.kept_total, look.paint);
-  return { head: headOf(snapshot, look), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
+  if (unseen > 0) rows.push(view.paint.dim(`and ${unseen} more`));
+  const kept = newestKeptLines(snapshot.kept, snapshot.kept_total, view.paint);
+  return { head: headOf(snapshot, view), rows: [...(shown.length === 0 ? [] : rows), ...kept] };
 }
 
 function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[] {

@@ -3,7 +3,7 @@ import { exitCodes } from "./failure.ts";
 const { existsSync } = process.getBuiltinModule("node:fs");
 
 const shell = "/bin/sh";
-const patienceMs = 500;
+const waitMs = 500;
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** `timeout` signals its program and then the program's group; a person does not press a key twice that fast. */
 export const sameWithinMs = 200;
@@ -59,5 +59,5 @@ function leave(code: number): never {
  * is the value of `process.exitCode` at that time.
  */
 export function leaveSoon(): void {
-  setTimeout(() => leave(Number(process.exitCode ?? 0)), patienceMs).unref();
+  setTimeout(() => leave(Number(process.exitCode ?? 0)), waitMs).unref();
 }

@@ -29,19 +29,19 @@ interface CommentPlace {
  * comment is read again from the tracker and steers once, however often it is reported.
  */
 export class CommentSteering {
-  readonly #parts: CommentDeps;
+  readonly #deps: CommentDeps;
   /** One comment at a time for each issue: guidance keeps the order in which it was written. */
   readonly #turns = new Map<string, Promise<void>>();
 
-  constructor(parts: CommentDeps) {
-    this.#parts = parts;
+  constructor(deps: CommentDeps) {
+    this.#deps = deps;
   }
 
   /** The tracker reports a comment. Never rejects; resolves when the comment has been handled. */
-  heard(commentId: string, issueId: string): Promise<void> {
+  received(commentId: string, issueId: string): Promise<void> {
     if (!this.#wanted(issueId)) return Promise.resolve();
     return this.#inTurn(issueId, async () => {
-      const comment = await this.#parts.tracker().comment?.(commentId);
+      const comment = await this.#deps.tracker().comment?.(commentId);
       if (comment && comment.id === commentId && this.#wanted(comment.issueId)) {
         await this.#take(comment);
       }
@@ -56,14 +56,14 @@ export class CommentSteering {
   }
 
   #wanted(issueId: string): boolean {
-    const { commentSteering } = this.#parts.config().tracker;
+    const { commentSteering } = this.#deps.config().tracker;
     return commentSteering !== "off" && this.#place(issueId) !== null;
   }
 
   #inTurn(issueId: string, work: () => Promise<void>): Promise<void> {
     const before = this.#turns.get(issueId) ?? Promise.resolve();
     const next = before.then(work).catch((error) => {
-      this.#parts.log.warn("comment not used", { issue_id: issueId, reason: messageOf(error) });
+      this.#deps.log.warn("comment not used", { issue_id: issueId, reason: messageOf(error) });
     });
     this.#turns.set(issueId, next);
     return next.finally(() => {
@@ -72,7 +72,7 @@ export class CommentSteering {
   }
 
   async #take(comment: TrackerComment): Promise<void> {
-    const { log, history, clock, config } = this.#parts;
+    const { log, history, clock, config } = this.#deps;
     const place = this.#place(comment.issueId);
     if (place === null) return;
     const verdict = mayComment(comment, config().tracker);
@@ -99,14 +99,14 @@ export class CommentSteering {
   async #tell({ id, issueId, message }: Steer): Promise<void> {
     try {
       const input = { type: "operator.steered", issueId, steerId: id, message } as const;
-      await this.#parts.orchestrator().apply(input);
+      await this.#deps.orchestrator().apply(input);
     } catch (error) {
-      this.#parts.log.info("comment waits for the next turn", { reason: messageOf(error) });
+      this.#deps.log.info("comment waits for the next turn", { reason: messageOf(error) });
     }
   }
 
   #place(issueId: string): CommentPlace | null {
-    const row = this.#parts.orchestrator().state.issues.get(issueId);
+    const row = this.#deps.orchestrator().state.issues.get(issueId);
     if (row?.claim === "running") {
       const { issue, attemptId, turnId } = row;
       return row.stopping ? null : { identifier: issue.identifier, attemptId, turnId };
@@ -117,8 +117,8 @@ export class CommentSteering {
   }
 
   #audit({ id, author }: TrackerComment, { identifier }: CommentPlace): void {
-    this.#parts.history.audit({
-      at: this.#parts.clock.wall(),
+    this.#deps.history.audit({
+      at: this.#deps.clock.wall(),
       actor: "tracker",
       action: "issues.steer",
       target: identifier,

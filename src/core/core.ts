@@ -98,7 +98,7 @@ export interface CoreDeps {
   readonly attempts: Attempts;
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;
-  readonly lasting: Recovery;
+  readonly recovery: Recovery;
   /** A function, because the orchestrator is created from these parts. */
   orchestrator(): Orchestrator;
 }

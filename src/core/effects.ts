@@ -16,8 +16,8 @@ import { SavedLater } from "./store/durable.ts";
 import { withoutKeyLines } from "./text/redact.ts";
 import { sharedReads } from "./tracker/reads.ts";
 
-export function portsOf(parts: CoreDeps): Ports {
-  const { clock, log, config, store, bus, trackers, attempts } = parts;
+export function portsOf(deps: CoreDeps): Ports {
+  const { clock, log, config, store, bus, trackers, attempts } = deps;
   const { history, records } = store;
   return {
     clock,
@@ -29,21 +29,21 @@ export function portsOf(parts: CoreDeps): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(parts, order), reports),
+    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
     detachAttempt: (id) => attempts.detach(id),
-    removeWorkspace: (issue, path) => parts.kept.clear(issue, path),
-    lookAtWorkspace: (issue, path) => parts.kept.report(issue, path),
+    removeWorkspace: (issue, path) => deps.kept.clear(issue, path),
+    examineWorkspace: (issue, path) => deps.kept.report(issue, path),
     saveRecord: (id, record) => records.put(id, record),
-    saveRecordFirst: (id, record) => parts.recordsAtOnce.put(id, record),
+    saveRecordFirst: (id, record) => deps.recordsAtOnce.put(id, record),
     saveAttempt: (attempt) => history.saveAttempt(attempt),
     saveUsed: (used) => history.saveUsed(used),
     prior: (id, after) => priorOf(history, id, after),
     publish: (event) => bus.publish(event),
-    polled: (outcome, durationMs) => parts.meter.report({ type: "poll", outcome, durationMs }),
+    polled: (outcome, durationMs) => deps.meter.report({ type: "poll", outcome, durationMs }),
     failed(what, error) {
       // The event `storage.error` reports it, once.
       if (error instanceof SavedLater) return;
@@ -59,28 +59,28 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
 
 /** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */
 function attemptDepsOf(
-  parts: CoreDeps,
+  deps: CoreDeps,
   { attemptId, templateId, agent }: AttemptOrder,
 ): AttemptDeps {
-  const { config, log } = parts;
+  const { config, log } = deps;
   const current = () => config.current.config;
-  const template = parts.templates.find(templateId);
+  const template = deps.templates.find(templateId);
   return {
-    tracker: parts.trackers.tracker,
-    runtime: () => parts.runtimes.get(agent),
-    workspaces: parts.workspaces,
+    tracker: deps.trackers.tracker,
+    runtime: () => deps.runtimes.get(agent),
+    workspaces: deps.workspaces,
     get promptTemplate() {
       if (!template) throw templateMissing(templateId);
       return template.body;
     },
     config: current,
-    runId: runIdOf(parts.dataDir, attemptId),
-    choice: (id) => choiceOfTurn(parts.orchestrator().state, id, current()),
-    earlierWork: (id) => earlierWorkOn(parts, id),
-    goesOn: () => dayGate(parts.orchestrator().state.day, current()) === null,
-    undelivered: (id) => parts.store.history.undelivered(id),
-    leases: parts.lasting.leases,
-    giveUp: (id) => parts.lasting.giveUp(id),
+    runId: runIdOf(deps.dataDir, attemptId),
+    choice: (id) => choiceOfTurn(deps.orchestrator().state, id, current()),
+    earlierWork: (id) => earlierWorkOn(deps, id),
+    mayContinue: () => dayGate(deps.orchestrator().state.day, current()) === null,
+    undelivered: (id) => deps.store.history.undelivered(id),
+    leases: deps.recovery.leases,
+    giveUp: (id) => deps.recovery.giveUp(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),
   };
 }

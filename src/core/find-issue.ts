@@ -8,8 +8,8 @@ import type { IssueStatusView } from "./orchestrator/snapshot.ts";
  * `issue_not_found`.
  */
 export async function findStatus(core: Core, identifier: string): Promise<IssueStatusView> {
-  const sight = core.orchestrator.sight(identifier);
-  if (sight) return sight;
+  const status = core.orchestrator.statusOf(identifier);
+  if (status) return status;
   const issue = await findIssue(core, identifier);
   if (!issue) throw notFound(identifier);
   return unseen(issue, core.templates.overrideOf(issue.id));
@@ -23,7 +23,7 @@ export async function findIssueId(
   core: Core,
   identifier: string,
 ): Promise<{ readonly id: string; readonly identifier: string }> {
-  const issue = core.orchestrator.sight(identifier)?.issue;
+  const issue = core.orchestrator.statusOf(identifier)?.issue;
   if (issue) return issue;
   const id = core.history.issueIdOf(identifier);
   const latest = id === null ? null : core.history.latestAttempt(id);

@@ -101,8 +101,8 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
  * Applies each valid edit of the workflow file and reports each invalid one. Returns a function
  * that stops it.
  */
-export function followConfig(parts: CoreDeps, orchestrator: Orchestrator): () => void {
-  const { config, trackers, bus, log } = parts;
+export function followConfig(deps: CoreDeps, orchestrator: Orchestrator): () => void {
+  const { config, trackers, bus, log } = deps;
   return config.watch((change) => {
     if (change.type === "rejected") {
       const { code, message } = change.problem;
@@ -169,12 +169,12 @@ interface RetentionDeps {
 }
 
 /** Removes old attempts and events now and once a day, in small steps. Returns how to stop it. */
-export function followRetention(parts: RetentionDeps): () => void {
-  const { clock, log } = parts;
+export function followRetention(deps: RetentionDeps): () => void {
+  const { clock, log } = deps;
   let cancel = () => {};
   const run = () => {
-    const days = parts.days();
-    const sweep = days === null ? null : sweepOf(parts, clock.wall() - days * dayMs);
+    const days = deps.days();
+    const sweep = days === null ? null : sweepOf(deps, clock.wall() - days * dayMs);
     const step = () => {
       let more = false;
       try {
@@ -191,15 +191,15 @@ export function followRetention(parts: RetentionDeps): () => void {
 }
 
 /** One pass over the old rows. */
-function sweepOf(parts: RetentionDeps, before: number) {
-  const { history, clock, log } = parts;
+function sweepOf(deps: RetentionDeps, before: number) {
+  const { history, clock, log } = deps;
   const removed = { events: 0, attempts: 0 };
   let longestMs = 0;
   let after = "";
   let stage: "events" | "attempts" = "events";
   const work = (): RemovalStep => {
     if (stage === "events") return history.removeOldEvents({ before, limit: eventsAtOnce });
-    const kept = busyIssues(parts.state());
+    const kept = busyIssues(deps.state());
     return history.removeOldAttempts({ before, limit: attemptsAtOnce, after, kept });
   };
   return {

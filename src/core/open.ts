@@ -34,25 +34,25 @@ import {
   type Workspaces,
 } from "./workspace/workspaces.ts";
 
-interface OpenLastingDeps {
+interface OpenHostsDeps {
   readonly kinds: readonly AgentKind[];
-  readonly opened: Closers;
+  readonly closers: Closers;
   onTrouble(message: string): void;
 }
 
 /** The agents that outlive servers, and the attempts they work on. */
-export async function openLasting(
+export async function openHosts(
   { dataDir, clock }: CoreOptions,
-  { kinds, opened, onTrouble }: OpenLastingDeps,
+  { kinds, closers, onTrouble }: OpenHostsDeps,
 ): Promise<Recovery> {
-  const lasting = await openRecovery({ kinds, dataDir, clock, onTrouble });
-  opened.push(() => lasting.close());
-  return lasting;
+  const recovery = await openRecovery({ kinds, dataDir, clock, onTrouble });
+  closers.push(() => recovery.close());
+  return recovery;
 }
 
-export function openRoots(options: CoreOptions, { opened }: { opened: Closers }): OwnRoots {
+export function openRoots(options: CoreOptions, { closers }: { closers: Closers }): OwnRoots {
   const roots = new OwnRoots(options);
-  opened.push(() => roots.release());
+  closers.push(() => roots.release());
   return roots;
 }
 
@@ -70,9 +70,9 @@ interface OpenWorkspacesDeps {
 }
 
 /** The workspaces of the current configuration, filled by its repositories and hooks. */
-export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps): Workspaces {
+export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): Workspaces {
   const { clock, log, env, dataDir, redactor } = options;
-  const { config, tracker, lookup, bus, signal } = edges;
+  const { config, tracker, lookup, bus, signal } = deps;
   return keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
@@ -80,10 +80,10 @@ export function openWorkspaces(options: CoreOptions, edges: OpenWorkspacesDeps):
       clock,
       log,
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
-      onSetAside: (aside) => edges.onSetAside(aside),
-      isAtWork: (path) => edges.isAtWork(path),
-      recordedOwner: (path) => edges.history.workspacePlaceAt(path)?.issueId ?? null,
-      own: (root) => edges.roots.own(root),
+      onSetAside: (aside) => deps.onSetAside(aside),
+      isAtWork: (path) => deps.isAtWork(path),
+      recordedOwner: (path) => deps.history.workspacePlaceAt(path)?.issueId ?? null,
+      own: (root) => deps.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },
@@ -123,8 +123,8 @@ function hookEnvironment(
 export type Closers = (() => unknown)[];
 
 /** Closes in reverse order of opening; a failure does not prevent the others from being closed. */
-export async function closeAll(opened: Closers, log: Logger): Promise<void> {
-  for (const close of opened.splice(0).reverse()) {
+export async function closeAll(closers: Closers, log: Logger): Promise<void> {
+  for (const close of closers.splice(0).reverse()) {
     try {
       await close();
     } catch (error) {
@@ -141,10 +141,10 @@ type OpenRuntimesDeps = Pick<
 /** The agents of a running server. */
 export function openRuntimes(
   { clock, env, dataDir, redactor }: CoreOptions,
-  edges: OpenRuntimesDeps,
+  deps: OpenRuntimesDeps,
 ): AgentRuntimes {
   return new AgentRuntimes({
-    ...edges,
+    ...deps,
     hide: (value) => redactor.add(value),
     ...{ clock, env, dataDir },
   });
@@ -159,13 +159,13 @@ interface OpenModelsDeps {
 }
 
 /** The model list of a running server; a key that it uses is redacted from then on. */
-export function openModels(options: CoreOptions, edges: OpenModelsDeps): ModelList {
+export function openModels(options: CoreOptions, deps: OpenModelsDeps): ModelList {
   const { clock, env, version, redactor, dataDir } = options;
   return new ModelList({
     ...{ clock, env, version, runId: runIdOf(dataDir, "models") },
-    ...edges,
+    ...deps,
     lookup(name) {
-      const value = edges.lookup(name);
+      const value = deps.lookup(name);
       if (value !== undefined) redactor.add(value);
       return value;
     },
@@ -180,24 +180,24 @@ interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "mete
   readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
   readonly store: Pick<CoreDeps["store"], "history">;
   orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
-  readonly comments: Pick<CommentSteering, "heard">;
+  readonly comments: Pick<CommentSteering, "received">;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
 }
 
 /** The inboxes over `webhooks.db`, which is created once there is a secret to verify with. */
-export function openInboxes(edges: OpenInboxesDeps): WebhookInboxes {
-  const { dataDir, clock, log, meter, bus, store, comments } = edges;
+export function openInboxes(deps: OpenInboxesDeps): WebhookInboxes {
+  const { dataDir, clock, log, meter, bus, store, comments } = deps;
   const deliveries = openDeliveries(dataDir);
-  const inboxes = edges.trackers.flatMap(({ kind, webhook }) => {
+  const inboxes = deps.trackers.flatMap(({ kind, webhook }) => {
     if (webhook === null) return [];
     const inbox = new WebhookInbox({
       ...{ kind, webhook, clock, log, meter, deliveries },
-      secret: watchedSecret(webhook, edges),
+      secret: watchedSecret(webhook, deps),
       publish: (event) => bus.publish(event),
       audit: (entries) => store.history.auditAll(entries),
-      hint: (issueId) => edges.orchestrator().post({ type: "issue.hinted", issueId }),
-      comment: (id, issueId) => void comments.heard(id, issueId),
+      hint: (issueId) => deps.orchestrator().post({ type: "issue.hinted", issueId }),
+      comment: (id, issueId) => void comments.received(id, issueId),
     });
     return [[kind, inbox] as const];
   });
@@ -249,11 +249,11 @@ const unsavedNamed = 20;
 /** The store, with refused writes repeated. Writes that fail until the end are named in the log. */
 export function openSaves(
   { clock, log }: CoreOptions,
-  { store, opened }: { readonly store: Store; readonly opened: Closers },
+  { store, closers }: { readonly store: Store; readonly closers: Closers },
 ) {
   const saves = new SaveQueue(clock);
   let lost: readonly string[] = [];
-  opened.push(async () => {
+  closers.push(async () => {
     lost = await saves.close();
     if (lost.length === 0) return;
     const unsaved = lost.slice(0, unsavedNamed).join(", ");

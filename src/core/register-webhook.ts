@@ -14,24 +14,24 @@ type Deps = Pick<Core, "kinds" | "tracker" | "config" | "secrets" | "bus" | "log
  * Registers the address with the tracker and stores the resulting signing secret; an address
  * without a path gets the path of the tracker's own route. Logs the result, and never rejects.
  */
-export async function registerWebhook(parts: Deps, address: string): Promise<void> {
-  const { log, config } = parts;
+export async function registerWebhook(deps: Deps, address: string): Promise<void> {
+  const { log, config } = deps;
   const url = withPath(address, config.current.config.tracker.kind);
   try {
-    await register(parts, url);
+    await register(deps, url);
   } catch (error) {
     const reason = messageOf(error);
     const refused = error instanceof SymphonyError && error.details["status"] === 403;
-    const byHand = refused ? webhookOf(parts)?.byHand : undefined;
+    const byHand = refused ? webhookOf(deps)?.byHand : undefined;
     const hint = byHand ?? "the server polls meanwhile; the next start tries again";
     log.warn("webhook not registered", { url, reason, hint });
   }
 }
 
-async function register(parts: Deps, url: string): Promise<void> {
-  const { config, log, lookup } = parts;
-  const tracker = parts.tracker();
-  const webhook = webhookOf(parts);
+async function register(deps: Deps, url: string): Promise<void> {
+  const { config, log, lookup } = deps;
+  const tracker = deps.tracker();
+  const webhook = webhookOf(deps);
   if (!tracker.registerWebhook || webhook === null) {
     log.warn("webhook not registered", {
       url,
@@ -45,10 +45,10 @@ async function register(parts: Deps, url: string): Promise<void> {
   const order = { url, secret, secretIsFixed: name === null };
   const made = await tracker.registerWebhook(order);
   if (name !== null && (secret === null || !sameText(made.secret, secret))) {
-    await keep(parts, name, made.secret);
+    await keep(deps, name, made.secret);
   }
   log.info("webhook registered", { url, outcome: made.outcome });
-  audit(parts, "webhooks.register", url, { outcome: made.outcome });
+  audit(deps, "webhooks.register", url, { outcome: made.outcome });
 }
 
 /** The route has the name of the tracker's kind. */
@@ -64,18 +64,18 @@ function webhookOf({ kinds, config }: Deps): TrackerWebhook | null {
   return kinds.trackers.find((row) => row.kind === kind)?.webhook ?? null;
 }
 
-async function keep(parts: Deps, name: string, value: string): Promise<void> {
-  const { secrets, bus, config, log } = parts;
+async function keep(deps: Deps, name: string, value: string): Promise<void> {
+  const { secrets, bus, config, log } = deps;
   const { created } = await secrets.put(name, value);
   const change = created ? "created" : "replaced";
-  audit(parts, "secrets.put", name, { change });
+  audit(deps, "secrets.put", name, { change });
   log.info("webhook secret stored", { secret: name });
   const message = `secret ${name} ${change}`;
   bus.publish({ type: "secret.changed", message, data: { key: name, change } });
   await config.reload();
 }
 
-function audit(parts: Deps, action: string, target: string, detail: Record<string, unknown>): void {
-  const at = parts.clock.wall();
-  parts.history.audit({ at, actor: "orchestrator", action, target, outcome: "ok", detail });
+function audit(deps: Deps, action: string, target: string, detail: Record<string, unknown>): void {
+  const at = deps.clock.wall();
+  deps.history.audit({ at, actor: "orchestrator", action, target, outcome: "ok", detail });
 }

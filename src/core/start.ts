@@ -23,8 +23,8 @@ import {
   type Closers,
   closeAll,
   openAudit,
+  openHosts,
   openInboxes,
-  openLasting,
   openModels,
   openRoots,
   openRuntimes,
@@ -60,11 +60,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
   const { clock, log, dataDir, env, redactor, signal, kinds = ownKinds } = options;
   learnEnvironment(env, redactor);
   const lock = await lockDataDir(dataDir);
-  const opened: Closers = [() => lock.release()];
+  const closers: Closers = [() => lock.release()];
   try {
     const secrets = await openSecrets({ dir: dataDir, env, clock, redactor });
     await secrets.settle();
-    const edges = {
+    const trackerDeps = {
       meter: new Meter(),
       dataDir,
       clock,
@@ -72,7 +72,7 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       onMalformed: (count: number) =>
         log.warn("tracker records left out", { reason: "malformed", count }),
     };
-    const trackers = new TrackerInUse(kinds.trackers, edges);
+    const trackers = new TrackerInUse(kinds.trackers, trackerDeps);
     const { overlay, save: saveOverlay } = await openOverlay(dataDir);
     const config = await openConfig({
       sections: sectionsOf(kinds),
@@ -84,11 +84,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       saveOverlay,
       async validate(next) {
         checkLevel(next, env);
-        learnTracker(next.tracker, edges.lookup, redactor);
+        learnTracker(next.tracker, trackerDeps.lookup, redactor);
         await trackers.check(next.tracker);
       },
     });
-    opened.push(() => config.close());
+    closers.push(() => config.close());
     signal?.throwIfAborted();
     await options.admit?.(config.current.config);
     for (const warning of config.warnings) log.warn("configuration", { warning });
@@ -96,12 +96,20 @@ export async function createCore(options: CoreOptions): Promise<Core> {
     if (level !== "safe") log.warn("agents are less confined", { level, means: levelWords[level] });
     const opening = await openStore(dataDir, secrets.auditKeys);
     const store = redactedStore(opening, (text) => redactor.redact(text));
-    opened.push(() => store.close());
+    closers.push(() => store.close());
     await secrets.sealAudit(() => beginSealed(store.history, clock.wall()));
     signal?.throwIfAborted();
-    return await assemble(options, { kinds, trackers, config, store, secrets, edges, opened });
+    return await assemble(options, {
+      kinds,
+      trackers,
+      config,
+      store,
+      secrets,
+      trackerDeps,
+      closers,
+    });
   } catch (error) {
-    await closeAll(opened, log);
+    await closeAll(closers, log);
     throw error;
   }
 }
@@ -116,31 +124,31 @@ export interface StartDeps {
   readonly config: ConfigService;
   readonly store: Store;
   readonly secrets: Secrets;
-  readonly edges: TrackerDeps & { readonly meter: Meter };
-  readonly opened: Closers;
+  readonly trackerDeps: TrackerDeps & { readonly meter: Meter };
+  readonly closers: Closers;
 }
 
 /** Wires the parts and recovers from a crash; dispatches nothing. */
 export async function assemble(options: CoreOptions, base: StartDeps): Promise<Core> {
   const { clock, log } = options;
-  const { kinds, config, trackers, secrets, opened } = base;
+  const { kinds, config, trackers, secrets, closers } = base;
   const { saves, store, unsaved } = openSaves(options, base);
   const { history } = store;
   const bus = openBus(options, history, saves);
-  opened.push(() => bus.close());
+  closers.push(() => bus.close());
   openAudit({ bus, history, log, wall: clock.wall() });
   const current = () => config.current.config;
   trackers.follow(current().tracker);
-  opened.push(() => trackers.close());
+  closers.push(() => trackers.close());
   const leaving = new AbortController();
   const onTrouble = (message: string) => log.warn("shared agent", { message });
-  const lasting = await openLasting(options, { kinds: kinds.agents, opened, onTrouble });
+  const recovery = await openHosts(options, { kinds: kinds.agents, closers, onTrouble });
   const roots = openRoots(options, base);
   const workspaces = openWorkspaces(options, {
     config: current,
     tracker: () => trackers.tracker,
     bus,
-    lookup: base.edges.lookup,
+    lookup: base.trackerDeps.lookup,
     signal: leaving.signal,
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
@@ -150,7 +158,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const isInUse = (path: string) =>
     userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
-  const parts: CoreDeps = {
+  const deps: CoreDeps = {
     clock,
     log,
     dataDir: options.dataDir,
@@ -159,16 +167,16 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     store,
     recordsAtOnce: base.store.records,
     bus,
-    meter: base.edges.meter,
+    meter: base.trackerDeps.meter,
     trackers,
     attempts: new Attempts(clock),
     templates: new Templates({ ...options, ...base, bus, orchestrator: () => orchestrator }),
-    lasting,
+    recovery,
     runtimes: openRuntimes(options, {
       kinds: kinds.agents,
       config: current,
-      lookup: base.edges.lookup,
-      hosts: lasting.hosts,
+      lookup: base.trackerDeps.lookup,
+      hosts: recovery.hosts,
       onTrouble,
     }),
     workspaces,
@@ -176,14 +184,14 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(
-    portsOf(parts),
-    await recovered(parts, base, options.signal),
+    portsOf(deps),
+    await recovered(deps, base, options.signal),
   );
   // Earlier changes are read by the first poll.
   trackers.watch(() => orchestrator.post({ type: "tracker.changed" }));
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
-  const users = openOrchestratorUsers(options, parts, base);
-  return runningCore(options, parts, { ...users, orchestrator, secrets, opened, leaving, unsaved });
+  const users = openOrchestratorUsers(options, deps, base);
+  return runningCore(options, deps, { ...users, orchestrator, secrets, closers, leaving, unsaved });
 }
 
 function openBus(
@@ -202,15 +210,15 @@ function openBus(
 
 /** The initial state: what continues and what waits. All else that a crash left is ended first. */
 async function recovered(
-  parts: CoreDeps,
+  deps: CoreDeps,
   { store }: StartDeps,
   signal?: AbortSignal,
 ): Promise<State> {
-  const { clock, log, dataDir, bus, config, lasting } = parts;
+  const { clock, log, dataDir, bus, config, recovery } = deps;
   // Writes are not repeated here: if one fails, the start fails before anything has begun.
   const { history, records } = store;
   const { current } = config;
-  const adopted = await lasting.restore({ history, records, config: current.config, signal });
+  const adopted = await recovery.restore({ history, records, config: current.config, signal });
   const spared = new Set(adopted.map(({ attemptId }) => attemptId));
   const runId = (name: string) => runIdOf(dataDir, name);
   const interrupted = await recoverAttempts({ history, bus, clock, runId, spared });
@@ -232,33 +240,33 @@ async function recovered(
 /** Parts that use the orchestrator; it does not use them. */
 function openOrchestratorUsers(
   options: CoreOptions,
-  parts: CoreDeps,
-  { edges, opened }: StartDeps,
+  deps: CoreDeps,
+  { trackerDeps, closers }: StartDeps,
 ) {
-  const { clock, log, trackers, bus } = parts;
-  const current = () => parts.config.current.config;
-  const { history } = parts.store;
-  keepCompleted({ bus, history, log, state: () => parts.orchestrator().state });
+  const { clock, log, trackers, bus } = deps;
+  const current = () => deps.config.current.config;
+  const { history } = deps.store;
+  keepCompleted({ bus, history, log, state: () => deps.orchestrator().state });
   const comments = new CommentSteering({
     ...{ clock, log, history, config: current },
     tracker: () => trackers.tracker,
-    orchestrator: parts.orchestrator,
+    orchestrator: deps.orchestrator,
   });
   const webhooks = openInboxes({
     ...options,
-    ...parts,
+    ...deps,
     comments,
-    lookup: edges.lookup,
-    trackers: parts.kinds.trackers,
+    lookup: trackerDeps.lookup,
+    trackers: deps.kinds.trackers,
   });
-  opened.push(() => webhooks.close());
+  closers.push(() => webhooks.close());
   const models = openModels(options, {
-    kinds: parts.kinds.agents,
+    kinds: deps.kinds.agents,
     config: current,
-    lookup: edges.lookup,
+    lookup: trackerDeps.lookup,
     secretEnvNames: () => trackers.tracker.secretEnvNames,
   });
-  opened.push(() => models.close());
+  closers.push(() => models.close());
   return { comments, webhooks, models };
 }
 
@@ -266,7 +274,7 @@ interface RunningDeps {
   readonly orchestrator: Orchestrator;
   readonly models: ModelList;
   readonly secrets: Secrets;
-  readonly opened: Closers;
+  readonly closers: Closers;
   /** Aborting it ends the hooks that still run. */
   readonly leaving: AbortController;
   readonly webhooks: Core["webhooks"];
@@ -275,7 +283,7 @@ interface RunningDeps {
 }
 
 interface Beginning {
-  readonly opened: Closers;
+  readonly closers: Closers;
   /** Aborted when the server is stopped before it has begun. */
   readonly signal: AbortSignal;
 }
@@ -283,26 +291,26 @@ interface Beginning {
 /** Runs once, before and with the first poll. */
 async function begin(
   { clock, log, version }: CoreOptions,
-  parts: CoreDeps,
-  { opened, signal }: Beginning,
+  deps: CoreDeps,
+  { closers, signal }: Beginning,
 ): Promise<Cleanup> {
-  const { config, bus, trackers, runtimes } = parts;
+  const { config, bus, trackers, runtimes } = deps;
   const { tracker } = config.current.config;
-  const orchestrator = parts.orchestrator();
+  const orchestrator = deps.orchestrator();
   const cleanup = await cleanUpFinished({
-    ...parts,
+    ...deps,
     tracker: trackers.tracker,
     terminalStates: tracker.terminalStates,
     isAtWork: (id) => orchestrator.state.issues.of("running").has(id),
     signal,
   });
-  opened.push(() => cleanup.over);
+  closers.push(() => cleanup.over);
   if (signal.aborted) return cleanup;
-  opened.push(followRoot(parts));
-  opened.push(followConfig(parts, orchestrator));
-  opened.push(
+  closers.push(followRoot(deps));
+  closers.push(followConfig(deps, orchestrator));
+  closers.push(
     followRetention({
-      ...{ history: parts.store.history, clock, log },
+      ...{ history: deps.store.history, clock, log },
       days: () => config.current.config.history.retentionDays,
       state: () => orchestrator.state,
     }),
@@ -326,19 +334,19 @@ function followRoot({ bus, kept, log }: CoreDeps): () => void {
 
 function runningCore(
   options: CoreOptions,
-  parts: CoreDeps,
-  { orchestrator, models, secrets, opened, leaving, webhooks, comments, unsaved }: RunningDeps,
+  deps: CoreDeps,
+  { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved }: RunningDeps,
 ): Core {
   const { clock, log, version, dataDir } = options;
-  const { config, trackers, workspaces, bus } = parts;
-  const { history } = parts.store;
+  const { config, trackers, workspaces, bus } = deps;
+  const { history } = deps.store;
   const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
-    ...{ workspaces, kept: parts.kept, history, bus, clock },
+    ...{ workspaces, kept: deps.kept, history, bus, clock },
   });
-  opened.push(() => overview.close());
-  opened.push(followDiskUse(bus, overview, log));
+  closers.push(() => overview.close());
+  closers.push(followDiskUse(bus, overview, log));
   const stopping = new AbortController();
   let begun: Promise<Cleanup> | null = null;
   let stopped: Promise<void> | null = null;
@@ -352,7 +360,7 @@ function runningCore(
       cancel();
       // All attempts have ended; examinations and cleanups that still run are not waited for.
       leaving.abort();
-      await closeAll(opened, log);
+      await closeAll(closers, log);
     }
   };
   return {
@@ -360,12 +368,12 @@ function runningCore(
     dataDir,
     startedWall: clock.wall(),
     workflowPath: options.workflowPath,
-    kinds: parts.kinds,
+    kinds: deps.kinds,
     config,
     bus,
-    meter: parts.meter,
+    meter: deps.meter,
     history,
-    templates: parts.templates,
+    templates: deps.templates,
     log,
     webhooks,
     comments,
@@ -384,7 +392,7 @@ function runningCore(
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
     async start() {
-      begun = begin(options, parts, { opened, signal: stopping.signal });
+      begun = begin(options, deps, { closers, signal: stopping.signal });
       await begun;
     },
     async once() {

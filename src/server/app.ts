@@ -116,16 +116,16 @@ function auditTo(core: Core, clock: Clock): Audit {
   const safe = (text: string) => core.redact(text).slice(0, auditedCharacters);
   return (mutation, { evenUnsaved }) => {
     const attempted = redactDeep(mutation, safe);
-    const askedAt = clock.wall();
+    const requestedAt = clock.wall();
     const failed = (error: unknown) =>
       core.log.error("audit failed", { action: attempted.action, error: messageOf(error) });
     const end = (intent: number | undefined): AuditEnd => {
       return ({ late, ...how }) => {
         const { detail } = attempted;
-        const told = late
-          ? { ...detail, ...late, asked_at: new Date(askedAt).toISOString() }
+        const shown = late
+          ? { ...detail, ...late, asked_at: new Date(requestedAt).toISOString() }
           : detail;
-        const entry = { at: clock.wall(), ...attempted, ...redactDeep(how, safe), detail: told };
+        const entry = { at: clock.wall(), ...attempted, ...redactDeep(how, safe), detail: shown };
         try {
           return core.history.audit(entry, intent) || intent !== undefined;
         } catch (error) {
@@ -135,7 +135,7 @@ function auditTo(core: Core, clock: Clock): Audit {
       };
     };
     try {
-      return end(core.history.auditIntent({ at: askedAt, ...attempted }));
+      return end(core.history.auditIntent({ at: requestedAt, ...attempted }));
     } catch (error) {
       if (evenUnsaved || !isStorageError(error)) {
         failed(error);

@@ -193,14 +193,14 @@ interface Past {
 }
 
 /** One issue for an operator: its current state in memory, and its history (H-5). */
-export function detailView(sight: IssueStatusView, past: Past): z.output<typeof IssueDetail> {
-  const { issue, retry, running } = sight;
+export function detailView(status: IssueStatusView, past: Past): z.output<typeof IssueDetail> {
+  const { issue, retry, running } = status;
   const retryAttempt = retry?.attempt ?? 0;
-  const workspace = workspaceOf(sight, past);
+  const workspace = workspaceOf(status, past);
   return writeDetail({
     issueIdentifier: issue.identifier,
     issueId: issue.id,
-    status: sight.status,
+    status: status.status,
     issue,
     workspace,
     ...keptOf(workspace.path, past.kept),
@@ -212,16 +212,16 @@ export function detailView(sight: IssueStatusView, past: Past): z.output<typeof 
     },
     running: running && runningRow(running),
     retry: retry && { ...retry, dueAt: retry.dueWall },
-    needs: sight.blocked && needsOf(sight.blocked),
+    needs: status.blocked && needsOf(status.blocked),
     overrides: {
-      model: sight.override?.model ?? null,
-      reasoningEffort: sight.override?.effort ?? null,
-      agent: sight.override?.kind ?? null,
-      templateId: sight.templateId,
+      model: status.override?.model ?? null,
+      reasoningEffort: status.override?.effort ?? null,
+      agent: status.override?.kind ?? null,
+      templateId: status.templateId,
     },
     recentEvents: past.events.map((event) => ({ ...event, event: event.type })),
-    lastError: lastErrorOf(sight, past),
-    explain: sight.explain,
+    lastError: lastErrorOf(status, past),
+    explain: status.explain,
     logs: { codexSessionLogs: [] },
     tracked: {},
   });

@@ -49,7 +49,7 @@ test("events --follow survives a lost connection, tells of a gap, and ends with 
   );
 });
 
-test("events for people: one line each", async () => {
+test("events for askPolicy: one line each", async () => {
   await using api = await startApiDouble();
   api.publish({ type: "attempt.started", message: "attempt 1\nstarted" });
   const { stdout } = await symphony(["events", "--url", api.url]);

@@ -118,9 +118,9 @@ test("a comment on an issue in a turn steers it once, as the tracker has it", as
     entries.push([entry.actor, entry.action, entry.target, entry.detail]);
     return audit(entry);
   };
-  await Promise.all([steering.heard("c-1", "id-ENG-1"), steering.heard("c-1", "id-ENG-1")]);
+  await Promise.all([steering.received("c-1", "id-ENG-1"), steering.received("c-1", "id-ENG-1")]);
   comments.set("c-1", { ...comment, body: "@symphony edited" });
-  await steering.heard("c-1", "id-ENG-1");
+  await steering.received("c-1", "id-ENG-1");
   assert.deepEqual(steers(), [`steer ${quotedComment(comment, "ENG-1")}`]);
   assert.deepEqual(reads, ["c-1", "c-1", "c-1"]);
   const detail = { comment_id: "c-1", author: "Ada" };
@@ -129,30 +129,30 @@ test("a comment on an issue in a turn steers it once, as the tracker has it", as
 
 test("between two turns it waits for the next one, and so does what the turn refuses", async (t) => {
   const { steering, begin, steers, waiting, comments, world } = await place(t);
-  await steering.heard("c-1", "id-ENG-1");
+  await steering.received("c-1", "id-ENG-1");
   assert.deepEqual([steers(), waiting().length], [[], 1]);
   await begin();
   world.scheduler.steerRefusal = new Error("the turn just ended");
   const other = { ...comment, id: "c-2", body: "and spaces" };
   comments.set("c-2", other);
-  await steering.heard("c-2", "id-ENG-1");
+  await steering.received("c-2", "id-ENG-1");
   assert.deepEqual(waiting(), [quotedComment(comment, "ENG-1"), quotedComment(other, "ENG-1")]);
 });
 
 test("an issue that waits for its next run keeps the comment for it", async (t) => {
   const { steering, waiting, world } = await place(t);
   await world.scheduler.run("ENG-1").end();
-  await steering.heard("c-1", "id-ENG-1");
+  await steering.received("c-1", "id-ENG-1");
   assert.equal(waiting().length, 1);
 });
 
 test("the tracker is not asked where nobody works, nor with the policy off", async (t) => {
   const { steering, begin, reads, steers, world } = await place(t);
   await begin();
-  await steering.heard("c-1", "id-ENG-2");
-  await steering.heard("c-1", "nothing");
+  await steering.received("c-1", "id-ENG-2");
+  await steering.received("c-1", "nothing");
   world.config = config({ tracker: policy("off") });
-  await steering.heard("c-1", "id-ENG-1");
+  await steering.received("c-1", "id-ENG-1");
   await steering.written("id-ENG-1", "operator", "hello");
   assert.deepEqual([reads, steers()], [[], []]);
 });
@@ -161,9 +161,9 @@ test("what the tracker does not have, or has on another issue, steers nobody; a 
   const { steering, begin, steers, waiting, comments, world } = await place(t);
   await begin();
   comments.set("c-2", { ...comment, id: "c-2", issueId: "id-ENG-2" });
-  for (const id of ["c-gone", "c-2", "c-away"]) await steering.heard(id, "id-ENG-1");
+  for (const id of ["c-gone", "c-2", "c-away"]) await steering.received(id, "id-ENG-1");
   assert.deepEqual([steers(), waiting()], [[], []]);
   assert.ok(world.logged.some((line) => line.includes("Linear is away")));
-  await steering.heard("c-1", "id-ENG-1");
+  await steering.received("c-1", "id-ENG-1");
   assert.equal(steers().length, 1, "a failure holds nothing up");
 });

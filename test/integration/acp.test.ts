@@ -196,7 +196,7 @@ describe("the real codex-acp", () => {
       ],
       "workspace-write",
     );
-    await using session = await b.start({ people: { approvals: "ask", timeoutMs: 60_000 } });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 60_000 } });
     const turn = session.turn("please", plain);
     const { ask, needs } = await b.until("approval.requested");
     assert.ok(needs.prompt.includes("touch ../outside"), needs.prompt);

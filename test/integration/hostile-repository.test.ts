@@ -18,7 +18,7 @@ const worked = { type: "bash", cmd: "env > env.txt" };
 const done = { type: "text", text: "All done." };
 const made = { type: "bash", cmd: "echo made > by-agent.txt" };
 
-const asking = { people: { approvals: "ask", timeoutMs: 60_000 } } as const;
+const asking = { askPolicy: { approvals: "ask", timeoutMs: 60_000 } } as const;
 
 /** A turn whose only deed is declined, kill -9, and a turn of the next attempt. Nothing of the repository may act in either. */
 async function attacked(b: RealAgent): Promise<boolean> {

@@ -90,7 +90,7 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "O-31" }, [
     "O-31: what changes between the last look and the deletion is deleted",
-    "await deleteWhole(path, lookedAt)",
+    "await deleteWhole(path, examinedAt)",
     "await deleteWhole(path, null)",
   ]),
   ...faults(
@@ -203,7 +203,7 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults(
     { file: "src/core/secrets/secrets.ts", tests: ["test/core/secrets/secrets.test.ts"] },
-    ["X-2: a value that is given is not redacted", "    this.#parts.redactor.add(value);\n", ""],
+    ["X-2: a value that is given is not redacted", "    this.#deps.redactor.add(value);\n", ""],
     [
       "X-2: a value that is read is not redacted",
       "  for (const value of values.values()) redactor.add(value);\n",
@@ -277,7 +277,7 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults({ file: "src/server/app.ts", tests: ["test/server/audit-intents.test.ts"] }, [
     "INV-25: a change is made before its intent is on disk",
-    "return end(core.history.auditIntent({ at: askedAt, ...attempted }));",
+    "return end(core.history.auditIntent({ at: requestedAt, ...attempted }));",
     "return end(undefined);",
   ]),
   ...faults(

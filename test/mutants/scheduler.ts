@@ -43,7 +43,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       "if (limitMs <= 0) return decided(state);",
       "return decided(state);",
     ],
-    ["O-30: an attempt that waits for a person is stalled", "entry.asked.length > 0 || ", ""],
+    ["O-30: an attempt that waits for a person is stalled", "entry.questions.length > 0 || ", ""],
   ),
   ...faults(
     {
@@ -227,8 +227,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     { file: `${orchestrator}/report.ts`, tests: [`${decisions}/report.test.ts`] },
     [
       "E-1: an event does not say which session it is of",
-      "tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told })",
-      "tell(told.type, next.issue, { attemptId: next.attemptId, ...told })",
+      "tell(text.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...text })",
+      "tell(text.type, next.issue, { attemptId: next.attemptId, ...text })",
     ],
     [
       "E-1: a malformed line is not told as one",
@@ -240,7 +240,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       "lastEventAt: now, lastEventWall: wall }",
       "lastEventAt: entry.lastEventAt, lastEventWall: wall }",
     ],
-    ["E-2: the last message is not kept", "    lastMessage: told.message,\n", ""],
+    ["E-2: the last message is not kept", "    lastMessage: text.message,\n", ""],
     [
       "E-2: an earlier attempt speaks for the live one",
       "entry?.attemptId === input.attemptId && entry.stopping",

@@ -71,7 +71,7 @@ describe("a repository that would take an agent over", () => {
     await using b = await commandBench({ config: { line: "env > env.txt; cat > prompt.txt" } });
     await using session = await b.start({
       ...networked,
-      people: { approvals: "ask", timeoutMs: 0 },
+      askPolicy: { approvals: "ask", timeoutMs: 0 },
     });
     await session.turn("/cost", plain);
     const env = (await readFile(join(b.workspace, "env.txt"), "utf8")).split("\n");

@@ -78,7 +78,7 @@ test("a wish to leave the sandbox goes to a person where people are asked", asyn
     (body) => ({ text: JSON.stringify(body["input"]).includes("blue, please") ? "Blue." : "No." }),
   ]);
   await using bench = await OpenaiBench.make({ base_url: provider.url });
-  await using session = await bench.start({ people: { approvals: "ask", timeoutMs: 60_000 } });
+  await using session = await bench.start({ askPolicy: { approvals: "ask", timeoutMs: 60_000 } });
   const turn = session.turn("Work.", { model: null });
   await bench.until(({ type }) => type === "approval.requested");
   const [first] = bench.of("approval.requested");
@@ -98,7 +98,7 @@ test("where nobody is asked the sandbox cannot be left, and it is not offered", 
     const args = { command: "touch ../outside", with_escalated_permissions: true };
     await using provider = await modelServer([{ calls: [{ name: "shell", args }] }]);
     await using bench = await OpenaiBench.make({ base_url: provider.url });
-    await using session = await bench.start({ people: { approvals, timeoutMs: 60_000 } });
+    await using session = await bench.start({ askPolicy: { approvals, timeoutMs: 60_000 } });
     await session.turn("Work.", { model: null });
     assert.deepEqual(bench.of("command")[0]?.status, "declined");
     assert.deepEqual(bench.of("approval.resolved")[0]?.decision, "declined");
@@ -127,7 +127,7 @@ test("an interrupt reaches a turn that waits for a person, and one that waits fo
     { status: 503, headers: { "retry-after": "50" } },
   ]);
   await using bench = await OpenaiBench.make({ base_url: provider.url });
-  await using session = await bench.start({ people: { approvals: "ask", timeoutMs: 60_000 } });
+  await using session = await bench.start({ askPolicy: { approvals: "ask", timeoutMs: 60_000 } });
   const asking = assert.rejects(session.turn("Work.", { model: null }), { code: "turn_cancelled" });
   await bench.until(({ type }) => type === "approval.requested");
   await session.interrupt();

@@ -9,7 +9,7 @@ import { serve } from "../support/server.ts";
 
 /** Makes the next snapshot throw `error`. */
 function failWith(world: World, error: unknown): void {
-  world.core.orchestrator.sight = () => {
+  world.core.orchestrator.statusOf = () => {
     throw error;
   };
 }

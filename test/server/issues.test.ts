@@ -135,7 +135,7 @@ describe("H-17: abort", () => {
     const again = await at.server.ask("/api/v1/ENG-1/abort", post());
     assert.equal(again.json().already_stopping, true);
     await scheduler.run("ENG-1").end({ kind: "stopped" });
-    assert.equal(core.orchestrator.sight("ENG-1")?.status, "held");
+    assert.equal(core.orchestrator.statusOf("ENG-1")?.status, "held");
     const idle = await at.server.ask("/api/v1/ENG-1/abort", post());
     assert.deepEqual([idle.status, idle.json().error.code], [409, "not_running"]);
   });

@@ -120,7 +120,7 @@ describe("a genuine delivery", () => {
   test("of a new comment is passed on by its ids alone; edits and other records are not", async () => {
     await using at = await place();
     const heard: unknown[] = [];
-    at.world.core.comments.heard = async (...ids) => void heard.push(ids);
+    at.world.core.comments.received = async (...ids) => void heard.push(ids);
     const data = { id: "c-1", issueId, body: "canary", userId: "u-1" };
     const comment = issueEvent("", at.now(), { type: "Comment", action: "create", data });
     const { issueId: _, ...elsewhere } = data;

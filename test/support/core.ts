@@ -39,7 +39,7 @@ class RecordedScheduler extends Scheduler {
     await this.kept?.clear(issue, path);
   }
 
-  override async lookAtWorkspace(issue: Issue, path: string | null): Promise<void> {
+  override async examineWorkspace(issue: Issue, path: string | null): Promise<void> {
     await this.kept?.report(issue, path);
   }
 
@@ -120,7 +120,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
   });
   scheduler.kept = kept;
-  const desk = new WorkspaceOverview({
+  const overview = new WorkspaceOverview({
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
     ...{ workspaces, kept, history, bus, clock },
@@ -182,7 +182,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       log,
       webhooks,
       comments,
-      workspaces: desk,
+      workspaces: overview,
       redact,
       secretsKnown: () => 0,
       secrets: await openSecrets({
@@ -205,7 +205,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       unsaved: () => [],
     },
     async [Symbol.asyncDispose]() {
-      await desk.close();
+      await overview.close();
       bus.close();
       local?.close();
       await store.close();

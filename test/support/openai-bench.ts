@@ -60,7 +60,7 @@ export class OpenaiBench implements AsyncDisposable {
       resumeThreadId: null,
       tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },
       secretEnvNames: [],
-      people: { approvals: "auto", timeoutMs: 0 },
+      askPolicy: { approvals: "auto", timeoutMs: 0 },
       level: "safe",
       onEvent: (event) => {
         this.events.push(event);

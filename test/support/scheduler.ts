@@ -75,7 +75,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       answerAttempt: (id, askId, answer) => this.answerAttempt(id, askId, answer),
       settleSteer: (id) => this.settleSteer(id),
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
-      lookAtWorkspace: (issue, path) => this.lookAtWorkspace(issue, path),
+      examineWorkspace: (issue, path) => this.examineWorkspace(issue, path),
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveRecordFirst: (id, record) => this.saveRecordFirst(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
@@ -208,7 +208,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.calls.push(`remove ${issue.identifier}`);
   }
 
-  async lookAtWorkspace(_issue: Issue, _path: string | null): Promise<void> {}
+  async examineWorkspace(_issue: Issue, _path: string | null): Promise<void> {}
 
   async saveRecord(issueId: string, record: IssueRecord | null): Promise<void> {
     if (record) this.records.set(issueId, record);

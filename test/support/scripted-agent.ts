@@ -94,7 +94,7 @@ export class Bench implements AsyncDisposable {
       resumeThreadId: null,
       tools: { specs: [], call: async () => ({ success: false, output: "no such tool" }) },
       secretEnvNames: [],
-      people: {
+      askPolicy: {
         approvals: this.#options.config?.approvalPolicy === undefined ? "auto" : "ask",
         timeoutMs: 0,
       },

@@ -13,7 +13,7 @@ export type AgentEvent =
       readonly threadId: string;
       readonly resumed: boolean;
       /** The agent continues when this server exits. */
-      readonly lasting?: boolean;
+      readonly detached?: boolean;
       /** Its token totals start at zero although the thread was resumed. */
       readonly countsAnew?: boolean;
     }
@@ -69,7 +69,7 @@ export type Answer =
   | { readonly type: "answers"; readonly answers: readonly string[] };
 
 /** Whether a person is asked, and how long an ask waits; 0: the run ends with it immediately. */
-export interface PeopleDeps {
+export interface AskPolicy {
   readonly approvals: Approvals;
   readonly timeoutMs: number;
 }
@@ -115,7 +115,7 @@ export interface SessionSpec {
   readonly tools: AgentTools;
   /** Names of environment variables the agent must never see. */
   readonly secretEnvNames: readonly string[];
-  readonly people: PeopleDeps;
+  readonly askPolicy: AskPolicy;
   /** What the agent's commands may access. */
   readonly level: AgentConfig["level"];
   onEvent(event: AgentEvent): void;
@@ -178,7 +178,7 @@ export interface AgentSession extends AsyncDisposable {
   /** Asks the agent to end the turn in flight; does nothing without one. */
   interrupt(): Promise<void>;
   /** Present when the agent outlives this server. */
-  readonly lasting?: DetachableSession;
+  readonly detachable?: DetachableSession;
 }
 
 /** Additional operations of an agent that outlives the server. */

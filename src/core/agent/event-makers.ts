@@ -16,8 +16,8 @@ export function messageEvents(text: string): EventOf<"message">[] {
 }
 
 /** A command that is safe to display, with the end of its output. */
-export function commandEvent(told: Omit<EventOf<"command">, "type">): EventOf<"command"> {
-  const { command, status, exitCode, output } = told;
+export function commandEvent(facts: Omit<EventOf<"command">, "type">): EventOf<"command"> {
+  const { command, status, exitCode, output } = facts;
   return {
     type: "command",
     command: displayText(command, maxCommandChars),

@@ -32,13 +32,13 @@ const freshMs = 60_000;
  * The models of the configured provider; requested at most once a minute, for all callers together.
  */
 export class ModelList {
-  readonly #parts: ModelListDeps;
+  readonly #deps: ModelListDeps;
   readonly #leaving = new AbortController();
   #remembered: Remembered | null = null;
-  #asking: { readonly source: string; readonly answer: Promise<Catalog> } | null = null;
+  #pending: { readonly source: string; readonly answer: Promise<Catalog> } | null = null;
 
-  constructor(parts: ModelListDeps) {
-    this.#parts = parts;
+  constructor(deps: ModelListDeps) {
+    this.#deps = deps;
   }
 
   /**
@@ -48,31 +48,31 @@ export class ModelList {
     const source = this.#source();
     const fresh = this.#fresh(source);
     if (fresh !== null) return Promise.resolve(fresh);
-    if (this.#asking?.source === source) return this.#asking.answer;
-    const asking = { source, answer: this.#ask(source) };
-    this.#asking = asking;
+    if (this.#pending?.source === source) return this.#pending.answer;
+    const pending = { source, answer: this.#ask(source) };
+    this.#pending = pending;
     const over = () => {
-      if (this.#asking === asking) this.#asking = null;
+      if (this.#pending === pending) this.#pending = null;
     };
-    asking.answer.then(over, over);
-    return asking.answer;
+    pending.answer.then(over, over);
+    return pending.answer;
   }
 
   /** The remembered list, without a request. */
   remembered(): Catalog {
-    const none = { provider: this.#provider(this.#parts.config()), models: [], fetchedAt: null };
+    const none = { provider: this.#provider(this.#deps.config()), models: [], fetchedAt: null };
     return this.#fresh(this.#source()) ?? none;
   }
 
   /** Ends running requests. */
   async close(): Promise<void> {
     this.#leaving.abort();
-    await this.#asking?.answer.catch(() => {});
+    await this.#pending?.answer.catch(() => {});
   }
 
   async #ask(source: string): Promise<Catalog> {
-    const { clock } = this.#parts;
-    const config = this.#parts.config();
+    const { clock } = this.#deps;
+    const config = this.#deps.config();
     const { signal } = this.#leaving;
     const models = await this.#models(config, signal);
     const catalog = { provider: this.#provider(config), models, fetchedAt: clock.wall() };
@@ -84,18 +84,18 @@ export class ModelList {
     const models = this.#row(config)?.models;
     const { kind } = config.agent;
     if (!models) throw providerError("unsupported", `the agent ${kind} has no list of them`);
-    return models.list(settingsOf(config, kind), this.#parts, signal);
+    return models.list(settingsOf(config, kind), this.#deps, signal);
   }
 
   #fresh(source: string): Catalog | null {
     const known = this.#remembered;
     if (known === null || known.source !== source) return null;
-    return this.#parts.clock.now() - known.at < freshMs ? known.catalog : null;
+    return this.#deps.clock.now() - known.at < freshMs ? known.catalog : null;
   }
 
   /** A different provider or command means a different list. */
   #source(): string {
-    const config = this.#parts.config();
+    const config = this.#deps.config();
     const { kind } = config.agent;
     const source = this.#row(config)?.models?.source(settingsOf(config, kind)) ?? [];
     return JSON.stringify([kind, ...source]);
@@ -107,6 +107,6 @@ export class ModelList {
   }
 
   #row(config: Config): AgentKind | null {
-    return agentInUse(this.#parts.kinds, config);
+    return agentInUse(this.#deps.kinds, config);
   }
 }

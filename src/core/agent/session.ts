@@ -7,7 +7,7 @@ import type {
   AgentEvent,
   AgentSession,
   Answer,
-  PeopleDeps,
+  AskPolicy,
   SessionSpec,
   TurnOptions,
 } from "./agent.ts";
@@ -40,7 +40,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   threadId = "";
   resumed = false;
   abstract readonly pid: number | null;
-  protected readonly asks: Asks;
+  protected readonly questions: Questions;
   readonly #deps: SessionDeps;
   #turn: Turn | null = null;
   #idle: Promise<void> = Promise.resolve();
@@ -50,7 +50,11 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   constructor(deps: SessionDeps) {
     const { spec, clock } = deps;
     this.#deps = deps;
-    this.asks = new Asks({ people: spec.people, clock, emit: (event) => this.emit(event) });
+    this.questions = new Questions({
+      askPolicy: spec.askPolicy,
+      clock,
+      emit: (event) => this.emit(event),
+    });
   }
 
   abstract turn(prompt: string, options: TurnOptions): Promise<void>;
@@ -60,7 +64,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   protected abstract close(): Promise<void>;
 
   answer(askId: string, answer: Answer): void {
-    this.asks.answer(askId, answer);
+    this.questions.answer(askId, answer);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -102,7 +106,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
   }
 
   /** Records a sign of life from the agent. */
-  protected heard(): void {
+  protected received(): void {
     this.#watch?.heard();
   }
 
@@ -139,7 +143,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
     const { clock, silenceLimitMs: limitMs } = this.#deps;
     if (limitMs === null) return null;
     return new SilenceWatch(clock, limitMs, {
-      waits: () => this.asks.waiting,
+      waits: () => this.questions.waiting,
       onSilence: () => turn.fail(silent(limitMs)),
     });
   }
@@ -159,8 +163,8 @@ export function turnCancelled(message = "the turn was interrupted"): SymphonyErr
   return new SymphonyError("turn_cancelled", message);
 }
 
-export interface AsksOptions {
-  readonly people: PeopleDeps;
+export interface QuestionsOptions {
+  readonly askPolicy: AskPolicy;
   readonly clock: Clock;
   emit(event: AgentEvent): void;
 }
@@ -178,11 +182,11 @@ interface Open {
  * refused with `approval_required` or `turn_input_required`, and its `details.needs` says what was
  * requested.
  */
-export class Asks {
-  readonly #options: AsksOptions;
+export class Questions {
+  readonly #options: QuestionsOptions;
   readonly #open = new Map<string, Open>();
 
-  constructor(options: AsksOptions) {
+  constructor(options: QuestionsOptions) {
     this.#options = options;
   }
 
@@ -196,9 +200,9 @@ export class Asks {
    * do not allow waiting.
    */
   ask(needs: Needs, questions: number): Promise<Answer> {
-    const { people, clock, emit } = this.#options;
-    const { timeoutMs } = people;
-    if (timeoutMs <= 0 || (needs.kind === "question" && people.approvals === "decline")) {
+    const { askPolicy, clock, emit } = this.#options;
+    const { timeoutMs } = askPolicy;
+    if (timeoutMs <= 0 || (needs.kind === "question" && askPolicy.approvals === "decline")) {
       emit({ type: "approval.requested", needs, ask: null });
       return Promise.reject(unanswered(needs));
     }

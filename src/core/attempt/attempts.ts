@@ -106,7 +106,7 @@ function end(live: Live, reason: string): void {
 
 /** A session that has ended, or does not exist yet, has nothing to detach. */
 function detachSession({ session, abort }: Live): void {
-  if (!session?.lasting) return;
-  session.lasting.detach();
+  if (!session?.detachable) return;
+  session.detachable.detach();
   abort.abort(new SymphonyError("turn_cancelled", "the server is stopping"));
 }

@@ -89,13 +89,13 @@ export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise
         }
         holder.hold(lease.host, runIdOf(dataDir, attemptId));
         const failures = record?.retry?.failures ?? 0;
-        const [heard] = history.recentEvents(row.issueId, 1);
-        const heardWall = heard?.at ?? row.startedAt;
+        const [latest] = history.recentEvents(row.issueId, 1);
+        const lastEventWall = latest?.at ?? row.startedAt;
         const all = history.tokensSince(row.issueId, record?.allowanceAfter ?? "");
         const spentBefore = Math.max(all - row.tokens.total, 0);
         const clocks = { now: clock.now(), wall: clock.wall() };
         adopted.push(
-          adoptedEntry(row, { issue, attempt, failures, heardWall, spentBefore }, clocks),
+          adoptedEntry(row, { issue, attempt, failures, lastEventWall, spentBefore }, clocks),
         );
       }
       return adopted;
@@ -128,11 +128,11 @@ interface RecoveryDeps {
  * attempt without an end, then marks the attempt as interrupted. Resolves with the number of
  * attempts.
  */
-export async function recoverAttempts(parts: RecoveryDeps): Promise<number> {
-  const { history, bus, clock } = parts;
-  const open = history.openAttempts().filter(({ id }) => !parts.spared?.has(id));
-  const left = open.map((attempt) => parts.runId(attempt.id));
-  const hook = parts.runId("hook");
+export async function recoverAttempts(deps: RecoveryDeps): Promise<number> {
+  const { history, bus, clock } = deps;
+  const open = history.openAttempts().filter(({ id }) => !deps.spared?.has(id));
+  const left = open.map((attempt) => deps.runId(attempt.id));
+  const hook = deps.runId("hook");
   await sweepRuns((found) => left.some((runId) => isOfRun(found, runId)) || found.startsWith(hook));
   for (const attempt of open) {
     const error = { code: "interrupted", message: "the server ended while it ran" };

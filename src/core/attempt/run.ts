@@ -38,7 +38,7 @@ export interface AttemptDeps {
   /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
   earlierWork(issueId: string): string | null;
   /** False while no further turn may begin: the day's tokens are used up. */
-  goesOn(): boolean;
+  mayContinue(): boolean;
   /** Records the attempts whose agent outlives the server. */
   readonly leases?: Leases;
   /** Ends the work of an agent that outlived the server for this attempt. */
@@ -89,10 +89,10 @@ export async function runAttempt(
     end = await work(order, { ...workspace, before }, { deps, live });
   } catch (error) {
     if (live.detached()) return { kind: "detached", git: null };
-    const ending = outcomeOf(error);
+    const outcome = outcomeOf(error);
     // An agent that is ended because it was silent may turn out to have waited for its provider.
-    const limited = ending.kind === "failed" && ending.code === "provider_limited";
-    end = live.signal.aborted && !limited ? { kind: "stopped" } : ending;
+    const limited = outcome.kind === "failed" && outcome.code === "provider_limited";
+    end = live.signal.aborted && !limited ? { kind: "stopped" } : outcome;
   }
   // The attempt may have failed before it could follow the turn that was already running.
   if (order.adopt) await deps.giveUp?.(order.attemptId);
@@ -127,17 +127,17 @@ async function work(
       cwd,
       deps,
       progress,
-      onEvent: (event) => opening.heard(event),
+      onEvent: (event) => opening.received(event),
       log: deps.log,
     }),
     live.signal,
   );
   live.session(session);
   try {
-    const { lasting, threadId } = session;
+    const { detachable, threadId } = session;
     const headBefore = workspace.before;
-    if (lasting && !adopt) {
-      const host = lasting.host;
+    if (detachable && !adopt) {
+      const host = detachable.host;
       await deps.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
     }
     const followed = adopt !== undefined && (await followedBy(session, live));
@@ -185,7 +185,7 @@ function specOf(
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
     tools: progress.watching(deps.tracker.bindTools(order.issue)),
     secretEnvNames: [...deps.tracker.secretEnvNames, ...gitSecretNames(git)],
-    people: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
+    askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
     onLog: log,
@@ -200,7 +200,7 @@ function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, deps:
 /** Follows the turn that a previous server began; false when there was none. */
 async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
   live.entered("streaming_turn", null);
-  return (await session.lasting?.follow()) === true;
+  return (await session.detachable?.follow()) === true;
 }
 
 /** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
@@ -232,7 +232,7 @@ async function turns(
     live.turned({ moved, issue: fresh ?? null });
     // Reporting the turn may have stopped the attempt: it may have reached a limit.
     live.signal.throwIfAborted();
-    if (!deps.goesOn()) return;
+    if (!deps.mayContinue()) return;
     const { agent, tracker } = deps.config();
     if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
     issue = fresh;
@@ -255,10 +255,10 @@ function outcomeOf(error: unknown): AttemptOutcome {
   const needs = error.details["needs"];
   if (isNeeds(needs)) return { kind: "needs", needs, code: error.code };
   // The message includes the hint, because an operator who reads why it failed needs the next step.
-  const ending = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
-  if (error.code !== "provider_limited") return ending;
+  const outcome = { kind: "failed", code: error.code, message: adviceOf(error) } as const;
+  if (error.code !== "provider_limited") return outcome;
   const until = error.details["untilWall"];
-  return { ...ending, untilWall: typeof until === "number" ? until : null };
+  return { ...outcome, untilWall: typeof until === "number" ? until : null };
 }
 
 function isNeeds(value: unknown): value is Needs {
@@ -296,7 +296,7 @@ class Opening {
     return `${steerPrompt(this.#carried.map((steer) => steer.message))}\n\n${prompt}`;
   }
 
-  heard(event: AgentEvent): void {
+  received(event: AgentEvent): void {
     this.#reported(event);
     if (event.type !== "turn.started") return;
     for (const steer of this.#carried) {

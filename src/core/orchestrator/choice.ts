@@ -118,7 +118,7 @@ export function templateChosen(
   { issue, templateId }: Extract<Input, { type: "operator.templateChosen" }>,
 ): Decision {
   const before = state.issues.get(issue.id)?.choices.templateId ?? null;
-  const told = tell("template.changed", issue, {
+  const event = tell("template.changed", issue, {
     message:
       templateId === null
         ? "the next attempt uses the workflow's prompt"
@@ -128,6 +128,6 @@ export function templateChosen(
   return decided(
     { ...state, issues: state.issues.choosing(issue, { templateId }) },
     { type: "saveRecord", issueId: issue.id },
-    ...(before === templateId ? [] : [told]),
+    ...(before === templateId ? [] : [event]),
   );
 }

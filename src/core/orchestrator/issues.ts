@@ -41,14 +41,14 @@ export interface Running extends Claimed {
   /** A tool of the tracker was called in this turn: the agent may have moved its own issue. */
   readonly usedTool: boolean;
   /** The agent's open questions to a person, oldest first. */
-  readonly asked: readonly Question[];
+  readonly questions: readonly Question[];
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
   /** Across attempts: consecutive turns without progress. */
   readonly idle: Idle;
   readonly stopping: Stop | null;
   /** The agent outlives this server. */
-  readonly lasting?: boolean;
+  readonly detached?: boolean;
 }
 
 /** An ordered stop: its reason, and what follows for the issue once the agent is gone. */

@@ -39,16 +39,16 @@ const statusTargets = ["queued", "held", "completed"] as const;
 
 /** What an operator may request. A promise resolves once the operation is done or durable. */
 export class Operations {
-  readonly #parts: OperationsDeps;
+  readonly #deps: OperationsDeps;
 
-  constructor(parts: OperationsDeps) {
-    this.#parts = parts;
+  constructor(deps: OperationsDeps) {
+    this.#deps = deps;
   }
 
   /** The current state; changes nothing. */
   view(limit: number): View {
-    const { orchestrator, clock } = this.#parts;
-    const { config, problem } = this.#parts.config();
+    const { orchestrator, clock } = this.#deps;
+    const { config, problem } = this.#deps.config();
     const { state } = orchestrator;
     const { poll, trackerError } = state;
     return {
@@ -71,13 +71,13 @@ export class Operations {
 
   /** What a view depends on in addition to the time: while these are equal, so is the view. */
   marks(): readonly unknown[] {
-    const { config, problem } = this.#parts.config();
+    const { config, problem } = this.#deps.config();
     return [this.#state, config, problem?.code, problem?.message];
   }
 
   /** Of ended and live attempts together. */
   secondsRunning(): number {
-    return secondsRunning(this.#state, this.#parts.clock.now());
+    return secondsRunning(this.#state, this.#deps.clock.now());
   }
 
   /** How many refused writes are not saved yet. */
@@ -86,13 +86,13 @@ export class Operations {
   }
 
   /** The issue with `identifier` in any case, or null when it is not in memory. */
-  sight(identifier: string): IssueStatusView | null {
-    return statusOfIdentifier(this.#state, this.#parts.config().config, identifier);
+  statusOf(identifier: string): IssueStatusView | null {
+    return statusOfIdentifier(this.#state, this.#deps.config().config, identifier);
   }
 
   /** Orders a poll; `coalesced` if one is due or running. Throws `unavailable` while draining. */
   refresh(): { readonly coalesced: boolean; readonly requestedWall: number } {
-    const { orchestrator, clock } = this.#parts;
+    const { orchestrator, clock } = this.#deps;
     if (this.#state.draining) {
       throw new SymphonyError("unavailable", "the server is stopping");
     }
@@ -107,7 +107,7 @@ export class Operations {
    * `transition` does.
    */
   async abort(identifier: string, reason: string | null): Promise<Aborted> {
-    const { orchestrator, clock } = this.#parts;
+    const { orchestrator, clock } = this.#deps;
     const issue = this.#require(identifier);
     const alreadyStopping = this.#state.issues.of("running").get(issue.id)?.stopping != null;
     const requestedWall = clock.wall();
@@ -121,7 +121,7 @@ export class Operations {
    * before it is sent; a repeated `key` sends nothing and returns the first answer.
    */
   async steer(identifier: string, message: string, key: string | null): Promise<Steered> {
-    const { orchestrator, history, clock } = this.#parts;
+    const { orchestrator, history, clock } = this.#deps;
     const issue = this.#require(identifier);
     const earlier = key === null ? null : history.steerByKey(issue.id, key);
     if (earlier) return steeredBy(earlier, issue);
@@ -163,7 +163,7 @@ export class Operations {
     if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
-    const { orchestrator } = this.#parts;
+    const { orchestrator } = this.#deps;
     if (status === "queued") await orchestrator.applySaved(issue.id, input);
     else await tookEffect(orchestrator.apply(input), `${issue.identifier}: the move to ${status}`);
     return { identifier: issue.identifier, from, to: status, kind: "status" };
@@ -175,9 +175,9 @@ export class Operations {
    * next turn of its thread.
    */
   async respond(identifier: string, answer: Answer): Promise<Responded> {
-    const { orchestrator, history, clock } = this.#parts;
+    const { orchestrator, history, clock } = this.#deps;
     const issue = this.#require(identifier);
-    const wait = this.sight(identifier)?.blocked ?? null;
+    const wait = this.statusOf(identifier)?.blocked ?? null;
     const answered = { identifier: issue.identifier, needs: wait?.needs ?? null };
     const input = { type: "operator.responded", issueId: issue.id, answer } as const;
     if (!wait || wait.attemptId !== undefined) {
@@ -201,20 +201,20 @@ export class Operations {
     choice: { model: string | null; effort: string | null; agent: string | null },
   ) {
     const input = { issue, ...choice };
-    const applies = choiceApplies(this.#state, input, this.#parts.config().config);
+    const applies = choiceApplies(this.#state, input, this.#deps.config().config);
     const chosen = { type: "operator.modelChosen", ...input } as const;
-    await this.#parts.orchestrator.applySaved(issue.id, chosen);
+    await this.#deps.orchestrator.applySaved(issue.id, chosen);
     return applies;
   }
 
   /** Of one issue, which may be one that only the tracker knows, or of all known issues (null). */
   transitions(issue: Issue | null): Promise<TransitionsView> {
     const issues = issue === null ? this.#known() : [issue];
-    return transitionsOf(this.#state, issues, this.#parts.tracker());
+    return transitionsOf(this.#state, issues, this.#deps.tracker());
   }
 
   async #moveInTracker(issue: Issue, to: string): Promise<Transitioned> {
-    const { orchestrator, tracker } = this.#parts;
+    const { orchestrator, tracker } = this.#deps;
     const gate = storageGate(this.#state);
     if (gate) throw new SymphonyError("storage_unavailable", `nothing was changed: ${gate.detail}`);
     const name = await moveInTracker(this.#state, { issue, to, tracker: tracker() });
@@ -245,7 +245,7 @@ export class Operations {
   }
 
   get #state(): State {
-    return this.#parts.orchestrator.state;
+    return this.#deps.orchestrator.state;
   }
 }
 

@@ -146,24 +146,27 @@ function dismiss(
 type Responded = Extract<Input, { type: "operator.responded" }>;
 
 /** The agent's open questions after `event`; with one, the issue is `blocked`. */
-export function questionsAfter(asked: readonly Question[], event: AgentEvent): readonly Question[] {
+export function questionsAfter(
+  questions: readonly Question[],
+  event: AgentEvent,
+): readonly Question[] {
   switch (event.type) {
     case "approval.requested":
-      return event.ask ? [...asked, { ...event.ask, needs: event.needs }] : asked;
+      return event.ask ? [...questions, { ...event.ask, needs: event.needs }] : questions;
     case "approval.resolved":
-      return asked.filter(({ id }) => id !== event.askId);
+      return questions.filter(({ id }) => id !== event.askId);
     case "turn.completed":
     case "turn.failed":
       return [];
     default:
-      return asked;
+      return questions;
   }
 }
 
 /** Publishes that an issue has begun to wait for a person. */
 export function blockedNow(before: Running, after: Running): Decision["effects"] {
-  const [first] = after.asked;
-  if (before.asked.length > 0 || !first) return [];
+  const [first] = after.questions;
+  if (before.questions.length > 0 || !first) return [];
   const { kind, prompt, options } = first.needs;
   return [
     tell("issue.blocked", after.issue, {
@@ -180,7 +183,7 @@ export function blockedNow(before: Running, after: Running): Decision["effects"]
  */
 export function responded(state: State, input: Responded, context: Context): Decision {
   const entry = state.issues.of("running").get(input.issueId);
-  const [first] = entry?.asked ?? [];
+  const [first] = entry?.questions ?? [];
   if (entry && first && !entry.stopping) {
     const { answer } = input;
     return decided(state, {

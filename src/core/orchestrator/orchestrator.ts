@@ -268,7 +268,7 @@ export class Orchestrator {
     const end = async () =>
       type === "removeWorkspace"
         ? ports.removeWorkspace(issue, path)
-        : ports.lookAtWorkspace?.(issue, path);
+        : ports.examineWorkspace?.(issue, path);
     const work = end()
       .catch((error: unknown) => ports.failed(type, error))
       .finally(() => {
@@ -337,7 +337,7 @@ export interface Ports {
   /** Keeps the workspace if it holds work that is nowhere else, and publishes that. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   /** Publishes what the workspace of an issue holds that an operator completed. */
-  lookAtWorkspace?(issue: Issue, path: string | null): Promise<void>;
+  examineWorkspace?(issue: Issue, path: string | null): Promise<void>;
   /** Rejects with `SavedLater` if refused: the write is then repeated until it succeeds. */
   saveRecord(issueId: string, record: IssueRecord | null): Promise<void>;
   /**

@@ -111,10 +111,10 @@ function candidatesFetched(
   input: Extract<Input, { type: "candidates.fetched" }>,
   context: Context,
 ): Decision {
-  const told = isSameList(state, input, context)
+  const listing = isSameList(state, input, context)
     ? decided(state)
     : andThen(rowsListed(state, input, context), (next) => takeList(next, input, context));
-  return andThen(told, (next) => {
+  return andThen(listing, (next) => {
     const listed = { ...closeRequest(next, input.request), listFence: input.request };
     return andThen(recovered(listed), (well) => dispatchNext(well, context));
   });

@@ -28,7 +28,7 @@ export function takeList(state: State, input: Listed, context: Context): Decisio
   const candidates = isOwn ? current : input.issues;
   const known = new Set(state.queue.map((issue) => issue.id));
   const fresh = queue.filter((issue) => !known.has(issue.id));
-  const told: Effect[] = fresh
+  const events: Effect[] = fresh
     .slice(0, maxListed)
     .map((issue) =>
       tell("issue.queued", issue, { message: issue.title, data: { state: issue.state } }),
@@ -48,7 +48,7 @@ export function takeList(state: State, input: Listed, context: Context): Decisio
       : [];
   return decided(
     { ...state, candidates, queue, queuedFor: tracker, placed: new Map() },
-    ...told,
+    ...events,
     ...changed,
   );
 }

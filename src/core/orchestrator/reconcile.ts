@@ -29,7 +29,7 @@ export function stopStalled(state: State, context: Context): Decision {
   return [...state.issues.of("running").values()].reduce((decision, entry) => {
     const silentMs = context.now - (entry.lastEventAt ?? entry.startedAt);
     // An attempt that waits for a person is silent for a reason, and for a limited time.
-    if (entry.stopping || entry.asked.length > 0 || silentMs <= limitMs) return decision;
+    if (entry.stopping || entry.questions.length > 0 || silentMs <= limitMs) return decision;
     const reason = `stalled: no event for ${Math.round(silentMs)} ms`;
     const stop: Stop = { reason, leadsTo: "retry", gently: false };
     return andThen(decision, (next) => orderStop(next, entry, stop));

@@ -198,7 +198,7 @@ export interface AdoptionFacts {
   readonly attempt: number | null;
   readonly failures: number;
   /** When the agent last sent an event. */
-  readonly heardWall: number;
+  readonly lastEventWall: number;
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
 }
@@ -206,7 +206,7 @@ export interface AdoptionFacts {
 /** The live row of an attempt that an earlier server began. Its silence is counted from now. */
 export function adoptedEntry(
   row: Attempt,
-  { issue, attempt, failures, heardWall, spentBefore }: AdoptionFacts,
+  { issue, attempt, failures, lastEventWall, spentBefore }: AdoptionFacts,
   clocks: { readonly now: number; readonly wall: number },
 ): Running {
   const { sessionId, threadId } = row;
@@ -229,15 +229,15 @@ export function adoptedEntry(
     turnId: sessionId?.startsWith(prefix) ? sessionId.slice(prefix.length) : null,
     turnCount: row.turnCount,
     lastEventAt: clocks.now,
-    lastEventWall: heardWall,
+    lastEventWall,
     lastEvent: null,
     lastMessage: null,
     tokens: row.tokens,
     threadTokens: row.threadTokens,
     usedTool: false,
-    asked: [],
+    questions: [],
     stopping: null,
-    lasting: true,
+    detached: true,
   };
 }
 

@@ -62,12 +62,12 @@ export function refillDue(state: State, context: Context): Decision {
   const retrying = state.issues.of("retrying");
   const retries = next.filter(({ id }) => retrying.has(id));
   const queued = next.filter(({ id }) => !retrying.has(id));
-  const looked = retries.reduce(
+  const rechecked = retries.reduce(
     (decision, { id }) => andThen(decision, (last) => recheck(last, id)),
     decided(ordered),
   );
-  if (queued.length === 0) return looked;
-  return andThen(looked, (last) => {
+  if (queued.length === 0) return rechecked;
+  return andThen(rechecked, (last) => {
     const ids = queued.map(({ id }) => id);
     const { state: opened, request } = openRequest(last);
     const unblocked = new Set([...opened.refill.unblocked].filter((id) => !ids.includes(id)));

@@ -62,23 +62,23 @@ export function attemptReported(
   if (!entry) return decided(state);
   const { event } = input;
   const model = event.type === "turn.started" ? modelOfTurn(state, entry, config) : entry.model;
-  const heard = { model, lastEventAt: now, lastEventWall: wall };
+  const progress = { model, lastEventAt: now, lastEventWall: wall };
   if (event.type === "activity") {
-    return decided(claimed(state, { ...entry, ...heard, lastEvent: event.method }));
+    return decided(claimed(state, { ...entry, ...progress, lastEvent: event.method }));
   }
   if (event.type === "rate_limits") {
-    return rateLimited(state, { ...entry, ...heard }, event.limits);
+    return rateLimited(state, { ...entry, ...progress }, event.limits);
   }
-  const told = eventText(event);
+  const text = eventText(event);
   const next: Running = {
     ...advanced(entry, event),
-    ...heard,
-    asked: questionsAfter(entry.asked, event),
-    lastEvent: told.type,
-    lastMessage: told.message,
+    ...progress,
+    questions: questionsAfter(entry.questions, event),
+    lastEvent: text.type,
+    lastMessage: text.message,
   };
   const effects: Effect[] = [
-    tell(told.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...told }),
+    tell(text.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...text }),
     ...blockedNow(entry, next),
   ];
   if (savedOn.has(event.type)) effects.push({ type: "saveAttempt", attempt: attemptOf(next) });
@@ -105,16 +105,16 @@ const savedOn: ReadonlySet<AgentEvent["type"]> = new Set([
 
 function rateLimited(
   state: State,
-  heard: Running,
+  entry: Running,
   limits: Readonly<Record<string, unknown>>,
 ): Decision {
-  const next = claimed(state, { ...heard, lastEvent: "agent.rate_limits" });
+  const next = claimed(state, { ...entry, lastEvent: "agent.rate_limits" });
   if (JSON.stringify(limits) === JSON.stringify(state.rateLimits)) return decided(next);
   return decided(
     { ...next, rateLimits: limits },
-    tell("agent.rate_limits", heard.issue, {
-      attemptId: heard.attemptId,
-      sessionId: heard.sessionId,
+    tell("agent.rate_limits", entry.issue, {
+      attemptId: entry.attemptId,
+      sessionId: entry.sessionId,
       message: "the provider's limits changed",
       data: limits,
     }),
@@ -128,7 +128,7 @@ function advanced(entry: Running, event: AgentEvent): Running {
       return {
         ...entry,
         threadId: event.threadId,
-        lasting: event.lasting === true,
+        detached: event.detached === true,
         // A rejected resume created a new thread, which counts from zero.
         threadTokens: event.resumed && !event.countsAnew ? entry.threadTokens : noTokens,
       };
@@ -179,8 +179,8 @@ function liveEntry(
   input: { readonly issueId: string; readonly attemptId: string },
 ): Running | null {
   const entry = state.issues.of("running").get(input.issueId);
-  const heard = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
-  return heard ? entry : null;
+  const counts = entry?.attemptId === input.attemptId && entry.stopping?.gently !== false;
+  return counts ? entry : null;
 }
 
 type ReportedEvent = Exclude<AgentEvent, { type: "activity" | "rate_limits" }>;

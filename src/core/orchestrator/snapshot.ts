@@ -52,8 +52,8 @@ export function snapshot(
   const completed = issues.of("completed");
   const slots = slotsFor(state, config);
   const entries = [...issues.of("running").values()];
-  const live = entries.filter((entry) => !asks(entry));
-  const asking = entries.filter(asks);
+  const live = entries.filter((entry) => !isAsking(entry));
+  const asking = entries.filter(isAsking);
   return {
     counts: {
       queued: queue.length,
@@ -87,13 +87,13 @@ function pausedNow(state: State, config: Config): readonly Paused[] {
 }
 
 /** True if its agent is live and waits for a person. */
-function asks(entry: Running): boolean {
-  return entry.asked.length > 0 && !entry.stopping;
+function isAsking(entry: Running): boolean {
+  return entry.questions.length > 0 && !entry.stopping;
 }
 
 /** A live agent's question, in the form of one whose run has ended with it. */
-export function waitOf({ issue, asked, workspacePath, attemptId }: Running): Waiting[] {
-  const [first] = asked;
+export function waitOf({ issue, questions, workspacePath, attemptId }: Running): Waiting[] {
+  const [first] = questions;
   if (!first) return [];
   const { needs, sinceWall, untilWall } = first;
   return [{ issue, needs, sinceWall, untilWall, workspacePath, attemptId }];
@@ -147,7 +147,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
   if (issue === null) return null;
   const row = state.issues.get(id);
   const running = row?.claim === "running" ? row : null;
-  const [asking] = running && asks(running) ? waitOf(running) : [];
+  const [asking] = running && isAsking(running) ? waitOf(running) : [];
   return {
     issue,
     status: statusOf(state, issue),
@@ -165,7 +165,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
 /** symphony's status of an issue: its claim, or without one whether it is queued. */
 export function statusOf(state: State, issue: Issue): IssueStatus | null {
   const row = state.issues.get(issue.id);
-  if (row?.claim === "running") return asks(row) ? "blocked" : "running";
+  if (row?.claim === "running") return isAsking(row) ? "blocked" : "running";
   if (row && row.claim !== "free") return row.claim;
   return queuedIds(state.queue).has(issue.id) ? "queued" : null;
 }

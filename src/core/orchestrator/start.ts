@@ -47,7 +47,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     tokens: noTokens,
     threadTokens: resume?.tokens ?? noTokens,
     usedTool: false,
-    asked: [],
+    questions: [],
     spentBefore: prior.tokens,
     idle: idleOf(prior, issue),
     stopping: null,

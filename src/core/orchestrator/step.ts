@@ -143,7 +143,7 @@ function drain(state: State, stopAttempts: boolean): Decision {
     .reduce(
       (decision, entry) =>
         andThen(decision, (next) =>
-          entry.lasting && !entry.stopping
+          entry.detached && !entry.stopping
             ? decided(next, { type: "detachAttempt", attemptId: entry.attemptId })
             : orderStop(next, entry, shutdownOf(entry.stopping)),
         ),

@@ -59,7 +59,7 @@ interface Kept {
   /** If omitted, everything that a login profile exports is kept. */
   readonly passthrough?: readonly string[];
   /** Symphony's own variables that are meant for the program. */
-  readonly told?: readonly string[];
+  readonly ownVariables?: readonly string[];
   /**
    * Set for the program, even when a login profile exports another value; a variable named in
    * `passthrough` keeps the operator's value.
@@ -76,12 +76,12 @@ interface Kept {
 export function launchLine(
   command: string,
   secretNames: readonly string[],
-  { passthrough, told = [], set = {} }: Kept = {},
+  { passthrough, ownVariables = [], set = {} }: Kept = {},
 ): string {
   const names = secretNames.filter((name) => variableName.test(name));
   const secrets = names.length > 0 ? [`unset ${names.join(" ")}`] : [];
   const rest = passthrough === undefined ? [] : [unsetAllBut([...allowedNames, ...passthrough])];
-  const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...told].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
+  const own = `for name in \${!${ownPrefix}@}; do case "$name" in ${[runCookie, ...ownVariables].join("|")}) ;; *) unset "$name" ;; esac; done; unset name`;
   const exported = Object.entries(set).map(([name, value]) => {
     const line = `export ${name}=${shellQuoted(value)}`;
     return passthrough?.includes(name) ? `[ -n "\${${name}+set}" ] || ${line}` : line;

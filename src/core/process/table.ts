@@ -73,8 +73,8 @@ export async function killMatching(
   const killed = new Set<number>();
   const seen = new Set(known);
   const end = performance.now() + limitMs;
-  let emptyLooks = 0;
-  while (emptyLooks < 2 && performance.now() < end) {
+  let emptyScans = 0;
+  while (emptyScans < 2 && performance.now() < end) {
     const pids = [...(await livePids())].filter((pid) => !seen.has(pid));
     if (pids.length === 0) break;
     const entries = others(await entriesOf(pids));
@@ -85,7 +85,7 @@ export async function killMatching(
     }
     // When only new processes count, one that was checked and did not match is not checked again.
     if (known.size > 0) for (const { pid } of entries) if (!killed.has(pid)) seen.add(pid);
-    emptyLooks = found.length === 0 ? emptyLooks + 1 : 0;
+    emptyScans = found.length === 0 ? emptyScans + 1 : 0;
     if (found.length > 0) await delay(scanPauseMs);
   }
   return killed.size;

@@ -49,12 +49,12 @@ const templatesKept = 200;
  * once the change is durable.
  */
 export class Templates {
-  readonly #parts: TemplatesDeps;
+  readonly #deps: TemplatesDeps;
   /** Templates that are being deleted: no issue may choose one of them. */
   readonly #leaving = new Set<string>();
 
-  constructor(parts: TemplatesDeps) {
-    this.#parts = parts;
+  constructor(deps: TemplatesDeps) {
+    this.#deps = deps;
   }
 
   /** The workflow's first, then oldest first. */
@@ -62,12 +62,12 @@ export class Templates {
     const workflow: Template = {
       id: workflowTemplateId,
       name: workflowTemplateId,
-      body: this.#parts.config.current.promptTemplate,
+      body: this.#deps.config.current.promptTemplate,
       readOnly: true,
       createdAt: null,
       updatedAt: null,
     };
-    const named = this.#parts.store.templates.all().filter(({ id }) => !this.#leaving.has(id));
+    const named = this.#deps.store.templates.all().filter(({ id }) => !this.#leaving.has(id));
     return [workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
   }
 
@@ -93,10 +93,10 @@ export class Templates {
   /** Rejects with `template_parse_error`, `template_render_error` (an unknown filter), `template_exists`. */
   async create(name: string, body: string): Promise<Template> {
     await checkTemplate(body);
-    const wall = this.#parts.clock.wall();
+    const wall = this.#deps.clock.wall();
     const id = `tpl_${randomBytes(8).toString("hex")}`;
     const made: StoredTemplate = { id, name, body, createdAt: wall, updatedAt: wall };
-    await this.#parts.store.templates.change((all) => {
+    await this.#deps.store.templates.change((all) => {
       if (all.length >= templatesKept) {
         const message = `there are ${templatesKept} templates already; delete one first`;
         throw new SymphonyError("invalid_request", message);
@@ -113,9 +113,9 @@ export class Templates {
     const { id } = this.get(idOrName);
     requireWritable(id);
     if (change.body !== undefined) await checkTemplate(change.body);
-    const updatedAt = this.#parts.clock.wall();
+    const updatedAt = this.#deps.clock.wall();
     const changed = (before: StoredTemplate) => ({ ...before, ...change, updatedAt });
-    const written = await this.#parts.store.templates.change((all) => {
+    const written = await this.#deps.store.templates.change((all) => {
       const found = all.find((one) => one.id === id);
       if (!found) throw templateMissing(id);
       requireFree(all, changed(found));
@@ -132,11 +132,11 @@ export class Templates {
     const template = this.get(idOrName);
     const { id } = template;
     requireWritable(id);
-    const usedBy = overriddenWith(this.#parts.orchestrator().state, id);
+    const usedBy = overriddenWith(this.#deps.orchestrator().state, id);
     if (usedBy.length > 0) throw inUse(template, usedBy);
     this.#leaving.add(id);
     try {
-      await this.#parts.store.templates.change((all) => all.filter((one) => one.id !== id));
+      await this.#deps.store.templates.change((all) => all.filter((one) => one.id !== id));
     } finally {
       this.#leaving.delete(id);
     }
@@ -149,31 +149,31 @@ export class Templates {
     const rendered = await ("issue" in subject
       ? renderPrompt(body, subject)
       : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
-    return this.#parts.redactor.redact(rendered);
+    return this.#deps.redactor.redact(rendered);
   }
 
   /** Takes effect with the next attempt. Rejects with `template_not_found`. */
   async choose(issue: Issue, idOrName: string): Promise<void> {
     const { id: templateId } = this.get(idOrName);
     const input = { type: "operator.templateChosen", issue, templateId } as const;
-    await this.#parts.orchestrator().applySaved(issue.id, input);
+    await this.#deps.orchestrator().applySaved(issue.id, input);
   }
 
   /** Restores the workflow's template from the next attempt on; works without an override too. */
   async clear(issue: Issue): Promise<void> {
     if (this.overrideOf(issue.id) === null) return;
     const input = { type: "operator.templateChosen", issue, templateId: null } as const;
-    await this.#parts.orchestrator().applySaved(issue.id, input);
+    await this.#deps.orchestrator().applySaved(issue.id, input);
   }
 
   overrideOf(issueId: string): string | null {
-    return this.#parts.orchestrator().state.issues.get(issueId)?.choices.templateId ?? null;
+    return this.#deps.orchestrator().state.issues.get(issueId)?.choices.templateId ?? null;
   }
 
   /** The issue named `identifier` (any case) if it has an override, also if the tracker lost it. */
   overridden(identifier: string): Issue | null {
     const wanted = identifier.trim().toLowerCase();
-    const rows = [...this.#parts.orchestrator().state.issues.values()];
+    const rows = [...this.#deps.orchestrator().state.issues.values()];
     const found = rows.find(
       ({ issue, choices }) =>
         choices.templateId !== null && issue.identifier.toLowerCase() === wanted,
@@ -182,7 +182,7 @@ export class Templates {
   }
 
   #tell({ id, name }: Pick<Template, "id" | "name">, change: string): void {
-    this.#parts.bus.publish({
+    this.#deps.bus.publish({
       type: "template.changed",
       message: `template ${name} ${change}`,
       data: { change, template_id: id, name },

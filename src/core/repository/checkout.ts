@@ -148,8 +148,8 @@ export async function defaultBranchOf(
   remote: string,
   tracked: ReadonlyMap<string, string>,
 ): Promise<string | null> {
-  const told = await targetOf(`refs/remotes/${remote}/HEAD`, gitDir);
+  const target = await targetOf(`refs/remotes/${remote}/HEAD`, gitDir);
   const prefix = `remotes/${remote}/`;
-  if (told?.startsWith(prefix)) return told.slice(prefix.length);
+  if (target?.startsWith(prefix)) return target.slice(prefix.length);
   return ["main", "master"].find((name) => tracked.has(`${remote}/${name}`)) ?? null;
 }

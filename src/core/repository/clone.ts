@@ -134,7 +134,7 @@ class Clone {
 
   #git(args: readonly string[]): Promise<GitResult> {
     const { path: cwd, timeoutMs, clock } = this.#order;
-    const onLine = (line: string) => this.#progress.heard(line);
+    const onLine = (line: string) => this.#progress.received(line);
     return runGit({ args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine });
   }
 }
@@ -187,7 +187,7 @@ export class CloneProgress {
     this.#last = clock.now();
   }
 
-  heard(line: string): void {
+  received(line: string): void {
     const [, what, percent] = stage.exec(line) ?? [];
     const now = this.#clock.now();
     if (what === undefined || percent === undefined || now - this.#last < pauseMs) return;

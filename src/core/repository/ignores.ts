@@ -54,15 +54,15 @@ export async function ignoresOf(
     const input = names.join("");
     await git.run(own("checkout-index", "--quiet", "-z", "--stdin"), { ...call, input });
     return {
-      async of(asked) {
-        if (names.length === 0 || asked.length === 0) return new Set();
+      async of(candidates) {
+        if (names.length === 0 || candidates.length === 0) return new Set();
         const directories = new Set<string>();
-        for (const name of asked) if (name.endsWith("/")) directories.add(name.slice(0, -1));
+        for (const name of candidates) if (name.endsWith("/")) directories.add(name.slice(0, -1));
         // Some rules apply only to directories, and git checks whether a name is one.
         for (const name of directories) await mkdir(fileAt(tree, name)).catch(() => {});
         const args = own("check-ignore", "--no-index", "-z", "--stdin");
         // A name that begins with a colon would be read as a pattern.
-        const input = asked.map((name) => `./${name.replace(/\/$/, "")}\0`).join("");
+        const input = candidates.map((name) => `./${name.replace(/\/$/, "")}\0`).join("");
         const answer = await git.run(args, { ...call, input, mayExit: 1 });
         const found = answer.split("\0").map((name) => name.slice(2));
         return new Set(found.map((name) => (directories.has(name) ? `${name}/` : name)));

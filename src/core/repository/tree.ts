@@ -86,16 +86,16 @@ class Walk implements Walked {
       }
     }
     const { isTracked, intoIgnored } = this.#questions;
-    const asked = open.filter(
+    const candidates = open.filter(
       ({ name, below, isDirectory }) => !below && (isDirectory || !isTracked(name)),
     );
     const ignored =
-      asked.length === 0
+      candidates.length === 0
         ? new Set<string>()
         : await this.#questions.ignored(
-            asked.map(({ name, isDirectory }) => (isDirectory ? `${name}/` : name)),
+            candidates.map(({ name, isDirectory }) => (isDirectory ? `${name}/` : name)),
           );
-    for (const { name, isDirectory } of asked) {
+    for (const { name, isDirectory } of candidates) {
       if (isDirectory || ignored.has(name)) continue;
       if (this.files.length >= maxFiles) throw new Error(`it has more than ${maxFiles} new files`);
       this.files.push(name);

@@ -150,13 +150,13 @@ interface VaultDeps {
 
 /** The opened store: every change is written as a whole, one after the other. */
 class Vault implements Secrets {
-  readonly #parts: VaultDeps;
+  readonly #deps: VaultDeps;
   readonly #values: Map<string, string>;
   #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: VaultDeps) {
-    this.#parts = parts;
-    this.#values = parts.values;
+  constructor(deps: VaultDeps) {
+    this.#deps = deps;
+    this.#values = deps.values;
   }
 
   names(): readonly string[] {
@@ -169,11 +169,11 @@ class Vault implements Secrets {
 
   put(name: string, value: string): Promise<StoredSecret> {
     // Before any step that can fail, so that no error shows the value.
-    this.#parts.redactor.add(value);
+    this.#deps.redactor.add(value);
     return this.#inTurn(async () => {
       const rotated = this.#isUsedUp() ? await this.#rotate() : null;
       const created = !this.#values.has(name);
-      const updatedAt = this.#parts.clock.wall();
+      const updatedAt = this.#deps.clock.wall();
       await this.#change((document, keys) => {
         const ver = document.last_ver + 1;
         const others = document.records.filter((record) => record.name !== name);
@@ -205,11 +205,11 @@ class Vault implements Secrets {
   }
 
   get auditKeys(): AuditKeys {
-    return this.#parts.ring;
+    return this.#deps.ring;
   }
 
   sealAudit(begin: () => number): Promise<void> {
-    const { ring } = this.#parts;
+    const { ring } = this.#deps;
     return this.#inTurn(async () => {
       if (ring.current() !== null) return;
       await this.#change((document, keys) => {
@@ -221,13 +221,13 @@ class Vault implements Secrets {
 
   settle(): Promise<void> {
     return this.#inTurn(async () => {
-      const { low, place } = this.#parts;
+      const { low, place } = this.#deps;
       if (low.data !== null && (await hasOtherKeys(place, low.data))) await this.#forget(low.data);
     });
   }
 
   async #rotate(): Promise<Rotation> {
-    const { low, file, place, clock } = this.#parts;
+    const { low, file, place, clock } = this.#deps;
     const before = low.data;
     if (before === null) {
       throw new SymphonyError("secret_not_found", "there are no secrets, so there is no key yet", {
@@ -241,7 +241,7 @@ class Vault implements Secrets {
     const at = clock.wall();
     const document = sealedAnew(before, { old, keys, salt, at });
     await this.#write(document);
-    this.#parts.ring.follow(document, keys);
+    this.#deps.ring.follow(document, keys);
     await this.#forget(document);
     const secrets = document.records.length;
     return { kid: keys.kid, previousKid: old.kid, secrets, at };
@@ -252,7 +252,7 @@ class Vault implements Secrets {
     try {
       // The same document again: the previous copy (`.bak`) is sealed with the key that is removed.
       await this.#write(document);
-      await forgetKeys(this.#parts.place, (root) => keysFrom(root).kid === document.kid);
+      await forgetKeys(this.#deps.place, (root) => keysFrom(root).kid === document.kid);
     } catch (cause) {
       const message = "everything is sealed with the new key, but the old one could not be removed";
       throw new SymphonyError("storage_unavailable", `${message}: ${messageOf(cause)}`, {
@@ -263,7 +263,7 @@ class Vault implements Secrets {
   }
 
   #isUsedUp(): boolean {
-    const { low, sealsPerKey } = this.#parts;
+    const { low, sealsPerKey } = this.#deps;
     if (low.data === null) return false;
     return low.data.last_ver - (low.data.rotated_ver ?? 0) >= sealsPerKey;
   }
@@ -272,7 +272,7 @@ class Vault implements Secrets {
   async #change(
     change: (document: SecretsDocument, keys: SecretKeys) => SecretsDocument,
   ): Promise<void> {
-    const { low, file, place } = this.#parts;
+    const { low, file, place } = this.#deps;
     const before = low.data;
     const keys =
       before === null
@@ -282,11 +282,11 @@ class Vault implements Secrets {
     const document = before ?? { kid: keys.kid, salt, last_ver: 0, records: [], manifest: "" };
     const after = signed(change(document, keys), keys);
     await this.#write(after);
-    this.#parts.ring.follow(after, keys);
+    this.#deps.ring.follow(after, keys);
   }
 
   async #write(document: SecretsDocument): Promise<void> {
-    const { low, file } = this.#parts;
+    const { low, file } = this.#deps;
     const before = low.data;
     await removeLeftovers(file);
     low.data = document;

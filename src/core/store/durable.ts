@@ -71,7 +71,7 @@ async function keepFormat(file: string, version: number, text: string): Promise<
   const copy = `${file}.v${version}.bak`;
   // Keep an existing copy: it is older.
   if (existsSync(copy)) return;
-  const temporary = beside(file);
+  const temporary = temporaryFor(file);
   try {
     await writeSynced(temporary, text);
     await rename(temporary, copy);
@@ -129,7 +129,7 @@ export function backupOf(file: string): string {
  * resolves. The previous text is kept next to it (`backupOf`). Rejects with `storage_unavailable`.
  */
 export async function writeDurably(file: string, text: string): Promise<void> {
-  const temporary = beside(file);
+  const temporary = temporaryFor(file);
   try {
     await writeSynced(temporary, text);
     await keepPrevious(file);
@@ -153,7 +153,7 @@ export async function writeSynced(file: string, text: string): Promise<void> {
 }
 
 async function keepPrevious(file: string): Promise<void> {
-  const temporary = beside(file);
+  const temporary = temporaryFor(file);
   try {
     await link(file, temporary);
   } catch (error) {
@@ -177,7 +177,7 @@ export async function syncDirectory(dir: string): Promise<void> {
   }
 }
 
-function beside(file: string): string {
+function temporaryFor(file: string): string {
   return join(dirname(file), `.${basename(file)}.${randomUUID()}.tmp`);
 }
 

@@ -4,7 +4,7 @@ import type { Tracker, TrackerDeps } from "./tracker.ts";
 
 type OpenIssues = ReturnType<TrackerAdapter["openIssues"]>;
 
-interface Opened {
+interface TrackerUse {
   readonly key: string;
   readonly tracker: Tracker;
   readonly issues: OpenIssues;
@@ -18,7 +18,7 @@ export class TrackerInUse {
   #onChange = () => {};
   /** By kind. A configuration comes into force only after its adapter, which is loaded for that, has checked it. */
   readonly #adapters = new Map<string, TrackerAdapter>();
-  #opened: Opened | null = null;
+  #current: TrackerUse | null = null;
 
   constructor(kinds: readonly TrackerKind[], deps: TrackerDeps) {
     this.#kinds = kinds;
@@ -52,20 +52,20 @@ export class TrackerInUse {
    * without being closed. Throws when the new one cannot be opened; the old one then stays in use.
    */
   follow(config: TrackerConfig): void {
-    if (JSON.stringify(config) === this.#opened?.key) return;
-    const opened = this.#open(config);
-    this.#opened?.unwatch();
-    this.#opened?.issues?.close();
-    this.#opened = opened;
+    if (JSON.stringify(config) === this.#current?.key) return;
+    const current = this.#open(config);
+    this.#current?.unwatch();
+    this.#current?.issues?.close();
+    this.#current = current;
   }
 
   close(): void {
-    this.#opened?.unwatch();
-    this.#opened?.issues?.close();
-    this.#opened?.tracker.close();
+    this.#current?.unwatch();
+    this.#current?.issues?.close();
+    this.#current?.tracker.close();
   }
 
-  #open(config: TrackerConfig): Opened {
+  #open(config: TrackerConfig): TrackerUse {
     const adapter = this.#adapters.get(config.kind);
     if (!adapter) throw new Error(`the tracker ${config.kind} was not checked`);
     const tracker = adapter.create(config, this.#deps);
@@ -79,8 +79,8 @@ export class TrackerInUse {
     };
   }
 
-  #require(): Opened {
-    if (this.#opened === null) throw new Error("no tracker is open");
-    return this.#opened;
+  #require(): TrackerUse {
+    if (this.#current === null) throw new Error("no tracker is open");
+    return this.#current;
   }
 }

@@ -94,21 +94,21 @@ const otherAMinute = 300;
  * nothing else in it is trusted. A lost delivery costs one poll.
  */
 export class WebhookInbox {
-  readonly #parts: InboxDeps;
+  readonly #deps: InboxDeps;
   readonly #genuine: RateWindow;
   readonly #other: RateWindow;
   readonly #commits = new GroupCommit<Signed>((group) => this.#commit(group));
-  readonly #warned = new Map<string, { readonly at: number; untold: number }>();
+  readonly #warned = new Map<string, { readonly at: number; suppressed: number }>();
 
-  constructor(parts: InboxDeps) {
-    const { clock } = parts;
-    this.#parts = parts;
+  constructor(deps: InboxDeps) {
+    const { clock } = deps;
+    this.#deps = deps;
     this.#genuine = new RateWindow({ limit: genuineAMinute, windowMs: minuteMs, clock });
     this.#other = new RateWindow({ limit: otherAMinute, windowMs: minuteMs, clock });
   }
 
   get configured(): boolean {
-    return this.#parts.secret() !== null;
+    return this.#deps.secret() !== null;
   }
 
   /**
@@ -136,13 +136,13 @@ export class WebhookInbox {
     const event = this.#read(body);
     this.#requireFresh(event);
     const pending = this.#commits.pending(signature);
-    if (pending || this.#parts.deliveries.has(signature)) {
+    if (pending || this.#deps.deliveries.has(signature)) {
       this.#takeOther();
       await pending;
       return { duplicate: true, rate: this.#genuine.standing() };
     }
     if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
-    const at = this.#parts.clock.wall();
+    const at = this.#deps.clock.wall();
     const { type, action, issueId } = event;
     const delivery = { signature, type, action, issueId, at };
     await this.#commits.add(signature, { delivery, event });
@@ -150,18 +150,18 @@ export class WebhookInbox {
   }
 
   #commit(group: readonly Signed[]): void {
-    this.#parts.deliveries.add(group.map(({ delivery }) => delivery));
+    this.#deps.deliveries.add(group.map(({ delivery }) => delivery));
     for (const signed of group) this.#act(signed);
     this.#audit(group);
   }
 
   #count(outcome: DeliveryOutcome): void {
-    this.#parts.meter.report({ type: "webhook.delivery", outcome });
+    this.#deps.meter.report({ type: "webhook.delivery", outcome });
   }
 
   #verified(body: Uint8Array, given: string | undefined): string {
-    const secret = this.#parts.secret();
-    const { service, defaultSecretName, sign } = this.#parts.webhook;
+    const secret = this.#deps.secret();
+    const { service, defaultSecretName, sign } = this.#deps.webhook;
     if (secret === null) {
       throw new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
         hint: `set ${defaultSecretName} to the signing secret that ${service} shows for the webhook`,
@@ -181,7 +181,7 @@ export class WebhookInbox {
 
   #read(body: Uint8Array): WebhookEvent {
     try {
-      return this.#parts.webhook.read(body);
+      return this.#deps.webhook.read(body);
     } catch (error) {
       this.#takeOther();
       throw error;
@@ -190,7 +190,7 @@ export class WebhookInbox {
 
   /** Only the signed time counts, never a header. */
   #requireFresh({ sentAt }: WebhookEvent): void {
-    const skewMs = Math.round(this.#parts.clock.wall() - sentAt);
+    const skewMs = Math.round(this.#deps.clock.wall() - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
     this.#takeOther();
     this.#warn("stale", {
@@ -206,7 +206,7 @@ export class WebhookInbox {
 
   #act({ event }: Signed): void {
     const { type, action, issueId, issueIdentifier, comment } = event;
-    const { publish, hint, webhook } = this.#parts;
+    const { publish, hint, webhook } = this.#deps;
     publish({
       type: "webhook.received",
       issueId,
@@ -215,11 +215,11 @@ export class WebhookInbox {
       data: { type, action },
     });
     if (issueId !== null) hint(issueId);
-    if (comment !== null) this.#parts.comment(comment.id, comment.issueId);
+    if (comment !== null) this.#deps.comment(comment.id, comment.issueId);
   }
 
   #audit(group: readonly Signed[]): void {
-    const { audit, log, kind } = this.#parts;
+    const { audit, log, kind } = this.#deps;
     const action = `webhooks.${kind}`;
     try {
       audit(
@@ -240,21 +240,25 @@ export class WebhookInbox {
 
   #unauthorized(message: string): SymphonyError {
     return new SymphonyError("unauthorized", message, {
-      hint: `compare the signing secret in ${this.#parts.webhook.service} with the one set here`,
+      hint: `compare the signing secret in ${this.#deps.webhook.service} with the one set here`,
     });
   }
 
   /** Once a minute for each reason: a flood must not fill the log. */
   #warn(reason: string, fields: Readonly<Record<string, unknown>>): void {
-    const now = this.#parts.clock.now();
+    const now = this.#deps.clock.now();
     const last = this.#warned.get(reason);
     if (last && now - last.at < minuteMs) {
-      last.untold += 1;
+      last.suppressed += 1;
       return;
     }
-    this.#warned.set(reason, { at: now, untold: 0 });
-    const untold = last?.untold ?? 0;
-    this.#parts.log.warn("webhook refused", { reason, ...fields, ...(untold > 0 && { untold }) });
+    this.#warned.set(reason, { at: now, suppressed: 0 });
+    const suppressed = last?.suppressed ?? 0;
+    this.#deps.log.warn("webhook refused", {
+      reason,
+      ...fields,
+      ...(suppressed > 0 && { suppressed }),
+    });
   }
 }
 

@@ -50,16 +50,16 @@ export async function momentIn(root: string): Promise<number> {
  * with false, with the directory moved back, if a file in it changed after `lookedAt`, the time
  * (`momentIn`) at which the last examination began.
  */
-export async function deleteWhole(path: string, lookedAt: number | null): Promise<boolean> {
+export async function deleteWhole(path: string, examinedAt: number | null): Promise<boolean> {
   const dir = removedDir(dirname(path));
   const aside = join(dir, `${basename(path)}-${randomUUID()}`);
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     const found = await findAt(path);
     if (found !== "nothing") await move(path, aside);
-    if (found === "directory" && lookedAt !== null) {
+    if (found === "directory" && examinedAt !== null) {
       // A file that cannot be read may have changed.
-      if (await hasChangedSince(aside, lookedAt).catch(() => true)) {
+      if (await hasChangedSince(aside, examinedAt).catch(() => true)) {
         await rename(aside, path);
         return false;
       }

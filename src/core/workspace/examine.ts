@@ -54,7 +54,7 @@ const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 /** Examines everything in the workspace at `path`, and runs nothing in it. Never rejects. */
 export async function examine(path: string, how: Examination): Promise<Findings> {
   const examiner = new Examiner(path, how);
-  await examiner.look();
+  await examiner.examine();
   return examiner;
 }
 
@@ -80,7 +80,7 @@ class Examiner implements Findings {
     this.#how = how;
   }
 
-  async look(): Promise<void> {
+  async examine(): Promise<void> {
     const isOpen = await this.#try("its repository cannot be read", () => this.#openRepository());
     if (!isOpen) return;
     const { repository } = this;

@@ -20,21 +20,21 @@ interface FillDeps {
 }
 
 /** Fills a new workspace with the clone of its routing rule; without a rule it stays empty. */
-export function fillWorkspace(parts: FillDeps): (fresh: FreshWorkspace) => Promise<void> {
+export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promise<void> {
   return async ({ issue, path, signal, tell }) => {
-    const { repositories, timeoutMs } = parts.git();
+    const { repositories, timeoutMs } = deps.git();
     const repository = repositoryFor(issue, repositories);
     if (repository === null) {
       if (repositories.length > 0) tell(`no repository matches ${issue.identifier}`);
       return;
     }
-    const { env, clock } = parts;
+    const { env, clock } = deps;
     const lookup = (name: string) => {
-      const value = parts.lookup(name);
-      if (value !== undefined) parts.learn(value.trim());
+      const value = deps.lookup(name);
+      if (value !== undefined) deps.learn(value.trim());
       return value;
     };
-    const runId = `${parts.runId}/clone-${randomUUID()}`;
+    const runId = `${deps.runId}/clone-${randomUUID()}`;
     const order = { repository, issue, path, env, clock, lookup, timeoutMs, runId, signal, tell };
     await cloneInto(order);
   };
@@ -69,7 +69,7 @@ export function keepApart(inner: Workspaces): Workspaces {
       return inner.ensure(issue, signal, tell);
     },
     remove: (target, operator) => alone(target, () => inner.remove(target, operator)),
-    look: (target) => alone(target, () => inner.look(target)),
+    inspect: (target) => alone(target, () => inner.inspect(target)),
     finishRemovals: () => inner.finishRemovals(),
     beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
     afterRun: (workspace, issue) => inner.afterRun(workspace, issue),

@@ -23,7 +23,7 @@ export interface Kept extends Standing {
 type Remembered = Omit<Kept, "next">;
 
 interface KeptDeps {
-  readonly workspaces: Pick<Workspaces, "remove" | "look" | "pathOf" | "root">;
+  readonly workspaces: Pick<Workspaces, "remove" | "inspect" | "pathOf" | "root">;
   readonly bus: EventSink;
   readonly history: Pick<
     History,
@@ -91,7 +91,7 @@ export class KeptWorkspaces {
    * published.
    */
   async report(issue: IssueName, recorded: string | null): Promise<void> {
-    await this.#each(issue, recorded, (target) => this.#deps.workspaces.look(target));
+    await this.#each(issue, recorded, (target) => this.#deps.workspaces.inspect(target));
   }
 
   /** Something was in the way of a new workspace. Listed under its own issue, if that is known. */
@@ -118,7 +118,7 @@ export class KeptWorkspaces {
         "issueId" in of ? of.issueId === issue.id : isAside || !of.cleared.has(issue.id);
       if (!isMeant || this.#byPath.has(path) || this.#deps.isInUse(path)) continue;
       try {
-        this.#took(issue, path, await this.#deps.workspaces.look({ path, issue }));
+        this.#took(issue, path, await this.#deps.workspaces.inspect({ path, issue }));
       } catch (error) {
         if (!signal?.aborted) onError(path, error);
       }
@@ -129,7 +129,11 @@ export class KeptWorkspaces {
    * Examines a workspace that was not examined before the server's end. If `signal` aborts first,
    * it counts as work. No event is published. Never rejects.
    */
-  async lookLast({ id, identifier }: IssueName, path: string, signal: AbortSignal): Promise<void> {
+  async examineLast(
+    { id, identifier }: IssueName,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const found = this.#byPath.has(path) ? "nothing" : await findAt(path).catch(() => "nothing");
     if (found !== "directory") return;
     const seen = signal.aborted ? [] : await workIn(path, signal);

@@ -51,23 +51,23 @@ const maxWaitMs = 500;
 
 /** All workspaces: their list, their disk use, and their removal by an operator. */
 export class WorkspaceOverview {
-  readonly #parts: OverviewDeps;
+  readonly #deps: OverviewDeps;
   readonly #disk: DiskUse;
   /** The repositories in the workspaces. */
   readonly git: Repositories;
   /** The workspaces that are kept after their issue has ended. */
   readonly kept: KeptWorkspaces;
 
-  constructor(parts: OverviewDeps) {
-    this.#parts = parts;
-    this.kept = parts.kept;
-    this.#disk = new DiskUse(parts.clock);
+  constructor(deps: OverviewDeps) {
+    this.#deps = deps;
+    this.kept = deps.kept;
+    this.#disk = new DiskUse(deps.clock);
     this.git = new Repositories({
-      clock: parts.clock,
+      clock: deps.clock,
       paths: async () => (await this.#places()).map(({ path }) => path),
-      ownerOf: (path) => this.#owner(path, ownersOf(parts.state())),
-      history: parts.history,
-      repositories: () => parts.repositories?.() ?? [],
+      ownerOf: (path) => this.#owner(path, ownersOf(deps.state())),
+      history: deps.history,
+      repositories: () => deps.repositories?.() ?? [],
     });
   }
 
@@ -83,7 +83,7 @@ export class WorkspaceOverview {
     if (page.some((path) => this.#disk.of(path) === null)) wait.push(this.#disk);
     if (page.some((path) => this.git.remembered(path) === null)) wait.push(this.git);
     await Promise.all(wait.map((one) => one.settledWithin(maxWaitMs)));
-    const owners = ownersOf(this.#parts.state());
+    const owners = ownersOf(this.#deps.state());
     const kept = new Map(this.kept.list().map((one) => [one.path, one]));
     const rows: (WorkspaceFacts | null)[] = [];
     for (let at = 0; at < page.length; at += atOnce) {
@@ -92,7 +92,7 @@ export class WorkspaceOverview {
       rows.push(...(await Promise.all(facts)));
     }
     return {
-      root: this.#parts.workspaces.root(),
+      root: this.#deps.workspaces.root(),
       workspaces: rows.filter((row) => row !== null),
       totalBytes: paths.reduce((sum, path) => sum + (this.#disk.of(path) ?? 0), 0),
       total: paths.length,
@@ -116,7 +116,7 @@ export class WorkspaceOverview {
    * `workspace_…` of the disk.
    */
   async remove(key: string, { force, path: chosen = null }: RemovalWish): Promise<void> {
-    const { workspaces, bus, state, kept } = this.#parts;
+    const { workspaces, bus, state, kept } = this.#deps;
     const path = await this.#require(key, chosen, "symphony workspaces remove");
     // Checked synchronously before the removal begins: from then on no attempt gets this directory.
     this.#requireIdle(path);
@@ -146,7 +146,7 @@ export class WorkspaceOverview {
     issue: Pick<KnownIssue, "id" | "identifier">,
     chosen: string | null = null,
   ): Promise<WorkDiff> {
-    const { history, workspaces } = this.#parts;
+    const { history, workspaces } = this.#deps;
     if (chosen !== null) return this.diffIn(basename(chosen), chosen);
     const key = workspaceKey(issue.identifier);
     const recorded = history.latestAttempt(issue.id)?.workspacePath;
@@ -161,7 +161,7 @@ export class WorkspaceOverview {
   /** The current or future workspace of an issue; null if its identifier gives no valid path. */
   placeOf({ identifier }: Pick<KnownIssue, "identifier">): { key: string; path: string } | null {
     try {
-      const path = this.#parts.workspaces.pathOf(identifier);
+      const path = this.#deps.workspaces.pathOf(identifier);
       return { key: basename(path), path };
     } catch {
       return null;
@@ -180,7 +180,7 @@ export class WorkspaceOverview {
 
   /** All workspaces. */
   #places(): Promise<readonly KnownPlace[]> {
-    const { workspaces, history } = this.#parts;
+    const { workspaces, history } = this.#deps;
     const recorded = [...this.kept.list(), ...history.workspacePlaces()];
     return knownPlaces(workspaces.root(), recorded);
   }
@@ -205,9 +205,9 @@ export class WorkspaceOverview {
     owners: ReadonlyMap<string, KnownIssue>,
     kept: Kept | null,
   ): Promise<WorkspaceFacts | null> {
-    const found = await lookAt(path);
+    const found = await inspect(path);
     if (found === null) return null;
-    const { history, state } = this.#parts;
+    const { history, state } = this.#deps;
     const owner = this.#owner(path, owners);
     const latest = owner === null ? null : history.latestAttempt(owner.id);
     const work = this.git.remembered(path);
@@ -229,7 +229,7 @@ export class WorkspaceOverview {
 
   /** The issue: below an earlier root from the history, else from memory, then the history. */
   #owner(path: string, owners: ReadonlyMap<string, KnownIssue>): KnownIssue | null {
-    const { history, workspaces } = this.#parts;
+    const { history, workspaces } = this.#deps;
     const key = basename(path);
     if (dirname(path) !== workspaces.root()) {
       const place = history.workspacePlaceAt(path);
@@ -255,14 +255,14 @@ export class WorkspaceOverview {
   }
 
   #userOf(path: string): Issue | null {
-    const { state, workspaces } = this.#parts;
+    const { state, workspaces } = this.#deps;
     return userOf(state(), path, (identifier) => workspaces.pathOf(identifier));
   }
 
   #requireIdle(path: string): void {
     // An attempt without a directory may be about to get this one, because the root may change
     // before that.
-    const user = userOf(this.#parts.state(), path);
+    const user = userOf(this.#deps.state(), path);
     if (user !== null) throw inUse(basename(path), user.identifier);
   }
 }
@@ -321,7 +321,7 @@ export interface WorkspaceFacts {
 }
 
 /** What is read from the directory itself; times in ms since the epoch. */
-interface Look {
+interface Inspection {
   readonly branch: string | null;
   readonly isEmpty: boolean;
   readonly createdAt: number;
@@ -329,7 +329,7 @@ interface Look {
 }
 
 /** null if there is no directory. */
-async function lookAt(path: string): Promise<Look | null> {
+async function inspect(path: string): Promise<Inspection | null> {
   const found = await lstat(path).catch(() => null);
   if (!found?.isDirectory()) return null;
   const [head, empty] = await Promise.all([gitHead(path), isEmpty(path)]);

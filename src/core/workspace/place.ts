@@ -42,12 +42,12 @@ export async function markerOf(workspacePath: string): Promise<string | null> {
  * the directory is made until `after_create` has succeeded (requirement R-5).
  */
 export function pendingMarker(workspacePath: string): string {
-  return besideOf(workspacePath, "pending");
+  return stateFileOf(workspacePath, "pending");
 }
 
 /** The file with the state of the workspace when it had been made. */
 export function baselineFile(workspacePath: string): string {
-  return besideOf(workspacePath, "baseline.json");
+  return stateFileOf(workspacePath, "baseline.json");
 }
 
 /** The directory of symphony's own data about the workspaces in `root`. */
@@ -60,8 +60,8 @@ export function removedDir(root: string): string {
   return join(stateDirOf(root), "removed");
 }
 
-function besideOf(workspacePath: string, ending: string): string {
-  return join(dirname(workspacePath), stateDir, `${basename(workspacePath)}.${ending}`);
+function stateFileOf(workspacePath: string, suffix: string): string {
+  return join(dirname(workspacePath), stateDir, `${basename(workspacePath)}.${suffix}`);
 }
 
 /** Rejects with `workspace_error` if the system cannot tell, as with a name that is too long. */

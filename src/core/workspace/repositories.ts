@@ -65,14 +65,14 @@ const maxAttempts = 500;
 
 /** The repositories in the workspaces. Examined in the background; their content is not trusted. */
 export class Repositories {
-  readonly #parts: RepositoriesDeps;
+  readonly #deps: RepositoriesDeps;
   readonly #seen: Measured<Seen>;
   readonly #leaving = new AbortController();
   #diff: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: RepositoriesDeps) {
-    this.#parts = parts;
-    this.#seen = new Measured(parts.clock, async (path, signal) => ({
+  constructor(deps: RepositoriesDeps) {
+    this.#deps = deps;
+    this.#seen = new Measured(deps.clock, async (path, signal) => ({
       survey: await survey(path, this.#firstHead(path), signal),
       work: await workIn(path, signal),
     }));
@@ -95,7 +95,7 @@ export class Repositories {
 
   /** The repositories by name, as last examined: git is not run. */
   async context(): Promise<GitContext> {
-    const paths = await this.#parts.paths();
+    const paths = await this.#deps.paths();
     this.#seen.follow(paths);
     if (paths.some((path) => !this.#seen.has(path))) {
       await this.#seen.settledWithin(maxWaitMs);
@@ -108,7 +108,7 @@ export class Repositories {
       const checkout = { ...found.survey, path, work: found.work };
       groups.set(key, [...(groups.get(key) ?? []), checkout]);
     }
-    const rules = this.#parts.repositories();
+    const rules = this.#deps.repositories();
     const configured = rules.map((rule) => {
       const url = urlOfRule(rule);
       const group = url === null ? undefined : groups.get(url);
@@ -125,7 +125,7 @@ export class Repositories {
 
   /** A new workspace's repository, and its branch as far as the base is known; null: none. */
   routeOf(issue: Routed): { readonly repository: string; readonly branch: string } | null {
-    const rule = repositoryFor(issue, this.#parts.repositories());
+    const rule = repositoryFor(issue, this.#deps.repositories());
     if (rule === null) return null;
     return { repository: rule.name, branch: branchFor(rule, issue, rule.baseBranch) };
   }
@@ -166,7 +166,7 @@ export class Repositories {
         ahead,
         behind,
         path,
-        issueIdentifier: this.#parts.ownerOf(path)?.identifier ?? null,
+        issueIdentifier: this.#deps.ownerOf(path)?.identifier ?? null,
         dirty: isDirty(work),
       })),
     };
@@ -174,9 +174,9 @@ export class Repositories {
 
   /** The commit that the first attempt found, used if no remote tells what the work is based on. */
   #firstHead(path: string): string | null {
-    const owner = this.#parts.ownerOf(path);
+    const owner = this.#deps.ownerOf(path);
     if (owner === null) return null;
-    const { attempts } = this.#parts.history.attemptsOf(owner.id, maxAttempts, 0);
+    const { attempts } = this.#deps.history.attemptsOf(owner.id, maxAttempts, 0);
     return firstHeadOf(attempts, path);
   }
 }

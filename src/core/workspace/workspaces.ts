@@ -111,7 +111,7 @@ export interface Workspaces {
    */
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
   /** As `remove`, but deletes nothing: resolves with `kept` and what it holds, or `nothing`. */
-  look(target: RemovalTarget): Promise<Removal>;
+  inspect(target: RemovalTarget): Promise<Removal>;
   /** Completes the deletions that a crash interrupted. Rejects only with `workspace_in_use`. */
   finishRemovals(): Promise<void>;
   /** The current directory of workspaces as its real path; if missing, as configured. */
@@ -164,7 +164,7 @@ class DirectoryWorkspaces implements Workspaces {
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
-    if (found !== "nothing") await this.#makeRoom(path, found, issue);
+    if (found !== "nothing") await this.#moveAside(path, found, issue);
     await makeFresh(path);
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
@@ -204,7 +204,7 @@ class DirectoryWorkspaces implements Workspaces {
     const { issue } = target;
     await this.#options.own?.(dirname(path));
     const force = operator?.force === true;
-    let lookedAt: number | null = null;
+    let examinedAt: number | null = null;
     const work = force ? [] : await this.#workAt(path, found);
     if (work.length > 0) return { outcome: "kept", path, work };
     if (found === "directory") {
@@ -213,16 +213,16 @@ class DirectoryWorkspaces implements Workspaces {
       );
       // The hook, or another process that may write here, may have added something.
       const now = await requireInside(path, root);
-      if (!force) lookedAt = await momentIn(dirname(path));
+      if (!force) examinedAt = await momentIn(dirname(path));
       const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
       if (late.length > 0) return { outcome: "kept", path, work: late };
     }
-    const isDeleted = await deleteWhole(path, lookedAt);
+    const isDeleted = await deleteWhole(path, examinedAt);
     if (isDeleted) return { outcome: "removed", path };
     return { outcome: "kept", path, work: changedMeanwhile };
   }
 
-  async look(target: RemovalTarget): Promise<Removal> {
+  async inspect(target: RemovalTarget): Promise<Removal> {
     const place = await this.#placeOf(target, false);
     if (place === null) return nothing;
     const work = await this.#workAt(place.path, place.found);
@@ -288,7 +288,7 @@ class DirectoryWorkspaces implements Workspaces {
   }
 
   /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */
-  async #makeRoom(path: string, found: Found, issue: IssueName): Promise<void> {
+  async #moveAside(path: string, found: Found, issue: IssueName): Promise<void> {
     const recorded = this.#options.recordedOwner?.(path) ?? null;
     const owner = (await readBaseline(path))?.issueId ?? recorded;
     if (this.#options.isAtWork?.(path)) {

@@ -31,14 +31,14 @@ function readers(core: Core) {
       const page = all.slice(query.offset, query.offset + query.limit);
       const issues = page.map((issue) => ({
         ...issueView(issue),
-        status: core.orchestrator.sight(issue.identifier)?.status ?? null,
+        status: core.orchestrator.statusOf(issue.identifier)?.status ?? null,
       }));
       return { issues, total: all.length, limit: query.limit, offset: query.offset };
     },
     async detail({ params }) {
       core.bus.flush();
       const { orchestrator, history, secretsKnown } = core;
-      const known = orchestrator.sight(params.id);
+      const known = orchestrator.statusOf(params.id);
       if (known === null) return detailOf(core, await findStatus(core, params.id));
       const { version } = core.workspaces.kept;
       const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), version];
@@ -58,14 +58,14 @@ function readers(core: Core) {
   } satisfies Partial<Handlers<Api["issues"]>>;
 }
 
-function detailOf(core: Core, sight: IssueStatusView) {
+function detailOf(core: Core, status: IssueStatusView) {
   // Includes events that have not been written to disk yet.
   core.bus.flush();
-  const { attempts, total } = core.history.attemptsOf(sight.issue.id, latestAttempts, 0);
-  const events = core.history.recentEvents(sight.issue.id, recentEvents);
-  const place = core.workspaces.placeOf(sight.issue);
-  const kept = core.workspaces.kept.of(sight.issue);
-  return detailView(sight, { attempts, attemptCount: total, events, place, kept });
+  const { attempts, total } = core.history.attemptsOf(status.issue.id, latestAttempts, 0);
+  const events = core.history.recentEvents(status.issue.id, recentEvents);
+  const place = core.workspaces.placeOf(status.issue);
+  const kept = core.workspaces.kept.of(status.issue);
+  return detailView(status, { attempts, attemptCount: total, events, place, kept });
 }
 
 /** Writes to the local tracker; every other tracker is read-only here. */

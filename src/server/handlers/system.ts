@@ -34,8 +34,8 @@ const statusTargets = [
   { name: "completed", kind: "status", terminal: true },
 ] as const;
 
-export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
-  const { core, clock } = parts;
+export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
+  const { core, clock } = deps;
   // As the server does: a change is applied at the next start.
   const { auth } = core.config.current.config.server;
   const states = new StateAnswer(core, clock);
@@ -46,7 +46,7 @@ export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
       exchange.setHeader("ETag", tag);
       return reply;
     },
-    runtime: (_, exchange) => runtimeView(parts, { port: exchange.localPort, auth }),
+    runtime: (_, exchange) => runtimeView(deps, { port: exchange.localPort, auth }),
     refresh() {
       const { coalesced, requestedWall } = core.orchestrator.refresh();
       const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
@@ -64,7 +64,7 @@ export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
           bus: core.bus,
           history: core.history,
           clock,
-          gauge: parts.metrics.streams,
+          gauge: deps.metrics.streams,
           redact: core.redact,
         },
         wish,
@@ -73,11 +73,11 @@ export function systemHandlers(parts: SystemDeps): Handlers<Api["system"]> {
     },
     openapi(_, exchange) {
       // Built by this program alone and always the same, so it is serialized once.
-      document ??= prepared(parts.document());
+      document ??= prepared(deps.document());
       exchange.setHeader("ETag", document.tag);
       return document.reply;
     },
-    metrics: () => parts.metrics.text(),
+    metrics: () => deps.metrics.text(),
     async docs(_, exchange) {
       const { html, policy } = await docsPage();
       exchange.setHeader("Content-Security-Policy", policy);

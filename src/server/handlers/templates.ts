@@ -58,6 +58,6 @@ async function subjectOf(
   }: { issue?: string | undefined; variables?: Record<string, unknown> | undefined },
 ): Promise<PreviewWith> {
   if (issue === undefined) return { variables: variables ?? {} };
-  const sight = await findStatus(core, issue);
-  return { issue: sight.issue, attempt: sight.retry?.attempt ?? null };
+  const status = await findStatus(core, issue);
+  return { issue: status.issue, attempt: status.retry?.attempt ?? null };
 }

@@ -39,12 +39,12 @@ function workspaceView(facts: WorkspaceFacts): z.output<typeof WorkspaceView> {
 export function gitHandlers(core: Core): Handlers<Api["git"]> {
   return {
     async context({ query }) {
-      const sight = query.issue === undefined ? null : await findStatus(core, query.issue);
+      const status = query.issue === undefined ? null : await findStatus(core, query.issue);
       const { repositories, rules, complete } = await core.workspaces.git.context();
       return writeContext({
         repositories: repositories.map(shownRepository),
         routing: rules.map(shownRule),
-        route: sight === null ? undefined : shownRoute(core, sight.issue),
+        route: status === null ? undefined : shownRoute(core, status.issue),
         complete,
       });
     },

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { AgentEvent, PeopleDeps } from "../../../src/core/agent/agent.ts";
-import { Asks } from "../../../src/core/agent/session.ts";
+import type { AgentEvent, AskPolicy } from "../../../src/core/agent/agent.ts";
+import { Questions } from "../../../src/core/agent/session.ts";
 import type { Needs } from "../../../src/core/model/attempt.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 
@@ -9,11 +9,11 @@ const approval: Needs = { kind: "approval", prompt: "Run rm?", options: ["accept
 const question: Needs = { kind: "question", prompt: "Which branch?", options: [] };
 const yes = { type: "decision", approve: true } as const;
 
-function made(people: Partial<PeopleDeps> = {}) {
+function made(askPolicy: Partial<AskPolicy> = {}) {
   const clock = new FakeClock();
   const events: AgentEvent[] = [];
-  const asks = new Asks({
-    people: { approvals: "ask", timeoutMs: 60_000, ...people },
+  const asks = new Questions({
+    askPolicy: { approvals: "ask", timeoutMs: 60_000, ...askPolicy },
     clock,
     emit: (event) => events.push(event),
   });

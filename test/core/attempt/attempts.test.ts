@@ -97,7 +97,7 @@ async function bench(parts: Parts) {
     runId: `${root}/att_000000001`,
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
     earlierWork: () => "An earlier run did this.",
-    goesOn: () => parts.goesOn?.() ?? true,
+    mayContinue: () => parts.goesOn?.() ?? true,
     undelivered: () => [...waiting],
     log() {},
   };

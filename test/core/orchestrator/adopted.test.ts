@@ -38,7 +38,7 @@ function restored(): State {
   const adopted = [
     adoptedEntry(
       row,
-      { issue: issue("A-1"), attempt: 1, failures: 2, heardWall: 999_000, spentBefore: 7 },
+      { issue: issue("A-1"), attempt: 1, failures: 2, lastEventWall: 999_000, spentBefore: 7 },
       clocks,
     ),
   ];

@@ -48,7 +48,7 @@ test("an answer reaches the live agent, first asked first, and the issue runs ag
     world.orchestrator.state.issues
       .of("running")
       .get("id-A-1")
-      ?.asked.map(({ id }) => id),
+      ?.questions.map(({ id }) => id),
     ["ask_2"],
   );
   await world.orchestrator.apply(approve);

@@ -11,7 +11,7 @@ import { config, issue } from "../../support/issue.ts";
 import { Scheduler } from "../../support/scheduler.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-async function desk(dir: string, scheduler = new Scheduler([])) {
+async function opened(dir: string, scheduler = new Scheduler([])) {
   const events: EventDraft[] = [];
   const templates = new Templates({
     store: { templates: await openTemplates(dir) },
@@ -26,12 +26,12 @@ async function desk(dir: string, scheduler = new Scheduler([])) {
 
 test("named templates are on disk before the answer, and there again after opening", async (t) => {
   const dir = temporaryDir(t);
-  const first = await desk(dir);
+  const first = await opened(dir);
   const review = await first.templates.create("Review", "Review {{ issue.title }}");
   const other = await first.templates.create("Other", "Other");
   await first.templates.edit(review.id, { name: "review" });
   await first.templates.remove(other.id);
-  const again = await desk(dir);
+  const again = await opened(dir);
   assert.deepEqual(again.templates.all(), first.templates.all());
   assert.deepEqual(
     again.templates.all().map(({ name, body, readOnly }) => [name, body, readOnly]),
@@ -55,7 +55,7 @@ test("named templates are on disk before the answer, and there again after openi
 
 test("FAULT-10: a damaged document is refused, never loaded as empty", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await desk(dir);
+  const { templates } = await opened(dir);
   await templates.create("a", "A");
   writeFileSync(join(dir, "templates.json"), "");
   await assert.rejects(openTemplates(dir), coded("storage_corrupt", /templates\.json/));
@@ -63,7 +63,7 @@ test("FAULT-10: a damaged document is refused, never loaded as empty", async (t)
 
 test("FAULT-9: a write that fails changes nothing, and the next one works", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await desk(dir);
+  const { templates } = await opened(dir);
   const { id } = await templates.create("a", "A");
   const before = templates.all();
   renameSync(dir, `${dir}-away`);
@@ -77,7 +77,7 @@ test("FAULT-9: a write that fails changes nothing, and the next one works", asyn
 
 test("changes at the same time come one after the other: none is lost, no name is taken twice", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await desk(dir);
+  const { templates } = await opened(dir);
   const made = await Promise.allSettled([
     ...Array.from({ length: 20 }, (_, n) => templates.create(`t${n}`, `{{ issue.title }} ${n}`)),
     templates.create("T7", "again"),
@@ -88,7 +88,7 @@ test("changes at the same time come one after the other: none is lost, no name i
 });
 
 test("a body that does not parse is refused with line and column, and nothing is kept", async (t) => {
-  const { templates } = await desk(temporaryDir(t));
+  const { templates } = await opened(temporaryDir(t));
   const place = (code: string, line: number) => (error: unknown) =>
     error instanceof SymphonyError && error.code === code && error.details["line"] === line;
   await assert.rejects(
@@ -105,7 +105,7 @@ test("a body that does not parse is refused with line and column, and nothing is
 });
 
 test("names are unique in any case, and `workflow` is taken and read-only", async (t) => {
-  const { templates } = await desk(temporaryDir(t));
+  const { templates } = await opened(temporaryDir(t));
   const a = await templates.create("Alpha", "A");
   const b = await templates.create("Beta", "B");
   await assert.rejects(templates.create("ALPHA", "x"), { code: "template_exists" });
@@ -119,7 +119,7 @@ test("names are unique in any case, and `workflow` is taken and read-only", asyn
 });
 
 test("P-1: a preview is strict, fills in a sample, and shows no known secret", async (t) => {
-  const { templates } = await desk(temporaryDir(t));
+  const { templates } = await opened(temporaryDir(t));
   const body = "{{ issue.identifier }} {{ issue.title }} {{ attempt }}";
   const { id } = await templates.create("x", body);
   const sample = await templates.preview(id, { variables: {} });
@@ -137,7 +137,7 @@ test("P-1: a preview is strict, fills in a sample, and shows no known secret", a
 });
 
 test("the variables of a body are the paths it reads from outside", async (t) => {
-  const { templates } = await desk(temporaryDir(t));
+  const { templates } = await opened(temporaryDir(t));
   const variables = (body: string) => templates.variablesOf({ ...templates.get("workflow"), body });
   const body =
     "{% assign x = issue.title %}{{ x }} {{ issue.labels[0] }} {% for b in issue.blocked_by %}{{ b.id }}{% endfor %}{{ attempt }}";
@@ -199,7 +199,7 @@ test("R-1: an override alone is kept while its issue comes and goes, and is told
 
 test("a template is not deleted while an issue overrides with it, nor chosen while it is deleted", async (t) => {
   const scheduler = await new Scheduler([issue("A-1")]).begin();
-  const { templates } = await desk(temporaryDir(t), scheduler);
+  const { templates } = await opened(temporaryDir(t), scheduler);
   const { id } = await templates.create("x", "X");
   await templates.choose(issue("A-1"), id);
   await assert.rejects(templates.remove(id), (error) => {

@@ -175,14 +175,14 @@ test("progress is told every few seconds, whatever else git and the remote say",
   const clock = new FakeClock();
   const told: string[] = [];
   const progress = new CloneProgress(clock, (state) => told.push(state));
-  progress.heard("Receiving objects:   1% (1/100)");
+  progress.received("Receiving objects:   1% (1/100)");
   clock.advance(5_000);
   for (const line of ["Cloning into '.'...", "remote: Welcome: 100%!", "remote: \u001b[2J"]) {
-    progress.heard(line);
+    progress.received(line);
   }
-  progress.heard("remote: Counting objects:  45% (9/20)");
-  progress.heard("Receiving objects:   2% (2/100)");
+  progress.received("remote: Counting objects:  45% (9/20)");
+  progress.received("Receiving objects:   2% (2/100)");
   clock.advance(5_000);
-  progress.heard("Updating files: 100% (3/3), done.");
+  progress.received("Updating files: 100% (3/3), done.");
   assert.deepEqual(told, ["counting objects 45%", "updating files 100%"]);
 });

@@ -51,7 +51,7 @@ async function twice(t: TestContext) {
   scheduler.set(issue("ENG-1"));
   await scheduler.advance(30_000);
   const now = await work(world, "new.txt");
-  return { dir, world, old, now, desk: core.workspaces, kept: core.workspaces.kept };
+  return { dir, world, old, now, overview: core.workspaces, kept: core.workspaces.kept };
 }
 
 /** Runs a printed `symphony workspaces remove …` as the command line does. */
@@ -65,7 +65,7 @@ function removalOf(command: string): { key: string; path?: string; force: boolea
 }
 
 test("a kept directory of an earlier root stays listed while its issue is worked on elsewhere, and its command removes it alone", async (t) => {
-  const { world, old, now, desk, kept } = await twice(t);
+  const { world, old, now, overview, kept } = await twice(t);
   assert.deepEqual(
     kept.list().map(({ path }) => path),
     [old],
@@ -77,16 +77,16 @@ test("a kept directory of an earlier root stays listed while its issue is worked
   assert.ok(row);
   assert.deepEqual(row.next, [`symphony diff ${old}`, `symphony workspaces remove ${old} --force`]);
   const { key, ...rest } = removalOf(row.next[1]);
-  await desk.remove(key, rest);
+  await overview.remove(key, rest);
   assert.deepEqual([existsSync(old), existsSync(now)], [false, true]);
   assert.deepEqual(kept.list(), []);
 });
 
 test("a key that two directories have is refused, and names both; nothing goes", async (t) => {
-  const { world, old, now, desk } = await twice(t);
+  const { world, old, now, overview } = await twice(t);
   await world.core.orchestrator.abort("ENG-1", null);
   await world.scheduler.run("ENG-1").end(stopped);
-  await assert.rejects(desk.remove("ENG-1", { force: true }), (error) => {
+  await assert.rejects(overview.remove("ENG-1", { force: true }), (error) => {
     coded("workspace_ambiguous")(error);
     assert.ok(error instanceof SymphonyError);
     assert.ok(error.message.includes(now) && error.message.includes(old));
@@ -95,7 +95,7 @@ test("a key that two directories have is refused, and names both; nothing goes",
     return true;
   });
   assert.ok(existsSync(old) && existsSync(now));
-  const { workspaces, total } = await desk.list(50, 0);
+  const { workspaces, total } = await overview.list(50, 0);
   assert.deepEqual(
     workspaces.map(({ path, issueIdentifier }) => [path, issueIdentifier]),
     [
@@ -104,23 +104,26 @@ test("a key that two directories have is refused, and names both; nothing goes",
     ],
   );
   assert.equal(total, 2);
-  await assert.rejects(desk.remove("ENG-1", { path: old, force: false }), (error) => {
+  await assert.rejects(overview.remove("ENG-1", { path: old, force: false }), (error) => {
     coded("workspace_dirty")(error);
     assert.ok(error instanceof SymphonyError);
     assert.equal(error.hint, `symphony workspaces remove ${old} --force`);
     return true;
   });
-  await desk.remove("ENG-1", { path: now, force: true });
+  await overview.remove("ENG-1", { path: now, force: true });
   assert.deepEqual([existsSync(old), existsSync(now)], [true, false]);
   // One is left, so the key says which.
-  await desk.remove("ENG-1", { force: true });
+  await overview.remove("ENG-1", { force: true });
   assert.ok(!existsSync(old));
 });
 
 test("a directory that an agent works in is not removed, whatever else has its key", async (t) => {
-  const { old, now, desk } = await twice(t);
-  await assert.rejects(desk.remove("ENG-1", { path: now, force: true }), coded("workspace_in_use"));
-  await desk.remove("ENG-1", { path: old, force: true });
+  const { old, now, overview } = await twice(t);
+  await assert.rejects(
+    overview.remove("ENG-1", { path: now, force: true }),
+    coded("workspace_in_use"),
+  );
+  await overview.remove("ENG-1", { path: old, force: true });
   assert.deepEqual([existsSync(old), existsSync(now)], [false, true]);
 });
 
@@ -131,19 +134,19 @@ test("where only the earlier root has the key, it is listed, shown and removed b
   const old = await work(world, "old.txt");
   await scheduler.run("ENG-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   setRoot(world, join(dir, "new"));
-  const desk = core.workspaces;
-  const { workspaces, total, root } = await desk.list(50, 0);
+  const overview = core.workspaces;
+  const { workspaces, total, root } = await overview.list(50, 0);
   assert.deepEqual([workspaces.map(({ path }) => path), total, root], [[old], 1, join(dir, "new")]);
-  assert.equal((await desk.diffIn("ENG-1")).path, old);
-  await assert.rejects(desk.remove("ENG-1", { force: false }), (error) => {
+  assert.equal((await overview.diffIn("ENG-1")).path, old);
+  await assert.rejects(overview.remove("ENG-1", { force: false }), (error) => {
     coded("workspace_dirty")(error);
     return (
       error instanceof SymphonyError && error.hint === `symphony workspaces remove ${old} --force`
     );
   });
-  await desk.remove("ENG-1", { force: true });
+  await overview.remove("ENG-1", { force: true });
   assert.ok(!existsSync(old));
-  await assert.rejects(desk.remove("ENG-1", { force: true }), coded("workspace_not_found"));
+  await assert.rejects(overview.remove("ENG-1", { force: true }), coded("workspace_not_found"));
 });
 
 test("after a new attempt and a restart every directory with work is known again", async (t) => {
@@ -166,16 +169,16 @@ test("after a new attempt and a restart every directory with work is known again
 });
 
 test("what holds no work in an earlier root goes when its issue ends", async (t) => {
-  const { world, old, now, desk } = await twice(t);
+  const { world, old, now, overview } = await twice(t);
   rmSync(join(old, "old.txt"));
   rmSync(join(now, "new.txt"));
   await world.scheduler.run("ENG-1").end(stopped);
-  await desk.kept.clear(issue("ENG-1"), now);
+  await overview.kept.clear(issue("ENG-1"), now);
   assert.deepEqual([existsSync(old), existsSync(now)], [false, false]);
 });
 
 test("no path that symphony has not recorded is removed or shown, wherever it leads", async (t) => {
-  const { dir, world, old, now, desk } = await twice(t);
+  const { dir, world, old, now, overview } = await twice(t);
   await world.scheduler.run("ENG-1").end(stopped);
   const beside = join(dir, "old", "ENG-2");
   const elsewhere = join(dir, "elsewhere", "ENG-1");
@@ -195,33 +198,33 @@ test("no path that symphony has not recorded is removed or shown, wherever it le
   ];
   for (const path of paths) {
     const refused = coded("workspace_not_found");
-    await assert.rejects(desk.remove("ENG-1", { path, force: true }), refused, path);
-    await assert.rejects(desk.diffOf(issue("ENG-1"), path), refused, path);
-    await assert.rejects(desk.diffIn("ENG-1", path), refused, path);
+    await assert.rejects(overview.remove("ENG-1", { path, force: true }), refused, path);
+    await assert.rejects(overview.diffOf(issue("ENG-1"), path), refused, path);
+    await assert.rejects(overview.diffIn("ENG-1", path), refused, path);
   }
   await assert.rejects(
-    desk.remove("ENG-2", { path: old, force: true }),
+    overview.remove("ENG-2", { path: old, force: true }),
     coded("workspace_not_found"),
   );
   // The earlier root is one no more: its mark is gone.
   rmSync(join(dir, "old", ".symphony-root"), { recursive: true });
   await assert.rejects(
-    desk.remove("ENG-1", { path: old, force: true }),
+    overview.remove("ENG-1", { path: old, force: true }),
     coded("workspace_not_found"),
   );
   for (const path of [old, now, beside, elsewhere]) assert.ok(existsSync(path), path);
 });
 
 test("a diff is of the workspace of the newest attempt, and of another by its path", async (t) => {
-  const { world, old, now, desk } = await twice(t);
+  const { world, old, now, overview } = await twice(t);
   await world.scheduler.run("ENG-1").end(stopped);
   const fileIn = async (path?: string) => {
-    const diff = await desk.diffOf(issue("ENG-1"), path);
+    const diff = await overview.diffOf(issue("ENG-1"), path);
     return [diff.path, diff.files[0]?.path];
   };
   assert.deepEqual(await fileIn(), [now, "new.txt"]);
   assert.deepEqual(await fileIn(old), [old, "old.txt"]);
-  await desk.remove("ENG-1", { path: now, force: true });
+  await overview.remove("ENG-1", { path: now, force: true });
   assert.deepEqual(await fileIn(), [old, "old.txt"]);
 });
 
@@ -232,15 +235,15 @@ test("a workspace that the end of the server came before is looked at for a mome
   await world.scheduler.run("ENG-1").end(stopped);
   const { kept } = world.core.workspaces;
   const at = () => kept.list().map((one) => [one.path, one.work]);
-  await kept.lookLast(issue("ENG-1"), join(dir, "old", "ENG-9"), AbortSignal.abort());
+  await kept.examineLast(issue("ENG-1"), join(dir, "old", "ENG-9"), AbortSignal.abort());
   assert.deepEqual(at(), [], "there is no such directory");
-  await kept.lookLast(issue("ENG-1"), path, AbortSignal.abort());
+  await kept.examineLast(issue("ENG-1"), path, AbortSignal.abort());
   assert.deepEqual(at(), [[path, [{ kind: "unknown", reason: "not examined yet" }]]]);
   kept.forget(path);
-  await kept.lookLast(issue("ENG-1"), path, none);
+  await kept.examineLast(issue("ENG-1"), path, none);
   assert.deepEqual(at(), [[path, [{ kind: "new_files", count: 1, examples: ["result.txt"] }]]]);
   kept.forget(path);
   rmSync(join(path, "result.txt"));
-  await kept.lookLast(issue("ENG-1"), path, none);
+  await kept.examineLast(issue("ENG-1"), path, none);
   assert.deepEqual(at(), [], "it holds nothing");
 });

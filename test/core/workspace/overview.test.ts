@@ -24,11 +24,11 @@ async function open(t: TestContext, identifiers: readonly string[], hook: string
     for (const file of files) writeFileSync(join(root, key, file), "x");
     return join(root, key);
   };
-  return { dir, root, world, desk: world.core.workspaces, make };
+  return { dir, root, world, overview: world.core.workspaces, make };
 }
 
 test("the list has whose each is, what it takes, and only directories named by a key", async (t) => {
-  const { dir, root, world, desk, make } = await open(t, ["ENG-1", "team/a 1"]);
+  const { dir, root, world, overview, make } = await open(t, ["ENG-1", "team/a 1"]);
   await world.scheduler.run("ENG-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   make("ENG-1", "big");
   make("nobody");
@@ -38,7 +38,7 @@ test("the list has whose each is, what it takes, and only directories named by a
   writeFileSync(join(root, "file"), "");
   symlinkSync(dir, join(root, "link"));
   make(`team_a_1--${"0".repeat(16)}`);
-  const listing = await desk.list(50, 0);
+  const listing = await overview.list(50, 0);
   assert.deepEqual([listing.root, listing.total], [root, 3]);
   const [one, none, odd] = listing.workspaces;
   assert.deepEqual(
@@ -56,7 +56,7 @@ test("the list has whose each is, what it takes, and only directories named by a
     listing.totalBytes,
     all.reduce((sum, bytes) => sum + bytes, 0),
   );
-  const page = await desk.list(1, 1);
+  const page = await overview.list(1, 1);
   assert.deepEqual([page.workspaces.map(({ key }) => key), page.total], [["nobody"], 3]);
 });
 
@@ -68,24 +68,24 @@ test("a root that is not there has no workspaces", async (t) => {
 });
 
 test("INV-12: a workspace that an attempt has is not removed, with force or without", async (t) => {
-  const { desk, make, world } = await open(t, ["ENG-1"]);
+  const { overview, make, world } = await open(t, ["ENG-1"]);
   const path = make("ENG-1");
   for (const force of [true, false]) {
-    await assert.rejects(desk.remove("ENG-1", { force }), coded("workspace_in_use"));
+    await assert.rejects(overview.remove("ENG-1", { force }), coded("workspace_in_use"));
   }
   assert.ok(existsSync(path));
-  assert.equal((await desk.list(1, 0)).workspaces[0]?.inUse, true);
+  assert.equal((await overview.list(1, 0)).workspaces[0]?.inUse, true);
   await world.scheduler.run("ENG-1").end({ kind: "failed", code: "turn_failed", message: "no" });
-  await desk.remove("ENG-1", { force: false });
+  await overview.remove("ENG-1", { force: false });
   assert.ok(!existsSync(path));
 });
 
 test("what is not empty is removed with force alone; before_remove runs, and the event says who", async (t) => {
-  const { dir, desk, make, world } = await open(t, [], `cp work "${"$"}HOME/kept"`);
+  const { dir, overview, make, world } = await open(t, [], `cp work "${"$"}HOME/kept"`);
   const path = make("ENG-7", "work");
-  await assert.rejects(desk.remove("ENG-7", { force: false }), coded("workspace_dirty"));
+  await assert.rejects(overview.remove("ENG-7", { force: false }), coded("workspace_dirty"));
   assert.ok(existsSync(join(path, "work")));
-  await desk.remove("ENG-7", { force: true });
+  await overview.remove("ENG-7", { force: true });
   assert.ok(!existsSync(path) && existsSync(join(world.dataDir, "kept")), dir);
   world.core.bus.flush();
   const [removed] = world.core.history.events({
@@ -94,18 +94,18 @@ test("what is not empty is removed with force alone; before_remove runs, and the
     types: ["workspace.removed"],
   });
   assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator" });
-  await assert.rejects(desk.remove("ENG-7", { force: true }), coded("workspace_not_found"));
+  await assert.rejects(overview.remove("ENG-7", { force: true }), coded("workspace_not_found"));
 });
 
 test("S-3, S-4, S-5: no key leads to the root, out of it, or through a link", async (t) => {
-  const { dir, root, desk } = await open(t, []);
+  const { dir, root, overview } = await open(t, []);
   const outside = join(dir, "root2");
   mkdirSync(outside);
   writeFileSync(join(outside, "precious"), "x");
   symlinkSync(outside, join(root, "link"));
   const keys = [".", "..", "", "../root2", "link", "link/", ".symphony-root", "a/b", "a\0", "%2e"];
   for (const key of keys) {
-    await assert.rejects(desk.remove(key, { force: true }), coded("workspace_not_found"), key);
+    await assert.rejects(overview.remove(key, { force: true }), coded("workspace_not_found"), key);
   }
   assert.ok(existsSync(join(outside, "precious")) && existsSync(join(root, "link")));
   assert.ok(existsSync(join(root, ".symphony-root")));

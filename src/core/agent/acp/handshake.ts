@@ -30,8 +30,8 @@ interface HandshakeDeps {
  * Initializes the connection, logs in with `acp.auth_method` if it is set, and opens the session in
  * the mode in which the agent asks: resumed if requested and possible.
  */
-export async function openSession(world: HandshakeDeps): Promise<OpenSession> {
-  const { link, config } = world;
+export async function openSession(deps: HandshakeDeps): Promise<OpenSession> {
+  const { link, config } = deps;
   const limitMs = config.readTimeoutMs;
   const hello = objectOf(
     await link.request(
@@ -52,9 +52,9 @@ export async function openSession(world: HandshakeDeps): Promise<OpenSession> {
   }
   const steers = objectOf(objectOf(hello["_meta"])["steering"])["supported"] === true;
   try {
-    const opened = (await resume(world, hello)) ?? (await begin(world));
-    const { approvals } = world.spec.people;
-    await chooseAskingMode(opened.sessionId, opened.choices.mode, { ...world, limitMs, approvals });
+    const opened = (await resume(deps, hello)) ?? (await begin(deps));
+    const { approvals } = deps.spec.askPolicy;
+    await chooseAskingMode(opened.sessionId, opened.choices.mode, { ...deps, limitMs, approvals });
     return { ...opened, steers };
   } catch (error) {
     throw loginNeeded(error, hello) ?? error;

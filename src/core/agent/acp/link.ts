@@ -47,9 +47,9 @@ interface Launch {
 
 /** What a link reports to the session that owns it; none of these may throw. */
 export interface LinkListener {
-  heard(): void;
+  received(): void;
   updated(params: JsonObject): void;
-  permissionAsked(params: JsonObject): Promise<Outcome>;
+  permissionRequested(params: JsonObject): Promise<Outcome>;
   /** A line that is no message of the protocol. */
   stray(line: string): void;
   ended(error: SymphonyError): void;
@@ -61,7 +61,7 @@ export class AcpLink {
   readonly #process: AgentProcess;
   readonly #connection: ClientConnection;
   /** Our requests that wait for an answer. */
-  readonly #asked = new Set<unknown>();
+  readonly #requested = new Set<unknown>();
   #inbox: ReadableStreamDefaultController<AnyMessage> | null = null;
   #ended: SymphonyError | null = null;
   readonly #stderr: string[] = [];
@@ -95,7 +95,7 @@ export class AcpLink {
     });
     this.#connection = client({ name: "symphony" })
       .onRequest("session/request_permission", objectOf, ({ params }) =>
-        listener.permissionAsked(params),
+        listener.permissionRequested(params),
       )
       .connect({ readable, writable });
   }
@@ -147,8 +147,8 @@ export class AcpLink {
 
   #refused(method: string, error: unknown): SymphonyError {
     const { code, data } = error instanceof RequestError ? error : { code: null, data: null };
-    const told = objectOf(data);
-    const detail = textOf(told["details"]) ?? textOf(told["message"]) ?? textOf(data);
+    const fields = objectOf(data);
+    const detail = textOf(fields["details"]) ?? textOf(fields["message"]) ?? textOf(data);
     const reason = displayText([messageOf(error), detail].filter(Boolean).join(": "), 1_000);
     const message = `${method}: ${reason}`;
     const details = { method, code };
@@ -161,7 +161,7 @@ export class AcpLink {
   }
 
   #write(message: AnyMessage): void {
-    if ("method" in message && "id" in message) this.#asked.add(message.id);
+    if ("method" in message && "id" in message) this.#requested.add(message.id);
     this.#process.write(`${JSON.stringify(message)}\n`);
   }
 
@@ -170,7 +170,7 @@ export class AcpLink {
    * that the library cannot parse are not passed to it: it would print them.
    */
   #read(line: string, listener: LinkListener): void {
-    listener.heard();
+    listener.received();
     const message = parseJson(line);
     if (!isObject(message)) {
       if (line.trim() !== "") listener.stray(line);
@@ -180,7 +180,7 @@ export class AcpLink {
     const called = typeof method === "string";
     if (called && !("id" in message)) {
       if (method === "session/update") listener.updated(objectOf(params));
-    } else if (isMessage(message) && (called || this.#asked.delete(message.id))) {
+    } else if (isMessage(message) && (called || this.#requested.delete(message.id))) {
       if (!this.#connection.signal.aborted) this.#inbox?.enqueue(message);
     }
   }
@@ -201,7 +201,7 @@ export async function launchOf(command: string, facts: LaunchFacts): Promise<Lau
   const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const passed = agentEnvironment({ env, passthrough, secretNames, runId });
-  const kept = { passthrough, set: guardVariables(guarded, spec.people.approvals) };
+  const kept = { passthrough, set: guardVariables(guarded, spec.askPolicy.approvals) };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env: passed };
   }

@@ -45,12 +45,12 @@ export class AcpSession extends Session<Turn> {
     this.#options = options;
     this.#updates = new Updates(spec.workspace);
     this.#link = new AcpLink(options, {
-      heard: () => this.heard(),
+      received: () => this.received(),
       updated: (params) => this.#updated(params),
-      permissionAsked: (params) => this.#permit(params),
+      permissionRequested: (params) => this.#permit(params),
       stray: (line) => this.#stray(line),
       ended: (error) => {
-        this.asks.close();
+        this.questions.close();
         this.live?.fail(error);
       },
     });
@@ -108,7 +108,7 @@ export class AcpSession extends Session<Turn> {
       this.#link.notify("session/cancel", { sessionId: this.threadId });
       await within(this.#prompting, cancelGraceMs);
     }
-    this.asks.close();
+    this.questions.close();
     await this.#link.stop();
   }
 
@@ -203,7 +203,7 @@ export class AcpSession extends Session<Turn> {
   }
 
   async #permit(params: JsonObject): Promise<Outcome> {
-    const { approvals } = this.#options.spec.people;
+    const { approvals } = this.#options.spec.askPolicy;
     if (approvals !== "ask") {
       const outcome = outcomeOf(params, approvals === "auto");
       const { outcome: chosen } = outcome;
@@ -212,8 +212,8 @@ export class AcpSession extends Session<Turn> {
       return outcome;
     }
     try {
-      const answer = await this.asks.ask(permissionNeeds(params), 0);
-      this.heard();
+      const answer = await this.questions.ask(permissionNeeds(params), 0);
+      this.received();
       return outcomeOf(params, answer.type === "decision" && answer.approve);
     } catch (error) {
       this.live?.fail(error);

@@ -38,8 +38,8 @@ export class Updates {
   read(update: JsonObject): AgentEvent[] {
     const kind = textOf(update["sessionUpdate"]) ?? "";
     const activity: AgentEvent = { type: "activity", method: kind.slice(0, 100) };
-    const told = this.#translate(kind, update);
-    return told.length > 0 ? told : [activity];
+    const events = this.#translate(kind, update);
+    return events.length > 0 ? events : [activity];
   }
 
   /** The last message, when nothing follows it. */
@@ -84,15 +84,15 @@ export class Updates {
     const id = textOf(update["toolCallId"]) ?? "";
     const before = this.#calls.get(id);
     const call = mergedCall(before ?? null, update);
-    const told = this.flush();
-    if (!before) told.push(...callStarted(call));
+    const events = this.flush();
+    if (!before) events.push(...callStarted(call));
     if (call.status === "completed" || call.status === "failed") {
       this.#calls.delete(id);
-      told.push(...callEnded(call, this.#workspace));
+      events.push(...callEnded(call, this.#workspace));
     } else if (before || this.#calls.size < maxOpenCalls) {
       this.#calls.set(id, call);
     }
-    return told;
+    return events;
   }
 
   #planned(entries: readonly JsonObject[]): AgentEvent[] {
@@ -203,8 +203,8 @@ function outputOf(before: string | null, update: JsonObject, raw: JsonObject): s
 
 function exitCodeOf(update: JsonObject, raw: JsonObject): number | null {
   const terminal = objectOf(objectOf(update["_meta"])["terminal_exit"]);
-  const told = [terminal["exit_code"], raw["exitCode"], raw["exit_code"]];
-  return told.find((code) => typeof code === "number") ?? null;
+  const codes = [terminal["exit_code"], raw["exitCode"], raw["exit_code"]];
+  return codes.find((code) => typeof code === "number") ?? null;
 }
 
 const allowing = ["allow_once", "allow_always"];

@@ -84,7 +84,7 @@ function approval(approvals: Approvals, names: DecisionNames, wanted: Needs): Ve
  * A question whose parts have ids can be answered; for any other form the protocol has no answer.
  */
 function question(params: JsonObject): Verdict {
-  const ids = listOf(params["questions"]).map((asked) => textOf(objectOf(asked)["id"]));
+  const ids = listOf(params["questions"]).map((question) => textOf(objectOf(question)["id"]));
   const named = ids.filter((id) => id !== null);
   const verdict = end(questionOf(params));
   if (named.length === 0 || named.length !== ids.length) return verdict;
@@ -134,9 +134,9 @@ const toolPermission = "mcp_tool_call_approval_";
  */
 function confirmedTools(params: JsonObject): Verdict | null {
   const answers: Record<string, JsonObject> = {};
-  for (const asked of listOf(params["questions"]).map(objectOf)) {
-    const id = textOf(asked["id"]);
-    const label = approvingLabel(optionLabels(asked));
+  for (const question of listOf(params["questions"]).map(objectOf)) {
+    const id = textOf(question["id"]);
+    const label = approvingLabel(optionLabels(question));
     if (!id?.startsWith(toolPermission) || label === null) return null;
     answers[id] = { answers: [label] };
   }

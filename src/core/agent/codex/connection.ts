@@ -7,7 +7,7 @@ import { type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/t
 import type { AgentEvent, AgentTools, SessionSpec, ToolResult } from "../agent.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { JsonRpcPeer, type PeerRequest } from "../json-rpc.ts";
-import { type Asks, unanswered } from "../session.ts";
+import { type Questions, unanswered } from "../session.ts";
 import { judge, type Verdict } from "./approvals.ts";
 import type { CodexHome } from "./home.ts";
 import { readInputRequired, readOutcome, type TurnOutcome, translate } from "./protocol.ts";
@@ -32,11 +32,11 @@ export interface ConnectionOptions {
 /** What a connection needs of the session that owns it; none of these may wait or throw. */
 export interface ConnectionListener {
   /** The questions to a person. */
-  readonly asks: Asks;
+  readonly asks: Questions;
   emit(event: AgentEvent): void;
   /** The agent wrote a line, or got an answer that it waited for. */
-  heard(): void;
-  turnEnded(ending: TurnOutcome): void;
+  received(): void;
+  turnEnded(outcome: TurnOutcome): void;
   /** The turn cannot continue without a person; false when no turn is in flight. */
   personNeeded(error: unknown): boolean;
   turnInFlight(): boolean;
@@ -72,7 +72,7 @@ export class CodexConnection {
     const { runId, secretEnvNames: secretNames } = spec;
     const events = {
       onLine: (line: string) => {
-        listener.heard();
+        listener.received();
         this.peer.receive(line);
       },
       onStderr: spec.onLog,
@@ -96,7 +96,7 @@ export class CodexConnection {
       timeoutMs: config.readTimeoutMs,
       write: (line) => this.#transport.write(line),
       onNotification: (method, params) => this.#notified(method, params),
-      onRequest: (request) => this.#asked(request),
+      onRequest: (request) => this.#requested(request),
       onStray: (line, malformed) => this.#stray(line, malformed),
     });
   }
@@ -131,12 +131,12 @@ export class CodexConnection {
     }
     const needs = readInputRequired(method, params);
     if (needs) this.#needPerson(unanswered(needs), needs);
-    const ending = readOutcome(method, params, threadId);
-    if (ending) this.#listener.turnEnded(ending);
+    const outcome = readOutcome(method, params, threadId);
+    if (outcome) this.#listener.turnEnded(outcome);
   }
 
-  #asked({ id, method, params }: PeerRequest): void {
-    const verdict = judge(method, params, this.#spec.people.approvals);
+  #requested({ id, method, params }: PeerRequest): void {
+    const verdict = judge(method, params, this.#spec.askPolicy.approvals);
     switch (verdict.type) {
       case "answer":
         this.peer.reply(id, verdict.result);
@@ -168,7 +168,7 @@ export class CodexConnection {
     }
     try {
       const answer = await this.#listener.asks.ask(needs, questions);
-      this.#listener.heard();
+      this.#listener.received();
       this.peer.reply(id, reply(answer));
     } catch (error) {
       this.#listener.personNeeded(error);
@@ -183,7 +183,7 @@ export class CodexConnection {
 
   async #callTool(id: PeerRequest["id"], tool: string, args: unknown): Promise<void> {
     const { result, outcome } = await answerTool(this.#spec.tools, tool, args);
-    this.#listener.heard();
+    this.#listener.received();
     this.peer.reply(id, result);
     this.#listener.emit({ type: "tool_call", tool: oneLine(tool, 200), outcome });
   }

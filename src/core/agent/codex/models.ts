@@ -31,16 +31,16 @@ const modelId = /^[^\p{Cc}]{1,200}$/u;
  */
 export async function askCodex(
   config: CodexConfig,
-  edges: CodexModelsDeps,
+  deps: CodexModelsDeps,
   signal: AbortSignal,
 ): Promise<Model[]> {
   await using empty = await mkdtempDisposable(join(tmpdir(), "symphony-models-"));
-  const { peer, stop } = start(config, edges, empty.path);
+  const { peer, stop } = start(config, deps, empty.path);
   const leave = () => peer.close(stopping());
   signal.addEventListener("abort", leave, { once: true });
   if (signal.aborted) leave();
   try {
-    return await ask(peer, edges.version);
+    return await ask(peer, deps.version);
   } catch (error) {
     throw asProviderError(error);
   } finally {
@@ -49,9 +49,9 @@ export async function askCodex(
   }
 }
 
-function start(config: CodexConfig, edges: CodexModelsDeps, cwd: string) {
-  const { clock, env, runId } = edges;
-  const secretNames = edges.secretEnvNames();
+function start(config: CodexConfig, deps: CodexModelsDeps, cwd: string) {
+  const { clock, env, runId } = deps;
+  const secretNames = deps.secretEnvNames();
   const agent = new AgentProcess({
     line: launchLine(config.command, secretNames),
     cwd,

@@ -65,10 +65,10 @@ export function readOutcome(
   if (!implied || isForeign(params, threadId)) return null;
   const turn = objectOf(params["turn"]);
   const error = objectOf(turn["error"] ?? params["error"]);
-  const told = turn["status"];
+  const status = turn["status"];
   return {
     turnId: textOf(turn["id"]) ?? textOf(params["turnId"]),
-    status: told === "failed" || told === "interrupted" ? told : implied,
+    status: status === "failed" || status === "interrupted" ? status : implied,
     message: displayText(textOf(error["message"]) ?? "no reason given", maxNoticeChars),
     info: error["codexErrorInfo"] ?? null,
   };
@@ -84,9 +84,9 @@ export function readInputRequired(method: string, params: JsonObject): Needs | n
 /** A request for input, as text for a person. */
 export function questionOf(params: JsonObject): Needs {
   const questions = listOf(params["questions"]).map(objectOf);
-  const asked = questions.map((question) => textOf(question["question"]) ?? "");
-  const told = textOf(params["message"]) ?? textOf(params["reason"]) ?? textOf(params["prompt"]);
-  const prompt = [...asked, told ?? ""].filter((line) => line.trim() !== "").join("\n");
+  const questionTexts = questions.map((question) => textOf(question["question"]) ?? "");
+  const message = textOf(params["message"]) ?? textOf(params["reason"]) ?? textOf(params["prompt"]);
+  const prompt = [...questionTexts, message ?? ""].filter((line) => line.trim() !== "").join("\n");
   const labels = questions.flatMap((question) => optionLabels(question));
   return {
     kind: "question",
@@ -143,8 +143,8 @@ function messageEvents(item: JsonObject): AgentEvent[] {
 }
 
 function commandEvent(item: JsonObject, completed: boolean): AgentEvent {
-  const told = item["status"];
-  const ended = told === "failed" || told === "declined" ? told : "completed";
+  const status = item["status"];
+  const ended = status === "failed" || status === "declined" ? status : "completed";
   const output = textOf(item["aggregatedOutput"]);
   const exitCode = item["exitCode"];
   return {

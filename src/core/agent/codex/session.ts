@@ -25,7 +25,7 @@ export interface SessionOptions extends ConnectionOptions {
 
 /** One `codex app-server`, or another program that uses its protocol, with one thread. */
 export class CodexSession extends Session<LiveTurn> {
-  readonly lasting?: DetachableSession;
+  readonly detachable?: DetachableSession;
   readonly #options: SessionOptions;
   readonly #connection: CodexConnection;
   /** The turn as the agent sees it: it may still run after the session's turn was given up. */
@@ -36,10 +36,10 @@ export class CodexSession extends Session<LiveTurn> {
     super({ spec, clock, silenceLimitMs: config.turnTimeoutMs });
     this.#options = options;
     this.#connection = new CodexConnection(options, {
-      asks: this.asks,
+      asks: this.questions,
       emit: (event) => this.emit(event),
-      heard: () => this.heard(),
-      turnEnded: (ending) => this.#turnEnded(ending),
+      received: () => this.received(),
+      turnEnded: (outcome) => this.#turnEnded(outcome),
       personNeeded: (error) => {
         this.live?.fail(error);
         return this.live !== null;
@@ -55,7 +55,7 @@ export class CodexSession extends Session<LiveTurn> {
       this.letGo();
       host.detach();
     };
-    this.lasting = { host: host.id, detach, follow: () => this.#follow() };
+    this.detachable = { host: host.id, detach, follow: () => this.#follow() };
   }
 
   get pid(): number | null {
@@ -74,7 +74,7 @@ export class CodexSession extends Session<LiveTurn> {
     connection.threadId = opened.threadId;
     const { spec, host } = this.#options;
     if (spec.adoption && !opened.resumed) throw threadLost();
-    this.emit({ type: "session.started", ...opened, ...(host && { lasting: true }) });
+    this.emit({ type: "session.started", ...opened, ...(host && { detached: true }) });
     // For a turn in progress the agent sends its requests again at once; `follow` is ready to
     // receive them.
     if (!spec.adoption) host?.ready(opened.threadId);
@@ -95,11 +95,11 @@ export class CodexSession extends Session<LiveTurn> {
     }
     await this.#connection.catchUp();
     await this.#live(async (turn) => {
-      const heard = lastTurn(peer, threadId, (id, ending) => {
+      const following = lastTurn(peer, threadId, (id, outcome) => {
         this.#turnOpened(turn, id);
-        if (ending) this.#turnEnded(ending);
+        if (outcome) this.#turnEnded(outcome);
       });
-      await heard.catch((error: unknown) => turn.fail(error));
+      await following.catch((error: unknown) => turn.fail(error));
       host?.ready(threadId);
     });
     return true;
@@ -109,11 +109,11 @@ export class CodexSession extends Session<LiveTurn> {
     const turn = new LiveTurn();
     await this.runTurn(turn, async () => {
       void begin(turn);
-      const ending = await turn.done;
+      const outcome = await turn.done;
       const { peer, limits } = this.#connection;
       const { threadId } = this;
       const wall = this.#options.clock.wall();
-      await finishTurn(peer, { threadId, ending, limits, wall });
+      await finishTurn(peer, { threadId, outcome, limits, wall });
     });
   }
 
@@ -188,9 +188,9 @@ export class CodexSession extends Session<LiveTurn> {
     if (!turn.ended) this.#running = { id, over: Promise.withResolvers() };
   }
 
-  #turnEnded(ending: TurnOutcome): void {
-    this.live?.end(ending);
-    if (ending.turnId === null || ending.turnId === this.#running?.id) this.#runningEnded();
+  #turnEnded(outcome: TurnOutcome): void {
+    this.live?.end(outcome);
+    if (outcome.turnId === null || outcome.turnId === this.#running?.id) this.#runningEnded();
   }
 
   #runningEnded(): void {
@@ -237,16 +237,16 @@ class LiveTurn implements SessionTurn {
   open(id: string): void {
     this.#id = id;
     this.#opened.resolve(id);
-    for (const ending of this.#early) this.end(ending);
+    for (const outcome of this.#early) this.end(outcome);
   }
 
   /** The end of a turn with another id is ignored (A-12). */
-  end(ending: TurnOutcome): void {
+  end(outcome: TurnOutcome): void {
     if (this.#id === null) {
-      this.#early.push(ending);
-    } else if (ending.turnId === null || ending.turnId === this.#id) {
+      this.#early.push(outcome);
+    } else if (outcome.turnId === null || outcome.turnId === this.#id) {
       this.#ended = true;
-      this.#done.resolve(ending);
+      this.#done.resolve(outcome);
     }
   }
 
@@ -261,10 +261,10 @@ async function finishTurn(
   peer: JsonRpcPeer,
   {
     threadId,
-    ending: { status, message, info },
+    outcome: { status, message, info },
     limits,
     wall,
-  }: { threadId: string; ending: TurnOutcome; limits: JsonObject | null; wall: number },
+  }: { threadId: string; outcome: TurnOutcome; limits: JsonObject | null; wall: number },
 ): Promise<void> {
   if (status === "completed") return;
   if (status === "failed") {
@@ -299,16 +299,16 @@ async function interruptTurn(
 export async function lastTurn(
   peer: JsonRpcPeer,
   threadId: string,
-  take: (turnId: string, ending: TurnOutcome | null) => void,
+  take: (turnId: string, outcome: TurnOutcome | null) => void,
 ): Promise<boolean> {
   let found = false;
   const params = { threadId, limit: 1, sortDirection: "desc" };
   await peer.request("thread/turns/list", params, (result) => {
     const [last] = listOf(objectOf(result)["data"]);
-    const ending = readOutcome("turn/completed", { turn: last }, null);
-    if (!ending?.turnId) return;
+    const outcome = readOutcome("turn/completed", { turn: last }, null);
+    if (!outcome?.turnId) return;
     found = true;
-    take(ending.turnId, textOf(objectOf(last)["status"]) === "inProgress" ? null : ending);
+    take(outcome.turnId, textOf(objectOf(last)["status"]) === "inProgress" ? null : outcome);
   });
   return found;
 }

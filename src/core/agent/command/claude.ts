@@ -15,8 +15,8 @@ export function claudeReader(options: ReaderOptions): JsonReader {
     counts: "turn",
     tellsEnd: true,
     read(message) {
-      const told = reader.read(message);
-      return told.length > 0 ? told : [{ type: "activity", method: "output" }];
+      const events = reader.read(message);
+      return events.length > 0 ? events : [{ type: "activity", method: "output" }];
     },
     limitAtExit: (stderr) => reader.limitAtExit(stderr),
   };
@@ -56,7 +56,7 @@ class ClaudeReader {
       case "user":
         return content.flatMap((block) => returned(block, this.#calls));
       case "result":
-        return [...sessionOf(message), ...this.#usage(message), this.#ending(message)];
+        return [...sessionOf(message), ...this.#usage(message), this.#resultOf(message)];
       default:
         return [];
     }
@@ -96,7 +96,7 @@ class ClaudeReader {
     return [{ type: "usage", tokens: this.#counted }];
   }
 
-  #ending(message: JsonObject): OutputEvent {
+  #resultOf(message: JsonObject): OutputEvent {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
     if (!failed) return { type: "result", failure: null, limit: null };
     const failure = textOf(message["result"]) || textOf(message["subtype"]) || "no reason given";
@@ -122,8 +122,8 @@ class ClaudeReader {
     if (refusal?.untilWall != null) return refusal;
     const known = refusal !== null || this.#lastError === "rate_limit";
     const status = known ? tooManyRequests : failure["status"];
-    const told = limitIn({ ...failure, status }, this.#options.wall());
-    return told?.untilWall == null ? (refusal ?? told) : told;
+    const limit = limitIn({ ...failure, status }, this.#options.wall());
+    return limit?.untilWall == null ? (refusal ?? limit) : limit;
   }
 }
 

@@ -30,8 +30,8 @@ export class ToolCalls {
     this.#names = names;
   }
 
-  begun(told: Call & { readonly id: string | null }): AgentEvent[] {
-    const { id, ...call } = told;
+  begun(given: Call & { readonly id: string | null }): AgentEvent[] {
+    const { id, ...call } = given;
     if (id !== null && this.#open.size < maxOpen) this.#open.set(id, call);
     const command = this.#commandOf(call);
     if (command === null) return [{ type: "activity", method: "tool" }];

@@ -19,8 +19,8 @@ export function codexReader({ workspace, wall }: ReaderOptions): JsonReader {
     tellsEnd: true,
     read(message) {
       if (message["type"] === "error") lastError = reasonOf(message);
-      const told = readCodexExec(message, workspace, wall);
-      return told.length > 0 ? told : [{ type: "activity", method: "output" }];
+      const events = readCodexExec(message, workspace, wall);
+      return events.length > 0 ? events : [{ type: "activity", method: "output" }];
     },
     limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitIn(stderr, wall()),
   };
@@ -129,8 +129,8 @@ export function geminiReader({ workspace, wall }: ReaderOptions): JsonReader {
         if (held.length < maxHeldChars) held += text;
         return [{ type: "activity", method: "message" }];
       }
-      const told = [...flush(), ...readGemini(message, calls, wall)];
-      return told.length > 0 ? told : [{ type: "activity", method: "output" }];
+      const events = [...flush(), ...readGemini(message, calls, wall)];
+      return events.length > 0 ? events : [{ type: "activity", method: "output" }];
     },
     end: flush,
     limitAtExit: (stderr) => limitIn(lastError, wall()) ?? limitIn(stderr, wall()),

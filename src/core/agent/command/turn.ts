@@ -120,11 +120,11 @@ export class CommandTurn {
     this.#watch.stop();
     this.#leaving?.();
     await this.#process.stop();
-    const told = await result();
-    if (told?.failure === null) return;
+    const ended = await result();
+    if (ended?.failure === null) return;
     if (this.#stopped) throw this.#stopped;
     const { status } = end.details;
-    if (told) throw this.#failed(told.failure || "no reason given", told.limit, status);
+    if (ended) throw this.#failed(ended.failure || "no reason given", ended.limit, status);
     if (end.code !== "port_exit" || typeof status !== "number") throw end;
     const { reader } = this.#options;
     if (status === 0 && !reader.tellsEnd) return;
@@ -206,9 +206,9 @@ export class LiveTurn {
   }
 
   line(line: string): void {
-    const told = this.#options.reader.line(line);
-    for (const one of told) this.#take(one);
-    if (told.length === 0) this.#options.emit({ type: "activity", method: "output" });
+    const events = this.#options.reader.line(line);
+    for (const one of events) this.#take(one);
+    if (events.length === 0) this.#options.emit({ type: "activity", method: "output" });
   }
 
   steer(id: string, message: string): void {
@@ -222,29 +222,29 @@ export class LiveTurn {
     await Promise.all(this.#tools);
   }
 
-  #take(told: OutputEvent): void {
+  #take(event: OutputEvent): void {
     const { emit, named, used, log, over } = this.#options;
-    switch (told.type) {
+    switch (event.type) {
       case "log":
-        log(told.line);
+        log(event.line);
         return emit({ type: "activity", method: "output" });
       case "session":
-        return named(told.id);
+        return named(event.id);
       case "usage":
-        this.tokens = told.tokens;
-        return used(told.tokens);
+        this.tokens = event.tokens;
+        return used(event.tokens);
       case "result":
-        this.result ??= { failure: told.failure, limit: told.limit };
+        this.result ??= { failure: event.failure, limit: event.limit };
         return over();
       case "tool":
-        return this.#call(told);
+        return this.#call(event);
       case "steer.delivered":
         // Only guidance that was sent can be confirmed.
-        if (this.#steers.delete(told.steerId)) emit(told);
+        if (this.#steers.delete(event.steerId)) emit(event);
         return;
       default:
-        if (told.type !== "activity" && told.type !== "notice") this.spoke = true;
-        emit(told);
+        if (event.type !== "activity" && event.type !== "notice") this.spoke = true;
+        emit(event);
     }
   }
 
@@ -299,15 +299,15 @@ export async function launchOf(
   options: LaunchOptions,
 ): Promise<Launch> {
   const { spec, config, guarded, confinement } = options;
-  const told = variablesOf(facts, spec);
+  const variables = variablesOf(facts, spec);
   const { runId, secretEnvNames: secretNames, level } = spec;
   const passthrough = config.envPassthrough;
   const env = {
     ...agentEnvironment({ env: options.env, passthrough, secretNames, runId }),
-    ...told,
+    ...variables,
   };
-  const set = guardVariables(guarded, spec.people.approvals);
-  const kept = { passthrough, told: Object.keys(told), set };
+  const set = guardVariables(guarded, spec.askPolicy.approvals);
+  const kept = { passthrough, told: Object.keys(variables), set };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env };
   }
@@ -329,7 +329,7 @@ async function promptShown({ promptFile }: TurnFacts): Promise<Confinement["show
 
 function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Record<string, string> {
   const end = title.indexOf(": ");
-  const told: Record<string, string | null> = {
+  const variables: Record<string, string | null> = {
     SYMPHONY_ISSUE_IDENTIFIER: oneLine(end === -1 ? title : title.slice(0, end), maxTitleChars),
     SYMPHONY_ISSUE_TITLE: oneLine(end === -1 ? "" : title.slice(end + 2), maxTitleChars),
     SYMPHONY_WORKSPACE: workspace,
@@ -339,6 +339,8 @@ function variablesOf(facts: TurnFacts, { title, workspace }: SessionSpec): Recor
     SYMPHONY_REASONING_EFFORT: facts.effort,
     SYMPHONY_PROMPT_FILE: facts.promptFile,
   };
-  const set = Object.entries(told).filter((entry): entry is [string, string] => entry[1] !== null);
+  const set = Object.entries(variables).filter(
+    (entry): entry is [string, string] => entry[1] !== null,
+  );
   return Object.fromEntries(set);
 }

@@ -47,8 +47,8 @@ export function guardedLaunch(facts: LaunchFacts): GuardedLaunch {
   const named = lines.flatMap(({ line }) => [...agentsIn(line)]);
   const agents = new Set(agent === null ? named : [...named, agent]);
   const passes = passthrough.includes(trust) && env[trust] === "true";
-  const told = passes || lines.some(({ line }) => trusting(line));
-  return { kind, agents, trusts: told && agents.has("gemini") };
+  const isTrusted = passes || lines.some(({ line }) => trusting(line));
+  return { kind, agents, trusts: isTrusted && agents.has("gemini") };
 }
 
 /**

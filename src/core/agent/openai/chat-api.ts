@@ -44,10 +44,10 @@ export async function askChat(
       { signal: listening.signal },
     )
     .withResponse();
-  listening.heard();
+  listening.received();
   const reading = new ChatReading();
   for await (const chunk of stream) {
-    listening.heard();
+    listening.received();
     reading.take(chunk);
   }
   return { ...reading.reply(), limits: limitsOf(response.headers) };

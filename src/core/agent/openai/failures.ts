@@ -41,8 +41,8 @@ export function judgeFailure(
   if (typeof status !== "number") return unnumbered(code, message);
   const wait = headerWait(thrown["headers"], wall);
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
-    const told = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
-    return { kind: "limited", message, untilWall: told ?? timeIn(message, wall) };
+    const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
+    return { kind: "limited", message, untilWall: resetWall ?? timeIn(message, wall) };
   }
   if (wait !== null && wait > maxWaitMs) {
     return { kind: "limited", message, untilWall: wall + wait };

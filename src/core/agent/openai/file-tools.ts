@@ -22,8 +22,8 @@ const maxDepth = 8;
 const skipped: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /** `read_file`, `list_files` and `apply_patch`: only inside the workspace; no link is followed. */
-export function fileTools(world: ToolDeps): readonly Tool[] {
-  return [readFileTool(world), listFilesTool(world), applyPatchTool(world)];
+export function fileTools(deps: ToolDeps): readonly Tool[] {
+  return [readFileTool(deps), listFilesTool(deps), applyPatchTool(deps)];
 }
 
 function readFileTool({ workspace }: ToolDeps): Tool {

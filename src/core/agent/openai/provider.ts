@@ -24,7 +24,7 @@ export interface ProviderOptions {
   readonly clock: Clock;
   readonly known: Known;
   /** Data was received from the provider. */
-  heard(): void;
+  received(): void;
   notice(message: string): void;
 }
 
@@ -84,13 +84,13 @@ export class Provider {
       waits: () => false,
       onSilence: () => abort.abort(new Error(silent)),
     });
-    const heard = () => {
+    const received = () => {
       watch.heard();
-      this.#options.heard();
+      this.#options.received();
     };
     try {
       const client = await clientFor(config, key);
-      return { reply: await this.#send(client, request, { signal: abort.signal, heard }) };
+      return { reply: await this.#send(client, request, { signal: abort.signal, received }) };
     } catch (error) {
       signal.throwIfAborted();
       const thrown = abort.signal.aborted ? abort.signal.reason : error;
@@ -110,7 +110,7 @@ export class Provider {
   #send(
     client: Awaited<ReturnType<typeof clientFor>>,
     request: ModelRequest,
-    listening: { signal: AbortSignal; heard(): void },
+    listening: { signal: AbortSignal; received(): void },
   ): Promise<ModelReply> {
     const { known } = this.#options;
     const config = this.#options.config();

@@ -47,10 +47,10 @@ export async function askResponses(
       { signal: listening.signal },
     )
     .withResponse();
-  listening.heard();
+  listening.received();
   const reading = new ResponsesReading();
   for await (const event of stream) {
-    listening.heard();
+    listening.received();
     reading.take(event);
   }
   return { ...reading.reply(), limits: limitsOf(response.headers) };

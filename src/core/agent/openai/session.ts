@@ -53,7 +53,7 @@ export class OpenaiSession extends Session<Live> {
     const emit = (event: AgentEvent) => this.emit(event);
     this.#provider = new Provider({
       ...{ config, lookup, hide, clock, known },
-      heard: () => emit({ type: "activity", method: "provider" }),
+      received: () => emit({ type: "activity", method: "provider" }),
       notice: (message) => this.notice(message),
     });
     this.#toolbox = new Toolbox(this.#tools(emit), spec.tools, emit);
@@ -66,7 +66,7 @@ export class OpenaiSession extends Session<Live> {
   async turn(prompt: string, options: TurnOptions): Promise<void> {
     if (this.isClosed) throw turnCancelled("the session is over");
     const abort = new AbortController();
-    const turn = new Turn(this.#world(options), abort.signal);
+    const turn = new Turn(this.#turnDeps(options), abort.signal);
     const id = `turn_${randomUUID()}`;
     await this.runTurn({ id, turn, fail: (error) => abort.abort(error) }, async () => {
       this.emit({ type: "turn.started", turnId: id });
@@ -76,7 +76,7 @@ export class OpenaiSession extends Session<Live> {
         throw abort.signal.aborted ? abort.signal.reason : inWords(error);
       } finally {
         // Open questions of the turn are no longer needed.
-        this.asks.close();
+        this.questions.close();
       }
     });
   }
@@ -97,7 +97,7 @@ export class OpenaiSession extends Session<Live> {
     const { spec, thread } = this.#options;
     this.live?.fail(turnCancelled("the session was ended"));
     await within(this.idle, settleLimitMs);
-    this.asks.close();
+    this.questions.close();
     await killRun(spec.runId);
     await thread.close();
   }
@@ -112,20 +112,20 @@ export class OpenaiSession extends Session<Live> {
 
   #tools(emit: (event: AgentEvent) => void) {
     const { spec, box, clock, config } = this.#options;
-    const { workspace, level, people, runId } = spec;
+    const { workspace, level, askPolicy, runId } = spec;
     const commands = new Commands({
       ...box,
       ...{ level, workspace, runId, clock, emit },
       config: config(),
     });
-    const asking = askingOf(this.asks);
+    const asking = askingOf(this.questions);
     const timeoutMs = config().commandTimeoutMs;
-    const world = { workspace, level, people, asking, timeoutMs, commands, emit };
-    const asks = people.approvals === "decline" ? [] : [askTool(asking)];
-    return [...shellTools(world), ...fileTools(world), ...asks];
+    const deps = { workspace, level, askPolicy, asking, timeoutMs, commands, emit };
+    const asks = askPolicy.approvals === "decline" ? [] : [askTool(asking)];
+    return [...shellTools(deps), ...fileTools(deps), ...asks];
   }
 
-  #world(options: TurnOptions) {
+  #turnDeps(options: TurnOptions) {
     const { thread, spec } = this.#options;
     const config = this.#options.config();
     return {

@@ -2,12 +2,12 @@ import type { Clock } from "../../clock.ts";
 import { type CommandEnd, runCommand } from "../../process/run.ts";
 import { type Level, sandboxArgs } from "../../process/sandbox.ts";
 import { displayTail, displayText, type JsonObject } from "../../text/text.ts";
-import type { AgentEvent, PeopleDeps } from "../agent.ts";
+import type { AgentEvent, AskPolicy } from "../agent.ts";
 import type { Confinement } from "../confinement.ts";
 import { PathError, pathInside } from "./files.ts";
 import type { OpenaiConfig } from "./settings.ts";
 import {
-  type Asking,
+  type AskPerson,
   argumentsSchema,
   numberArgument,
   optionalText,
@@ -20,8 +20,8 @@ import {
 export interface ShellDeps extends ToolDeps {
   readonly commands: Commands;
   readonly level: Level;
-  readonly people: PeopleDeps;
-  readonly asking: Asking;
+  readonly askPolicy: AskPolicy;
+  readonly asking: AskPerson;
   /** Limit for the time of one command. */
   readonly timeoutMs: number;
 }
@@ -30,32 +30,32 @@ const maxPromptChars = 1_000;
 const matchesPerFile = 50;
 
 /** `shell` and `search`. */
-export function shellTools(world: ShellDeps): readonly Tool[] {
-  return [shellTool(world), searchTool(world)];
+export function shellTools(deps: ShellDeps): readonly Tool[] {
+  return [shellTool(deps), searchTool(deps)];
 }
 
-function shellTool(world: ShellDeps): Tool {
+function shellTool(deps: ShellDeps): Tool {
   // When no person is asked, the argument is not offered.
-  const asks = world.level !== "danger" && world.people.approvals === "ask";
+  const asks = deps.level !== "danger" && deps.askPolicy.approvals === "ask";
   return {
     readsOnly: false,
     spec: {
       name: "shell",
-      description: `Runs a command with bash in the workspace. ${reach[world.level]} Processes that it leaves running are ended with it. The middle of a long output is left out.`,
+      description: `Runs a command with bash in the workspace. ${reach[deps.level]} Processes that it leaves running are ended with it. The middle of a long output is left out.`,
       inputSchema: argumentsSchema(
         {
           command: { type: "string", description: "a line of bash" },
           workdir: { type: "string", description: "relative to the workspace" },
           timeout_ms: {
             type: "number",
-            description: `maximum, and default if omitted: ${world.timeoutMs}`,
+            description: `maximum, and default if omitted: ${deps.timeoutMs}`,
           },
           ...(asks ? escalation : {}),
         },
         ["workdir", "timeout_ms", ...Object.keys(escalation)],
       ),
     },
-    run: (args, signal) => shell(world, args, signal),
+    run: (args, signal) => shell(deps, args, signal),
   };
 }
 
@@ -73,36 +73,36 @@ const escalation = {
   justification: { type: "string", description: "for that person: why it is necessary" },
 };
 
-async function shell(world: ShellDeps, args: JsonObject, signal: AbortSignal): Promise<string> {
-  const max = world.timeoutMs;
+async function shell(deps: ShellDeps, args: JsonObject, signal: AbortSignal): Promise<string> {
+  const max = deps.timeoutMs;
   const timeoutMs = numberArgument(args, "timeout_ms", { fallback: max, min: 1_000, max });
   const { argv, line } = commandOf(args);
-  const place = await pathInside(world.workspace, optionalText(args, "workdir") ?? ".").catch(
+  const place = await pathInside(deps.workspace, optionalText(args, "workdir") ?? ".").catch(
     refuse,
   );
   if (!place.stats?.isDirectory()) throw new ToolError(`${place.path}: no such directory`);
-  const wanted = world.level !== "danger" && args["with_escalated_permissions"] === true;
-  if (wanted && !(await allowed(world, { line, args, signal }))) {
+  const wanted = deps.level !== "danger" && args["with_escalated_permissions"] === true;
+  if (wanted && !(await allowed(deps, { line, args, signal }))) {
     const command = displayText(line, maxPromptChars);
-    world.emit({ type: "command", command, status: "declined", exitCode: null, output: null });
+    deps.emit({ type: "command", command, status: "declined", exitCode: null, output: null });
     return "declined: it may not run outside of the sandbox";
   }
   const order = { argv, line, cwd: place.absolute, timeoutMs, outside: wanted };
-  return outcomeText(await world.commands.run(order, signal), timeoutMs);
+  return outcomeText(await deps.commands.run(order, signal), timeoutMs);
 }
 
 async function allowed(
-  world: ShellDeps,
+  deps: ShellDeps,
   { line, args, signal }: { line: string; args: JsonObject; signal: AbortSignal },
 ): Promise<boolean> {
-  if (world.people.approvals !== "ask") {
-    world.emit({ type: "approval.resolved", decision: "declined", automatic: true });
+  if (deps.askPolicy.approvals !== "ask") {
+    deps.emit({ type: "approval.resolved", decision: "declined", automatic: true });
     return false;
   }
   const why = optionalText(args, "justification") ?? "no reason given";
   const prompt = displayText(`Run outside of the sandbox? ${line}\n\n${why}`, maxPromptChars);
   const needs = { kind: "approval" as const, prompt, options: ["approve", "decline"] };
-  const answer = await world.asking(needs, 0, signal);
+  const answer = await deps.asking(needs, 0, signal);
   return answer.type === "decision" && answer.approve;
 }
 

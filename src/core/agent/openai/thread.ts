@@ -219,7 +219,7 @@ export interface ModelReply {
 export interface Listening {
   readonly signal: AbortSignal;
   /** Data was received, of any kind. */
-  heard(): void;
+  received(): void;
 }
 
 /** An item from the provider or a file; null for a kind that is not used here. */

@@ -1,7 +1,7 @@
 import type { Needs } from "../../model/attempt.ts";
 import { displayText, isObject, type JsonObject, listOf, parseJson } from "../../text/text.ts";
 import type { AgentEvent, AgentTools, Answer, ToolSpec } from "../agent.ts";
-import type { Asks } from "../session.ts";
+import type { Questions } from "../session.ts";
 import type { Call, Item } from "./thread.ts";
 
 const maxResultChars = 200_000;
@@ -151,12 +151,12 @@ export function argumentsSchema(
 }
 
 /** Asks a person. Rejects like `Asks.ask`, or with the signal's reason if it is aborted first. */
-export type Asking = (needs: Needs, questions: number, signal: AbortSignal) => Promise<Answer>;
+export type AskPerson = (needs: Needs, questions: number, signal: AbortSignal) => Promise<Answer>;
 
 const maxPromptChars = 2_000;
 const maxOptions = 20;
 
-export function askingOf(asks: Asks): Asking {
+export function askingOf(asks: Questions): AskPerson {
   return async (needs, questions, signal) => {
     signal.throwIfAborted();
     const given = Promise.withResolvers<Answer>();
@@ -168,7 +168,7 @@ export function askingOf(asks: Asks): Asking {
 }
 
 /** `ask_user`: a question to a person, for information that is available nowhere else. */
-export function askTool(asking: Asking): Tool {
+export function askTool(asking: AskPerson): Tool {
   return {
     readsOnly: false,
     spec: {

@@ -47,14 +47,14 @@ interface Steer {
 
 /** One turn: sends requests to the model and runs the calls that it makes, until it makes none. */
 export class Turn {
-  readonly #world: TurnDeps;
+  readonly #deps: TurnDeps;
   readonly #signal: AbortSignal;
   readonly #steers: Steer[] = [];
   #over = false;
   #unfinished = false;
 
-  constructor(world: TurnDeps, signal: AbortSignal) {
-    this.#world = world;
+  constructor(deps: TurnDeps, signal: AbortSignal) {
+    this.#deps = deps;
     this.#signal = signal;
   }
 
@@ -67,7 +67,7 @@ export class Turn {
 
   /** Rejects with the reason why the turn failed, or with the signal's reason. */
   async run(prompt: string): Promise<void> {
-    const { thread, maxRequests } = this.#world;
+    const { thread, maxRequests } = this.#deps;
     try {
       await thread.add([userMessage(prompt)]);
       for (let requests = 0; requests < maxRequests; requests++) {
@@ -85,7 +85,7 @@ export class Turn {
   }
 
   async #deliver(): Promise<void> {
-    const { thread, emit } = this.#world;
+    const { thread, emit } = this.#deps;
     for (const steer of this.#steers.splice(0)) {
       await thread.add([userMessage(steer.message)]);
       emit({ type: "steer.delivered", steerId: steer.id });
@@ -93,7 +93,7 @@ export class Turn {
   }
 
   async #step(): Promise<readonly Call[]> {
-    const { thread, contextTokens, emit } = this.#world;
+    const { thread, contextTokens, emit } = this.#deps;
     if (thread.size > contextTokens * full) await this.#shorten();
     let reply: ModelReply;
     try {
@@ -117,7 +117,7 @@ export class Turn {
   }
 
   async #answer(calls: readonly Call[]): Promise<void> {
-    const { thread, toolbox } = this.#world;
+    const { thread, toolbox } = this.#deps;
     const open = new Set(calls.map((call) => call.call_id));
     try {
       await toolbox.answer(calls, this.#signal, async (item) => {
@@ -135,7 +135,7 @@ export class Turn {
   }
 
   #report({ items, limits, usage }: ModelReply): void {
-    const { emit, thread } = this.#world;
+    const { emit, thread } = this.#deps;
     for (const item of items) {
       if (item.type === "message")
         emit({ type: "message", text: displayText(item.content, maxMessageChars) });
@@ -145,7 +145,7 @@ export class Turn {
   }
 
   async #shorten(): Promise<void> {
-    const { thread, contextTokens, emit } = this.#world;
+    const { thread, contextTokens, emit } = this.#deps;
     const { items } = thread;
     const start = tailStart(items, contextTokens * keptPart);
     const { summary, usage } = await this.#summary(items);
@@ -161,7 +161,7 @@ export class Turn {
     summary: string | null;
     usage: ModelReply["usage"];
   }> {
-    const newest = items.slice(tailStart(items, this.#world.contextTokens * full));
+    const newest = items.slice(tailStart(items, this.#deps.contextTokens * full));
     try {
       const reply = await this.#ask([...newest, userMessage(summaryPrompt)]);
       const texts = reply.items.flatMap((item) => (item.type === "message" ? [item.content] : []));
@@ -173,13 +173,13 @@ export class Turn {
   }
 
   #ask(items: readonly Item[]): Promise<ModelReply> {
-    const { thread, model, effort, instructions, toolbox, maxOutputTokens } = this.#world;
+    const { thread, model, effort, instructions, toolbox, maxOutputTokens } = this.#deps;
     const request: ModelRequest = {
       threadId: thread.id,
       ...{ model, effort, instructions, items, maxOutputTokens },
       tools: toolbox.specs,
     };
-    return this.#world.provider.ask(request, this.#signal);
+    return this.#deps.provider.ask(request, this.#signal);
   }
 }
 

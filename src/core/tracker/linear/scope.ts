@@ -32,7 +32,7 @@ export class Scope {
   readonly #settings: LinearSettings;
   readonly #clock: Clock;
   #view: Promise<ScopeView> | null = null;
-  #askedAt = 0;
+  #requestedAt = 0;
   #viewerId: Promise<string> | null = null;
 
   constructor(client: LinearClient, settings: LinearSettings, clock: Clock) {
@@ -43,7 +43,7 @@ export class Scope {
 
   view(): Promise<ScopeView> {
     if (this.#view === null || this.#ageMs() > oldestMs) {
-      this.#askedAt = this.#clock.now();
+      this.#requestedAt = this.#clock.now();
       const view = this.#ask();
       this.#view = view;
       // A failure answers this call only: the next one sends a new request.
@@ -105,7 +105,7 @@ export class Scope {
   }
 
   #ageMs(): number {
-    return this.#clock.now() - this.#askedAt;
+    return this.#clock.now() - this.#requestedAt;
   }
 
   async #ask(): Promise<ScopeView> {

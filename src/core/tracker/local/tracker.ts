@@ -73,10 +73,10 @@ class LocalTracker implements Tracker {
 
   watch(onChange: () => void): () => void {
     let known = this.#versionOrNull();
-    let cancel = this.#clock.after(watchIntervalMs, look);
+    let cancel = this.#clock.after(watchIntervalMs, check);
     const tracker = this;
-    function look() {
-      cancel = tracker.#clock.after(watchIntervalMs, look);
+    function check() {
+      cancel = tracker.#clock.after(watchIntervalMs, check);
       const version = tracker.#versionOrNull();
       if (version === null || version === known) return;
       known = version;

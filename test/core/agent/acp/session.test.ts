@@ -237,7 +237,7 @@ describe("its permissions", () => {
       ["decline", "no"],
     ] as const) {
       await using b = await acpBench({ turns: [{ steps }] });
-      await using session = await b.start({ people: { approvals, timeoutMs: 1_000 } });
+      await using session = await b.start({ askPolicy: { approvals, timeoutMs: 1_000 } });
       await session.turn("please", plain);
       assert.deepEqual(await b.got("permission"), selected(optionId));
     }
@@ -249,7 +249,7 @@ describe("its permissions", () => {
       [false, "no"],
     ] as const) {
       await using b = await acpBench({ turns: [{ steps }] }, { clock: new FakeClock() });
-      await using session = await b.start({ people: { approvals: "ask", timeoutMs: 1_000 } });
+      await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 1_000 } });
       const turn = session.turn("please", plain);
       const { ask, needs } = await b.until("approval.requested");
       assert.equal(needs.prompt, "May the agent do this?\nrm -rf build");
@@ -262,7 +262,7 @@ describe("its permissions", () => {
   test("nobody answers: the turn ends with what was asked", async () => {
     const clock = new FakeClock();
     await using b = await acpBench({ turns: [{ steps }] }, { clock });
-    await using session = await b.start({ people: { approvals: "ask", timeoutMs: 1_000 } });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 1_000 } });
     const turn = session.turn("please", plain).catch((error: unknown) => error);
     await b.until("approval.requested");
     clock.advance(1_000);
@@ -294,7 +294,7 @@ describe("its mode", () => {
     ],
   };
   const people = (approvals: "auto" | "ask" | "decline") => ({
-    people: { approvals, timeoutMs: 1_000 },
+    askPolicy: { approvals, timeoutMs: 1_000 },
   });
   const notices = (b: Awaited<ReturnType<typeof acpBench>>) =>
     b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
@@ -389,7 +389,7 @@ describe("what a repository and its issues bring along", () => {
     const permission = '{"bash":"ask","edit":"ask"}';
     for (const approvals of ["ask", "decline"] as const) {
       await using b = await acpBench({ turns: [] });
-      await using _ = await b.start({ people: { approvals, timeoutMs: 1_000 } });
+      await using _ = await b.start({ askPolicy: { approvals, timeoutMs: 1_000 } });
       assert.deepEqual(await seen(b), { ...guards, OPENCODE_PERMISSION: permission });
     }
   });

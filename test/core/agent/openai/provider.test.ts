@@ -33,7 +33,7 @@ function asking(url: string, settings: object = {}) {
     hide: () => {},
     clock,
     known: { chatOnly: new Set(), unsealed: new Set() },
-    heard: () => {},
+    received: () => {},
     notice: (message) => {
       notices.push(message);
       const wait = /again in (\d+) ms/.exec(message)?.[1];

@@ -75,7 +75,7 @@ export class Daemons {
    */
   acquire(
     launch: Launch,
-    place: { runId: string; threadId: string | null; room: number },
+    place: { runId: string; threadId: string | null; capacity: number },
   ): Promise<Daemon> {
     // One call at a time: two simultaneous calls must not both start an agent.
     const mine = this.#turn.then(() => this.#acquire(launch, place));
@@ -123,10 +123,12 @@ export class Daemons {
 
   async #acquire(
     launch: Launch,
-    { runId, threadId, room }: { runId: string; threadId: string | null; room: number },
+    { runId, threadId, capacity }: { runId: string; threadId: string | null; capacity: number },
   ): Promise<Daemon> {
     const fit = this.all
-      .filter(({ record, runs }) => record.config_hash === launch.configHash && runs.size < room)
+      .filter(
+        ({ record, runs }) => record.config_hash === launch.configHash && runs.size < capacity,
+      )
       .sort((a, b) => b.runs.size - a.runs.size);
     const holder = this.#lastHosts.get(threadId ?? "");
     const isHolder = (one: Daemon) => one.record.id === holder;

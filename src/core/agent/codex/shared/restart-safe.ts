@@ -33,14 +33,14 @@ export function fitsSocket(path: string): boolean {
  */
 export async function requireRestartSafe(
   config: CodexConfig,
-  around: RestartContext,
+  context: RestartContext,
 ): Promise<void> {
   const problem =
-    ofSettings(config, around) ??
-    (await ofDirectory(around)) ??
-    (await ofCommand(config, around)) ??
-    (await ofService(around));
-  around.signal?.throwIfAborted();
+    ofSettings(config, context) ??
+    (await ofDirectory(context)) ??
+    (await ofCommand(config, context)) ??
+    (await ofService(context));
+  context.signal?.throwIfAborted();
   if (!problem) return;
   throw new SymphonyError("invalid_config", `not restart-safe: ${problem.message}`, {
     hint: problem.hint,
@@ -77,23 +77,23 @@ async function ofDirectory({ dataDir }: RestartContext): Promise<Problem | null>
 }
 
 /** The command has to be codex itself: it is started with `--listen unix://…`. */
-async function ofCommand(codex: CodexConfig, around: RestartContext): Promise<Problem | null> {
-  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], around);
+async function ofCommand(codex: CodexConfig, context: RestartContext): Promise<Problem | null> {
+  const help = await outputOf("bash", ["-lc", `${codex.command} --help`], context);
   if (/--listen[\s\S]*unix:\/\//.test(help)) return null;
   const message = `codex.command (${codex.command}) does not accept --listen unix://PATH`;
   return { message, hint: "name a codex app-server of 0.169 or later" };
 }
 
 /** systemd ends every process of a service with the service, unless it is configured otherwise. */
-async function ofService(around: RestartContext): Promise<Problem | null> {
-  const { env } = around;
+async function ofService(context: RestartContext): Promise<Problem | null> {
+  const { env } = context;
   if (env["SYSTEMD_EXEC_PID"] !== String(process.pid)) return null;
   const cgroup = await readFile("/proc/self/cgroup", "utf8").catch(() => "");
   const unit = /([^/\n]+\.service)\s*$/m.exec(cgroup)?.[1];
   if (!unit) return null;
   const scope = cgroup.includes("/user@") ? ["--user"] : [];
   const args = [...scope, "show", "--property=KillMode", "--value", unit];
-  const mode = (await outputOf("systemctl", args, around)).trim();
+  const mode = (await outputOf("systemctl", args, context)).trim();
   if (mode === "process" || mode === "none" || mode === "") return null;
   const message = `KillMode=${mode} of ${unit} ends codex together with the server`;
   return { message, hint: `set KillMode=process in the [Service] section of ${unit}` };

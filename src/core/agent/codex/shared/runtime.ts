@@ -138,7 +138,11 @@ async function hostFor(
     daemon.runs.add(runId);
     return daemon;
   }
-  const daemon = await daemons.acquire(launch, { runId, threadId, room: config.threadsPerProcess });
+  const daemon = await daemons.acquire(launch, {
+    runId,
+    threadId,
+    capacity: config.threadsPerProcess,
+  });
   if (daemon.record.codex_version === null) {
     const version = await versionOf(daemon.record.socket, clock).catch(() => null);
     if (version !== null) await daemons.learned(daemon, version);
@@ -179,20 +183,20 @@ class SharedHost implements AgentHost {
   readonly id: string;
   readonly #daemon: Daemon;
   readonly #configHash: string;
-  readonly #around: SharedDeps;
+  readonly #deps: SharedDeps;
   #socket: Socket | null = null;
   #threadId: string | null;
   #deliver: (line: string) => void = () => {};
   /** Requests that arrived before the session can answer them; null once it can. */
   #held: string[] | null;
 
-  constructor(daemon: Daemon, configHash: string, around: SharedDeps) {
+  constructor(daemon: Daemon, configHash: string, deps: SharedDeps) {
     this.id = daemon.record.id;
     this.#daemon = daemon;
     this.#configHash = configHash;
-    this.#around = around;
-    const adopts = around.spec.adoption !== undefined;
-    this.#threadId = adopts ? around.spec.resumeThreadId : null;
+    this.#deps = deps;
+    const adopts = deps.spec.adoption !== undefined;
+    this.#threadId = adopts ? deps.spec.resumeThreadId : null;
     this.#held = adopts ? [] : null;
   }
 
@@ -220,7 +224,7 @@ class SharedHost implements AgentHost {
   }
 
   async leave(threadId: string): Promise<void> {
-    const { spec, options } = this.#around;
+    const { spec, options } = this.#deps;
     await endThread(this.#daemon, { threadId, runId: spec.runId }, options);
   }
 
@@ -230,7 +234,7 @@ class SharedHost implements AgentHost {
 
   async release(): Promise<void> {
     this.#socket?.close();
-    const { spec, options } = this.#around;
+    const { spec, options } = this.#deps;
     await options.daemons.release(this.#daemon, spec.runId, this.#configHash);
   }
 

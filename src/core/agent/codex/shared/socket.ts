@@ -137,8 +137,8 @@ async function becomesIdle(peer: JsonRpcPeer, threadId: string): Promise<boolean
     if ((await statusOf(peer, threadId)) !== "active") return true;
     let turnId: string | null = null;
     await tolerant(
-      lastTurn(peer, threadId, (id, ending) => {
-        if (ending === null) turnId = id;
+      lastTurn(peer, threadId, (id, outcome) => {
+        if (outcome === null) turnId = id;
       }),
     );
     if (turnId !== null) await tolerant(peer.request("turn/interrupt", { threadId, turnId }));

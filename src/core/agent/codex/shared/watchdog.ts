@@ -18,8 +18,8 @@ const minCheckMs = 100;
  * changed for the limit.
  */
 export function watchdogArgs({ line, heartbeat, mark, limitMs }: Watch): string[] {
-  const lookMs = Math.max(limitMs / checksPerLimit, minCheckMs);
-  const looks = Math.max(Math.ceil(limitMs / lookMs), 2);
+  const checkMs = Math.max(limitMs / checksPerLimit, minCheckMs);
+  const checks = Math.max(Math.ceil(limitMs / checkMs), 2);
   return [
     "-c",
     script,
@@ -27,8 +27,8 @@ export function watchdogArgs({ line, heartbeat, mark, limitMs }: Watch): string[
     line,
     heartbeat,
     mark,
-    String(lookMs / 1_000),
-    String(looks),
+    String(checkMs / 1_000),
+    String(checks),
   ];
 }
 
