@@ -257,7 +257,7 @@ export class WebhookInbox {
     this.#deps.log.warn("webhook refused", {
       reason,
       ...fields,
-      ...(suppressed > 0 && { suppressed }),
+      ...(suppressed > 0 && { untold: suppressed }),
     });
   }
 }

@@ -307,7 +307,7 @@ export async function launchOf(
     ...variables,
   };
   const set = guardVariables(guarded, spec.askPolicy.approvals);
-  const kept = { passthrough, told: Object.keys(variables), set };
+  const kept = { passthrough, ownVariables: Object.keys(variables), set };
   if (level === "danger" || confinement === null) {
     return { line: launchLine(command, secretNames, kept), env };
   }
