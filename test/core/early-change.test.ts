@@ -8,7 +8,7 @@ import { createCore } from "../../src/core/start.ts";
 import { createRedactor } from "../../src/core/text/redact.ts";
 import { temporaryDir } from "../support/storage.ts";
 
-/** What waits for half a second or less is due at once, as on a machine that is slow at everything else. */
+/** Timers of half a second or less are due at once, as on a machine where all other work is slow. */
 const hasty: Clock = {
   now: () => systemClock.now(),
   wall: () => systemClock.wall(),
@@ -24,7 +24,7 @@ const hasty: Clock = {
   },
 };
 
-test("a tracker that changes while a start still recovers does not end the server", async (t) => {
+test("a tracker that changes while a start is still recovering does not end the server", async (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "WORKFLOW.md"), "---\ntracker: { kind: local }\n---\nDo it\n");
   const redactor = createRedactor();

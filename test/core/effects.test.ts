@@ -13,7 +13,7 @@ import { freshProject, openReal, type RealServer } from "../support/real-server.
 import { eventually } from "../support/symphony.ts";
 import { tinyAgent, tinyTracker } from "../support/tiny-kinds.ts";
 
-/** A row whose tracker writes down every call; `onCall` is told first. */
+/** A row whose tracker records every call; `onCall` runs first. */
 function recorded(row: TrackerKind, calls: string[], onCall = (_: string) => {}): TrackerKind {
   const watched = <T extends object>(of: T, prefix: string): T =>
     new Proxy(of, {
@@ -42,8 +42,8 @@ function recorded(row: TrackerKind, calls: string[], onCall = (_: string) => {})
   };
 }
 
-/** The row of the tiny agent, whose prompts are kept; one that `hangs` ends with its server. */
-function listening(prompts: string[], hangs: (prompt: string) => boolean) {
+/** The row of the tiny agent, whose prompts are recorded; a turn that `hangs` ends with its server. */
+function recordingPrompts(prompts: string[], hangs: (prompt: string) => boolean) {
   const create = async (deps: Parameters<typeof tinyAgent.create>[0]): Promise<AgentRuntime> => {
     const runtime = await tinyAgent.create(deps);
     const start: AgentRuntime["start"] = async (spec, signal) => {
@@ -81,7 +81,7 @@ interface Setting {
 function open(dir: string, issues: Map<string, Issue>, setting: Setting): Promise<RealServer> {
   const { calls = [], prompts = [], hangs = () => false, onCall } = setting;
   const tracker = recorded(tinyTracker(issues), calls, onCall);
-  const agent = listening(prompts, hangs);
+  const agent = recordingPrompts(prompts, hangs);
   return openReal(dir, {
     env: { HOME: dir },
     kinds: { trackers: [...kinds.trackers, tracker], agents: [...kinds.agents, agent] },
@@ -115,7 +115,7 @@ test("T-1: from the first poll to the end of an issue the scheduler makes two ki
   );
 });
 
-test("P-8: a template that fails for one issue costs that attempt alone, and is tried again later", async () => {
+test("P-8: a template that fails for one issue fails only that attempt, which is retried later", async () => {
   await using project = await freshProject({ workflow });
   const issues = new Map<string, Issue>();
   put(issues, "TINY-9");
@@ -133,7 +133,7 @@ test("P-8: a template that fails for one issue costs that attempt alone, and is 
   assert.deepEqual(prompts, ["TINY-1 first"]);
 });
 
-test("R-2: a restart cleans up what has ended, polls afresh, and goes on in the workspaces that are left", async () => {
+test("R-2: a restart cleans up closed issues, polls again, and continues in the remaining workspaces", async () => {
   await using project = await freshProject({ workflow });
   const issues = new Map<string, Issue>();
   put(issues, "TINY-1");

@@ -15,7 +15,7 @@ interface Setting {
   readonly refusal?: SymphonyError;
 }
 
-/** Registers an address with a tracker that takes every order, and tells what came of it. */
+/** Registers an address with a tracker that accepts every order, and returns the result. */
 async function register(address: string, { kind, provider = {}, env = {}, refusal }: Setting) {
   const orders: WebhookOrder[] = [];
   const stored: string[] = [];
@@ -53,7 +53,7 @@ async function register(address: string, { kind, provider = {}, env = {}, refusa
   return { orders, stored, logged };
 }
 
-test("an address without a path gets the route of the tracker in use, one with a path stays", async () => {
+test("an address without a path gets the route of the current tracker, one with a path is kept", async () => {
   for (const [address, url] of [
     ["https://hooks.example.com", "https://hooks.example.com/webhooks/linear"],
     ["https://hooks.example.com/own/path", "https://hooks.example.com/own/path"],
@@ -63,7 +63,7 @@ test("an address without a path gets the route of the tracker in use, one with a
   }
 });
 
-test("the secret that results is kept under the name that the configuration gives it", async () => {
+test("the new secret is stored under the name that the configuration gives it", async () => {
   const { stored } = await register("https://h.example.com", { kind: "linear" });
   assert.deepEqual(stored, ["LINEAR_WEBHOOK_SECRET=made-up"]);
   const provider = { webhook_secret: "$MY_HOOK" };
@@ -82,7 +82,7 @@ test("the secret that results is kept under the name that the configuration give
   );
 });
 
-test("a tracker that refuses is set up by hand, as its row says; one without webhooks has none", async () => {
+test("for a tracker that refuses, the row tells how to set it up by hand; a tracker without webhooks gets no order", async () => {
   const refusal = new SymphonyError("tracker_status", "forbidden", { details: { status: 403 } });
   const { logged } = await register("https://h.example.com", { kind: "linear", refusal });
   assert.match(String(logged[0]?.[1]["hint"]), /by hand in Linear: Settings, API, Webhooks/);

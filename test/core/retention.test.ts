@@ -12,7 +12,7 @@ import { attempt, event, record, temporaryDir } from "../support/storage.ts";
 
 const dayMs = 86_400_000;
 
-function opened(t: TestContext, settings: { days: number | null; held?: string }) {
+function openRetention(t: TestContext, settings: { days: number | null; held?: string }) {
   const file = join(temporaryDir(t), "history.db");
   const history = openHistory(file);
   t.after(() => history.close());
@@ -30,7 +30,7 @@ function opened(t: TestContext, settings: { days: number | null; held?: string }
   return { file, history, clock, logged, follow };
 }
 
-/** `count` ended attempts of one issue, one a day from the clock's time on. */
+/** `count` ended attempts of one issue, one per day from the clock's time on. */
 function attemptsOf(name: string, count: number, from: number) {
   return Array.from({ length: count }, (_, n) => {
     const startedAt = from + n * dayMs;
@@ -41,8 +41,11 @@ function attemptsOf(name: string, count: number, from: number) {
   });
 }
 
-test("old attempts go, save each issue's newest and those of issues that wait; the totals stay", (t) => {
-  const { file, history, clock, logged, follow } = opened(t, { days: 90, held: issue("B-1").id });
+test("old attempts are removed, except each issue's newest and those of issues that wait; the totals stay", (t) => {
+  const { file, history, clock, logged, follow } = openRetention(t, {
+    days: 90,
+    held: issue("B-1").id,
+  });
   const from = clock.wall() - 100 * dayMs;
   for (const name of ["A-1", "B-1"]) {
     for (const one of attemptsOf(name, 30, from)) history.saveAttempt(one);
@@ -72,8 +75,8 @@ test("old attempts go, save each issue's newest and those of issues that wait; t
   assert.deepEqual(again.totals(), before);
 });
 
-test("where an issue's work may still be stays on record: its newest attempt in each directory is not removed", (t) => {
-  const { file, history, clock, follow } = opened(t, { days: 90 });
+test("an issue's newest attempt in each directory is not removed, because its work may still be there", (t) => {
+  const { file, history, clock, follow } = openRetention(t, { days: 90 });
   const from = clock.wall() - 200 * dayMs;
   const places = ["/old/A-1", "/old/A-1", null, "/new/A-1", "/new/A-1", null];
   for (const [n, one] of attemptsOf("A-1", places.length, from).entries()) {
@@ -98,8 +101,8 @@ test("where an issue's work may still be stays on record: its newest attempt in 
   assert.deepEqual([...again.workspacePlaces()].map(({ path }) => path).toSorted(), known());
 });
 
-test("a directory is known with the issue of the newest attempt there, whichever is saved last", (t) => {
-  const { file, history } = opened(t, { days: null });
+test("a directory belongs to the issue of the newest attempt there, whichever is saved last", (t) => {
+  const { file, history } = openRetention(t, { days: null });
   const at = (id: string, name: string) =>
     attempt(id, {
       ...{ issueId: issue(name).id, issueIdentifier: name, workspacePath: "/root/A-1" },
@@ -116,8 +119,8 @@ test("a directory is known with the issue of the newest attempt there, whichever
   assert.deepEqual(owner(again), [["/root/A-1", "B-1"]]);
 });
 
-test("old events go from the beginning in steps; the numbering goes on even when all are old", (t) => {
-  const { file, history, clock, follow } = opened(t, { days: 1 });
+test("old events are removed from the beginning in steps; the numbering continues even when all are old", (t) => {
+  const { file, history, clock, follow } = openRetention(t, { days: 1 });
   const at = clock.wall();
   const events = Array.from({ length: 1_700 }, (_, n) => event(n + 1, { at: at - 2 * dayMs }));
   history.appendEvents(events);
@@ -126,7 +129,7 @@ test("old events go from the beginning in steps; the numbering goes on even when
   clock.advance(0);
   assert.equal(history.oldestSeq(), 251);
   clock.advance(10_000);
-  // Nothing is taken out of the middle, however old it says it is.
+  // No event is removed from the middle, however old its time is.
   assert.deepEqual([history.oldestSeq(), history.lastSeq()], [1_701, 1_702]);
   clock.advance(3 * dayMs);
   assert.equal(history.oldestSeq(), 1_702);
@@ -137,8 +140,8 @@ test("old events go from the beginning in steps; the numbering goes on even when
   assert.equal(again.lastSeq(), 1_703);
 });
 
-test("null keeps everything for ever", (t) => {
-  const { history, clock, follow } = opened(t, { days: null });
+test("null keeps everything indefinitely", (t) => {
+  const { history, clock, follow } = openRetention(t, { days: null });
   for (const one of attemptsOf("A-1", 3, 0)) history.saveAttempt(one);
   history.appendEvents([event(1, { at: 0 }), event(2)]);
   t.after(follow());

@@ -14,7 +14,7 @@ import { webhookSecretValue } from "../support/webhook.ts";
 const junk = "neither a database nor a document\n".repeat(40);
 const localTracker = "{ kind: local }";
 
-/** A project that a core can be opened on, with a clock that stands still. */
+/** A project on which a core can be opened, with a clock that does not advance. */
 async function project(t: TestContext, tracker = localTracker) {
   const dir = temporaryDir(t);
   const workflowPath = join(dir, "WORKFLOW.md");
@@ -37,8 +37,8 @@ async function project(t: TestContext, tracker = localTracker) {
   return { options, dataDir, clock, logged };
 }
 
-/** What holds a process: timers of the clock, watches of files, servers. */
-function held(clock: FakeClock): readonly string[] {
+/** What keeps a process alive: timers of the clock, file watchers, servers. */
+function openHandles(clock: FakeClock): readonly string[] {
   const own = process.getActiveResourcesInfo().filter((name) => name === "FSEventWrap");
   return [...own, ...Array.from({ length: clock.pending }, () => "timer")];
 }
@@ -47,37 +47,37 @@ describe("a start that fails leaves nothing open, bound or running", () => {
   for (const file of neededFiles) {
     test(`${file} is damaged`, async (t) => {
       const { options, dataDir, clock } = await project(t);
-      const before = held(clock);
+      const before = openHandles(clock);
       await writeFile(join(dataDir, file), junk, { mode: 0o600 });
       await assert.rejects(createCore(options), coded("storage_corrupt", new RegExp(file)));
-      assert.deepEqual(held(clock), before);
+      assert.deepEqual(openHandles(clock), before);
       await (await lockDataDir(dataDir)).release();
     });
   }
 
-  test("it is given up", async (t) => {
+  test("an aborted start", async (t) => {
     const { options, dataDir, clock } = await project(t);
-    const before = held(clock);
+    const before = openHandles(clock);
     const stop = new AbortController();
     const admit = async () => stop.abort();
     const given = createCore({ ...options, admit, signal: stop.signal });
     await assert.rejects(given, (error) => error === stop.signal.reason);
-    assert.deepEqual(held(clock), before);
+    assert.deepEqual(openHandles(clock), before);
     assert.ok(!(await readdir(dataDir)).includes("lock.json"));
   });
 });
 
-test("a core that is stopped while its tracker does not answer the first read has not begun, and leaves nothing", async (t) => {
+test("a core that stops while its tracker does not answer the first read has not started, and leaves nothing", async (t) => {
   const tracker = await silentTracker(t);
   const place = await project(t, tracker.section);
   const { options, dataDir, clock, logged } = place;
-  const before = held(clock);
+  const before = openHandles(clock);
   const core = await createCore(options);
   const started = core.start();
   await tracker.asked;
   await core.stop();
   await started;
-  assert.deepEqual(held(clock), before);
+  assert.deepEqual(openHandles(clock), before);
   assert.doesNotMatch(logged.join(""), /cleanup failed|effect failed|no agent can start/);
   await (await lockDataDir(dataDir)).release();
 });

@@ -5,7 +5,7 @@ const kept = "test/core/workspace/kept.test.ts";
 const removal = "test/core/workspace/removal.test.ts";
 const effects = "test/core/effects.test.ts";
 
-/** Every fault. R-3 and R-4 have none: they do not apply (docs/requirements.md). */
+/** Every fault. R-3 and R-4 have none, because they do not apply (docs/requirements.md). */
 export const mutants: readonly Mutant[] = [
   ...ofTheScheduler,
   ...faults(
@@ -22,12 +22,12 @@ export const mutants: readonly Mutant[] = [
     ],
   ),
   ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "no directory" }, [
-    "O-36: clean-up uses today's root instead of the recorded path",
+    "O-36: the clean-up uses the current root instead of the recorded path",
     "for (const path of paths) await one(path, path);",
     "for (const path of paths) if (path === workspaces.pathOf(issue.identifier)) await one(path, path);",
   ]),
   ...faults({ file: "src/core/workspace/kept.ts", tests: [kept], only: "an agent never loses" }, [
-    "a clean-up takes the directory of an agent at work",
+    "a clean-up removes the directory of a running agent",
     "      if (isInUse(path)) return;\n",
     "",
   ]),
@@ -37,7 +37,7 @@ export const mutants: readonly Mutant[] = [
     "terminalStates: tracker.activeStates,",
   ]),
   ...faults({ file: "src/core/start.ts", tests: ["test/core/early-change.test.ts"] }, [
-    "H-1: the server tells that it started in 1970",
+    "H-1: the server reports 1970 as its start time",
     "startedWall: clock.wall(),",
     "startedWall: 0,",
   ]),
@@ -52,14 +52,14 @@ export const mutants: readonly Mutant[] = [
     "",
   ]),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [effects], only: "R-2" }, [
-    "R-2: a workspace that survives is made anew",
+    "R-2: a workspace that still exists is created again",
     'if (found === "directory" && (await this.#isFinished(path, issue.id))) {',
     'if (found === "directory" && path === "") {',
   ]),
   ...faults(
     { file: "src/core/events/bus.ts", tests: ["test/server/listen.test.ts"], only: "H-14" },
     [
-      "H-14: a follower that throws stops the events of all",
+      "H-14: a follower that throws stops the events of all followers",
       "      if (!subscriber.reported) this.#report(error);\n",
       "      throw error;\n",
     ],
@@ -67,7 +67,7 @@ export const mutants: readonly Mutant[] = [
   ...faults(
     { file: "src/commands/context.ts", tests: ["test/commands/serve.test.ts"], only: "W-1" },
     [
-      "W-1: the named file is not the one that is served",
+      "W-1: another file than the named one is served",
       'resolve(where.cwd, workflow ?? "WORKFLOW.md")',
       'resolve(where.cwd, "WORKFLOW.md")',
     ],
@@ -82,21 +82,21 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults(
     { file: "docs/trackers/linear.md", tests: ["test/requirements.test.ts"], only: "T-12" },
-    ["T-12: a profile leaves an error out", "| `tracker_pagination` |", "| |"],
+    ["T-12: a profile omits an error", "| `tracker_pagination` |", "| |"],
   ),
   ...faults(
     { file: "docs/trackers/local.md", tests: ["test/requirements.test.ts"], only: "T-12" },
     ["T-12: a profile has no section about paging", "## Scope and paging", "## Scope"],
   ),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "O-31" }, [
-    "O-31: what changes between the last look and the deletion is deleted",
+    "O-31: a file that changes between the last check and the deletion is deleted",
     "await deleteWhole(path, examinedAt)",
     "await deleteWhole(path, null)",
   ]),
   ...faults(
     { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "nothing in a root" },
     [
-      "a removal does not ask whose the root is",
+      "a removal does not check which server has the root",
       "    await this.#options.own?.(dirname(path));\n",
       "",
     ],
@@ -104,13 +104,13 @@ export const mutants: readonly Mutant[] = [
   ...faults(
     { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "a server that stops" },
     [
-      "a server that stops takes half a look for a whole one",
+      "a server that stops accepts an incomplete examination",
       "if (!this.#leaving.aborted) return work;",
       "if (!this.#leaving.aborted || work) return work;",
     ],
   ),
   ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "R-5" }, [
-    "R-5: a marker that is left over hides work",
+    "R-5: a leftover marker hides work",
     " && (await readBaseline(path)) === null;",
     ";",
   ]),
@@ -127,9 +127,9 @@ export const mutants: readonly Mutant[] = [
     ],
   ),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [kept], only: "what before_remove" },
+    { file: "src/core/workspace/workspaces.ts", tests: [kept], only: "files that before_remove" },
     [
-      "O-22: what before_remove leaves behind is removed",
+      "O-22: files that before_remove leaves are removed",
       "if (late.length > 0) return",
       "if (late.length < 0) return",
     ],
@@ -142,12 +142,12 @@ export const mutants: readonly Mutant[] = [
   ...faults(
     { file: "src/core/workspace/workspaces.ts", tests: ["test/core/workspace/set-aside.test.ts"] },
     [
-      "another issue's work in the way is replaced",
+      "another issue's work at the path is replaced",
       "    if (work.length === 0) {\n      const isForeign",
       "    if (work.length >= 0) {\n      const isForeign",
     ],
     [
-      "an agent's directory is taken for another issue",
+      "the directory of a running agent is given to another issue",
       "if (this.#options.isAtWork?.(path)) {",
       "if (this.#options.isAtWork?.(path) === null) {",
     ],
@@ -155,12 +155,12 @@ export const mutants: readonly Mutant[] = [
   ...faults(
     { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "token" },
     [
-      "THREAT-21: a beginning of the token is enough",
+      "THREAT-21: a prefix of the token is accepted",
       "sameText(given, expected)",
       "expected.startsWith(given)",
     ],
     [
-      "a server without a token lets everybody in",
+      "a server without a token accepts every request",
       "if (expected !== null && given !== undefined && sameText",
       "if (expected === null || given !== undefined && sameText",
     ],
@@ -170,22 +170,22 @@ export const mutants: readonly Mutant[] = [
       'else if (ctx.path === "") requireToken',
     ],
     [
-      "THREAT-4: a server on every address answers to 0.0.0.0",
+      "THREAT-4: a server on every address accepts the Host 0.0.0.0",
       "if (!wildcards.has(rules.host)) known.push",
       "known.push",
     ],
   ),
   ...faults(
     { file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "proxies" },
-    ["THREAT-8: what comes through a proxy reaches the API", "    refuseProxies(ctx);\n", ""],
+    ["THREAT-8: a request through a proxy reaches the API", "    refuseProxies(ctx);\n", ""],
     [
-      "THREAT-8: what begins like a webhook passes unseen",
+      "THREAT-8: a path that begins like a webhook skips the check",
       'startsWith("/webhooks/")) return next();',
       'startsWith("/webhooks")) return next();',
     ],
   ),
   ...faults({ file: "src/server/access.ts", tests: ["test/server/access.test.ts"], only: "Host" }, [
-    "THREAT-4: any Host is known",
+    "THREAT-4: any Host is accepted",
     "    requireHost(ctx, rules);\n",
     "",
   ]),
@@ -203,25 +203,25 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults(
     { file: "src/core/secrets/secrets.ts", tests: ["test/core/secrets/secrets.test.ts"] },
-    ["X-2: a value that is given is not redacted", "    this.#deps.redactor.add(value);\n", ""],
+    ["X-2: a value that is set is not redacted", "    this.#deps.redactor.add(value);\n", ""],
     [
       "X-2: a value that is read is not redacted",
       "  for (const value of values.values()) redactor.add(value);\n",
       "",
     ],
     [
-      "X-8: secrets that were altered are believed",
+      "X-8: altered secrets are accepted",
       "if (!isGenuine(document, keys)) throw altered(where.file);",
       "",
     ],
     [
-      "a change that the disk refused is taken for what is on it",
+      "a change that the disk refused stays in memory",
       "      low.data = before;\n      throw error;",
       "      throw error;",
     ],
   ),
   ...faults({ file: "src/core/secrets/cipher.ts", tests: ["test/core/secrets/secrets.test.ts"] }, [
-    "X-8: one secret's value passes for another's",
+    "X-8: one secret's value is accepted as another's",
     "ver: number): Buffer {",
     'ver: number): Buffer {\n  name = "";',
   ]),
@@ -237,35 +237,35 @@ export const mutants: readonly Mutant[] = [
   ...faults(
     { file: "src/core/store/saves.ts", tests: ["test/core/store/saves.test.ts"] },
     [
-      "FAULT-9: a refused write is told as done",
+      "FAULT-9: a refused write is reported as done",
       "      this.#wait(key, kept, error);\n      return false;",
       "      this.#wait(key, kept, error);\n      return true;",
     ],
     [
-      "FAULT-9: an older write ends what a newer one has to do",
+      "FAULT-9: an older write completes the work of a newer one",
       "if (kept.version === version) this.#settle(key, kept);\n  }\n\n  /** Another",
       "this.#settle(key, kept);\n  }\n\n  /** Another",
     ],
     [
-      "FAULT-9: the last try at the end is left out",
+      "FAULT-9: closing makes no last retry",
       "    await Promise.all(this.#repeat());\n    const lost",
       "    const lost",
     ],
   ),
   ...faults({ file: "src/core/store/audit.ts", tests: ["test/core/store/audit-sealed.test.ts"] }, [
-    "THREAT-23: the end of the log can be cut unseen",
+    "THREAT-23: a truncated log is not detected",
     "    writeAuditHead(this.#headFile, this.#head);\n",
     "",
   ]),
   ...faults({ file: "src/core/store/audit.ts", tests: ["test/server/audit-intents.test.ts"] }, [
-    "INV-25: a change that was entered is told as interrupted",
+    "INV-25: a recorded change is reported as interrupted",
     "DELETE FROM audit_intents WHERE id = $intent",
     "DELETE FROM audit_intents WHERE id = -$intent",
   ]),
   ...faults(
     { file: "src/core/store/lock.ts", tests: ["test/core/store/lock.test.ts"] },
     [
-      "FAULT-11: two servers have one data directory",
+      "FAULT-11: two servers use one data directory",
       'db.exec("BEGIN EXCLUSIVE");',
       'db.exec("BEGIN");',
     ],
@@ -295,7 +295,7 @@ export const mutants: readonly Mutant[] = [
       only: "work in a clone: two stashes",
     },
     [
-      "O-22: stashes are no work",
+      "O-22: stashes do not count as work",
       "refs === null || refs.stashes === 0 ?",
       "refs === null || refs.stashes >= 0 ?",
     ],
@@ -307,7 +307,7 @@ export const mutants: readonly Mutant[] = [
       only: "work in a clone: a commit",
     },
     [
-      "O-22: commits that are nowhere else are no work",
+      "O-22: commits that are nowhere else do not count as work",
       "onlyHere === null || onlyHere.commits === 0\n",
       "onlyHere === null || onlyHere.commits >= 0\n",
     ],
@@ -316,10 +316,10 @@ export const mutants: readonly Mutant[] = [
     {
       file: "src/core/workspace/work.ts",
       tests: ["test/core/workspace/work.test.ts"],
-      only: "work in a clone: a repository that says",
+      only: "work in a clone: a repository whose commits",
     },
     [
-      "O-22: what cannot be determined is no work",
+      "O-22: a state that cannot be determined does not count as work",
       "    ...problems.map((reason) => unknown(reason)),\n",
       "",
     ],
@@ -330,7 +330,7 @@ export const mutants: readonly Mutant[] = [
       tests: ["test/core/secrets/rotation.test.ts"],
       only: "rotate seals",
     },
-    ["X-8: a rotation leaves the old key", "    await this.#forget(document);\n", ""],
+    ["X-8: a rotation keeps the old key", "    await this.#forget(document);\n", ""],
   ),
   ...faults(
     {
@@ -339,7 +339,7 @@ export const mutants: readonly Mutant[] = [
       only: "a key of the environment",
     },
     [
-      "X-8: a rotation to the same key is told as one",
+      "X-8: a rotation to the same key is reported as a rotation",
       "    await refuseSameKey(placeOf(before, place), old);\n",
       "",
     ],

@@ -1,14 +1,14 @@
-/** A fault of one line that a test must notice. */
+/** A fault in one file that a test must detect. */
 export interface Mutant {
-  /** What goes wrong with it, with the code of the requirement it breaks where there is one. */
+  /** What the fault does; begins with the code of the requirement that it breaks, if there is one. */
   readonly name: string;
   readonly file: string;
-  /** Stands in the file exactly once. */
+  /** Occurs exactly once in the file. */
   readonly from: string;
   readonly to: string;
-  /** The test files it belongs to. */
+  /** The test files that must detect it. */
   readonly tests: readonly string[];
-  /** The beginning of the names of the tests that it belongs to; all of the files', if left out. */
+  /** Prefix of the names of the tests that must detect it; default: all tests of the files. */
   readonly only?: string;
 }
 
@@ -18,7 +18,7 @@ interface Place extends Pick<Mutant, "file" | "tests"> {
 
 type Fault = readonly [name: string, from: string, to: string];
 
-/** Faults of one file, which the same tests must notice: what goes wrong, what stands there, what comes in its place. */
+/** Faults of one file that the same tests must detect; each is name, original text, replacement. */
 export function faults(place: Place, ...each: readonly Fault[]): readonly Mutant[] {
   return each.map(([name, from, to]) => ({ ...place, name, from, to }));
 }

@@ -1,5 +1,5 @@
-// `npm run mutants [PART OF A NAME]`: applies each fault of the list to a copy of the tree, runs the test file that must notice
-// it, and prints which test failed. A fault that no test notices has survived: the run then ends with 1.
+// `npm run mutants [PART OF A NAME]`: applies each fault of the list to a copy of the tree, runs the test file that must detect
+// it, and prints which test failed. A fault that no test detects has survived: the exit code is then 1.
 import { spawn } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
@@ -12,20 +12,20 @@ const copied = ["bin", "bench", "docs", "examples", "src", "test", "package.json
 const limitMs = 180_000;
 
 interface Outcome {
-  /** The tests that failed; null: the run could not begin, as when the fault is no valid source. */
+  /** The tests that failed; null: the file did not run, for example because the fault is not valid source. */
   readonly failed: readonly string[] | null;
   readonly output: string;
 }
 
 async function copyOfTree(): Promise<string> {
-  // Not below node_modules, where Node reads no TypeScript.
+  // Not below node_modules, where Node does not load TypeScript.
   const dir = await mkdtemp(join(tmpdir(), "symphony-mutant-"));
   for (const name of copied) await cp(join(tree, name), join(dir, name), { recursive: true });
   await symlink(join(tree, "node_modules"), join(dir, "node_modules"));
   return dir;
 }
 
-/** Runs `work` with the fault in place; resolves with why not where its text does not stand in the file exactly once. */
+/** Runs `work` with the fault applied; resolves with the reason if `from` does not occur exactly once in the file. */
 async function withFault<T>(
   dir: string,
   mutant: Mutant,
@@ -34,8 +34,8 @@ async function withFault<T>(
   const file = join(dir, mutant.file);
   const source = await readFile(file, "utf8");
   const count = source.split(mutant.from).length - 1;
-  if (count !== 1) return `its text stands ${count} times in ${mutant.file}: change the list`;
-  // The replacement is no pattern: "$&" in it would be.
+  if (count !== 1) return `its text occurs ${count} times in ${mutant.file}: change the list`;
+  // A function, because "$&" in a replacement string would be a pattern.
   await writeFile(
     file,
     source.replace(mutant.from, () => mutant.to),
@@ -85,7 +85,7 @@ async function tryOne(dir: string, mutant: Mutant): Promise<boolean> {
   const { failed, output } = outcome;
   const [first] = failed ?? [];
   if (first !== undefined) {
-    console.log(`noticed   ${mutant.name}\n          by: ${first}`);
+    console.log(`detected  ${mutant.name}\n          by: ${first}`);
     return true;
   }
   const why = failed === null ? "the test file did not run" : "no test failed";
@@ -94,7 +94,7 @@ async function tryOne(dir: string, mutant: Mutant): Promise<boolean> {
   return false;
 }
 
-/** A fault proves nothing by a test that fails without it. */
+/** A test that fails without a fault would detect every fault. */
 async function requireGreen(dir: string, all: readonly Mutant[]): Promise<void> {
   const whole = all.filter(({ only }) => only === undefined);
   const part = all.filter(({ only }) => only !== undefined);
@@ -126,7 +126,7 @@ async function main(part: string): Promise<number> {
       }
     };
     await Promise.all(dirs.map(work));
-    console.log(`\n${chosen.length - survivors} noticed, ${survivors} survived`);
+    console.log(`\n${chosen.length - survivors} detected, ${survivors} survived`);
     return survivors === 0 ? 0 : 1;
   } finally {
     await Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true, maxRetries: 5 })));

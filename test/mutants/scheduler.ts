@@ -19,7 +19,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       '    case "routable":\n      return decided(state);',
     ],
     [
-      "O-38: a blocked issue that is gone stays blocked",
+      "O-38: a blocked issue that is missing stays blocked",
       'return release(state, entry.issue, "no longer visible in the tracker");',
       "return decided(state);",
     ],
@@ -53,7 +53,7 @@ export const ofTheScheduler: readonly Mutant[] = [
     },
     ["O-29: held issues are not read again", '      ...issues.of("held").keys(),\n', ""],
     [
-      "a held issue that is not visible is let go",
+      "a held issue that is not visible is released",
       '  if (issue !== null && standingOf(issue, context.config.tracker) === "terminal") {\n    return close(state, issue, { ended: null, path: null',
       '  if (issue === null) return release(state, row.issue, "gone");\n  if (standingOf(issue, context.config.tracker) === "terminal") {\n    return close(state, issue, { ended: null, path: null',
     ],
@@ -61,7 +61,7 @@ export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
     { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/poll.test.ts`], only: "T-11" },
     [
-      "T-11: the provider's own part of an issue is read",
+      "T-11: provider data of an issue is interpreted",
       "return a === b || JSON.stringify(a)",
       'return a === b || a.nativeRef?.["version"] === 1 || JSON.stringify(a)',
     ],
@@ -92,12 +92,12 @@ export const ofTheScheduler: readonly Mutant[] = [
       '{ ...entry, error: "retry refresh failed" }',
     ],
     [
-      "O-26: an error of the second look lets the claim go",
+      "O-26: an error of the second read releases the claim",
       "if (entry?.checking !== input.request) return noted;",
       "if (entry?.wantsSlot) return dropRetry(noted.state, entry, null, context);\n  if (entry?.checking !== input.request) return noted;",
     ],
     [
-      "O-26: the second look is not judged",
+      "O-26: the result of the second read is ignored",
       "const mayRun = issue !== null && standingOf",
       "const mayRun = issue !== null && entry.wantsSlot || issue !== null && standingOf",
     ],
@@ -133,7 +133,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       only: "agent.max_retries",
     },
     [
-      "O-18: a failing issue is retried without end",
+      "O-18: a failing issue is retried without limit",
       "maxRetries !== null && failures > maxRetries",
       "false",
     ],
@@ -154,25 +154,25 @@ export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
     { file: `${orchestrator}/dispatch.ts`, tests: [`${decisions}/poll.test.ts`], only: "O-8" },
     [
-      "O-8: an issue that waits for its retry is read for a start",
+      "O-8: an issue that waits for its retry is read again before a start",
       "!issue.dispatchable || !isFree(state, issue)) return false;",
       "!issue.dispatchable) return false;",
     ],
   ),
   ...faults({ file: `${orchestrator}/dispatch.ts`, tests: [`${decisions}/brakes.test.ts`] }, [
-    "the day's token budget stops nothing",
+    "the token budget of a day has no effect",
     "if (limit === null || day.tokens < limit) return null;",
     "return null;",
   ]),
   ...faults(
     { file: `${orchestrator}/poll.ts`, tests: [`${decisions}/poll.test.ts`], only: "O-13" },
     [
-      "INV-17: what was read while the server drains is started",
+      "INV-17: an issue read while the server drains is started",
       "    state.draining ||\n    standingOf",
       "    standingOf",
     ],
     [
-      "a budget that is used up during the last read stops nothing",
+      "a budget that is used up during the last read has no effect",
       "    shutGate(state, issue, context.config) !== null ||\n",
       "",
     ],
@@ -185,7 +185,7 @@ export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
     { file: `${orchestrator}/decision.ts`, tests: [`${decisions}/poll.test.ts`], only: "INV-14" },
     [
-      "INV-14: a late read by id decides",
+      "INV-14: a late read by id is applied",
       "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
       "(state.fences.get(issueId) ?? 0) > request",
     ],
@@ -194,10 +194,10 @@ export const ofTheScheduler: readonly Mutant[] = [
     {
       file: `${orchestrator}/decision.ts`,
       tests: [`${decisions}/closed.test.ts`],
-      only: "nothing older",
+      only: "an older list",
     },
     [
-      "INV-14: a late list decides",
+      "INV-14: a late list is applied",
       "Math.max(state.fences.get(issueId) ?? 0, state.listFence) > request",
       "state.listFence > request",
     ],
@@ -208,15 +208,15 @@ export const ofTheScheduler: readonly Mutant[] = [
       tests: [`${decisions}/operator.test.ts`, `${decisions}/retry.test.ts`],
     },
     [
-      "INV-22: a hold of a running issue is not on disk before its agent is gone",
+      "INV-22: the hold of a running issue is not saved before its agent has exited",
       '      { type: "saveRecord", issueId: issue.id },\n      tell("issue.held"',
       '      tell("issue.held"',
     ],
   ),
   ...faults(
     { file: `${orchestrator}/start.ts`, tests: [`${decisions}/reconcile.test.ts`], only: "O-16" },
-    ["O-16: an attempt began in 1970", "startedWall: context.wall,", "startedWall: 0,"],
-    ["O-16: each attempt is the first", "number: prior.count + 1,", "number: 1,"],
+    ["O-16: the start time of an attempt is 1970", "startedWall: context.wall,", "startedWall: 0,"],
+    ["O-16: each attempt has number 1", "number: prior.count + 1,", "number: 1,"],
   ),
   ...faults({ file: `${orchestrator}/start.ts`, tests: [`${decisions}/reconcile.test.ts`] }, [
     "INV-4: two attempts have one id",
@@ -226,23 +226,23 @@ export const ofTheScheduler: readonly Mutant[] = [
   ...faults(
     { file: `${orchestrator}/report.ts`, tests: [`${decisions}/report.test.ts`] },
     [
-      "E-1: an event does not say which session it is of",
+      "E-1: an event has no session id",
       "tell(text.type, next.issue, { attemptId: next.attemptId, sessionId: next.sessionId, ...text })",
       "tell(text.type, next.issue, { attemptId: next.attemptId, ...text })",
     ],
     [
-      "E-1: a malformed line is not told as one",
+      "E-1: a malformed line is not reported as malformed",
       "data: { malformed: event.malformed }",
       "data: { malformed: false }",
     ],
     [
-      "E-2: a word does not count against silence",
+      "E-2: an event does not count as activity",
       "lastEventAt: now, lastEventWall: wall }",
       "lastEventAt: entry.lastEventAt, lastEventWall: wall }",
     ],
     ["E-2: the last message is not kept", "    lastMessage: text.message,\n", ""],
     [
-      "E-2: an earlier attempt speaks for the live one",
+      "E-2: events of an earlier attempt count for the live one",
       "entry?.attemptId === input.attemptId && entry.stopping",
       "entry && entry.stopping",
     ],
@@ -255,7 +255,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       "const queue = (state.queue as Issue[]).sort().filter(",
     ],
     [
-      "E-13: retries are not shown by their due time",
+      "E-13: retries are not sorted by their due time",
       "[...retrying.values()].sort((a, b) => a.dueAt - b.dueAt)",
       "[...retrying.values()]",
     ],
@@ -266,7 +266,7 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
   ),
   ...faults({ file: `${orchestrator}/records.ts`, tests: [effects], only: "R-2" }, [
-    "R-2: a first attempt that a stop cut off counts as a retry",
+    "R-2: a first attempt that a stop interrupted counts as a retry",
     'if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;\n  return { retry: { attempt, failures,',
     'if (stopping && stopping.leadsTo !== "shutdown") return null;\n  return { retry: { attempt: attempt ?? 1, failures,',
   ]),
@@ -276,22 +276,22 @@ export const ofTheScheduler: readonly Mutant[] = [
     'if (exit.code !== "turn_failed") {',
   ]),
   ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
-    "FAULT-9: what an operator asks for is in force before it is saved",
+    "FAULT-9: an operator's request takes effect before it is saved",
     "await this.#ports.saveRecordFirst(",
     "void this.#ports.saveRecordFirst(",
   ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: [`${decisions}/operations.test.ts`] }, [
-    "FAULT-9: an issue is released before that is saved",
+    "FAULT-9: an issue is released before the release is saved",
     'if (status === "queued") await orchestrator.applySaved(issue.id, input);',
     'if (status === "queued") await orchestrator.apply(input);',
   ]),
   ...faults({ file: `${orchestrator}/operations.ts`, tests: ["test/server/unsaved.test.ts"] }, [
-    "FAULT-9: an abort is answered before its hold is saved",
+    "FAULT-9: an abort returns before its hold is saved",
     "await tookEffect(stopped, ",
     "void tookEffect(stopped, ",
   ]),
   ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
-    "FAULT-9: an attempt that is not on disk is begun",
+    "FAULT-9: an attempt that is not saved is started",
     "if (isSaved && storage === null) return this.#startAttempt(order);",
     "if (isSaved || order) return this.#startAttempt(order);",
   ]),
@@ -302,7 +302,7 @@ export const ofTheScheduler: readonly Mutant[] = [
       only: "FAULT-9: an answer",
     },
     [
-      "FAULT-9: an answer that is refused is delivered all the same",
+      "FAULT-9: a refused answer is delivered anyway",
       '    } catch (error) {\n      history.dropSteer(steer.id);\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
       '    } catch (error) {\n      throw error;\n    }\n    return { ...answered, applies: "next_attempt" };',
     ],

@@ -13,7 +13,7 @@ interface Asked {
   readonly lines?: readonly string[];
 }
 
-/** A machine with one home; paths are told relative to its root. */
+/** A machine with one home; paths are relative to its root. */
 async function machine() {
   const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-confinement-")));
   const workspace = join(root, "workspaces", "ENG-1");
@@ -30,7 +30,7 @@ async function machine() {
     root,
     logs,
     async sees({ home = join(root, "home"), readable = [], writable = [], lines = [] }: Asked) {
-      // Of a session nothing else is asked for.
+      // Nothing else of a session is read.
       const spec = {
         workspace,
         onLog: (line: string) => logs.push(line),
@@ -55,7 +55,7 @@ async function machine() {
   };
 }
 
-test("without settings nothing is shown, the home is empty, and data and logins are hidden", async () => {
+test("without settings nothing is visible, the home is empty, and data and logins are hidden", async () => {
   await using m = await machine();
   const { homes, hidden, shown } = await m.sees({});
   assert.deepEqual(shown, []);
@@ -65,7 +65,7 @@ test("without settings nothing is shown, the home is empty, and data and logins 
   }
 });
 
-test("a home that is not there is made, but not in a directory of the system; the root is none", async () => {
+test("a missing home is created, but not in a system directory or at the root", async () => {
   await using m = await machine();
   const made = async (home: string) =>
     (await m.sees({ home })).homes.map((dir) => join(m.root, dir));
@@ -75,7 +75,7 @@ test("a home that is not there is made, but not in a directory of the system; th
     assert.ok(!(await made(home)).includes(home), home);
 });
 
-test("a tool's own directory is given with its login to write; not to read, and not with the home around it", async () => {
+test("a writable path shows a tool's own directory with its login; a readable path or the whole home does not", async () => {
   await using m = await machine();
   const given = async (asked: Asked) => {
     const { hidden } = await m.sees(asked);
@@ -88,7 +88,7 @@ test("a tool's own directory is given with its login to write; not to read, and 
   assert.deepEqual(await given({ writable: ["~", "~/.config"] }), []);
 });
 
-test("what settings name is shown where it is and where a link says it is; what is not there is left out", async () => {
+test("paths in settings are visible where they are and where a link says they are; missing ones are skipped", async () => {
   await using m = await machine();
   await symlink(join(m.root, "home", "tools"), join(m.root, "alias"));
   const { shown } = await m.sees({
@@ -101,7 +101,7 @@ test("what settings name is shown where it is and where a link says it is; what 
   assert.deepEqual(m.logs, []);
 });
 
-test("data, the workspaces of others, processes and the whole machine are not shown by any name", async () => {
+test("no name makes data, other workspaces, processes or the whole machine visible", async () => {
   await using m = await machine();
   const names = ["/", "/proc", "/proc/1", "/dev/shm", "here"];
   const own = ["data", "data/master.key", "workspaces"].map((name) => join(m.root, name));
@@ -114,7 +114,7 @@ test("data, the workspaces of others, processes and the whole machine are not sh
   ]);
 });
 
-test("programs that a line names are shown, wherever they stand in it", async () => {
+test("programs that a line names are visible, wherever the line names them", async () => {
   await using m = await machine();
   const tool = "readable home/tools/tool";
   const at = join(m.root, "home", "tools", "tool");

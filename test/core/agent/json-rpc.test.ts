@@ -23,7 +23,7 @@ function pair() {
 }
 
 describe("a JSON-RPC peer", () => {
-  test("asks without the jsonrpc member and matches answers by id, in any order", async () => {
+  test("sends requests without the jsonrpc member and matches responses by id, in any order", async () => {
     const { peer, sent, clock } = pair();
     const first = peer.request("a", { x: 1 });
     const second = peer.request("b", {});
@@ -37,7 +37,7 @@ describe("a JSON-RPC peer", () => {
     assert.equal(clock.pending, 0);
   });
 
-  test("A-7: no answer in time is response_timeout, and unrelated lines do not count", async () => {
+  test("A-7: no response in time is response_timeout, and unrelated lines do not count", async () => {
     const { peer, clock } = pair();
     const request = peer.request("initialize", {});
     clock.advance(4_999);
@@ -48,7 +48,7 @@ describe("a JSON-RPC peer", () => {
     peer.receive('{"id":1,"result":{}}');
   });
 
-  test("A-7: an error answer is response_error with its reason, fit to be shown", async () => {
+  test("A-7: an error response is response_error with its reason, safe to display", async () => {
     const { peer } = pair();
     const request = peer.request("turn/start", {});
     peer.receive('{"id":1,"error":{"code":-32600,"message":"no \\u001b[31mthread"}}');
@@ -59,7 +59,7 @@ describe("a JSON-RPC peer", () => {
     });
   });
 
-  test("requests of the other side keep their own ids, 0 and strings included", () => {
+  test("requests from the other side keep their own ids, 0 and strings included", () => {
     const { peer, sent, seen } = pair();
     void peer.request("mine", {}).catch(() => {});
     peer.receive('{"id":0,"method":"ask","params":{"q":1}}');
@@ -78,7 +78,7 @@ describe("a JSON-RPC peer", () => {
     ]);
   });
 
-  test("an answer is seen before the line after it", async () => {
+  test("a response is handled before the line after it", async () => {
     const { peer, seen } = pair();
     const request = peer.request("turn/start", {}, (result) => seen.push(["result", result]));
     peer.receive('{"id":1,"result":7}');
@@ -90,7 +90,7 @@ describe("a JSON-RPC peer", () => {
     assert.equal(await request, 7);
   });
 
-  test("what onResult throws rejects the request and nothing else", async () => {
+  test("an error thrown by onResult rejects its request and nothing else", async () => {
     const { peer } = pair();
     const request = peer.request("a", {}, () => {
       throw new SymphonyError("response_error", "no id");
@@ -99,7 +99,7 @@ describe("a JSON-RPC peer", () => {
     await assert.rejects(request, { code: "response_error" });
   });
 
-  test("A-10: a broken object is malformed, other text is only stray, blank lines are nothing", () => {
+  test("A-10: a broken object is malformed, other text is stray, blank lines are ignored", () => {
     const { peer, seen } = pair();
     for (const line of ["{oops", "", "  ", "Welcome!", "[1]", "17", '{"id":null}'])
       peer.receive(line);
@@ -112,7 +112,7 @@ describe("a JSON-RPC peer", () => {
     ]);
   });
 
-  test("closing rejects what is open and what comes later, and writes no more", async () => {
+  test("closing rejects open and later requests, and writes no more", async () => {
     const { peer, sent, clock } = pair();
     const open = peer.request("a", {});
     peer.close(new SymphonyError("port_exit", "gone"));

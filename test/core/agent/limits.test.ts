@@ -21,7 +21,7 @@ const nested = JSON.stringify({
   error: { message: JSON.stringify(exhausted, null, 2), code: 429, status: "Too Many Requests" },
 });
 
-/** Failures that are a usage limit: where they were seen, what they carry, and until when; null where no time is told. */
+/** Failures that are a usage limit: where they were seen, their content, and until when; null: no time is given. */
 const limits: readonly (readonly [from: string, failure: unknown, until: number | null])[] = [
   [
     "claude-agent-acp 0.101.0, a login's window",
@@ -47,7 +47,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     null,
   ],
   [
-    "gemini --acp of before, in the details",
+    "an older gemini --acp, in the details",
     {
       code: -32603,
       message: "Internal error",
@@ -59,11 +59,11 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     hours(3, 20, 11),
   ],
   [
-    "gemini-cli#13004, the provider's answer in the words",
+    "gemini-cli#13004, the provider's answer in the text",
     { code: -32603, message: `[API Error: [${JSON.stringify(googleError)}]]` },
     hours(8, 44, 7),
   ],
-  ["row 1: gemini-cli#1800, an answer within an answer", `✕ [API Error: ${nested}]`, null],
+  ["gemini-cli#1800, a response within a response", `✕ [API Error: ${nested}]`, null],
   [
     "google.rpc.RetryInfo",
     {
@@ -90,7 +90,7 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     { data: { status: 429, headers: { "Retry-After": "Thu, 26 Nov 2026 03:00:00 GMT" } } },
     at("2026-11-26T03:00Z"),
   ],
-  ["row 1: data that is text", { code: -32603, message: "x", data: "429 Too Many Requests" }, null],
+  ["data that is text", { code: -32603, message: "x", data: "429 Too Many Requests" }, null],
   [
     "codex's provider",
     {
@@ -108,18 +108,18 @@ const limits: readonly (readonly [from: string, failure: unknown, until: number 
     "You’ve hit your usage limit. Visit https://x/usage to purchase more credits or try again in 2 days 3 hours.",
     hours(51),
   ],
-  ["row 1: codex exec, 429", "exceeded retry limit, last status: 429 Too Many Requests", null],
-  ["row 1: codex exec, quota", "Quota exceeded. Check your plan and billing details.", null],
-  ["row 1: Claude Code 1.x", "Claude AI usage limit reached|1795660000", 1_795_660_000_000],
-  ["row 1: Claude Code, short", "You've hit your limit", null],
-  ["row 1: Claude Code, one model", "You've reached your Fable limit", null],
-  ["row 1: Claude Code, one model of a version", "You've reached your Fable 5.1 limit", null],
+  ["codex exec, 429", "exceeded retry limit, last status: 429 Too Many Requests", null],
+  ["codex exec, quota", "Quota exceeded. Check your plan and billing details.", null],
+  ["Claude Code 1.x", "Claude AI usage limit reached|1795660000", 1_795_660_000_000],
+  ["Claude Code, short", "You've hit your limit", null],
+  ["Claude Code, one model", "You've reached your Fable limit", null],
+  ["Claude Code, one model of a version", "You've reached your Fable 5.1 limit", null],
   ["Claude Code, extra", "You're out of extra usage · resets 3am (UTC)", at("2026-11-26T03:00Z")],
-  ["row 1: OpenAI", "Rate limit reached for gpt-5. Please try again in 20s.", wall + 20_000],
-  ["row 1: HTTP as prose", "the request failed: HTTP 429", null],
+  ["OpenAI", "Rate limit reached for gpt-5. Please try again in 20s.", wall + 20_000],
+  ["HTTP as prose", "the request failed: HTTP 429", null],
 ];
 
-/** Failures that sound alike. They keep their backoff and their retries. */
+/** Failures with a similar text. They keep their backoff and their retries. */
 const others: readonly unknown[] = [
   "exceeded retry limit, last status: 503 Service Unavailable",
   "API Error: 529 Overloaded. This is a server-side issue, usually temporary — try again in a moment.",
@@ -131,12 +131,12 @@ const others: readonly unknown[] = [
   { code: -32603, message: "The engine is overloaded", data: { status: 429 } },
   "Selected model is at capacity. Please try a different model.",
   "Service unavailable, try again in 5 minutes",
-  // Row 11: a person has to pay.
+  // A person has to pay.
   "Credit balance is too low",
   "Insufficient Balance",
   "You're out of usage credits",
   { code: -32603, message: "402 Payment Required", data: { status: 402 } },
-  // Rows 5 and 6: this request is too large, others are not.
+  // This request is too large, others are not.
   "Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 50000 (429)",
   "prompt is too long: 1200000 tokens > 1000000 maximum",
   "maximum context length is 128000 tokens",
@@ -153,24 +153,24 @@ const others: readonly unknown[] = [
   7,
 ];
 
-test("what agents and providers say of a usage limit, and until when", () => {
+test("usage limits in texts of agents and providers, with their time", () => {
   for (const [from, failure, until] of limits) {
     assert.deepEqual(limitIn(failure, wall), { untilWall: until }, from);
   }
 });
 
-test("overload, money and requests that are too large are no usage limit", () => {
+test("overload, billing and requests that are too large are no usage limit", () => {
   for (const failure of others) assert.equal(limitIn(failure, wall), null, JSON.stringify(failure));
 });
 
-test("a time that has passed, or none that can be read, is left to the default", () => {
+test("a time in the past, or one that cannot be read, leaves the default", () => {
   for (const resetsAt of [1_000_000_000, 0, -1, "soon", null, Number.NaN, {}]) {
     const failure = { code: 429, data: { resetsAt } };
     assert.deepEqual(limitIn(failure, wall), { untilWall: null });
   }
 });
 
-test("a hostile error takes no time worth speaking of", () => {
+test("a hostile error is parsed in negligible time", () => {
   const deep = JSON.parse(`${'{"error":'.repeat(900)}{"code":429}${"}".repeat(900)}`);
   const wide = { data: Array.from({ length: 100_000 }, () => ({ message: "rate" })) };
   const long = `${"exceeded your ".repeat(100_000)}{${"[".repeat(10_000)}}`;
@@ -179,7 +179,7 @@ test("a hostile error takes no time worth speaking of", () => {
   assert.ok(performance.now() - begun < 2_000);
 });
 
-test("gemini 0.61.0 that waits by itself: hours are a limit, a minute or two and other failures are not", () => {
+test("gemini 0.61.0 waits by itself: hours are a limit, a minute or two and other failures are not", () => {
   const quota =
     "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.. Retrying after 12773246ms...";
   assert.deepEqual(geminiWait(`Ripgrep is not available.\n${quota}`, wall), {

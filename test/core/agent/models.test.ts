@@ -44,7 +44,7 @@ function listOver(url: string, setting: Setting = {}) {
   return { clock, list, live };
 }
 
-/** What a refusal tells; none of it may hold the key. */
+/** The content of a refusal; no part of it may contain the key. */
 async function refusal(work: Promise<unknown>) {
   const error = await work.then(
     () => assert.fail("nothing was refused"),
@@ -66,7 +66,7 @@ const listing = {
   ],
 };
 
-test("the provider's list: with the key, once a minute for however many ask", async () => {
+test("the list of a provider is read with the key, once a minute for any number of callers", async () => {
   await using provider = await startProvider((_, response) => sendJson(response, 200, listing));
   const { clock, list, live } = listOver(provider.url);
   assert.deepEqual(list.remembered().fetchedAt, null);
@@ -98,7 +98,7 @@ test("the provider's list: with the key, once a minute for however many ask", as
   assert.equal(clock.pending, 0);
 });
 
-test("what a provider answers instead of a list is told by category, never in its own words", async () => {
+test("an answer that is not a list is reported by category, never with the provider's text", async () => {
   const echo = { error: { message: `Incorrect API key provided: ${key}` } };
   const cases: [string, (response: ServerResponse) => void, object][] = [
     ["unauthorized", (r) => sendJson(r, 401, echo), { status: 401 }],
@@ -125,7 +125,7 @@ test("what a provider answers instead of a list is told by category, never in it
   }
 });
 
-test("a redirect is not followed, so the key goes nowhere else", async () => {
+test("a redirect is not followed, so the key goes to no other host", async () => {
   const seen: unknown[] = [];
   const other = createServer((request, response) => {
     seen.push(request.headers);
@@ -143,7 +143,7 @@ test("a redirect is not followed, so the key goes nowhere else", async () => {
   other.close();
 });
 
-test("a provider that does not answer, or not to its end, is given up after ten seconds", async () => {
+test("a provider that does not answer, or not completely, is abandoned after ten seconds", async () => {
   for (const begin of [false, true]) {
     await using provider = await startProvider((_, response) => {
       if (begin) response.writeHead(200).write('{"data": [');
@@ -157,7 +157,7 @@ test("a provider that does not answer, or not to its end, is given up after ten 
   }
 });
 
-test("nobody is asked without a key, or at an address the key must not travel to", async () => {
+test("no request is made without a key, or to an address that the key must not go to", async () => {
   const url = "https://api.example.invalid/v1";
   const missing = await refusal(listOver(url, { env: {} }).list.list());
   assert.deepEqual(
@@ -177,7 +177,7 @@ test("nobody is asked without a key, or at an address the key must not travel to
   }
 });
 
-test("with codex the agent itself is asked, page after page, and ended", async () => {
+test("with codex the agent itself is queried, page by page, and then ended", async () => {
   const answers = `
     IFS= read -r hello; echo '{"id":1,"result":{}}'
     IFS= read -r initialized
@@ -194,7 +194,7 @@ test("with codex the agent itself is asked, page after page, and ended", async (
   );
 });
 
-test("an agent that is missing, ends, refuses or has no list is a provider_error", async () => {
+test("an agent that is missing, exits, refuses or has no list is a provider_error", async () => {
   const refuse = `IFS= read -r a; echo '{"id":1,"error":{"message":"no"}}'; cat >/dev/null`;
   for (const [command, agentError] of [
     ["no-such-program-anywhere", "codex_not_found"],
@@ -211,7 +211,7 @@ test("an agent that is missing, ends, refuses or has no list is a provider_error
   assert.equal((await refusal(listOver("", { kind: "acp" }).list.list())).category, "unsupported");
 });
 
-test("closing ends an agent that is being asked", async () => {
+test("closing ends an agent that is being queried", async () => {
   const { list } = listOver("", { kind: "codex", command: "cat >/dev/null" });
   const asked = list.list();
   const told = assert.rejects(asked, { code: "unavailable" });
@@ -219,7 +219,7 @@ test("closing ends an agent that is being asked", async () => {
   await told;
 });
 
-test("the scripted agent of the demo says what its model is called", async () => {
+test("the scripted agent of the demo reports the name of its model", async () => {
   await using scripted = await bench([[{ do: "say", text: "hi" }]]);
   const { command } = scripted;
   const { models } = await listOver("", { kind: "codex", command }).list.list();

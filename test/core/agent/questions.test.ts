@@ -26,7 +26,7 @@ function made(askPolicy: Partial<AskPolicy> = {}) {
 }
 
 describe("asks", () => {
-  test("an answer goes to the one who waits, and is told with the ask it answers", async () => {
+  test("an answer resolves the waiting request, and the event names the ask it answers", async () => {
     const { asks, events, open, clock } = made();
     const answer = asks.ask(approval, 0);
     assert.ok(asks.waiting);
@@ -44,7 +44,7 @@ describe("asks", () => {
     assert.throws(() => asks.answer(id, yes), { code: "nothing_asked" });
   });
 
-  test("what does not fit the ask is refused, and it stays open", async () => {
+  test("an answer that does not fit the ask is refused, and the ask stays open", async () => {
     const { asks, open } = made();
     const approve = asks.ask(approval, 0);
     const first = open().id;
@@ -62,7 +62,7 @@ describe("asks", () => {
     );
   });
 
-  test("nobody waits for ever: the time over, it is refused with what was wanted", async () => {
+  test("no request waits indefinitely: after the timeout it is refused with what was needed", async () => {
     const { asks, clock, open } = made();
     const late = assert.rejects(asks.ask(approval, 0), {
       code: "approval_required",
@@ -77,7 +77,7 @@ describe("asks", () => {
     assert.throws(() => asks.answer(id, yes), { code: "nothing_asked" });
   });
 
-  test("without time, or a question where all is declined, nothing waits", async () => {
+  test("with a timeout of 0, or a question while everything is declined, nothing waits", async () => {
     for (const [people, needs, code] of [
       [{ timeoutMs: 0 }, approval, "approval_required"],
       [{ timeoutMs: 0 }, question, "turn_input_required"],
@@ -90,7 +90,7 @@ describe("asks", () => {
     }
   });
 
-  test("closed, it forgets: no timer is left and no answer is taken", () => {
+  test("after close no timer is left and no answer is taken", () => {
     const { asks, open, clock, events } = made();
     void asks.ask(approval, 0);
     const { id } = open();

@@ -10,7 +10,7 @@ const at = (text: string) => Date.parse(text);
 /** In the zone of the machine that runs the test. */
 const local = (...civil: [number, number, number, number, number]) => new Date(...civil).getTime();
 
-/** The next time that this machine's clocks show `hours`:`minutes`. */
+/** The next time at which this machine's clocks show `hours`:`minutes`. */
 function nextLocal(hours: number, minutes: number): number {
   const now = new Date(wall);
   const day = (days: number) =>
@@ -18,7 +18,7 @@ function nextLocal(hours: number, minutes: number): number {
   return day(0) > wall ? day(0) : day(1);
 }
 
-/** What programs and providers write, each with where it was seen. */
+/** Texts of programs and providers, each with where it was seen. */
 const written: readonly (readonly [from: string, text: string, time: number | null])[] = [
   [
     "Claude Code 2.1.332, zone named",
@@ -84,12 +84,12 @@ const written: readonly (readonly [from: string, text: string, time: number | nu
   ["an abbreviation", "resets 00:00 PT", at("2026-11-26T08:00Z")],
   ["an offset", "resets at 02:00 UTC+2", at("2026-11-26T00:00Z")],
   ["a day of the week", "resets Monday 9:00 AM UTC", at("2026-11-30T09:00Z")],
-  // Seconds are left out: at 22:30:37 this is not tomorrow.
+  // Seconds are ignored: at 22:30:37 this is not tomorrow.
   ["the minute that it is", "resets 10:30pm (UTC)", at("2026-11-25T22:31Z")],
   ["a minute ago: tomorrow", "resets 10:29pm (UTC)", at("2026-11-26T22:29Z")],
 ];
 
-/** What names no time that can be believed. */
+/** Texts that give no credible time. */
 const unread = [
   "rate limit reached",
   "resets 3pm (Middle/Earth)",
@@ -105,15 +105,15 @@ const unread = [
   "",
 ];
 
-test("a time is read from the words of a provider, wherever they were seen", () => {
+test("a time is read from every known text of a provider", () => {
   for (const [from, text, time] of written) assert.equal(timeIn(text, wall), time, from);
 });
 
-test("what names no time, a past one, or nonsense is none", () => {
+test("a text with no time, a past one, or nonsense gives none", () => {
   for (const text of unread) assert.equal(timeIn(text, wall), null, text);
 });
 
-test("a clock that is put forward or back is followed", () => {
+test("changes between summer and winter time are followed", () => {
   const before = at("2026-03-28T23:00Z");
   assert.equal(timeIn("resets 9am (Europe/Berlin)", before), at("2026-03-29T07:00Z"));
   const after = at("2026-10-24T22:00Z");
@@ -137,7 +137,7 @@ test("values of fields: epoch in seconds and ms, dates, durations, seconds", () 
   }
 });
 
-test("a hostile text takes no time worth speaking of", () => {
+test("a hostile text is parsed in negligible time", () => {
   const long = ["again ".repeat(5_000), "retry 1 ".repeat(5_000), "resets 1m,".repeat(5_000)];
   const begun = performance.now();
   for (const text of long) timeIn(`${text} 1`, wall);

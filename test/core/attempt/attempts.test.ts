@@ -26,9 +26,9 @@ interface Parts {
   readonly hooks?: Partial<HooksConfig>;
   readonly maxTurns?: number;
   readonly template?: string;
-  /** What the tracker answers when the issue is read after a turn. */
+  /** What the tracker returns when the issue is read after a turn. */
   readonly after?: () => Promise<readonly Issue[]>;
-  /** The model chosen for the issue, asked for at each turn. */
+  /** The model chosen for the issue; read at each turn. */
   readonly model?: () => string | null;
   readonly resumeThreadId?: string;
   readonly tools?: AgentTools;
@@ -136,7 +136,7 @@ async function bench(parts: Parts) {
 
 const routable = async () => [issue("ENG-1")];
 
-test("A-21: gone, inactive or unroutable after a turn is a normal end; a failed read is not", async () => {
+test("A-21: an issue that is missing, inactive or unroutable after a turn ends the attempt normally; a failed read does not", async () => {
   for (const after of [
     async () => [],
     async () => [issue("ENG-1", { state: "Human Review" })],
@@ -152,14 +152,14 @@ test("A-21: gone, inactive or unroutable after a turn is a normal end; a failed 
   assert.equal(await it.afterRuns(), 1);
 });
 
-test("A-22, P-9: max_turns turns on one process and one thread, later ones with guidance only", async () => {
+test("A-22, P-9: max_turns turns run on one process and one thread; later ones get guidance only", async () => {
   const echo: readonly Step[] = [{ do: "run", command: "echo turn" }];
   await using it = await bench({ after: routable, maxTurns: 2, turns: [echo, echo, echo] });
   assert.equal((await it.run()).kind, "completed");
   assert.deepEqual([it.count("session.started"), it.count("turn.completed")], [1, 2]);
 });
 
-test("a model that is chosen in mid-attempt is the next turn's", async () => {
+test("a model that is chosen during an attempt applies to the next turn", async () => {
   const tell: readonly Step[] = [{ do: "say", text: "{{turn}} {{model}}" }];
   let model = "first";
   const after = async () => {
@@ -172,14 +172,14 @@ test("a model that is chosen in mid-attempt is the next turn's", async () => {
   assert.deepEqual(it.said(), ["1 first", "2 second"]);
 });
 
-test("a thread that cannot be resumed begins anew with the task and what is known of the work", async () => {
+test("if a thread cannot be resumed, a new one starts with the task and a summary of earlier work", async () => {
   const turns: readonly Step[][] = [[{ do: "say", text: "{{prompt}}" }]];
   await using it = await bench({ resumeThreadId: "gone", turns });
   await it.run();
   assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
 });
 
-test("S-12: after_run runs exactly once, whatever the ending", async () => {
+test("S-12: after_run runs exactly once for every outcome", async () => {
   await using good = await bench({});
   await good.run();
   assert.equal(await good.afterRuns(), 1);
@@ -202,7 +202,7 @@ test("S-12: after_run runs exactly once, whatever the ending", async () => {
   assert.equal(await stopped.afterRuns(), 1);
 });
 
-test("a turn that ends in its time of grace ends the attempt well, with no further turn", async () => {
+test("a turn that completes in its grace period ends the attempt successfully, with no further turn", async () => {
   const turn: readonly Step[] = [
     { do: "say", text: "last words" },
     { do: "sleep", ms: 400 },
@@ -215,7 +215,7 @@ test("a turn that ends in its time of grace ends the attempt well, with no furth
   assert.equal(it.count("turn.completed"), 1);
 });
 
-test("S-10: a failed after_create leaves no workspace, so no after_run either", async () => {
+test("S-10: a failed after_create leaves no workspace, so after_run does not run", async () => {
   await using it = await bench({ hooks: { afterCreate: "exit 1" } });
   const exit = await it.run();
   assert.equal(exit.kind === "failed" && exit.code, "hook_failed");
@@ -229,7 +229,7 @@ test("P-8: a template that cannot be rendered fails this attempt and starts no a
   assert.equal(it.count("session.started"), 0);
 });
 
-test("guidance that no turn took up opens the next one and counts as delivered then", async () => {
+test("guidance that no turn took up opens the next turn and then counts as delivered", async () => {
   await using it = await bench({ after: routable, maxTurns: 2 });
   it.waiting.push({
     id: "str_1",
@@ -247,7 +247,7 @@ test("guidance that no turn took up opens the next one and counts as delivered t
   assert.equal(it.count("steer.delivered"), 1);
 });
 
-test("a session that needs a person ends the attempt with what it asks", async () => {
+test("a session that needs a person ends the attempt with its request", async () => {
   const ask: readonly Step[] = [{ do: "ask", question: "Which one?", options: ["a", "b"] }];
   await using it = await bench({ turns: [ask] });
   const exit = await it.run();
@@ -255,7 +255,7 @@ test("a session that needs a person ends the attempt with what it asks", async (
   assert.ok(exit.kind === "needs" && exit.needs.prompt.includes("Which one?"));
 });
 
-test("after each turn it tells whether the workspace moved or the tracker was written to", async () => {
+test("after each turn it reports whether the workspace changed or the tracker was written to", async () => {
   const turns: readonly (readonly Step[])[] = [
     [{ do: "say", text: "nothing" }],
     [{ do: "edit", path: "made.txt", content: "x" }],
@@ -279,7 +279,7 @@ test("after each turn it tells whether the workspace moved or the tracker was wr
   assert.ok(it.turned.every((turn) => turn.issue?.identifier === "ENG-1"));
 });
 
-test("when the day's tokens are used up the turn ends well and no further one begins", async () => {
+test("when the day's tokens are used up the turn ends successfully and no further one starts", async () => {
   await using it = await bench({ after: routable, goesOn: () => false });
   assert.equal((await it.run()).kind, "completed");
   assert.deepEqual([it.count("turn.completed"), it.turned.length], [1, 1]);

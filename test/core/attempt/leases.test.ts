@@ -11,7 +11,7 @@ function lease(attemptId: string): Lease {
   return { attemptId, issue: issue("ENG-1"), ...rest };
 }
 
-test("leases outlive their server, readable by their owner alone, until they are dropped", async () => {
+test("leases outlive their server and are readable by their owner only, until they are dropped", async () => {
   const root = await mkdtemp(join(tmpdir(), "symphony-leases-"));
   try {
     const dir = join(root, "codex-shared", "attempts");

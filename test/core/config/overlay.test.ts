@@ -23,7 +23,7 @@ const problemsOf = (overlay: Record<string, unknown>): unknown => {
   }
 };
 
-test("W-15: unknown keys of an overlay are refused with what was meant, save the provider's and x-", () => {
+test("W-15: unknown keys of an overlay are refused with a suggestion, except provider keys and x- keys", () => {
   assert.deepEqual(problemsOf({ agent: { max_turn: 1 }, agnt: {} }), ["agent.max_turn", "agnt"]);
   assert.throws(
     () => checkOverlay({ agent: { max_turn: 1 } }, sections),
@@ -38,7 +38,7 @@ test("W-15: unknown keys of an overlay are refused with what was meant, save the
   assert.deepEqual(problemsOf({ agent: { max_concurrent_agents_by_state: { Rework: 1 } } }), []);
 });
 
-test("keys that reach into every object are refused at any depth", () => {
+test("keys that reach the prototype of objects are refused at any depth", () => {
   for (const key of ["__proto__", "constructor", "prototype"]) {
     const nested = JSON.parse(`{"tracker": {"provider": {"a": [{"${key}": {"polluted": 1}}]}}}`);
     assert.deepEqual(problemsOf(nested), [`tracker.provider.a.0.${key}`]);
@@ -48,7 +48,7 @@ test("keys that reach into every object are refused at any depth", () => {
   assert.throws(() => checkOverlay(deep, sections), coded("invalid_config", /32 levels/));
 });
 
-test("a credential in the clear is refused in an overlay and hidden in what is shown", () => {
+test("a credential in plain text is refused in an overlay and hidden in output", () => {
   const provider = { api_key: "lin_api_canary", webhook_secret: "$HOOK", project_slug: "abc" };
   assert.deepEqual(problemsOf({ tracker: { provider } }), ["tracker.provider.api_key"]);
   const shown = withoutCredentials({ tracker: { provider }, list: ["a canary"] }, (text) =>
@@ -60,7 +60,7 @@ test("a credential in the clear is refused in an overlay and hidden in what is s
   });
 });
 
-test("taking out a path leaves no empty maps, and keys may hold dots", () => {
+test("removing a path leaves no empty maps, and keys may contain dots", () => {
   const overlay = { agent: { max_turns: 1, max_concurrent_agents_by_state: { "v1.0": 2 } } };
   assert.deepEqual(withoutPath(overlay, "agent.max_concurrent_agents_by_state.v1.0"), {
     agent: { max_turns: 1 },
@@ -72,7 +72,7 @@ test("taking out a path leaves no empty maps, and keys may hold dots", () => {
   }
 });
 
-test("whatever stands in an overlay can be taken out by its path, and nothing else goes", () => {
+test("every value in an overlay can be removed by its path, and nothing else is removed", () => {
   const leaf = fc.oneof(fc.integer(), fc.string());
   const key = fc.stringMatching(/^[a-z]{1,3}$/);
   const map = fc.dictionary(key, fc.oneof(leaf, fc.dictionary(key, leaf, { minKeys: 1 })), {
@@ -91,7 +91,7 @@ test("whatever stands in an overlay can be taken out by its path, and nothing el
   );
 });
 
-async function opened(t: Parameters<typeof temporaryDir>[0]) {
+async function openService(t: Parameters<typeof temporaryDir>[0]) {
   const dir = temporaryDir(t);
   const workflowPath = join(dir, "WORKFLOW.md");
   await writeFile(
@@ -116,8 +116,8 @@ async function opened(t: Parameters<typeof temporaryDir>[0]) {
   return { dir, workflowPath, open };
 }
 
-test("W-16, W-25: a change lies over file and environment and under the flags, and outlives a restart", async (t) => {
-  const { dir, open } = await opened(t);
+test("W-16, W-25: a change overrides file and environment but not the flags, and outlives a restart", async (t) => {
+  const { dir, open } = await openService(t);
   const service = await open();
   const changes: unknown[] = [];
   service.watch((change) => changes.push(change));
@@ -139,8 +139,8 @@ test("W-16, W-25: a change lies over file and environment and under the flags, a
   assert.equal(again.current.origins["agent.max_turns"], "env");
 });
 
-test("W-25: a refused change leaves file, overlay and configuration as they were", async (t) => {
-  const { dir, workflowPath, open } = await opened(t);
+test("W-25: a refused change leaves file, overlay and configuration unchanged", async (t) => {
+  const { dir, workflowPath, open } = await openService(t);
   const service = await open();
   await service.changeOverlay(() => ({ agent: { max_turns: 9 } }));
   const bytes = await readFile(join(dir, "overlay.json"));
@@ -162,16 +162,16 @@ test("W-25: a refused change leaves file, overlay and configuration as they were
   );
 });
 
-test("changes at the same time are made one after the other", async (t) => {
-  const { open } = await opened(t);
+test("concurrent changes are made one after the other", async (t) => {
+  const { open } = await openService(t);
   const service = await open();
   const names = ["x-a", "x-b", "x-c", "x-d"];
   await Promise.all(names.map((name) => service.changeOverlay((now) => ({ ...now, [name]: 1 }))));
   assert.deepEqual(Object.keys(service.overlay), names);
 });
 
-test("an altered overlay file is refused and left alone", async (t) => {
-  const { dir, open } = await opened(t);
+test("an altered overlay file is refused and not changed", async (t) => {
+  const { dir, open } = await openService(t);
   await (await open()).changeOverlay(() => ({ agent: { max_turns: 9 } }));
   const file = join(dir, "overlay.json");
   const altered = (await readFile(file, "utf8")).replace("9", "8");

@@ -11,7 +11,7 @@ function resolve(sources: Partial<ConfigSources> = {}) {
   return resolveConfig({ workflow, env: {}, flags: {}, ...sources }, sections);
 }
 
-test("W-16, W-25: defaults, file, environment, overlay, flags; the later one wins", () => {
+test("W-16, W-25: defaults, file, environment, overlay, flags; later layers win", () => {
   const { written, origins } = resolve({
     workflow: {
       ...workflow,
@@ -39,7 +39,7 @@ test("W-16, W-25: defaults, file, environment, overlay, flags; the later one win
   assert.equal(of("server.port"), "flag");
 });
 
-test("W-25: a null of one layer lets the layer below through, save for max_retries", () => {
+test("W-25: a null of one layer exposes the layer below, except for max_retries", () => {
   const { written, origins } = resolve({
     workflow: { ...workflow, agent: { max_turns: 2, max_retries: 1 } },
     overlay: { agent: { max_turns: null, max_retries: null } },
@@ -49,7 +49,7 @@ test("W-25: a null of one layer lets the layer below through, save for max_retri
   assert.equal(origins["agent.max_retries"], "overlay");
 });
 
-test("maps are merged by key, lists and policies are replaced whole", () => {
+test("maps are merged by key; lists and policies are replaced as a whole", () => {
   const { written, origins } = resolve({
     workflow: {
       tracker: { kind: "x", provider: { a: { b: 1, c: 2 } }, required_labels: ["a", "b"] },
@@ -72,7 +72,7 @@ test("maps are merged by key, lists and policies are replaced whole", () => {
   assert.equal(origins["agent.max_concurrent_agents_by_state.review"], "workflow");
 });
 
-test("environment values are numbers, booleans and JSON where the key takes them, else text", () => {
+test("environment values are numbers, booleans and JSON where the key accepts them, otherwise text", () => {
   const { written, warnings } = resolve({
     env: {
       SYMPHONY_TRACKER__KIND: "123",
@@ -98,7 +98,7 @@ test("environment values are numbers, booleans and JSON where the key takes them
   assert.deepEqual(warnings, []);
 });
 
-test("W-15: unknown keys are kept and named once with a guess; x- keys belong to the user", () => {
+test("W-15: unknown keys are kept and named once with a suggestion; x- keys belong to the user", () => {
   const { written, warnings, origins } = resolve({
     workflow: {
       ...workflow,
@@ -123,7 +123,7 @@ test("W-15: unknown keys are kept and named once with a guess; x- keys belong to
   assert.equal(JSON.stringify(written).includes("secret"), false);
 });
 
-test("W-11: a per-state limit that is dropped is mentioned", () => {
+test("W-11: a per-state limit that is dropped is reported", () => {
   const { warnings } = resolve({
     workflow: { ...workflow, agent: { max_concurrent_agents_by_state: { Todo: 0, Review: 1 } } },
   });
@@ -131,7 +131,7 @@ test("W-11: a per-state limit that is dropped is mentioned", () => {
   assert.match(warnings[0] ?? "", /"todo"/);
 });
 
-test("L-5: linear's old flat keys are taken over into the provider, which wins", () => {
+test("L-5: linear's old flat keys are copied into the provider, which wins", () => {
   const { written, warnings, origins } = resolve({
     workflow: {
       tracker: {
@@ -161,7 +161,7 @@ test("L-5: an upper layer's flat key wins over a lower layer's provider, and onl
   assert.equal(local.warnings.length, 1);
 });
 
-test("THREAT-11: keys that reach an object's prototype are refused in every layer, at any depth", () => {
+test("THREAT-11: keys that reach the prototype of an object are refused in every layer, at any depth", () => {
   for (const key of ["__proto__", "constructor", "prototype"]) {
     const evil = JSON.parse(`{"tracker":{"provider":{"a":[{"${key}":{"polluted":true}}]}}}`);
     const path = `tracker.provider.a.0.${key}`;
@@ -181,7 +181,7 @@ test("THREAT-11: keys that reach an object's prototype are refused in every laye
   assert.equal(({} as Record<string, unknown>)["polluted"], undefined);
 });
 
-test("W-9: a wrong value of any layer is refused with its key", () => {
+test("W-9: an invalid value of any layer is refused with its key", () => {
   for (const sources of [
     { env: { SYMPHONY_AGENT__MAX_TURNS: "many" } },
     { overlay: { agent: { max_turns: "many" } } },
@@ -212,7 +212,7 @@ test("W-18: the root expands ~ and $VAR and is relative to the workflow file", (
   }
 });
 
-test("W-7, W-18: left out, blank or unset, it is the project's own directory under ~/.symphony", () => {
+test("W-7, W-18: a root that is missing, blank or unset is the project's own directory under ~/.symphony", () => {
   const root = workspaceRoot(undefined, place);
   assert.match(root, /^\/home\/ada\/\.symphony\/workspaces\/shop-[0-9a-f]{8}$/);
   for (const written of ["", " ", "$UNSET", "$EMPTY", "$UNSET/x"]) {
@@ -222,7 +222,7 @@ test("W-7, W-18: left out, blank or unset, it is the project's own directory und
   assert.notEqual(other, root);
 });
 
-test("W-18: a root that cannot be meant is refused", () => {
+test("W-18: a root that would be unsafe or ambiguous is refused", () => {
   for (const written of ["/", "../../..", "~bob/x", "a\0b"]) {
     assert.throws(() => workspaceRoot(written, place), /workspace\.root /, written);
   }

@@ -53,7 +53,7 @@ test("W-7: the documented defaults", () => {
   assert.deepEqual(parse(), expected);
 });
 
-test("W-8: an explicit null counts as left out, at any depth", () => {
+test("W-8: an explicit null counts as a missing value, at any depth", () => {
   const nulls: Record<string, Values> = {};
   for (const path of sections.keys.keys()) {
     const [section = "", key = ""] = path.split(".");
@@ -69,7 +69,7 @@ test("W-8: an explicit null counts as left out, at any depth", () => {
   assert.deepEqual(provider, { a: { c: 1 } });
 });
 
-test("W-8: history.retention_days has a null of its own too: never", () => {
+test("W-8: null has a meaning of its own for history.retention_days: never", () => {
   assert.equal(parse({ history: { retention_days: null } }).history.retentionDays, null);
   assert.equal(parse({ history: { retention_days: 7 } }).history.retentionDays, 7);
   assert.equal(parse().history.retentionDays, 90);
@@ -78,7 +78,7 @@ test("W-8: history.retention_days has a null of its own too: never", () => {
   ]);
 });
 
-test("W-8: server.rate_limit is another exception, its null means no limit", () => {
+test("W-8: server.rate_limit is another exception: null means no limit", () => {
   assert.equal(parse({ server: { rate_limit: null } }).server.rateLimit, null);
   assert.equal(parse({ server: { rate_limit: 5 } }).server.rateLimit, 5);
   assert.deepEqual(problems({ server: { rate_limit: 0 } }), [
@@ -86,7 +86,7 @@ test("W-8: server.rate_limit is another exception, its null means no limit", () 
   ]);
 });
 
-test("W-8: agent.max_retries is the exception, its null means no end", () => {
+test("W-8: agent.max_retries is the exception: null means unlimited", () => {
   assert.equal(parse({ agent: { max_retries: null } }).agent.maxRetries, null);
   assert.equal(parse({ agent: { max_retries: 0 } }).agent.maxRetries, 0);
   assert.deepEqual(problems({ agent: { max_retries: -1 } }), [
@@ -94,7 +94,7 @@ test("W-8: agent.max_retries is the exception, its null means no end", () => {
   ]);
 });
 
-test("W-9: numbers that are text, zero, negative or broken are refused with their dotted key", () => {
+test("W-9: numbers that are text, zero, negative or malformed are refused with their dotted key", () => {
   const keys = [
     "polling.interval_ms",
     "hooks.timeout_ms",
@@ -114,7 +114,7 @@ test("W-9: numbers that are text, zero, negative or broken are refused with thei
   }
 });
 
-test("W-9: all faults are named at once, and no value is repeated", () => {
+test("W-9: all problems are named at once, and no value is repeated", () => {
   const secret = "lin_api_canary";
   const found = problems({
     agent: { max_turns: secret },
@@ -138,7 +138,7 @@ test("W-10: a stall timeout of zero or less is valid", () => {
   }
 });
 
-test("W-11: per-state limits are normalised, and the bad ones dropped", () => {
+test("W-11: per-state limits are normalised, and invalid ones dropped", () => {
   const written = {
     " In Progress ": 2,
     Todo: 0,
@@ -177,7 +177,7 @@ test("W-13: labels are trimmed, lowercased and unique; a blank one stays", () =>
   assert.deepEqual(labels([" "]), [""]);
 });
 
-test("W-14: tracker.kind is required, and an unknown kind gets no adapter's states", () => {
+test("W-14: tracker.kind is required, and an unknown kind gets no states of another tracker", () => {
   assert.deepEqual(problems({ tracker: {} }), ["tracker.kind is required"]);
   assert.throws(() => parseWritten({}, sections), /tracker\.kind is required/);
   assert.deepEqual(problems({ tracker: { kind: " " } }), ["tracker.kind must not be blank"]);
@@ -188,7 +188,7 @@ test("W-14: tracker.kind is required, and an unknown kind gets no adapter's stat
   }
 });
 
-test("W-15: the provider keeps unknown keys and wrong types for its adapter to judge", () => {
+test("W-15: the provider keeps unknown keys and wrong types for its adapter to validate", () => {
   const provider = { api_key: 7, endpoint: 1.5, assignee: [], future: { x: 1 } };
   assert.deepEqual(parse({ tracker: { kind: "linear", provider } }).tracker.provider, provider);
   assert.deepEqual(parse({ worker: { ssh_hosts: [] }, agent: { later: 1 } }), parse());
@@ -225,7 +225,7 @@ test("W-20: policies pass through, and wrong types are refused", () => {
   );
 });
 
-test("L-2: local and linear have the usual states; a list that is written wins", () => {
+test("L-2: local and linear have default states; a configured list takes precedence", () => {
   for (const kind of ["local", "linear"]) {
     const { activeStates, terminalStates } = parse({ tracker: { kind } }).tracker;
     assert.deepEqual(activeStates, ["Todo", "In Progress"]);
@@ -235,7 +235,7 @@ test("L-2: local and linear have the usual states; a list that is written wins",
   assert.deepEqual(activeStates, ["Ready"]);
 });
 
-test("a blank hook is no hook", () => {
+test("a blank hook counts as no hook", () => {
   const { hooks } = parse({ hooks: { before_run: " \n", after_run: "true" } });
   assert.deepEqual([hooks.beforeRun, hooks.afterRun], [null, "true"]);
 });
@@ -263,7 +263,7 @@ test("X-4: the reference names every key with its default", () => {
   }
 });
 
-test("an agent cannot have the name of another section", () => {
+test("an agent kind cannot have the name of another section", () => {
   const { trackers, agents } = sections;
   const rows = agents.map((row) => ({ ...row, kind: "server" }));
   assert.throws(() => sectionsOf({ trackers, agents: rows }), /server is a section already/);

@@ -45,7 +45,7 @@ async function open(t: TestContext, { text = workflow(1), ...options }: Setup = 
 
 type Opened = Awaited<ReturnType<typeof open>>;
 
-/** Moves the clock to the next regular check and waits for what that finds. */
+/** Advances the clock to the next regular check and waits for its result. */
 async function nextChange({ clock, service }: Opened): Promise<ConfigChange> {
   const { promise, resolve } = Promise.withResolvers<ConfigChange>();
   const stop = service.watch(resolve);
@@ -58,7 +58,7 @@ async function nextChange({ clock, service }: Opened): Promise<ConfigChange> {
 
 const turns = ({ service }: Opened) => service.current.config.agent.maxTurns;
 
-test("opens with configuration, prompt, origins and the written form", async (t) => {
+test("opens with configuration, prompt, origins and the configuration as written", async (t) => {
   const { service, dir } = await open(t, {
     text: workflow(3, "Hello"),
     env: { SYMPHONY_AGENT__MAX_RETRIES: "2" },
@@ -82,7 +82,7 @@ test("opens with configuration, prompt, origins and the written form", async (t)
   assert.equal(service.problem, null);
 });
 
-test("W-23: a bad file or a refusal at start-up rejects", async (t) => {
+test("W-23: an invalid file or a refused configuration fails the start", async (t) => {
   await assert.rejects(open(t, { text: "---\n- a\n---\n" }), {
     code: "workflow_front_matter_not_a_map",
   });
@@ -96,7 +96,7 @@ test("W-23: a bad file or a refusal at start-up rejects", async (t) => {
   });
 });
 
-test("W-21: an edit in place is taken over at the next check", async (t) => {
+test("W-21: an edit in place is applied at the next check", async (t) => {
   const opened = await open(t);
   await writeFile(opened.path, workflow(2, "New"));
   const change = await nextChange(opened);
@@ -105,7 +105,7 @@ test("W-21: an edit in place is taken over at the next check", async (t) => {
   assert.equal(opened.service.current.promptTemplate, "New");
 });
 
-test("W-21: an edit that keeps size and mtime is noticed", async (t) => {
+test("W-21: an edit that keeps size and mtime is detected", async (t) => {
   const opened = await open(t);
   const day = new Date("2026-01-01");
   await utimes(opened.path, day, day);
@@ -119,7 +119,7 @@ test("W-21: an edit that keeps size and mtime is noticed", async (t) => {
   assert.equal(turns(opened), 2);
 });
 
-test("W-21: an atomic rename is noticed, again and again", async (t) => {
+test("W-21: an atomic rename is detected, each time", async (t) => {
   const opened = await open(t);
   for (const maxTurns of [2, 3, 4]) {
     await writeFile(`${opened.path}.new`, workflow(maxTurns));
@@ -129,7 +129,7 @@ test("W-21: an atomic rename is noticed, again and again", async (t) => {
   }
 });
 
-test("W-21: deleting and writing anew shows a problem in between", async (t) => {
+test("W-21: deleting and rewriting the file reports a problem in between", async (t) => {
   const opened = await open(t);
   await rm(opened.path);
   const lost = await nextChange(opened);
@@ -142,12 +142,12 @@ test("W-21: deleting and writing anew shows a problem in between", async (t) => 
   assert.equal(turns(opened), 2);
 });
 
-test("W-21: the file's watcher needs no regular check", async (t) => {
+test("W-21: the file watcher works without the regular check", async (t) => {
   const opened = await open(t);
   const { promise, resolve } = Promise.withResolvers<ConfigChange>();
   opened.service.watch(resolve);
-  // Only the regular check is pending; whatever joins it was set by the watcher. Written until it is heard
-  // of, because nobody says when the system's watcher is in place.
+  // Only the regular check is pending; a further timer comes from the watcher. The file is written until the
+  // watcher reacts, because no event says when the system's watcher is ready.
   while (opened.clock.pending < 2) {
     await writeFile(opened.path, workflow(7));
     await new Promise((done) => setTimeout(done, 20));
@@ -157,7 +157,7 @@ test("W-21: the file's watcher needs no regular check", async (t) => {
   assert.equal(turns(opened), 7);
 });
 
-test("W-21: reload looks at once, and says whether anything changed", async (t) => {
+test("W-21: reload checks at once, and says whether anything changed", async (t) => {
   const opened = await open(t);
   assert.equal(await opened.service.reload(), false);
   await writeFile(opened.path, workflow(2));
@@ -178,7 +178,7 @@ test("a new layout of the same values is no change", async (t) => {
   assert.deepEqual(opened.changes, []);
 });
 
-test("W-22: a bad reload changes neither config nor prompt and is told once; a later fix is taken over", async (t) => {
+test("W-22: an invalid reload changes neither config nor prompt and is reported once; a later fix is applied", async (t) => {
   const opened = await open(t, {
     text: workflow(1, "Good"),
     validate: ({ tracker }) => {
@@ -211,7 +211,7 @@ test("W-22: a bad reload changes neither config nor prompt and is told once; a l
   assert.deepEqual([turns(opened), opened.service.current.promptTemplate], [6, "Fixed"]);
 });
 
-test("W-22: going back to the good file clears the problem without a change", async (t) => {
+test("W-22: restoring the valid file clears the problem without a change", async (t) => {
   const opened = await open(t);
   await writeFile(opened.path, workflow("many"));
   await opened.service.reload();
@@ -221,7 +221,7 @@ test("W-22: going back to the good file clears the problem without a change", as
   assert.deepEqual(opened.changes.at(-1), { type: "changed", keys: [], warnings: [] });
 });
 
-test("W-22: what a refused file lacked may come from outside", async (t) => {
+test("W-22: a refused file is accepted once its missing secret is available", async (t) => {
   let secret = true;
   const validate = () => {
     if (!secret) throw new SymphonyError("missing_tracker_secret", "no key");
@@ -243,7 +243,7 @@ test("W-25: the overlay stays applied over a reload of the file", async (t) => {
   assert.equal(turns(opened), 9);
 });
 
-test("W-15: a warning is told when it is new", async (t) => {
+test("W-15: only a new warning is reported", async (t) => {
   const opened = await open(t, { text: workflow(1).replace("agent:", "agent:\n  max_turn: 1") });
   assert.equal(opened.service.warnings.length, 1);
   await writeFile(opened.path, workflow(2).replace("agent:", "agent:\n  max_turn: 1\n  stal: 2"));
@@ -253,7 +253,7 @@ test("W-15: a warning is told when it is new", async (t) => {
   assert.deepEqual(change.warnings, ["agent.stal is not a known key and is ignored"]);
 });
 
-test("a closed service looks no more", async (t) => {
+test("a closed service checks no more", async (t) => {
   const opened = await open(t);
   await opened.service.close();
   await writeFile(opened.path, workflow(2));

@@ -25,7 +25,7 @@ function fault(text: string): SymphonyError {
   return assert.fail("it should have been refused");
 }
 
-test("W-2: what cannot be read is missing_workflow_file with its path and the system's reason", async (t) => {
+test("W-2: an unreadable file is missing_workflow_file with its path and the system's reason", async (t) => {
   const dir = temporaryDir(t);
   const folder = join(dir, "folder");
   await mkdir(folder);
@@ -41,7 +41,7 @@ test("W-2: what cannot be read is missing_workflow_file with its path and the sy
   }
 });
 
-test("W-3: front matter ends at the first later line that is exactly ---, further ones stay", () => {
+test("W-3: front matter ends at the first later line that is exactly ---; further ones are text", () => {
   assert.deepEqual(parse("---\na: 1\n---\nOne\n\n---\n\nTwo\n---\n"), {
     config: { a: 1 },
     promptTemplate: "One\n\n---\n\nTwo\n---",
@@ -52,7 +52,7 @@ test("W-3: front matter ends at the first later line that is exactly ---, furthe
   });
 });
 
-test("W-4: no, blank and unterminated front matter", () => {
+test("W-4: front matter may be missing, blank or unterminated", () => {
   assert.deepEqual(parse("Just a prompt\n"), { config: {}, promptTemplate: "Just a prompt" });
   for (const blank of ["---\n---\nP", "---\n\n# a comment\n---\nP"]) {
     assert.deepEqual(parse(blank), { config: {}, promptTemplate: "P" });
@@ -60,13 +60,13 @@ test("W-4: no, blank and unterminated front matter", () => {
   assert.deepEqual(parse("---\na: 1\nb: 2\n"), { config: { a: 1, b: 2 }, promptTemplate: "" });
 });
 
-test("W-5: a list or a single value is no map", () => {
+test("W-5: front matter that is a list or a single value is refused", () => {
   for (const text of ["---\n- a\n---\n", "---\njust text\n---\n", "---\n7\n---\n"]) {
     assert.equal(fault(text).code, "workflow_front_matter_not_a_map");
   }
 });
 
-test("W-5: undecodable YAML is workflow_parse_error with its line and column in the file", () => {
+test("W-5: invalid YAML is workflow_parse_error with its line and column in the file", () => {
   const error = fault("---\nagent:\n  max_turns: 3\ntracker: [\n---\nP");
   assert.equal(error.code, "workflow_parse_error");
   assert.equal(error.details["line"], 4);
@@ -75,7 +75,7 @@ test("W-5: undecodable YAML is workflow_parse_error with its line and column in 
   assert.equal(fault("---\na: !env SECRET\n---\n").code, "workflow_parse_error");
 });
 
-test("W-5: front matter that refers to itself or grows without bound is refused at once", () => {
+test("W-5: front matter that refers to itself or grows without limit is refused at once", () => {
   const bomb = [
     "a0: &a0 [x, x]",
     ...Array.from({ length: 30 }, (_, n) => `a${n + 1}: &a${n + 1} [*a${n}, *a${n}]`),
@@ -95,7 +95,7 @@ test("W-6: LF, CRLF and a byte order mark give the same config and prompt", () =
   }
 });
 
-test("W-6: a file is loaded with its path", async (t) => {
+test("W-6: a loaded file has its path", async (t) => {
   const path = join(temporaryDir(t), "WORKFLOW.md");
   await writeFile(path, "---\nx: 1\n---\nHello");
   assert.deepEqual(await loadWorkflow(path), { path, config: { x: 1 }, promptTemplate: "Hello" });

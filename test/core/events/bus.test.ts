@@ -34,8 +34,8 @@ function draft(message: string, fields: Partial<EventDraft> = {}): EventDraft {
   return { type: "agent.message", message, ...fields };
 }
 
-/** What a subscriber hears, as it hears it. */
-function heard(bus: Bus, afterSeq?: number): SymphonyEvent[] {
+/** The events that a subscriber received, in order. */
+function eventsOf(bus: Bus, afterSeq?: number): SymphonyEvent[] {
   const events: SymphonyEvent[] = [];
   bus.subscribe(afterSeq === undefined ? {} : { afterSeq }, (event) => events.push(event));
   return events;
@@ -75,7 +75,7 @@ test("events are numbered when published, and delivered once they are on disk", 
   });
 });
 
-test("INV-24: the series goes on after a restart", (t) => {
+test("INV-24: the series continues after a restart", (t) => {
   const { bus, history } = setUp(t);
   bus.publish(draft("one"));
   bus.flush();
@@ -96,15 +96,15 @@ test("INV-24: the series goes on after a restart", (t) => {
   );
 });
 
-test("a subscriber replays from its seq and goes on live, without gap or repeat", async (t) => {
+test("a subscriber replays from its seq and continues live, without gap or repeat", async (t) => {
   const { bus } = setUp(t);
   for (let n = 0; n < 1_300; n++) bus.publish(draft(`old ${n}`));
   bus.flush();
   bus.publish(draft("not yet on disk"));
-  const all = heard(bus, 0);
-  const late = heard(bus, 1_299);
-  const live = heard(bus);
-  const ahead = heard(bus, 99_999);
+  const all = eventsOf(bus, 0);
+  const late = eventsOf(bus, 1_299);
+  const live = eventsOf(bus);
+  const ahead = eventsOf(bus, 99_999);
   for (let n = 0; n < 5; n++) {
     bus.publish(draft(`new ${n}`));
     await turn();
@@ -116,7 +116,7 @@ test("a subscriber replays from its seq and goes on live, without gap or repeat"
   assert.deepEqual(seqs(ahead), seqs(live), "a number of nobody's counts as now");
 });
 
-test("filters hold for replayed and live events alike", async (t) => {
+test("filters apply to replayed and live events", async (t) => {
   const { bus } = setUp(t);
   const publish = (issueIdentifier: string | null, type: EventDraft["type"]) =>
     bus.publish({ type, issueIdentifier, message: "x" });
@@ -133,7 +133,7 @@ test("filters hold for replayed and live events alike", async (t) => {
   assert.deepEqual(found, [1, 4]);
 });
 
-test("an unsubscribed listener hears nothing more, even from within a delivery", (t) => {
+test("an unsubscribed listener receives nothing more, even when it unsubscribes during a delivery", (t) => {
   const { bus } = setUp(t);
   const found: number[] = [];
   const stopOther = bus.subscribe({}, ({ seq }) => found.push(seq));
@@ -145,12 +145,12 @@ test("an unsubscribed listener hears nothing more, even from within a delivery",
   assert.deepEqual(found, [1]);
 });
 
-test("a throwing listener harms nobody and is reported once", (t) => {
+test("a throwing listener affects no other listener and is reported once", (t) => {
   const { bus, errors } = setUp(t);
   bus.subscribe({}, () => {
     throw new Error("bad listener");
   });
-  const others = heard(bus);
+  const others = eventsOf(bus);
   bus.publish(draft("one"));
   bus.publish(draft("two"));
   bus.flush();
@@ -158,7 +158,7 @@ test("a throwing listener harms nobody and is reported once", (t) => {
   assert.equal(errors.length, 1);
 });
 
-test("what a listener publishes comes after what is being delivered", async (t) => {
+test("an event that a listener publishes comes after the one that is being delivered", async (t) => {
   const { bus } = setUp(t);
   bus.subscribe({}, ({ message }) => {
     if (message === "one") bus.publish(draft("answer"));
@@ -172,9 +172,9 @@ test("what a listener publishes comes after what is being delivered", async (t) 
   assert.deepEqual(messages, ["one", "two", "answer"]);
 });
 
-test("FAULT-9: an outage holds events back for a second, then shows them live, and all are stored after it", async (t) => {
+test("FAULT-9: an outage delays events for a second, then delivers them live; all are stored after it", async (t) => {
   const { bus, disk, clock, errors, history } = setUp(t);
-  const events = heard(bus);
+  const events = eventsOf(bus);
   disk.break();
   bus.publish(draft("one"));
   await turns();
@@ -204,9 +204,9 @@ test("FAULT-9: an outage holds events back for a second, then shows them live, a
   assert.equal(errors.length, 2);
 });
 
-test("FAULT-9: a short outage is not noticed by subscribers", async (t) => {
+test("FAULT-9: a short outage is invisible to subscribers", async (t) => {
   const { bus, disk, clock, history } = setUp(t);
-  const events = heard(bus);
+  const events = eventsOf(bus);
   disk.break();
   bus.publish(draft("one"));
   await turns();
@@ -219,7 +219,7 @@ test("FAULT-9: a short outage is not noticed by subscribers", async (t) => {
 
 test("FAULT-9: memory stays bounded in a long outage; the stored series has placeholders and no gap", async (t) => {
   const { bus, disk, clock, history } = setUp(t);
-  const events = heard(bus);
+  const events = eventsOf(bus);
   disk.break();
   bus.publish(draft("first"));
   await turns();
@@ -240,7 +240,7 @@ test("FAULT-9: memory stays bounded in a long outage; the stored series has plac
   assert.equal(history.lastSeq(), 12_001);
 });
 
-test("G-6, E-12: messages are one plain line of at most 1,000 characters", (t) => {
+test("G-6, E-12: messages are one plain line with a limit of 1,000 characters", (t) => {
   const { bus, history } = setUp(t);
   bus.publish(draft("a\x1b[31mred\x1b[0m\x07\r\nb\u2028c\u202ed\x1b]0;title\x07e\0"));
   bus.publish(draft("😀".repeat(600)));
@@ -251,7 +251,7 @@ test("G-6, E-12: messages are one plain line of at most 1,000 characters", (t) =
   assert.ok(long?.message.endsWith("…"));
 });
 
-test("X-2: known secrets leave neither in messages nor in data", (t) => {
+test("X-2: known secrets appear neither in messages nor in data", (t) => {
   const { bus, history, redactor } = setUp(t);
   const pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n-----END KEY-----";
   redactor.add("lin_api_canary");
@@ -270,7 +270,7 @@ test("X-2: known secrets leave neither in messages nor in data", (t) => {
   assert.match(text, /\[redacted\]/);
 });
 
-test("data that is not JSON, or far too much, spoils nothing", (t) => {
+test("data that is not JSON, or too large, does not break the event", (t) => {
   const { bus, history } = setUp(t);
   const loop: Record<string, unknown> = {};
   loop["self"] = loop;
@@ -292,7 +292,7 @@ test("data that is not JSON, or far too much, spoils nothing", (t) => {
   assert.deepEqual(copied, { items: [1] });
 });
 
-test("close writes what waits, stops timers and takes nothing more", (t) => {
+test("close writes pending events, stops timers and accepts nothing more", (t) => {
   const { bus, disk, clock, history } = setUp(t);
   disk.break();
   bus.publish(draft("one"));
@@ -314,7 +314,7 @@ const step = fc.oneof(
   fc.record({ type: fc.constant("mend"), count: fc.constant(0) }),
 );
 
-test("INV-24: whatever happens, everybody hears and the disk holds an unbroken series", async (t) => {
+test("INV-24: for any sequence of actions, each subscriber receives and the disk holds an unbroken series", async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
       const { bus, disk, clock, history } = setUp(t);
@@ -323,7 +323,7 @@ test("INV-24: whatever happens, everybody hears and the disk holds an unbroken s
         if (type === "publish") for (let n = 0; n < count; n++) bus.publish(draft(`${n}`));
         if (type === "subscribe") {
           const from = Math.min(count, bus.lastSeq);
-          listeners.push({ from, events: heard(bus, from) });
+          listeners.push({ from, events: eventsOf(bus, from) });
         }
         if (type === "flush") bus.flush();
         if (type === "turn") await turns(count);

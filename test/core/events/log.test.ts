@@ -74,7 +74,7 @@ test("G-2: a record is one line of key=value pairs, or one JSON object", () => {
   );
 });
 
-test("G-1: a child logger carries its issue on every record", () => {
+test("G-1: a child logger adds its issue to every record", () => {
   const { logger, lines } = setUp();
   const child = logger
     .child({ issue_id: "a", issue_identifier: "ENG-1" })
@@ -92,7 +92,7 @@ test("records below the level are not written", () => {
   assert.equal(lines.length, 2);
 });
 
-test("an error shows its code, and a bug its stack, on the same line", () => {
+test("an error is logged with its code, and an unexpected one with its stack, on the same line", () => {
   const { logger, lines } = setUp();
   logger.error("No", { error: new SymphonyError("hook_failed", "exit 1") });
   logger.error("No", { error: new TypeError("oops") });
@@ -100,7 +100,7 @@ test("an error shows its code, and a bug its stack, on the same line", () => {
   assert.match(lines[1] ?? "", /error=oops error_stack="TypeError: oops\\n/);
 });
 
-test("G-6: no text can end a line, forge a field or steer a terminal", () => {
+test("G-6: no text can end a line, forge a field or control a terminal", () => {
   const hostile = fc.oneof(
     fc.string({ unit: "binary" }),
     fc.constantFrom(
@@ -134,13 +134,13 @@ test("G-6: no text can end a line, forge a field or steer a terminal", () => {
   );
 });
 
-test("G-3: values are capped", () => {
+test("G-3: values have a length limit", () => {
   const { logger, lines } = setUp();
   logger.info("x".repeat(50_000), { body: "y".repeat(50_000), deep: { z: "z".repeat(50_000) } });
   assert.ok((lines[0]?.length ?? 0) < 7_000);
 });
 
-test("X-2: known secrets are not written, in no shape of value", () => {
+test("X-2: known secrets are not written, in any type of value", () => {
   const { logger, redactor, lines } = setUp();
   redactor.add('lin"api_canary');
   const token = 'lin"api_canary';
@@ -149,7 +149,7 @@ test("X-2: known secrets are not written, in no shape of value", () => {
   assert.doesNotMatch(lines.join(""), /canary/);
 });
 
-test("values that cannot be read are no reason to fail", () => {
+test("values that cannot be read do not fail the record", () => {
   const { logger, lines } = setUp();
   const loop: unknown[] = [];
   loop.push(loop);
@@ -157,7 +157,7 @@ test("values that cannot be read are no reason to fail", () => {
   assert.match(lines[0] ?? "", /loop="\[unreadable\]" big="\[unreadable\]"/);
 });
 
-test("G-4: a sink that throws stops nobody and is reported once on the remaining one", () => {
+test("G-4: a sink that throws affects no other sink and is reported once on a remaining one", () => {
   let broken = true;
   const sink: LogSink = {
     name: "file",
@@ -178,7 +178,7 @@ test("G-4: a sink that throws stops nobody and is reported once on the remaining
   assert.match(lines[0] ?? "", /sink=file reason="disk is full"/);
 });
 
-test("a stream that is gone or never read costs lines, not the process", () => {
+test("a stream that is closed or never read loses lines and does not end the process", () => {
   const stream = new PassThrough();
   const { logger, lines } = setUp({ sinks: [streamSink("stderr", stream)] });
   stream.emit("error", new Error("EPIPE"));
@@ -193,7 +193,7 @@ test("a stream that is gone or never read costs lines, not the process", () => {
   assert.ok(stuck.writableLength < 2 * 1024 * 1024);
 });
 
-test("G-5, FAULT-18: the log file rotates and keeps so many files, one line per record", (t) => {
+test("G-5, FAULT-18: the log file rotates and keeps a limited number of files, one line per record", (t) => {
   const file = join(temporaryDir(t), "log", "symphony.log");
   const sink = rotatingFileSink({ file, maxBytes: 100, files: 3 });
   t.after(() => sink.close());
@@ -214,7 +214,7 @@ test("G-5, FAULT-18: the log file rotates and keeps so many files, one line per 
   );
 });
 
-test("FAULT-18: a log file that is removed or moved away is made anew", (t) => {
+test("FAULT-18: a log file that is removed or moved away is created again", (t) => {
   const dir = temporaryDir(t);
   const file = join(dir, "symphony.log");
   const sink = rotatingFileSink({ file });
@@ -227,7 +227,7 @@ test("FAULT-18: a log file that is removed or moved away is made anew", (t) => {
   assert.equal(readFileSync(file, "utf8"), "three\n");
 });
 
-test("FAULT-18: a place that cannot be written is reported, and used again once it can", (t) => {
+test("FAULT-18: an unwritable path is reported, and used again once it is writable", (t) => {
   const dir = join(temporaryDir(t), "log");
   writeFileSync(dir, "a file where the directory must be");
   const sink = rotatingFileSink({ file: join(dir, "symphony.log") });
@@ -241,7 +241,7 @@ test("FAULT-18: a place that cannot be written is reported, and used again once 
   assert.match(readFileSync(join(dir, "symphony.log"), "utf8"), /msg=two/);
 });
 
-test("G-1, G-2: events of the bus are logged with issue, session and outcome", (t: TestContext) => {
+test("G-1, G-2: bus events are logged with issue, session and outcome", (t: TestContext) => {
   const history = openHistory(join(temporaryDir(t), "history.db"));
   const redact = (text: string) => text;
   const bus = createBus({ history, clock: new FakeClock(), redact, onError: assert.ifError });

@@ -3,14 +3,14 @@ import { describe, test } from "node:test";
 import { z } from "zod";
 import { renamed, writerOf } from "../../../src/core/model/names.ts";
 
-describe("a written section as the code reads it", () => {
+describe("configuration sections in the names of the code", () => {
   const schema = z.looseObject({
     turn_timeout_ms: z.number(),
     level: z.string(),
     by_state: z.record(z.string(), z.object({ reasoning_effort: z.string() })),
   });
 
-  test("known keys are renamed, unknown ones left out, and keys that are data stay", () => {
+  test("known keys are renamed, unknown ones dropped, and keys that are data kept", () => {
     const by_state = {
       in_review: { reasoning_effort: "high" },
       "To Do": { reasoning_effort: "low" },
@@ -24,7 +24,7 @@ describe("a written section as the code reads it", () => {
   });
 });
 
-describe("what the code has as the contract writes it", () => {
+describe("values of the code in the names of the contract", () => {
   const Time = z.iso.datetime({ precision: 3 });
   const schema = z
     .object({
@@ -54,7 +54,7 @@ describe("what the code has as the contract writes it", () => {
     route: { baseBranch: "main" },
   } as const;
 
-  test("keys and times are written at every depth; keys of records are data and stay", () => {
+  test("keys and times are converted at every depth; keys of records are data and kept", () => {
     assert.deepEqual(write(sample), {
       issue_id: "1",
       ended_at: "2023-11-14T22:13:20.000Z",
@@ -70,7 +70,7 @@ describe("what the code has as the contract writes it", () => {
     assert.deepEqual([written.ended_at, written.git, written.route], [null, null, undefined]);
   });
 
-  test("nothing is written that the schema does not name", () => {
+  test("only names in the schema are written", () => {
     const more = {
       ...sample,
       apiKey: "s3cret",

@@ -18,7 +18,7 @@ const context = {
 };
 const used = { ...noTokens, input: 100, total: 100 };
 
-/** As the history has it: in its second turn, on a thread that has used 100 tokens. */
+/** As stored in the history: in its second turn, on a thread that has used 100 tokens. */
 const row: Attempt = {
   ...{ id: "att_000000001", issueId: "id-A-1", issueIdentifier: "A-1", number: 3 },
   ...{ status: "running", phase: "streaming_turn", agent: "codex", model: "m", templateId: "t" },
@@ -51,7 +51,7 @@ function entryOf(state: State) {
   return state.issues.of("running").get("id-A-1") ?? assert.fail("it runs");
 }
 
-test("an adopted attempt runs on as the same row: it holds its slot and waits for no retry", () => {
+test("an adopted attempt continues as the same row: it holds its slot and waits for no retry", () => {
   const state = restored();
   assert.equal(state.issues.of("retrying").size, 0);
   assert.equal(slotsFor(state, config()).free, 9);
@@ -67,7 +67,7 @@ test("an adopted attempt runs on as the same row: it holds its slot and waits fo
   });
 });
 
-test("the turn it was in counts once, and tokens from where they were", () => {
+test("its running turn counts once, and tokens count from their previous total", () => {
   const of = { issueId: "id-A-1", attemptId: row.id, type: "attempt.reported" } as const;
   const started = { type: "turn.started", turnId: "tu" } as const;
   const total = { ...used, input: 130, total: 130 };
@@ -80,7 +80,7 @@ test("the turn it was in counts once, and tokens from where they were", () => {
   assert.equal(counted?.type === "saveUsed" && counted.tokens.total, 30);
 });
 
-test("a server that stops lets go of it: no end is written and nothing is stopped", () => {
+test("a server that stops detaches it: no end is written and nothing is stopped", () => {
   const drained = step(restored(), { type: "drain.requested", stopAttempts: true }, context);
   assert.deepEqual(
     drained.effects.filter(({ type }) => /Attempt$/.test(type)),
@@ -92,7 +92,7 @@ test("a server that stops lets go of it: no end is written and nothing is stoppe
   assert.deepEqual([gone.state.issues.of("running").size, gone.effects], [0, []]);
 });
 
-test("one that is being stopped already is stopped, not let go of", () => {
+test("an attempt that is already stopping is stopped, not detached", () => {
   const aborted = { type: "operator.aborted", issueId: "id-A-1", reason: null } as const;
   const stopping = step(restored(), aborted, context).state;
   const drained = step(stopping, { type: "drain.requested", stopAttempts: true }, context);

@@ -27,13 +27,13 @@ function heldReason(world: Scheduler, identifier: string): string | undefined {
 function restarted(world: Scheduler, identifiers: readonly string[]): Scheduler {
   const issues = identifiers.map((name) => world.issues.get(`id-${name}`) ?? issue(name));
   const next = new Scheduler(issues, world.config, world.records);
-  // Attempts are named by the time, which has gone on meanwhile.
+  // Attempts are named by the time, which has advanced meanwhile.
   next.clock.jump(60_000);
   for (const [id, attempt] of world.attempts) next.attempts.set(id, attempt);
   return next;
 }
 
-test("tokens_per_issue: over all attempts the issue is held with the numbers, and its agent stopped", async () => {
+test("tokens_per_issue: over the limit in all its attempts, the issue is held with the numbers, and its agent stopped", async () => {
   const settings = config({ brakes: { tokensPerIssue: 20_000_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   world.run("A-1").say(tokens(12_000_000));
@@ -59,7 +59,7 @@ test("tokens_per_issue: over all attempts the issue is held with the numbers, an
   assert.deepEqual(world.live, []);
 });
 
-test("tokens_per_issue: queued opens a fresh allowance, which a restart keeps", async () => {
+test("tokens_per_issue: queued opens a new allowance, which a restart keeps", async () => {
   const settings = config({ brakes: { tokensPerIssue: 100 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   world.run("A-1").say(tokens(150));
@@ -77,7 +77,7 @@ test("tokens_per_issue: queued opens a fresh allowance, which a restart keeps", 
   assert.match(heldReason(again, "A-1") ?? "", /100 of 100/);
 });
 
-test("tokens_per_issue: what is used up before a start starts nothing, whatever brought it there", async () => {
+test("tokens_per_issue: an allowance that is used up before a start prevents the start", async () => {
   const world = await new Scheduler([issue("A-1")], config()).begin();
   world.run("A-1").say(tokens(150));
   world.config = config({ brakes: { tokensPerIssue: 100 } });
@@ -88,7 +88,7 @@ test("tokens_per_issue: what is used up before a start starts nothing, whatever 
   assert.equal(world.runs.length, 1);
 });
 
-test("tokens_per_day: nothing new starts, rows and gates say why, and midnight UTC lets all go on", async () => {
+test("tokens_per_day: nothing new starts, rows and gates say why, and midnight UTC resumes all", async () => {
   const settings = config({ brakes: { tokensPerDay: 1_000 }, agent: { maxConcurrentAgents: 1 } });
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   world.run("A-1").say(tokens(400), tokens(1_200), tokens(1_300));
@@ -117,7 +117,7 @@ test("tokens_per_day: nothing new starts, rows and gates say why, and midnight U
   assert.equal(world.eventTypes().filter((type) => type === "budget.renewed").length, 1);
 });
 
-test("tokens_per_day: a higher limit is felt at once, and the day's sum survives a restart", async () => {
+test("tokens_per_day: a higher limit takes effect at once, and the day's sum survives a restart", async () => {
   const settings = config({ brakes: { tokensPerDay: 1_000 } });
   const world = new Scheduler([issue("A-1")], settings, new Map(), 1_500);
   await world.begin();
@@ -137,7 +137,7 @@ test("tokens_per_day: a higher limit is felt at once, and the day's sum survives
   assert.equal(world.run("A-1").order.attempt, 1);
 });
 
-test("tokens_per_day: a limit raised while a poll runs is felt right after it", async () => {
+test("tokens_per_day: a limit raised while a poll runs takes effect right after it", async () => {
   const settings = config({ brakes: { tokensPerDay: 1_000 } });
   const world = new Scheduler([issue("A-1")], settings, new Map(), 1_500);
   await world.begin();
@@ -152,7 +152,7 @@ test("tokens_per_day: a limit raised while a poll runs is felt right after it", 
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("turns_without_progress: an agent that ends well and moves nothing is held, over attempts and a restart", async () => {
+test("turns_without_progress: an agent that completes turns and changes nothing is held, counted over attempts and a restart", async () => {
   const settings = config({ brakes: { turnsWithoutProgress: 3 } });
   let world = await new Scheduler([issue("A-1")], settings).begin();
   for (let turn = 1; turn <= 2; turn++) {
@@ -175,7 +175,7 @@ test("turns_without_progress: an agent that ends well and moves nothing is held,
   assert.equal(heldReason(world, "A-1"), undefined);
 });
 
-test("turns_without_progress: work, a changed issue, or somebody else's change counts anew", async () => {
+test("turns_without_progress: work, a changed issue, or another person's change resets the count", async () => {
   const settings = config({ brakes: { turnsWithoutProgress: 2 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   const idle = () => world.orchestrator.state.issues.of("running").get("id-A-1")?.idle.turns;
@@ -213,7 +213,7 @@ test("attempt_timeout_ms: by the monotonic clock the attempt times out and the i
   assert.equal([...world.attempts.values()][0]?.status, "timed_out");
 });
 
-test("an attempt that is on its way out already is not held by a brake", async () => {
+test("an attempt that is already stopping is not held by a brake", async () => {
   const settings = config({ brakes: { turnsWithoutProgress: 1 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   world.set(issue("A-1", { state: "Done" }));

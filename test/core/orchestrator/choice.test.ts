@@ -16,7 +16,7 @@ const chosen = (model: string | null, effort: string | null = null): Input => ({
   ...choose(model, effort),
 });
 
-test("a chosen model is durable at once, also for an issue that nobody works on", async () => {
+test("a chosen model is durable at once, also for an issue without an attempt", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const world = await new Scheduler([issue("B-1"), issue("A-1")], settings).begin();
   await world.orchestrator.apply(chosen("gpt-x", "high"));
@@ -28,7 +28,7 @@ test("a chosen model is durable at once, also for an issue that nobody works on"
   assert.equal(next.orchestrator.state.issues.get("id-A-1")?.choices.pick?.effort, "high");
 });
 
-test("a hold keeps the choice, and clearing it keeps the hold", async () => {
+test("a hold keeps the choice, and clearing the choice keeps the hold", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(chosen("gpt-x"));
   await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });
@@ -41,7 +41,7 @@ test("a hold keeps the choice, and clearing it keeps the hold", async () => {
   assert.equal(world.orchestrator.state.issues.get("id-A-1")?.choices.pick, null);
 });
 
-test("a live attempt is not disturbed, and its row names the new model from the next turn on", async () => {
+test("a live attempt is not interrupted, and its row names the new model from the next turn on", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const model = () => world.orchestrator.state.issues.of("running").get("id-A-1")?.model;
   const run = world.run("A-1");
@@ -54,7 +54,7 @@ test("a live attempt is not disturbed, and its row names the new model from the 
   assert.equal([...world.attempts.values()][0]?.model, "gpt-x");
 });
 
-test("what a thread was told stays with it: back to a default takes a new attempt", async () => {
+test("a thread keeps what it was set to: going back to a default needs a new attempt", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const applies = (model: string | null, effort: string | null = null, settings = config()) =>
     choiceApplies(world.orchestrator.state, choose(model, effort), settings);
@@ -86,7 +86,7 @@ const picks = config({
   codex: { model: "codex-own" },
 });
 
-test("an operator's choice comes before a label, a label before a state, a state before the rest", async () => {
+test("an operator's choice precedes a label, a label a state, and a state the general setting", async () => {
   const world = new Scheduler([], picks);
   const { state } = world.orchestrator;
   const choice = (fields: Parameters<typeof issue>[1], issues = state.issues) => {
@@ -96,7 +96,7 @@ test("an operator's choice comes before a label, a label before a state, a state
   assert.deepEqual(choice({}), ["codex", "for-all", null]);
   assert.deepEqual(choice({ state: " Rework " }), ["codex", "for-rework", "high"]);
   assert.deepEqual(choice({ state: "Rework", labels: ["docs"] }), ["codex", "for-docs", "high"]);
-  // What was written beside another agent's name is not for this one.
+  // A model given for another agent does not apply to this one.
   assert.deepEqual(choice({ state: "Review", labels: ["quick", "docs"] }), [
     "command",
     "for-docs",
@@ -110,7 +110,7 @@ test("an operator's choice comes before a label, a label before a state, a state
   assert.equal(choiceFor(state, issue("A-1"), config()).model, null);
 });
 
-test("an attempt is started with the agent of its issue, and another agent waits for the next one", async () => {
+test("an attempt starts with the agent of its issue; a change of agent applies to the next attempt", async () => {
   const issues = [issue("A-1", { state: "Review" }), issue("A-2")];
   const settings = config({
     agent: picks.agent,

@@ -22,8 +22,8 @@ const moved = (to: "queued" | "held" | "completed") =>
 const shown = ({ orchestrator, config: settings, clock }: Scheduler): Snapshot =>
   snapshot(orchestrator.state, settings, { now: clock.now(), limit: 500 });
 
-/** The lists in which A-1 is shown, and what else is said of it. */
-function told(world: Scheduler) {
+/** The lists that contain A-1, and its other status facts. */
+function statusFacts(world: Scheduler) {
   const view = shown(world);
   const lists = statuses.filter((name) => view[name].some((row) => row.issue.id === "id-A-1"));
   const detail = statusOfIdentifier(world.orchestrator.state, world.config, "A-1");
@@ -58,9 +58,9 @@ async function failed(): Promise<Scheduler> {
 }
 
 for (const [status, begin] of [["held", held] as const, ["failed", failed] as const]) {
-  test(`${status}: what is edited and moved in the tracker is shown, over a restart too`, async () => {
+  test(`${status}: edits and moves in the tracker are shown, also after a restart`, async () => {
     const world = await begin();
-    assert.deepEqual(told(world).lists, [status]);
+    assert.deepEqual(statusFacts(world).lists, [status]);
     world.set(issue("A-1", { title: "New title", state: "Backlog" }));
     await world.advance(pollMs);
     const now = {
@@ -69,20 +69,23 @@ for (const [status, begin] of [["held", held] as const, ["failed", failed] as co
       issue: ["New title", "Backlog"],
       explain: "state is Backlog",
     };
-    assert.deepEqual(told(world), now);
+    assert.deepEqual(statusFacts(world), now);
     const next = new Scheduler([...world.issues.values()], world.config, world.records);
-    assert.deepEqual(told(next), now, "before the first poll");
+    assert.deepEqual(statusFacts(next), now, "before the first poll");
     next.set(issue("A-1", { title: "Newer", state: "Todo" }));
     await next.begin();
-    assert.deepEqual(told(next).issue, ["Newer", "Todo"]);
-    assert.deepEqual([told(next).status, next.live, removals(next)], [status, [], []]);
+    assert.deepEqual(statusFacts(next).issue, ["Newer", "Todo"]);
+    assert.deepEqual([statusFacts(next).status, next.live, removals(next)], [status, [], []]);
   });
 
-  test(`${status}: closed in the tracker it is completed and its workspace cleaned up`, async () => {
+  test(`${status}: an issue closed in the tracker is completed and its workspace cleaned up`, async () => {
     const world = await begin();
     world.set(issue("A-1", { state: "Done" }));
     await world.advance(pollMs);
-    assert.deepEqual([told(world).lists, told(world).status], [["completed"], "completed"]);
+    assert.deepEqual(
+      [statusFacts(world).lists, statusFacts(world).status],
+      [["completed"], "completed"],
+    );
     assert.deepEqual(removals(world), ["remove A-1"]);
     assert.equal(world.records.size, 0, "nothing is left for a restart to hold");
     await polls(world, 10);
@@ -92,15 +95,15 @@ for (const [status, begin] of [["held", held] as const, ["failed", failed] as co
     assert.deepEqual(world.live, ["A-1"], "opened again it is a candidate like any other");
   });
 
-  test(`${status}: closed while no server ran, the first poll ends it; a hint does so at once`, async () => {
+  test(`${status}: an issue closed while no server ran is ended by the first poll; a hint ends it at once`, async () => {
     const world = await begin();
     const done = issue("A-1", { state: "Done" });
     const next = await new Scheduler([done], world.config, world.records).begin();
-    assert.deepEqual([told(next).lists, removals(next)], [["completed"], ["remove A-1"]]);
+    assert.deepEqual([statusFacts(next).lists, removals(next)], [["completed"], ["remove A-1"]]);
     world.set(done);
     await world.orchestrator.apply({ type: "issue.hinted", issueId: "id-A-1" });
     await world.advance(0);
-    assert.deepEqual([told(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
+    assert.deepEqual([statusFacts(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
   });
 
   test(`${status}: an issue that is not visible stays, and a failed read changes nothing`, async () => {
@@ -110,20 +113,20 @@ for (const [status, begin] of [["held", held] as const, ["failed", failed] as co
     world.set(issue("A-1"));
     world.readFails = "down";
     await world.advance(pollMs);
-    assert.deepEqual([told(world).lists, world.live], [[status], []]);
+    assert.deepEqual([statusFacts(world).lists, world.live], [[status], []]);
   });
 }
 
-test("held while its agent is on its way out, and closed meanwhile: completed when it is gone", async () => {
+test("an issue that is held and closed while its agent stops is completed when the agent has exited", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(moved("held"));
-  assert.deepEqual(told(world).lists, ["running"]);
+  assert.deepEqual(statusFacts(world).lists, ["running"]);
   world.set(issue("A-1", { state: "Done" }));
   await world.orchestrator.apply({ type: "issue.hinted", issueId: "id-A-1" });
   await world.advance(0);
   assert.deepEqual(removals(world), [], "not under a live agent");
   await world.run("A-1").end(stopped);
-  assert.deepEqual([told(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
+  assert.deepEqual([statusFacts(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
 });
 
 test("an issue that ended in review and is closed by a person later is cleaned up once", async () => {
@@ -131,15 +134,15 @@ test("an issue that ended in review and is closed by a person later is cleaned u
   world.set(issue("A-1", { state: "In Review" }));
   await world.run("A-1").end();
   await world.advance(1_000);
-  assert.deepEqual([told(world).lists, removals(world)], [["completed"], []]);
+  assert.deepEqual([statusFacts(world).lists, removals(world)], [["completed"], []]);
   world.set(issue("A-1", { state: "Done", title: "Merged" }));
   await polls(world, 2);
-  assert.deepEqual(told(world).issue, ["Merged", "Done"]);
+  assert.deepEqual(statusFacts(world).issue, ["Merged", "Done"]);
   await polls(world, 5);
   assert.deepEqual([removals(world), completions(world)], [["remove A-1"], 1]);
 });
 
-test("the same for one that was let go because a poll saw it in review, or that went back to the queue", async () => {
+test("the same holds for one that was released because a poll saw it in review, or that returned to the queue", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const world = await new Scheduler(
     [issue("A-1", { priority: 1 }), issue("A-2")],
@@ -149,13 +152,13 @@ test("the same for one that was let go because a poll saw it in review, or that 
   await world.advance(pollMs);
   await world.run("A-1").end(stopped);
   await world.advance(pollMs);
-  assert.deepEqual([told(world).status, removals(world), world.live], [null, [], ["A-2"]]);
+  assert.deepEqual([statusFacts(world).status, removals(world), world.live], [null, [], ["A-2"]]);
   world.set(issue("A-1", { priority: 4 }));
   await world.advance(pollMs);
-  assert.equal(told(world).status, "queued");
+  assert.equal(statusFacts(world).status, "queued");
   world.set(issue("A-1", { state: "Canceled" }));
   await polls(world, 2);
-  assert.deepEqual([told(world).status, removals(world)], [null, ["remove A-1"]]);
+  assert.deepEqual([statusFacts(world).status, removals(world)], [null, ["remove A-1"]]);
   await polls(world, 5);
   assert.equal(removals(world).length, 1);
 });
@@ -172,31 +175,35 @@ test("a retry that waits for its provider ends when its issue is closed", async 
   await world.run("A-1").end(limited);
   world.set(issue("A-1", { state: "Done" }));
   await polls(world, 2);
-  assert.deepEqual([told(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
+  assert.deepEqual([statusFacts(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
   assert.equal(world.records.size, 0);
 });
 
-test("nothing older than what was read is shown when an issue is queued again, or by a late list", async () => {
+test("an older list never replaces newer data, also when an issue is queued again", async () => {
   const world = await held();
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
   world.listGate = gate;
   world.set(issue("A-1", { title: "New title" }));
   await world.advance(pollMs);
-  assert.deepEqual(told(world).issue, ["New title", "Todo"], "by id, before the list has come");
+  assert.deepEqual(
+    statusFacts(world).issue,
+    ["New title", "Todo"],
+    "by id, before the list has come",
+  );
   world.readGate = gate;
   await world.orchestrator.apply(moved("queued"));
   assert.deepEqual(shown(world).queued[0]?.issue.title, "New title");
-  assert.deepEqual(told(world).issue, ["New title", "Todo"]);
+  assert.deepEqual(statusFacts(world).issue, ["New title", "Todo"]);
   world.readGate = null;
   world.set(issue("A-1", { state: "Backlog" }));
   await world.orchestrator.apply({ type: "issue.hinted", issueId: "id-A-1" });
   await world.advance(0);
   open();
   await world.advance(0);
-  assert.deepEqual([told(world).issue, shown(world).counts.queued], [null, 0]);
+  assert.deepEqual([statusFacts(world).issue, shown(world).counts.queued], [null, 0]);
 });
 
-test("what rests is read in turns: a page in each poll, however much there is", async () => {
+test("inactive rows are read in turns: one page in each poll, for any number of rows", async () => {
   const names = Array.from({ length: 120 }, (_, n) => `R-${n}`);
   const completed = names.map(
     (name): CompletedRecord => ({
@@ -218,7 +225,7 @@ test("what rests is read in turns: a page in each poll, however much there is", 
   assert.equal(world.calls.at(-1), "candidates", "nothing is read of what is closed");
 });
 
-test("completed by an operator and seen in another state: a candidate like any other, counted once", async () => {
+test("an issue completed by an operator and seen in another state is a normal candidate, counted once", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const world = await new Scheduler(
     [issue("A-1", { priority: 1 }), issue("A-2")],
@@ -227,29 +234,33 @@ test("completed by an operator and seen in another state: a candidate like any o
   await world.orchestrator.apply(moved("completed"));
   await world.run("A-1").end(stopped);
   await world.advance(pollMs);
-  assert.deepEqual([told(world).lists, world.live], [["completed"], ["A-2"]]);
+  assert.deepEqual([statusFacts(world).lists, world.live], [["completed"], ["A-2"]]);
   world.set(issue("A-1", { priority: 1, state: "In Progress" }));
   await world.advance(pollMs);
-  assert.deepEqual([told(world).lists, told(world).status], [["queued"], "queued"]);
+  assert.deepEqual([statusFacts(world).lists, statusFacts(world).status], [["queued"], "queued"]);
   assert.equal(shown(world).counts.completed, 0);
   world.set(issue("A-1", { priority: 1 }));
   await world.advance(pollMs);
-  assert.deepEqual([told(world).lists, completions(world)], [["queued"], 1]);
+  assert.deepEqual([statusFacts(world).lists, completions(world)], [["queued"], 1]);
   await world.run("A-2").end(boom);
   await world.advance(0);
   assert.deepEqual(world.live, ["A-1"], "in the state it was completed in");
 });
 
-test("completed by an operator holds over a restart while the state stays, and not after", async () => {
+test("completion by an operator outlives a restart while the state stays, and ends when it changes", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(moved("completed"));
-  assert.deepEqual(told(world).lists, ["running"], "one status while its agent is on its way out");
+  assert.deepEqual(
+    statusFacts(world).lists,
+    ["running"],
+    "one status while its agent is on its way out",
+  );
   await world.run("A-1").end(stopped);
   const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
-  assert.deepEqual([told(next).lists, next.live], [["completed"], []]);
+  assert.deepEqual([statusFacts(next).lists, next.live], [["completed"], []]);
   next.set(issue("A-1", { state: "Backlog" }));
   await polls(next, 2);
-  assert.deepEqual(told(next).issue, ["Title of A-1", "Backlog"]);
+  assert.deepEqual(statusFacts(next).issue, ["Title of A-1", "Backlog"]);
   assert.equal(next.records.size, 0, "seen in another state");
   next.set(issue("A-1"));
   await next.advance(pollMs);
@@ -268,7 +279,7 @@ test("one poll that sees it in another state ends a completion by an operator", 
   assert.deepEqual([world.live, completions(world)], [["A-1"], 1]);
 });
 
-test("however many are completed after it, what an operator completed is not started again", async () => {
+test("an issue that an operator completed is not started again, however many are completed after it", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(moved("completed"));
   await world.run("A-1").end(stopped);
@@ -289,6 +300,6 @@ test("completed by an operator and then closed: completed once, and its workspac
   await world.run("A-1").end(stopped);
   world.set(issue("A-1", { state: "Done" }));
   await polls(world, 3);
-  assert.deepEqual([told(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
+  assert.deepEqual([statusFacts(world).lists, removals(world)], [["completed"], ["remove A-1"]]);
   assert.deepEqual([completions(world), world.records.size], [1, 0]);
 });

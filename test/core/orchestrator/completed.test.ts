@@ -31,7 +31,7 @@ test("the newest completed issues are kept in their order, each once", (t) => {
   assert.deepEqual(again.completed()[2], done("A-4"));
 });
 
-test("an issue that was started again, or waits or is held, is not restored as completed", (t) => {
+test("an issue that was started again, waits or is held is not restored as completed", (t) => {
   const history = openHistory(join(temporaryDir(t), "history.db"));
   t.after(() => history.close());
   const { id } = issue("A-1");
@@ -57,7 +57,7 @@ test("an issue that was started again, or waits or is held, is not restored as c
   assert.deepEqual(restored(new Map([[issue("A-3").id, held]])), []);
 });
 
-test("state shows after a restart what was completed before it", async () => {
+test("after a restart the state shows what was completed before it", async () => {
   await using project = await freshProject();
   const completedOn = async (server: Awaited<ReturnType<typeof openReal>>) =>
     (await server.ask("/api/v1/state")).json().completed;

@@ -8,7 +8,7 @@ import { coded } from "../../support/storage.ts";
 const stopped = { kind: "stopped" } as const;
 const needs = { kind: "question", prompt: "Which one?", options: [] } as const;
 
-/** A world whose disk takes no record that has to be saved first. */
+/** A world whose disk refuses every record that has to be saved first. */
 async function fullDisk() {
   const world = await createWorld({ issues: [issue("ENG-1")] });
   const { saveRecordFirst } = world.scheduler;
@@ -21,7 +21,7 @@ async function fullDisk() {
   return { world, free };
 }
 
-test("FAULT-9: an issue is not let go before that is saved: a restart would hold it again", async () => {
+test("FAULT-9: an issue is not released before the release is saved: a restart would hold it again", async () => {
   const { world, free } = await fullDisk();
   await using _ = world;
   const { scheduler, core } = world;
@@ -39,7 +39,7 @@ test("FAULT-9: an issue is not let go before that is saved: a restart would hold
   assert.deepEqual(scheduler.live, ["ENG-1"]);
 });
 
-test("FAULT-9: an answer that cannot be saved opens no turn, and none is left to be delivered", async () => {
+test("FAULT-9: an answer that cannot be saved starts no turn, and none remains to be delivered", async () => {
   const { world, free } = await fullDisk();
   await using _ = world;
   const { scheduler, core } = world;

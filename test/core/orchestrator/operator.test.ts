@@ -38,7 +38,7 @@ test("an abort is idempotent, and refused when nothing runs", async () => {
   await assert.rejects(world.orchestrator.apply(abort), { code: "not_running" });
 });
 
-test("a stopping attempt is shown as running until its agent is gone, and holds its slot", async () => {
+test("a stopping attempt is shown as running until its agent has exited, and holds its slot", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   await world.orchestrator.apply(abort);
@@ -53,7 +53,7 @@ test("a stopping attempt is shown as running until its agent is gone, and holds 
   assert.deepEqual(world.live, ["A-2"]);
 });
 
-test("steering needs a turn under way, and a refusal by the agent is the caller's", async () => {
+test("steering needs a running turn, and a refusal by the agent reaches the caller", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const steer: Input = {
     type: "operator.steered",
@@ -88,7 +88,7 @@ test("held: a queued, a retrying and a running issue can be held; none starts ag
   }
 });
 
-test("completed by an operator stays so until the tracker's state changes", async () => {
+test("an issue completed by an operator stays completed until its state in the tracker changes", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(to("completed"));
   await world.run("A-1").end(stopped);
@@ -99,7 +99,7 @@ test("completed by an operator stays so until the tracker's state changes", asyn
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("a transition that is not allowed says what would be, and changes nothing", async () => {
+test("a refused transition names the allowed ones and changes nothing", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const before = world.orchestrator.state;
   await assert.rejects(world.orchestrator.apply(to("queued")), (error) => {

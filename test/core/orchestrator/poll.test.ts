@@ -13,9 +13,9 @@ test("O-1, O-2: a poll reconciles, checks the file, reads candidates, then start
   assert.deepEqual(world.calls, ["issues ENG-1", "preflight", "candidates"]);
 });
 
-test("what is dispatched before the start is over runs once, and is not taken for one of an earlier server", async () => {
+test("an issue that is dispatched before the start is over runs once, and is not taken for one of a previous server", async () => {
   const world = new Scheduler([issue("ENG-1")]);
-  // As when an operator asks for a poll while a start still cleans up.
+  // As when an operator requests a poll while a start is still cleaning up.
   world.orchestrator.post({ type: "refresh.requested" });
   await world.advance(0);
   assert.deepEqual(world.live, ["ENG-1"]);
@@ -26,7 +26,7 @@ test("what is dispatched before the start is over runs once, and is not taken fo
   );
 });
 
-test("O-3, O-6: polls never overlap, a refresh in mid-poll is coalesced", async () => {
+test("O-3, O-6: polls never overlap, and a refresh during a poll is coalesced", async () => {
   const world = new Scheduler([issue("ENG-1")]);
   const { promise, resolve } = Promise.withResolvers<void>();
   world.gate = promise;
@@ -41,7 +41,7 @@ test("O-3, O-6: polls never overlap, a refresh in mid-poll is coalesced", async 
   assert.equal(world.calls.filter((call) => call === "candidates").length, 1);
 });
 
-test("a change told in mid-poll is looked at right after it", async () => {
+test("a change reported during a poll is checked right after it", async () => {
   const world = new Scheduler([]);
   const { promise, resolve } = Promise.withResolvers<void>();
   world.gate = promise;
@@ -54,7 +54,7 @@ test("a change told in mid-poll is looked at right after it", async () => {
   assert.deepEqual(world.live, ["ENG-2"]);
 });
 
-test("O-5: a failed candidate read starts nothing, stops nobody and is tried again", async () => {
+test("O-5: a failed candidate read starts nothing, stops nothing and is retried", async () => {
   const world = await new Scheduler([issue("ENG-1")]).begin();
   world.set(issue("ENG-2"));
   world.readFails = "tracker is down";
@@ -70,7 +70,7 @@ test("O-5: a failed candidate read starts nothing, stops nobody and is tried aga
   );
 });
 
-test("O-9: priority, then age, then identifier by code point decide the order", async () => {
+test("O-9: the order is priority, then age, then identifier by code point", async () => {
   const at = (day: number) => Date.UTC(2026, 0, day);
   const world = await new Scheduler([
     issue("a", { priority: null }),
@@ -85,7 +85,7 @@ test("O-9: priority, then age, then identifier by code point decide the order", 
   assert.deepEqual(world.live, ["urgent", "older", "newer", "MT-10", "MT-2", "old", "B", "a"]);
 });
 
-test("O-10, O-12: slots are global and per state; a full state is passed over", async () => {
+test("O-10, O-12: slots are global and per state; an issue of a full state is skipped", async () => {
   const settings = config({
     agent: { maxConcurrentAgents: 2, maxConcurrentAgentsByState: { todo: 1 } },
   });
@@ -99,7 +99,7 @@ test("O-10, O-12: slots are global and per state; a full state is passed over", 
   assert.deepEqual(world.live, ["A-1", "A-3"]);
 });
 
-test("O-11: a running issue counts under its last refreshed state", async () => {
+test("O-11: a running issue counts in its last refreshed state", async () => {
   const settings = config({ agent: { maxConcurrentAgentsByState: { todo: 1 } } });
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   assert.deepEqual(world.live, ["A-1"]);
@@ -108,7 +108,7 @@ test("O-11: a running issue counts under its last refreshed state", async () => 
   assert.deepEqual(world.live, ["A-1", "A-2"]);
 });
 
-test("O-7, O-13: an issue is read once more before launch and skipped without a claim", async () => {
+test("O-7, O-13: an issue is read again before launch and skipped without a claim", async () => {
   const world = new Scheduler(
     [issue("A-1", { labels: ["go"] }), issue("A-2", { labels: ["go"] })],
     config({ tracker: { requiredLabels: ["go"] }, agent: { maxConcurrentAgents: 1 } }),
@@ -157,14 +157,14 @@ test("O-8: an issue that runs, waits for its retry or waits for a person is sele
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("T-11: an id is any text, and nothing of what belongs to the provider is read", async () => {
+test("T-11: an id may be any text, and no provider data is interpreted", async () => {
   const refuse = (key: string | symbol) => {
     throw new Error(`native_ref was looked into: ${String(key)}`);
   };
   const nativeRef = new Proxy(
     {},
     {
-      // Snapshots are compared, and kept, as a whole.
+      // Snapshots are compared and stored as a whole.
       get: (_, key) => (key === "toJSON" ? () => "whole" : refuse(key)),
       has: (_, key) => refuse(key),
       ownKeys: () => refuse("its keys"),
@@ -202,7 +202,7 @@ test("O-29: with nothing running no issue is read again", async () => {
   assert.deepEqual(world.calls, ["preflight", "candidates"]);
 });
 
-test("W-24, O-28: an invalid file blocks new starts and retries, reconciliation goes on", async () => {
+test("W-24, O-28: an invalid file blocks new starts and retries, while reconciliation continues", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "boom" });
   world.problem = { code: "workflow_parse_error", message: "line 3" };
@@ -226,7 +226,7 @@ test("O-4: a shorter interval counts from its change", async () => {
   assert.deepEqual(world.calls, ["preflight", "candidates"]);
 });
 
-test("O-13, INV-17: what changes while issues are read right before launch counts: a lower limit, a drain, a full disk, a budget", async () => {
+test("O-13, INV-17: a change while issues are read right before launch counts: a lower limit, a drain, a full disk, a budget", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 3 } });
   const world = new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")], settings);
   const slow = Promise.withResolvers<void>();
@@ -258,7 +258,7 @@ test("O-13, INV-17: what changes while issues are read right before launch count
   }
 });
 
-test("O-14: two answers that race start an issue once", async () => {
+test("O-14: two racing responses start an issue once", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.orchestrator.post({ type: "issue.hinted", issueId: "id-A-1" });
   world.orchestrator.post({ type: "refresh.requested" });
@@ -267,7 +267,7 @@ test("O-14: two answers that race start an issue once", async () => {
   assert.equal(world.runs.length, 1);
 });
 
-test("INV-14: a candidate list asked for before a newer read cannot bring an issue back", async () => {
+test("INV-14: a candidate list requested before a newer read cannot bring an issue back", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
   const slow = Promise.withResolvers<void>();
@@ -283,7 +283,7 @@ test("INV-14: a candidate list asked for before a newer read cannot bring an iss
   assert.equal(world.runs.length, 1);
 });
 
-test("INV-14: a read by id that is older than the applied list decides nothing and is made again", async () => {
+test("INV-14: a read by id that is older than the applied list decides nothing and is repeated", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
   const slow = Promise.withResolvers<void>();

@@ -20,7 +20,7 @@ function times(world: Scheduler, type: string): number {
   return world.eventTypes().filter((one) => one === type).length;
 }
 
-test("a limited provider is waited for until the time it names; no failure is counted", async () => {
+test("a limited provider pauses until the time it names; no failure is counted", async () => {
   const settings = config({ agent: { maxRetries: 0, maxConcurrentAgents: 1 } });
   const world = await new Scheduler([issue("A-1"), issue("A-2")], settings).begin();
   const until = world.clock.wall() + 20 * minute;
@@ -47,7 +47,7 @@ test("a limited provider is waited for until the time it names; no failure is co
   assert.deepEqual([times(world, "provider.paused"), times(world, "provider.resumed")], [1, 1]);
 });
 
-test("without a time: five minutes, doubling to an hour while it repeats, and anew after a good turn", async () => {
+test("without a time the pause is five minutes, doubling to an hour, and resets after a successful turn", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   for (const minutes of [5, 10, 20, 40, 60, 60]) {
     await world.run("A-1").end(limited(null));
@@ -61,7 +61,7 @@ test("without a time: five minutes, doubling to an hour while it repeats, and an
   assert.equal(view(world).paused[0]?.untilWall, world.clock.wall() + 5 * minute);
 });
 
-test("several attempts that meet the same limit pause it once; a time gone by counts as none", async () => {
+test("several attempts that reach the same limit pause it once; a time in the past counts as none", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")]).begin();
   await world.run("A-1").end(limited(world.clock.wall() - 1));
   await world.run("A-2").end(limited(null));
@@ -76,7 +76,7 @@ test("several attempts that meet the same limit pause it once; a time gone by co
   assert.equal(world.live.length, 3);
 });
 
-test("a provider that refuses again right after the time it named is asked less and less often", async () => {
+test("a provider that refuses again right after the time it named gets longer and longer pauses", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const second = 1_000;
   for (const wait of [2 * second, 5 * minute, 10 * minute, 20 * minute]) {
@@ -86,7 +86,7 @@ test("a provider that refuses again right after the time it named is asked less 
     await world.advance(1);
     assert.deepEqual(world.live, ["A-1"], `${wait}`);
   }
-  // A time that is later than that is still the one that counts, and a good turn begins anew.
+  // A later time still takes precedence, and a successful turn resets the pauses.
   const until = world.clock.wall() + 180 * minute;
   await world.run("A-1").end(limited(until));
   assert.equal(view(world).paused[0]?.untilWall, until);
@@ -97,7 +97,7 @@ test("a provider that refuses again right after the time it named is asked less 
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("an attempt that was stopped as stalled, and whose agent had waited for its provider, is no failure", async () => {
+test("an attempt that was stopped as stalled while its agent waited for its provider is no failure", async () => {
   const agent = { maxRetries: 0, stallTimeoutMs: 100_000 };
   const settings = config({ agent, polling: { intervalMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
@@ -116,7 +116,7 @@ test("an attempt that was stopped as stalled, and whose agent had waited for its
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("another agent goes on, and so does an issue that is moved to it", async () => {
+test("other agents continue, and so does an issue that is moved to one of them", async () => {
   const byLabel = new Map([["other", { kind: "acp", model: null, effort: null }]]);
   const settings = config({ agent: { byLabel } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
@@ -148,7 +148,7 @@ test("a restart keeps the pause of an issue that waits for it", async () => {
   assert.deepEqual(again.live.sort(), ["A-1", "A-2"]);
 });
 
-test("a wall clock that is put back does not make the pause longer", async () => {
+test("a wall clock that is set back does not extend the pause", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end(limited(world.clock.wall() + 20 * minute));
   world.clock.jump(-365 * 24 * 60 * minute);

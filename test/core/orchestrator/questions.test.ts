@@ -30,7 +30,7 @@ const counts = (world: Scheduler) => {
   return { running, blocked, queued };
 };
 
-test("an issue whose agent waits for a person is blocked, once, and its agent lives on", async () => {
+test("an issue whose agent waits for a person is blocked, once, and its agent keeps running", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say(asks(world), asks(world, "ask_2"));
   assert.deepEqual(counts(world), { running: 0, blocked: 1, queued: 0 });
@@ -38,7 +38,7 @@ test("an issue whose agent waits for a person is blocked, once, and its agent li
   assert.equal(world.eventTypes("A-1").filter((type) => type === "issue.blocked").length, 1);
 });
 
-test("an answer reaches the live agent, first asked first, and the issue runs again after the last", async () => {
+test("answers reach the live agent in the order of its requests, and the issue runs again after the last", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const attempt = world.run("A-1").order.attemptId;
   world.run("A-1").say(asks(world), asks(world, "ask_2"));
@@ -61,7 +61,7 @@ test("an answer reaches the live agent, first asked first, and the issue runs ag
   await assert.rejects(world.orchestrator.apply(approve), { code: "nothing_asked" });
 });
 
-test("an agent that waits keeps its slot and is no stalled one", async () => {
+test("an agent that waits keeps its slot and is not stalled", async () => {
   const settings = config({
     agent: { maxConcurrentAgents: 1, stallTimeoutMs: 30_000 },
   });
@@ -73,14 +73,14 @@ test("an agent that waits keeps its slot and is no stalled one", async () => {
   assert.deepEqual(counts(world), { running: 0, blocked: 1, queued: 1 });
 });
 
-test("the end of a turn ends what was asked in it", async () => {
+test("the end of a turn ends its open requests", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say(asks(world), { type: "turn.failed", turnId: "t", message: "cut" });
   assert.deepEqual(counts(world), { running: 1, blocked: 0, queued: 0 });
   await assert.rejects(world.orchestrator.apply(approve), { code: "nothing_asked" });
 });
 
-test("after the time is over the issue stays blocked without an agent, and an answer starts it again", async () => {
+test("after the timeout the issue stays blocked without an agent, and an answer starts it again", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say(asks(world));
   await world.run("A-1").end({ kind: "needs", needs, code: "approval_required" });
@@ -94,7 +94,7 @@ test("after the time is over the issue stays blocked without an agent, and an an
   assert.equal(world.runs.length, 2);
 });
 
-test("an aborted agent is not answered, and nothing else is asked", async () => {
+test("an aborted agent gets no answer, and has no other open request", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say(asks(world));
   await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });

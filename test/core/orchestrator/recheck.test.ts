@@ -29,7 +29,7 @@ function queued(world: Scheduler): readonly { name: string; waitingFor: string }
 
 const reads = (world: Scheduler) => world.calls.filter((call) => /candidates|issues/.test(call));
 
-test("a hint at a new issue starts it after one read of it, without a poll", async () => {
+test("a hint about a new issue starts it after one read of it, without a poll", async () => {
   const world = await idle();
   world.set(issue("A-1"));
   await hint(world, "A-1");
@@ -42,7 +42,7 @@ test("a hint at a new issue starts it after one read of it, without a poll", asy
   );
 });
 
-test("without a free slot the issue waits in its place of the queue, and the next poll starts it", async () => {
+test("without a free slot the issue waits at its position in the queue, and the next poll starts it", async () => {
   const world = await idle(["A-1", "A-3"], one);
   assert.deepEqual(world.live, ["A-1"]);
   world.set(issue("A-2"));
@@ -90,7 +90,7 @@ for (const [what, change] of [
   });
 }
 
-test("a queued issue that is gone leaves the queue, and one that is not ours changes nothing", async () => {
+test("a queued issue that is gone leaves the queue, and a hint about an unknown issue changes nothing", async () => {
   const world = await idle(["A-1", "A-2"], one);
   world.issues.delete("id-A-2");
   await hint(world, "A-2");
@@ -108,7 +108,7 @@ test("a running issue that is done is stopped at once", async () => {
   assert.match(world.run("A-1").stopReason ?? "", /issue is Done/);
 });
 
-test("INV-14: a list asked for before the hint's read neither hides nor brings back what it says", async () => {
+test("INV-14: a list requested before the hint's read neither hides nor reverts the result of that read", async () => {
   const world = await idle(["A-1", "A-3"], one);
   const slow = Promise.withResolvers<void>();
   world.listGate = slow.promise;
@@ -142,7 +142,7 @@ test("O-22: a hint does not shorten a retry's wait, unless the issue was moved m
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("a hint at a retrying issue that is done releases it", async () => {
+test("a hint about a retrying issue that is done releases it", async () => {
   const world = await idle(["A-1"]);
   await world.run("A-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   world.set(issue("A-1", { state: "Done" }));
@@ -150,7 +150,7 @@ test("a hint at a retrying issue that is done releases it", async () => {
   assert.equal(world.orchestrator.state.issues.of("retrying").size, 0);
 });
 
-test("O-2: before the first poll a hint starts nothing; that poll sees what it told of", async () => {
+test("O-2: before the first poll a hint starts nothing; that poll finds the issue", async () => {
   const world = new Scheduler([issue("A-1")], one);
   await hint(world, "A-1");
   assert.deepEqual([world.calls, world.live], [[], []]);
@@ -158,7 +158,7 @@ test("O-2: before the first poll a hint starts nothing; that poll sees what it t
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("a held issue stays held, and a draining server looks at nothing", async () => {
+test("a held issue stays held, and a draining server reads nothing", async () => {
   const world = await idle(["A-1"]);
   await world.orchestrator.apply({ type: "operator.aborted", issueId: "id-A-1", reason: null });
   await world.run("A-1").end({ kind: "stopped" });

@@ -8,7 +8,7 @@ import { Scheduler } from "../../support/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;
 
-test("O-30: silence of more than the limit stalls an attempt, at the limit it does not", async () => {
+test("O-30: silence that exceeds the limit stalls an attempt; silence equal to the limit does not", async () => {
   const settings = config({ polling: { intervalMs: 100_000 }, agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(100_000);
@@ -22,7 +22,7 @@ test("O-30: silence of more than the limit stalls an attempt, at the limit it do
   assert.equal([...world.attempts.values()][0]?.status, "stalled");
 });
 
-test("O-30: who waits for a person is not stalled, and is once more when the answer is there", async () => {
+test("O-30: an attempt that waits for a person is not stalled; after the answer it can be again", async () => {
   const settings = config({ agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   const run = world.run("A-1");
@@ -40,14 +40,14 @@ test("O-30: who waits for a person is not stalled, and is once more when the ans
   assert.match(run.stopReason ?? "", /stalled/);
 });
 
-test("W-10: a stall limit of zero or less is off", async () => {
+test("W-10: a stall limit of zero or less disables the check", async () => {
   const settings = config({ agent: { stallTimeoutMs: -1 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(10_000_000);
   assert.equal(world.run("A-1").stopReason, null);
 });
 
-test("O-31, INV-12: terminal stops, waits until the agent is gone, then cleans; no retry", async () => {
+test("O-31, INV-12: a terminal issue is stopped and cleaned up after its agent has exited, without a retry", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.set(issue("A-1", { state: "Done" }));
   await world.advance(30_000);
@@ -59,7 +59,7 @@ test("O-31, INV-12: terminal stops, waits until the agent is gone, then cleans; 
   assert.deepEqual([...world.orchestrator.state.issues.of("completed").keys()], ["id-A-1"]);
 });
 
-test("an agent that moved its own issue may say its last words, and has succeeded then", async () => {
+test("an agent that moved its own issue may finish its turn, and then has succeeded", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   for (const name of ["A-1", "A-2"]) {
     world.run(name).say({ type: "turn.started", turnId: "1" });
@@ -83,7 +83,7 @@ test("an agent that moved its own issue may say its last words, and has succeede
   );
 });
 
-test("a poll between its last turn and its end takes nothing from its success either", async () => {
+test("a poll between its last turn and its exit does not change its success", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const run = world.run("A-1");
   run.say({ type: "turn.started", turnId: "1" });
@@ -96,7 +96,7 @@ test("a poll between its last turn and its end takes nothing from its success ei
   assert.equal([...world.attempts.values()][0]?.status, "succeeded");
 });
 
-test("an abort in that time ends it at once, and so does the end of the server", async () => {
+test("an abort during that grace ends it at once, and so does the end of the server", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say({ type: "turn.started", turnId: "1" });
   world.run("A-1").say({ type: "tool_call", tool: "issue_move", outcome: "completed" });
@@ -109,7 +109,7 @@ test("an abort in that time ends it at once, and so does the end of the server",
   assert.ok(world.calls.includes("remove A-1"), "what was to become of it stays so");
 });
 
-test("O-33: inactive, unroutable, reassigned and missing issues stop and keep the workspace", async () => {
+test("O-33: inactive, unroutable, reassigned and missing issues are stopped and keep their workspace", async () => {
   const settings = config({ tracker: { requiredLabels: ["go"] } });
   const names = ["A-1", "A-2", "A-3", "A-4"];
   const world = await new Scheduler(
@@ -131,14 +131,14 @@ test("O-33: inactive, unroutable, reassigned and missing issues stop and keep th
   assert.ok(!world.calls.some((call) => call.startsWith("remove")));
 });
 
-test("O-32: an active issue's row shows the newest snapshot", async () => {
+test("O-32: the row of an active issue shows the newest snapshot", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.set(issue("A-1", { state: "In Progress", title: "New" }));
   await world.advance(30_000);
   assert.equal(world.orchestrator.state.issues.of("running").get("id-A-1")?.issue.title, "New");
 });
 
-test("O-34: what a stopped attempt still says changes nothing; its time counts once", async () => {
+test("O-34: later events of a stopped attempt change nothing, and its time counts once", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.issues.delete("id-A-1");
   await world.advance(30_000);
@@ -172,7 +172,7 @@ test("O-29: a failed refresh keeps every attempt", async () => {
   assert.equal(world.run("A-1").stopReason, null);
 });
 
-test("O-16: a new row has no session, no event and zero tokens, also that of a retry", async () => {
+test("O-16: a new row has no session, no event and zero tokens, also the row of a retry", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const fresh = () => {
     const entry = world.orchestrator.state.issues.of("running").get("id-A-1");
@@ -200,7 +200,7 @@ test("O-16: a new row has no session, no event and zero tokens, also that of a r
   assert.deepEqual([issues.of("retrying").size, issues.get("id-A-1")?.claim], [0, "running"]);
 });
 
-test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it go", async () => {
+test("O-37, O-38: an attempt that ends because it needs a person blocks its issue; a tracker change releases it", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
   for (const name of ["A-1", "A-2"]) {
@@ -219,7 +219,7 @@ test("O-37, O-38: an ending that needs a person blocks; a tracker change lets it
   );
 });
 
-test("O-38: a blocked issue shows what the tracker has, and is released where it may not run any more", async () => {
+test("O-38: a blocked issue shows its data in the tracker, and is released when it may no longer run", async () => {
   const settings = config({ tracker: { requiredLabels: ["go"] } });
   const go = { labels: ["go"] };
   const names = ["A-1", "A-2", "A-3", "A-4"];
@@ -250,7 +250,7 @@ test("O-38: a blocked issue shows what the tracker has, and is released where it
   assert.equal(blocked().length, 2, "a read that failed keeps them");
 });
 
-test("E-3, A-6: turns count by session id; a repeat of one counts once", async () => {
+test("E-3, A-6: turns are counted by session id; a repeated one counts once", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const run = world.run("A-1");
   run.say({ type: "session.started", threadId: "t", resumed: false });
@@ -260,7 +260,7 @@ test("E-3, A-6: turns count by session id; a repeat of one counts once", async (
   assert.deepEqual([entry?.turnCount, entry?.sessionId], [2, "t-2"]);
 });
 
-test("E-7, E-8: totals are high-water marks per thread and add up over attempts", async () => {
+test("E-7, E-8: totals are high-water marks per thread and are summed over attempts", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   const total = (input: number, output: number, sum: number) =>
     ({ type: "tokens", total: { ...noTokens, input, output, total: sum } }) as const;
@@ -277,7 +277,7 @@ test("E-7, E-8: totals are high-water marks per thread and add up over attempts"
   assert.equal(world.orchestrator.state.usage.tokens.total, 28);
 });
 
-test("a resumed thread goes on counting from what it had reported before", async () => {
+test("a resumed thread counts on from its last reported total", async () => {
   const world = new Scheduler([issue("A-1")]);
   world.resume = { threadId: "t1", tokens: { ...noTokens, total: 100 }, agent: "codex" };
   await world.begin();
@@ -288,7 +288,7 @@ test("a resumed thread goes on counting from what it had reported before", async
   assert.equal(world.orchestrator.state.usage.tokens.total, 20);
 });
 
-test("E-10: seconds are those of ended runs plus what live ones have run so far", async () => {
+test("E-10: seconds are those of ended attempts plus those of live ones so far", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   await world.advance(5_000);
   await world.run("A-1").end(boom);
@@ -300,7 +300,7 @@ test("E-10: seconds are those of ended runs plus what live ones have run so far"
   assert.equal(view.totals.secondsRunning, 12);
 });
 
-test("E-11: the newest rate limits stay; an event without them clears nothing", async () => {
+test("E-11: the newest rate limits are kept; an event without them clears nothing", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   world.run("A-1").say({ type: "rate_limits", limits: { primary: { usedPercent: 43 } } });
   world.run("A-1").say({ type: "message", text: "hello" });

@@ -38,14 +38,14 @@ const records = new Map(
   ]),
 );
 
-test("each record that was written comes back as the same record", () => {
+test("each stored record is restored as the same record", () => {
   const state = restoredState({ records, totals, lastAttemptId: null }, clocks);
   assert.equal(state.issues.size, records.size);
   for (const [id, saved] of records) assert.deepEqual(recordOf(state, id), saved);
   assert.equal(state.pauses.get("codex")?.untilWall, 1_060_000);
 });
 
-test("a completed issue keeps its place and facts beside what an operator decided about it", () => {
+test("a completed issue keeps its place and facts together with an operator's decision about it", () => {
   const done = (name: string): CompletedRecord => ({
     issue: issue(name),
     attemptId: "att_1",
@@ -70,7 +70,7 @@ test("a completed issue keeps its place and facts beside what an operator decide
   assert.equal(state.issues.get("id-held")?.claim, "held");
 });
 
-test("an issue has one row: a new claim takes it out of the one before, and choices stay", () => {
+test("an issue has one row: a new claim replaces the previous one, and choices stay", () => {
   const own = issue("A-1");
   const stop = { issue: own, reason: "no", error: null, sinceWall: 1 };
   const held = IssueMap.empty.choosing(own, { templateId: "tpl" }).with({ claim: "held", ...stop });

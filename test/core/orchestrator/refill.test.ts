@@ -7,10 +7,10 @@ import { Scheduler } from "../../support/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;
 const minute = 60_000;
-/** Longer than any test, and no part of a day. */
+/** Longer than any test, and not a divisor of a day. */
 const pollMs = 11 * minute;
 
-/** One slot and rare polls: whatever starts in a test did not wait for a poll. */
+/** One slot and rare polls: an issue that starts in a test did not wait for a poll. */
 function oneSlot(parts: Parameters<typeof config>[0] = {}) {
   return config({
     ...parts,
@@ -71,7 +71,7 @@ const frees: Readonly<Record<string, (world: Scheduler) => Promise<void>>> = {
 };
 
 for (const [what, free] of Object.entries(frees)) {
-  test(`a slot that became free by an operator or an agent (${what}) is used at once`, async () => {
+  test(`a slot that was freed by an operator or an agent (${what}) is used at once`, async () => {
     const world = await busy();
     await free(world);
     await world.advance(0);
@@ -79,7 +79,7 @@ for (const [what, free] of Object.entries(frees)) {
   });
 }
 
-test("a slot that a change in the tracker freed is used at once", async () => {
+test("a slot that was freed by a change in the tracker is used at once", async () => {
   const world = await busy();
   world.set(issue("A-1", { state: "Backlog" }));
   world.orchestrator.post({ type: "issue.hinted", issueId: "id-A-1" });
@@ -89,7 +89,7 @@ test("a slot that a change in the tracker freed is used at once", async () => {
   assert.deepEqual([world.live, reads(world)], [["A-2"], ["issues A-1", "issues A-2"]]);
 });
 
-test("an issue that is done after a good end leaves its slot to the next one", async () => {
+test("an issue that is done after a success leaves its slot to the next one", async () => {
   const world = await busy();
   world.set(issue("A-1", { state: "Done" }));
   await world.run("A-1").end();
@@ -97,7 +97,7 @@ test("an issue that is done after a good end leaves its slot to the next one", a
   assert.deepEqual([world.live, reads(world)], [["A-2"], ["issues A-1", "issues A-2"]]);
 });
 
-test("a longer limit, of all or of one state, is felt at once", async () => {
+test("a higher limit, in total or for one state, takes effect at once", async () => {
   const byState = config({
     polling: { intervalMs: pollMs },
     agent: { maxConcurrentAgentsByState: { todo: 1 } },
@@ -111,7 +111,7 @@ test("a longer limit, of all or of one state, is felt at once", async () => {
   }
 });
 
-test("an issue at work that moves to another state leaves its state's slot", async () => {
+test("a running issue that moves to another state frees its state's slot", async () => {
   const world = await busy(
     config({
       polling: { intervalMs: pollMs },
@@ -154,7 +154,7 @@ test("O-17: an issue that continues keeps its slot; one whose turn failed does n
   assert.deepEqual(world.live, ["A-2"]);
 });
 
-test("O-24: a retry that was due without a free slot is looked at when there is one, in its order", async () => {
+test("O-24: a retry that was due without a free slot is checked when there is one, in its order", async () => {
   const settings = oneSlot();
   const world = await new Scheduler(
     [
@@ -183,7 +183,7 @@ test("O-24: a retry that was due without a free slot is looked at when there is 
   assert.deepEqual(world.live, ["A-1"], "before C-1, which nobody has begun");
 });
 
-test("what was moved meanwhile is not started, leaves the queue, and the next one has its turn", async () => {
+test("an issue that was moved meanwhile is not started, leaves the queue, and the next one is checked", async () => {
   const world = await new Scheduler(
     ["A-1", "A-2", "A-3", "A-4"].map((name) => issue(name)),
     oneSlot(),
@@ -215,7 +215,7 @@ test("INV-14: a read that is older than a list decides nothing", async () => {
   assert.deepEqual(world.live, []);
 });
 
-test("a failed read is not made again before the next poll", async () => {
+test("a failed read is not repeated before the next poll", async () => {
   const world = await busy();
   world.readFails = "down";
   await world.run("A-1").end(boom);
@@ -230,7 +230,7 @@ test("a failed read is not made again before the next poll", async () => {
   assert.equal(world.live.length, 1);
 });
 
-test("after three attempts in a row that failed before their first turn, polls alone start the next", async () => {
+test("after three consecutive attempts that failed before their first turn, only polls start the next", async () => {
   const names = [1, 2, 3, 4, 5, 6, 7].map((n) => `A-${n}`);
   const world = await new Scheduler(
     names.map((name) => issue(name)),
@@ -262,7 +262,7 @@ test("INV-17: an invalid file and a draining server leave the slot free", async 
   assert.deepEqual([draining.live, reads(draining)], [[], []]);
 });
 
-test("a server that begins to drain in mid-read starts nothing of it", async () => {
+test("a server that begins to drain during a read starts none of its issues", async () => {
   const world = await busy();
   const slow = Promise.withResolvers<void>();
   world.readGate = slow.promise;
@@ -274,7 +274,7 @@ test("a server that begins to drain in mid-read starts nothing of it", async () 
   assert.deepEqual(world.live, []);
 });
 
-test("once: what waited for a slot in the one poll is not started after it", async () => {
+test("with --once, an issue that waited for a slot in the only poll is not started after it", async () => {
   const world = new Scheduler([issue("A-1"), issue("A-2")], oneSlot());
   world.orchestrator.start();
   const over = world.orchestrator.once();
@@ -309,7 +309,7 @@ test("an issue whose last blocker has just ended is read and started at once", a
   assert.deepEqual([world.live, reads(world)], [["A-2"], ["issues A-1", "issues A-2"]]);
 });
 
-test("the tracker's own word counts for an issue whose blockers have ended", async () => {
+test("the tracker's answer decides for an issue whose blockers have ended", async () => {
   const waits = { dispatchable: false };
   const blockedBy = [{ id: "id-A-1", identifier: "A-1", state: "Todo" }];
   const world = await new Scheduler(

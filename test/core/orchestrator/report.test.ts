@@ -9,7 +9,7 @@ const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "May I?", options: ["approve"] } as const;
 const ask = { id: "ask-1", sinceWall: 0, untilWall: 9 };
 
-/** Everything that a session can say, and the type of the event that becomes of it; null: none. */
+/** Every event of a session, and the type of the bus event that it becomes; null: none. */
 const said: readonly (readonly [event: AgentEvent, type: string | null])[] = [
   [{ type: "session.started", threadId: "t", resumed: false }, "session.started"],
   [{ type: "turn.started", turnId: "1" }, "turn.started"],
@@ -34,13 +34,13 @@ const said: readonly (readonly [event: AgentEvent, type: string | null])[] = [
   [{ type: "turn.failed", turnId: "1", message: "no luck" }, "turn.failed"],
 ];
 
-test("E-1: each word of an agent is one event with its issue, attempt and session, a line and facts", async () => {
+test("E-1: each event of an agent becomes one event with its issue, attempt and session, a line and facts", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   const { order } = world.run("A-1");
   for (const [event, type] of said) {
     world.events.length = 0;
     world.run("A-1").say(event);
-    // A person who is waited for is told of by an event of the issue's in addition.
+    // A wait for a person is reported by an event of the issue in addition.
     const told = world.events.filter((one) => !one.type.startsWith("issue."));
     assert.deepEqual(
       told.map((one) => one.type),
@@ -56,7 +56,7 @@ test("E-1: each word of an agent is one event with its issue, attempt and sessio
   assert.deepEqual(world.events.at(-1)?.data, { malformed: true });
 });
 
-test("E-2: whatever a session says is its last event, with its time", async () => {
+test("E-2: every event of a session is its last event, with its time", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   for (const [event, type] of said) {
     await world.advance(100);
@@ -73,7 +73,7 @@ test("E-2: whatever a session says is its last event, with its time", async () =
   assert.equal(row?.lastMessage, "good bye");
 });
 
-test("E-2, O-30: silence counts from the last word", async () => {
+test("E-2, O-30: silence is measured from the last event", async () => {
   const settings = config({ agent: { stallTimeoutMs: 100_000 } });
   const world = await new Scheduler([issue("A-1")], settings).begin();
   await world.advance(90_000);
@@ -84,7 +84,7 @@ test("E-2, O-30: silence counts from the last word", async () => {
   assert.match(world.run("A-1").stopReason ?? "", /no event for 120000 ms/);
 });
 
-test("E-2: a word about an issue that nobody works on, or of an earlier attempt, changes nothing", async () => {
+test("E-2: an event of an issue without an attempt, or of an earlier attempt, changes nothing", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   const first = world.run("A-1");
   await first.end(boom);

@@ -8,7 +8,7 @@ import { Scheduler } from "../../support/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
 
-test("O-19, O-20: 10, 20, 40 … 300 s; finite for any attempt; a low cap wins", () => {
+test("O-19, O-20: delays are 10, 20, 40 … 300 s, finite for any attempt; a low maximum wins", () => {
   const delays = [1, 2, 3, 4, 5, 6].map((n) => failureDelay(n, 300_000));
   assert.deepEqual(delays, [10_000, 20_000, 40_000, 80_000, 160_000, 300_000]);
   assert.equal(failureDelay(40, 300_000), 300_000);
@@ -17,7 +17,7 @@ test("O-19, O-20: 10, 20, 40 … 300 s; finite for any attempt; a low cap wins",
   assert.equal(failureDelay(2_000, 3e9), 2 ** 31 - 1);
 });
 
-test("O-17: a normal end looks again after exactly 1 s and starts as retry 1", async () => {
+test("O-17: after a normal end the issue is checked again after exactly 1 s and starts as retry 1", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.run("A-1").end();
   assert.equal(world.orchestrator.state.issues.of("retrying").get("id-A-1")?.attempt, 1);
@@ -89,7 +89,7 @@ test("O-21: wall-clock jumps change no due time", async () => {
   assert.deepEqual(world.live, ["A-1"]);
 });
 
-test("O-22: gone is released, terminal is cleaned, inactive keeps its workspace", async () => {
+test("O-22: a missing issue is released, a terminal one is cleaned up, an inactive one keeps its workspace", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")]).begin();
   for (const name of ["A-1", "A-2", "A-3"]) await world.run(name).end(boom);
   world.issues.delete("id-A-1");
@@ -103,7 +103,7 @@ test("O-22: gone is released, terminal is cleaned, inactive keeps its workspace"
   );
 });
 
-test("a normal end in an inactive state is completed; in a terminal one it is cleaned as well", async () => {
+test("after a normal end an inactive issue is completed; a terminal one is cleaned up as well", async () => {
   const world = await new Scheduler([issue("A-1"), issue("A-2")]).begin();
   world.set(issue("A-1", { state: "Human Review" }));
   world.set(issue("A-2", { state: "Done" }));
@@ -148,7 +148,7 @@ test("O-23: a retry that is due starts with its number in a slot of its state", 
   );
 });
 
-test("O-26: a second look right before the launch may find something else than the first", async () => {
+test("O-26: the second read right before the launch may differ from the first", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const cases = [
     [
@@ -162,13 +162,13 @@ test("O-26: a second look right before the launch may find something else than t
       { retrying: [], live: [], removed: ["remove A-1"] },
     ],
     [
-      "not to be had: it is queued again, with its claim",
+      "unavailable: it is queued again, with its claim",
       (world: Scheduler) => {
         world.readFails = "down";
       },
       { retrying: [["A-1", 3, "retry refresh failed"]], live: [], removed: [] },
     ],
-    ["as it was: it starts", () => {}, { retrying: [], live: ["A-1"], removed: [] }],
+    ["unchanged: it starts", () => {}, { retrying: [], live: ["A-1"], removed: [] }],
   ] as const;
   for (const [name, change, expected] of cases) {
     const issues = [issue("A-1", { priority: 1 }), issue("A-2", { priority: 2 })];
@@ -196,7 +196,7 @@ test("O-26: a second look right before the launch may find something else than t
   }
 });
 
-test("O-24: without a slot the retry is queued again on failure backoff", async () => {
+test("O-24: without a slot the retry is queued again with the failure backoff", async () => {
   const world = await new Scheduler(
     [issue("A-1", { priority: 1 }), issue("A-2", { priority: 2 })],
     config({ agent: { maxConcurrentAgents: 1 } }),
@@ -259,7 +259,7 @@ test("a crash while a retry runs does not reset its count", async () => {
   assert.equal(next.orchestrator.state.issues.of("retrying").get("id-A-1")?.failures, 2);
 });
 
-test("R-1: a stop of the server while a retry runs does not reset its count either", async () => {
+test("R-1: a stop of the server while a retry runs does not reset its count", async () => {
   const first = await new Scheduler([issue("A-1")]).begin();
   await first.run("A-1").end(boom);
   await first.advance(10_000);
@@ -273,7 +273,7 @@ test("R-1: a stop of the server while a retry runs does not reset its count eith
   assert.equal(next.run("A-1").order.attempt, 1);
 });
 
-test("a workspace that is refused holds its issue at once, and costs no retry", async () => {
+test("a refused workspace holds its issue at once, and uses no retry", async () => {
   const refused = {
     kind: "failed",
     code: "workspace_refused",

@@ -9,7 +9,7 @@ import { Scheduler } from "../../support/scheduler.ts";
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;
 
-/** Everything in `state`, in its order. */
+/** All of `state`, in its order. */
 function written(state: State): string {
   return JSON.stringify({ ...state, issues: [...state.issues] }, (_, value) =>
     value instanceof Map || value instanceof Set ? [...value] : value,
@@ -40,7 +40,7 @@ async function busy() {
   return world;
 }
 
-test("E-13: a snapshot has what runs, what waits for its retry, the totals and the provider's limits", async () => {
+test("E-13: a snapshot has the running issues, the retries, the totals and the provider's limits", async () => {
   const world = await busy();
   const { state } = world.orchestrator;
   const view: Snapshot = snapshot(state, world.config, { now: world.clock.now(), limit: 10 });

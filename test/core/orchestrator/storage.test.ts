@@ -11,7 +11,7 @@ const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;
 const reason = "no space left on device";
 
-/** A scheduler whose disk refuses writes as long as the test says. */
+/** A scheduler whose disk refuses writes while `isFull` is set. */
 class FullDisk extends Scheduler {
   isFull = false;
 
@@ -50,7 +50,7 @@ async function begun(names: readonly string[], settings = config()): Promise<Ful
 
 const starts = (world: Scheduler) => world.calls.filter((call) => call.startsWith("start"));
 
-test("while a save waits nothing is started, by poll, hint, free slot or retry; all goes on once it holds", async () => {
+test("while a save waits, no poll, hint, free slot or retry starts anything; all continue once it succeeds", async () => {
   const world = await begun(["A-1", "A-2", "A-3"], config({ agent: { maxConcurrentAgents: 2 } }));
   await world.run("A-1").end(boom);
   await world.advance(0);
@@ -77,7 +77,7 @@ test("while a save waits nothing is started, by poll, hint, free slot or retry; 
   assert.equal(world.live.length, 2);
 });
 
-test("the trouble is told once, its end too, and every door says why nothing starts", async () => {
+test("a storage error and its end are reported once, and every view says why nothing starts", async () => {
   const settings = config({ agent: { maxConcurrentAgents: 1 } });
   const world = await begun(["A-1", "A-2"], settings);
   world.full(2);
@@ -109,7 +109,7 @@ test("the trouble is told once, its end too, and every door says why nothing sta
   );
 });
 
-test("an attempt whose row the disk refuses is not begun, counts as no failure and is begun later", async () => {
+test("an attempt whose row the disk refuses does not start, counts as no failure and starts later", async () => {
   const world = await begun(["A-1"]);
   await world.run("A-1").end(boom);
   await world.advance(9_999);
@@ -132,7 +132,7 @@ test("an attempt whose row the disk refuses is not begun, counts as no failure a
   assert.equal(world.run("A-1").order.attempt, 1);
 });
 
-test("neither is a first attempt: its issue waits in the queue as before", async () => {
+test("a first attempt does not start either: its issue waits in the queue as before", async () => {
   const world = await begun([]);
   world.isFull = true;
   world.set(issue("B-1"));
@@ -173,7 +173,7 @@ const asked: Readonly<Record<string, Input>> = {
 };
 
 for (const [what, input] of Object.entries(asked)) {
-  test(`${what} that cannot be saved is refused and changes nothing; saved, it is in force`, async () => {
+  test(`${what} that cannot be saved is refused and changes nothing; after the save it is in force`, async () => {
     const world = await begun(["A-1"]);
     world.orchestrator.post({ type: "operator.aborted", issueId: "id-A-1", reason: null });
     await world.run("A-1").end(stopped);
@@ -191,7 +191,7 @@ for (const [what, input] of Object.entries(asked)) {
   });
 }
 
-test("what was saved first and is then refused, because an operator was faster, is taken back", async () => {
+test("a change that was saved and is then refused, because an operator was faster, is reverted", async () => {
   const world = await begun(["A-1"]);
   world.orchestrator.post({ type: "operator.aborted", issueId: "id-A-1", reason: null });
   await world.run("A-1").end(stopped);

@@ -19,7 +19,7 @@ const allowed = {
 };
 
 describe("the environment of an agent", () => {
-  test("THREAT-2: it is the allow-list and the run cookie, whatever else the server has", () => {
+  test("THREAT-2: it is the allow-list and the run cookie, for any other variables of the server", () => {
     const canaries = Object.fromEntries(
       ["LINEAR_API_KEY", "OPENAI_API_KEY", "CODEX_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"]
         .concat([
@@ -38,7 +38,7 @@ describe("the environment of an agent", () => {
     });
   });
 
-  test("an operator may add variables, but no secret and nothing of symphony's own", () => {
+  test("an operator may add variables, but no secret and no variable of symphony's own", () => {
     const env = {
       HTTPS_PROXY: "http://proxy",
       LINEAR_API_KEY: "x",
@@ -54,7 +54,7 @@ describe("the environment of an agent", () => {
     assert.deepEqual(result, { HTTPS_PROXY: "http://proxy", SYMPHONY_RUN_ID: "att_1" });
   });
 
-  test("A-2: only valid names are unset, and symphony's own but the cookie", () => {
+  test("A-2: only valid names are unset, and symphony's own variables except the cookie", () => {
     const line = launchLine('echo "$A|$B|$SYMPHONY_X|$SYMPHONY_RUN_ID|$name|$KEPT"', [
       "A",
       "B",
@@ -73,7 +73,7 @@ describe("the environment of an agent", () => {
     assert.equal(stdout, "|||att_1||4\n");
   });
 
-  test("THREAT-2: with the names that pass, what a login profile exported goes as well", () => {
+  test("THREAT-2: with passthrough names, variables that a login profile exported are removed as well", () => {
     const line = launchLine("env -0", [], { passthrough: ["HTTPS_PROXY", "x; echo injected"] });
     assert.ok(!line.includes("injected"));
     const canaries = Object.fromEntries(
@@ -95,7 +95,7 @@ describe("the environment of an agent", () => {
     );
   });
 
-  test("A-1: the command stays as it was written", () => {
+  test("A-1: the command is kept as written", () => {
     const command = "X='a b' codex -c k=\"$PWD\" app-server && true";
     assert.ok(launchLine(command, []).endsWith(`\n${command}`));
   });

@@ -38,7 +38,7 @@ describe("splitting lines", () => {
     );
   });
 
-  test("FAULT-4: invalid UTF-8 and partial JSON are lines too, and harm no other", () => {
+  test("FAULT-4: invalid UTF-8 and partial JSON are lines too, and affect no other line", () => {
     const bytes = Buffer.concat([Buffer.from([0xff, 0xfe, 10]), Buffer.from('{"a"\n{"b":1}\n')]);
     assert.deepEqual(split([...bytes].map((byte) => Buffer.of(byte))), ["��", '{"a"', '{"b":1}']);
   });
@@ -47,7 +47,7 @@ describe("splitting lines", () => {
     assert.deepEqual(split([Buffer.from("a\r\nb\rc\r"), Buffer.from("\nd")]), ["a", "b\rc", "d"]);
   });
 
-  test("a line of the limit passes, a longer one is line_too_long, whatever the chunking", () => {
+  test("a line within the limit passes, a longer one is line_too_long, in any chunking", () => {
     assert.deepEqual(split([Buffer.from("abcd\n")], 4), ["abcd"]);
     for (const chunks of [["abcde\n"], ["abc", "de\n"], ["a", "b", "c", "d", "e"]]) {
       const buffers = chunks.map((chunk) => Buffer.from(chunk));
@@ -55,7 +55,7 @@ describe("splitting lines", () => {
     }
   });
 
-  test("nothing comes after a line that was too long", () => {
+  test("nothing follows a line that was too long", () => {
     const lines: string[] = [];
     const onLine = (line: string) => lines.push(line);
     const splitter = new LineSplitter({ maxBytes: 3, overflow: "fail", onLine });
@@ -65,7 +65,7 @@ describe("splitting lines", () => {
     assert.deepEqual(lines, ["ok"]);
   });
 
-  test("a log line that is too long is cut, and the next one is whole", () => {
+  test("a log line that is too long is truncated, and the next one is complete", () => {
     const lines: string[] = [];
     const onLine = (line: string) => lines.push(line);
     const splitter = new LineSplitter({ maxBytes: 3, overflow: "cut", onLine });

@@ -60,7 +60,7 @@ async function survivors(runId: string): Promise<number> {
   return (await liveProcesses()).filter((entry) => entry.runId === runId).length;
 }
 
-/** A tree that no single means ends: SIGTERM is ignored, one child left the group, one was forked twice. */
+/** A tree that no single method ends: SIGTERM is ignored, one child left the group, one was forked twice. */
 const evilTree = `trap "" TERM
 setsid sleep 300 &
 (setsid bash -c 'trap "" TERM; sleep 300' </dev/null >/dev/null 2>&1 &)
@@ -70,7 +70,7 @@ echo ready
 while true; do sleep 300; done`;
 
 describe("an agent's process", () => {
-  test("A-1: runs the line as a login shell in its directory, operators and all", async () => {
+  test("A-1: runs the line as a login shell in its directory, shell operators included", async () => {
     await using run = launch("X=1 && echo $X; shopt -q login_shell && pwd; exit 3");
     const { ended, lines } = run;
     const error = await ended;
@@ -79,7 +79,7 @@ describe("an agent's process", () => {
     assert.deepEqual(error.details, { status: 3, signal: null });
   });
 
-  test("A-2, X-1: a secret is absent though the environment and the login profile have it", async () => {
+  test("A-2, X-1: a secret is absent although the environment and the login profile have it", async () => {
     const home = await mkdtemp(join(dir, "home-"));
     await writeFile(
       join(home, ".profile"),
@@ -106,14 +106,14 @@ describe("an agent's process", () => {
     assert.ok(!lines.join("\n").includes("canary"));
   });
 
-  test("A-14: a command that is not there is codex_not_found", async () => {
+  test("A-14: a missing command is codex_not_found", async () => {
     await using run = launch("no-such-agent-command app-server");
     const error = await run.ended;
     assert.equal(error.code, "codex_not_found");
     assert.ok(error.hint);
   });
 
-  test("A-14: what was written before the exit is handed on before the end is told", async () => {
+  test("A-14: output before the exit is delivered before the exit is reported", async () => {
     await using run = launch("head -c 300000 /dev/zero | tr '\\0' x; echo; printf last; exit 0");
     const { ended, lines } = run;
     await ended.then(() => lines.push("END"));
@@ -123,7 +123,7 @@ describe("an agent's process", () => {
     );
   });
 
-  test("A-10: stderr goes to the log, line by line, cut at 1,000 bytes, without control bytes", async () => {
+  test("A-10: stderr goes to the log, line by line, truncated at 1,000 bytes, without control bytes", async () => {
     await using run = launch(
       "printf '\\033[31mred\\033[0m\\nlong' >&2; head -c 5000 /dev/zero | tr '\\0' x >&2; exit 1",
     );
@@ -135,7 +135,7 @@ describe("an agent's process", () => {
     assert.equal(own[1]?.length, 1000);
   });
 
-  test("FAULT-7: stopping leaves no process of a tree that ignores SIGTERM, left its group, forked twice", async () => {
+  test("FAULT-7: stopping leaves no process of a tree that ignores SIGTERM, left its group, or forked twice", async () => {
     await using run = launch(evilTree);
     const { agent, runId, line, ended } = run;
     await line((text) => text === "ready");
@@ -146,7 +146,7 @@ describe("an agent's process", () => {
     await agent.stop();
   });
 
-  test("FAULT-7: an agent that ends by itself leaves no orphan either", async () => {
+  test("FAULT-7: an agent that exits by itself leaves no orphan either", async () => {
     await using run = launch("setsid sleep 300 & sleep 300 & sleep 0.2; exit 0");
     const { agent, runId, ended } = run;
     assert.equal((await ended).details["status"], 0);
@@ -154,7 +154,7 @@ describe("an agent's process", () => {
     assert.equal(await survivors(runId), 0);
   });
 
-  test("a polite agent ends when its stdin is closed, without a kill", async () => {
+  test("an agent that exits when its stdin is closed is not killed", async () => {
     await using run = launch("echo ready; cat >/dev/null; exit 7", 5_000);
     const { agent, ended, line } = run;
     await line((text) => text === "ready");
@@ -163,14 +163,14 @@ describe("an agent's process", () => {
     assert.ok(status === 7 || signal === "SIGTERM");
   });
 
-  test("FAULT-3: an agent without stdout is stopped though it lives on", async () => {
+  test("FAULT-3: an agent that closed its stdout is stopped although it still runs", async () => {
     await using run = launch("exec >&-; trap '' TERM; while true; do sleep 300; done", 100);
     const { runId, ended } = run;
     assert.equal((await ended).code, "port_exit");
     assert.equal(await survivors(runId), 0);
   });
 
-  test("FAULT-3: writing to a stdin that is closed, or to nobody, does no harm", async () => {
+  test("FAULT-3: writing to a stdin that is closed or never read has no effect", async () => {
     await using run = launch("exec <&-; echo ready; sleep 0.3; exit 5");
     const { agent, ended, line } = run;
     await line((text) => text === "ready");
@@ -179,7 +179,7 @@ describe("an agent's process", () => {
     agent.write("after\n");
   });
 
-  test("FAULT-5: a line of 50 MB is line_too_long at once, in bounded memory, and the tree dies", async () => {
+  test("FAULT-5: a line of 50 MB is line_too_long at once, in bounded memory, and the tree is killed", async () => {
     const before = process.memoryUsage().rss;
     await using run = launch(
       "trap '' TERM; head -c 50000000 /dev/zero | tr '\\0' x; while true; do sleep 300; done",
@@ -208,8 +208,8 @@ describe("an agent's process", () => {
   });
 });
 
-describe("sweeping at the start of a server", () => {
-  test("FAULT-7, FAULT-20: orphans of our runs die, those of another server do not", async () => {
+describe("sweeping orphans when a server starts", () => {
+  test("FAULT-7, FAULT-20: orphans of the selected attempts are killed, those of another server are not", async () => {
     const [ours, theirs] = [`ours_${process.pid}`, `theirs_${process.pid}`];
     const orphan = (runId: string) =>
       spawn("bash", ["-c", 'trap "" TERM; sleep 300'], {
@@ -225,7 +225,7 @@ describe("sweeping at the start of a server", () => {
     await sweepRuns((runId) => runId === theirs);
   });
 
-  test("it never kills the process that sweeps, though that has a cookie itself", async () => {
+  test("it never kills the process that sweeps, although that has a cookie itself", async () => {
     const file = join(dir, "sweeper.ts");
     const source = new URL("../../../src/core/process/program.ts", import.meta.url).href;
     await writeFile(

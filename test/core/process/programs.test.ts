@@ -7,9 +7,9 @@ import { installedPrograms, loginPath } from "../../../src/core/process/programs
 
 interface Machine extends AsyncDisposable {
   readonly root: string;
-  /** Files, and with ` -> ` links, by their path on the machine. */
+  /** Files and links (` -> `) by their path on the machine. */
   has(...paths: readonly string[]): Promise<void>;
-  /** What is shown, by its path on the machine; a link with where it leads to. */
+  /** The visible paths on the machine; a link with its target. */
   shown(path: readonly string[], files?: readonly string[]): Promise<readonly string[]>;
 }
 
@@ -43,8 +43,8 @@ async function machine(): Promise<Machine> {
   };
 }
 
-describe("what is shown of installed programs", () => {
-  test("a directory of PATH and its installation, but nothing else that lies there", async () => {
+describe("which installed programs are visible", () => {
+  test("a directory of PATH and its installation are visible, but nothing else next to them", async () => {
     await using m = await machine();
     const nvm = "home/.nvm/versions/node/v24";
     await m.has(
@@ -56,7 +56,7 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("where the links of ~/.local/bin lead to, and what their first lines name", async () => {
+  test("targets of links in ~/.local/bin and the interpreters in their first lines are visible", async () => {
     await using m = await machine();
     const [bin, share] = ["home/.local/bin", "home/.local/share"];
     await m.has(
@@ -80,14 +80,14 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("the packages of a program that a line names, with all that it may load", async () => {
+  test("the packages of a program that a line names are visible, with all that it may load", async () => {
     await using m = await machine();
     await m.has("srv/x/node_modules/a/node_modules/b/cli.js", "srv/x/node_modules/c/index.js");
     const files = ["srv/x/node_modules/a/node_modules/b/cli.js"];
     assert.deepEqual(await m.shown([], files), ["srv/x/node_modules"]);
   });
 
-  test("of a program on its own the file alone, and of a link to it the link", async () => {
+  test("of a single program only the file is visible, and of a link to it the link", async () => {
     await using m = await machine();
     await m.has("srv/agents/run.sh", "srv/agents/secrets.txt", "srv/current -> agents");
     await m.has("home/run -> /srv/agents/run.sh");
@@ -99,7 +99,7 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("homebrew's prefix is shown where its programs are links", async () => {
+  test("homebrew's prefix is visible if its programs are links", async () => {
     await using m = await machine();
     await m.has("brew/Cellar/node/24/bin/node", "brew/bin/node -> ../Cellar/node/24/bin/node");
     await m.has("brew/opt/icu -> ../Cellar/icu/1", "brew/lib/x.so", "brew/var/db/data");
@@ -108,7 +108,7 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("what version managers run is next to their shims", async () => {
+  test("the versions that shims of version managers run are visible", async () => {
     await using m = await machine();
     await m.has("home/.pyenv/shims/python", "home/.pyenv/versions/3.12/bin/python");
     await m.has("home/.pyenv/libexec/pyenv", "home/.pyenv/cache/x");
@@ -117,7 +117,7 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("never a home, nor what is hidden or holds it, also through links", async () => {
+  test("a home, a hidden path and a directory that contains one are never visible, also through links", async () => {
     await using m = await machine();
     await m.has("home/own", "home/lib/x", "home/.secret/bin/x", "data/bin/x", "data/token");
     await m.has("home/tools/login", "home/tools/x", "srv/bin/token -> /data/token");
@@ -131,7 +131,7 @@ describe("what is shown of installed programs", () => {
     ]);
   });
 
-  test("links in a circle end, and so does a list that is too long", async () => {
+  test("circular links end, and a list that is too long is limited", async () => {
     await using m = await machine();
     await m.has("srv/a -> b", "srv/b -> a");
     assert.equal((await m.shown([], ["srv/a"])).length, 2);
@@ -144,7 +144,7 @@ describe("what is shown of installed programs", () => {
   });
 });
 
-test("PATH is what the login profile makes of it, whatever else that writes", async () => {
+test("PATH is the one that the login profile sets, whatever else the profile writes", async () => {
   await using m = await machine();
   const env = { PATH: process.env["PATH"] ?? "", HOME: join(m.root, "home") };
   await writeFile(join(env.HOME, ".profile"), "echo noise\nexport PATH=/own/bin:/usr/bin:/bin\n");

@@ -28,7 +28,7 @@ function order(t: TestContext, line: string, more: Partial<CommandOptions> = {})
   };
 }
 
-/** Waits for the file that a script writes once it is under way, and gives the numbers in it. */
+/** Waits for the file that a script writes while it runs, and returns the pids in it. */
 async function pidsIn(file: string): Promise<number[]> {
   for (;;) {
     const text = await readFile(file, "utf8").catch(() => "");
@@ -37,20 +37,20 @@ async function pidsIn(file: string): Promise<number[]> {
   }
 }
 
-/** Those that live; a zombie nobody has collected does not. */
+/** The pids that are alive; a zombie that was not reaped does not count. */
 async function alive(pids: readonly number[]): Promise<number[]> {
   const live = new Set((await liveProcesses()).map(({ pid }) => pid));
   return pids.filter((pid) => live.has(pid));
 }
 
-/** One child in the group, one in a session of its own, one there that holds no pipe; all their numbers in `pids`. */
+/** One child in the group, one in a session of its own, one there without the pipes; all their pids in `pids`. */
 const tree = `sleep 300 & a=$!
 setsid sleep 300 & b=$!
 setsid sleep 300 </dev/null >/dev/null 2>&1 & c=$!
 sleep 0.1
 echo $a $b $c > pids`;
 
-/** A single program, and one of a series: the two ways in which one is started. */
+/** A single program and one in a series: the two ways to start one. */
 async function eachWay(work: (series: CommandSeries | null) => Promise<void>): Promise<void> {
   await work(null);
   await using series = await CommandSeries.begin("test");
@@ -58,7 +58,7 @@ async function eachWay(work: (series: CommandSeries | null) => Promise<void>): P
 }
 
 describe("a program that runs to its end", () => {
-  test("its environment is what was given and a cookie of its own, its stdin is empty", async (t) => {
+  test("its environment is the given one and a cookie of its own, and its stdin is empty", async (t) => {
     process.env["CANARY"] = "inherited";
     await eachWay(async (series) => {
       const env = { PATH: path, GIVEN: "1", UNSET: undefined, SYMPHONY_RUN_ID: "sha/att" };
@@ -76,7 +76,7 @@ describe("a program that runs to its end", () => {
     });
   });
 
-  test("status, signal and both streams, in their order or apart", async (t) => {
+  test("status, signal and both streams are returned, merged in order or separately", async (t) => {
     await eachWay(async (series) => {
       const more = series ? { series } : {};
       const both = await runCommand(order(t, "echo a; echo b >&2; exit 17", more));
@@ -88,7 +88,7 @@ describe("a program that runs to its end", () => {
     });
   });
 
-  test("it reads its input as bytes; one that reads none of it does no harm", async (t) => {
+  test("it reads its input as bytes; a program that reads none of it is not disturbed", async (t) => {
     const input = Buffer.from("a\xffb", "latin1");
     await eachWay(async (series) => {
       const more = { input, encoding: "latin1", ...(series && { series }) } as const;
@@ -99,7 +99,7 @@ describe("a program that runs to its end", () => {
     });
   });
 
-  test("one that cannot be started says why, whatever the reason", async (t) => {
+  test("a program that cannot be started gives the reason, for every kind of failure", async (t) => {
     await eachWay(async (series) => {
       const more = series ? { series } : {};
       const reasons = [
@@ -119,13 +119,13 @@ describe("a program that runs to its end", () => {
 });
 
 describe("the end of a program", () => {
-  test("FAULT-7: what it leaves behind ends with it, in its group or not", async (t) => {
+  test("FAULT-7: processes that it leaves behind end with it, in its group or not", async (t) => {
     const left = order(t, tree);
     assert.equal((await runCommand(left)).exitCode, 0);
     assert.deepEqual(await alive(await pidsIn(join(left.cwd, "pids"))), []);
   });
 
-  test("FAULT-7: in a series the group ends with the call, and the rest with the series", async (t) => {
+  test("FAULT-7: in a series the group ends with the call, and other processes end with the series", async (t) => {
     const cwd = realpathSync(temporaryDir(t));
     const series = await CommandSeries.begin("test");
     assert.equal(
@@ -166,7 +166,7 @@ describe("the end of a program", () => {
     });
   });
 
-  test("neighbours with a cookie of the same run or series are left alone", async (t) => {
+  test("other processes with a cookie of the same run or series are not killed", async (t) => {
     const { env } = order(t, "");
     const neighbour = spawn("sleep", ["300"], { env, stdio: "ignore" });
     await once(neighbour, "spawn");
@@ -182,7 +182,7 @@ describe("the end of a program", () => {
     assert.deepEqual([slow.output, slow.stoppedFor, ended.stoppedFor], ["done\n", null, "time"]);
   });
 
-  test("it dies with the process that started it", async (t) => {
+  test("it ends with the process that started it", async (t) => {
     const cwd = realpathSync(temporaryDir(t));
     const source = new URL("../../../src/core/process/run.ts", import.meta.url).href;
     const text = `import { runCommand } from ${JSON.stringify(source)};
@@ -196,7 +196,7 @@ describe("the end of a program", () => {
     while ((await alive(pids)).length > 0) await new Promise((done) => setTimeout(done, 10));
   });
 
-  test("an output beyond its bound ends the program, and its beginning is kept", async (t) => {
+  test("output over its limit ends the program, and the beginning is kept", async (t) => {
     await eachWay(async (series) => {
       const bound = { outputBytes: 10, keep: "beginning", overflow: "end" } as const;
       const more = { ...bound, errorBytes: 5, ...(series && { series }) };
@@ -213,7 +213,7 @@ describe("the end of a program", () => {
   });
 });
 
-describe("what is kept of an output", () => {
+describe("which part of an output is kept", () => {
   const kept = (text: string, ...[maxBytes, keep]: ConstructorParameters<typeof Output>) => {
     const texts = [1, 7, 1_000, 100_000].map((size) => {
       const output = new Output(maxBytes, keep);
@@ -226,7 +226,7 @@ describe("what is kept of an output", () => {
   };
   const long = `${"a".repeat(50_000)}END`;
 
-  test("of a long one the beginning, the end, or both", () => {
+  test("of long output the beginning, the end, or both are kept", () => {
     assert.equal(kept(long, 20, "ends"), `aaaaaaaaaa\n[... 49983 bytes left out ...]\naaaaaaaEND`);
     assert.equal(kept(long, 5, "end"), "[49998 bytes left out] aaEND");
     assert.equal(kept(long, 5, "beginning"), "aaaaa");
@@ -235,7 +235,7 @@ describe("what is kept of an output", () => {
     }
   });
 
-  test("a cut goes through no character", () => {
+  test("truncation never splits a character", () => {
     assert.equal(kept("€€€€", 6, "end"), "[6 bytes left out] €€");
     for (const bytes of [7, 8]) {
       assert.equal(kept("€€€€", bytes, "end"), `[${12 - bytes} bytes left out] €€`);
@@ -244,7 +244,7 @@ describe("what is kept of an output", () => {
     }
   });
 
-  test("of what is no text each byte is a character", () => {
+  test("in output that is not text each byte is a character", () => {
     const output = new Output(2, "beginning");
     output.push(Buffer.from([0xe2, 0x82, 0xac]));
     assert.equal(output.text("latin1"), "\xe2\x82");
@@ -252,7 +252,7 @@ describe("what is kept of an output", () => {
   });
 });
 
-test("a program belongs to a run by the whole cookie or the parts before it", () => {
+test("a program belongs to a run by the whole cookie or by its leading parts", () => {
   for (const found of ["a/b", "a/b/hook-1", "a/b/hook-1/git-2"]) assert.ok(isOfRun(found, "a/b"));
   for (const found of ["a/bc", "a", "x/a/b", null]) assert.ok(!isOfRun(found, "a/b"));
 });

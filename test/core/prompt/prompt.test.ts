@@ -29,7 +29,7 @@ async function fault(template: string, fields: Partial<Issue> = {}): Promise<Sym
   return assert.fail(`it should have been refused: ${template.slice(0, 80)}`);
 }
 
-test("P-1: an unknown variable at any depth fails, conditions included", async () => {
+test("P-1: an unknown variable at any depth fails, also in conditions", async () => {
   for (const template of [
     "{{ missing.x }}",
     "{{ issue.nope }}",
@@ -46,14 +46,14 @@ test("P-1: an unknown variable at any depth fails, conditions included", async (
   }
 });
 
-test("P-2: an unknown filter is a render error with its place", async () => {
+test("P-2: an unknown filter is a render error with its position", async () => {
   const error = await fault("One\nTwo {{ issue.title | nofilter }}");
   assert.equal(error.code, "template_render_error");
   assert.deepEqual(error.details, { line: 2, column: 5 });
   assert.match(error.message, /^line 2, column 5 of the template: undefined filter: nofilter$/);
 });
 
-test("P-3: broken syntax is a parse error with its place", async () => {
+test("P-3: broken syntax is a parse error with its position", async () => {
   const error = await fault("\n{% if issue.identifier %}");
   assert.equal(error.code, "template_parse_error");
   assert.deepEqual(error.details, { line: 2, column: 1 });
@@ -95,7 +95,7 @@ i2/ENG-2/
   );
 });
 
-test("P-4: a known null renders as nothing and is false", async () => {
+test("P-4: a known null renders as an empty text and is false", async () => {
   const keys = "description priority branch_name url assignee_id native_ref created_at updated_at";
   for (const key of keys.split(" ")) {
     assert.equal(await render(`[{{ issue.${key} }}{% if issue.${key} %}x{% endif %}]`), "[]", key);
@@ -108,7 +108,7 @@ test("P-5: attempt is always bound", async () => {
   assert.equal(await render(template, {}, 2), "R2.");
 });
 
-test("P-6: times are UTC RFC 3339, and nested values do not crash", async () => {
+test("P-6: times are UTC RFC 3339, and nested values render", async () => {
   const createdAt = Date.parse("2026-02-26T20:06:48+02:00");
   assert.equal(await render("{{ issue.created_at }}", { createdAt }), "2026-02-26T18:06:48Z");
   assert.equal(await render("[{{ issue.created_at }}]", { createdAt: Number.NaN }), "[]");
@@ -134,7 +134,7 @@ test("P-7: a blank template uses the default opening", async () => {
   }
 });
 
-test("P-9: continuation has turn and maximum and nothing of the original prompt", async () => {
+test("P-9: the continuation has turn and maximum and no part of the original prompt", async () => {
   const subject = issue("ENG-1", { description: "CANARY", state: "In Progress\u001b[2J\nforged" });
   const text = continuationPrompt(2, 3, subject);
   assert.match(text, /#2 of 3/);
@@ -143,7 +143,7 @@ test("P-9: continuation has turn and maximum and nothing of the original prompt"
   assert.equal(text.includes("\u001b"), false);
 });
 
-test("a resumed thread is told to look first; guidance keeps its order", async () => {
+test("a resumed thread is instructed to inspect the workspace first; guidance keeps its order", async () => {
   assert.match(resumePrompt(issue("ENG-1")), /interrupted[\s\S]*workspace/);
   const text = steerPrompt(["First {{ issue.title }}\nand more ", "Second"]);
   assert.match(text, /1\. First \{\{ issue\.title \}\}\nand more\n\n2\. Second$/);
@@ -182,7 +182,7 @@ test("P-10: Liquid in an issue's text is text", async () => {
   );
 });
 
-test("THREAT-13: text of an issue can never become an expression", async () => {
+test("THREAT-13: text of an issue never becomes an expression", async () => {
   const expressions = [
     "where_exp",
     "find_exp",
@@ -199,7 +199,7 @@ test("THREAT-13: text of an issue can never become an expression", async () => {
   }
 });
 
-test("THREAT-13: templates without end are stopped", async () => {
+test("THREAT-13: endless templates are stopped", async () => {
   const costly = [
     "{% for i in (1..100000000) %}{% endfor %}",
     "{% for i in (1..999) %}{% for j in (1..999) %}{% for k in (1..999) %}x{% endfor %}{% endfor %}{% endfor %}",
@@ -222,7 +222,7 @@ test("THREAT-13: templates without end are stopped", async () => {
   }
 });
 
-test("THREAT-13: one step that takes for ever costs its own template alone, and no timer is late for it", async () => {
+test("THREAT-13: a step that never ends fails only its own template, and delays no timer", async () => {
   const endless = `{{ issue.description ${"| url_encode | url_decode ".repeat(3_500)}}}`;
   let ticks = 0;
   const ticking = setInterval(() => ticks++, 20);
@@ -239,12 +239,12 @@ test("THREAT-13: one step that takes for ever costs its own template alone, and 
   }
 });
 
-test("THREAT-13: the thread of templates sees no environment", async () => {
+test("THREAT-13: the template thread sees no environment", async () => {
   assert.equal((await fault("{{ process.env }}")).code, "template_render_error");
   assert.equal((await fault("{{ env }}")).code, "template_render_error");
 });
 
-test("a thread that has ended for want of work is followed by another", async () => {
+test("a template thread that has ended for lack of work is replaced by another", async () => {
   const thread = new RenderThread(0);
   for (const x of ["1", "2", "3"]) {
     const job = { template: "{{ x }}", variables: { x } };

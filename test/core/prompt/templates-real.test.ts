@@ -53,7 +53,7 @@ The workflow's own for {{ issue.identifier }}
   return { open, [Symbol.asyncDispose]: () => rm(root, { recursive: true }) };
 }
 
-test("the agent gets the prompt of the override, also after a restart, and the workflow's without one", async () => {
+test("the agent gets the prompt of the override, also after a restart, and without one the workflow's prompt", async () => {
   await using it = await project();
   const before = await it.open();
   const review = await before.templates.create("review", "Review {{ issue.title }}");

@@ -11,7 +11,7 @@ import { config, issue } from "../../support/issue.ts";
 import { Scheduler } from "../../support/scheduler.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-async function opened(dir: string, scheduler = new Scheduler([])) {
+async function openIn(dir: string, scheduler = new Scheduler([])) {
   const events: EventDraft[] = [];
   const templates = new Templates({
     store: { templates: await openTemplates(dir) },
@@ -24,14 +24,14 @@ async function opened(dir: string, scheduler = new Scheduler([])) {
   return { templates, events };
 }
 
-test("named templates are on disk before the answer, and there again after opening", async (t) => {
+test("named templates are on disk before the call returns, and exist after reopening", async (t) => {
   const dir = temporaryDir(t);
-  const first = await opened(dir);
+  const first = await openIn(dir);
   const review = await first.templates.create("Review", "Review {{ issue.title }}");
   const other = await first.templates.create("Other", "Other");
   await first.templates.edit(review.id, { name: "review" });
   await first.templates.remove(other.id);
-  const again = await opened(dir);
+  const again = await openIn(dir);
   assert.deepEqual(again.templates.all(), first.templates.all());
   assert.deepEqual(
     again.templates.all().map(({ name, body, readOnly }) => [name, body, readOnly]),
@@ -55,15 +55,15 @@ test("named templates are on disk before the answer, and there again after openi
 
 test("FAULT-10: a damaged document is refused, never loaded as empty", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await opened(dir);
+  const { templates } = await openIn(dir);
   await templates.create("a", "A");
   writeFileSync(join(dir, "templates.json"), "");
   await assert.rejects(openTemplates(dir), coded("storage_corrupt", /templates\.json/));
 });
 
-test("FAULT-9: a write that fails changes nothing, and the next one works", async (t) => {
+test("FAULT-9: a failed write changes nothing, and the next one works", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await opened(dir);
+  const { templates } = await openIn(dir);
   const { id } = await templates.create("a", "A");
   const before = templates.all();
   renameSync(dir, `${dir}-away`);
@@ -75,9 +75,9 @@ test("FAULT-9: a write that fails changes nothing, and the next one works", asyn
   assert.equal((await openTemplates(dir)).all().length, 2);
 });
 
-test("changes at the same time come one after the other: none is lost, no name is taken twice", async (t) => {
+test("concurrent changes are made one after the other: none is lost, no name is taken twice", async (t) => {
   const dir = temporaryDir(t);
-  const { templates } = await opened(dir);
+  const { templates } = await openIn(dir);
   const made = await Promise.allSettled([
     ...Array.from({ length: 20 }, (_, n) => templates.create(`t${n}`, `{{ issue.title }} ${n}`)),
     templates.create("T7", "again"),
@@ -87,8 +87,8 @@ test("changes at the same time come one after the other: none is lost, no name i
   assert.equal((await openTemplates(dir)).all().length, 20);
 });
 
-test("a body that does not parse is refused with line and column, and nothing is kept", async (t) => {
-  const { templates } = await opened(temporaryDir(t));
+test("a body that does not parse is refused with line and column, and is not kept", async (t) => {
+  const { templates } = await openIn(temporaryDir(t));
   const place = (code: string, line: number) => (error: unknown) =>
     error instanceof SymphonyError && error.code === code && error.details["line"] === line;
   await assert.rejects(
@@ -105,7 +105,7 @@ test("a body that does not parse is refused with line and column, and nothing is
 });
 
 test("names are unique in any case, and `workflow` is taken and read-only", async (t) => {
-  const { templates } = await opened(temporaryDir(t));
+  const { templates } = await openIn(temporaryDir(t));
   const a = await templates.create("Alpha", "A");
   const b = await templates.create("Beta", "B");
   await assert.rejects(templates.create("ALPHA", "x"), { code: "template_exists" });
@@ -118,8 +118,8 @@ test("names are unique in any case, and `workflow` is taken and read-only", asyn
   await assert.rejects(templates.remove("tpl_x"), { code: "template_not_found" });
 });
 
-test("P-1: a preview is strict, fills in a sample, and shows no known secret", async (t) => {
-  const { templates } = await opened(temporaryDir(t));
+test("P-1: a preview is strict, uses sample data, and shows no known secret", async (t) => {
+  const { templates } = await openIn(temporaryDir(t));
   const body = "{{ issue.identifier }} {{ issue.title }} {{ attempt }}";
   const { id } = await templates.create("x", body);
   const sample = await templates.preview(id, { variables: {} });
@@ -136,8 +136,8 @@ test("P-1: a preview is strict, fills in a sample, and shows no known secret", a
   });
 });
 
-test("the variables of a body are the paths it reads from outside", async (t) => {
-  const { templates } = await opened(temporaryDir(t));
+test("the variables of a body are the paths that it reads from its context", async (t) => {
+  const { templates } = await openIn(temporaryDir(t));
   const variables = (body: string) => templates.variablesOf({ ...templates.get("workflow"), body });
   const body =
     "{% assign x = issue.title %}{{ x }} {{ issue.labels[0] }} {% for b in issue.blocked_by %}{{ b.id }}{% endfor %}{{ attempt }}";
@@ -160,7 +160,7 @@ const chosen = (templateId: string | null): Input => ({
   templateId,
 });
 
-test("R-1: an override shows in the next attempt, not in the live one, and outlives a restart", async () => {
+test("R-1: an override applies to the next attempt, not to the live one, and outlives a restart", async () => {
   const world = await new Scheduler([issue("A-1")]).begin();
   await world.orchestrator.apply(chosen("tpl_a"));
   assert.equal(world.run("A-1").order.templateId, "workflow");
@@ -180,7 +180,7 @@ test("R-1: an override shows in the next attempt, not in the live one, and outli
   assert.equal(next.records.get("id-A-1")?.templateId ?? null, null);
 });
 
-test("R-1: an override alone is kept while its issue comes and goes, and is told of once", async () => {
+test("R-1: an override alone is kept while its issue comes and goes, and is reported once", async () => {
   const world = await new Scheduler([]).begin();
   await world.orchestrator.apply(chosen("tpl_a"));
   await world.orchestrator.apply(chosen("tpl_a"));
@@ -199,7 +199,7 @@ test("R-1: an override alone is kept while its issue comes and goes, and is told
 
 test("a template is not deleted while an issue overrides with it, nor chosen while it is deleted", async (t) => {
   const scheduler = await new Scheduler([issue("A-1")]).begin();
-  const { templates } = await opened(temporaryDir(t), scheduler);
+  const { templates } = await openIn(temporaryDir(t), scheduler);
   const { id } = await templates.create("x", "X");
   await templates.choose(issue("A-1"), id);
   await assert.rejects(templates.remove(id), (error) => {

@@ -9,7 +9,7 @@ import { gitSite } from "../../support/git-site.ts";
 
 const canary = "canary-7f3a-token";
 
-/** A git that writes down what it and its children were started with. */
+/** A git that records how it and its children were started. */
 function recorder(dir: string, real: string): string {
   const bin = join(dir, "recording");
   mkdirSync(bin);
@@ -21,7 +21,7 @@ function recorder(dir: string, real: string): string {
   return `${bin}:${real}`;
 }
 
-test("T-2: a credential reaches its site alone: no file of the clone, no argument, no word has it", async (t) => {
+test("T-2: a credential reaches only its own site: no file of the clone, no argument and no message has it", async (t) => {
   const { dir, bare, order, told } = cloneWorld(t);
   gitIn(bare)("update-server-info");
   await using site = await gitSite({ dir, password: canary });
@@ -49,7 +49,7 @@ test("T-2: a credential reaches its site alone: no file of the clone, no argumen
   assert.ok(!`${argv}${told.join()}`.includes(canary));
 });
 
-test("a wrong credential, a redirect and a value of two lines: nobody else hears it, no error shows it", async (t) => {
+test("a wrong credential, a redirect or a value of two lines reaches no other host, and no error shows it", async (t) => {
   const { dir, bare, order } = cloneWorld(t);
   gitIn(bare)("update-server-info");
   await using wrong = await gitSite({ dir, password: canary });

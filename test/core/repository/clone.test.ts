@@ -38,7 +38,7 @@ test("a clone is on a new branch from the default one, clean, with everything pu
   ]);
 });
 
-test("the branch starts from base_branch; one that the remote has already is taken up", async (t) => {
+test("the branch starts from base_branch; a branch that exists on the remote is used", async (t) => {
   const { seed, clone } = cloneWorld(t);
   const git = gitIn(seed);
   git("checkout", "-q", "-b", "release/2");
@@ -56,7 +56,7 @@ test("the branch starts from base_branch; one that the remote has already is tak
   assert.match(missing.message, /^the repository app \(.*\) has no branch nowhere$/);
 });
 
-test("depth keeps the history short, an empty remote gives a branch without a commit", async (t) => {
+test("depth limits the history, and an empty remote gives a branch without a commit", async (t) => {
   const { dir, clone } = cloneWorld(t);
   const { git } = await clone({ depth: 1 });
   assert.equal(git("rev-list", "--count", "HEAD"), "1");
@@ -66,7 +66,7 @@ test("depth keeps the history short, an empty remote gives a branch without a co
   assert.equal(begun.git("symbolic-ref", "HEAD"), "refs/heads/symphony/ENG-1");
 });
 
-test("what agents may write is no file of the source: nothing is hard-linked, borrowed or shared", async (t) => {
+test("files that agents may write are not files of the source: nothing is hard-linked, borrowed or shared", async (t) => {
   const { clone } = cloneWorld(t);
   const { path } = await clone();
   const objects = join(path, ".git", "objects");
@@ -78,7 +78,7 @@ test("what agents may write is no file of the source: nothing is hard-linked, bo
   assert.ok(files.every(({ nlink }) => nlink === 1));
 });
 
-test("THREAT-15: hooks, filters, submodules and everybody's configuration stay out of a clone", async (t) => {
+test("THREAT-15: hooks, filters, submodules and all user configuration stay out of a clone", async (t) => {
   const { dir, bare, seed, clone } = cloneWorld(t);
   const marks = join(dir, "marks");
   setTraps(seed, marks);
@@ -90,7 +90,7 @@ test("THREAT-15: hooks, filters, submodules and everybody's configuration stay o
     join(seed, ".gitmodules"),
     `[submodule "x"]\n\tpath = x\n\turl = ext::sh -c "touch ${marks}/submodule"\n\tupdate = !touch ${marks}/update\n`,
   );
-  // Plain files of the tree, put there without running the traps of the repository they come from.
+  // Plain files of the tree, added without running the traps of the repository they come from.
   const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
   const staging = join(dir, "staging");
   const run = (...args: string[]) =>
@@ -105,7 +105,7 @@ test("THREAT-15: hooks, filters, submodules and everybody's configuration stay o
   run("update-index", "--add", "--cacheinfo", `160000,${commit},x`);
   run("commit", "-q", "-m", "traps");
   run("push", "-q", "origin", "main");
-  // What whoever runs the server has in their own configuration.
+  // The configuration of the user who runs the server.
   gitIn(dir)("config", "--file", join(dir, ".gitconfig"), "filter.t.smudge", `touch ${marks}/home`);
   gitIn(dir)("config", "--file", join(dir, ".gitconfig"), "core.hooksPath", join(seed, "traps"));
   gitIn(dir)("config", "--file", join(dir, ".gitconfig"), "init.templateDir", join(dir, "tpl"));
@@ -124,7 +124,7 @@ test("THREAT-15: hooks, filters, submodules and everybody's configuration stay o
   assert.doesNotMatch(config, /submodule|filter|hooksPath|credential/);
 });
 
-test("a failed clone says why in one line, with what to do next", async (t) => {
+test("a failed clone gives the reason in one line, with the next step", async (t) => {
   const { dir, clone } = cloneWorld(t);
   const gone = await refusalOf(clone({ url: join(dir, "gone.git") }));
   assert.equal(gone.code, "clone_failed");
@@ -139,7 +139,7 @@ test("a failed clone says why in one line, with what to do next", async (t) => {
   assert.equal((await refusalOf(cloneInto(nowhere))).code, "git_not_found");
 });
 
-test("time up and an abort end git with all that it started", async (t) => {
+test("a timeout or an abort ends git with all processes that it started", async (t) => {
   const { dir, clock, order } = cloneWorld(t);
   // The transport of this git never answers, and its child has a session of its own.
   const bin = join(dir, "bin");
@@ -171,7 +171,7 @@ test("time up and an abort end git with all that it started", async (t) => {
   assert.deepEqual(await left(), []);
 });
 
-test("progress is told every few seconds, whatever else git and the remote say", () => {
+test("progress is reported every few seconds, whatever git and the remote print", () => {
   const clock = new FakeClock();
   const told: string[] = [];
   const progress = new CloneProgress(clock, (state) => told.push(state));

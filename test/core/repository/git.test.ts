@@ -31,7 +31,7 @@ interface RecordedCall {
   readonly env: ReadonlyMap<string, string>;
 }
 
-/** Puts a git first in PATH that writes down what it was started with, and then is git. */
+/** Puts a git first in PATH that records how it was started, and then runs the real git. */
 function recordGit(t: TestContext) {
   const dir = realpathSync(temporaryDir(t));
   const calls = join(dir, "calls");
@@ -70,7 +70,7 @@ function putFirst(dir: string, script: string): string {
   return process.env["PATH"];
 }
 
-/** What whoever started the server may have set: each would have git run a program, look elsewhere, or tell a secret. */
+/** Variables of the user who starts the server: each would make git run a program, read other files, or show a secret. */
 function hostile(mark: string): Record<string, string> {
   const run = `touch ${mark}; cat`;
   return {
@@ -101,14 +101,14 @@ function hostile(mark: string): Record<string, string> {
   };
 }
 
-/** What differs between calls, and what a shell adds on the way. */
+/** Variables that differ between calls, and those that a shell adds. */
 const ofOneCall = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "SYMPHONY_RUN_ID"];
 const ofRemote =
   /^(USER|LOGNAME|TMPDIR|SSH_AUTH_SOCK|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_\w+|GIT_SSL_CAINFO)$/i;
 const ofShell = ["PWD", "OLDPWD", "SHLVL", "_"];
 
 describe("the environment of git", () => {
-  test("THREAT-15: every git that is started has the one environment, and nothing of the server's", async (t) => {
+  test("THREAT-15: every git process has the one environment, and nothing of the server's", async (t) => {
     const { order, bare, dir } = cloneWorld(t);
     const first = gitIn(bare)("rev-parse", "main~1");
     const last = gitIn(bare)("rev-parse", "main");
@@ -157,7 +157,7 @@ describe("the environment of git", () => {
     assert.equal(existsSync(mark), false);
   });
 
-  test("THREAT-15: each program that a configuration can name is named as none", () => {
+  test("THREAT-15: each setting that can name a program is set to none", () => {
     const env = gitEnvironment({ path: "/bin", home: "/nowhere", protocol: "none" });
     const written = Array.from({ length: Number(env["GIT_CONFIG_COUNT"]) }, (_, at) => [
       env[`GIT_CONFIG_KEY_${at}`],
@@ -188,7 +188,7 @@ describe("the environment of git", () => {
     });
   });
 
-  test("THREAT-16: protected git reaches no remote, whatever an argument says", async (t) => {
+  test("THREAT-16: protected git reaches no remote, for any argument", async (t) => {
     const { bare, dir } = cloneWorld(t);
     await using git = await openProtectedGit(bare, { head: null, worktree: null });
     for (const address of [bare, `file://${bare}`, `ext::sh -c "touch ${dir}/mark"`]) {
@@ -201,8 +201,8 @@ describe("the environment of git", () => {
   });
 });
 
-describe("the end of git", () => {
-  test("FAULT-7: whatever protected git left is gone with it, in its group or not", async (t) => {
+describe("how a git process ends", () => {
+  test("FAULT-7: all processes that protected git left are gone with it, in its group or not", async (t) => {
     const dir = realpathSync(temporaryDir(t));
     putFirst(
       dir,
@@ -225,7 +225,7 @@ sleep 0.1
     );
   });
 
-  test("a failure says why in one line: what git said, the time, the length, or that it is missing", async (t) => {
+  test("a failure gives its reason in one line: git's message, the timeout, the output limit, or a missing git", async (t) => {
     const dir = realpathSync(temporaryDir(t));
     await using git = await openProtectedGit(null, { head: null, worktree: null });
     const why = (message: RegExp) => ({ name: "GitFailure", message });

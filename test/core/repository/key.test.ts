@@ -41,12 +41,12 @@ test("S-1: an identifier of plain characters is its own key", () => {
     assert.equal(workspaceKey(plain), plain);
 });
 
-test("S-2: a changed identifier gains a hash of the original", () => {
+test("S-2: an identifier that was changed for its key gets a hash of the original", () => {
   assert.equal(workspaceKey("team/a-1"), "team_a-1--7c03d5a56ca4204b");
   assert.equal(workspaceKey("MT/Det"), "MT_Det--b45ad8f201f2d40b");
 });
 
-test("S-2: an identifier that looks like a hashed key cannot take another one's directory", () => {
+test("S-2: an identifier that looks like a hashed key cannot get the directory of another", () => {
   assert.notEqual(workspaceKey("team_a-1--7c03d5a56ca4204b"), workspaceKey("team/a-1"));
 });
 
@@ -56,7 +56,7 @@ test("S-3: dots, blank and overlong identifiers are refused", () => {
   }
 });
 
-test("a hidden name or an option is no key of its own", () => {
+test("a hidden name or an option is not used as a key unchanged", () => {
   for (const strange of [".symphony-root", ".git", "...", "-rf"]) {
     assert.match(workspaceKey(strange), /^_.*--[0-9a-f]{16}$/);
   }

@@ -34,7 +34,7 @@ function problemsOf(...repositories: readonly Values[]): string {
 
 const app = { name: "app", url: "https://github.com/you/app.git" };
 
-test("an issue goes to the first repository that fits it; one without match fits every issue", () => {
+test("an issue goes to the first repository that matches it; one without match accepts every issue", () => {
   const { repositories } = gitOf(
     { ...app, name: "api", match: { labels: [" Backend ", "api"], states: ["todo"] } },
     { ...app, name: "ops", match: { prefixes: ["OPS"] } },
@@ -53,7 +53,7 @@ test("an issue goes to the first repository that fits it; one without match fits
   );
 });
 
-test("a branch is the tracker's where that is sound, else made of the identifier, and never the base", () => {
+test("the branch is the tracker's if it is valid, otherwise made from the identifier, and never the base", () => {
   const [repository] = gitOf(app).repositories;
   assert.ok(repository);
   const of = (branchName: string | null, identifier = "ENG-1", base: string | null = "main") =>
@@ -95,7 +95,7 @@ test("a branch is the tracker's where that is sound, else made of the identifier
   assert.equal(own && branchFor(own, issue("ENG-1", { branchName: "x" }), "main"), "work/ENG-1");
 });
 
-test("THREAT-16: whatever an issue says, the branch is a name that git takes for a branch", () => {
+test("THREAT-16: for any text of an issue, the branch is a valid branch name for git", () => {
   const hostile = fc.oneof(
     fc.string(),
     fc.string({ unit: "binary" }),
@@ -125,7 +125,7 @@ test("THREAT-16: whatever an issue says, the branch is a name that git takes for
   }
 });
 
-test("addresses: what can be used, and where the credential is", () => {
+test("which addresses are usable, and where their credential is", () => {
   const good = {
     "https://github.com/you/app.git": ["https", "https://github.com/you/app.git"],
     "https://$TOKEN@github.com/you/app.git": ["https", "https://github.com/you/app.git"],
@@ -171,7 +171,7 @@ test("addresses: what can be used, and where the credential is", () => {
   assert.deepEqual(gitSecretNames(git), ["B_TOKEN"]);
 });
 
-test("a repository that cannot be used is refused by its key, without what it says", () => {
+test("a repository that cannot be used is refused by its key, without its value", () => {
   const told = problemsOf({ ...app, url: "https://ada:canary@example.org/app.git" });
   assert.match(
     told,

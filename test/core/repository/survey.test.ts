@@ -48,7 +48,7 @@ test("a linked worktree has its own branch", async (t) => {
   assert.deepEqual(await gitChanges(tree, first, second), { commits: 1, changedFiles: 2 });
 });
 
-test("where there is no repository there is nothing to say", async (t) => {
+test("a directory without a repository gives nothing", async (t) => {
   const dir = temporaryDir(t);
   assert.equal(await gitHead(dir), null);
   assert.equal(await gitHead(join(dir, "none")), null);
@@ -56,7 +56,7 @@ test("where there is no repository there is nothing to say", async (t) => {
   assert.equal(await gitChanges(dir, id, "b".repeat(40)), null);
 });
 
-test("hostile files are not followed, waited for or believed", async (t) => {
+test("hostile files are not followed, waited for or trusted", async (t) => {
   const { dir, path, commit } = repository(t);
   commit("a");
   const head = join(path, ".git", "HEAD");
@@ -84,7 +84,7 @@ test("hostile files are not followed, waited for or believed", async (t) => {
   }
 });
 
-test("THREAT-15: counting changes runs nothing that the checkout says", async (t) => {
+test("THREAT-15: counting changes runs no program that the checkout names", async (t) => {
   const { dir, path, git, commit } = repository(t);
   const first = commit("a", "b");
   commit("a");
@@ -111,7 +111,7 @@ test("THREAT-15: counting changes runs nothing that the checkout says", async (t
   assert.equal(existsSync(marker), false);
 });
 
-test("THREAT-16: what is no commit id never reaches git", async (t) => {
+test("THREAT-16: a text that is not a commit id never reaches git", async (t) => {
   const { path, commit } = repository(t);
   const first = commit("a");
   for (const bad of ["--upload-pack=touch x", "-b", "HEAD", "a..b", "@{-1}", ""]) {

@@ -4,7 +4,7 @@ import { learnEnvironment, learnTracker } from "../../../src/core/secrets/learn.
 import { createRedactor, redactDeep } from "../../../src/core/text/redact.ts";
 import { config } from "../../support/issue.ts";
 
-test("variables named like secrets are known by their value, ordinary words are not", () => {
+test("values of variables named like secrets are redacted, ordinary words are not", () => {
   const { add, redact } = createRedactor();
   const env = {
     LINEAR_API_KEY: "canary-value-1",
@@ -24,7 +24,7 @@ test("variables named like secrets are known by their value, ordinary words are 
   assert.equal(redact(plain), plain);
 });
 
-test("a tracker's credentials are known, written out or named, at any depth", () => {
+test("a tracker's credentials are redacted, literal or by variable name, at any depth", () => {
   const { add, redact } = createRedactor();
   const env: Readonly<Record<string, string>> = { A: "canary-named", SLUG: "my-project" };
   const provider = {
@@ -38,7 +38,7 @@ test("a tracker's credentials are known, written out or named, at any depth", ()
   assert.equal(text, "[redacted] [redacted] [redacted] my-project");
 });
 
-test("tokens of known services go by their shape, and nothing that only resembles them", () => {
+test("tokens of known services are recognised by their format, and similar texts are not", () => {
   const { redact } = createRedactor();
   const jwt = `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.${"s".repeat(43)}`;
   const pem = `-----BEGIN RSA PRIVATE KEY-----\n${"QUJD".repeat(16)}\n-----END RSA PRIVATE KEY-----`;
@@ -64,7 +64,7 @@ test("tokens of known services go by their shape, and nothing that only resemble
   assert.equal(redact(innocent), innocent);
 });
 
-test("THREAT-12: the shapes are read in one pass over hostile text", () => {
+test("THREAT-12: the formats are matched in one pass over hostile text", () => {
   const { redact } = createRedactor();
   const seeds = [
     "eyJaaaaaaaa.",
@@ -80,7 +80,7 @@ test("THREAT-12: the shapes are read in one pass over hostile text", () => {
   }
 });
 
-test("data is cleaned at every depth, and its plain keys keep their names", () => {
+test("data is redacted at every depth, and its plain keys keep their names", () => {
   const { add, redact } = createRedactor();
   for (const value of ["running", "canary-secret"]) add(value);
   const data = { running: ["canary-secret", { "canary-secret 1": 1, deep: null, ok: true }] };

@@ -39,7 +39,7 @@ async function assertWhole(dir: string, env: Env = {}): Promise<void> {
 const kidOf = async (file: string): Promise<string> =>
   JSON.parse(await readFile(file, "utf8")).data.kid;
 
-test("rotate seals everything with a new key, and nothing of the old key or its seals stays", async (t) => {
+test("rotate seals everything with a new key, and nothing of the old key or its seals remains", async (t) => {
   const { dir, secrets } = await filled(t);
   const file = join(dir, "secrets.json");
   const [oldKey, oldKid] = [await readFile(join(dir, "secrets.key"), "utf8"), await kidOf(file)];
@@ -65,7 +65,7 @@ test("before the first secret there is no key to rotate", async (t) => {
   assert.deepEqual(await readdir(dir), []);
 });
 
-test("a key of the environment is followed by that of SYMPHONY_MASTER_KEY_NEXT: bytes or a passphrase", async (t) => {
+test("a key of the environment is replaced by SYMPHONY_MASTER_KEY_NEXT: bytes or a passphrase", async (t) => {
   const keys = [newKey(), "correct horse battery staple", "another long passphrase"];
   const [first = "", ...rest] = keys;
   const { dir } = await filled(t, { SYMPHONY_MASTER_KEY: first });
@@ -78,7 +78,7 @@ test("a key of the environment is followed by that of SYMPHONY_MASTER_KEY_NEXT: 
     await assert.rejects(same.rotate(), coded("secrets_key_invalid", /in use already/));
     const secrets = await openIn(dir, both);
     await secrets.rotate();
-    // The environment of a running process stays as it was.
+    // The environment of a running process does not change.
     await secrets.put("A", values.A);
     await assertWhole(dir, both);
     await assertWhole(dir, { SYMPHONY_MASTER_KEY: next });
@@ -91,7 +91,7 @@ test("a key of the environment is followed by that of SYMPHONY_MASTER_KEY_NEXT: 
   assert.ok(!(await readdir(dir)).includes("secrets.key"));
 });
 
-test("from a key file to the environment: the file goes", async (t) => {
+test("a rotation from a key file to the environment removes the file", async (t) => {
   const { dir } = await filled(t);
   const next = newKey();
   await (await openIn(dir, { SYMPHONY_MASTER_KEY_NEXT: next })).rotate();
@@ -108,7 +108,7 @@ test("a short next key is refused, and nothing is changed", async (t) => {
   assert.deepEqual(await readFile(join(dir, "secrets.json")), before);
 });
 
-test("a key that sealed its number of values is replaced by itself", async (t) => {
+test("a key that sealed its maximum number of values is rotated automatically", async (t) => {
   const dir = temporaryDir(t);
   const secrets = await openIn(dir, {}, 3);
   const rotations: number[] = [];
@@ -116,7 +116,7 @@ test("a key that sealed its number of values is replaced by itself", async (t) =
     const { rotated } = await secrets.put("A", `value ${n}`);
     if (rotated !== null) rotations.push(n);
   }
-  // Sealing anew counts as well.
+  // Sealing again counts as well.
   assert.deepEqual(rotations, [4, 6, 8]);
   assert.equal((await openIn(dir)).lookup("A"), "value 8");
 });
@@ -128,7 +128,7 @@ for (const [name, env] of Object.entries({
   "a key file": {},
   "the environment": { SYMPHONY_MASTER_KEY: newKey(), SYMPHONY_MASTER_KEY_NEXT: newKey() },
 })) {
-  test(`FAULT-1b: a kill before any write step of a rotation with ${name} leaves all of the old or all of the new`, async (t) => {
+  test(`FAULT-1b: a kill before any write step of a rotation with ${name} leaves everything old or everything new`, async (t) => {
     const { dir: origin } = await filled(t, env);
     const oldKid = await kidOf(join(origin, "secrets.json"));
     const kids = new Set<string>();
@@ -145,7 +145,7 @@ for (const [name, env] of Object.entries({
       kids.add((await kidOf(join(dir, "secrets.json"))) === oldKid ? "old" : "new");
       const again = await openIn(dir, env);
       await again.settle();
-      // One key, and what the copy holds can be opened with it.
+      // There is one key, and the copy can be opened with it.
       const kid = await kidOf(join(dir, "secrets.json"));
       if (Object.keys(env).length === 0) {
         const text = await readFile(join(dir, "secrets.key"), "utf8");
@@ -161,7 +161,7 @@ for (const [name, env] of Object.entries({
   });
 }
 
-test("reset puts everything aside; with its key it can still be opened there", async (t) => {
+test("reset moves everything aside; with its key it can still be opened there", async (t) => {
   const { dir } = await filled(t);
   assert.deepEqual(await resetSecrets(join(dir, "absent"), 0), []);
   const moved = await resetSecrets(dir, 0);
@@ -180,7 +180,7 @@ test("reset puts everything aside; with its key it can still be opened there", a
   await assertWhole(old);
 });
 
-test("a record that another implementation of AES-256-GCM and HKDF made opens, and no other bit does", () => {
+test("a record made by another implementation of AES-256-GCM and HKDF opens; with any bit changed it does not", () => {
   const keys = keysFrom(Buffer.from(Array.from({ length: 32 }, (_, at) => at)));
   assert.equal(keys.kid, "07abfaca5aeedd10");
   const record = {
@@ -207,7 +207,7 @@ test("a record that another implementation of AES-256-GCM and HKDF made opens, a
   }
 });
 
-test("no nonce comes twice", () => {
+test("no nonce is used twice", () => {
   const keys = keysFrom(randomBytes(32));
   const count = 20_000;
   const nonces = Array.from(
@@ -217,11 +217,11 @@ test("no nonce comes twice", () => {
   assert.equal(new Set(nonces).size, count);
 });
 
-test("a byte of the file that was changed, or an end that is gone, is refused or changes no value", async (t) => {
+test("a changed byte or a truncated end of the file is refused or changes no value", async (t) => {
   const { dir } = await filled(t);
   const file = join(dir, "secrets.json");
   const good = await readFile(file);
-  // In between lies the long value, whose bytes are alike.
+  // Between these positions is the long value; its bytes are alike.
   const positions = Array.from(good.keys()).filter((at) => at < 900 || at > good.length - 400);
   let accepted = 0;
   for (const at of positions) {
@@ -236,7 +236,7 @@ test("a byte of the file that was changed, or an end that is gone, is refused or
     accepted += 1;
     await assertWhole(dir);
   }
-  // The number of the format, which is not of this one.
+  // The format number, which this release does not know.
   assert.equal(accepted, 1);
   for (const length of [0, 1, 100, good.length - 2]) {
     await writeFile(file, good.subarray(0, length));
@@ -259,7 +259,7 @@ for r in json.load(open(sys.argv[1] + "/secrets.json"))["data"]["records"]:
 print(json.dumps(out))
 `;
 
-test("a second implementation, in twenty lines of Python, opens what was rotated", async (t) => {
+test("a second implementation, in twenty lines of Python, opens the file after a rotation", async (t) => {
   const known = spawnSync("python3", ["-c", "import cryptography"]);
   if (known.status !== 0) return t.skip("needs python3 with the package cryptography");
   const { dir, secrets } = await filled(t);

@@ -41,7 +41,7 @@ async function bytesIn(dir: string): Promise<Record<string, string>> {
   return Object.fromEntries(names.map((name, at) => [name, texts[at] ?? ""]));
 }
 
-test("X-8: what is stored is there after a restart, encrypted, and only its owner can read the files", async (t) => {
+test("X-8: a stored secret exists after a restart, encrypted, and only its owner can read the files", async (t) => {
   const { dir, file, key, open, redactor } = await vault(t);
   const secrets = await open();
   assert.deepEqual([secrets.names(), await readdir(dir)], [[], []]);
@@ -64,7 +64,7 @@ test("X-8: what is stored is there after a restart, encrypted, and only its owne
   assert.equal(redactor.redact(`key: ${canary}`), "key: [redacted]");
 });
 
-test("X-2: a value is redacted from the moment in which it is given or read, saved or not", async (t) => {
+test("X-2: a value is redacted from the moment it is given or read, saved or not", async (t) => {
   const { dir, file, open } = await vault(t);
   await (await open()).put("A", canary);
   const redactor = createRedactor();
@@ -73,7 +73,7 @@ test("X-2: a value is redacted from the moment in which it is given or read, sav
   const putting = again.put("B", "another-canary-77");
   assert.equal(redactor.redact("another-canary-77"), "[redacted]");
   await putting;
-  // A directory where the next file is to be: nothing more can be written.
+  // A directory at the path of the next file: nothing more can be written.
   await rm(file);
   await mkdir(join(file, "in the way"), { recursive: true });
   await assert.rejects(again.put("C", "third-canary-88"));
@@ -86,7 +86,7 @@ test("X-2: a value is redacted from the moment in which it is given or read, sav
   assert.deepEqual((await open()).names(), ["A", "B", "D"], "a refused change does not come later");
 });
 
-test("a removed secret is gone, for good and from the file", async (t) => {
+test("a removed secret is gone permanently, also from the file", async (t) => {
   const { open } = await vault(t);
   const secrets = await open();
   await secrets.put("A", canary);
@@ -96,7 +96,7 @@ test("a removed secret is gone, for good and from the file", async (t) => {
   assert.deepEqual((await open()).names(), []);
 });
 
-test("changes at the same time are all kept", async (t) => {
+test("concurrent changes are all kept", async (t) => {
   const { open } = await vault(t);
   const secrets = await open();
   const names = ["A", "B", "C", "D"];
@@ -108,7 +108,7 @@ test("changes at the same time are all kept", async (t) => {
   );
 });
 
-test("a wrong, lost or short key refuses to open, and changes no byte", async (t) => {
+test("a wrong, lost or short key fails to open, and changes no byte", async (t) => {
   const { dir, key, open } = await vault(t);
   await (await open()).put("A", canary);
   const before = await bytesIn(dir);
@@ -128,7 +128,7 @@ test("a wrong, lost or short key refuses to open, and changes no byte", async (t
   assert.equal((await open()).lookup("A"), canary);
 });
 
-test("a key file that others can read, a link, or no key is refused", async (t) => {
+test("a key file that others can read, a link, or a file without a key is refused", async (t) => {
   const { key, open } = await vault(t);
   await (await open()).put("A", canary);
   for (const mode of [0o640, 0o604, 0o620, 0o602]) {
@@ -162,7 +162,7 @@ test("a master key of the environment needs no key file: 32 bytes, or a passphra
   }
 });
 
-/** Rewrites the file's content with a good checksum, as an attacker would who knows the format. */
+/** Rewrites the file's content with a valid checksum, as an attacker who knows the format could. */
 async function tamper(file: string, change: (document: Document) => void): Promise<void> {
   const adapter = durableJson(file, 1, z.any());
   const document: Document = await adapter.read();
@@ -175,7 +175,7 @@ interface Document {
   records: SealedSecret[];
 }
 
-test("a record that was swapped, set back, taken out or renamed is seen", async (t) => {
+test("a record that was swapped, reverted, removed or renamed is detected", async (t) => {
   const { file, open } = await vault(t);
   const secrets = await open();
   await secrets.put("A", "value of A");
@@ -201,7 +201,7 @@ test("a record that was swapped, set back, taken out or renamed is seen", async 
   assert.equal((await open()).lookup("A"), "newer value");
 });
 
-test("any value comes back as it was, and a flipped bit or a short tag is refused", () => {
+test("every value is restored unchanged, and a flipped bit or a short tag is refused", () => {
   const keys = keysFrom(randomBytes(32));
   fc.assert(
     fc.property(fc.string({ unit: "grapheme", minLength: 1 }), fc.nat(), (value, at) => {

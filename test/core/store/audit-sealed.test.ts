@@ -19,7 +19,7 @@ const entry = (at: number) =>
 const secretsIn = (dir: string) =>
   openSecrets({ dir, env: {}, clock: new FakeClock(), redactor: createRedactor() });
 
-/** Writes `count` entries as a server would that is started for them; `plain` ones are of an earlier release. */
+/** Writes `count` entries as the server that is started for them would; `plain` ones are of an earlier release. */
 async function write(dir: string, count: number, plain = false): Promise<void> {
   const secrets = await secretsIn(dir);
   const history = openHistory(join(dir, "history.db"), plain ? undefined : secrets.auditKeys);
@@ -58,7 +58,7 @@ function put(dir: string, rows: readonly Stored[]): void {
   db.close();
 }
 
-/** All that can be done without the key: hashes, links and the second file made to fit again. */
+/** Everything that is possible without the key: hashes, links and the second file are recalculated. */
 function forged(dir: string, rows: Stored[]): void {
   let prevHash = "";
   for (const [at, row] of rows.entries()) {
@@ -70,7 +70,7 @@ function forged(dir: string, rows: Stored[]): void {
   writeFileSync(join(dir, "audit.head"), JSON.stringify({ seq: rows.length, hash: prevHash }));
 }
 
-test("entries of before the keys, of the key in use and of an earlier one verify; without a key the order does", async (t) => {
+test("entries from before the keys, of the current key and of an earlier one verify; without a key the order does", async (t) => {
   const dir = await grown(t);
   const whole = await verdictOf(dir);
   assert.deepEqual([whole.fault, whole.entries, whole.unchecked], [null, 11, 0]);
@@ -80,13 +80,13 @@ test("entries of before the keys, of the key in use and of an earlier one verify
   assert.deepEqual([(await verdictOf(dir)).fault, (await verdictOf(dir)).entries], [null, 12]);
   const keyless = verifyAudit(dir);
   assert.deepEqual([keyless.fault, keyless.entries, keyless.unchecked], [null, 12, 9]);
-  // Without a key an edit of a sealed entry cannot be told, but a gap can.
+  // Without a key an edit of a sealed entry cannot be detected, but a gap can.
   const rows = rowsIn(dir);
   put(dir, rows.toSpliced(6, 1));
   assert.equal(verifyAudit(dir).fault?.seq, 7);
 });
 
-test("THREAT-23: every edited, dropped, swapped and cut entry is named, whether sealed or plain", async (t) => {
+test("THREAT-23: every edited, dropped, swapped and truncated entry is named, sealed or plain", async (t) => {
   const dir = await grown(t);
   const whole = rowsIn(dir);
   const { auditKeys } = await secretsIn(dir);
@@ -119,7 +119,7 @@ test("THREAT-23: every edited, dropped, swapped and cut entry is named, whether 
   assert.equal((await verdictOf(dir)).fault, null);
 });
 
-test("THREAT-23: a log calculated anew together with its second file is found, which plain hashes cannot", async (t) => {
+test("THREAT-23: a log recalculated together with its second file is detected, which plain hashes cannot do", async (t) => {
   const dir = await grown(t);
   const whole = rowsIn(dir);
   const forgeries: [string, (rows: Stored[]) => Stored[], number | null][] = [
@@ -140,13 +140,13 @@ test("THREAT-23: a log calculated anew together with its second file is found, w
     assert.equal(fault.seq, seq, name);
     if (seq === null)
       assert.match(fault.message, /not written by this symphony|missing or damaged/, name);
-    // What a server writes next does not heal it.
+    // Later writes of a server do not repair it.
     await write(copy, 2);
     assert.ok((await verdictOf(copy)).fault, `${name}, then written on`);
   }
 });
 
-test("THREAT-23: without audit.head a server leaves a hole, and a crash before it was written leaves none", async (t) => {
+test("THREAT-23: a server that lost audit.head leaves a gap, and a crash before it was written leaves none", async (t) => {
   const dir = await grown(t);
   const file = join(dir, "audit.head");
   const before = readFileSync(file);

@@ -42,7 +42,7 @@ function log(t: TestContext, count: number) {
   return { dir, file, sql };
 }
 
-test("THREAT-23: a whole log verifies, also while it is written, and an empty one", (t) => {
+test("THREAT-23: a complete log verifies, also while it is written, and so does an empty one", (t) => {
   const { dir, file } = log(t, 3);
   const history = openHistory(file);
   t.after(() => history.close());
@@ -58,7 +58,7 @@ test("THREAT-23: a whole log verifies, also while it is written, and an empty on
   });
 });
 
-test("THREAT-23: every edited, dropped, swapped and cut entry is named", (t) => {
+test("THREAT-23: every edited, dropped, swapped and truncated entry is named", (t) => {
   const count = 12;
   const { dir, file, sql } = log(t, count);
   const whole = sql("SELECT * FROM audit ORDER BY seq");
@@ -104,7 +104,7 @@ test("THREAT-23: every edited, dropped, swapped and cut entry is named", (t) => 
   assert.equal(verifyAudit(dir).fault, null);
 });
 
-test("THREAT-23: a number that is out of all bounds is named like any other edit", (t) => {
+test("THREAT-23: a number out of range is named like any other edit", (t) => {
   const { dir, sql } = log(t, 3);
   sql("UPDATE audit SET at = 9223372036854775806 WHERE seq = 2");
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["edited", 2]);
@@ -112,7 +112,7 @@ test("THREAT-23: a number that is out of all bounds is named like any other edit
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["missing", 1]);
 });
 
-test("THREAT-23: a chain that was calculated anew is found by the second file", (t) => {
+test("THREAT-23: a recalculated chain is detected by the second file", (t) => {
   const { dir, sql } = log(t, 4);
   let prevHash = "";
   for (const found of sql("SELECT * FROM audit ORDER BY seq").map(auditRowOf)) {
@@ -124,7 +124,7 @@ test("THREAT-23: a chain that was calculated anew is found by the second file", 
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["edited", 4]);
 });
 
-test("THREAT-23: what was cut off stays to be seen after more was written", (t) => {
+test("THREAT-23: a truncation stays detectable after further writes", (t) => {
   const { dir, file, sql } = log(t, 5);
   sql("DELETE FROM audit WHERE seq > 3");
   const history = openHistory(file);
@@ -133,7 +133,7 @@ test("THREAT-23: what was cut off stays to be seen after more was written", (t) 
   assert.deepEqual([verifyAudit(dir).fault?.kind, verifyAudit(dir).fault?.seq], ["missing", 4]);
 });
 
-test("THREAT-23: a crash before the second file was written is no fault; without that file nothing is sure", (t) => {
+test("THREAT-23: a crash before the second file was written is not a fault; without that file nothing is certain", (t) => {
   const { dir, file, sql } = log(t, 2);
   const [, second] = sql("SELECT * FROM audit ORDER BY seq").map(auditRowOf);
   const head = join(dir, "audit.head");
@@ -151,7 +151,7 @@ test("THREAT-23: a crash before the second file was written is no fault; without
   assert.equal(verifyAudit(dir).fault, null);
 });
 
-test("pages answer as a plain search through all entries would", (t) => {
+test("pages return the same as a plain search through all entries", (t) => {
   const history = openHistory(join(temporaryDir(t), "history.db"));
   t.after(() => history.close());
   const actors = ["cli", "api", "orchestrator"] as const;
@@ -199,7 +199,7 @@ function matches(one: AuditRecord, query: AuditQuery): boolean {
   );
 }
 
-test("decisions of the orchestrator are recorded once, over a restart too", (t) => {
+test("decisions of the orchestrator are recorded once, also after a restart", (t) => {
   const file = join(temporaryDir(t), "history.db");
   const clock = new FakeClock();
   const redact = (text: string) => text;

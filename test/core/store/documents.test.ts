@@ -21,7 +21,7 @@ import { coded, record, temporaryDir } from "../../support/storage.ts";
 
 const name = "issue-records.json";
 
-test("R-1: what was put is there again after opening, removals too", async (t) => {
+test("R-1: stored records exist after reopening, and removed ones do not", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   assert.equal(records.all().size, 0);
@@ -36,14 +36,14 @@ test("R-1: what was put is there again after opening, removals too", async (t) =
   assert.deepEqual([...again.all().keys()], ["a", "__proto__"]);
 });
 
-test("a record of before reasoning efforts were kept is read as one without", () => {
+test("a record from before reasoning efforts is read as one without an effort", () => {
   const { effort: _, ...older } = record("ENG-1", { model: "gpt-5" });
   assert.deepEqual(IssueRecordPairs.parse([["a", older]]), [
     ["a", record("ENG-1", { model: "gpt-5" })],
   ]);
 });
 
-test("a record of before brakes counted is read as one that no allowance was given", () => {
+test("a record from before brakes is read as one without an allowance", () => {
   const retry = { attempt: 1, failures: 0, dueAt: 5, error: null };
   const { allowanceAfter: _, ...older } = record("ENG-1");
   assert.deepEqual(IssueRecordPairs.parse([["a", { ...older, retry }]]), [
@@ -54,7 +54,7 @@ test("a record of before brakes counted is read as one that no allowance was giv
   assert.deepEqual(IssueRecordPairs.parse([["b", waiting]]), [["b", waiting]]);
 });
 
-test("THREAT-22: files are for the owner alone", async (t) => {
+test("THREAT-22: files are readable by the owner only", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -64,7 +64,7 @@ test("THREAT-22: files are for the owner alone", async (t) => {
   assert.deepEqual(readdirSync(dir).sort(), [name, `${name}.bak`]);
 });
 
-test("puts while a write runs become one further write", async (t) => {
+test("puts during a write become one further write", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   const first = records.put("first", record("ENG-0"));
@@ -95,20 +95,20 @@ test("FAULT-9: a failed write rejects with storage_unavailable and changes nothi
   assert.deepEqual([...(await openIssueRecords(dir)).all().keys()], ["a", "c"]);
 });
 
-test("FAULT-10: cut at any byte, a document is refused and named, never loaded as something else", async (t) => {
+test("FAULT-10: a document truncated at any byte is refused and named, never loaded as something else", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1", { model: "gpt-5" }));
   const file = join(dir, name);
   const whole = readFileSync(file);
-  // Without its last byte, the newline, the document is still whole.
+  // Without its last byte, the newline, the document is still complete.
   for (let length = 0; length < whole.length - 1; length++) {
     writeFileSync(file, whole.subarray(0, length));
     await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /issue-records\.json/));
   }
 });
 
-test("FAULT-10: a flipped bit is noticed", async (t) => {
+test("FAULT-10: a flipped bit is detected", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -129,7 +129,7 @@ test("FAULT-10: a flipped bit is noticed", async (t) => {
   }
 });
 
-test("FAULT-10: a file that went away beside its previous copy is not an empty store", async (t) => {
+test("FAULT-10: a missing file whose previous copy exists is not an empty store", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));
@@ -138,7 +138,7 @@ test("FAULT-10: a file that went away beside its previous copy is not an empty s
   await assert.rejects(openIssueRecords(dir), coded("storage_corrupt", /previous copy/));
 });
 
-test("FAULT-17: a document of an earlier format is copied as it was before it is written anew", async (t) => {
+test("FAULT-17: a document of an earlier format is copied before it is rewritten", async (t) => {
   const file = join(temporaryDir(t), "x.json");
   const adapter = (version: number) => durableJson(file, version, z.object({ n: z.number() }));
   await adapter(1).write({ n: 1 });
@@ -155,7 +155,7 @@ test("FAULT-17: a document of an earlier format is copied as it was before it is
   await assert.rejects(async () => adapter(1).read(), coded("storage_corrupt", /later symphony/));
 });
 
-test("FAULT-17: a document of a later release is refused and left as it is", async (t) => {
+test("FAULT-17: a document of a later release is refused and not changed", async (t) => {
   const dir = temporaryDir(t);
   const text = JSON.stringify({ version: 99, sha256: "x", data: { anything: true } });
   writeFileSync(join(dir, name), text);
@@ -163,14 +163,14 @@ test("FAULT-17: a document of a later release is refused and left as it is", asy
   assert.equal(readFileSync(join(dir, name), "utf8"), text);
 });
 
-test("what a crash left in mid-write is cleared away at the next start", async (t) => {
+test("temporary files of a crashed write are removed at the next start", async (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, `.${name}.0123.tmp`), "half a docu");
   assert.equal((await openIssueRecords(dir)).all().size, 0);
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test("a reader without the lock sees the last write and touches nothing", async (t) => {
+test("a reader without the lock sees the last write and changes nothing", async (t) => {
   const dir = temporaryDir(t);
   const records = await openIssueRecords(dir);
   await records.put("a", record("ENG-1"));

@@ -68,7 +68,7 @@ test("attempts are replaced by id, paged newest first, and summed up", (t) => {
   assert.deepEqual(openHistory(file).attempt("att_3"), ended);
 });
 
-test("the series of events has no gap: what does not continue it is refused as a whole", (t) => {
+test("the series of events has no gap: a batch that does not continue it is refused as a whole", (t) => {
   const { history: h } = history(t);
   assert.equal(h.oldestSeq(), 0);
   h.appendEvents([event(1), event(2)]);
@@ -92,7 +92,7 @@ test("recent events come newest first", (t) => {
   );
 });
 
-test("every filter and page answers as a plain search through all events would", (t) => {
+test("every filter and page returns the same as a plain search through all events", (t) => {
   const { history: h } = history(t);
   const identifiers = ["ENG-1", "eng-2", "OPS-3", null];
   const types = ["agent.message", "turn.started", "poll.completed"] as const;
@@ -199,7 +199,7 @@ test("THREAT-23: each audit entry's hash covers the one before it", (t) => {
   assert.equal(rows.length, 3);
 });
 
-test("THREAT-22: the database and its journal are for the owner alone, and nothing else is left", (t) => {
+test("THREAT-22: the database and its journal are readable by the owner only, and no other file remains", (t) => {
   const { file, history: h } = history(t);
   h.appendEvents([event(1)]);
   const dir = join(file, "..");
@@ -208,7 +208,7 @@ test("THREAT-22: the database and its journal are for the owner alone, and nothi
   assert.deepEqual(readdirSync(dir).sort(), ["history.db", "history.db-shm", "history.db-wal"]);
 });
 
-test("FAULT-17: a history of a later release is refused, with not one byte changed", (t) => {
+test("FAULT-17: a history of a later release is refused without changing a byte", (t) => {
   const { file, history: h } = history(t);
   h.appendEvents([event(1)]);
   h.close();
@@ -221,7 +221,7 @@ test("FAULT-17: a history of a later release is refused, with not one byte chang
   assert.deepEqual(readdirSync(join(file, "..")), ["history.db"]);
 });
 
-test("FAULT-17: before its format changes, a database is copied as it was", (t) => {
+test("FAULT-17: before its format changes, a database is copied", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const steps = [
     "CREATE TABLE a (x INTEGER) STRICT",
@@ -246,7 +246,7 @@ test("FAULT-17: before its format changes, a database is copied as it was", (t) 
   );
   back.run("INSERT INTO a VALUES (8)");
   back.close();
-  // What was kept first stays; each format has its own.
+  // The first copy is kept; each format has its own.
   open(3).close();
   open(3).close();
   assert.deepEqual(names(), ["x.db", "x.db.v1.bak"]);
@@ -261,7 +261,7 @@ test("FAULT-17: before its format changes, a database is copied as it was", (t) 
   kept.close();
 });
 
-test("FAULT-17: a schema is brought forward step by step and only once", (t) => {
+test("FAULT-17: a schema is migrated step by step, and each step runs once", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const steps = ["CREATE TABLE a (x INTEGER) STRICT", "INSERT INTO a VALUES (1)"];
   openDatabase(file, { migrations: steps.slice(0, 1), synchronous: "FULL" }).close();
@@ -275,7 +275,7 @@ test("FAULT-17: a schema is brought forward step by step and only once", (t) => 
   }
 });
 
-test("FAULT-17: a step that fails leaves the old schema whole", (t) => {
+test("FAULT-17: a step that fails leaves the old schema intact", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const first = "CREATE TABLE a (x INTEGER) STRICT";
   openDatabase(file, { migrations: [first], synchronous: "FULL" }).close();
@@ -292,7 +292,7 @@ test("FAULT-17: a step that fails leaves the old schema whole", (t) => {
   db.close();
 });
 
-test("FAULT-10: empty, cut and foreign files are refused and named, never taken for a new history", (t) => {
+test("FAULT-10: empty, truncated and foreign files are refused and named, never taken for a new history", (t) => {
   const { file, history: h } = history(t);
   for (let seq = 1; seq <= 50; seq++) h.appendEvents([event(seq, { message: "x".repeat(500) })]);
   h.close();
@@ -310,19 +310,19 @@ test("FAULT-10: empty, cut and foreign files are refused and named, never taken 
   assert.equal(openHistory(file).lastSeq(), 50);
 });
 
-test("FAULT-10: a history that is gone while its journal is there is not a new one", (t) => {
+test("FAULT-10: a missing history whose journal exists is not a new one", (t) => {
   const file = join(temporaryDir(t), "history.db");
   writeFileSync(`${file}-wal`, "frames");
   assert.throws(() => openHistory(file), coded("storage_corrupt", /journal/));
 });
 
-test("FAULT-9: no place for the file is storage_unavailable", (t) => {
+test("FAULT-9: a path that cannot hold the file is storage_unavailable", (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "file"), "");
   assert.throws(() => openHistory(join(dir, "file", "history.db")), coded("storage_unavailable"));
 });
 
-test("FAULT-9: a store that somebody else holds is storage_unavailable for a write, and works again after", (t) => {
+test("FAULT-9: a store locked by another connection is storage_unavailable for a write, and works again afterwards", (t) => {
   const file = join(temporaryDir(t), "x.db");
   const migrations = ["CREATE TABLE a (x INTEGER) STRICT"];
   const db = openDatabase(file, { migrations, synchronous: "NORMAL", busyTimeoutMs: 0 });

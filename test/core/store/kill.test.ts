@@ -30,7 +30,7 @@ test(`FAULT-1: ${kills} times kill -9 in mid-write: nothing acknowledged is lost
   assert.ok(acknowledged.length > kills * 9);
 });
 
-/** Every line the child got out before it died; it dies in the middle of whatever follows line `count`. */
+/** The lines that the child wrote before it died; it is killed during the work after line `count`. */
 async function killAfter(writer: ChildProcess, count: number): Promise<string[]> {
   const lines: string[] = [];
   assert.ok(writer.stdout);
@@ -71,7 +71,7 @@ async function check(dir: string, acknowledged: readonly string[]): Promise<void
     else promised.set(id, model);
   }
   for (const [id, model] of promised) {
-    // The write in flight at the kill may have made it, unacknowledged.
+    // The write in flight at the kill may have succeeded without being acknowledged.
     const found = store.records.all().get(id)?.model ?? "";
     assert.ok(found === model || isLater(found, model), `${id}: ${found} instead of ${model}`);
   }

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-test("FAULT-11: a second process is refused within a second, naming the first's pid and url", async (t) => {
+test("FAULT-11: a second process is refused within a second, with the pid and url of the first", async (t) => {
   const dir = join(temporaryDir(t), "deep", "data");
   const lock = await lockDataDir(dir);
   t.after(() => lock.release());
@@ -25,7 +25,7 @@ test("FAULT-11: a second process is refused within a second, naming the first's 
   assert.ok(performance.now() - started < 1_000);
 });
 
-test("FAULT-11: a runtime.json of an earlier server does not lend its url to the present holder", async (t) => {
+test("FAULT-11: the url in a runtime.json of a previous server is not shown for the current holder", async (t) => {
   const dir = temporaryDir(t);
   writeFileSync(join(dir, "runtime.json"), JSON.stringify({ pid: 1, url: "http://old" }));
   const lock = await lockDataDir(dir);
@@ -34,7 +34,7 @@ test("FAULT-11: a runtime.json of an earlier server does not lend its url to the
   await assert.rejects(lockDataDir(dir), named);
 });
 
-test("a released directory can be taken again, and releasing twice is harmless", async (t) => {
+test("a released directory can be locked again, and releasing twice is harmless", async (t) => {
   const dir = temporaryDir(t);
   const lock = await lockDataDir(dir);
   await lock.release();
@@ -71,7 +71,7 @@ test("a new data directory is 0700 and ignored by git", async (t) => {
     assert.equal(statSync(join(dir, name)).mode & 0o077, 0, name);
 });
 
-test("somebody's own folder gets no .gitignore", async (t) => {
+test("a folder that already exists gets no .gitignore", async (t) => {
   const dir = temporaryDir(t);
   mkdirSync(join(dir, "src"));
   const lock = await lockDataDir(dir);
@@ -79,7 +79,7 @@ test("somebody's own folder gets no .gitignore", async (t) => {
   assert.ok(!readdirSync(dir).includes(".gitignore"));
 });
 
-test("FAULT-9: a file where the directory must be is storage_unavailable", async (t) => {
+test("FAULT-9: a file at the path of the directory is storage_unavailable", async (t) => {
   const file = join(temporaryDir(t), "file");
   writeFileSync(file, "");
   await assert.rejects(lockDataDir(join(file, "data")), coded("storage_unavailable"));

@@ -87,7 +87,7 @@ const used = (total: number, fields = {}) => ({
   ...fields,
 });
 
-test("an attempt is saved as it ended, and its tokens are counted once", async (t) => {
+test("an attempt is saved in its final form, and its tokens are counted once", async (t) => {
   const { store, clock, disk, kept } = await world(t);
   const { history } = kept;
   history.saveAttempt(attempt("att_1"));
@@ -112,7 +112,7 @@ test("an attempt is saved as it ended, and its tokens are counted once", async (
   assert.equal(store.history.tokensSince("id-ENG-1", ""), 40);
 });
 
-test("audit entries keep their order and are written once each, with the intents they end", async (t) => {
+test("audit entries keep their order and are written once each, with the intents they complete", async (t) => {
   const { dir, store, clock, disk, kept } = await world(t);
   const { history } = kept;
   assert.equal(history.audit(entry("a")), true);
@@ -132,10 +132,10 @@ test("audit entries keep their order and are written once each, with the intents
   assert.equal(verifyAudit(dir).fault, null);
 });
 
-test("an entry whose second file the disk refuses is not entered twice; the file follows", async (t) => {
+test("an entry whose second file the disk refuses is not written twice; the file is written later", async (t) => {
   const { dir, clock, kept, saves } = await world(t);
   kept.history.audit(entry("a"));
-  // Something in the way of the file that the head is written to.
+  // A directory at the path of the file that the head is written to.
   mkdirSync(join(dir, "audit.head.tmp"));
   assert.equal(kept.history.audit(entry("b")), true);
   assert.equal(saves.has("audit head"), true);
@@ -154,7 +154,7 @@ test("a thousand entries may wait; one more is refused", async (t) => {
   assert.throws(() => kept.history.audit(entry("last")), coded("storage_unavailable", /1000/));
 });
 
-test("a record is saved as it was last", async (t) => {
+test("a record is saved in its last form", async (t) => {
   const { store, clock, disk, kept } = await world(t);
   disk.isFull = true;
   const put = (reason: string) =>
@@ -170,7 +170,7 @@ test("a record is saved as it was last", async (t) => {
   assert.equal(store.records.all().get("a")?.held?.reason, "second");
 });
 
-test("guidance that an agent took up is not handed to it again while that cannot be saved", async (t) => {
+test("guidance that an agent took up is not delivered again while its delivery cannot be saved", async (t) => {
   const { store, clock, disk, kept } = await world(t);
   kept.history.addSteer(steer("str_1"));
   disk.isFull = true;
@@ -182,7 +182,7 @@ test("guidance that an agent took up is not handed to it again while that cannot
   assert.deepEqual(store.history.undelivered("id-ENG-1"), []);
 });
 
-test("a completed issue is listed once the disk takes it", async (t) => {
+test("a completed issue is listed once the disk accepts it", async (t) => {
   const { store, clock, disk, kept } = await world(t);
   disk.isFull = true;
   const { issue } = record("ENG-1");

@@ -10,7 +10,7 @@ import { coded } from "../../support/storage.ts";
 
 const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { errno: -28 });
 
-/** A queue on a clock and a disk that takes writes or does not. */
+/** A queue with a fake clock and a disk that accepts writes or refuses them. */
 function queue() {
   const clock = new FakeClock();
   const saves = new SaveQueue(clock);
@@ -26,14 +26,14 @@ function queue() {
   return { clock, saves, troubles, disk, write, later };
 }
 
-test("a write that holds is nobody's trouble", () => {
+test("a successful write reports no trouble", () => {
   const { saves, troubles, disk, write } = queue();
   disk.isFull = false;
   assert.equal(saves.now("a", write("one")), true);
   assert.deepEqual([disk.written, troubles], [["one"], []]);
 });
 
-test("a refused write is repeated after 1, 2, 4, 8 and then every 10 s, until it holds", () => {
+test("a refused write is repeated after 1, 2, 4, 8 and then every 10 s, until it succeeds", () => {
   const { clock, saves, disk, write } = queue();
   assert.equal(saves.now("a", write("one")), false);
   const at: number[] = [];
@@ -54,7 +54,7 @@ test("a refused write is repeated after 1, 2, 4, 8 and then every 10 s, until it
   assert.deepEqual(disk.written, ["one", "two"], "the next outage begins with short waits again");
 });
 
-test("of several writes of one key the newest alone is repeated; other keys keep their own", () => {
+test("of several writes with one key only the newest is repeated; other keys keep theirs", () => {
   const { clock, saves, disk, write } = queue();
   saves.now("a", write("a1"));
   saves.now("b", write("b1"));
@@ -64,7 +64,7 @@ test("of several writes of one key the newest alone is repeated; other keys keep
   assert.deepEqual(disk.written, ["a2", "b1"]);
 });
 
-test("a later write that holds makes the earlier one needless", () => {
+test("a later write that succeeds makes the earlier one unnecessary", () => {
   const { clock, saves, disk, write, troubles } = queue();
   saves.now("a", write("a1"));
   disk.isFull = false;
@@ -75,7 +75,7 @@ test("a later write that holds makes the earlier one needless", () => {
   assert.equal(troubles.at(-1), null);
 });
 
-test("a disk that takes one write and refuses the next is tried more and more rarely", () => {
+test("a disk that accepts one write and refuses the next is retried at growing intervals", () => {
   const { clock, saves, disk, write, troubles } = queue();
   const ends: number[] = [];
   for (let round = 0; round < 6; round++) {
@@ -90,7 +90,7 @@ test("a disk that takes one write and refuses the next is tried more and more ra
   assert.deepEqual(ends, [1, 2, 4, 8, 10, 10]);
 });
 
-test("who follows hears why, how many and since when, and that it is over", () => {
+test("a follower receives the reason, the count, the start, and the end of the trouble", () => {
   const { clock, saves, disk, write, troubles } = queue();
   const sinceWall = clock.wall();
   saves.now("a", write("a"));
@@ -113,7 +113,7 @@ test("who follows hears why, how many and since when, and that it is over", () =
   ]);
 });
 
-test("a refused promise rejects with what is saved later, and its `saved` resolves then", async () => {
+test("a refused promise rejects with the save that follows, and its `saved` resolves then", async () => {
   const { clock, saves, disk, later } = queue();
   const refused = await saves.save("a", later("one")).catch((error: unknown) => error);
   assert.ok(refused instanceof SavedLater);
@@ -131,7 +131,7 @@ test("a refused promise rejects with what is saved later, and its `saved` resolv
   assert.deepEqual(disk.written, ["one"]);
 });
 
-test("an old write under way cannot end what a newer one of its key has still to do", async () => {
+test("an old write in flight cannot complete the work of a newer one with its key", async () => {
   const { clock, saves, disk } = queue();
   const slow = Promise.withResolvers<void>();
   const first = saves.save("a", () => slow.promise);
@@ -152,7 +152,7 @@ test("an old write under way cannot end what a newer one of its key has still to
   assert.deepEqual(disk.written, ["third"]);
 });
 
-test("what is no fault of the disk is thrown and not repeated", async () => {
+test("an error that is not a disk fault is thrown and not repeated", async () => {
   const { clock, saves } = queue();
   const bug = () => {
     throw new TypeError("a bug");
@@ -170,12 +170,12 @@ test("what is no fault of the disk is thrown and not repeated", async () => {
   assert.equal(clock.pending, 0);
 });
 
-test("closing tries once more, and names what it could not save", async () => {
+test("closing retries once, and names what it could not save", async () => {
   const { clock, saves, disk, write, later } = queue();
   saves.now("a", write("one"));
   const refused = await saves.save("b", later("two")).catch((error: unknown) => error);
   assert.ok(refused instanceof SavedLater);
-  // Who waited has a last word, which the disk takes.
+  // A caller that waited makes a last write, which the disk accepts.
   const told = refused.saved.catch(() => {
     disk.isFull = false;
     return saves.now("c", write("a last word"));
@@ -198,7 +198,7 @@ test("closing tries once more, and names what it could not save", async () => {
   assert.deepEqual(other.disk.written, ["one"]);
 });
 
-test("the reason is told as the system and SQLite name it", () => {
+test("the reason is given as the system and SQLite name it", () => {
   const sqlite = Object.assign(new Error("database or disk is full"), { errcode: 13 });
   assert.equal(reasonOf(storageUnavailable("/data/history.db", sqlite)), "no space left on device");
   const readOnly = Object.assign(new Error("EROFS: …"), { errno: -30 });

@@ -55,7 +55,7 @@ test("tokens are summed by issue, attempt, model, agent and day, and survive a r
   assert.deepEqual([since(""), since("att_0"), since("att_1")], [23, 23, 0]);
 });
 
-test("a history from before usage was counted keeps what it knows", (t) => {
+test("a history from before usage was counted keeps its data", (t) => {
   const file = join(temporaryDir(t), "history.db");
   const at = historyMigrations.findIndex((step) => step.includes("CREATE TABLE usage"));
   const old = new DatabaseSync(file);
@@ -73,7 +73,7 @@ test("a history from before usage was counted keeps what it knows", (t) => {
   assert.equal(history.tokensOfDay(monday), 10);
 });
 
-test("E-7, E-8: only what a thread had not reported before is counted", async () => {
+test("E-7, E-8: only the part that a thread had not reported before is counted", async () => {
   const world = new Scheduler([issue("A-1")]);
   world.resume = { threadId: "t1", tokens: counts(100), agent: "codex" };
   await world.begin();

@@ -17,7 +17,7 @@ import { coded, temporaryDir } from "../../support/storage.ts";
 const migrations = ["CREATE TABLE a (x TEXT) STRICT"];
 const insert = "INSERT INTO a VALUES ('row')";
 
-/** The files of a database as a process leaves them that dies after `work`: the last commits are in the journal alone. */
+/** The files of a database left by a process that dies after `work`: the last commits are only in the journal. */
 function left(t: TestContext, work: (db: DatabaseSync) => void): string {
   const from = join(temporaryDir(t), "x.db");
   openDatabase(from, { migrations, synchronous: "FULL" }).close();
@@ -46,7 +46,7 @@ function content(file: string): readonly string[] {
   });
 }
 
-/** What a checkpoint leaves that ran out of room: the new first page, and the pages for which there was room before. */
+/** The state after a checkpoint that ran out of space: the new first page, and the pages that fitted before. */
 function checkpointInPart(t: TestContext, file: string): void {
   const whole = join(temporaryDir(t), "x.db");
   for (const suffix of ["", "-wal"]) copyFileSync(file + suffix, whole + suffix);
@@ -58,7 +58,7 @@ function checkpointInPart(t: TestContext, file: string): void {
   truncateSync(file, length);
 }
 
-test("FAULT-9: pages that only the journal has, after a checkpoint without room for them, are no damage", (t) => {
+test("FAULT-9: pages that only the journal has, after a checkpoint without enough space, are not damage", (t) => {
   const file = left(t, (db) => {
     for (let n = 0; n < 200; n++) db.exec(insert.replace("row", "x".repeat(500)));
   });
@@ -70,7 +70,7 @@ test("FAULT-9: pages that only the journal has, after a checkpoint without room 
   assert.deepEqual(readdirSync(join(file, "..")), ["x.db"], "the journal went into it");
 });
 
-test("FAULT-10: pages that neither the file nor its journal has are damage still", (t) => {
+test("FAULT-10: pages that neither the file nor its journal has are still damage", (t) => {
   const file = left(t, (db) => {
     for (let n = 0; n < 200; n++) db.exec(insert.replace("row", "x".repeat(500)));
   });
@@ -81,7 +81,7 @@ test("FAULT-10: pages that neither the file nor its journal has are damage still
   assert.deepEqual(content(file), before);
 });
 
-test("FAULT-10: a file that is no database is left as it is, though its journal is whole", (t) => {
+test("FAULT-10: a file that is not a database is not changed, although its journal is intact", (t) => {
   const file = left(t, (db) => db.exec(insert));
   writeFileSync(file, "not a database at all".repeat(500));
   const before = content(file);
@@ -89,14 +89,14 @@ test("FAULT-10: a file that is no database is left as it is, though its journal 
   assert.deepEqual(content(file), before);
 });
 
-test("FAULT-17: a later release's version counts also where the journal alone has it; not one byte changes", (t) => {
+test("FAULT-17: the version of a later release counts also if only the journal has it; no byte is changed", (t) => {
   const file = left(t, (db) => db.exec("PRAGMA user_version = 99"));
   const before = content(file);
   assert.throws(() => rows(file), coded("storage_corrupt", /later symphony \(format 99\)/));
   assert.deepEqual(content(file), before);
 });
 
-test("FAULT-17: of a journal, what was committed and not torn counts, up to the newest", (t) => {
+test("FAULT-17: of a journal, all committed and intact frames count, up to the newest", (t) => {
   const torn = left(t, (db) => {
     db.exec(insert);
     db.exec("PRAGMA user_version = 99");
@@ -120,7 +120,7 @@ test("FAULT-17: of a journal, what was committed and not torn counts, up to the 
   assert.equal(rows(later), 1);
 });
 
-test("FAULT-17: what an earlier round of the journal left behind the newest frames does not count", (t) => {
+test("FAULT-17: frames that an earlier round of the journal left after the newest ones do not count", (t) => {
   const file = left(t, (db) => {
     db.exec("PRAGMA user_version = 99; PRAGMA user_version = 98; PRAGMA user_version = 1");
     db.exec("PRAGMA wal_checkpoint(RESTART)");

@@ -5,7 +5,7 @@ import { createRedactor } from "../../../src/core/text/redact.ts";
 
 const secret = 'sk-proj/a+b "q"=é~9';
 
-test("X-2: a known value is found plain and in every usual encoding", () => {
+test("X-2: a known value is found plain and in every common encoding", () => {
   const { add, redact } = createRedactor();
   add(secret);
   const bytes = Buffer.from(secret);
@@ -26,7 +26,7 @@ test("X-2: a known value is found plain and in every usual encoding", () => {
   assert.equal(redact(`a ${secret} b ${secret}`), "a [redacted] b [redacted]");
 });
 
-test("a secret of many lines is found whole, flattened and line by line", () => {
+test("a secret of many lines is found as a whole, on one line, and line by line", () => {
   const { add, redact } = createRedactor();
   const line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ";
   add(`-----BEGIN KEY-----\n${line}\n-----END KEY-----\n`);
@@ -34,13 +34,13 @@ test("a secret of many lines is found whole, flattened and line by line", () => 
   assert.equal(redact(`-----BEGIN KEY----- ${line} -----END KEY-----`), "[redacted]");
 });
 
-test("short and blank values hide no ordinary words", () => {
+test("short and blank values do not hide ordinary words", () => {
   const { add, redact } = createRedactor();
   for (const value of ["", "   ", "      ", "a", "todo", "12345"]) add(value);
   assert.equal(redact("todo 12345 a      b"), "todo 12345 a      b");
 });
 
-test("the longer of two secrets wins, and other text stays as it is", () => {
+test("the longer of two secrets takes precedence, and other text is unchanged", () => {
   const { add, redact } = createRedactor();
   add("secret");
   add("secret-and-more");
@@ -50,7 +50,7 @@ test("the longer of two secrets wins, and other text stays as it is", () => {
   assert.equal(redact("see (.*)+$"), "see [redacted]");
 });
 
-test("no text around a secret hides it", () => {
+test("a secret is found within any other text", () => {
   const { add, redact } = createRedactor();
   add("lin_api_0123456789");
   fc.assert(

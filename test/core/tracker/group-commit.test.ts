@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { GroupCommit } from "../../../src/core/tracker/inbox.ts";
 
 describe("a group commit", () => {
-  test("takes in together what comes in one turn of the event loop", async () => {
+  test("commits together all items of one turn of the event loop", async () => {
     const groups: string[][] = [];
     const commits = new GroupCommit<string>((items) => void groups.push([...items]));
     await Promise.all([commits.add("a", "first"), commits.add("b", "second")]);
@@ -11,7 +11,7 @@ describe("a group commit", () => {
     assert.deepEqual(groups, [["first", "second"], ["third"]]);
   });
 
-  test("answers an item after its own commit only", async () => {
+  test("resolves an item after its own commit only", async () => {
     let committed = false;
     const commits = new GroupCommit<string>(() => {
       committed = true;
@@ -24,7 +24,7 @@ describe("a group commit", () => {
     assert.equal(commits.pending("a"), undefined);
   });
 
-  test("tells all of a group why it was not committed, and goes on with the next", async () => {
+  test("rejects all items of a failed group with the reason, and continues with the next group", async () => {
     let full = true;
     const commits = new GroupCommit<string>(() => {
       if (full) throw new Error("the disk is full");
@@ -35,7 +35,7 @@ describe("a group commit", () => {
     await commits.add("c", "third");
   });
 
-  test("commits at once what waits when it is told to", async () => {
+  test("flushes pending items on request", async () => {
     const groups: string[][] = [];
     const commits = new GroupCommit<string>((items) => void groups.push([...items]));
     const done = commits.add("a", "first");

@@ -41,7 +41,7 @@ describe("the secret", () => {
       assert.equal(webhookSecret(written, lookup), expected));
   }
 
-  test("is null where nothing is set", () => {
+  test("is null if nothing is set", () => {
     assert.equal(
       webhookSecret("$MINE", () => undefined),
       null,
@@ -50,7 +50,7 @@ describe("the secret", () => {
 });
 
 describe("the rate window", () => {
-  test("allows the limit in any window, wherever it begins", () => {
+  test("allows the limit in any window, wherever the window begins", () => {
     const clock = new FakeClock();
     const window = new RateWindow({ limit: 3, windowMs: 60_000, clock });
     assert.deepEqual(window.standing(), { limit: 3, remaining: 3, resetSeconds: 0 });
@@ -85,7 +85,7 @@ describe("shared reads", () => {
     return { asked, fetch, answer };
   }
 
-  test("a burst costs few requests, and everybody gets the own issue", async () => {
+  test("a burst costs few requests, and each caller gets its own issue", async () => {
     const { asked, fetch, answer } = world();
     const names = Array.from({ length: 40 }, (_, index) => `i${index % 10}`);
     const all = names.map((name) => fetch([name]));
@@ -106,7 +106,7 @@ describe("shared reads", () => {
     );
   });
 
-  test("a failure is told to those who shared it, and the next read goes out", async () => {
+  test("a failure rejects all who shared the read, and the next read is sent", async () => {
     const { asked, fetch } = world();
     const first = [fetch(["a"]), fetch(["b"]), fetch(["c"]), fetch(["d"]), fetch(["e"])];
     const outcome = Promise.allSettled(first);
@@ -120,7 +120,7 @@ describe("shared reads", () => {
     assert.deepEqual(await again, []);
   });
 
-  test("lists of ids go out as they are", async () => {
+  test("lists of ids are sent unchanged", async () => {
     const { asked, fetch } = world();
     void fetch(["a", "b"]);
     void fetch([]);

@@ -16,7 +16,7 @@ function deps(dataDir: string, env: Readonly<Record<string, string>> = {}): Trac
   return { dataDir, clock: systemClock, lookup: (name) => env[name] };
 }
 
-test("W-14: a kind that is not in the table is refused, and told which there are", async (t) => {
+test("W-14: a kind that is not in the table is refused, with the list of known kinds", async (t) => {
   const trackers = new TrackerInUse(trackerKinds, deps(temporaryDir(t)));
   for (const kind of ["future-tracker", "123", "constructor"]) {
     await assert.rejects(trackers.check(settingsOf(kind)), {
@@ -28,7 +28,7 @@ test("W-14: a kind that is not in the table is refused, and told which there are
   }
 });
 
-test("a row's tracker reads with the settings, and each request is measured", async (t) => {
+test("the tracker of a row reads with its settings, and each request is measured", async (t) => {
   await using fake = await startFakeLinear({ issues: [{ identifier: "ENG-1", state: "Todo" }] });
   const measures: Measure[] = [];
   const meter = new Meter();
@@ -50,7 +50,7 @@ test("a row's tracker reads with the settings, and each request is measured", as
   }
 });
 
-test("another configuration makes another tracker, the same one keeps it, a refused one changes nothing", async (t) => {
+test("a changed configuration makes a new tracker, the same one keeps it, a refused one changes nothing", async (t) => {
   const loads: string[] = [];
   const counted = ({ load, ...row }: TrackerKind): TrackerKind => ({
     ...row,

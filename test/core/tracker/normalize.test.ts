@@ -57,7 +57,7 @@ for (const key of ["id", "identifier", "title", "state"] as const) {
   });
 }
 
-test("N-8: an absent dispatchable is malformed, not true", () => {
+test("N-8: a missing dispatchable is malformed, not true", () => {
   assert.equal(normalizeIssue({ ...minimal, dispatchable: undefined }), null);
   assert.equal(normalizeIssue({ ...minimal, dispatchable: "yes" }), null);
 });
@@ -138,7 +138,7 @@ const blocks = (state: string | null) => ({
   issue: { id: "2", identifier: "ENG-2", state: state === null ? null : { name: state } },
 });
 
-test("L-9: work not begun waits for blockers that are open or stateless; work in progress does not", () => {
+test("L-9: an issue that has not begun waits for blockers that are open or have no state; one in progress does not", () => {
   const judge = (state: string, blockers: readonly unknown[]) =>
     rowOf(node(state, blockers), rules)?.issue.dispatchable;
   assert.equal(judge("Todo", [blocks("In Progress")]), false);
@@ -148,7 +148,7 @@ test("L-9: work not begun waits for blockers that are open or stateless; work in
   assert.equal(judge("Todo", [{ ...blocks("Todo"), type: "related" }]), true);
 });
 
-test("L-9: an assignee filter lets through who is assigned or delegated to, nobody else", () => {
+test("L-9: an assignee filter accepts an issue that is assigned or delegated to the person, and no other", () => {
   const mine = { ...rules, assigneeId: "ada" };
   const judge = (more: object) => rowOf(node("Todo", [], more), mine)?.issue.dispatchable;
   assert.equal(judge({}), false);
@@ -157,7 +157,7 @@ test("L-9: an assignee filter lets through who is assigned or delegated to, nobo
   assert.equal(judge({ assignee: { id: "grace" }, delegate: { id: "ada" } }), true);
 });
 
-test("L-9: relations that Linear holds back may hide a blocker", () => {
+test("L-9: relations that Linear withholds may hide a blocker", () => {
   const cut = node("Todo", [], {
     inverseRelations: { nodes: [], pageInfo: { hasNextPage: true } },
   });

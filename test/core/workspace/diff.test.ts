@@ -11,7 +11,7 @@ function files(diff: Awaited<ReturnType<typeof diffOf>>) {
   return diff.files.map(({ path, additions, deletions }) => [path, additions, deletions]);
 }
 
-test("without a repository: new and changed files as added ones, binary files by name, the rest in words", async (t) => {
+test("without a repository: new and changed files are shown as added, binary files by name, the rest as text", async (t) => {
   const bench = workspaceBench(t, {
     afterCreate: "echo 1 > same; echo 1 > changed; echo 1 > gone",
   });
@@ -55,7 +55,7 @@ test("in a repository without a commit every file of the work is a new one", asy
   assert.equal(later.head, git("rev-parse", "HEAD"));
 });
 
-test("hidden files are shown; what after_create left, as filters do, is not", async (t) => {
+test("hidden files are shown; files from after_create, such as those of filters, are not", async (t) => {
   const bench = workspaceBench(t);
   const hooks = bench.hooks.current;
   bench.hooks.current = { ...hooks, afterCreate: `${hooks.afterCreate}; echo smudged > two.txt` };
@@ -74,7 +74,7 @@ test("hidden files are shown; what after_create left, as filters do, is not", as
   assert.equal(git("ls-files", "-v", "one.txt"), "h one.txt", "the workspace's index is as it was");
 });
 
-test("says what it does not show: other branches, stashes, tags, what is staged alone, submodules", async (t) => {
+test("lists what it does not show: other branches, stashes, tags, files that are only staged, submodules", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make();
   const commit = (file: string) => {
@@ -107,7 +107,7 @@ test("says what it does not show: other branches, stashes, tags, what is staged 
   ]);
 });
 
-test("a ref that cannot be read does not keep the files from being shown", async (t) => {
+test("an unreadable ref does not prevent the files from being shown", async (t) => {
   const bench = workspaceBench(t);
   const { path } = await bench.make();
   writeFileSync(join(path, "new.txt"), "x\n");
@@ -147,10 +147,10 @@ test("an orphan branch has no commit in common with its base: it is compared wit
 });
 
 for (const [what, id] of [
-  ["noted when the workspace was made", null],
-  ["that the first attempt found", "a".repeat(40)],
+  ["recorded when the workspace was made", null],
+  ["found by the first attempt", "a".repeat(40)],
 ] as const) {
-  test(`a commit ${what}, and that a new repository has not: every file is a new one`, async (t) => {
+  test(`a commit ${what} but missing in a new repository: every file is a new one`, async (t) => {
     const bench = workspaceBench(t);
     const { path, git } = await bench.make();
     if (id !== null) rmSync(join(bench.root, ".symphony-root", "ENG-1.baseline.json"));
@@ -174,7 +174,7 @@ for (const [what, id] of [
   });
 }
 
-test("what a remote is said to have, and no commit is there for, hides no work", async (t) => {
+test("a remote ref whose commit does not exist hides no work", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make();
   rmSync(join(path, ".git", "packed-refs"));

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { deleteWhole, momentIn } from "../../../src/core/workspace/directory.ts";
 import { temporaryDir } from "../../support/storage.ts";
 
-function place(t: Parameters<typeof temporaryDir>[0]) {
+function setUp(t: Parameters<typeof temporaryDir>[0]) {
   const root = temporaryDir(t);
   const path = join(root, "ENG-1");
   mkdirSync(join(path, "deep", "deeper"), { recursive: true });
@@ -14,12 +14,12 @@ function place(t: Parameters<typeof temporaryDir>[0]) {
   return { root, path };
 }
 
-/** Times of files come in steps of some ms. */
+/** File times have a resolution of some ms. */
 const tick = () => delay(20);
 
-test("what changes between the last look and the deletion stays, wherever in the tree it is", async (t) => {
+test("a change between the last check and the deletion keeps the directory, anywhere in the tree", async (t) => {
   for (const change of ["new.txt", "deep/deeper/new.txt", "deep/old.txt"]) {
-    const { root, path } = place(t);
+    const { root, path } = setUp(t);
     await tick();
     const lookedAt = await momentIn(root);
     await tick();
@@ -32,8 +32,8 @@ test("what changes between the last look and the deletion stays, wherever in the
   }
 });
 
-test("what did not change is deleted, an empty directory and a file in its place too", async (t) => {
-  const { root, path } = place(t);
+test("an unchanged directory is deleted, also if it is empty or a file", async (t) => {
+  const { root, path } = setUp(t);
   await tick();
   assert.equal(await deleteWhole(path, await momentIn(root)), true);
   assert.ok(!existsSync(path));

@@ -12,7 +12,7 @@ import { config, issue } from "../../support/issue.ts";
 
 const none = new AbortController().signal;
 
-test("S-10: a workspace is a clone before after_create runs; a clone that fails leaves no directory", async (t) => {
+test("S-10: a workspace is cloned before after_create runs; a failed clone leaves no directory", async (t) => {
   const { dir, bare, clock } = cloneWorld(t);
   const gone = join(dir, "gone.git");
   const git = gitConfigOf(

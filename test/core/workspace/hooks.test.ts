@@ -38,7 +38,7 @@ async function refused(run: Promise<unknown>): Promise<SymphonyError> {
   return error;
 }
 
-/** Waits for the file a script writes once it is under way, and gives the numbers in it. */
+/** Waits for the file that a script writes while it runs, and returns the pids in it. */
 async function pidsIn(path: string): Promise<number[]> {
   for (;;) {
     const text = await readFile(path, "utf8").catch(() => "");
@@ -47,13 +47,13 @@ async function pidsIn(path: string): Promise<number[]> {
   }
 }
 
-/** Those that live; a zombie nobody has collected does not. */
+/** The pids that are alive; a zombie that was not reaped does not count. */
 async function alive(pids: readonly number[]): Promise<number[]> {
   const live = new Set((await liveProcesses()).map(({ pid }) => pid));
   return pids.filter((pid) => live.has(pid));
 }
 
-test("S-14: a hook runs as sh -lc in the workspace, over several lines", async (t) => {
+test("S-14: a hook runs as sh -lc in the workspace, and may have several lines", async (t) => {
   const run = hook(t, 'pwd\nif true; then\n  echo "$0 two"\nfi\ncat');
   assert.equal(await runHook(run), `${run.cwd}\nsh two\n`);
 });
@@ -64,7 +64,7 @@ test("S-14: a login profile is read", async (t) => {
   assert.equal(await runHook(run), "yes\n");
 });
 
-test("a hook sees the environment it is given, its issue, its workspace, and no more", async (t) => {
+test("a hook sees the given environment, its issue and its workspace, and nothing else", async (t) => {
   const run = hook(t, "env", { env: { PATH: process.env["PATH"] ?? "", GIVEN: "1" } });
   const names = (await runHook(run)).split("\n").map((line) => line.split("=")[0]);
   const shells = ["PWD", "OLDPWD", "SHLVL", "_", ""];
@@ -78,7 +78,7 @@ test("a hook sees the environment it is given, its issue, its workspace, and no 
   ]);
 });
 
-test("X-6: hostile text of an issue is a value, never a part of the shell line", async (t) => {
+test("X-6: hostile text of an issue is a value, never part of the shell line", async (t) => {
   const identifier = `$(touch x)\`touch x\`; touch x\0 & "'\n`;
   const run = hook(t, 'printf "%s" "$SYMPHONY_ISSUE_IDENTIFIER"', {
     issue: { id: "i", identifier },
@@ -104,7 +104,7 @@ test("a hook that cannot be started is hook_failed", async (t) => {
   assert.match(broken.message, /could not be started/);
 });
 
-test("S-15, FAULT-19: the timeout kills the whole tree, whoever holds the pipes or has left the group", async (t) => {
+test("S-15, FAULT-19: the timeout kills the whole tree, also processes that hold the pipes or have left the group", async (t) => {
   const clock = new FakeClock();
   const run = hook(t, "sleep 60 & setsid sleep 61 & echo $$ $! > pids; wait", {
     clock,
@@ -122,14 +122,14 @@ test("S-15, FAULT-19: the timeout kills the whole tree, whoever holds the pipes 
   assert.deepEqual(await alive(pids), []);
 });
 
-test("S-15: what a hook leaves in the background ends with it and does not stretch it", async (t) => {
+test("S-15: background processes of a hook end with it and do not delay its end", async (t) => {
   const run = hook(t, "sleep 60 & setsid sleep 61 & echo $$ $! > pids; echo done");
   assert.equal(await runHook(run), "done\n");
   const pids = await pidsIn(join(run.cwd, "pids"));
   assert.deepEqual(await alive(pids), []);
 });
 
-test("an aborted hook is stopped, one aborted before is not started", async (t) => {
+test("an aborted hook is stopped; a hook aborted before its start is not started", async (t) => {
   const abort = new AbortController();
   const run = hook(t, "echo $$ > pids; sleep 60", { signal: abort.signal });
   const ended = refused(runHook(run));
@@ -144,7 +144,7 @@ test("an aborted hook is stopped, one aborted before is not started", async (t) 
   assert.equal(existsSync(join(late.cwd, "started")), false);
 });
 
-test("S-16: of long output the last 2,048 bytes are kept, with a marker, and no broken character", async (t) => {
+test("S-16: the last 2,048 bytes of long output are kept, with a marker, and no split character", async (t) => {
   const script = `i=0; while [ $i -lt 1500 ]; do printf 'é'; i=$((i+1)); done; printf 'end' >&2; sleep 0.01; exit 1`;
   const error = await refused(runHook(hook(t, script)));
   const output = String(error.details["output"]);

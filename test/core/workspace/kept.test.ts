@@ -33,7 +33,7 @@ async function open(t: TestContext, identifiers: readonly string[], hook: string
   return { dir, root, world };
 }
 
-/** What the attempt of `identifier` does: it enters its workspace, and its agent leaves a file, or nothing. */
+/** Acts as the attempt of `identifier`: it enters its workspace, and its agent leaves a file, or nothing. */
 async function work(world: World, identifier: string, file: string | null): Promise<string> {
   const workspace = await world.workspaces.ensure(issue(identifier), none);
   world.scheduler.run(identifier).reports.entered("building_prompt", workspace);
@@ -41,8 +41,8 @@ async function work(world: World, identifier: string, file: string | null): Prom
   return workspace.path;
 }
 
-/** The next word about a workspace. */
-function told(world: World): Promise<SymphonyEvent> {
+/** The next event about a workspace. */
+function nextEvent(world: World): Promise<SymphonyEvent> {
   return new Promise((resolve) => {
     const filter = { types: ["workspace.kept", "workspace.removed"] as const };
     const end = world.core.bus.subscribe({ filter: { types: [...filter.types] } }, (event) => {
@@ -52,8 +52,8 @@ function told(world: World): Promise<SymphonyEvent> {
   });
 }
 
-/** Every way in which an issue's end used to take its workspace along. */
-const doors: readonly [name: string, end: (world: World, name: string) => Promise<void>][] = [
+/** Every end of an issue that once removed its workspace. */
+const issueEnds: readonly [name: string, end: (world: World, name: string) => Promise<void>][] = [
   [
     "it is terminal while its agent runs",
     async ({ scheduler }, name) => {
@@ -63,7 +63,7 @@ const doors: readonly [name: string, end: (world: World, name: string) => Promis
     },
   ],
   [
-    "its agent has ended, and the look after that finds it terminal",
+    "its agent has ended, and the check after that finds it terminal",
     async ({ scheduler }, name) => {
       scheduler.set(issue(name, { state: "Done" }));
       await scheduler.run(name).end();
@@ -127,8 +127,8 @@ const doors: readonly [name: string, end: (world: World, name: string) => Promis
   ],
 ];
 
-for (const [name, end] of doors) {
-  test(`a workspace with work stays, one without goes: ${name}`, async (t) => {
+for (const [name, end] of issueEnds) {
+  test(`a workspace with work stays, one without work is removed: ${name}`, async (t) => {
     const { world, dir } = await open(t, ["ENG-1", "ENG-2"], `pwd >> ../../removed`);
     const busy = await work(world, "ENG-1", "result.txt");
     const idle = await work(world, "ENG-2", null);
@@ -136,7 +136,7 @@ for (const [name, end] of doors) {
       ["ENG-1", busy],
       ["ENG-2", idle],
     ] as const) {
-      const next = told(world);
+      const next = nextEvent(world);
       await end(world, identifier);
       const { type, issueIdentifier, data } = await next;
       const expected = path === busy ? "workspace.kept" : "workspace.removed";
@@ -159,22 +159,22 @@ for (const [name, end] of doors) {
   });
 }
 
-test("an operator's completed removes nothing, and tells what the workspace holds", async (t) => {
+test("completion by an operator removes nothing, and reports what the workspace holds", async (t) => {
   const { world } = await open(t, ["ENG-1", "ENG-2"]);
   const path = await work(world, "ENG-1", "result.txt");
-  const next = told(world);
+  const next = nextEvent(world);
   await world.core.orchestrator.transition(issue("ENG-1"), "completed", null);
   await world.scheduler.run("ENG-1").end(stopped);
   assert.deepEqual([(await next).type, existsSync(path)], ["workspace.kept", true]);
   const idle = await work(world, "ENG-2", "result.txt");
   await world.core.orchestrator.abort("ENG-2", null);
   await world.scheduler.run("ENG-2").end(stopped);
-  const later = told(world);
+  const later = nextEvent(world);
   await world.core.orchestrator.transition(issue("ENG-2"), "completed", null);
   assert.deepEqual([(await later).type, existsSync(idle)], ["workspace.kept", true]);
 });
 
-test("no directory is removed in the name of another issue, whatever identifiers change to", async (t) => {
+test("no directory is removed for an issue that does not own it, even if identifiers change", async (t) => {
   const { world, root } = await open(t, ["ENG-1"]);
   const path = await work(world, "ENG-1", null);
   const { kept } = world.core.workspaces;
@@ -188,23 +188,23 @@ test("no directory is removed in the name of another issue, whatever identifiers
   world.scheduler
     .run("ENG-1")
     .reports.entered("building_prompt", { key: "ENG-1", path, createdNow: false });
-  // The issue itself has another identifier by now: it is known by where its attempt was.
+  // The issue itself has another identifier by now: its attempt's path identifies it.
   scheduler.set(issue("OPS-7", { id: "id-ENG-1", state: "Done" }));
   mkdirSync(join(root, "OPS-7"));
   writeFileSync(join(root, "OPS-7", "somebody's"), "x");
-  const next = told(world);
+  const next = nextEvent(world);
   await scheduler.advance(30_000);
   await scheduler.run("ENG-1").end(stopped);
   assert.equal((await next).type, "workspace.removed");
   assert.ok(!existsSync(path) && existsSync(join(root, "OPS-7", "somebody's")));
 });
 
-test("a changed root: the workspace in the old one stays for its work, and is found again after a restart", async (t) => {
+test("after a change of the root the workspace in the old one is kept for its work, and found again after a restart", async (t) => {
   const { world, dir, root } = await open(t, ["ENG-1"]);
   const path = await work(world, "ENG-1", "result.txt");
   world.config = config({ workspace: { root: join(dir, "new") } });
   world.scheduler.set(issue("ENG-1", { state: "Done" }));
-  const next = told(world);
+  const next = nextEvent(world);
   await world.scheduler.advance(30_000);
   await world.scheduler.run("ENG-1").end(stopped);
   assert.equal((await next).data["path"], join(root, "ENG-1"));
@@ -219,7 +219,7 @@ test("a changed root: the workspace in the old one stays for its work, and is fo
   assert.deepEqual([diff.path, diff.files[0]?.path], [path, "result.txt"]);
 });
 
-test("the same content is told once: not again at each look, nor after a restart; changed content is", async (t) => {
+test("the same content is reported once, also after further checks and a restart; changed content is reported again", async (t) => {
   const { world } = await open(t, ["ENG-1"]);
   const path = await work(world, "ENG-1", "result.txt");
   const { kept } = world.core.workspaces;
@@ -248,11 +248,11 @@ test("the same content is told once: not again at each look, nor after a restart
   assert.equal(kept.list().length, 0, "deleted by hand");
 });
 
-test("workspaces remove: without force it says what would be lost, with force it goes", async (t) => {
+test("workspaces remove without force reports what would be lost; with force it removes the workspace", async (t) => {
   const { world } = await open(t, ["ENG-1"]);
   const path = await work(world, "ENG-1", "result.txt");
   world.scheduler.set(issue("ENG-1", { state: "Done" }));
-  const next = told(world);
+  const next = nextEvent(world);
   await world.scheduler.advance(30_000);
   await world.scheduler.run("ENG-1").end(stopped);
   await next;
@@ -271,7 +271,7 @@ test("workspaces remove: without force it says what would be lost, with force it
   assert.equal(workspaces.kept.list().length, 0);
 });
 
-test("what before_remove leaves behind is looked at again; a kept workspace's hook does not run", async (t) => {
+test("files that before_remove leaves are examined too; the hook of a kept workspace does not run again", async (t) => {
   const bench = workspaceBench(t, {
     beforeRemove: "echo ran >> $TRACE; echo late > late.txt",
   });
@@ -285,7 +285,7 @@ test("what before_remove leaves behind is looked at again; a kept workspace's ho
   assert.equal(readFileSync(join(bench.dir, "trace"), "utf8"), "ran\n", "once: it was to go");
 });
 
-test("a leftover marker wipes nothing that an agent has worked in", async (t) => {
+test("because of a leftover marker no work of an agent is deleted", async (t) => {
   const bench = workspaceBench(t, { afterCreate: null });
   const { path } = await bench.make();
   writeFileSync(join(path, "work"), "x");
@@ -295,7 +295,7 @@ test("a leftover marker wipes nothing that an agent has worked in", async (t) =>
     assert.equal((await bench.workspaces.ensure(issue("ENG-1"), none)).createdNow, false);
     assert.ok(existsSync(join(path, "work")) && !existsSync(marker));
   }
-  // One of an earlier version, of which nobody knows whether it was being made or deleted.
+  // A marker of an earlier version, which does not say whether the workspace was being made or deleted.
   rmSync(join(bench.root, ".symphony-root", "ENG-1.baseline.json"));
   writeFileSync(marker, "");
   assert.equal((await bench.workspaces.ensure(issue("ENG-1"), none)).createdNow, true);
@@ -308,7 +308,7 @@ test("a leftover marker wipes nothing that an agent has worked in", async (t) =>
   );
 });
 
-test("a file at a workspace's place is not deleted in the name of an issue", async (t) => {
+test("a file at the path of a workspace is not deleted as one", async (t) => {
   const bench = workspaceBench(t);
   await bench.make("ENG-2");
   const path = join(bench.root, "ENG-1");
@@ -320,7 +320,7 @@ test("a file at a workspace's place is not deleted in the name of an issue", asy
   assert.equal(await bench.remove(path), "removed");
 });
 
-test("O-36: a failed read warns, and one workspace that fails does not keep the others", async (t) => {
+test("O-36: a failed read is logged, and a workspace that fails does not prevent the removal of others", async (t) => {
   const { world, root } = await open(t, []);
   const { scheduler, core } = world;
   for (const name of ["..", "ENG-1", "ENG-2"]) scheduler.set(issue(name, { state: "Done" }));
@@ -353,7 +353,7 @@ test("O-36: a failed read warns, and one workspace that fails does not keep the 
   assert.match(world.logged.join(""), /start-up cleanup failed.*away/);
 });
 
-test("O-1, O-36: hundreds of workspaces hold the first poll up for two seconds at most, four are looked at together", async (t) => {
+test("O-1, O-36: hundreds of workspaces delay the first poll by a maximum of two seconds; four are examined at a time", async (t) => {
   const { world } = await open(t, []);
   const { scheduler, core } = world;
   for (let at = 0; at < 300; at++) scheduler.set(issue(`ENG-${at}`, { state: "Done" }));
@@ -395,7 +395,7 @@ test("O-1, O-36: hundreds of workspaces hold the first poll up for two seconds a
   assert.deepEqual([most, cleared], [4, 299], "one that is worked on by now is left alone");
 });
 
-test("an agent never loses the directory it works in to a clean-up that goes on beside it", async (t) => {
+test("an agent never loses the directory it works in to a concurrent clean-up", async (t) => {
   const { world, dir } = await open(t, ["ENG-1"]);
   const { kept } = world.core.workspaces;
   const path = await work(world, "ENG-1", null);

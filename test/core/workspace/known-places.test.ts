@@ -12,7 +12,7 @@ import { coded, temporaryDir } from "../../support/storage.ts";
 const none = new AbortController().signal;
 const stopped = { kind: "stopped" } as const;
 
-/** A world over `dir`; its data stay for the next one. */
+/** A world over `dir`; its data remain for the next world. */
 async function open(t: TestContext, dir: string, root: string, state = "Todo"): Promise<World> {
   mkdirSync(join(dir, "data"), { recursive: true });
   const world = await createWorld({
@@ -24,7 +24,7 @@ async function open(t: TestContext, dir: string, root: string, state = "Todo"): 
   return world;
 }
 
-/** Its agent leaves `file` in the workspace in today's root. */
+/** Its agent leaves `file` in the workspace in the current root. */
 async function work(world: World, file: string): Promise<string> {
   const workspace = await world.workspaces.ensure(issue("ENG-1"), none);
   world.scheduler.run("ENG-1").reports.entered("building_prompt", workspace);
@@ -37,7 +37,7 @@ function setRoot(world: World, root: string): void {
   world.scheduler.config = world.config;
 }
 
-/** Done in the first root, then taken up again in the second and held there, as an operator's abort does. */
+/** Done in the first root, then started again in the second and held there, as after an operator's abort. */
 async function twice(t: TestContext) {
   const dir = realpathSync(temporaryDir(t));
   const world = await open(t, dir, "old");
@@ -64,7 +64,7 @@ function removalOf(command: string): { key: string; path?: string; force: boolea
     : { key: name, force };
 }
 
-test("a kept directory of an earlier root stays listed while its issue is worked on elsewhere, and its command removes it alone", async (t) => {
+test("a kept directory of an earlier root is listed while its issue runs elsewhere, and its command removes only it", async (t) => {
   const { world, old, now, overview, kept } = await twice(t);
   assert.deepEqual(
     kept.list().map(({ path }) => path),
@@ -82,7 +82,7 @@ test("a kept directory of an earlier root stays listed while its issue is worked
   assert.deepEqual(kept.list(), []);
 });
 
-test("a key that two directories have is refused, and names both; nothing goes", async (t) => {
+test("a key with two directories is refused, and both are named; nothing is removed", async (t) => {
   const { world, old, now, overview } = await twice(t);
   await world.core.orchestrator.abort("ENG-1", null);
   await world.scheduler.run("ENG-1").end(stopped);
@@ -112,12 +112,12 @@ test("a key that two directories have is refused, and names both; nothing goes",
   });
   await overview.remove("ENG-1", { path: now, force: true });
   assert.deepEqual([existsSync(old), existsSync(now)], [true, false]);
-  // One is left, so the key says which.
+  // Only one is left, so the key is unambiguous.
   await overview.remove("ENG-1", { force: true });
   assert.ok(!existsSync(old));
 });
 
-test("a directory that an agent works in is not removed, whatever else has its key", async (t) => {
+test("a directory that an agent works in is not removed, even if other directories have its key", async (t) => {
   const { old, now, overview } = await twice(t);
   await assert.rejects(
     overview.remove("ENG-1", { path: now, force: true }),
@@ -127,7 +127,7 @@ test("a directory that an agent works in is not removed, whatever else has its k
   assert.deepEqual([existsSync(old), existsSync(now)], [false, true]);
 });
 
-test("where only the earlier root has the key, it is listed, shown and removed by its key", async (t) => {
+test("if only the earlier root has the key, the directory is listed, shown and removed by its key", async (t) => {
   const dir = realpathSync(temporaryDir(t));
   const world = await open(t, dir, "old");
   const { scheduler, core } = world;
@@ -168,7 +168,7 @@ test("after a new attempt and a restart every directory with work is known again
   );
 });
 
-test("what holds no work in an earlier root goes when its issue ends", async (t) => {
+test("a directory without work in an earlier root is removed when its issue ends", async (t) => {
   const { world, old, now, overview } = await twice(t);
   rmSync(join(old, "old.txt"));
   rmSync(join(now, "new.txt"));
@@ -177,7 +177,7 @@ test("what holds no work in an earlier root goes when its issue ends", async (t)
   assert.deepEqual([existsSync(old), existsSync(now)], [false, false]);
 });
 
-test("no path that symphony has not recorded is removed or shown, wherever it leads", async (t) => {
+test("a path that symphony has not recorded is neither removed nor shown, wherever it leads", async (t) => {
   const { dir, world, old, now, overview } = await twice(t);
   await world.scheduler.run("ENG-1").end(stopped);
   const beside = join(dir, "old", "ENG-2");
@@ -206,7 +206,7 @@ test("no path that symphony has not recorded is removed or shown, wherever it le
     overview.remove("ENG-2", { path: old, force: true }),
     coded("workspace_not_found"),
   );
-  // The earlier root is one no more: its mark is gone.
+  // The earlier directory is no longer a root: its mark is gone.
   rmSync(join(dir, "old", ".symphony-root"), { recursive: true });
   await assert.rejects(
     overview.remove("ENG-1", { path: old, force: true }),
@@ -215,7 +215,7 @@ test("no path that symphony has not recorded is removed or shown, wherever it le
   for (const path of [old, now, beside, elsewhere]) assert.ok(existsSync(path), path);
 });
 
-test("a diff is of the workspace of the newest attempt, and of another by its path", async (t) => {
+test("a diff shows the workspace of the newest attempt, or another one by its path", async (t) => {
   const { world, old, now, overview } = await twice(t);
   await world.scheduler.run("ENG-1").end(stopped);
   const fileIn = async (path?: string) => {
@@ -228,7 +228,7 @@ test("a diff is of the workspace of the newest attempt, and of another by its pa
   assert.deepEqual(await fileIn(), [old, "old.txt"]);
 });
 
-test("a workspace that the end of the server came before is looked at for a moment; else it counts as not examined", async (t) => {
+test("at the end of the server a workspace is examined for a short time; otherwise it counts as not examined", async (t) => {
   const dir = realpathSync(temporaryDir(t));
   const world = await open(t, dir, "old");
   const path = await work(world, "result.txt");

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { workspaceMark } from "../../../src/core/workspace/measured.ts";
 import { temporaryDir } from "../../support/storage.ts";
 
-test("a mark stays while nothing is done, and moves with files, deep ones too, and with commits", async (t) => {
+test("a mark is stable while nothing is done, and changes with files, also deep ones, and with commits", async (t) => {
   const dir = temporaryDir(t);
   const at = (name: string) => join(dir, name);
   const git = (...args: string[]) =>
@@ -38,7 +38,7 @@ test("a mark stays while nothing is done, and moves with files, deep ones too, a
   assert.equal(await workspaceMark(dir), last, "looking at it and installing are no work");
 });
 
-test("links are not followed, and a directory that is not there has a mark too", async (t) => {
+test("links are not followed, and a missing directory has a mark too", async (t) => {
   const dir = temporaryDir(t);
   const outside = temporaryDir(t);
   symlinkSync(outside, join(dir, "link"));

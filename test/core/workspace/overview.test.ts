@@ -10,7 +10,7 @@ import { FakeClock } from "../../support/fake-clock.ts";
 import { config, issue } from "../../support/issue.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-/** A world whose workspaces are in a fresh root. */
+/** A world whose workspaces are in a new root. */
 async function open(t: TestContext, identifiers: readonly string[], hook: string | null = null) {
   const dir = realpathSync(temporaryDir(t));
   const root = join(dir, "root");
@@ -27,7 +27,7 @@ async function open(t: TestContext, identifiers: readonly string[], hook: string
   return { dir, root, world, overview: world.core.workspaces, make };
 }
 
-test("the list has whose each is, what it takes, and only directories named by a key", async (t) => {
+test("the list has the issue and the size of each workspace, and only directories named by a key", async (t) => {
   const { dir, root, world, overview, make } = await open(t, ["ENG-1", "team/a 1"]);
   await world.scheduler.run("ENG-1").end({ kind: "failed", code: "turn_failed", message: "no" });
   make("ENG-1", "big");
@@ -60,14 +60,14 @@ test("the list has whose each is, what it takes, and only directories named by a
   assert.deepEqual([page.workspaces.map(({ key }) => key), page.total], [["nobody"], 3]);
 });
 
-test("a root that is not there has no workspaces", async (t) => {
+test("a missing root has no workspaces", async (t) => {
   const { world } = await open(t, []);
   world.config = config({ workspace: { root: "/nowhere/at/all" } });
   const { workspaces, total, totalBytes } = await world.core.workspaces.list(50, 0);
   assert.deepEqual([workspaces, total, totalBytes], [[], 0, 0]);
 });
 
-test("INV-12: a workspace that an attempt has is not removed, with force or without", async (t) => {
+test("INV-12: a workspace that an attempt uses is not removed, with or without force", async (t) => {
   const { overview, make, world } = await open(t, ["ENG-1"]);
   const path = make("ENG-1");
   for (const force of [true, false]) {
@@ -80,7 +80,7 @@ test("INV-12: a workspace that an attempt has is not removed, with force or with
   assert.ok(!existsSync(path));
 });
 
-test("what is not empty is removed with force alone; before_remove runs, and the event says who", async (t) => {
+test("a workspace with work is removed with force only; before_remove runs, and the event names the actor", async (t) => {
   const { dir, overview, make, world } = await open(t, [], `cp work "${"$"}HOME/kept"`);
   const path = make("ENG-7", "work");
   await assert.rejects(overview.remove("ENG-7", { force: false }), coded("workspace_dirty"));
@@ -111,7 +111,7 @@ test("S-3, S-4, S-5: no key leads to the root, out of it, or through a link", as
   assert.ok(existsSync(join(root, ".symphony-root")));
 });
 
-test("an attempt that comes while a workspace is being removed waits for the end of it", async () => {
+test("an attempt that starts during the removal of its workspace waits for the end of the removal", async () => {
   const calls: string[] = [];
   const gate = Promise.withResolvers<boolean>();
   const inner = {
@@ -139,7 +139,7 @@ test("an attempt that comes while a workspace is being removed waits for the end
   assert.deepEqual(calls, ["remove", "ensure", "remove", "ensure"]);
 });
 
-test("several who wait for a removal of one workspace come one after another", async () => {
+test("concurrent removals of one workspace run one after the other", async () => {
   let now = 0;
   const inner = {
     remove: async () => {
@@ -159,7 +159,7 @@ test("several who wait for a removal of one workspace come one after another", a
   await Promise.all([...all, workspaces.ensure(issue("ENG-1"), new AbortController().signal)]);
 });
 
-test("disk use counts what is there once, follows no link, and is measured again when it is old", async (t) => {
+test("disk use counts each file once, follows no link, and is measured again when it is old", async (t) => {
   const dir = temporaryDir(t);
   const path = join(dir, "w");
   mkdirSync(join(path, "a", "b"), { recursive: true });

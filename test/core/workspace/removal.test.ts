@@ -31,17 +31,17 @@ async function made(t: TestContext, options: Partial<WorkspacesOptions>) {
   return { bench, path, workspaces, remove };
 }
 
-test("O-31: a file that changes between the last look and the deletion keeps the workspace", async (t) => {
+test("O-31: a file that changes between the last check and the deletion keeps the workspace", async (t) => {
   const { path, remove } = await made(t, {});
   const file = join(path, "one.txt");
   let isOver = false;
-  // As a process that outlived its agent: the content stays as it is, so that every look finds no work.
+  // Acts as a process that outlived its agent: the content does not change, so that every check finds no work.
   const touch = () => {
     if (isOver) return;
     try {
       utimesSync(file, new Date(), new Date());
     } catch {
-      // Moved away, for the moment in which its files' times are compared.
+      // Moved away while the times of its files are compared.
     }
     setImmediate(touch);
   };
@@ -57,7 +57,7 @@ test("O-31: a file that changes between the last look and the deletion keeps the
   assert.equal((await remove()).outcome, "removed");
 });
 
-test("nothing in a root that another server has is removed, by force neither", async (t) => {
+test("nothing in a root that another server has is removed, not even with force", async (t) => {
   const asked: string[] = [];
   const { bench, path, remove } = await made(t, {
     async own(root) {
@@ -75,7 +75,7 @@ test("nothing in a root that another server has is removed, by force neither", a
   assert.ok(existsSync(join(path, "one.txt")));
 });
 
-test("a server that stops removes nothing that it had no time to look at", async (t) => {
+test("a server that stops removes nothing that it had no time to examine", async (t) => {
   const { path, remove } = await made(t, { signal: AbortSignal.abort() });
   await assert.rejects(
     remove(),

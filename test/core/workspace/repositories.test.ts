@@ -12,7 +12,7 @@ import { gitIn, origin, setTraps } from "../../support/git-repository.ts";
 import { config, issue } from "../../support/issue.ts";
 import { coded, temporaryDir } from "../../support/storage.ts";
 
-/** A fresh clone of a repository with two commits, on a branch of its own. */
+/** A new clone of a repository with two commits, on a branch of its own. */
 function clone(t: TestContext, name = "ENG-1") {
   const dir = realpathSync(temporaryDir(t));
   const bare = origin(dir);
@@ -33,7 +33,7 @@ function clone(t: TestContext, name = "ENG-1") {
   return { dir, root, bare, make, ...make(name) };
 }
 
-async function look(path: string) {
+async function surveyOf(path: string) {
   const found = await survey(path, null);
   return found ?? assert.fail("no repository was found");
 }
@@ -42,9 +42,9 @@ async function kindsIn(path: string) {
   return (await workIn(path)).map(({ kind }) => kind);
 }
 
-test("a clone is clean and pushed until something in it is nowhere else", async (t) => {
+test("a clone is clean and pushed until it contains something that is nowhere else", async (t) => {
   const { path, bare, git, commit } = clone(t);
-  assert.partialDeepStrictEqual(await look(path), {
+  assert.partialDeepStrictEqual(await surveyOf(path), {
     remotes: [{ name: "origin", url: bare }],
     defaultBranch: "main",
     branch: "eng-1",
@@ -53,43 +53,43 @@ test("a clone is clean and pushed until something in it is nowhere else", async 
   });
   assert.deepEqual(await kindsIn(path), []);
   git("reset", "-q", "--hard", "HEAD~1");
-  assert.partialDeepStrictEqual(await look(path), { ahead: 0, behind: 1 });
+  assert.partialDeepStrictEqual(await surveyOf(path), { ahead: 0, behind: 1 });
   assert.deepEqual(await kindsIn(path), []);
   commit("three.txt");
-  assert.partialDeepStrictEqual(await look(path), { ahead: 1, behind: 1 });
+  assert.partialDeepStrictEqual(await surveyOf(path), { ahead: 1, behind: 1 });
   assert.deepEqual(await kindsIn(path), ["commits"]);
   git("push", "-q", "origin", "HEAD");
   assert.deepEqual(await kindsIn(path), [], "pushed");
 });
 
-test("what cannot be told is not called clean", async (t) => {
+test("a state that cannot be determined is not reported as clean", async (t) => {
   const { path, git, dir } = clone(t);
   git("remote", "remove", "origin");
-  assert.partialDeepStrictEqual(await look(path), { ahead: null, base: null });
+  assert.partialDeepStrictEqual(await surveyOf(path), { ahead: null, base: null });
   assert.deepEqual(await kindsIn(path), ["commits"]);
   rmSync(join(path, ".git", "objects"), { recursive: true });
-  assert.partialDeepStrictEqual(await look(path), { behind: null });
+  assert.partialDeepStrictEqual(await surveyOf(path), { behind: null });
   assert.equal(isDirty(await workIn(path)), null);
   assert.equal(await survey(dir, null), null);
 });
 
-test("of a worktree only its own HEAD counts, for the repository stays", async (t) => {
+test("in a worktree only its own HEAD counts, because the repository remains", async (t) => {
   const { dir, path, git, commit } = clone(t);
   commit("three.txt");
   const tree = join(dir, "tree");
   git("worktree", "add", "-q", "-b", "other", tree, "origin/main");
-  const found = await look(tree);
+  const found = await surveyOf(tree);
   assert.deepEqual([found.branch, found.store], ["other", join(path, ".git")]);
   assert.deepEqual(await kindsIn(tree), []);
   gitIn(tree)("commit", "-q", "--allow-empty", "-m", "work");
   assert.deepEqual(await kindsIn(tree), ["commits"]);
 });
 
-test("a shallow clone and a repository of SHA-256 are understood", async (t) => {
+test("shallow clones and SHA-256 repositories are supported", async (t) => {
   const { dir, bare } = clone(t);
   const shallow = join(dir, "shallow");
   gitIn(dir)("clone", "-q", "--depth=1", `file://${bare}`, shallow);
-  assert.partialDeepStrictEqual(await look(shallow), { ahead: 0, behind: 0 });
+  assert.partialDeepStrictEqual(await surveyOf(shallow), { ahead: 0, behind: 0 });
   assert.deepEqual(await kindsIn(shallow), []);
   const modern = join(dir, "modern");
   gitIn(dir)("init", "-q", "--object-format=sha256", modern);
@@ -97,7 +97,7 @@ test("a shallow clone and a repository of SHA-256 are understood", async (t) => 
   assert.deepEqual(await kindsIn(modern), ["commits"]);
 });
 
-test("the work of a checkout: commits, changes and new files against where it began", async (t) => {
+test("the work of a checkout is its commits, changes and new files since its start", async (t) => {
   const { path, git, commit } = clone(t);
   git("reset", "-q", "--hard", "HEAD~1");
   const base = git("rev-parse", "HEAD");
@@ -127,7 +127,7 @@ test("the work of a checkout: commits, changes and new files against where it be
   assert.ok(cut.files.some((file) => file.path === "huge" && file.additions === 400_000));
 });
 
-test("without a remote, work is compared with what the first attempt found; else all of it is shown", async (t) => {
+test("without a remote, work is compared with the commit that the first attempt found, otherwise all is shown", async (t) => {
   const { path, git, commit } = clone(t);
   const first = git("rev-parse", "HEAD");
   git("remote", "remove", "origin");
@@ -144,7 +144,7 @@ test("without a remote, work is compared with what the first attempt found; else
   assert.ok(!existsSync(join(path, "x")));
 });
 
-test("who stops looking does not wait for git", async (t) => {
+test("an aborted survey does not wait for git", async (t) => {
   const { path } = clone(t);
   const leaving = new AbortController();
   leaving.abort();
@@ -154,7 +154,7 @@ test("who stops looking does not wait for git", async (t) => {
   await assert.rejects(diffOf(path, null, leaving.signal), coded("no_repository"));
 });
 
-test("THREAT-15: twelve traps and more; no call of ours springs one", async (t) => {
+test("THREAT-15: no call of symphony triggers one of the traps in a repository", async (t) => {
   const { dir, path, git, commit } = clone(t);
   const marks = join(dir, "marks");
   commit("three.txt");
@@ -166,7 +166,7 @@ test("THREAT-15: twelve traps and more; no call of ours springs one", async (t) 
   writeFileSync(join(path, ".gitmodules"), '[submodule "x"]\n\tpath = x\n\tupdate = !touch ran\n');
   rmSync(marks, { recursive: true });
   mkdirSync(marks);
-  const found = await look(path);
+  const found = await surveyOf(path);
   assert.equal(found.ahead, 1);
   assert.deepEqual(await kindsIn(path), [
     "changed_files",
@@ -195,11 +195,11 @@ test("THREAT-16: no name that an agent chose is an argument of git", async (t) =
       try {
         writeFileSync(join(refs, below, name), `${head}\n`);
       } catch {
-        // A slash in it makes it a path that this file system does not take.
+        // The slash makes it a path that this file system does not accept.
       }
     }
     writeFileSync(join(path, ".git", "refs", "remotes", "origin", "HEAD"), `ref: ${name}\n`);
-    const found = await look(path);
+    const found = await surveyOf(path);
     assert.equal(found.branch, "eng-1");
     await diffOf(path, null);
     writeFileSync(join(path, ".git", "HEAD"), `ref: refs/heads/${name}\n`);
@@ -210,7 +210,7 @@ test("THREAT-16: no name that an agent chose is an argument of git", async (t) =
   assert.equal(existsSync(mark), false);
 });
 
-test("addresses are shown without who logs in", () => {
+test("addresses are shown without credentials", () => {
   const cases: [string, string | null][] = [
     ["https://user:canary@example.org/a/b.git", "https://example.org/a/b.git"],
     ["https://canary@example.org/a.git?token=canary", "https://example.org/a.git"],
@@ -228,7 +228,7 @@ test("addresses are shown without who logs in", () => {
   for (const [written, shown] of cases) assert.equal(withoutCredentials(written), shown, written);
 });
 
-test("the context has each repository once, with the branches of its checkouts", async (t) => {
+test("the context lists each repository once, with the branches of its checkouts", async (t) => {
   const { root, bare, make, commit, path } = clone(t);
   commit("three.txt");
   make("ENG-2");
@@ -260,7 +260,7 @@ test("the context has each repository once, with the branches of its checkouts",
   assert.partialDeepStrictEqual(alone, { name: "alone", url: null, path: join(root, "alone") });
 });
 
-test("a clean and pushed workspace is removed without force, one with work is not", async (t) => {
+test("a clean and pushed workspace is removed without force; one with work is not", async (t) => {
   const { root, path, commit, make } = clone(t);
   commit("three.txt");
   const clean = make("ENG-2");

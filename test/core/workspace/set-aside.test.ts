@@ -13,7 +13,7 @@ import { workspaceBench } from "../../support/workspace-bench.ts";
 const none = new AbortController().signal;
 const newcomer: Issue = { ...issue("ENG-1"), id: "id-of-the-new-one" };
 
-test("a new issue gets a workspace of its own: another issue's with work is set aside, and told of", async (t) => {
+test("a new issue gets a new workspace: another issue's with work is set aside and reported", async (t) => {
   const bench = workspaceBench(t);
   const { path } = await bench.make();
   writeFileSync(join(path, "result.txt"), "work of the earlier issue\n");
@@ -31,7 +31,7 @@ test("a new issue gets a workspace of its own: another issue's with work is set 
     },
   ]);
   assert.match(bench.logged.join(""), /Set aside what was in the way: it holds 1 new file/);
-  // What it was made with went along: only the agent's file is work, and the issue is known.
+  // Its baseline was moved with it: only the agent's file is work, and its issue is known.
   assert.deepEqual(await bench.remove(aside), [
     { kind: "new_files", count: 1, examples: ["result.txt"] },
   ]);
@@ -44,7 +44,7 @@ test("a new issue gets a workspace of its own: another issue's with work is set 
   );
 });
 
-test("without a record next to it, the history says whose a workspace is", async (t) => {
+test("without a record next to it, the history names the issue of a workspace", async (t) => {
   const bench = workspaceBench(t);
   const { path } = await bench.make();
   writeFileSync(join(path, "result.txt"), "work of the earlier issue\n");
@@ -58,7 +58,7 @@ test("without a record next to it, the history says whose a workspace is", async
   assert.equal(bench.aside[0]?.owner, "id-ENG-1");
 });
 
-test("another issue's workspace without work is replaced by a fresh one", async (t) => {
+test("another issue's workspace without work is replaced by a new one", async (t) => {
   const bench = workspaceBench(t, { afterCreate: "date +%N > made" });
   const { path } = await bench.make();
   mkdirSync(join(path, "empty"));
@@ -70,7 +70,7 @@ test("another issue's workspace without work is replaced by a fresh one", async 
   assert.equal(again.createdNow, false, "it is the new issue's now");
 });
 
-test("what was set aside is kept as the earlier issue's work, also after a restart; it is no result of the new one", async (t) => {
+test("a workspace set aside is kept as the earlier issue's work, also after a restart; it is no result of the new one", async (t) => {
   const dir = realpathSync(temporaryDir(t));
   mkdirSync(join(dir, "data"));
   const root = join(dir, "root");

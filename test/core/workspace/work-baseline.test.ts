@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { gitIn } from "../../support/git-repository.ts";
 import { workspaceBench } from "../../support/workspace-bench.ts";
 
-test("tags that the clone brought are no work, though no branch has their commits; nor is what after_create committed", async (t) => {
+test("tags from the clone are not work, although no branch has their commits; nor are commits of after_create", async (t) => {
   const bench = workspaceBench(t);
   const seed = gitIn(join(bench.dir, "seed"));
   seed("checkout", "-q", "--detach");
@@ -20,7 +20,7 @@ test("tags that the clone brought are no work, though no branch has their commit
   assert.equal(await bench.remove(path), "removed");
 });
 
-test("what after_create leaves beside the commit is no work until it changes: filters, files of its own, what it staged", async (t) => {
+test("other changes of after_create are not work until they change: filters, own files, staged files", async (t) => {
   const bench = workspaceBench(t);
   bench.hooks.current = {
     ...bench.hooks.current,
@@ -42,7 +42,7 @@ test("what after_create leaves beside the commit is no work until it changes: fi
   }
 });
 
-test("a workspace that an earlier version made: every file counts, and what git says of a clone", async (t) => {
+test("in a workspace from an earlier version every file counts as work, and git's state as in a clone", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make("ENG-1");
   mkdirSync(join(bench.root, "ENG-2"));
@@ -55,7 +55,7 @@ test("a workspace that an earlier version made: every file counts, and what git 
   assert.equal(await bench.remove(path), "removed");
 });
 
-test("more files than are remembered cannot be told from new ones", async (t) => {
+test("if there are more files than the baseline holds, none can be told from new ones", async (t) => {
   const bench = workspaceBench(t, { afterCreate: "seq 50001 | xargs touch" });
   const { path } = await bench.make();
   const found = await bench.remove(path);

@@ -38,7 +38,7 @@ const plain: readonly [name: string, work: (path: string) => void, holds: Holds]
     [{ kind: "changed_files", count: 1, examples: ["a"] }],
   ],
   [
-    "a changed file whose size and time are as before",
+    "a changed file with the same size and time",
     (path) => {
       writeFileSync(join(path, "a"), "2\n");
       utimesSync(join(path, "a"), 1, 1);
@@ -51,7 +51,7 @@ const plain: readonly [name: string, work: (path: string) => void, holds: Holds]
     [{ kind: "changed_files", count: 1, examples: ["sub/b"] }],
   ],
   [
-    "a file that .gitignore names, where there is no git",
+    "a file that .gitignore names, without git",
     (path) => {
       writeFileSync(join(path, ".gitignore"), "*\n");
       writeFileSync(join(path, "x"), "");
@@ -91,7 +91,7 @@ for (const [name, work, holds] of plain) {
   });
 }
 
-test("a directory that cannot be read counts as work", async (t) => {
+test("an unreadable directory counts as work", async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs a second user: root reads everything");
   const bench = workspaceBench(t);
   chmodSync(bench.dir, 0o777);

@@ -27,7 +27,7 @@ interface Place {
 
 type Holds = readonly (Partial<Work> & Pick<Work, "kind">)[];
 
-/** Each on a fresh clone, in which `work` does what an agent may do. */
+/** Each on a new clone, in which `work` does what an agent may do. */
 const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds][] = [
   ["nothing", () => {}, []],
   [
@@ -59,7 +59,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "changed_files", count: 1, examples: ["one.txt"] }],
   ],
   [
-    "a change that is in the index alone",
+    "a change that is only in the index",
     ({ git, path, write }) => {
       write("new.txt");
       git("add", "-A");
@@ -87,7 +87,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "new_files", count: 2, examples: ["deep/er/file", "ä b .txt"] }],
   ],
   [
-    "names that are no UTF-8",
+    "names that are not UTF-8",
     ({ path }) => {
       for (const byte of [0xfe, 0xff]) {
         writeFileSync(Buffer.concat([Buffer.from(`${path}/x`), Buffer.from([byte])]), "x");
@@ -168,7 +168,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "commits", count: 1, more: false, refs: ["HEAD"] }],
   ],
   [
-    "a commit that only a tag, a note or a ref of somebody's has",
+    "a commit that only a tag, a note or another ref has",
     ({ commit, git }) => {
       git("checkout", "-q", "--detach");
       commit("a.txt");
@@ -184,7 +184,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "commits", count: 3, refs: ["custom/deep/ref", "notes/commits", "tags/light"] }],
   ],
   [
-    "a tag with a text, on a commit that is pushed",
+    "an annotated tag on a commit that is pushed",
     ({ git }) => git("tag", "-a", "v9", "-m", "what is new"),
     [{ kind: "tags", count: 1, refs: ["tags/v9"] }],
   ],
@@ -244,7 +244,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "nested_repository", count: 3, paths: ["a", "ignored/b/c", "ignored/bare"] }],
   ],
   [
-    "what the base ignores, but for what its rules take out",
+    "files that the base ignores, except those that its rules include",
     ({ path, write }) => {
       mkdirSync(join(path, "ignored", "deep"), { recursive: true });
       mkdirSync(join(path, "partly"));
@@ -263,12 +263,12 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     ],
   ],
   [
-    "a repository that is gone",
+    "a repository that was deleted",
     ({ path }) => rmSync(join(path, ".git"), { recursive: true }),
     [{ kind: "new_files", count: 3 }],
   ],
   [
-    "a history of its own, beside the clone's",
+    "a second history, in addition to the clone's",
     ({ git, commit }) => {
       git("checkout", "-q", "--orphan", "fresh");
       commit("new.txt");
@@ -276,7 +276,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "commits", count: 1, refs: ["fresh"] }],
   ],
   [
-    "a repository that was begun anew",
+    "a repository that was initialised again",
     ({ path, git, write }) => {
       rmSync(join(path, ".git"), { recursive: true });
       git("init", "-q", "-b", "main");
@@ -290,7 +290,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     ],
   ],
   [
-    "a repository that was begun anew, without a commit yet",
+    "a repository that was initialised again, without a commit yet",
     ({ path, git, write }) => {
       rmSync(join(path, ".git"), { recursive: true });
       git("init", "-q", "-b", "main");
@@ -299,7 +299,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "new_files", count: 4 }],
   ],
   [
-    "a remote that is said to have a commit that is not there",
+    "a remote ref whose commit does not exist",
     ({ path, commit }) => {
       commit("new.txt");
       rmSync(join(path, ".git", "packed-refs"));
@@ -308,7 +308,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "commits", count: 4, refs: ["main"] }],
   ],
   [
-    "a repository that is somebody else's now",
+    "a repository that belongs to another directory",
     ({ path, bench }) => {
       renameSync(join(path, ".git"), join(path, "ignored"));
       writeFileSync(join(path, ".git"), `gitdir: ${join(bench.dir, "seed", ".git")}\n`);
@@ -316,7 +316,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "unknown" }],
   ],
   [
-    "a repository that says that its commits are elsewhere",
+    "a repository whose commits are in another repository",
     ({ path, bench, commit }) => {
       commit("three.txt");
       writeFileSync(join(path, ".git", "commondir"), join(bench.dir, "seed", ".git"));
@@ -324,7 +324,7 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "unknown" }],
   ],
   [
-    "a repository that was moved, and shares what somebody else's has",
+    "a repository that was moved, and shares commits of another one",
     ({ path, bench }) => {
       mkdirSync(join(path, "ignored"));
       renameSync(join(path, ".git"), join(path, "ignored", "git"));
@@ -334,27 +334,27 @@ const kinds: readonly [name: string, work: (place: Place) => void, holds: Holds]
     [{ kind: "unknown" }],
   ],
   [
-    "a HEAD that cannot be read",
+    "an unreadable HEAD",
     ({ path }) => writeFileSync(join(path, ".git", "HEAD"), "ref: nonsense\n"),
     [{ kind: "unknown" }],
   ],
   [
-    "a ref that cannot be read",
+    "an unreadable ref",
     ({ path }) => writeFileSync(join(path, ".git", "refs", "heads", "broken"), "x"),
     [{ kind: "unknown" }],
   ],
   [
-    "objects that are gone",
+    "missing objects",
     ({ path }) => rmSync(join(path, ".git", "objects"), { recursive: true }),
     [{ kind: "unknown" }],
   ],
   [
-    "an index that cannot be read",
+    "an unreadable index",
     ({ path }) => writeFileSync(join(path, ".git", "index"), "DIRC and nonsense"),
     [{ kind: "unknown" }],
   ],
   [
-    "refs that are not kept as files",
+    "refs that are not stored as files",
     ({ path }) => void mkdirSync(join(path, ".git", "reftable")),
     [{ kind: "unknown" }],
   ],
@@ -397,7 +397,7 @@ for (const [name, work, holds] of kinds) {
   });
 }
 
-test("a submodule is work when it is filled, or when its repository was left behind; an empty one is none", async (t) => {
+test("a filled submodule is work, and so is its repository when it was left behind; an empty one is not", async (t) => {
   const bench = workspaceBench(t);
   const seed = gitIn(join(bench.dir, "seed"));
   seed("-c", "protocol.file.allow=always", "submodule", "add", "-q", bench.bare, "sub");
@@ -415,7 +415,7 @@ test("a submodule is work when it is filled, or when its repository was left beh
   assert.deepEqual(await bench.remove(path, "ENG-2"), left);
 });
 
-test("THREAT-15: no program of the agent runs while its work is looked for", async (t) => {
+test("THREAT-15: no program of the agent runs while symphony looks for work", async (t) => {
   const bench = workspaceBench(t);
   const { path, git } = await bench.make();
   const marks = join(bench.dir, "marks");
@@ -450,7 +450,7 @@ test("THREAT-15: no program of the agent runs while its work is looked for", asy
   assert.ok(!readFileSync(join(path, ".git", "config"), "utf8").includes("symphony-git-"));
 });
 
-test("a worktree that became a repository of its own: all of it is work, and told", async (t) => {
+test("a worktree that became a repository of its own counts as work as a whole and is reported", async (t) => {
   const bench = workspaceBench(t);
   bench.hooks.current = {
     ...bench.hooks.current,

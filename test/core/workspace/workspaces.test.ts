@@ -67,7 +67,7 @@ async function code(promise: Promise<unknown>): Promise<string> {
   return error.code;
 }
 
-test("S-7, S-8: after_create runs once, for the call that made the directory; its content stays", async (t) => {
+test("S-7, S-8: after_create runs once, for the call that made the directory; its content is kept", async (t) => {
   const { workspaces, trace, settings } = open(t, { hooks: { afterCreate: "pwd >> $TRACE" } });
   const first = await workspaces.ensure(eng1, none);
   const path = join(settings.root, "ENG-1");
@@ -79,7 +79,7 @@ test("S-7, S-8: after_create runs once, for the call that made the directory; it
   assert.equal((await lstat(path)).mode & 0o777, 0o700);
 });
 
-test("S-2, S-4: a strange identifier stays inside the root", async (t) => {
+test("S-2, S-4: an unusual identifier stays inside the root", async (t) => {
   const { workspaces, settings } = open(t);
   const { path } = await workspaces.ensure(issue("../../etc/passwd"), none);
   assert.equal(dirname(path), settings.root);
@@ -102,7 +102,7 @@ test("S-3: dots and blanks never resolve to the root or its parent", async (t) =
   assert.ok(existsSync(join(settings.root, "ENG-1")));
 });
 
-test("S-4: the root itself, its siblings, its parents and what lies deeper are refused for removal", async (t) => {
+test("S-4: the root itself, its siblings, its parents and deeper paths are refused for removal", async (t) => {
   const { dir, workspaces, settings, trace } = open(t, {
     hooks: { beforeRemove: "pwd >> $TRACE" },
   });
@@ -136,7 +136,7 @@ test("S-4: the root itself, its siblings, its parents and what lies deeper are r
   assert.deepEqual(await trace(), []);
 });
 
-test("S-5, THREAT-14: a symlink at the workspace's place is refused before any hook, and its target survives", async (t) => {
+test("S-5, THREAT-14: a symlink at the path of a workspace is refused before any hook, and its target survives", async (t) => {
   const hooks = {
     afterCreate: "pwd >> $TRACE",
     beforeRun: "pwd >> $TRACE",
@@ -177,7 +177,7 @@ test("S-6: a symlinked root is resolved and the canonical path recorded", async 
   assert.equal((await workspaces.remove({ path, issue: eng1 })).outcome, "removed");
 });
 
-test("S-6: a root that cannot be had and an overlong name are typed errors", async (t) => {
+test("S-6: an unusable root and a name that is too long are typed errors", async (t) => {
   const { dir, workspaces, settings } = open(t);
   assert.equal(
     await code(workspaces.ensure(issue("x".repeat(300)), none)),
@@ -190,7 +190,7 @@ test("S-6: a root that cannot be had and an overlong name are typed errors", asy
   }
 });
 
-test("S-9: a file in the way makes room and counts as new: an empty one goes, any other is set aside", async (t) => {
+test("S-9: a file at the path is replaced and the workspace counts as new: an empty file is deleted, any other is set aside", async (t) => {
   const { workspaces, settings, trace, logged } = open(t, {
     hooks: { afterCreate: "pwd >> $TRACE" },
   });
@@ -209,7 +209,7 @@ test("S-9: a file in the way makes room and counts as new: an empty one goes, an
   assert.equal(await readFile(join(settings.root, "ENG-3.aside-1", "ENG-3"), "utf8"), "in the way");
 });
 
-test("S-10: a failing after_create removes the fresh directory, and the next attempt bootstraps again", async (t) => {
+test("S-10: a failing after_create removes the new directory, and the next attempt runs it again", async (t) => {
   const { workspaces, settings, trace, failures } = open(t, {
     hooks: { afterCreate: 'echo run >> $TRACE; touch half; test "$(wc -l < $TRACE)" -gt 1' },
   });
@@ -223,7 +223,7 @@ test("S-10: a failing after_create removes the fresh directory, and the next att
   );
 });
 
-test("S-10: a stopped after_create leaves nothing behind and is no failure of the hook", async (t) => {
+test("S-10: a stopped after_create leaves nothing behind and is not a failure of the hook", async (t) => {
   const { workspaces, settings, failures, trace } = open(t, {
     hooks: { afterCreate: "echo x >> $TRACE; sleep 60" },
   });
@@ -236,7 +236,7 @@ test("S-10: a stopped after_create leaves nothing behind and is no failure of th
   assert.deepEqual(failures, []);
 });
 
-test("S-11: before_run that fails aborts the attempt and keeps the workspace", async (t) => {
+test("S-11: a failing before_run aborts the attempt and keeps the workspace", async (t) => {
   const { workspaces, failures } = open(t, { hooks: { beforeRun: "exit 3" } });
   const workspace = await workspaces.ensure(eng1, none);
   assert.equal(await code(workspaces.beforeRun(workspace, eng1, none)), "hook_failed");
@@ -244,7 +244,7 @@ test("S-11: before_run that fails aborts the attempt and keeps the workspace", a
   assert.equal(failures[0]?.hook, "before_run");
 });
 
-test("S-12: after_run that fails is only told", async (t) => {
+test("S-12: a failing after_run is only reported", async (t) => {
   const { workspaces, failures } = open(t, { hooks: { afterRun: "echo why; exit 3" } });
   const workspace = await workspaces.ensure(eng1, none);
   await workspaces.afterRun(workspace, eng1);
@@ -255,7 +255,7 @@ test("S-12: after_run that fails is only told", async (t) => {
   assert.equal(failures.length, 1);
 });
 
-test("S-13: before_remove runs, and neither its failure nor its output prevents deletion", async (t) => {
+test("S-13: before_remove runs, and neither its failure nor its output prevents the deletion", async (t) => {
   const { workspaces, failures, settings, trace } = open(t);
   for (const script of [
     "exit 17",
@@ -275,7 +275,7 @@ test("S-13: before_remove runs, and neither its failure nor its output prevents 
   assert.deepEqual(await trace(), ["ok"]);
 });
 
-test("S-13: before_remove that hangs ends at its limit, then the directory goes", async (t) => {
+test("S-13: a before_remove that hangs ends at its timeout, then the directory is deleted", async (t) => {
   const { workspaces, clock, failures, trace } = open(t, {
     hooks: { beforeRemove: "echo x >> $TRACE; sleep 60", timeoutMs: 1_000 },
   });
@@ -288,7 +288,7 @@ test("S-13: before_remove that hangs ends at its limit, then the directory goes"
   assert.equal(failures[0]?.error.code, "hook_timeout");
 });
 
-test("S-13: a link that before_remove put there is not followed", async (t) => {
+test("S-13: a link that before_remove created there is not followed", async (t) => {
   const { dir, workspaces, settings } = open(t);
   const outside = join(dir, "outside");
   await mkdir(join(outside, "x"), { recursive: true });
@@ -298,7 +298,7 @@ test("S-13: a link that before_remove put there is not followed", async (t) => {
   assert.ok(existsSync(join(outside, "x")));
 });
 
-test("S-17: removing what is not there is a quiet success, and siblings stay", async (t) => {
+test("S-17: removing a missing workspace succeeds silently, and siblings stay", async (t) => {
   const { dir, workspaces, settings } = open(t);
   assert.equal((await workspaces.remove({ path: null, issue: eng1 })).outcome, "nothing");
   assert.equal(existsSync(settings.root), false);
@@ -325,7 +325,7 @@ test("S-17, O-35: the recorded path is removed also after the root has moved", a
   assert.ok(existsSync(fresh.path));
 });
 
-test("S-17: a recorded path whose parent was swapped for a link is refused", async (t) => {
+test("S-17: a recorded path whose parent was replaced by a link is refused", async (t) => {
   const { dir, workspaces, settings } = open(t);
   const { path } = await workspaces.ensure(eng1, none);
   await rename(settings.root, join(dir, "moved"));
@@ -335,7 +335,7 @@ test("S-17: a recorded path whose parent was swapped for a link is refused", asy
   assert.ok(existsSync(join(dir, "moved", "ENG-1")));
 });
 
-test("links inside a workspace are deleted, not followed; protected directories go as well", async (t) => {
+test("links inside a workspace are deleted, not followed; protected directories are deleted as well", async (t) => {
   const { dir, workspaces } = open(t);
   const outside = join(dir, "outside");
   await mkdir(outside);
@@ -371,7 +371,7 @@ test("S-18: an agent runs in its workspace and nowhere else", async (t) => {
   }
 });
 
-test("what an agent writes into its workspace cannot make a root of it", async (t) => {
+test("files that an agent writes into its workspace cannot turn it into a root", async (t) => {
   const { workspaces } = open(t);
   const { path } = await workspaces.ensure(eng1, none);
   await mkdir(join(path, ".symphony-root"));
@@ -379,7 +379,7 @@ test("what an agent writes into its workspace cannot make a root of it", async (
   assert.equal((await workspaces.remove({ path, issue: eng1 })).outcome, "removed");
 });
 
-test("R-5: a bootstrap that a crash cut off is done again from the start", async (t) => {
+test("R-5: an after_create that a crash interrupted runs again from the start", async (t) => {
   const { dir, workspaces, settings, trace } = open(t);
   const script = join(dir, "crash.mjs");
   const source = new URL("../../../src/core/workspace/workspaces.ts", import.meta.url).href;
@@ -406,11 +406,11 @@ await createWorkspaces({
   assert.equal((await workspaces.ensure(eng1, none)).createdNow, false);
 });
 
-test("a removal that a crash cut off leaves no half workspace to work in, and is finished at the next start", async (t) => {
+test("an interrupted removal leaves no incomplete workspace in use, and is completed at the next start", async (t) => {
   const { dir, workspaces, settings } = open(t);
   const { path } = await workspaces.ensure(eng1, none);
   const source = new URL("../../../src/core/workspace/directory.ts", import.meta.url).href;
-  // Dies in the middle of the deletion, as a power cut would.
+  // Dies in the middle of the deletion, as in a power failure.
   const script = `import { deleteWhole } from ${JSON.stringify(source)};
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
@@ -429,7 +429,7 @@ await deleteWhole(${JSON.stringify(path)});`;
   assert.deepEqual(await readdir(removed), []);
 });
 
-test("X-5: whatever identifiers and paths come, everything stays strictly inside the root", async (t) => {
+test("X-5: for all identifiers and paths, everything stays strictly inside the root", async (t) => {
   const { dir, workspaces, settings } = open(t, { hooks: {} });
   await writeFile(join(dir, "precious"), "x");
   const part = fc.constantFrom(
@@ -493,7 +493,7 @@ test("an attempt's hooks see the issue and its workspace", async (t) => {
   assert.deepEqual(await trace(), [line, line, line, line]);
 });
 
-test("a user without rights over a protected cache still gets rid of it", async (t) => {
+test("a user without write access to a protected cache can still remove it", async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs a second user");
   const dir = realpathSync(temporaryDir(t));
   await chmod(dir, 0o777);

@@ -9,7 +9,7 @@ const plain = { model: null };
 const words = "Your quota will reset after 3h20m11s.";
 const later = 12_011_000;
 
-/** How a prompt that is answered with `error` ends. */
+/** The error of a turn whose prompt is answered with `error`. */
 async function failure(error: NonNullable<AcpTurn["error"]>): Promise<SymphonyError> {
   const clock = new FakeClock();
   await using b = await acpBench({ turns: [{ steps: [piece("I try.")], error }] }, { clock });
@@ -21,12 +21,12 @@ async function failure(error: NonNullable<AcpTurn["error"]>): Promise<SymphonyEr
 }
 
 describe("an ACP agent at its provider's limit", () => {
-  test("an error of the protocol that says so is one, until the time it names", async () => {
+  test("an error of the protocol that reports a limit is provider_limited, until the time it names", async () => {
     const wall = new FakeClock().wall();
     const limits: readonly (readonly [NonNullable<AcpTurn["error"]>, number | null])[] = [
       // gemini --acp 0.61.0
       [{ code: 429, message: "You have exhausted your daily quota on this model." }, null],
-      // gemini --acp of before
+      // an older gemini --acp
       [{ code: -32603, message: "Internal error", data: { details: words } }, wall + later],
       // claude-agent-acp 0.101.0
       [
@@ -46,7 +46,7 @@ describe("an ACP agent at its provider's limit", () => {
     }
   });
 
-  test("other errors are not: overload, no credit, a faulty request, a login that is missing", async () => {
+  test("other errors are no limit: overload, no credit, a faulty request, a missing login", async () => {
     for (const error of [
       { code: -32603, message: "Internal error: API Error: 529 Overloaded", data: {} },
       { code: -32603, message: "Internal error: Credit balance is too low" },
@@ -58,7 +58,7 @@ describe("an ACP agent at its provider's limit", () => {
     }
   });
 
-  test("the words of an agent that ends its turn well are none", async () => {
+  test("the text of an agent that ends its turn well is no limit", async () => {
     await using b = await acpBench({
       turns: [{ steps: [piece(`You've hit your limit. ${words}`)] }],
     });
@@ -68,14 +68,14 @@ describe("an ACP agent at its provider's limit", () => {
   });
 });
 
-describe("gemini --acp sits out its quota without a word until it is ended", () => {
+describe("gemini --acp waits for its quota in silence and reports the limit when it is ended", () => {
   const lastWords = `Attempt 1 failed: ${words}. Retrying after 12773246ms...`;
   const silent: AcpTurn = {
     steps: [piece("up", "1"), piece("", "2"), { do: "cancelled" }],
     end: { stopReason: "cancelled" },
   };
 
-  test("for the silence of a turn", async () => {
+  test("the turn timeout ends it", async () => {
     const clock = new FakeClock();
     const script = { lastWords, turns: [silent] };
     await using b = await acpBench(script, { clock, config: { turnTimeoutMs: 1_000 } });
@@ -90,7 +90,7 @@ describe("gemini --acp sits out its quota without a word until it is ended", () 
     await ended;
   });
 
-  test("by its owner, such as for a stall", async () => {
+  test("the owner of the session ends it, for example after a stall", async () => {
     const clock = new FakeClock();
     await using b = await acpBench({ lastWords, turns: [silent] }, { clock });
     await using session = await b.start();
@@ -100,7 +100,7 @@ describe("gemini --acp sits out its quota without a word until it is ended", () 
     await ended;
   });
 
-  test("other last words change nothing", async () => {
+  test("other output at its end changes nothing", async () => {
     await using b = await acpBench({ lastWords: "bye", turns: [silent] });
     await using session = await b.start();
     const turn = assert.rejects(session.turn("please", plain), { code: "turn_cancelled" });
@@ -110,7 +110,7 @@ describe("gemini --acp sits out its quota without a word until it is ended", () 
   });
 });
 
-test("an agent that dies right after its answer has done its turn, and not the next one", async () => {
+test("an agent that exits right after its answer has completed its turn, but fails the next one", async () => {
   const usage = { inputTokens: 10, outputTokens: 2, totalTokens: 12 };
   await using b = await acpBench({
     turns: [{ steps: [piece("Done.")], end: { stopReason: "end_turn", usage }, dies: true }],

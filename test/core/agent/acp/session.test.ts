@@ -24,7 +24,7 @@ const usage = (input: number, output: number, cached = 0) => ({
 });
 
 describe("agent.kind acp", () => {
-  test("turns on one session: pieces joined, work told, tokens added up", async () => {
+  test("turns on one session: message chunks are joined, work is reported, tokens are summed", async () => {
     await using b = await acpBench({
       turns: [
         {
@@ -92,7 +92,7 @@ describe("agent.kind acp", () => {
     assert.deepEqual(opened, [{ cwd: b.workspace, mcpServers: [], _meta: noSettings }]);
   });
 
-  test("what it asks beyond a permission is refused, and noise does not stop it", async () => {
+  test("requests other than permissions are refused, and invalid messages do not stop the turn", async () => {
     await using b = await acpBench({
       turns: [
         {
@@ -118,7 +118,7 @@ describe("agent.kind acp", () => {
     assert.ok(b.logs.includes("debug output"));
   });
 
-  test("a session is resumed, or loaded without its history being told again", async () => {
+  test("a session is resumed, or loaded without reporting its history again", async () => {
     for (const [method, capabilities] of [
       ["session/resume", { sessionCapabilities: { resume: {} } }],
       ["session/load", { loadSession: true }],
@@ -132,14 +132,14 @@ describe("agent.kind acp", () => {
       await session.turn("go on", plain);
       assert.deepEqual(b.said, ["on with it"]);
       assert.deepEqual(await b.got("session/new"), []);
-      // A resumed session reads its settings anew.
+      // A resumed session reads its settings again.
       assert.deepEqual(await b.got(method), [
         { sessionId: "s-1", cwd: b.workspace, mcpServers: [], _meta: noSettings },
       ]);
     }
   });
 
-  test("a resume that is refused or not offered makes a new session", async () => {
+  test("a resume that is refused or not supported makes a new session", async () => {
     for (const capabilities of [{ sessionCapabilities: { resume: {} } }, {}]) {
       await using b = await acpBench({
         hello: { agentCapabilities: capabilities },
@@ -150,7 +150,7 @@ describe("agent.kind acp", () => {
     }
   });
 
-  test("model and effort are set where they are offered and differ", async () => {
+  test("model and effort are set where the agent offers them and the value differs", async () => {
     const option = (id: string, category: string, currentValue: string) => ({
       ...{ id, category, currentValue, type: "select", name: id },
       options: [{ value: "small", name: "S" }],
@@ -175,7 +175,7 @@ describe("agent.kind acp", () => {
     });
   });
 
-  test("the older way to set a model, and an agent without any", async () => {
+  test("an older agent gets its model by session/set_model; without models one notice reports it", async () => {
     await using b = await acpBench({
       opened: { models: { availableModels: [{ modelId: "a" }], currentModelId: "a" } },
       turns: [{ steps: [] }],
@@ -190,7 +190,7 @@ describe("agent.kind acp", () => {
     assert.equal(none.types().filter((type) => type === "notice").length, 1);
   });
 
-  test("guidance is handed on in mid-turn where the agent takes it", async () => {
+  test("guidance is passed on in mid-turn where the agent supports it", async () => {
     for (const [hello, steering, delivered] of [
       [{ _meta: { steering: { supported: true } } }, "injected", ["str_1"]],
       [{ _meta: { steering: { supported: true } } }, "no_active_turn", []],
@@ -216,7 +216,7 @@ describe("agent.kind acp", () => {
   });
 });
 
-describe("its permissions", () => {
+describe("permissions of an ACP agent", () => {
   const options = [
     { optionId: "always", name: "Always", kind: "allow_always" },
     { optionId: "once", name: "Once", kind: "allow_once" },
@@ -259,7 +259,7 @@ describe("its permissions", () => {
     }
   });
 
-  test("nobody answers: the turn ends with what was asked", async () => {
+  test("without an answer the turn ends with the request that was open", async () => {
     const clock = new FakeClock();
     await using b = await acpBench({ turns: [{ steps }] }, { clock });
     await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 1_000 } });
@@ -272,7 +272,7 @@ describe("its permissions", () => {
   });
 });
 
-describe("its mode", () => {
+describe("the mode of an ACP agent", () => {
   const modes = {
     modes: {
       currentModeId: "auto",
@@ -299,7 +299,7 @@ describe("its mode", () => {
   const notices = (b: Awaited<ReturnType<typeof acpBench>>) =>
     b.events.flatMap((event) => (event.type === "notice" ? [event.message] : []));
 
-  test("the one in which it asks is chosen, new or resumed, whoever answers", async () => {
+  test("the mode that asks for permission is set on new and resumed sessions, for every approvals setting", async () => {
     for (const approvals of ["auto", "ask", "decline"] as const) {
       for (const resumeThreadId of [null, "s-1"]) {
         const hello = { agentCapabilities: { sessionCapabilities: { resume: {} } } };
@@ -318,14 +318,14 @@ describe("its mode", () => {
     }
   });
 
-  test("one that is chosen already is left alone", async () => {
+  test("a mode that is already set is not set again", async () => {
     const chosen = { modes: { ...modes.modes, currentModeId: "default" } };
     await using b = await acpBench({ opened: chosen, turns: [] });
     await using _ = await b.start(people("ask"));
     assert.deepEqual(await b.got("session/set_mode"), []);
   });
 
-  test("refused, nobody is told that it asks: only with auto the session goes on", async () => {
+  test("a refused mode fails the session, except with approvals auto, where a notice reports it", async () => {
     await using b = await acpBench({ opened: modes, fixedMode: true, turns: [] });
     await assert.rejects(b.start(people("decline")), {
       code: "response_error",
@@ -335,7 +335,7 @@ describe("its mode", () => {
     assert.match(notices(b).join(), /does not accept mode default/);
   });
 
-  test("an agent without such a mode is named in an event, where somebody relies on it", async () => {
+  test("an agent without such a mode is named in an event when approvals depend on it", async () => {
     for (const [approvals, count] of [
       ["ask", 1],
       ["decline", 1],
@@ -349,7 +349,7 @@ describe("its mode", () => {
   });
 });
 
-describe("what a repository and its issues bring along", () => {
+describe("files of a repository and text of its issues", () => {
   const guards = {
     CLAUDE_CODE_DISABLE_ATTACHMENTS: "1",
     CLAUDE_CODE_DISABLE_FILE_MENTIONS: "1",
@@ -362,20 +362,20 @@ describe("what a repository and its issues bring along", () => {
     const values = env as Record<string, string | undefined>;
     return Object.fromEntries(Object.keys(guards).map((name) => [name, values[name]]));
   };
-  /** What the operator's own shell or profile says about it. */
+  /** What the operator's own shell or profile sets. */
   const other = {
     GEMINI_CLI_TRUST_WORKSPACE: "true",
     OPENCODE_DISABLE_PROJECT_CONFIG: "0",
   };
 
-  test("the environment disarms it at every level, whatever the server's own has", async () => {
+  test("the environment disables repository settings at every level, whatever the server's own has", async () => {
     await using b = await acpBench({ turns: [] }, { env: other });
     await writeFile(join(b.root, ".bash_profile"), "export GEMINI_CLI_TRUST_WORKSPACE=true\n");
     await using _ = await b.start();
     assert.deepEqual(await seen(b), guards);
   });
 
-  test("an operator who names a variable decides about it", async () => {
+  test("a variable that the operator names keeps the operator's value", async () => {
     const envPassthrough = Object.keys(other);
     await using b = await acpBench({ turns: [] }, { env: other, config: { envPassthrough } });
     await using _ = await b.start();
@@ -394,7 +394,7 @@ describe("what a repository and its issues bring along", () => {
     }
   });
 
-  test("a prompt or guidance that begins with / is text, no command of the agent", async () => {
+  test("a prompt or guidance that begins with / is sent as text, not as a command of the agent", async () => {
     await using b = await acpBench({
       hello: { _meta: { steering: { supported: true } } },
       turns: [{ steps: [piece("up", "1"), piece("", "2"), { do: "steered" }] }],
@@ -411,8 +411,8 @@ describe("what a repository and its issues bring along", () => {
   });
 });
 
-describe("its ends", () => {
-  test("an interrupt cancels, a refusal fails", async () => {
+describe("how turns and sessions of an ACP agent end", () => {
+  test("an interrupt cancels the turn, a refusal fails it", async () => {
     const up = [piece("up", "1"), piece("", "2")];
     await using b = await acpBench({
       turns: [
@@ -428,7 +428,7 @@ describe("its ends", () => {
     await assert.rejects(session.turn("please", plain), { code: "turn_failed" });
   });
 
-  test("silence fails the turn, and disposing cancels what still runs", async () => {
+  test("silence fails the turn, and disposing cancels a running turn", async () => {
     const clock = new FakeClock();
     await using b = await acpBench(
       { turns: [{ steps: [piece("up", "1"), piece("", "2"), { do: "cancelled" }] }] },
@@ -446,7 +446,7 @@ describe("its ends", () => {
     assert.deepEqual(left, []);
   });
 
-  test("the process ends, or was never there", async () => {
+  test("a process that exits, or never started, fails the turn or the start", async () => {
     await using b = await acpBench({ turns: [{ steps: [{ do: "exit", status: 3 }] }] });
     await using session = await b.start();
     await assert.rejects(session.turn("please", plain), {
@@ -464,7 +464,7 @@ describe("its ends", () => {
     });
   });
 
-  test("an agent that does not answer, speaks another version, or wants a login", async () => {
+  test("an agent that does not answer, has another protocol version, or needs a login fails the start", async () => {
     const clock = new FakeClock();
     await using mute = await acpBench(
       { turns: [] },
@@ -488,7 +488,7 @@ describe("its ends", () => {
     assert.deepEqual(await keyed.got("authenticate"), [{ methodId: "key" }]);
   });
 
-  test("a start that is given up leaves no process", async () => {
+  test("an aborted start leaves no process", async () => {
     const giveUp = new AbortController();
     await using b = await acpBench({ turns: [] }, { config: { command: "echo '{up'; sleep 600" } });
     const start = assert.rejects(b.start({}, giveUp.signal));

@@ -39,7 +39,7 @@ sandbox_mode = "danger-full-access"
 trust_level = "trusted"
 `;
 
-async function place() {
+async function setUp() {
   const root = await mkdtemp(join(tmpdir(), "symphony-home-"));
   const at = (...names: string[]) => join(root, ...names);
   for (const dir of ["user/.codex", "user/.ssh", "data", "workspaces"]) {
@@ -59,8 +59,8 @@ async function place() {
   };
 }
 
-describe("what is taken over from the operator's config.toml", () => {
-  test("model, providers and features; nothing that runs a program or opens the sandbox", () => {
+describe("what is copied from the operator's config.toml", () => {
+  test("model, providers and features are copied; nothing that runs a program or opens the sandbox", () => {
     const { settings, tables, credentialNames } = pickOperatorConfig(operators);
     assert.deepEqual(settings, ['model = "gpt-9" # the best', 'model_provider = "corp"']);
     assert.deepEqual(
@@ -72,7 +72,7 @@ describe("what is taken over from the operator's config.toml", () => {
     assert.deepEqual(credentialNames, ["CORP_KEY", "TEAM_TOKEN"]);
   });
 
-  test("providers in other spellings, and text that is no TOML", () => {
+  test("providers are found in other spellings, and text that is not TOML gives nothing", () => {
     const dotted = pickOperatorConfig(
       'model_providers.x.env_key = "X_KEY"\nfeatures.goals = true\n',
     );
@@ -87,8 +87,8 @@ describe("what is taken over from the operator's config.toml", () => {
 });
 
 describe("the private home of codex", () => {
-  test("is readable by its owner alone, with the operator's login and our rules", async () => {
-    await using p = await place();
+  test("is readable by its owner only, and has the operator's login and symphony's rules", async () => {
+    await using p = await setUp();
     const config = { ...codexConfig, envPassthrough: ["CORP_KEY", "BUILD_FLAVOUR"] };
     const home = await p.homes.prepare(config);
     assert.ok(home);
@@ -109,8 +109,8 @@ describe("the private home of codex", () => {
     assert.ok((await lstat(scratch)).isDirectory());
   });
 
-  test("follows a login and settings that come later, and is written again only for a change", async () => {
-    await using p = await place();
+  test("follows a later login and later settings, and is rewritten only for a change", async () => {
+    await using p = await setUp();
     const first = await p.homes.prepare(codexConfig);
     assert.ok(first);
     const file = join(first.path, "config.toml");
@@ -123,8 +123,8 @@ describe("the private home of codex", () => {
     assert.match(await readFile(file, "utf8"), /history\.jsonl" = "deny"/);
   });
 
-  test("inherit makes none; a directory of the operator's choice is used; one that cannot be made is said", async () => {
-    await using p = await place();
+  test("inherit makes none; a directory chosen by the operator is used; one that cannot be made is reported", async () => {
+    await using p = await setUp();
     assert.equal(await p.homes.prepare({ ...codexConfig, home: "inherit" }), null);
     const chosen = await p.homes.prepare({ ...codexConfig, home: "~/agents" });
     assert.equal(chosen?.path, p.at("user/agents/home"));

@@ -10,7 +10,7 @@ function untilOf(limits: Record<string, unknown> | null): unknown {
   return providerLimit(ended("usageLimitExceeded"), { limits, wall: 0 })?.details["untilWall"];
 }
 
-test("a used-up limit and a 429 without a time are a limited provider; other failures are not", () => {
+test("a used-up limit and a 429 without a time are provider_limited; other failures are not", () => {
   assert.equal(providerLimit(ended("usageLimitExceeded"), unknown)?.code, "provider_limited");
   const tooMany = { responseTooManyFailedAttempts: { httpStatusCode: 429 } };
   assert.equal(providerLimit(ended(tooMany), unknown)?.code, "provider_limited");
@@ -20,7 +20,7 @@ test("a used-up limit and a 429 without a time are a limited provider; other fai
   }
 });
 
-test("the time is that of the window that is used up, the later of two; others name none", () => {
+test("the time is that of the used-up window, or of the later of two; other windows give no time", () => {
   const full = { usedPercent: 100, resetsAt: at };
   assert.equal(untilOf(null), null);
   assert.equal(untilOf({ primary: full }), at * 1_000);
@@ -32,7 +32,7 @@ test("the time is that of the window that is used up, the later of two; others n
   assert.equal(untilOf({ primary: { usedPercent: 100, resetsAt: null }, secondary: "x" }), null);
 });
 
-test("without such a window the time is read from codex's own words", () => {
+test("without such a window the time is read from codex's error message", () => {
   const message = "You’ve hit your usage limit. Try again in 2 days 3 hours.";
   const info = "usageLimitExceeded";
   const limit = providerLimit({ message, info }, { limits: null, wall: 1_000 });

@@ -57,7 +57,7 @@ describe("notifications", () => {
     );
   });
 
-  test("guidance is delivered when its user message appears, and only ours", () => {
+  test("guidance is delivered when its user message appears; other user messages change nothing", () => {
     assert.deepEqual(item("started", { type: "userMessage", clientId: "s-1" }), [
       { type: "steer.delivered", steerId: "s-1" },
     ]);
@@ -72,7 +72,7 @@ describe("notifications", () => {
     ]);
   });
 
-  test("E-12: unknown methods and shapeless payloads are a sign of life and nothing else", () => {
+  test("E-12: unknown methods and payloads of an unknown shape count only as activity", () => {
     const odd = [
       {},
       { item: null },
@@ -87,7 +87,7 @@ describe("notifications", () => {
     }
   });
 
-  test("long texts are cut: messages at their end, output at its beginning, never within a word", () => {
+  test("long texts are truncated: messages at their end, output at its beginning, never within a word", () => {
     const [message] = item("completed", { type: "agentMessage", text: `${"x ".repeat(40_000)}` });
     assert.ok(message?.type === "message" && message.text.length <= 32_768);
     assert.ok(message.text.endsWith("x…"));
@@ -98,13 +98,13 @@ describe("notifications", () => {
     assert.match(command.output, /^…word .* end$/s);
   });
 
-  test("deltas cost nothing but a look at their name", () => {
+  test("deltas are recognised by their method name without being parsed", () => {
     const trap = new Proxy({}, { get: () => assert.fail("a delta was read") });
     for (const method of ["item/agentMessage/delta", "item/commandExecution/outputDelta"])
       assert.deepEqual(translate(method, trap, context), [{ type: "activity", method }]);
   });
 
-  test("warnings and retries of the provider are notices", () => {
+  test("warnings and retries of the provider become notices", () => {
     const retry = {
       threadId: "t1",
       willRetry: true,
@@ -118,7 +118,7 @@ describe("notifications", () => {
     ]);
   });
 
-  test("A-12: what another thread tells is a sign of life only", () => {
+  test("A-12: messages of another thread count only as activity", () => {
     const params = { threadId: "t2", tokenUsage: { total: { totalTokens: 5 } } };
     const method = "thread/tokenUsage/updated";
     assert.deepEqual(translate(method, params, context), [{ type: "activity", method }]);
@@ -131,7 +131,7 @@ describe("the end of a turn", () => {
     turn: { id: "u1", status, error },
   });
 
-  test("A-11: the status decides, and the older methods say it by their name", () => {
+  test("A-11: the status decides; for the older methods the method name decides", () => {
     const table: [string, object, string | undefined][] = [
       ["turn/completed", turn("completed"), "completed"],
       ["turn/completed", turn(), "completed"],
@@ -146,7 +146,7 @@ describe("the end of a turn", () => {
       assert.equal(readOutcome(method, { ...params }, "t1")?.status, status, method);
   });
 
-  test("A-11: a failure keeps the reason and codex's word for it", () => {
+  test("A-11: a failure keeps the reason and codex's code for it", () => {
     const error = { message: "limit\u0007 hit", codexErrorInfo: "usageLimitExceeded" };
     assert.deepEqual(readOutcome("turn/completed", turn("failed", error), "t1"), {
       turnId: "u1",
@@ -156,14 +156,14 @@ describe("the end of a turn", () => {
     });
   });
 
-  test("A-12: the end of another thread's turn is none of ours; one that names none is", () => {
+  test("A-12: the end of another thread's turn is ignored; an end that names no thread counts", () => {
     assert.equal(readOutcome("turn/completed", { threadId: "t2", turn: {} }, "t1"), null);
     assert.equal(readOutcome("turn/completed", {}, "t1")?.turnId, null);
   });
 });
 
 describe("token counts and limits", () => {
-  test("E-4: absolute totals are read from their three places", () => {
+  test("E-4: absolute totals are read from the three places where they occur", () => {
     const total = { input_tokens: 8, output_tokens: 3, total_tokens: 11 };
     for (const params of [
       { tokenUsage: { total: { inputTokens: 8, outputTokens: 3, totalTokens: 11 } } },
@@ -173,7 +173,7 @@ describe("token counts and limits", () => {
       assert.deepEqual(readTotals(params), counts);
   });
 
-  test("E-5: last usage, context windows and generic usage are no totals", () => {
+  test("E-5: last usage, context windows and generic usage are not totals", () => {
     const last = { inputTokens: 3, outputTokens: 0, totalTokens: 3 };
     for (const params of [
       { tokenUsage: { last, modelContextWindow: 9 } },
@@ -186,14 +186,14 @@ describe("token counts and limits", () => {
     assert.equal(readTotals(both)?.total, 300);
   });
 
-  test("E-6: counts are read in any known spelling; anything but a count is none", () => {
+  test("E-6: counts are read in every known spelling; other values are ignored", () => {
     assert.deepEqual(readTokens({ prompt_tokens: "8", completion_tokens: 3 }), counts);
     assert.deepEqual(readTokens({ input: 8, output: "3", total: 11 }), counts);
     for (const bad of [-1, 1.5, "x", "1e3", null, true, Number.NaN, 2 ** 60])
       assert.equal(readTokens({ inputTokens: bad }), null);
   });
 
-  test("E-9: usage at the end of a turn counts only while no total was told", () => {
+  test("E-9: usage at the end of a turn counts only while no total was reported", () => {
     const params = {
       threadId: "t1",
       turn: { id: "u1", usage: { input_tokens: 8, output_tokens: 3 } },
@@ -205,7 +205,7 @@ describe("token counts and limits", () => {
     assert.equal(later[0]?.type, "activity");
   });
 
-  test("E-11: the rate-limit object is found wherever an update holds it, empty ones are none", () => {
+  test("E-11: the rate-limit object is found anywhere in an update; empty objects are ignored", () => {
     const snake = { limit_id: "codex", primary: { used_percent: 43 } };
     assert.deepEqual(readRateLimits({ a: [{ b: { rate_limits: snake } }] }), snake);
     const camel = { limitId: "codex", primary: { usedPercent: 43 }, secondary: null };
@@ -216,7 +216,7 @@ describe("token counts and limits", () => {
       assert.equal(readRateLimits(none), null);
   });
 
-  test("E-11: what an agent puts into an item is not taken for a limit or a count", () => {
+  test("E-11: data that an agent puts into an item is not read as a limit or a count", () => {
     const forged = {
       limitId: "codex",
       primary: { usedPercent: 100 },
@@ -245,7 +245,7 @@ describe("requests of the agent", () => {
       });
   });
 
-  test("approvals that are declined are declined, and codex goes on", () => {
+  test("approvals that are declined are declined, and codex continues", () => {
     for (const [method, decision] of [
       ["item/fileChange/requestApproval", "decline"],
       ["execCommandApproval", "denied"],
@@ -263,7 +263,7 @@ describe("requests of the agent", () => {
     return verdict;
   };
 
-  test("A-15: under any other policy the run ends and says what is wanted", () => {
+  test("A-15: under any other policy the run ends and reports what the agent needs", () => {
     const { reply, ...verdict } = asking("item/commandExecution/requestApproval", command);
     assert.deepEqual(verdict, {
       type: "end",
@@ -289,7 +289,7 @@ describe("requests of the agent", () => {
     options: labels.map((label) => ({ label })),
   });
 
-  test("A-16: only tool permissions are confirmed, with the best label, and only under never", () => {
+  test("A-16: only tool permissions are confirmed, with the most suitable label, and only under never", () => {
     const table: [string[], string | null][] = [
       [["Deny", "Approve Once", "Approve this Session"], "Approve this Session"],
       [["Approve Once", "Deny"], "Approve Once"],
@@ -307,7 +307,7 @@ describe("requests of the agent", () => {
     }
   });
 
-  test("A-16: a question of any other kind is for a person, with its options", () => {
+  test("A-16: every other question is put to a person, with its options", () => {
     const mixed = [
       question("mcp_tool_call_approval_1", "Approve Once"),
       question("color", "Red", "Blue"),
@@ -338,7 +338,7 @@ describe("requests of the agent", () => {
     assert.equal(readInputRequired("item/started", { needsInput: true }), null);
   });
 
-  test("A-18: any other request is refused, permissions under never included", () => {
+  test("A-18: every other request is refused, permissions under never included", () => {
     for (const method of [
       "attestation/generate",
       "currentTime/read",

@@ -15,7 +15,7 @@ import {
 } from "../../../support/wire-agent.ts";
 
 interface Parts {
-  /** What the program says its CODEX_HOME is: ours, none, or another. */
+  /** What the program reports as its CODEX_HOME: symphony's private home, none, or another directory. */
   readonly says?: "ours" | "none" | "another";
   readonly probe?: readonly Reaction[];
   readonly config?: Partial<CodexConfig>;
@@ -23,8 +23,8 @@ interface Parts {
 
 const holds = [reply({ exitCode: 0, stdout: "ran\n", stderr: "" })];
 
-/** A program that stands for codex in a private home and answers the probe as told. */
-async function place({ says = "ours", probe = holds, config = {} }: Parts) {
+/** A program that acts as codex in a private home and answers the probe with `probe`. */
+async function setUp({ says = "ours", probe = holds, config = {} }: Parts) {
   const made = await bench([]);
   const { root } = made;
   const homes = new CodexHomes({
@@ -58,9 +58,9 @@ async function place({ says = "ours", probe = holds, config = {} }: Parts) {
   };
 }
 
-describe("by which rules codex runs commands", () => {
-  test("the profile of the level, without a sandbox; probed once for each", async () => {
-    await using p = await place({});
+describe("the sandbox in which codex runs commands", () => {
+  test("the profile of the level is sent without a sandbox mode, and is probed once for each level", async () => {
+    await using p = await setUp({});
     const { probes, sent, configs } = await p.threads({}, {}, { level: "networked" });
     assert.deepEqual(sent, ["symphony-safe", "symphony-safe", "symphony-networked"]);
     assert.equal(probes, 2);
@@ -71,19 +71,19 @@ describe("by which rules codex runs commands", () => {
     assert.deepEqual(configs[0].projects, { [p.b.workspace]: { trust_level: "untrusted" } });
   });
 
-  test("a repository may be committed to, unless that is forbidden", async () => {
+  test("commits to a repository are allowed unless the operator forbids them", async () => {
     for (const [allowGit, profile] of [
       [true, "symphony-safe-git"],
       [false, "symphony-safe"],
     ] as const) {
-      await using p = await place({ config: { allowGit } });
+      await using p = await setUp({ config: { allowGit } });
       await mkdir(join(p.b.workspace, ".git", "hooks"), { recursive: true });
       await writeFile(join(p.b.workspace, ".git", "config"), "");
       assert.deepEqual((await p.threads({})).sent, [profile]);
     }
   });
 
-  test("a sandbox that leaks, does not run, or cannot be probed fails the attempt, each time", async () => {
+  test("a sandbox that leaks, does not run, or cannot be probed fails each attempt", async () => {
     for (const [probe, message] of [
       [reply({ exitCode: 0, stdout: "ran\nread /data\n" }), /does not hold, a command could read/],
       [reply({ exitCode: 0, stdout: "" }), /does not run commands here/],
@@ -93,7 +93,7 @@ describe("by which rules codex runs commands", () => {
       ],
       [{ send: { id: "$id", error: { code: -32600, message: "unknown method" } } }, /be probed/],
     ] as const) {
-      await using p = await place({ probe: [probe] });
+      await using p = await setUp({ probe: [probe] });
       for (const runId of [`${p.b.runId}_1`, `${p.b.runId}_2`]) {
         await assert.rejects(
           p.b.start({ runId }),
@@ -111,20 +111,20 @@ describe("by which rules codex runs commands", () => {
   });
 
   test("level danger has no sandbox and needs no probe", async () => {
-    await using p = await place({ probe: [reply({ exitCode: 1 })] });
+    await using p = await setUp({ probe: [reply({ exitCode: 1 })] });
     const { probes, sent, configs } = await p.threads({ level: "danger" });
     assert.deepEqual([probes, sent], [0, ["danger-full-access"]]);
     assert.equal(configs[0].projects, undefined);
   });
 
-  test("a program that is not codex gets its sandbox as before, and the log says so", async () => {
-    await using p = await place({ says: "none" });
+  test("a program that is not codex keeps the previous sandbox setting, and the log reports it", async () => {
+    await using p = await setUp({ says: "none" });
     const { probes, sent } = await p.threads({});
     assert.deepEqual([probes, sent], [0, ["workspace-write"]]);
     assert.match(p.b.logs.join("\n"), /is not codex: its sandbox was not probed/);
   });
 
-  test("what the operator chose wins, and the events say what is lost", async () => {
+  test("the operator's settings take precedence, and the events report what is lost", async () => {
     for (const [parts, sent, told] of [
       [{ config: { threadSandbox: "read-only" } }, "read-only", /codex\.thread_sandbox replaces/],
       [
@@ -135,10 +135,10 @@ describe("by which rules codex runs commands", () => {
       [{ says: "another" }, "workspace-write", /sets CODEX_HOME to \/home\/ann/],
       [{ config: { home: "inherit" } }, "workspace-write", /codex\.home is inherit/],
     ] as const) {
-      await using p = await place(parts);
+      await using p = await setUp(parts);
       const threads = await p.threads({});
       assert.deepEqual([threads.probes, threads.sent], [0, [sent]]);
-      // The programs that a repository names would run outside of any sandbox of codex.
+      // Programs that a repository names would run outside of every codex sandbox.
       assert.deepEqual(threads.configs[0].projects, {
         [p.b.workspace]: { trust_level: "untrusted" },
       });
@@ -146,8 +146,8 @@ describe("by which rules codex runs commands", () => {
     }
   });
 
-  test("the network of level networked is there without the profile too", async () => {
-    await using p = await place({ says: "none" });
+  test("the network of level networked is available without the profile too", async () => {
+    await using p = await setUp({ says: "none" });
     const { configs } = await p.threads({ level: "networked" });
     assert.equal(configs[0]["sandbox_workspace_write.network_access"], true);
   });

@@ -33,7 +33,7 @@ describe("turns of the scripted agent", () => {
     assert.ok(session.pid !== null && session.threadId !== "" && !session.resumed);
   });
 
-  test("edits, commands and counts are real and are told", async () => {
+  test("edits, commands and counts are real and reported", async () => {
     await using b = await bench([
       [
         { do: "run", command: "git init -q ." },
@@ -62,7 +62,7 @@ describe("turns of the scripted agent", () => {
     assert.deepEqual(totals, [14, 16]);
   });
 
-  test("A-19: a tool runs host-side and its result reaches the agent", async () => {
+  test("A-19: a tool runs on the host and its result reaches the agent", async () => {
     const calls: unknown[] = [];
     const tools: AgentTools = {
       specs: [{ name: "move", description: "moves", inputSchema: { type: "object" } }],
@@ -84,7 +84,7 @@ describe("turns of the scripted agent", () => {
       ["move", { to: "Done" }],
       ["move", {}],
     ]);
-    // a tool that was not offered fails, and the turn goes on.
+    // a tool that was not offered fails, and the turn continues.
     assert.deepEqual(b.said, [
       "move answered: moved",
       "move answered: moved",
@@ -96,7 +96,7 @@ describe("turns of the scripted agent", () => {
     assert.deepEqual(outcomes, ["completed", "completed", "unsupported"]);
   });
 
-  test("A-20: a tool that throws, or answers what is no text, is answered all the same", async () => {
+  test("A-20: a tool that throws, or whose result is not text, still gets an answer", async () => {
     const circular: Record<string, unknown> = {};
     circular["self"] = circular;
     const results: Record<string, () => unknown> = {
@@ -134,7 +134,7 @@ describe("turns of the scripted agent", () => {
     assert.ok(b.events.some((event) => event.type === "command" && event.output === "allowed\n"));
   });
 
-  test("A-15, A-17: else the run ends and says what the agent needs", async () => {
+  test("A-15, A-17: under other policies the run ends and reports what the agent needs", async () => {
     await using b = await bench(
       [
         [{ do: "ask", command: "deploy" }],
@@ -156,7 +156,7 @@ describe("turns of the scripted agent", () => {
     assert.deepEqual((await b.until("approval.requested")).needs.kind, "approval");
   });
 
-  test("A-11: a failed turn is turn_failed with the reason, and the session goes on", async () => {
+  test("A-11: a failed turn is turn_failed with the reason, and the session stays usable", async () => {
     await using b = await bench([
       [{ do: "fail", message: "no luck" }],
       [{ do: "say", text: "better" }],
@@ -171,7 +171,7 @@ describe("turns of the scripted agent", () => {
     assert.deepEqual(b.said, ["better"]);
   });
 
-  test("FAULT-4: garbage between messages harms none of them", async () => {
+  test("FAULT-4: garbage between messages affects no message", async () => {
     await using b = await bench([
       [
         { do: "garbage", text: "{broken json\nWarning: something\n\n\u0000\u001b[2J\n" },
@@ -189,7 +189,7 @@ describe("turns of the scripted agent", () => {
 });
 
 describe("steering and interrupting the scripted agent", () => {
-  test("guidance reaches the turn in flight and is told as delivered", async () => {
+  test("guidance reaches the running turn and is reported as delivered", async () => {
     await using b = await bench([[{ do: "waitForSteer", ms: 30_000, writeTo: "steer.txt" }]]);
     await using session = await b.start();
     const turn = session.turn("go", plain);
@@ -204,7 +204,7 @@ describe("steering and interrupting the scripted agent", () => {
     );
   });
 
-  test("between turns there is nothing to steer, and interrupting does nothing", async () => {
+  test("between turns there is no turn to steer, and interrupting does nothing", async () => {
     await using b = await bench([[{ do: "say", text: "hi" }]]);
     await using session = await b.start();
     await assert.rejects(session.steer("s", "x"), { code: "no_active_turn" });
@@ -213,7 +213,7 @@ describe("steering and interrupting the scripted agent", () => {
     await session.interrupt();
   });
 
-  test("guidance that its turn did not take up is never told as delivered", async () => {
+  test("guidance that its turn did not take up is never reported as delivered", async () => {
     await using b = await bench([
       [
         { do: "sleep", ms: 300 },
@@ -227,7 +227,7 @@ describe("steering and interrupting the scripted agent", () => {
     assert.ok(!b.types().includes("steer.delivered"));
   });
 
-  test("A-11: an interrupt ends the turn as turn_cancelled and quiets its commands", async () => {
+  test("A-11: an interrupt ends the turn as turn_cancelled and stops its commands", async () => {
     await using b = await bench([[{ do: "run", command: "echo $$ > pid; exec sleep 300" }]]);
     await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
@@ -240,7 +240,7 @@ describe("steering and interrupting the scripted agent", () => {
   });
 });
 
-describe("endings of the scripted agent", () => {
+describe("how sessions of the scripted agent end", () => {
   test("A-14: an exit in mid-turn is port_exit with its status, for this turn and the next", async () => {
     for (const code of [0, 3]) {
       await using b = await bench([[{ do: "exit", code }]]);
@@ -252,7 +252,7 @@ describe("endings of the scripted agent", () => {
     }
   });
 
-  test("FAULT-5: a line beyond the limit is line_too_long and the tree dies though it ignores SIGTERM", async () => {
+  test("FAULT-5: a line over the limit is line_too_long, and the tree is killed although it ignores SIGTERM", async () => {
     await using b = await bench([
       [{ do: "ignoreSigterm" }, { do: "hugeLine", bytes: 20_000_000 }, { do: "hang" }],
     ]);
@@ -262,7 +262,7 @@ describe("endings of the scripted agent", () => {
     assert.equal(await alive(b.spec().runId), 0);
   });
 
-  test("A-23: disposing in mid-turn interrupts, then leaves no process, twice is once", async () => {
+  test("A-23: disposing in mid-turn interrupts and leaves no process; a second dispose does nothing", async () => {
     await using b = await bench([
       [{ do: "spawnGrandchild", seconds: 300 }, { do: "say", text: "up" }, { do: "hang" }],
     ]);
@@ -274,7 +274,7 @@ describe("endings of the scripted agent", () => {
     assert.equal(await alive(b.spec().runId), 0);
   });
 
-  test("A-23: an agent that hears nothing is ended too", async () => {
+  test("A-23: an agent that does not react to messages is ended too", async () => {
     await using b = await bench([[{ do: "ignoreSigterm" }, { do: "hang", deaf: true }]]);
     await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "port_exit" });
@@ -284,7 +284,7 @@ describe("endings of the scripted agent", () => {
     assert.equal(await alive(b.spec().runId), 0);
   });
 
-  test("aborting ends a session that runs, and one that starts", async () => {
+  test("aborting ends a running session and a starting one", async () => {
     await using b = await bench([[{ do: "hang" }]]);
     const abort = new AbortController();
     const reason = new SymphonyError("turn_cancelled", "operator said so");
@@ -303,7 +303,7 @@ describe("endings of the scripted agent", () => {
 });
 
 describe("resuming threads of the scripted agent", () => {
-  test("a thread cut by kill -9 is resumed by the next process", async () => {
+  test("a thread whose agent was killed by kill -9 is resumed by the next process", async () => {
     await using b = await bench([
       [{ do: "tokens", input: 5, output: 5 }, { do: "say", text: "up" }, { do: "hang" }],
       [{ do: "tokens", input: 1, output: 1 }],
@@ -323,7 +323,7 @@ describe("resuming threads of the scripted agent", () => {
     assert.equal(b.events.findLast((event) => event.type === "tokens")?.total.total, 12);
   });
 
-  test("FAULT-20: a resume that is refused, or held by another process, opens a new thread", async () => {
+  test("FAULT-20: a resume that is refused, or a thread held by another process, leads to a new thread", async () => {
     await using b = await bench([[{ do: "say", text: "hi" }]]);
     await using holder = await b.start();
     await holder.turn("go", plain);

@@ -19,7 +19,7 @@ interface Wired extends AsyncDisposable {
   start(spec?: Partial<SessionSpec>): Promise<AgentSession>;
 }
 
-/** A bench whose agent answers exactly as told. */
+/** A bench whose agent answers as `reactions` says. */
 async function wired(reactions: Reactions, options: BenchOptions = {}): Promise<Wired> {
   const made = await bench([]);
   const command = await wireAgent(made, reactions);
@@ -32,7 +32,7 @@ async function wired(reactions: Reactions, options: BenchOptions = {}): Promise<
 }
 
 describe("the handshake", () => {
-  test("A-3, A-4: initialize, initialized, thread/start, turn/start, with what each must carry", async () => {
+  test("A-3, A-4: initialize, initialized, thread/start and turn/start carry the required fields", async () => {
     await using w = await wired({ "turn/start": turnWith(completed) });
     const tool = { name: "move", description: "moves", inputSchema: { type: "object" } };
     const call = async () => ({ success: true, output: "" });
@@ -90,7 +90,7 @@ describe("the handshake", () => {
     assert.ok(!Object.hasOwn(turn ?? {}, "model") && !Object.hasOwn(turn ?? {}, "effort"));
   });
 
-  test("a resume carries the same overrides, for codex keeps none of a thread's config", async () => {
+  test("a resume sends the same overrides, because codex does not keep the config of a thread", async () => {
     await using w = await wired({});
     await using session = await w.start({ resumeThreadId: "thread-1" });
     assert.ok(session.resumed);
@@ -109,7 +109,7 @@ describe("the handshake", () => {
     });
   });
 
-  test("a CODEX_HOME under the temporary folder is told: no sandboxed command would run", async () => {
+  test("a CODEX_HOME in the temporary folder is reported, because no sandboxed command would run", async () => {
     for (const [codexHome, notices] of [
       ["/tmp/codex", 1],
       ["/home/ann/.codex", 0],
@@ -129,7 +129,7 @@ describe("the handshake", () => {
     await assert.rejects(session.turn("go", plain), { code: "response_error" });
   });
 
-  test("A-7: a silent agent is response_timeout on the clock, however much else it says", async () => {
+  test("A-7: an agent that sends no response is response_timeout, even if it sends other messages", async () => {
     const clock = new FakeClock();
     const chatter = { send: { method: "warning", params: { message: "busy" } } };
     await using w = await wired(
@@ -142,7 +142,7 @@ describe("the handshake", () => {
     await started;
   });
 
-  test("A-7: a refusal is response_error; the message tells why", async () => {
+  test("A-7: a refusal is response_error; the message has the reason", async () => {
     const error = { code: -32_600, message: "invalid approval policy" };
     await using w = await wired({ "thread/start": [{ send: { id: "$id", error } }] });
     await assert.rejects(w.start(), {
@@ -160,7 +160,7 @@ describe("the handshake", () => {
 });
 
 describe("a turn on the wire", () => {
-  test("A-8: an end that comes before the answer is not lost, nor is what came with it", async () => {
+  test("A-8: a turn end that comes before the response is kept, and so are messages that came with it", async () => {
     await using w = await wired({
       "turn/start": [{ send: completed }, reply({ turn: { id: "$turn" } })],
     });
@@ -169,7 +169,7 @@ describe("a turn on the wire", () => {
     assert.deepEqual(w.b.types(), ["session.started", "turn.started", "turn.completed"]);
   });
 
-  test("A-8: an approval asked for before the answer is given", async () => {
+  test("A-8: an approval request before the response is answered", async () => {
     const ask = { id: 0, method: "item/fileChange/requestApproval", params: {} };
     await using w = await wired({
       "turn/start": [{ send: ask }, reply({ turn: { id: "$turn" } })],
@@ -181,7 +181,7 @@ describe("a turn on the wire", () => {
     assert.deepEqual(answer, { id: 0, result: { decision: "acceptForSession" } });
   });
 
-  test("A-9: a line of 1.1 MB passes, and one written byte by byte, with every character", async () => {
+  test("A-9: a line of 1.1 MB and a line written byte by byte arrive with every character", async () => {
     const text = "é😀\u2028".repeat(150_000);
     const message = (words: string) => ({
       method: "item/completed",
@@ -201,7 +201,7 @@ describe("a turn on the wire", () => {
     assert.equal(w.b.said[1], "zwölf 😀");
   });
 
-  test("A-10: stderr and stray text are for the log, a broken message is malformed", async () => {
+  test("A-10: stderr and other text go to the log; a broken message is malformed", async () => {
     await using w = await wired({
       "turn/start": [
         { stderr: "{looks like json\nreal trouble\n" },
@@ -218,7 +218,7 @@ describe("a turn on the wire", () => {
     assert.ok(w.b.logs.includes("real trouble"));
   });
 
-  test("A-11: every kind of ending", async () => {
+  test("A-11: each kind of turn end has its outcome", async () => {
     const ending = (method: string, turn: object) => ({
       method,
       params: { threadId: "thread-1", turn },
@@ -240,7 +240,7 @@ describe("a turn on the wire", () => {
     }
   });
 
-  test("A-12: endings of other threads and turns do not end ours", async () => {
+  test("A-12: ends of other threads and turns do not end this turn", async () => {
     const foreign = [
       { threadId: "thread-2", turn: { id: "$turn", status: "failed" } },
       { threadId: "thread-1", turn: { id: "turn-of-another", status: "failed" } },
@@ -253,7 +253,7 @@ describe("a turn on the wire", () => {
     await session.turn("go", plain);
   });
 
-  test("A-13: the limit is on silence: each sign of life starts it anew, then it is turn_timeout", async () => {
+  test("A-13: the limit applies to silence: any activity restarts it, then it is turn_timeout", async () => {
     const clock = new FakeClock();
     const config = { turnTimeoutMs: 10_000, readTimeoutMs: 60_000 };
     const sign = (words: string) => ({
@@ -284,21 +284,21 @@ describe("a turn on the wire", () => {
     await failed;
   });
 
-  test("A-14: a completion and an exit right after it is a success", async () => {
+  test("A-14: a completion followed by an immediate exit is a success", async () => {
     await using w = await wired({ "turn/start": [...turnWith(completed), { exit: 0 }] });
     await using session = await w.start();
     await session.turn("go", plain);
     await assert.rejects(session.turn("go", plain), { code: "port_exit" });
   });
 
-  test("A-17: a notification that wants input ends the run", async () => {
+  test("A-17: a notification that requires input ends the run", async () => {
     const wants = { method: "turn/status", params: { threadId: "thread-1", requiresInput: true } };
     await using w = await wired({ "turn/start": turnWith(wants) });
     await using session = await w.start();
     await assert.rejects(session.turn("go", plain), { code: "turn_input_required" });
   });
 
-  test("A-18: an unknown request gets an error answer, and the turn goes on", async () => {
+  test("A-18: an unknown request gets an error response, and the turn continues", async () => {
     await using w = await wired({
       "turn/start": turnWith({ id: "x", method: "currentTime/read", params: {} }),
       answer: [{ send: completed }],
@@ -310,7 +310,7 @@ describe("a turn on the wire", () => {
     assert.equal(answer?.error?.code, -32_601);
   });
 
-  test("an agent that will not be steered says so; a limit of its own is another error", async () => {
+  test("an agent that refuses guidance gives no_active_turn; its own length limit is another error", async () => {
     const errors = [
       ["no active turn to steer", "no_active_turn"],
       ["expected active turn id `a` but found `b`", "no_active_turn"],
@@ -328,7 +328,7 @@ describe("a turn on the wire", () => {
     }
   });
 
-  test("a consumer that throws does not stop the reading", async () => {
+  test("a consumer that throws does not stop reading", async () => {
     await using w = await wired({ "turn/start": turnWith(completed) });
     const onEvent = () => {
       throw new Error("bad subscriber");

@@ -10,7 +10,7 @@ import { FakeClock } from "../../../support/fake-clock.ts";
 const plain = { model: null };
 const graceMs = 5_000;
 
-/** The last line of each program after work that went well; claude 2.1.332, gemini 0.61.0, codex exec 0.169. */
+/** The last line of each program after a successful turn; claude 2.1.332, gemini 0.61.0, codex exec 0.169. */
 const claudeDone = {
   ...{ type: "result", subtype: "success", is_error: false, terminal_reason: "completed" },
   ...{ result: "All done.", session_id: "c-1", usage: { input_tokens: 100, output_tokens: 5 } },
@@ -31,7 +31,7 @@ const programs: readonly (readonly [CommandConfig["output"], readonly object[]])
   ["jsonl", ownDone],
 ];
 
-/** A program that prints `lines`, then does `then`; on a clock that stands still. */
+/** A program that prints `lines`, then runs `then`; the clock does not advance. */
 async function printing(
   output: CommandConfig["output"],
   lines: readonly object[],
@@ -47,7 +47,7 @@ async function printing(
 
 const totals = (b: CommandBench) =>
   b.events.flatMap((event) => (event.type === "tokens" ? [event.total.total] : []));
-/** Without what is said at the start about a line that leaves claude open to a repository. */
+/** Without the notice at the start for a line that exposes claude to a repository. */
 const notices = (b: CommandBench) =>
   b.events
     .flatMap((event) => (event.type === "notice" ? [event.message] : []))
@@ -58,12 +58,12 @@ async function noneLeft(b: CommandBench): Promise<void> {
   assert.deepEqual(left, []);
 }
 
-// A child in a session of its own holds the output, another ignores being asked to end.
+// A child in a session of its own holds the output; another ignores SIGTERM.
 const hangs = "setsid sleep 600 & trap '' TERM; sleep 600 & wait; sleep 600";
 
-describe("a program that told its result and does not exit", () => {
+describe("a program that reported its result and does not exit", () => {
   for (const [output, lines] of programs) {
-    test(`${output}: the turn has succeeded with its tokens, and nothing of the program is left`, async () => {
+    test(`${output}: the turn succeeds with its tokens, and no process of the program is left`, async () => {
       const { b, clock } = await printing(output, lines, hangs, { turnTimeoutMs: 1_000 });
       await using _ = b;
       await using session = await b.start();
@@ -79,7 +79,7 @@ describe("a program that told its result and does not exit", () => {
     });
   }
 
-  test("one that leaves in its grace is not ended, and its exit code says nothing any more", async () => {
+  test("a program that exits within its grace is not ended, and its exit code is ignored", async () => {
     for (const [output, lines] of programs) {
       const { b } = await printing(output, lines, "exit 1");
       await using _ = b;
@@ -89,7 +89,7 @@ describe("a program that told its result and does not exit", () => {
     }
   });
 
-  test("the next turn goes on with the session that it named", async () => {
+  test("the next turn resumes the session that the result named", async () => {
     const { b, clock } = await printing("claude", [claudeDone], "sleep 600", {
       resumeLine: 'echo "$SYMPHONY_SESSION" > resumed; cat ../lines.jsonl',
     });
@@ -105,7 +105,7 @@ describe("a program that told its result and does not exit", () => {
     assert.deepEqual(totals(b), [105, 210]);
   });
 
-  test("a background task that wakes it up in its grace: its tokens count, its end changes nothing", async () => {
+  test("a background task that resumes the program in its grace: its tokens count, its end changes nothing", async () => {
     const woken = {
       ...claudeDone,
       ...{ is_error: true, terminal_reason: "api_error", api_error_status: 429 },
@@ -121,7 +121,7 @@ describe("a program that told its result and does not exit", () => {
     assert.deepEqual(totals(b), [105, 210]);
   });
 
-  test("an error is told after the grace as well: a failure, or a limit with its time", async () => {
+  test("an error is reported after the grace as well: a failure, or a limit with its time", async () => {
     const bad = { ...claudeDone, is_error: true, terminal_reason: "api_error" };
     const failed = { ...bad, result: "API Error: 500" };
     const limited = { ...bad, result: "Claude AI usage limit reached|1795660000" };
@@ -142,7 +142,7 @@ describe("a program that told its result and does not exit", () => {
     }
   });
 
-  test("an interrupt in the grace only hurries it", async () => {
+  test("an interrupt in the grace only shortens it", async () => {
     const { b } = await printing("claude", [claudeDone], "sleep 600");
     await using _ = b;
     await using session = await b.start();
@@ -153,7 +153,7 @@ describe("a program that told its result and does not exit", () => {
     await noneLeft(b);
   });
 
-  test("one that closes its output and lives on is ended without waiting for the grace", async () => {
+  test("a program that closes its output and does not exit is ended without waiting for the grace", async () => {
     const { b } = await printing("claude", [claudeDone], "exec >&-; sleep 600");
     await using _ = b;
     await using session = await b.start();
@@ -162,8 +162,8 @@ describe("a program that told its result and does not exit", () => {
   });
 });
 
-describe("a program that tells no result", () => {
-  test("claude, gemini and codex always tell one, so without it they were cut off", async () => {
+describe("a program that reports no result", () => {
+  test("claude, gemini and codex always report a result; without one the turn was cut off", async () => {
     const cut = { code: "turn_failed", message: /status 0 and reported no result/ };
     for (const output of ["claude", "gemini", "codex"] as const) {
       const { b } = await printing(output, [{ type: "system" }], "exit 0");
@@ -179,7 +179,7 @@ describe("a program that tells no result", () => {
     }
   });
 
-  test("a failed exit with a limit on stderr is one where the program is known", async () => {
+  test("a failed exit with a limit on stderr is provider_limited for known programs", async () => {
     const dies = "echo 'Error: 429 Too Many Requests, try again in 5 minutes' >&2; exit 1";
     for (const output of ["claude", "gemini", "codex"] as const) {
       const { b, clock } = await printing(output, [], dies);
@@ -210,7 +210,7 @@ describe("a program that tells no result", () => {
 describe("gemini waits for its quota", () => {
   const told = "Attempt 1 failed: Your quota will reset after 3h20m11s.. Retrying after";
 
-  test("for hours: its turn is over at once", async () => {
+  test("a wait of hours ends the turn at once", async () => {
     const waits = `echo '${told} 12773246ms...' >&2; sleep 600`;
     const { b, clock } = await printing("gemini", [], waits);
     await using _ = b;
@@ -222,7 +222,7 @@ describe("gemini waits for its quota", () => {
     await noneLeft(b);
   });
 
-  test("for seconds, or in the words of another program: that is its own business", async () => {
+  test("a wait of seconds, or the same text of another program, does not end the turn", async () => {
     const short = `echo '${told} 6173ms...' >&2; cat ../done`;
     const other = `echo '${told} 12773246ms...' >&2; exit 0`;
     const { b } = await printing("gemini", [], short);
@@ -237,7 +237,7 @@ describe("gemini waits for its quota", () => {
   });
 });
 
-test("a limit at the start of a resumed session does not lose it", async () => {
+test("a limit at the start of a resumed session keeps the session", async () => {
   const message = "[API Error: You have exhausted your daily quota on this model.]";
   const limited = { type: "result", status: "error", error: { type: "unknown", message } };
   const { b } = await printing("gemini", [limited], "exit 1", { resumeLine: "cat ../lines.jsonl" });

@@ -9,20 +9,20 @@ const resetsAt = 1_795_654_834;
 const until = { untilWall: resetsAt * 1_000 };
 const reader = (format: Format) => readerFor(format, { workspace: "/srv/A-1", wall: () => wall });
 
-/** How a turn ended, as its lines tell it. */
+/** The outcome of a turn according to its lines. */
 function ending(format: Format, lines: readonly unknown[]) {
   const read = reader(format);
   const told = lines.flatMap((line) => read.line(JSON.stringify(line)));
   return told.find(({ type }) => type === "result");
 }
 
-/** The limit for which a turn failed; null when it is none, undefined when it did not fail. */
+/** The limit for which a turn failed; null: it failed for another reason; undefined: it did not fail. */
 function limitOf(format: Format, lines: readonly unknown[]) {
   const end = ending(format, lines);
   return end?.type === "result" && end.failure !== null ? end.limit : undefined;
 }
 
-// Written by Claude Code 2.1.332 with a claude.ai login and the headers of a used-up window; ids left out.
+// Written by Claude Code 2.1.332 with a claude.ai login and the headers of a used-up window; ids removed.
 const info = {
   ...{ status: "rejected", resetsAt, rateLimitType: "five_hour", isUsingOverage: false },
   unifiedWindows: { five_hour: { utilization: 1, resetsAt, status: "rejected" } },
@@ -50,7 +50,7 @@ const result = (fields: object = {}) => ({
   ...{ type: "result", subtype: "success", is_error: true, terminal_reason: "api_error" },
   ...{ api_error_status: 429, api_error: "usage_limit_reached", result: words, ...fields },
 });
-/** As an API key gets it, and versions that said less. */
+/** As with an API key, and as older versions wrote it with fewer fields. */
 const plain = (text: string, fields: object = {}) => ({
   ...{ type: "result", subtype: "success", is_error: true, result: text, ...fields },
 });
@@ -61,7 +61,7 @@ const answer = {
 };
 
 describe("Claude Code at its usage limit", () => {
-  test("the time is the one of the event, of the error, or of the words", () => {
+  test("the time comes from the event, from the error, or from the text", () => {
     assert.deepEqual(limitOf("claude", [event(), refused, result()]), until);
     // paperclip#5776
     assert.deepEqual(limitOf("claude", [event(), plain("You've hit your limit")]), until);
@@ -73,7 +73,7 @@ describe("Claude Code at its usage limit", () => {
     assert.deepEqual(limitOf("claude", [plain(old)]), { untilWall: 1_795_660_000_000 });
   });
 
-  test("an event without a time that can be leaves it to the words", () => {
+  test("if the time of an event is not valid, the text gives the time", () => {
     const inWords = { untilWall: Date.parse("2026-11-26T01:00Z") };
     for (const bad of [undefined, "tomorrow", 1]) {
       const timeless = event({ resetsAt: bad, unifiedWindows: {} });
@@ -87,7 +87,7 @@ describe("Claude Code at its usage limit", () => {
     }
   });
 
-  test("one that exits without a result has told it by its last line", () => {
+  test("a program that exits without a result reported the limit in its last line", () => {
     const exited = (lines: readonly unknown[], stderr = "") => {
       const read = reader("claude");
       for (const line of lines) read.line(JSON.stringify(line));
@@ -102,7 +102,7 @@ describe("Claude Code at its usage limit", () => {
     assert.deepEqual(exited([], "You've hit your limit"), { untilWall: null });
   });
 
-  test("of several windows that are used up the last one counts", () => {
+  test("of several used-up windows the last one counts", () => {
     const week = { utilization: 1, resetsAt: resetsAt + 60, status: "rejected" };
     const free = { utilization: 0.1, resetsAt: resetsAt + 99, status: "allowed" };
     const windows = { five_hour: info.unifiedWindows.five_hour, seven_day: week, other: free };
@@ -110,7 +110,7 @@ describe("Claude Code at its usage limit", () => {
     assert.deepEqual(limit, { untilWall: (resetsAt + 60) * 1_000 });
   });
 
-  test("an API key's limit names no time; neither does a time that cannot be", () => {
+  test("the limit of an API key names no time; an impossible time is ignored", () => {
     const text = "API Error: Request rejected (429) · This request would exceed your rate limit";
     const error = said(text, { error: "rate_limit", api_error_status: 429 });
     const end = plain(text, { terminal_reason: "api_error", api_error_status: 429 });
@@ -121,7 +121,7 @@ describe("Claude Code at its usage limit", () => {
     }
   });
 
-  test("what it sits out itself, warns of, or has put behind it is none", () => {
+  test("a limit that it waits out, warns of, or has passed is not a limit of the turn", () => {
     const retry = { type: "system", subtype: "api_retry", error_status: 429, error: "rate_limit" };
     assert.equal(ending("claude", [retry, event(), refused]), undefined);
     const bad = (reason: string) => plain("x", { terminal_reason: reason });
@@ -138,7 +138,7 @@ describe("Claude Code at its usage limit", () => {
     assert.equal(limitOf("claude", [{ ...stopped, terminal_reason: "max_turns" }]), null);
   });
 
-  test("no credit, and a request that is too large, are none", () => {
+  test("no credit and a request that is too large are no limit", () => {
     const broke = said("Credit balance is too low", { error: "billing_error" });
     const end = plain("Credit balance is too low", { terminal_reason: "api_error" });
     assert.equal(limitOf("claude", [broke, { ...end, api_error_status: 400 }]), null);
@@ -147,14 +147,14 @@ describe("Claude Code at its usage limit", () => {
     assert.equal(limitOf("claude", [error, plain(long, { api_error_status: 429 })]), null);
   });
 
-  test("a subagent's limit is not that of its caller", () => {
+  test("a subagent's limit is not a limit of its caller", () => {
     const inner = { ...refused, parent_tool_use_id: "toolu_1" };
     const end = plain("API Error: 500", { terminal_reason: "api_error", api_error_status: 500 });
     assert.equal(limitOf("claude", [inner, end]), null);
   });
 });
 
-describe("words are no limit", () => {
+describe("text is never read as a limit", () => {
   const spoken = (text: string) => ({
     type: "assistant",
     message: { model: "m", content: [{ type: "text", text }] },
@@ -165,7 +165,7 @@ describe("words are no limit", () => {
     message: { content: [{ type: "tool_result", tool_use_id: "a", content, is_error: true }] },
   });
 
-  test("a model that writes them, or a command of the repository that prints such lines, ends no turn", () => {
+  test("a model or a command that prints such lines ends no turn", () => {
     const lines = [JSON.stringify(event()), JSON.stringify(result()), words].join("\n");
     for (const line of [spoken(lines), output(lines)]) {
       assert.equal(ending("claude", [line]), undefined);
@@ -176,7 +176,7 @@ describe("words are no limit", () => {
     }
   });
 
-  test("neither do they in gemini's and codex's lines", () => {
+  test("the same holds for lines of gemini and codex", () => {
     const gemini = [
       { type: "message", role: "assistant", content: words, delta: true },
       { type: "tool_result", tool_id: "1", status: "error", error: { message: words } },
@@ -203,7 +203,7 @@ describe("words are no limit", () => {
     }
   });
 
-  test("a program of our own format says it in a field of its own, never in prose", () => {
+  test("a program in symphony's own format reports it in a field, never in prose", () => {
     const failed = { type: "result", success: false, message: "the rate limit test is red: 429" };
     assert.equal(limitOf("jsonl", [failed]), null);
     const limit = (fields: object) => limitOf("jsonl", [{ ...failed, limited: true, ...fields }]);

@@ -5,8 +5,8 @@ import { readerFor } from "../../../../src/core/agent/command/output.ts";
 type Format = Parameters<typeof readerFor>[0];
 const options = { workspace: "/srv/ENG-1", wall: () => 0 };
 
-/** What a reader makes of the lines of one turn, signs of life left out. */
-function told(format: Format, lines: readonly unknown[]) {
+/** What a reader returns for the lines of one turn, without activity signals. */
+function eventsFrom(format: Format, lines: readonly unknown[]) {
   const reader = readerFor(format, options);
   const all = [...lines.flatMap((line) => reader.line(JSON.stringify(line))), ...reader.end()];
   return all.filter(({ type }) => type !== "activity");
@@ -17,7 +17,7 @@ const tokens = (input: number, cachedInput: number, output: number, reasoningOut
   tokens: { input, cachedInput, output, reasoningOutput, total: input + output },
 });
 
-describe("what known programs write", () => {
+describe("output of known programs", () => {
   test("claude -p --output-format stream-json", () => {
     const session_id = "4b1c";
     const use = (id: string, name: string, input: unknown) => ({
@@ -30,7 +30,7 @@ describe("what known programs write", () => {
       message: { role: "user", content: [{ type: "tool_result", tool_use_id, content, is_error }] },
     });
     assert.deepEqual(
-      told("claude", [
+      eventsFrom("claude", [
         { type: "system", subtype: "init", session_id, model: "m", tools: ["Bash"] },
         { type: "system", subtype: "api_retry", session_id },
         { type: "assistant", message: { content: [{ type: "text", text: "I look." }] } },
@@ -67,14 +67,14 @@ describe("what known programs write", () => {
         { type: "result", failure: null, limit: null },
       ],
     );
-    assert.deepEqual(told("claude", [{ type: "result", subtype: "error_max_turns" }]), [
+    assert.deepEqual(eventsFrom("claude", [{ type: "result", subtype: "error_max_turns" }]), [
       { type: "result", failure: "error_max_turns", limit: null },
     ]);
   });
 
-  test("gemini --output-format stream-json: pieces of a message are joined", () => {
+  test("gemini --output-format stream-json: chunks of a message are joined", () => {
     assert.deepEqual(
-      told("gemini", [
+      eventsFrom("gemini", [
         { type: "init", session_id: "s", model: "m" },
         { type: "message", role: "user", content: "prompt" },
         { type: "message", role: "assistant", content: "I ", delta: true },
@@ -119,7 +119,7 @@ describe("what known programs write", () => {
   test("codex exec --json", () => {
     const item = (type: string, fields: object) => ({ id: "item_1", type, ...fields });
     assert.deepEqual(
-      told("codex", [
+      eventsFrom("codex", [
         { type: "thread.started", thread_id: "t-1" },
         { type: "turn.started" },
         {
@@ -158,7 +158,7 @@ describe("what known programs write", () => {
     assert.equal(readerFor("codex", options).counts, "thread");
   });
 
-  test("nothing that a program writes throws", () => {
+  test("no output of a program makes the reader throw", () => {
     const hostile = [null, 1, [], {}, { type: "assistant", message: { content: 1 } }];
     const words = [
       "item.completed",
@@ -171,6 +171,6 @@ describe("what known programs write", () => {
     ];
     const lines = [...hostile, ...words.map((type) => ({ type, message: { content: [null] } }))];
     for (const format of ["text", "jsonl", "claude", "gemini", "codex"] as const)
-      told(format, lines);
+      eventsFrom(format, lines);
   });
 });

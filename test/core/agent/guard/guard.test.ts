@@ -15,7 +15,7 @@ import { requireGuardedWorkspace } from "../../../../src/core/agent/guard/worksp
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 
 describe("which agent a line starts", () => {
-  test("words and commands are those of the shell", () => {
+  test("arguments and commands are parsed as the shell does it", () => {
     for (const [line, commands] of [
       ["claude --setting-sources '' x", [["claude", "--setting-sources", "", "x"]]],
       [
@@ -31,7 +31,7 @@ describe("which agent a line starts", () => {
     }
   });
 
-  test("by its name, its file or its package, also behind other words", () => {
+  test("an agent is recognised by name, file or package, also behind other words", () => {
     for (const [line, agents] of [
       ["claude -p", ["claude"]],
       ["claude-agent-acp", ["claude"]],
@@ -45,7 +45,7 @@ describe("which agent a line starts", () => {
       ["cd /x&&opencode acp", ["opencode"]],
       ["sh -c \"bash -c 'a;opencode acp'\"", ["opencode"]],
       ['"$(which opencode)" acp', ["opencode"]],
-      // Where a program lies says nothing.
+      // The directory of a program does not identify it.
       ["PATH=/opt/opencode/bin:$PATH /home/claude/my-agent", []],
       ["./scripts/agent.sh", []],
       ["aider --yes-always", []],
@@ -54,7 +54,7 @@ describe("which agent a line starts", () => {
     }
   });
 
-  test("what takes the copy that the workspace brings along", () => {
+  test("finds package runners, which may start the copy in the workspace", () => {
     assert.equal(packageRunner("npx -y opencode-ai acp"), "npx");
     assert.equal(packageRunner("cd x; /usr/bin/bunx opencode-ai acp"), "bunx");
     assert.equal(packageRunner("npm exec -- claude-agent-acp"), "npm exec");
@@ -94,10 +94,10 @@ function refusalOf(kind: GuardedLaunch["kind"], line: string, extra: object = {}
   }
 }
 
-describe("a line that opens a door", () => {
+describe("lines that are unsafe for a workspace", () => {
   const words = "--setting-sources '' --strict-mcp-config";
 
-  test("claude -p obeys the folder it is in, so it is told not to", () => {
+  test("claude -p obeys the settings of its folder, so the line must disable them", () => {
     const add = (what: string) => `add to claude's arguments in command.line: ${what}`;
     for (const [line, hint] of [
       [`claude -p ${words}`, null],
@@ -112,7 +112,7 @@ describe("a line that opens a door", () => {
       ["claude -p --setting-sources $X --strict-mcp-config", add("--setting-sources ''")],
       ["./agent.sh", null],
       ["codex exec -", null],
-      // Each claude of a line by its own words.
+      // Each claude of a line needs its own arguments.
       [`cd /x && exec claude -p ${words} 2>&1 | tee log`, null],
       [`bash -lc "claude -p ${words}"`, null],
       [`claude -p --append-system-prompt "You are claude; be brief" ${words}`, null],
@@ -130,13 +130,13 @@ describe("a line that opens a door", () => {
     assert.equal(refusalOf("acp", "claude-agent-acp"), null);
   });
 
-  test("a package runner is refused where it starts an agent", () => {
+  test("a package runner that starts an agent is refused", () => {
     assert.match(refusalOf("acp", "npx -y some-agent") ?? "", /npm install --global/);
     assert.match(refusalOf("command", "npx @google/gemini-cli") ?? "", /npm install --global/);
     assert.equal(refusalOf("command", "npx tsx agent.ts"), null);
   });
 
-  test("a line does not undo the variables that disarm its agent", () => {
+  test("a line must not undo the variables that disarm its agent", () => {
     const name = "OPENCODE_DISABLE_PROJECT_CONFIG";
     const leave = (what: string, key: string) => `remove "${what}" from ${key}`;
     for (const [line, undoing] of [
@@ -170,7 +170,7 @@ describe("a line that opens a door", () => {
     );
   });
 
-  test("a trusted workspace is told of", () => {
+  test("a workspace that an agent is told to trust is reported", () => {
     const trust = "GEMINI_CLI_TRUST_WORKSPACE";
     for (const [line, extra, trusts] of [
       ["gemini --acp", {}, false],
@@ -194,8 +194,7 @@ describe("a line that opens a door", () => {
 
 type Files = Readonly<Record<string, string>>;
 
-/** The paths that are refused in a workspace with these files; beginning with `../`, they lie above it. */
-/** A temporary folder that no repository is above: sandboxes of agents leave an empty `.git` in the system's own. */
+/** A temporary folder that is in no repository: sandboxes of agents leave an empty `.git` in the system's own. */
 function outsideRepositories(): string {
   const hasGit = (dir: string): boolean =>
     existsSync(join(dir, ".git")) || (dir !== dirname(dir) && hasGit(dirname(dir)));
@@ -204,6 +203,7 @@ function outsideRepositories(): string {
   return found;
 }
 
+/** The refused paths in a workspace with these files; paths that begin with `../` are above it. */
 async function refused(line: string, files: Files, links: Files = {}, kind = "acp" as const) {
   const root = await realpath(await mkdtemp(join(outsideRepositories(), "symphony-guard-")));
   try {
@@ -234,11 +234,11 @@ async function refused(line: string, files: Files, links: Files = {}, kind = "ac
   }
 }
 
-describe("a workspace that would take the agent over", () => {
+describe("a workspace that could take over the agent", () => {
   const git = { ".git/HEAD": "" };
   const opencode = "opencode acp";
 
-  test("opencode: its plugins, and configuration that names them", async () => {
+  test("opencode: plugins, and configuration that names plugins, are refused", async () => {
     for (const [files, paths] of [
       [{ ".opencode/plugin/x.js": "" }, [".opencode/plugin"]],
       [{ ".opencode/plugins/x.ts": "" }, [".opencode/plugins"]],
@@ -256,7 +256,7 @@ describe("a workspace that would take the agent over", () => {
     }
   });
 
-  test("a link is refused as it is, and so is what is no file", async () => {
+  test("a link is refused without following it, and so is everything that is not a file", async () => {
     const files = { ...git, "other/x.js": "" };
     assert.deepEqual(await refused(opencode, files, { ".opencode": "other" }), [".opencode"]);
     assert.deepEqual(await refused(opencode, git, { "opencode.json": "/dev/zero" }), [
@@ -264,7 +264,7 @@ describe("a workspace that would take the agent over", () => {
     ]);
   });
 
-  test("above the workspace up to its repository, and no further", async () => {
+  test("above the workspace the check goes up to its repository, and no further", async () => {
     const above = { "../.opencode/plugin/x.js": "" };
     assert.deepEqual(await refused(opencode, { ...git, ...above }), []);
     assert.deepEqual(await refused(opencode, above), []);
@@ -273,7 +273,7 @@ describe("a workspace that would take the agent over", () => {
     ]);
   });
 
-  test("an agent that is not known may be any; one that is known is not opencode", async () => {
+  test("an unknown agent is checked as any agent; a known one is not checked as opencode", async () => {
     const files = { ...git, ".opencode/plugin/x.js": "", ".gemini/settings.json": "", ".env": "" };
     assert.deepEqual(await refused("./my-agent.sh", files), [".opencode/plugin"]);
     for (const line of ["claude-agent-acp", "gemini --acp", "codex-acp"]) {
@@ -288,7 +288,7 @@ describe("a workspace that would take the agent over", () => {
     assert.deepEqual(await refused("codex-acp", git, { ".codex": "other" }), [".codex"]);
   });
 
-  test("codex: above the workspace a folder with something in it is refused, an empty one is not", async () => {
+  test("codex: above the workspace a folder that is not empty is refused, an empty one is not", async () => {
     const above = { "../.git/HEAD": "" };
     assert.deepEqual(await refused("codex-acp", { ...above, "../.codex/": "" }), []);
     assert.deepEqual(await refused("codex-acp", { ...above, "../.codex/config.toml": "" }), [
@@ -299,7 +299,7 @@ describe("a workspace that would take the agent over", () => {
   });
 });
 
-test("a text that agents would run as a command gets a line before it", () => {
+test("a text that agents would run as a command gets a line in front of it", () => {
   for (const text of ["/cost", " /cost", "\n\n/cost", "\ufeff/cost", "\u0085/x", "\u200b/x"]) {
     assert.equal(plainPrompt(text), `Text of this message:\n${text}`);
   }

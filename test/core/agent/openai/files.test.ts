@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { PathError, pathInside, readInside } from "../../../../src/core/agent/openai/files.ts";
 import { PatchPlace } from "../../../support/patch-place.ts";
 
-test("no path and no link leads out of the workspace, or to what git obeys", async () => {
+test("no path and no link leads out of the workspace, or to files that git obeys", async () => {
   await using place = await PatchPlace.make();
   const outside = join(place.root, "outside");
   await mkdir(outside);
@@ -45,7 +45,7 @@ test("no path and no link leads out of the workspace, or to what git obeys", asy
   assert.deepEqual(await readdir(outside), ["secret"]);
 });
 
-test("whatever the path, nothing outside of the workspace changes or is read", async () => {
+test("for any path, nothing outside of the workspace is changed or read", async () => {
   await using place = await PatchPlace.make();
   const outside = join(place.root, "outside");
   await mkdir(outside);

@@ -41,7 +41,7 @@ test("files are added, changed, moved and deleted, and keep their mode", async (
   assert.equal((await stat(join(place.workspace, "c.sh"))).mode & 0o777, 0o750);
 });
 
-test("context is found as the agents of others find it", () => {
+test("context is matched as other agents match it", () => {
   const text = "def a():\n    pass\ndef b():\n\tpass  \n  “quoted” – here\nend\n";
   const apply = (...lines: string[]) => {
     const [change] = parsePatch(
@@ -60,7 +60,7 @@ test("context is found as the agents of others find it", () => {
   assert.throws(() => apply("@@", "-end", "+x", "@@", "-def a():"), PatchError);
 });
 
-test("what is no patch is refused with its line", () => {
+test("a text that is not a patch is refused with the line", () => {
   const parse = (...lines: string[]) => parsePatch(lines.join("\n"));
   assert.throws(() => parse("hello"), /first line/);
   assert.throws(() => parse("*** Begin Patch", "*** Add File: a", "+x"), /last line/);
@@ -75,7 +75,7 @@ test("what is no patch is refused with its line", () => {
   assert.equal(parse(...wrapped, "*** End Patch", "EOF").length, 1);
 });
 
-test("one wrong change and nothing is changed at all", async () => {
+test("one wrong change means that nothing is changed", async () => {
   await using place = await PatchPlace.make();
   await place.write("a", "one\n");
   await place.write("b", "two\n");
@@ -98,14 +98,14 @@ test("one wrong change and nothing is changed at all", async () => {
   }
 });
 
-test("a file that is no text, or no regular file, is not changed", async () => {
+test("a file that is not text, or not a regular file, is not changed", async () => {
   await using place = await PatchPlace.make();
   await writeFile(join(place.workspace, "binary"), Buffer.from([0x61, 0x0a, 0xff, 0xfe, 0x0a]));
   const update = ["*** Update File: binary", "@@", "-a", "+b"];
   await assert.rejects(place.apply(...update), /not a text file/);
 });
 
-test("a patch made from two texts turns one into the other", async () => {
+test("a patch made from two texts turns the first into the second", async () => {
   const line = fc.constantFrom("a", "b", " c", "", "@@", "*** End Patch", "+x", "é");
   const text = fc.array(line, { minLength: 1, maxLength: 12 });
   fc.assert(
@@ -124,7 +124,7 @@ test("a patch made from two texts turns one into the other", async () => {
   );
 });
 
-test("no text makes the reader of patches hang or fail otherwise", () => {
+test("no text makes the patch parser hang or fail in another way", () => {
   const line = fc.constantFrom(
     "*** Begin Patch",
     "*** End Patch",

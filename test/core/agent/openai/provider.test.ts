@@ -21,7 +21,7 @@ const request: ModelRequest = {
   maxOutputTokens: null,
 };
 
-/** A provider of ours before a scripted server, on a clock that jumps to each next wait. */
+/** A provider client before a scripted server, on a clock that jumps to the end of each wait. */
 function asking(url: string, settings: object = {}) {
   const clock = new FakeClock();
   const waits: number[] = [];
@@ -56,7 +56,7 @@ async function refusal(answers: readonly Answer[], settings: object = {}): Promi
     );
 }
 
-test("what may pass is tried again: after the time it names, else after longer and longer", async () => {
+test("a temporary failure is retried: at the time it names, otherwise after growing delays", async () => {
   await using server = await modelServer([
     { status: 429, headers: { "retry-after": "7" }, error: { code: "rate_limit_exceeded" } },
     { status: 500 },
@@ -71,7 +71,7 @@ test("what may pass is tried again: after the time it names, else after longer a
   assert.deepEqual(waits, [7_000, 2_000, 1_500, 8_000, 16_000]);
 });
 
-test("a date says when as well", async () => {
+test("the time may be a date as well", async () => {
   const date = new Date(new FakeClock().wall() + 20_000).toUTCString();
   await using server = await modelServer([{ status: 503, headers: { "retry-after": date } }]);
   const { ask, waits } = asking(server.url);
@@ -79,14 +79,14 @@ test("a date says when as well", async () => {
   assert.deepEqual(waits, [20_000]);
 });
 
-test("after so many failures it is given up", async () => {
+test("after the maximum number of failures the request is abandoned", async () => {
   const error = await refusal(Array(3).fill({ status: 500 }), { max_retries: 2 });
   assert.ok(coded("provider_error", /failed 3 times/)(error));
   const limited = await refusal(Array(2).fill({ status: 429 }), { max_retries: 1 });
   assert.ok(coded("provider_limited")(limited));
 });
 
-test("a limit that lasts ends it at once, with the time until it lasts", async () => {
+test("a long limit ends the request at once, with the time at which it ends", async () => {
   const wall = new FakeClock().wall();
   const cases: readonly [Answer, number | null][] = [
     [{ status: 429, error: { code: "insufficient_quota" } }, null],
@@ -107,7 +107,7 @@ test("a limit that lasts ends it at once, with the time until it lasts", async (
   }
 });
 
-test("a refusal says what to do, and never the key", async () => {
+test("a refusal says what to do, and never contains the key", async () => {
   const cases: readonly [Answer, RegExp, string][] = [
     [{ status: 401, error: { message: `wrong key ${key}` } }, /redacted/, "secrets add"],
     [{ status: 404, error: { code: "model_not_found" } }, /404/, "openai.model"],
@@ -121,12 +121,12 @@ test("a refusal says what to do, and never the key", async () => {
   }
 });
 
-test("too long a conversation is told apart", async () => {
+test("a conversation that is too long has an error of its own", async () => {
   const error = await refusal([{ status: 400, error: { code: "context_length_exceeded" } }]);
   assert.ok(error instanceof TooLong);
 });
 
-test("a provider with nothing but Chat Completions is remembered", async () => {
+test("a provider that has only Chat Completions is remembered", async () => {
   await using server = await modelServer([{ text: "One." }, { text: "Two." }], ["chat"]);
   const { ask, notices } = asking(server.url);
   const first = await ask();
@@ -145,7 +145,7 @@ test("a provider with nothing but Chat Completions is remembered", async () => {
   await assert.rejects(strict.ask(), coded("provider_error"));
 });
 
-test("a model that seals nothing is asked without", async () => {
+test("a model without sealed reasoning is used without it", async () => {
   await using server = await modelServer([
     { status: 400, error: { message: "Encrypted content is not supported with this model." } },
     { text: "One." },
@@ -158,12 +158,12 @@ test("a model that seals nothing is asked without", async () => {
   assert.deepEqual(included, [true, false, false]);
 });
 
-test("silence ends a request and it is tried again", async () => {
+test("a silent request is ended and retried", async () => {
   await using server = await modelServer([{ fault: "silence" }, { text: "Here." }]);
   const { ask, clock, notices } = asking(server.url, { request_timeout_ms: 5_000 });
   const answer = ask();
   await server.until(1);
-  // The first event may come late: the clock runs on until the silence is noticed.
+  // The first event may come late: the clock runs until the silence is noticed.
   while (notices.length === 0) {
     clock.advance(5_000);
     await new Promise(setImmediate);
@@ -172,7 +172,7 @@ test("silence ends a request and it is tried again", async () => {
   assert.match(notices[0] ?? "", /nothing was received for 5000 ms/);
 });
 
-test("whoever stops it is heard while it waits and while it reads", async () => {
+test("an abort takes effect while the request waits and while it reads", async () => {
   await using server = await modelServer([{ fault: "silence" }]);
   const abort = new AbortController();
   const answer = asking(server.url).ask(abort.signal);
@@ -181,7 +181,7 @@ test("whoever stops it is heard while it waits and while it reads", async () => 
   await assert.rejects(answer, { code: "turn_cancelled" });
 });
 
-test("a redirect is not followed: the key stays where it was sent", async () => {
+test("a redirect is not followed: the key goes to no other host", async () => {
   await using elsewhere = await modelServer([]);
   const server = createServer((_, response) => {
     response.writeHead(307, { location: `${elsewhere.url}/responses` }).end();
@@ -198,7 +198,7 @@ test("a redirect is not followed: the key stays where it was sent", async () => 
   }
 });
 
-test("limits in the headers are told", async () => {
+test("limits in the headers are reported", async () => {
   const headers = { "x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-tokens": "6m0s" };
   await using server = await modelServer([{ text: "Hi.", headers }]);
   const { limits } = await asking(server.url).ask();

@@ -28,7 +28,7 @@ const call = (id: string): Item => ({
 });
 const output = (id: string): Item => ({ type: "function_call_output", call_id: id, output: "ok" });
 
-test("wherever a crash tears the file, the thread opens with what was whole", async (t) => {
+test("a file torn by a crash at any place opens with its complete part", async (t) => {
   const dir = temporaryDir(t);
   const thread = await Thread.create(dir);
   await thread.add([userMessage("one")], used);
@@ -60,7 +60,7 @@ test("wherever a crash tears the file, the thread opens with what was whole", as
   }
 });
 
-test("a thread that is replaced stays private and counts on", async (t) => {
+test("a thread file that is replaced stays private and continues its numbering", async (t) => {
   const dir = temporaryDir(t);
   const thread = await Thread.create(dir);
   await thread.add([userMessage("long")], used);
@@ -78,7 +78,7 @@ test("a thread that is replaced stays private and counts on", async (t) => {
   await opened?.close();
 });
 
-test("old threads are forgotten, others and strangers' files are not", async (t) => {
+test("old threads are removed; recent ones and files of others are not", async (t) => {
   const dir = temporaryDir(t);
   const [old, young] = [await Thread.create(dir), await Thread.create(dir)];
   for (const thread of [old, young]) await thread.close();
@@ -90,7 +90,7 @@ test("old threads are forgotten, others and strangers' files are not", async (t)
   await forgetThreads(join(dir, "nowhere"), 5_000);
 });
 
-test("a broken middle makes no thread", async (t) => {
+test("a file with an invalid line before its end is not a thread", async (t) => {
   const dir = temporaryDir(t);
   const thread = await Thread.create(dir);
   await thread.close();
@@ -99,7 +99,7 @@ test("a broken middle makes no thread", async (t) => {
   assert.equal(noTokens.total, 0);
 });
 
-test("however a conversation is shortened, each answer keeps its call", () => {
+test("in a shortened conversation each output keeps its call", () => {
   const piece = fc.integer({ min: 0, max: 3 }).map((kind) => kind);
   fc.assert(
     fc.property(
@@ -125,7 +125,7 @@ test("however a conversation is shortened, each answer keeps its call", () => {
   );
 });
 
-test("items come back as they were kept, and others are left out", () => {
+test("items are restored as they were kept, and other items are omitted", () => {
   for (const item of [userMessage("x"), call("a"), output("a")])
     assert.deepEqual(readItem(JSON.parse(JSON.stringify(item))), item);
   const sealed = { type: "reasoning", id: "r", summary: [], encrypted_content: "s" };
@@ -136,7 +136,7 @@ test("items come back as they were kept, and others are left out", () => {
   assert.equal(readItem(system), null);
 });
 
-test("calls of one response are one message of a chat", () => {
+test("the calls of one response are one message of a chat", () => {
   const messages = chatMessages("Be good.", [
     userMessage("go"),
     { type: "message", role: "assistant", content: "I look." },
@@ -164,7 +164,7 @@ test("calls of one response are one message of a chat", () => {
   );
 });
 
-test("an answer that was cut off says so, and half a call is none", () => {
+test("a truncated answer is reported as one, and an incomplete call is dropped", () => {
   type Event = Parameters<ResponsesReading["take"]>[0];
   const reading = new ResponsesReading();
   const half = { ...call("a"), status: "incomplete" };

@@ -18,7 +18,7 @@ const failures: readonly (readonly [string, FakeFault, string, number])[] = [
   ["an answer without data, once", { kind: "body", body: "{}" }, "tracker_response", 1],
   ["another shape, once", { kind: "body", body: '{"data":{"x":1}}' }, "tracker_response", 1],
   [
-    "errors beside data, once",
+    "errors next to data, once",
     { kind: "body", body: '{"data":{"issues":null},"errors":[{"message":"no"}]}' },
     "tracker_response",
     1,
@@ -38,7 +38,7 @@ for (const [what, fault, code, requests] of failures) {
   });
 }
 
-test("a read survives two server errors, half a second and two seconds apart", async () => {
+test("a read is retried after two server errors, half a second and two seconds apart", async () => {
   await using fake = await startFakeLinear(one);
   const { tracker, clock } = linearTracker(fake);
   fake.fail({ kind: "status", times: 2 });
@@ -46,7 +46,7 @@ test("a read survives two server errors, half a second and two seconds apart", a
   assert.equal(clock.now(), 2_500);
 });
 
-test("a mutation is sent once: nobody knows whether it was carried out", async () => {
+test("a mutation is sent once, because it may have been carried out", async () => {
   await using fake = await startFakeLinear(one);
   const { tracker, clock } = linearTracker(fake);
   const [issue] = await tracker.fetchIssuesByStates(active);
@@ -61,7 +61,7 @@ test("a mutation is sent once: nobody knows whether it was carried out", async (
   );
 });
 
-test("Linear refuses the key: tracker_status 401 with a hint, and no second try", async () => {
+test("Linear refuses the key: tracker_status 401 with a hint, and no retry", async () => {
   await using fake = await startFakeLinear(one);
   const { tracker } = linearTracker({ ...fake, apiKey: "lin_api_revoked" });
   await assert.rejects(tracker.fetchIssuesByStates(active), {
@@ -71,7 +71,7 @@ test("Linear refuses the key: tracker_status 401 with a hint, and no second try"
   assert.equal(fake.requests.length, 1);
 });
 
-test("a server that is not there is tracker_request", async () => {
+test("a server that cannot be reached is tracker_request", async () => {
   const fake = await startFakeLinear(one);
   await fake.close();
   const { tracker, clock } = linearTracker(fake);
@@ -143,7 +143,7 @@ test("a short refill is waited for: 1,440 ms at 2,500 requests an hour", async (
   assert.deepEqual(tracker.budget.requests, { limit: 2_500, remaining: 0, resetAt: null });
 });
 
-test("close ends a read under way", async () => {
+test("close ends a running read", async () => {
   await using fake = await startFakeLinear(one);
   fake.fail({ kind: "hang" });
   const { tracker } = linearTracker(fake);
@@ -172,7 +172,7 @@ test("every request is reported once, with its outcome", async () => {
   );
 });
 
-test("X-2, L-12: errors hold at most 1,000 bytes of a body, one line of message, and never the key", async () => {
+test("X-2, L-12: errors contain a body of up to 1,000 bytes, one line of message, and never the key", async () => {
   await using fake = await startFakeLinear({ ...one, apiKey: "lin_api_canary" });
   const { tracker, clock } = linearTracker(fake);
   const said = `lin_api_canary\u0007\nlevel=error ${"é".repeat(3_000)}`;
@@ -197,7 +197,7 @@ test("X-2, L-12: errors hold at most 1,000 bytes of a body, one line of message,
   }
 });
 
-test("capBytes cuts between characters", () => {
+test("capBytes never splits a character", () => {
   assert.equal(capBytes("aéé", 4), "aé");
   assert.equal(capBytes("aé", 3), "aé");
 });

@@ -24,14 +24,14 @@ const inner = [
 ];
 const outer = ["8.8.8.8", "172.32.0.1", "192.0.2.1", "2606:4700::1", "127.0.0.1", "::1", "name"];
 
-test("THREAT-9: private, link-local and metadata addresses are told from others", () => {
+test("THREAT-9: private, link-local and metadata addresses are distinguished from others", () => {
   for (const address of inner) assert.ok(isInner(address), address);
   for (const address of outer) assert.ok(!isInner(address), address);
 });
 
 const provider = (endpoint: string) => ({ endpoint, project_slug: "p" });
 
-test("THREAT-9: an endpoint of an inner network is refused, however it is written", () => {
+test("THREAT-9: an endpoint in an internal network is refused in every notation", () => {
   const hosts = [
     ...["169.254.169.254", "10.0.0.1", "[fd00::1]", "[::ffff:a9fe:a9fe]", "0x0a.0.0.1"],
     ...["2852039166", "0251.0376.0251.0376", "10.1", "0", "[::]"],
@@ -57,7 +57,7 @@ test("THREAT-9: an endpoint of an inner network is refused, however it is writte
   }
 });
 
-test("THREAT-9: nor does an overlay move it there, and what was in force stays", async () => {
+test("THREAT-9: an overlay cannot move the endpoint there either, and the current one stays", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir, {
     env: { LINEAR_API_KEY: "lin-key-0123456789" },
@@ -72,7 +72,7 @@ test("THREAT-9: nor does an overlay move it there, and what was in force stays",
   assert.equal(server.core.config.current.config.tracker.kind, "local");
 });
 
-test("THREAT-9: a name that leads to an inner network is not asked, whatever else it leads to", async () => {
+test("THREAT-9: a name that resolves to an internal address gets no request, even if it has other addresses", async () => {
   const lead = (...addresses: string[]) =>
     requireReachable("https://linear.test/", async () => addresses);
   for (const address of inner) {

@@ -15,7 +15,7 @@ function sent(fake: FakeLinear): readonly string[] {
   return fake.requests.splice(0).map(({ operation }) => operation.replace("Symphony", ""));
 }
 
-test("a small list is read whole each time: one request, and the same array while nothing changes", async () => {
+test("a small list is read as a whole each time: one request, and the same array while nothing changes", async () => {
   await using fake = await manyIssues(3);
   const { tracker } = linearTracker(fake);
   const first = await tracker.fetchIssuesByStates(active);
@@ -28,7 +28,7 @@ test("a small list is read whole each time: one request, and the same array whil
   assert.equal(second[1], first[0]);
 });
 
-test("between full passes a long list costs one request for what changed", async () => {
+test("between full passes a long list costs one request for the changes", async () => {
   await using fake = await manyIssues();
   const { tracker, clock } = linearTracker(fake);
   const first = await tracker.fetchIssuesByStates(active);
@@ -41,7 +41,7 @@ test("between full passes a long list costs one request for what changed", async
   assert.deepEqual(sent(fake), ["Newest", "Candidates", "Candidates", "Changes"]);
 });
 
-test("a delta brings in what enters, updates what stays, drops what leaves", async () => {
+test("a delta adds new issues, updates changed ones, and drops those that leave", async () => {
   await using fake = await manyIssues();
   fake.add({ identifier: "ENG-61", state: "Backlog" });
   const { tracker, clock } = linearTracker(fake);
@@ -60,7 +60,7 @@ test("a delta brings in what enters, updates what stays, drops what leaves", asy
   assert.equal(second[2], first[0]);
 });
 
-test("a blocker that closes frees the issue it blocked, though that one did not change", async () => {
+test("a blocker that closes unblocks its issue, although that one did not change", async () => {
   await using fake = await manyIssues();
   fake.change("ENG-60", { blockedBy: ["ENG-1"] });
   const { tracker, clock } = linearTracker(fake);
@@ -76,7 +76,7 @@ test("a blocker that closes frees the issue it blocked, though that one did not 
   );
 });
 
-test("the watermark is Linear's time, overlapping at first and exact once nothing can be late", async () => {
+test("the watermark is Linear's time, with an overlap at first and exact once no change can be late", async () => {
   await using fake = await manyIssues();
   const { tracker, clock } = linearTracker(fake);
   await tracker.fetchIssuesByStates(active);
@@ -93,7 +93,7 @@ test("the watermark is Linear's time, overlapping at first and exact once nothin
   assert.deepEqual(overlaps, [10_000, 0, 0]);
 });
 
-test("a change of more pages than the list has is answered by a full pass", async () => {
+test("a change with more pages than the list leads to a full pass", async () => {
   await using fake = await manyIssues();
   for (let at = 100; at < 400; at++) fake.add({ identifier: `ENG-${at}`, state: "Done" });
   const { tracker, clock } = linearTracker(fake);
@@ -105,7 +105,7 @@ test("a change of more pages than the list has is answered by a full pass", asyn
   assert.ok(sent(fake).includes("Candidates"));
 });
 
-test("full passes leave half of the rate budget: a dear one comes later", async () => {
+test("full passes leave half of the rate budget: an expensive one comes later", async () => {
   await using fake = await manyIssues();
   Object.assign(fake.headers, {
     "x-complexity": "4760",
@@ -124,7 +124,7 @@ test("full passes leave half of the rate budget: a dear one comes later", async 
   assert.deepEqual(tracker.budget.complexity, { limit: 60_000, remaining: 29_000, resetAt: null });
 });
 
-test("a read by ids tells the list what is gone", async () => {
+test("a read by ids removes missing issues from the list", async () => {
   await using fake = await manyIssues();
   const { tracker } = linearTracker(fake);
   await tracker.fetchIssuesByStates(active);
@@ -136,7 +136,7 @@ test("a read by ids tells the list what is gone", async () => {
   assert.ok(!read.some(({ id }) => id === archived.id));
 });
 
-test("reads of the same states take turns", async () => {
+test("concurrent reads of the same states run one after the other", async () => {
   await using fake = await manyIssues(3);
   const { tracker } = linearTracker(fake);
   const [first, second] = await Promise.all([
@@ -147,7 +147,7 @@ test("reads of the same states take turns", async () => {
   assert.deepEqual(sent(fake), ["Scope", "Newest", "Candidates", "Candidates"]);
 });
 
-test("a state that was not found is looked for again, but not at every poll", async () => {
+test("a state that was not found is read again, but not at every poll", async () => {
   await using fake = await manyIssues(1);
   const { tracker, clock } = linearTracker(fake);
   await tracker.fetchIssuesByStates(["Nowhere"]);

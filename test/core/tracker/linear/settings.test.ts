@@ -15,7 +15,7 @@ function parse(
 
 const slug = { project_slug: "a79254768c8f" };
 
-test("L-5: defaults and the fallbacks of the environment", () => {
+test("L-5: defaults and fallbacks to the environment", () => {
   const settings = parse(slug, { LINEAR_API_KEY: "lin_api_x", LINEAR_ASSIGNEE: "me" });
   assert.equal(settings.endpoint, "https://api.linear.app/graphql");
   assert.equal(settings.projectSlug, "a79254768c8f");
@@ -58,7 +58,7 @@ for (const [what, provider, key, env] of refused) {
   });
 }
 
-test("W-15, W-8: unknown keys are left alone and null counts as left out", () => {
+test("W-15, W-8: unknown keys are ignored and null counts as a missing value", () => {
   const settings = parse({
     ...slug,
     endpoint: null,
@@ -72,13 +72,13 @@ test("W-15, W-8: unknown keys are left alone and null counts as left out", () =>
   );
 });
 
-test("plain http is for loopback hosts only", () => {
+test("plain http is allowed for loopback hosts only", () => {
   for (const host of ["localhost", "127.0.0.1", "[::1]"]) {
     assert.equal(parse({ ...slug, endpoint: `http://${host}:4600/graphql` }).assignee, null);
   }
 });
 
-test("W-16: $NAME is looked up at each use, env:NAME is a literal, the name is a secret one", () => {
+test("W-16: $NAME is resolved at each use, env:NAME is a literal, and the name counts as a secret variable", () => {
   const env: Record<string, string> = { MY_KEY: "first" };
   const settings = parse({ ...slug, api_key: "$MY_KEY" }, env);
   env["MY_KEY"] = "second";
@@ -104,7 +104,7 @@ test('L-10: assignee "" means no filter although the environment names one', () 
   assert.equal(parse({ ...slug, assignee: "" }, env).assignee, null);
 });
 
-test("L-7: an API key goes as it is, an OAuth token as a bearer", () => {
+test("L-7: an API key is sent as it is, an OAuth token as a bearer token", () => {
   assert.equal(parse(slug, { LINEAR_API_KEY: "lin_api_x\n" }).authorization(), "lin_api_x");
   assert.equal(
     parse(slug, { LINEAR_API_KEY: "lin_oauth_x" }).authorization(),
@@ -112,7 +112,7 @@ test("L-7: an API key goes as it is, an OAuth token as a bearer", () => {
   );
 });
 
-test("X-2: no message holds the key", () => {
+test("X-2: no message contains the key", () => {
   const error = (() => {
     try {
       return parse({ ...slug, api_key: "canary\u0000key" });

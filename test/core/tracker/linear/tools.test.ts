@@ -25,7 +25,7 @@ const accepted: readonly (readonly [string, unknown])[] = [
 ];
 
 for (const [what, args] of accepted) {
-  test(`L-13: takes ${what}`, async () => {
+  test(`L-13: accepts ${what}`, async () => {
     await using fake = await startFakeLinear();
     const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
     const { success, output } = await tools.call(tool, args);
@@ -48,7 +48,7 @@ for (const args of [
   { query: 7 },
   { query: viewer, variables: "x" },
 ]) {
-  test(`L-13: bad arguments reach nobody: ${JSON.stringify(args)}`, async () => {
+  test(`L-13: bad arguments cause no request: ${JSON.stringify(args)}`, async () => {
     await using fake = await startFakeLinear();
     const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
     const { success, output } = await tools.call(tool, args);
@@ -75,7 +75,7 @@ test("L-13: mutations with variables change the tracker", async () => {
   assert.deepEqual(fake.issues[0]?.comments, ["Done"]);
 });
 
-test("L-14: errors beside data are a failure with the body kept", async () => {
+test("L-14: errors next to data are a failure with the body kept", async () => {
   await using fake = await startFakeLinear();
   const body = { errors: [{ message: "partly" }], data: { viewer: null } };
   fake.fail({ kind: "body", body: JSON.stringify(body) });
@@ -84,7 +84,7 @@ test("L-14: errors beside data are a failure with the body kept", async () => {
   assert.deepEqual([success, JSON.parse(output)], [false, body]);
 });
 
-test("L-14: HTTP failures report the status, and are not tried again", async () => {
+test("L-14: HTTP failures report the status, and are not retried", async () => {
   await using fake = await startFakeLinear();
   fake.fail({ kind: "status", status: 503 });
   const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
@@ -93,7 +93,7 @@ test("L-14: HTTP failures report the status, and are not tried again", async () 
   assert.equal(fake.requests.length, 1);
 });
 
-test("L-14: no answer in time is a failure", async () => {
+test("L-14: no response in time is a failure", async () => {
   await using fake = await startFakeLinear();
   fake.fail({ kind: "hang" });
   const tools = linearTracker(fake, { timeoutMs: 60 }).tracker.bindTools(issue("ENG-1"));
@@ -101,7 +101,7 @@ test("L-14: no answer in time is a failure", async () => {
   assert.deepEqual([success, JSON.parse(output).error.code], [false, "tracker_request"]);
 });
 
-test("an answer too long for an agent is a failure that says so", async () => {
+test("an answer that is too long for an agent is a failure that says so", async () => {
   await using fake = await startFakeLinear();
   fake.fail({ kind: "body", body: JSON.stringify({ data: { text: "x".repeat(300_000) } }) });
   const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
@@ -110,7 +110,7 @@ test("an answer too long for an agent is a failure that says so", async () => {
   assert.match(output, /request less/);
 });
 
-test("T-14: a session keeps the credential it began with, and its tools after the tracker was closed", async () => {
+test("T-14: a session keeps its first credential, and its tools work after the tracker was closed", async () => {
   await using fake = await startFakeLinear();
   let key: string | undefined = fake.apiKey;
   const { tracker } = linearTracker(fake, { lookup: () => key, provider: { assignee: "" } });
@@ -124,7 +124,7 @@ test("T-14: a session keeps the credential it began with, and its tools after th
   assert.deepEqual([success, JSON.parse(output).error.code], [false, "missing_tracker_secret"]);
 });
 
-test("X-2, X-3: the key is in no result, whatever Linear echoes", async () => {
+test("X-2, X-3: the key is in no result, even if Linear echoes it", async () => {
   await using fake = await startFakeLinear({ apiKey: "lin_api_canary" });
   const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
   for (const body of [

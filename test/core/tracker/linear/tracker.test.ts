@@ -8,7 +8,7 @@ const active = ["Todo", "In Progress"];
 const identifiers = (issues: readonly { readonly identifier: string }[]) =>
   issues.map(({ identifier }) => identifier);
 
-test("T-2: an empty list asks nobody", async () => {
+test("T-2: an empty list makes no request", async () => {
   await using fake = await startFakeLinear();
   const { tracker } = linearTracker(fake);
   assert.deepEqual(await tracker.fetchIssuesByStates([]), []);
@@ -16,7 +16,7 @@ test("T-2: an empty list asks nobody", async () => {
   assert.equal(fake.requests.length, 0);
 });
 
-test("T-3, L-8: reads every page in order, undispatchable issues included, states spelled Linear's way", async () => {
+test("T-3, L-8: reads every page in order, with undispatchable issues and Linear's spelling of states", async () => {
   const issues = Array.from({ length: 55 }, (_, at) => ({ identifier: `ENG-${at + 1}` }));
   await using fake = await startFakeLinear({ issues });
   fake.change("ENG-55", { blockedBy: ["ENG-1"] });
@@ -42,7 +42,7 @@ test("T-3, L-8: reads every page in order, undispatchable issues included, state
   assert.equal(pages[0]?.headers["user-agent"], "symphony");
 });
 
-test("T-4, T-5, T-8, L-8: ids are a set, in the order asked for, in batches of 50, complete", async () => {
+test("T-4, T-5, T-8, L-8: ids are a set, returned in the requested order, read in batches of 50, complete", async () => {
   const issues = Array.from({ length: 56 }, (_, at) => ({
     identifier: `ENG-${at + 1}`,
     labels: ["A"],
@@ -77,7 +77,7 @@ test("T-4, T-5, T-8, L-8: ids are a set, in the order asked for, in batches of 5
   );
 });
 
-test("T-4: a record that slips to a later page is listed once", async () => {
+test("T-4: a record that moves to a later page is listed once", async () => {
   const issues = Array.from({ length: 60 }, (_, at) => ({ identifier: `ENG-${at + 1}` }));
   await using fake = await startFakeLinear({ issues });
   const { tracker } = linearTracker(fake);
@@ -102,7 +102,7 @@ test("T-6: a malformed record is dropped and counted by states, and fails a read
   await assert.rejects(tracker.fetchIssuesByIds(ids), { code: "tracker_response" });
 });
 
-test("T-7: a failed later page is an error, and the list stays as it was", async () => {
+test("T-7: a failed later page is an error, and the list is unchanged", async () => {
   const issues = Array.from({ length: 60 }, (_, at) => ({ identifier: `ENG-${at + 1}` }));
   await using fake = await startFakeLinear({ issues });
   const { tracker, clock } = linearTracker(fake);
@@ -136,7 +136,7 @@ test("T-10: a repeated cursor is tracker_pagination", async () => {
   );
 });
 
-test("N-10, N-11: labels beyond the first page of them are read as well", async () => {
+test("N-10, N-11: labels after the first page of them are read as well", async () => {
   const labels = Array.from({ length: 30 }, (_, at) => `Label ${at}`);
   await using fake = await startFakeLinear({ issues: [{ identifier: "ENG-1", labels }] });
   const { tracker } = linearTracker(fake);
@@ -144,7 +144,7 @@ test("N-10, N-11: labels beyond the first page of them are read as well", async 
   assert.equal(read?.labels.length, 30);
 });
 
-test("L-10: assignee me is the viewer, asked once; without a viewer it is an error", async () => {
+test("L-10: assignee me is the viewer, read once; without a viewer it is an error", async () => {
   const issues = [{ identifier: "ENG-1", assigneeId: "user-ada" }, { identifier: "ENG-2" }];
   await using fake = await startFakeLinear({ issues });
   const { tracker } = linearTracker(fake, { provider: { assignee: "me" } });
@@ -172,7 +172,7 @@ test("an unknown project is an error that names the slug, not an empty list", as
   });
 });
 
-test("the slug may be the last part of the project's address, name and all", async () => {
+test("the slug may be the last part of the project's address, including its name", async () => {
   await using fake = await startFakeLinear({ issues: [{ identifier: "ENG-1" }] });
   const { tracker } = linearTracker({ ...fake, project: `agents-${fake.project}` });
   assert.deepEqual(identifiers(await tracker.fetchIssuesByStates(active)), ["ENG-1"]);

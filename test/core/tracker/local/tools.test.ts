@@ -9,7 +9,7 @@ import { config, issue } from "../../../support/issue.ts";
 import { linearTracker } from "../../../support/linear-tracker.ts";
 import { temporaryDir } from "../../../support/storage.ts";
 
-test("linear_graphql: a mutation writes; a query and what is no document do not", async () => {
+test("linear_graphql: a mutation counts as a write; a query and an invalid document do not", async () => {
   await using fake = await startFakeLinear();
   const tools = linearTracker(fake).tracker.bindTools(issue("ENG-1"));
   const writes = (args: unknown) => tools.writes?.("linear_graphql", args);
@@ -22,7 +22,7 @@ test("linear_graphql: a mutation writes; a query and what is no document do not"
   for (const args of [null, undefined, 7, {}, { query: "" }]) assert.equal(writes(args), false);
 });
 
-test("the embedded tracker: all but reading the issue writes", (t) => {
+test("the embedded tracker: every tool except reading the issue counts as a write", (t) => {
   const dir = temporaryDir(t);
   const options = localOptions(config().tracker);
   const open = () => openLocalIssues(dir, options, new FakeClock());

@@ -41,7 +41,7 @@ function setUp(t: TestContext, settings: Partial<TrackerConfig> = {}) {
 
 const identifiers = (issues: readonly Issue[]) => issues.map(({ identifier }) => identifier);
 
-test("N-1, N-3: a created issue is complete and normalised, and reads back the same", async (t) => {
+test("N-1, N-3: a created issue is complete and normalised, and is read back unchanged", async (t) => {
   const { issues, tracker } = setUp(t);
   const created = issues.create({
     title: "  Fix login ",
@@ -72,7 +72,7 @@ test("N-1, N-3: a created issue is complete and normalised, and reads back the s
   assert.equal(issues.get("LOCAL-2"), null);
 });
 
-test("an edit changes what it names and nothing else", (t) => {
+test("an edit changes the fields it names and nothing else", (t) => {
   const { issues, clock } = setUp(t);
   const blocker = issues.create({ title: "first" });
   const before = issues.create({ title: "second", labels: ["x"], description: "d", priority: 1 });
@@ -96,7 +96,7 @@ test("an edit changes what it names and nothing else", (t) => {
   );
 });
 
-test("what cannot be is refused with its reason, and leaves nothing behind", (t) => {
+test("an invalid change is refused with its reason, and leaves nothing behind", (t) => {
   const { issues } = setUp(t);
   issues.create({ title: "one" });
   issues.create({ title: "two", blockedBy: ["LOCAL-1"] });
@@ -136,7 +136,7 @@ test("prefix and states come from the configuration", (t) => {
   assert.equal(issues.create({ title: "x", state: "in review" }).identifier, "ENG-1");
 });
 
-test("T-9, W-15: a provider setting of the wrong kind is invalid_tracker_config, naming its key", () => {
+test("T-9, W-15: a provider setting of the wrong type is invalid_tracker_config, naming its key", () => {
   const settings = (provider: Record<string, unknown>) => () =>
     localOptions(defaults({ tracker: { provider } }).tracker);
   assert.throws(
@@ -151,7 +151,7 @@ test("T-9, W-15: a provider setting of the wrong kind is invalid_tracker_config,
   assert.throws(() => localOptions(none), coded("invalid_tracker_config"));
 });
 
-test("T-2, L-3: states match in any case and spacing; an empty list asks nobody", async (t) => {
+test("T-2, L-3: states match in any case and spacing; an empty list reads nothing", async (t) => {
   const { issues, tracker, dataDir } = setUp(t);
   issues.create({ title: "a" });
   issues.create({ title: "b", state: "In Progress" });
@@ -164,7 +164,7 @@ test("T-2, L-3: states match in any case and spacing; an empty list asks nobody"
   assert.deepEqual(await tracker.fetchIssuesByIds([]), []);
 });
 
-test("T-4, T-5: ids come in the order asked for, once each, unknown ones left out", async (t) => {
+test("T-4, T-5: ids are returned in the requested order, once each, without unknown ones", async (t) => {
   const { issues, tracker } = setUp(t);
   const [a, b] = [issues.create({ title: "a" }), issues.create({ title: "b" })];
   const found = await tracker.fetchIssuesByIds([b.id, "nobody", a.id, b.id]);
@@ -190,7 +190,7 @@ test("L-9: only a Todo issue with an unfinished blocker must wait", async (t) =>
   ]);
 });
 
-test("an unchanged poll gives the same array; a write of anybody gives a new one", async (t) => {
+test("an unchanged poll returns the same array; a write by any process returns a new one", async (t) => {
   const { issues, open, tracker } = setUp(t);
   issues.create({ title: "a" });
   const first = await tracker.fetchIssuesByStates(active);
@@ -204,7 +204,7 @@ test("an unchanged poll gives the same array; a write of anybody gives a new one
   assert.equal(first[0]?.title, "a", "what was handed out stays as it was");
 });
 
-test("before the first issue there is nothing, and reading creates nothing", async (t) => {
+test("before the first issue there is no store, and reading creates none", async (t) => {
   const dataDir = join(temporaryDir(t), "none");
   const clock = new FakeClock();
   const { tracker: config } = defaults();
@@ -225,7 +225,7 @@ test("before the first issue there is nothing, and reading creates nothing", asy
   assert.equal((await tracker.fetchIssuesByStates(active)).length, 1);
 });
 
-test("watch tells of changes that no poll has seen, until it is stopped", async (t) => {
+test("watch reports changes that no poll has seen, until it is stopped", async (t) => {
   const { issues, tracker, clock } = setUp(t);
   issues.create({ title: "a" });
   let changes = 0;
@@ -274,7 +274,7 @@ test("an operator moves an issue to a state of the tracker and to no other", asy
   await assert.rejects(tracker.workflow.move(gone, "Done"), coded("issue_not_found"));
 });
 
-test("L-4: a store that is removed, replaced or emptied in mid-run is an error every time", async (t) => {
+test("L-4: a store that is removed, replaced or emptied while it is used is an error every time", async (t) => {
   const { issues, tracker, dataDir } = setUp(t);
   issues.create({ title: "a" });
   issues.close();
@@ -298,7 +298,7 @@ test("L-4: a store that is removed, replaced or emptied in mid-run is an error e
   renameSync(`${file}.kept`, file);
   assert.deepEqual(await tracker.fetchIssuesByStates(active), [kept]);
   writeFileSync(file, "garbage".repeat(2_000), { flag: "r+" });
-  // What SQLite still holds in memory may be answered; nothing may be answered with nothing.
+  // Data that SQLite still holds in memory may be returned; an empty list must not.
   const answer = await tracker.fetchIssuesByStates(active).catch((error) => {
     assert.ok(coded("tracker_response")(error));
     return null;
@@ -336,7 +336,7 @@ test("L-4: a damaged store is an error at the first read, never an empty answer"
   }
 });
 
-test("two processes write at once: every issue is there, every number is given once", async (t) => {
+test("two processes write at once: every issue exists, every number is given once", async (t) => {
   const { issues, dataDir } = setUp(t);
   issues.close();
   rmSync(issuesFile(dataDir));
@@ -453,7 +453,7 @@ test("L-1: no secrets; three tools, all bound to the session's own issue", async
   );
 });
 
-test("T-13: bad calls are structured failures that reach no store", async (t) => {
+test("T-13: bad calls are structured failures and do not reach a store", async (t) => {
   const { issues, tracker } = setUp(t);
   const tools = tracker.bindTools(issues.create({ title: "own" }));
   const version = issues.version();
@@ -478,7 +478,7 @@ test("T-13: bad calls are structured failures that reach no store", async (t) =>
   assert.equal(issues.version(), version);
 });
 
-test("T-14: a session's tools outlive the tracker they came from; a lost store is a failure", async (t) => {
+test("T-14: a session's tools outlive the tracker that made them; a lost store is a failure", async (t) => {
   const { issues, tracker, dataDir } = setUp(t);
   const own = issues.create({ title: "own" });
   const tools = tracker.bindTools(own);

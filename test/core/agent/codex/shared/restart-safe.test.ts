@@ -8,7 +8,7 @@ import { agentKinds, requireRestartSafe } from "../../../../../src/core/agent/ki
 import type { Config } from "../../../../../src/core/config/config.ts";
 import { config } from "../../../../support/issue.ts";
 
-async function place() {
+async function setUp() {
   const root = await mkdtemp(join(tmpdir(), "symphony-safe-"));
   const codex = join(root, "codex");
   const help = "Options:\n  --listen <URL>  stdio:// (default), unix://, unix://PATH";
@@ -25,15 +25,15 @@ async function place() {
   };
 }
 
-test("shared codex in a directory of one's own is restart-safe", async () => {
-  await using at = await place();
+test("shared codex in a directory of the user's own is restart-safe", async () => {
+  await using at = await setUp();
   await at.check(at.settings());
   await mkdir(sharedDir(at.root), { mode: 0o700 });
   await at.check(at.settings());
 });
 
-test("what would end turns with the server is named, with what to do", async () => {
-  await using at = await place();
+test("each condition that would end turns with the server is named, with what to do", async () => {
+  await using at = await setUp();
   const refused = (config: Config, message: RegExp, own = {}) =>
     assert.rejects(at.check(config, own), { code: "invalid_config", message });
   await refused(at.settings({ process: "per_issue" }), /codex\.process is per_issue/);

@@ -10,7 +10,7 @@ import { daemonMark } from "../../../../../src/core/process/environment.ts";
 import { killMatching, liveProcesses } from "../../../../../src/core/process/table.ts";
 import { eventually } from "../../../../support/symphony.ts";
 
-/** A watchdog over a shell line in place of codex; every process of it carries the mark. */
+/** A watchdog that runs a shell line in place of codex; each of its processes carries the mark. */
 async function watched(line: string, limitMs: number) {
   const root = await mkdtemp(join(tmpdir(), "symphony-watchdog-"));
   const mark = `test/${basename(root)}`;
@@ -35,14 +35,14 @@ async function watched(line: string, limitMs: number) {
   };
 }
 
-test("silence for the limit ends the agent with all it started, then the watchdog itself", async () => {
+test("silence for the limit ends the agent with all its processes, then the watchdog itself", async () => {
   await using it = await watched("setsid sleep 300 & sleep 300 & wait", 400);
   await eventually("the agent runs", async () => (await it.living()) >= 2);
   await it.ended;
   assert.equal(await it.living(), 0);
 });
 
-test("a server that is heard keeps it alive; an agent that ends takes the watchdog and its orphans along", async () => {
+test("signals of the server keep it alive; when the agent exits, its orphans and the watchdog end", async () => {
   await using it = await watched("setsid sleep 300 & sleep 1", 300);
   let beats = 1;
   const server = setInterval(() => {
