@@ -5,12 +5,12 @@ import { test } from "node:test";
 import { paths } from "../src/contract/paths.ts";
 import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
-/** Packages that a file of the core may load, whatever its room; rooms with packages of their own name them. */
+/** Packages that any file of the core may load; a room lists the additional packages that it may load. */
 const base = ["src/core/model", "src/core/text", "src/core/clock.ts", "zod", "node:"];
 
 /**
- * What each room may import, besides itself. The longest matching prefix decides. A room looks only downwards; what a
- * room may import is written out, so that a new arrow is a decision and not an accident.
+ * What each room may import in addition to itself. The longest matching prefix decides. A room imports only rooms below it;
+ * the allowed imports are listed, so that a new dependency is a decision and not an accident.
  */
 const rooms: Readonly<Record<string, readonly string[]>> = {
   bin: ["src/commands", "node:"],
@@ -28,7 +28,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "zod",
     "node:",
   ],
-  // The commands that work without a server. They build the core, or open its files.
+  // Commands that work without a server: they build the core, or open its files.
   "src/commands/serve.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "zod", "node:"],
@@ -36,7 +36,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],
   "src/contract": ["src/core/model", "zod"],
-  // The routes that trackers post to: what is posted stands in the table of trackers.
+  // The routes that trackers post to; the table of trackers defines what they post.
   "src/contract/webhooks.ts": [
     "src/contract",
     "src/core/model",
@@ -54,7 +54,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "zod",
     "node:",
   ],
-  // The wiring: it may use every room of the core.
+  // The wiring may use every room of the core.
   "src/core": ["src/core", ...base],
   "src/core/model": ["zod"],
   "src/core/text": ["node:"],
@@ -120,15 +120,15 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/tracker",
     "src/core/workspace",
   ],
-  // A program of its own: it stands for an agent and shares nothing with the server but the protocol.
+  // A separate program: it acts as an agent and shares only the protocol with the server.
   "src/demo": ["node:", "src/core/tracker", "src/core/model"],
-  // What the demo's server finds there: a repository, made with the one git.
+  // The repository that the demo's server finds, created with the one git module.
   "src/demo/sample.ts": ["src/demo", "src/core/repository/git.ts", "src/core/model", "node:"],
 };
 
 /**
- * Pure modules: no clock, no IO, no randomness, whatever their room allows. What a row of a table loads when it is chosen is
- * not the table's.
+ * Pure modules: no clock, no IO, no randomness, even if their room allows it. What a row loads when it is chosen does not count
+ * as an import of the table.
  */
 const pure = [
   ...globSync("src/core/orchestrator/*.ts").filter(
@@ -189,7 +189,7 @@ test("each room imports only what it may, statically and dynamically", () => {
   assert.ok(sources.length > 60, "the sources were found");
 });
 
-test("decisions, vocabulary and contract are pure", () => {
+test("the decisions, the model and the contract are pure", () => {
   const impure = /\bDate\.now|new Date\(\)|Math\.random|setTimeout|setInterval|process\.(env|cwd)/;
   for (const file of pure) {
     const outside = targetsOf(file)
@@ -235,7 +235,7 @@ test("no two folders import each other, type imports counted", () => {
   assert.deepEqual(both, []);
 });
 
-test("the agents' rooms know nothing of the scheduler", () => {
+test("the agents' rooms do not import the scheduler", () => {
   const broken = sources
     .filter((file) => within(file, "src/core/agent"))
     .filter((file) =>
@@ -244,7 +244,7 @@ test("the agents' rooms know nothing of the scheduler", () => {
   assert.deepEqual(broken, []);
 });
 
-test("the commands' start path loads nothing heavy", () => {
+test("the commands' start path loads no heavy module", () => {
   const seen = new Set<string>();
   const packages = new Set<string>();
   const walk = (file: string) => {
@@ -278,11 +278,11 @@ test("programs are started by the process room alone, git by one file", () => {
     /["'`](?:node:)?(?:child_process|cluster|execa)["'`]/.test(readFileSync(file, "utf8")),
   );
   assert.deepEqual(starting.filter((file) => !within(file, "src/core/process")).sort(), [
-    // Starts itself anew on the Node that the project needs.
+    // Restarts itself on the Node that the project needs.
     "bin/symphony.js",
     // $EDITOR, which takes over the terminal of the command line.
     "src/commands/input.ts",
-    // The demo's agent, a program of its own.
+    // The demo's agent, a separate program.
     "src/demo/steps.ts",
   ]);
   const ofGit = sources.filter((file) => /argv: \["git"/.test(readFileSync(file, "utf8")));
@@ -302,7 +302,7 @@ test("one tracker is named in its folder, its row and its route, and nowhere els
   );
 });
 
-test("each tracker that posts something has a route of its name, and no other has", () => {
+test("each tracker that posts webhooks has a route of its name, and no other tracker has one", () => {
   const posting = trackerKinds.filter(({ webhook }) => webhook !== null).map(({ kind }) => kind);
   const routes = Object.entries(paths.webhooks).map(([kind, { path }]) => [kind, path]);
   assert.deepEqual(
@@ -311,7 +311,7 @@ test("each tracker that posts something has a route of its name, and no other ha
   );
 });
 
-test("reading a configuration loads no module of an agent or of a tracker but its settings", () => {
+test("reading a configuration loads no module of an agent or a tracker except its settings", () => {
   const loaded = new Set<string>();
   const walk = (file: string) => {
     if (loaded.has(file)) return;
@@ -331,7 +331,7 @@ test("reading a configuration loads no module of an agent or of a tracker but it
   ]);
 });
 
-/** The wiring in the root of the core uses every room; the rooms use the clock that stands there. */
+/** The wiring in the root of the core uses every room; the rooms use the clock in that folder. */
 function isTable(file: string, to: string): boolean {
   return tables.includes(file) || (dirname(file) === "src/core" && within(to, "src/core"));
 }

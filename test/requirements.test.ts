@@ -14,11 +14,11 @@ const listed = new Set(
 
 const code = "(?:[WTNLOPSAEGHCXR]|THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
 const codes = `${code}(?:(?:, | and )${code})*`;
-/** Codes that a title begins with: `O-36: …`, `THREAT-5, THREAT-8: …`. Identifiers of issues look alike elsewhere. */
+/** Codes at the beginning of a title: `O-36: …`, `THREAT-5, THREAT-8: …`. Elsewhere they would be confused with identifiers of issues. */
 const title = new RegExp(`(?:test|describe|it|name:)\\(?\\s*[\`"'](${codes}): `, "g");
 /** In a comment: `(O-36)`, `requirement N-1`. */
 const cited = new RegExp(`^\\s*(?:\\/\\/|\\/?\\*).*?(?:\\(|requirements? )(${codes})`, "gm");
-/** Labels of tables that stand nowhere in this repository: at the beginning of a title or a message, or in brackets there. */
+/** Labels of tables that are not in this repository, at the beginning of a title or a message, or in brackets there. */
 const label = "SAFETY\\b|[TFS]\\d+\\b(?!-)|[^`\"'\\n]*\\([TFS]\\d+[,)]";
 const foreign = new RegExp(
   `\\b(?:test|describe|it)\\(\\s*[\`"'](?:rows? \\d|${label})|, [\`"'](?:SAFETY\\b|[TFS]\\d+: )`,
@@ -45,7 +45,7 @@ test("every code that a test or a comment cites is among the requirements", () =
   assert.ok(count > 150, `only ${count} codes were found`);
 });
 
-/** These have folders of their own: they take a whole symphony, or a program that not every machine has. */
+/** These have separate folders: they need a complete symphony, or a program that not every machine has. */
 const across = ["integration", "journeys", "sandbox"];
 
 test("test folders mirror src", () => {
@@ -59,7 +59,7 @@ test("test folders mirror src", () => {
   }
 });
 
-test("every fault of test/mutants can be made: its text stands once in its file, and its tests are there", () => {
+test("every fault of test/mutants can be made: its text occurs once in its file, and its tests exist", () => {
   for (const { name, file, from, tests } of mutants) {
     assert.equal(read(file).split(from).length, 2, `${name}: ${file}`);
     for (const path of tests) assert.ok(existsSync(join(root, path)), `${name}: ${path}`);
@@ -75,7 +75,7 @@ test("T-12: every tracker has a written profile", () => {
     for (const name of [...headings, "Tools for the agent", "Errors"]) {
       assert.ok(found.has(name), `${path} has no section "${name}"`);
     }
-    // Settings with their states of default, and what goes wrong under which code.
+    // Settings with their defaults, and each failure with its code.
     const { active, terminal } = section.states ?? { active: [], terminal: [] };
     for (const part of [...section.flatKeys, ...active, ...terminal]) {
       assert.ok(profile.includes(`\`${part}\``), `${path} does not say ${part}`);

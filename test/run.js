@@ -1,4 +1,4 @@
-// Runs one of the two suites on the project's own Node: `npm test`, or `npm run test:integration`.
+// Runs one of the two suites on the project's Node: `npm test`, or `npm run test:integration`.
 import { spawnSync } from "node:child_process";
 import { globSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
@@ -6,11 +6,11 @@ import { resolve } from "node:path";
 const sandbox = ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--unshare-user", "true"];
 const smallDisk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"];
 const mounted = "mount -t tmpfs -o size=64k tmpfs /mnt && command -v nsenter";
-/** Programs that some tests run for real. Under CI they have to be there: nothing is left out. */
+/** Programs that some tests need. Under CI they must be installed: no test is skipped. */
 const wanted = [
   {
     files: "test/journeys/full-disk",
-    name: "unshare and nsenter, with leave to mount a tmpfs",
+    name: "unshare and nsenter, with permission to mount a tmpfs",
     probe: [...smallDisk, mounted],
   },
   { files: "test/sandbox/", name: "a working bubblewrap", probe: sandbox },
@@ -27,7 +27,7 @@ const all = globSync("test/**/*.test.ts")
   .sort();
 const files = all.filter((file) => !missing.some((one) => file.startsWith(one.files)));
 
-// Nobody's login profile, git settings or symphony folder may decide about a test.
+// A private home: no login profile, git settings or symphony folder of a user may influence a test.
 const home = resolve("node_modules/.cache/home");
 mkdirSync(home, { recursive: true });
 const env = {
@@ -42,6 +42,6 @@ const { status } = spawnSync(
 );
 if (files.length < all.length) {
   const names = missing.map(({ name }) => name).join(", ");
-  console.log(`\n${all.length - files.length} test files were left out. They need: ${names}`);
+  console.log(`\n${all.length - files.length} test files were skipped. They need: ${names}`);
 }
 process.exitCode = status ?? 1;

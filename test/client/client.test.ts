@@ -13,7 +13,7 @@ import { startApiDouble } from "../support/api-double.ts";
 const refusedWith = (code: string) => (error: unknown) =>
   error instanceof SymphonyError && error.code === code;
 
-test("has a function for every route of the contract", () => {
+test("the client has a function for every route of the contract", () => {
   const client = createClient({ baseUrl: "http://127.0.0.1:1" });
   for (const [name, { method, path }] of routesOf(api)) {
     const steps = name.split(".");
@@ -24,7 +24,7 @@ test("has a function for every route of the contract", () => {
   }
 });
 
-test("fills in path, query and body, and returns the reply", async () => {
+test("the client fills in path, query and body, and returns the reply", async () => {
   await using server = await startApiDouble();
   const client = createClient({ baseUrl: server.url, userAgent: "symphony-cli/0.1.0" });
   const { running } = await client.system.state({ query: { limit: 5 } });
@@ -38,7 +38,7 @@ test("fills in path, query and body, and returns the reply", async () => {
   assert.equal(steer?.headers["content-type"], "application/json");
 });
 
-test("escapes what stands in a path", async () => {
+test("the client escapes the parameters of a path", async () => {
   await using server = await startApiDouble();
   const client = createClient({ baseUrl: server.url });
   const params = { id: "../a b/ü?x=1" };
@@ -46,14 +46,14 @@ test("escapes what stands in a path", async () => {
   assert.equal(server.seen[0]?.path, "/api/v1/..%2Fa%20b%2F%C3%BC%3Fx%3D1");
 });
 
-test("keeps a path in front of the server's own, as behind a proxy", async () => {
+test("the client keeps a path prefix of the server's address, as behind a proxy", async () => {
   await using server = await startApiDouble();
   const client = createClient({ baseUrl: `${server.url}/symphony/` });
   await assert.rejects(client.system.state());
   assert.equal(server.seen[0]?.path, "/symphony/api/v1/state");
 });
 
-test("gives the server's code, message, details and hint", async () => {
+test("the client rejects with the server's code, message, details and hint", async () => {
   await using server = await startApiDouble();
   const client = createClient({ baseUrl: server.url });
   const body = { message: "x" };
@@ -70,7 +70,7 @@ test("gives the server's code, message, details and hint", async () => {
   });
 });
 
-test("says that nobody listens, and what to do", async () => {
+test("the client says that no server listens, and what to do", async () => {
   const server = await startApiDouble();
   await server[Symbol.asyncDispose]();
   await assert.rejects(createClient({ baseUrl: server.url }).system.state(), (error) => {
@@ -82,7 +82,7 @@ test("says that nobody listens, and what to do", async () => {
   });
 });
 
-test("does not take another program's answer for symphony's", async () => {
+test("the client does not accept another program's answer as symphony's", async () => {
   const statuses = [200, 502];
   const server = createServer((_, response) => {
     response.writeHead(statuses.shift() ?? 500, { "content-type": "text/html" });
@@ -97,7 +97,7 @@ test("does not take another program's answer for symphony's", async () => {
   server.close();
 });
 
-test("gives up on a server that is silent, and on one that hangs up", async () => {
+test("the client fails when a server does not answer or closes the connection", async () => {
   const server = createServer((request) => {
     if (request.url === "/api/v1/runtime") request.destroy();
   }).listen(0, "127.0.0.1");
@@ -114,14 +114,14 @@ test("gives up on a server that is silent, and on one that hangs up", async () =
   server.closeAllConnections();
 });
 
-test("stops when its signal is aborted", async () => {
+test("the client stops when its signal is aborted", async () => {
   await using server = await startApiDouble();
   const reason = new Error("enough");
   const signal = AbortSignal.abort(reason);
   await assert.rejects(createClient({ baseUrl: server.url }).system.state({}, { signal }), reason);
 });
 
-test("refuses an address that is none", async () => {
+test("the client refuses an invalid address", async () => {
   for (const baseUrl of ["nowhere", "ftp://127.0.0.1"]) {
     await assert.rejects(createClient({ baseUrl }).system.state(), refusedWith("usage"));
   }

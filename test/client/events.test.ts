@@ -4,7 +4,7 @@ import { followEvents, type StreamItem, type StreamWish } from "../../src/client
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { type ApiDouble, startApiDouble } from "../support/api-double.ts";
 
-/** Reads until `count` items came; `meanwhile` is called after each with what there is. */
+/** Reads until `count` items arrived; `meanwhile` is called after each with the items so far. */
 async function take(
   api: ApiDouble,
   count: number,
@@ -24,7 +24,7 @@ const pause = () => Promise.resolve();
 const seqs = (items: readonly StreamItem[]) =>
   items.map((item) => (item.kind === "event" ? item.event.seq : `gap ${item.oldestSeq}`));
 
-test("replays what was missed, then goes on live", async () => {
+test("the event stream replays missed events, then continues live", async () => {
   await using api = await startApiDouble();
   api.publish({});
   api.publish({ message: "zwei\u2028Zeilen" });
@@ -37,7 +37,7 @@ test("replays what was missed, then goes on live", async () => {
   assert.equal(items[1]?.kind === "event" && items[1].event.message, "zwei\u2028Zeilen");
 });
 
-test("takes up a broken connection after the last event seen: no gap, no repeat", async () => {
+test("the event stream reconnects after the last event received: no gap, no repeat", async () => {
   await using api = await startApiDouble();
   for (let count = 0; count < 3; count += 1) api.publish({});
   const items = await take(api, 6, {
@@ -48,11 +48,11 @@ test("takes up a broken connection after the last event seen: no gap, no repeat"
     },
   });
   assert.deepEqual(seqs(items), [1, 2, 3, 4, 5, 6]);
-  const asked = api.seen.map(({ headers }) => headers["last-event-id"]);
-  assert.deepEqual(asked, ["0", "3"]);
+  const lastEventIds = api.seen.map(({ headers }) => headers["last-event-id"]);
+  assert.deepEqual(lastEventIds, ["0", "3"]);
 });
 
-test("comes back after answers that are not 200, with growing pauses", async () => {
+test("the event stream reconnects after answers that are not 200, with growing pauses", async () => {
   await using api = await startApiDouble();
   api.publish({});
   const pauses: number[] = [];
@@ -69,7 +69,7 @@ test("comes back after answers that are not 200, with growing pauses", async () 
   assert.deepEqual(pauses, [250, 500, 1_000, 2_000]);
 });
 
-test("comes back after the server itself was away", async () => {
+test("the event stream reconnects after the server was down", async () => {
   const first = await startApiDouble();
   const port = Number(new URL(first.url).port);
   first.publish({});
@@ -100,7 +100,7 @@ test("comes back after the server itself was away", async () => {
   for (const successor of successors) await successor[Symbol.asyncDispose]();
 });
 
-test("tells of a gap once, and goes on from the oldest event kept", async () => {
+test("the event stream reports a gap once, and continues from the oldest stored event", async () => {
   await using api = await startApiDouble();
   api.oldestSeq = 50;
   api.publish({});
@@ -115,14 +115,14 @@ test("tells of a gap once, and goes on from the oldest event kept", async () => 
   assert.deepEqual(seqs(items), ["gap 50", 50, 51]);
 });
 
-test("passes on types that this client does not know", async () => {
+test("the event stream delivers event types that this client does not know", async () => {
   await using api = await startApiDouble();
   api.publishUnknown("moon.rose");
   const items = await take(api, 1, {});
   assert.equal(items[0]?.kind === "event" && items[0].event.type, "moon.rose");
 });
 
-test("sends the token, and rejects for good when it is wrong", async () => {
+test("the event stream sends the token, and rejects without a retry when it is wrong", async () => {
   await using api = await startApiDouble();
   api.token = "right";
   api.publish({});
@@ -134,7 +134,7 @@ test("sends the token, and rejects for good when it is wrong", async () => {
   );
 });
 
-test("rejects when nobody listens at first", async () => {
+test("the event stream rejects when no server listens at the first connection", async () => {
   const api = await startApiDouble();
   await api[Symbol.asyncDispose]();
   const stream = followEvents({ baseUrl: api.url }, { since: null, pause });
@@ -144,7 +144,7 @@ test("rejects when nobody listens at first", async () => {
   );
 });
 
-test("ends without an error when its signal is aborted", async () => {
+test("the event stream ends without an error when its signal is aborted", async () => {
   await using api = await startApiDouble();
   const controller = new AbortController();
   api.publish({});

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { freshProject, openReal } from "../support/real-server.ts";
 import { symphony } from "../support/run-symphony.ts";
 
-test("audit verify uses the key, over a rotation too, and without it says what it could not check", async () => {
+test("audit verify uses the key, also after a rotation; without the key it says what it could not check", async () => {
   await using project = await freshProject();
   {
     await using server = await openReal(project.dir);

@@ -7,7 +7,7 @@ import { issue } from "../support/issue.ts";
 import { emptyDir, symphony } from "../support/run-symphony.ts";
 import { serve } from "../support/server.ts";
 
-test("audit lists, filters and verifies; a log that was tampered with is exit 1 with the first bad entry", async () => {
+test("audit lists, filters and verifies; for a log that was changed, verify exits with 1 and names the first bad entry", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1")] });
   await using server = await serve(world);
   const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
@@ -42,7 +42,7 @@ test("audit lists, filters and verifies; a log that was tampered with is exit 1 
   assert.match((await symphony(verify)).stdout, /first bad entry: 1\n$/);
 });
 
-test("audit refuses wrong usage before any server is asked, and says what was meant", async () => {
+test("audit refuses wrong usage before any request to a server, and suggests the correct command", async () => {
   using nowhere = emptyDir();
   const wrong = [
     ["audit", "--actor", "orchestrater"],
@@ -60,7 +60,7 @@ test("audit refuses wrong usage before any server is asked, and says what was me
   assert.match(answers[3] ?? "", /--data-dir/);
 });
 
-test("audit verify checks a log without a server, and needs no log", async () => {
+test("audit verify works without a server, also when there is no log", async () => {
   using nowhere = emptyDir();
   const { code, stdout } = await symphony(["audit", "verify", "--data-dir", nowhere.path]);
   assert.deepEqual([code, stdout], [0, `${nowhere.path}: the audit log is empty\n`]);

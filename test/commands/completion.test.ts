@@ -17,7 +17,7 @@ import { temporaryDir } from "../support/storage.ts";
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const run = promisify(execFile);
 
-/** A directory with the script of `shell` and a `symphony` on the path that talks to `url`. */
+/** A directory with the completion script of `shell` and a `symphony` in PATH that calls the server at `url`. */
 async function setUp(t: TestContext, shell: string, url = "http://127.0.0.1:9") {
   const dir = temporaryDir(t);
   const { code, stdout } = await symphony(["completion", shell]);
@@ -36,7 +36,7 @@ async function setUp(t: TestContext, shell: string, url = "http://127.0.0.1:9") 
   return { dir, script, env };
 }
 
-/** What bash offers after `words`, the last of which is being typed. */
+/** What bash offers after `words`; the last word is incomplete. */
 async function bash({ dir, script, env }: Awaited<ReturnType<typeof setUp>>, ...words: string[]) {
   const program = `source "$1"; shift
     COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _symphony; printf '%s\\n' "\${COMPREPLY[@]}"`;
@@ -83,7 +83,7 @@ test("bash: commands, subcommands, options, fixed choices and files", async (t) 
   assert.equal(spawnSync("bash", ["-n", script], { env }).status, 0);
 });
 
-test("issues come from a running server; what a shell would expand is not offered", async (t) => {
+test("issues come from a running server; text that a shell would expand is not offered", async (t) => {
   const issues = ["ENG-1", "ENG-2", "$(touch pwned)", "a b", "-x", "`x`"].map((name) =>
     issue(name),
   );
@@ -98,7 +98,7 @@ test("issues come from a running server; what a shell would expand is not offere
   assert.ok(!existsSync(join(setting.dir, "pwned")));
 });
 
-test("a server that does not answer is not waited for, and nothing is said about it", async () => {
+test("completion does not wait for a server that does not answer, and prints no error", async () => {
   const mute = createServer(() => {});
   mute.listen(0, "127.0.0.1");
   await once(mute, "listening");
@@ -112,7 +112,7 @@ test("a server that does not answer is not waited for, and nothing is said about
   assert.equal((await symphony(["completion", "--issues"])).stdout, "");
 });
 
-test("zsh: the same words, with what they mean", async (t) => {
+test("zsh: the same words, with their descriptions", async (t) => {
   if (!hasShell("zsh")) return t.skip("zsh is not installed");
   const { dir, script, env } = await setUp(t, "zsh");
   const program = `compdef() { print "compdef $*" }; source "$1"; shift
@@ -131,7 +131,7 @@ test("zsh: the same words, with what they mean", async (t) => {
   assert.deepEqual((await offered("state", "--data-dir", "")).slice(1), ["files -/"]);
 });
 
-test("fish: the same words, with what they mean", async (t) => {
+test("fish: the same words, with their descriptions", async (t) => {
   if (!hasShell("fish")) return t.skip("fish is not installed");
   const { dir, script, env } = await setUp(t, "fish");
   const offered = async (line: string) => {
@@ -147,7 +147,7 @@ test("fish: the same words, with what they mean", async (t) => {
   assert.ok((await offered("symphony model ENG-1 --")).includes("--effort"));
 });
 
-test("completion without a shell, or with another one, is wrong usage", async () => {
+test("completion without a shell, or with an unsupported one, is wrong usage", async () => {
   for (const args of [[], ["tcsh"]]) {
     const { code, stdout, stderr } = await symphony(["completion", ...args]);
     assert.deepEqual([code, stdout], [2, ""]);

@@ -9,7 +9,7 @@ import { eventually } from "../support/symphony.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 
-test("two operators who set and unset at the same time lose nothing of each other", async () => {
+test("two operators who set and unset at the same time lose no change", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   await server.core.config.changeOverlay(() => ({ "x-gone": 1, "x-kept": 1 }));
@@ -30,7 +30,7 @@ test("two operators who set and unset at the same time lose nothing of each othe
   assert.deepEqual({ ...server.core.config.overlay }, expected);
 });
 
-/** Runs `replace -`; `finish` gives it its input once it has asked the server for the overlay. */
+/** Starts `replace -` and, without options, waits until it has read the overlay; the result sends its input. */
 async function replacing(server: RealServer, options: readonly string[]) {
   const before = await overlayReads(server);
   const child = spawn(
@@ -62,7 +62,7 @@ async function overlayReads(server: RealServer): Promise<number> {
   return Number(line?.split(" ").at(-1) ?? 0);
 }
 
-test("replace never takes away what somebody else set meanwhile, unless it is forced", async () => {
+test("replace never removes what another operator set meanwhile, unless it is forced", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const set = () => server.core.config.changeOverlay((now) => ({ ...now, "x-theirs": 1 }));
@@ -80,7 +80,7 @@ test("replace never takes away what somebody else set meanwhile, unless it is fo
   assert.deepEqual({ ...server.core.config.overlay }, { "x-mine": 2 });
 });
 
-test("server.auth of an overlay waits for the next start: nobody is locked out by a token nobody has", async () => {
+test("server.auth of an overlay takes effect at the next start, so no client is locked out by a token that does not exist yet", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const set = ["config", "overlay", "set", "server.auth", "token", "--url", server.url];

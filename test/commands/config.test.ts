@@ -21,7 +21,7 @@ const config = (args: readonly string[], options: Parameters<typeof symphony>[1]
 const put = (overlay: Readonly<Record<string, unknown>>) =>
   server.core.config.changeOverlay(() => overlay);
 
-test("config get prints one value as it is, more as a table, and says where they come from", async () => {
+test("config get prints a single value alone and several as a table, with their origins", async () => {
   await put({});
   assert.deepEqual(await config(["get", "agent.max_turns"]), {
     code: 0,
@@ -44,7 +44,7 @@ test("config get prints one value as it is, more as a table, and says where they
   assert.match(slip.stderr, /did you mean agent\.max_turns\?/);
 });
 
-test("config path and config schema", async () => {
+test("config path and config schema print where the configuration is and which fields it has", async () => {
   assert.equal((await config(["path"])).stdout, `${server.workflowPath}\n`);
   const schema = JSON.parse((await config(["schema"])).stdout);
   assert.ok(schema.properties.agent);
@@ -78,7 +78,7 @@ test("config overlay set reads numbers, booleans and JSON, and leaves the rest a
   assert.equal((await config(["overlay", "set", "agent..x", "1"])).code, 2);
 });
 
-test("config overlay unset, and what is not there", async () => {
+test("config overlay unset removes a value, and refuses a path that is not set", async () => {
   await put({ agent: { max_turns: 5 } });
   const unset = await config(["overlay", "unset", "agent.max_turns"]);
   assert.deepEqual(
@@ -90,7 +90,7 @@ test("config overlay unset, and what is not there", async () => {
   assert.equal((await config(["overlay", "get", "agent"])).code, 3);
 });
 
-test("two operators who set at the same time never lose each other's change", async () => {
+test("two operators who set at the same time never lose a change", async () => {
   await put({});
   const names = ["x-a", "x-b", "x-c"];
   const ended = await Promise.all(names.map((name) => config(["overlay", "set", name, "1"])));
@@ -102,7 +102,7 @@ test("two operators who set at the same time never lose each other's change", as
   assert.deepEqual(Object.keys(server.core.config.overlay).sort(), names);
 });
 
-test("config overlay replace takes a file or stdin, whole or not at all", async () => {
+test("config overlay replace takes a file or stdin, and applies all of it or nothing", async () => {
   const file = join(project.dir, "overlay.json");
   writeFileSync(file, '{"agent": {"max_turns": 6}}');
   assert.equal((await config(["overlay", "replace", file])).code, 0);
@@ -113,7 +113,7 @@ test("config overlay replace takes a file or stdin, whole or not at all", async 
   assert.deepEqual(server.core.config.overlay, { "x-b": 2 });
 });
 
-test("config overlay edit stores what the editor leaves, and loses nothing when it is refused", async () => {
+test("config overlay edit stores the edited text, and keeps it in a file when the server refuses it", async () => {
   await put({ "x-a": 1 });
   const edit = (editor: string) => config(["overlay", "edit"], { env: { EDITOR: editor } });
   assert.equal((await edit("sed -i s/1/2/")).code, 0);

@@ -15,7 +15,7 @@ tracker: { kind: local, provider: { webhook_secret: $HOOK_SECRET } }
 Work on {{ issue.title }}
 `;
 
-/** A project that was served before, to be copied for each test. */
+/** A project that was served before; each test copies it. */
 let whole: string;
 before(async () => {
   whole = await mkdtemp(join(tmpdir(), "symphony-damaged-"));
@@ -54,7 +54,7 @@ async function copied(): Promise<Project> {
   };
 }
 
-/** One message that names `file` and what to do, and nothing left behind. */
+/** One message names `file` and what to do; the command leaves no files behind. */
 async function refused({ dataDir }: Project, ended: Finished, file: string): Promise<void> {
   assert.ok([1, 4].includes(ended.code ?? 0), `${ended.code}: ${ended.stderr}`);
   assert.ok(ended.stderr.includes(file), ended.stderr);
@@ -64,7 +64,7 @@ async function refused({ dataDir }: Project, ended: Finished, file: string): Pro
   assert.ok(!left.includes("runtime.json") || file.endsWith("runtime.json"), left.join(" "));
 }
 
-describe("serve ends, and says which file it is, when it is damaged:", () => {
+describe("serve exits and names the damaged file:", () => {
   const files = [...neededFiles, "secrets.key", "lock"];
   for (const file of files) {
     test(file, async () => {
@@ -90,7 +90,7 @@ describe("serve ends, and says which file it is, when it is damaged:", () => {
   }
 
   for (const file of files.filter((name) => name.endsWith(".db"))) {
-    test(`${file}, of which the journal alone is left: what it says to do is enough`, async () => {
+    test(`${file}, of which only the journal is left: the advice in the message repairs it`, async () => {
       await using project = await copied();
       const path = join(project.dataDir, file);
       await rm(path, { force: true });
@@ -114,7 +114,7 @@ describe("serve ends, and says which file it is, when it is damaged:", () => {
     });
   }
 
-  test("a data directory that cannot be made", async () => {
+  test("a data directory that cannot be created", async () => {
     await using project = await copied();
     const { dataDir } = project;
     await rm(dataDir, { recursive: true });

@@ -18,14 +18,14 @@ function writeRuntime(dataDir: string, { url, pid = process.pid, token = null }:
   writeFileSync(join(dataDir, "runtime.json"), JSON.stringify({ url, pid, token }));
 }
 
-/** A process number that was somebody's a moment ago. */
+/** The pid of a process that has just exited. */
 async function deadPid(): Promise<number> {
   const child = spawn(process.execPath, ["-e", "0"]);
   await once(child, "close");
   return child.pid ?? 0;
 }
 
-test("--url wins over SYMPHONY_URL, that over runtime.json, and a found one over the default", async () => {
+test("--url wins over SYMPHONY_URL, that over runtime.json, and a discovered address over the default", async () => {
   await using byFlag = await startApiDouble();
   await using byEnv = await startApiDouble();
   await using byFile = await startApiDouble();
@@ -46,7 +46,7 @@ test("--url wins over SYMPHONY_URL, that over runtime.json, and a found one over
   assert.equal(byFile.seen.at(-1)?.path, "/api/v1/state");
 });
 
-test("looks in --data-dir, SYMPHONY_DATA_DIR, .symphony upward, then ~/.symphony", async () => {
+test("discovery looks in --data-dir, SYMPHONY_DATA_DIR, .symphony upward, then ~/.symphony", async () => {
   await using api = await startApiDouble();
   using project = emptyDir();
   using other = emptyDir();
@@ -62,7 +62,7 @@ test("looks in --data-dir, SYMPHONY_DATA_DIR, .symphony upward, then ~/.symphony
   assert.equal(await found([], other.path, { HOME: project.path }), true);
 });
 
-test("a runtime.json whose process is gone is passed over, and said so", async () => {
+test("a runtime.json whose process is gone is ignored, and the command says so", async () => {
   await using api = await startApiDouble();
   using project = emptyDir();
   writeRuntime(join(project.path, ".symphony"), { url: api.url, pid: await deadPid(), token: "t" });
@@ -74,7 +74,7 @@ test("a runtime.json whose process is gone is passed over, and said so", async (
   assert.deepEqual(api.seen, []);
 });
 
-test("a live process with that number is not enough: the server must answer for it", async () => {
+test("a live process with that pid is not enough: the server must confirm it", async () => {
   await using api = await startApiDouble();
   api.pid = process.pid + 1;
   using project = emptyDir();

@@ -8,7 +8,7 @@ import { gitWorld } from "../support/git-world.ts";
 import { symphony } from "../support/run-symphony.ts";
 import { serve } from "../support/server.ts";
 
-test("git shows the repositories, all or those of one issue; diff shows the work", async () => {
+test("git shows all repositories or those of one issue; diff shows the work", async () => {
   await using git = await gitWorld();
   await using server = await serve(git.world);
   const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
@@ -58,7 +58,7 @@ test("diff says when the work has no commit in common with its base, or the base
   assert.match(note, /^The commit to compare with, b{10}, is not in its repository/);
 });
 
-test("git shows the rules; git ISSUE says where an issue goes that has no workspace yet", async () => {
+test("git shows the routing rules; git ISSUE names the repository of an issue that has no workspace yet", async () => {
   await using git = await gitWorld();
   const repositories = [
     {

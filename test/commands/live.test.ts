@@ -5,7 +5,7 @@ import { startSymphony, symphony } from "../support/run-symphony.ts";
 
 const lines = (text: string) => text.trimEnd().split("\n");
 
-test("events prints what there is and ends; --since takes a number or a duration", async () => {
+test("events prints the stored events and exits; --since takes a number or a duration", async () => {
   await using api = await startApiDouble();
   const old = new Date(Date.now() - 3_600_000).toISOString();
   const recent = new Date(Date.now() - 1_000).toISOString();
@@ -26,7 +26,7 @@ test("events prints what there is and ends; --since takes a number or a duration
   assert.deepEqual(await seqs("--since", "11"), []);
 });
 
-test("events --follow survives a lost connection, tells of a gap, and ends with 130", async () => {
+test("events --follow survives a lost connection, reports a gap, and exits with 130", async () => {
   await using api = await startApiDouble();
   api.oldestSeq = 5;
   api.publish({});
@@ -49,14 +49,14 @@ test("events --follow survives a lost connection, tells of a gap, and ends with 
   );
 });
 
-test("events for askPolicy: one line each", async () => {
+test("events without --json prints one line for each event", async () => {
   await using api = await startApiDouble();
   api.publish({ type: "attempt.started", message: "attempt 1\nstarted" });
   const { stdout } = await symphony(["events", "--url", api.url]);
   assert.match(stdout, /^\d\d:\d\d:\d\d {2}ENG-1 {2}attempt\.started {2}attempt 1 started\n$/);
 });
 
-test("wait ends as soon as the status is there", async () => {
+test("wait exits as soon as the issue has the status", async () => {
   await using api = await startApiDouble();
   const running = startSymphony(["wait", "ENG-1", "--for", "completed", "--url", api.url]);
   await api.streams(1);
@@ -66,7 +66,7 @@ test("wait ends as soon as the status is there", async () => {
   assert.deepEqual([code, stdout, stderr], [0, "", "ENG-1 is completed\n"]);
 });
 
-test("attempt --follow prints until the attempt has ended", async () => {
+test("attempt --follow prints events until the attempt has ended", async () => {
   await using api = await startApiDouble();
   api.publish({ message: "before" });
   const running = startSymphony(["attempt", "att_1", "--follow", "--json", "--url", api.url]);
@@ -80,7 +80,7 @@ test("attempt --follow prints until the attempt has ended", async () => {
   assert.deepEqual([code, messages], [0, ["before", "during", "ended"]]);
 });
 
-test("state --watch prints a snapshot for each change when nobody looks at a terminal", async () => {
+test("state --watch prints a snapshot for each change when stdout is no terminal", async () => {
   await using api = await startApiDouble();
   const running = startSymphony(["state", "--watch", "--url", api.url]);
   await api.streams(1);
@@ -93,7 +93,7 @@ test("state --watch prints a snapshot for each change when nobody looks at a ter
   assert.deepEqual(titles, ["Fix the login page", "Renamed"]);
 });
 
-test("a reader that leaves early is no failure", async () => {
+test("a reader that closes the pipe early is no failure", async () => {
   await using api = await startApiDouble();
   const running = startSymphony(["events", "--follow", "--since", "0", "--url", api.url]);
   running.child.stdout?.destroy();

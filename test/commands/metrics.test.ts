@@ -20,7 +20,7 @@ symphony_poll_duration_seconds_count 1
 symphony_lag Nan
 `;
 
-test("metrics prints the server's own text, or those asked for", async () => {
+test("metrics prints the server's text, or only the metrics that are named", async () => {
   await using api = await startApiDouble();
   api.metrics = text;
   const all = await symphony(["metrics", "--url", api.url]);
@@ -32,7 +32,7 @@ test("metrics prints the server's own text, or those asked for", async () => {
   assert.equal(some.stdout.match(/^# TYPE/gm)?.length, 2);
 });
 
-test("metrics --json is one document; a histogram keeps its parts, and what is no number is null", async () => {
+test("metrics --json is one document; a histogram keeps its parts, and a value that is no number is null", async () => {
   await using api = await startApiDouble();
   api.metrics = text;
   const { stdout } = await symphony(["metrics", "--json", "--url", api.url]);
@@ -51,7 +51,7 @@ test("metrics --json is one document; a histogram keeps its parts, and what is n
   assert.equal(metrics[2].samples[0].value, null);
 });
 
-test("metrics names the metric that was probably meant", async () => {
+test("metrics suggests the metric that was probably meant", async () => {
   await using api = await startApiDouble();
   api.metrics = text;
   const { code, stdout, stderr } = await symphony(["metrics", "symphony_isues", "--url", api.url]);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { startApiDouble } from "../support/api-double.ts";
 import { symphony } from "../support/run-symphony.ts";
 
-test("model chooses and clears, and says from when on", async () => {
+test("model chooses and clears a model, and says when that takes effect", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   const chosen = await symphony(["model", "ENG-1", "gpt-x", "--effort", "high"], { env });
@@ -28,7 +28,7 @@ test("model chooses and clears, and says from when on", async () => {
   });
 });
 
-test("model without a choice, or with two, is wrong usage; an unknown issue gets the one meant", async () => {
+test("model without a choice, or with two, is wrong usage; for an unknown issue a similar one is suggested", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   const wrong = [[], ["gpt-x", "--clear"], ["--clear", "--effort", "low"], ["--effort", "low"]];

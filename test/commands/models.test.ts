@@ -8,7 +8,7 @@ import { serve } from "../support/server.ts";
 
 const data = [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "openai" }, { id: "local" }];
 
-test("models prints the list; from then on a slip in a model's name is noticed", async () => {
+test("models prints the list; after that a typing mistake in a model's name is noticed", async () => {
   let status = 200;
   await using provider = await startProvider((_, answer) => sendJson(answer, status, { data }));
   const settings = config({ agent: { kind: "openai" }, openai: { baseUrl: provider.url } });

@@ -44,14 +44,14 @@ test("the data directory is private and stays out of version control", async () 
   assert.equal(readFileSync(join(dataDir, ".gitignore"), "utf8"), "*\n");
 });
 
-test("looking leaves nothing behind", async () => {
+test("a read command creates no files", async () => {
   using dir = project();
   const { code, stdout } = await symphony(["issue", "list", "--json"], { cwd: dir.path });
   assert.deepEqual([code, JSON.parse(stdout).total], [0, 0]);
   assert.equal(existsSync(join(dir.path, ".symphony")), false);
 });
 
-test("a Markdown file becomes an issue, and stdin a description", async () => {
+test("a Markdown file becomes an issue, and stdin becomes a description", async () => {
   using dir = project();
   writeFileSync(join(dir.path, "idea.md"), "---\nlabels: [Idea]\n---\n# Better log\n\nWith ids.\n");
   const options = { cwd: dir.path };
@@ -67,7 +67,7 @@ test("a Markdown file becomes an issue, and stdin a description", async () => {
   assert.equal(JSON.parse(created.stdout).description, "two\nlines");
 });
 
-test("a missing issue gets the one that was meant, and a bad state the known ones", async () => {
+test("for a missing issue a similar one is suggested, and for a bad state the known ones are listed", async () => {
   using dir = project();
   const options = { cwd: dir.path };
   await symphony(["issue", "create", "--title", "x"], options);
@@ -79,7 +79,7 @@ test("a missing issue gets the one that was meant, and a bad state the known one
   assert.match(state.stderr, /must be one of Todo/);
 });
 
-test("issues of another tracker are not written here", async () => {
+test("issues of another tracker cannot be created by the command", async () => {
   using dir = project(
     "---\ntracker:\n  kind: linear\n  provider: {project_slug: x, api_key: k}\n---\n",
   );
@@ -88,7 +88,7 @@ test("issues of another tracker are not written here", async () => {
   assert.match(stderr, /linear tracker are edited in that tracker/);
 });
 
-test("a live server of the project gets the call instead", async () => {
+test("when a server of the project runs, the command calls it instead", async () => {
   await using api = await startApiDouble();
   using dir = project();
   mkdirSync(join(dir.path, ".symphony"));
@@ -99,7 +99,7 @@ test("a live server of the project gets the call instead", async () => {
   assert.deepEqual(api.seen.at(-1)?.body, { title: "x" });
 });
 
-test("outside of any project the usual address is tried", async () => {
+test("outside of any project the default address is tried", async () => {
   using dir = emptyDir();
   const { code } = await symphony(
     ["issue", "create", "--title", "x", "--url", "http://127.0.0.1:1"],

@@ -11,7 +11,7 @@ import { eventually, symphony } from "../support/symphony.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 
-test("THREAT-6: to another user's server root needs the token, and symphony commands of root bring it", {
+test("THREAT-6: root needs the token for another user's server, and symphony commands run by root send it", {
   skip: noOtherUser,
 }, async () => {
   await using project = await freshProject();
@@ -27,9 +27,9 @@ test("THREAT-6: to another user's server root needs the token, and symphony comm
       return JSON.parse(text).url;
     });
     assert.equal((await fetch(`${url}/api/v1/state`)).status, 401);
-    const asked = await symphony({ dataDir }, "runtime", "--json");
-    assert.equal(asked.code, 0, asked.stderr);
-    assert.equal(JSON.parse(asked.stdout).pid, server.pid);
+    const answer = await symphony({ dataDir }, "runtime", "--json");
+    assert.equal(answer.code, 0, answer.stderr);
+    assert.equal(JSON.parse(answer.stdout).pid, server.pid);
     const own = `const { status } = await fetch("${url}/api/v1/state"); process.stdout.write(String(status));`;
     assert.deepEqual(await linesAsOther(["--input-type=module", "--eval", own]), ["200"]);
   } finally {

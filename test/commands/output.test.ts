@@ -16,7 +16,7 @@ import {
 } from "../../src/commands/output.ts";
 import { Pager } from "../../src/commands/watch.ts";
 
-test("a table fits the terminal: its flexible columns give way", () => {
+test("a table fits the terminal: its flexible columns are shortened", () => {
   const columns = [
     { title: "ISSUE" },
     { title: "TITLE", flexible: true },
@@ -32,7 +32,7 @@ test("a table fits the terminal: its flexible columns give way", () => {
   assert.match(whole[2] ?? "", /^ENG-22 {2}日本語のタイトル {66}12$/);
 });
 
-test("a list says what it adds up to, and where the next page begins", async () => {
+test("a list prints its total and the offset of the next page", async () => {
   const printed: string[] = [];
   const printer = {
     width: null,
@@ -66,17 +66,17 @@ test("a list says what it adds up to, and where the next page begins", async () 
   assert.deepEqual(printed, ["ISSUE   N\nENG-1   7\nENG-2  12"], "the last page says no more");
 });
 
-test("text is cut by columns, not by halves of characters", () => {
+test("text is cut by columns, and no character is split", () => {
   assert.equal(fit("日本語", 5), "日本…");
   assert.equal(fit("👩‍👩‍👧 family", 4), "👩‍👩‍👧…");
   assert.equal(fit("short", 5), "short");
 });
 
-test("escape sequences, control and reordering characters are taken out", () => {
+test("escape sequences, control and reordering characters are removed", () => {
   assert.equal(plain("a\u001b[31mb\u001b]8;;http://x\u0007c\u0000\u202ed\r\ne\tf"), "abcd\ne\tf");
 });
 
-test("durations are read with their units and nothing else", () => {
+test("durations are accepted with their units and nothing else", () => {
   assert.deepEqual(
     ["500ms", "90s", "1h30m", "1.5h", "2d", "0"].map((text) => parseDuration(text, "--since")),
     [500, 90_000, 5_400_000, 5_400_000, 172_800_000, 0],
@@ -86,7 +86,7 @@ test("durations are read with their units and nothing else", () => {
   }
 });
 
-test("times and amounts are as short as a person wants them", () => {
+test("times and amounts are printed in a short form", () => {
   assert.deepEqual([0, 59_000, 61_000, 7_500_000, 200_000_000].map(span), [
     "0s",
     "59s",
@@ -100,13 +100,13 @@ test("times and amounts are as short as a person wants them", () => {
   assert.deepEqual([950, 12_345, 4_500_000].map(amount), ["950", "12.3k", "4.5M"]);
 });
 
-test("a slip of the finger is recognised, another word is not", () => {
+test("a typing mistake is recognised, a different word is not", () => {
   assert.equal(closest("eng-12", ["ENG-1", "ENG-123", "OPS-9"]), "ENG-1");
   assert.equal(closest("Human Reviw", ["Todo", "Human Review"]), "Human Review");
   assert.equal(closest("zzz", ["Todo", "Done"]), null);
 });
 
-test("colour: the option, then FORCE_COLOR, NO_COLOR, TERM, then the terminal", () => {
+test("colour is decided by the option, then FORCE_COLOR, NO_COLOR, TERM, then the terminal", () => {
   assert.equal(wantsColour("auto", {}, true), true);
   assert.equal(wantsColour("auto", {}, false), false);
   assert.equal(wantsColour("auto", { NO_COLOR: "1" }, true), false);
@@ -117,7 +117,7 @@ test("colour: the option, then FORCE_COLOR, NO_COLOR, TERM, then the terminal", 
   assert.equal(wantsColour("always", { NO_COLOR: "1", TERM: "dumb" }, false), true);
 });
 
-test("a table taller than the terminal is shown by pages, its heading on each", () => {
+test("a table taller than the terminal is shown in pages, each with the heading", () => {
   const stdout = { rows: 10, columns: 60 } as NodeJS.WriteStream;
   const pager = new Pager({ stdin: {} as NodeJS.ReadStream, stdout, interactive: false });
   const rows = ["HEAD", ...Array.from({ length: 15 }, (_, index) => `row ${index}`)];

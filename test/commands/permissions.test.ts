@@ -37,12 +37,12 @@ test("THREAT-22: under umask 000 every file is 0600 and every directory 0700, an
   assert.match(refused.stderr, /read by other users/);
 });
 
-/** The modes of a directory and of all below it, by path. */
+/** The modes of a directory and of everything below it, by path. */
 async function modesUnder(dir: string): Promise<ReadonlyMap<string, number>> {
   const names = await readdir(dir, { recursive: true });
   const modes = new Map<string, number>();
   for (const path of [dir, ...names.map((name) => join(dir, name))]) {
-    // A journal may be gone by the time it is looked at.
+    // A journal may be gone before it is read.
     const found = await stat(path).catch(() => null);
     if (found?.isFile() || found?.isDirectory()) modes.set(path, found.mode & 0o777);
   }

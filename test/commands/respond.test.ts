@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { asking, needs } from "../support/asking.ts";
 import { symphony } from "../support/run-symphony.ts";
 
-test("inbox shows what waits and how to answer; respond answers it", async () => {
+test("inbox shows the waiting question and how to answer it; respond answers it", async () => {
   await using at = await asking();
   const env = { SYMPHONY_URL: at.server.listening.url };
   const shown = await symphony(["inbox"], { env });
@@ -19,7 +19,7 @@ test("inbox shows what waits and how to answer; respond answers it", async () =>
   assert.match(empty.stderr, /Nothing needs you/);
 });
 
-test("where the run has ended, respond says that the issue is started again", async () => {
+test("when the attempt has ended, respond says that the issue is started again", async () => {
   await using at = await asking();
   const env = { SYMPHONY_URL: at.server.listening.url };
   await at.world.scheduler.run("ENG-1").end({ kind: "needs", needs, code: "approval_required" });
@@ -31,7 +31,7 @@ test("where the run has ended, respond says that the issue is started again", as
   });
 });
 
-test("respond refuses what cannot be an answer, and says what can", async () => {
+test("respond refuses an invalid answer, and lists the valid ones", async () => {
   await using at = await asking();
   const env = { SYMPHONY_URL: at.server.listening.url };
   const said = async (...args: string[]) => {

@@ -16,7 +16,7 @@ const noPython =
     ? false
     : "needs python3 for a terminal";
 
-test("secrets rotate on a running server: audited, and the next start opens everything", async () => {
+test("secrets rotate on a running server is audited, and the next start can open everything", async () => {
   await using project = await freshProject();
   const at = ["--data-dir", join(project.dir, ".symphony")];
   {
@@ -53,7 +53,7 @@ test("without a secret there is no key to rotate", async () => {
   assert.match(none.stderr, /no key yet/);
 });
 
-test("secrets rotate without a server: with a key file, and from one environment to the next", async () => {
+test("secrets rotate works without a server: with a key file, and from one environment key to another", async () => {
   await using project = await freshProject();
   const secrets = (args: readonly string[], env: Record<string, string> = {}, input = "") =>
     symphony(["secrets", ...args], { cwd: project.dir, env, input });
@@ -71,7 +71,7 @@ test("secrets rotate without a server: with a key file, and from one environment
   assert.deepEqual([JSON.parse(log.stdout).ok, JSON.parse(log.stdout).entries], [true, 3]);
 });
 
-test("secrets reset needs a yes and no server, and then a lost key is no end", async () => {
+test("secrets reset needs a confirmation and no running server; afterwards a new key can be used", async () => {
   await using project = await freshProject();
   const dataDir = join(project.dir, ".symphony");
   const run = (args: readonly string[], input = "") =>
@@ -97,7 +97,7 @@ test("secrets reset needs a yes and no server, and then a lost key is no end", a
   assert.match((await run(["reset", "--yes"])).stderr, /There are no secrets/);
 });
 
-/** What a person on a terminal would see. */
+/** What a person sees on a terminal. */
 async function typed(
   { prompt, answer, args }: { prompt: string; answer: string; args: readonly string[] },
   cwd: string,
@@ -115,25 +115,27 @@ async function typed(
   return { code, shown };
 }
 
-test("secrets add asks on a terminal and shows nothing of what is typed", {
+test("secrets add asks on a terminal and does not echo the typed value", {
   skip: noPython,
 }, async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const args = ["secrets", "add", "LINEAR_API_KEY"];
-  const asked = await typed({ prompt: "Value of", answer: canary, args }, project.dir);
-  assert.equal(asked.code, 0, asked.shown);
-  assert.match(asked.shown, /Value of LINEAR_API_KEY/);
-  assert.match(asked.shown, /is stored/);
-  assert.ok(!asked.shown.includes(canary));
+  const prompted = await typed({ prompt: "Value of", answer: canary, args }, project.dir);
+  assert.equal(prompted.code, 0, prompted.shown);
+  assert.match(prompted.shown, /Value of LINEAR_API_KEY/);
+  assert.match(prompted.shown, /is stored/);
+  assert.ok(!prompted.shown.includes(canary));
   for (let end = 3; end <= canary.length; end++)
-    assert.ok(!asked.shown.includes(canary.slice(0, end)));
-  // As many marks would tell its length.
-  assert.doesNotMatch(asked.shown, /\*{2,}/);
+    assert.ok(!prompted.shown.includes(canary.slice(0, end)));
+  // One mark for each character would show the length of the value.
+  assert.doesNotMatch(prompted.shown, /\*{2,}/);
   assert.equal(server.core.secrets.lookup("LINEAR_API_KEY"), canary);
 });
 
-test("a terminal where nothing may be asked needs a person", { skip: noPython }, async () => {
+test("with --no-input or --json a terminal gets no question, and the command fails", {
+  skip: noPython,
+}, async () => {
   await using project = await freshProject();
   for (const option of ["--no-input", "--json"]) {
     const args = ["secrets", "add", "A", option];

@@ -8,7 +8,7 @@ import { symphony } from "../support/run-symphony.ts";
 
 const canary = "canary-of-the-terminal";
 
-test("secrets add reads stdin and never an argument; list shows names; remove guesses", async () => {
+test("secrets add reads stdin and never an argument; list shows names; remove suggests a similar name", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const secrets = (args: readonly string[], input?: string) =>
@@ -37,7 +37,7 @@ test("secrets add reads stdin and never an argument; list shows names; remove gu
   assert.deepEqual(server.core.secrets.names(), ["LINEAR_API_KEY"]);
 });
 
-test("without a server the project's own store is used, which a server finds there", async () => {
+test("without a server the command uses the project's store, and a server started later reads it", async () => {
   await using project = await freshProject();
   const secrets = (args: readonly string[], input?: string) =>
     symphony(["secrets", ...args], { cwd: project.dir, ...(input && { input }) });

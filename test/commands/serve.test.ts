@@ -18,7 +18,7 @@ import { eventually, type Place, Served, symphony } from "../support/symphony.ts
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const done: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];
 
-/** A folder with a workflow on the local tracker, its issues, and what the scripted agent does. */
+/** A folder with a workflow on the local tracker, its issues, and the script of the agent. */
 async function project(issues: readonly NewIssue[], turn: readonly Step[], extra = "") {
   const root = await mkdtemp(join(tmpdir(), "symphony-serve-"));
   const dataDir = join(root, ".symphony");
@@ -45,7 +45,7 @@ codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }\n${extra}
   };
 }
 
-test("C-1: without a path the workflow is ./WORKFLOW.md; C-5: SIGTERM ends with 0", async () => {
+test("C-1: without a path the workflow is ./WORKFLOW.md; C-5: after SIGTERM the exit code is 0", async () => {
   await using place = await project([], done);
   await using server = await Served.start({ ...place, workflowPath: "WORKFLOW.md" });
   const runtime = await server.client.system.runtime({});
@@ -55,7 +55,7 @@ test("C-1: without a path the workflow is ./WORKFLOW.md; C-5: SIGTERM ends with 
   assert.ok(!left.includes("runtime.json"), "the announcement is taken back");
 });
 
-test("W-1: the file that is named is served, in a path from the root, and ./WORKFLOW.md where none is", async () => {
+test("W-1: the named file is served and reported by its absolute path; without a name it is ./WORKFLOW.md", async () => {
   await using place = await project([], done);
   const { workflowPath, ...around } = place;
   const other = join(place.root, "team", "FLOW.md");
@@ -70,7 +70,7 @@ test("W-1: the file that is named is served, in a path from the root, and ./WORK
   assert.ok(unnamed.stderr.includes(workflowPath), unnamed.stderr);
 });
 
-test("C-3: a port is a number from 0 on, the last one counts; what is unknown or too much is told with the usage", async () => {
+test("C-3: a port is a number from 0 up, and the last one counts; an unknown option or an extra argument is refused with the usage", async () => {
   await using place = await project([], done);
   for (const wrong of ["-1", "1.5", "http", "65536", ""]) {
     const refused = await symphony(place, "serve", `--port=${wrong}`);
@@ -94,7 +94,7 @@ test("C-3: a port is a number from 0 on, the last one counts; what is unknown or
   assert.equal(server.url, `http://127.0.0.1:${port}`);
 });
 
-test("C-2: a missing file and a directory are named with their absolute path", async () => {
+test("C-2: the error for a missing file or a directory names its absolute path", async () => {
   await using place = await project([], done);
   const missing = await symphony(place, "serve", "nowhere.md");
   assert.equal(missing.code, 3);
@@ -105,7 +105,7 @@ test("C-2: a missing file and a directory are named with their absolute path", a
   assert.ok(folder.stderr.includes(join(place.root, "folder")));
 });
 
-test("C-4: a bad configuration is one clean message with its dotted key", async () => {
+test("C-4: for a bad configuration one clean message names the dotted key", async () => {
   await using place = await project([], done);
   await writeFile(
     place.workflowPath,
@@ -118,7 +118,7 @@ test("C-4: a bad configuration is one clean message with its dotted key", async 
   assert.deepEqual(refused.stdout, "");
 });
 
-test("C-6: a port in use is refused before anything is dispatched, and the lock is free again", async () => {
+test("C-6: a port in use is refused before anything is dispatched, and the lock is released", async () => {
   await using place = await project([{ title: "One" }], done);
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");
@@ -132,7 +132,7 @@ test("C-6: a port in use is refused before anything is dispatched, and the lock 
   assert.ok(attempts.length <= 1);
 });
 
-test("--once runs what the first poll starts, and exits by outcome", async () => {
+test("--once runs what the first poll starts, and the exit code tells the outcome", async () => {
   await using good = await project([{ title: "One" }], done);
   const well = await symphony(good, "serve", "--once", "--port", "0");
   assert.equal(well.code, 0, well.stderr);
@@ -142,7 +142,7 @@ test("--once runs what the first poll starts, and exits by outcome", async () =>
   assert.match(badly.stderr, /no luck/);
 });
 
-test("--dry-run says what would run and why the rest would not, and starts nothing", async () => {
+test("--dry-run lists what would run and why the rest would not, and starts nothing", async () => {
   const issues = [
     { title: "First", priority: 1 },
     { title: "Second", blockedBy: ["LOCAL-1"] },
@@ -189,7 +189,7 @@ async function eventsUntilDone(server: Served): Promise<string> {
   return JSON.stringify(await server.events("LOCAL-1"));
 }
 
-test("C-3: level danger is refused unless it is meant, before anything is done; at any level but safe the API asks for its token", async () => {
+test("C-3: level danger is refused before anything is done unless it is acknowledged; at any level except safe the API requires its token", async () => {
   await using danger = await project([], done, "agent: { level: danger }\n");
   const refused = await symphony(danger, "serve");
   assert.notEqual(refused.code, 0);
@@ -207,12 +207,12 @@ test("C-3: level danger is refused unless it is meant, before anything is done; 
 
 async function asksForToken(server: Served, place: Place, level: string) {
   assert.equal((await fetch(`${server.url}/api/v1/state`)).status, 401);
-  const told = await symphony(place, "runtime", "--json");
-  const { agent, server: where } = JSON.parse(told.stdout);
+  const shown = await symphony(place, "runtime", "--json");
+  const { agent, server: where } = JSON.parse(shown.stdout);
   assert.deepEqual([agent.level, where.auth], [level, "token"]);
 }
 
-test("an overlay cannot open a server that was not started for level danger, and closes its API with networked", async () => {
+test("an overlay cannot set level danger on a server that was not started for it; with networked the API requires its token", async () => {
   await using place = await project([], done);
   await using server = await Served.start(place);
   const url = (await server.client.system.runtime({})).server.port;

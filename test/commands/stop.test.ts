@@ -12,7 +12,7 @@ import { silentTracker } from "../support/silent-tracker.ts";
 import { temporaryDir } from "../support/storage.ts";
 import { eventually, launch } from "../support/symphony.ts";
 
-/** A project whose tracker is asked and never answers. */
+/** A project whose tracker receives requests and never answers. */
 async function onSilentTracker(t: TestContext) {
   const { section, asked } = await silentTracker(t);
   return { ...(await project(t, `tracker: ${section}`)), asked };
@@ -25,13 +25,13 @@ async function project(t: TestContext, settings: string) {
   return { dir, around: { cwd: dir, env } };
 }
 
-/** The exit code or signal. The limit is far from what it takes, and from the 75 s that it took. */
+/** The exit code or signal. The limit is much longer than a stop takes, and much shorter than the 75 s of an earlier fault. */
 async function endOf(child: ChildProcess): Promise<number | string | null> {
   const [code, signal] = await once(child, "exit", { signal: AbortSignal.timeout(40_000) });
   return code ?? signal;
 }
 
-const lasting = (names: readonly string[]) =>
+const runFiles = (names: readonly string[]) =>
   names.filter((name) => ["runtime.json", "lock.json"].includes(name));
 
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
@@ -42,11 +42,11 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     await asked;
     child.kill(signal);
     assert.equal(await endOf(child), 0);
-    assert.deepEqual(lasting(await readdir(join(dir, ".symphony"))), []);
+    assert.deepEqual(runFiles(await readdir(join(dir, ".symphony"))), []);
   });
 }
 
-test("serve --once that is stopped says so, whatever it did until then", async (t) => {
+test("serve --once that is stopped says so, also after it has done some work", async (t) => {
   const { around, asked } = await onSilentTracker(t);
   const child = launch(around, ["serve", "--once", "--port", "0"]);
   t.after(() => child.kill("SIGKILL"));
@@ -55,7 +55,7 @@ test("serve --once that is stopped says so, whatever it did until then", async (
   assert.equal(await endOf(child), 130);
 });
 
-test("a second signal leaves at once and takes along a hook that goes on", async (t) => {
+test("a second signal ends the server at once, together with a hook that still runs", async (t) => {
   const hook = `before_remove: 'echo $$ > "$HOME/pid"; sleep 600'`;
   const place = await project(
     t,
@@ -69,7 +69,7 @@ workspace: { root: workspaces }`,
   const child = launch(around, ["serve", "--port", "0"]);
   t.after(() => child.kill("SIGKILL"));
   const pid = await eventually("the hook runs", () => readFile(join(dir, "pid"), "utf8"));
-  const stopping = told(child, "server.stopping");
+  const stopping = printed(child, "server.stopping");
   child.kill("SIGTERM");
   await stopping;
   await delay(sameWithinMs + 50);
@@ -79,8 +79,8 @@ workspace: { root: workspaces }`,
   assert.ok(!(await readdir(join(dir, ".symphony"))).includes("runtime.json"));
 });
 
-/** Resolves when `text` stands in what it says. */
-function told(child: ChildProcess, text: string): Promise<void> {
+/** Resolves when the output contains `text`. */
+function printed(child: ChildProcess, text: string): Promise<void> {
   let said = "";
   return new Promise((resolve) => {
     child.stderr?.on("data", (part) => {
@@ -98,7 +98,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test("demo can be stopped while it still makes its repository", async (t) => {
+test("demo can be stopped while it still creates its repository", async (t) => {
   const dir = temporaryDir(t);
   const git = join(dir, "git");
   await writeFile(git, `#!/bin/sh\necho $$ > "${dir}/pid"\nexec sleep 600\n`);
@@ -118,7 +118,7 @@ const namespaces = ["--mount", "--net"];
 const noNamespaces =
   spawnSync("unshare", [...namespaces, "true"]).status === 0 ? false : "needs root and unshare";
 
-test("a look-up of a name that nobody answers does not hold up the end", {
+test("a name look-up that gets no answer does not delay the stop", {
   skip: noNamespaces,
 }, async (t) => {
   const { dir } = await project(t, "tracker: { kind: linear, provider: { project_slug: x } }");
@@ -128,6 +128,6 @@ test("a look-up of a name that nobody answers does not hold up the end", {
   const args = [...namespaces, "sh", "-c", script, "sh", process.execPath, child, dir];
   const [code, ms] = await linesFrom("unshare", args);
   assert.equal(code, "0");
-  // The system's own look-up tries twice for 5 s.
+  // The system's look-up tries twice, 5 s each.
   assert.ok(Number(ms) < 8_000, `${ms} ms`);
 });

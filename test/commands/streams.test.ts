@@ -56,7 +56,7 @@ test("--json puts an error on stderr as one document and leaves stdout empty", a
   ]);
 });
 
-test("says what failed and the next step, without a stack trace unless asked (C-4)", async () => {
+test("an error says what failed and the next step, with a stack trace only on request (C-4)", async () => {
   const args = ["state", "--url", "http://127.0.0.1:1"];
   const { code, stdout, stderr } = await symphony(args);
   assert.deepEqual([code, stdout], [5, ""]);
@@ -68,7 +68,7 @@ test("says what failed and the next step, without a stack trace unless asked (C-
   assert.match((await symphony([...args, "--debug"])).stderr, /ECONNREFUSED/);
 });
 
-test("colours only a terminal, unless told", async () => {
+test("only a terminal gets colours, unless an option says otherwise", async () => {
   await using api = await startApiDouble();
   const coloured = async (args: readonly string[], env: RunOptions["env"]) => {
     const options = { env: { SYMPHONY_URL: api.url, ...env } };
@@ -83,7 +83,7 @@ test("colours only a terminal, unless told", async () => {
   assert.equal(await coloured(["--color", "always", "--json"], {}), false);
 });
 
-test("prints nothing that a terminal would act on", async () => {
+test("the output contains nothing that a terminal would interpret", async () => {
   await using api = await startApiDouble();
   api.title = `${esc}]0;owned\u0007red ${esc}[31mtext\u009b2J\u202e end`;
   const env = { SYMPHONY_URL: api.url };
@@ -94,7 +94,7 @@ test("prints nothing that a terminal would act on", async () => {
   assert.equal(JSON.parse(json.stdout).running[0].title, api.title);
 });
 
-test("--quiet leaves only the data", async () => {
+test("with --quiet only the data is printed", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   const args = ["issue", "create", "--title", "New"];
@@ -105,7 +105,7 @@ test("--quiet leaves only the data", async () => {
   assert.deepEqual([quiet.stdout, quiet.stderr], ["ENG-1\n", ""]);
 });
 
-test("asks nothing without a terminal", async () => {
+test("without a terminal no command asks a question", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   for (const args of [
@@ -119,7 +119,7 @@ test("asks nothing without a terminal", async () => {
   assert.deepEqual(api.seen, []);
 });
 
-test("takes a message from stdin as it is", async () => {
+test("a message from stdin is sent unchanged", async () => {
   await using api = await startApiDouble();
   using dir = emptyDir();
   const input = "first line\n\n--json is not an option here\n";

@@ -19,14 +19,14 @@ const noTerminal =
 const oldNode = `
   Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.1.0" } });
 `;
-/** Says who runs it with which arguments, and ends with 7; "wait" lets it wait for SIGTERM first. */
+/** Prints its Node and its arguments and exits with 7; with "wait" it waits for SIGTERM first. */
 const program = (who: string) => `
   export async function main(argv) {
-    const told = new Promise((resolve) => process.once("SIGTERM", resolve));
+    const terminated = new Promise((resolve) => process.once("SIGTERM", resolve));
     console.log("${who}", ...argv);
     if (argv[0] !== "wait") return 7;
     const alive = setInterval(() => {}, 1000);
-    await told;
+    await terminated;
     clearInterval(alive);
     return 7;
   }
@@ -48,7 +48,7 @@ function start(dir: string, args: readonly string[], flags: readonly string[] = 
   return spawn(process.execPath, [...flags, join(dir, "bin", "symphony.js"), ...args], {
     env: { ...process.env, XDG_CACHE_HOME: join(dir, "cache") },
     stdio: ["ignore", "pipe", "pipe"],
-    // A group of its own, without a terminal, as that of a service manager.
+    // A separate process group without a terminal, as under a service manager.
     detached: true,
   });
 }
@@ -63,7 +63,7 @@ async function ended(child: ChildProcess) {
 const checkout = { "src/commands/main.ts": program("source") };
 const build = { "dist/commands/main.js": program("build") };
 
-test("sources win over a build left in the checkout; a package without sources runs its build", async () => {
+test("sources are preferred to an old build in the checkout; a package without sources runs its build", async () => {
   using both = layout({ ...checkout, ...build });
   assert.deepEqual(await ended(start(both.path, ["a b", "--c"])), {
     code: 7,
@@ -74,14 +74,14 @@ test("sources win over a build left in the checkout; a package without sources r
   assert.equal((await ended(start(installed.path, []))).stdout, "build\n");
 });
 
-/** Puts a newer Node into the checkout; the flags that let this one look old. */
+/** Installs a newer Node in the checkout; returns the flags that make the current one look old. */
 function underOldNode(dir: string): readonly string[] {
   mkdirSync(join(dir, "node_modules/node/bin"), { recursive: true });
   symlinkSync(process.execPath, join(dir, "node_modules/node/bin/node"));
   return ["--require", join(dir, "old-node.cjs")];
 }
 
-test("under an old Node it runs itself with the one in the checkout, and ends alike", async () => {
+test("under an old Node the launcher runs the program with the Node of the checkout, with the same exit code", async () => {
   using dir = layout(checkout);
   const old = underOldNode(dir.path);
   const { code, stdout, stderr } = await ended(start(dir.path, ["state", "--json"], old));
@@ -93,7 +93,7 @@ test("under an old Node it runs itself with the one in the checkout, and ends al
   assert.equal((await end).code, 7);
 });
 
-test("under an old Node without another one it says what it needs, in one line", async () => {
+test("under an old Node without another one the launcher prints what it needs in one line", async () => {
   using dir = layout(checkout);
   const old = ["--require", join(dir.path, "old-node.cjs")];
   const { code, stdout, stderr } = await ended(start(dir.path, [], old));
@@ -101,7 +101,7 @@ test("under an old Node without another one it says what it needs, in one line",
   assert.match(stderr, /^symphony: needs Node\.js 24\.15 or later, and this is 20\.1\.0\..*\n$/);
 });
 
-/** Stops at the first signal, but looks whether a second one comes: it ends with 7 once all `ways` of the first one came. */
+/** Stops at the first signal and checks whether a second one arrives; exits with 7 after the first has arrived in all `ways`. */
 const stopping = `
   import { aborted, stopSignal } from "${pathToFileURL("src/commands/stop.ts")}";
   export async function main(argv) {
@@ -130,19 +130,19 @@ describe("under an old Node, signals", () => {
     const child = start(dir.path, args, underOldNode(dir.path));
     const end = ended(child);
     const { pid } = child;
-    // A group of 0 or 1 would be everybody's.
+    // Group 0 or 1 would mean other processes too.
     assert.ok(pid !== undefined && pid > 1, "the launcher has started");
     return {
       child,
       end,
       pid,
-      /** What it says next. */
+      /** The next line of output. */
       async said(): Promise<string> {
         const [chunk] = await once(child.stdout ?? child, "data");
         return String(chunk);
       },
       [Symbol.dispose]() {
-        // The launcher's end is enough: the program then stops by itself. Only while it is known to run is it ours to kill.
+        // Ending the launcher is enough: the program then stops by itself. The pid is ours only while the launcher is known to run.
         if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
         dir[Symbol.dispose]();
       },
@@ -173,7 +173,7 @@ describe("under an old Node, signals", () => {
     assert.equal((await program.end).code, 7);
   });
 
-  test("a signal to the program and then to its group, as timeout sends it, counts once", async () => {
+  test("a signal to the program and then to its group, as `timeout` sends it, counts once", async () => {
     using program = stoppable("direct", "passed");
     const [, pid] = (await program.said()).split(" ");
     process.kill(Number(pid), "SIGTERM");
@@ -182,7 +182,7 @@ describe("under an old Node, signals", () => {
     assert.deepEqual([code, stdout.split("\n").at(-2)], [7, "stopped once"]);
   });
 
-  test("a second one leaves at once", async () => {
+  test("a second signal ends the program at once", async () => {
     using program = stoppable("direct", "passed", "stay");
     await program.said();
     process.kill(-program.pid, "SIGINT");
@@ -208,12 +208,12 @@ describe("under an old Node, signals", () => {
     using program = stoppable("passed");
     await program.said();
     process.kill(program.pid, "SIGKILL");
-    // The output ends when the program has, too.
+    // The output ends only after the program has also exited.
     const { stdout } = await program.end;
     assert.match(stdout, /stopped once/);
   });
 
-  test("a program without handlers dies of what the launcher got, and the launcher with it", async () => {
+  test("a program without handlers is ended by the launcher's signal, and so is the launcher", async () => {
     using dir = layout({
       "src/commands/main.ts": `export const main = () => {
         console.log("ready");

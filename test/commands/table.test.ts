@@ -19,10 +19,10 @@ import {
 import { temporaryDir } from "../support/storage.ts";
 
 interface Pair {
-  /** Such as `issue create`. */
+  /** For example `issue create`. */
   readonly path: string;
   readonly row: NamedRow;
-  /** The same as the parser knows it. */
+  /** The same command as the parser has it. */
   readonly command: Command;
 }
 
@@ -39,7 +39,7 @@ function pairsOf(above: string, row: NamedRow, parent: Command): Pair[] {
   return [{ path, row, command }, ...below.flatMap((one) => pairsOf(path, one, command))];
 }
 
-/** Both spellings of an option, where it has two. */
+/** The spellings of an option: one or two. */
 function flags(option: OptionRow): string[] {
   return flagsOf(option).replace(/ <.*/, "").split(", ");
 }
@@ -48,7 +48,7 @@ function shownOptions(row: NamedRow): readonly OptionRow[] {
   return (row.options ?? []).filter(({ hidden }) => !hidden);
 }
 
-test("every command has an example, and says what it does without a stop at the end", () => {
+test("every command has an example, and a summary without a full stop", () => {
   assert.ok(pairs.length > 60, String(pairs.length));
   for (const { path, row } of pairs) {
     assert.match(row.summary, /^[a-z].*[^.]$/, path);
@@ -63,7 +63,7 @@ test("every command has an example, and says what it does without a stop at the 
   }
 });
 
-test("the parser takes what the rows say, and the help prints it", () => {
+test("the parser accepts what the rows define, and the help prints it", () => {
   for (const { path, row, command } of pairs) {
     const help = command.createHelp();
     const own = [...shownOptions(row), ...globalOptions.filter(({ name }) => name === "help")];
@@ -92,7 +92,7 @@ test("the parser takes what the rows say, and the help prints it", () => {
   assert.deepEqual(taken.map(({ flags: one }) => one).sort(), globalOptions.map(flagsOf).sort());
 });
 
-/** The terms that a help text lists under each of its headings. */
+/** The terms that a help text lists under each heading. */
 function sectionsOf(text: string): Map<string, string[]> {
   const parts = text.split(/\n\n/).map((part) => part.split("\n"));
   return new Map(
@@ -103,7 +103,7 @@ function sectionsOf(text: string): Map<string, string[]> {
   );
 }
 
-/** What completes the value of an option or an argument: words, or `@issues` and the like. */
+/** What completes the value of an option or an argument: words, or a source such as `@issues`. */
 function wordsOf({ choices, completion }: Pick<OptionRow, "choices" | "completion">): string[] {
   if (completion === "commands") return [...rows.map(({ name }) => name), "exit-codes"];
   if (typeof completion === "string") return [`@${completion}`];
@@ -112,17 +112,17 @@ function wordsOf({ choices, completion }: Pick<OptionRow, "choices" | "completio
 
 const mark = "=====";
 
-/** The words that a shell which has read the script prints for each of `asked`. */
-function answers(t: TestContext, shell: string, asked: readonly string[]): string[][] {
+/** The words that a shell with the script loaded prints for each of `calls`. */
+function answers(t: TestContext, shell: string, calls: readonly string[]): string[][] {
   const script = join(temporaryDir(t), "script");
   const compdef = shell === "zsh" ? "compdef() { :; }\n" : "";
-  const program = asked.map((one) => `${one}\necho '${mark}'\n`).join("");
+  const program = calls.map((one) => `${one}\necho '${mark}'\n`).join("");
   writeFileSync(script, `${compdef}${scriptOf(shell, rows)}\n${program}`);
   const quietly = { bash: "--norc", zsh: "-f", fish: "-N" }[shell] ?? "";
   const stdio = ["ignore", "pipe", "ignore"] as const;
   const output = execFileSync(shell, [quietly, script], { encoding: "utf8", stdio: [...stdio] });
   const parts = output.split(`${mark}\n`);
-  assert.equal(parts.length, asked.length + 1, shell);
+  assert.equal(parts.length, calls.length + 1, shell);
   return parts.slice(0, -1).map((part) => part.split("\n").flatMap(firstWord));
 }
 
@@ -136,17 +136,17 @@ function firstWord(line: string): string[] {
 }
 
 for (const shell of ["bash", "zsh"]) {
-  test(`${shell} completes what the rows say: commands, options, values and arguments`, (t) => {
+  test(`${shell} completes what the rows define: commands, options, values and arguments`, (t) => {
     if (!hasShell(shell)) return t.skip(`${shell} is not installed`);
     const expected = questions();
-    const asked = expected.map(({ ask }) => ask);
-    for (const [index, words] of answers(t, shell, asked).entries()) {
-      assert.deepEqual(words, expected[index]?.words, asked[index]);
+    const calls = expected.map(({ ask }) => ask);
+    for (const [index, words] of answers(t, shell, calls).entries()) {
+      assert.deepEqual(words, expected[index]?.words, calls[index]);
     }
   });
 }
 
-/** Every place of every command, as a call of the script's functions, and the words that the rows say for it. */
+/** Every position in every command, as a call of the script's functions, with the words that the rows define for it. */
 function questions(): { readonly ask: string; readonly words: readonly string[] }[] {
   const shared = globalOptions.flatMap(flags);
   return pairs.flatMap(({ path, row }) => [
@@ -172,7 +172,7 @@ function questions(): { readonly ask: string; readonly words: readonly string[] 
   ]);
 }
 
-test("fish completes what the rows say", (t) => {
+test("fish completes what the rows define", (t) => {
   if (!hasShell("fish")) return t.skip("fish is not installed");
   const shared = globalOptions.map(({ name }) => `--${name}`);
   const given = answers(
@@ -196,7 +196,7 @@ test("fish completes what the rows say", (t) => {
   }
 });
 
-test("the examples of a command use options that it takes", () => {
+test("the examples of a command use only options that it accepts", () => {
   for (const { path, row } of pairs) {
     const known = new Set(allFlags(row));
     const own = (row.examples ?? []).filter((line) => line.startsWith(`symphony ${path} `));
@@ -213,7 +213,7 @@ function allFlags(row: NamedRow): string[] {
   return [...(row.options ?? []), ...globalOptions].flatMap(flags).concat(below);
 }
 
-/** The packages and files of ours that a command line loads. */
+/** The packages and the source files that a command line loads. */
 function loadedBy(t: TestContext, args: readonly string[]): string[] {
   const dir = temporaryDir(t);
   const log = join(dir, "loaded");
@@ -237,7 +237,7 @@ function loadedBy(t: TestContext, args: readonly string[]): string[] {
   return urls.flatMap((url) => /(?:node_modules|\/src)\/(.+)$/.exec(url)?.[1] ?? []);
 }
 
-test("help, completion and state load no package, or the parser alone", (t) => {
+test("help, completion and state load no package except the parser", (t) => {
   const packages = (...args: string[]) => {
     const loaded = loadedBy(t, args);
     assert.ok(loaded.includes("commands/main.ts"), args.join(" "));

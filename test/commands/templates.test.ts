@@ -31,7 +31,7 @@ async function json(args: readonly string[], options: RunOptions = {}) {
   return JSON.parse(stdout);
 }
 
-test("a template is written from a file and from stdin, shown, tried and deleted", async () => {
+test("a template is written from a file and from stdin, shown, previewed and deleted", async () => {
   using dir = emptyDir();
   writeFileSync(join(dir.path, "review.md"), "Review\n{{ issue.title }}\n");
   const created = await run(["templates", "create", "review", "review.md"], { cwd: dir.path });
@@ -61,7 +61,7 @@ test("a template is written from a file and from stdin, shown, tried and deleted
   assert.deepEqual([deleted.code, deleted.stdout, deleted.stderr], [0, "", "review deleted\n"]);
 });
 
-test("an issue is prompted with a template, until that is cleared", async () => {
+test("an issue uses the chosen template until the choice is cleared", async () => {
   const made = await json(["templates", "create", "other", "-"], { input: "X" });
   const set = await json(["template", "set", "eng-1", "Other"]);
   assert.deepEqual(api.templates.choose.reply.parse(set).template_id, made.id);
@@ -74,7 +74,7 @@ test("an issue is prompted with a template, until that is cleared", async () => 
   assert.equal((await run(["templates", "delete", "other"])).code, 0);
 });
 
-test("what is missing, taken, read-only or broken says so, with the next thing to try", async () => {
+test("the error for a missing, taken, read-only or broken template names the next thing to try", async () => {
   const id = (await run(["templates", "create", "known", "-"], { input: "K" })).stdout.trim();
   const near = await run(["templates", "show", "knowm"]);
   assert.equal(near.code, 3);
@@ -104,7 +104,7 @@ test("what is missing, taken, read-only or broken says so, with the next thing t
   assert.equal((await run(["templates", "delete", id])).code, 0);
 });
 
-test("help on every one of them stands with examples first", async () => {
+test("the help of every template command has its examples first", async () => {
   const verbs = ["list", "show", "create", "edit", "delete", "preview"];
   const topics = [
     ...verbs.map((verb) => ["templates", verb]),
@@ -118,7 +118,7 @@ test("help on every one of them stands with examples first", async () => {
   }
 });
 
-test("the editor gets the text; what was written is kept where it could not be used", async () => {
+test("the editor gets the text; an edited text that is refused is kept in a file", async () => {
   const notes: string[] = [];
   const context = (editor: string) => ({
     env: { EDITOR: editor },

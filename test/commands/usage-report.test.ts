@@ -23,7 +23,7 @@ async function used() {
   return world;
 }
 
-test("usage prints the most used first, a sum and the cost; --json is the API's document", async () => {
+test("usage prints the most used first, with a sum and the cost; --json prints the API's document", async () => {
   await using world = await used();
   await using server = await serve(world);
   const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
@@ -39,7 +39,7 @@ test("usage prints the most used first, a sum and the cost; --json is the API's 
   assert.equal(sum.tokens.total_tokens, 3_200_000);
 });
 
-test("usage names models without a price, and refuses a grouping that is none", async () => {
+test("usage names models without a price, and refuses an unknown grouping", async () => {
   await using world = await used();
   world.config = config({ agent: { model: "gpt-a" } });
   await using server = await serve(world);

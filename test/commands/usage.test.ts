@@ -12,7 +12,7 @@ test("--version prints the version of package.json", async () => {
   }
 });
 
-test("--help names every command, and stands on stdout", async () => {
+test("--help names every command, and prints to stdout", async () => {
   const { code, stdout, stderr } = await symphony(["--help"]);
   assert.deepEqual([code, stderr], [0, ""]);
   for (const { name, summary } of catalogue) {
@@ -23,7 +23,7 @@ test("--help names every command, and stands on stdout", async () => {
   assert.equal((await symphony(["--json", "--help"])).stdout, stdout);
 });
 
-test("every command's help has a summary, examples first, and the options of every command", async () => {
+test("every command's help has a summary, examples first, and the global options", async () => {
   const topics = [...catalogue.map(({ name }) => [name]), ["issue", "create"], ["issue", "close"]];
   for (const topic of topics) {
     const { code, stdout } = await symphony([...topic, "--help"]);
@@ -35,7 +35,7 @@ test("every command's help has a summary, examples first, and the options of eve
   }
 });
 
-test("an unknown command or option is wrong usage, with what was meant", async () => {
+test("an unknown command or option is wrong usage, and a similar one is suggested", async () => {
   const command = await symphony(["stae"]);
   assert.equal(command.code, 2);
   assert.match(command.stderr, /unknown command 'stae' \(Did you mean state\?\)/);
@@ -47,7 +47,7 @@ test("an unknown command or option is wrong usage, with what was meant", async (
   assert.match(nothing.stderr, /Usage: symphony COMMAND/);
 });
 
-test("what is wrong with an argument is said before any server is asked", async () => {
+test("a wrong argument is refused before any request to a server", async () => {
   const wrong = [
     ["wait", "ENG-1"],
     ["wait", "ENG-1", "--for", "complete"],
@@ -71,7 +71,7 @@ test("what is wrong with an argument is said before any server is asked", async 
   }
 });
 
-test("exit codes are those of the contract", async () => {
+test("the exit codes are those of the contract", async () => {
   const { stdout } = await symphony(["help", "exit-codes"]);
   const rows = [...stdout.matchAll(/^ +(\d+) {2}(.+)$/gm)].map(
     ([, code, text]) => `${code} ${text}`,
@@ -90,7 +90,7 @@ test("exit codes are those of the contract", async () => {
   ]);
 });
 
-test("each exit code happens", async () => {
+test("each exit code occurs", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   const code = async (...args: string[]) => (await symphony(args, { env })).code;
@@ -108,7 +108,7 @@ test("each exit code happens", async () => {
   assert.equal(await code("state"), 4);
 });
 
-test("a plain state reads the same with and without the parser", async () => {
+test("a plain state is read the same with and without the parser", async () => {
   await using api = await startApiDouble();
   const quick = await symphony(["state", "--json", "--url", api.url]);
   const parsed = await symphony(["state", "--json", `--url=${api.url}`, "--color", "auto"]);
@@ -116,7 +116,7 @@ test("a plain state reads the same with and without the parser", async () => {
   assert.equal(quick.code, 0);
 });
 
-test("a transition that is not allowed gets the one that was meant, or all there are", async () => {
+test("for a transition that is not allowed a similar one is suggested, or all are listed", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   const near = await symphony(["transition", "ENG-1", "human reviw"], { env });
@@ -125,7 +125,7 @@ test("a transition that is not allowed gets the one that was meant, or all there
   assert.match(far.stderr, /it can go to queued, Human Review/);
 });
 
-test("close picks Done among the end states, and takes another by name", async () => {
+test("close chooses Done among the end states, and accepts another by name", async () => {
   await using api = await startApiDouble();
   const env = { SYMPHONY_URL: api.url };
   await symphony(["issue", "close", "ENG-1"], { env });

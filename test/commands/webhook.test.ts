@@ -13,7 +13,7 @@ import { Served, symphony } from "../support/symphony.ts";
 
 const secret = "lin_wh_canary_0123456789";
 
-/** A project whose one issue waits in a state that nobody works on. */
+/** A project whose one issue is in a state that is not active. */
 async function project(provider: string, env: Readonly<Record<string, string>>) {
   const root = await mkdtemp(join(tmpdir(), "symphony-webhook-"));
   const dataDir = join(root, ".symphony");
@@ -36,7 +36,7 @@ async function project(provider: string, env: Readonly<Record<string, string>>) 
   };
 }
 
-test("webhook test signs with the secret that the workflow names, and the server takes it", async () => {
+test("webhook test signs with the secret that the workflow names, and the server accepts it", async () => {
   await using place = await project("{ webhook_secret: $MY_HOOK }", { MY_HOOK: secret });
   await using server = await Served.start(place);
   const plain = await symphony(place, "webhook", "test");
@@ -52,7 +52,7 @@ test("webhook test signs with the secret that the workflow names, and the server
   assert.doesNotMatch(shown.join("") + server.log, /canary/);
 });
 
-test("a secret that is stored while the server runs counts at once, and webhook test finds it there", async () => {
+test("a secret that is stored while the server runs is used at once, and webhook test finds it", async () => {
   await using place = await project("{ webhook_secret: $MY_HOOK }", {});
   await using server = await Served.start(place);
   assert.equal((await symphony(place, "webhook", "test")).code, 1);
@@ -77,7 +77,7 @@ test("a secret that is stored while the server runs counts at once, and webhook 
   assert.doesNotMatch(shown.join("") + server.log, /canary/);
 });
 
-test("webhook test with another secret is refused as Linear would be", async () => {
+test("webhook test with another secret is refused, as a delivery by Linear would be", async () => {
   await using place = await project("{}", { LINEAR_WEBHOOK_SECRET: secret });
   await using _server = await Served.start(place);
   const other = { ...place, env: { ...place.env, LINEAR_WEBHOOK_SECRET: "another" } };
@@ -88,7 +88,7 @@ test("webhook test with another secret is refused as Linear would be", async () 
   assert.equal(missing.code, 3, missing.stderr);
 });
 
-test("webhook test without a secret says which variable to set, and never takes it as an argument", async () => {
+test("webhook test without a secret says which variable to set, and never accepts the secret as an argument", async () => {
   await using place = await project("{}", {});
   await using _server = await Served.start(place);
   const refused = await symphony(place, "webhook", "test", "--json");

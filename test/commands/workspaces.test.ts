@@ -7,7 +7,7 @@ import { config, issue } from "../support/issue.ts";
 import { emptyDir, symphony } from "../support/run-symphony.ts";
 import { serve } from "../support/server.ts";
 
-test("workspaces list and remove, with what to do when it is refused", async () => {
+test("workspaces lists and removes; a refusal says what to do", async () => {
   using dir = emptyDir();
   const root = join(realpathSync(dir.path), "root");
   for (const key of [".symphony-root", "ENG-1", "ENG-2"]) {

@@ -5,13 +5,13 @@ import { ApiDocument, type Json } from "../support/openapi-schemas.ts";
 
 const document = new ApiDocument();
 
-test("a validator of others finds the OpenAPI document valid", async () => {
+test("an independent validator finds the OpenAPI document valid", async () => {
   const copy = structuredClone(document.json);
   const result: Json = await validate(copy);
   assert.deepEqual(result, { valid: true, warnings: [], specification: "OpenAPI" });
 });
 
-test("every body, asked and answered, has an example, and it is one by the document's schema", () => {
+test("every request and response body has an example that matches the document's schema", () => {
   let checked = 0;
   for (const { name, spec, pointer } of document.operations) {
     const bodies: [string, Json][] = [
@@ -40,7 +40,7 @@ test("every body, asked and answered, has an example, and it is one by the docum
   assert.ok(checked > 300, `only ${checked} examples`);
 });
 
-test("every refusal is named where it may come, with an example for each code", () => {
+test("every operation lists its refusals, with an example for each code", () => {
   for (const { name, spec } of document.operations) {
     for (const [status, response] of Object.entries<Json>(spec.responses)) {
       if (Number(status) < 400) continue;

@@ -14,24 +14,24 @@ const seed = Number(process.env["CONTRACT_SEED"] ?? randomInt(2 ** 31));
 const runs = 15;
 const document = new ApiDocument();
 
-/** What a route's schema cannot say, and answers 400 to all the same. */
+/** Routes that answer 400 for reasons that their schema cannot express. */
 const semantics: ReadonlySet<string> = new Set([
-  // States and blockers are those that this tracker has.
+  // States and blockers must exist in this tracker.
   "issues.create",
   "issues.edit",
   // An effort without a model.
   "issues.model",
-  // An Issue event names its issue.
+  // An Issue event must name its issue.
   "webhooks.linear",
 ]);
 
-/** What even a good request is refused with here: nobody asks a question, no workspace has a repository. */
+/** The refusal that even a valid request gets here: no question waits, no workspace has a repository. */
 const refusals: Readonly<Record<string, string>> = {
   "issues.respond": "nothing_asked",
   "git.diff": "no_repository",
 };
 
-/** Path parameters that lead somewhere; an edit may end an issue, and abort needs an agent of its own. */
+/** Path parameters that exist; an edit may end an issue, and abort needs a separate agent. */
 const real: Readonly<Record<string, () => string>> = {
   "issues.abort id": () => "ENG-124",
   "issues.edit id": () => "ENG-3",
@@ -65,7 +65,7 @@ interface Ask {
   readonly body?: Json;
 }
 
-/** What takes something away comes last, so that the others find it. */
+/** Operations that remove something come last, so that the others still find it. */
 const operations = [...document.operations].sort((a, b) => rank(a) - rank(b));
 
 function rank({ name, method }: Operation): number {
@@ -76,7 +76,7 @@ function rank({ name, method }: Operation): number {
 
 for (const operation of operations) {
   const { name, method, path } = operation;
-  test(`${method} ${path} keeps to the document (seed ${seed})`, async () => {
+  test(`${method} ${path} conforms to the document (seed ${seed})`, async () => {
     const first = await send(operation, documented(operation));
     keepsTo(operation, first);
     const refusal = refusals[name];
@@ -104,14 +104,14 @@ for (const operation of operations) {
   });
 }
 
-test("the server is whole after all that", async () => {
+test("the server still works after all requests", async () => {
   const { status } = await living.server.ask("/api/v1/runtime");
   assert.equal(status, 200);
   const failures = living.server.logged.filter((line) => line.includes("request failed"));
   assert.deepEqual(failures, []);
 });
 
-/** The status is documented, and so is everything in the body. */
+/** The status and everything in the body are documented. */
 function keepsTo({ name, spec, pointer }: Operation, answer: Answer): void {
   const { status, text, headers } = answer;
   assert.notEqual(status, 500, text);
@@ -131,7 +131,7 @@ function keepsTo({ name, spec, pointer }: Operation, answer: Answer): void {
   if (status >= 400) assert.ok(response.description.includes(`\`${code}\``), `${name} ${code}`);
 }
 
-/** The request of the document's own examples, with names that this server has. */
+/** The request from the document's examples, with names that exist on this server. */
 function documented({ name, spec }: Operation): Ask {
   const params = Object.fromEntries(
     of(spec, "path").map((one): [string, string] => [one.name, realName(name, one.name)]),
@@ -162,8 +162,8 @@ function allowed(operation: Operation): fc.Arbitrary<Ask> {
       const made = allowedBy(one.schema, json)
         .filter((value) => document.faults(at, value) === null)
         .filter((value) => Array.isArray(value) || keep(String(value)));
-      const usual = place === "path" ? fc.constant(0).map(() => realName(name, one.name)) : made;
-      return [one.name, place === "path" ? fc.oneof(usual, made) : made];
+      const accepted = place === "path" ? fc.constant(0).map(() => realName(name, one.name)) : made;
+      return [one.name, place === "path" ? fc.oneof(accepted, made) : made];
     });
     const required = place === "path" ? {} : { requiredKeys: [] };
     return fc.record(Object.fromEntries(fields), required);
@@ -182,17 +182,17 @@ function bodies({ spec, pointer }: Operation): fc.Arbitrary<Json> {
   return allowedBy(schema, document.json).filter((value) => document.faults(at, value) === null);
 }
 
-/** Requests with one part that its schema does not allow; null where there is none that could be wrong. */
+/** Requests with one part that its schema does not allow; null when no part can be wrong. */
 function refused(operation: Operation): fc.Arbitrary<Ask> | null {
   const { spec, pointer } = operation;
   const wishes: fc.Arbitrary<Ask>[] = [];
-  const usual = fc.constant(0).map(() => documented(operation));
+  const accepted = fc.constant(0).map(() => documented(operation));
   if (spec.requestBody) {
     const at = `${pointer}/requestBody/content/application~1json/schema`;
     const misses = nearMissesOf(bodies(operation)).filter(
       (value) => document.faults(at, value) !== null,
     );
-    wishes.push(fc.tuple(usual, misses).map(([ask, body]) => ({ ...ask, body })));
+    wishes.push(fc.tuple(accepted, misses).map(([ask, body]) => ({ ...ask, body })));
   }
   const junk = ["abc", "-1", "1.5", "501x", "x".repeat(600)];
   for (const one of [...of(spec, "query"), ...of(spec, "path")]) {
@@ -202,7 +202,7 @@ function refused(operation: Operation): fc.Arbitrary<Ask> | null {
     const part = one.in === "path" ? "params" : "query";
     wishes.push(
       fc
-        .tuple(usual, fc.constantFrom(...wrong))
+        .tuple(accepted, fc.constantFrom(...wrong))
         .map(([ask, value]) => ({ ...ask, [part]: { ...ask[part], [one.name]: value } })),
     );
   }
@@ -232,7 +232,7 @@ async function send({ name, method, path, spec }: Operation, ask: Ask): Promise<
   return living.server.ask(to, { method, headers, ...(text !== undefined && { body: text }) });
 }
 
-/** A stream does not end: its head is its answer, unless it is refused. */
+/** A stream does not end: its head is the answer, unless the request is refused. */
 async function opening(path: string, headers: Readonly<Record<string, string>>): Promise<Answer> {
   const request = get(`${living.server.url}${path}`, { headers, agent: false });
   const [response] = await once(request, "response");

@@ -6,7 +6,7 @@ import { openApiDocument } from "../../src/contract/openapi.ts";
 import { isRoute, type Route, routesOf } from "../../src/contract/route.ts";
 import { statusOf } from "../../src/server/errors.ts";
 
-// biome-ignore lint/suspicious/noExplicitAny: a document is read here as its readers do, without types
+// biome-ignore lint/suspicious/noExplicitAny: the document is read without types, as clients read it
 type Json = any;
 
 const document: Json = openApiDocument(api, { title: "symphony", version: "0.0.0", statusOf });
@@ -16,7 +16,7 @@ const operations: [path: string, method: string, operation: Json][] = Object.ent
   Object.entries<Json>(item).map(([method, one]): [string, string, Json] => [path, method, one]),
 );
 
-test("the API has not changed unnoticed", (t) => {
+test("the document equals its snapshot, so that no change of the API goes unnoticed", (t) => {
   t.assert.fileSnapshot(document, "test/contract/openapi.json");
 });
 
@@ -44,18 +44,18 @@ describe("H-16: the document", () => {
     }
   });
 
-  test("refers only to schemas that it has, and has none that nobody refers to", () => {
+  test("refers only to schemas that it has, and has no unused schema", () => {
     const text = JSON.stringify(document);
     const used = new Set(
       [...text.matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name),
     );
-    // What the stream carries is text to OpenAPI 3.0; its two messages are there for readers.
+    // For OpenAPI 3.0 the stream carries text; its two messages are there for readers.
     used.add("Event").add("Gap");
     assert.deepEqual([...used].sort(), Object.keys(document.components.schemas).sort());
     assert.doesNotMatch(text, /definitions|\$schema|"const":|"\$id"/);
   });
 
-  test("uses no word that OpenAPI 3.0 has not", () => {
+  test("uses no keyword that OpenAPI 3.0 does not have", () => {
     const visit = (node: Json): void => {
       if (node === null || typeof node !== "object") return;
       assert.ok(!Array.isArray(node.type), "a list of types");
@@ -107,7 +107,7 @@ describe("the contract", () => {
     }
   });
 
-  test("names in `audited` are fields of the body", () => {
+  test("has only fields of the body in `audited`", () => {
     for (const [name, { audited = [], body }] of routes) {
       const shape = body !== undefined && "shape" in body ? Object.keys(body.shape as object) : [];
       for (const field of audited) assert.ok(shape.includes(field), `${name} ${field}`);
@@ -120,7 +120,7 @@ describe("the contract", () => {
     for (const group of Object.values(api)) assert.ok(Object.values(group).every(isRoute));
   });
 
-  test("every group says what it is about", () => {
+  test("every group has a description", () => {
     for (const tag of document.tags) assert.ok(tag.description, tag.name);
   });
 });

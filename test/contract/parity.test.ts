@@ -12,12 +12,12 @@ import { serve, type TestServer } from "../support/server.ts";
 const text = readFileSync(new URL("user-api.txt", import.meta.url), "utf8");
 const document = new ApiDocument();
 
-/** The rows of the user's tables. */
+/** The rows of the tables in the user's document. */
 const rows = [...text.matchAll(/^(GET|POST|PUT|DELETE) \| (\/\S+) \| (.+) \|$/gm)].map(
   ([, method = "", path = "", meaning = ""]) => ({ method, path, meaning }),
 );
 
-/** The command for each row, as it is typed. */
+/** The command line for each row. */
 const commands: Readonly<Record<string, string>> = {
   "GET /api/v1/state": "state",
   "GET /api/v1/runtime": "runtime",
@@ -113,7 +113,7 @@ function at(node: unknown, keys: readonly string[]): unknown {
   );
 }
 
-/** The command of these words as commander knows it once its file is loaded. */
+/** The command of these words, as commander has it after its file is loaded. */
 async function commandOf(words: readonly string[]): Promise<Command | undefined> {
   const program = createProgram();
   await loadNamed(program, words, () => Promise.reject(new Error("nothing is run here")));

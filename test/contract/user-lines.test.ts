@@ -11,7 +11,7 @@ const run = promisify(execFile);
 const text = readFileSync(new URL("user-api.txt", import.meta.url), "utf8");
 const document = new ApiDocument();
 
-/** The command lines of the document as they are printed, continued lines joined by their backslash. */
+/** The command lines of the document as printed; lines that end in a backslash are joined. */
 const lines = text.replaceAll("\\\n", "\\\n ").match(/^curl (?:.*\\\n)*.*$/gm) ?? [];
 
 let living: LivingServer;
@@ -20,15 +20,15 @@ before(async () => {
 });
 after(() => living[Symbol.asyncDispose]());
 
-/** Runs a line as printed in a shell; only the port is another, and the status is written behind the answer. */
+/** Runs a line in a shell as printed, except that the port differs and the status is written after the answer. */
 async function shell(line: string): Promise<{ status: number; body: string }> {
   const { host } = new URL(living.server.url);
   const [call = "", ...filters] = line.replaceAll("127.0.0.1:4000", host).split(" | ");
-  const asked = call.replace(
+  const commandLine = call.replace(
     /^curl /,
     "curl --silent --show-error --write-out '%{stderr}%{http_code}' ",
   );
-  const { stdout, stderr } = await run("bash", ["-c", [asked, ...filters].join(" | ")]);
+  const { stdout, stderr } = await run("bash", ["-c", [commandLine, ...filters].join(" | ")]);
   return { status: Number(stderr), body: stdout };
 }
 
@@ -75,7 +75,7 @@ test("refresh is answered 202 Accepted, not 200", async () => {
   assert.equal(JSON.parse(body).queued, true);
 });
 
-/** "Retry after fix": the line makes sense for an issue that has stopped. */
+/** "Retry after fix": the line is meant for an issue that has stopped. */
 async function hold(identifier: string): Promise<void> {
   const { ask } = living.server;
   await ask(`/api/v1/${identifier}/abort`, { method: "POST" });

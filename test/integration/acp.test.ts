@@ -60,7 +60,7 @@ const patch = `*** Begin Patch
 *** End Patch`;
 
 describe("the real codex-acp", () => {
-  test("in symphony's sandbox it works in its workspace, and goes on in a new attempt", async () => {
+  test("works in its workspace inside symphony's sandbox, and resumes in a new attempt", async () => {
     await using b = await real(
       [
         {
@@ -99,7 +99,7 @@ describe("the real codex-acp", () => {
     assert.equal(b.said.at(-1), "Still done.");
   });
 
-  test("THREAT-1: with the network and nothing else, no hostile command gets at what it should not", async () => {
+  test("THREAT-1: with the network and nothing else allowed, no hostile command reaches protected data", async () => {
     await using b = await real(
       [
         { type: "shell", cmd: "bash probes > told.txt 2>&1; echo ran" },
@@ -128,7 +128,7 @@ describe("the real codex-acp", () => {
       await mkdir(dirname(file), { recursive: true });
       await writeFile(file, "prey\n");
     }
-    // The level has the network; neither processes nor files are bounded.
+    // The level allows the network; processes and files are not limited.
     const others = /^(asks|connects|starts)|large/;
     const ways = probes(prey).filter(({ name }) => !others.test(name));
     assert.equal(ways.length, 14);
@@ -144,7 +144,7 @@ describe("the real codex-acp", () => {
     assert.deepEqual(await readdir(prey.outside), ["here"]);
   });
 
-  test("what a repository names for codex is not there, although the adapter trusts it", async () => {
+  test("what a repository configures for codex is not visible, although the adapter trusts it", async () => {
     await using b = await real(
       [
         { type: "shell", cmd: "ls -A .codex | wc -l; sleep 0.3" },
@@ -163,7 +163,7 @@ describe("the real codex-acp", () => {
     );
   });
 
-  test("guidance reaches the turn in flight, and an interrupt ends it", async () => {
+  test("guidance reaches the current turn, and an interrupt ends it", async () => {
     await using b = await real(
       [
         { type: "shell", cmd: "echo up; sleep 1" },
@@ -178,13 +178,13 @@ describe("the real codex-acp", () => {
     await session.steer("str_1", "use tabs");
     await b.until("steer.delivered", (event) => event.steerId === "str_1");
     await b.until("command", (event) => event.command.includes("second"));
-    const asked = (await b.openai.requests()).map(({ body }) => JSON.stringify(body.input));
-    assert.ok(asked.some((text) => text.includes("use tabs")));
+    const inputs = (await b.openai.requests()).map(({ body }) => JSON.stringify(body.input));
+    assert.ok(inputs.some((text) => text.includes("use tabs")));
     await session.interrupt();
     await turn;
   });
 
-  test("it asks before it leaves its own sandbox, and a person decides", async () => {
+  test("asks before it leaves its own sandbox, and a person decides", async () => {
     await using b = await real(
       [
         {
@@ -207,7 +207,7 @@ describe("the real codex-acp", () => {
     assert.deepEqual(b.said, ["I may."]);
   });
 
-  test("the model is set by its option, and one it does not have is refused", async () => {
+  test("the model is set through the session's option, and an unknown model is refused", async () => {
     await using b = await real([{ type: "text", text: "ok" }], "agent-full-access");
     await using session = await b.start();
     await assert.rejects(session.turn("please", { model: "no-such-model" }), {

@@ -8,7 +8,7 @@ import type { World } from "../support/world.ts";
 
 const agents = { codex: equipmentWorld, openai: openaiWorld } as const;
 
-/** Says something and moves nothing: started again and again, if nobody stopped it. */
+/** Prints text without progress: without a brake it would be started indefinitely. */
 const talk = (input: number) => ({
   type: "text",
   text: "Almost there.",
@@ -23,7 +23,7 @@ async function limit(world: World, name: string, value: number): Promise<void> {
   );
 }
 
-/** Serves until the issue is held, lets it go on, and sees it done. */
+/** Serves until the issue is held, releases it, and waits until it is done. */
 async function heldThenDone(world: World & Played, reason: RegExp, raise?: string): Promise<void> {
   await using server = await Served.start(world);
   const held = await eventually("the issue is held", async () => {
@@ -42,7 +42,7 @@ async function heldThenDone(world: World & Played, reason: RegExp, raise?: strin
 }
 
 for (const [agent, worldOf] of Object.entries(agents)) {
-  describe(`a loop of ${agent} is stopped by each brake, and goes on when it is let`, () => {
+  describe(`a loop of ${agent} is stopped by each brake, and continues after its release`, () => {
     test("tokens of the issue", async () => {
       await using world = await worldOf();
       await limit(world, "tokens_per_issue", 5_000);

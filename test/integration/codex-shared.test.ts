@@ -57,7 +57,7 @@ describe("codex.process: shared", () => {
   });
 
   for (const how of ["stop", "crash"] as const) {
-    test(`${how} of the server in mid-turn: the provider notices nothing, the attempt goes on`, async () => {
+    test(`${how} of the server in mid-turn does not affect the provider, and the attempt continues`, async () => {
       await using world = await sharedWorld([{ ...finish[0], delayMs: 6_000 }, finish[1]]);
       const issue = await world.issue("one");
       let before: Attempt;
@@ -89,7 +89,7 @@ describe("codex.process: shared", () => {
     });
   }
 
-  test("a turn that ended while no server was there is taken up, its tokens counted once", async () => {
+  test("a turn that ended while no server ran is adopted, and its tokens are counted once", async () => {
     await using world = await sharedWorld([
       { type: "shell", cmd: "sleep 3; touch done.txt", usage: { input: 100, output: 10 } },
       { type: "text", text: "one turn", usage: { input: 100, output: 10 } },
@@ -126,7 +126,7 @@ describe("codex.process: shared", () => {
     assert.equal(ended.tokens.total_tokens, 330, "each of four answers counts once");
   });
 
-  test("abort ends one issue's turn and processes and leaves the other alone", async () => {
+  test("abort ends one issue's turn and processes and does not affect the other issue", async () => {
     await using world = await sharedWorld(
       [busy, ...finish],
       "  thread_sandbox: danger-full-access",
@@ -152,7 +152,7 @@ describe("codex.process: shared", () => {
     assert.equal((await world.daemons()).length, 1);
   });
 
-  test("one more codex is started when the first is full, and an issue that ended makes room", async () => {
+  test("another codex is started when the first is full, and an issue that ended frees a place", async () => {
     await using world = await sharedWorld(
       { routes: [{ when: { anyText: "zebra" }, steps: finish }], steps: [busy] },
       "  threads_per_process: 2",
@@ -173,7 +173,7 @@ describe("codex.process: shared", () => {
     assert.deepEqual(await world.daemons(), daemons);
   });
 
-  test("per_issue again: what was shared is ended, its attempts are interrupted", async () => {
+  test("after a change back to per_issue the shared codex is stopped, and its attempts are interrupted", async () => {
     await using world = await sharedWorld([busy], "  thread_sandbox: danger-full-access");
     const issue = await world.issue("one");
     let before: Attempt;
@@ -189,7 +189,7 @@ describe("codex.process: shared", () => {
     assert.equal(await world.commandsOf(before.id), 0);
   });
 
-  test("an abort that the server did not live to carry out is carried out by the next", async () => {
+  test("an abort that the server could not finish before a crash is finished by the next one", async () => {
     await using world = await sharedWorld([busy], "  thread_sandbox: danger-full-access");
     const issue = await world.issue("one");
     let before: Attempt;
@@ -206,7 +206,7 @@ describe("codex.process: shared", () => {
     assert.equal(await world.commandsOf(before.id), 0);
   });
 
-  test("serve --restart-safe starts where turns outlive it, and says what is missing otherwise", async () => {
+  test("serve --restart-safe starts when turns can outlive the server, and otherwise says what is missing", async () => {
     await using world = await sharedWorld([]);
     await using server = await Served.start(world, "--restart-safe");
     const { features } = await server.client.system.runtime();
@@ -217,7 +217,7 @@ describe("codex.process: shared", () => {
     assert.match(refused.stderr, /not restart-safe: codex\.process is per_issue/);
   });
 
-  test("codex killed: the attempts are tried again on their threads, in a new codex", async () => {
+  test("after codex is killed the attempts are retried on their threads, in a new codex", async () => {
     await using world = await sharedWorld(
       { routes: [{ when: { userText: "was interrupted" }, steps: finish }], steps: [busy] },
       "  thread_sandbox: danger-full-access",
@@ -234,7 +234,7 @@ describe("codex.process: shared", () => {
     assert.equal(await world.commandsOf(before.id), 0);
   });
 
-  test("codex killed while no server was there: interrupted, then resumed", async () => {
+  test("after codex is killed while no server runs, the attempt is interrupted, then resumed", async () => {
     await using world = await sharedWorld({
       routes: [{ when: { userText: "was interrupted" }, steps: finish }],
       steps: [busy],
@@ -263,7 +263,7 @@ describe("codex.process: shared", () => {
     );
     const issue = await world.issue("one");
     const waits = (server: Served) =>
-      eventually("somebody is asked", async () => {
+      eventually("a question is in the inbox", async () => {
         const { running } = await server.client.issues.detail({ params: { id: issue } });
         const { blocked } = await server.client.system.state({});
         return running && blocked.some((row) => row.issue_identifier === issue);
@@ -286,7 +286,7 @@ describe("codex.process: shared", () => {
     assert.ok(events.some((e) => e.type === "approval.resolved" && /approved/.test(e.message)));
   });
 
-  test("without a server for its limit, codex ends with all it runs", async () => {
+  test("without a server for longer than the limit, codex exits with everything that it runs", async () => {
     await using world = await sharedWorld(
       [busy],
       "  orphan_limit_ms: 2000\n  thread_sandbox: danger-full-access",
@@ -334,7 +334,7 @@ async function busyAttempt(server: Served, issue: string): Promise<Attempt> {
   return attemptOf(server, issue);
 }
 
-/** Its work is done. A poll that sees the issue Done right after the turn calls the attempt canceled for it. */
+/** The work is done. If a poll sees the issue Done right after the turn, the attempt is recorded as canceled for that reason. */
 async function succeeded(server: Served, issue: string): Promise<Attempt> {
   return eventually(`${issue} succeeded`, async () => {
     const newest = await attemptOf(server, issue);

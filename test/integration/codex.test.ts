@@ -66,7 +66,7 @@ const patch = `*** Begin Patch
 *** End Patch`;
 
 describe("the real codex app-server", () => {
-  test("A-3, A-22: edits files with commands and patches, and counts its tokens", async () => {
+  test("A-3, A-22: edits files with commands and patches, and its tokens are counted", async () => {
     await using b = await real([
       { type: "shell", cmd: "echo by a command > ran.txt; cat ran.txt; sleep 0.4" },
       { type: "apply_patch", patch },
@@ -107,7 +107,7 @@ describe("the real codex app-server", () => {
     assert.ok(!env.includes("canary"), env);
   });
 
-  test("the default sandbox keeps it in the workspace, and from the network", async () => {
+  test("the default sandbox confines it to the workspace, without the network", async () => {
     await using b = await real([
       {
         type: "shell",
@@ -122,7 +122,7 @@ describe("the real codex app-server", () => {
     assert.match(await readFile(join(b.workspace, "net.txt"), "utf8"), /not permitted/);
   });
 
-  test("it commits where the command opens the workspace's .git, and cannot otherwise", async () => {
+  test("can commit when the command makes the workspace's .git writable, and not otherwise", async () => {
     const step = {
       type: "shell",
       cmd: "echo x > a; git add -A && git -c user.name=A -c user.email=a@b.invalid commit -qm two; sleep 0.4",
@@ -153,7 +153,7 @@ describe("the real codex app-server", () => {
     }
   });
 
-  test("A-19: the model calls a tool of the tracker and sees what it answers", async () => {
+  test("A-19: the model calls a tool of the tracker and receives its answer", async () => {
     const calls: unknown[] = [];
     const tools: AgentTools = {
       specs: [
@@ -212,7 +212,7 @@ describe("the real codex app-server", () => {
     assert.deepEqual(b.said, ["fresh"]);
   });
 
-  test("a thread cut by kill -9 in mid-turn is resumed with its history", async () => {
+  test("a thread interrupted by kill -9 in mid-turn is resumed with its history", async () => {
     await using b = await real([
       { type: "shell", cmd: "echo up; exec sleep 300" },
       { type: "text", text: "back again" },
@@ -235,7 +235,7 @@ describe("the real codex app-server", () => {
     assert.ok(history.includes("the first prompt"));
   });
 
-  test("FAULT-20: a thread that is unknown, or held by another process, gives way to a new one", async () => {
+  test("FAULT-20: a thread that is unknown, or held by another process, is replaced by a new one", async () => {
     await using b = await real([{ type: "text", text: "hi" }]);
     await using holder = await b.start();
     await holder.turn("go", plain);
@@ -247,13 +247,13 @@ describe("the real codex app-server", () => {
     }
   });
 
-  test("A-13: a provider that never answers ends as turn_timeout, and the tree goes", async () => {
+  test("A-13: a provider that never answers ends as turn_timeout, and the process tree is ended", async () => {
     const clock = new FakeClock();
     const config = { turnTimeoutMs: 60_000, readTimeoutMs: 600_000 };
     await using b = await real([{ type: "hang", at: "headers", sticky: true }], { clock, config });
     await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_timeout" });
-    // Nothing is heard any more once the model was asked and the bookkeeping around it is told.
+    // After the request to the model and the notifications around it, codex sends nothing more.
     await b.until("activity", ({ method }) => method === "item/completed");
     while ((await b.openai.requests()).length === 0) await Promise.resolve();
     clock.advance(60_000);
@@ -263,7 +263,7 @@ describe("the real codex app-server", () => {
     assert.equal(await alive(b.spec().runId), 0);
   });
 
-  test("A-11: 429 fails the turn with codex's word for it, and the next turn works", async () => {
+  test("A-11: 429 fails the turn with codex's error code, and the next turn works", async () => {
     await using b = await real([
       { type: "error", status: 429, code: "rate_limit_exceeded", message: "slow down" },
       { type: "text", text: "through" },
@@ -280,7 +280,7 @@ describe("the real codex app-server", () => {
     assert.deepEqual(b.said, ["through"]);
   });
 
-  test("E-11: rate limits in the provider's answer are told", async () => {
+  test("E-11: rate limits in the provider's answer are published as events", async () => {
     const headers = {
       "x-codex-primary-used-percent": "91",
       "x-codex-primary-window-minutes": "300",
@@ -293,7 +293,7 @@ describe("the real codex app-server", () => {
     assert.equal(Object(limits["primary"]).usedPercent, 91);
   });
 
-  test("A-15, A-5: under on-request a wish to leave the sandbox ends the run and says what is wanted", async () => {
+  test("A-15, A-5: with on-request a request to leave the sandbox ends the attempt and says what is needed", async () => {
     const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
     await using b = await real([{ type: "shell", cmd: "touch ../escaped", extra }], {
       config: { approvalPolicy: "on-request" },
@@ -309,7 +309,7 @@ describe("the real codex app-server", () => {
     );
   });
 
-  test("the model of each turn is the one asked for", async () => {
+  test("each turn uses the requested model", async () => {
     await using b = await real([
       { type: "text", text: "a" },
       { type: "text", text: "b" },
@@ -321,7 +321,7 @@ describe("the real codex app-server", () => {
     assert.deepEqual(models, ["fake-one", "fake-two"]);
   });
 
-  test("A-23: disposing in mid-turn leaves no process of it", async () => {
+  test("A-23: disposing in mid-turn leaves none of its processes", async () => {
     await using b = await real([{ type: "shell", cmd: "setsid sleep 300 & sleep 300" }], {
       config: { threadSandbox: "danger-full-access" },
     });

@@ -10,7 +10,7 @@ import { hostileFiles, plant, ran } from "../support/hostile-files.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };
-// The sandbox around it is symphony's; one within the other does not work everywhere.
+// Symphony's sandbox surrounds it; a sandbox within a sandbox does not work everywhere.
 const flags = "--json --skip-git-repo-check --dangerously-bypass-approvals-and-sandbox";
 
 describe("agent.kind command with the real codex exec", () => {
@@ -34,7 +34,7 @@ describe("agent.kind command with the real codex exec", () => {
     });
     await mkdir(b.workspace);
     await plant(b.workspace, hostileFiles.codex("http://127.0.0.1:9"));
-    // As codex itself writes it down for a folder that was trusted once.
+    // As codex writes it for a folder that was trusted once.
     const trusted = `[projects.${JSON.stringify(b.workspace)}]\ntrust_level = "trusted"\n`;
     await appendFile(join(home.path, "config.toml"), trusted);
     {
@@ -61,7 +61,7 @@ describe("agent.kind command with the real codex exec", () => {
       totals.toSorted((one, other) => one - other),
     );
     assert.ok(b.events.some((event) => event.type === "command" && event.status === "completed"));
-    const asked = (await openai.requests()).map((request) => request.lastUser);
-    assert.ok(asked.some((text) => text.includes("a third time")));
+    const prompts = (await openai.requests()).map((request) => request.lastUser);
+    assert.ok(prompts.some((text) => text.includes("a third time")));
   });
 });

@@ -21,7 +21,7 @@ async function arrange() {
     lookup: (name) => (name === "LINEAR_API_KEY" ? apiKey : undefined),
     clock: systemClock,
   });
-  /** As somebody else: through the control endpoint. */
+  /** As another user: through the control endpoint. */
   const commentAs = async (as: string, body: string) => {
     const response = await fetch(`${new URL(linear.url).origin}/__act`, {
       method: "POST",
@@ -43,7 +43,7 @@ async function arrange() {
   return { ...it, read, commentAs, [Symbol.asyncDispose]: close };
 }
 
-test("a comment is read by its id, with whose it is, in one request", async () => {
+test("a comment is read by its id, with its author, in one request", async () => {
   await using it = await arrange();
   const person = await it.commentAs("grace", "@symphony use tabs");
   const app = await it.commentAs("app", "A bot's word");

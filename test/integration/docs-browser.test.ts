@@ -8,7 +8,7 @@ import { serve } from "../support/server.ts";
 
 const executablePath = process.env["SYMPHONY_CHROMIUM"] ?? "/usr/bin/chromium";
 
-test("a browser shows every operation of the API, tries one out, and asks nobody else", async (t) => {
+test("a browser shows every operation of the API, tries one out, and makes no request to another host", async (t) => {
   assert.ok(existsSync(executablePath), `SYMPHONY_CHROMIUM: no browser at ${executablePath}`);
   await using world = await createWorld({ issues: [issue("ENG-1")] });
   await using server = await serve(world);

@@ -20,7 +20,7 @@ const made = { type: "bash", cmd: "echo made > by-agent.txt" };
 
 const asking = { askPolicy: { approvals: "ask", timeoutMs: 60_000 } } as const;
 
-/** A turn whose only deed is declined, kill -9, and a turn of the next attempt. Nothing of the repository may act in either. */
+/** A turn whose only action is declined, kill -9, and a turn of the next attempt. Nothing in the repository may run in either. */
 async function attacked(b: RealAgent): Promise<boolean> {
   const secret = join(b.home, "secret.txt");
   await writeFile(secret, "text-of-a-secret");
@@ -42,15 +42,15 @@ async function attacked(b: RealAgent): Promise<boolean> {
   assert.deepEqual(await ran(b.workspace), []);
   assert.equal(b.said.at(-1), "All done.");
   assert.ok(existsSync(join(b.workspace, "env.txt")), "the agent itself worked");
-  const asked = JSON.stringify(await b.model.requests());
-  assert.ok(asked.includes("/about this"), "no command of the agent takes the text");
-  assert.ok(!asked.includes("text-of-a-secret"), "no file that a text mentions is read");
+  const sent = JSON.stringify(await b.model.requests());
+  assert.ok(sent.includes("/about this"), "no command of the agent takes the text");
+  assert.ok(!sent.includes("text-of-a-secret"), "no file that a text mentions is read");
   return session.resumed;
 }
 
 describe("a hostile repository and real agents of the Agent Client Protocol", () => {
   test("claude-agent-acp: its settings, hooks and MCP servers do nothing, and it asks", async () => {
-    // After a turn it may ask what a user might type next; that takes no step of the turns.
+    // After a turn it may ask the model for suggestions of the next prompt; this uses no step of the script.
     const suggestions = { when: { userText: "[SUGGESTION MODE" }, steps: [done] };
     const steps = [made, done, worked, done];
     await using b = await realAgents.claude({ routes: [suggestions], steps, onEnd: "last" });
@@ -58,26 +58,26 @@ describe("a hostile repository and real agents of the Agent Client Protocol", ()
     assert.ok(await attacked(b), "the session was resumed");
   });
 
-  test("gemini: the folder stays untrusted, whatever the operator's home says of it", async () => {
+  test("gemini: the folder stays untrusted, regardless of the settings in the operator's home", async () => {
     await using b = await realAgents.gemini([made, done, worked, done]);
     await plant(b.workspace, hostileFiles.gemini(b.evil.url));
-    // As after "trust this folder", or written by the agent of another issue.
+    // As after "trust this folder", or as written by the agent of another issue.
     await plant(b.home, {
       ".gemini/trustedFolders.json": JSON.stringify({ [b.root]: "TRUST_FOLDER" }),
     });
-    // It finds no session that began in the same minute, so the next attempt may begin a new one.
+    // It finds no session that started in the same minute, so the next attempt may start a new one.
     await attacked(b);
     assert.doesNotMatch(await readFile(join(b.workspace, "env.txt"), "utf8"), /PLANTED/);
   });
 
   test("opencode: its configuration and tools do nothing, and it asks", async () => {
-    // It ends its turn when it is told no.
+    // It ends its turn when a request is declined.
     await using b = await realAgents.opencode([made, worked, done]);
     await plant(b.workspace, hostileFiles.opencode(b.evil.url));
     assert.ok(await attacked(b), "the session was resumed");
   });
 
-  test("opencode: its plugins are refused, and would run", async () => {
+  test("opencode: its plugins, which would run, make the start fail", async () => {
     await using b = await realAgents.opencode([done]);
     await plant(b.workspace, hostileFiles.opencodePlugins());
     await assert.rejects(b.start(networked), {
@@ -94,19 +94,19 @@ describe("a hostile repository and real agents of the Agent Client Protocol", ()
 });
 
 describe("a hostile repository and the real claude -p", () => {
-  test("the recipe keeps its settings off", async () => {
+  test("the recipe disables the repository's settings", async () => {
     await using b = await claudeCommand([worked, done, done], {});
     const session = await b.bench.start(networked);
     await session.turn(`Look at @${b.secret} please.`, plain);
     await session.turn("/cost", plain);
     assert.deepEqual([b.evil.got, await ran(b.bench.workspace)], [[], []]);
     assert.deepEqual(b.bench.said, ["All done.", "All done."]);
-    const asked = JSON.stringify(await b.model.requests());
-    assert.ok(asked.includes("/cost"));
-    assert.ok(!asked.includes("text-of-a-secret"));
+    const sent = JSON.stringify(await b.model.requests());
+    assert.ok(sent.includes("/cost"));
+    assert.ok(!sent.includes("text-of-a-secret"));
   });
 
-  test("without those words it would hand over the key, so it is refused", async () => {
+  test("without those arguments it would disclose the key, so it is refused", async () => {
     const line = "claude -p --output-format stream-json --verbose";
     await using b = await claudeCommand([done], { line, resumeLine: null });
     await assert.rejects(b.bench.start(networked), { code: "agent_unavailable" });
@@ -131,7 +131,7 @@ async function claudeCommand(script: unknown, own: Partial<CommandConfig>) {
     ANTHROPIC_BASE_URL: model.url,
     CLAUDE_CONFIG_DIR: home,
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
-    // The recipe skips permissions, which claude refuses to root elsewhere.
+    // The recipe skips permissions, which claude refuses to do as root outside of a sandbox.
     IS_SANDBOX: "1",
   };
   const config = { ...(await claudeRecipe()), ...own };

@@ -6,7 +6,7 @@ import type { RequestOutcome } from "../../src/core/tracker/linear/client.ts";
 import { equipment } from "../support/equipment.ts";
 import { driven, linearTracker } from "../support/linear-tracker.ts";
 
-/** What these tests use of the server that validates every query against Linear's own schema. */
+/** The part that these tests use of the server that validates every query against Linear's own schema. */
 interface SchemaServer {
   readonly url: string;
   readonly requests: { readonly operationName: string; readonly complexity: number }[];
@@ -30,7 +30,7 @@ before(async () => {
 const states = "Triage,Backlog,Todo,In Progress,In Review,Done,Canceled,Duplicate".split(",");
 const page = 50;
 
-/** A server on which all issues belong to one project, and the adapter on it. */
+/** A server whose issues all belong to one project, and the adapter for it. */
 async function world(issues: number, parts: { readonly timeoutMs?: number } = {}) {
   const server = await start({ issues, epoch: "2026-11-01T00:00:00.000Z", port: 0 });
   const [project] = server.world.projects.list;
@@ -90,7 +90,7 @@ test("T-8: a read by ids gives the same snapshots as the list, in batches of 50"
   assert.deepEqual(it.sent(), ["IssuesById", "IssuesById"]);
 });
 
-test("L-10: assignee me, and a state asked for in another case", async () => {
+test("L-10: assignee `me` is resolved, and a state matches in another case", async () => {
   await using it = await world(60);
   const { server } = it;
   const slug = server.world.projects.list[0]?.slugId ?? "";
@@ -102,7 +102,7 @@ test("L-10: assignee me, and a state asked for in another case", async () => {
   assert.ok(issues.some(({ dispatchable }) => !dispatchable));
 });
 
-test("L-13: the tool speaks to the whole schema, and a wrong field comes back as Linear says it", async () => {
+test("L-13: the tool can use the whole schema, and Linear's error for a wrong field is returned unchanged", async () => {
   await using it = await world(3);
   const [issue] = await it.tracker.fetchIssuesByStates(states);
   assert.ok(issue);
@@ -140,7 +140,7 @@ const faults: readonly (readonly [string, Fault, string, number])[] = [
   ["a web page with 200", { kind: "html" }, "tracker_response", 1],
   ["nothing with 200", { kind: "empty" }, "tracker_response", 1],
   [
-    "an error beside the data",
+    "an error next to the data",
     { kind: "partial", path: ["issues", "nodes", 0, "assignee"] },
     "tracker_response",
     3,
@@ -149,7 +149,7 @@ const faults: readonly (readonly [string, Fault, string, number])[] = [
 ];
 
 for (const [what, fault, code, requests] of faults) {
-  test(`FAULT-8, L-12: ${what} on a later page: ${code}, and the next poll is whole again`, async () => {
+  test(`FAULT-8, L-12: ${what} on a later page is ${code}, and the next poll is complete again`, async () => {
     await using it = await world(120, { timeoutMs: 150 });
     const earlier = await driven(it.clock, it.tracker.fetchIssuesByStates(states));
     it.clock.advance(300_000);
@@ -157,9 +157,9 @@ for (const [what, fault, code, requests] of faults) {
     const match = { operationName: "SymphonyCandidates" };
     it.server.faults.add({ times: 3, after: 1, ...fault, match });
     await assert.rejects(driven(it.clock, it.tracker.fetchIssuesByStates(states)), { code });
-    const asked = it.outcomes.filter(({ operation }) => operation === match.operationName);
+    const attempted = it.outcomes.filter(({ operation }) => operation === match.operationName);
     assert.deepEqual(
-      asked.map(({ outcome }) => outcome),
+      attempted.map(({ outcome }) => outcome),
       ["ok", ...Array.from({ length: requests }, () => code)],
     );
     Object.assign(it.server.faults, { list: [] });
@@ -168,7 +168,7 @@ for (const [what, fault, code, requests] of faults) {
   });
 }
 
-test("a late answer is an answer", async () => {
+test("a slow answer within the time limit is accepted", async () => {
   await using it = await world(3);
   it.server.faults.add({ kind: "slow", ms: 30 });
   assert.equal((await it.tracker.fetchIssuesByStates(states)).length, 3);

@@ -7,7 +7,7 @@ import { eventually, Served, symphony } from "../support/symphony.ts";
 const agents = { codex: equipmentWorld, openai: openaiWorld } as const;
 
 for (const [agent, worldOf] of Object.entries(agents)) {
-  test(`${agent}: a model that is chosen in mid-turn is that of the next turn, on the same thread`, async () => {
+  test(`${agent}: a model that is chosen in mid-turn is used from the next turn, on the same thread`, async () => {
     await using world = await worldOf();
     await world.play(
       { type: "shell", cmd: "sleep 3" },

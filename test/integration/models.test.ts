@@ -15,7 +15,7 @@ import { Bench } from "../support/scripted-agent.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 
-test("the list of an OpenAI-compatible provider", async () => {
+test("an OpenAI-compatible provider lists its models", async () => {
   await using openai = await startFakeOpenai({ models: ["fake-a", "fake-b"], steps: [] });
   const settings = config({
     agent: { kind: "openai" },
@@ -38,7 +38,7 @@ test("the list of an OpenAI-compatible provider", async () => {
   );
 });
 
-test("the real codex lists its models, and no process of it is left", async () => {
+test("the real codex lists its models, and none of its processes is left", async () => {
   assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
   await using home = await codexHome("http://127.0.0.1:9/v1");
   const settings = config({
@@ -115,10 +115,10 @@ Work on {{ issue.title }}
   assert.equal(chosen.status, 200, chosen.text);
   const detail = (await server.ask(`/api/v1/${identifier}`)).json();
   assert.partialDeepStrictEqual(detail.overrides, body);
-  const asked = Promise.withResolvers<void>();
-  server.core.bus.subscribe({ filter: { types: ["agent.message"] } }, () => asked.resolve());
+  const received = Promise.withResolvers<void>();
+  server.core.bus.subscribe({ filter: { types: ["agent.message"] } }, () => received.resolve());
   server.core.localIssues()?.edit(identifier, { labels: ["ready"] });
-  await asked.promise;
+  await received.promise;
   const [first] = await openai.requests();
   assert.deepEqual(
     [first?.model, Object(Object(first?.body)["reasoning"])["effort"]],

@@ -29,20 +29,20 @@ test("with a key and a workflow file, an issue of the local tracker is done", as
   assert.equal(row.state, "Done");
   assert.ok(row.tokens.total_tokens > 0);
   const events = await server.events(issue);
-  const told = JSON.stringify(events);
-  assert.match(told, /again in 1000 ms/);
-  assert.match(told, /looked/);
-  assert.match(told, /level safe/);
-  assert.match(told, /hello\.txt/);
+  const published = JSON.stringify(events);
+  assert.match(published, /again in 1000 ms/);
+  assert.match(published, /looked/);
+  assert.match(published, /level safe/);
+  assert.match(published, /hello\.txt/);
   await eventually("the file was there", async () =>
     readFile(join(project.root, "kept.txt"), "utf8").catch(() => null),
   );
-  assert.ok(!told.includes("sk-test-0123456789"), "a key in an output is not shown");
+  assert.ok(!published.includes("sk-test-0123456789"), "a key in an output is not shown");
   assert.ok(!server.log.includes("sk-test-0123456789"));
   assert.equal(await server.stop(), 0);
 });
 
-test("without a key the attempt fails and says which command helps", async () => {
+test("without a key the attempt fails and says which command to run", async () => {
   await using project = await LocalProject.make();
   project.env["OPENAI_API_KEY"] = "";
   await using server = await Served.start(project);
@@ -53,7 +53,7 @@ test("without a key the attempt fails and says which command helps", async () =>
   });
 });
 
-test("a hostile issue gets nothing out of a server at level safe", async () => {
+test("a hostile issue gets no secret from a server at level safe", async () => {
   await using project = await LocalProject.make(
     "  command_processes: 64\n  command_file_bytes: 1048576\n",
   );

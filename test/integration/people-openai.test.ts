@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { LocalProject } from "../support/openai-world.ts";
 import { eventually, Served, symphony } from "../support/symphony.ts";
 
-/** A server whose built-in agent asks people, and one issue; its model follows `steps`. */
+/** A server whose built-in agent asks a person, and one issue; its model follows `steps`. */
 async function asking(steps: readonly object[]) {
   const project = await LocalProject.make();
   Object.assign(project.env, { SYMPHONY_AGENT__APPROVALS: "ask" });
@@ -23,7 +23,8 @@ async function asking(steps: readonly object[]) {
     assert.notEqual(stdout, "", stderr);
     return JSON.parse(stdout);
   };
-  const asked = () => eventually("somebody is asked", async () => (await json("inbox")).items[0]);
+  const asked = () =>
+    eventually("a question is in the inbox", async () => (await json("inbox")).items[0]);
   return { project, issue, json, asked };
 }
 
@@ -32,7 +33,7 @@ describe("a person answers the built-in agent", () => {
     ["approve", true],
     ["decline", false],
   ] as const) {
-    test(`a wish to leave the sandbox is shown, and with ${word} the turn goes on`, async () => {
+    test(`a request to leave the sandbox is shown, and after ${word} the turn continues`, async () => {
       const command = "touch ../../left-the-sandbox";
       const wish = { command, with_escalated_permissions: true, justification: "May I?" };
       const { project, issue, json, asked } = await asking([
@@ -54,7 +55,7 @@ describe("a person answers the built-in agent", () => {
     });
   }
 
-  test("a question is answered in words", async () => {
+  test("a question is answered with text", async () => {
     const question = { question: "Which colour?", options: ["Red", "Blue"] };
     const { project, issue, json, asked } = await asking([
       { type: "call", name: "ask_user", arguments: question },

@@ -51,9 +51,9 @@ Do {{ issue.identifier }}
     place,
     json,
     escaped: join(home.userHome, "escaped.txt"),
-    /** The one thing that waits for a person. */
+    /** The one question that waits for a person. */
     asked: () =>
-      eventually("somebody is asked", async () => (await json("inbox")).items[0] ?? null),
+      eventually("a question is in the inbox", async () => (await json("inbox")).items[0] ?? null),
     said: (text: string) =>
       eventually(`the agent says ${text}`, async () => {
         const requests = JSON.stringify(await openai.requests());
@@ -68,7 +68,7 @@ Do {{ issue.identifier }}
 }
 
 const extra = { sandbox_permissions: "require_escalated", justification: "May I leave?" };
-/** What is denied stays so for an approved command, which the rest of the disk is open to. */
+/** Denied paths stay denied for an approved command; it can write to the rest of the disk. */
 const leave = {
   type: "shell",
   cmd: 'touch "$HOME/escaped.txt"; ls ../../data || echo went-outside',
@@ -94,11 +94,11 @@ const question = {
 };
 
 describe("a person answers the real codex", () => {
-  for (const [word, told] of [
+  for (const [word, result] of [
     ["approve", "\\nwent-outside"],
     ["decline", "rejected by user"],
   ] as const) {
-    test(`an escalation is shown, and with ${word} the turn goes on in the same session`, async () => {
+    test(`an escalation is shown, and after ${word} the turn continues in the same session`, async () => {
       await using p = await people([leave, ended], 600_000);
       await using _server = await Served.start(p.place);
       const item = await p.asked();
@@ -109,7 +109,7 @@ describe("a person answers the real codex", () => {
       assert.ok(!existsSync(p.escaped));
       const reply = await p.json("respond", "LOCAL-1", word);
       assert.equal(reply.applies, "now");
-      await p.said(told);
+      await p.said(result);
       assert.equal(existsSync(p.escaped), word === "approve");
       await eventually("the inbox is empty", async () =>
         (await p.json("inbox")).total === 0 ? true : null,
@@ -119,7 +119,7 @@ describe("a person answers the real codex", () => {
     });
   }
 
-  test("a question is answered in words", async () => {
+  test("a question is answered with text", async () => {
     await using p = await people([question, ended], 600_000);
     await using _server = await Served.start(p.place);
     const item = await p.asked();
@@ -129,7 +129,7 @@ describe("a person answers the real codex", () => {
     await p.said("Blue, and light");
   });
 
-  test("the time over, the issue is blocked without a process; an answer resumes the thread in a new attempt", async () => {
+  test("after the time limit the issue is blocked without a process; an answer resumes the thread in a new attempt", async () => {
     await using p = await people([leave, ended], 1_500);
     await using _server = await Served.start(p.place);
     await eventually("the run has ended", async () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { equipmentWorld } from "../support/equipment-world.ts";
 import { eventually, Served } from "../support/symphony.ts";
 
-test("the real codex at its usage limit: its issue waits until the limit ends, then its thread goes on", async () => {
+test("with the real codex at its usage limit the issue waits until the limit ends, then its thread is resumed", async () => {
   await using world = await equipmentWorld();
   const resetsAt = Math.ceil(Date.now() / 1_000) + 12;
   await world.play({
@@ -43,7 +43,7 @@ test("the real codex at its usage limit: its issue waits until the limit ends, t
   assert.equal(attempts[0]?.thread_id, attempts[1]?.thread_id);
 });
 
-test("the real codex told 429 without a time: its provider is paused, and the issue has failed at nothing", async () => {
+test("when the real codex gets 429 without a time, its provider is paused, and this counts as no failure of the issue", async () => {
   await using world = await equipmentWorld();
   await world.play({
     type: "error",

@@ -45,7 +45,7 @@ function trackerOf(linear: string, slug: string, key: string) {
   });
 }
 
-test("a webhook is made once, then adopted; a disabled one is enabled again", async () => {
+test("a webhook is created once, then adopted; a disabled one is enabled again", async () => {
   const { linear, project } = await schemaLinear("Backlog");
   try {
     const tracker = trackerOf(linear.url, project.slugId, apiKey);
@@ -72,7 +72,7 @@ test("a webhook is made once, then adopted; a disabled one is enabled again", as
   }
 });
 
-test("a key that may not is told so, with nothing of the answer", async () => {
+test("a key without permission gives an error that contains nothing from the answer", async () => {
   const { linear, project } = await schemaLinear("Backlog");
   try {
     const tracker = trackerOf(linear.url, project.slugId, "lin_oauth_fake");
@@ -114,7 +114,7 @@ workspace: { root: ./workspaces }\ncodex: { command: "sleep 60" }\n---\nDo it\n`
   };
 }
 
-test("serve --webhook-url registers the webhook, keeps its secret and hears of the next change", async () => {
+test("serve --webhook-url registers the webhook, stores its secret and receives the next change", async () => {
   const { linear, project, issue, update: change } = await schemaLinear("Backlog");
   await using at = await place(linear.url, project.slugId, apiKey);
   try {
@@ -150,7 +150,7 @@ test("serve --webhook-url registers the webhook, keeps its secret and hears of t
   }
 });
 
-test("serve --webhook-url with a key that may not says so and serves on", async () => {
+test("serve --webhook-url with a key without permission reports it and continues to serve", async () => {
   const { linear, project } = await schemaLinear("Backlog");
   await using at = await place(linear.url, project.slugId, "lin_oauth_fake");
   try {

@@ -10,7 +10,7 @@ import { eventually, Served, symphony } from "../support/symphony.ts";
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const secret = "lin_wh_of_this_test";
 
-/** A Linear whose one issue is not to be worked on yet, and a workflow that polls it every ten minutes. */
+/** A Linear whose one issue is not ready yet, and a workflow that polls it every ten minutes. */
 async function arrange() {
   const { linear, issue, project, stateId, update } = await schemaLinear("Backlog");
   const root = await mkdtemp(join(tmpdir(), "symphony-hooks-"));
@@ -97,7 +97,7 @@ async function eventTimes(server: Served, name: string): Promise<Map<string, num
   return new Map(rows.reverse().map(({ type, at }) => [type, Date.parse(at)]));
 }
 
-test("from a change in Linear to the agent's start without a poll, and from its end to the agent's", async (t) => {
+test("a change in Linear starts the agent without a poll, and a change to Done ends it", async (t) => {
   await using it = await arrange();
   await using server = await Served.start(it.place);
   await eventually("the first poll is over", async () => {
@@ -136,7 +136,7 @@ test("from a change in Linear to the agent's start without a poll, and from its 
   assert.ok(deliveries.every(({ status }) => status === 200));
 });
 
-test("THREAT-20: forged and stale deliveries of the schema-true server are refused, a fresh one is taken", async () => {
+test("THREAT-20: forged and stale deliveries of the schema-true server are refused, a fresh one is accepted", async () => {
   await using it = await arrange();
   await using server = await Served.start(it.place);
   await it.register(`${server.url}/webhooks/linear`);

@@ -22,7 +22,7 @@ async function heldWith(server: Served): Promise<string> {
   return reason;
 }
 
-/** Lets a held issue go on, and waits until it is done. */
+/** Releases a held issue, and waits until it is done. */
 async function release(world: World): Promise<void> {
   const released = await symphony(world, "transition", world.issue, "queued");
   assert.equal(released.code, 0, released.stderr);
@@ -38,7 +38,7 @@ async function statuses(server: Served, world: World): Promise<readonly string[]
   return attempts.map(({ status }) => status).reverse();
 }
 
-test("tokens_per_issue: an agent that spends too much is stopped in mid-turn; queued lets it go on", async () => {
+test("tokens_per_issue: an agent that uses too many tokens is stopped in mid-turn; a transition to queued resumes the issue", async () => {
   await using world = await doublesWorld();
   await limit(world, "tokens_per_issue", 5_000);
   await world.play([
@@ -60,7 +60,7 @@ test("tokens_per_issue: an agent that spends too much is stopped in mid-turn; qu
   await release(world);
 });
 
-test("turns_without_progress: an agent that ends well and moves nothing is stopped; queued lets it go on", async () => {
+test("turns_without_progress: an agent that ends its turns well without progress is stopped; a transition to queued resumes the issue", async () => {
   await using world = await doublesWorld();
   await limit(world, "turns_without_progress", 2);
   await world.play([{ do: "say", text: "I will." }], [{ do: "say", text: "I will soon." }]);
@@ -69,7 +69,7 @@ test("turns_without_progress: an agent that ends well and moves nothing is stopp
   await release(world);
 });
 
-test("attempt_timeout_ms: an attempt that takes too long times out and is held; queued lets it go on", async () => {
+test("attempt_timeout_ms: an attempt that takes too long times out and its issue is held; a transition to queued resumes it", async () => {
   await using world = await doublesWorld();
   await limit(world, "attempt_timeout_ms", 5_000);
   await world.play([{ do: "say", text: "A long one." }, { do: "hang" }]);
@@ -82,7 +82,7 @@ test("attempt_timeout_ms: an attempt that takes too long times out and is held; 
   await release(world);
 });
 
-test("tokens_per_day: after its turn nothing goes on, over a restart too; a higher limit is felt at once", async () => {
+test("tokens_per_day: after the turn that reaches the limit nothing runs, also after a restart; a higher limit takes effect at once", async () => {
   await using world = await doublesWorld();
   await limit(world, "tokens_per_day", 5_000);
   await world.play([
@@ -114,7 +114,7 @@ test("tokens_per_day: after its turn nothing goes on, over a restart too; a high
   assert.deepEqual(paused, []);
 });
 
-test("a limited provider is waited for until the time it names, and goes on by itself", async () => {
+test("a limited provider is paused until the time it names, then work resumes automatically", async () => {
   await using world = await doublesWorld();
   const resetsAt = Math.ceil(Date.now() / 1_000) + 6;
   const rateLimits = { limitId: "codex", primary: { usedPercent: 100, resetsAt } };

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { eventually, launch, symphony } from "../support/symphony.ts";
 
-test("the demo finishes its first issue within 15 s, can be steered, and leaves nothing", async () => {
+test("the demo finishes its first issue within 15 s, can be steered, and leaves no files or processes", async () => {
   const child = launch({}, ["demo", "--port", "0"]);
   let output = "";
   child.stdout?.setEncoding("utf8").on("data", (part: string) => {

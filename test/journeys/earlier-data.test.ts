@@ -9,7 +9,7 @@ import { eventually, type Finished, Served, symphony } from "../support/symphony
 
 const fixture = fileURLToPath(new URL("../fixtures/data/", import.meta.url));
 
-/** A copy of the earlier directory, with a workflow that starts nothing new of it. */
+/** A copy of the earlier directory, with a workflow that starts no further attempts. */
 async function earlierData(t: TestContext) {
   const root = await mkdtemp(join(tmpdir(), "symphony-earlier-"));
   t.after(() => rm(root, { recursive: true, force: true, maxRetries: 5 }));
@@ -44,7 +44,7 @@ function lastSeqIn(file: string): number {
   return Number(row?.["last"]);
 }
 
-test("yesterday's data opens, and nothing of it is lost", async (t) => {
+test("the data of an earlier release opens, and nothing is lost", async (t) => {
   const place = await earlierData(t);
   const last = lastSeqIn(join(place.dataDir, "history.db"));
   assert.ok(last > 40, String(last));
@@ -107,7 +107,7 @@ test("yesterday's data opens, and nothing of it is lost", async (t) => {
   assert.equal(await server.stop(), 0);
 });
 
-/** Every file's bytes by its path, save what only says who runs. */
+/** Every file's bytes by its path, except files that only describe the running process. */
 async function bytesOf(dir: string): Promise<ReadonlyMap<string, string>> {
   const entries = await readdir(dir, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && !entry.name.startsWith("lock"));
@@ -116,7 +116,7 @@ async function bytesOf(dir: string): Promise<ReadonlyMap<string, string>> {
   return new Map(paths.map((path, at) => [path, bytes[at] ?? ""]));
 }
 
-/** As a later release would have written it. */
+/** The file as a later release would have written it. */
 async function makeNewer(file: string): Promise<void> {
   if (file.endsWith(".db")) {
     const db = new DatabaseSync(file);

@@ -7,7 +7,7 @@ import { eventually, Served, symphony } from "../support/symphony.ts";
 /** Two issues, one slot, and an hour between two polls. */
 const project = () => hangingWorld({ issues: ["ENG-1", "ENG-2"], pollMs: 3_600_000, agents: 1 });
 
-test("an abort gives its slot to the next issue at once: one request, no poll between", async (t) => {
+test("an abort gives its slot to the next issue at once, with one request and without a poll", async (t) => {
   await using place = await project();
   await using server = await Served.start(place);
   const [first = "", second = ""] = await eventually("one issue runs, one waits", async () => {
@@ -16,14 +16,14 @@ test("an abort gives its slot to the next issue at once: one request, no poll be
     return rows.length === 2 && rows.map((row) => row.issue_identifier);
   });
   const before = (await server.client.system.state({})).polling.last_poll_at;
-  const asked = place.linear.requests.length;
+  const requestsBefore = place.linear.requests.length;
   const aborted = await symphony(place, "abort", first);
   assert.equal(aborted.code, 0, aborted.stderr);
   await eventually("the other one runs", async () => {
     const { running } = await server.client.issues.detail({ params: { id: second } });
     return running?.session_id;
   });
-  assert.equal(place.linear.requests.length - asked, 1);
+  assert.equal(place.linear.requests.length - requestsBefore, 1);
   assert.equal((await server.client.system.state({})).polling.last_poll_at, before);
   await using reader = await EventReader.open(Number(new URL(server.url).port), "?since=0");
   const is = (name: string, type: string) => (message: EventReader["messages"][number]) =>

@@ -26,7 +26,7 @@ async function project() {
   };
 }
 
-/** Resolves with the attempts of those that run, once each of them is in its turn. */
+/** Resolves with the running attempts, once each of them is in a turn. */
 async function running(server: Served, ...names: string[]): Promise<ReadonlyMap<string, string>> {
   return eventually(`${names} run`, async () => {
     const rows = (await server.client.system.state({})).running.filter((row) => row.session_id);
@@ -49,7 +49,7 @@ async function isGone(attemptId: string): Promise<boolean> {
   return (await liveProcesses()).every(({ runId }) => !`${runId}/`.includes(`/${attemptId}/`));
 }
 
-test("FAULT-9: what is stopped on a full disk stays stopped, over a crash too; nothing starts, all is saved later", async () => {
+test("FAULT-9: an attempt stopped on a full disk stays stopped, also after a crash; nothing starts, and everything is saved later", async () => {
   await using place = await project();
   const attempts = await (async () => {
     await using server = await Served.start(place);
@@ -125,7 +125,7 @@ test("FAULT-9: what is stopped on a full disk stays stopped, over a crash too; n
   assert.equal(await again.stop(), 0);
 });
 
-test("FAULT-9: a server that is stopped with a full disk names what it could not save, and says that it failed", async () => {
+test("FAULT-9: a server that is stopped with a full disk names what it could not save, and exits with an error", async () => {
   await using place = await project();
   const server = await Served.start(place);
   await running(server, "ENG-1", "ENG-2");
@@ -135,11 +135,11 @@ test("FAULT-9: a server that is stopped with a full disk names what it could not
   assert.match(server.log, /the disk refused writes until the end: not saved.*record/);
 });
 
-/** Issues of the embedded tracker, which a program ends that says a lot, with the data directory on a disk of 4 MB. */
+/** Issues of the embedded tracker, finished by a program with much output; the data directory is on a disk of 4 MB. */
 async function worked() {
   const root = await mkdtemp(join(tmpdir(), "symphony-full-"));
   const workflowPath = join(root, "WORKFLOW.md");
-  // The history needs more pages than what a server frees that ends.
+  // The history needs more pages than a server frees when it stops.
   const message = { type: "message", text: "word ".repeat(1_600) };
   const call = { id: 1, tool: "issue_move", arguments: { state: "Done" } };
   const lines = [
@@ -173,7 +173,7 @@ Work on {{ issue.identifier }}
   };
 }
 
-test("FAULT-9: a history whose last checkpoint had no room is whole: the next start reads it with its journal", async () => {
+test("FAULT-9: a history whose last checkpoint had no space is complete: the next start reads it with its journal", async () => {
   await using place = await worked();
   const danger = "--i-understand";
   {
@@ -184,7 +184,7 @@ test("FAULT-9: a history whose last checkpoint had no room is whole: the next st
       const { counts } = await client.system.state({});
       return counts.completed === 3;
     });
-    // A detail is answered once what was on its way to the disk is there.
+    // The detail is answered after pending writes have reached the disk.
     for (let n = 1; n <= 3; n++) await client.issues.detail({ params: { id: `F-${n}` } });
     place.disk.fill();
     await client.issues.abort({ params: { id: "F-1" }, body: {} }).catch(() => {});

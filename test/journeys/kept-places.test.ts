@@ -24,7 +24,7 @@ async function run(place: Place, command: string) {
   return symphony(place, ...args);
 }
 
-test("after a changed root: what was kept stays listed, and each printed command is about its own directory", async () => {
+test("after the root has changed, kept workspaces stay listed, and each printed command names its own directory", async () => {
   await using place = await project({ turns: [turn, endless] });
   await create(place, "Greet people by name");
   const old = place.workspace("LOCAL-1");
@@ -89,7 +89,7 @@ test("after a changed root: what was kept stays listed, and each printed command
   assert.deepEqual([kept, kept_total], [[], 0]);
 });
 
-test("the root is changed while the server runs: what the issue has in the old one is listed with its next attempt", async () => {
+test("when the root changes while the server runs, the issue's workspace in the old root is listed with its next attempt", async () => {
   await using place = await project({ turns: [endless] });
   await create(place, "Greet people by name");
   const old = place.workspace("LOCAL-1");
@@ -111,7 +111,7 @@ test("the root is changed while the server runs: what the issue has in the old o
   assert.ok(existsSync(join(place.root, "second", "LOCAL-1")));
 });
 
-test("without a server the directory of an earlier root is shown by its path, and no other path is", async () => {
+test("without a server a directory of an earlier root can be shown by its path, and no other path can", async () => {
   await using place = await project();
   await create(place, "Greet people by name");
   {
@@ -128,7 +128,7 @@ test("without a server the directory of an earlier root is shown by its path, an
   assert.equal(unknown.code, 5);
 });
 
-test("a new issue with the identifier of an earlier one does not take its work over", async () => {
+test("a new issue with the identifier of an earlier one does not get its work", async () => {
   await using place = await project({ turns: [turn, [turn[3] ?? { do: "hang" }]] });
   await create(place, "Greet people by name");
   {
@@ -162,7 +162,7 @@ test("a new issue with the identifier of an earlier one does not take its work o
   assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m);
 });
 
-test("serve --once that is stopped lists the workspace that it has just worked in", async (t) => {
+test("serve --once that is stopped lists the workspace that it just used", async (t) => {
   await using place = await project({ turns: [endless] });
   await create(place, "Greet people by name");
   const { workflowPath, dataDir } = place;

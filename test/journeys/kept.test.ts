@@ -7,7 +7,7 @@ import { gitIn } from "../support/git-repository.ts";
 import { create, ended, type Place, project } from "../support/kept-project.ts";
 import { eventually, launch, Served, symphony } from "../support/symphony.ts";
 
-test("README: after Done the work is still there, is shown everywhere, and goes by --force alone; also over a restart", async () => {
+test("README: after Done the work is kept and shown everywhere, and only --force removes it; also after a restart", async () => {
   await using place = await project();
   await create(place, "Greet people by name");
   await create(place, "Nothing to do");
@@ -43,7 +43,7 @@ test("README: after Done the work is still there, is shown everywhere, and goes 
   assert.deepEqual([after.kept, after.kept_total], [[], 0]);
 });
 
-/** Every place where a person may look says where the work is and what to type. */
+/** Every place that a person may check says where the work is and which command to type. */
 async function shown(place: Place, server: Served): Promise<void> {
   const path = place.workspace("LOCAL-1");
   const diff = await symphony(place, "diff", "LOCAL-1");
@@ -72,7 +72,7 @@ async function shown(place: Place, server: Served): Promise<void> {
   ]);
 }
 
-test("serve --once ends by saying where the work is; symphony diff shows it without a server", async () => {
+test("serve --once says at its end where the work is; symphony diff shows it without a server", async () => {
   await using place = await project();
   await create(place, "Greet people by name");
   const { workflowPath, dataDir } = place;
@@ -106,7 +106,7 @@ test("serve --once ends by saying where the work is; symphony diff shows it with
   assert.equal(unknown.code, 5);
 });
 
-test("the documented commit hook: its commit stays where it was made, until it is pushed", async () => {
+test("with the documented commit hook the commit stays in the workspace until it is pushed", async () => {
   await using place = await project({
     hooks: `  after_run: git add -A && { git diff --cached --quiet || git -c user.name=a -c user.email=b commit -qm "$SYMPHONY_ISSUE_IDENTIFIER"; }\n`,
   });
@@ -122,7 +122,7 @@ test("the documented commit hook: its commit stays where it was made, until it i
   assert.equal(removed.code, 0, removed.stderr);
 });
 
-test("without a repository the new file stays and is shown", async () => {
+test("without a repository the new file is kept and shown", async () => {
   await using place = await project({ afterCreate: "echo made > one.txt" });
   await create(place, "Greet people by name");
   await using server = await Served.start(place);

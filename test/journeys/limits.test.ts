@@ -49,7 +49,7 @@ async function attemptsOf(server: Served, id: string) {
   return (await server.client.issues.attempts({ params: { id } })).attempts.toReversed();
 }
 
-test("Claude's usage limit pauses its agent for every issue until it ends, and all go on where they were", async () => {
+test("Claude's usage limit pauses the agent for every issue until the limit ends, then all continue on their threads", async () => {
   await using world = await printingWorld(
     { output: "claude", resumed: claudeDone("All done.") },
     3,
@@ -95,7 +95,7 @@ test("Claude's usage limit pauses its agent for every issue until it ends, and a
   assert.ok(server.log.includes("command may run again"), server.log);
 });
 
-test("the pause outlives a restart, and a dry run tells of it", async () => {
+test("the pause survives a restart, and a dry run shows it", async () => {
   const resetsAt = seconds() + 7_200;
   const until = new Date(resetsAt * 1_000).toISOString();
   await using world = await printingWorld({ output: "claude", lines: claudeLimit(resetsAt) });
@@ -117,7 +117,7 @@ test("the pause outlives a restart, and a dry run tells of it", async () => {
   assert.equal((await attemptsOf(server, id)).length, 1);
 });
 
-/** Of each program the words that it was seen to write, with a time that is hours away. */
+/** The message that each program was seen to write, with a time that is hours away. */
 const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>])[] = [
   [
     "gemini 0.61.0 that ends with it",
@@ -134,9 +134,9 @@ const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>]
   [
     "gemini 0.61.0 that waits for it",
     () => {
-      const told =
+      const lastLine =
         "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 3h20m11s.. Retrying after 12773246ms...";
-      const after = `echo '${told}' >&2; sleep 600`;
+      const after = `echo '${lastLine}' >&2; sleep 600`;
       return printingWorld({ output: "gemini", lines: [], after });
     },
   ],
@@ -181,7 +181,7 @@ const forms: readonly (readonly [name: string, make: () => Promise<LimitsWorld>]
 ];
 
 for (const [name, make] of forms) {
-  test(`${name} is paused, and its issue has failed at nothing`, async () => {
+  test(`${name} is paused, and this counts as no failure of the issue`, async () => {
     const begun = Date.now();
     await using world = await make();
     await using server = await serve(world);
@@ -197,7 +197,7 @@ for (const [name, make] of forms) {
   });
 }
 
-test("an agent whose own words tell of a limit pauses nothing", async () => {
+test("an agent whose messages mention a limit pauses nothing", async () => {
   const said = "You've hit your limit · resets 1am (UTC). Error 429, rate limit, quota exceeded.";
   for (const make of [
     () => printingWorld({ output: "claude", lines: claudeDone(said), after: "exit 0" }),
@@ -216,7 +216,7 @@ test("an agent whose own words tell of a limit pauses nothing", async () => {
   }
 });
 
-test("Claude that does not exit after its result has done its work once", async () => {
+test("the work of a Claude that does not exit after its result counts once", async () => {
   const after = "setsid sleep 600 & sleep 600";
   await using world = await printingWorld({ output: "claude", lines: claudeDone("Done."), after });
   await using server = await serve(world);
@@ -232,8 +232,8 @@ test("Claude that does not exit after its result has done its work once", async 
   assert.ok(attempt.tokens.total_tokens >= 105);
   const events = await server.events(id);
   assert.ok(events.some(({ message }) => message.includes("command.exit_grace_ms")));
-  const ours = (await liveProcesses()).filter(({ runId }) =>
+  const remaining = (await liveProcesses()).filter(({ runId }) =>
     `${runId}/`.includes(`/${attempt.id}/`),
   );
-  assert.deepEqual(ours, []);
+  assert.deepEqual(remaining, []);
 });

@@ -20,7 +20,7 @@ const turn: readonly Step[] = [
   { do: "tool", name: "issue_move", arguments: { state: "In Review" } },
 ];
 
-/** Two repositories, one behind a password, and a workflow that tells issues apart by a label. */
+/** Two repositories, one with a password, and a workflow that routes issues by a label. */
 async function project() {
   const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-routing-")));
   const dirs = ["api", "web"].map((name) => join(root, name));
@@ -65,7 +65,7 @@ Do {{ issue.identifier }}
 `;
 }
 
-test("two issues go to two repositories: cloned, worked on, shown, and no credential anywhere", async () => {
+test("two issues go to two repositories, which are cloned, changed and shown, without any credential in the output", async () => {
   await using place = await project();
   await using server = await Served.start(place);
   const { client } = server;
@@ -111,9 +111,9 @@ test("two issues go to two repositories: cloned, worked on, shown, and no creden
   const rules = await symphony(place, "git");
   assert.match(rules.stdout, /label api +api +\(default\) +agent\/\{\{ issue\.identifier \}\}/);
   const events = (await Promise.all(["LOCAL-1", "LOCAL-2"].map((id) => server.events(id)))).flat();
-  const told = events.map(({ message }) => message);
+  const messages = events.map(({ message }) => message);
   assert.ok(
-    told.some((line) => /^cloned api in \d+ ms, on the new branch agent\/LOCAL/.test(line)),
+    messages.some((line) => /^cloned api in \d+ ms, on the new branch agent\/LOCAL/.test(line)),
   );
   const config = await symphony(place, "config", "get", "--json");
   await server.stop();
@@ -124,7 +124,7 @@ test("two issues go to two repositories: cloned, worked on, shown, and no creden
   assert.ok(place.site.logins.includes(`x-access-token:${canary}`));
 });
 
-test("a clone that fails is tried again, leaves nothing, and says why", async () => {
+test("a clone that fails is retried, leaves no files, and reports the reason", async () => {
   await using place = await project();
   await using server = await Served.start({ ...place, env: { HOME: place.root, API_TOKEN: "no" } });
   await symphony(place, "issue", "create", "--title", "One", ...labelled(["api"]));

@@ -17,7 +17,7 @@ async function useRoot(place: Place, root: string): Promise<void> {
   await writeFile(place.workflowPath, text.replace("./workspaces }", `${root} }`));
 }
 
-test("a root of workspaces is one server's: a second is refused at its start, and by name", async () => {
+test("a root of workspaces belongs to one server: a second one is refused at its start, and the first is named", async () => {
   await using first = await project({ turns: [busy] });
   await using second = await project({ turns: [busy] });
   await create(first, "Work for long");
@@ -34,7 +34,7 @@ test("a root of workspaces is one server's: a second is refused at its start, an
   }
   assert.equal(await readFile(work, "utf8"), "of the first server\n");
   assert.equal(await server.stop(), 0);
-  // Then it may begin. What the first left is work of an issue that it does not know: it is set aside.
+  // Then it may start. The first server's work belongs to an issue that the second does not know, so it is set aside.
   await using later = await Served.start(second);
   const aside = join(root, "LOCAL-1.aside-1", "work.txt");
   await eventually("it has a workspace of its own", async () => existsSync(aside));
@@ -43,12 +43,12 @@ test("a root of workspaces is one server's: a second is refused at its start, an
   assert.equal(await later.stop(), 0);
 });
 
-test("a root that another server takes first fails the attempt, and nothing in it is touched", async () => {
+test("an attempt fails when another server has taken the root first, and nothing in it is changed", async () => {
   await using first = await project({ turns: [busy] });
   await using second = await project({ turns: [busy] });
   const root = join(first.root, "workspaces");
   await useRoot(second, root);
-  // Neither finds a root at its start.
+  // For both servers the root does not exist at the start.
   await rm(root, { recursive: true, force: true });
   await using server = await Served.start(first);
   await using other = await Served.start(second);

@@ -16,7 +16,7 @@ import { coded } from "../support/storage.ts";
 
 const hostile = ["", "plain-1", "a b", "it's", "$(touch x)", "`x`", '"', "\\", "a\nb", "-n", "*"];
 
-test("any text is one word of the shell", () => {
+test("any text becomes one argument of the shell", () => {
   const line = `printf '%s\\0' ${hostile.map(shellQuoted).join(" ")}`;
   const words = execFileSync("bash", ["-c", line], { encoding: "utf8" }).split("\0");
   assert.deepEqual(words.slice(0, -1), hostile);
@@ -25,7 +25,7 @@ test("any text is one word of the shell", () => {
 interface Place extends AsyncDisposable {
   readonly root: string;
   readonly workspace: string;
-  /** What a line writes, both streams. */
+  /** What a line prints on both streams. */
   said(line: string, view?: Partial<View>): Promise<string>;
 }
 
@@ -49,13 +49,13 @@ async function place(name = "symphony-mounts-"): Promise<Place> {
 
 const readable = (path: string): Shown => ({ from: path, to: path, as: "readable" });
 
-describe("what a line sees", () => {
-  test("quotes are kept, in its paths and in itself", async () => {
+describe("a line in the sandbox", () => {
+  test("keeps quotes, in its paths and in its text", async () => {
     await using p = await place("symphony-it's a ");
     assert.equal(await p.said(`echo "it's $PWD"; touch x`), `it's ${p.workspace}\n`);
   });
 
-  test("what is hidden is covered in what is shown, at any depth, and its own path shows it again", async () => {
+  test("does not see hidden paths inside a shown path, at any depth; a hidden path that is shown itself is visible again", async () => {
     await using p = await place();
     const shelf = join(p.root, "shelf");
     const [secret, inner, file] = ["secret", "secret/inner", "login"].map((name) =>
@@ -75,19 +75,19 @@ describe("what a line sees", () => {
     assert.match(await p.said(covered, { hidden, shown: [readable(shelf)] }), /closed/);
   });
 
-  test("the workspace is there in what is hidden, and what of it is emptied cannot be written", async () => {
+  test("sees the workspace inside a hidden path, and cannot write to its emptied folders", async () => {
     await using p = await place();
     await mkdir(join(p.workspace, ".codex"));
     await writeFile(join(p.workspace, ".codex", "config.toml"), "text\n");
-    const told = await p.said("ls -A .codex; touch .codex/new || echo closed; touch made && ls", {
+    const output = await p.said("ls -A .codex; touch .codex/new || echo closed; touch made && ls", {
       hidden: [p.root],
       shown: [readable(p.root)],
       emptied: [".codex", "not-there"],
     });
-    assert.match(told, /^touch: .*\nclosed\nmade\n$/);
+    assert.match(output, /^touch: .*\nclosed\nmade\n$/);
   });
 
-  test("guarded names are read-only, and a link in the place of one is left as it is", async () => {
+  test("cannot write to guarded names; a link with such a name stays as it is", async () => {
     await using p = await place();
     const [directory = "", link = "", file = ""] = guardedNames;
     await mkdir(join(p.workspace, directory));
@@ -98,18 +98,18 @@ describe("what a line sees", () => {
     assert.deepEqual(await readdir(p.root), [basename(p.workspace)]);
   });
 
-  test("a home is empty, can be written, and is bounded; the devices' directory cannot", async () => {
+  test("gets a home that is empty, writable and limited in size, and a devices' directory that is not writable", async () => {
     await using p = await place();
     const home = join(p.root, "home");
     await mkdir(home);
     await writeFile(join(home, "diary"), "text\n");
     const line = `ls -A '${home}'; touch '${home}/own' && ls '${home}'; touch /dev/x || echo closed; echo > /dev/null && df -kP '${home}' | tail -n 1`;
-    const told = await p.said(line, { homes: [home], shown: [readable(p.root)] });
-    assert.match(told, /^own\ntouch: .*\nclosed\ntmpfs +\d+ /);
-    assert.ok(Number(told.match(/tmpfs +(\d+)/)?.[1]) <= 512 * 1024);
+    const output = await p.said(line, { homes: [home], shown: [readable(p.root)] });
+    assert.match(output, /^own\ntouch: .*\nclosed\ntmpfs +\d+ /);
+    assert.ok(Number(output.match(/tmpfs +(\d+)/)?.[1]) <= 512 * 1024);
   });
 
-  test("a link shows where it leads to, once that is shown", async () => {
+  test("can follow a link when the link's target is shown", async () => {
     await using p = await place();
     const [tool, alias] = [join(p.root, "tool"), join(p.root, "a", "b", "alias")];
     await writeFile(tool, "text\n");

@@ -38,7 +38,7 @@ describe("agent.kind command", () => {
     assert.equal(session.pid, null);
   });
 
-  test("without a session the first prompt comes again, with the note below it", async () => {
+  test("without a session the first prompt is sent again, with the note below it", async () => {
     await using b = await commandBench({ config: { line: "cat" } });
     await using session = await b.start({ resumeThreadId: "s-1" });
     assert.equal(session.resumed, false);
@@ -47,7 +47,7 @@ describe("agent.kind command", () => {
     assert.deepEqual(b.said, ["the whole prompt", "the whole prompt", "turn 2 of 20"]);
   });
 
-  test("facts come in the environment, hostile ones too, and no secret does", async () => {
+  test("facts about the issue are in the environment, also hostile ones, and no secret is", async () => {
     await using b = await commandBench({
       config: {
         line: 'env > env.txt; cat "$SYMPHONY_PROMPT_FILE" > prompt.txt; stat -c %a "$SYMPHONY_PROMPT_FILE" > mode.txt',
@@ -98,12 +98,12 @@ describe("agent.kind command", () => {
     await assert.rejects(other.turn("go", plain), { code: "agent_not_found" });
   });
 
-  test("without a line it cannot be started, and the refusal says what to do", async () => {
+  test("without a command line it cannot be started, and the error says what to do", async () => {
     await using b = await commandBench();
     await assert.rejects(b.start(), { code: "agent_unavailable", message: /command\.line/ });
   });
 
-  test("silence ends the turn and everything it started", async () => {
+  test("a silent program ends the turn and everything that it started", async () => {
     const clock = new FakeClock();
     await using b = await commandBench({
       config: { line: "echo up; echo; setsid sleep 600 & sleep 600", turnTimeoutMs: 1_000 },
@@ -118,7 +118,7 @@ describe("agent.kind command", () => {
     await noneLeft(b.spec().runId);
   });
 
-  test("an interrupt cancels the turn; disposing ends a turn in flight", async () => {
+  test("an interrupt cancels the turn; disposing ends the current turn", async () => {
     await using b = await commandBench({ config: { line: "echo up; echo; sleep 600" } });
     await using session = await b.start();
     const turn = assert.rejects(session.turn("go", plain), { code: "turn_cancelled" });
@@ -132,7 +132,7 @@ describe("agent.kind command", () => {
     await noneLeft(b.spec().runId);
   });
 
-  test("guidance that the program cannot hear is accepted and not told as delivered", async () => {
+  test("guidance that the program cannot receive is accepted and not reported as delivered", async () => {
     await using b = await commandBench({
       config: { line: "echo up; echo; read -r _ < gate; echo done" },
     });
@@ -149,7 +149,7 @@ describe("agent.kind command", () => {
 });
 
 describe("its JSON lines", () => {
-  test("messages, commands, changes, tokens by turn, and a failure of its own", async () => {
+  test("report messages, commands, changes, tokens by turn, and a failure", async () => {
     await using b = await commandBench({ config: { line: "cat ../said.jsonl", output: "jsonl" } });
     const said = [
       { type: "message", text: "hello" },
@@ -190,7 +190,7 @@ describe("its JSON lines", () => {
     assert.equal(totals.at(-1)?.cachedInput, 8);
   });
 
-  test("it fails by its own word though it exits well", async () => {
+  test("can report a failure although the program exits with 0", async () => {
     const line = `echo '{"type":"result","success":false,"message":"tests are red"}'`;
     await using b = await commandBench({ config: { line, output: "jsonl" } });
     await using session = await b.start();
@@ -200,7 +200,7 @@ describe("its JSON lines", () => {
     });
   });
 
-  test("a tool of the tracker runs host-side and its answer comes on stdin", async () => {
+  test("can call a tool of the tracker, which runs on the host and answers on stdin", async () => {
     const line = `echo '{"type":"tool_call","id":7,"tool":"issue_move","arguments":{"state":"Done"}}'
 echo '{"type":"tool_call","id":8,"tool":"rm_rf"}'
 read -r a; read -r b; printf '%s\\n%s\\n' "$a" "$b" > answers`;
@@ -221,7 +221,7 @@ read -r a; read -r b; printf '%s\\n%s\\n' "$a" "$b" > answers`;
     assert.deepEqual(outcomes, ["completed", "unsupported"]);
   });
 
-  test("a program that does not listen gets its tool run all the same, before the turn ends", async () => {
+  test("can call a tool although the program does not read the answer; it runs before the turn ends", async () => {
     const line = `echo '{"type":"tool_call","tool":"issue_move","arguments":{"state":"Done"}}'`;
     await using b = await commandBench({ config: { line, output: "jsonl" } });
     await using session = await b.start({ tools });
@@ -229,7 +229,7 @@ read -r a; read -r b; printf '%s\\n%s\\n' "$a" "$b" > answers`;
     assert.deepEqual(b.types().slice(-2), ["tool_call", "turn.completed"]);
   });
 
-  test("guidance reaches a program that listens, which says so", async () => {
+  test("can confirm guidance that the program has read", async () => {
     const line = `echo '{"type":"message","text":"up"}'
 echo '{"type":"steer_delivered","id":"str_9"}'
 read -r steer; echo "$steer" > heard; echo '{"type":"steer_delivered","id":"str_1"}'`;
@@ -251,7 +251,7 @@ describe("sessions of a program", () => {
   const line = `echo '{"type":"session","id":"s-1"}'; echo '{"type":"tokens","input":3,"output":1}'; cat > first`;
   const resumeLine = `echo "{\\"type\\":\\"session\\",\\"id\\":\\"$SYMPHONY_SESSION\\"}"; echo '{"type":"tokens","input":3,"output":1}'; cat > next`;
 
-  test("a told session is gone on with in the next turn, and in the next attempt", async () => {
+  test("a reported session is resumed in the next turn, and in the next attempt", async () => {
     await using b = await commandBench({ config: { line, resumeLine, output: "jsonl" } });
     {
       await using session = await b.start();
@@ -275,7 +275,7 @@ describe("sessions of a program", () => {
     assert.equal(await readFile(join(b.workspace, "next"), "utf8"), "still there?");
   });
 
-  test("an id that is an option or worse is never handed back", async () => {
+  test("an id that looks like an option or shell code is never passed to the command", async () => {
     for (const id of ["--dangerously", "a b", "$(x)", ""]) {
       const told = JSON.stringify({ type: "session", id }).replaceAll("'", "");
       await using b = await commandBench({
@@ -289,7 +289,7 @@ describe("sessions of a program", () => {
     }
   });
 
-  test("a session that cannot be resumed is given up for the next attempt", async () => {
+  test("a session that cannot be resumed is not used in the next attempt", async () => {
     await using b = await commandBench({
       config: { line, resumeLine: "echo no such session >&2; exit 1", output: "jsonl" },
     });
@@ -303,7 +303,7 @@ describe("sessions of a program", () => {
 });
 
 describe("its sandbox", () => {
-  test("below danger it writes its workspace alone, and sees no other nor any process", async () => {
+  test("below level danger it can write only to its workspace, and sees no other workspace and no process", async () => {
     const dataDir = await mkdtemp(join(process.cwd(), "node_modules/.cache/symphony-data-"));
     await writeFile(join(dataDir, "canary"), "");
     await using open = await commandBench();
@@ -342,7 +342,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
     }
   });
 
-  test("a program that is linked into the home's bin starts, and one that is elsewhere once it is named", async () => {
+  test("a program that is linked into the home's bin starts, and one in another folder starts when that is configured", async () => {
     const apart = await mkdtemp(join(process.cwd(), ".elsewhere-"));
     try {
       await writeFile(join(apart, "agent"), '#!/bin/sh\n. "$(dirname "$0")/part"\n', {
@@ -377,7 +377,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
     }
   });
 
-  test("the network is there at networked, and not at safe", async () => {
+  test("the network is available at level networked, and not at safe", async () => {
     const server = createServer((socket) => socket.end("hello\n"));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     try {
@@ -398,7 +398,7 @@ ls /proc | grep -c '^[0-9]' > processes`,
     }
   });
 
-  test("nothing of it is left, also where it made processes of its own", async () => {
+  test("no process is left, also when the program has started others", async () => {
     await using b = await commandBench({
       config: { line: "echo up; echo; setsid sleep 600 & sleep 600" },
     });

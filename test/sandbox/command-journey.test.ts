@@ -32,7 +32,7 @@ command:
 Work on {{ issue.identifier }}
 `;
 
-test("a shell script works on an issue: guidance opens its next turn, and it ends the issue itself", async () => {
+test("a shell script works on an issue: guidance is in its next prompt, and it closes the issue itself", async () => {
   const root = await mkdtemp(join(tmpdir(), "symphony-command-journey-"));
   try {
     const workflowPath = join(root, "WORKFLOW.md");
@@ -41,17 +41,17 @@ test("a shell script works on an issue: guidance opens its next turn, and it end
     const place = { workflowPath, dataDir: join(root, "data"), env: { HOME: root } };
     await using served = await Served.start(place);
     const { identifier: id } = await served.client.issues.create({ body: { title: "Say hello" } });
-    const heard = async (type: string) =>
+    const eventsOf = async (type: string) =>
       (await served.events(id)).filter((event) => event.type === type);
-    await eventually("the script works", async () => (await heard("agent.message")).length > 0);
+    await eventually("the script works", async () => (await eventsOf("agent.message")).length > 0);
     await served.client.issues.steer({
       params: { id },
       headers: {},
       body: { message: "Use tabs, please" },
     });
-    assert.deepEqual(await heard("steer.delivered"), []);
+    assert.deepEqual(await eventsOf("steer.delivered"), []);
     await writeFile(join(root, "workspaces", id, "go"), "");
-    await eventually("the script heard its answer", async () =>
+    await eventually("the script has received its answer", async () =>
       (await readFile(join(root, "answer.json"), "utf8")).includes("tool_result"),
     );
     assert.match(await readFile(join(root, "prompt.txt"), "utf8"), /Use tabs, please/);
@@ -59,8 +59,8 @@ test("a shell script works on an issue: guidance opens its next turn, and it end
       const { counts } = await served.client.system.state({ query: {} });
       return counts.completed === 1;
     });
-    assert.equal((await heard("steer.delivered")).length, 1);
-    assert.equal((await heard("turn.started")).length, 2);
+    assert.equal((await eventsOf("steer.delivered")).length, 1);
+    assert.equal((await eventsOf("turn.started")).length, 2);
   } finally {
     await rm(root, { recursive: true, force: true, maxRetries: 5 });
   }

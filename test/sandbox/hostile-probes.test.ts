@@ -11,7 +11,7 @@ import { breach, type Prey, probes } from "../support/hostile-probes.ts";
 
 type Kind = keyof typeof confinedKinds;
 
-/** acp has no level safe: its agents ask their models over the network. */
+/** acp has no level safe: its agents call their models over the network. */
 const table: readonly (readonly [Kind, View["level"]])[] = [
   ["openai", "safe"],
   ["openai", "networked"],
@@ -21,11 +21,11 @@ const table: readonly (readonly [Kind, View["level"]])[] = [
 ];
 
 const plain: ConfinedOptions = { env: {}, passthrough: [] };
-/** Processes and files are bounded for commands of the built-in agent. */
+/** Probes of the limits on processes and files, which only the built-in agent's commands have. */
 const bounded = /^starts|large/;
-/** What the level has. */
+/** Probes of the network, which only level safe blocks. */
 const network = /^asks|^connects/;
-/** Those that harm nothing where they succeed. */
+/** Probes that do no damage if they succeed. */
 const harmless =
   /master key|token|login|another workspace|another user|machine|namespace|git hook|link/;
 
@@ -43,7 +43,7 @@ async function hunt({ dataDir, home, root, workspace, workspaceRoot }: Confined)
     response.end("welcome");
   });
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
-  // Neither in a temporary folder nor among the packages that a program of these tests is from.
+  // Outside of temporary folders and of the packages that programs of these tests come from.
   const apart = await mkdtemp(join(process.cwd(), ".neighbour-"));
   const prey: Prey = {
     ...{ dataDir, home },
@@ -90,17 +90,17 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
         ({ name }) =>
           (kind === "openai" || !bounded.test(name)) && (level === "safe" || !network.test(name)),
       );
-      const told = await agent.run(
+      const outputs = await agent.run(
         ways.map(({ command }) => command),
         { level },
       );
-      assert.equal(told.length, ways.length);
+      assert.equal(outputs.length, ways.length);
       for (const [index, { name }] of ways.entries()) {
-        assert.doesNotMatch(told[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
+        assert.doesNotMatch(outputs[index] ?? breach, new RegExp(`^${breach}$`, "m"), name);
       }
       if (kind === "openai") {
         const many = ways.findIndex(({ name }) => name.startsWith("starts"));
-        assert.match(told[many] ?? "", /too many processes/);
+        assert.match(outputs[many] ?? "", /too many processes/);
       }
       assert.equal(hunted.reached(), 0);
       assert.deepEqual(await readdir(prey.outside), []);
@@ -110,17 +110,17 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
   }
 
   for (const kind of ["openai", "command", "acp"] as const) {
-    test(`and no empty threat: without the sandbox, ${kind} gets through`, async () => {
+    test(`without the sandbox they are open for ${kind}, which shows that the probes work`, async () => {
       await using agent = await confinedKinds[kind](plain);
       await using hunted = await hunt(agent);
       const ways = probes(hunted.prey).filter(({ name }) => harmless.test(name));
       assert.equal(ways.length, 9);
-      const told = await agent.run(
+      const outputs = await agent.run(
         ways.map(({ command }) => command),
         { level: "danger" },
       );
       for (const [index, { name }] of ways.entries()) {
-        assert.match(told[index] ?? "", new RegExp(`^${breach}$`, "m"), name);
+        assert.match(outputs[index] ?? "", new RegExp(`^${breach}$`, "m"), name);
       }
     });
   }
@@ -134,7 +134,7 @@ describe("THREAT-1: the ways out of a workspace are closed", () => {
   });
 });
 
-describe("THREAT-2: the environment is the allow-list and nothing more", () => {
+describe("THREAT-2: the environment is only the allow-list", () => {
   const canaries = Object.fromEntries(
     [
       ...["OPENAI_API_KEY", "LINEAR_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN"],
@@ -152,12 +152,12 @@ describe("THREAT-2: the environment is the allow-list and nothing more", () => {
       });
       const profile = Object.keys(canaries).map((name) => `export PROFILE_${name}=canary`);
       await writeFile(join(agent.home, ".profile"), profile.join("\n"));
-      const [told = ""] = await agent.run(["env -0 | tr '\\0' '\\n'"], {
+      const [outputs = ""] = await agent.run(["env -0 | tr '\\0' '\\n'"], {
         level,
         secretEnvNames: ["LINEAR_API_KEY"],
       });
-      assert.doesNotMatch(told, /canary|sk-test/);
-      const names = told
+      assert.doesNotMatch(outputs, /canary|sk-test/);
+      const names = outputs
         .split("\n")
         .filter((line) => line.includes("="))
         .map((line) => line.slice(0, line.indexOf("=")))

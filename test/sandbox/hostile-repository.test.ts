@@ -20,8 +20,8 @@ async function plant(bench: Bench, files: Readonly<Record<string, string>>): Pro
 
 const plugin = { ".opencode/plugin/evil.js": "" };
 
-describe("a repository that would take an agent over", () => {
-  test("a program is not started, in any turn; at danger it is", async () => {
+describe("a repository that tries to control an agent", () => {
+  test("prevents the start of a program in any turn, except at level danger", async () => {
     await using b = await commandBench({ config: { line: "touch ran; : opencode run" } });
     await plant(b, plugin);
     {
@@ -34,7 +34,7 @@ describe("a repository that would take an agent over", () => {
     assert.ok(existsSync(join(b.workspace, "ran")));
   });
 
-  test("what the agent wrote itself is found before the next turn", async () => {
+  test("is also detected before the next turn when the agent wrote the files", async () => {
     const line = "mkdir -p .opencode/plugin; echo x >> .opencode/plugin/own.js; : opencode run";
     await using b = await commandBench({ config: { line } });
     await using session = await b.start(networked);
@@ -44,7 +44,7 @@ describe("a repository that would take an agent over", () => {
     assert.equal(written, "x\n");
   });
 
-  test("an agent of the protocol is not started, new or resumed", async () => {
+  test("prevents the start of an agent of the protocol, new or resumed", async () => {
     await using b = await acpBench({ turns: [] }, { config: { command: "touch ran" } });
     await plant(b, plugin);
     for (const resumeThreadId of [null, "s-1"]) {
@@ -54,7 +54,7 @@ describe("a repository that would take an agent over", () => {
     assert.ok(!existsSync(join(b.workspace, "ran")));
   });
 
-  test("claude -p without its words, and npx, start nothing; at danger an event tells", async () => {
+  test("is not given to claude -p without its arguments, or to npx; at level danger an event reports it", async () => {
     for (const line of ["touch ran; : claude -p", "touch ran; : npx gemini"]) {
       await using b = await commandBench({ config: { line } });
       await assert.rejects(b.start(networked), { code: "agent_unavailable" });
@@ -67,7 +67,7 @@ describe("a repository that would take an agent over", () => {
     }
   });
 
-  test("the program's environment disarms it, and its text is no command", async () => {
+  test("is made harmless by the program's environment, and a prompt is not run as a command", async () => {
     await using b = await commandBench({ config: { line: "env > env.txt; cat > prompt.txt" } });
     await using session = await b.start({
       ...networked,
@@ -88,7 +88,7 @@ describe("a repository that would take an agent over", () => {
     assert.equal(prompt, "Text of this message:\n/cost");
   });
 
-  test("codex finds no .codex, and can make none over it; others see their own", async () => {
+  test("has its .codex hidden from codex, which cannot create one; other agents see their folders", async () => {
     const look = "ls -A .codex | wc -l; touch .codex/made 2>/dev/null || echo refused";
     for (const [agent, said] of [
       [": codex exec", "0\nrefused"],

@@ -7,7 +7,7 @@ import { modelServer } from "../support/model-server.ts";
 import { OpenaiBench } from "../support/openai-bench.ts";
 import { coded } from "../support/storage.ts";
 
-test("guidance goes in before the next request; without a turn it is refused", async () => {
+test("guidance is sent with the next request; without a turn it is refused", async () => {
   await using provider = await modelServer([
     { calls: [{ name: "shell", args: { command: "until [ -e go ]; do sleep 0.05; done" } }] },
     (body) => ({ text: `heard ${/auth first/.exec(JSON.stringify(body["input"]))?.[0]}` }),
@@ -26,7 +26,7 @@ test("guidance goes in before the next request; without a turn it is refused", a
   assert.equal(bench.of("message").at(-1)?.text, "heard auth first");
 });
 
-test("an interrupt ends the command and the turn, and the thread can go on", async () => {
+test("an interrupt ends the command and the turn, and the thread can continue", async () => {
   await using provider = await modelServer([
     { calls: [{ name: "shell", args: { command: "sleep 600" } }] },
     { text: "On." },
@@ -43,7 +43,7 @@ test("an interrupt ends the command and the turn, and the thread can go on", asy
 });
 
 for (const level of ["safe", "danger"] as const) {
-  test(`disposing in mid-turn at level ${level} leaves no process, whatever it started`, async () => {
+  test(`disposing in mid-turn at level ${level} leaves no process, including those that a command started`, async () => {
     const command = "setsid sleep 601 & trap '' TERM; echo up; sleep 602";
     await using provider = await modelServer([{ calls: [{ name: "shell", args: { command } }] }]);
     await using bench = await OpenaiBench.make({ base_url: provider.url });
@@ -51,16 +51,17 @@ for (const level of ["safe", "danger"] as const) {
     const over = assert.rejects(session.turn("Work.", { model: null }), { code: "turn_cancelled" });
     await bench.until((event) => event.type === "activity" && event.method === "command/output");
     const { runId } = bench.spec();
-    const ours = async () => (await liveProcesses()).filter((entry) => isOfRun(entry.runId, runId));
-    assert.ok((await ours()).length > 0);
+    const remaining = async () =>
+      (await liveProcesses()).filter((entry) => isOfRun(entry.runId, runId));
+    assert.ok((await remaining()).length > 0);
     await session[Symbol.asyncDispose]();
     await over;
-    assert.deepEqual(await ours(), []);
+    assert.deepEqual(await remaining(), []);
     await assert.rejects(session.turn("More.", { model: null }), { code: "turn_cancelled" });
   });
 }
 
-test("a wish to leave the sandbox goes to a person where people are asked", async () => {
+test("a request to leave the sandbox goes to a person when the policy asks one", async () => {
   await using provider = await modelServer([
     {
       calls: [
@@ -93,7 +94,7 @@ test("a wish to leave the sandbox goes to a person where people are asked", asyn
   assert.equal(await readFile(outside, "utf8"), "here\n");
 });
 
-test("where nobody is asked the sandbox cannot be left, and it is not offered", async () => {
+test("when the policy asks no person the sandbox cannot be left, and the tool does not offer it", async () => {
   for (const approvals of ["auto", "decline"] as const) {
     const args = { command: "touch ../outside", with_escalated_permissions: true };
     await using provider = await modelServer([{ calls: [{ name: "shell", args }] }]);
@@ -109,7 +110,7 @@ test("where nobody is asked the sandbox cannot be left, and it is not offered", 
   }
 });
 
-test("a question that nobody may wait for ends the turn with what was asked", async () => {
+test("a question ends the turn and is reported when the policy does not allow waiting", async () => {
   await using provider = await modelServer([
     { calls: [{ name: "ask_user", args: { question: "Which?" } }] },
   ]);

@@ -11,7 +11,7 @@ import { OpenaiBench } from "../support/openai-bench.ts";
 
 const limits = { command_processes: 64, command_file_bytes: 1_048_576, command_timeout_ms: 30_000 };
 
-/** Runs the lines by the shell tool of a real session; resolves with what the model was told of each. */
+/** Runs the lines with the shell tool of a real session; resolves with the result of each that the model received. */
 async function shell(
   bench: OpenaiBench,
   commands: readonly string[],
@@ -27,7 +27,7 @@ async function shell(
   return input.flatMap((item) => (item.type === "function_call_output" ? [item.output] : []));
 }
 
-test("level networked has the network and nothing else more", async () => {
+test("level networked adds only the network", async () => {
   await using bench = await OpenaiBench.make(limits);
   const api = createServer((_, response) => response.end("welcome"));
   await new Promise<void>((resolve) => api.listen(0, "127.0.0.1", resolve));
@@ -46,7 +46,7 @@ test("level networked has the network and nothing else more", async () => {
   }
 });
 
-test("a command's environment is the allow-list and nothing more", async () => {
+test("a command's environment is only the allow-list", async () => {
   await using bench = await OpenaiBench.make({ env_passthrough: ["CI", "OPENAI_API_KEY"] });
   const canaries = ["OPENAI_API_KEY", "OPENAI_ORG_ID", "LINEAR_API_KEY", "AWS_SECRET_ACCESS_KEY"];
   const more = ["GITHUB_TOKEN", "SSH_AUTH_SOCK", "SYMPHONY_MASTER_KEY", "NODE_OPTIONS", "BASH_ENV"];
@@ -55,19 +55,22 @@ test("a command's environment is the allow-list and nothing more", async () => {
   bench.env = { ...bench.env, CI: "1", LANG: "C", LC_ALL: "C" };
   for (const level of ["safe", "danger"] as const) {
     const secretEnvNames = ["LINEAR_API_KEY"];
-    const [told = ""] = await shell(bench, ["env -0 | tr '\\0' '\\n'"], { level, secretEnvNames });
-    const names = told
+    const [result = ""] = await shell(bench, ["env -0 | tr '\\0' '\\n'"], {
+      level,
+      secretEnvNames,
+    });
+    const names = result
       .split("\n")
       .filter((line) => line.includes("="))
       .map((line) => line.slice(0, line.indexOf("=")))
       .filter((name) => !["PWD", "SHLVL", "_", "OLDPWD"].includes(name));
     const allowed = ["CI", "HOME", "LANG", "LC_ALL", "PATH", "SYMPHONY_RUN_ID"];
     assert.deepEqual(names.sort(), allowed, level);
-    assert.doesNotMatch(told, /canary|sk-test/);
+    assert.doesNotMatch(result, /canary|sk-test/);
   }
 });
 
-test("readable paths are shown, but never what is hidden in them", async () => {
+test("readable paths are shown, except hidden paths inside them", async () => {
   await using bench = await OpenaiBench.make();
   const tools = join(bench.root, "home", "tools");
   await mkdir(tools);
@@ -76,24 +79,24 @@ test("readable paths are shown, but never what is hidden in them", async () => {
   await writeFile(join(bench.dataDir, "secret"), "hidden\n");
   const alias = join(bench.root, "home", "alias");
   bench.config = { ...bench.config, readablePaths: ["~/tools", alias, "/", "tools"] };
-  const [told = ""] = await shell(bench, [
+  const [result = ""] = await shell(bench, [
     `cat ${tools}/tool; echo x > ${tools}/tool; cat ${alias}/data/secret ${bench.dataDir}/secret`,
   ]);
-  assert.match(told, /a tool/);
-  assert.match(told, /Read-only/);
-  assert.doesNotMatch(told, /^hidden/m);
+  assert.match(result, /a tool/);
+  assert.match(result, /Read-only/);
+  assert.doesNotMatch(result, /^hidden/m);
   assert.match(bench.logs.join("\n"), /not a path to show in the sandbox: \/,tools/);
 });
 
-test("a link in the place of .git is not followed by the sandbox", async () => {
+test("a link named .git is not followed by the sandbox", async () => {
   await using bench = await OpenaiBench.make();
   await writeFile(join(bench.dataDir, "secret"), "hidden\n");
   await symlink(bench.dataDir, join(bench.workspace, ".git"));
-  const [told = ""] = await shell(bench, ["cat .git/secret"]);
-  assert.doesNotMatch(told, /hidden/);
+  const [result = ""] = await shell(bench, ["cat .git/secret"]);
+  assert.doesNotMatch(result, /hidden/);
 });
 
-test("a command ends at its time limit, at its processes, at a full disk", async () => {
+test("a command ends at its time limit, at its process limit, and when its disk is full", async () => {
   const cwd = await realpath("/tmp");
   const run = (line: string, more: object) =>
     runCommand({

@@ -23,7 +23,7 @@ const work: readonly Answer[] = [
 ];
 
 for (const api of ["responses", "chat"] as const) {
-  test(`a turn over ${api}: commands, patches, files and the tracker's tools`, async () => {
+  test(`a turn over ${api} can use commands, patches, files and the tracker's tools`, async () => {
     await using provider = await modelServer(work, [api]);
     await using bench = await OpenaiBench.make({ base_url: provider.url });
     const moved: unknown[] = [];
@@ -77,7 +77,7 @@ for (const api of ["responses", "chat"] as const) {
   });
 }
 
-test("a thread goes on in another session, with its totals, and its file is private", async () => {
+test("a thread continues in another session, with its totals, and its file is private", async () => {
   await using provider = await modelServer([
     { text: "One." },
     (body) => ({ text: JSON.stringify(body["input"]).includes("One.") ? "I remember." : "Who?" }),
@@ -91,7 +91,7 @@ test("a thread goes on in another session, with its totals, and its file is priv
   }
   const file = join(bench.dataDir, "threads", `${threadId}.jsonl`);
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  // As a crash in the middle of a call, and of a write, leaves it.
+  // As after a crash in the middle of a call and of a write.
   const call = { type: "function_call", call_id: "c9", name: "shell", arguments: "{}" };
   const open = JSON.stringify({ items: [call], totals: bench.of("tokens").at(-1)?.total });
   await writeFile(file, `${await readFile(file, "utf8")}${open}\n{"items":[{"ty`);
@@ -103,7 +103,7 @@ test("a thread goes on in another session, with its totals, and its file is priv
   assert.match(JSON.stringify(provider.asked[1]?.body["input"]), /"call_id":"c9","output":"interr/);
 });
 
-test("a thread that is not there, or is no thread, makes a new one", async () => {
+test("a missing or invalid thread is replaced by a new one", async () => {
   await using provider = await modelServer([]);
   await using bench = await OpenaiBench.make({ base_url: provider.url });
   for (const resumeThreadId of ["thr_00000000-0000-0000-0000-000000000000", "../../etc/passwd"]) {
@@ -113,7 +113,7 @@ test("a thread that is not there, or is no thread, makes a new one", async () =>
   }
 });
 
-test("a long conversation is shortened by a summary, and the newest of it stays", async () => {
+test("a long conversation is shortened by a summary, and its newest part stays", async () => {
   const long = "word ".repeat(2_000);
   await using provider = await modelServer([
     { text: long, usage: { input: 3_000, output: 2_500 } },
@@ -132,7 +132,7 @@ test("a long conversation is shortened by a summary, and the newest of it stays"
   assert.equal(bench.of("tokens").at(-1)?.total.total, 5_500 + 15 + 15);
 });
 
-test("what a model does wrong is told to it and the turn goes on", async () => {
+test("a model's mistakes are reported to it and the turn continues", async () => {
   const calls = [
     { name: "shell", args: "no json" },
     { name: "shell", args: { command: 5 } },
@@ -151,7 +151,7 @@ test("what a model does wrong is told to it and the turn goes on", async () => {
   assert.equal(bench.of("turn.completed").length, 1);
 });
 
-test("a turn that never ends is ended", async () => {
+test("a turn that would never end is stopped", async () => {
   const again = { calls: [{ name: "list_files", args: {} }] };
   await using provider = await modelServer([again, again, again]);
   await using bench = await OpenaiBench.make({ base_url: provider.url, max_requests_per_turn: 3 });
@@ -159,7 +159,7 @@ test("a turn that never ends is ended", async () => {
   await assert.rejects(session.turn("Work.", { model: null }), coded("turn_failed", /3 requests/));
 });
 
-test("a silent command is no stall: it gives signs of life", async () => {
+test("a silent command is no stall: it reports activity", async () => {
   const clock = new FakeClock();
   await using provider = await modelServer([
     { calls: [{ name: "shell", args: { command: "until [ -e go ]; do sleep 0.05; done" } }] },
@@ -177,7 +177,7 @@ test("a silent command is no stall: it gives signs of life", async () => {
 });
 
 for (const api of ["responses", "chat"] as const) {
-  test(`over ${api} a cut answer is gone on with, and a filtered one fails the turn`, async () => {
+  test(`over ${api} a truncated answer is continued, and a filtered one fails the turn`, async () => {
     await using provider = await modelServer(
       [{ text: "Half", ends: "length" }, { text: "Whole." }, { text: "No", ends: "filter" }],
       [api],

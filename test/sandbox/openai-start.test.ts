@@ -5,7 +5,7 @@ import { modelServer } from "../support/model-server.ts";
 import { OpenaiBench } from "../support/openai-bench.ts";
 import { coded } from "../support/storage.ts";
 
-test("without a key it does not start, and says which command helps", async () => {
+test("without a key the agent does not start, and says which command to run", async () => {
   await using bench = await OpenaiBench.make();
   bench.secrets = {};
   await assert.rejects(bench.start(), (error) => {
@@ -30,7 +30,7 @@ test("the key is looked up at each request", async () => {
   assert.deepEqual(bench.hidden, ["sk-test-0123456789", "sk-another-987654"]);
 });
 
-test("only https, or http on this machine, gets the key", async () => {
+test("only an https address, or http on this machine, gets the key", async () => {
   for (const base_url of [
     "http://example.com/v1",
     "http://169.254.169.254/v1",
@@ -43,7 +43,7 @@ test("only https, or http on this machine, gets the key", async () => {
   }
 });
 
-test("without a sandbox nothing starts but at level danger", async () => {
+test("without a sandbox an agent starts only at level danger", async () => {
   await using provider = await modelServer([]);
   await using bench = await OpenaiBench.make({ base_url: provider.url });
   bench.env = { ...bench.env, PATH: "/nowhere" };
@@ -56,7 +56,7 @@ test("without a sandbox nothing starts but at level danger", async () => {
   assert.equal(session.resumed, false);
 });
 
-test("a limit of the provider ends the turn and says until when", async () => {
+test("a limit of the provider ends the turn and reports when it ends", async () => {
   await using provider = await modelServer([
     { status: 429, error: { type: "usage_limit_reached", resets_at: 1_900_000_000 } },
   ]);

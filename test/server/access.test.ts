@@ -84,7 +84,7 @@ describe("proxies (THREAT-8)", () => {
     });
   }
 
-  test("webhooks may come through a tunnel, and nothing else hides behind their path", async () => {
+  test("webhooks may come through a tunnel, and their path gives access to no other route", async () => {
     const headers = { host: "abc.tunnel.example", "x-forwarded-for": "1.2.3.4" };
     const hook = await server.ask("/webhooks/linear", { method: "POST", headers });
     assert.equal(hook.json().error.code, "webhook_not_configured");
@@ -126,7 +126,7 @@ describe("other sites' pages (THREAT-5, X-7)", () => {
     });
   }
 
-  test("may look, as far as a browser lets them: no header grants them the answer", async () => {
+  test("may send reads, but no header lets the browser show them the answer", async () => {
     const answer = await server.ask("/api/v1/runtime", {
       headers: { origin: "http://evil.example" },
     });
@@ -135,7 +135,7 @@ describe("other sites' pages (THREAT-5, X-7)", () => {
     assert.equal(answer.headers["cross-origin-resource-policy"], "same-origin");
   });
 
-  test("our own page and plain clients may", async () => {
+  test("are refused without affecting symphony's own page and plain clients", async () => {
     const host = `127.0.0.1:${server.listening.port}`;
     for (const headers of [
       {},
@@ -156,27 +156,27 @@ describe("token (THREAT-21)", () => {
   const ascii = "s3cret-token";
   const bearer = (value: string) => ({ headers: { authorization: value } });
 
-  async function withToken(work: (asked: TestServer) => Promise<void>, given: string | null) {
+  async function withToken(work: (target: TestServer) => Promise<void>, given: string | null) {
     const settings = config({ server: { auth: "token" } });
     await using own = await createWorld({ issues: [issue("ENG-1")], config: settings });
-    await using asked = await serve(own, { token: given });
-    await work(asked);
+    await using target = await serve(own, { token: given });
+    await work(target);
   }
 
-  test("every route asks for it when server.auth is token", () =>
-    withToken(async (asked) => {
+  test("is required on every route when server.auth is token", () =>
+    withToken(async (target) => {
       for (const { method, path } of [...own, { method: "GET", path: "/nowhere" }]) {
-        const answer = await asked.ask(path, { method });
+        const answer = await target.ask(path, { method });
         assert.equal(answer.status, 401, path);
         assert.equal(answer.json().error.code, "unauthorized");
         assert.equal(answer.headers["www-authenticate"], "Bearer");
       }
     }, ascii));
 
-  test("the right one passes; shorter, longer, other and odd ones do not", () =>
-    withToken(async (asked) => {
-      assert.equal((await asked.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
-      assert.equal((await asked.ask("/api/v1/runtime", bearer(`bearer ${ascii}`))).status, 200);
+  test("is accepted when it is right; shorter, longer, other and malformed ones are refused", () =>
+    withToken(async (target) => {
+      assert.equal((await target.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
+      assert.equal((await target.ask("/api/v1/runtime", bearer(`bearer ${ascii}`))).status, 200);
       const wrong = [
         ascii,
         "Bearer",
@@ -189,35 +189,35 @@ describe("token (THREAT-21)", () => {
         `Bearer ${Buffer.from(token).toString("latin1")}`,
       ];
       for (const value of wrong) {
-        assert.equal((await asked.ask("/api/v1/runtime", bearer(value))).status, 401, value);
+        assert.equal((await target.ask("/api/v1/runtime", bearer(value))).status, 401, value);
       }
     }, ascii));
 
-  test("without a token to compare with, nobody passes", () =>
-    withToken(async (asked) => {
-      assert.equal((await asked.ask("/api/v1/runtime", bearer("Bearer x"))).status, 401);
+  test("is refused when the server has no token to compare with", () =>
+    withToken(async (target) => {
+      assert.equal((await target.ask("/api/v1/runtime", bearer("Bearer x"))).status, 401);
     }, null));
 
-  test("THREAT-6: on loopback it is asked of who is not known to be the server's own user", async () => {
-    // As where the kernel does not tell whose a connection is.
+  test("THREAT-6: is required on loopback from every client that is not known to be the server's own user", async () => {
+    // As on a system whose kernel does not show the owner of a connection.
     const peers = new Peers({ proc: "/nowhere", platform: "linux" });
     await using alone = await createWorld({ issues: [issue("ENG-1")] });
-    await using asked = await serve(alone, { token: ascii, peers });
+    await using target = await serve(alone, { token: ascii, peers });
     for (const { method, path } of own) {
-      assert.equal((await asked.ask(path, { method })).status, 401, path);
+      assert.equal((await target.ask(path, { method })).status, 401, path);
     }
-    assert.equal((await asked.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
+    assert.equal((await target.ask("/api/v1/runtime", bearer(`Bearer ${ascii}`))).status, 200);
   });
 
-  test("bound beyond loopback it is asked for whatever server.auth says", async () => {
+  test("is required regardless of server.auth when the server is bound beyond loopback", async () => {
     await using own = await createWorld();
-    await using asked = await serve(own, { host: "0.0.0.0", token: ascii });
-    assert.equal((await asked.ask("/api/v1/runtime")).status, 401);
+    await using target = await serve(own, { host: "0.0.0.0", token: ascii });
+    assert.equal((await target.ask("/api/v1/runtime")).status, 401);
     const good = bearer(`Bearer ${ascii}`);
-    assert.equal((await asked.ask("/api/v1/runtime", good)).status, 200);
-    // Some systems lead this address to the machine itself, and some browsers let every page use it.
-    for (const host of ["0.0.0.0", `0.0.0.0:${asked.listening.port}`]) {
-      const answer = await asked.ask("/api/v1/runtime", { headers: { ...good.headers, host } });
+    assert.equal((await target.ask("/api/v1/runtime", good)).status, 200);
+    // Some systems route this address to the machine itself, and some browsers let every page use it.
+    for (const host of ["0.0.0.0", `0.0.0.0:${target.listening.port}`]) {
+      const answer = await target.ask("/api/v1/runtime", { headers: { ...good.headers, host } });
       assert.equal(answer.status, 403, host);
     }
   });

@@ -33,12 +33,12 @@ after(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-/** The address of a route with `id`, as it is to arrive, for each parameter. */
+/** The address of a route with `id`, exactly as sent, for each parameter. */
 function at({ path }: Route, id: string): string {
   return path.replaceAll(/:\w+/g, () => id);
 }
 
-test("THREAT-8: through a tunnel under a foreign name, nothing answers but the signed routes", async () => {
+test("THREAT-8: through a tunnel under a foreign name, only the signed routes answer", async () => {
   const headers = { host: "abc.tunnel.example", "x-forwarded-for": "198.51.100.7" };
   const open: string[] = [];
   for (const route of routes) {
@@ -49,7 +49,7 @@ test("THREAT-8: through a tunnel under a foreign name, nothing answers but the s
   assert.ok(streams.length > 0, "the event stream was among them");
 });
 
-test("THREAT-6: another user of this machine gets nothing without the token, the signed routes excepted", async (t) => {
+test("THREAT-6: without the token, another user of this machine can use only the signed routes", async (t) => {
   if (process.getuid?.() !== 0) return t.skip("needs a second user");
   if (spawnSync("curl", ["--version"]).status !== 0) return t.skip("needs curl");
   const requests = routes.flatMap((route) => {
@@ -78,7 +78,7 @@ test("THREAT-6: another user of this machine gets nothing without the token, the
   assert.equal(status, 200);
 });
 
-test("THREAT-5: a form or a text of any page changes nothing, also without an Origin", async () => {
+test("THREAT-5: a form or plain text posted by any page changes nothing, also without an Origin", async () => {
   const calls = world.scheduler.calls.length;
   const seq = world.core.bus.lastSeq;
   const types = [
@@ -90,7 +90,7 @@ test("THREAT-5: a form or a text of any page changes nothing, also without an Or
   ];
   const framings: Record<string, string>[] = [{}, { "transfer-encoding": "chunked" }];
   for (const route of own) {
-    // A form is an answer to "any body, or none".
+    // A route that takes a body of any shape, or none, also accepts a form.
     const all = route.bodyOptional ? types : [...types, "application/x-www-form-urlencoded"];
     for (const [type, framing] of all.flatMap((one) =>
       framings.map((two) => [one, two] as const),
@@ -105,7 +105,7 @@ test("THREAT-5: a form or a text of any page changes nothing, also without an Or
   assert.deepEqual([world.scheduler.calls.length, world.core.bus.lastSeq], [calls, seq]);
 });
 
-test("THREAT-5: a route that takes no body lets an empty one pass, whatever its type, and JSON", async () => {
+test("THREAT-5: a route that takes no body accepts an empty one of any type, and JSON", async () => {
   const bare = own.filter(({ body, media }) => body === undefined && media !== "text/event-stream");
   assert.ok(bare.some(({ method }) => method === "DELETE"));
   const given: Ask[] = [
@@ -134,7 +134,7 @@ describe("THREAT-10: odd keys", () => {
       .map((text) => encodeURIComponent(text.toWellFormed())),
   );
 
-  test("are refused by every route that takes one, and reach no file", async () => {
+  test("are refused by every route that takes a key, and reach no file", async () => {
     const before = await filesOf();
     const keyed = own.filter(({ path, media }) => path.includes("/:") && media === undefined);
     assert.ok(keyed.length > 10);
@@ -152,13 +152,13 @@ describe("THREAT-10: odd keys", () => {
     assert.deepEqual(await filesOf(), before);
   });
 
-  /** Without those that any write brings along. */
+  /** Without the files that any write changes. */
   async function filesOf(): Promise<readonly string[]> {
     const names = await readdir(project.dir, { recursive: true });
     return names.filter((name) => !/audit\.head|-(journal|wal|shm)$/.test(name)).sort();
   }
 
-  /** A list about something that is not there. */
+  /** An empty list, for something that does not exist. */
   function isEmpty(reply: Record<string, unknown>): boolean {
     return Object.values(reply).some((value) => Array.isArray(value));
   }
@@ -201,7 +201,7 @@ describe("THREAT-11: prototypes", () => {
     });
   }
 
-  test("a dotted path through one leads nowhere", async () => {
+  test("a dotted path through such a key reaches nothing", async () => {
     const good = { agent: { max_turns: 4 } };
     await real.ask("/api/v1/config/overlay", { method: "PUT", body: good });
     for (const word of words) {
@@ -214,7 +214,7 @@ describe("THREAT-11: prototypes", () => {
     assert.deepEqual((await real.ask("/api/v1/config/overlay")).json(), good);
   });
 
-  test("no route takes such a key for one of its own fields", async () => {
+  test("no route accepts such a key as one of its fields", async () => {
     for (const route of own.filter(({ body }) => body !== undefined)) {
       for (const word of words) {
         const ask = { method: route.method, body: `{"${word}":${inherited}}`, headers: json };
@@ -244,7 +244,7 @@ describe("THREAT-12: hostile length", () => {
     "1e9",
   ];
 
-  test("no parser of a header takes more than one pass", async () => {
+  test("every parser of a header reads its text in one pass", async () => {
     const names = [
       "host",
       "authorization",
@@ -270,7 +270,7 @@ describe("THREAT-12: hostile length", () => {
     }
   });
 
-  test("nor does one of a field of 100 kB", async () => {
+  test("every parser of a field reads 100 kB in one pass", async () => {
     for (const route of own.filter(({ body }) => body !== undefined)) {
       for (const seed of seeds) {
         const long = seed.repeat(100_000 / seed.length);

@@ -5,7 +5,7 @@ import { createWorld } from "../support/core.ts";
 import { issue } from "../support/issue.ts";
 import { serve } from "../support/server.ts";
 
-test("H-17: an attempt has its own events, in pages, oldest first", async () => {
+test("H-17: the events of an attempt are listed in pages, oldest first", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
   await using server = await serve(world);
   world.scheduler

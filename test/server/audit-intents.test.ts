@@ -10,39 +10,39 @@ import { temporaryDir } from "../support/storage.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
 
-test("what was asked for is on disk before it is done, and its entry before the answer", async () => {
+test("a request is on disk before it is carried out, and its entry before the answer", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const { history } = server.core;
-  const told: string[] = [];
+  const steps: string[] = [];
   const { auditIntent, audit } = history;
   history.auditIntent = (intent) => {
-    told.push(`intent ${intent.action}`);
+    steps.push(`intent ${intent.action}`);
     return auditIntent(intent);
   };
   history.audit = (entry, intent) => {
-    told.push(`entry ${entry.action} ${entry.target}`);
+    steps.push(`entry ${entry.action} ${entry.target}`);
     return audit(entry, intent);
   };
   const local = server.core.localIssues();
   assert.ok(local);
   const { create } = local;
   local.create = (issue) => {
-    told.push("done");
+    steps.push("done");
     return create.call(local, issue);
   };
   const made = await server.ask("/api/v1/issues", post({ title: "An issue" }));
   assert.equal(made.status, 201, made.text);
   const { identifier } = made.json();
-  assert.deepEqual(told, ["intent issues.create", "done", `entry issues.create ${identifier}`]);
+  assert.deepEqual(steps, ["intent issues.create", "done", `entry issues.create ${identifier}`]);
   assert.equal(history.endAuditIntents(0), 0);
 });
 
-test("a crash between a change and its entry is told of at the next start", async () => {
+test("a crash between a change and its entry is reported at the next start", async () => {
   await using project = await freshProject();
   {
     await using server = await openReal(project.dir);
-    // As after a crash: the entry never came.
+    // As after a crash: the entry was never written.
     server.core.history.audit = () => true;
     const made = await server.ask("/api/v1/issues", post({ title: "An issue" }));
     assert.equal(made.status, 201);
@@ -55,7 +55,7 @@ test("a crash between a change and its entry is told of at the next start", asyn
   assert.ok(again.logged.join("").includes("a crash interrupted requests"));
 });
 
-test("X-2, THREAT-3: no entry and no intent holds a secret that was in what was asked for", async () => {
+test("X-2, THREAT-3: no entry and no intent holds a secret that was in the request", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const { history } = server.core;
@@ -85,7 +85,7 @@ const child = `
   process.kill(process.pid, "SIGKILL");
 `;
 
-test("kill -9: an intent without its entry is found once, one with its entry never", async (t) => {
+test("after kill -9 an intent without its entry is reported once, one with its entry never", async (t) => {
   const file = join(temporaryDir(t), "history.db");
   const source = join(import.meta.dirname, "../../src/core/store/history.ts");
   const run = spawn(process.execPath, ["--input-type=module", "-e", child, source, file]);

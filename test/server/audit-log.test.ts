@@ -8,7 +8,7 @@ import { serve, type TestServer } from "../support/server.ts";
 const reading = (server: TestServer) => async (query: string) =>
   api.audit.list.reply.parse((await server.ask(`/api/v1/audit${query}`)).json());
 
-test("H-18: mutations stand in the log, newest first, linked by their hashes", async () => {
+test("H-18: mutations are in the log, newest first, linked by their hashes", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
   await using server = await serve(world);
   const read = reading(server);
@@ -32,7 +32,7 @@ test("H-18: mutations stand in the log, newest first, linked by their hashes", a
   assert.deepEqual([first?.prev_hash, first?.detail["reason"]], [null, "wrong branch"]);
 });
 
-test("the log has pages and filters, and refuses what is no filter", async () => {
+test("the log has pages and filters, and refuses an unknown filter", async () => {
   await using world = await createWorld();
   await using server = await serve(world);
   const read = reading(server);

@@ -8,7 +8,7 @@ import { serve } from "../support/server.ts";
 const post = (body: unknown = {}) => ({ method: "POST", body });
 
 describe("the audit log", () => {
-  test("has who did what to which issue, how it ended, and no body that it should not show", async () => {
+  test("records who did what to which issue and the outcome, and only the listed fields of the body", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const entries: Record<string, unknown>[] = [];
@@ -33,7 +33,7 @@ describe("the audit log", () => {
     assert.doesNotMatch(JSON.stringify(second), /canary/);
   });
 
-  test("that cannot be written does not undo the answer, and the log tells", async () => {
+  test("does not change the answer when it cannot be written, and the server's log reports it", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     world.core.history.audit = () => {

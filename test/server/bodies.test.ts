@@ -43,7 +43,7 @@ describe("H-7: a refresh takes a body of any shape, or none", () => {
     });
   }
 
-  test("but no text that claims nothing, and no list", async () => {
+  test("refuses plain text and a list", async () => {
     const text = { body: "x", headers: { "content-type": "text/plain" } };
     await fails("/api/v1/refresh", text, [415, "unsupported_media_type"]);
     await fails("/api/v1/refresh", { body: [] }, [400, "invalid_request"]);
@@ -60,12 +60,12 @@ describe("bodies", () => {
     }
   });
 
-  test("a missing body says so", async () => {
+  test("a missing body is named as missing", async () => {
     const error = await fails(steer, {}, [400, "invalid_request"]);
     assert.deepEqual(error.details, [{ path: "", message: "a JSON body is required" }]);
   });
 
-  test("anything but application/json in UTF-8, as it is, is 415", async () => {
+  test("anything except uncompressed application/json in UTF-8 is 415", async () => {
     const body = '{"message":"x"}';
     const types = [
       "text/plain",
@@ -94,7 +94,7 @@ describe("bodies", () => {
     }
   });
 
-  test("more than 1 MiB is 413, whether it says so or not", async () => {
+  test("more than 1 MiB is 413, with or without a Content-Length", async () => {
     const body = JSON.stringify({ message: "x".repeat(mebibyte) });
     await fails(steer, { body, headers: json }, [413, "body_too_large"]);
     await fails(steer, { body, headers: { ...json, "transfer-encoding": "chunked" } }, [
@@ -104,7 +104,7 @@ describe("bodies", () => {
     await fails(steer, { body: "x".repeat(5 * mebibyte), headers: json }, [413, "body_too_large"]);
   });
 
-  test("a body of just under 1 MiB is read", async () => {
+  test("a body slightly below 1 MiB is read", async () => {
     const body = { title: "big", description: "d".repeat(199_000) };
     const answer = await server.ask("/api/v1/issues", { method: "POST", body });
     assert.equal(answer.status, 201);
@@ -119,14 +119,14 @@ describe("bodies", () => {
     assert.match(error.message, /labels\.1: /);
   });
 
-  test("__proto__ is an unknown key like any other and touches nothing", async () => {
+  test("__proto__ is refused like any unknown key and changes no prototype", async () => {
     const body = '{"title":"x","__proto__":{"polluted":true}}';
     const answer = await server.ask("/api/v1/issues", { method: "POST", body, headers: json });
     assert.ok([201, 400].includes(answer.status));
     assert.equal(Reflect.get({}, "polluted"), undefined);
   });
 
-  test("a form's fields count where the body may be left out", async () => {
+  test("the fields of a form are used where the body is optional", async () => {
     const ask = { body: "nonsense=1", headers: { "content-type": form } };
     const error = await fails("/api/v1/ENG-1/abort", ask, [400, "invalid_request"]);
     assert.equal(error.details[0].path, "nonsense");

@@ -8,7 +8,7 @@ import { serve } from "../support/server.ts";
 const tokens = (total: number) => ({ type: "tokens", total: { ...noTokens, total } }) as const;
 
 describe("brakes and limits over HTTP", () => {
-  test("a used-up day is in the snapshot, on the page, among the gates and in the metrics", async () => {
+  test("a used-up daily limit is in the snapshot, on the page, among the gates and in the metrics", async () => {
     const settings = config({ brakes: { tokensPerDay: 1_000 }, agent: { maxConcurrentAgents: 1 } });
     const issues = [issue("ENG-1"), issue("ENG-2")];
     await using world = await createWorld({ issues, config: settings });
@@ -32,7 +32,7 @@ describe("brakes and limits over HTTP", () => {
     assert.equal(gate.pass, false);
   });
 
-  test("a paused provider and a braked issue say so, with what they count", async () => {
+  test("a paused provider and a braked issue are shown with their counts", async () => {
     const settings = config({ brakes: { tokensPerIssue: 1_000 } });
     const issues = [issue("ENG-1"), issue("ENG-2")];
     await using world = await createWorld({ issues, config: settings });

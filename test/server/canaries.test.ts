@@ -70,12 +70,12 @@ async function written(dir: string, workflow: string): Promise<string> {
   return workflow;
 }
 
-/** Where a route is, with `id` for each of its parameters. */
+/** The address of a route, with `id` for each of its parameters. */
 function at({ path }: Route, id: string): string {
   return path.replaceAll(/:\w+/g, () => encodeURIComponent(id));
 }
 
-/** A body that has a canary wherever the route takes text, and where it takes nothing. */
+/** A body with a canary in each field that takes text, and in one that the route does not know. */
 function bodyOf(canary: string): unknown {
   const names = "title body name reason message value description identifier template_id text";
   const texts = Object.fromEntries(names.split(" ").map((name) => [name, canary]));
@@ -83,7 +83,7 @@ function bodyOf(canary: string): unknown {
 }
 
 describe("THREAT-3: no secret is seen", () => {
-  test("the agent did say them all, and failed", async () => {
+  test("after an agent has printed all of them and failed", async () => {
     assert.equal(canaries.length, 25);
     assert.ok(reader.messages.some(({ event }) => event === "agent.message"));
     const state = await server.ask("/api/v1/state");
@@ -108,7 +108,7 @@ describe("THREAT-3: no secret is seen", () => {
     });
   }
 
-  test("in lists and pages after all that, in the order in which a person reads them", async () => {
+  test("in lists and pages after all these requests, read in the order in which a person reads them", async () => {
     const attempts = await server.ask("/api/v1/local-1/attempts");
     const [attempt] = attempts.json().attempts;
     for (const path of [
@@ -130,7 +130,7 @@ describe("THREAT-3: no secret is seen", () => {
     }
   });
 
-  test("in a preview, whether the issue or the variables have it", async () => {
+  test("in a preview, whether it comes from the issue or from the variables", async () => {
     const body = { name: "all", body: "{{ issue.title }} {{ issue.description }} {{ x }}" };
     const made = await server.ask("/api/v1/templates", { method: "POST", body });
     const path = `/api/v1/templates/${made.json().id}/preview`;
@@ -142,7 +142,7 @@ describe("THREAT-3: no secret is seen", () => {
     assert.match(shown.text, /\[redacted\]/);
   });
 
-  test("in the event stream, live or told again, nor in the log", async () => {
+  test("in the event stream, live or replayed, or in the log", async () => {
     await using again = await EventReader.open(Number(new URL(server.url).port), "?since=0");
     const last = reader.messages.at(-1)?.id;
     await again.until(({ messages }) => messages.some(({ id }) => id === last));

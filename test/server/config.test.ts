@@ -29,7 +29,7 @@ x-note: the token of the environment
   assert.equal(schema.json().$schema, "https://json-schema.org/draft/2020-12/schema");
 });
 
-test("H-18: what GET gives PUT takes; a change is in force at once, told, and there after a restart", async () => {
+test("H-18: PUT takes what GET returns; a change is in force at once, published as an event, and kept after a restart", async () => {
   await using project = await freshProject();
   {
     await using server = await openReal(project.dir);
@@ -56,7 +56,7 @@ test("H-18: what GET gives PUT takes; a change is in force at once, told, and th
   assert.deepEqual((await overlayOf(again)).json().agent, { max_turns: 5 });
 });
 
-test("ETag, If-None-Match and If-Match: two operators cannot lose each other's change", async () => {
+test("with ETag, If-None-Match and If-Match two operators cannot overwrite each other's change", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const { etag = "" } = (await overlayOf(server)).headers;
@@ -76,7 +76,7 @@ test("ETag, If-None-Match and If-Match: two operators cannot lose each other's c
   assert.deepEqual([any.status, any.headers.etag], [200, etag]);
 });
 
-test("W-25: an overlay that cannot be used is refused as a whole, with every dotted path", async () => {
+test("W-25: an invalid overlay is refused as a whole, and every dotted path is named", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const good = { agent: { max_turns: 5 } };
@@ -110,7 +110,7 @@ test("W-25: an overlay that cannot be used is refused as a whole, with every dot
   assert.equal(({} as { admin?: boolean }).admin, undefined);
 });
 
-test("DELETE takes out one path: 204, then 404 with the paths there are", async () => {
+test("DELETE removes one path: 204, then 404 with the existing paths", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   await put(server, { agent: { max_turns: 5, max_retries: null } });
@@ -124,7 +124,7 @@ test("DELETE takes out one path: 204, then 404 with the paths there are", async 
   assert.deepEqual(details.paths, ["agent.max_retries"]);
 });
 
-test("the tracker follows a change of the overlay, and an edit of the file keeps it", async () => {
+test("the tracker is rebuilt after a change of the overlay, and an edit of the file keeps the overlay's values", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const before = server.core.tracker();

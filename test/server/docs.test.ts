@@ -4,7 +4,7 @@ import { createWorld } from "../support/core.ts";
 import { serve } from "../support/server.ts";
 
 describe("GET /api/docs", () => {
-  test("is Swagger UI on this server's document, from this server alone", async () => {
+  test("is Swagger UI for this server's document, and loads everything from this server", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     const page = await server.ask("/api/docs");
@@ -29,7 +29,7 @@ describe("GET /api/docs", () => {
     }
   });
 
-  test("lets run only what carries this answer's nonce", async () => {
+  test("allows only scripts that carry this answer's nonce", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     const nonces = new Set<string>();

@@ -15,7 +15,7 @@ function failWith(world: World, error: unknown): void {
 }
 
 describe("H-11: errors", () => {
-  test("a crash is 500 with nothing but its request id; the log has the stack under it", async () => {
+  test("a crash is 500 with only its request id; the log has the stack under that id", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     failWith(world, new TypeError("cannot read /etc/secret of undefined"));
@@ -28,7 +28,7 @@ describe("H-11: errors", () => {
     assert.match(line, /cannot read .*errors\.test\.ts/);
   });
 
-  test("what is our own fault in other words is told no better", async () => {
+  test("another internal error is also answered without its details", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     failWith(world, new SymphonyError("workspace_error", "cannot remove /home/me/w"));
@@ -37,14 +37,14 @@ describe("H-11: errors", () => {
     assert.doesNotMatch(answer.text, /home/);
   });
 
-  test("something thrown that is no error is 500 too", async () => {
+  test("a thrown value that is not an Error is also 500", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     failWith(world, "a string");
     assert.equal((await server.ask("/api/v1/ENG-1")).status, 500);
   });
 
-  test("details have the wire's keys, with the hint among them", async () => {
+  test("details have snake_case keys and include the hint", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     const details = { timeoutMs: 5, nested: [{ someKey: null }] };
@@ -64,13 +64,13 @@ describe("H-11: errors", () => {
 
 async function raw(port: number, text: string): Promise<string> {
   const socket = connect(port, "127.0.0.1");
-  // Left open: one that has said its last word before it is looked at is nobody known (THREAT-6).
+  // Left open: the owner of a connection that the client has ended before the check is unknown (THREAT-6).
   socket.write(text);
   const chunks = await socket.setEncoding("utf8").toArray();
   return chunks.join("");
 }
 
-describe("what is hardly HTTP", () => {
+describe("malformed HTTP", () => {
   test("is answered in the envelope", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
@@ -96,7 +96,7 @@ describe("what is hardly HTTP", () => {
     assert.match(absolute, /^HTTP\/1\.1 403 /);
   });
 
-  test("a caller that hangs up in mid-body harms nobody and is not reported as a crash", async () => {
+  test("a client that disconnects in mid-body disturbs no other and is not reported as a crash", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const socket = connect(server.listening.port, "127.0.0.1");
@@ -111,7 +111,7 @@ describe("what is hardly HTTP", () => {
     assert.doesNotMatch(world.logged.join(""), /request failed/);
   });
 
-  test("a connection is still good after a body that was refused unread", async () => {
+  test("a connection is still usable after a body that was refused unread", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     const body = "x".repeat(2 * 1024 * 1024);

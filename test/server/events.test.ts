@@ -42,7 +42,7 @@ async function opened() {
 }
 
 describe("the event stream", () => {
-  test("begins with the time to retry and then tells what happens from now on", async () => {
+  test("begins with the retry time and then sends the events from now on", async () => {
     await using at = await opened();
     publish(at.world, 3);
     await using reader = await at.open();
@@ -59,7 +59,7 @@ describe("the event stream", () => {
     assert.deepEqual(event.data, { path: "a/b" });
   });
 
-  test("replays after since, then goes on without gap or repeat", async () => {
+  test("replays after since, then continues without gap or repeat", async () => {
     await using at = await opened();
     publish(at.world, 1_700);
     await using reader = await at.open(`?since=${at.first - 1}`);
@@ -110,7 +110,7 @@ describe("the event stream", () => {
     await reader.until(({ comments }) => comments.length === 3);
   });
 
-  test("begins with gap when older events are no longer kept", async () => {
+  test("begins with gap when older events are no longer stored", async () => {
     await using at = await opened();
     publish(at.world, 10);
     const oldest = at.first + 5;
@@ -123,7 +123,7 @@ describe("the event stream", () => {
     assert.deepEqual(reader.seqs, series(oldest, at.first + 9));
   });
 
-  test("begins with gap for a number that was never given, and follows from now", async () => {
+  test("begins with gap for a number that no event has had yet, and continues from now", async () => {
     await using at = await opened();
     publish(at.world, 2);
     await using reader = await at.open("?since=999999");
@@ -137,7 +137,7 @@ describe("the event stream", () => {
 });
 
 describe("subscribers (FAULT-13)", () => {
-  test("one that does not read is dropped at 1 MiB; the others lose nothing", async () => {
+  test("a subscriber that does not read is dropped at 1 MiB; the others lose nothing", async () => {
     await using at = await opened();
     const stuck = connect(at.server.listening.port, "127.0.0.1");
     stuck.on("error", () => {});
@@ -163,7 +163,7 @@ describe("subscribers (FAULT-13)", () => {
     stuck.destroy();
   });
 
-  test("a slow reader of a long replay is waited for, not dropped", async () => {
+  test("a slow reader of a long replay is not dropped; the server waits for it", async () => {
     await using at = await opened();
     publish(at.world, 3_000, { data: { text: "x".repeat(4_000) } });
     await using reader = await at.open(`?since=${at.first - 1}`);
@@ -175,14 +175,14 @@ describe("subscribers (FAULT-13)", () => {
     assert.deepEqual(reader.seqs, series(at.first, at.first + 2_999));
   });
 
-  test("one that takes nothing of its replay for a minute is dropped", async () => {
+  test("a subscriber that reads nothing of its replay for a minute is dropped", async () => {
     await using at = await opened();
     publish(at.world, 3_000, { data: { text: "x".repeat(4_000) } });
     const { clock } = at.world.scheduler;
     const before = clock.pending;
     await using reader = await at.open(`?since=${at.first - 1}`);
     reader.response.pause();
-    // Its heartbeat, and how long it is waited for.
+    // The heartbeat, and the limit of the wait.
     while (clock.pending < before + 2) await new Promise((done) => setImmediate(done));
     clock.advance(60_000);
     while (clock.pending > before) await new Promise((done) => setImmediate(done));
@@ -191,7 +191,7 @@ describe("subscribers (FAULT-13)", () => {
     assert.ok(reader.messages.length < 3_000);
   });
 
-  test("one that goes away leaves nothing behind", async () => {
+  test("a subscriber that disconnects is removed completely", async () => {
     await using at = await opened();
     const { clock } = at.world.scheduler;
     const before = clock.pending;
@@ -204,7 +204,7 @@ describe("subscribers (FAULT-13)", () => {
     assert.equal((await at.server.ask("/api/v1/runtime")).status, 200);
   });
 
-  test("a history that fails ends the stream, so that the subscriber comes again", async () => {
+  test("a failed read of the history ends the stream, so that the subscriber reconnects", async () => {
     await using at = await opened();
     at.world.core.history.events = () => {
       throw new Error("disk");

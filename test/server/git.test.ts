@@ -5,7 +5,7 @@ import { gitConfigOf, gitSection } from "../../src/core/config/git.ts";
 import { gitWorld } from "../support/git-world.ts";
 import { serve } from "../support/server.ts";
 
-test("GET /api/v1/git/context: repositories, branches and no credential", async () => {
+test("GET /api/v1/git/context shows repositories and branches without credentials", async () => {
   await using git = await gitWorld();
   await using server = await serve(git.world);
   const answer = await server.ask("/api/v1/git/context");
@@ -38,7 +38,7 @@ test("GET /api/v1/git/context: repositories, branches and no credential", async 
   assert.deepEqual([others, context.routing, context.complete], [[], [], true]);
 });
 
-test("GET /api/v1/:id/diff: the work of an issue, or why there is none", async () => {
+test("GET /api/v1/:id/diff shows the work of an issue, or why there is none", async () => {
   await using git = await gitWorld();
   await using server = await serve(git.world);
   const answer = await server.ask("/api/v1/eng-1/diff");
@@ -62,7 +62,7 @@ test("GET /api/v1/:id/diff: the work of an issue, or why there is none", async (
   }
 });
 
-test("GET /api/v1/git/context: the routing rules, and with ?issue= where an issue goes", async () => {
+test("GET /api/v1/git/context shows the routing rules, and with ?issue= the repository of an issue", async () => {
   await using git = await gitWorld();
   git.world.config = {
     ...git.world.config,

@@ -30,7 +30,7 @@ async function inTurn(): Promise<{ world: World; server: TestServer } & AsyncDis
 const post = (body: unknown = {}) => ({ method: "POST", body });
 
 describe("GET :id", () => {
-  test("H-5: a running issue, in any case", async () => {
+  test("H-5: shows a running issue, with its identifier in any case", async () => {
     await using at = await inTurn();
     const answer = await at.server.ask("/api/v1/eng-1");
     const detail = api.issues.detail.reply.parse(answer.json());
@@ -48,7 +48,7 @@ describe("GET :id", () => {
     assert.deepEqual(detail.workspace, place);
   });
 
-  test("H-5: a retrying one says when and why", async () => {
+  test("H-5: shows when and why an issue is retried", async () => {
     await using at = await inTurn();
     const failure = { kind: "failed", code: "turn_failed", message: "boom" } as const;
     await at.world.scheduler.run("ENG-1").end(failure);
@@ -60,7 +60,7 @@ describe("GET :id", () => {
     assert.equal(detail.attempts.latest[0]?.error?.code, "turn_failed");
   });
 
-  test("H-5: a blocked one says what it needs", async () => {
+  test("H-5: shows what a blocked issue needs", async () => {
     await using at = await inTurn();
     const needs = {
       kind: "approval",
@@ -73,14 +73,14 @@ describe("GET :id", () => {
     assert.equal(detail.needs?.prompt, "rm -rf build?");
   });
 
-  test("H-6: an unknown one is 404", async () => {
+  test("H-6: is 404 for an unknown issue", async () => {
     await using at = await inTurn();
     const answer = await at.server.ask("/api/v1/NO-1");
     assert.equal(answer.status, 404);
     assert.equal(answer.json().error.code, "issue_not_found");
   });
 
-  test("one that only the history knows is re-read from the tracker", async () => {
+  test("reads an issue that only the history has from the tracker", async () => {
     await using at = await inTurn();
     const { core, scheduler } = at.world;
     const past = core.history.latestAttempt("id-ENG-1");
@@ -104,7 +104,7 @@ describe("GET :id", () => {
     );
   });
 
-  test("a tracker that cannot be asked about it is 502", async () => {
+  test("is 502 when the tracker cannot be read", async () => {
     await using at = await inTurn();
     const past = at.world.core.history.latestAttempt("id-ENG-1");
     assert.ok(past);
@@ -123,7 +123,7 @@ describe("GET :id", () => {
 });
 
 describe("H-17: abort", () => {
-  test("stops the attempt, holds the issue, and says so twice", async () => {
+  test("stops the attempt and holds the issue; a second request says that it is already stopping", async () => {
     await using at = await inTurn();
     const { scheduler, core } = at.world;
     const first = at.server.ask("/api/v1/eng-1/abort", post({ reason: "not now" }));
@@ -140,7 +140,7 @@ describe("H-17: abort", () => {
     assert.deepEqual([idle.status, idle.json().error.code], [409, "not_running"]);
   });
 
-  test("of an unknown issue is 404; of one at rest in the embedded tracker 409", async () => {
+  test("is 404 for an unknown issue, and 409 for one of the embedded tracker that is not running", async () => {
     await using world = await createWorld({ local: true });
     await using server = await serve(world);
     world.core.localIssues()?.create({ title: "at rest" });
@@ -153,7 +153,7 @@ describe("H-17: abort", () => {
 });
 
 describe("H-17: steer", () => {
-  test("is 202 once the agent accepted it", async () => {
+  test("is 202 when the agent has accepted it", async () => {
     await using at = await inTurn();
     const answer = await at.server.ask("/api/v1/ENG-1/steer", post({ message: " auth first " }));
     const reply = api.issues.steer.reply.parse(answer.json());
@@ -162,7 +162,7 @@ describe("H-17: steer", () => {
     assert.ok(at.world.scheduler.calls.includes("steer auth first"));
   });
 
-  test("with a key that was used sends nothing and is answered like the first", async () => {
+  test("with a used idempotency key sends nothing and gets the first answer", async () => {
     await using at = await inTurn();
     const ask = { ...post({ message: "once" }), headers: { "idempotency-key": "k1" } };
     const first = await at.server.ask("/api/v1/ENG-1/steer", ask);
@@ -171,7 +171,7 @@ describe("H-17: steer", () => {
     assert.equal(at.world.scheduler.calls.filter((call) => call === "steer once").length, 1);
   });
 
-  test("is 409 without a turn and 404 without an issue; the agent's refusal is told", async () => {
+  test("is 409 without a turn and 404 without an issue; a refusal by the agent is returned", async () => {
     await using at = await inTurn();
     assert.equal((await at.server.ask("/api/v1/NO-1/steer", post({ message: "x" }))).status, 404);
     at.world.scheduler.steerRefusal = new SymphonyError("no_active_turn", "the turn just ended");
@@ -181,7 +181,7 @@ describe("H-17: steer", () => {
 });
 
 describe("H-17: transition", () => {
-  test("to a status and to a state of the tracker", async () => {
+  test("moves an issue to a status and to a state of the tracker", async () => {
     await using at = await inTurn();
     const held = at.server.ask("/api/v1/ENG-1/transition", post({ to: "held", reason: "later" }));
     await until(() => at.world.scheduler.run("ENG-1").stopReason !== null);
@@ -202,7 +202,7 @@ describe("H-17: transition", () => {
     });
   });
 
-  test("to anywhere else is 409 and lists what is allowed", async () => {
+  test("to any other target is 409 and lists the allowed ones", async () => {
     await using at = await inTurn();
     const answer = await at.server.ask("/api/v1/ENG-1/transition", post({ to: "nowhere" }));
     assert.equal(answer.status, 409);

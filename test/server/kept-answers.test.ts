@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { KeptAnswers } from "../../src/server/replies.ts";
 
 describe("kept answers", () => {
-  test("are made once for each question while every mark is the same", () => {
+  test("are computed once for each request while every mark is the same", () => {
     const kept = new KeptAnswers<string>();
     let made = 0;
     const ask = (question: string, ...marks: readonly unknown[]) =>
@@ -16,7 +16,7 @@ describe("kept answers", () => {
     assert.equal(ask("a", 2, "y"), "a 5");
   });
 
-  test("are few, and the newest is among them", () => {
+  test("are limited in number, and the newest is kept", () => {
     const kept = new KeptAnswers<string>();
     const made: string[] = [];
     const ask = (question: string) =>
@@ -30,7 +30,7 @@ describe("kept answers", () => {
     assert.equal(made.length, 101);
   });
 
-  test("are not kept when they cannot be made", () => {
+  test("are not kept when computing them fails", () => {
     const kept = new KeptAnswers<string>();
     const fail = (): string => {
       throw new Error("not now");

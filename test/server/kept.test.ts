@@ -13,7 +13,7 @@ import { serve } from "../support/server.ts";
 const hostile = '<img src=x onerror=alert(1)>"&\u001b[31m.txt';
 const shown = '<img src=x onerror=alert(1)>"&.txt';
 
-/** ENG-1 is done, and its agent left a file with that name. */
+/** ENG-1 is done, and its agent left a file of the given name. */
 async function finished() {
   const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-kept-")));
   const world = await createWorld({
@@ -25,13 +25,13 @@ async function finished() {
   const run = scheduler.run("ENG-1");
   run.reports.entered("building_prompt", workspace);
   writeFileSync(join(workspace.path, hostile), "x");
-  const told = new Promise<void>((resolve) => {
+  const ended = new Promise<void>((resolve) => {
     core.bus.subscribe({ filter: { types: ["workspace.kept"] } }, () => resolve());
   });
   scheduler.set(issue("ENG-1", { state: "Done" }));
   await scheduler.advance(30_000);
   await run.end({ kind: "stopped" });
-  await told;
+  await ended;
   return {
     ...{ world, path: workspace.path, attemptId: run.order.attemptId },
     async [Symbol.asyncDispose]() {
@@ -41,7 +41,7 @@ async function finished() {
   };
 }
 
-test("a kept workspace is in the state, the issue, its attempt, its event and the list, with what to type", async () => {
+test("a kept workspace is in the state, the issue, its attempt, its event and the list, with the command to type", async () => {
   await using done = await finished();
   await using server = await serve(done.world);
   const expected = {
@@ -82,7 +82,7 @@ test("a kept workspace is in the state, the issue, its attempt, its event and th
   assert.notEqual(later.headers.etag, first.headers.etag);
 });
 
-test("what an agent called its files is plain text on the page and on the terminal", async () => {
+test("names that an agent gave its files are plain text on the page and on the terminal", async () => {
   await using done = await finished();
   await using server = await serve(done.world);
   const { text } = await server.ask("/");
@@ -103,7 +103,7 @@ test("what an agent called its files is plain text on the page and on the termin
   }
 });
 
-test("a workspace whose issue nobody knows is shown by its key", async () => {
+test("a workspace of an unknown issue is shown by its key", async () => {
   await using done = await finished();
   await using server = await serve(done.world);
   const root = done.world.config.workspace.root;
@@ -119,7 +119,7 @@ test("a workspace whose issue nobody knows is shown by its key", async () => {
   assert.match(elsewhere.json().error.message, /no workspace \/no\/OLD-8/);
 });
 
-test("a kept directory of an earlier root is apart from the issue's workspace; a query says which of two is meant", async () => {
+test("a kept directory of an earlier root is listed separately from the issue's workspace; a query selects one of the two", async () => {
   await using done = await finished();
   const { world, path: old } = done;
   const root = await realpath(await mkdtemp(join(tmpdir(), "symphony-root-")));
@@ -154,17 +154,17 @@ test("a kept directory of an earlier root is apart from the issue's workspace; a
     code: "workspace_ambiguous",
     details: { paths: [now.path, old] },
   });
-  const asked = `?path=${encodeURIComponent(old)}`;
+  const selector = `?path=${encodeURIComponent(old)}`;
   const shown = async (query: string) => {
     const { path, files } = (await server.ask(`/api/v1/ENG-1/diff${query}`)).json();
     return [path, files.length];
   };
   assert.deepEqual(await shown(""), [now.path, 1]);
-  assert.deepEqual(await shown(asked), [old, 1]);
+  assert.deepEqual(await shown(selector), [old, 1]);
   const strange = `?force=true&path=${encodeURIComponent(join(root, ".."))}`;
   assert.equal((await remove(strange)).status, 404);
-  assert.equal((await remove(asked)).status, 409, "it holds work");
-  assert.equal((await remove(`${asked}&force=true`)).status, 204);
+  assert.equal((await remove(selector)).status, 409, "it holds work");
+  assert.equal((await remove(`${selector}&force=true`)).status, 204);
   assert.deepEqual([existsSync(old), existsSync(now.path)], [false, true]);
   await rm(root, { recursive: true });
 });

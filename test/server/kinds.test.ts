@@ -42,7 +42,7 @@ function ended({ core }: RealServer): Promise<string> {
   return promise;
 }
 
-test("a kind of tracker and a kind of agent are a row each: an issue of the one is worked on by the other", async () => {
+test("a kind of tracker and a kind of agent need one row each: the new agent works on an issue of the new tracker", async () => {
   const issues = new Map<string, Issue>();
   await using at = await world(issues);
   const { server } = at;
@@ -56,7 +56,7 @@ test("a kind of tracker and a kind of agent are a row each: an issue of the one 
   assert.deepEqual([attempt.agent, attempt.status], ["tiny-agent", "succeeded"]);
 });
 
-test("the schema, the runtime, the models and the refusals know of both", async () => {
+test("the schema, the runtime, the models and the refusals include both", async () => {
   await using at = await world(new Map());
   const { server } = at;
   const schema = (await server.ask("/api/v1/config/schema")).json();
@@ -89,7 +89,7 @@ test("the schema, the runtime, the models and the refusals know of both", async 
   assert.deepEqual(other.json().error.details.supported, ["linear", "local", "tiny"]);
 });
 
-test("an issue may be given to a kind of the table, and to no other", async () => {
+test("an issue may be given to a kind in the table, and to no other", async () => {
   const issues = new Map<string, Issue>();
   await using at = await world(issues);
   const over = ended(at.server);

@@ -44,7 +44,7 @@ async function refusedWith(work: Promise<unknown>): Promise<SymphonyError> {
   return error;
 }
 
-test("H-14: a client that reads nothing, a follower that throws and a closed listener hold no poll up", async () => {
+test("H-14: a client that reads nothing, a follower that throws and a closed listener delay no poll", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1")] });
   const { scheduler, core } = world;
   const server = await start(world);
@@ -56,16 +56,16 @@ test("H-14: a client that reads nothing, a follower that throws and a closed lis
   core.bus.subscribe({}, () => {
     throw new Error("nobody reads this");
   });
-  let told = 0;
+  let receivedCount = 0;
   core.bus.subscribe({}, () => {
-    told += 1;
+    receivedCount += 1;
   });
   const data = { text: "x".repeat(50_000) };
   for (let sent = 0; sent < 100; sent++) {
     core.bus.publish({ type: "agent.message", message: "loud", data });
   }
   await settled();
-  assert.ok(told >= 100, "the others are told all the same");
+  assert.ok(receivedCount >= 100, "the others are told all the same");
   scheduler.set(issue("ENG-2"));
   await scheduler.advance(30_000);
   assert.deepEqual(scheduler.live, ["ENG-1", "ENG-2"]);
@@ -79,7 +79,7 @@ test("H-14: a client that reads nothing, a follower that throws and a closed lis
 });
 
 describe("listening", () => {
-  test("H-1, H-2: port 0 takes a free one on loopback, readable afterwards", async () => {
+  test("H-1, H-2: with port 0 the server takes a free port on loopback, which can be read afterwards", async () => {
     await using world = await createWorld();
     const server = await start(world);
     assert.ok(server.port > 0);
@@ -104,7 +104,7 @@ describe("listening", () => {
     other.close();
   });
 
-  test("H-2: an address this machine has not, or a port that is none, is cannot_listen", async () => {
+  test("H-2: an address that this machine does not have, or an invalid port, is cannot_listen", async () => {
     await using world = await createWorld();
     const cases = [{ host: "192.0.2.1", token: "t" }, { port: 70_000 }, { port: -1 }];
     for (const options of cases) {
@@ -114,7 +114,7 @@ describe("listening", () => {
     }
   });
 
-  test("X-7: any other address than loopback needs a token", async () => {
+  test("X-7: any address except loopback needs a token", async () => {
     await using world = await createWorld();
     for (const host of ["0.0.0.0", "::", "192.0.2.1", "example.com"]) {
       const error = await refusedWith(start(world, { host }));
@@ -144,7 +144,7 @@ describe("listening", () => {
 });
 
 describe("runtime.json", () => {
-  test("has what a command needs, is 0600 whatever the umask, and goes with the server", async () => {
+  test("has what a command needs, is 0600 under any umask, and is removed when the server stops", async () => {
     await using world = await createWorld();
     const umask = process.umask(0);
     const server = await start(world, { token: "t0ken" }).finally(() => process.umask(umask));
@@ -163,7 +163,7 @@ describe("runtime.json", () => {
     assert.deepEqual(await files(world), []);
   });
 
-  test("of a successor is left alone", async () => {
+  test("is not removed when it belongs to a later server", async () => {
     await using world = await createWorld();
     const server = await start(world);
     await writeFile(join(world.dataDir, "runtime.json"), "{}");
@@ -171,13 +171,13 @@ describe("runtime.json", () => {
     assert.deepEqual(await files(world), ["runtime.json"]);
   });
 
-  test("that cannot be written fails the start and frees the port", async () => {
+  test("makes the start fail when it cannot be written, and the port is released", async () => {
     await using world = await createWorld();
     const error = await refusedWith(start(world, { dataDir: join(world.dataDir, "gone") }));
     assert.equal(error.code, "storage_unavailable");
   });
 
-  test("names an address that can be called when every one is bound", async () => {
+  test("names an address that can be called when the server is bound to all addresses", async () => {
     await using world = await createWorld();
     const server = await start(world, { host: "0.0.0.0", token: "t" });
     assert.equal(server.url, `http://127.0.0.1:${server.port}`);
@@ -196,7 +196,7 @@ describe("closing", () => {
     world.core.bus.flush();
   });
 
-  test("lets a request finish that was under way", async () => {
+  test("lets a request in progress finish", async () => {
     await using world = await createWorld();
     const server = await serve(world);
     const gate = Promise.withResolvers<void>();
@@ -213,7 +213,7 @@ describe("closing", () => {
     await closed;
   });
 
-  test("waits 5 s for one that does not, and then cuts it off", async () => {
+  test("waits 5 s for a request that does not finish, and then closes its connection", async () => {
     await using world = await createWorld();
     const server = await serve(world);
     world.core.orchestrator.transitions = () => new Promise(() => {});

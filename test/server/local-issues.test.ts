@@ -9,7 +9,7 @@ import { serve } from "../support/server.ts";
 const post = (body: unknown) => ({ method: "POST", body });
 
 describe("the embedded tracker's issues", () => {
-  test("one that memory does not know is moved in its tracker, and nowhere else", async () => {
+  test("one that is not in memory is moved only in its tracker", async () => {
     await using world = await createWorld({ local: true });
     await using server = await serve(world);
     await server.ask("/api/v1/issues", post({ title: "Done before", state: "Done" }));
@@ -56,7 +56,7 @@ describe("the embedded tracker's issues", () => {
     assert.equal((await server.ask("/api/v1/local-1")).json().status, null);
   });
 
-  test("faults are told: an unknown issue, state or blocker", async () => {
+  test("refuse an unknown issue, state or blocker with an error", async () => {
     await using world = await createWorld({ local: true });
     await using server = await serve(world);
     const missing = await server.ask("/api/v1/issues/LOCAL-9", { method: "PUT", body: {} });
@@ -68,7 +68,7 @@ describe("the embedded tracker's issues", () => {
     assert.equal(blocker.status, 400);
   });
 
-  test("a comment on an issue at work steers its agent, where the policy has it so", async () => {
+  test("a comment on a running issue steers its agent, where the policy allows it", async () => {
     const settings = config({ tracker: { commentSteering: "mention" } });
     await using world = await createWorld({
       local: true,
@@ -89,7 +89,7 @@ describe("the embedded tracker's issues", () => {
     assert.match(waiting[0] ?? "", /"operator" wrote on LOCAL-1[\s\S]*\n> @symphony use tabs$/);
   });
 
-  test("those of another tracker are listed but not edited here", async () => {
+  test("of another tracker are listed, but cannot be edited here", async () => {
     const settings = config({ tracker: { kind: "linear" } });
     await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });
     await using server = await serve(world);

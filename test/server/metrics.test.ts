@@ -35,11 +35,11 @@ const promised: Readonly<Record<string, readonly string[]>> = {
   build_info: ["node_version", "version"],
 };
 
-/** The checker of Prometheus itself, where it is installed. */
+/** The checker of Prometheus, if it is installed. */
 const withoutPromtool =
   spawnSync("promtool", ["--version"]).status === 0 ? false : "promtool is not installed";
 
-/** The metrics as a parser of somebody else's reads them. */
+/** The metrics as an independent parser reads them. */
 async function scrape(server: TestServer, world: World) {
   world.core.bus.flush();
   const answer = await server.ask("/metrics");
@@ -57,7 +57,7 @@ async function scrape(server: TestServer, world: World) {
   return { text: answer.text, families, value };
 }
 
-/** Of a server at which everything that is counted has happened. */
+/** The metrics of a server on which everything that is counted has happened. */
 async function busy(server: TestServer, world: World): Promise<string> {
   world.scheduler.set(issue("ENG-3"));
   await world.scheduler.advance(30_000);
@@ -78,13 +78,13 @@ async function busy(server: TestServer, world: World): Promise<string> {
   return (await scrape(server, world)).text;
 }
 
-/** That parser merges the series of a histogram with labels; ours, which a test holds against it, does not. */
+/** That parser merges the series of a histogram with labels; symphony's parser, which a test compares with it, does not. */
 function samplesOf(text: string, family: string) {
   return parseExposition(text).find(({ name }) => name === family)?.samples ?? [];
 }
 
 describe("GET /metrics", () => {
-  test("tells of issues, attempts, turns, tokens, polls and events as they happened", async () => {
+  test("counts issues, attempts, turns, tokens, polls and events", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
     await using server = await serve(world);
     const { scheduler } = world;
@@ -121,7 +121,7 @@ describe("GET /metrics", () => {
     assert.equal(value("symphony_build_info", { version: "1.2.3" }), 1);
   });
 
-  test("says how polls end, and what a remote tracker answers", async () => {
+  test("counts polls by outcome, and the answers of a remote tracker", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     world.scheduler.readFails = "tracker_status";
@@ -142,7 +142,7 @@ describe("GET /metrics", () => {
     assert.equal(value("symphony_tracker_rate_limit_remaining"), 1_499);
   });
 
-  test("times requests by the pattern of their route, and names no issue and no raw path", async () => {
+  test("measures requests by the pattern of their route, and contains no issue and no raw path", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     await server.ask("/api/v1/ENG-1");
@@ -182,7 +182,7 @@ describe("GET /metrics", () => {
     while ((await clients()) !== 0) await settled();
   });
 
-  test("is well-formed: every family has help and type, histograms add up, defaults are there", async () => {
+  test("is well-formed: every family has help and type, histograms are consistent, default metrics are present", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     await server.ask("/api/v1/state");
@@ -209,7 +209,7 @@ describe("GET /metrics", () => {
     );
   });
 
-  test("tells of webhook deliveries, and of disk use as it was measured in the background", async () => {
+  test("counts webhook deliveries, and shows disk use as measured in the background", async () => {
     const root = await mkdtemp(join(tmpdir(), "symphony-bytes-"));
     await mkdir(join(root, "ENG-1"));
     await writeFile(join(root, "ENG-1", "big"), "x".repeat(100_000));
@@ -236,7 +236,7 @@ describe("GET /metrics", () => {
     await rm(root, { recursive: true });
   });
 
-  test("counts the latency of a dispatch from the webhook that led to it", async () => {
+  test("measures the latency of a dispatch from the webhook that caused it", async () => {
     const settings = config({ tracker: { provider: { webhook_secret: webhookSecretValue } } });
     await using world = await createWorld({ config: settings });
     await using server = await serve(world);
@@ -258,7 +258,7 @@ describe("GET /metrics", () => {
     assert.equal(sum?.value, 3);
   });
 
-  test("holds every metric that the contract promises, with its labels and no issue in them", async () => {
+  test("contains every metric that the contract promises, with its labels and no issue in them", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
     await using server = await serve(world);
     const text = await busy(server, world);
@@ -274,7 +274,7 @@ describe("GET /metrics", () => {
     assert.doesNotMatch(text, /ENG-\d/);
   });
 
-  test("leaves promtool nothing to say", { skip: withoutPromtool }, async () => {
+  test("passes promtool without a warning", { skip: withoutPromtool }, async () => {
     await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
     await using server = await serve(world);
     const text = await busy(server, world);
@@ -283,7 +283,7 @@ describe("GET /metrics", () => {
     assert.equal(check.stderr, "");
   });
 
-  test("is read alike by the command's own parser", async () => {
+  test("is read the same by the command's parser", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     await server.ask("/api/v1/ENG-1");
@@ -291,12 +291,12 @@ describe("GET /metrics", () => {
     const own = parseExposition(text);
     assert.deepEqual(own.map(({ name }) => name).sort(), [...families.keys()].sort());
     for (const { name, help, type, samples } of own) {
-      const theirs = families.get(name);
-      assert.deepEqual([help, type.toUpperCase()], [theirs?.help, theirs?.type]);
+      const expected = families.get(name);
+      assert.deepEqual([help, type.toUpperCase()], [expected?.help, expected?.type]);
       if (type !== "histogram") {
         assert.deepEqual(
           samples.map((sample) => sample.value),
-          theirs?.metrics.map((one) =>
+          expected?.metrics.map((one) =>
             one.value === "Nan" || one.value === "NaN" ? null : Number(one.value),
           ),
         );

@@ -40,7 +40,7 @@ describe("POST /api/v1/:id/model", () => {
     assert.partialDeepStrictEqual(after.overrides, { model: null, reasoning_effort: null });
   });
 
-  test("is for an issue that waits, too, from its next attempt on", async () => {
+  test("also works for a waiting issue, from its next attempt on", async () => {
     const settings = config({ agent: { maxConcurrentAgents: 1 } });
     await using world = await createWorld({
       issues: [issue("ENG-0"), issue("ENG-1")],
@@ -55,7 +55,7 @@ describe("POST /api/v1/:id/model", () => {
     assert.equal((await server.ask("/api/v1/ENG-1")).json().running.model, "gpt-x");
   });
 
-  test("refuses what is no choice, and an issue there is not", async () => {
+  test("refuses an invalid choice and an unknown issue", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const wrong = [

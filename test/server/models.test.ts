@@ -8,7 +8,7 @@ import { serve } from "../support/server.ts";
 
 const listing = { data: [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "openai" }] };
 
-test("GET /api/v1/models: asked once, then remembered; with cached nobody is asked", async () => {
+test("GET /api/v1/models requests the list once, then remembers it; with cached it makes no request", async () => {
   await using provider = await startProvider((_, response) => sendJson(response, 200, listing));
   const settings = config({ agent: { kind: "openai" }, openai: { baseUrl: provider.url } });
   const env = { OPENAI_API_KEY: "sk-canary-0123456789" };
@@ -36,7 +36,7 @@ test("GET /api/v1/models: asked once, then remembered; with cached nobody is ask
   assert.equal((await server.ask("/api/v1/runtime")).json().features.models, true);
 });
 
-test("a provider that cannot be asked is 502 with its category; the key is nowhere", async () => {
+test("a provider that cannot be reached is 502 with its category; the answer does not contain the key", async () => {
   const key = "sk-canary-0123456789";
   await using provider = await startProvider((_, response) =>
     sendJson(response, 429, { error: { message: `slow down, ${key}` } }),

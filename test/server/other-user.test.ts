@@ -48,18 +48,18 @@ for (const { host, via } of ways) {
       String(count),
     ];
 
-    test("does what its own user asks, on each request of a connection", async () => {
+    test("accepts each request of its own user on a connection", async () => {
       const before = titles().length;
       assert.deepEqual(await linesOf(args("wait", 3)), ["201", "201", "201"]);
       assert.deepEqual(await linesOf(args("pipelined", 1)), ["201", "201", "201"]);
       assert.equal(titles().length, before + 6);
     });
 
-    test("does nothing for another user, whether it waits, pipelines, closes, or resets", {
+    test("refuses every request of another user, whether it waits, pipelines, closes, or resets", {
       skip: noOtherUser,
     }, async () => {
       const before = titles().length;
-      // Nobody waits for an answer to these: they are through when a later request is.
+      // No client waits for an answer to these: they are finished when a later request is.
       for (const how of ["reset", "close", "half"]) await linesAsOther(args(how, 20));
       assert.deepEqual(await linesAsOther(args("wait", 3)), ["401", "401", "401"]);
       assert.deepEqual(await linesAsOther(args("pipelined", 1)), ["401", "401", "401"]);
@@ -79,7 +79,7 @@ test("THREAT-6: root is another user to a server that is not root's", {
   assert.equal((await server.ask("/api/v1/runtime", { headers })).status, 200);
 });
 
-test("THREAT-6: where the table cannot be read, its own user needs the token, too, and is told where it is", {
+test("THREAT-6: when the table cannot be read, its own user also needs the token, and the error says where it is", {
   skip,
 }, async () => {
   const peers = new Peers({ proc: world.dataDir });

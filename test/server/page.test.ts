@@ -6,7 +6,7 @@ import { config, issue } from "../support/issue.ts";
 import { serve } from "../support/server.ts";
 
 describe("H-13: the page", () => {
-  test("shows the state without any script, under a policy that would allow none", async () => {
+  test("shows the state without any script, under a policy that allows none", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const page = await server.ask("/");
@@ -22,7 +22,7 @@ describe("H-13: the page", () => {
     assert.doesNotMatch(page.text, /style="|<link|<img|https?:\/\/(?!127)/);
   });
 
-  test("escapes whatever the tracker or the agent says", async () => {
+  test("escapes all text from the tracker and the agent", async () => {
     const evil = `<img src=x onerror=alert(1)>"'&</td></table><script>x</script>`;
     const hostile = issue(`E<b>-1`, {
       title: evil,
@@ -60,7 +60,7 @@ describe("H-13: the page", () => {
     });
   }
 
-  test("shows itself also when no snapshot can be had", async () => {
+  test("is shown also when no snapshot is available", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     world.core.orchestrator.view = () => {
@@ -73,7 +73,7 @@ describe("H-13: the page", () => {
     assert.match(world.logged.join(""), /out of order/);
   });
 
-  test("says why nothing new is started, and that the tracker fails", async () => {
+  test("says why no attempt is started, and that the tracker fails", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     world.scheduler.problem = { code: "invalid_config", message: "polling.interval_ms: <bad>" };
@@ -93,7 +93,7 @@ describe("H-13: the page", () => {
     assert.equal(text.match(/<tr><td>/g)?.length, 51);
   });
 
-  test("says so when there is nothing to do", async () => {
+  test("says when there is nothing to do", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     assert.match((await server.ask("/")).text, /No issue is queued/);

@@ -26,7 +26,7 @@ function isIpv6Loopback({ address }: NetworkInterfaceInfo): boolean {
   return address === "::1";
 }
 
-/** A directory like /proc. One of its tables is a pipe: each read of it waits for what the test has to say. */
+/** A directory like /proc. One of its tables is a pipe: each read of it waits until the test writes the rows. */
 class Kernel implements AsyncDisposable {
   readonly proc: string;
   readonly peers: Peers;
@@ -51,7 +51,7 @@ class Kernel implements AsyncDisposable {
     return kernel;
   }
 
-  /** Resolves when the next read has got these rows. */
+  /** Resolves when the next read has received these rows. */
   answer(...rows: readonly string[]): Promise<void> {
     return writeFile(this.#asked, tableOf(rows));
   }
@@ -60,7 +60,7 @@ class Kernel implements AsyncDisposable {
     return writeFile(join(this.proc, "net", table), tableOf(rows));
   }
 
-  /** A read that still waits gets an empty table. */
+  /** A pending read gets an empty table. */
   async [Symbol.asyncDispose](): Promise<void> {
     closeSync(openSync(this.#asked, constants.O_RDWR | constants.O_NONBLOCK));
     await rm(this.proc, { recursive: true, force: true });
@@ -72,13 +72,17 @@ function tableOf(rows: readonly string[]): string {
   return `${["  sl  local_address rem_address   st ...", ...numbered].join("\n")}\n`;
 }
 
-interface Told {
+interface RowFields {
   readonly state?: string;
   readonly uid?: number;
   readonly inode?: number;
 }
 
-function row(local: string, remote: string, { state = "01", uid = own, inode = 7 }: Told = {}) {
+function row(
+  local: string,
+  remote: string,
+  { state = "01", uid = own, inode = 7 }: RowFields = {},
+) {
   return `${local} ${remote} ${state} 00000000:00000000 00:00000000 00000000 ${String(uid).padStart(5)}        0 ${inode} 1 0000000000000000 20 4 30 10 -1`;
 }
 
@@ -90,7 +94,7 @@ interface Route {
   readonly from?: string;
 }
 
-/** A server and one client of it, met at accept; the lookup waits for the kernel's answer. */
+/** A server and one client, registered at accept; the lookup waits for the kernel's answer. */
 async function met(
   { peers }: { readonly peers: Peers },
   { host = "127.0.0.1", via = host, from = via }: Route = {},
@@ -131,15 +135,19 @@ const v6 = "00000000000000000000000001000000";
 
 describe("THREAT-6: the user at the other end of a connection, by the kernel's table", () => {
   const cases: [string, boolean, (client: string, server: string) => readonly string[]][] = [
-    ["an established row names us", true, (client, server) => [row(client, server)]],
-    ["it names another user", false, (client, server) => [row(client, server, { uid: 1001 })]],
-    ["it names root", false, (client, server) => [row(client, server, { uid: 0 })]],
+    ["an established row has the server's uid", true, (client, server) => [row(client, server)]],
+    ["the row has another uid", false, (client, server) => [row(client, server, { uid: 1001 })]],
+    ["the row has the uid of root", false, (client, server) => [row(client, server, { uid: 0 })]],
     ["there is no row", false, () => []],
-    ["only our own end has one", false, (client, server) => [row(server, client)]],
+    ["only the server's end has a row", false, (client, server) => [row(server, client)]],
     ["the client has closed", false, (client, server) => [row(client, server, { state: "05" })]],
-    ["its end is in no process", false, (client, server) => [row(client, server, { inode: 0 })]],
     [
-      "there are other clients, and our side of an old connection by the same ports",
+      "its end belongs to no process",
+      false,
+      (client, server) => [row(client, server, { inode: 0 })],
+    ],
+    [
+      "the table also has other clients, and the server's end of an old connection with the same ports",
       true,
       (client, server) => [
         row(
@@ -152,7 +160,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
       ],
     ],
     [
-      "the port was used before, and only that is left",
+      "only an earlier connection from the same port is left",
       false,
       (client, server) => [row(client, server, { state: "06", uid: own, inode: 7 })],
     ],
@@ -162,7 +170,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
       (client, server) => [row(client, server, { uid: 1001 }), row(client, server)],
     ],
     [
-      "our row has the same ports at another address",
+      "a row of the server's uid has the same ports at another address",
       false,
       (client, server) => [
         row(client.replace(v4, "0200007F"), server),
@@ -170,13 +178,13 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
       ],
     ],
     [
-      "our row ends in the same digits",
+      "a row of the server's uid ends in the same digits",
       false,
       (client, server) => [row(`AA${client}`, server), row(client, `${server}F`)],
     ],
   ];
   for (const [name, expected, rows] of cases) {
-    test(`${expected ? "ours" : "not ours"}: ${name}`, async () => {
+    test(`is ${expected ? "" : "not "}the server's own user when ${name}`, async () => {
       await using kernel = await Kernel.open();
       await using connection = await met(kernel);
       const { client, server } = connection.ports;
@@ -199,14 +207,16 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
     }
   });
 
-  test("a server on ::ffff:127.0.0.1 finds its clients in either", { skip: noIpv6 }, async () => {
+  test("a server on ::ffff:127.0.0.1 finds its clients in either table", {
+    skip: noIpv6,
+  }, async () => {
     await using kernel = await Kernel.open();
     await using plain = await met(kernel, { host: "::ffff:127.0.0.1", via: "127.0.0.1" });
     await kernel.answer(row(`${v4}:${plain.ports.client}`, `${v4}:${plain.ports.server}`));
     assert.equal(await isOwnUser(plain.socket), true);
   });
 
-  test("another address of loopback is looked for as it is", async () => {
+  test("another loopback address is looked up unchanged", async () => {
     await using kernel = await Kernel.open();
     await using connection = await met(kernel, { from: "127.0.0.9" });
     const { client, server } = connection.ports;
@@ -214,7 +224,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
     assert.equal(await isOwnUser(connection.socket), true);
   });
 
-  test("::1 is looked for in the IPv6 table alone", { skip: noIpv6 }, async () => {
+  test("::1 is looked up only in the IPv6 table", { skip: noIpv6 }, async () => {
     await using kernel = await Kernel.open("tcp6");
     await using connection = await met(kernel, { host: "::1" });
     const { client, server } = connection.ports;
@@ -222,7 +232,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
     assert.equal(await isOwnUser(connection.socket), true);
   });
 
-  test("a connection that was reset is not ours, though a later one has its port and is", async () => {
+  test("a reset connection is not the own user's, although a later one with its port is", async () => {
     await using kernel = await Kernel.open();
     await using connection = await met(kernel);
     const { client, server } = connection.ports;
@@ -233,7 +243,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
     assert.equal(await isOwnUser(connection.socket), false);
   });
 
-  test("a socket that nobody looked up is not ours", async () => {
+  test("a socket without a lookup is not the own user's", async () => {
     await using kernel = await Kernel.open();
     await using connection = await met(kernel);
     await kernel.answer();
@@ -241,7 +251,7 @@ describe("THREAT-6: the user at the other end of a connection, by the kernel's t
   });
 });
 
-test("what is accepted while the table is read shares the next read", async () => {
+test("connections that are accepted while the table is read share the next read", async () => {
   await using kernel = await Kernel.open();
   await using first = await met(kernel);
   const others: Socket[] = [];
@@ -261,7 +271,7 @@ test("what is accepted while the table is read shares the next read", async () =
   for (const client of clients) client.destroy();
 });
 
-describe("where the table cannot be used", () => {
+describe("when the table cannot be used", () => {
   async function tablesAfter(change: (proc: string) => Promise<void>, uid = own) {
     await using kernel = await Kernel.open("tcp6");
     await change(kernel.proc);
@@ -270,26 +280,26 @@ describe("where the table cannot be used", () => {
     return { tables: peers.tables, own: await isOwnUser(connection.socket) };
   }
 
-  test("unreadable: nobody is ours", async () => {
-    const told = await tablesAfter((proc) => rm(join(proc, "net", "tcp")));
-    assert.deepEqual(told, { tables: "unusable", own: false });
+  test("because it is unreadable, no connection is the own user's", async () => {
+    const result = await tablesAfter((proc) => rm(join(proc, "net", "tcp")));
+    assert.deepEqual(result, { tables: "unusable", own: false });
   });
 
-  test("a server with the number that a container gives to all users it does not know: nobody is ours", async () => {
+  test("because the server has the uid that a container gives to all unknown users, no connection is the own user's", async () => {
     const map = (text: string) => (proc: string) => writeFile(join(proc, "self", "uid_map"), text);
     const container = await tablesAfter(map("         0     100000      65536\n"), 65_534);
     assert.deepEqual(container, { tables: "unusable", own: false });
   });
 
-  test("no such table on this system: everybody is", async () => {
+  test("because the system has no such table, every connection counts as the own user's", async () => {
     await using kernel = await Kernel.open();
     const peers = new Peers({ proc: kernel.proc, uid: own, platform: "darwin" });
     await using connection = await met({ peers });
     assert.deepEqual([peers.tables, await isOwnUser(connection.socket)], ["absent", true]);
   });
 
-  test("both are said at the start, and nothing where users are told apart", () => {
-    const told = (tables: PeerTables) => {
+  test("the log says so at the start; when users can be told apart, it says nothing", () => {
+    const logged = (tables: PeerTables) => {
       const lines: string[] = [];
       const sinks = [{ name: "test", write: (line: string) => void lines.push(line) }];
       const redact = (text: string) => text;
@@ -297,13 +307,13 @@ describe("where the table cannot be used", () => {
       reportPeers(tables, createLogger({ level: "info", format: "text", sinks, clock, redact }));
       return lines.join("");
     };
-    assert.match(told("absent"), /level=info .*every user .* may call.*server\.auth: token/);
-    assert.match(told("unusable"), /level=warn .*every caller needs the token.*runtime\.json/);
-    assert.equal(told("read"), "");
+    assert.match(logged("absent"), /level=info .*every user .* may call.*server\.auth: token/);
+    assert.match(logged("unusable"), /level=warn .*every caller needs the token.*runtime\.json/);
+    assert.equal(logged("read"), "");
   });
 });
 
-test("a table that changed while it was read is told from a whole one", () => {
+test("a table that changed while it was read is recognised as incomplete", () => {
   const server = "0100007F:0FA0";
   const client = "0100007F:C001";
   const isWhole = (...rows: readonly string[]) =>

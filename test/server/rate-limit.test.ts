@@ -6,7 +6,7 @@ import { createWorld, type World } from "../support/core.ts";
 import { config, issue } from "../support/issue.ts";
 import { serve, type TestServer } from "../support/server.ts";
 
-/** An address of this machine that is not loopback: who connects to it also comes from it. */
+/** An address of this machine that is not loopback: a client that connects to it also has it as its source. */
 const outside = Object.values(networkInterfaces())
   .flat()
   .find((entry) => entry?.family === "IPv4" && !entry.internal)?.address;
@@ -15,7 +15,7 @@ const skip = outside === undefined && "this machine has no address but loopback"
 interface Place {
   readonly world: World;
   readonly server: TestServer;
-  /** A request that comes from beyond loopback. */
+  /** A request from an address that is not loopback. */
   from(path: string, init?: RequestInit): Promise<Response>;
 }
 
@@ -31,7 +31,7 @@ async function place(rateLimit: number | null, work: (at: Place) => Promise<void
 }
 
 describe("a client beyond this machine", { skip }, () => {
-  test("has as many requests a minute as the configuration says, and is told how it stands", () =>
+  test("has as many requests a minute as the configuration says, and gets the state of the limit in headers", () =>
     place(3, async ({ from }) => {
       for (const left of ["2", "1", "0"]) {
         const answer = await from("/api/v1/runtime");
@@ -50,7 +50,7 @@ describe("a client beyond this machine", { skip }, () => {
       assert.equal(error.details.limit, 3);
     }));
 
-  test("changes nothing once it is refused", () =>
+  test("changes nothing with a refused request", () =>
     place(1, async ({ from, world }) => {
       await (await from("/api/v1/runtime")).text();
       const calls = world.scheduler.calls.length;
@@ -59,7 +59,7 @@ describe("a client beyond this machine", { skip }, () => {
       assert.equal(world.scheduler.calls.length, calls);
     }));
 
-  test("cannot guess a token at speed: what is refused counts as well", () =>
+  test("cannot guess a token quickly: refused requests count as well", () =>
     place(3, async ({ from }) => {
       const guess = { headers: { authorization: "Bearer guess" } };
       const statuses = [];
@@ -71,7 +71,7 @@ describe("a client beyond this machine", { skip }, () => {
       assert.deepEqual(statuses, [401, 401, 401, 429, 429]);
     }));
 
-  test("has its webhooks counted apart, and this machine is not counted at all", () =>
+  test("has its webhooks counted separately, and this machine is not counted at all", () =>
     place(1, async ({ from, server }) => {
       await (await from("/api/v1/runtime")).text();
       const hook = await from("/webhooks/linear", { method: "POST" });
@@ -84,7 +84,7 @@ describe("a client beyond this machine", { skip }, () => {
       }
     }));
 
-  test("has no limit with null, and a changed limit holds at once", () =>
+  test("has no limit with null, and a changed limit applies at once", () =>
     place(null, async ({ from, world }) => {
       const first = await from("/api/v1/runtime");
       assert.equal(first.status, 200, await first.text());
@@ -97,7 +97,7 @@ describe("a client beyond this machine", { skip }, () => {
     }));
 });
 
-test("a client is its IPv4 address or its IPv6 network; loopback is nobody", () => {
+test("a client is identified by its IPv4 address or its IPv6 network; loopback is not counted", () => {
   const clients: Readonly<Record<string, string | null>> = {
     "127.0.0.1": null,
     "127.9.9.9": null,

@@ -20,7 +20,7 @@ workspace: { root: workspaces }
 Work on {{ issue.title }}
 `;
 
-test("the whole API over the real core: an issue is created, seen, told of, and not started", async () => {
+test("over the whole API with the real core an issue is created, shown, published as an event, and not started", async () => {
   const dataDir = await mkdtemp(join(tmpdir(), "symphony-server-"));
   const workflowPath = join(dataDir, "WORKFLOW.md");
   await writeFile(workflowPath, workflow);

@@ -7,7 +7,7 @@ import { settled } from "../support/scheduler.ts";
 const post = (body: unknown) => ({ method: "POST", body });
 
 describe("POST :id/respond", () => {
-  test("a live agent has the answer at once; the state shows what it waited for, until when", async () => {
+  test("gives a live agent the answer at once; the state shows the question and its time limit", async () => {
     await using at = await asking();
     const before = api.system.state.reply.parse((await at.server.ask("/api/v1/state")).json());
     const [row] = before.blocked;
@@ -24,7 +24,7 @@ describe("POST :id/respond", () => {
     assert.match(JSON.stringify(log), /respond.*"decision":"approve"/);
   });
 
-  test("where the run has ended, the next attempt begins with the answer", async () => {
+  test("when the attempt has ended, begins the next attempt with the answer", async () => {
     await using at = await asking();
     const { scheduler } = at.world;
     await scheduler.run("ENG-1").end({ kind: "needs", needs, code: "approval_required" });
@@ -36,7 +36,7 @@ describe("POST :id/respond", () => {
     assert.match(steer?.message ?? "", /Run rm\?\nThe answer: No, declined/);
   });
 
-  test("nothing asked, unknown issues and bodies that say nothing are refused, and nothing is kept", async () => {
+  test("refuses an issue without a question, unknown issues and empty bodies, and stores nothing", async () => {
     await using at = await asking();
     for (const [path, body, status, code] of [
       ["ENG-2", { decision: "approve" }, 409, "nothing_asked"],

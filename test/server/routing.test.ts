@@ -18,7 +18,7 @@ after(async () => {
   await world[Symbol.asyncDispose]();
 });
 
-/** Every path with the methods it has. */
+/** Every path with its methods. */
 function declared(): Map<string, string[]> {
   const methods = new Map<string, string[]>([["/", ["GET", "HEAD", "OPTIONS"]]]);
   for (const [, route] of routesOf(api)) {
@@ -51,7 +51,7 @@ describe("methods", () => {
     }
   });
 
-  test("OPTIONS lists the methods of every path and grants other origins nothing", async () => {
+  test("OPTIONS lists the methods of every path and gives other origins no access", async () => {
     for (const [path, methods] of declared()) {
       const answer = await server.ask(path, { method: "OPTIONS" });
       assert.equal(answer.status, 204);

@@ -29,7 +29,7 @@ test("H-18: 201 for a new secret, 200 for a replaced one, 204 and 404 for a remo
   assert.equal((await server.ask(`${secretsPath}/A`)).status, 405);
 });
 
-test("what is no name or no value is refused, and never echoed", async () => {
+test("an invalid name or value is refused, and never echoed", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   for (const key of ["1A", "A-B", "a".repeat(129), "A%2FB"]) {
@@ -76,8 +76,8 @@ test("X-8: no route, log line, event, audit entry or file holds a value", async 
   }
   server.core.bus.flush();
   const events = server.core.history.events({ afterSeq: 0, limit: 500 });
-  const told = events.find(({ type }) => type === "secret.changed");
-  assert.deepEqual(told?.data, { key: "LINEAR_API_KEY", change: "created" });
+  const event = events.find(({ type }) => type === "secret.changed");
+  assert.deepEqual(event?.data, { key: "LINEAR_API_KEY", change: "created" });
   assert.ok(!JSON.stringify(events).includes(canary));
   assert.ok(!server.logged.join("").includes(canary));
   await server.stop();
@@ -110,20 +110,20 @@ test("W-16: $NAME is looked up in the secrets, then in the environment, at each 
   );
   await using server = await openReal(project.dir, { env: { MY_KEY: "of-the-environment" } });
   const keys = () => linear.requests.map(({ headers }) => headers.authorization);
-  const asked = async (key: string) => {
+  const requestWith = async (key: string) => {
     await server.ask("/api/v1/refresh", { method: "POST" });
     await eventually(`a request with ${key}`, async () => keys().includes(key));
   };
-  await asked(canary);
+  await requestWith(canary);
   assert.ok(!keys().includes("of-the-environment"));
   await post(server, "MY_KEY", "another-secret");
-  await asked("another-secret");
+  await requestWith("another-secret");
   await server.ask(`${secretsPath}/MY_KEY`, { method: "DELETE" });
-  await asked("of-the-environment");
+  await requestWith("of-the-environment");
   assert.ok(!server.logged.join("").includes("another-secret"));
 });
 
-test("the audit log has the name of the secret and nothing of its value", async () => {
+test("the audit log has the name of the secret and no part of its value", async () => {
   await using project = await freshProject();
   await using server = await openReal(project.dir);
   const entries: { action: string; target: string | null; outcome: string }[] = [];

@@ -7,7 +7,7 @@ import { config, issue } from "../support/issue.ts";
 import { settled } from "../support/scheduler.ts";
 import { serve } from "../support/server.ts";
 
-/** One issue in each place: running, blocked, retrying, held, completed and queued. */
+/** One issue in each status: running, blocked, retrying, held, completed and queued. */
 async function busyWorld(): Promise<World> {
   const names = ["RUN-1", "BLK-1", "RTY-1", "HLD-1", "DON-1", "QUE-1"];
   const issues = names.map((name, index) => issue(name, { priority: 1, createdAt: index }));
@@ -109,7 +109,7 @@ describe("GET /api/v1/state", () => {
     assert.notEqual(changed.headers.etag, etag);
   });
 
-  test("H-8: a snapshot that cannot be had is 503, and the cause is in the log alone", async () => {
+  test("H-8: a failed snapshot is 503, and only the log has the cause", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     world.core.orchestrator.view = () => {
@@ -124,7 +124,7 @@ describe("GET /api/v1/state", () => {
   });
 });
 
-test("runtime tells where the server is", async () => {
+test("runtime says where the server is", async () => {
   await using world = await createWorld();
   await using server = await serve(world);
   world.scheduler.clock.jump(2_500);
@@ -140,7 +140,7 @@ test("runtime tells where the server is", async () => {
 });
 
 describe("refresh", () => {
-  test("answers 202 and polls; one that comes while it runs is coalesced", async () => {
+  test("answers 202 and polls; a request during the poll is coalesced", async () => {
     await using world = await createWorld();
     await using server = await serve(world);
     await world.scheduler.advance(1_000);
@@ -184,7 +184,7 @@ describe("transitions", () => {
   test("of an issue that only the tracker knows are the tracker's states", async () => {
     await using world = await createWorld({ local: true });
     await using server = await serve(world);
-    // Made without a hint, as by another process: no poll has seen it.
+    // Created without a notification, as by another process: no poll has seen it.
     world.core.localIssues()?.create({ title: "at rest" });
     const { states, issues } = (await server.ask("/api/v1/transitions?issue=local-1")).json();
     assert.ok(states.some(({ name }: { name: string }) => name === "Done"));

@@ -33,7 +33,7 @@ async function made(name: string, body = "Review {{ issue.title }}"): Promise<st
 }
 
 describe("H-18: templates", () => {
-  test("the workflow's own is the first, and read-only", async () => {
+  test("the workflow's template is the first, and read-only", async () => {
     const own = api.templates.detail.reply.parse(
       (await server.ask("/api/v1/templates/workflow")).json(),
     );
@@ -90,7 +90,7 @@ describe("H-18: templates", () => {
     await server.ask(`/api/v1/templates/${id}`, del);
   });
 
-  test("what is no name and no text is 400", async () => {
+  test("an invalid name or text is 400", async () => {
     const bodies = [
       {},
       { name: "x" },
@@ -106,7 +106,7 @@ describe("H-18: templates", () => {
     }
   });
 
-  test("a preview takes variables, an issue or nothing, is strict, and shows no known secret", async () => {
+  test("a preview takes variables, an issue or nothing, refuses unknown variables, and shows no known secret", async () => {
     const id = await made("preview", "{{ issue.identifier }}: {{ issue.title }} {{ attempt }}");
     const path = `/api/v1/templates/${id}/preview`;
     const rendered = async (body?: unknown) =>
@@ -130,7 +130,7 @@ describe("H-18: templates", () => {
 });
 
 describe("H-17: the template of an issue", () => {
-  test("is chosen for the next attempt, shown, kept from deletion, and cleared", async () => {
+  test("is chosen for the next attempt, shown, protected from deletion, and cleared", async () => {
     const id = await made("review");
     const chosen = await server.ask("/api/v1/eng-2/template", post({ template_id: id }));
     assert.equal(chosen.status, 200);
@@ -170,7 +170,7 @@ describe("H-17: the template of an issue", () => {
     assert.equal((await server.ask(path, del)).status, 204);
   });
 
-  test("an unknown issue or template is 404, a bad body 400", async () => {
+  test("is 404 for an unknown issue or template, and 400 for a bad body", async () => {
     const choose = post({ template_id: "workflow" });
     assert.deepEqual(await refusal("/api/v1/ENG-404/template", choose), [404, "issue_not_found"]);
     assert.deepEqual(await refusal("/api/v1/ENG-404/template", del), [404, "issue_not_found"]);
@@ -180,7 +180,7 @@ describe("H-17: the template of an issue", () => {
   });
 });
 
-test("a route takes one by its id or by its name in any case", async () => {
+test("is accepted by a route by its id or by its name in any case", async () => {
   const id = await made("By Name");
   const other = await made(id.toUpperCase());
   const read = async (name: string) => (await server.ask(`/api/v1/templates/${name}`)).json().id;

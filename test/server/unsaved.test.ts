@@ -16,7 +16,7 @@ function refuse(): never {
   throw new SymphonyError("storage_unavailable", "Cannot use history.db: it is full", cause);
 }
 
-/** What the audit log is given; neither intents nor entries reach the disk. */
+/** The entries that the audit log receives; neither intents nor entries reach the disk. */
 function refusingAudit({ core }: World): AuditEntry[] {
   const kept: AuditEntry[] = [];
   core.history.auditIntent = refuse;
@@ -28,7 +28,7 @@ function refusingAudit({ core }: World): AuditEntry[] {
 }
 
 describe("FAULT-9: a disk that takes no audit entry", () => {
-  test("refuses what stops nothing and makes no room, before anything is changed", async () => {
+  test("refuses every request that neither stops an agent nor frees space, before anything is changed", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const kept = refusingAudit(world);
@@ -56,7 +56,7 @@ describe("FAULT-9: a disk that takes no audit entry", () => {
     );
   });
 
-  test("keeps no agent from being stopped, and whoever asked is told what is not saved", async () => {
+  test("does not prevent stopping an agent, and the answer says what is not saved", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     await using server = await serve(world);
     const kept = refusingAudit(world);
@@ -74,7 +74,7 @@ describe("FAULT-9: a disk that takes no audit entry", () => {
 });
 
 describe("FAULT-9: a stop that is not saved yet", () => {
-  /** The answer to an abort whose record waits for the disk, and what the audit log has of it. */
+  /** The answer to an abort whose record waits for the disk, and its entries in the audit log. */
   async function aborted(world: World, saved: Promise<void>) {
     await using server = await serve(world);
     const entries: AuditEntry[] = [];
@@ -87,7 +87,7 @@ describe("FAULT-9: a stop that is not saved yet", () => {
     return { answer, entries };
   }
 
-  test("is answered as what it is, and entered once it is saved", async () => {
+  test("is answered as not saved yet, and gets its audit entry when it is saved", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     const { promise, resolve } = Promise.withResolvers<void>();
     const { answer, entries } = await aborted(world, promise);
@@ -100,7 +100,7 @@ describe("FAULT-9: a stop that is not saved yet", () => {
     const [row] = world.scheduler.orchestrator.state.issues.of("running").values();
     assert.equal(row?.stopping?.leadsTo, "hold");
     assert.deepEqual(entries, []);
-    const askedAt = new Date(world.scheduler.clock.wall()).toISOString();
+    const requestedAt = new Date(world.scheduler.clock.wall()).toISOString();
     world.scheduler.clock.advance(5_000);
     resolve();
     await settled();
@@ -111,13 +111,13 @@ describe("FAULT-9: a stop that is not saved yet", () => {
           action: "issues.abort",
           target: "ENG-1",
           outcome: "ok",
-          detail: { request_id: "r1", answered: "storage_unavailable", asked_at: askedAt },
+          detail: { request_id: "r1", answered: "storage_unavailable", asked_at: requestedAt },
         },
       ],
     );
   });
 
-  test("is entered as not saved when the server ends before", async () => {
+  test("gets an audit entry that says not saved when the server stops first", async () => {
     await using world = await createWorld({ issues: [issue("ENG-1")] });
     const { promise, reject } = Promise.withResolvers<void>();
     const { entries } = await aborted(world, promise);
@@ -130,7 +130,7 @@ describe("FAULT-9: a stop that is not saved yet", () => {
   });
 });
 
-test("FAULT-9: the trouble is in the snapshot and on the page, and no state of the tracker is written meanwhile", async () => {
+test("FAULT-9: the storage fault is in the snapshot and on the page, and no state is written to the tracker meanwhile", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1")] });
   await using server = await serve(world);
   const since = world.scheduler.clock.wall();

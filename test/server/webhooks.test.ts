@@ -15,7 +15,7 @@ const issueId = "id-ENG-7";
 interface Place extends AsyncDisposable {
   readonly world: World;
   readonly server: TestServer;
-  /** The current time by the server's clock. */
+  /** The current time of the server's clock. */
   now(): number;
   post(ask: Ask): Promise<Answer>;
 }
@@ -53,7 +53,7 @@ function assertRefused(answer: Answer, status: number, code: string): void {
 }
 
 describe("a genuine delivery", () => {
-  test("starts a new issue by one read of it, never by what it says or by a poll", async () => {
+  test("starts a new issue after one read of it, never from the delivery's content or by a poll", async () => {
     await using at = await place();
     at.world.scheduler.set(issue("ENG-7", { title: "The tracker's title" }));
     const answer = await at.post(delivery(issueEvent(issueId, at.now())));
@@ -103,7 +103,7 @@ describe("a genuine delivery", () => {
     ]);
   });
 
-  test("of another type is taken and told of, and makes nobody look", async () => {
+  test("of another type is accepted and published as an event, and causes no read", async () => {
     await using at = await place();
     const comment = { ...issueEvent("c-1", at.now()), type: "Comment" };
     assert.deepEqual((await at.post(delivery(comment))).json(), accepted(false));
@@ -117,10 +117,10 @@ describe("a genuine delivery", () => {
     );
   });
 
-  test("of a new comment is passed on by its ids alone; edits and other records are not", async () => {
+  test("of a new comment is passed on with its ids only; edits and other records are not passed on", async () => {
     await using at = await place();
-    const heard: unknown[] = [];
-    at.world.core.comments.received = async (...ids) => void heard.push(ids);
+    const passedOn: unknown[] = [];
+    at.world.core.comments.received = async (...ids) => void passedOn.push(ids);
     const data = { id: "c-1", issueId, body: "canary", userId: "u-1" };
     const comment = issueEvent("", at.now(), { type: "Comment", action: "create", data });
     const { issueId: _, ...elsewhere } = data;
@@ -136,11 +136,11 @@ describe("a genuine delivery", () => {
       assert.equal((await at.post(delivery(event))).status, 200);
     }
     await at.post(delivery(comment));
-    assert.deepEqual(heard, [["c-1", issueId]]);
+    assert.deepEqual(passedOn, [["c-1", issueId]]);
     assert.ok(!at.world.logged.some((line) => line.includes("canary")));
   });
 
-  test("is taken whatever its headers say beside the signature", async () => {
+  test("is accepted with any headers in addition to the signature", async () => {
     await using at = await place();
     const headers = {
       "content-type": "text/plain",
@@ -227,14 +227,14 @@ describe("THREAT-20: attacks", () => {
     });
   }
 
-  test("59 s old and 59 s ahead are still fresh", async () => {
+  test("a delivery 59 s old or 59 s ahead is still accepted", async () => {
     await using at = await place();
     for (const skew of [-59_000, 59_000]) {
       assert.equal((await at.post(delivery(issueEvent(issueId, at.now() + skew)))).status, 200);
     }
   });
 
-  test("a clock that is wrong is said in the log, once a minute", async () => {
+  test("a wrong clock is reported in the log, once a minute", async () => {
     await using at = await place();
     for (let time = 0; time < 3; time++) {
       await at.post(delivery(issueEvent(issueId, at.now() - 90_000 - time)));
@@ -247,7 +247,7 @@ describe("THREAT-20: attacks", () => {
     assert.match(said()[1] ?? "", /"untold":2/);
   });
 
-  test("hostile names are shown nowhere", async () => {
+  test("hostile names are not shown anywhere", async () => {
     await using at = await place();
     const data = { id: issueId, identifier: "ENG-7\u001b[2J<script>" };
     await at.post(delivery({ ...issueEvent(issueId, at.now()), data }));
@@ -257,8 +257,8 @@ describe("THREAT-20: attacks", () => {
   });
 });
 
-describe("a delivery that comes again", () => {
-  test("is known by what was signed, whatever its headers say", async () => {
+describe("a repeated delivery", () => {
+  test("is recognised by the signed body, with any headers", async () => {
     await using at = await place();
     const first = delivery(issueEvent(issueId, at.now()));
     const upper = (first.headers?.["linear-signature"] ?? "").toUpperCase();
@@ -278,7 +278,7 @@ describe("a delivery that comes again", () => {
     assert.equal(at.world.scheduler.calls.length, 1);
   });
 
-  test("is known before the commit that it shares with others is done", async () => {
+  test("is recognised before the commit that it shares with others is done", async () => {
     await using at = await place();
     const inbox = at.world.core.webhooks.of("linear");
     const groups: number[] = [];
@@ -296,7 +296,7 @@ describe("a delivery that comes again", () => {
     assert.equal(receipts[2]?.rate.remaining, 598);
   });
 
-  test("is known after a restart too", async () => {
+  test("is also recognised after a restart", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "symphony-hooks-"));
     const env = { HOOK_SECRET: webhookSecretValue };
     let ask: Ask = {};
@@ -316,7 +316,7 @@ describe("a delivery that comes again", () => {
 });
 
 describe("H-19: the limits", () => {
-  test("the 601st genuine delivery in a minute is 429 with the headers; a minute later all is well", async () => {
+  test("the 601st genuine delivery in a minute is 429 with the headers; a minute later one is accepted", async () => {
     await using at = await place();
     const inbox = at.world.core.webhooks.of("linear");
     const one = (index: number) => {
@@ -334,7 +334,7 @@ describe("H-19: the limits", () => {
     assert.equal((await at.post(delivery(issueEvent(issueId, at.now())))).status, 200);
   });
 
-  test("unsigned, stale and repeated ones have a limit of their own and use up nothing of it", async () => {
+  test("unsigned, stale and repeated deliveries have a separate limit and do not use up the other one", async () => {
     await using at = await place();
     const known = delivery(issueEvent(issueId, at.now()));
     await at.post(known);
@@ -356,7 +356,7 @@ describe("H-19: the limits", () => {
 });
 
 describe("the secret", () => {
-  test("none is 503, and leaves no file behind", async () => {
+  test("is required: without it the answer is 503, and no file is created", async () => {
     await using at = await place({});
     assertRefused(
       await at.post(delivery(issueEvent(issueId, at.now()))),
@@ -368,7 +368,7 @@ describe("the secret", () => {
     assert.equal(features.webhooks, false);
   });
 
-  test("is looked up for each delivery, the usual variable where the named one is not set", async () => {
+  test("is looked up for each delivery, in the default variable when the named one is not set", async () => {
     const env: Record<string, string | undefined> = {};
     await using at = await place(env);
     const status = async (secret: string) => {
@@ -387,7 +387,7 @@ describe("the secret", () => {
 });
 
 describe("durability", () => {
-  test("what cannot be stored is not taken: Linear will send it again", async () => {
+  test("a delivery that cannot be stored is not accepted: Linear will send it again", async () => {
     await using at = await place();
     at.world.core.webhooks.close();
     const answer = await at.post(delivery(issueEvent(issueId, at.now())));

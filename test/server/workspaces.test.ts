@@ -15,7 +15,7 @@ async function freshRoot() {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-test("H-18: workspaces are listed and removed; what is in use, not empty or not there is refused", async () => {
+test("H-18: workspaces are listed and removed; one that is in use, not empty or missing is refused", async () => {
   await using root = await freshRoot();
   const settings = config({ workspace: { root: root.path } });
   await using world = await createWorld({ issues: [issue("ENG-1")], config: settings });

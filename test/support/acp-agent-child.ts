@@ -3,7 +3,7 @@ import { Readable, Writable } from "node:stream";
 import { type AgentContext, agent, ndJsonStream, RequestError } from "@agentclientprotocol/sdk";
 import type { AcpScript, AcpStep } from "./acp-script.ts";
 
-// An agent of the Agent Client Protocol that plays the script named by its argument; the library's own agent side.
+// An agent of the Agent Client Protocol that plays the script named by its argument; it uses the agent side of the protocol's library.
 
 const [, , file = "", journal = ""] = process.argv;
 const script: AcpScript = JSON.parse(readFileSync(file, "utf8"));

@@ -15,11 +15,11 @@ export interface AcpBenchOptions {
   readonly config?: Partial<AcpConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
-  /** `data` next to the workspace if left out. */
+  /** Default: `data` next to the workspace. */
   readonly dataDir?: string;
 }
 
-/** A workspace for one agent of the Agent Client Protocol; what is not about the sandbox runs without it. */
+/** A workspace for one agent of the Agent Client Protocol; only tests of the sandbox use the sandbox. */
 export class AcpBench extends Bench {
   readonly #own: AcpBenchOptions;
 
@@ -49,7 +49,7 @@ export class AcpBench extends Bench {
     return runtime.start({ ...this.spec(), ...spec }, signal);
   }
 
-  /** What the scripted agent got, by method. */
+  /** The messages that the scripted agent received, by method. */
   async got(method: string): Promise<unknown[]> {
     const text = await readFile(join(this.root, "journal"), "utf8").catch(() => "");
     const lines = text.split("\n").filter(Boolean);

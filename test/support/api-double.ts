@@ -18,7 +18,7 @@ import {
 
 export type Event = z.output<typeof EventView>;
 
-/** One request as the double saw it. */
+/** One request as the double received it. */
 export interface Seen {
   readonly method: string;
   readonly path: string;
@@ -26,25 +26,25 @@ export interface Seen {
   readonly body: unknown;
 }
 
-/** What a test may do to the double while it runs. */
+/** How a test controls the running double. */
 export interface ApiDouble extends AsyncDisposable {
   readonly url: string;
   readonly seen: Seen[];
-  /** Answers of `GET /api/v1/runtime` say that this process is the server. */
+  /** When set, `GET /api/v1/runtime` says that this process is the server. */
   pid: number;
   status: IssueStatus;
   title: string;
   token: string | null;
-  /** What `GET /metrics` answers. */
+  /** The answer to `GET /metrics`. */
   metrics: string;
-  /** The next event requests are answered with these statuses instead. */
+  /** The statuses of the next answers to requests for events. */
   readonly streamFailures: number[];
-  /** Events before this number are no longer kept. */
+  /** Events before this number are no longer stored. */
   oldestSeq: number;
   publish(event: Partial<Event>): Event;
-  /** An event of a type that no contract of today has. */
+  /** Publishes an event of a type that the current contract does not have. */
   publishUnknown(type: string): void;
-  /** Ends every open stream. */
+  /** Closes every open stream. */
   dropStreams(): void;
   /** Resolves once a stream has been opened and `count` are open. */
   streams(count: number): Promise<void>;

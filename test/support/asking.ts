@@ -3,10 +3,10 @@ import { createWorld, type World } from "./core.ts";
 import { issue } from "./issue.ts";
 import { serve, type TestServer } from "./server.ts";
 
-/** What ENG-1 waits for. */
+/** The question that ENG-1 waits on. */
 export const needs: Needs = { kind: "approval", prompt: "Run rm?", options: ["accept", "decline"] };
 
-/** A server over a world in which the agent of ENG-1 waits for an approval, and that of ENG-2 for nothing. */
+/** A server over a world in which the agent of ENG-1 waits for an approval, and the agent of ENG-2 does not wait. */
 export async function asking(): Promise<{ world: World; server: TestServer } & AsyncDisposable> {
   const world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });
   const server = await serve(world);

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 
-// Sends requests that make an issue, each on a connection of its own: PORT HOST HOW COUNT. Prints the statuses it gets.
+// Sends requests that create an issue, each on a separate connection: PORT HOST HOW COUNT. Prints the statuses of the answers.
 
 const [port = "", host = "", how = "", count = "1"] = process.argv.slice(2);
 
@@ -17,7 +17,7 @@ function request(title: string): string {
   ].join("\r\n");
 }
 
-/** How the sender leaves its connection. */
+/** How the sender ends its connection. */
 const ways: Readonly<Record<string, (socket: Socket, name: string) => Promise<void>>> = {
   async reset(socket, name) {
     await sent(socket, request(name));

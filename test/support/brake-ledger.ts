@@ -7,7 +7,7 @@ import type { Effect } from "../../src/core/orchestrator/messages.ts";
 
 const dayMs = 86_400_000;
 
-/** A count of its own of what brakes and providers' limits look at, to hold the core's decisions against. */
+/** An independent count of what brakes and providers' limits measure, to compare with the core's decisions. */
 export class BrakeLedger {
   readonly #limits: Config["brakes"];
   readonly #attempts = new Map<string, Attempt>();
@@ -83,7 +83,7 @@ export class BrakeLedger {
     assert.ok(limit === null || turns < limit || held, `B9: ${issueId} idles on`);
   }
 
-  /** An operator let the issue go on, or said that it is done. */
+  /** An operator resumed the issue, or said that it is done. */
   released(issueId: string, to: string): void {
     this.#braked.delete(issueId);
     if (to !== "queued") return;
@@ -91,7 +91,7 @@ export class BrakeLedger {
     this.#idle.delete(issueId);
   }
 
-  /** A new process may try a limited provider once more. */
+  /** A new process may try a limited provider once. */
   crashed(): void {
     this.#pausedUntil.clear();
   }

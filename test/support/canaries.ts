@@ -1,7 +1,7 @@
-/** Secrets of every origin and shape, none of which may be seen anywhere. */
+/** Secrets of every origin and form, none of which may be visible anywhere. */
 const random = (at: number) => `c4n4ry${at}`.padEnd(24, "Zq7");
 
-/** Known by the name of their variable. */
+/** Known as secrets by the name of their variable. */
 export const inEnvironment: Readonly<Record<string, string>> = {
   LINEAR_API_KEY: `lin_api_${random(1)}`,
   OPENAI_API_KEY: `sk-proj-${random(2)}`,
@@ -13,7 +13,7 @@ export const inEnvironment: Readonly<Record<string, string>> = {
   npm_token: `npm_${random(8)}`,
 };
 
-/** Kept by `symphony secrets set`. */
+/** Stored as secrets of the project. */
 export const stored: Readonly<Record<string, string>> = {
   A: random(9),
   B: `pass phrase ${random(10)}`,
@@ -25,7 +25,7 @@ export const stored: Readonly<Record<string, string>> = {
   H: `tab\t${random(16)}`,
 };
 
-/** Known to nobody: only their shape gives them away. */
+/** Not stored anywhere: they are recognised only by their form. */
 export const byShape: readonly string[] = [
   `sk-proj-${random(17)}`,
   `sk-ant-${random(18)}`,
@@ -44,7 +44,7 @@ export const canaries: readonly string[] = [
   ...byShape,
 ];
 
-/** The canaries that stand in `text`, plain or, where their value is known, encoded. */
+/** The canaries in `text`, plain or, when their value is known, encoded. */
 export function canariesIn(text: string): readonly string[] {
   const known = [...Object.values(inEnvironment), ...Object.values(stored)];
   const encoded = known.flatMap((value) => [
@@ -54,6 +54,6 @@ export function canariesIn(text: string): readonly string[] {
     Buffer.from(value).toString("hex"),
   ]);
   const found = [...canaries, ...encoded].filter((canary) => text.includes(canary));
-  // The heart of each one: no encoding or shortening may leave it either.
+  // The middle part of each one, which no encoding or truncation may leave visible either.
   return [...found, ...(text.match(/c4n4ry\d+Zq7/g) ?? [])];
 }

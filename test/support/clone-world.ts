@@ -11,7 +11,7 @@ import { gitIn, origin } from "./git-repository.ts";
 import { issue } from "./issue.ts";
 import { temporaryDir } from "./storage.ts";
 
-/** A repository with two commits on main, and a way to clone it as symphony does. */
+/** A repository with two commits on main, and a function that clones it as symphony does. */
 export function cloneWorld(t: TestContext) {
   const dir = realpathSync(temporaryDir(t));
   const bare = origin(dir);
@@ -48,7 +48,7 @@ export function cloneWorld(t: TestContext) {
   return { dir, bare, seed, clock, told, order, clone };
 }
 
-/** What `promise` was refused with. */
+/** The error that `promise` rejects with. */
 export async function refusalOf(promise: Promise<unknown>): Promise<SymphonyError> {
   const error = await promise.then(
     () => assert.fail("it should have been refused"),

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 
-// Under the temporary folder codex refuses to put its helpers there, and every sandboxed command fails.
-// A checkout may lie there too, and the suite's own HOME is in the checkout: so the user's real home.
+// In the temporary folder codex does not install its helper programs, and every sandboxed command fails.
+// A checkout may be in that folder, and the suite's HOME is in the checkout; so the user's real home is used.
 const cache = join(userInfo().homedir, ".cache", "symphony-tests");
 
 export interface CodexHome extends AsyncDisposable {
@@ -11,11 +11,11 @@ export interface CodexHome extends AsyncDisposable {
   readonly path: string;
   /** A directory for workspaces, outside the temporary folder as well. */
   readonly workspaces: string;
-  /** For HOME: empty, so that nobody's login profile has a part in the test. */
+  /** For HOME: empty, so that no login profile affects the test. */
   readonly userHome: string;
 }
 
-/** A private CODEX_HOME whose only model provider is at `url`; disposing removes it. */
+/** A private CODEX_HOME with one model provider, at `url`; disposing removes it. */
 export async function codexHome(url: string, settings = ""): Promise<CodexHome> {
   await mkdir(cache, { recursive: true });
   const root = await mkdtemp(join(cache, "codex-"));

@@ -11,11 +11,11 @@ interface CommandBenchOptions {
   readonly config?: Partial<CommandConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
-  /** `data` next to the workspace if left out. */
+  /** Default: `data` next to the workspace. */
   readonly dataDir?: string;
 }
 
-/** A workspace for one program as an agent; what is not about the sandbox runs without it. */
+/** A workspace for one program as an agent; only tests of the sandbox use the sandbox. */
 export class CommandBench extends Bench {
   readonly #own: CommandBenchOptions;
 
@@ -28,7 +28,7 @@ export class CommandBench extends Bench {
     return { ...super.spec(), level: "danger" };
   }
 
-  /** Puts a program beside the workspace and returns its path. */
+  /** Writes a program next to the workspace and returns its path. */
   async program(name: string, text: string): Promise<string> {
     const path = join(this.root, name);
     await writeFile(path, text, { mode: 0o755 });

@@ -9,15 +9,15 @@ import { modelServer } from "./model-server.ts";
 import { OpenaiBench } from "./openai-bench.ts";
 import type { Bench } from "./scripted-agent.ts";
 
-/** An agent of one kind whose commands are those of a test. */
+/** An agent of one kind that runs the commands of a test. */
 export interface Confined extends AsyncDisposable {
   readonly root: string;
   readonly workspace: string;
   readonly dataDir: string;
-  /** Where the workspaces of other issues are. */
+  /** The folder with the workspaces of other issues. */
   readonly workspaceRoot: string;
   readonly home: string;
-  /** What each of the commands wrote, in a session of its own. Both streams. */
+  /** The output of each command on both streams; each run uses a new session. */
   run(commands: readonly string[], spec: Partial<SessionSpec>): Promise<readonly string[]>;
 }
 

@@ -28,7 +28,7 @@ import { createWorkspaces, type Workspaces } from "../../src/core/workspace/work
 import { config as defaultConfig } from "./issue.ts";
 import { Scheduler } from "./scheduler.ts";
 
-/** The scheduler of `support/scheduler.ts`, its events and attempts kept by a real bus and a real history. */
+/** The scheduler of `support/scheduler.ts` with a real bus and a real history for its events and attempts. */
 class RecordedScheduler extends Scheduler {
   bus: Bus | null = null;
   store: Store | null = null;
@@ -73,11 +73,11 @@ export interface World extends AsyncDisposable {
 interface WorldOptions {
   readonly issues?: readonly Issue[];
   readonly config?: Config;
-  /** What `$NAME` stands for. */
+  /** The value of `$NAME`. */
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** The data directory of an earlier world, to go on with; the caller removes it. */
+  /** The data directory of an earlier world, to continue with; the caller removes it. */
   readonly dataDir?: string;
-  /** Gives the core an embedded tracker beside the scripted one. */
+  /** Gives the core an embedded tracker in addition to the scripted one. */
   readonly local?: boolean;
 }
 
@@ -240,7 +240,7 @@ function scriptedTracker(scheduler: Scheduler): Tracker {
   };
 }
 
-/** What a start does before its first poll, on this world. */
+/** Does for this world what a start does before its first poll. */
 export function cleanUp({ scheduler, core, config, workspaces }: World): Promise<Cleanup> {
   return cleanUpFinished({
     tracker: core.tracker(),

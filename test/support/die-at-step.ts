@@ -3,7 +3,7 @@ import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-// Preloaded with --import: kills this very process before the write step number DIE_AT, with no chance to clean up.
+// Preloaded with --import: kills this process before write step number DIE_AT, without any clean-up.
 
 const last = Number(process.env["DIE_AT"]);
 let step = 0;
@@ -15,7 +15,7 @@ function count(): void {
 
 let armed = false;
 
-/** From here on steps count. */
+/** Starts counting steps. */
 export function arm(): void {
   armed = true;
 }

@@ -46,11 +46,11 @@ const faults: Readonly<Record<TrackerFault, FakeFault>> = {
 };
 
 export interface Played {
-  /** These turns of the agent, and then one that finishes the issue. */
+  /** Sets the agent's turns; a turn that finishes the issue is added. */
   play(...own: readonly (readonly Step[])[]): Promise<void>;
 }
 
-/** A small Linear in this process and the project's own scripted agent. */
+/** A small Linear in this process and symphony's scripted agent. */
 export async function doublesWorld(): Promise<World & Played> {
   const root = await mkdtemp(join(tmpdir(), "symphony-journey-"));
   const linear = await startFakeLinear({ issues: [{ identifier: "ENG-1", state: "Todo" }] });

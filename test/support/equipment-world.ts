@@ -11,9 +11,9 @@ type Steps = readonly Readonly<Record<string, unknown>>[];
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 
 export interface Played {
-  /** These steps of the model, and then what finishes the issue. */
+  /** Sets the model's steps; steps that finish the issue are added. */
   play(...steps: Steps): Promise<void>;
-  /** The model of each request so far. */
+  /** The model name of each request so far. */
   models(): Promise<readonly string[]>;
 }
 
@@ -25,7 +25,7 @@ function finishing(moveToDone: object): Steps {
   ];
 }
 
-/** What the model answers, request by request. */
+/** The model's answer to each request, in order. */
 function script(work: Work, moveToDone: object) {
   const finish = finishing(moveToDone);
   const steps: Readonly<Record<Work, Steps>> = {
@@ -51,7 +51,7 @@ const faults: Readonly<Record<TrackerFault, Readonly<Record<string, unknown>>>> 
   "half a page": { kind: "malformed_json" },
 };
 
-/** What a journey does with the schema-true Linear and with the script that its agent's model follows. */
+/** What a journey does with the Linear that checks its schema, and with the script of its agent's model. */
 export function playing(
   { linear, issue, stateId, update }: Awaited<ReturnType<typeof schemaLinear>>,
   openai: FakeOpenai,

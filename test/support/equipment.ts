@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 /**
  * The path of an installed copy of one directory of SYMPHONY_EQUIPMENT, shared by all test files. Throws when the
- * variable is not set: these tests do not pass without what they test against.
+ * variable is not set: these tests need the programs that they test against.
  */
 export function equipment(name: string): string {
   const root = process.env["SYMPHONY_EQUIPMENT"];
@@ -23,7 +23,7 @@ export function equipment(name: string): string {
   return target;
 }
 
-/** Installs beside the target and renames, so that no test ever sees half a copy. */
+/** Installs next to the target and renames, so that no test sees an incomplete copy. */
 function install(source: string, target: string): void {
   const draft = mkdtempSync(`${target}-`);
   cpSync(source, draft, { recursive: true });
@@ -31,13 +31,13 @@ function install(source: string, target: string): void {
   execFileSync("npm", ["ci", "--no-audit", "--no-fund"], {
     cwd: draft,
     stdio: "pipe",
-    // The suite has a home of its own; npm's settings are in the user's.
+    // The suite has a separate home; npm's settings are in the user's home.
     env: { ...process.env, HOME: userInfo().homedir },
   });
   try {
     renameSync(draft, target);
   } catch (error) {
-    // Another test file was faster; its copy is as good.
+    // Another test file was faster; its copy is the same.
     rmSync(draft, { recursive: true });
     if (!existsSync(target)) throw error;
   }

@@ -3,11 +3,11 @@ import { type ClientRequest, type IncomingMessage, request } from "node:http";
 export interface StreamMessage {
   readonly id: string | null;
   readonly event: string | null;
-  // biome-ignore lint/suspicious/noExplicitAny: a test reads whatever the wire brings
+  // biome-ignore lint/suspicious/noExplicitAny: a test reads any JSON that arrives
   readonly data: any;
 }
 
-/** One subscriber of the event stream that reads the wire by itself. */
+/** One subscriber of the event stream that reads the bytes without the client. */
 export class EventReader implements AsyncDisposable {
   readonly messages: StreamMessage[] = [];
   readonly comments: string[] = [];
@@ -44,7 +44,7 @@ export class EventReader implements AsyncDisposable {
     return this.messages.filter(({ event }) => event !== "gap").map(({ data }) => data.seq);
   }
 
-  /** Lets the event loop turn until `condition` holds. */
+  /** Runs the event loop until `condition` holds. */
   async until(condition: (reader: this) => boolean): Promise<void> {
     while (!condition(this)) await new Promise((done) => setImmediate(done));
   }

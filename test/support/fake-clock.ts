@@ -6,7 +6,7 @@ interface Timer {
   readonly fn: () => void;
 }
 
-/** A clock that moves only when told to. `advance` fires timers in due order. */
+/** A clock that moves only on request. `advance` fires timers in due order. */
 export class FakeClock implements Clock {
   #now = 0;
   #wall: number;
@@ -31,7 +31,7 @@ export class FakeClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
-  /** Moves both clocks; timers that are due on the way fire at their own time. */
+  /** Moves both clocks; timers that are due in between fire at their due time. */
   advance(ms: number): void {
     const end = this.#now + ms;
     for (let next = this.#next(end); next; next = this.#next(end)) {
@@ -42,7 +42,7 @@ export class FakeClock implements Clock {
     this.#move(end - this.#now);
   }
 
-  /** Moves the wall clock alone, as a person or NTP does. */
+  /** Moves only the wall clock, as a person or NTP does. */
   jump(ms: number): void {
     this.#wall += ms;
   }

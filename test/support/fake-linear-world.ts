@@ -1,6 +1,6 @@
 const epoch = Date.parse("2026-11-01T00:00:00.000Z");
 
-/** An issue as the double keeps it. Tests may change it in place; `change` moves `updatedAt` as well. */
+/** An issue as the double stores it. Tests may change it in place; `change` also moves `updatedAt`. */
 export interface FakeIssue {
   readonly id: string;
   readonly identifier: string;
@@ -26,7 +26,7 @@ export interface FakeLinearOptions {
   readonly apiKey?: string;
   readonly project?: string;
   readonly states?: readonly string[];
-  /** null: the viewer is not told. */
+  /** null: the answer has no viewer. */
   readonly viewer?: string | null;
 }
 
@@ -84,7 +84,7 @@ export class FakeWorld {
     Object.assign(this.#require(identifier), { updatedAt: this.#now() }, fields);
   }
 
-  /** The `data` of an answer; throws what Linear would say instead. */
+  /** The `data` of an answer; throws the error that Linear would return. */
   data(query: string, variables: Json): Record<string, Json | null> {
     const root = /^[^{]*\{\s*(\w+)/.exec(query)?.[1];
     const value = (name: string) => argument(query, variables, name);

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { type FakeIssue, type FakeLinearOptions, FakeWorld } from "./fake-linear-world.ts";
 
-/** What goes wrong, `times` (1) times, after `after` (0) requests of that `operation` (any) went well. */
+/** A fault that happens `times` (1) times, after `after` (0) successful requests of that `operation` (any). */
 export interface FakeFault {
   readonly kind: "ratelimited" | "status" | "hang" | "reset" | "cut" | "body" | "cursor";
   readonly times?: number;
@@ -13,7 +13,7 @@ export interface FakeFault {
   readonly headers?: Readonly<Record<string, string>>;
   /** For `body` and `status`: the whole body. */
   readonly body?: string;
-  /** For `cursor`: what the page says comes next. */
+  /** For `cursor`: the next cursor in the page. */
   readonly cursor?: string | null;
 }
 
@@ -30,7 +30,7 @@ export interface FakeLinear extends AsyncDisposable {
   readonly apiKey: string;
   readonly issues: FakeIssue[];
   readonly requests: FakeRequest[];
-  /** Sent with every answer; rate-limit headers, for one. */
+  /** Sent with every answer, for example rate-limit headers. */
   readonly headers: Record<string, string>;
   fail(fault: FakeFault): void;
   add(issue: Partial<FakeIssue> & { readonly identifier: string }): FakeIssue;
@@ -41,7 +41,7 @@ export interface FakeLinear extends AsyncDisposable {
 
 const json = { "content-type": "application/json; charset=utf-8" };
 
-/** A stand-in for Linear's GraphQL API in this process: it knows the adapter's own documents and simple others. */
+/** A double of Linear's GraphQL API in this process: it answers the adapter's documents and a few simple ones. */
 export async function startFakeLinear(options: FakeLinearOptions = {}): Promise<FakeLinear> {
   const world = new FakeWorld(options);
   const endpoint = new Endpoint(world);

@@ -6,16 +6,16 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 export interface FakeModel extends AsyncDisposable {
-  /** As the program tells it: the base URL for a client of its kind. */
+  /** The base URL that the program reports for a client of its kind. */
   readonly url: string;
   /** Every request so far with its body. */
   requests(): Promise<unknown[]>;
-  /** Replaces the script and forgets how far each conversation was. */
+  /** Replaces the script and resets the position of each conversation. */
   setScript(script: unknown): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Starts a scriptable model provider of the equipment (SYMPHONY_EQUIPMENT) as a process of its own. */
+/** Starts a scriptable model provider of the equipment (SYMPHONY_EQUIPMENT) as a separate process. */
 export async function startFakeModel(
   name: "fake-openai" | "fake-anthropic" | "fake-llm",
   script: unknown,

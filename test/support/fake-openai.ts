@@ -1,6 +1,6 @@
 import { type FakeModel, startFakeModel } from "./fake-model.ts";
 
-/** One request of codex to the model, as the fake saw it. */
+/** One request of codex to the model, as the fake received it. */
 export interface ModelRequest {
   readonly kind: string | null;
   readonly model: string;

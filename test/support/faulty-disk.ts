@@ -15,15 +15,15 @@ interface FaultyDiskParts {
   onTrouble(trouble: StorageTrouble | null): void;
 }
 
-/** What a simulated world has on disk, behind the real queue of writes: any of them may fail, and what waits dies with the process. */
+/** The disk of a simulated world behind the real queue of writes: any write may fail, and pending writes are lost with the process. */
 export class FaultyDisk {
   readonly records = new Map<string, IssueRecord>();
   readonly #parts: FaultyDiskParts;
-  /** Whether the row that is saved has an end. */
+  /** By attempt, whether the row on disk has an end. */
   readonly #rows = new Map<string, boolean>();
-  /** The same as the core gave it to be saved. */
+  /** By attempt, whether the row that the core last passed on has an end. */
   readonly #given = new Map<string, boolean>();
-  /** Issues that an operator stopped, as this process knows and as the next one can know. */
+  /** Issues that an operator stopped, as this process has them and as the next one will read them. */
   #stopped = new Set<string>();
   #savedStops = new Set<string>();
   #saves: SaveQueue;
@@ -39,7 +39,7 @@ export class FaultyDisk {
     return this.#trouble !== null;
   }
 
-  /** A crash: what waited is gone, and so is every attempt that was under way. */
+  /** A crash: pending writes and running attempts are gone. */
   restarted(): void {
     this.#trouble = null;
     this.#saves = this.#queue();
@@ -53,7 +53,7 @@ export class FaultyDisk {
     this.#saves.now(`record ${id}`, () => this.#write(() => this.#put(id, record)));
   }
 
-  /** Throws what the disk says; then it is not repeated. */
+  /** Throws the disk's error for a write that is not retried. */
   saveRecordFirst(id: string, record: IssueRecord | null): void {
     this.#write(() => this.#put(id, record));
   }
@@ -92,7 +92,7 @@ export class FaultyDisk {
     if (this.isTroubled) return;
     this.#savedStops = new Set(this.#stopped);
     for (const id of issueIds) {
-      // The retry of one that is on its way out is taken back when it is gone.
+      // The retry of an attempt that is stopping is withdrawn when the attempt has ended.
       const row = state.issues.get(id);
       const isLeaving = row?.claim === "running" && row.stopping !== null;
       if (isLeaving && row.stopping.leadsTo !== "hold") continue;
@@ -134,7 +134,7 @@ export class FaultyDisk {
   }
 }
 
-/** A record without the issue as it was: the tracker may have told more of it since. */
+/** A record without its copy of the issue: the tracker may have returned a newer version since. */
 function decided(record: IssueRecord | null) {
   if (record === null) return null;
   const { issue: _, ...rest } = record;

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 
 const identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"];
 
-/** Plain git in `path`, without anybody's configuration. */
+/** Plain git in `path`, without a user's configuration. */
 export function gitIn(path: string) {
   return (...args: string[]): string =>
     execFileSync("git", ["-C", path, ...identity, ...args], {
@@ -39,7 +39,7 @@ const hooks = [
   "post-merge",
 ];
 
-/** Makes everything that a repository can have git run leave a file in `marks`. */
+/** Configures every program that a repository can make git run to leave a file in `marks`. */
 export function setTraps(path: string, marks: string): void {
   mkdirSync(marks, { recursive: true });
   const git = gitIn(path);

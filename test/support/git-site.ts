@@ -5,19 +5,19 @@ import { join, normalize } from "node:path";
 
 export interface GitSite extends AsyncDisposable {
   readonly host: string;
-  /** Who asked, as `user:password`; null for nobody. */
+  /** The credentials of the request, as `user:password`; null without any. */
   readonly logins: readonly (string | null)[];
 }
 
 interface Site {
-  /** Whose files it shows; a bare repository in it needs `git update-server-info`. */
+  /** The directory that it serves; a bare repository in it needs `git update-server-info`. */
   readonly dir: string;
   readonly password: string;
-  /** Where it sends every request on to. */
+  /** Where it redirects every request. */
   readonly elsewhere?: string;
 }
 
-/** A site that shows repositories over http to who knows the password. */
+/** A site that serves repositories over http to clients with the password. */
 export async function gitSite({ dir, password, elsewhere }: Site): Promise<GitSite> {
   const logins: (string | null)[] = [];
   const server = createServer((request, response) => {

@@ -10,7 +10,7 @@ export interface GitWorld extends AsyncDisposable {
   readonly world: World;
   readonly root: string;
   readonly bare: string;
-  /** Of ENG-1: one commit beyond origin, one file changed; its remote is written with a password. */
+  /** The clone of ENG-1: one commit more than origin, one changed file; the address of its remote contains a password. */
   readonly path: string;
 }
 

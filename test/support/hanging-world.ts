@@ -12,7 +12,7 @@ interface Wanted {
   readonly agents: number;
 }
 
-/** A project whose agents say one line and never end by themselves, with a fake Linear. */
+/** A project whose agents print one line and never end by themselves, with a fake Linear. */
 export async function hangingWorld({ issues, pollMs, agents }: Wanted) {
   const root = await mkdtemp(join(tmpdir(), "symphony-hanging-"));
   const linear = await startFakeLinear({

@@ -1,6 +1,6 @@
 import type { History } from "../../src/core/store/store.ts";
 
-/** A real history whose writes of events can be made to fail, as on a full disk. */
+/** A real history whose writes of events fail on request, as on a full disk. */
 export function breakable(history: History): { history: History; break(): void; mend(): void } {
   let broken = false;
   return {

@@ -1,13 +1,13 @@
 import { readlinkSync } from "node:fs";
 
-/** What a hostile issue would like to have, as seen from outside of the sandbox. */
+/** What a hostile issue would try to reach, with paths as outside of the sandbox. */
 export interface Prey {
   readonly dataDir: string;
   readonly home: string;
   readonly otherWorkspace: string;
-  /** A directory nobody gave the agent. */
+  /** A directory that the agent has no access to. */
   readonly outside: string;
-  /** A file that is neither in a home nor in a temporary folder. */
+  /** A file outside of homes and temporary folders. */
   readonly neighbour: string;
   readonly apiUrl: string;
   /** A value in the server's environment. */
@@ -16,16 +16,16 @@ export interface Prey {
 
 export interface Probe {
   readonly name: string;
-  /** Prints BREACH where it succeeds. */
+  /** Prints BREACH if it succeeds. */
   readonly command: string;
 }
 
 export const breach = "BREACH";
 
 const namespaces = ["cgroup", "ipc", "mnt", "pid", "user", "uts"];
-/** More than a temporary folder of a sandbox may hold. */
+/** More than the size limit of a sandbox's temporary folder. */
 const tooManyKilobytes = 600_000;
-/** Of the machine, and nothing that a program needs. */
+/** Files of the machine that no program needs. */
 const machine = "/boot /home/*/.ssh /media /mnt /root/.ssh /srv /sys /var/lib /var/log";
 
 /** Ways out of a workspace. A repository with `.git` is expected in it. */

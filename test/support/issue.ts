@@ -5,7 +5,7 @@ import { openaiSection } from "../../src/core/agent/openai/settings.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 
-/** An issue in Todo that may be worked on. */
+/** An issue in Todo that is ready for an attempt. */
 export function issue(identifier: string, fields: Partial<Issue> = {}): Issue {
   return {
     id: `id-${identifier}`,
@@ -29,7 +29,7 @@ export function issue(identifier: string, fields: Partial<Issue> = {}): Issue {
 
 type Parts = { readonly [K in keyof Config]?: Partial<Config[K]> };
 
-/** The documented defaults, with a tracker that needs nothing; `parts` replace single values. */
+/** The documented defaults, with a tracker that needs no settings; `parts` replace single values. */
 export function config(parts: Parts = {}): Config {
   return {
     tracker: {

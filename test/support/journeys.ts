@@ -8,7 +8,7 @@ import { trackerFaults, type World } from "./world.ts";
 
 /** The journeys of the main job, each from a real `symphony` process to a real agent process. */
 export function journeys(name: string, makeWorld: () => Promise<World>): void {
-  test(`${name}: an issue is picked up, worked on and moved to Done; its workspace stays with the work`, async () => {
+  test(`${name}: an issue is started, worked on and moved to Done; its workspace is kept with the work`, async () => {
     await using world = await makeWorld();
     await world.work("finish");
     await using server = await Served.start(world);
@@ -39,7 +39,7 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
     assert.equal(await server.stop(), 0);
   });
 
-  test(`${name}: a finished issue whose agent left no work has its workspace removed`, async () => {
+  test(`${name}: the workspace of a finished issue is removed when its agent left no work`, async () => {
     await using world = await makeWorld();
     await world.work("nothing");
     await using server = await Served.start(world);
@@ -71,7 +71,7 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
     });
   });
 
-  test(`${name}: abort ends every process of the run, and no poll starts it again`, async () => {
+  test(`${name}: abort ends every process of the attempt, and no poll starts it again`, async () => {
     await using world = await makeWorld();
     await world.work("busy");
     await using server = await Served.start(world);
@@ -93,7 +93,7 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
     );
   });
 
-  test(`${name}: after kill -9 in mid-turn nothing runs twice and the thread goes on`, async () => {
+  test(`${name}: after kill -9 in mid-turn nothing runs twice and the thread is resumed`, async () => {
     await using world = await makeWorld();
     await world.work("busy");
     let first: string;
@@ -121,7 +121,7 @@ export function journeys(name: string, makeWorld: () => Promise<World>): void {
   });
 
   for (const fault of trackerFaults) {
-    test(`${name}: a tracker that answers ${fault} stops no run`, async () => {
+    test(`${name}: a tracker that answers ${fault} stops no attempt`, async () => {
       await using world = await makeWorld();
       await world.work("busy");
       await using server = await Served.start(world);
@@ -184,6 +184,6 @@ async function polls(server: Served, count: number): Promise<void> {
 
 async function processesOf(attemptId: string): Promise<readonly number[]> {
   const all = await liveProcesses();
-  const ours = all.filter(({ runId }) => `${runId}/`.includes(`/${attemptId}/`));
-  return ours.map(({ pid }) => pid);
+  const remaining = all.filter(({ runId }) => `${runId}/`.includes(`/${attemptId}/`));
+  return remaining.map(({ pid }) => pid);
 }

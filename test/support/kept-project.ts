@@ -10,7 +10,7 @@ import { eventually, type Served, symphony } from "./symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 
-/** As codex does at its default level: it edits, commits nothing, and ends its issue. */
+/** Like codex at its default level: edits, commits nothing, and closes its issue. */
 export const turn: readonly Step[] = [
   { do: "edit", path: "greet.sh", content: 'echo "Hello, $1!"\n' },
   { do: "edit", path: "one.txt", append: "changed\n" },
@@ -23,11 +23,11 @@ const idle: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { st
 interface Wish {
   readonly hooks?: string;
   readonly afterCreate?: string;
-  /** What the agent of LOCAL-1 does, turn by turn. */
+  /** What the agent of LOCAL-1 does in each turn. */
   readonly turns?: readonly (readonly Step[])[];
 }
 
-/** The workflow of README.md; `hooks` go beside its `after_create`. */
+/** The workflow of README.md; `hooks` are added to its `after_create`. */
 export async function project({ hooks = "", afterCreate, turns = [turn] }: Wish = {}) {
   const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-kept-")));
   mkdirSync(join(root, "repository"));
@@ -68,7 +68,7 @@ export async function create(place: Place, title: string): Promise<void> {
   assert.equal(made.code, 0, made.stderr);
 }
 
-/** Resolves when the end of the issue's workspace was told. */
+/** Resolves when an event says that the issue's workspace was kept or removed. */
 export async function ended(server: Served, id: string): Promise<string> {
   return eventually(`${id} has ended with its workspace`, async () => {
     const { recent_events: events } = await server.client.issues.detail({ params: { id } });

@@ -3,7 +3,7 @@ import { openStore } from "../../src/core/open.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
 import { event, record, steer } from "./storage.ts";
 
-// Writes to a store without end and tells on stdout what it was promised; somebody kills it.
+// Writes to a store indefinitely and prints each acknowledged write on stdout; a test kills it.
 
 const dir = process.argv[2] ?? "";
 const run = process.argv[3] ?? "";

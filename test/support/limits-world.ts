@@ -12,22 +12,22 @@ import type { Place } from "./symphony.ts";
 
 const acpAgent = fileURLToPath(new URL("./acp-agent-child.ts", import.meta.url));
 
-/** A folder with a workflow on the local tracker, its issues, and an agent of another maker. */
+/** A folder with a workflow on the local tracker, its issues, and an agent of another vendor. */
 export interface LimitsWorld extends Place, AsyncDisposable {
   readonly root: string;
 }
 
-/** What `agent.kind: command` prints, line by line, and what it does after that. */
+/** The lines that `agent.kind: command` prints, and what it does after that. */
 export interface Printing {
   readonly output: "claude" | "gemini" | "codex";
-  /** Without them it waits until it `says` something. */
+  /** Without lines it waits until `says` writes some. */
   readonly lines?: readonly object[];
-  /** What it prints once it is resumed. */
+  /** What it prints after it is resumed. */
   readonly resumed?: readonly object[];
   readonly after?: string;
 }
 
-/** `issues` issues for a program that prints `printing`. One failure of an issue is its last. */
+/** `issues` issues for a program that prints `printing`. A failed issue is not retried. */
 export async function printingWorld(printing: Printing, issues = 1): Promise<LimitsWorld> {
   const { output, lines, resumed, after = "exit 1" } = printing;
   const root = await mkdtemp(join(tmpdir(), "symphony-limits-"));
@@ -42,7 +42,7 @@ export async function printingWorld(printing: Printing, issues = 1): Promise<Lim
   return world(root, issues, { agent: { kind: "command" }, command });
 }
 
-/** The lines of the programs that wait for them, and of those to come. */
+/** Writes the lines for programs that wait for them and for later ones. */
 export async function says(
   { root }: Pick<LimitsWorld, "root">,
   lines: readonly object[],
@@ -55,7 +55,7 @@ function jsonLines(lines: readonly object[]): string {
   return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 }
 
-/** One issue for an agent of the Agent Client Protocol that plays `script`, and is stalled after `stallMs` of silence. */
+/** One issue for an agent of the Agent Client Protocol that plays `script`; it counts as stalled after `stallMs` without activity. */
 export async function acpWorld(script: AcpScript, stallMs = 60_000): Promise<LimitsWorld> {
   const root = await mkdtemp(join(tmpdir(), "symphony-limits-"));
   await writeFile(join(root, "script.json"), JSON.stringify(script));
@@ -83,7 +83,7 @@ async function world(
     ...settings,
     agent,
   };
-  // JSON is YAML.
+  // Every JSON document is also YAML.
   await writeFile(workflowPath, `---\n${JSON.stringify(front)}\n---\nDo {{ issue.identifier }}\n`);
   await makeDataDir(dataDir);
   const local = openLocalIssues(dataDir, localOptions(config().tracker), systemClock);
@@ -91,7 +91,7 @@ async function world(
   local.close();
   return {
     ...{ root, dataDir, workflowPath, cwd: root },
-    // Above `safe` the server wants one.
+    // At levels above `safe` the server requires a token.
     env: { HOME: root, SYMPHONY_TOKEN: "limits-token-for-a-test-0123456789" },
     [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true, maxRetries: 5 }),
   };

@@ -17,7 +17,7 @@ interface Parts extends Partial<Omit<LinearTrackerOptions, "config" | "clock">> 
   readonly provider?: Readonly<Record<string, unknown>>;
 }
 
-/** The adapter on a double of Linear, or on anything else with a url, a project and a key. */
+/** The adapter for a double of Linear, or for any server with a url, a project and a key. */
 export function linearTracker(
   fake: Pick<FakeLinear, "url" | "project" | "apiKey">,
   { provider, ...parts }: Parts = {},
@@ -37,7 +37,7 @@ export function linearTracker(
   return { tracker, clock };
 }
 
-/** Waits for real answers, and lets the clock run only while somebody waits for it, to its exact due time. */
+/** Waits for real answers; advances the clock only while a timer waits for it, exactly to the due time. */
 export async function driven<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
   let settled = false;
   const done = promise.finally(() => {

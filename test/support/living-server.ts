@@ -8,15 +8,15 @@ import { webhookSecretValue } from "./webhook.ts";
 
 const agent = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 
-/** A real server that has something of everything: ENG-123 is worked on, its agent waits for guidance. */
+/** A real server with one of each resource: ENG-123 runs, and its agent waits for guidance. */
 export interface LivingServer extends AsyncDisposable {
   readonly server: RealServer;
-  /** Of ENG-123, in its first turn. */
+  /** The attempt of ENG-123, in its first turn. */
   readonly attemptId: string;
   readonly templateId: string;
 }
 
-/** ENG-1 to ENG-124; the last two may run. Beside them a template, a secret, an overlay, two idle workspaces. */
+/** ENG-1 to ENG-124, of which the last two may run; also a template, a secret, an overlay and two idle workspaces. */
 export async function livingServer(): Promise<LivingServer> {
   const project = await freshProject();
   const script = join(project.dir, "script.json");

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What a scripted model answers to one request. */
+/** The answer of a scripted model to one request. */
 export interface Answer {
   readonly text?: string;
   readonly sealed?: string;
@@ -11,13 +11,13 @@ export interface Answer {
   readonly status?: number;
   readonly error?: Readonly<Record<string, unknown>>;
   readonly headers?: Readonly<Record<string, string>>;
-  /** `cut`: the connection breaks in the middle. `silence`: nothing comes after the first event. */
+  /** `cut`: the connection breaks in the middle. `silence`: nothing is sent after the first event. */
   readonly fault?: "cut" | "silence" | "failed";
-  /** The answer ends before it is whole, for this reason. */
+  /** The answer ends before it is complete, for this reason. */
   readonly ends?: "length" | "filter";
 }
 
-interface Asked {
+interface ModelRequest {
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
   readonly body: Readonly<Record<string, unknown>>;
@@ -25,8 +25,8 @@ interface Asked {
 
 export interface ModelServer extends AsyncDisposable {
   readonly url: string;
-  readonly asked: Asked[];
-  /** Resolves once that many requests came. */
+  readonly asked: ModelRequest[];
+  /** Resolves after that many requests. */
   until(count: number): Promise<void>;
 }
 
@@ -36,19 +36,19 @@ interface Call {
   readonly written: string;
 }
 
-/** A provider of models on this machine that speaks both APIs, or one of them; its answers come in order. */
+/** A provider of models on this machine with both APIs or one of them; it sends its answers in order. */
 export async function modelServer(
-  answers: readonly (Answer | ((body: Asked["body"]) => Answer))[],
+  answers: readonly (Answer | ((body: ModelRequest["body"]) => Answer))[],
   apis: readonly ("responses" | "chat")[] = ["responses", "chat"],
 ): Promise<ModelServer> {
-  const asked: Asked[] = [];
+  const asked: ModelRequest[] = [];
   const left = [...answers];
   const waiting = new Set<() => void>();
   const server = createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const path = request.url ?? "";
-    const body = JSON.parse(Buffer.concat(chunks).toString() || "{}") as Asked["body"];
+    const body = JSON.parse(Buffer.concat(chunks).toString() || "{}") as ModelRequest["body"];
     const api = path.endsWith("/responses") ? "responses" : "chat";
     if (!apis.includes(api)) {
       reply(response, { status: 404, error: { message: `no route ${path}` } });

@@ -1,4 +1,4 @@
-# Runs argv[3:] on a terminal of its own, types argv[2] and Enter once argv[1] is shown, prints all that was shown.
+# Runs argv[3:] on a separate terminal, types argv[2] and Enter after argv[1] is shown, and prints everything that was shown.
 import os, pty, select, sys, time
 
 prompt, answer, command = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]

@@ -76,7 +76,7 @@ export class OpenaiBench implements AsyncDisposable {
     );
   }
 
-  /** Resolves at the first event, past or to come, of which `matches` holds. */
+  /** Resolves with the first event, past or future, that `matches`. */
   async until(matches: (event: AgentEvent) => boolean): Promise<void> {
     if (this.events.some(matches)) return;
     await new Promise<void>((resolve) => {

@@ -42,7 +42,7 @@ export async function openaiWorld(): Promise<World & Played> {
   };
 }
 
-/** A project with the local tracker and the built-in agent, as somebody begins: a workflow file and a key. */
+/** A new project with the local tracker and the built-in agent: a workflow file and a key. */
 export class LocalProject implements AsyncDisposable {
   readonly root: string;
   readonly openai: FakeOpenai;

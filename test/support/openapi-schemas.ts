@@ -3,20 +3,20 @@ import { api } from "../../src/contract/api.ts";
 import { openApiDocument } from "../../src/contract/openapi.ts";
 import { statusOf } from "../../src/server/errors.ts";
 
-// biome-ignore lint/suspicious/noExplicitAny: a document is read here as its readers do, without types
+// biome-ignore lint/suspicious/noExplicitAny: the document is read without types, as clients read it
 export type Json = any;
 
 export interface Operation {
   readonly name: string;
   readonly method: string;
-  /** As the document has it: `/api/v1/{id}`. */
+  /** As in the document: `/api/v1/{id}`. */
   readonly path: string;
   readonly spec: Json;
   /** A JSON pointer into the document. */
   readonly pointer: string;
 }
 
-/** The OpenAPI document of the API, and a validator for any schema in it that is not made of ours. */
+/** The OpenAPI document of the API, and an independent validator for any schema in it. */
 export class ApiDocument {
   readonly json: Json;
   readonly operations: readonly Operation[];
@@ -42,7 +42,7 @@ export class ApiDocument {
     return found;
   }
 
-  /** What is wrong with `value` by the schema at `pointer`; null when nothing is. */
+  /** The violations of the schema at `pointer` by `value`; null when there are none. */
   faults(pointer: string, value: unknown): string | null {
     const found = this.#ajv.getSchema(`api#${encodeURI(pointer)}`) as ValidateFunction | undefined;
     if (found === undefined) throw new Error(`no schema at ${pointer}`);
@@ -51,8 +51,8 @@ export class ApiDocument {
 }
 
 /**
- * The document as JSON Schema: bounds that are flags beside `minimum` become numbers, and an object has
- * no field beside those that are named. A reader must allow for more; a test of this server need not.
+ * The document as JSON Schema: exclusive bounds, which are flags next to `minimum`, become numbers, and an object has
+ * no other fields than the listed ones. A client must accept more; a test of this server need not.
  */
 function draft7(node: Json): Json {
   if (Array.isArray(node)) return node.map(draft7);

@@ -11,6 +11,6 @@ declare module "parse-prometheus-text-format" {
     readonly type: string;
     readonly metrics: readonly Metric[];
   }
-  // biome-ignore lint/style/noDefaultExport: that is how the package exports it
+  // biome-ignore lint/style/noDefaultExport: the package has a default export
   export default function parse(text: string): readonly Family[];
 }

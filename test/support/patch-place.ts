@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { applyPatch } from "../../src/core/agent/openai/patch.ts";
 
-/** A workspace to be patched, in a directory of its own; disposing removes both. */
+/** A workspace to be patched, in a separate directory; disposing removes both. */
 export class PatchPlace implements AsyncDisposable {
   readonly root: string;
   readonly workspace: string;

@@ -10,7 +10,7 @@ export interface Provider extends AsyncDisposable {
   next(): Promise<IncomingMessage>;
 }
 
-/** A real HTTP server in the place of an OpenAI-compatible provider; `answer` decides about each request. */
+/** A real HTTP server instead of an OpenAI-compatible provider; `answer` handles each request. */
 export async function startProvider(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<Provider> {

@@ -8,7 +8,7 @@ import { AcpBench } from "./acp-bench.ts";
 import { type FakeModel, startFakeModel } from "./fake-model.ts";
 import { canaryKey, type EvilAddress, evilAddress } from "./hostile-files.ts";
 
-/** The path in an environment variable. These tests do not pass without the real programs. */
+/** The path in an environment variable. These tests need the real programs. */
 export function realProgram(variable: string): string {
   const path = process.env[variable] ?? "";
   assert.ok(existsSync(path), `set ${variable} to the real program (.ci/run fetches them all)`);
@@ -21,14 +21,14 @@ export interface RealAgentParts {
   readonly script: unknown;
   /** The shell line for a program. */
   command(program: string): string;
-  /** `home` is writable and the agent's own. */
+  /** `home` is writable and used only by this agent. */
   env(url: string, home: string): Readonly<Record<string, string>>;
-  /** Puts what an operator would have set up there. */
+  /** Writes the files that an operator would have in that home. */
   prepare?(url: string, home: string): Promise<void>;
   readonly config?: Partial<AcpConfig>;
 }
 
-/** A real agent of the Agent Client Protocol, its provider, and an address that must hear nothing. */
+/** A real agent of the Agent Client Protocol, its provider, and an address that must receive no request. */
 export class RealAgent extends AcpBench {
   readonly model: FakeModel;
   readonly evil: EvilAddress;

@@ -22,11 +22,11 @@ Work on {{ issue.title }}
 export interface Setting {
   readonly workflow?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** The tables that the configuration chooses from; symphony's own if left out. */
+  /** The tables that the configuration chooses from; default: symphony's tables. */
   readonly kinds?: Kinds;
 }
 
-/** A real core and the real application on a free port, over a directory that may be opened again. */
+/** A real core and the real application on a free port, with a directory that may be reopened. */
 export interface RealServer extends AsyncDisposable {
   readonly core: Core;
   readonly dataDir: string;
@@ -38,7 +38,7 @@ export interface RealServer extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
-/** A fresh project directory that goes with its test. */
+/** A fresh project directory that is removed with its test. */
 export async function freshProject(
   setting: Setting = {},
 ): Promise<{ dir: string } & AsyncDisposable> {

@@ -21,18 +21,18 @@ export interface RunOptions {
 
 export interface Running {
   readonly child: ChildProcess;
-  /** Resolves to all of stdout so far, once `text` stands in it. */
+  /** Resolves with all of stdout so far, as soon as it contains `text`. */
   until(text: string): Promise<string>;
   readonly ended: Promise<Ended>;
 }
 
-/** A directory outside of any project, which is also the home of the processes started with it. */
+/** A directory outside of any project; also the home of the processes started with it. */
 export function emptyDir(): { readonly path: string } & Disposable {
   const path = mkdtempSync(join(tmpdir(), "symphony-test-"));
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** Runs the real command line to its end, with an environment that holds nothing of ours. */
+/** Runs the real command line until it exits, with an environment that contains none of our variables. */
 export function symphony(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
   return startSymphony(args, options).ended;
 }
@@ -49,7 +49,7 @@ export function startSymphony(args: readonly string[], options: RunOptions = {})
     },
     stdio: ["pipe", "pipe", "pipe"],
   });
-  // A command that does not read its input may be gone before we have written it.
+  // A command that does not read its input may exit before the input is written.
   child.stdin.on("error", () => {});
   child.stdin.end(options.input ?? "");
   const output = { stdout: "", stderr: "" };

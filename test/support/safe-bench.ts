@@ -9,7 +9,7 @@ import { startFakeOpenai } from "./fake-openai.ts";
 import { Bench } from "./scripted-agent.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
-/** A server's place on disk as an operator would have it, and the real codex in it. */
+/** A server's files on disk as an operator would have them, and the real codex. */
 export async function safeBench(script: unknown, config: Partial<CodexConfig> = {}) {
   assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
   const openai = await startFakeOpenai(script);
@@ -59,7 +59,7 @@ export async function safeBench(script: unknown, config: Partial<CodexConfig> = 
   };
 }
 
-/** What no agent may see, `BUILD_FLAVOUR` excepted. */
+/** Variables that no agent may see, except `BUILD_FLAVOUR`. */
 export const canaries: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     Array.from({ length: 40 }, (_, at) => [`CANARY_${at}_${at % 2 ? "TOKEN" : "PLAIN"}`, "canary"]),
@@ -70,7 +70,7 @@ export const canaries: Readonly<Record<string, string>> = {
   BUILD_FLAVOUR: "blue",
 };
 
-/** Runs `cmd` as the model's command and resolves with all it said. */
+/** Runs `cmd` as the model's command and resolves with its output. */
 export async function output(
   t: Awaited<ReturnType<typeof safeBench>>,
   spec: Parameters<Bench["start"]>[0] = {},
@@ -80,7 +80,7 @@ export async function output(
   return readFile(join(t.bench.workspace, "out.txt"), "utf8");
 }
 
-/** A model that runs `cmd` once, its output in `out.txt`. */
+/** A model that runs `cmd` once, with its output in `out.txt`. */
 export const shell = (cmd: string) => [
   { type: "shell", cmd: `{ ${cmd}\n} > out.txt 2>&1; sleep 0.4` },
   { type: "text", text: "ok" },

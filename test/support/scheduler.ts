@@ -25,26 +25,26 @@ export interface FakeRun {
   say(...events: AgentEvent[]): void;
 }
 
-/** The real orchestrator on a clock, a tracker and agents that do as the test says. */
+/** The real orchestrator with a clock, a tracker and agents that the test controls. */
 export class Scheduler implements Omit<Ports, "config"> {
   readonly clock = new FakeClock();
   readonly meter = new Meter();
   readonly orchestrator: Orchestrator;
   /** The tracker's issues by id. */
   readonly issues = new Map<string, Issue>();
-  /** Every call to the world, in order. */
+  /** Every call of the orchestrator to the outside, in order. */
   readonly calls: string[] = [];
   readonly runs: FakeRun[] = [];
   readonly events: EventDraft[] = [];
   readonly attempts = new Map<string, Attempt>();
-  /** Tokens as they were counted. */
+  /** The counted tokens. */
   readonly used: Used[] = [];
   readonly records = new Map<string, IssueRecord>();
   readonly failures: string[] = [];
-  /** Set to make the next reads fail, or wait. */
+  /** Set to make the next reads fail or wait. */
   readFails: string | null = null;
   gate: Promise<void> | null = null;
-  /** Holds back candidate lists alone: what they say is as of when they were asked for. */
+  /** Delays only candidate lists; their content is from the time of the request. */
   listGate: Promise<void> | null = null;
   /** The same for reads by id. */
   readGate: Promise<void> | null = null;
@@ -100,14 +100,14 @@ export class Scheduler implements Omit<Ports, "config"> {
     );
   }
 
-  /** Starts, and lets everything that can happen at once happen. */
+  /** Starts, and runs everything that is ready. */
   async begin(): Promise<this> {
     this.orchestrator.start();
     await this.advance(0);
     return this;
   }
 
-  /** Lets time pass, then every answer that is ready arrive. */
+  /** Advances time, then delivers every answer that is ready. */
   async advance(ms: number): Promise<void> {
     await settled();
     this.clock.advance(ms);

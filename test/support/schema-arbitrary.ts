@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import type { Json } from "./openapi-schemas.ts";
 
-/** Values that `schema` of the document `root` allows, mostly: what its words cannot say, a filter must. */
+/** Values that `schema` of the document `root` allows; for rules that the schema cannot express, the caller adds a filter. */
 export function allowedBy(schema: Json, root: Json): fc.Arbitrary<Json> {
   if (schema.$ref) return allowedBy(targetOf(schema.$ref, root), root);
   if (schema.allOf) return allowedBy(schema.allOf[0], root);
@@ -26,7 +26,7 @@ export function allowedBy(schema: Json, root: Json): fc.Arbitrary<Json> {
   }
 }
 
-/** Near misses of `allowed`: another type, a field too many, too few, or with something else in it. */
+/** Values close to `allowed` ones: another type, one field too many or too few, or a field of another type. */
 export function nearMissesOf(allowed: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
   const junk = fc.constantFrom<Json>(null, -1, 1.5, 10 ** 12, "", "   ", true, [], {}, [[null]]);
   const long = fc.constantFrom(70_000, 250_000).map((length) => "x".repeat(length));

@@ -4,7 +4,7 @@ import { equipment } from "./equipment.ts";
 
 export const apiKey = "lin_api_fake";
 
-/** What tests use of the server that validates every query against Linear's own schema. */
+/** The part that tests use of the server that validates every query against Linear's own schema. */
 export interface SchemaServer {
   readonly url: string;
   readonly requests: { readonly operationName: string | null }[];
@@ -13,7 +13,7 @@ export interface SchemaServer {
   close(): Promise<void>;
 }
 
-/** Asks the server as its own users do: over HTTP, checked against Linear's schema. */
+/** Sends a query to the server as its users do: over HTTP, checked against Linear's schema. */
 export async function ask<T>(url: string, query: string, variables: object = {}): Promise<T> {
   const response = await fetch(url, {
     method: "POST",
@@ -31,7 +31,7 @@ interface Names {
   readonly workflowStates: { nodes: { id: string; name: string }[] };
 }
 
-/** A Linear with one issue, in `state`, in a project, with nobody and nothing in its way. */
+/** A Linear with one issue in `state`, in a project, without an assignee or a blocker. */
 export async function schemaLinear(state: string) {
   const file = pathToFileURL(join(equipment("fake-linear"), "server.mjs")).href;
   const linear: SchemaServer = await (await import(file)).startFakeLinear({ issues: 1, port: 0 });

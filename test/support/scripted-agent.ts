@@ -38,7 +38,7 @@ export interface BenchOptions {
   readonly config?: Partial<CodexConfig>;
   readonly clock?: Clock;
   readonly env?: NodeJS.ProcessEnv;
-  /** A private home; the operator's own without it. */
+  /** A private home; default: the operator's. */
   readonly homes?: CodexHomes;
 }
 
@@ -48,7 +48,7 @@ export class Bench implements AsyncDisposable {
   readonly workspace: string;
   readonly events: AgentEvent[] = [];
   readonly logs: string[] = [];
-  /** Test files run side by side, and whoever ends a run ends all that carries its id. */
+  /** Unique, because test files run in parallel, and ending a run ends every process that carries its id. */
   readonly runId = `att_${randomUUID()}`;
   readonly #options: BenchOptions;
   #runtime: AgentRuntime | null = null;
@@ -74,7 +74,7 @@ export class Bench implements AsyncDisposable {
     signal: AbortSignal = new AbortController().signal,
   ): Promise<AgentSession> {
     const { config, clock = systemClock, homes } = this.#options;
-    // A home of its own: the login profile of whoever runs the tests is not part of them.
+    // A separate home, so that the login profile of the user who runs the tests does not affect them.
     const env = { PATH: process.env["PATH"], HOME: this.root, ...this.#options.env };
     this.#runtime ??= createCodexRuntime({
       config: () => ({ ...codexConfig, command: this.command, ...config }),
@@ -107,7 +107,7 @@ export class Bench implements AsyncDisposable {
     };
   }
 
-  /** The first event, past or to come, of which `matches` holds. */
+  /** The first event, past or future, that `matches`. */
   async until<Type extends AgentEvent["type"]>(
     type: Type,
     matches: (event: Extract<AgentEvent, { type: Type }>) => boolean = () => true,
@@ -123,7 +123,7 @@ export class Bench implements AsyncDisposable {
     return promise;
   }
 
-  /** What the agent said, in order. */
+  /** The agent's messages, in order. */
   get said(): string[] {
     return this.events.flatMap((event) => (event.type === "message" ? [event.text] : []));
   }

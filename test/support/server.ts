@@ -8,15 +8,15 @@ export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  /** The body as JSON; throws when it is none. */
-  // biome-ignore lint/suspicious/noExplicitAny: a test reads whatever the wire brings
+  /** The body parsed as JSON; throws when it is not JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: a test reads any JSON that arrives
   json(): any;
 }
 
 export interface Ask {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** A string is sent as it is, anything else as JSON. */
+  /** A string is sent unchanged, anything else as JSON. */
   readonly body?: unknown;
 }
 
@@ -52,7 +52,7 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const json = ask.body !== undefined && typeof ask.body !== "string";
   const body = json ? JSON.stringify(ask.body) : (ask.body as string | undefined);
-  // Node frames no body of these methods by itself.
+  // For these methods Node does not set the framing of a body.
   const unframed = ["GET", "DELETE"].includes(ask.method ?? "GET");
   const chunked = ask.headers?.["transfer-encoding"] !== undefined;
   const length = unframed && !chunked && body !== undefined ? Buffer.byteLength(body) : null;
@@ -67,7 +67,7 @@ export function send(port: number, path: string, ask: Ask = {}): Promise<Answer>
     path,
     method: ask.method ?? "GET",
     headers,
-    // A kept connection would outlive the server that a test has closed.
+    // A keep-alive connection would outlive the server that a test has closed.
     agent: false,
   });
   request.on("error", reject);

@@ -10,11 +10,11 @@ import { type Place, symphony } from "./symphony.ts";
 export interface SharedWorld extends Place, AsyncDisposable {
   readonly openai: FakeOpenai;
   readonly workspaces: string;
-  /** Creates an issue; gives its identifier. */
+  /** Creates an issue; resolves with its identifier. */
   issue(title: string, ...labels: string[]): Promise<string>;
   /** The path of the same workflow with `codex.process: per_issue` and nothing to do. */
   perIssue(): Promise<string>;
-  /** What the data directory tells of shared agents. */
+  /** The shared agents that are recorded in the data directory. */
   daemons(): Promise<
     readonly { readonly id: string; readonly pid: number; readonly mark: string }[]
   >;

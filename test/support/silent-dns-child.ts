@@ -2,8 +2,8 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { launch } from "./symphony.ts";
 
-// Serves DIR where the one name server never answers, and stops the server once it has asked. Prints its exit code and how
-// many ms it took.
+// Serves DIR with a name server that never answers, and stops the server after its first query. Prints its exit code and how
+// many ms the stop took.
 
 const [dir = ""] = process.argv.slice(2);
 const names = createSocket("udp4");

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import type { TestContext } from "node:test";
 
-/** A server that is asked and never answers, as the `tracker` section of a workflow file names it. */
+/** A server that receives requests and never answers, and the `tracker` section of a workflow file for it. */
 export async function silentTracker(t: TestContext) {
   const asked = Promise.withResolvers<void>();
   const silent = createServer((socket) => {

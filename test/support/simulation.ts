@@ -22,12 +22,12 @@ interface Process {
   stopOrdered: boolean;
 }
 
-/** The wall clock when a world begins. */
+/** The wall clock at the start of a world. */
 const epochWall = 1e12;
 
 const states = ["Todo", "In Progress", " todo ", "Done", "Backlog", "Canceled"];
 
-/** A seeded world around the pure core: slow and failing reads, agents that die and hang, operators, crashes. */
+/** A seeded world around the pure core: slow and failing reads, agents that crash and hang, operators, crashes. */
 export class Simulation {
   readonly #random: () => number;
   readonly #settings;
@@ -38,15 +38,15 @@ export class Simulation {
   readonly #slots: SlotWatch;
   readonly #statuses: StatusWatch;
   readonly disk: FaultyDisk;
-  /** Until then the disk refuses most writes. */
+  /** Until this time the disk refuses most writes. */
   #fullUntil = 0;
-  /** What the shell says while it performs effects: heard right after them. */
+  /** Inputs that the shell posts while it performs effects; handled right after them. */
   #said: Input[] = [];
   #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
   #state: State;
   #now = 0;
   #order = 0;
-  /** How often the tracker changed. */
+  /** The number of changes in the tracker. */
   #version = 0;
   #epoch = 0;
   #faults = true;
@@ -93,12 +93,12 @@ export class Simulation {
     this.#begin();
   }
 
-  /** Plays `count` inputs with faults on, checking every invariant after each. */
+  /** Plays `count` inputs with faults enabled, and checks every invariant after each. */
   run(count: number): void {
     while (this.events < count) this.#next();
   }
 
-  /** Heals the world, then demands progress: nothing eligible may wait beside a free slot (L2). */
+  /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (L2). */
   heal(): void {
     this.#faults = false;
     const { day, pauses } = this.#state;
@@ -125,7 +125,7 @@ export class Simulation {
     assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
   }
 
-  /** A person closes everything: nothing may be left of it but in the list of what is completed. */
+  /** A person closes every issue: afterwards only the list of completed issues may contain them. */
   closeAll(): void {
     for (const id of this.#tracker.keys()) this.#move(id, "Done");
     this.#passes(20 * 60_000);
@@ -142,7 +142,7 @@ export class Simulation {
     while (this.#now < until && this.#agenda.length > 0) this.#next();
   }
 
-  /** Records that stay for what an operator chose. */
+  /** Records that are kept because of an operator's choice. */
   #choices(): number {
     return [...this.disk.records.values()].filter((one) => one.allowanceAfter !== null).length;
   }
@@ -188,7 +188,7 @@ export class Simulation {
     else this.#check();
   }
 
-  /** What an operator's word, once it is accepted, has all that comes later held to. */
+  /** Notes an accepted request of an operator, which all later decisions must respect. */
   #noteOperator(input: Input): void {
     if (input.type === "operator.aborted") this.disk.stopped(input.issueId);
     if (input.type !== "operator.transitioned") return;
@@ -197,7 +197,7 @@ export class Simulation {
     else this.disk.released(input.issueId);
   }
 
-  /** The tracker has closed it: whatever was decided about it before is over. */
+  /** The tracker has closed the issue: earlier decisions about it no longer apply. */
   #noteCompleted({ type, issueId, data }: EventDraft): void {
     if (type !== "issue.completed" || !issueId) return;
     const { terminalStates } = this.#settings.tracker;
@@ -234,7 +234,7 @@ export class Simulation {
     assert.ok(this.#state.openRequests.size < 60, "INV-29: requests leak");
   }
 
-  /** What has reached a limit is stopped, at once. */
+  /** An attempt that has reached a limit is stopped at once. */
   #checkBrakes({ issue: own, stopping, spentBefore, tokens, idle }: Running): void {
     if (stopping) return;
     const { tokensPerIssue, turnsWithoutProgress } = this.#settings.brakes;
@@ -319,14 +319,14 @@ export class Simulation {
     );
     if (cap !== undefined)
       assert.ok(same.length <= cap, "INV-3: more agents than the state's slots");
-    const told = { issueId: id, attemptId };
+    const attemptRef = { issueId: id, attemptId };
     const total = { ...noTokens, total: this.#pick(50) };
     const starts = this.#chance(0.6);
     this.#later(5, () => {
       if (!this.#processes.has(attemptId)) return;
       const turnId = "turn-1";
-      if (starts) this.#hear(told, { type: "turn.started", turnId });
-      this.#hear(told, { type: "tokens", total });
+      if (starts) this.#hear(attemptRef, { type: "turn.started", turnId });
+      this.#hear(attemptRef, { type: "tokens", total });
     });
     this.#turn(attemptId, id);
     if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
@@ -339,17 +339,17 @@ export class Simulation {
     this.#exit(attemptId, exit, this.#pick(90_000));
   }
 
-  /** One turn that ends well, in which the agent may or may not have done anything. */
+  /** One turn that ends well, with or without a change by the agent. */
   #turn(attemptId: string, issueId: string): void {
     const moved = this.#chance(0.3);
     this.#later(6 + this.#pick(1_000), () => {
       if (!this.#processes.has(attemptId)) return;
-      const told = { issueId, attemptId };
-      this.#hear(told, { type: "turn.completed", turnId: "turn-1" });
+      const attemptRef = { issueId, attemptId };
+      this.#hear(attemptRef, { type: "turn.completed", turnId: "turn-1" });
       const seen = this.#tracker.get(issueId) ?? null;
-      const heard = this.#processes.get(attemptId)?.stopOrdered === false;
-      this.#apply({ type: "attempt.turned", ...told, moved, issue: seen });
-      if (heard) this.ledger.turned(issueId, seen?.state ?? "", moved);
+      const delivered = this.#processes.get(attemptId)?.stopOrdered === false;
+      this.#apply({ type: "attempt.turned", ...attemptRef, moved, issue: seen });
+      if (delivered) this.ledger.turned(issueId, seen?.state ?? "", moved);
     });
   }
 
@@ -357,7 +357,7 @@ export class Simulation {
     this.#apply({ type: "attempt.reported", ...of, event });
   }
 
-  /** When a limited provider says it takes turns again: never, long ago, or soon. */
+  /** The time from which a limited provider says it accepts turns: none, in the past, or soon. */
   #limitEnd(): number | null {
     if (this.#chance(0.5)) return null;
     return epochWall + this.#now + this.#pick(1_200_000) - 60_000;
@@ -370,7 +370,7 @@ export class Simulation {
       this.#processes.delete(attemptId);
       const input = { type: "attempt.exited", issueId: process.issueId, attemptId, exit } as const;
       this.#apply(input);
-      // INV-30: the same news again, late, when the issue may have a successor.
+      // INV-30: the same message again, late, when the issue may already have a newer attempt.
       this.#later(this.#pick(40_000), () => {
         const before = this.#state;
         this.#apply(input);
@@ -379,7 +379,7 @@ export class Simulation {
     });
   }
 
-  /** Says what the tracker held when it was asked, later, or that it failed. */
+  /** Delivers later what the tracker held at the time of the request, or a failure. */
   #answer(effect: Effect & { readonly request: number }): void {
     if (effect.type === "verifyIssues") this.#slots.asked(effect);
     const { request } = effect;
@@ -426,7 +426,7 @@ export class Simulation {
     }
   }
 
-  /** One thing a tracker, a person, a laptop lid or a power cut may do at any time. */
+  /** One event that may happen at any time: from the tracker or a person, a suspended machine, or a power cut. */
   #disturb(): void {
     const ids = [...this.#tracker.keys()];
     const issueId = ids[this.#pick(ids.length)] ?? "";
@@ -511,7 +511,7 @@ export class Simulation {
     this.#agenda.splice(place + 1, 0, entry);
   }
 
-  /** Timers that go with the process that set them. */
+  /** Timers that end with the process that set them. */
   #clock(): Clock {
     return {
       now: () => this.#now,

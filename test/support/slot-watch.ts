@@ -4,18 +4,18 @@ import { type Issue, normalState } from "../../src/core/model/issue.ts";
 import type { Effect } from "../../src/core/orchestrator/messages.ts";
 import type { State } from "../../src/core/orchestrator/state.ts";
 
-/** All that happens at one time of a simulated world is one tick. */
+/** Everything at the same time of a simulated world is one tick. */
 const tickMs = 1;
-/** Of one issue between two polls: a slot may become free and be taken by another several times. */
+/** The maximum for one issue between two polls: a slot may be freed and taken by another issue several times. */
 const readsAtMost = 5;
 
-/** Holds the core to this: a free slot and an issue of the known queue that fits it are apart for one tick at most. */
+/** Checks that a free slot and a matching issue of the known queue coexist for at most one tick. */
 export class SlotWatch {
   readonly #config: Config;
   readonly #reads = new Set<number>();
   readonly #asked = new Map<string, number>();
   #since = new Map<string, number>();
-  /** Attempts in a row that failed before their first turn: after three of them, polls alone start the next. */
+  /** Consecutive attempts that failed before their first turn: after three, only polls start the next. */
   #falseStarts = 0;
 
   constructor(config: Config) {
@@ -33,7 +33,7 @@ export class SlotWatch {
     }
   }
 
-  /** A read right before launch is under way. */
+  /** The core has started a read of issues before it launches them. */
   asked({ request, ids }: Extract<Effect, { type: "verifyIssues" }>): void {
     this.#reads.add(request);
     for (const id of ids) {
@@ -43,7 +43,7 @@ export class SlotWatch {
     }
   }
 
-  /** A poll has read the list: what is in it may be asked for anew. */
+  /** A poll has read the list: its issues may be read again. */
   listed(): void {
     this.#asked.clear();
   }
@@ -52,12 +52,12 @@ export class SlotWatch {
     this.#reads.delete(request);
   }
 
-  /** The machine slept: what waited meanwhile waited for that. */
+  /** The machine was suspended: the time in which issues waited does not count. */
   woke(): void {
     this.#since.clear();
   }
 
-  /** A new process: nobody hears what the old one asked. */
+  /** A new process: the answers to the old one's requests are lost. */
   restarted(): void {
     this.#reads.clear();
     this.#asked.clear();
@@ -73,7 +73,7 @@ export class SlotWatch {
     }
   }
 
-  /** The tracker is well, the first poll is over, and no read is under way that starts something anyway. */
+  /** The tracker works, the first poll is done, and no pending read will start an attempt anyway. */
   #isReady({ draining, trackerError, poll, storage }: State): boolean {
     const isIdle = poll.phase === "idle" && poll.lastWall !== null && this.#reads.size === 0;
     return (

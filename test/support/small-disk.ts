@@ -7,7 +7,7 @@ import { eventually } from "./symphony.ts";
 
 const own = ["--user", "--map-root-user", "--mount"];
 
-/** A directory on a disk of its own of `size`, which only programs that are started through `through` see at `dir`. */
+/** A directory on a separate disk of `size`; only programs that are started through `through` see it at `dir`. */
 export class SmallDisk implements AsyncDisposable {
   readonly dir: string;
   readonly #holder: ChildProcess;
@@ -28,18 +28,18 @@ export class SmallDisk implements AsyncDisposable {
     return new SmallDisk(dir, holder);
   }
 
-  /** The command line that runs `command` where this disk is. */
+  /** The command line that runs `command` with this disk mounted. */
   through(command: readonly string[]): readonly string[] {
     const target = ["--target", String(this.#holder.pid), "--user", "--mount"];
     return ["nsenter", ...target, "--preserve-credentials", "--wdns=/", ...command];
   }
 
-  /** `name` of it as this process sees it. */
+  /** The path of its file `name` as this process sees it. */
   path(name = ""): string {
     return join(`/proc/${this.#holder.pid}/root`, this.dir, name);
   }
 
-  /** Takes all the room that is left. */
+  /** Fills the remaining space. */
   fill(): void {
     const file = openSync(this.path("filler"), "w");
     try {

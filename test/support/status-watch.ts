@@ -6,7 +6,7 @@ import type { Effect, Input } from "../../src/core/orchestrator/messages.ts";
 import { knownIssue, snapshot, statusOf } from "../../src/core/orchestrator/snapshot.ts";
 import type { State } from "../../src/core/orchestrator/state.ts";
 
-/** The title of an issue of a simulated world, from which its age can be read. */
+/** The title of an issue of a simulated world; it contains the version of the issue. */
 export function titleOf(version: number): string {
   return `version ${version}`;
 }
@@ -15,19 +15,19 @@ function versionOf({ title }: Issue): number {
   return Number(title.replace("version ", ""));
 }
 
-/** Holds the core to this: one status for an issue, nothing shown that is older than what was read, and a closed issue is done. */
+/** Checks that an issue has one status, that nothing older than the last read is shown, and that a closed issue is done. */
 export class StatusWatch {
   readonly #config: Config;
-  /** The newest version of each issue that an answer has brought. */
+  /** The newest version of each issue that an answer has contained. */
   readonly #read = new Map<string, number>();
-  /** Issues that an attempt of this process has left a workspace of. */
+  /** Issues whose workspace an attempt of this process has left. */
   readonly #worked = new Set<string>();
 
   constructor(config: Config) {
     this.#config = config;
   }
 
-  /** An answer of the tracker, right before it is decided on. */
+  /** An answer of the tracker, right before the core handles it. */
   answered(input: Input): void {
     if ("issues" in input) for (const issue of input.issues) this.#answered(issue);
     if (input.type === "issue.checked" && input.issue !== null) this.#answered(input.issue);
@@ -42,7 +42,7 @@ export class StatusWatch {
     if (effect.type === "removeWorkspace") this.#worked.delete(effect.issue.id);
   }
 
-  /** What a new process knows is as old as its disk; it cleans up at its start. */
+  /** A new process starts with the data on its disk; it cleans up at its start. */
   restarted(): void {
     this.#read.clear();
     this.#worked.clear();
@@ -77,7 +77,7 @@ export class StatusWatch {
     );
   }
 
-  /** After some polls of a world without faults, with the issues as they are in the tracker. */
+  /** After some polls of a world without faults; `issues` are those of the tracker. */
   settled(state: State, issues: Iterable<Issue>): void {
     for (const issue of issues) {
       const row = state.issues.get(issue.id);

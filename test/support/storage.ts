@@ -8,7 +8,7 @@ import type { SymphonyEvent } from "../../src/core/model/event.ts";
 import type { IssueRecord, Steer } from "../../src/core/store/store.ts";
 import { issue } from "./issue.ts";
 
-/** Files of a data directory without which, or with which damaged, no server starts. */
+/** Files of a data directory: if one is missing or damaged, no server starts. */
 export const neededFiles = [
   "issues.db",
   "history.db",
@@ -19,7 +19,7 @@ export const neededFiles = [
   "issue-records.json",
 ] as const;
 
-/** A fresh directory that goes with its test. */
+/** A fresh directory that is removed with its test. */
 export function temporaryDir(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "symphony-test-"));
   t.after(() => rmSync(dir, { recursive: true, force: true }));

@@ -20,9 +20,9 @@ export interface Finished {
 export interface Around {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** Given to every command line when it is known. */
+  /** Passed to every command line when it is set. */
   readonly dataDir?: string;
-  /** What starts the program; it must become the program, so that signals reach it. */
+  /** The command that starts the program; it must exec the program, so that signals reach it. */
   readonly through?: (command: readonly string[]) => readonly string[];
 }
 
@@ -33,7 +33,7 @@ export interface Place extends Around {
   readonly dataDirSeen?: string;
 }
 
-/** Runs one command line to its end, as a person in a second terminal would. */
+/** Runs one command line until it exits, as a person in a second terminal would. */
 export async function symphony(around: Around, ...args: string[]): Promise<Finished> {
   const data = around.dataDir === undefined ? [] : ["--data-dir", around.dataDir];
   return finished(launch(around, [...args, ...data]));
@@ -57,7 +57,7 @@ export class Served implements AsyncDisposable {
     this.#output = output;
   }
 
-  /** Resolves when it answers; rejects with its output when it ends before. */
+  /** Resolves when the server answers; rejects with its output when it exits before. */
   static async start(place: Place, ...args: string[]): Promise<Served> {
     const { workflowPath, dataDir } = place;
     const child = launch(place, [
@@ -100,13 +100,13 @@ export class Served implements AsyncDisposable {
     return details.flatMap(({ events }) => events).sort((a, b) => a.seq - b.seq);
   }
 
-  /** The way of a power cut: nothing is tidied up. */
+  /** Ends it as a power cut does: without any clean-up. */
   async crash(): Promise<void> {
     this.child.kill("SIGKILL");
     await ended(this.child);
   }
 
-  /** The way of a service manager; gives the exit code. */
+  /** Stops it as a service manager does; resolves with the exit code. */
   async stop(): Promise<number | null> {
     this.child.kill("SIGTERM");
     await ended(this.child);
@@ -121,7 +121,7 @@ export class Served implements AsyncDisposable {
 /** A condition that can no longer come true. */
 class Stopped extends Error {}
 
-/** Asks again until there is an answer; a journey through real processes has no clock of its own. */
+/** Polls until there is an answer; a journey through real processes has no clock that a test can move. */
 export async function eventually<T>(
   what: string,
   ask: () => Promise<T | null | undefined | false>,

@@ -10,7 +10,7 @@ import { renamed } from "../../src/core/model/names.ts";
 import type { TrackerKind } from "../../src/core/tracker/kinds.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
 
-/** The row of a tracker whose issues are in memory. Its setting `board` may not be blank. */
+/** The row of a tracker with its issues in memory. Its setting `board` must not be blank. */
 export function tinyTracker(issues: Map<string, Issue>): TrackerKind {
   return {
     kind: "tiny",

@@ -4,7 +4,7 @@ import type { Ask } from "./server.ts";
 
 export const webhookSecretValue = "lin_wh_canary_0123456789";
 
-/** An Issue event as Linear writes it, cut to what matters here. */
+/** An Issue event as Linear writes it, reduced to the fields that the tests need. */
 export function issueEvent(issueId: string, at: number, more: object = {}) {
   return {
     action: "update",

@@ -11,7 +11,7 @@ const polite: Readonly<Record<string, unknown>> = {
   "turn/start": { turn: { id: "$turn" } },
 };
 
-function usual(method: string): readonly Reaction[] {
+function defaultReactions(method: string): readonly Reaction[] {
   const answer = { send: { id: "$id", result: polite[method] ?? {} } };
   if (method !== "turn/interrupt") return [answer];
   const turn = { id: "$turn", status: "interrupted" };
@@ -50,7 +50,7 @@ function receive(line: string): void {
   const { id, method } = JSON.parse(line);
   if (method === "turn/start") turns++;
   if (method === undefined) play(reactions["answer"] ?? [], id);
-  else play(reactions[method] ?? (id === undefined ? [] : usual(method)), id);
+  else play(reactions[method] ?? (id === undefined ? [] : defaultReactions(method)), id);
 }
 
 function play(list: readonly Reaction[], id: unknown): void {

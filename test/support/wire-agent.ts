@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Bench } from "./scripted-agent.ts";
 
-/** What the agent below does when a method arrives; `"$id"` and `"$turn"` are filled in. */
+/** What the agent below does when a method arrives; `"$id"` and `"$turn"` are replaced. */
 export type Reaction =
   | { readonly send: unknown }
   | { readonly raw: string; readonly bytewise?: boolean }
@@ -14,7 +14,7 @@ export type Reactions = Readonly<Record<string, readonly Reaction[]>>;
 
 const agentFile = fileURLToPath(new URL("wire-agent-main.ts", import.meta.url));
 
-/** The command of an agent that follows `reactions` to the letter and answers the rest politely. */
+/** The command of an agent that follows `reactions` exactly and gives default answers to other methods. */
 export async function wireAgent(bench: Bench, reactions: Reactions): Promise<string> {
   const file = join(bench.root, "reactions.json");
   await writeFile(file, JSON.stringify(reactions));
@@ -29,7 +29,7 @@ export interface Received {
   readonly error?: { readonly code: number; readonly message: string };
 }
 
-/** Every message that agent got, in order. */
+/** Every message that the agent received, in order. */
 export async function received(bench: Bench): Promise<Received[]> {
   const text = await readFile(join(bench.root, "received.jsonl"), "utf8").catch(() => "");
   return text
@@ -38,7 +38,7 @@ export async function received(bench: Bench): Promise<Received[]> {
     .map((line) => JSON.parse(line));
 }
 
-/** `turn/start` answered and then the given notifications. */
+/** Answers `turn/start`, then sends the given notifications. */
 export function turnWith(...messages: readonly unknown[]): readonly Reaction[] {
   return [reply({ turn: { id: "$turn" } }), ...messages.map((send) => ({ send }))];
 }

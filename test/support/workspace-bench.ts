@@ -23,17 +23,17 @@ export interface WorkspaceBench {
   readonly workspaces: Workspaces;
   readonly logged: string[];
   readonly aside: SetAside[];
-  /** Whose a directory is by the history, by its path. */
+  /** The issue that a directory belongs to by the history, by its path. */
   readonly recorded: Map<string, string>;
-  /** A new workspace of an issue, and plain git in it. */
+  /** A new workspace of an issue, with a function that runs plain git in it. */
   make(name?: string): Promise<{ path: string; git: ReturnType<typeof gitIn> }>;
-  /** What a removal in the name of the issue says: what it holds, or that it is gone. */
+  /** The result of a removal for the issue: what the workspace contains, or that it is gone. */
   remove(path: string, name?: string): Promise<readonly Work[] | "removed" | "nothing">;
 }
 
 const none = new AbortController().signal;
 
-/** Real workspaces below a fresh root. `afterCreate`: left out, they are clones of a repository with two commits. */
+/** Real workspaces below a fresh root; without `afterCreate` they are clones of a repository with two commits. */
 export function workspaceBench(t: TestContext, hooks: Partial<HooksConfig> = {}): WorkspaceBench {
   const dir = realpathSync(temporaryDir(t));
   const bare = origin(dir);

@@ -1,17 +1,17 @@
 import type { Place } from "./symphony.ts";
 
-/** What the agent does about the world's one issue. */
+/** What the agent does with the world's one issue. */
 export type Work =
   /** Adds `hello.txt`, moves the issue to Done with the tracker's tool, ends its turn. */
   | "finish"
   /** Moves the issue to Done and changes no file. */
   | "nothing"
-  /** Works for some seconds, then says what guidance has reached it. */
+  /** Works for some seconds, then prints the guidance that it has received. */
   | "listen"
   /** Runs a command for ten minutes; the turn after that finishes. */
   | "busy";
 
-/** How a tracker can fail: too many requests, an error, nothing at all, half an answer. */
+/** How a tracker can fail: too many requests, an error, no answer, an incomplete answer. */
 export type TrackerFault = "rate limited" | "server error" | "silence" | "half a page";
 
 export const trackerFaults: readonly TrackerFault[] = [
@@ -21,17 +21,17 @@ export const trackerFaults: readonly TrackerFault[] = [
   "half a page",
 ];
 
-/** Everything around one `symphony serve`: a Linear with one issue in Todo, an agent, a workflow file. */
+/** The surroundings of one `symphony serve`: a Linear with one issue in Todo, an agent, a workflow file. */
 export interface World extends Place, AsyncDisposable {
   /** `ENG-…`, in Todo. */
   readonly issue: string;
-  /** Where `after_run` copied `hello.txt`. */
+  /** The path to which `after_run` copied `hello.txt`. */
   readonly keptFile: string;
   readonly workspaces: string;
   work(work: Work): Promise<void>;
   stateOf(issue: string): Promise<string>;
   move(issue: string, state: string): Promise<void>;
-  /** The tracker's next `times` answers go wrong. */
+  /** Makes the tracker's next `times` answers fail. */
   failNext(fault: TrackerFault, times: number): Promise<void>;
 }
 
