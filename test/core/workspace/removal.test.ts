@@ -51,7 +51,7 @@ test("O-31: a file that changes between the last check and the deletion keeps th
   assert.deepEqual(removal, {
     outcome: "kept",
     path,
-    work: [{ kind: "unknown", reason: "it changed while it was looked at" }],
+    work: [{ kind: "unknown", reason: "it changed while it was examined" }],
   });
   assert.ok(existsSync(file));
   assert.equal((await remove()).outcome, "removed");
@@ -79,7 +79,7 @@ test("a server that stops removes nothing that it had no time to examine", async
   const { path, remove } = await made(t, { signal: AbortSignal.abort() });
   await assert.rejects(
     remove(),
-    coded("workspace_error", /the server stops before it was looked at/),
+    coded("workspace_error", /the server stopped before it was examined/),
   );
   assert.ok(existsSync(join(path, "one.txt")));
 });
