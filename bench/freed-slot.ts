@@ -4,8 +4,8 @@ import type { Exit } from "../src/core/orchestrator/messages.ts";
 import { Orchestrator, type Ports } from "../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../src/core/orchestrator/records.ts";
 import { createLinearTracker } from "../src/core/tracker/linear/tracker.ts";
-import { startFakeLinear } from "../test/support/fake-linear.ts";
-import { config } from "../test/support/issue.ts";
+import { startFakeLinear } from "../test/support/fakes/fake-linear.ts";
+import { config } from "../test/support/makers/issue.ts";
 
 // How long a freed slot stays empty, and what that costs the tracker: the real shell over the real adapter, with a double of
 // Linear in this process. Part of `bench/orchestrator.ts`.

@@ -6,7 +6,7 @@ import { restoredState } from "../src/core/orchestrator/records.ts";
 import { snapshot } from "../src/core/orchestrator/snapshot.ts";
 import type { State } from "../src/core/orchestrator/state.ts";
 import { step } from "../src/core/orchestrator/step.ts";
-import { config, issue } from "../test/support/issue.ts";
+import { config, issue } from "../test/support/makers/issue.ts";
 import { measureRefills } from "./freed-slot.ts";
 
 // CPU of the scheduler's own decisions with 10,000 candidates, and the time a freed slot stays empty: `npm run bench`.

@@ -2,10 +2,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { startFakeLinear } from "../test/support/fake-linear.ts";
-import { send } from "../test/support/server.ts";
-import { eventually, Served } from "../test/support/symphony.ts";
-import { delivery, issueEvent, webhookSecretValue } from "../test/support/webhook.ts";
+import { startFakeLinear } from "../test/support/fakes/fake-linear.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../test/support/makers/webhook.ts";
+import { send } from "../test/support/worlds/server.ts";
+import { eventually, Served } from "../test/support/worlds/symphony.ts";
 
 // A real server and signed deliveries: how many are stored and answered, and how soon the agent's process starts:
 // `node bench/webhook.ts`.

@@ -8,7 +8,7 @@ import { api } from "../../src/contract/api.ts";
 import { paths } from "../../src/contract/paths.ts";
 import { routesOf } from "../../src/contract/route.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { startApiDouble } from "../support/api-double.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
 
 const refusedWith = (code: string) => (error: unknown) =>
   error instanceof SymphonyError && error.code === code;

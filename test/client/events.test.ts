@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { followEvents, type StreamItem, type StreamWish } from "../../src/client/events.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { type ApiDouble, startApiDouble } from "../support/api-double.ts";
+import { type ApiDouble, startApiDouble } from "../support/fakes/api-double.ts";
 
 /** Reads until `count` items arrived; `meanwhile` is called after each with the items so far. */
 async function take(

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { renameSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { freshProject, openReal } from "../support/real-server.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 test("audit verify uses the key, also after a rotation; without the key it says what it could not check", async () => {
   await using project = await freshProject();

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { emptyDir, symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { emptyDir, symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 test("audit lists, filters and verifies; for a log that was changed, verify exits with 1 and names the first bad entry", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1")] });

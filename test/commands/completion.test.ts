@@ -8,11 +8,11 @@ import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { catalogue } from "../../src/commands/catalogue.ts";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
-import { temporaryDir } from "../support/storage.ts";
+import { issue } from "../support/makers/issue.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 const run = promisify(execFile);

@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { eventually } from "../support/symphony.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 

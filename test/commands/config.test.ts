@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 let project: Awaited<ReturnType<typeof freshProject>>;
 let server: RealServer;

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { lockDataDir } from "../../src/core/store/lock.ts";
-import { neededFiles } from "../support/storage.ts";
-import { type Finished, Served, symphony } from "../support/symphony.ts";
+import { neededFiles } from "../support/makers/storage.ts";
+import { type Finished, Served, symphony } from "../support/worlds/symphony.ts";
 
 const junk = "neither a database nor a document\n".repeat(40);
 const workflow = `---

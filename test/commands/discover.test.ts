@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { startApiDouble } from "../support/api-double.ts";
-import { emptyDir, symphony } from "../support/run-symphony.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
+import { emptyDir, symphony } from "../support/worlds/run-symphony.ts";
 
 interface Facts {
   readonly url: string;

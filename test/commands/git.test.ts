@@ -3,10 +3,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gitConfigOf, gitSection } from "../../src/core/config/git.ts";
-import { gitIn } from "../support/git-repository.ts";
-import { gitWorld } from "../support/git-world.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
+import { gitWorld } from "../support/worlds/git-world.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 test("git shows all repositories or those of one issue; diff shows the work", async () => {
   await using git = await gitWorld();

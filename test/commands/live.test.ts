@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startApiDouble } from "../support/api-double.ts";
-import { startSymphony, symphony } from "../support/run-symphony.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
+import { startSymphony, symphony } from "../support/worlds/run-symphony.ts";
 
 const lines = (text: string) => text.trimEnd().split("\n");
 

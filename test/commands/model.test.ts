@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startApiDouble } from "../support/api-double.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 test("model chooses and clears a model, and says when that takes effect", async () => {
   await using api = await startApiDouble();

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { sendJson, startProvider } from "../support/provider.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { sendJson, startProvider } from "../support/fakes/provider.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const data = [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "openai" }, { id: "local" }];
 

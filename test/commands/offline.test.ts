@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import { join } from "node:path";
 import { test } from "node:test";
 import { IssueView } from "../../src/contract/issues.ts";
-import { startApiDouble } from "../support/api-double.ts";
-import { emptyDir, symphony } from "../support/run-symphony.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
+import { emptyDir, symphony } from "../support/worlds/run-symphony.ts";
 
 const localWorkflow = "---\ntracker:\n  kind: local\n---\nWork on {{ issue.identifier }}.\n";
 

@@ -5,9 +5,9 @@ import { chown, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { asOther, linesAsOther, noOtherUser, otherUid } from "../support/other-user.ts";
-import { freshProject } from "../support/real-server.ts";
-import { eventually, symphony } from "../support/symphony.ts";
+import { asOther, linesAsOther, noOtherUser, otherUid } from "../support/makers/other-user.ts";
+import { freshProject } from "../support/worlds/real-server.ts";
+import { eventually, symphony } from "../support/worlds/symphony.ts";
 
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { chmod, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { freshProject } from "../support/real-server.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { freshProject } from "../support/worlds/real-server.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 test("THREAT-22: under umask 000 every file is 0600 and every directory 0700, and no key that others can read is used", async () => {
   await using project = await freshProject();

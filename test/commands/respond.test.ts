@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { asking, needs } from "../support/asking.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { asking, needs } from "../support/worlds/asking.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 test("inbox shows the waiting question and how to answer it; respond answers it", async () => {
   await using at = await asking();

@@ -5,12 +5,12 @@ import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { freshProject, openReal } from "../support/real-server.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 const canary = "canary-behind-the-prompt";
 const bin = fileURLToPath(new URL("../../bin/symphony.js", import.meta.url));
-const terminal = fileURLToPath(new URL("../support/on-terminal.py", import.meta.url));
+const terminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
 const noPython =
   spawnSync("python3", ["-c", "import pty, os; os.waitstatus_to_exitcode"]).status === 0
     ? false

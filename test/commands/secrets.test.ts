@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { freshProject, openReal } from "../support/real-server.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 const canary = "canary-of-the-terminal";
 

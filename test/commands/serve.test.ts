@@ -12,8 +12,8 @@ import type { NewIssue } from "../../src/core/tracker/local/input.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/settings.ts";
 import type { Step } from "../../src/demo/script.ts";
-import { config } from "../support/issue.ts";
-import { eventually, type Place, Served, symphony } from "../support/symphony.ts";
+import { config } from "../support/makers/issue.ts";
+import { eventually, type Place, Served, symphony } from "../support/worlds/symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const done: readonly Step[] = [{ do: "tool", name: "issue_move", arguments: { state: "Done" } }];

@@ -7,10 +7,10 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { sameWithinMs } from "../../src/commands/stop.ts";
-import { linesFrom } from "../support/other-user.ts";
-import { silentTracker } from "../support/silent-tracker.ts";
-import { temporaryDir } from "../support/storage.ts";
-import { eventually, launch } from "../support/symphony.ts";
+import { silentTracker } from "../support/fakes/silent-tracker.ts";
+import { linesFrom } from "../support/makers/other-user.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
+import { eventually, launch } from "../support/worlds/symphony.ts";
 
 /** A project whose tracker receives requests and never answers. */
 async function onSilentTracker(t: TestContext) {
@@ -122,7 +122,7 @@ test("a name look-up that gets no answer does not delay the stop", {
   skip: noNamespaces,
 }, async (t) => {
   const { dir } = await project(t, "tracker: { kind: linear, provider: { project_slug: x } }");
-  const child = fileURLToPath(new URL("../support/silent-dns-child.ts", import.meta.url));
+  const child = fileURLToPath(new URL("../support/fakes/silent-dns-child.ts", import.meta.url));
   await writeFile(join(dir, "resolv.conf"), "nameserver 127.0.0.1\n");
   const script = `ip link set lo up && mount --bind "${dir}/resolv.conf" /etc/resolv.conf && exec "$@"`;
   const args = [...namespaces, "sh", "-c", script, "sh", process.execPath, child, dir];

@@ -8,9 +8,9 @@ import { describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { sameWithinMs } from "../../src/commands/stop.ts";
-import { emptyDir } from "../support/run-symphony.ts";
+import { emptyDir } from "../support/worlds/run-symphony.ts";
 
-const onTerminal = fileURLToPath(new URL("../support/on-terminal.py", import.meta.url));
+const onTerminal = fileURLToPath(new URL("../support/fakes/on-terminal.py", import.meta.url));
 const noTerminal =
   spawnSync("python3", ["-c", "import pty, os; os.waitstatus_to_exitcode"]).status === 0
     ? false

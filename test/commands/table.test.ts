@@ -16,7 +16,7 @@ import {
   type OptionRow,
   subcommandsOf,
 } from "../../src/commands/table.ts";
-import { temporaryDir } from "../support/storage.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
 
 interface Pair {
   /** For example `issue create`. */

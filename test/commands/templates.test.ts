@@ -4,10 +4,10 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { withEdited } from "../../src/commands/input.ts";
 import { api } from "../../src/contract/api.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { emptyDir, type RunOptions, symphony } from "../support/run-symphony.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { emptyDir, type RunOptions, symphony } from "../support/worlds/run-symphony.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 let world: World;
 let server: TestServer;

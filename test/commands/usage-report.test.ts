@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const prices = new Map([["gpt-a", { input: 2, cachedInput: 0.5, output: 10 }]]);
 

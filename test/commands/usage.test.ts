@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { catalogue } from "../../src/commands/catalogue.ts";
-import { startApiDouble } from "../support/api-double.ts";
-import { symphony } from "../support/run-symphony.ts";
+import { startApiDouble } from "../support/fakes/api-double.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
 
 test("--version prints the version of package.json", async () => {
   const { version } = JSON.parse(readFileSync("package.json", "utf8"));

@@ -8,8 +8,8 @@ import { systemClock } from "../../src/core/clock.ts";
 import { makeDataDir } from "../../src/core/store/lock.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/settings.ts";
-import { config } from "../support/issue.ts";
-import { Served, symphony } from "../support/symphony.ts";
+import { config } from "../support/makers/issue.ts";
+import { Served, symphony } from "../support/worlds/symphony.ts";
 
 const secret = "lin_wh_canary_0123456789";
 

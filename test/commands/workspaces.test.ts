@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { emptyDir, symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { emptyDir, symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 test("workspaces lists and removes; a refusal says what to do", async () => {
   using dir = emptyDir();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { validate } from "@readme/openapi-parser";
-import { ApiDocument, type Json } from "../support/openapi-schemas.ts";
+import { ApiDocument, type Json } from "../support/makers/openapi-schemas.ts";
 
 const document = new ApiDocument();
 

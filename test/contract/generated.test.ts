@@ -4,11 +4,11 @@ import { once } from "node:events";
 import { get } from "node:http";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { type LivingServer, livingServer } from "../support/living-server.ts";
-import { ApiDocument, type Json, type Operation } from "../support/openapi-schemas.ts";
-import { allowedBy, nearMissesOf } from "../support/schema-arbitrary.ts";
-import type { Answer } from "../support/server.ts";
-import { delivery } from "../support/webhook.ts";
+import { ApiDocument, type Json, type Operation } from "../support/makers/openapi-schemas.ts";
+import { allowedBy, nearMissesOf } from "../support/makers/schema-arbitrary.ts";
+import { delivery } from "../support/makers/webhook.ts";
+import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
+import type { Answer } from "../support/worlds/server.ts";
 
 const seed = Number(process.env["CONTRACT_SEED"] ?? randomInt(2 ** 31));
 const runs = 15;

@@ -5,9 +5,9 @@ import type { Command } from "commander";
 import { createClient } from "../../src/client/client.ts";
 import { catalogue } from "../../src/commands/catalogue.ts";
 import { createProgram, loadNamed } from "../../src/commands/program.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { ApiDocument } from "../support/openapi-schemas.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { ApiDocument } from "../support/makers/openapi-schemas.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 const text = readFileSync(new URL("user-api.txt", import.meta.url), "utf8");
 const document = new ApiDocument();

@@ -3,9 +3,9 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { type LivingServer, livingServer } from "../support/living-server.ts";
-import { ApiDocument } from "../support/openapi-schemas.ts";
-import { eventually } from "../support/symphony.ts";
+import { ApiDocument } from "../support/makers/openapi-schemas.ts";
+import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const run = promisify(execFile);
 const text = readFileSync(new URL("user-api.txt", import.meta.url), "utf8");

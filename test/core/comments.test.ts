@@ -3,9 +3,9 @@ import { describe, type TestContext, test } from "node:test";
 import { CommentSteering, mayComment, ownMarker, quotedComment } from "../../src/core/comments.ts";
 import type { Config } from "../../src/core/config/config.ts";
 import type { TrackerComment } from "../../src/core/tracker/tracker.ts";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
 
 const comment: TrackerComment = {
   id: "c-1",

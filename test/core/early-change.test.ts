@@ -6,7 +6,7 @@ import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { createLogger } from "../../src/core/events/log.ts";
 import { createCore } from "../../src/core/start.ts";
 import { createRedactor } from "../../src/core/text/redact.ts";
-import { temporaryDir } from "../support/storage.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
 
 /** Timers of half a second or less are due at once, as on a machine where all other work is slow. */
 const hasty: Clock = {

@@ -8,10 +8,10 @@ import { kinds } from "../../src/core/kinds.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
 import type { TrackerKind } from "../../src/core/tracker/kinds.ts";
 import type { Tracker } from "../../src/core/tracker/tracker.ts";
-import { issue } from "../support/issue.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { eventually } from "../support/symphony.ts";
-import { tinyAgent, tinyTracker } from "../support/tiny-kinds.ts";
+import { tinyAgent, tinyTracker } from "../support/fakes/tiny-kinds.ts";
+import { issue } from "../support/makers/issue.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 /** A row whose tracker records every call; `onCall` runs first. */
 function recorded(row: TrackerKind, calls: string[], onCall = (_: string) => {}): TrackerKind {

@@ -4,7 +4,7 @@ import { kinds } from "../../src/core/kinds.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { registerWebhook } from "../../src/core/register-webhook.ts";
 import type { WebhookOrder } from "../../src/core/tracker/tracker.ts";
-import { config } from "../support/issue.ts";
+import { config } from "../support/makers/issue.ts";
 
 type Deps = Parameters<typeof registerWebhook>[0];
 

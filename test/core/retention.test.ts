@@ -6,9 +6,9 @@ import { followRetention } from "../../src/core/followers.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
 import { restoredState } from "../../src/core/orchestrator/records.ts";
 import { openHistory } from "../../src/core/store/history.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { issue } from "../support/issue.ts";
-import { attempt, event, record, temporaryDir } from "../support/storage.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { issue } from "../support/makers/issue.ts";
+import { attempt, event, record, temporaryDir } from "../support/makers/storage.ts";
 
 const dayMs = 86_400_000;
 

@@ -6,10 +6,10 @@ import { createLogger } from "../../src/core/events/log.ts";
 import { createCore } from "../../src/core/start.ts";
 import { lockDataDir } from "../../src/core/store/lock.ts";
 import { createRedactor } from "../../src/core/text/redact.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { silentTracker } from "../support/silent-tracker.ts";
-import { coded, neededFiles, temporaryDir } from "../support/storage.ts";
-import { webhookSecretValue } from "../support/webhook.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { silentTracker } from "../support/fakes/silent-tracker.ts";
+import { coded, neededFiles, temporaryDir } from "../support/makers/storage.ts";
+import { webhookSecretValue } from "../support/makers/webhook.ts";
 
 const junk = "neither a database nor a document\n".repeat(40);
 const localTracker = "{ kind: local }";

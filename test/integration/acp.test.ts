@@ -4,11 +4,11 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { AcpBench, type AcpBenchOptions } from "../support/acp-bench.ts";
-import { type CodexHome, codexHome } from "../support/codex-home.ts";
-import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";
-import { hostileFiles, plant, ran } from "../support/hostile-files.ts";
-import { breach, probes } from "../support/hostile-probes.ts";
+import { type FakeOpenai, startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { type CodexHome, codexHome } from "../support/makers/codex-home.ts";
+import { hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
+import { breach, probes } from "../support/makers/hostile-probes.ts";
+import { AcpBench, type AcpBenchOptions } from "../support/worlds/acp-bench.ts";
 
 const adapter = process.env["SYMPHONY_ACP"] ?? "";
 const plain = { model: null };

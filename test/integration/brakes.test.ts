@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { equipmentWorld, type Played } from "../support/equipment-world.ts";
-import { openaiWorld } from "../support/openai-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
-import type { World } from "../support/world.ts";
+import { equipmentWorld, type Played } from "../support/worlds/equipment-world.ts";
+import { openaiWorld } from "../support/worlds/openai-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
+import type { World } from "../support/worlds/world.ts";
 
 const agents = { codex: equipmentWorld, openai: openaiWorld } as const;
 

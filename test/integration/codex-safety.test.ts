@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { allowedNames } from "../../src/core/process/environment.ts";
-import { canaries, output, safeBench, shell } from "../support/safe-bench.ts";
+import { canaries, output, safeBench, shell } from "../support/worlds/safe-bench.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };

@@ -3,8 +3,8 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { liveProcesses, signalProcess } from "../../src/core/process/table.ts";
-import { type SharedWorld, sharedWorld } from "../support/shared-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { type SharedWorld, sharedWorld } from "../support/worlds/shared-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const finish = [
   {

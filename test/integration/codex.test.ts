@@ -7,10 +7,10 @@ import { describe, test } from "node:test";
 import type { AgentTools, SessionSpec } from "../../src/core/agent/agent.ts";
 import type { CodexConfig } from "../../src/core/agent/codex/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { type CodexHome, codexHome } from "../support/codex-home.ts";
-import { FakeClock } from "../support/fake-clock.ts";
-import { type FakeOpenai, startFakeOpenai } from "../support/fake-openai.ts";
-import { Bench, type BenchOptions } from "../support/scripted-agent.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { type FakeOpenai, startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { type CodexHome, codexHome } from "../support/makers/codex-home.ts";
+import { Bench, type BenchOptions } from "../support/worlds/scripted-agent.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };

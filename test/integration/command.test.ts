@@ -3,10 +3,10 @@ import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { codexHome } from "../support/codex-home.ts";
-import { CommandBench } from "../support/command-bench.ts";
-import { startFakeOpenai } from "../support/fake-openai.ts";
-import { hostileFiles, plant, ran } from "../support/hostile-files.ts";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { codexHome } from "../support/makers/codex-home.ts";
+import { hostileFiles, plant, ran } from "../support/makers/hostile-files.ts";
+import { CommandBench } from "../support/worlds/command-bench.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 const plain = { model: null };

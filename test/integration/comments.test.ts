@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLinearTracker } from "../../src/core/tracker/linear/tracker.ts";
-import { config } from "../support/issue.ts";
-import { apiKey, ask, schemaLinear } from "../support/schema-linear.ts";
+import { apiKey, ask, schemaLinear } from "../support/fakes/schema-linear.ts";
+import { config } from "../support/makers/issue.ts";
 
 const create = `mutation($input: CommentCreateInput!) {
   commentCreate(input: $input) { success comment { id } }

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const executablePath = process.env["SYMPHONY_CHROMIUM"] ?? "/usr/bin/chromium";
 

@@ -6,11 +6,17 @@ import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { parse } from "yaml";
 import { type CommandConfig, commandSection } from "../../src/core/agent/command/settings.ts";
-import { CommandBench } from "../support/command-bench.ts";
-import { startFakeModel } from "../support/fake-model.ts";
-import { canaryKey, evilAddress, hostileFiles, plant, ran } from "../support/hostile-files.ts";
-import { type RealAgent, realAgents, realProgram } from "../support/real-agent.ts";
-import { eventually } from "../support/symphony.ts";
+import { startFakeModel } from "../support/fakes/fake-model.ts";
+import {
+  canaryKey,
+  evilAddress,
+  hostileFiles,
+  plant,
+  ran,
+} from "../support/makers/hostile-files.ts";
+import { CommandBench } from "../support/worlds/command-bench.ts";
+import { type RealAgent, realAgents, realProgram } from "../support/worlds/real-agent.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;

@@ -1,4 +1,4 @@
-import { equipmentWorld } from "../support/equipment-world.ts";
-import { journeys } from "../support/journeys.ts";
+import { equipmentWorld } from "../support/worlds/equipment-world.ts";
+import { journeys } from "../support/worlds/journeys.ts";
 
 journeys("real codex", equipmentWorld);

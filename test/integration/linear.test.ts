@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 import type { RequestOutcome } from "../../src/core/tracker/linear/client.ts";
-import { equipment } from "../support/equipment.ts";
-import { driven, linearTracker } from "../support/linear-tracker.ts";
+import { equipment } from "../support/fakes/equipment.ts";
+import { driven, linearTracker } from "../support/fakes/linear-tracker.ts";
 
 /** The part that these tests use of the server that validates every query against Linear's own schema. */
 interface SchemaServer {

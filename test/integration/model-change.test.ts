@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { equipmentWorld } from "../support/equipment-world.ts";
-import { openaiWorld } from "../support/openai-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { equipmentWorld } from "../support/worlds/equipment-world.ts";
+import { openaiWorld } from "../support/worlds/openai-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const agents = { codex: equipmentWorld, openai: openaiWorld } as const;
 

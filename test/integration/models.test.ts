@@ -7,11 +7,11 @@ import { agentKinds } from "../../src/core/agent/kinds.ts";
 import { ModelList } from "../../src/core/agent/models.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { codexHome } from "../support/codex-home.ts";
-import { startFakeOpenai } from "../support/fake-openai.ts";
-import { config } from "../support/issue.ts";
-import { freshProject, openReal } from "../support/real-server.ts";
-import { Bench } from "../support/scripted-agent.ts";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { codexHome } from "../support/makers/codex-home.ts";
+import { config } from "../support/makers/issue.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
+import { Bench } from "../support/worlds/scripted-agent.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 

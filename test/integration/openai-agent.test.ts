@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { breach, probes } from "../support/hostile-probes.ts";
-import { journeys } from "../support/journeys.ts";
-import { LocalProject, openaiWorld } from "../support/openai-world.ts";
-import { eventually, Served } from "../support/symphony.ts";
+import { breach, probes } from "../support/makers/hostile-probes.ts";
+import { journeys } from "../support/worlds/journeys.ts";
+import { LocalProject, openaiWorld } from "../support/worlds/openai-world.ts";
+import { eventually, Served } from "../support/worlds/symphony.ts";
 
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 const finish = [

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { LocalProject } from "../support/openai-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { LocalProject } from "../support/worlds/openai-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 /** A server whose built-in agent asks a person, and one issue; its model follows `steps`. */
 async function asking(steps: readonly object[]) {

@@ -7,10 +7,10 @@ import { systemClock } from "../../src/core/clock.ts";
 import { makeDataDir } from "../../src/core/store/lock.ts";
 import { openLocalIssues } from "../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../src/core/tracker/local/settings.ts";
-import { codexHome } from "../support/codex-home.ts";
-import { startFakeOpenai } from "../support/fake-openai.ts";
-import { config } from "../support/issue.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { codexHome } from "../support/makers/codex-home.ts";
+import { config } from "../support/makers/issue.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const codex = process.env["SYMPHONY_CODEX"] ?? "";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { equipmentWorld } from "../support/equipment-world.ts";
-import { eventually, Served } from "../support/symphony.ts";
+import { equipmentWorld } from "../support/worlds/equipment-world.ts";
+import { eventually, Served } from "../support/worlds/symphony.ts";
 
 test("with the real codex at its usage limit the issue waits until the limit ends, then its thread is resumed", async () => {
   await using world = await equipmentWorld();

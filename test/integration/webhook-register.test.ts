@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLinearTracker } from "../../src/core/tracker/linear/tracker.ts";
-import { config } from "../support/issue.ts";
-import { apiKey, ask, schemaLinear } from "../support/schema-linear.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { apiKey, ask, schemaLinear } from "../support/fakes/schema-linear.ts";
+import { config } from "../support/makers/issue.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const url = "http://127.0.0.1:9/webhooks/linear";
 

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { apiKey, ask, schemaLinear } from "../support/schema-linear.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { apiKey, ask, schemaLinear } from "../support/fakes/schema-linear.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const secret = "lin_wh_of_this_test";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
-import { doublesWorld } from "../support/doubles-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
-import type { World } from "../support/world.ts";
+import { doublesWorld } from "../support/worlds/doubles-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
+import type { World } from "../support/worlds/world.ts";
 
 /** Writes one limit into the workflow file. */
 async function limit(world: World, name: string, value: number): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
-import { eventually, launch, symphony } from "../support/symphony.ts";
+import { eventually, launch, symphony } from "../support/worlds/symphony.ts";
 
 test("the demo finishes its first issue within 15 s, can be steered, and leaves no files or processes", async () => {
   const child = launch({}, ["demo", "--port", "0"]);

@@ -1,4 +1,4 @@
-import { doublesWorld } from "../support/doubles-world.ts";
-import { journeys } from "../support/journeys.ts";
+import { doublesWorld } from "../support/worlds/doubles-world.ts";
+import { journeys } from "../support/worlds/journeys.ts";
 
 journeys("scripted agent", doublesWorld);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { eventually, type Finished, Served, symphony } from "../support/symphony.ts";
+import { eventually, type Finished, Served, symphony } from "../support/worlds/symphony.ts";
 
 const fixture = fileURLToPath(new URL("../fixtures/data/", import.meta.url));
 

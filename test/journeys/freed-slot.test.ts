@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EventReader } from "../support/event-reader.ts";
-import { hangingWorld } from "../support/hanging-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { EventReader } from "../support/fakes/event-reader.ts";
+import { hangingWorld } from "../support/worlds/hanging-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 /** Two issues, one slot, and an hour between two polls. */
 const project = () => hangingWorld({ issues: ["ENG-1", "ENG-2"], pollMs: 3_600_000, agents: 1 });

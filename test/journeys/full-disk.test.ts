@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { hangingWorld } from "../support/hanging-world.ts";
-import { SmallDisk } from "../support/small-disk.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { SmallDisk } from "../support/makers/small-disk.ts";
+import { hangingWorld } from "../support/worlds/hanging-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 /** Two of three issues run; the data directory is on a disk of 4 MB. */
 async function project() {

@@ -5,8 +5,8 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Step } from "../../src/demo/script.ts";
-import { create, ended, type Place, project, turn } from "../support/kept-project.ts";
-import { eventually, launch, Served, symphony } from "../support/symphony.ts";
+import { create, ended, type Place, project, turn } from "../support/makers/kept-project.ts";
+import { eventually, launch, Served, symphony } from "../support/worlds/symphony.ts";
 
 const endless: readonly Step[] = [
   { do: "edit", path: "second.txt", content: "in the second root\n" },

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { gitIn } from "../support/git-repository.ts";
-import { create, ended, type Place, project } from "../support/kept-project.ts";
-import { eventually, launch, Served, symphony } from "../support/symphony.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
+import { create, ended, type Place, project } from "../support/makers/kept-project.ts";
+import { eventually, launch, Served, symphony } from "../support/worlds/symphony.ts";
 
 test("README: after Done the work is kept and shown everywhere, and only --force removes it; also after a restart", async () => {
   await using place = await project();

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { piece } from "../support/acp-script.ts";
-import { acpWorld, type LimitsWorld, printingWorld, says } from "../support/limits-world.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { piece } from "../support/fakes/acp-script.ts";
+import { acpWorld, type LimitsWorld, printingWorld, says } from "../support/worlds/limits-world.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const seconds = () => Math.floor(Date.now() / 1_000);
 

@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Step } from "../../src/demo/script.ts";
-import { gitIn, origin } from "../support/git-repository.ts";
-import { type GitSite, gitSite } from "../support/git-site.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { type GitSite, gitSite } from "../support/fakes/git-site.ts";
+import { gitIn, origin } from "../support/makers/git-repository.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const agentFile = fileURLToPath(new URL("../../src/demo/agent.ts", import.meta.url));
 const canary = "canary-51c0-token";

@@ -4,8 +4,8 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Step } from "../../src/demo/script.ts";
-import { create, type Place, project } from "../support/kept-project.ts";
-import { eventually, Served, symphony } from "../support/symphony.ts";
+import { create, type Place, project } from "../support/makers/kept-project.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 const busy: readonly Step[] = [
   { do: "edit", path: "work.txt", content: "of the first server\n" },

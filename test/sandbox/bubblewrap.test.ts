@@ -12,7 +12,7 @@ import {
   type View,
 } from "../../src/core/process/sandbox.ts";
 import { shellQuoted } from "../../src/core/text/text.ts";
-import { coded } from "../support/storage.ts";
+import { coded } from "../support/makers/storage.ts";
 
 const hostile = ["", "plain-1", "a b", "it's", "$(touch x)", "`x`", '"', "\\", "a\nb", "-n", "*"];
 

@@ -8,8 +8,8 @@ import { describe, test } from "node:test";
 import type { AgentTools } from "../../src/core/agent/agent.ts";
 import type { CommandConfig } from "../../src/core/agent/command/settings.ts";
 import { liveProcesses } from "../../src/core/process/table.ts";
-import { CommandBench, commandBench } from "../support/command-bench.ts";
-import { FakeClock } from "../support/fake-clock.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { CommandBench, commandBench } from "../support/worlds/command-bench.ts";
 
 const plain = { model: null };
 

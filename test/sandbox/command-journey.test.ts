@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { eventually, Served } from "../support/symphony.ts";
+import { eventually, Served } from "../support/worlds/symphony.ts";
 
 const workflow = (root: string) => `---
 tracker:

@@ -6,8 +6,12 @@ import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import type { View } from "../../src/core/process/sandbox.ts";
-import { type Confined, type ConfinedOptions, confinedKinds } from "../support/confined-kinds.ts";
-import { breach, type Prey, probes } from "../support/hostile-probes.ts";
+import { breach, type Prey, probes } from "../support/makers/hostile-probes.ts";
+import {
+  type Confined,
+  type ConfinedOptions,
+  confinedKinds,
+} from "../support/worlds/confined-kinds.ts";
 
 type Kind = keyof typeof confinedKinds;
 

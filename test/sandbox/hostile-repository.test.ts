@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
-import { acpBench } from "../support/acp-bench.ts";
-import { commandBench } from "../support/command-bench.ts";
-import type { Bench } from "../support/scripted-agent.ts";
+import { acpBench } from "../support/worlds/acp-bench.ts";
+import { commandBench } from "../support/worlds/command-bench.ts";
+import type { Bench } from "../support/worlds/scripted-agent.ts";
 
 const plain = { model: null };
 const networked = { level: "networked" } as const;

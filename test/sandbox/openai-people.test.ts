@@ -3,9 +3,9 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isOfRun, liveProcesses } from "../../src/core/process/table.ts";
-import { modelServer } from "../support/model-server.ts";
-import { OpenaiBench } from "../support/openai-bench.ts";
-import { coded } from "../support/storage.ts";
+import { modelServer } from "../support/fakes/model-server.ts";
+import { coded } from "../support/makers/storage.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
 test("guidance is sent with the next request; without a turn it is refused", async () => {
   await using provider = await modelServer([

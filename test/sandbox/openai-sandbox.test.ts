@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { SessionSpec } from "../../src/core/agent/agent.ts";
 import { runCommand } from "../../src/core/process/run.ts";
-import { modelServer } from "../support/model-server.ts";
-import { OpenaiBench } from "../support/openai-bench.ts";
+import { modelServer } from "../support/fakes/model-server.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
 const limits = { command_processes: 64, command_file_bytes: 1_048_576, command_timeout_ms: 30_000 };
 

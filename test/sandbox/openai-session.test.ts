@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { FakeClock } from "../support/fake-clock.ts";
-import { type Answer, modelServer } from "../support/model-server.ts";
-import { OpenaiBench } from "../support/openai-bench.ts";
-import { coded } from "../support/storage.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { type Answer, modelServer } from "../support/fakes/model-server.ts";
+import { coded } from "../support/makers/storage.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
 const patch = "*** Begin Patch\n*** Add File: hello.txt\n+hello\n*** End Patch";
 const work: readonly Answer[] = [

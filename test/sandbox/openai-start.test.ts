@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { modelServer } from "../support/model-server.ts";
-import { OpenaiBench } from "../support/openai-bench.ts";
-import { coded } from "../support/storage.ts";
+import { modelServer } from "../support/fakes/model-server.ts";
+import { coded } from "../support/makers/storage.ts";
+import { OpenaiBench } from "../support/worlds/openai-bench.ts";
 
 test("without a key the agent does not start, and says which command to run", async () => {
   await using bench = await OpenaiBench.make();

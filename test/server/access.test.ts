@@ -3,9 +3,9 @@ import { after, before, describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { routesOf } from "../../src/contract/route.ts";
 import { Peers } from "../../src/server/peers.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { type Ask, serve, type TestServer } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { type Ask, serve, type TestServer } from "../support/worlds/server.ts";
 
 const routes = [
   { method: "GET", path: "/" },

@@ -6,10 +6,10 @@ import { promisify } from "node:util";
 import fc from "fast-check";
 import { api } from "../../src/contract/api.ts";
 import { type Route, routesOf } from "../../src/contract/route.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { type Ask, serve, type TestServer } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { type Ask, serve, type TestServer } from "../support/worlds/server.ts";
 
 const routes: readonly Route[] = [...routesOf(api)].map(([, route]) => route);
 const streams = routes.filter(({ media }) => media === "text/event-stream");

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 test("H-17: the events of an attempt are listed in pages, oldest first", async () => {
   await using world = await createWorld({ issues: [issue("ENG-1"), issue("ENG-2")] });

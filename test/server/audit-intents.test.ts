@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { openHistory } from "../../src/core/store/history.ts";
 import type { AuditEntry } from "../../src/core/store/store.ts";
-import { freshProject, openReal } from "../support/real-server.ts";
-import { temporaryDir } from "../support/storage.ts";
+import { temporaryDir } from "../support/makers/storage.ts";
+import { freshProject, openReal } from "../support/worlds/real-server.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 const reading = (server: TestServer) => async (query: string) =>
   api.audit.list.reply.parse((await server.ask(`/api/v1/audit${query}`)).json());

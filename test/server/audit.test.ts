@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { createWorld } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { type Ask, serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { type Ask, serve, type TestServer } from "../support/worlds/server.ts";
 
 const form = "application/x-www-form-urlencoded";
 const mebibyte = 1024 * 1024;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { noTokens } from "../../src/core/model/attempt.ts";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const tokens = (total: number) => ({ type: "tokens", total: { ...noTokens, total } }) as const;
 

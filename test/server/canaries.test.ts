@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { type Route, routesOf } from "../../src/contract/route.ts";
-import { canaries, canariesIn, inEnvironment, stored } from "../support/canaries.ts";
-import { EventReader } from "../support/event-reader.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { Bench } from "../support/scripted-agent.ts";
-import { completed, turnWith, wireAgent } from "../support/wire-agent.ts";
+import { EventReader } from "../support/fakes/event-reader.ts";
+import { completed, turnWith, wireAgent } from "../support/fakes/wire-agent.ts";
+import { canaries, canariesIn, inEnvironment, stored } from "../support/makers/canaries.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { Bench } from "../support/worlds/scripted-agent.ts";
 
 const all = canaries.join(" | ");
 const message = (text: string) => ({

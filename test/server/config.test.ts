@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 
 const put = (server: RealServer, body: unknown, headers: Record<string, string> = {}) =>
   server.ask("/api/v1/config/overlay", { method: "PUT", body, headers });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { serve } from "../support/server.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 describe("GET /api/docs", () => {
   test("is Swagger UI for this server's document, and loads everything from this server", async () => {

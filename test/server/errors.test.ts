@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 /** Makes the next snapshot throw `error`. */
 function failWith(world: World, error: unknown): void {

@@ -4,9 +4,9 @@ import { connect } from "node:net";
 import { describe, test } from "node:test";
 import { EventView, GapView } from "../../src/contract/values.ts";
 import type { EventDraft } from "../../src/core/model/event.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { EventReader } from "../support/event-reader.ts";
-import { serve } from "../support/server.ts";
+import { EventReader } from "../support/fakes/event-reader.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 /** Publishes events `A-<n>` / `B-<n>` in turn, every third one an `agent.command`. */
 function publish({ core }: World, count: number, extra: Partial<EventDraft> = {}): void {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { gitConfigOf, gitSection } from "../../src/core/config/git.ts";
-import { gitWorld } from "../support/git-world.ts";
-import { serve } from "../support/server.ts";
+import { gitWorld } from "../support/worlds/git-world.ts";
+import { serve } from "../support/worlds/server.ts";
 
 test("GET /api/v1/git/context shows repositories and branches without credentials", async () => {
   await using git = await gitWorld();

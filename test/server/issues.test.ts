@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { SymphonyError } from "../../src/core/model/errors.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 /** A server over `world` with ENG-1 in the middle of a turn. */
 async function inTurn(): Promise<{ world: World; server: TestServer } & AsyncDisposable> {

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { symphony } from "../support/run-symphony.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { symphony } from "../support/worlds/run-symphony.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const hostile = '<img src=x onerror=alert(1)>"&\u001b[31m.txt';
 const shown = '<img src=x onerror=alert(1)>"&.txt';

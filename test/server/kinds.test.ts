@@ -3,9 +3,9 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { kinds } from "../../src/core/kinds.ts";
 import type { Issue } from "../../src/core/model/issue.ts";
-import { issue } from "../support/issue.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { tinyAgent, tinyTracker } from "../support/tiny-kinds.ts";
+import { tinyAgent, tinyTracker } from "../support/fakes/tiny-kinds.ts";
+import { issue } from "../support/makers/issue.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 
 const workflow = `---
 tracker: { kind: tiny, board: main }

@@ -9,11 +9,11 @@ import { SymphonyError } from "../../src/core/model/errors.ts";
 import { isLoopback } from "../../src/server/access.ts";
 import { createApp } from "../../src/server/app.ts";
 import { type ListenOptions, listen } from "../../src/server/listen.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { EventReader } from "../support/event-reader.ts";
-import { issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { send, serve } from "../support/server.ts";
+import { EventReader } from "../support/fakes/event-reader.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { send, serve } from "../support/worlds/server.ts";
 
 function start(world: World, options: Partial<ListenOptions> = {}) {
   const { core, scheduler, dataDir } = world;

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const post = (body: unknown) => ({ method: "POST", body });
 

@@ -8,11 +8,11 @@ import parsePrometheusTextFormat from "parse-prometheus-text-format";
 import { parseExposition } from "../../src/commands/system.ts";
 import { followDiskUse } from "../../src/core/followers.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { serve, type TestServer } from "../support/server.ts";
-import { delivery, issueEvent, webhookSecretValue } from "../support/webhook.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../support/makers/webhook.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 /** The contract's list, each metric with the names of its labels. */
 const promised: Readonly<Record<string, readonly string[]>> = {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const post = (body: unknown) => ({ method: "POST", body });
 const path = "/api/v1/eng-1/model";

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { config } from "../support/issue.ts";
-import { sendJson, startProvider } from "../support/provider.ts";
-import { serve } from "../support/server.ts";
+import { sendJson, startProvider } from "../support/fakes/provider.ts";
+import { config } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const listing = { data: [{ id: "gpt-5.5", created: 1_700_000_000, owned_by: "openai" }] };
 

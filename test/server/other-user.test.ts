@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Peers } from "../../src/server/peers.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { linesAsOther, linesOf, noOtherUser, otherUid } from "../support/other-user.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { linesAsOther, linesOf, noOtherUser, otherUid } from "../support/makers/other-user.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
-const writer = fileURLToPath(new URL("../support/blind-writer-child.ts", import.meta.url));
+const writer = fileURLToPath(new URL("../support/fakes/blind-writer-child.ts", import.meta.url));
 const skip = process.platform === "linux" ? false : "needs the kernel's table of connections";
 
 let world: World;

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 describe("H-13: the page", () => {
   test("shows the state without any script, under a policy that allows none", async () => {

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { networkInterfaces } from "node:os";
 import { describe, test } from "node:test";
 import { clientOf } from "../../src/server/access.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 /** An address of this machine that is not loopback: a client that connects to it also has it as its source. */
 const outside = Object.values(networkInterfaces())

@@ -10,8 +10,8 @@ import { createCore } from "../../src/core/start.ts";
 import { createRedactor } from "../../src/core/text/redact.ts";
 import { createApp } from "../../src/server/app.ts";
 import { listen } from "../../src/server/listen.ts";
-import { EventReader } from "../support/event-reader.ts";
-import { send } from "../support/server.ts";
+import { EventReader } from "../support/fakes/event-reader.ts";
+import { send } from "../support/worlds/server.ts";
 
 const workflow = `---
 tracker: { kind: local, required_labels: [ready] }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { asking, needs } from "../support/asking.ts";
-import { settled } from "../support/scheduler.ts";
+import { asking, needs } from "../support/worlds/asking.ts";
+import { settled } from "../support/worlds/scheduler.ts";
 
 const post = (body: unknown) => ({ method: "POST", body });
 

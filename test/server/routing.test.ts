@@ -3,9 +3,9 @@ import { METHODS } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { routesOf } from "../../src/contract/route.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { type Answer, serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { type Answer, serve, type TestServer } from "../support/worlds/server.ts";
 
 let world: World;
 let server: TestServer;

@@ -3,9 +3,9 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { startFakeLinear } from "../support/fake-linear.ts";
-import { freshProject, openReal, type RealServer } from "../support/real-server.ts";
-import { eventually } from "../support/symphony.ts";
+import { startFakeLinear } from "../support/fakes/fake-linear.ts";
+import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
+import { eventually } from "../support/worlds/symphony.ts";
 
 const canary = "lin_api_canary_7d21";
 const secretsPath = "/api/v1/secrets";

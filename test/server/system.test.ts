@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
 import { noTokens } from "../../src/core/model/attempt.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { serve } from "../support/worlds/server.ts";
 
 /** One issue in each status: running, blocked, retrying, held, completed and queued. */
 async function busyWorld(): Promise<World> {

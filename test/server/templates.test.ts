@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { serve, type TestServer } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { serve, type TestServer } from "../support/worlds/server.ts";
 
 const post = (body?: unknown) => ({ method: "POST", ...(body !== undefined && { body }) });
 const put = (body: unknown) => ({ method: "PUT", body });

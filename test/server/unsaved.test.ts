@@ -3,10 +3,10 @@ import { describe, test } from "node:test";
 import { SymphonyError } from "../../src/core/model/errors.ts";
 import { SavedLater } from "../../src/core/store/durable.ts";
 import type { AuditEntry } from "../../src/core/store/store.ts";
-import { createWorld, type World } from "../support/core.ts";
-import { issue } from "../support/issue.ts";
-import { settled } from "../support/scheduler.ts";
-import { serve } from "../support/server.ts";
+import { issue } from "../support/makers/issue.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { settled } from "../support/worlds/scheduler.ts";
+import { serve } from "../support/worlds/server.ts";
 
 const post = (body: unknown = {}) => ({ method: "POST", body });
 const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { errno: -28 });

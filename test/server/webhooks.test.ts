@@ -3,10 +3,10 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { createWorld, type World } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { type Answer, type Ask, serve, type TestServer } from "../support/server.ts";
-import { delivery, issueEvent, webhookSecretValue } from "../support/webhook.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { delivery, issueEvent, webhookSecretValue } from "../support/makers/webhook.ts";
+import { createWorld, type World } from "../support/worlds/core.ts";
+import { type Answer, type Ask, serve, type TestServer } from "../support/worlds/server.ts";
 
 const settings = config({ tracker: { provider: { webhook_secret: "$HOOK_SECRET" } } });
 const path = "/webhooks/linear";

@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { api } from "../../src/contract/api.ts";
-import { createWorld } from "../support/core.ts";
-import { config, issue } from "../support/issue.ts";
-import { serve } from "../support/server.ts";
+import { config, issue } from "../support/makers/issue.ts";
+import { createWorld } from "../support/worlds/core.ts";
+import { serve } from "../support/worlds/server.ts";
 
 async function freshRoot() {
   const path = await realpath(await mkdtemp(join(tmpdir(), "symphony-root-")));

@@ -9,7 +9,7 @@ import { runCommand } from "./run.ts";
 /*
  * The one sandbox for every program that symphony confines: bubblewrap with an allow-list of the
  * machine. @anthropic-ai/sandbox-runtime is not used: version 0.0.78 with its strictest settings
- * fails 3 of the 16 probes for programs (test/support/hostile-probes.ts). It shares the IPC, UTS
+ * fails 3 of the 16 probes for programs (test/support/makers/hostile-probes.ts). It shares the IPC, UTS
  * and cgroup namespaces, its temporary folders have no limit, and files of root stay readable. It
  * also needs ripgrep and socat, and every connection passes through a proxy.
  */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { JsonRpcPeer } from "../../../src/core/agent/json-rpc.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
 
 function pair() {
   const clock = new FakeClock();

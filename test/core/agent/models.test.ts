@@ -7,10 +7,10 @@ import { agentKinds } from "../../../src/core/agent/kinds.ts";
 import { ModelList } from "../../../src/core/agent/models.ts";
 import type { OpenaiConfig } from "../../../src/core/agent/openai/settings.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { config } from "../../support/issue.ts";
-import { sendJson, startProvider } from "../../support/provider.ts";
-import { bench } from "../../support/scripted-agent.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { sendJson, startProvider } from "../../support/fakes/provider.ts";
+import { config } from "../../support/makers/issue.ts";
+import { bench } from "../../support/worlds/scripted-agent.ts";
 
 const key = "sk-canary-0123456789";
 

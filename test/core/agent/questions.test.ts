@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import type { AgentEvent, AskPolicy } from "../../../src/core/agent/agent.ts";
 import { Questions } from "../../../src/core/agent/session.ts";
 import type { Needs } from "../../../src/core/model/attempt.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
 
 const approval: Needs = { kind: "approval", prompt: "Run rm?", options: ["accept", "decline"] };
 const question: Needs = { kind: "question", prompt: "Which branch?", options: [] };

@@ -17,7 +17,7 @@ import type { Steer } from "../../../src/core/store/store.ts";
 import type { Tracker } from "../../../src/core/tracker/tracker.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
 import type { Step } from "../../../src/demo/script.ts";
-import { issue, config as settings } from "../../support/issue.ts";
+import { issue, config as settings } from "../../support/makers/issue.ts";
 
 const agentFile = fileURLToPath(new URL("../../../src/demo/agent.ts", import.meta.url));
 

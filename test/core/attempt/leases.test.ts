@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Lease, Leases } from "../../../src/core/attempt/leases.ts";
-import { issue } from "../../support/issue.ts";
+import { issue } from "../../support/makers/issue.ts";
 
 function lease(attemptId: string): Lease {
   const rest = { attempt: null, threadId: "thread-1", host: "0a1b2c3d", headBefore: null };

@@ -10,8 +10,8 @@ import { checkOverlay, withoutCredentials, withoutPath } from "../../../src/core
 import { openConfig, openOverlay, readOverlay } from "../../../src/core/config/service.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 const problemsOf = (overlay: Record<string, unknown>): unknown => {
   try {

@@ -6,7 +6,7 @@ import { parseWritten } from "../../../src/core/config/schema.ts";
 import { sectionsOf } from "../../../src/core/config/sections.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { config } from "../../support/issue.ts";
+import { config } from "../../support/makers/issue.ts";
 
 type Values = Record<string, unknown>;
 

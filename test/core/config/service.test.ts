@@ -9,8 +9,8 @@ import {
 } from "../../../src/core/config/service.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const checkMs = 1_000;
 

@@ -8,8 +8,8 @@ import { loadWorkflow, parseWorkflow } from "../../../src/core/config/workflow.t
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { renderPrompt } from "../../../src/core/prompt/prompt.ts";
-import { issue } from "../../support/issue.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function parse(text: string) {
   const { config, promptTemplate } = parseWorkflow(Buffer.from(text), "WORKFLOW.md");

@@ -7,9 +7,9 @@ import { type Bus, createBus } from "../../../src/core/events/bus.ts";
 import type { EventDraft, SymphonyEvent } from "../../../src/core/model/event.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { breakable } from "../../support/history.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { breakable } from "../../support/fakes/history.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function setUp(t: TestContext) {
   const opened = openHistory(join(temporaryDir(t), "history.db"));

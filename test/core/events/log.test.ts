@@ -25,8 +25,8 @@ import {
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function memory(): LogSink & { lines: string[] } {
   const lines: string[] = [];

@@ -7,7 +7,7 @@ import { adoptedEntry, adoptionOf, restoredState } from "../../../src/core/orche
 import { attemptOf, type State } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
 import type { IssueRecord } from "../../../src/core/store/store.ts";
-import { config, issue } from "../../support/issue.ts";
+import { config, issue } from "../../support/makers/issue.ts";
 
 const clocks = { now: 10_000, wall: 1_000_000 };
 const context = {

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { snapshot, statusOfIdentifier } from "../../../src/core/orchestrator/snapshot.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const tokens = (total: number) => ({ type: "tokens", total: { ...noTokens, total } }) as const;
 const queued = (identifier: string) =>

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { choiceApplies, choiceFor } from "../../../src/core/orchestrator/choice.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const choose = (model: string | null, effort: string | null = null) => ({
   issue: issue("A-1"),

@@ -9,8 +9,8 @@ import {
   statusOfIdentifier,
 } from "../../../src/core/orchestrator/snapshot.ts";
 import type { CompletedRecord } from "../../../src/core/store/store.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;

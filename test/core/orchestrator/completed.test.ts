@@ -5,10 +5,10 @@ import { noTokens } from "../../../src/core/model/attempt.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import type { CompletedRecord } from "../../../src/core/store/store.ts";
-import { issue } from "../../support/issue.ts";
-import { freshProject, openReal } from "../../support/real-server.ts";
-import { attempt, record, temporaryDir } from "../../support/storage.ts";
-import { eventually } from "../../support/symphony.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { attempt, record, temporaryDir } from "../../support/makers/storage.ts";
+import { freshProject, openReal } from "../../support/worlds/real-server.ts";
+import { eventually } from "../../support/worlds/symphony.ts";
 
 const done = (name: string, fields: Partial<CompletedRecord> = {}): CompletedRecord => ({
   issue: issue(name),

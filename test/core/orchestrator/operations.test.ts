@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { createWorld } from "../../support/core.ts";
-import { issue } from "../../support/issue.ts";
-import { coded } from "../../support/storage.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { coded } from "../../support/makers/storage.ts";
+import { createWorld } from "../../support/worlds/core.ts";
 
 const stopped = { kind: "stopped" } as const;
 const needs = { kind: "question", prompt: "Which one?", options: [] } as const;

@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const stopped = { kind: "stopped" } as const;
 const to = (target: "queued" | "held" | "completed"): Input => ({

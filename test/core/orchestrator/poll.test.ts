@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 test("O-1, O-2: a poll reconciles, checks the file, reads candidates, then starts them", async () => {
   const world = await new Scheduler([issue("ENG-1")]).begin();

@@ -4,8 +4,8 @@ import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import type { Needs } from "../../../src/core/model/attempt.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const needs: Needs = { kind: "approval", prompt: "Run rm?", options: ["accept", "decline"] };
 const approve: Input = {

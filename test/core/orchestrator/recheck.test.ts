@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const one = config({ agent: { maxConcurrentAgents: 1 } });
 

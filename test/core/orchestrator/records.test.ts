@@ -4,8 +4,8 @@ import { noTokens } from "../../../src/core/model/attempt.ts";
 import { IssueMap } from "../../../src/core/orchestrator/issues.ts";
 import { recordOf, restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { CompletedRecord, IssueRecord } from "../../../src/core/store/store.ts";
-import { issue } from "../../support/issue.ts";
-import { record } from "../../support/storage.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { record } from "../../support/makers/storage.ts";
 
 const clocks = { now: 0, wall: 1_000_000 };
 const totals = { tokens: noTokens, seconds: 0 };

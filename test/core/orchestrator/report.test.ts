@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { AgentEvent } from "../../../src/core/agent/agent.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "May I?", options: ["approve"] } as const;

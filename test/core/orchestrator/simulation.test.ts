@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Simulation } from "../../support/simulation.ts";
+import { Simulation } from "../../support/worlds/simulation.ts";
 
 const worlds = Number(process.env["SIMULATED_WORLDS"] ?? 60);
 const eventsEach = 3_000;

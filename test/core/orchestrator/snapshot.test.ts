@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { type Snapshot, snapshot } from "../../../src/core/orchestrator/snapshot.ts";
 import type { State } from "../../../src/core/orchestrator/state.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const needs = { kind: "approval", prompt: "rm -rf?", options: ["approve"] } as const;

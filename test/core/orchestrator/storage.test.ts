@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import { snapshot, statusOfIdentifier } from "../../../src/core/orchestrator/snapshot.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
-import { coded } from "../../support/storage.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded } from "../../support/makers/storage.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
 const stopped = { kind: "stopped" } as const;

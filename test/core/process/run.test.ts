@@ -12,8 +12,8 @@ import {
   runCommand,
 } from "../../../src/core/process/run.ts";
 import { isOfRun, liveProcesses } from "../../../src/core/process/table.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const path = process.env["PATH"] ?? "";
 

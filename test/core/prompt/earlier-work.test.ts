@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { earlierWork } from "../../../src/core/prompt/prompt.ts";
-import { event } from "../../support/storage.ts";
+import { event } from "../../support/makers/storage.ts";
 
 test("an interrupted attempt is summarised by its messages, commands and changes, newest last", () => {
   const told = earlierWork([

@@ -12,8 +12,8 @@ import {
   steerPrompt,
 } from "../../../src/core/prompt/prompt.ts";
 import { RenderThread } from "../../../src/core/prompt/render-thread.ts";
-import { issue } from "../../support/issue.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function render(template: string, fields: Partial<Issue> = {}, attempt: number | null = null) {
   return renderPrompt(template, { issue: issue("ENG-1", fields), attempt });

@@ -7,9 +7,9 @@ import type { EventDraft } from "../../../src/core/model/event.ts";
 import type { Input } from "../../../src/core/orchestrator/messages.ts";
 import { Templates } from "../../../src/core/prompt/templates.ts";
 import { openTemplates } from "../../../src/core/store/templates.ts";
-import { config, issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 async function openIn(dir: string, scheduler = new Scheduler([])) {
   const events: EventDraft[] = [];

@@ -3,9 +3,9 @@ import { chmodSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync }
 import { join } from "node:path";
 import { test } from "node:test";
 import { cloneInto } from "../../../src/core/repository/clone.ts";
-import { cloneWorld, refusalOf } from "../../support/clone-world.ts";
-import { gitIn } from "../../support/git-repository.ts";
-import { gitSite } from "../../support/git-site.ts";
+import { gitSite } from "../../support/fakes/git-site.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 
 const canary = "canary-7f3a-token";
 

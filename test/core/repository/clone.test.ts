@@ -15,9 +15,9 @@ import { liveProcesses } from "../../../src/core/process/table.ts";
 import { type CloneOrder, CloneProgress, cloneInto } from "../../../src/core/repository/clone.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
 import { workIn } from "../../../src/core/workspace/work.ts";
-import { cloneWorld, refusalOf } from "../../support/clone-world.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { gitIn, setTraps } from "../../support/git-repository.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
+import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 
 test("a clone is on a new branch from the default one, clean, with everything pushed", async (t) => {
   const { bare, clone, told } = cloneWorld(t);

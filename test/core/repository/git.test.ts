@@ -17,9 +17,9 @@ import { gitChanges, survey } from "../../../src/core/repository/survey.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { workIn } from "../../../src/core/workspace/work.ts";
 import { makeSample } from "../../../src/demo/sample.ts";
-import { cloneWorld } from "../../support/clone-world.ts";
-import { gitIn } from "../../support/git-repository.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
+import { cloneWorld } from "../../support/worlds/clone-world.ts";
 
 const real = process.env["PATH"] ?? "";
 after(() => {

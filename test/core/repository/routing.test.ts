@@ -13,7 +13,7 @@ import { parseWritten } from "../../../src/core/config/schema.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { branchFor, matchInWords, repositoryFor } from "../../../src/core/repository/routing.ts";
-import { issue } from "../../support/issue.ts";
+import { issue } from "../../support/makers/issue.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { gitChanges, gitHead } from "../../../src/core/repository/survey.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function repository(t: TestContext) {
   const dir = temporaryDir(t);

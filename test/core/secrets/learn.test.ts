@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { learnEnvironment, learnTracker } from "../../../src/core/secrets/learn.ts";
 import { createRedactor, redactDeep } from "../../../src/core/text/redact.ts";
-import { config } from "../../support/issue.ts";
+import { config } from "../../support/makers/issue.ts";
 
 test("values of variables named like secrets are redacted, ordinary words are not", () => {
   const { add, redact } = createRedactor();

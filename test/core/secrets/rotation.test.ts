@@ -9,8 +9,8 @@ import { keysFrom, seal, unseal } from "../../../src/core/secrets/cipher.ts";
 import { resetSecrets } from "../../../src/core/secrets/rotation.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 type Env = Readonly<Record<string, string>>;
 
@@ -121,8 +121,8 @@ test("a key that sealed its maximum number of values is rotated automatically", 
   assert.equal((await openIn(dir)).lookup("A"), "value 8");
 });
 
-const preload = join(import.meta.dirname, "../../support/die-at-step.ts");
-const child = join(import.meta.dirname, "../../support/rotate-child.ts");
+const preload = join(import.meta.dirname, "../../support/fakes/die-at-step.ts");
+const child = join(import.meta.dirname, "../../support/fakes/rotate-child.ts");
 
 for (const [name, env] of Object.entries({
   "a key file": {},

@@ -19,8 +19,8 @@ import { keysFrom, type SealedSecret, seal, unseal } from "../../../src/core/sec
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
 import { durableJson } from "../../../src/core/store/durable.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 const canary = "canary-4f1c9f0b2d";
 const master = "correct horse battery staple";

@@ -9,8 +9,8 @@ import { auditHash, auditRowOf, beginSealed } from "../../../src/core/store/audi
 import { verifyAudit } from "../../../src/core/store/audit-verify.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import { createRedactor } from "../../../src/core/text/redact.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 type Stored = Record<string, string | number | null>;
 

@@ -11,8 +11,8 @@ import { auditHash, auditRowOf } from "../../../src/core/store/audit.ts";
 import { verifyAudit } from "../../../src/core/store/audit-verify.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import type { AuditEntry, AuditQuery, AuditRecord } from "../../../src/core/store/store.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const entry = (fields: Partial<AuditEntry> = {}): AuditEntry => ({
   at: 1_000,

@@ -17,7 +17,7 @@ import {
   readIssueRecords,
 } from "../../../src/core/store/documents.ts";
 import { durableJson } from "../../../src/core/store/durable.ts";
-import { coded, record, temporaryDir } from "../../support/storage.ts";
+import { coded, record, temporaryDir } from "../../support/makers/storage.ts";
 
 const name = "issue-records.json";
 

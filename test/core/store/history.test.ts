@@ -16,7 +16,7 @@ import type { SymphonyEvent } from "../../../src/core/model/event.ts";
 import { openDatabase } from "../../../src/core/store/database.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import type { EventQuery } from "../../../src/core/store/store.ts";
-import { attempt, coded, event, steer, temporaryDir } from "../../support/storage.ts";
+import { attempt, coded, event, steer, temporaryDir } from "../../support/makers/storage.ts";
 
 function history(t: TestContext) {
   const file = join(temporaryDir(t), "history.db");

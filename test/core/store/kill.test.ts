@@ -8,9 +8,9 @@ import { test } from "node:test";
 import { openStore } from "../../../src/core/open.ts";
 import { verifyAudit } from "../../../src/core/store/audit-verify.ts";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
-const child = join(import.meta.dirname, "../../support/ledger-child.ts");
+const child = join(import.meta.dirname, "../../support/fakes/ledger-child.ts");
 const kills = 10;
 
 test(`FAULT-1: ${kills} times kill -9 in mid-write: nothing acknowledged is lost, nothing is torn`, async (t) => {

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { test } from "node:test";
 import { lockDataDir } from "../../../src/core/store/lock.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 test("FAULT-11: a second process is refused within a second, with the pid and url of the first", async (t) => {
   const dir = join(temporaryDir(t), "deep", "data");

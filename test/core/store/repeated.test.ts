@@ -10,8 +10,8 @@ import { SavedLater } from "../../../src/core/store/durable.ts";
 import { repeatedStore } from "../../../src/core/store/repeated.ts";
 import { SaveQueue } from "../../../src/core/store/saves.ts";
 import type { AuditEntry, History, Store } from "../../../src/core/store/store.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { attempt, coded, record, steer, temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { attempt, coded, record, steer, temporaryDir } from "../../support/makers/storage.ts";
 
 const second = 1_000;
 

@@ -4,9 +4,9 @@ import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { StorageTrouble } from "../../../src/core/model/event.ts";
 import { reasonOf, SavedLater, storageUnavailable } from "../../../src/core/store/durable.ts";
 import { SaveQueue } from "../../../src/core/store/saves.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { settled } from "../../support/scheduler.ts";
-import { coded } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { coded } from "../../support/makers/storage.ts";
+import { settled } from "../../support/worlds/scheduler.ts";
 
 const full = Object.assign(new Error("ENOSPC: no space left on device, write"), { errno: -28 });
 

@@ -6,9 +6,9 @@ import { billsOf, sumOf } from "../../../src/core/config/bills.ts";
 import { noTokens, type Tokens } from "../../../src/core/model/attempt.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import { historyMigrations } from "../../../src/core/store/schema.ts";
-import { issue } from "../../support/issue.ts";
-import { Scheduler } from "../../support/scheduler.ts";
-import { attempt, temporaryDir } from "../../support/storage.ts";
+import { issue } from "../../support/makers/issue.ts";
+import { attempt, temporaryDir } from "../../support/makers/storage.ts";
+import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const counts = (input: number, output = 0, cachedInput = 0): Tokens => ({
   ...noTokens,

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import { openDatabase } from "../../../src/core/store/database.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
 
 const migrations = ["CREATE TABLE a (x TEXT) STRICT"];
 const insert = "INSERT INTO a VALUES ('row')";

@@ -5,8 +5,8 @@ import { sameText } from "../../../src/core/text/text.ts";
 import { RateWindow } from "../../../src/core/tracker/inbox.ts";
 import { signatureOf, webhookSecret } from "../../../src/core/tracker/linear/deliveries.ts";
 import { sharedReads } from "../../../src/core/tracker/reads.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { issue } from "../../support/issue.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { issue } from "../../support/makers/issue.ts";
 
 describe("the signature", () => {
   test("is the HMAC-SHA256 that RFC 4231 gives for its second test", () => {

@@ -5,10 +5,10 @@ import { type Measure, Meter } from "../../../src/core/events/meter.ts";
 import { TrackerInUse } from "../../../src/core/tracker/in-use.ts";
 import { type TrackerKind, trackerKinds } from "../../../src/core/tracker/kinds.ts";
 import type { TrackerDeps } from "../../../src/core/tracker/tracker.ts";
-import { startFakeLinear } from "../../support/fake-linear.ts";
-import { config } from "../../support/issue.ts";
-import { temporaryDir } from "../../support/storage.ts";
-import { tinyTracker } from "../../support/tiny-kinds.ts";
+import { startFakeLinear } from "../../support/fakes/fake-linear.ts";
+import { tinyTracker } from "../../support/fakes/tiny-kinds.ts";
+import { config } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const settingsOf = (kind: string, provider = {}) => config({ tracker: { kind, provider } }).tracker;
 

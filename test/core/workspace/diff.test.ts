@@ -3,9 +3,9 @@ import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
-import { gitIn } from "../../support/git-repository.ts";
-import { coded } from "../../support/storage.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { coded } from "../../support/makers/storage.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 function files(diff: Awaited<ReturnType<typeof diffOf>>) {
   return diff.files.map(({ path, additions, deletions }) => [path, additions, deletions]);

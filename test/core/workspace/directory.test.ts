@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { deleteWhole, momentIn } from "../../../src/core/workspace/directory.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 function setUp(t: Parameters<typeof temporaryDir>[0]) {
   const root = temporaryDir(t);

@@ -6,9 +6,9 @@ import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { fillWorkspace } from "../../../src/core/workspace/fill.ts";
 import { createWorkspaces } from "../../../src/core/workspace/workspaces.ts";
-import { cloneWorld, refusalOf } from "../../support/clone-world.ts";
-import { gitIn } from "../../support/git-repository.ts";
-import { config, issue } from "../../support/issue.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 
 const none = new AbortController().signal;
 

@@ -6,8 +6,8 @@ import { type TestContext, test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { liveProcesses } from "../../../src/core/process/table.ts";
 import { type HookRun, runHook } from "../../../src/core/workspace/hooks.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const issue = { id: "i1", identifier: "ENG-1" };
 

@@ -13,10 +13,10 @@ import { type TestContext, test } from "node:test";
 import { cleanUpFinished } from "../../../src/core/followers.ts";
 import type { SymphonyEvent } from "../../../src/core/model/event.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
-import { cleanUp, createWorld, type World } from "../../support/core.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { cleanUp, createWorld, type World } from "../../support/worlds/core.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 const none = new AbortController().signal;
 const stopped = { kind: "stopped" } as const;

@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { cleanUp, createWorld, type World } from "../../support/core.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { cleanUp, createWorld, type World } from "../../support/worlds/core.ts";
 
 // One key, several directories: `workspace.root` has changed.
 

@@ -4,7 +4,7 @@ import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { workspaceMark } from "../../../src/core/workspace/measured.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 test("a mark is stable while nothing is done, and changes with files, also deep ones, and with commits", async (t) => {
   const dir = temporaryDir(t);

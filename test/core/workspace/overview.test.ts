@@ -5,10 +5,10 @@ import { type TestContext, test } from "node:test";
 import { keepApart } from "../../../src/core/workspace/fill.ts";
 import { DiskUse } from "../../../src/core/workspace/measured.ts";
 import type { Workspaces } from "../../../src/core/workspace/workspaces.ts";
-import { createWorld } from "../../support/core.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { createWorld } from "../../support/worlds/core.ts";
 
 /** A world whose workspaces are in a new root. */
 async function open(t: TestContext, identifiers: readonly string[], hook: string | null = null) {

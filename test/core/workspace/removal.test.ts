@@ -8,10 +8,10 @@ import {
   createWorkspaces,
   type WorkspacesOptions,
 } from "../../../src/core/workspace/workspaces.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded } from "../../support/storage.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded } from "../../support/makers/storage.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 /** A workspace without work, and workspaces of the same root with `options` in addition. */
 async function made(t: TestContext, options: Partial<WorkspacesOptions>) {

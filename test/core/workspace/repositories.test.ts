@@ -7,10 +7,10 @@ import { withoutCredentials } from "../../../src/core/repository/checkout.ts";
 import { survey } from "../../../src/core/repository/survey.ts";
 import { diffOf } from "../../../src/core/workspace/diff.ts";
 import { workIn } from "../../../src/core/workspace/work.ts";
-import { createWorld } from "../../support/core.ts";
-import { gitIn, origin, setTraps } from "../../support/git-repository.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
+import { gitIn, origin, setTraps } from "../../support/makers/git-repository.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { createWorld } from "../../support/worlds/core.ts";
 
 /** A new clone of a repository with two commits, on a branch of its own. */
 function clone(t: TestContext, name = "ENG-1") {

@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Issue } from "../../../src/core/model/issue.ts";
-import { cleanUp, createWorld } from "../../support/core.ts";
-import { config, issue } from "../../support/issue.ts";
-import { coded, temporaryDir } from "../../support/storage.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+import { cleanUp, createWorld } from "../../support/worlds/core.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 // A new issue has the identifier of an earlier one, as after the tracker's data were moved away.
 

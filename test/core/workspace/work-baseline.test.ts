@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { gitIn } from "../../support/git-repository.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 test("tags from the clone are not work, although no branch has their commits; nor are commits of after_create", async (t) => {
   const bench = workspaceBench(t);

@@ -13,8 +13,8 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Work } from "../../../src/core/model/work.ts";
-import { gitIn } from "../../support/git-repository.ts";
-import { workspaceBench } from "../../support/workspace-bench.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
+import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 type Holds = readonly (Partial<Work> & Pick<Work, "kind">)[];
 

@@ -14,8 +14,8 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Work } from "../../../src/core/model/work.ts";
-import { gitIn, setTraps } from "../../support/git-repository.ts";
-import { type WorkspaceBench, workspaceBench } from "../../support/workspace-bench.ts";
+import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
+import { type WorkspaceBench, workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 interface Place {
   readonly path: string;

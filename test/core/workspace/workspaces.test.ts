@@ -21,9 +21,9 @@ import { createLogger } from "../../../src/core/events/log.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import { isWorkspaceKey } from "../../../src/core/repository/key.ts";
 import { createWorkspaces, type HookFailure } from "../../../src/core/workspace/workspaces.ts";
-import { FakeClock } from "../../support/fake-clock.ts";
-import { config, issue } from "../../support/issue.ts";
-import { temporaryDir } from "../../support/storage.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
 
 const none = new AbortController().signal;
 const eng1 = issue("ENG-1");

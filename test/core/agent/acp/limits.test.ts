@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { SymphonyError } from "../../../../src/core/model/errors.ts";
-import { acpBench } from "../../../support/acp-bench.ts";
-import { type AcpTurn, piece } from "../../../support/acp-script.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
+import { type AcpTurn, piece } from "../../../support/fakes/acp-script.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { acpBench } from "../../../support/worlds/acp-bench.ts";
 
 const plain = { model: null };
 const words = "Your quota will reset after 3h20m11s.";

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
-import { acpBench } from "../../../support/acp-bench.ts";
-import { type AcpStep, piece } from "../../../support/acp-script.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
+import { type AcpStep, piece } from "../../../support/fakes/acp-script.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { acpBench } from "../../../support/worlds/acp-bench.ts";
 
 const plain = { model: null };
 const noSettings = { claudeCode: { options: { settingSources: [] } } };

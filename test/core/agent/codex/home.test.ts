@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { CodexHomes, pickOperatorConfig } from "../../../../src/core/agent/codex/home.ts";
-import { codexConfig } from "../../../support/scripted-agent.ts";
+import { codexConfig } from "../../../support/worlds/scripted-agent.ts";
 
 const operators = `# mine
 model = "gpt-9" # the best

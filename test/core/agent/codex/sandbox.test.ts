@@ -5,14 +5,14 @@ import { describe, test } from "node:test";
 import type { SessionSpec } from "../../../../src/core/agent/agent.ts";
 import { CodexHomes } from "../../../../src/core/agent/codex/home.ts";
 import type { CodexConfig } from "../../../../src/core/agent/codex/settings.ts";
-import { Bench, bench, codexConfig } from "../../../support/scripted-agent.ts";
 import {
   type Reaction,
   type Reactions,
   received,
   reply,
   wireAgent,
-} from "../../../support/wire-agent.ts";
+} from "../../../support/fakes/wire-agent.ts";
+import { Bench, bench, codexConfig } from "../../../support/worlds/scripted-agent.ts";
 
 interface Parts {
   /** What the program reports as its CODEX_HOME: symphony's private home, none, or another directory. */

@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import type { AgentTools } from "../../../../src/core/agent/agent.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
-import { bench } from "../../../support/scripted-agent.ts";
+import { bench } from "../../../support/worlds/scripted-agent.ts";
 
 const plain = { model: null };
 

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { AgentSession, SessionSpec } from "../../../../src/core/agent/agent.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
-import { Bench, type BenchOptions, bench } from "../../../support/scripted-agent.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
 import {
   completed,
   type Reactions,
@@ -10,7 +9,8 @@ import {
   reply,
   turnWith,
   wireAgent,
-} from "../../../support/wire-agent.ts";
+} from "../../../support/fakes/wire-agent.ts";
+import { Bench, type BenchOptions, bench } from "../../../support/worlds/scripted-agent.ts";
 
 const plain = { model: null };
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { CommandConfig } from "../../../../src/core/agent/command/settings.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
-import { type CommandBench, commandBench } from "../../../support/command-bench.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { type CommandBench, commandBench } from "../../../support/worlds/command-bench.ts";
 
 const plain = { model: null };
 const graceMs = 5_000;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { PathError, pathInside, readInside } from "../../../../src/core/agent/openai/files.ts";
-import { PatchPlace } from "../../../support/patch-place.ts";
+import { PatchPlace } from "../../../support/makers/patch-place.ts";
 
 test("no path and no link leads out of the workspace, or to files that git obeys", async () => {
   await using place = await PatchPlace.make();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { applyHunks, PatchError, parsePatch } from "../../../../src/core/agent/openai/patch.ts";
-import { PatchPlace } from "../../../support/patch-place.ts";
+import { PatchPlace } from "../../../support/makers/patch-place.ts";
 
 test("files are added, changed, moved and deleted, and keep their mode", async () => {
   await using place = await PatchPlace.make();

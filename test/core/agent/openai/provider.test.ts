@@ -6,9 +6,9 @@ import { Provider, TooLong } from "../../../../src/core/agent/openai/provider.ts
 import { openaiSection } from "../../../../src/core/agent/openai/settings.ts";
 import type { ModelRequest } from "../../../../src/core/agent/openai/thread.ts";
 import { SymphonyError } from "../../../../src/core/model/errors.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
-import { type Answer, modelServer } from "../../../support/model-server.ts";
-import { coded } from "../../../support/storage.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { type Answer, modelServer } from "../../../support/fakes/model-server.ts";
+import { coded } from "../../../support/makers/storage.ts";
 
 const key = "sk-test-0123456789";
 const request: ModelRequest = {

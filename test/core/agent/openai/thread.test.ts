@@ -17,7 +17,7 @@ import {
   withAnswers,
 } from "../../../../src/core/agent/openai/thread.ts";
 import { noTokens } from "../../../../src/core/model/attempt.ts";
-import { temporaryDir } from "../../../support/storage.ts";
+import { temporaryDir } from "../../../support/makers/storage.ts";
 
 const used = { input: 10, cachedInput: 4, output: 5, reasoningOutput: 1, total: 15 };
 const call = (id: string): Item => ({

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { capBytes, type RequestOutcome } from "../../../../src/core/tracker/linear/client.ts";
-import { type FakeFault, startFakeLinear } from "../../../support/fake-linear.ts";
-import { driven, linearTracker } from "../../../support/linear-tracker.ts";
+import { type FakeFault, startFakeLinear } from "../../../support/fakes/fake-linear.ts";
+import { driven, linearTracker } from "../../../support/fakes/linear-tracker.ts";
 
 const active = ["Todo"];
 const one = { issues: [{ identifier: "ENG-1" }] };

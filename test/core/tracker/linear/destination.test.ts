@@ -6,8 +6,8 @@ import {
   linearSettings,
   requireReachable,
 } from "../../../../src/core/tracker/linear/settings.ts";
-import { config } from "../../../support/issue.ts";
-import { freshProject, openReal } from "../../../support/real-server.ts";
+import { config } from "../../../support/makers/issue.ts";
+import { freshProject, openReal } from "../../../support/worlds/real-server.ts";
 
 const inner = [
   ...["10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254"],

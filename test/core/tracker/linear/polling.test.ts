@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FakeLinear, startFakeLinear } from "../../../support/fake-linear.ts";
-import { linearTracker } from "../../../support/linear-tracker.ts";
+import { type FakeLinear, startFakeLinear } from "../../../support/fakes/fake-linear.ts";
+import { linearTracker } from "../../../support/fakes/linear-tracker.ts";
 
 const active = ["Todo", "In Progress"];
 const minute = 60_000;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { linearSettings } from "../../../../src/core/tracker/linear/settings.ts";
-import { config } from "../../../support/issue.ts";
+import { config } from "../../../support/makers/issue.ts";
 
 type Environment = Readonly<Record<string, string>>;
 

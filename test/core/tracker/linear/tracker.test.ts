@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { startFakeLinear } from "../../../support/fake-linear.ts";
-import { issue } from "../../../support/issue.ts";
-import { linearTracker } from "../../../support/linear-tracker.ts";
+import { startFakeLinear } from "../../../support/fakes/fake-linear.ts";
+import { linearTracker } from "../../../support/fakes/linear-tracker.ts";
+import { issue } from "../../../support/makers/issue.ts";
 
 const active = ["Todo", "In Progress"];
 const identifiers = (issues: readonly { readonly identifier: string }[]) =>

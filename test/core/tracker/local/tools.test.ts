@@ -3,11 +3,11 @@ import { test } from "node:test";
 import { openLocalIssues } from "../../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../../src/core/tracker/local/settings.ts";
 import { localTools } from "../../../../src/core/tracker/local/tools.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
-import { startFakeLinear } from "../../../support/fake-linear.ts";
-import { config, issue } from "../../../support/issue.ts";
-import { linearTracker } from "../../../support/linear-tracker.ts";
-import { temporaryDir } from "../../../support/storage.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { startFakeLinear } from "../../../support/fakes/fake-linear.ts";
+import { linearTracker } from "../../../support/fakes/linear-tracker.ts";
+import { config, issue } from "../../../support/makers/issue.ts";
+import { temporaryDir } from "../../../support/makers/storage.ts";
 
 test("linear_graphql: a mutation counts as a write; a query and an invalid document do not", async () => {
   await using fake = await startFakeLinear();

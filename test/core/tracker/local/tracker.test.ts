@@ -19,9 +19,9 @@ import { issueFromMarkdown } from "../../../../src/core/tracker/local/input.ts";
 import { issuesFile, openLocalIssues } from "../../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../../src/core/tracker/local/settings.ts";
 import { createLocalTracker } from "../../../../src/core/tracker/local/tracker.ts";
-import { FakeClock } from "../../../support/fake-clock.ts";
-import { config as defaults } from "../../../support/issue.ts";
-import { coded, temporaryDir } from "../../../support/storage.ts";
+import { FakeClock } from "../../../support/fakes/fake-clock.ts";
+import { config as defaults } from "../../../support/makers/issue.ts";
+import { coded, temporaryDir } from "../../../support/makers/storage.ts";
 
 const active = ["Todo", "In Progress"];
 

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { sharedDir } from "../../../../../src/core/agent/codex/shared/restart-safe.ts";
 import { agentKinds, requireRestartSafe } from "../../../../../src/core/agent/kinds.ts";
 import type { Config } from "../../../../../src/core/config/config.ts";
-import { config } from "../../../../support/issue.ts";
+import { config } from "../../../../support/makers/issue.ts";
 
 async function setUp() {
   const root = await mkdtemp(join(tmpdir(), "symphony-safe-"));

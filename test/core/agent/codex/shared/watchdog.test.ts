@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { watchdogArgs } from "../../../../../src/core/agent/codex/shared/watchdog.ts";
 import { daemonMark } from "../../../../../src/core/process/environment.ts";
 import { killMatching, liveProcesses } from "../../../../../src/core/process/table.ts";
-import { eventually } from "../../../../support/symphony.ts";
+import { eventually } from "../../../../support/worlds/symphony.ts";
 
 /** A watchdog that runs a shell line in place of codex; each of its processes carries the mark. */
 async function watched(line: string, limitMs: number) {

@@ -1,0 +1,96 @@
+import { acpSection } from "../../../src/core/agent/acp/settings.ts";
+import { codexSection } from "../../../src/core/agent/codex/settings.ts";
+import { commandSection } from "../../../src/core/agent/command/settings.ts";
+import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
+import type { Config } from "../../../src/core/config/config.ts";
+import type { Issue } from "../../../src/core/model/issue.ts";
+
+/** An issue in Todo that is ready for an attempt. */
+export function issue(identifier: string, fields: Partial<Issue> = {}): Issue {
+  return {
+    id: `id-${identifier}`,
+    nativeRef: null,
+    identifier,
+    title: `Title of ${identifier}`,
+    description: null,
+    priority: null,
+    state: "Todo",
+    branchName: null,
+    url: null,
+    assigneeId: null,
+    labels: [],
+    blockedBy: [],
+    dispatchable: true,
+    createdAt: null,
+    updatedAt: null,
+    ...fields,
+  };
+}
+
+type Parts = { readonly [K in keyof Config]?: Partial<Config[K]> };
+
+/** The documented defaults, with a tracker that needs no settings; `parts` replace single values. */
+export function config(parts: Parts = {}): Config {
+  return {
+    tracker: {
+      kind: "local",
+      provider: {},
+      requiredLabels: [],
+      activeStates: ["Todo", "In Progress"],
+      terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
+      commentSteering: "off",
+      commentMention: "@symphony",
+      ...parts.tracker,
+    },
+    polling: { intervalMs: 30_000, ...parts.polling },
+    workspace: { root: "/nowhere/workspaces", ...parts.workspace },
+    hooks: {
+      afterCreate: null,
+      beforeRun: null,
+      afterRun: null,
+      beforeRemove: null,
+      timeoutMs: 60_000,
+      envPassthrough: [],
+      ...parts.hooks,
+    },
+    git: { repositories: [], timeoutMs: 600_000, ...parts.git },
+    agent: {
+      kind: "codex",
+      model: null,
+      effort: null,
+      byState: new Map(),
+      byLabel: new Map(),
+      level: "safe",
+      approvals: "auto",
+      approvalTimeoutMs: 0,
+      stallTimeoutMs: 300_000,
+      maxConcurrentAgents: 10,
+      maxTurns: 20,
+      maxRetryBackoffMs: 300_000,
+      maxRetries: 10,
+      maxConcurrentAgentsByState: {},
+      ...parts.agent,
+    },
+    brakes: {
+      tokensPerIssue: null,
+      tokensPerDay: null,
+      turnsWithoutProgress: null,
+      attemptTimeoutMs: null,
+      ...parts.brakes,
+    },
+    usage: { currency: "USD", prices: new Map(), ...parts.usage },
+    codex: { ...codexSection.settings(codexSection.schema.parse({})), ...parts.codex },
+    command: { ...commandSection.settings(commandSection.schema.parse({})), ...parts.command },
+    acp: { ...acpSection.settings(acpSection.schema.parse({})), ...parts.acp },
+    openai: { ...openaiSection.settings(openaiSection.schema.parse({})), ...parts.openai },
+    history: { retentionDays: 90 },
+    server: {
+      host: "127.0.0.1",
+      port: 0,
+      allowedHosts: [],
+      auth: "none",
+      rateLimit: 300,
+      ...parts.server,
+    },
+  };
+}

@@ -1,0 +1,38 @@
+import { randomUUID } from "node:crypto";
+import { signatureOf } from "../../../src/core/tracker/linear/deliveries.ts";
+import type { Ask } from "../worlds/server.ts";
+
+export const webhookSecretValue = "lin_wh_canary_0123456789";
+
+/** An Issue event as Linear writes it, reduced to the fields that the tests need. */
+export function issueEvent(issueId: string, at: number, more: object = {}) {
+  return {
+    action: "update",
+    type: "Issue",
+    createdAt: new Date(at).toISOString(),
+    data: { id: issueId, identifier: "ENG-7", title: "canary title", state: { name: "Done" } },
+    updatedFrom: { stateId: randomUUID() },
+    webhookTimestamp: at,
+    ...more,
+  };
+}
+
+/** The request that Linear sends with `body`, signed with `secret`. */
+export function delivery(
+  body: unknown,
+  { secret = webhookSecretValue, headers = {} }: { secret?: string; headers?: object } = {},
+): Ask {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  return {
+    method: "POST",
+    body: text,
+    headers: {
+      "content-type": "application/json; charset=utf-8",
+      "user-agent": "Linear-Webhook",
+      "linear-delivery": randomUUID(),
+      "linear-event": "Issue",
+      "linear-signature": signatureOf(text, secret),
+      ...headers,
+    },
+  };
+}

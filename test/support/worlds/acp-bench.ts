@@ -1,0 +1,69 @@
+import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { createAcpRuntime } from "../../../src/core/agent/acp/runtime.ts";
+import { type AcpConfig, acpSection } from "../../../src/core/agent/acp/settings.ts";
+import type { AgentSession, SessionSpec } from "../../../src/core/agent/agent.ts";
+import { type Clock, systemClock } from "../../../src/core/clock.ts";
+import type { AcpScript } from "../fakes/acp-script.ts";
+import { Bench } from "./scripted-agent.ts";
+
+const agentFile = fileURLToPath(new URL("../fakes/acp-agent-child.ts", import.meta.url));
+
+export interface AcpBenchOptions {
+  readonly config?: Partial<AcpConfig>;
+  readonly clock?: Clock;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Default: `data` next to the workspace. */
+  readonly dataDir?: string;
+}
+
+/** A workspace for one agent of the Agent Client Protocol; only tests of the sandbox use the sandbox. */
+export class AcpBench extends Bench {
+  readonly #own: AcpBenchOptions;
+
+  constructor(root: string, options: AcpBenchOptions) {
+    super(root, {});
+    this.#own = options;
+  }
+
+  override spec(): SessionSpec {
+    return { ...super.spec(), level: "danger" };
+  }
+
+  override async start(
+    spec: Partial<SessionSpec> = {},
+    signal: AbortSignal = new AbortController().signal,
+  ): Promise<AgentSession> {
+    const { config, clock = systemClock, dataDir = join(this.root, "data") } = this.#own;
+    const [script, journal] = ["script.json", "journal"].map((name) => join(this.root, name));
+    const command = `exec "${process.execPath}" "${agentFile}" "${script}" "${journal}"`;
+    const runtime = createAcpRuntime({
+      config: () => ({ ...acpSection.settings(acpSection.schema.parse({})), command, ...config }),
+      clock,
+      env: { PATH: process.env["PATH"], HOME: this.root, ...this.#own.env },
+      workspaceRoot: () => this.root,
+      dataDir,
+    });
+    return runtime.start({ ...this.spec(), ...spec }, signal);
+  }
+
+  /** The messages that the scripted agent received, by method. */
+  async got(method: string): Promise<unknown[]> {
+    const text = await readFile(join(this.root, "journal"), "utf8").catch(() => "");
+    const lines = text.split("\n").filter(Boolean);
+    const all = lines.map((line): { method: string; params: unknown } => JSON.parse(line));
+    return all.filter((entry) => entry.method === method).map(({ params }) => params);
+  }
+}
+
+export async function acpBench(
+  script: AcpScript,
+  options: AcpBenchOptions = {},
+): Promise<AcpBench> {
+  const bench = new AcpBench(await mkdtemp(join(tmpdir(), "symphony-acp-")), options);
+  await mkdir(bench.workspace);
+  await writeFile(join(bench.root, "script.json"), JSON.stringify(script));
+  return bench;
+}

@@ -1,0 +1,255 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ModelList } from "../../../src/core/agent/models.ts";
+import { CommentSteering } from "../../../src/core/comments.ts";
+import type { Config } from "../../../src/core/config/config.ts";
+import type { Core } from "../../../src/core/core.ts";
+import { type Bus, createBus } from "../../../src/core/events/bus.ts";
+import { createLogger } from "../../../src/core/events/log.ts";
+import { type Cleanup, cleanUpFinished } from "../../../src/core/followers.ts";
+import { kinds } from "../../../src/core/kinds.ts";
+import type { Attempt } from "../../../src/core/model/attempt.ts";
+import type { EventDraft } from "../../../src/core/model/event.ts";
+import type { Issue } from "../../../src/core/model/issue.ts";
+import { openInboxes, openStore } from "../../../src/core/open.ts";
+import { Operations } from "../../../src/core/orchestrator/operations.ts";
+import { Templates } from "../../../src/core/prompt/templates.ts";
+import { openSecrets } from "../../../src/core/secrets/secrets.ts";
+import type { Store, Used } from "../../../src/core/store/store.ts";
+import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
+import { localOptions } from "../../../src/core/tracker/local/settings.ts";
+import type { Tracker } from "../../../src/core/tracker/tracker.ts";
+import { keepApart } from "../../../src/core/workspace/fill.ts";
+import { KeptWorkspaces } from "../../../src/core/workspace/kept.ts";
+import { WorkspaceOverview } from "../../../src/core/workspace/overview.ts";
+import { isAtWork, userOf } from "../../../src/core/workspace/owner.ts";
+import { createWorkspaces, type Workspaces } from "../../../src/core/workspace/workspaces.ts";
+import { config as defaultConfig } from "../makers/issue.ts";
+import { Scheduler } from "./scheduler.ts";
+
+/** The scheduler of `support/worlds/scheduler.ts` with a real bus and a real history for its events and attempts. */
+class RecordedScheduler extends Scheduler {
+  bus: Bus | null = null;
+  store: Store | null = null;
+  kept: KeptWorkspaces | null = null;
+
+  override async removeWorkspace(issue: Issue, path: string | null): Promise<void> {
+    await super.removeWorkspace(issue, path);
+    await this.kept?.clear(issue, path);
+  }
+
+  override async examineWorkspace(issue: Issue, path: string | null): Promise<void> {
+    await this.kept?.report(issue, path);
+  }
+
+  override publish(event: EventDraft): void {
+    super.publish(event);
+    this.bus?.publish(event);
+  }
+
+  override saveUsed(used: Used): void {
+    super.saveUsed(used);
+    this.store?.history.saveUsed(used);
+  }
+
+  override saveAttempt(attempt: Attempt): boolean {
+    super.saveAttempt(attempt);
+    return this.store?.history.saveAttempt(attempt) ?? true;
+  }
+}
+
+export interface World extends AsyncDisposable {
+  readonly core: Core;
+  readonly scheduler: Scheduler;
+  readonly workspaces: Workspaces;
+  readonly dataDir: string;
+  /** Every line of the log, as JSON. */
+  readonly logged: string[];
+  /** The configuration in force; a test may replace it. */
+  config: Config;
+}
+
+interface WorldOptions {
+  readonly issues?: readonly Issue[];
+  readonly config?: Config;
+  /** The value of `$NAME`. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The data directory of an earlier world, to continue with; the caller removes it. */
+  readonly dataDir?: string;
+  /** Gives the core an embedded tracker in addition to the scripted one. */
+  readonly local?: boolean;
+}
+
+/** A core of real parts over a scripted tracker and scripted agents, in a fresh directory; its first poll is done. */
+export async function createWorld(options: WorldOptions = {}): Promise<World> {
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "symphony-core-")));
+  const settings = options.config ?? defaultConfig();
+  const scheduler = new RecordedScheduler(options.issues ?? [], settings);
+  const { clock } = scheduler;
+  const store = await openStore(dataDir);
+  const redact = (text: string) => text;
+  const logged: string[] = [];
+  const sinks = [{ name: "test", write: (line: string) => void logged.push(line) }];
+  const log = createLogger({ level: "debug", format: "json", sinks, clock, redact });
+  const { history } = store;
+  const bus = createBus({ history, clock, redact, onError: (error) => logged.push(String(error)) });
+  scheduler.bus = bus;
+  scheduler.store = store;
+  const tracker = scriptedTracker(scheduler);
+  const local = options.local
+    ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
+    : null;
+  const workspaces = keepApart(
+    createWorkspaces({
+      settings: () => ({ root: world.config.workspace.root, hooks: world.config.hooks }),
+      env: () => ({ PATH: process.env["PATH"] ?? "", HOME: dataDir }),
+      clock,
+      log,
+      onHookFailed: (failure) => logged.push(failure.error.message),
+      onSetAside: (aside) => kept.wasSetAside(aside),
+      isAtWork: (path) => isAtWork(scheduler.orchestrator.state, path),
+    }),
+  );
+  const kept: KeptWorkspaces = new KeptWorkspaces({
+    workspaces,
+    bus,
+    history,
+    clock,
+    isInUse: (path) =>
+      userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
+  });
+  scheduler.kept = kept;
+  const overview = new WorkspaceOverview({
+    repositories: () => world.config.git.repositories,
+    state: () => scheduler.orchestrator.state,
+    ...{ workspaces, kept, history, bus, clock },
+  });
+  const orchestrator = new Operations({
+    orchestrator: scheduler.orchestrator,
+    history,
+    clock,
+    tracker: () => tracker,
+    config: () => ({ config: world.config, problem: scheduler.problem }),
+  });
+  const comments = new CommentSteering({
+    ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
+    orchestrator: () => scheduler.orchestrator,
+  });
+  const webhooks = openInboxes({
+    trackers: kinds.trackers,
+    comments,
+    dataDir,
+    clock,
+    log,
+    bus,
+    config: { current: { config: settings } as Core["config"]["current"] },
+    store,
+    redactor: { add() {} },
+    orchestrator: () => scheduler.orchestrator,
+    lookup: (name) => options.env?.[name],
+    meter: scheduler.meter,
+  });
+  const world: World = {
+    scheduler,
+    workspaces,
+    dataDir,
+    logged,
+    config: settings,
+    core: {
+      version: "1.2.3",
+      startedWall: clock.wall(),
+      dataDir,
+      workflowPath: join(dataDir, "WORKFLOW.md"),
+      kinds,
+      config: {
+        get current() {
+          return { config: world.config };
+        },
+      } as Core["config"],
+      orchestrator,
+      bus,
+      meter: scheduler.meter,
+      history,
+      templates: new Templates({
+        store,
+        clock,
+        bus,
+        config: { current: { promptTemplate: "Work on {{ issue.identifier }}" } },
+        redactor: { redact: (text) => text.replaceAll("canary-secret", "[redacted]") },
+        orchestrator: () => scheduler.orchestrator,
+      }),
+      log,
+      webhooks,
+      comments,
+      workspaces: overview,
+      redact,
+      secretsKnown: () => 0,
+      secrets: await openSecrets({
+        ...{ dir: dataDir, env: {}, clock },
+        redactor: { add() {}, redact, known: () => 0 },
+      }),
+      models: new ModelList({
+        kinds: kinds.agents,
+        ...{ clock, env: { PATH: process.env["PATH"], HOME: dataDir } },
+        ...{ version: "1.2.3", runId: `models-${process.pid}` },
+        config: () => world.config,
+        lookup: (name) => options.env?.[name],
+        secretEnvNames: () => [],
+      }),
+      tracker: () => tracker,
+      localIssues: () => local,
+      start: async () => {},
+      once: async () => {},
+      stop: async () => {},
+      unsaved: () => [],
+    },
+    async [Symbol.asyncDispose]() {
+      await overview.close();
+      bus.close();
+      local?.close();
+      await store.close();
+      webhooks.close();
+      if (options.dataDir === undefined) await rm(dataDir, { recursive: true });
+    },
+  };
+  await scheduler.begin();
+  return world;
+}
+
+function scriptedTracker(scheduler: Scheduler): Tracker {
+  return {
+    kind: "local",
+    fetchIssuesByStates: async (states) =>
+      [...scheduler.issues.values()].filter(({ state }) => states.includes(state)),
+    fetchIssuesByIds: (ids) => scheduler.fetchIssues(ids),
+    bindTools: () => ({
+      specs: [],
+      call: async () => ({ success: false, output: "no tools" }),
+    }),
+    secretEnvNames: [],
+    workflow: {
+      states: async () => [
+        { name: "Todo", terminal: false },
+        { name: "Done", terminal: true },
+      ],
+      move: async (issue, state) => scheduler.set({ ...issue, state }),
+    },
+    watch: () => () => {},
+    close() {},
+  };
+}
+
+/** Does for this world what a start does before its first poll. */
+export function cleanUp({ scheduler, core, config, workspaces }: World): Promise<Cleanup> {
+  return cleanUpFinished({
+    tracker: core.tracker(),
+    terminalStates: config.tracker.terminalStates,
+    workspaces,
+    kept: core.workspaces.kept,
+    clock: scheduler.clock,
+    log: core.log,
+    signal: new AbortController().signal,
+    isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
+  });
+}

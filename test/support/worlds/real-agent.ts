@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import type { AcpConfig } from "../../../src/core/agent/acp/settings.ts";
+import { type FakeModel, startFakeModel } from "../fakes/fake-model.ts";
+import { canaryKey, type EvilAddress, evilAddress } from "../makers/hostile-files.ts";
+import { AcpBench } from "./acp-bench.ts";
+
+/** The path in an environment variable. These tests need the real programs. */
+export function realProgram(variable: string): string {
+  const path = process.env[variable] ?? "";
+  assert.ok(existsSync(path), `set ${variable} to the real program (.ci/run fetches them all)`);
+  return path;
+}
+
+export interface RealAgentParts {
+  readonly variable: string;
+  readonly fake: "fake-anthropic" | "fake-llm";
+  readonly script: unknown;
+  /** The shell line for a program. */
+  command(program: string): string;
+  /** `home` is writable and used only by this agent. */
+  env(url: string, home: string): Readonly<Record<string, string>>;
+  /** Writes the files that an operator would have in that home. */
+  prepare?(url: string, home: string): Promise<void>;
+  readonly config?: Partial<AcpConfig>;
+}
+
+/** A real agent of the Agent Client Protocol, its provider, and an address that must receive no request. */
+export class RealAgent extends AcpBench {
+  readonly model: FakeModel;
+  readonly evil: EvilAddress;
+  readonly home: string;
+
+  constructor(
+    made: ConstructorParameters<typeof AcpBench>,
+    parts: { model: FakeModel; evil: EvilAddress; home: string },
+  ) {
+    super(...made);
+    this.model = parts.model;
+    this.evil = parts.evil;
+    this.home = parts.home;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await this.model.close();
+    await this.evil[Symbol.asyncDispose]();
+    await super[Symbol.asyncDispose]();
+  }
+}
+
+export async function realAgent(parts: RealAgentParts): Promise<RealAgent> {
+  const program = realProgram(parts.variable);
+  const model = await startFakeModel(parts.fake, parts.script);
+  const evil = await evilAddress();
+  const root = await mkdtemp(join(tmpdir(), "symphony-real-"));
+  const home = join(root, "home");
+  await mkdir(home);
+  await parts.prepare?.(model.url, home);
+  const env = parts.env(model.url, home);
+  const options = {
+    config: {
+      command: parts.command(program),
+      envPassthrough: Object.keys(env),
+      writablePaths: [home],
+      ...parts.config,
+    },
+    env: { PATH: `${dirname(process.execPath)}:${process.env["PATH"]}`, HOME: home, ...env },
+  };
+  const agent = new RealAgent([root, options], { model, evil, home });
+  await mkdir(agent.workspace);
+  return agent;
+}
+
+export const realAgents = {
+  claude: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_CLAUDE_ACP",
+      fake: "fake-anthropic",
+      script,
+      command: (program) => `exec "${process.execPath}" "${program}"`,
+      env: (url, home) => ({
+        ANTHROPIC_API_KEY: canaryKey,
+        ANTHROPIC_BASE_URL: url,
+        CLAUDE_CONFIG_DIR: home,
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
+      }),
+    }),
+  gemini: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_GEMINI",
+      fake: "fake-llm",
+      script,
+      command: (program) => `exec "${process.execPath}" "${program}" --acp -m gemini-2.5-pro`,
+      env: (url) => ({ GEMINI_API_KEY: canaryKey, GOOGLE_GEMINI_BASE_URL: url }),
+      config: { authMethod: "gemini-api-key" },
+    }),
+  opencode: (script: unknown) =>
+    realAgent({
+      variable: "SYMPHONY_OPENCODE",
+      fake: "fake-llm",
+      script,
+      command: (program) => `exec "${program}" acp`,
+      env: () => ({
+        OC_KEY: canaryKey,
+        OPENCODE_DISABLE_AUTOUPDATE: "1",
+        OPENCODE_DISABLE_MODELS_FETCH: "1",
+      }),
+      prepare: async (url, home) => {
+        const limit = { context: 100_000, output: 1_000 };
+        const fake = {
+          npm: "@ai-sdk/openai-compatible",
+          options: { baseURL: `${url}/v1`, apiKey: "{env:OC_KEY}" },
+          models: { m: { limit } },
+        };
+        const config = { model: "fake/m", small_model: "fake/m", provider: { fake } };
+        const dir = join(home, ".config", "opencode");
+        await mkdir(dir, { recursive: true });
+        await writeFile(join(dir, "opencode.json"), JSON.stringify(config));
+      },
+    }),
+} as const;

@@ -1,0 +1,561 @@
+import assert from "node:assert/strict";
+import type { AgentEvent } from "../../../src/core/agent/agent.ts";
+import type { Clock } from "../../../src/core/clock.ts";
+import { noTokens } from "../../../src/core/model/attempt.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import type { EventDraft } from "../../../src/core/model/event.ts";
+import { type Issue, normalState } from "../../../src/core/model/issue.ts";
+import { standingOf } from "../../../src/core/orchestrator/dispatch.ts";
+import type { Running } from "../../../src/core/orchestrator/issues.ts";
+import type { Effect, Exit, Input, TimerInput } from "../../../src/core/orchestrator/messages.ts";
+import { recordOf, restoredState } from "../../../src/core/orchestrator/records.ts";
+import type { State } from "../../../src/core/orchestrator/state.ts";
+import { step } from "../../../src/core/orchestrator/step.ts";
+import { FaultyDisk } from "../fakes/faulty-disk.ts";
+import { config, issue } from "../makers/issue.ts";
+import { BrakeLedger } from "./brake-ledger.ts";
+import { SlotWatch } from "./slot-watch.ts";
+import { StatusWatch, titleOf } from "./status-watch.ts";
+
+interface Process {
+  readonly issueId: string;
+  stopOrdered: boolean;
+}
+
+/** The wall clock at the start of a world. */
+const epochWall = 1e12;
+
+const states = ["Todo", "In Progress", " todo ", "Done", "Backlog", "Canceled"];
+
+/** A seeded world around the pure core: slow and failing reads, agents that crash and hang, operators, crashes. */
+export class Simulation {
+  readonly #random: () => number;
+  readonly #settings;
+  readonly #tracker = new Map<string, Issue>();
+  readonly #processes = new Map<string, Process>();
+  readonly #usedIds = new Set<string>();
+  readonly #timers = new Map<string, number>();
+  readonly #slots: SlotWatch;
+  readonly #statuses: StatusWatch;
+  readonly disk: FaultyDisk;
+  /** Until this time the disk refuses most writes. */
+  #fullUntil = 0;
+  /** Inputs that the shell posts while it performs effects; handled right after them. */
+  #said: Input[] = [];
+  #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
+  #state: State;
+  #now = 0;
+  #order = 0;
+  /** The number of changes in the tracker. */
+  #version = 0;
+  #epoch = 0;
+  #faults = true;
+  events = 0;
+  dispatches = 0;
+  restarts = 0;
+  trail: string[] = [];
+  readonly ledger: BrakeLedger;
+
+  constructor(seed: number) {
+    this.#random = randomFrom(seed);
+    const cap = 1 + this.#pick(5);
+    this.#settings = config({
+      agent: {
+        maxConcurrentAgents: cap,
+        maxRetries: this.#chance(0.3) ? 3 : null,
+        maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
+        stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000,
+      },
+      brakes: {
+        tokensPerIssue: this.#chance(0.25) ? 100 : null,
+        tokensPerDay: this.#chance(0.2) ? 600 : null,
+        turnsWithoutProgress: this.#chance(0.25) ? 4 : null,
+        attemptTimeoutMs: this.#chance(0.2) ? 60_000 : null,
+      },
+    });
+    this.ledger = new BrakeLedger(this.#settings.brakes);
+    this.#slots = new SlotWatch(this.#settings);
+    this.#statuses = new StatusWatch(this.#settings);
+    for (let n = 1; n <= 12; n++) {
+      const made = issue(`SIM-${n}`, {
+        title: titleOf(0),
+        priority: this.#pick(6),
+        dispatchable: this.#chance(0.9),
+      });
+      this.#tracker.set(made.id, made);
+    }
+    this.disk = new FaultyDisk({
+      clock: this.#clock(),
+      fails: () => this.#faults && this.#chance(this.#now < this.#fullUntil ? 0.8 : 0.01),
+      onTrouble: (trouble) => this.#said.push({ type: "storage.changed", trouble }),
+    });
+    this.#state = this.#restored();
+    this.#begin();
+  }
+
+  /** Plays `count` inputs with faults enabled, and checks every invariant after each. */
+  run(count: number): void {
+    while (this.events < count) this.#next();
+  }
+
+  /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (L2). */
+  heal(): void {
+    this.#faults = false;
+    const { day, pauses } = this.#state;
+    const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
+    if (day.reached) gates.push((day.index + 1) * 86_400_000);
+    this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
+    this.#slots.woke();
+    this.#passes(20 * 60_000);
+    const { issues, storage } = this.#state;
+    const running = issues.of("running");
+    assert.equal(storage, null, "FAULT-9: all is saved once the disk takes it");
+    const looked = [...issues.of("retrying").values()].filter(({ waits }) => waits === null);
+    for (const id of [...running.keys(), ...looked.map((entry) => entry.issue.id)]) {
+      const standing = this.#standing(id);
+      assert.ok(standing === "routable", `L1: ${id} is claimed but ${standing}`);
+    }
+    const free = this.#settings.agent.maxConcurrentAgents - running.size;
+    const waiting = [...this.#tracker.values()].filter(
+      ({ id }) => this.#standing(id) === "routable" && (issues.get(id)?.claim ?? "free") === "free",
+    );
+    this.#statuses.settled(this.#state, this.#tracker.values());
+    if (this.#state.day.reached) return;
+    const byState = Object.keys(this.#settings.agent.maxConcurrentAgentsByState).length > 0;
+    assert.ok(byState || free <= 0 || waiting.length === 0, "L2: work waits beside a free slot");
+  }
+
+  /** A person closes every issue: afterwards only the list of completed issues may contain them. */
+  closeAll(): void {
+    for (const id of this.#tracker.keys()) this.#move(id, "Done");
+    this.#passes(20 * 60_000);
+    this.#statuses.settled(this.#state, this.#tracker.values());
+    assert.equal(
+      this.disk.records.size,
+      this.#choices(),
+      "M3: something is kept of a closed issue",
+    );
+  }
+
+  #passes(ms: number): void {
+    const until = this.#now + ms;
+    while (this.#now < until && this.#agenda.length > 0) this.#next();
+  }
+
+  /** Records that are kept because of an operator's choice. */
+  #choices(): number {
+    return [...this.disk.records.values()].filter((one) => one.allowanceAfter !== null).length;
+  }
+
+  #next(): void {
+    if (this.#faults && this.#chance(0.03)) this.#disturb();
+    const entry = this.#agenda.shift();
+    assert.ok(entry, "the world has stopped: no timer, no reply, no process");
+    this.#now = Math.max(this.#now, entry.at);
+    if (entry.epoch === null || entry.epoch === this.#epoch) entry.run();
+  }
+
+  #apply(input: Input): void {
+    this.events++;
+    this.trail = [...this.trail.slice(-30), `${Math.round(this.#now)} ${describe(input)}`];
+    const before = this.#state;
+    if (input.type === "candidates.fetched") this.#slots.listed();
+    this.#statuses.answered(input);
+    try {
+      const decision = step(before, input, {
+        config: this.#settings,
+        problem: null,
+        now: this.#now,
+        wall: epochWall + this.#now,
+        prior: (issueId, after) => this.ledger.prior(issueId, after),
+      });
+      if (input.type === "operator.transitioned" && input.to === "queued") {
+        this.disk.saveRecordFirst(input.issueId, recordOf(decision.state, input.issueId));
+      }
+      this.#state = decision.state;
+      this.#noteOperator(input);
+      if (before.storage !== null) {
+        const starts = decision.effects.filter(({ type }) => type === "startAttempt");
+        assert.equal(starts.length, 0, "FAULT-9: something is started while a save is outstanding");
+      }
+      for (const effect of decision.effects) this.#perform(effect);
+    } catch (error) {
+      if (!(error instanceof SymphonyError)) throw error;
+      assert.equal(this.#state, before, "a refusal changes nothing");
+    }
+    const next = this.#said.shift();
+    if (next) this.#apply(next);
+    else this.#check();
+  }
+
+  /** Notes an accepted request of an operator, which all later decisions must respect. */
+  #noteOperator(input: Input): void {
+    if (input.type === "operator.aborted") this.disk.stopped(input.issueId);
+    if (input.type !== "operator.transitioned") return;
+    this.ledger.released(input.issueId, input.to);
+    if (input.to === "held") this.disk.stopped(input.issueId);
+    else this.disk.released(input.issueId);
+  }
+
+  /** The tracker has closed the issue: earlier decisions about it no longer apply. */
+  #noteCompleted({ type, issueId, data }: EventDraft): void {
+    if (type !== "issue.completed" || !issueId) return;
+    const { terminalStates } = this.#settings.tracker;
+    const isClosed = terminalStates.some(
+      (one) => normalState(one) === normalState(`${data?.["state"]}`),
+    );
+    if (!isClosed) return;
+    this.ledger.released(issueId, "completed");
+    this.disk.released(issueId);
+  }
+
+  #check(): void {
+    const running = this.#state.issues.of("running");
+    for (const [id, entry] of running) {
+      assert.equal(
+        this.#processes.get(entry.attemptId)?.issueId,
+        id,
+        `INV-10: ${id} has no process`,
+      );
+      this.#checkBrakes(entry);
+    }
+    for (const attemptId of this.#processes.keys()) {
+      const claimed = [...running.values()].some((entry) => entry.attemptId === attemptId);
+      assert.ok(claimed, `INV-10: process ${attemptId} has no claim`);
+    }
+    for (const [id, entry] of this.#state.issues.of("retrying")) {
+      const due = this.#timers.has(`retry.due ${id}`) || entry.checking !== null;
+      assert.ok(due, `O-27: ${id} waits for a retry that nobody will make`);
+    }
+    this.#slots.look(this.#state, this.#now);
+    this.#statuses.look(this.#state, this.#tracker.keys(), this.#now);
+    this.disk.look(this.#state, this.#tracker.keys());
+    assert.ok(this.#state.fences.size <= this.#tracker.size, "INV-29: fences grow");
+    assert.ok(this.#state.openRequests.size < 60, "INV-29: requests leak");
+  }
+
+  /** An attempt that has reached a limit is stopped at once. */
+  #checkBrakes({ issue: own, stopping, spentBefore, tokens, idle }: Running): void {
+    if (stopping) return;
+    const { tokensPerIssue, turnsWithoutProgress } = this.#settings.brakes;
+    const spent = spentBefore + tokens.total;
+    assert.ok(tokensPerIssue === null || spent < tokensPerIssue, `B5: ${own.id} goes on spending`);
+    const { turns } = idle;
+    assert.ok(turnsWithoutProgress === null || turns < turnsWithoutProgress, `B6: ${own.id} idles`);
+  }
+
+  #perform(effect: Effect): void {
+    this.ledger.heard(effect);
+    this.#slots.heard(effect);
+    this.#statuses.heard(effect);
+    switch (effect.type) {
+      case "startAttempt": {
+        if (this.disk.saveAttempt(effect.row) && !this.disk.isTroubled) return this.#start(effect);
+        const { attemptId } = effect;
+        const exit = { kind: "unsaved", message: "cannot save", git: null } as const;
+        this.#said.push({ type: "attempt.exited", issueId: effect.issue.id, attemptId, exit });
+        return;
+      }
+      case "stopAttempt": {
+        const process = this.#processes.get(effect.attemptId);
+        assert.ok(process && !process.stopOrdered, "INV-9: a stop for what is gone or stopping");
+        process.stopOrdered = true;
+        return this.#exit(effect.attemptId, { kind: "stopped", git: null }, this.#pick(12_000));
+      }
+      case "removeWorkspace": {
+        const alive = [...this.#processes.values()].some((p) => p.issueId === effect.issue.id);
+        return assert.ok(!alive, "INV-12: a workspace is removed under a live process");
+      }
+      case "setTimer": {
+        const key = timerKey(effect.input);
+        const order = this.#order;
+        this.#timers.set(key, order);
+        return this.#later(effect.delayMs, () => {
+          if (this.#timers.get(key) !== order) return;
+          this.#timers.delete(key);
+          this.#apply(effect.input);
+        });
+      }
+      case "clearTimer":
+        this.#timers.delete(timerKey(effect.input));
+        return;
+      case "publish":
+        return this.#noteCompleted(effect.event);
+      case "saveRecord":
+        return this.disk.saveRecord(effect.issueId, recordOf(this.#state, effect.issueId));
+      case "saveAttempt":
+      case "saveUsed":
+        return void this.disk.saveAttempt(effect.attempt);
+      case "refreshRunning":
+      case "preflight":
+      case "fetchCandidates":
+      case "verifyIssues":
+      case "checkIssue":
+        return this.#answer(effect);
+      default:
+    }
+  }
+
+  #start(order: Extract<Effect, { type: "startAttempt" }>): void {
+    const { attemptId } = order;
+    const { id } = order.issue;
+    this.dispatches++;
+    this.disk.mayStart(id);
+    assert.ok(!this.#usedIds.has(attemptId), "INV-4: an attempt id is used twice");
+    this.#usedIds.add(attemptId);
+    for (const process of this.#processes.values()) {
+      assert.notEqual(process.issueId, id, `INV-1: two processes for ${id}`);
+    }
+    assert.equal(standingOf(order.issue, this.#settings.tracker), "routable", "INV-18");
+    assert.equal(this.#state.issues.get(id)?.claim, "running", "INV-22");
+    this.ledger.mayStart(order.issue, order.agent, epochWall + this.#now);
+    this.#processes.set(attemptId, { issueId: id, stopOrdered: false });
+    const { maxConcurrentAgents, maxConcurrentAgentsByState } = this.#settings.agent;
+    assert.ok(this.#processes.size <= maxConcurrentAgents, "INV-2: more agents than slots");
+    const own = normalState(order.issue.state);
+    const cap = maxConcurrentAgentsByState[own];
+    const same = [...this.#state.issues.of("running").values()].filter(
+      (entry) => normalState(entry.issue.state) === own,
+    );
+    if (cap !== undefined)
+      assert.ok(same.length <= cap, "INV-3: more agents than the state's slots");
+    const attemptRef = { issueId: id, attemptId };
+    const total = { ...noTokens, total: this.#pick(50) };
+    const starts = this.#chance(0.6);
+    this.#later(5, () => {
+      if (!this.#processes.has(attemptId)) return;
+      const turnId = "turn-1";
+      if (starts) this.#hear(attemptRef, { type: "turn.started", turnId });
+      this.#hear(attemptRef, { type: "tokens", total });
+    });
+    this.#turn(attemptId, id);
+    if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
+    const failed = { kind: "failed", code: "turn_failed", message: "boom", git: null } as const;
+    const untilWall = this.#limitEnd();
+    const limited = { ...failed, code: "provider_limited", message: "limit", untilWall };
+    const refused = this.#faults && this.#chance(0.04) ? limited : failed;
+    const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
+    if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
+    this.#exit(attemptId, exit, this.#pick(90_000));
+  }
+
+  /** One turn that ends well, with or without a change by the agent. */
+  #turn(attemptId: string, issueId: string): void {
+    const moved = this.#chance(0.3);
+    this.#later(6 + this.#pick(1_000), () => {
+      if (!this.#processes.has(attemptId)) return;
+      const attemptRef = { issueId, attemptId };
+      this.#hear(attemptRef, { type: "turn.completed", turnId: "turn-1" });
+      const seen = this.#tracker.get(issueId) ?? null;
+      const delivered = this.#processes.get(attemptId)?.stopOrdered === false;
+      this.#apply({ type: "attempt.turned", ...attemptRef, moved, issue: seen });
+      if (delivered) this.ledger.turned(issueId, seen?.state ?? "", moved);
+    });
+  }
+
+  #hear(of: { issueId: string; attemptId: string }, event: AgentEvent): void {
+    this.#apply({ type: "attempt.reported", ...of, event });
+  }
+
+  /** The time from which a limited provider says it accepts turns: none, in the past, or soon. */
+  #limitEnd(): number | null {
+    if (this.#chance(0.5)) return null;
+    return epochWall + this.#now + this.#pick(1_200_000) - 60_000;
+  }
+
+  #exit(attemptId: string, exit: Exit, delayMs: number): void {
+    this.#later(delayMs, () => {
+      const process = this.#processes.get(attemptId);
+      if (!process) return;
+      this.#processes.delete(attemptId);
+      const input = { type: "attempt.exited", issueId: process.issueId, attemptId, exit } as const;
+      this.#apply(input);
+      // INV-30: the same message again, late, when the issue may already have a newer attempt.
+      this.#later(this.#pick(40_000), () => {
+        const before = this.#state;
+        this.#apply(input);
+        assert.equal(this.#state, before, "INV-30: a late exit changed something");
+      });
+    });
+  }
+
+  /** Delivers later what the tracker held at the time of the request, or a failure. */
+  #answer(effect: Effect & { readonly request: number }): void {
+    if (effect.type === "verifyIssues") this.#slots.asked(effect);
+    const { request } = effect;
+    const late = this.#faults ? this.#pick(8_000) : 1;
+    const fails = this.#faults && this.#chance(0.15);
+    const error = { code: "tracker_request", message: "down" };
+    const reply = this.#reply(effect, fails ? error : null);
+    this.#later(late, () => {
+      this.#slots.answered(request);
+      if (reply) this.#apply({ ...reply, request } as Input);
+    });
+  }
+
+  #reply(effect: Effect, error: { code: string; message: string } | null): object | null {
+    const read = (ids: readonly string[]) => ids.flatMap((id) => this.#tracker.get(id) ?? []);
+    switch (effect.type) {
+      case "preflight":
+        return { type: "preflight.ended", problem: null };
+      case "refreshRunning":
+        return error
+          ? { type: "running.refreshFailed", error }
+          : { type: "running.refreshed", ids: effect.ids, issues: read(effect.ids) };
+      case "verifyIssues":
+        return error
+          ? { type: "issues.verifyFailed", error }
+          : { type: "issues.verified", ids: effect.ids, issues: read(effect.ids) };
+      case "fetchCandidates": {
+        const active = this.#settings.tracker.activeStates.map(normalState);
+        const issues = [...this.#tracker.values()].filter(({ state }) =>
+          active.includes(normalState(state)),
+        );
+        return error
+          ? { type: "candidates.failed", error }
+          : { type: "candidates.fetched", issues };
+      }
+      case "checkIssue": {
+        const { issueId } = effect;
+        return error
+          ? { type: "issue.checkFailed", issueId, error }
+          : { type: "issue.checked", issueId, issue: this.#tracker.get(issueId) ?? null };
+      }
+      default:
+        return null;
+    }
+  }
+
+  /** One event that may happen at any time: from the tracker or a person, a suspended machine, or a power cut. */
+  #disturb(): void {
+    const ids = [...this.#tracker.keys()];
+    const issueId = ids[this.#pick(ids.length)] ?? "";
+    const dice = this.#pick(100);
+    if (dice < 35) return this.#move(issueId, states[this.#pick(states.length)] ?? "Todo");
+    if (dice < 40) return this.#edit(issueId, {});
+    if (dice < 50) return this.#apply({ type: "operator.aborted", issueId, reason: null });
+    if (dice < 75) {
+      const to = (["queued", "held", "completed", "queued"] as const)[this.#pick(4)] ?? "queued";
+      return this.#apply({ type: "operator.transitioned", issueId, to, reason: null });
+    }
+    if (dice < 85) return this.#apply({ type: "refresh.requested" });
+    if (dice < 89) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 94) {
+      this.#fullUntil = this.#now + this.#pick(120_000);
+      return;
+    }
+    if (dice < 96) {
+      this.#now += this.#pick(this.#settings.brakes.tokensPerDay ? 43_200_000 : 3_600_000);
+      this.#slots.woke();
+      return;
+    }
+    this.#crash();
+  }
+
+  #crash(): void {
+    this.restarts++;
+    this.ledger.crashed();
+    this.disk.restarted();
+    this.#said = [];
+    this.#epoch++;
+    this.#processes.clear();
+    this.#timers.clear();
+    this.#slots.restarted();
+    this.#statuses.restarted();
+    this.#agenda = this.#agenda.filter((entry) => entry.epoch === null);
+    this.#state = this.#restored();
+    this.#begin();
+  }
+
+  #restored(): State {
+    const lastAttemptId = [...this.#usedIds].sort().at(-1) ?? null;
+    const totals = { tokens: noTokens, seconds: 0 };
+    return restoredState(
+      {
+        records: this.disk.records,
+        totals,
+        lastAttemptId,
+        tokensToday: this.ledger.today(epochWall + this.#now),
+      },
+      { now: this.#now, wall: epochWall + this.#now },
+    );
+  }
+
+  #begin(): void {
+    for (const [issueId, entry] of this.#state.issues.of("retrying")) {
+      const input = { type: "retry.due", issueId } as const;
+      this.#perform({ type: "setTimer", input, delayMs: entry.dueAt - this.#now });
+    }
+    this.#later(0, () => this.#apply({ type: "poll.due" }));
+  }
+
+  #move(id: string, state: string): void {
+    this.#edit(id, { state });
+  }
+
+  #edit(id: string, fields: Partial<Issue>): void {
+    const known = this.#tracker.get(id);
+    if (!known) return;
+    this.#version++;
+    this.#tracker.set(id, { ...known, ...fields, title: titleOf(this.#version) });
+  }
+
+  #standing(id: string) {
+    const known = this.#tracker.get(id);
+    return known ? standingOf(known, this.#settings.tracker) : "gone";
+  }
+
+  #later(delayMs: number, run: () => void): void {
+    const entry = { at: this.#now + delayMs, order: this.#order++, epoch: this.#epoch, run };
+    const place = this.#agenda.findLastIndex((other) => other.at <= entry.at);
+    this.#agenda.splice(place + 1, 0, entry);
+  }
+
+  /** Timers that end with the process that set them. */
+  #clock(): Clock {
+    return {
+      now: () => this.#now,
+      wall: () => epochWall + this.#now,
+      after: (ms, run) => {
+        let isWanted = true;
+        this.#later(ms, () => {
+          if (!isWanted) return;
+          run();
+          const next = this.#said.shift();
+          if (next) this.#apply(next);
+        });
+        return () => {
+          isWanted = false;
+        };
+      },
+    };
+  }
+
+  #pick(below: number): number {
+    return Math.floor(this.#random() * below);
+  }
+
+  #chance(share: number): boolean {
+    return this.#random() < share;
+  }
+}
+
+function timerKey(input: TimerInput): string {
+  const whose = "issueId" in input ? input.issueId : "agent" in input ? input.agent : "";
+  return `${input.type} ${whose}`.trim();
+}
+
+function describe(input: Input): string {
+  return "issueId" in input ? `${input.type} ${input.issueId}` : input.type;
+}
+
+/** mulberry32: small, seeded, the same everywhere. */
+function randomFrom(seed: number): () => number {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
