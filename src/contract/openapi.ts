@@ -66,7 +66,7 @@ export function openApiDocument(group: RouteGroup, info: DocumentInfo): Json {
       title: info.title,
       version: info.version,
       description:
-        "Turns an issue tracker into a queue of coding-agent runs. Times are RFC 3339 in UTC; keys are snake_case; absent values are null. On loopback a token is required only when `server.auth` is `token`.",
+        "Turns an issue tracker into a queue of coding-agent runs. Times are RFC 3339 in UTC; keys are snake_case; absent values are null. On loopback the token is required when `server.auth` is `token`, when `agent.level` is not `safe`, and from another user of the machine.",
       license: { name: "MIT", url: "https://spdx.org/licenses/MIT.html" },
     },
     servers: [{ url: "/", description: "This server" }],
