@@ -6,7 +6,7 @@ import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
 import { gitSecretNames } from "./config/git.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
-import type { Bus } from "./events/bus.ts";
+import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { auditDecisions } from "./followers.ts";
 import { messageOf } from "./model/errors.ts";
@@ -274,4 +274,19 @@ export function openAudit({ bus, history, log, wall }: AuditDeps): void {
   const unended = history.endAuditIntents(wall);
   if (unended > 0) log.warn("a crash interrupted requests", { interrupted: unended });
   auditDecisions({ bus, history, log });
+}
+
+/** The series of events, stored in `history`; writes that fail are reported to `saves`. */
+export function openBus(
+  { clock, log, redactor }: CoreOptions,
+  history: Store["history"],
+  saves: SaveQueue,
+) {
+  return createBus({
+    history,
+    clock,
+    redact: (text) => redactor.redact(text),
+    onError: (error) => log.error("event series", { reason: messageOf(error) }),
+    onOutage: (error) => saves.tell("events", error),
+  });
 }

@@ -7,7 +7,6 @@ import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { inForce, portsOf } from "./effects.ts";
-import { createBus } from "./events/bus.ts";
 import { Meter } from "./events/meter.ts";
 import {
   type Cleanup,
@@ -23,6 +22,7 @@ import {
   type Closers,
   closeAll,
   openAudit,
+  openBus,
   openHosts,
   openInboxes,
   openModels,
@@ -43,10 +43,8 @@ import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { redactedStore } from "./store/redacted.ts";
-import type { SaveQueue } from "./store/saves.ts";
 import type { Store } from "./store/store.ts";
 import { TrackerInUse } from "./tracker/in-use.ts";
-import type {} from "./tracker/kinds.ts";
 import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
@@ -192,20 +190,6 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   saves.follow((trouble) => orchestrator.post({ type: "storage.changed", trouble }));
   const users = openOrchestratorUsers(options, deps, base);
   return runningCore(options, deps, { ...users, orchestrator, secrets, closers, leaving, unsaved });
-}
-
-function openBus(
-  { clock, log, redactor }: CoreOptions,
-  history: Store["history"],
-  saves: SaveQueue,
-) {
-  return createBus({
-    history,
-    clock,
-    redact: (text) => redactor.redact(text),
-    onError: (error) => log.error("event series", { reason: messageOf(error) }),
-    onOutage: (error) => saves.tell("events", error),
-  });
 }
 
 /** The initial state: what continues and what waits. All else that a crash left is ended first. */
