@@ -15,7 +15,7 @@ export async function safeBench(script: unknown, config: Partial<CodexConfig> = 
   const openai = await startFakeOpenai(script);
   const home = await codexHome(openai.url);
   const { userHome, workspaces } = home;
-  const dataDir = join(home.path, "../..", "data");
+  const dataDir = join(home.path, "..", "data");
   const secrets = {
     key: join(dataDir, "master.key"),
     token: join(dataDir, "runtime.json"),
@@ -24,7 +24,7 @@ export async function safeBench(script: unknown, config: Partial<CodexConfig> = 
     ssh: join(userHome, ".ssh", "id"),
   };
   for (const file of Object.values(secrets)) {
-    await mkdir(join(file, "../.."), { recursive: true });
+    await mkdir(join(file, ".."), { recursive: true });
     await writeFile(file, file === secrets.login ? '{"OPENAI_API_KEY":"canary"}' : "canary");
   }
   const env = {
