@@ -377,3 +377,44 @@ function importsOf(file: string): readonly Import[] {
     })),
   ];
 }
+
+/** The main file of each folder. */
+const mainFiles: readonly string[] = [
+  "src/client/client.ts",
+  "src/commands/main.ts",
+  "src/contract/api.ts",
+  "src/core/agent/acp/session.ts",
+  "src/core/agent/agent.ts",
+  "src/core/agent/codex/session.ts",
+  "src/core/agent/codex/shared/daemons.ts",
+  "src/core/agent/command/session.ts",
+  "src/core/agent/guard/workspace.ts",
+  "src/core/agent/openai/session.ts",
+  "src/core/attempt/attempts.ts",
+  "src/core/config/config.ts",
+  "src/core/events/bus.ts",
+  "src/core/model/issue.ts",
+  "src/core/orchestrator/orchestrator.ts",
+  "src/core/process/run.ts",
+  "src/core/prompt/prompt.ts",
+  "src/core/repository/git.ts",
+  "src/core/secrets/secrets.ts",
+  "src/core/start.ts",
+  "src/core/store/store.ts",
+  "src/core/text/text.ts",
+  "src/core/tracker/linear/tracker.ts",
+  "src/core/tracker/local/tracker.ts",
+  "src/core/tracker/tracker.ts",
+  "src/core/workspace/workspaces.ts",
+  "src/demo/agent.ts",
+  "src/server/app.ts",
+  "src/server/handlers/system.ts",
+];
+
+test("the main file of each folder opens with one sentence that says what the folder is for", () => {
+  const folders = new Set(sources.filter((file) => file.startsWith("src/")).map(dirname));
+  assert.deepEqual(mainFiles.map(dirname).sort(), [...folders].sort());
+  for (const file of mainFiles) {
+    assert.match(readFileSync(file, "utf8"), /^\/\/ .{20,100}\.\n\n/, file);
+  }
+});

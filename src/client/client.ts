@@ -1,3 +1,5 @@
+// The typed client: the routes of the contract as functions, and the event stream without gaps.
+
 import type { ClientRequest, IncomingMessage } from "node:http";
 import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";

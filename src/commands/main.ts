@@ -1,3 +1,5 @@
+// The command line: one file per noun; a command runs the server or calls a running one.
+
 import type { GlobalOptions, Run } from "./context.ts";
 import { exitCodes } from "./failure.ts";
 import { version } from "./version.ts";

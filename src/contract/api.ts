@@ -1,3 +1,5 @@
+// The HTTP API as data: every route once, with its schemas and examples.
+
 import { attempts } from "./attempts.ts";
 import { audit } from "./audit.ts";
 import { config } from "./config.ts";

@@ -1,3 +1,5 @@
+// The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
+
 import type { ModelList } from "./agent/models.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { recoverAttempts } from "./attempt/recovery.ts";

@@ -1,3 +1,5 @@
+// The scripted agent and the sample project of `symphony demo`.
+
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { filledIn, readScript, type Script, stepsOf } from "./script.ts";

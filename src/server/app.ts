@@ -1,3 +1,5 @@
+// HTTP and nothing else: access, validation, replies, the event stream, metrics and the page.
+
 import { randomUUID } from "node:crypto";
 import type { Middleware } from "koa";
 import Koa from "koa";

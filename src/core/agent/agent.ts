@@ -1,3 +1,5 @@
+// Ways to run an agent: one folder for each kind, listed in kinds.ts.
+
 import type { Clock } from "../clock.ts";
 import type { AgentConfig, Approvals } from "../config/agents.ts";
 import type { Needs, Tokens } from "../model/attempt.ts";

@@ -1,3 +1,5 @@
+// One attempt of an agent at an issue, from workspace to exit, and its recovery after a restart.
+
 import type { AgentSession, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import { SymphonyError } from "../model/errors.ts";

@@ -1,3 +1,5 @@
+// From the written configuration to the effective one: layers, sections, reload.
+
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
 import type { GitConfig } from "./git.ts";

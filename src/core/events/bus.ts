@@ -1,3 +1,5 @@
+// The single series of events: bus, journal, log and meter.
+
 import type { Clock } from "../clock.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { EventSink, History } from "../store/store.ts";

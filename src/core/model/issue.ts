@@ -1,3 +1,5 @@
+// The nouns that every folder uses: issue, attempt, event, error.
+
 /** A work item as the scheduler sees it. Every tracker normalises into this shape (requirement N-1). */
 export interface Issue {
   /** The tracker's own id: opaque, never parsed. */

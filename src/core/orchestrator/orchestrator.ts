@@ -1,3 +1,5 @@
+// The scheduler: pure decisions about issues, and the shell that applies them in order.
+
 import type { AgentEvent, Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";

@@ -1,3 +1,5 @@
+// Programs: started, confined, limited, and ended together with their child processes.
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdir, statfs } from "node:fs/promises";

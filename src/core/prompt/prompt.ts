@@ -1,3 +1,5 @@
+// Prompts: templates and their safe rendering.
+
 import type { SymphonyEvent } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import { displayTail, displayText, oneLine } from "../text/text.ts";

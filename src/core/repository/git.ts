@@ -1,3 +1,5 @@
+// Git on untrusted repositories: cloning, routing, comparing.
+
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,3 +1,5 @@
+// Secrets that are stored encrypted, and the keys that seal them.
+
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { Low } from "lowdb";

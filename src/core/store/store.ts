@@ -1,3 +1,5 @@
+// Durable data: SQLite files and small documents.
+
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Issue, Wait } from "../model/issue.ts";

@@ -1,3 +1,5 @@
+// Safe text: display, parsing and redaction.
+
 import { createHash, timingSafeEqual } from "node:crypto";
 
 /** CSI, OSC and two-character escape sequences of terminals (ECMA-48). */

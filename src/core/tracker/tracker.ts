@@ -1,3 +1,5 @@
+// Where issues come from: one folder for each tracker, listed in kinds.ts.
+
 import type { z } from "zod";
 import type { AgentTools } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";

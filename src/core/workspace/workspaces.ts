@@ -1,3 +1,5 @@
+// The directory of an issue: created, examined, kept, removed.
+
 import { realpathSync } from "node:fs";
 import { lstat, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";

@@ -1,3 +1,5 @@
+// One handler for each route, which translates between the contract and core.
+
 import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";

@@ -1,3 +1,5 @@
+// Agents that speak the Agent Client Protocol.
+
 import { randomUUID } from "node:crypto";
 import { within } from "../../clock.ts";
 import { addTokens, noTokens } from "../../model/attempt.ts";

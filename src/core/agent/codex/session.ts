@@ -1,3 +1,5 @@
+// The agent `codex app-server`: its protocol, private home, sandbox profile and models.
+
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { within } from "../../clock.ts";

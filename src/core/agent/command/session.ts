@@ -1,3 +1,5 @@
+// Any program as an agent: one process for each turn.
+
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

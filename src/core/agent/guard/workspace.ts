@@ -1,3 +1,5 @@
+// Protection against repositories whose files would control an agent.
+
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";

@@ -1,3 +1,5 @@
+// The built-in agent: turns and tools over an OpenAI-compatible API.
+
 import { randomUUID } from "node:crypto";
 import { type Clock, within } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";

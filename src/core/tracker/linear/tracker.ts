@@ -1,3 +1,5 @@
+// Issues of Linear: paged reads, its rate limits, webhooks and agent tools.
+
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";

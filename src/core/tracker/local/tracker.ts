@@ -1,3 +1,5 @@
+// Issues in the data directory, for projects without a tracker of their own.
+
 import { existsSync, statSync } from "node:fs";
 import type { AgentTools } from "../../agent/agent.ts";
 import type { Clock } from "../../clock.ts";

@@ -1,3 +1,5 @@
+// codex processes that several issues share and that outlive the server.
+
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
