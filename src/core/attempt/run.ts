@@ -140,6 +140,8 @@ async function work(
       const host = detachable.host;
       await deps.leases?.keep({ attemptId, issue, attempt, threadId, host, headBefore });
     }
+    // A stop while the session opened had no session to end.
+    live.signal.throwIfAborted();
     const followed = adopt !== undefined && (await followedBy(session, live));
     const prompt =
       session.resumed && !adopt

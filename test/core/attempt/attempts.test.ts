@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { AgentEvent, AgentTools } from "../../../src/core/agent/agent.ts";
+import type { AgentEvent, AgentRuntime, AgentTools } from "../../../src/core/agent/agent.ts";
 import { createCodexRuntime } from "../../../src/core/agent/codex/runtime.ts";
 import { Attempts } from "../../../src/core/attempt/attempts.ts";
 import type { AttemptDeps } from "../../../src/core/attempt/run.ts";
@@ -33,6 +33,7 @@ interface Parts {
   readonly resumeThreadId?: string;
   readonly tools?: AgentTools;
   readonly goesOn?: () => boolean;
+  readonly runtime?: AgentRuntime;
 }
 
 /** One attempt on ENG-1 with real hooks, a real directory and a real agent process. */
@@ -84,7 +85,7 @@ async function bench(parts: Parts) {
   const world: AttemptDeps = {
     tracker,
     runtime: async () =>
-      createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
+      parts.runtime ?? createCodexRuntime({ config: () => config.codex, clock: systemClock, env }),
     workspaces: createWorkspaces({
       settings: () => ({ root: config.workspace.root, hooks: config.hooks }),
       env: () => env,
@@ -177,6 +178,37 @@ test("if a thread cannot be resumed, a new one starts with the task and a summar
   await using it = await bench({ resumeThreadId: "gone", turns });
   await it.run();
   assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
+});
+
+test("an attempt that is stopped while its session opens begins no turn, and ends the session", async () => {
+  const calls: string[] = [];
+  const opening = Promise.withResolvers<void>();
+  const opened = Promise.withResolvers<void>();
+  // Its last step before it is open takes no notice of the signal.
+  const runtime: AgentRuntime = {
+    kind: "slow",
+    async start() {
+      opening.resolve();
+      await opened.promise;
+      return {
+        threadId: "thr_1",
+        resumed: false,
+        pid: null,
+        turn: async () => void calls.push("turn"),
+        steer: async () => ({ turnId: "turn_1" }),
+        answer() {},
+        async interrupt() {},
+        [Symbol.asyncDispose]: async () => void calls.push("end"),
+      };
+    },
+  };
+  await using it = await bench({ runtime });
+  const exit = it.run();
+  await opening.promise;
+  it.attempts.stop(it.order.attemptId, "the server is stopping", 0);
+  opened.resolve();
+  assert.equal((await exit).kind, "stopped");
+  assert.deepEqual(calls, ["end"]);
 });
 
 test("S-12: after_run runs exactly once for every outcome", async () => {

@@ -44,8 +44,8 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
       signal.throwIfAborted();
       const session = await openSession(options, spec, known);
       forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
-      await forgetting.catch(() => {});
       signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+      await forgetting.catch(() => {});
       return session;
     },
   };
