@@ -247,7 +247,7 @@ export async function openOrClose<S extends AgentSession & { open(): Promise<voi
   session: S,
   signal: AbortSignal,
 ): Promise<S> {
-  signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+  closeOnAbort(session, signal);
   try {
     await session.open();
     signal.throwIfAborted();
@@ -257,6 +257,13 @@ export async function openOrClose<S extends AgentSession & { open(): Promise<voi
     signal.throwIfAborted();
     throw error;
   }
+}
+
+/** Disposes `session` when `signal` aborts, or immediately if it already has. */
+export function closeOnAbort(session: AsyncDisposable, signal: AbortSignal): void {
+  const close = () => void session[Symbol.asyncDispose]();
+  if (signal.aborted) close();
+  else signal.addEventListener("abort", close, { once: true });
 }
 
 /** Why a request to a provider failed, in one word for programs. */

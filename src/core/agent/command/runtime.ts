@@ -1,7 +1,7 @@
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
-import type { AgentRuntime, SessionSpec } from "../agent.ts";
+import { type AgentRuntime, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { programConfinement } from "../confinement.ts";
 import { noticeEvent } from "../event-makers.ts";
 import { guardedLaunch, guardNotices, requireGuardedLines } from "../guard/line.ts";
@@ -57,7 +57,7 @@ export function createCommandRuntime(options: CommandRuntimeOptions): AgentRunti
       const session = new CommandSession({
         ...{ spec, config, line, guarded, clock, env, confinement },
       });
-      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+      closeOnAbort(session, signal);
       session.open();
       return session;
     },

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { agentEnvironment } from "../../process/environment.ts";
 import { probeSandbox } from "../../process/sandbox.ts";
-import type { AgentRuntime, AgentSession, SessionSpec } from "../agent.ts";
+import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
 import { baseUrlOf, keyNameOf, keyOf } from "./failures.ts";
 import type { Known } from "./provider.ts";
@@ -44,7 +44,7 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
       signal.throwIfAborted();
       const session = await openSession(options, spec, known);
       forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
-      signal.addEventListener("abort", () => void session[Symbol.asyncDispose](), { once: true });
+      closeOnAbort(session, signal);
       await forgetting.catch(() => {});
       return session;
     },
