@@ -1,15 +1,21 @@
 // `npm run mutants [PART OF A NAME]`: applies each fault of the list to a copy of the tree, runs the test file that must detect
 // it, and prints which test failed. A fault that no test detects has survived: the exit code is then 1.
-import { spawn } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { runCommand } from "../../src/core/process/run.ts";
 import { mutants } from "./list.ts";
 import type { Mutant } from "./mutant.ts";
 
 const tree = resolve(import.meta.dirname, "../..");
 const copied = ["bin", "bench", "docs", "examples", "src", "test", "package.json", "tsconfig.json"];
 const limitMs = 180_000;
+const maxOutputBytes = 64 * 1024 * 1024;
+const environment = Object.fromEntries(
+  Object.entries(process.env).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value]],
+  ),
+);
 
 interface Outcome {
   /** The tests that failed; null: the file did not run, for example because the fault is not valid source. */
@@ -55,19 +61,14 @@ async function runTests(dir: string, { tests: files, only }: Chosen): Promise<Ou
   const args = ["--test", "--test-reporter=tap", "--test-timeout=60000", "--test-force-exit"];
   if (only)
     args.push(`--test-name-pattern=^(?:${only.map((name) => RegExp.escape(name)).join("|")})`);
-  const child = spawn(process.execPath, [...args, ...files], {
+  // A fault can leave a server running, which would hold the port of the next test: the whole tree is ended.
+  const { output } = await runCommand({
+    argv: [process.execPath, ...args, ...files],
     cwd: dir,
-    env: { ...process.env, HOME: home, NODE_COMPILE_CACHE: join(dir, ".compiled") },
-    stdio: ["ignore", "pipe", "pipe"],
-    timeout: limitMs,
+    env: { ...environment, HOME: home, NODE_COMPILE_CACHE: join(dir, ".compiled") },
+    timeoutMs: limitMs,
+    outputBytes: maxOutputBytes,
   });
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (chunk: string) => {
-      output += chunk;
-    });
-  }
-  await new Promise((ended) => child.once("close", ended));
   const names = [...output.matchAll(/^ *not ok \d+ - (.*)$/gm)].map(([, name = ""]) => name);
   const tests = names.filter((name) => !files.some((file) => name.endsWith(file)));
   return { failed: names.length > 0 && tests.length === 0 ? null : tests, output };
