@@ -12,8 +12,10 @@ const codex = process.env["SYMPHONY_CODEX"] ?? "";
 /** A server's files on disk as an operator would have them, and the real codex. */
 export async function safeBench(script: unknown, config: Partial<CodexConfig> = {}) {
   assert.ok(existsSync(codex), "set SYMPHONY_CODEX to the codex binary");
+  await using owned = new AsyncDisposableStack();
   const openai = await startFakeOpenai(script);
-  const home = await codexHome(openai.url);
+  owned.defer(() => openai.close());
+  const home = owned.use(await codexHome(openai.url));
   const { userHome, workspaces } = home;
   const dataDir = join(home.path, "..", "data");
   const secrets = {
@@ -45,6 +47,7 @@ export async function safeBench(script: unknown, config: Partial<CodexConfig> = 
     homes,
   });
   await mkdir(bench.workspace);
+  const all = owned.move();
   return {
     bench,
     openai,
@@ -52,10 +55,7 @@ export async function safeBench(script: unknown, config: Partial<CodexConfig> = 
     dataDir,
     userHome,
     workspaces,
-    async [Symbol.asyncDispose]() {
-      await openai.close();
-      await home[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
 }
 
