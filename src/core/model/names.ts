@@ -1,7 +1,7 @@
 import { z } from "zod";
 
-// What is written (the API, the workflow file) is named in snake_case, what the code reads in camelCase. Both directions
-// follow a zod object: its keys are renamed and nothing else leaves. Keys inside of a record are data and stay as they are.
+// The API and the workflow file use snake_case, the code uses camelCase. Both directions follow a zod object: its keys are
+// renamed, and nothing else is written. Keys inside a record are data and are not renamed.
 
 /** `turn_timeout_ms` becomes `turnTimeoutMs`. */
 export type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
@@ -12,7 +12,7 @@ function camelCase(name: string): string {
   return name.replaceAll(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }
 
-/** The keys of a written section, named as the code reads them; their values stay as they were written. */
+/** A section of the configuration with the names of the code; the values are unchanged. */
 export type Renamed<Schema extends z.ZodObject> = {
   readonly [Key in keyof Schema["shape"] & string as CamelCase<Key>]: z.output<
     Schema["shape"][Key]
@@ -30,7 +30,7 @@ export function renamed<Schema extends z.ZodObject>(
   return Object.fromEntries(entries) as Renamed<Schema>;
 }
 
-/** What the code has for a value that is written as `Schema` says: camelCase keys, and times in ms since the epoch. */
+/** The code's form of a value of `Schema`: camelCase keys, and times in ms since the epoch. */
 export type Unwritten<Schema> = Schema extends z.ZodISODateTime
   ? number
   : Schema extends z.ZodNullable<infer Inner>
@@ -50,8 +50,8 @@ export type Unwritten<Schema> = Schema extends z.ZodISODateTime
 type Write = (value: unknown) => unknown;
 
 /**
- * Makes the function that writes a value as `schema` says: keys in snake_case, times as RFC 3339 in UTC. Only what the
- * schema names is written. The schema is read once, here; what it checks is not checked again.
+ * Returns the function that writes a value in the form of `schema`: keys in snake_case, times as RFC 3339 in UTC. Only keys
+ * of the schema are written. The schema is read once, here; the value is not validated again.
  */
 export function writerOf<Schema extends z.ZodObject>(
   schema: Schema,
@@ -59,7 +59,7 @@ export function writerOf<Schema extends z.ZodObject>(
   return objectWriter(schema) as (value: Unwritten<Schema>) => z.output<Schema>;
 }
 
-/** null: the value is written as it is. */
+/** null: the value is written unchanged. */
 function valueWriter(schema: unknown): Write | null {
   if (schema instanceof z.ZodISODateTime) return (ms) => timeText(Number(ms));
   if (schema instanceof z.ZodObject) return objectWriter(schema);
@@ -85,7 +85,7 @@ function objectWriter({ shape }: z.ZodObject): Write {
     name: camelCase(key),
     write: valueWriter(field),
   }));
-  // A copy of an object with all the keys is several times faster to fill, and to turn into JSON, than one that gets them
+  // An object that is copied with all its keys is several times faster to fill and to serialise than one that gets its keys
   // one by one.
   const blank: Readonly<Record<string, unknown>> = JSON.parse(
     JSON.stringify(Object.fromEntries(fields.map(({ key }) => [key, null]))),
@@ -103,7 +103,7 @@ function objectWriter({ shape }: z.ZodObject): Write {
 const maxTimes = 5_000;
 const times = new Map<number, string>();
 
-/** Rows are written again and again with the times they had, and to make the text is half of the cost of a row. */
+/** Rows are written repeatedly with the same times, and formatting a time is half of the cost of a row. */
 function timeText(ms: number): string {
   const known = times.get(ms);
   if (known !== undefined) return known;
@@ -113,13 +113,13 @@ function timeText(ms: number): string {
   return text;
 }
 
-/** Each option is told by a literal. */
+/** A literal identifies each option. */
 function unionWriter({ def: { discriminator, options } }: z.ZodDiscriminatedUnion): Write {
   const writers = new Map<unknown, Write>();
   for (const option of options) {
-    if (!(option instanceof z.ZodObject)) throw new Error("an option of a union is no object");
+    if (!(option instanceof z.ZodObject)) throw new Error("an option of a union is not an object");
     const word = option.shape[discriminator];
-    if (!(word instanceof z.ZodLiteral)) throw new Error(`${discriminator} is no literal`);
+    if (!(word instanceof z.ZodLiteral)) throw new Error(`${discriminator} is not a literal`);
     writers.set(word.value, objectWriter(option));
   }
   return (value) => {

@@ -273,7 +273,7 @@ describe("a workspace that could take over the agent", () => {
     ]);
   });
 
-  test("an unknown agent is checked as any agent; a known one is not checked as opencode", async () => {
+  test("the rules of opencode apply to an agent that is not known, and to no other known agent", async () => {
     const files = { ...git, ".opencode/plugin/x.js": "", ".gemini/settings.json": "", ".env": "" };
     assert.deepEqual(await refused("./my-agent.sh", files), [".opencode/plugin"]);
     for (const line of ["claude-agent-acp", "gemini --acp", "codex-acp"]) {
