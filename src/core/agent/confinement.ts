@@ -3,7 +3,7 @@ import { homedir, userInfo } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { agentEnvironment, keptSecrets } from "../process/environment.ts";
 import { installedPrograms, loginPath } from "../process/programs.ts";
-import { isSystem, type Shown, serviceSockets, type View, within } from "../process/sandbox.ts";
+import { isInside, isSystem, type Shown, serviceSockets, type View } from "../process/sandbox.ts";
 import type { SessionSpec } from "./agent.ts";
 import { allCommands } from "./guard/program.ts";
 
@@ -48,7 +48,7 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
   const logins = await canonical(homes.flatMap(loginsIn));
   const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
   const refuses = (from: string) =>
-    from === "/" || own.includes(from) || notShown(dataDir).some((dir) => within(from, dir));
+    from === "/" || own.includes(from) || notShown(dataDir).some((dir) => isInside(from, dir));
   const named = [
     ...(await namedBy(readable, "readable", { home, refuses, spec })),
     ...(writable === null ? [] : await namedBy(writable, "writable", { home, refuses, spec })),
@@ -65,7 +65,7 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
     homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
     shown: withoutDuplicates([...programs, ...named]).filter(
-      ({ from, to }) => !within(to, workspace) && !within(from, workspace),
+      ({ from, to }) => !isInside(to, workspace) && !isInside(from, workspace),
     ),
   };
 }
@@ -76,7 +76,7 @@ async function homesInside(
   workspace: string,
 ): Promise<readonly string[]> {
   const inside = homes.map(async (dir) => {
-    if (dir === "/" || within(dir, workspace)) return [];
+    if (dir === "/" || isInside(dir, workspace)) return [];
     const isThere = (await lstat(dir).catch(() => null)) !== null;
     return isThere || !isSystem(dir) ? [dir] : [];
   });
@@ -161,7 +161,7 @@ function withoutDuplicates(all: readonly Shown[]): readonly Shown[] {
   const areas = [
     ...new Map(all.filter(({ as }) => as !== "link").map((one) => [one.to, one])).values(),
   ];
-  const seen = (path: string) => isSystem(path) || areas.some(({ to }) => within(path, to));
+  const seen = (path: string) => isSystem(path) || areas.some(({ to }) => isInside(path, to));
   return [
     ...areas,
     ...new Map(links.filter(({ to }) => !seen(to)).map((one) => [one.to, one])).values(),

@@ -107,7 +107,7 @@ export abstract class Session<Turn extends SessionTurn> implements AgentSession 
 
   /** Records a sign of life from the agent. */
   protected received(): void {
-    this.#watch?.heard();
+    this.#watch?.received();
   }
 
   /** Throws unless a turn may begin. */

@@ -13,7 +13,6 @@ const logLineBytes = 1000;
 const termGraceMs = 3_000;
 /** How long a process may continue after its output was closed before it is stopped. */
 const silentGraceMs = 1_000;
-const drainLimitMs = 1_000;
 const maxUnsentBytes = 16 * 1024 * 1024;
 const commandNotFound = 127;
 
@@ -140,7 +139,7 @@ export class AgentProcess {
     // The leader has exited, so the rest of its tree is killed immediately. This also closes its
     // pipes; only then has all output been read.
     void this.stop();
-    await within(this.#tree.closed, drainLimitMs);
+    await this.#tree.drained();
     if (!this.#ended) this.#lines.end();
     this.#end(exitError(status, signal, this.#options.notFound));
   }
@@ -341,7 +340,7 @@ export class SilenceWatch {
     this.#cancel = clock.after(limitMs, () => this.#check());
   }
 
-  heard(): void {
+  received(): void {
     this.#receivedAt = this.#clock.now();
   }
 
@@ -350,7 +349,7 @@ export class SilenceWatch {
   }
 
   #check(): void {
-    if (this.#listener.waits()) this.heard();
+    if (this.#listener.waits()) this.received();
     const left = this.#receivedAt + this.#limitMs - this.#clock.now();
     if (left > 0) this.#cancel = this.#clock.after(left, () => this.#check());
     else this.#listener.onSilence();

@@ -1,7 +1,7 @@
 import { lstat, open, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { runCommand } from "./run.ts";
-import { isSystem, type Shown, within } from "./sandbox.ts";
+import { isInside, isSystem, type Shown } from "./sandbox.ts";
 
 /*
  * Finds what installed programs need to start in a sandbox that shows only the system's
@@ -130,7 +130,7 @@ class Found {
     const all = [...this.#shown.values()].toSorted((a, b) => a.to.length - b.to.length);
     const outer: Shown[] = [];
     for (const place of all) {
-      if (!outer.some(({ to }) => within(place.to, to))) outer.push(place);
+      if (!outer.some(({ to }) => isInside(place.to, to))) outer.push(place);
     }
     return outer;
   }
@@ -169,13 +169,14 @@ class Found {
   }
 
   #isShown(path: string): boolean {
-    return this.#shown.values().some(({ to }) => within(path, to));
+    return this.#shown.values().some(({ to }) => isInside(path, to));
   }
 
   #mayShow(path: string): boolean {
     const { homes, hidden } = this.#options;
-    if (path === "/" || hidden.some((one) => within(path, one) || within(one, path))) return false;
-    return !homes.some((home) => within(home, path));
+    if (path === "/" || hidden.some((one) => isInside(path, one) || isInside(one, path)))
+      return false;
+    return !homes.some((home) => isInside(home, path));
   }
 }
 

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdir, statfs } from "node:fs/promises";
-import { type Clock, systemClock, within } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
 import { runCookie } from "./environment.ts";
 import {
@@ -71,8 +71,6 @@ export interface CommandEnd {
   readonly failure: Error | null;
 }
 
-const drainMs = 1_000;
-
 /**
  * Runs one program in its own process group until it exits or is ended. Either way no process that
  * it started is left: neither in its group nor, on Linux, with its cookie. Never rejects.
@@ -100,7 +98,7 @@ export async function runCommand(options: CommandOptions): Promise<CommandEnd> {
   // Processes that it left behind still hold the pipes, so they are ended.
   if (series && exit) await tree.endGroup();
   else await tree.end();
-  await within(tree.closed, drainMs);
+  await tree.drained();
   streams.close(child);
   // It may have exited before all its output was read.
   const stoppedFor = exit === null ? watch.stoppedFor : streams.overflowed;

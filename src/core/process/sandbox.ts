@@ -115,7 +115,7 @@ export async function sandboxArgs(view: View): Promise<readonly string[]> {
   const { workspace, level, hidden } = view;
   const networked = level === "networked";
   const covers = await coversOf(view);
-  const inside = await Promise.all(hidden.filter((path) => within(path, workspace)).map(coverAt));
+  const inside = await Promise.all(hidden.filter((path) => isInside(path, workspace)).map(coverAt));
   const all = [...covers, ...inside.flat()];
   return [
     ...["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"],
@@ -187,13 +187,13 @@ async function tryOut(level: View["level"], path: string): Promise<void> {
   }
 }
 
-export function within(path: string, dir: string): boolean {
+export function isInside(path: string, dir: string): boolean {
   return path === dir || path.startsWith(dir.endsWith("/") ? dir : `${dir}/`);
 }
 
 /** Whether every sandbox shows the path, if it exists on the system. */
 export function isSystem(path: string): boolean {
-  return systemDirs.some((dir) => within(path, dir));
+  return systemDirs.some((dir) => isInside(path, dir));
 }
 
 async function systemMounts(): Promise<readonly string[]> {
@@ -264,7 +264,8 @@ async function coversOf({ workspace, hidden, shown }: View): Promise<readonly Co
   const named = new Set(shown.map(({ from }) => from));
   const seen = [...systemDirs, ...named];
   const covered = hidden.filter(
-    (path) => !named.has(path) && !within(path, workspace) && seen.some((dir) => within(path, dir)),
+    (path) =>
+      !named.has(path) && !isInside(path, workspace) && seen.some((dir) => isInside(path, dir)),
   );
   return (await Promise.all([...new Set(covered)].map(coverAt))).flat();
 }

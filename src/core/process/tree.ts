@@ -25,12 +25,13 @@ interface Members {
   /** The group of its leader; null when the number may already be reused. */
   readonly group: number | null;
   /** Whether the leader still exists, so that the group number cannot be reused. */
-  leads(): boolean;
+  readonly leads: boolean;
   /** True for a member even when it left the group: it is identified by its environment. */
   isMember(entry: ProcessEntry): boolean;
 }
 
 const groupCheckMs = 50;
+const drainLimitMs = 1_000;
 
 /**
  * Kills the rest of a tree: its group, then all processes with its mark, until none is found
@@ -41,7 +42,7 @@ export async function endTree(
   limitMs = killLimitMs,
 ): Promise<void> {
   // After the leader exits its number may be reused; on Linux /proc is checked before anything is signalled.
-  const isOurs = leads() || process.platform !== "linux";
+  const isOurs = leads || process.platform !== "linux";
   if (group !== null && isOurs) signalProcess(-group, "SIGKILL");
   const inGroup = (entry: ProcessEntry) => group !== null && entry.groupId === group;
   await killMatching((entry) => inGroup(entry) || isMember(entry), limitMs);
@@ -75,9 +76,12 @@ export class ProcessTree {
     return this.#exited.promise;
   }
 
-  /** Resolves when no process can write to its pipes any more. Never rejects. */
-  get closed(): Promise<void> {
-    return this.#closed.promise;
+  /**
+   * Resolves when no process can write to its pipes any more, or after a second: a process that was
+   * not found may hold them. Never rejects.
+   */
+  drained(): Promise<void> {
+    return within(this.#closed.promise, drainLimitMs);
   }
 
   /**
@@ -94,7 +98,7 @@ export class ProcessTree {
     }
     await endTree({
       group: pid,
-      leads: () => this.#leads(),
+      leads: this.#leads(),
       isMember: ({ runId }) => isOfRun(runId, this.#runId),
     });
     await within(this.#exited.promise, killLimitMs);

@@ -71,7 +71,7 @@ export class CommandTurn {
       ...launch,
       ...{ cwd, runId, notFound: notFound() },
       onLine: (line) => {
-        this.#watch.heard();
+        this.#watch.received();
         options.onLine(line);
       },
       onStderr: (line) => this.#complained(line),
@@ -145,7 +145,7 @@ export class CommandTurn {
   }
 
   #complained(line: string): void {
-    this.#watch.heard();
+    this.#watch.received();
     if (this.#stderr.push(line) > keptStderrLines) this.#stderr.shift();
     this.#options.onStderr(line);
     const stderr = this.#stderr.join("\n");

@@ -85,7 +85,7 @@ export class Provider {
       onSilence: () => abort.abort(new Error(silent)),
     });
     const received = () => {
-      watch.heard();
+      watch.received();
       this.#options.received();
     };
     try {

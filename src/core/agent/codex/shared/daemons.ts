@@ -301,7 +301,7 @@ async function endDaemon(dir: string, { id, pid, mark, socket }: DaemonRecord): 
   const isMember = ({ daemon }: ProcessEntry) => daemon === mark;
   const live = (await liveProcesses()).filter(isMember);
   const leads = live.some(({ groupId }) => groupId === pid);
-  await endTree({ group: leads ? pid : null, leads: () => leads, isMember }, killLimitMs);
+  await endTree({ group: leads ? pid : null, leads, isMember }, killLimitMs);
   await rm(socket, { force: true });
   await rm(join(dir, `${id}.json`), { force: true });
 }
