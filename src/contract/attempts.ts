@@ -14,6 +14,7 @@ export const AttemptView = z
       "preparing",
       "running",
       "succeeded",
+      "no_changes",
       "failed",
       "timed_out",
       "stalled",

@@ -118,6 +118,43 @@ export const RetryingRow = z
 
 export const BlockedRow = z.object({ ...row, needs: NeedsView }).meta({ id: "BlockedRow" });
 
+/** Where the work on an issue is, and what it waits for. */
+export const DeliveryView = z
+  .object({
+    mode: z.enum(["none", "branch", "pull_request"]),
+    repository: z.string().nullable().describe("Name in git.repositories; null: none"),
+    branch: z.string().nullable(),
+    base: z.string().nullable().describe("The branch that it is offered to"),
+    head: z.string().nullable().describe("The commit that is offered"),
+    pushed: z
+      .string()
+      .nullable()
+      .describe("The commit of the remote branch as last known; null: it was not pushed"),
+    pull_request: z
+      .object({
+        number: z.number().int(),
+        url: z.string(),
+        state: z.enum(["open", "merged", "closed"]),
+        draft: z.boolean(),
+        head_sha: z.string(),
+        checks: z.enum(["none", "running", "passed", "failed", "unknown"]),
+        review: z.enum(["none", "approved", "changes_requested", "unknown"]),
+      })
+      .nullable(),
+    waiting_for: z.string().nullable().describe("A sentence; null: for nothing"),
+    problem: z
+      .string()
+      .nullable()
+      .describe("Why the last step failed, and the next command; null: it did not"),
+    offered_at: Time,
+    seen_at: Time.nullable().describe("When the pull request or the base was last read"),
+  })
+  .meta({ id: "Delivery" });
+
+export const ReviewRow = z
+  .object({ ...row, delivery: DeliveryView.nullable(), since: Time })
+  .meta({ id: "ReviewRow" });
+
 export const StoppedRow = z
   .object({ ...row, reason: z.string(), error: z.string().nullable(), since: Time })
   .meta({ id: "StoppedRow" });

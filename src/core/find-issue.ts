@@ -51,6 +51,7 @@ function unseen(issue: Issue, templateId: string | null): IssueStatusView {
     running: null,
     retry: null,
     blocked: null,
+    review: null,
     stopped: null,
     completed: null,
     override: null,

@@ -223,7 +223,7 @@ function sweepOf(deps: RetentionDeps, before: number) {
 
 /** Issues whose history an operator may still need in full. */
 function busyIssues({ issues }: State): readonly string[] {
-  const claims = ["running", "retrying", "blocked", "held", "failed"] as const;
+  const claims = ["running", "retrying", "blocked", "review", "held", "failed"] as const;
   return claims.flatMap((claim) => [...issues.of(claim).keys()]);
 }
 

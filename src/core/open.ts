@@ -4,6 +4,7 @@ import { ModelList } from "./agent/models.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
+import { forgeSecretNames } from "./config/delivery.ts";
 import { gitSecretNames } from "./config/git.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type Bus, createBus } from "./events/bus.ts";
@@ -114,7 +115,11 @@ function hookEnvironment(
   return agentEnvironment({
     env,
     passthrough: config.hooks.envPassthrough,
-    secretNames: [...tracker.secretEnvNames, ...gitSecretNames(config.git)],
+    secretNames: [
+      ...tracker.secretEnvNames,
+      ...gitSecretNames(config.git),
+      ...forgeSecretNames(config.delivery),
+    ],
     runId: runIdOf(dataDir, "hook"),
   });
 }

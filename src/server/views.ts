@@ -7,17 +7,19 @@ import {
   type CompletedRow,
   EventView,
   type RetryingRow,
+  type ReviewRow,
   type RunningRow,
   type StoppedRow,
   TokenCounts,
 } from "../contract/values.ts";
 import { type KeptRow, KeptView } from "../contract/work.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
+import type { Delivery } from "../core/model/delivery.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { workInWords } from "../core/model/work.ts";
-import type { Completed, Retry, Running, Stopped } from "../core/orchestrator/issues.ts";
+import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
 import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
 import type { Kept } from "../core/workspace/kept.ts";
@@ -124,6 +126,10 @@ function stoppedRow(
   return { ...row(issue, status), reason, error, since };
 }
 
+function reviewRow(entry: Review, delivery: Delivery | null): Unwritten<typeof ReviewRow> {
+  return { ...row(entry.issue, "review"), delivery, since: entry.sinceWall };
+}
+
 function completedRow(entry: Completed): Unwritten<typeof CompletedRow> {
   return {
     ...entry,
@@ -143,11 +149,13 @@ interface Moment {
   /** The workspaces that are kept, and how many of them are shown. */
   readonly kept: readonly Kept[];
   readonly limit: number;
+  /** Where the work on an issue is. */
+  deliveryOf(issueId: string): Delivery | null;
 }
 
 export function snapshotView(
   view: View,
-  { wall, seq, kept, limit }: Moment,
+  { wall, seq, kept, limit, deliveryOf }: Moment,
 ): z.output<typeof Snapshot> {
   const { snapshot, polling, storage } = view;
   return writeSnapshot({
@@ -164,6 +172,7 @@ export function snapshotView(
       ...row(entry.issue, "blocked"),
       needs: needsOf(entry),
     })),
+    review: snapshot.review.map((entry) => reviewRow(entry, deliveryOf(entry.issue.id))),
     held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
     failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
     completed: snapshot.completed.map(completedRow),
@@ -190,6 +199,7 @@ interface Past {
   readonly place: { readonly key: string; readonly path: string } | null;
   /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
+  readonly delivery: Delivery | null;
 }
 
 /** One issue for an operator: its current state in memory, and its history (H-5). */
@@ -213,6 +223,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     running: running && runningRow(running),
     retry: retry && { ...retry, dueAt: retry.dueWall },
     needs: status.blocked && needsOf(status.blocked),
+    delivery: past.delivery,
     overrides: {
       model: status.override?.model ?? null,
       reasoningEffort: status.override?.effort ?? null,

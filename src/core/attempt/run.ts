@@ -7,6 +7,7 @@ import type {
   TurnOptions,
 } from "../agent/agent.ts";
 import type { Config } from "../config/config.ts";
+import { forgeSecretNames } from "../config/delivery.ts";
 import { gitSecretNames } from "../config/git.ts";
 import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
@@ -177,7 +178,7 @@ function specOf(
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent, git } = deps.config();
+  const { agent, git, delivery } = deps.config();
   return {
     workspace: cwd,
     title: `${order.issue.identifier}: ${order.issue.title}`,
@@ -186,7 +187,11 @@ function specOf(
     resumeThreadId: order.resumeThreadId,
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
     tools: progress.watching(deps.tracker.bindTools(order.issue)),
-    secretEnvNames: [...deps.tracker.secretEnvNames, ...gitSecretNames(git)],
+    secretEnvNames: [
+      ...deps.tracker.secretEnvNames,
+      ...gitSecretNames(git),
+      ...forgeSecretNames(delivery),
+    ],
     askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,

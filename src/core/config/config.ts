@@ -2,6 +2,7 @@
 
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
+import type { DeliveryConfig, OnSuccess } from "./delivery.ts";
 import type { GitConfig } from "./git.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -14,6 +15,7 @@ export interface CommonConfig {
   };
   readonly hooks: HooksConfig;
   readonly git: GitConfig;
+  readonly delivery: DeliveryConfig;
   readonly agent: AgentConfig;
   readonly brakes: BrakesConfig;
   readonly usage: UsageConfig;
@@ -53,6 +55,11 @@ export interface TrackerConfig {
   readonly commentSteering: "off" | "mention" | "all";
   /** The word that makes a comment a mention; trimmed. */
   readonly commentMention: string;
+  /** The state that an issue is moved to when its agent starts; null: it is not moved. */
+  readonly inProgress: string | null;
+  readonly onSuccess: OnSuccess;
+  /** The state for an issue whose pull request was merged; null: the team's first terminal state for done work. */
+  readonly onMerged: string | null;
 }
 
 export interface HooksConfig {

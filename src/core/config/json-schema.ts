@@ -13,6 +13,12 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.comment_steering":
     "Which comments on a running issue become guidance for its agent: off, mention or all",
   "tracker.comment_mention": "The word that makes a comment a mention",
+  "tracker.in_progress":
+    "State that an issue is moved to when its agent starts; default: it is not moved",
+  "tracker.on_success":
+    "After a turn that ended well and changed something: a tracker state to move the issue to, hold, or none (the agent continues); default: In Review, Human Review or Review if the team has one, none without delivery",
+  "tracker.on_merged":
+    "State for an issue whose pull request was merged; default: the team's state for done work",
   "polling.interval_ms": "Time between two polls of the tracker, ms",
   "workspace.root": "The directory that holds one directory for each issue",
   "hooks.after_create": "Shell script, run once in each new workspace",
@@ -23,6 +29,27 @@ const meanings: Readonly<Record<string, string>> = {
   "git.repositories":
     "Repositories to clone new workspaces from; the first whose match fits the issue is used",
   "git.timeout_ms": "Longest time for one clone with its checkout, ms",
+  "delivery.mode":
+    "How work reaches its person: none, branch (pushed) or pull_request; default: branch for issues with a repository of git.repositories",
+  "delivery.draft": "Open pull requests as drafts",
+  "delivery.title_template": "Title of pull requests; can use issue and work",
+  "delivery.body_template": "Body of pull requests; can use issue and work",
+  "delivery.commit_template": "Message of commits; can use issue and work",
+  "delivery.author": "Name and email of commits; default: as git is configured on this machine",
+  "delivery.max_file": "Largest file that is pushed, in bytes or as 10 MiB",
+  "delivery.allow_workflows": "Whether changes below .github/workflows are offered",
+  "delivery.allow_submodules": "Whether changed submodules are offered",
+  "delivery.allow_lfs": "Whether files of git LFS are offered",
+  "delivery.checks": "Commands that must succeed on the commit before it is offered",
+  "delivery.checks_timeout_ms": "Longest time for each of them, ms",
+  "delivery.max_rounds":
+    "Rounds of feedback without a word of a person after which the issue is held",
+  "delivery.feedback_from": "Logins of bots whose comments count as feedback",
+  "delivery.merge": "Whether symphony merges: never or when_approved",
+  "delivery.merge_method": "merge, squash or rebase",
+  "delivery.conflicts": "What conflicts between live branches do: warn, hold or order",
+  "delivery.poll_interval_ms": "Time between two reads of an open pull request, ms",
+  "delivery.forge": "The service of pull requests: kind, base_url, token or app",
   "agent.model": "Model of every agent; default: that of the agent's own section",
   "agent.reasoning_effort": "Such as low, medium or high; default: the agent's own",
   "agent.by_state":

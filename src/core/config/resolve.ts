@@ -3,6 +3,7 @@ import { renamed } from "../model/names.ts";
 import { parseJson } from "../text/text.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
+import { deliveryConfigOf, onSuccessOf } from "./delivery.ts";
 import { gitConfigOf } from "./git.ts";
 import {
   type Layer,
@@ -316,12 +317,15 @@ export function toConfig(written: Written, root: string, { agents }: Sections): 
 
 function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonConfig {
   const { tracker, polling, hooks, history, server } = written;
+  const git = gitConfigOf(written.git);
+  const delivery = deliveryConfigOf(written.delivery, git.repositories.length > 0);
   return {
     tracker: {
       ...renamed(trackerSection, tracker),
       activeStates: tracker.active_states,
       terminalStates: tracker.terminal_states,
       commentMention: tracker.comment_mention.trim(),
+      onSuccess: onSuccessOf(tracker.on_success, delivery.mode),
     },
     polling: { intervalMs: polling.interval_ms },
     workspace: { root },
@@ -333,7 +337,8 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
       timeoutMs: hooks.timeout_ms,
       envPassthrough: forAll.envPassthrough,
     },
-    git: gitConfigOf(written.git),
+    git,
+    delivery,
     agent: agentConfigOf(written.agent, forAll.stallTimeoutMs),
     brakes: brakesConfigOf(written.brakes),
     usage: usageConfigOf(written.usage),

@@ -13,6 +13,7 @@ import {
   usageSection,
   wholeNumber,
 } from "./agents.ts";
+import { deliverySection } from "./delivery.ts";
 import { gitSection } from "./git.ts";
 
 /** What the configuration needs to know of one kind of tracker. */
@@ -110,6 +111,9 @@ export const trackerSection = section({
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
   comment_mention: solidText.default("@symphony"),
+  in_progress: solidText.nullable().default(null),
+  on_success: solidText.nullable().default(null),
+  on_merged: solidText.nullable().default(null),
 });
 
 const hooks = section({
@@ -144,6 +148,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
     workspace: section({ root: text.optional() }).prefault({}),
     hooks: hooks.prefault({}),
     git: gitSection.prefault({}),
+    delivery: deliverySection.prefault({}),
     agent: agentSectionOf([first, ...others]).prefault({}),
     brakes: brakesSection.prefault({}),
     usage: usageSection.prefault({}),

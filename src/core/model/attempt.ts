@@ -11,6 +11,8 @@ export type AttemptStatus =
   | "preparing"
   | "running"
   | "succeeded"
+  /** It ended well and left nothing new. */
+  | "no_changes"
   | "failed"
   | "timed_out"
   | "stalled"

@@ -50,6 +50,7 @@ export const statuses = [
   "running",
   "retrying",
   "blocked",
+  "review",
   "held",
   "failed",
   "completed",

@@ -3,7 +3,7 @@ import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import type { IssueRow, StorageWait } from "./issues.ts";
+import type { IssueRow, Offer, StorageWait } from "./issues.ts";
 import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -13,11 +13,17 @@ export type Standing = "routable" | "waiting" | "inactive" | "terminal";
  * `waiting`: in scope and active, but the tracker does not allow work on it now (a blocker, an
  * assignee).
  */
-export function standingOf(issue: Issue, tracker: TrackerConfig): Standing {
+export function standingOf(
+  issue: Issue,
+  tracker: TrackerConfig,
+  /** An issue whose work is offered may also run in the states that it rests in. */
+  offer: Pick<Offer, "restsIn"> | null = null,
+): Standing {
   const { active, terminal } = stateSets(tracker);
   const state = normalState(issue.state);
   if (terminal.has(state)) return "terminal";
-  if (!active.has(state) || !hasLabels(issue, tracker.requiredLabels)) return "inactive";
+  const isActive = active.has(state) || offer?.restsIn.includes(state) === true;
+  if (!isActive || !hasLabels(issue, tracker.requiredLabels)) return "inactive";
   return issue.dispatchable ? "routable" : "waiting";
 }
 
@@ -139,7 +145,7 @@ export function dispatchGates(
     ),
     gate("not_held", held === null, held ?? "not held"),
     gate("not_failed", row?.claim !== "failed", row?.claim === "failed" ? row.reason : "no"),
-    gate("not_claimed", !isClaimed(state, issue.id), claimText(row)),
+    gate("not_claimed", !isClaimed(state, issue.id) && row?.claim !== "review", claimText(row)),
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
     passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
     passable("provider", providerGate(state, issue, config), {
@@ -166,6 +172,7 @@ function passable(name: string, shut: Gate | null, { own, open }: { own: boolean
 function claimText(row: IssueRow | undefined): string {
   if (row?.claim === "running") return "running";
   if (row?.claim === "retrying") return "waiting for its retry";
+  if (row?.claim === "review") return "its work is offered and waits for people or checks";
   return row?.claim === "blocked" ? "waiting for a person" : "free";
 }
 

@@ -3,6 +3,7 @@ import { andThen, type Context, type Decision, decided, tell } from "./decision.
 import { standingOf } from "./dispatch.ts";
 import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
+import { wellEnded } from "./offer.ts";
 import { providerLimited } from "./pauses.ts";
 import { relisted } from "./queue.ts";
 import { waitForStorage } from "./recheck.ts";
@@ -24,7 +25,7 @@ export function attemptExited(
   const { exit } = input;
   const free = claimed(state, { claim: "free", issue: entry.issue, worked: true });
   if (exit.kind === "detached") return decided(free);
-  const status = statusOf(entry, exit);
+  const status = statusOf(entry, exit, entry.offer !== null);
   const error = errorOf(entry, exit);
   const end = { status, endedWall: context.wall, error, git: exit.git };
   const ended: Ended = {
@@ -41,7 +42,7 @@ export function attemptExited(
   );
   return andThen(gone, (next) =>
     entry.stopping && !waitedForProvider(entry, exit)
-      ? stopped(next, entry, ended, context)
+      ? stopped(next, entry, { exit, ended, context })
       : finished(next, entry, { exit, ended, context }),
   );
 }
@@ -68,7 +69,11 @@ function attemptEnded(entry: Running, status: AttemptStatus, error: Fault | null
 }
 
 /** Applies the consequence of an ordered stop. */
-function stopped(state: State, entry: Running, ended: Ended, context: Context): Decision {
+function stopped(
+  state: State,
+  entry: Running,
+  { exit, ended, context }: { exit: Exit; ended: Ended; context: Context },
+): Decision {
   const { issue, stopping } = entry;
   switch (stopping?.leadsTo) {
     case "retry":
@@ -86,11 +91,15 @@ function stopped(state: State, entry: Running, ended: Ended, context: Context): 
     case "dismiss":
       return dismissedNow(state, entry, { ended, dismissed: stopping.dismissed, context });
     default:
+      // An agent that moved its own issue was given time to end its turn: its work is offered.
+      if (exit.kind === "completed" && exit.made?.kind === "changed" && stopping?.gently) {
+        return wellEnded(state, entry, { made: exit.made, issue, ended, context });
+      }
       // Uses the latest snapshot: the issue may have been closed or reopened while its agent was
       // being stopped.
       return standingOf(issue, context.config.tracker) === "terminal"
         ? close(state, issue, { ended, path: entry.workspacePath, context })
-        : release(state, issue, stopping?.reason ?? "stopped");
+        : release(state, issue, { why: stopping?.reason ?? "stopped", wall: context.wall });
   }
 }
 
@@ -122,6 +131,10 @@ function finished(
 ): Decision {
   switch (exit.kind) {
     case "completed":
+      if (exit.made) {
+        const issue = exit.issue ?? entry.issue;
+        return wellEnded(state, entry, { made: exit.made, issue, ended, context });
+      }
       return queueRetry(
         state,
         {
@@ -162,7 +175,7 @@ function finished(
         context,
       });
     case "stopped":
-      return release(state, entry.issue, "stopped");
+      return release(state, entry.issue, { why: "stopped", wall: context.wall });
     case "unsaved":
       return notBegun(state, entry, { error: exit.message, context });
     case "detached":
@@ -209,12 +222,14 @@ function failed(
   );
 }
 
-function statusOf(entry: Running, exit: Exit): AttemptStatus {
+function statusOf(entry: Running, exit: Exit, offered: boolean): AttemptStatus {
   if (waitedForProvider(entry, exit)) return "failed";
   if (entry.stopping?.leadsTo === "shutdown") return "interrupted";
   if (entry.stopping?.leadsTo === "retry") return "stalled";
   if (entry.stopping?.outcome && exit.kind !== "completed") return entry.stopping.outcome;
-  if (exit.kind === "completed") return "succeeded";
+  if (exit.kind === "completed") {
+    return exit.made?.kind === "unchanged" && !offered ? "no_changes" : "succeeded";
+  }
   if (entry.stopping || exit.kind === "stopped" || exit.kind === "unsaved") return "canceled";
   if (exit.kind === "detached") return "running";
   return exit.code === "turn_timeout" ? "timed_out" : "failed";

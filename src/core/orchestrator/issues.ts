@@ -42,6 +42,8 @@ export interface Running extends Claimed {
   readonly usedTool: boolean;
   /** The agent's open questions to a person, oldest first. */
   readonly questions: readonly Question[];
+  /** The issue's state when the attempt started, in normal form. */
+  readonly startedIn: string;
   /** Tokens of the issue's earlier attempts, as far as its brake counts them. */
   readonly spentBefore: number;
   /** Across attempts: consecutive turns without progress. */
@@ -147,7 +149,28 @@ export interface Free extends Claimed {
   readonly worked: boolean;
 }
 
-export type Claim = Running | Retry | Blocked | Held | Failed | Completed | Free;
+/** The issue's work is offered to people; nothing runs until they or a check answer. */
+export interface Review extends Claimed {
+  readonly claim: "review";
+  readonly sinceWall: number;
+  readonly workspacePath: string | null;
+}
+
+/** Work on an issue that was offered to people. It outlives every claim, as choices do. */
+export interface Offer {
+  /** The attempt that made it. */
+  readonly attemptId: string;
+  /** The offered commit; null: the workspace has no repository. */
+  readonly head: string | null;
+  /** What a person had written when it was offered; an edit starts the issue again. */
+  readonly revision: string;
+  /** The tracker states, in normal form, that the issue may rest in while its work is offered. */
+  readonly restsIn: readonly string[];
+  /** Rounds of feedback since a person last spoke. */
+  readonly rounds: number;
+}
+
+export type Claim = Running | Retry | Blocked | Review | Held | Failed | Completed | Free;
 export type ClaimName = Claim["claim"];
 
 /**
@@ -166,9 +189,17 @@ export interface Choices {
 
 export const noChoices: Choices = { pick: null, templateId: null, allowanceAfter: null };
 
+/** The part of a row that outlives its claim. */
+export interface Kept {
+  readonly choices: Choices;
+  readonly offer: Offer | null;
+}
+
+const nothingKept: Kept = { choices: noChoices, offer: null };
+
 /** Everything known about one issue in addition to the tracker's list. */
-export type IssueRow = Claim & { readonly choices: Choices };
-type RowOf<C extends ClaimName> = Extract<Claim, { claim: C }> & { readonly choices: Choices };
+export type IssueRow = Claim & Kept;
+type RowOf<C extends ClaimName> = Extract<Claim, { claim: C }> & Kept;
 
 export interface Question extends Ask {
   readonly needs: Needs;
@@ -182,6 +213,7 @@ const claimNames = [
   "running",
   "retrying",
   "blocked",
+  "review",
   "held",
   "failed",
   "free",
@@ -241,20 +273,28 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
     return this.#buckets.reduce((sum, bucket) => sum + bucket.size, 0);
   }
 
-  /** Returns the map in which the issue has only this claim; the operator's choices are kept. */
+  /** Returns the map in which the issue has only this claim; choices and offer are kept. */
   with(claim: Claim): IssueMap {
     const known = this.get(claim.issue.id);
-    const choices = known?.choices ?? noChoices;
+    const { choices, offer } = known ?? nothingKept;
     // The next row of a live attempt is already a copy, so it need not be copied again.
-    const isRow = "choices" in claim && claim.choices === choices;
-    return this.#put(isRow ? (claim as IssueRow) : { ...claim, choices }, known);
+    const isRow =
+      "choices" in claim && claim.choices === choices && "offer" in claim && claim.offer === offer;
+    return this.#put(isRow ? (claim as IssueRow) : { ...claim, choices, offer }, known);
   }
 
   /** Returns the map in which `choices` apply to the issue, whatever its claim. */
   choosing(issue: Issue, choices: Partial<Choices>): IssueMap {
     const known = this.get(issue.id);
-    const row = known ?? { claim: "free", issue, worked: false, choices: noChoices };
+    const row = known ?? { claim: "free", issue, worked: false, ...nothingKept };
     return this.#put({ ...row, choices: { ...row.choices, ...choices } }, known);
+  }
+
+  /** Returns the map in which this is the issue's offer, whatever its claim; null: it has none. */
+  offering(issue: Issue, offer: Offer | null): IssueMap {
+    const known = this.get(issue.id);
+    const row = known ?? { claim: "free", issue, worked: true, ...nothingKept };
+    return this.#put({ ...row, offer }, known);
   }
 
   #put(row: IssueRow, known: IssueRow | undefined): IssueMap {
@@ -292,7 +332,7 @@ export class IssueMap implements ReadonlyMap<string, IssueRow> {
 }
 
 function isWorthKeeping(row: IssueRow): boolean {
-  if (row.claim !== "free" || row.worked) return true;
+  if (row.claim !== "free" || row.worked || row.offer !== null) return true;
   const { pick, templateId, allowanceAfter } = row.choices;
   return pick !== null || templateId !== null || allowanceAfter !== null;
 }

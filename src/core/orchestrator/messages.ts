@@ -101,6 +101,19 @@ export type Input =
       readonly agent: string | null;
     }
   | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
+  /** The issue is about to be moved to a state in which it rests while its work is offered. */
+  | { readonly type: "offer.resting"; readonly issueId: string; readonly state: string }
+  /** People or checks answered; the next turn can read it. */
+  | {
+      readonly type: "offer.answered";
+      readonly issueId: string;
+      /** A person who may decide is among them. */
+      readonly byPerson: boolean;
+      readonly summary: string;
+    }
+  | { readonly type: "offer.merged"; readonly issueId: string; readonly summary: string }
+  /** It needs a person: closed by somebody, refused for good, rounds used up. */
+  | { readonly type: "offer.stopped"; readonly issueId: string; readonly reason: string }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
@@ -124,9 +137,23 @@ export interface Turned {
   readonly issue: Issue | null;
 }
 
+/** What a run that ended well left for its person. */
+export type Made =
+  /** `head`: the commit that holds it; null: the workspace has no repository. */
+  | { readonly kind: "changed"; readonly head: string | null }
+  | { readonly kind: "unchanged" }
+  /** It must not be offered; it stays in the workspace. */
+  | { readonly kind: "refused"; readonly reason: string };
+
 /** How an attempt ended. */
 export type Exit = (
-  | { readonly kind: "completed" }
+  | {
+      readonly kind: "completed";
+      /** null: nothing is offered, the agent continues until it moves its issue itself. */
+      readonly made?: Made | null;
+      /** The issue as it was read after the last turn; null: not visible. */
+      readonly issue?: Issue | null;
+    }
   | {
       readonly kind: "failed";
       readonly code: string;
@@ -149,8 +176,27 @@ export interface WorkspaceEnd {
   readonly path: string | null;
 }
 
+/** Brings the work of a run to its person. */
+export interface OfferOrder {
+  readonly issue: Issue;
+  readonly attemptId: string;
+  readonly workspacePath: string | null;
+  /** null: an answer to feedback that changed nothing. */
+  readonly head: string | null;
+  /** Whether the issue is moved to its state for review. */
+  readonly moves: boolean;
+}
+
 /** What the shell must do now. Imperative: one verb; effects are started in order. */
 export type Effect =
+  | ({ readonly type: "offerWork" } & OfferOrder)
+  /** Moves the issue in its tracker, as the configuration says; `key` names this one move. */
+  | {
+      readonly type: "moveIssue";
+      readonly issue: Issue;
+      readonly to: string;
+      readonly key: string;
+    }
   | { readonly type: "refreshRunning"; readonly request: number; readonly ids: readonly string[] }
   | { readonly type: "preflight"; readonly request: number }
   | { readonly type: "fetchCandidates"; readonly request: number }

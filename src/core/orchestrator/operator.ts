@@ -5,6 +5,7 @@ import { allowedAnew } from "./brakes.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Question, Running, Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
+import { runAgain } from "./offer.ts";
 import { recheckRequested } from "./poll.ts";
 import { relisted } from "./queue.ts";
 import { complete } from "./retry.ts";
@@ -20,6 +21,7 @@ const targets: Readonly<Record<IssueStatus, readonly Target[]>> = {
   running: ["held", "completed"],
   retrying: ["queued", "held", "completed"],
   blocked: ["queued", "held", "completed"],
+  review: ["queued", "held", "completed"],
   held: ["queued", "completed"],
   failed: ["queued", "held", "completed"],
   completed: ["queued"],
@@ -107,6 +109,13 @@ function requeue(
   issue: Issue,
   { reason, context }: { readonly reason: string | null; readonly context: Context },
 ): Decision {
+  if (state.issues.get(issue.id)?.offer) {
+    return runAgain(state, issue, {
+      message: reason ?? "queued by an operator",
+      byPerson: true,
+      context,
+    });
+  }
   const free = relisted(claimed(state, { claim: "free", issue, worked: true }), issue, context);
   return andThen(
     decided(

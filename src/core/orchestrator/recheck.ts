@@ -152,15 +152,23 @@ function retryRechecked(
   issue: Issue | null,
   context: Context,
 ): Decision {
-  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
-  const moved = stays && normalState(issue.state) !== entry.queuedState;
-  if (!stays || (moved && !context.problem)) return retryChecked(state, entry, issue, context);
+  const stays = mayRun(state, issue, context);
+  const moved = issue !== null && stays && normalState(issue.state) !== entry.queuedState;
+  if (issue === null || !stays || (moved && !context.problem))
+    return retryChecked(state, entry, issue, context);
   return decided(claimed(state, { ...entry, issue }));
 }
 
 function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
-  const mayRun = issue !== null && standingOf(issue, context.config.tracker) === "routable";
-  return mayRun ? relaunch(state, entry, issue, context) : dropRetry(state, entry, issue, context);
+  return issue !== null && mayRun(state, issue, context)
+    ? relaunch(state, entry, issue, context)
+    : dropRetry(state, entry, issue, context);
+}
+
+function mayRun(state: State, issue: Issue | null, { config }: Context): boolean {
+  if (issue === null) return false;
+  const offer = state.issues.get(issue.id)?.offer;
+  return standingOf(issue, config.tracker, offer) === "routable";
 }
 
 /** Starts the next attempt, ignoring its own claim (O-23), or waits for a slot (O-24). */

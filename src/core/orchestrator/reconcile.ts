@@ -7,12 +7,16 @@ import type {
   Completed,
   Free,
   IssueRow,
+  Kept,
+  Offer,
   Retry,
+  Review,
   Running,
   Stop,
   Stopped,
 } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
+import { revisionOf, runAgain } from "./offer.ts";
 import { relisted, unlisted } from "./queue.ts";
 import { close, dropRetry, release } from "./retry.ts";
 import { candidateOf } from "./snapshot.ts";
@@ -59,6 +63,7 @@ export function watched(
     ids: [
       ...[...live, ...gated].map(({ issue }) => issue.id),
       ...issues.of("blocked").keys(),
+      ...issues.of("review").keys(),
       ...issues.of("held").keys(),
       ...issues.of("failed").keys(),
       ...inTurn,
@@ -143,7 +148,7 @@ export function rowsListed(
     );
 }
 
-type Seeing = Pick<Context, "config" | "wall">;
+type Seeing = Pick<Context, "config" | "now" | "wall">;
 
 /** Applies a fresh snapshot of an issue (null: no longer visible) to its row. */
 export function seen(
@@ -163,6 +168,8 @@ export function seen(
       return alignRetry(state, row, issue, context);
     case "blocked":
       return alignBlocked(state, row, issue, context);
+    case "review":
+      return alignReview(state, row, issue, context);
     case "held":
     case "failed":
       return alignStopped(state, row, issue, context);
@@ -192,7 +199,7 @@ function isSame(a: Issue, b: Issue): boolean {
 
 function alignRunning(
   state: State,
-  entry: Running,
+  entry: Running & Kept,
   issue: Issue | null,
   context: Seeing,
 ): Decision {
@@ -206,7 +213,7 @@ function alignRunning(
   const fresh = { ...entry, issue };
   // An agent that has just moved its own issue is about to end its turn, or has just ended it.
   const gently = entry.usedTool;
-  const standing = standingOf(issue, context.config.tracker);
+  const standing = standingOf(issue, context.config.tracker, entry.offer);
   if (standing === "routable")
     return decided(issue === entry.issue ? state : claimed(state, fresh));
   const what = standing === "terminal" ? "issue is" : "issue left:";
@@ -227,26 +234,66 @@ function alignRetry(
   issue: Issue | null,
   context: Seeing,
 ): Decision {
-  const stays = issue !== null && standingOf(issue, context.config.tracker) === "routable";
+  const stays =
+    issue !== null && standingOf(issue, context.config.tracker, entry.offer) === "routable";
   return stays ? decided(shown(state, entry, issue)) : dropRetry(state, entry, issue, context);
 }
 
 /** A blocked issue has no process: it is closed, released or updated at once (O-38). */
 function alignBlocked(
   state: State,
-  entry: Blocked,
+  entry: Blocked & Kept,
   issue: Issue | null,
   context: Seeing,
 ): Decision {
-  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
-  switch (standingOf(issue, context.config.tracker)) {
+  if (issue === null)
+    return release(state, entry.issue, {
+      why: "no longer visible in the tracker",
+      wall: context.wall,
+    });
+  switch (standingOf(issue, context.config.tracker, entry.offer)) {
     case "routable":
       return decided(claimed(state, { ...entry, issue }));
     case "terminal":
       return close(state, issue, { ended: null, path: entry.workspacePath, context });
     default:
-      return release(state, issue, `issue is ${issue.state}`);
+      return release(state, issue, { why: `issue is ${issue.state}`, wall: context.wall });
   }
+}
+
+/**
+ * Offered work waits in any state that is not active. A person starts the issue again by an edit,
+ * or by moving it from where it rests to an active state.
+ */
+function alignReview(
+  state: State,
+  row: Review & IssueRow,
+  issue: Issue | null,
+  context: Seeing,
+): Decision {
+  if (issue === null) return decided(state);
+  const { tracker } = context.config;
+  if (standingOf(issue, tracker) === "terminal") {
+    return close(state, issue, { ended: null, path: row.workspacePath, context });
+  }
+  const { offer } = row;
+  if (offer === null) return shownAndSaved(state, row, issue);
+  if (offer.revision !== revisionOf(issue)) {
+    return runAgain(state, issue, { message: "it was edited", byPerson: true, context });
+  }
+  const isResting = offer.restsIn.includes(normalState(issue.state));
+  const standing = standingOf(issue, tracker);
+  if (!isResting && (standing === "routable" || standing === "waiting")) {
+    return runAgain(state, issue, { message: `moved to ${issue.state}`, byPerson: true, context });
+  }
+  return shownAndSaved(settled(state, offer, issue), row, issue);
+}
+
+/** Once the issue is where it was moved to, the state before that is no place to rest any more. */
+function settled(state: State, offer: Offer, issue: Issue): State {
+  const target = offer.restsIn.at(-1);
+  if (offer.restsIn.length < 2 || target !== normalState(issue.state)) return state;
+  return { ...state, issues: state.issues.offering(issue, { ...offer, restsIn: [target] }) };
 }
 
 /**

@@ -25,13 +25,15 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   const row = state.issues.get(issueId);
   if (!row) return null;
   const { pick, templateId, allowanceAfter } = row.choices;
+  const { offer } = row;
   const claim = savedClaimOf(row);
-  if (claim === null && pick === null && templateId === null && allowanceAfter === null)
-    return null;
+  const isChosen = pick !== null || templateId !== null || allowanceAfter !== null;
+  if (claim === null && !isChosen && offer === null) return null;
   return {
     issue: row.issue,
     ...noClaim,
     ...claim,
+    offer,
     model: pick?.model ?? null,
     effort: pick?.effort ?? null,
     agent: pick?.kind ?? null,
@@ -40,15 +42,23 @@ export function recordOf(state: State, issueId: string): IssueRecord | null {
   };
 }
 
-type SavedClaim = Pick<IssueRecord, "held" | "failed" | "retry" | "dismissed">;
+type SavedClaim = Pick<IssueRecord, "held" | "failed" | "retry" | "dismissed" | "review">;
 
-const noClaim: SavedClaim = { held: null, failed: null, retry: null, dismissed: null };
+const noClaim: SavedClaim = {
+  held: null,
+  failed: null,
+  retry: null,
+  dismissed: null,
+  review: null,
+};
 
 /** What is saved of a claim; of an attempt that is being stopped, the claim that follows. */
 function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
   switch (row.claim) {
     case "held":
       return { held: { reason: row.reason, since: row.sinceWall } };
+    case "review":
+      return { review: { since: row.sinceWall, workspacePath: row.workspacePath } };
     case "failed":
       return { failed: { reason: row.reason, error: row.error, since: row.sinceWall } };
     case "completed":
@@ -105,20 +115,21 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     const { id } = row.issue;
     const completed: Completed = { ...row, claim: "completed", dismissed: null };
     done.set(id, completed);
-    rows.set(id, { ...completed, choices: noChoices });
+    rows.set(id, { ...completed, choices: noChoices, offer: null });
   }
   for (const [id, record] of from.records) {
-    const { issue, model, effort, agent: kind, templateId, allowanceAfter } = record;
+    const { issue, model, effort, agent: kind, templateId, allowanceAfter, offer } = record;
     const pick = model || kind ? { kind, model, effort } : null;
-    const known = done.get(id) ?? { claim: "free", issue, worked: false };
+    const known = done.get(id) ?? { claim: "free", issue, worked: offer !== null };
     const claim = claimFrom(record, done.get(id), clocks) ?? known;
-    rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter } });
+    rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter }, offer });
     const pause = pauseFrom(record, clocks.wall);
     if (pause) pauses.set(pause.agent, pause);
   }
   for (const entry of from.adopted ?? []) {
     const { id } = entry.issue;
-    rows.set(id, { ...entry, choices: rows.get(id)?.choices ?? noChoices });
+    const { choices, offer } = rows.get(id) ?? { choices: noChoices, offer: null };
+    rows.set(id, { ...entry, choices, offer });
   }
   return {
     ...emptyState(),
@@ -132,7 +143,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
 
 /** The saved claim; the stricter one if there are two; null for none. */
 function claimFrom(
-  { issue, held, failed, dismissed, retry }: IssueRecord,
+  { issue, held, failed, dismissed, retry, review }: IssueRecord,
   done: Completed | undefined,
   clocks: { now: number; wall: number },
 ): Claim | null {
@@ -144,7 +155,10 @@ function claimFrom(
     return { claim: "failed", issue, reason, error, sinceWall: since };
   }
   if (dismissed) return completedFrom(issue, dismissed, done);
-  return retry && retryFrom({ ...retry, issue }, clocks);
+  if (retry) return retryFrom({ ...retry, issue }, clocks);
+  if (!review) return null;
+  const { since: sinceWall, workspacePath } = review;
+  return { claim: "review", issue, sinceWall, workspacePath };
 }
 
 /** An issue that an operator completed, with the data from the list of completed issues. */
@@ -214,6 +228,7 @@ export function adoptedEntry(
   return {
     claim: "running",
     issue,
+    startedIn: normalState(issue.state),
     ...{ attempt, failures, threadId, sessionId, spentBefore },
     idle: idleOf(row, issue),
     attemptId: row.id,
@@ -278,7 +293,7 @@ export function planOf(
   const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall });
   const queue = queueOf(issues, config.tracker);
   const listed = { ...restored, candidates: issues, queue, storage };
-  const { state } = rowsListed(listed, { issues, request: 0 }, { config, wall });
+  const { state } = rowsListed(listed, { issues, request: 0 }, { config, now: 0, wall });
   const selected = new Set(selectForDispatch(state, config, new Set()));
   const others = issues.filter((issue) => !queue.includes(issue));
   return [...queue, ...others].map((issue) => {

@@ -32,13 +32,15 @@ interface When {
   readonly wall: number;
   readonly waits?: Wait | null;
   readonly wantsSlot?: boolean;
+  /** For the event; by default it is made from the retry. */
+  readonly message?: string;
 }
 
 /** Queues a read of the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
 export function queueRetry(
   state: State,
   retry: NewRetry,
-  { delayMs, now, wall, waits = null, wantsSlot = false }: When,
+  { delayMs, now, wall, waits = null, wantsSlot = false, message }: When,
 ): Decision {
   const { issue, attempt, error } = retry;
   const dueWall = wall + delayMs;
@@ -57,7 +59,7 @@ export function queueRetry(
     { type: "setTimer", input: { type: "retry.due", issueId: issue.id }, delayMs },
     { type: "saveRecord", issueId: issue.id },
     tell("issue.retrying", issue, {
-      message: messageOf(entry),
+      message: message ?? messageOf(entry),
       data: { attempt, error, due_at: new Date(dueWall).toISOString() },
     }),
   );
@@ -82,10 +84,24 @@ function onBackoff({ attempt }: NewRetry, { config, now, wall }: Context): When 
   return { delayMs: failureDelay(attempt, config.agent.maxRetryBackoffMs), now, wall };
 }
 
-/** Releases the issue: it has no claim. It was worked on, so it is watched until it is closed. */
-export function release(state: State, issue: Issue, why: string): Decision {
+/**
+ * Releases the issue: it has no claim. It was worked on, so it is watched until it is closed. If its
+ * work is offered, it waits for its people again.
+ */
+export function release(
+  state: State,
+  issue: Issue,
+  { why, wall }: { readonly why: string; readonly wall: number },
+): Decision {
   const { id } = issue;
-  const free = claimed(unlisted(state, id), { claim: "free", issue, worked: true });
+  const row = state.issues.get(id);
+  const path = row && "workspacePath" in row ? row.workspacePath : null;
+  const free = claimed(
+    unlisted(state, id),
+    row?.offer
+      ? { claim: "review", issue, sinceWall: wall, workspacePath: path }
+      : { claim: "free", issue, worked: true },
+  );
   return decided(
     bounded(free),
     { type: "clearTimer", input: { type: "retry.due", issueId: id } },
@@ -101,13 +117,18 @@ export function dropRetry(
   issue: Issue | null,
   context: Pick<Context, "config" | "wall">,
 ): Decision {
-  if (issue === null) return release(state, entry.issue, "no longer visible in the tracker");
+  const { wall } = context;
+  if (issue === null) {
+    return release(state, entry.issue, { why: "no longer visible in the tracker", wall });
+  }
   const { after: ended, workspacePath: path } = entry;
   if (standingOf(issue, context.config.tracker) === "terminal") {
     return close(state, issue, { ended, path, context });
   }
-  if (ended === null) return release(state, issue, `issue left: ${normalState(issue.state)}`);
-  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
+  if (ended === null || state.issues.get(issue.id)?.offer) {
+    return release(state, issue, { why: `issue left: ${normalState(issue.state)}`, wall });
+  }
+  return andThen(release(state, issue, { why: `issue is ${issue.state}`, wall }), (next) =>
     complete(next, issue, { ended, wall: context.wall }),
   );
 }
@@ -154,8 +175,10 @@ export interface Closing {
 
 /** The tracker closed the issue: its claim ends, it is completed, and its workspace is removed. */
 export function close(state: State, issue: Issue, { ended, path, context }: Closing): Decision {
-  return andThen(release(state, issue, `issue is ${issue.state}`), (next) =>
-    andThen(complete(next, issue, { ended, wall: context.wall }), (last) =>
+  const { wall } = context;
+  const over = { ...state, issues: state.issues.offering(issue, null) };
+  return andThen(release(over, issue, { why: `issue is ${issue.state}`, wall }), (next) =>
+    andThen(complete(next, issue, { ended, wall }), (last) =>
       decided(last, { type: "removeWorkspace", issue, path }),
     ),
   );

@@ -3,7 +3,16 @@ import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
 import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
-import type { Blocked, Completed, Failed, Held, Retry, Running, Stopped } from "./issues.ts";
+import type {
+  Blocked,
+  Completed,
+  Failed,
+  Held,
+  Retry,
+  Review,
+  Running,
+  Stopped,
+} from "./issues.ts";
 import { isFree, type State } from "./state.ts";
 
 /** The operator's view. Lists are cut to `limit`; `counts` are the full numbers. */
@@ -13,6 +22,7 @@ export interface Snapshot {
   readonly running: readonly Running[];
   readonly retrying: readonly Retry[];
   readonly blocked: readonly Waiting[];
+  readonly review: readonly Review[];
   readonly held: readonly Held[];
   readonly failed: readonly Failed[];
   /** Newest first. */
@@ -60,6 +70,7 @@ export function snapshot(
       running: live.length,
       retrying: retrying.size,
       blocked: blocked.size + asking.length,
+      review: issues.of("review").size,
       held: held.size,
       failed: failed.size,
       completed: completed.size,
@@ -70,6 +81,7 @@ export function snapshot(
     running: live.slice(0, limit),
     retrying: [...retrying.values()].sort((a, b) => a.dueAt - b.dueAt).slice(0, limit),
     blocked: [...asking.flatMap(waitOf), ...blocked.values()].slice(0, limit),
+    review: [...issues.of("review").values()].slice(0, limit),
     held: [...held.values()].slice(0, limit),
     failed: [...failed.values()].slice(0, limit),
     completed: [...completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
@@ -114,6 +126,7 @@ export interface IssueStatusView {
   readonly running: Running | null;
   readonly retry: Retry | null;
   readonly blocked: Waiting | null;
+  readonly review: Review | null;
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
   readonly override: AgentPick | null;
@@ -154,6 +167,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
     running,
     retry: row?.claim === "retrying" ? row : null,
     blocked: asking ?? (row?.claim === "blocked" ? row : null),
+    review: row?.claim === "review" ? row : null,
     stopped: row?.claim === "held" || row?.claim === "failed" ? row : null,
     completed: row?.claim === "completed" ? row : null,
     override: row?.choices.pick ?? null,
@@ -173,7 +187,7 @@ export function statusOf(state: State, issue: Issue): IssueStatus | null {
 /** The id of the issue with this identifier, in any case. */
 export function idOf(state: State, identifier: string): string | null {
   const wanted = identifier.trim().toLowerCase();
-  for (const claim of ["running", "retrying", "blocked", "held", "failed"] as const) {
+  for (const claim of ["running", "retrying", "blocked", "review", "held", "failed"] as const) {
     for (const [id, { issue }] of state.issues.of(claim)) {
       if (issue.identifier.toLowerCase() === wanted) return id;
     }

@@ -1,5 +1,5 @@
 import { noTokens } from "../model/attempt.ts";
-import type { Issue } from "../model/issue.ts";
+import { type Issue, normalState } from "../model/issue.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
 import { choiceFor, templateIdOf } from "./choice.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
@@ -48,6 +48,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
     threadTokens: resume?.tokens ?? noTokens,
     usedTool: false,
     questions: [],
+    startedIn: normalState(issue.state),
     spentBefore: prior.tokens,
     idle: idleOf(prior, issue),
     stopping: null,

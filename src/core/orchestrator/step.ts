@@ -5,6 +5,7 @@ import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
 import type { Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
+import { offerReported } from "./offer.ts";
 import { aborted, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
@@ -81,6 +82,11 @@ function decide(state: State, input: Input, context: Context): Decision {
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
       return transitioned(state, { ...input, issue }, context);
     }
+    case "offer.resting":
+    case "offer.answered":
+    case "offer.merged":
+    case "offer.stopped":
+      return offerReported(state, input, context);
     case "operator.templateChosen":
       return templateChosen(state, input);
     case "operator.modelChosen":

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { durableJson, removeLeftovers } from "./durable.ts";
 import type { IssueRecord, IssueRecords } from "./store.ts";
 
-const formatVersion = 1;
+const formatVersion = 2;
 
 type Pairs = readonly (readonly [string, IssueRecord])[];
 
@@ -171,6 +171,21 @@ const IssueRecordSchema = z.strictObject({
   effort: z.string().nullable().default(null),
   agent: z.string().nullable().default(null),
   allowanceAfter: z.string().nullable().default(null),
+  // Version 1 did not know work that was offered.
+  review: z
+    .strictObject({ since: time, workspacePath: z.string().nullable() })
+    .nullable()
+    .default(null),
+  offer: z
+    .strictObject({
+      attemptId: z.string(),
+      head: z.string().nullable(),
+      revision: z.string(),
+      restsIn: z.array(z.string()),
+      rounds: z.number().int(),
+    })
+    .nullable()
+    .default(null),
 }) satisfies z.ZodType<IssueRecord>;
 
 /** Pairs, not an object: an issue id may be any text, including `__proto__`. */

@@ -33,6 +33,9 @@ export interface IssueRecord {
   } | null;
   /** Completed by an operator while the tracker's state is still active: not started while `state` is unchanged. */
   readonly dismissed: { readonly state: string; readonly since: number } | null;
+  /** Its work is offered and waits for people. */
+  readonly review: { readonly since: number; readonly workspacePath: string | null } | null;
+  readonly offer: OfferRecord | null;
   readonly model: string | null;
   /** The prompt template chosen by an operator. */
   readonly templateId: string | null;
@@ -42,6 +45,15 @@ export interface IssueRecord {
   readonly agent: string | null;
   /** An operator released it after a brake: its brakes count only attempts after this one. */
   readonly allowanceAfter: string | null;
+}
+
+/** Work that was offered to people. */
+export interface OfferRecord {
+  readonly attemptId: string;
+  readonly head: string | null;
+  readonly revision: string;
+  readonly restsIn: readonly string[];
+  readonly rounds: number;
 }
 
 /** Small documents of operators (lowdb): read once at start, written through. */

@@ -2,6 +2,7 @@ import { acpSection } from "../../../src/core/agent/acp/settings.ts";
 import { codexSection } from "../../../src/core/agent/codex/settings.ts";
 import { commandSection } from "../../../src/core/agent/command/settings.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
+import { deliveryConfigOf, deliverySection } from "../../../src/core/config/delivery.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 
@@ -40,6 +41,9 @@ export function config(parts: Parts = {}): Config {
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
       commentSteering: "off",
       commentMention: "@symphony",
+      inProgress: null,
+      onSuccess: { kind: "none" },
+      onMerged: null,
       ...parts.tracker,
     },
     polling: { intervalMs: 30_000, ...parts.polling },
@@ -54,6 +58,7 @@ export function config(parts: Parts = {}): Config {
       ...parts.hooks,
     },
     git: { repositories: [], timeoutMs: 600_000, ...parts.git },
+    delivery: { ...deliveryConfigOf(deliverySection.parse({}), false), ...parts.delivery },
     agent: {
       kind: "codex",
       model: null,

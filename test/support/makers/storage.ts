@@ -90,6 +90,8 @@ export function record(identifier: string, fields: Partial<IssueRecord> = {}): I
     failed: null,
     retry: null,
     dismissed: null,
+    review: null,
+    offer: null,
     model: null,
     templateId: null,
     effort: null,

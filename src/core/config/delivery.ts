@@ -1,0 +1,177 @@
+import { z } from "zod";
+import { oneOf, positive, section, solidText, text, texts, wholeNumber } from "./agents.ts";
+
+/** How the work on an issue reaches its person. */
+export interface DeliveryConfig {
+  /** `none`: work stays in the workspace; `branch`: it is pushed; `pull_request`: it is also proposed. */
+  readonly mode: "none" | "branch" | "pull_request";
+  /** Pull requests are opened as drafts, and stay drafts until a person changes that. */
+  readonly draft: boolean;
+  /** Templates of text; they can use `issue` and `work`. */
+  readonly titleTemplate: string;
+  readonly bodyTemplate: string;
+  readonly commitTemplate: string;
+  /** Author and committer; null: as git is configured for the user who runs the server. */
+  readonly author: { readonly name: string; readonly email: string } | null;
+  /** A file with more bytes is not pushed. */
+  readonly maxFile: number;
+  readonly allowWorkflows: boolean;
+  readonly allowSubmodules: boolean;
+  readonly allowLfs: boolean;
+  /** Commands that must succeed on the exact commit before it is offered. */
+  readonly checks: readonly string[];
+  readonly checksTimeoutMs: number;
+  /** Rounds of feedback without a word of a person, after which the issue is held. */
+  readonly maxRounds: number;
+  /** Logins of bots whose comments count as feedback, in lower case. */
+  readonly feedbackFrom: readonly string[];
+  readonly merge: "never" | "when_approved";
+  readonly mergeMethod: "merge" | "squash" | "rebase";
+  readonly conflicts: "warn" | "hold" | "order";
+  readonly pollIntervalMs: number;
+  readonly forge: ForgeConfig;
+}
+
+/** The service that hosts the repositories and pull requests; `$NAME` is not resolved. */
+export interface ForgeConfig {
+  readonly kind: "github";
+  readonly baseUrl: string | null;
+  readonly token: string | null;
+  readonly app: {
+    readonly id: number;
+    readonly installationId: number | null;
+    readonly privateKey: string;
+  } | null;
+}
+
+/** What happens to the issue after a turn that ended well. */
+export type OnSuccess =
+  /** The first state of a known name, such as In Review, if the issue's team has one. */
+  | { readonly kind: "auto" }
+  /** The agent continues until it moves the issue itself. */
+  | { readonly kind: "none" }
+  | { readonly kind: "hold" }
+  | { readonly kind: "state"; readonly name: string };
+
+/** The states that work may wait in, in the order of preference; compared ignoring case. */
+export const reviewStates: readonly string[] = ["In Review", "Human Review", "Review"];
+
+const defaultCommit = "{{ issue.title }}\n\nIssue: {{ issue.identifier }}";
+const defaultBody = "{{ work.summary }}\n\nIssue: {{ issue.link }}";
+
+const reference = text.regex(
+  /^\$[A-Za-z_][A-Za-z0-9_]*$/,
+  "must name a secret or a variable, as in $GITHUB_TOKEN",
+);
+const units: Readonly<Record<string, number>> = { kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
+/** Bytes, as a number or with a unit, such as `10 MiB`. */
+const bytes = z
+  .union([wholeNumber, text], "must be a number of bytes, or text such as 10 MiB")
+  .transform((written, context) => {
+    const [, count, unit] = /^(\d+)\s*([KMG]iB)?$/i.exec(String(written).trim()) ?? [];
+    const size = Number(count) * (unit === undefined ? 1 : (units[unit.toLowerCase()] ?? 1));
+    if (Number.isSafeInteger(size) && size > 0) return size;
+    context.addIssue({
+      code: "custom",
+      message: "must be a number of bytes, or text such as 10 MiB",
+    });
+    return z.NEVER;
+  });
+
+const author = z.strictObject(
+  { name: solidText, email: solidText },
+  "must be a map of name and email",
+);
+const app = z.strictObject(
+  {
+    id: positive,
+    installation_id: positive.nullable().default(null),
+    private_key: reference,
+  },
+  "must be a map of id, installation_id and private_key",
+);
+
+/** How work is delivered. */
+export const deliverySection = section({
+  mode: oneOf("none", "branch", "pull_request").optional(),
+  draft: z.boolean("must be true or false").default(false),
+  title_template: solidText.default("{{ issue.identifier }}: {{ issue.title }}"),
+  body_template: solidText.default(defaultBody),
+  commit_template: solidText.default(defaultCommit),
+  author: author.nullable().default(null),
+  max_file: bytes.default(10 * 2 ** 20),
+  allow_workflows: z.boolean("must be true or false").default(false),
+  allow_submodules: z.boolean("must be true or false").default(false),
+  allow_lfs: z.boolean("must be true or false").default(false),
+  checks: z.array(solidText, "must be a list of commands").max(20).default([]),
+  checks_timeout_ms: positive.default(600_000),
+  max_rounds: positive.default(5),
+  feedback_from: texts.default([]),
+  merge: oneOf("never", "when_approved").default("never"),
+  merge_method: oneOf("merge", "squash", "rebase").default("squash"),
+  conflicts: oneOf("warn", "hold", "order").default("warn"),
+  poll_interval_ms: positive.min(1_000, "must be at least 1000").default(60_000),
+  forge: section({
+    kind: oneOf("github").default("github"),
+    base_url: z
+      .url("must be an address such as https://github.example.com")
+      .nullable()
+      .default(null),
+    token: reference.nullable().default(null),
+    app: app.nullable().default(null),
+  }).prefault({}),
+});
+
+/** The effective settings; without `mode`, work on a repository that symphony cloned is pushed. */
+export function deliveryConfigOf(
+  written: z.output<typeof deliverySection>,
+  hasRepositories: boolean,
+): DeliveryConfig {
+  const { forge } = written;
+  return {
+    mode: written.mode ?? (hasRepositories ? "branch" : "none"),
+    draft: written.draft,
+    titleTemplate: written.title_template,
+    bodyTemplate: written.body_template,
+    commitTemplate: written.commit_template,
+    author: written.author,
+    maxFile: written.max_file,
+    allowWorkflows: written.allow_workflows,
+    allowSubmodules: written.allow_submodules,
+    allowLfs: written.allow_lfs,
+    checks: written.checks,
+    checksTimeoutMs: written.checks_timeout_ms,
+    maxRounds: written.max_rounds,
+    feedbackFrom: written.feedback_from.map((login) => login.trim().toLowerCase()),
+    merge: written.merge,
+    mergeMethod: written.merge_method,
+    conflicts: written.conflicts,
+    pollIntervalMs: written.poll_interval_ms,
+    forge: {
+      kind: forge.kind,
+      baseUrl: forge.base_url,
+      token: forge.token,
+      app: forge.app && {
+        id: forge.app.id,
+        installationId: forge.app.installation_id,
+        privateKey: forge.app.private_key,
+      },
+    },
+  };
+}
+
+/** `tracker.on_success` in its effective form. */
+export function onSuccessOf(written: string | null, mode: DeliveryConfig["mode"]): OnSuccess {
+  const word = written?.trim() ?? "";
+  if (word === "") return { kind: mode === "none" ? "none" : "auto" };
+  const lower = word.toLowerCase();
+  if (lower === "none" || lower === "hold") return { kind: lower };
+  return { kind: "state", name: word };
+}
+
+/** Names of the secrets that the forge needs: agents and hooks never get them. */
+export function forgeSecretNames({ forge }: DeliveryConfig): string[] {
+  return [forge.token, forge.app?.privateKey ?? null].flatMap((name) =>
+    name === null ? [] : [name.slice(1)],
+  );
+}

@@ -1,0 +1,290 @@
+import { join } from "node:path";
+import { type Database, int, openDatabase, type Row, text, textOrNull } from "../store/database.ts";
+import type { Delivered } from "./delivery.ts";
+
+const migrations = [
+  `
+  CREATE TABLE deliveries (
+    issue_id TEXT PRIMARY KEY,
+    issue_identifier TEXT NOT NULL COLLATE NOCASE,
+    over INTEGER NOT NULL,
+    body TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX deliveries_open ON deliveries (over) WHERE over = 0;
+
+  -- Each write to another system, before it is made. Entries of one target are made in their order.
+  CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    target TEXT NOT NULL,
+    issue_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    error TEXT,
+    at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX outbox_waiting ON outbox (due) WHERE state = 'waiting';
+  CREATE INDEX outbox_of_issue ON outbox (issue_id, id);
+
+  -- Each word of a person, a bot or a check, once: by what it is and a hash of what it says.
+  CREATE TABLE feedback (
+    ordinal INTEGER PRIMARY KEY,
+    issue_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt_id TEXT,
+    body TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (issue_id, source, hash)
+  ) STRICT;
+  CREATE INDEX feedback_new ON feedback (issue_id) WHERE state = 'new';
+  `,
+];
+
+export type EntryState = "waiting" | "done" | "final" | "dropped";
+
+/** A write to another system. */
+export interface Entry {
+  readonly id: number;
+  /** Names this one write: an entry with the same key is not added again. */
+  readonly key: string;
+  /** Entries with the same target are made one after the other. */
+  readonly target: string;
+  readonly issueId: string;
+  readonly kind: string;
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly state: EntryState;
+  readonly tries: number;
+  /** Epoch ms: not before. */
+  readonly due: number;
+  readonly error: string | null;
+}
+
+export type NewEntry = Pick<Entry, "key" | "target" | "issueId" | "kind" | "payload">;
+
+/** Something that the next turn must read. */
+export interface Feedback {
+  readonly issueId: string;
+  /** What it is, such as `issue_comment:12` or `check:test`. */
+  readonly source: string;
+  /** Of what it says: an edited comment has another one. */
+  readonly hash: string;
+  readonly text: string;
+  readonly author: string | null;
+  readonly url: string | null;
+  /** By a person who may write to the repository. */
+  readonly byPerson: boolean;
+  /** Where an answer is posted; null: nowhere. */
+  readonly replyTo: string | null;
+  readonly at: number;
+}
+
+/** The deliveries, the outbox and the feedback in `delivery.db`. Calls are synchronous; changes are durable when they return. */
+export interface DeliveryStore {
+  all(): readonly Delivered[];
+  of(issueId: string): Delivered | null;
+  save(delivery: Delivered, entries?: readonly NewEntry[]): void;
+  add(entries: readonly NewEntry[]): void;
+  /** Waiting entries that are due, the first of each target only. */
+  due(wall: number): readonly Entry[];
+  /** When the next entry is due; null: none waits. */
+  nextDue(): number | null;
+  waitingOf(issueId: string): readonly Entry[];
+  settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
+  /** Makes waiting and failed entries of an issue due now. */
+  retry(issueId: string, wall: number): void;
+  /** True: it is new. An earlier text of the same source that no turn has read is replaced. */
+  addFeedback(feedback: Feedback): boolean;
+  /** What no turn has read yet, in the order it came. */
+  newFeedback(issueId: string): readonly Feedback[];
+  /** What this attempt was given and has not answered. */
+  givenTo(attemptId: string): readonly Feedback[];
+  give(issueId: string, sources: readonly Pick<Feedback, "source" | "hash">[], attemptId: string): void;
+  answer(attemptId: string): void;
+  /** Grows with every write. */
+  changes(): number;
+  close(): void;
+}
+
+export function openDeliveryStore(dir: string, wall: () => number): DeliveryStore {
+  return new Store(
+    openDatabase(join(dir, "delivery.db"), { migrations, synchronous: "FULL" }),
+    wall,
+  );
+}
+
+class Store implements DeliveryStore {
+  readonly #db: Database;
+  readonly #wall: () => number;
+  readonly #known: Map<string, Delivered>;
+
+  constructor(db: Database, wall: () => number) {
+    this.#db = db;
+    this.#wall = wall;
+    const rows = db.all(deliveredOf, "SELECT body FROM deliveries ORDER BY issue_id");
+    this.#known = new Map(rows.map((one) => [one.issueId, one]));
+  }
+
+  all(): readonly Delivered[] {
+    return [...this.#known.values()];
+  }
+
+  of(issueId: string): Delivered | null {
+    return this.#known.get(issueId) ?? null;
+  }
+
+  save(delivery: Delivered, entries: readonly NewEntry[] = []): void {
+    const { issueId, issueIdentifier, over } = delivery;
+    this.#db.transaction(() => {
+      this.#db.run(
+        `INSERT INTO deliveries (issue_id, issue_identifier, over, body)
+          VALUES ($issueId, $issueIdentifier, $over, $body)
+          ON CONFLICT (issue_id) DO UPDATE SET issue_identifier = $issueIdentifier, over = $over, body = $body`,
+        { issueId, issueIdentifier, over: over ? 1 : 0, body: JSON.stringify(delivery) },
+      );
+      this.#insert(entries);
+    });
+    this.#known.set(issueId, delivery);
+  }
+
+  add(entries: readonly NewEntry[]): void {
+    if (entries.length > 0) this.#db.transaction(() => this.#insert(entries));
+  }
+
+  #insert(entries: readonly NewEntry[]): void {
+    const at = Math.round(this.#wall());
+    for (const { payload, ...entry } of entries) {
+      this.#db.run(
+        `INSERT INTO outbox (key, target, issue_id, kind, payload, state, tries, due, at)
+          VALUES ($key, $target, $issueId, $kind, $payload, 'waiting', 0, $at, $at)
+          ON CONFLICT (key) DO NOTHING`,
+        { ...entry, payload: JSON.stringify(payload), at },
+      );
+    }
+  }
+
+  due(wall: number): readonly Entry[] {
+    return this.#db.all(
+      entryOf,
+      `SELECT * FROM outbox WHERE id IN
+        (SELECT min(id) FROM outbox WHERE state = 'waiting' GROUP BY target) AND due <= $wall`,
+      { wall: Math.round(wall) },
+    );
+  }
+
+  nextDue(): number | null {
+    return this.#db.get(
+      (row) => (row["due"] === null ? null : int(row, "due")),
+      `SELECT min(due) AS due FROM outbox WHERE id IN
+        (SELECT min(id) FROM outbox WHERE state = 'waiting' GROUP BY target)`,
+    );
+  }
+
+  waitingOf(issueId: string): readonly Entry[] {
+    const sql = "SELECT * FROM outbox WHERE issue_id = $issueId AND state = 'waiting' ORDER BY id";
+    return this.#db.all(entryOf, sql, { issueId });
+  }
+
+  settle(
+    id: number,
+    { state, error = null, due = 0 }: { state: EntryState; error?: string | null; due?: number },
+  ): void {
+    const sql =
+      "UPDATE outbox SET state = $state, error = $error, due = $due, tries = tries + 1 WHERE id = $id";
+    this.#db.run(sql, { id, state, error, due: Math.round(due) });
+  }
+
+  retry(issueId: string, wall: number): void {
+    const sql = `UPDATE outbox SET state = 'waiting', due = $wall, tries = 0
+      WHERE issue_id = $issueId AND state IN ('waiting', 'final')`;
+    this.#db.run(sql, { issueId, wall: Math.round(wall) });
+  }
+
+  addFeedback(feedback: Feedback): boolean {
+    const { issueId, source, hash } = feedback;
+    return this.#db.transaction(() => {
+      const sql =
+        "SELECT 1 FROM feedback WHERE issue_id = $issueId AND source = $source AND hash = $hash";
+      if (this.#db.get(() => true, sql, { issueId, source, hash })) return false;
+      this.#db.run(
+        "DELETE FROM feedback WHERE issue_id = $issueId AND source = $source AND state = 'new'",
+        { issueId, source },
+      );
+      this.#db.run(
+        `INSERT INTO feedback (issue_id, source, hash, state, body, at)
+          VALUES ($issueId, $source, $hash, 'new', $body, $at)`,
+        { issueId, source, hash, body: JSON.stringify(feedback), at: Math.round(feedback.at) },
+      );
+      return true;
+    });
+  }
+
+  newFeedback(issueId: string): readonly Feedback[] {
+    const sql =
+      "SELECT body FROM feedback WHERE issue_id = $issueId AND state = 'new' ORDER BY ordinal";
+    return this.#db.all(feedbackOf, sql, { issueId });
+  }
+
+  givenTo(attemptId: string): readonly Feedback[] {
+    const sql =
+      "SELECT body FROM feedback WHERE attempt_id = $attemptId AND state = 'given' ORDER BY ordinal";
+    return this.#db.all(feedbackOf, sql, { attemptId });
+  }
+
+  give(
+    issueId: string,
+    sources: readonly Pick<Feedback, "source" | "hash">[],
+    attemptId: string,
+  ): void {
+    this.#db.transaction(() => {
+      for (const { source, hash } of sources) {
+        this.#db.run(
+          `UPDATE feedback SET state = 'given', attempt_id = $attemptId
+            WHERE issue_id = $issueId AND source = $source AND hash = $hash`,
+          { issueId, source, hash, attemptId },
+        );
+      }
+    });
+  }
+
+  answer(attemptId: string): void {
+    const sql =
+      "UPDATE feedback SET state = 'answered' WHERE attempt_id = $attemptId AND state = 'given'";
+    this.#db.run(sql, { attemptId });
+  }
+
+  changes(): number {
+    return this.#db.changes();
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+}
+
+function deliveredOf(row: Row): Delivered {
+  return JSON.parse(text(row, "body"));
+}
+
+function feedbackOf(row: Row): Feedback {
+  return JSON.parse(text(row, "body"));
+}
+
+function entryOf(row: Row): Entry {
+  return {
+    id: int(row, "id"),
+    key: text(row, "key"),
+    target: text(row, "target"),
+    issueId: text(row, "issue_id"),
+    kind: text(row, "kind"),
+    payload: JSON.parse(text(row, "payload")),
+    state: text(row, "state") as EntryState,
+    tries: int(row, "tries"),
+    due: int(row, "due"),
+    error: textOrNull(row, "error"),
+  };
+}

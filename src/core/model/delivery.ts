@@ -1,0 +1,36 @@
+/** Where the work on one issue is, and what it waits for. Times are ms since the epoch. */
+export interface Delivery {
+  readonly issueId: string;
+  readonly issueIdentifier: string;
+  readonly mode: "none" | "branch" | "pull_request";
+  /** The name in `git.repositories`; null: the workspace has no repository that symphony cloned. */
+  readonly repository: string | null;
+  readonly branch: string | null;
+  /** The branch that it was made from and is offered to. */
+  readonly base: string | null;
+  /** The commit that is offered. */
+  readonly head: string | null;
+  /** The commit that the remote branch is known to have; null: it was not pushed. */
+  readonly pushed: string | null;
+  readonly pullRequest: PullRequestFacts | null;
+  /** One sentence; null: for nothing. */
+  readonly waitingFor: string | null;
+  /** Why the last step failed, and the next command; null: it did not. */
+  readonly problem: string | null;
+  readonly offeredAt: number;
+  /** When the pull request, or the base, was last read; null: never. */
+  readonly seenAt: number | null;
+  /** It is merged or closed: nothing more is read. */
+  readonly over: boolean;
+}
+
+export interface PullRequestFacts {
+  readonly number: number;
+  readonly url: string;
+  readonly state: "open" | "merged" | "closed";
+  readonly draft: boolean;
+  /** The commit that it has now. */
+  readonly headSha: string;
+  readonly checks: "none" | "running" | "passed" | "failed" | "unknown";
+  readonly review: "none" | "approved" | "changes_requested" | "unknown";
+}

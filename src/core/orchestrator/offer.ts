@@ -1,0 +1,209 @@
+import { createHash } from "node:crypto";
+import { type Issue, normalState } from "../model/issue.ts";
+import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
+import { standingOf } from "./dispatch.ts";
+import type { Ended, Offer, Running, Stop } from "./issues.ts";
+import type { Effect, Input, Made } from "./messages.ts";
+import { close, complete, queueRetry } from "./retry.ts";
+import { claimed, type State } from "./state.ts";
+import { hold, stopFor } from "./stop.ts";
+
+// Work that was offered to people: how an issue gets there, and what leads it on.
+
+/** Identifies what a person wrote in the issue. */
+export function revisionOf({ title, description }: Issue): string {
+  return createHash("sha256")
+    .update(JSON.stringify([title, description]))
+    .digest("hex")
+    .slice(0, 16);
+}
+
+interface WellEnded {
+  readonly made: Made;
+  /** As read after the last turn. */
+  readonly issue: Issue;
+  readonly ended: Ended;
+  readonly context: Context;
+}
+
+/** A run ended well: its work is offered, or a person learns why there is nothing to offer. */
+export function wellEnded(
+  state: State,
+  entry: Running,
+  { made, issue, ended, context }: WellEnded,
+): Decision {
+  const { tracker } = context.config;
+  const earlier = state.issues.get(issue.id)?.offer ?? null;
+  if (made.kind === "refused") {
+    return hold(state, issue, { reason: made.reason, context, data: { attempt: entry.attemptId } });
+  }
+  const head = made.kind === "changed" ? made.head : null;
+  const order = orderOf(entry, issue, head);
+  if (standingOf(issue, tracker) === "terminal") {
+    const offered: Effect[] = made.kind === "changed" ? [{ ...order, moves: false }] : [];
+    const path = entry.workspacePath;
+    return andThen(decided(state, ...offered), (next) =>
+      close(next, issue, { ended, path, context }),
+    );
+  }
+  const { onSuccess } = tracker;
+  if (made.kind === "unchanged" && earlier === null && onSuccess.kind !== "state") {
+    return hold(state, issue, { reason: nothingChanged, context, data: { outcome: "no_changes" } });
+  }
+  const stateNow = normalState(issue.state);
+  const isMovedByAgent =
+    stateNow !== entry.startedIn && stateNow !== normalState(tracker.inProgress ?? "");
+  const offer: Offer = {
+    attemptId: entry.attemptId,
+    head: head ?? earlier?.head ?? null,
+    revision: revisionOf(issue),
+    restsIn: [stateNow],
+    rounds: earlier?.rounds ?? 0,
+  };
+  const offered = { ...state, issues: state.issues.offering(issue, offer) };
+  const moves = !isMovedByAgent && onSuccess.kind !== "hold";
+  if (onSuccess.kind === "hold") {
+    return andThen(decided(offered, { ...order, moves: false }), (next) =>
+      hold(next, issue, { reason: "done, and waits for a person (tracker.on_success)", context }),
+    );
+  }
+  return decided(
+    claimed(offered, {
+      claim: "review",
+      issue,
+      sinceWall: context.wall,
+      workspacePath: entry.workspacePath,
+    }),
+    { type: "saveRecord", issueId: issue.id },
+    { ...order, moves },
+    tell("issue.review", issue, {
+      attemptId: entry.attemptId,
+      message: "its work is ready for review",
+      data: { head: offer.head, rounds: offer.rounds },
+    }),
+  );
+}
+
+const nothingChanged =
+  "the agent ended its turn without a change (no_changes): read its last message, then say more in the issue and queue it again, or complete it";
+
+function orderOf(entry: Running, issue: Issue, head: string | null) {
+  const { attemptId, workspacePath } = entry;
+  return { type: "offerWork", issue, attemptId, workspacePath, head } as const;
+}
+
+interface Again {
+  /** Why, for the event. */
+  readonly message: string;
+  /** A person did it: the rounds begin again. */
+  readonly byPerson: boolean;
+  readonly context: Pick<Context, "now" | "wall">;
+}
+
+/** Starts the next attempt of an issue whose work was offered, also in the state that it rests in. */
+export function runAgain(
+  state: State,
+  issue: Issue,
+  { message, byPerson, context }: Again,
+): Decision {
+  const row = state.issues.get(issue.id);
+  const { now, wall } = context;
+  const offer = row?.offer && {
+    ...row.offer,
+    revision: revisionOf(issue),
+    rounds: byPerson ? 0 : row.offer.rounds + 1,
+  };
+  const next = offer ? { ...state, issues: state.issues.offering(issue, offer) } : state;
+  const workspacePath = row?.claim === "review" ? row.workspacePath : null;
+  const retry = { issue, attempt: 1, failures: 0, error: null, workspacePath, after: null };
+  return queueRetry(next, retry, { delayMs: 0, now, wall, message });
+}
+
+type About<T extends Input["type"]> = Extract<Input, { type: T }>;
+type Report = About<"offer.resting" | "offer.answered" | "offer.merged" | "offer.stopped">;
+
+/** Something happened to offered work outside of symphony. */
+export function offerReported(state: State, input: Report, context: Context): Decision {
+  switch (input.type) {
+    case "offer.resting":
+      return resting(state, input);
+    case "offer.answered":
+      return answered(state, input, context);
+    case "offer.merged":
+      return merged(state, input, context);
+    case "offer.stopped":
+      return offerStopped(state, input, context);
+  }
+}
+
+/** The issue is about to be moved to where its offered work waits. */
+function resting(state: State, { issueId, state: name }: About<"offer.resting">): Decision {
+  const row = state.issues.get(issueId);
+  if (!row?.offer) return decided(state);
+  const to = normalState(name);
+  const restsIn = [...row.offer.restsIn.filter((one) => one !== to), to];
+  return decided(
+    { ...state, issues: state.issues.offering(row.issue, { ...row.offer, restsIn }) },
+    { type: "saveRecord", issueId },
+  );
+}
+
+/** People or checks answered: the next turn of the same thread reads it, within the limit of rounds. */
+function answered(
+  state: State,
+  { issueId, byPerson, summary }: About<"offer.answered">,
+  context: Context,
+): Decision {
+  const row = state.issues.get(issueId);
+  const waits = row?.claim === "review" || (row?.claim === "free" && row.offer !== null);
+  // A live or waiting attempt reads it in its next turn; a stopped issue waits for an operator.
+  if (!row || !waits || state.draining) return decided(state);
+  const { maxRounds } = context.config.delivery;
+  const rounds = row.offer?.rounds ?? 0;
+  if (!byPerson && rounds >= maxRounds) {
+    const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}`;
+    return hold(state, row.issue, { reason, context, data: { rounds } });
+  }
+  return runAgain(state, row.issue, { message: summary, byPerson, context });
+}
+
+/** The offered work was merged: the issue is completed, and its workspace is released. */
+function merged(
+  state: State,
+  { issueId, summary }: About<"offer.merged">,
+  context: Context,
+): Decision {
+  const row = state.issues.get(issueId);
+  if (!row) return decided(state);
+  const { issue } = row;
+  const dismissed = { state: normalState(issue.state), sinceWall: context.wall };
+  const free = { ...state, issues: state.issues.offering(issue, null) };
+  const cleared: Effect[] = [
+    { type: "clearTimer", input: { type: "retry.due", issueId } },
+    { type: "saveRecord", issueId },
+  ];
+  if (row.claim === "running") {
+    const stop: Stop = { reason: summary, leadsTo: "dismiss", dismissed, gently: false };
+    return andThen(stopFor(free, row, stop), (next) => decided(next, ...cleared));
+  }
+  const removal: Effect = { type: "removeWorkspace", issue, path: pathOf(row) };
+  if (row.claim === "completed") return decided(free, ...cleared, removal);
+  return andThen(complete(free, issue, { ended: null, wall: context.wall, dismissed }), (next) =>
+    decided(next, ...cleared, removal),
+  );
+}
+
+function pathOf(row: { readonly claim: string }): string | null {
+  return "workspacePath" in row && typeof row.workspacePath === "string" ? row.workspacePath : null;
+}
+
+/** It waits for an operator now. */
+function offerStopped(
+  state: State,
+  { issueId, reason }: About<"offer.stopped">,
+  context: Context,
+): Decision {
+  const row = state.issues.get(issueId);
+  const isOver = row?.claim === "completed" || row?.claim === "held" || row?.claim === "failed";
+  return !row || isOver ? decided(state) : hold(state, row.issue, { reason, context });
+}
