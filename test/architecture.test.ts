@@ -401,6 +401,7 @@ const mainFiles: readonly string[] = [
   "src/core/attempt/attempts.ts",
   "src/core/config/config.ts",
   "src/core/delivery/forge.ts",
+  "src/core/delivery/github/forge.ts",
   "src/core/events/bus.ts",
   "src/core/model/issue.ts",
   "src/core/orchestrator/orchestrator.ts",
