@@ -1,4 +1,4 @@
-// The way of finished work back to where it is reviewed: what symphony needs of a site with pull requests.
+// The way of finished work back to review: what symphony needs of a site with pull requests.
 
 /** A site with pull requests, for one repository. Every method rejects with a ForgeError, and with nothing else. */
 export interface Forge {

@@ -96,8 +96,8 @@ export class GithubCredentials {
   async appLogin(): Promise<string | null> {
     const credential = this.#credential();
     if (credential.type === "token") return null;
-    const { slug } = await this.#asApp(credential, appAnswer, "GET /app", {});
-    return `${slug}[bot]`;
+    const { answer } = await this.#asApp(credential, appAnswer, "GET /app", {});
+    return `${answer.slug}[bot]`;
   }
 
   #credential(): GithubCredential {
@@ -115,12 +115,13 @@ export class GithubCredentials {
     const { clock } = this.#deps;
     const installation = credential.installation ?? (await this.#findInstallation(credential));
     const route = "POST /app/installations/{installation_id}/access_tokens";
-    const made = await this.#asApp(credential, minted, route, {
+    const { answer: made, theirs } = await this.#asApp(credential, minted, route, {
       installation_id: installation,
       ...(repositoryId === null ? {} : { repository_ids: [repositoryId] }),
     });
     this.permissions = made.permissions;
-    const lifeMs = Math.max(Date.parse(made.expires_at) - clock.wall(), 0);
+    // By GitHub's clock: ours may be wrong.
+    const lifeMs = Math.max(Date.parse(made.expires_at) - (theirs ?? clock.wall()), 0);
     const at = clock.now();
     const renewAt = at + Math.max(lifeMs - marginMs, lifeMs * 0.8);
     return { token: this.#known(made.token), at, renewAt };
@@ -128,9 +129,10 @@ export class GithubCredentials {
 
   async #findInstallation(credential: AppCredential): Promise<number> {
     const route = "GET /repos/{owner}/{repo}/installation";
-    this.#installation ??= (
-      await this.#asApp(credential, found, route, { ...this.#deps.place() })
-    ).id;
+    if (this.#installation === null) {
+      const { answer } = await this.#asApp(credential, found, route, { ...this.#deps.place() });
+      this.#installation = answer.id;
+    }
     return this.#installation;
   }
 
@@ -139,16 +141,14 @@ export class GithubCredentials {
     schema: z.ZodType<T>,
     route: string,
     parameters: Readonly<Record<string, unknown>>,
-  ): Promise<T> {
+  ): Promise<{ readonly answer: T; readonly theirs: number | null }> {
     const octokit = await this.#deps.octokit(credential);
-    let data: unknown;
-    try {
-      ({ data } = await octokit.request(route, parameters));
-    } catch (thrown) {
+    const response = await octokit.request(route, parameters).catch((thrown: unknown) => {
       throw this.#deps.errorOf(thrown);
-    }
-    const parsed = schema.safeParse(data);
-    if (parsed.success) return parsed.data;
+    });
+    const parsed = schema.safeParse(response.data);
+    const theirs = Date.parse(response.headers.date ?? "") || null;
+    if (parsed.success) return { answer: parsed.data, theirs };
     throw new ForgeError("malformed", `GitHub's answer to ${route} does not have its form`);
   }
 
