@@ -65,6 +65,14 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/secrets": [...base, "src/core/store", "src/core/config", "lowdb"],
   "src/core/process": [...base, "src/core/config", "execa"],
   "src/core/repository": [...base, "src/core/config", "src/core/process"],
+  "src/core/delivery": [
+    ...base,
+    "src/core/config",
+    "src/core/process",
+    "src/core/repository",
+    "@octokit/auth-app",
+    "@octokit/core",
+  ],
   "src/core/agent": [...base, "src/core/config", "src/core/process", "openai", "ws"],
   "src/core/agent/acp": [
     ...base,
@@ -392,6 +400,8 @@ const mainFiles: readonly string[] = [
   "src/core/agent/openai/session.ts",
   "src/core/attempt/attempts.ts",
   "src/core/config/config.ts",
+  "src/core/delivery/forge.ts",
+  "src/core/delivery/github/forge.ts",
   "src/core/events/bus.ts",
   "src/core/model/issue.ts",
   "src/core/orchestrator/orchestrator.ts",

@@ -1,0 +1,224 @@
+import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
+import { ForgeError } from "../forge.ts";
+
+/** The part of fetch that octokit uses. */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+export interface FetchLimits {
+  /** Longest time for one request, including its answer. */
+  readonly timeoutMs: number;
+  readonly closed: AbortSignal;
+}
+
+const maxAnswerBytes = 8 * 1024 * 1024;
+const maxRedirects = 3;
+const longestMessage = 300;
+/** A body is not allowed with these. */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
+
+/**
+ * fetch with limits: a time, a size, and redirects only within the same origin, because the credential goes along (a
+ * renamed repository answers so). Rejects with ForgeError `unavailable`, or `malformed` for an answer above 8 MB.
+ */
+export function boundedFetch({ timeoutMs, closed }: FetchLimits): Fetch {
+  return (url, init) =>
+    inTime({ timeoutMs, closed }, async (signal) => {
+      const response = await following(url, { ...init, signal });
+      if (bodiless.has(response.status)) {
+        await response.body?.cancel();
+        return new Response(null, response);
+      }
+      const { status, headers } = response;
+      return new Response(await wholeBody(response), { status, headers });
+    });
+}
+
+/** Runs `work` with a signal that ends it late or at `close`, and turns what it throws into a ForgeError. */
+export async function inTime<T>(
+  { timeoutMs, closed }: FetchLimits,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), timeoutMs);
+  try {
+    return await work(AbortSignal.any([late.signal, closed]));
+  } catch (error) {
+    if (error instanceof ForgeError) throw error;
+    if (closed.aborted) throw new ForgeError("unavailable", "The connection to GitHub was closed");
+    if (late.signal.aborted) {
+      throw new ForgeError("unavailable", `GitHub did not answer in ${timeoutMs} ms`);
+    }
+    throw new ForgeError("unavailable", `GitHub cannot be reached: ${reasonOf(error)}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** fetch that follows redirects within the origin, except those of the status `until`. */
+export async function following(
+  url: string,
+  init: RequestInit,
+  until: number | null = null,
+): Promise<Response> {
+  let at = url;
+  for (let hop = 0; ; hop++) {
+    const response = await fetch(at, { ...init, redirect: "manual" });
+    const location = redirectOf(response, at);
+    if (location === null || response.status === until) return response;
+    await response.body?.cancel();
+    if (location.origin !== new URL(url).origin) {
+      throw new ForgeError("refused", "GitHub redirects to another host, which gets no credential");
+    }
+    if (hop >= maxRedirects) throw new ForgeError("refused", "GitHub redirects without end");
+    at = location.href;
+  }
+}
+
+/** Where a redirect leads to; null: the answer is none. */
+export function redirectOf(response: Response, from: string): URL | null {
+  if (![301, 302, 307, 308].includes(response.status)) return null;
+  const location = response.headers.get("location");
+  return location === null ? null : URL.parse(location, from);
+}
+
+async function wholeBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > maxAnswerBytes) {
+      throw new ForgeError("malformed", "GitHub's answer is larger than 8 MB");
+    }
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+/** fetch reports "fetch failed" and keeps the reason in its cause. It holds no header of the request. */
+function reasonOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : null;
+  const code =
+    objectOf(cause)["code"] ?? (cause instanceof Error ? Reflect.get(cause, "code") : null);
+  if (typeof code === "string") return oneLine(code, 100);
+  return oneLine(error instanceof Error ? error.message : "unknown reason", longestMessage);
+}
+
+/** An answer that is not a success. */
+export interface Refusal {
+  readonly status: number;
+  /** With names in lower case. */
+  readonly headers: Readonly<Record<string, string | number | undefined>>;
+  readonly data: unknown;
+}
+
+export interface Judge {
+  /** Removes the secrets that are known. */
+  readonly redact: (text: string) => string;
+  /** Our own clock, ms since the epoch. */
+  readonly wall: number;
+  /** Refusals by a limit in a row that gave no time. */
+  readonly untimed: number;
+}
+
+/** The ForgeError of a REST answer. */
+export function refusalError(refusal: Refusal, judge: Judge): ForgeError {
+  const { status, headers, data } = refusal;
+  const said = wordsOf(data);
+  const needed = headers["x-accepted-github-permissions"];
+  const needs = status === 403 && typeof needed === "string" ? `; needs ${needed}` : "";
+  const text = said === "" ? `HTTP ${status}` : `${said} (HTTP ${status}${needs})`;
+  const message = oneLine(judge.redact(`GitHub: ${text}`), longestMessage);
+  if (isLimit(refusal, said)) return rateLimited(message, headers, judge);
+  switch (status) {
+    case 401:
+      return new ForgeError("unauthorized", message);
+    case 403:
+      return new ForgeError("forbidden", message);
+    case 404:
+      return new ForgeError("not_found", message);
+    case 410:
+      return new ForgeError("gone", message);
+    case 501:
+      return new ForgeError("refused", message);
+    default:
+      if (status >= 500 || status === 408) return new ForgeError("unavailable", message);
+      // A branch that was just pushed may not have reached the replica that was asked.
+      return new ForgeError("refused", message, { final: !isUnseenBranch(status, data) });
+  }
+}
+
+function isLimit({ status, headers }: Refusal, said: string): boolean {
+  if (status === 429 || /was submitted too quickly/i.test(said)) return true;
+  if (status !== 403) return false;
+  const spent = String(headers["x-ratelimit-remaining"] ?? "") === "0";
+  return spent || headers["retry-after"] !== undefined || /rate limit|abuse detection/i.test(said);
+}
+
+function isUnseenBranch(status: number, data: unknown): boolean {
+  if (status !== 422) return false;
+  return listOf(objectOf(data)["errors"]).some((error) => {
+    const { field, code } = objectOf(error);
+    return code === "invalid" && (field === "head" || field === "base");
+  });
+}
+
+const longestWaitMs = 60 * 60_000;
+const firstUntimedWaitMs = 60_000;
+
+/**
+ * The wait is a difference of GitHub's own times where it gives one, because our clock may be wrong: `retry-after`, else
+ * the reset of a spent budget, else at least a minute, doubled each time (GitHub's "Best practices for using the REST API").
+ */
+function rateLimited(message: string, headers: Refusal["headers"], judge: Judge): ForgeError {
+  const theirs = Date.parse(String(headers["date"] ?? "")) || judge.wall;
+  const after = Number.parseFloat(String(headers["retry-after"] ?? ""));
+  const reset = Number.parseFloat(String(headers["x-ratelimit-reset"] ?? ""));
+  const spent = String(headers["x-ratelimit-remaining"] ?? "") === "0";
+  let waitMs = firstUntimedWaitMs * 2 ** Math.min(judge.untimed, 6);
+  if (spent && Number.isFinite(reset)) waitMs = reset * 1_000 - theirs;
+  if (Number.isFinite(after)) waitMs = after * 1_000;
+  // Their times count in seconds, so one more makes sure that it is over.
+  waitMs = Math.min(Math.max(waitMs, 0) + 1_000, longestWaitMs + 1_000);
+  return new ForgeError("rate_limited", message, { retryAt: judge.wall + waitMs });
+}
+
+/** Whether a limit named no time, so that the next wait must be longer. */
+export function isUntimed({ headers }: Refusal): boolean {
+  return headers["retry-after"] === undefined && String(headers["x-ratelimit-remaining"]) !== "0";
+}
+
+/** GraphQL answers errors with HTTP 200. null: there is none. Partial data next to an error is not used. */
+export function graphqlError(answer: Refusal, judge: Judge): ForgeError | null {
+  const errors = listOf(objectOf(answer.data)["errors"]);
+  if (errors.length === 0) {
+    if (isObject(objectOf(answer.data)["data"])) return null;
+    return new ForgeError("malformed", "GitHub's answer holds no data");
+  }
+  const first = objectOf(errors[0]);
+  const said = textOf(first["message"]) ?? "an error without words";
+  const message = oneLine(judge.redact(`GitHub: ${said}`), longestMessage);
+  const type = textOf(first["type"]) ?? "";
+  if (/RATE_LIMIT/.test(type) || /rate limit|submitted too quickly/i.test(said)) {
+    return rateLimited(message, answer.headers, judge);
+  }
+  if (type === "NOT_FOUND") return new ForgeError("not_found", message);
+  if (type === "FORBIDDEN" || type === "INSUFFICIENT_SCOPES") {
+    return new ForgeError("forbidden", message);
+  }
+  if (/something went wrong|timeout|timed out/i.test(said) || type === "INTERNAL") {
+    return new ForgeError("unavailable", message);
+  }
+  return new ForgeError("refused", message);
+}
+
+/** GitHub's message with the details of a validation; nothing of a web page that a proxy sent. */
+function wordsOf(data: unknown): string {
+  const { message, errors }: JsonObject = objectOf(data);
+  const details = listOf(errors).map((error) => {
+    if (typeof error === "string") return error;
+    const { message: own, resource, field, code } = objectOf(error);
+    return textOf(own) ?? [resource, field, code].filter(textOf).join(" ");
+  });
+  return [textOf(message) ?? "", ...details].filter((part) => part !== "").join(": ");
+}

@@ -1,0 +1,380 @@
+import type { Octokit } from "@octokit/core";
+import type { z } from "zod";
+import type { Clock } from "../../clock.ts";
+import { isObject, objectOf } from "../../text/text.ts";
+import { ForgeError } from "../forge.ts";
+import {
+  boundedFetch,
+  type FetchLimits,
+  following,
+  graphqlError,
+  inTime,
+  isUntimed,
+  type Judge,
+  type Refusal,
+  redirectOf,
+  refusalError,
+} from "./answers.ts";
+import { type AppCredential, GithubCredentials } from "./credentials.ts";
+import { KeptAnswers } from "./kept-answers.ts";
+import type { GithubSettings } from "./settings.ts";
+
+export interface GithubClientOptions {
+  readonly settings: GithubSettings;
+  readonly clock: Clock;
+  /** Owner and name of the repository, as configured. */
+  readonly repository: { readonly owner: string; readonly name: string };
+  /** Longest time for one request. Default 30 s. */
+  readonly timeoutMs?: number;
+  /** Shortest time between two writes. Default 1 s, as GitHub asks for. */
+  readonly writeGapMs?: number;
+}
+
+type Parameters = Readonly<Record<string, unknown>>;
+
+interface Answer {
+  readonly data: unknown;
+  readonly hasNext: boolean;
+}
+
+const defaultTimeoutMs = 30_000;
+const defaultWriteGapMs = 1_000;
+const retryDelaysMs = [500, 2_000];
+/** A read that failed after a longer time is not repeated: the caller has waited enough. */
+const quickMs = 5_000;
+const maxReadsAtOnce = 8;
+const perPage = 100;
+const maxPages = 50;
+const maxLogBytes = 64 * 1024 * 1024;
+/** 2026-03-10 omits `merge_commit_sha` of a pull request. */
+const apiVersion = "2022-11-28";
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+type Api = "rest" | "graphql";
+
+/**
+ * GitHub's API over @octokit/core with what it lacks: limits of time and size, conditional reads, one write at a time,
+ * renewed tokens, and every failure as a ForgeError. A reached limit is reported with its time and never waited for.
+ */
+export class GithubClient {
+  readonly #options: GithubClientOptions;
+  readonly #closed = new AbortController();
+  readonly #limits: FetchLimits;
+  readonly #kept = new KeptAnswers();
+  readonly #notBefore: Record<Api, number> = { rest: 0, graphql: 0 };
+  readonly #waiting: (() => void)[] = [];
+  #plain: Promise<Octokit> | null = null;
+  #reading = 0;
+  #writing: Promise<unknown> = Promise.resolve();
+  #untimed = 0;
+  readonly credentials: GithubCredentials;
+  /** Changes when the repository turns out to be renamed. */
+  place: { readonly owner: string; readonly repo: string };
+
+  constructor(options: GithubClientOptions) {
+    this.#options = options;
+    this.#limits = {
+      timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
+      closed: this.#closed.signal,
+    };
+    this.place = { owner: options.repository.owner, repo: options.repository.name };
+    this.credentials = new GithubCredentials({
+      settings: options.settings,
+      clock: options.clock,
+      place: () => this.place,
+      octokit: (app) => this.#octokit(app),
+      errorOf: (thrown) => this.#errorOf(thrown, "rest"),
+      pause: (ms) => this.pause(ms),
+    });
+  }
+
+  /**
+   * What a GET answers; `{owner}` and `{repo}` are filled in. An unchanged answer (304) is free and comes from memory.
+   * Repeated after a broken connection or a server error, up to three tries in all.
+   */
+  async read<T>(schema: z.ZodType<T>, route: string, parameters: Parameters = {}): Promise<T> {
+    return shaped(schema, route, (await this.#read(route, parameters)).data);
+  }
+
+  /** All pages of a list, which GitHub may wrap in an object below `key`. */
+  async list<T>(
+    schema: z.ZodType<T>,
+    route: string,
+    parameters: Parameters & { readonly key?: string } = {},
+  ): Promise<T[]> {
+    const { key, ...rest } = parameters;
+    const all: T[] = [];
+    for (let page = 1; page <= maxPages; page++) {
+      const answer = await this.#read(route, { ...rest, per_page: perPage, page });
+      const items = key === undefined ? answer.data : objectOf(answer.data)[key];
+      if (!Array.isArray(items)) throw malformed(route);
+      all.push(...items.map((item) => shaped(schema, route, item)));
+      // An unchanged full page keeps its old links, so these do not say whether a page has been added.
+      if (!answer.hasNext && items.length < perPage) return all;
+    }
+    throw new ForgeError("malformed", `GitHub lists more than ${maxPages} pages for ${route}`);
+  }
+
+  /** Sends a write once; writes go one after the other. `unavailable`: it may have been done. */
+  write<T>(schema: z.ZodType<T>, route: string, parameters: Parameters): Promise<T> {
+    return this.#inTurn(async () => {
+      const { data } = await this.#send("rest", route, { ...this.place, ...parameters });
+      return shaped(schema, route, data);
+    });
+  }
+
+  /** The data of a query. */
+  async query<T>(schema: z.ZodType<T>, query: string, variables: Parameters): Promise<T> {
+    const answer = await this.#repeated(() => this.#graphql(query, variables));
+    return shaped(schema, "a query", answer);
+  }
+
+  /** Sends a mutation once. */
+  mutate(query: string, variables: Parameters): Promise<unknown> {
+    return this.#inTurn(() => this.#graphql(query, variables));
+  }
+
+  /**
+   * The last `maxBytes` of a log. GitHub redirects to a store of its own, whose address is the permission: no credential
+   * goes there. At most 64 MB are read.
+   */
+  async logTail(path: string, maxBytes: number): Promise<string> {
+    const { settings } = this.#options;
+    this.#requireBudget("rest");
+    const authorization = `Bearer ${await this.credentials.token()}`;
+    const { owner, repo } = this.place;
+    const url = `${settings.api}/repos/${owner}/${repo}${path}`;
+    const { tail, refusal } = await inTime(this.#limits, async (signal) => {
+      const agent = { "user-agent": "symphony" };
+      // A renamed repository redirects with 301, and needs the credential there; 302 leads to the store.
+      const first = await following(url, { headers: { ...agent, authorization }, signal }, 302);
+      const location = redirectOf(first, url);
+      if (location === null) return this.#tail(first, maxBytes);
+      await first.body?.cancel();
+      const isSame = location.origin === new URL(url).origin;
+      if (location.protocol !== "https:" && !isSame) throw malformed(path);
+      return this.#tail(await fetch(location, { headers: agent, signal }), maxBytes);
+    });
+    if (refusal !== null) throw this.#refused(refusal, "rest");
+    return tail;
+  }
+
+  /** Rejects at `close`. */
+  pause(ms: number): Promise<void> {
+    const { signal } = this.#closed;
+    return new Promise((resolve, reject) => {
+      const stop = () => {
+        cancel();
+        reject(closedError());
+      };
+      const cancel = this.#options.clock.after(ms, () => {
+        signal.removeEventListener("abort", stop);
+        resolve();
+      });
+      signal.addEventListener("abort", stop, { once: true });
+      if (signal.aborted) stop();
+    });
+  }
+
+  /** Ends the running requests and waits. */
+  close(): void {
+    this.#closed.abort();
+  }
+
+  async #read(route: string, parameters: Parameters): Promise<Answer> {
+    return this.#limited(() => this.#repeated(() => this.#conditional(route, parameters)));
+  }
+
+  async #conditional(route: string, parameters: Parameters): Promise<Answer> {
+    // octokit sends what a route has no place for as a query.
+    const filled = route.includes("{owner}") ? { ...this.place, ...parameters } : parameters;
+    const address = `${route} ${JSON.stringify(filled)}`;
+    const kept = this.#kept.get(address, await this.credentials.token());
+    const condition = kept === null ? {} : { "if-none-match": kept.etag };
+    const answer = await this.#send("rest", route, filled, condition);
+    if (answer.status === 304 && kept !== null) return kept;
+    const { data, headers } = answer;
+    const fresh = { data, hasNext: /rel="next"/.test(String(headers["link"] ?? "")) };
+    const { etag } = headers;
+    if (typeof etag === "string" && etag !== "") this.#kept.put(address, { ...fresh, etag });
+    return fresh;
+  }
+
+  async #graphql(query: string, variables: Parameters): Promise<unknown> {
+    const route = `POST ${this.#options.settings.graphql}`;
+    const answer = await this.#send("graphql", route, { query, variables });
+    const error = graphqlError(answer, this.#judge());
+    if (error !== null) throw this.#learned(error, answer, "graphql");
+    return objectOf(answer.data)["data"];
+  }
+
+  async #send(
+    api: Api,
+    route: string,
+    parameters: Parameters,
+    condition: Readonly<Record<string, string>> = {},
+  ): Promise<Refusal> {
+    for (let tries = 1; ; tries++) {
+      this.#requireBudget(api);
+      const token = await this.credentials.token();
+      const octokit = await this.#octokit(null);
+      const headers = { ...condition, authorization: `Bearer ${token}` };
+      try {
+        const answer = await octokit.request(route, { ...parameters, headers });
+        this.#untimed = 0;
+        return answer;
+      } catch (thrown) {
+        const refusal = answerIn(thrown);
+        if (refusal?.status === 304) return refusal;
+        const error = this.#errorOf(thrown, api);
+        const again = error.category === "unauthorized";
+        if (!again || !(await this.credentials.recover(token, tries))) throw error;
+      }
+    }
+  }
+
+  /** Loaded by the first request, so that no other command pays for it. */
+  async #octokit(app: AppCredential | null): Promise<Octokit> {
+    const { Octokit } = await import("@octokit/core");
+    const defaults = {
+      baseUrl: this.#options.settings.api,
+      userAgent: "symphony",
+      log: silent,
+      request: { fetch: boundedFetch(this.#limits) },
+    };
+    if (app !== null) {
+      const { createAppAuth } = await import("@octokit/auth-app");
+      const auth = { appId: app.id, privateKey: app.privateKey };
+      return withVersion(new Octokit({ ...defaults, authStrategy: createAppAuth, auth }));
+    }
+    this.#plain ??= Promise.resolve(withVersion(new Octokit(defaults)));
+    return this.#plain;
+  }
+
+  #errorOf(thrown: unknown, api: Api): ForgeError {
+    if (thrown instanceof ForgeError) return thrown;
+    if (thrown instanceof Error && thrown.cause instanceof ForgeError) return thrown.cause;
+    const refusal = answerIn(thrown);
+    if (refusal !== null) return this.#refused(refusal, api);
+    // Only the signing of an app's token is left.
+    return new ForgeError("unauthorized", "The private key of the GitHub app cannot be used");
+  }
+
+  #refused(refusal: Refusal, api: Api): ForgeError {
+    return this.#learned(refusalError(refusal, this.#judge()), refusal, api);
+  }
+
+  /** Going on after a limit can get the account banned, so it is remembered. */
+  #learned(error: ForgeError, refusal: Refusal, api: Api): ForgeError {
+    if (error.category !== "rate_limited" || error.retryAt === null) return error;
+    const { clock } = this.#options;
+    const until = clock.now() + error.retryAt - clock.wall();
+    const isPrimary = String(refusal.headers["x-ratelimit-remaining"]) === "0";
+    // The two budgets are separate; a secondary limit is common to both.
+    for (const one of isPrimary ? [api] : (["rest", "graphql"] as const)) {
+      this.#notBefore[one] = Math.max(this.#notBefore[one], until);
+    }
+    if (isUntimed(refusal)) this.#untimed++;
+    return error;
+  }
+
+  #judge(): Judge {
+    const { redact } = this.credentials;
+    return { redact, wall: this.#options.clock.wall(), untimed: this.#untimed };
+  }
+
+  #requireBudget(api: Api): void {
+    if (this.#closed.signal.aborted) throw closedError();
+    const { clock } = this.#options;
+    const waitMs = Math.ceil(this.#notBefore[api] - clock.now());
+    if (waitMs <= 0) return;
+    const message = `GitHub's rate limit is reached; asking again in ${Math.ceil(waitMs / 1_000)} s`;
+    throw new ForgeError("rate_limited", message, { retryAt: clock.wall() + waitMs });
+  }
+
+  async #repeated<T>(once: () => Promise<T>): Promise<T> {
+    const startedAt = this.#options.clock.now();
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await once();
+      } catch (error) {
+        const delayMs = retryDelaysMs[attempt];
+        const isPassing = error instanceof ForgeError && error.category === "unavailable";
+        const isQuick = this.#options.clock.now() - startedAt < quickMs;
+        if (delayMs === undefined || !isPassing || !isQuick || this.#closed.signal.aborted) {
+          throw error;
+        }
+        await this.pause(delayMs);
+      }
+    }
+  }
+
+  async #limited<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#reading >= maxReadsAtOnce) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    } else this.#reading++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#reading--;
+      else next();
+    }
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#writing.then(work);
+    const gapMs = this.#options.writeGapMs ?? defaultWriteGapMs;
+    const gap = () => this.pause(gapMs).catch(() => {});
+    this.#writing = turn.then(gap, gap);
+    return turn;
+  }
+
+  async #tail(response: Response, maxBytes: number) {
+    const { status, headers } = response;
+    if (!response.ok) {
+      await response.body?.cancel();
+      return { tail: "", refusal: { status, headers: Object.fromEntries(headers), data: null } };
+    }
+    let tail: Buffer = Buffer.alloc(0);
+    let size = 0;
+    for await (const chunk of response.body ?? []) {
+      size += chunk.length;
+      if (size > maxLogBytes) break;
+      tail = Buffer.concat([tail, chunk]).subarray(-maxBytes);
+    }
+    return { tail: tail.toString("utf8"), refusal: null };
+  }
+}
+
+function withVersion(octokit: Octokit): Octokit {
+  octokit.hook.before("request", (options) => {
+    options.headers["x-github-api-version"] = apiVersion;
+    options.headers.accept = "application/vnd.github+json";
+  });
+  return octokit;
+}
+
+/** The answer in an error of octokit; null: there was none. */
+function answerIn(thrown: unknown): Refusal | null {
+  if (!(thrown instanceof Error)) return null;
+  const response = objectOf(Reflect.get(thrown, "response"));
+  const { status, headers, data } = response;
+  if (typeof status !== "number" || !isObject(headers)) return null;
+  return { status, headers: headers as Refusal["headers"], data };
+}
+
+/** octokit hands out text where an answer is not JSON. */
+function shaped<T>(schema: z.ZodType<T>, route: string, data: unknown): T {
+  const parsed = schema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  throw malformed(route);
+}
+
+function malformed(route: string): ForgeError {
+  return new ForgeError("malformed", `GitHub's answer to ${route} does not have its form`);
+}
+
+function closedError(): ForgeError {
+  return new ForgeError("unavailable", "The connection to GitHub was closed");
+}
