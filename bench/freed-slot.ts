@@ -87,7 +87,7 @@ const quiet: Omit<Ports, "config" | "fetchCandidates" | "fetchIssues" | "runAtte
   async saveRecordFirst() {},
   saveAttempt: () => true,
   saveUsed() {},
-  prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
+  prior: () => ({ count: 0, resume: null, thread: null, tokens: 0, idle: null }),
   publish() {},
   failed(what, error) {
     throw new Error(what, { cause: error });

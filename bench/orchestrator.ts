@@ -47,7 +47,7 @@ function contextAt(now: number): Context {
     problem: null,
     now,
     wall: 1e12 + now,
-    prior: () => ({ count: 0, resume: null, tokens: 0, idle: null }),
+    prior: () => ({ count: 0, resume: null, thread: null, tokens: 0, idle: null }),
   };
 }
 

@@ -176,6 +176,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./git.ts")).diffCommand,
   },
   {
+    name: "deliver",
+    summary: "deliver an issue's work now: try refused steps again, read its pull request again",
+    group: disk,
+    load: async () => (await import("./deliver.ts")).deliverCommand,
+  },
+  {
+    name: "open",
+    summary: "print where an issue's work is, and open it in a browser",
+    group: disk,
+    load: async () => (await import("./deliver.ts")).openCommand,
+  },
+  {
     name: "config",
     summary: "show the configuration, and change it without a restart",
     group: configure,

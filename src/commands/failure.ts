@@ -141,6 +141,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   workspace_dirty: exitCodes.conflict,
   workspace_ambiguous: exitCodes.conflict,
   no_repository: exitCodes.conflict,
+  nothing_to_deliver: exitCodes.conflict,
   data_dir_locked: exitCodes.conflict,
   timed_out: exitCodes.timedOut,
 };

@@ -164,6 +164,7 @@ const statusStyles: Readonly<Record<string, Style>> = {
   running: "green",
   retrying: "yellow",
   blocked: "magenta",
+  review: "cyan",
   held: "dim",
   failed: "red",
   completed: "dim",

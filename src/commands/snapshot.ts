@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
 import { unsavedText } from "../core/model/event.ts";
+import { deliveryLine } from "./deliver.ts";
 import { newestKeptLines } from "./kept.ts";
 import {
   amount,
@@ -49,6 +50,7 @@ export function stateLines(
   const shown = [
     ...running(snapshot),
     ...blocked(snapshot),
+    ...review(snapshot),
     ...retrying(snapshot, view.nowMs),
     ...queued(snapshot),
     ...stopped(snapshot),
@@ -112,6 +114,14 @@ function blocked(snapshot: SnapshotView): Shown[] {
     row,
     since: row.needs.since,
     now: `needs ${row.needs.kind === "approval" ? "an approval" : "an answer"}: ${row.needs.prompt}`,
+  }));
+}
+
+function review(snapshot: SnapshotView): Shown[] {
+  return snapshot.review.map((row) => ({
+    row,
+    since: row.since,
+    now: row.delivery === null ? "waits for a person" : deliveryLine(row.delivery),
   }));
 }
 

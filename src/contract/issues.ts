@@ -4,7 +4,7 @@ import { writerOf } from "../core/model/names.ts";
 import { AttemptView } from "./attempts.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
-import { byIssue, NeedsView, page, paged, RunningRow, Status, Time } from "./values.ts";
+import { byIssue, DeliveryView, NeedsView, page, paged, RunningRow, Status, Time } from "./values.ts";
 import { KeptView } from "./work.ts";
 
 const model = z
@@ -192,6 +192,7 @@ export const IssueDetail = z
       .object({ attempt: z.number().int(), due_at: Time, error: z.string().nullable() })
       .nullable(),
     needs: NeedsView.nullable(),
+    delivery: DeliveryView.nullable().describe("null: no work was offered yet"),
     overrides: z.object({
       model: z.string().nullable(),
       reasoning_effort: z.string().nullable(),
@@ -337,6 +338,15 @@ export const issues = {
       kind: z.enum(["status", "tracker"]),
     }),
     errors: ["issue_not_found", "transition_not_allowed", "tracker_request"],
+  }),
+  deliver: route({
+    ...paths.issues.deliver,
+    summary:
+      "Deliver the issue's work now: refused steps are tried again, the pull request is read again",
+    params: byIssue,
+    status: 200,
+    reply: z.object({ issue_identifier: z.string(), delivery: DeliveryView }),
+    errors: ["issue_not_found", "nothing_to_deliver"],
   }),
   attempts: route({
     ...paths.issues.attempts,

@@ -25,6 +25,7 @@ export const paths = {
     respond: { method: "POST", path: "/api/v1/:id/respond" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
+    deliver: { method: "POST", path: "/api/v1/:id/deliver" },
   },
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },

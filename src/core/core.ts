@@ -7,6 +7,8 @@ import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
 import type { ConfigFlags } from "./config/resolve.ts";
 import type { ConfigService } from "./config/service.ts";
+import type { Deliveries } from "./delivery/delivery.ts";
+import type { MadeDeps } from "./delivery/made.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
@@ -42,6 +44,7 @@ export interface Core {
   readonly log: Logger;
   readonly webhooks: WebhookInboxes;
   readonly comments: CommentSteering;
+  readonly deliveries: Deliveries;
   readonly workspaces: WorkspaceOverview;
   readonly secrets: Secrets;
   readonly models: ModelList;
@@ -95,6 +98,8 @@ export interface CoreDeps {
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
   readonly kept: KeptWorkspaces;
+  readonly deliveries: Deliveries;
+  readonly made: MadeDeps;
   readonly attempts: Attempts;
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;

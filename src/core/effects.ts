@@ -9,6 +9,7 @@ import { dayGate } from "./orchestrator/dispatch.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Ports } from "./orchestrator/orchestrator.ts";
 import type { Fault } from "./orchestrator/state.ts";
+import { madeBy } from "./delivery/made.ts";
 import { runIdOf } from "./process/table.ts";
 import { earlierWork } from "./prompt/prompt.ts";
 import { templateMissing } from "./prompt/templates.ts";
@@ -35,7 +36,13 @@ export function portsOf(deps: CoreDeps): Ports {
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
     settleSteer: (id) => history.markDelivered(id),
     detachAttempt: (id) => attempts.detach(id),
-    removeWorkspace: (issue, path) => deps.kept.clear(issue, path),
+    offerWork: (order) => deps.deliveries.offer(order),
+    moveIssue: (issue, to, key) => deps.deliveries.moveTo(issue, to, key),
+    async removeWorkspace(issue, path) {
+      // Its branch may still be being pushed from it.
+      await deps.deliveries.settled(issue.id);
+      await deps.kept.clear(issue, path);
+    },
     examineWorkspace: (issue, path) => deps.kept.report(issue, path),
     saveRecord: (id, record) => records.put(id, record),
     saveRecordFirst: (id, record) => deps.recordsAtOnce.put(id, record),
@@ -79,6 +86,9 @@ function attemptDepsOf(
     earlierWork: (id) => earlierWorkOn(deps, id),
     mayContinue: () => dayGate(deps.orchestrator().state.day, current()) === null,
     undelivered: (id) => deps.store.history.undelivered(id),
+    feedback: (id) => deps.deliveries.feedback(id),
+    given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),
+    made: (turn) => madeBy(turn, deps.made),
     leases: deps.recovery.leases,
     giveUp: (id) => deps.recovery.giveUp(id),
     log: withoutKeyLines((line) => log.debug("agent output", { attempt_id: attemptId, line })),

@@ -30,6 +30,7 @@ const httpStatus: Record<ErrorCode, number> = {
   workspace_dirty: 409,
   workspace_ambiguous: 409,
   no_repository: 409,
+  nothing_to_deliver: 409,
   body_too_large: 413,
   unsupported_media_type: 415,
   rate_limited: 429,

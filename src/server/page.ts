@@ -189,6 +189,7 @@ interface Column<E> {
 function sections(snapshot: Snapshot, wall: number): readonly Html[] {
   return [
     blocked(snapshot, wall),
+    review(snapshot, wall),
     running(snapshot, wall),
     retrying(snapshot, wall),
     queued(snapshot),
@@ -205,6 +206,14 @@ function blocked({ counts, blocked: entries }: Snapshot, wall: number): Html | n
     { label: "Since", cell: ({ sinceWall }) => moment(sinceWall, wall) },
   ];
   return section({ title: "Waiting for a person", count: counts.blocked, entries, columns });
+}
+
+function review({ counts, review: entries }: Snapshot, wall: number): Html | null {
+  const columns: Column<Snapshot["review"][number]>[] = [
+    { label: "State", cell: ({ issue }) => cut(issue.state) },
+    { label: "Since", cell: ({ sinceWall }) => moment(sinceWall, wall) },
+  ];
+  return section({ title: "Waiting for review", count: counts.review, entries, columns });
 }
 
 function running({ counts, running: entries }: Snapshot, wall: number): Html | null {

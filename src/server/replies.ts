@@ -67,16 +67,17 @@ export class StateAnswer {
   }
 
   #current(limit: number): Written {
-    const { orchestrator, bus, secretsKnown, workspaces } = this.#core;
-    const { version } = workspaces.kept;
-    const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown(), version];
+    const { orchestrator, bus, secretsKnown, workspaces, deliveries } = this.#core;
+    const versions = [workspaces.kept.version, deliveries.version];
+    const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown(), ...versions];
     return this.#written.get(String(limit), marks, () => this.#write(limit));
   }
 
   #write(limit: number): Written {
-    const { bus, workspaces } = this.#core;
+    const { bus, workspaces, deliveries } = this.#core;
     const kept = workspaces.kept.list();
-    const moment = { wall: this.#clock.wall(), seq: bus.lastSeq, kept, limit };
+    const deliveryOf = (issueId: string) => deliveries.of(issueId);
+    const moment = { wall: this.#clock.wall(), seq: bus.lastSeq, kept, limit, deliveryOf };
     const reply = snapshotView(viewOf(this.#core, limit), moment);
     const { generated_at: _, codex_totals: totals, ...rest } = reply;
     const tag = weakTag([rest, { ...totals, seconds_running: 0 }]);

@@ -168,10 +168,12 @@ const cutOff: ReadonlySet<string> = new Set([
 /** What the history knows about an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
-  const resume =
-    last && last.threadId !== null && isResumable(last)
+  const thread =
+    last && last.threadId !== null
       ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
       : null;
+  const resume = last && isResumable(last) ? thread : null;
   const idle = last && last.id > after ? last.idle : null;
-  return { count: last?.number ?? 0, resume, tokens: history.tokensSince(issueId, after), idle };
+  const tokens = history.tokensSince(issueId, after);
+  return { count: last?.number ?? 0, resume, thread, tokens, idle };
 }

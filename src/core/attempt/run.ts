@@ -13,8 +13,21 @@ import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
-import type { AttemptOrder, EnteredWorkspace, Exit, Turned } from "../orchestrator/messages.ts";
-import { continuationPrompt, renderPrompt, resumePrompt, steerPrompt } from "../prompt/prompt.ts";
+import type {
+  AttemptOrder,
+  EnteredWorkspace,
+  Exit,
+  Made,
+  Turned,
+} from "../orchestrator/messages.ts";
+import {
+  continuationPrompt,
+  type Feedback,
+  feedbackPrompt,
+  renderPrompt,
+  resumePrompt,
+  steerPrompt,
+} from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import type { Steer } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
@@ -36,6 +49,15 @@ export interface AttemptDeps {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has received yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
+  /** What came back about offered work and no turn has read, oldest first. */
+  feedback?(issueId: string): readonly Feedback[];
+  /** A turn has begun with it. */
+  given?(issueId: string, feedback: readonly Feedback[], attemptId: string): void;
+  /**
+   * Commits what a turn left and decides whether it can be offered; null: the agent continues until
+   * it moves its issue itself. Rejects when the work cannot be read.
+   */
+  made?(turn: EndedTurn): Promise<Made | Unready | null>;
   /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
   earlierWork(issueId: string): string | null;
   /** False while no further turn may begin: the day's tokens are used up. */
@@ -46,6 +68,28 @@ export interface AttemptDeps {
   giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
 }
+
+/** A turn that ended well. */
+export interface EndedTurn {
+  readonly workspace: Workspace;
+  readonly issue: Issue;
+  readonly attemptId: string;
+  /** It changed the workspace or wrote to the tracker. */
+  readonly moved: boolean;
+  readonly signal: AbortSignal;
+  tell(line: string): void;
+}
+
+/** The work cannot be offered yet: the next turn begins with `prompt`. */
+export interface Unready {
+  readonly kind: "unready";
+  readonly prompt: string;
+  /** For a person, if the agent does not mend it. */
+  readonly reason: string;
+}
+
+/** Turns that may be spent on work that cannot be offered yet. */
+const maxUnready = 3;
 
 /** One running attempt, as its caller sees it. */
 export interface LiveAttempt {
@@ -119,7 +163,7 @@ async function work(
   if (!adopt) live.entered("building_prompt", null);
   const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
-  const opening = new Opening(() => deps.undelivered(issue.id), live.reported);
+  const opening = new Opening(order, deps, live);
   const cwd = await deps.workspaces.requireCwd(workspace.path);
   const runtime = await deps.runtime();
   const progress = new Progress(workspace.path);
@@ -144,16 +188,23 @@ async function work(
     // A stop while the session opened had no session to end.
     live.signal.throwIfAborted();
     const followed = adopt !== undefined && (await followedBy(session, live));
-    const prompt =
-      session.resumed && !adopt
-        ? resumePrompt(issue)
-        : firstPrompt(order, rendered ?? (await first()), deps);
+    const isResumed = session.resumed && !adopt;
+    const prompt = !isResumed
+      ? firstPrompt(order, rendered ?? (await first()), deps)
+      : order.isRound
+        ? roundPrompt(opening, rendered)
+        : resumePrompt(issue);
     const turn = Math.max(adopt?.turnCount ?? 1, 1);
-    await turns(session, issue, { prompt, followed, turn, opening, progress, deps, live });
-    return { kind: "completed" };
+    const way = { prompt, followed, turn, opening, progress, deps, live, workspace };
+    return { kind: "completed", ...(await turns(session, order, way)) };
   } finally {
     live.session(null);
   }
+}
+
+/** On a thread that knows the work: what came back, or the issue again, which was edited. */
+function roundPrompt(opening: Opening, rendered: string | null): string {
+  return opening.isWaiting() ? "" : (rendered ?? "");
 }
 
 /** Opens a thread that replaces a lost one: adds a summary of the previous attempt. */
@@ -213,8 +264,9 @@ async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boo
 /** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
 async function turns(
   session: AgentSession,
-  start: Issue,
+  order: AttemptOrder,
   way: RunContext & {
+    readonly workspace: Workspace;
     readonly prompt: string;
     /** True if the first turn was begun by a previous server. */
     readonly followed: boolean;
@@ -222,9 +274,10 @@ async function turns(
     readonly opening: Opening;
     readonly progress: Progress;
   },
-): Promise<void> {
-  const { opening, progress, deps, live, followed } = way;
-  let issue = start;
+): Promise<{ readonly made: Made | null; readonly issue: Issue | null }> {
+  const { opening, progress, deps, live, followed, workspace } = way;
+  let { issue } = order;
+  let unready = 0;
   let prompt = followed ? "" : opening.with(way.prompt);
   for (let turn = way.turn; ; turn++) {
     if (prompt !== "") {
@@ -233,23 +286,43 @@ async function turns(
       await session.turn(prompt, deps.choice(issue.id));
     }
     live.signal.throwIfAborted();
-    if (live.leaving()) return;
     const moved = await progress.moved();
+    const { attemptId } = order;
+    const { signal } = live;
+    const tell = (message: string) => live.reported({ type: "notice", message, malformed: false });
+    const made = (await deps.made?.({ workspace, issue, attemptId, moved, signal, tell })) ?? null;
+    if (live.leaving()) return { made: offerable(made), issue: null };
     const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
     live.turned({ moved, issue: fresh ?? null });
     // Reporting the turn may have stopped the attempt: it may have reached a limit.
     live.signal.throwIfAborted();
-    if (!deps.mayContinue()) return;
+    const end = { made: offerable(made), issue: fresh ?? null };
+    if (!deps.mayContinue()) return end;
     const { agent, tracker } = deps.config();
-    if (!fresh || standingOf(fresh, tracker) !== "routable" || turn >= agent.maxTurns) return;
+    if (!fresh || turn >= agent.maxTurns) return end;
     issue = fresh;
-    prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
+    if (made?.kind === "unready" && unready < maxUnready) {
+      unready += 1;
+      prompt = opening.with(made.prompt);
+    } else if (made !== null) {
+      // Guidance and feedback that came during the turn open the next one.
+      if (!opening.isWaiting() || made.kind === "refused") return end;
+      prompt = opening.with("");
+    } else {
+      if (standingOf(fresh, tracker) !== "routable") return end;
+      prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
+    }
   }
+}
+
+/** Work that is not ready when the attempt ends is not offered. */
+function offerable(made: Made | Unready | null): Made | null {
+  return made?.kind === "unready" ? { kind: "refused", reason: made.reason } : made;
 }
 
 /** How the work of an attempt ended. */
 type AttemptOutcome =
-  | { kind: "completed" }
+  | { kind: "completed"; made: Made | null; issue: Issue | null }
   | { kind: "stopped" }
   | { kind: "failed"; code: string; message: string; untilWall?: number | null }
   | { kind: "needs"; needs: Needs; code: string };
@@ -284,32 +357,51 @@ async function gitFacts(path: string, headBefore: string | null): Promise<Attemp
 }
 
 /**
- * Guidance that a turn ended without taking up opens the next turn, so none is lost; it counts as
- * delivered when that turn has started.
+ * Guidance that a turn ended without taking up, and feedback on offered work, open the next turn, so
+ * none is lost; they count as delivered when that turn has started.
  */
 class Opening {
-  readonly #undelivered: () => readonly Steer[];
-  readonly #reported: (event: AgentEvent) => void;
-  #carried: readonly Steer[] = [];
+  readonly #order: AttemptOrder;
+  readonly #deps: AttemptDeps;
+  readonly #live: LiveAttempt;
+  #steers: readonly Steer[] = [];
+  #feedback: readonly Feedback[] = [];
 
-  constructor(undelivered: () => readonly Steer[], reported: (event: AgentEvent) => void) {
-    this.#undelivered = undelivered;
-    this.#reported = reported;
+  constructor(order: AttemptOrder, deps: AttemptDeps, live: LiveAttempt) {
+    this.#order = order;
+    this.#deps = deps;
+    this.#live = live;
+  }
+
+  /** True if the next turn has something new to read. */
+  isWaiting(): boolean {
+    const { id } = this.#order.issue;
+    const feedback = this.#deps.feedback?.(id) ?? [];
+    return feedback.length > 0 || this.#deps.undelivered(id).length > 0;
   }
 
   with(prompt: string): string {
-    this.#carried = this.#undelivered();
-    if (this.#carried.length === 0) return prompt;
-    return `${steerPrompt(this.#carried.map((steer) => steer.message))}\n\n${prompt}`;
+    const { id } = this.#order.issue;
+    this.#steers = this.#deps.undelivered(id);
+    this.#feedback = this.#deps.feedback?.(id) ?? [];
+    const parts = [
+      this.#steers.length === 0 ? "" : steerPrompt(this.#steers.map(({ message }) => message)),
+      this.#feedback.length === 0 ? "" : feedbackPrompt(this.#feedback),
+      prompt,
+    ];
+    return parts.filter((part) => part !== "").join("\n\n");
   }
 
   received(event: AgentEvent): void {
-    this.#reported(event);
+    this.#live.reported(event);
     if (event.type !== "turn.started") return;
-    for (const steer of this.#carried) {
-      this.#reported({ type: "steer.delivered", steerId: steer.id });
+    for (const { id } of this.#steers) {
+      this.#live.reported({ type: "steer.delivered", steerId: id });
     }
-    this.#carried = [];
+    const { issue, attemptId } = this.#order;
+    if (this.#feedback.length > 0) this.#deps.given?.(issue.id, this.#feedback, attemptId);
+    this.#steers = [];
+    this.#feedback = [];
   }
 }
 

@@ -57,7 +57,7 @@ export type OnSuccess =
 export const reviewStates: readonly string[] = ["In Review", "Human Review", "Review"];
 
 const defaultCommit = "{{ issue.title }}\n\nIssue: {{ issue.identifier }}";
-const defaultBody = "{{ work.summary }}\n\nIssue: {{ issue.link }}";
+const defaultBody = "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
 
 const reference = text.regex(
   /^\$[A-Za-z_][A-Za-z0-9_]*$/,

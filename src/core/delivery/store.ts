@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Feedback as Said } from "../prompt/prompt.ts";
 import { type Database, int, openDatabase, type Row, text, textOrNull } from "../store/database.ts";
 import type { Delivered } from "./delivery.ts";
 
@@ -67,14 +68,8 @@ export interface Entry {
 export type NewEntry = Pick<Entry, "key" | "target" | "issueId" | "kind" | "payload">;
 
 /** Something that the next turn must read. */
-export interface Feedback {
+export interface Feedback extends Said {
   readonly issueId: string;
-  /** What it is, such as `issue_comment:12` or `check:test`. */
-  readonly source: string;
-  /** Of what it says: an edited comment has another one. */
-  readonly hash: string;
-  readonly text: string;
-  readonly author: string | null;
   readonly url: string | null;
   /** By a person who may write to the repository. */
   readonly byPerson: boolean;

@@ -57,6 +57,7 @@ export type ErrorCode =
   | "workspace_ambiguous"
   | "workspace_refused"
   | "no_repository"
+  | "nothing_to_deliver"
   | "clone_failed"
   | "clone_timeout"
   | "hook_failed"

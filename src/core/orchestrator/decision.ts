@@ -18,15 +18,19 @@ export interface Context {
   prior(issueId: string, after: string): Prior;
 }
 
+export interface PriorThread {
+  readonly threadId: string;
+  readonly tokens: Tokens;
+  /** The agent that owns the thread: no other agent can resume it. */
+  readonly agent: string;
+}
+
 export interface Prior {
   readonly count: number;
   /** The thread of the last attempt, when it was cut off or ended with a question. */
-  readonly resume: {
-    readonly threadId: string;
-    readonly tokens: Tokens;
-    /** The agent that owns the thread: no other agent can resume it. */
-    readonly agent: string;
-  } | null;
+  readonly resume: PriorThread | null;
+  /** The thread of the last attempt, however that ended. */
+  readonly thread: PriorThread | null;
   readonly tokens: number;
   readonly idle: Idle | null;
 }

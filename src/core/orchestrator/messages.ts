@@ -178,6 +178,7 @@ export interface WorkspaceEnd {
 
 /** Brings the work of a run to its person. */
 export interface OfferOrder {
+  /** As read after the last turn. */
   readonly issue: Issue;
   readonly attemptId: string;
   readonly workspacePath: string | null;
@@ -248,8 +249,10 @@ export interface AttemptOrder {
   readonly issue: Issue;
   /** null on a first run, else the retry number (P-5). */
   readonly attempt: number | null;
-  /** The thread to resume, of an attempt that was cut off. */
+  /** The thread to resume, of an attempt that was cut off, or whose work was offered. */
   readonly resumeThreadId: string | null;
+  /** Earlier work on the issue was offered; this attempt continues from what came back. */
+  readonly isRound: boolean;
   /** The agent that runs the attempt. */
   readonly agent: string;
   readonly templateId: string;

@@ -17,6 +17,7 @@ import type {
   EnteredWorkspace,
   Exit,
   Input,
+  OfferOrder,
   TimerInput,
   Turned,
   WorkspaceEnd,
@@ -160,6 +161,10 @@ export class Orchestrator {
       case "removeWorkspace":
       case "lookAtWorkspace":
         return this.#endWorkspace(effect);
+      case "offerWork":
+        return ports.offerWork?.(effect);
+      case "moveIssue":
+        return ports.moveIssue?.(effect.issue, effect.to, effect.key);
       case "setTimer":
         return this.#setTimer(effect.input, effect.delayMs);
       case "clearTimer":
@@ -338,6 +343,10 @@ export interface Ports {
   detachAttempt?(attemptId: string): void;
   /** Keeps the workspace if it holds work that is nowhere else, and publishes that. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
+  /** Brings work to its person. Durable when it returns; throws `storage_unavailable`. */
+  offerWork?(order: OfferOrder): void;
+  /** Moves the issue in its tracker, as soon as that is possible. */
+  moveIssue?(issue: Issue, to: string, key: string): void;
   /** Publishes what the workspace of an issue holds that an operator completed. */
   examineWorkspace?(issue: Issue, path: string | null): Promise<void>;
   /** Rejects with `SavedLater` if refused: the write is then repeated until it succeeds. */

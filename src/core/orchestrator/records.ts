@@ -266,7 +266,8 @@ export function adoptionOf(entry: Running): AttemptOrder {
     turnCount,
     sinceWall: entry.lastEventWall ?? 0,
   };
-  return { attemptId, issue, attempt, resumeThreadId, agent, templateId, adopt };
+  const isRound = false;
+  return { attemptId, issue, attempt, resumeThreadId, isRound, agent, templateId, adopt };
 }
 
 export interface PlanRow {

@@ -4,6 +4,7 @@ import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
 import { choiceFor, templateIdOf } from "./choice.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running } from "./issues.ts";
+import type { Effect } from "./messages.ts";
 import { attemptOf, claimed, type State } from "./state.ts";
 
 export interface Birth {
@@ -20,7 +21,9 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   if (braked) return braked;
   const templateId = templateIdOf(state, issue.id);
   const { agent, model } = choiceFor(state, issue, context.config);
-  const resume = prior.resume?.agent === agent ? prior.resume : null;
+  const offer = state.issues.get(issue.id)?.offer ?? null;
+  const thread = offer === null ? prior.resume : prior.thread;
+  const resume = thread?.agent === agent ? thread : null;
   const entry: Running = {
     claim: "running",
     issue,
@@ -55,6 +58,11 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   };
   const { attempt } = birth;
   const resumeThreadId = resume?.threadId ?? null;
+  const { inProgress } = context.config.tracker;
+  const isMoved = inProgress !== null && normalState(inProgress) !== entry.startedIn;
+  const move: Effect[] = isMoved
+    ? [{ type: "moveIssue", issue, to: inProgress, key: entry.attemptId }]
+    : [];
   return decided(
     claimed({ ...state, lastAttemptStamp: stamp }, entry),
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
@@ -64,6 +72,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
       data: { attempt, number: entry.number, resume: resumeThreadId !== null },
     }),
+    ...move,
     {
       type: "startAttempt",
       row: attemptOf(entry),
@@ -71,6 +80,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       issue,
       attempt,
       resumeThreadId,
+      isRound: offer !== null,
       agent,
       templateId,
     },

@@ -109,6 +109,15 @@ export interface TrackerWorkflow {
   states(issue: Issue): Promise<readonly TrackerState[]>;
   /** Moves the issue; rejects with `transition_not_allowed` for an unknown name. */
   move(issue: Issue, state: string): Promise<void>;
+  /** Links an address in the issue, once for each `key`. Absent when the tracker has no links. */
+  link?(issue: Issue, link: TrackerLink): Promise<void>;
+}
+
+export interface TrackerLink {
+  /** Names this one link: the same again changes nothing. */
+  readonly key: string;
+  readonly url: string;
+  readonly title: string;
 }
 
 export interface TrackerHealth {

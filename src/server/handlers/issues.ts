@@ -6,19 +6,23 @@ import {
   issueView,
   type NewIssue,
 } from "../../contract/issues.ts";
+import { DeliveryView } from "../../contract/values.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import { requireAgentKind } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
+import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
+import { writerOf } from "../../core/model/names.ts";
 import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
 import { attemptView, detailView, eventView, keptView, time } from "../views.ts";
 
+const writeDelivery = writerOf(DeliveryView);
 const latestAttempts = 5;
 const recentEvents = 50;
 
@@ -40,8 +44,8 @@ function readers(core: Core) {
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.statusOf(params.id);
       if (known === null) return detailOf(core, await findStatus(core, params.id));
-      const { version } = core.workspaces.kept;
-      const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), version];
+      const versions = [core.workspaces.kept.version, core.deliveries.version];
+      const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), ...versions];
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
     },
     async attempts({ params, query: { limit, offset } }) {
@@ -58,6 +62,12 @@ function readers(core: Core) {
   } satisfies Partial<Handlers<Api["issues"]>>;
 }
 
+/** null for an issue whose work was never offered. */
+function shownDelivery({ deliveries }: Core, issueId: string): Delivery | null {
+  const found = deliveries.of(issueId);
+  return found !== null && found.offeredAt > 0 ? found : null;
+}
+
 function detailOf(core: Core, status: IssueStatusView) {
   // Includes events that have not been written to disk yet.
   core.bus.flush();
@@ -65,7 +75,8 @@ function detailOf(core: Core, status: IssueStatusView) {
   const events = core.history.recentEvents(status.issue.id, recentEvents);
   const place = core.workspaces.placeOf(status.issue);
   const kept = core.workspaces.kept.of(status.issue);
-  return detailView(status, { attempts, attemptCount: total, events, place, kept });
+  const delivery = shownDelivery(core, status.issue.id);
+  return detailView(status, { attempts, attemptCount: total, events, place, kept, delivery });
 }
 
 /** Writes to the local tracker; every other tracker is read-only here. */
@@ -104,6 +115,11 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
         already_stopping: aborted.alreadyStopping,
         requested_at: time(aborted.requestedWall),
       };
+    },
+    async deliver({ params }) {
+      const { id, identifier } = await findIssueId(core, params.id);
+      const delivery = writeDelivery(await core.deliveries.deliver(id));
+      return { issue_identifier: identifier, delivery };
     },
     async steer({ params, headers, body }) {
       const key = headers["idempotency-key"] ?? null;

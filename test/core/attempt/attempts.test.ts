@@ -108,6 +108,7 @@ async function bench(parts: Parts) {
     issue: issue("ENG-1"),
     attempt: null,
     resumeThreadId: parts.resumeThreadId ?? null,
+    isRound: false,
     agent: "codex",
     templateId: "workflow",
   };

@@ -14,7 +14,7 @@ const context = {
   ...clocks,
   config: config(),
   problem: null,
-  prior: () => ({ count: 1, resume: null, tokens: 0, idle: null }),
+  prior: () => ({ count: 1, resume: null, thread: null, tokens: 0, idle: null }),
 };
 const used = { ...noTokens, input: 100, total: 100 };
 

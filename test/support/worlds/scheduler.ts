@@ -234,7 +234,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     const counted = own.filter(({ id }) => id > after);
     const tokens = counted.reduce((sum, attempt) => sum + attempt.tokens.total, 0);
     const idle = counted.at(-1)?.idle ?? null;
-    return { count: own.length, resume: this.resume, tokens, idle };
+    return { count: own.length, resume: this.resume, thread: this.resume, tokens, idle };
   }
 
   publish(event: EventDraft): void {

@@ -1,0 +1,69 @@
+import type { z } from "zod";
+import type { DeliveryView } from "../contract/values.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext } from "./context.ts";
+import { onServerIssue } from "./failure.ts";
+import { plainLine } from "./output.ts";
+import { issueArgument, row } from "./table.ts";
+
+type Delivery = z.output<typeof DeliveryView>;
+
+/** Tries refused steps again, and reads the pull request again. */
+export const deliverCommand = row({
+  examples: ["symphony deliver ENG-123", "symphony deliver ENG-123 --json | jq .delivery.branch"],
+  arguments: [issueArgument],
+  call: ({ issue: id }, context) =>
+    onServerIssue(id, context, (client) => client.issues.deliver({ params: { id } })),
+  print({ issue_identifier: name, delivery }, { note }) {
+    note(`${name}: ${deliveryLine(delivery)}`);
+  },
+});
+
+/** Prints where the work is, and opens it in the browser of a terminal. */
+export const openCommand = row({
+  examples: ["symphony open ENG-123", "symphony open ENG-123 --print"],
+  arguments: [issueArgument],
+  options: [{ name: "print", summary: "only print the address" }],
+  async call({ issue: id }, context) {
+    const detail = await onServerIssue(id, context, (client) =>
+      client.issues.detail({ params: { id } }),
+    );
+    const url = detail.delivery?.pull_request?.url ?? detail.issue.url;
+    if (url === null || !/^https?:\/\//.test(url)) {
+      throw new SymphonyError("not_found", `${id} has no pull request and no web address`, {
+        hint: `symphony diff ${id} shows its work`,
+      });
+    }
+    return { issue_identifier: detail.issue_identifier, url };
+  },
+  async print({ url }, context, { print }) {
+    context.print(url);
+    if (!print && context.stdout.isTTY) await showInBrowser(url, context);
+  },
+});
+
+const openers: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };
+
+/** Without a program that opens addresses, the printed one has to do. */
+async function showInBrowser(url: string, { note }: CommandContext): Promise<void> {
+  const opener = openers[process.platform];
+  if (opener === undefined) return;
+  const { execa } = await import("execa");
+  const { failed } = await execa(opener, [url], { reject: false, stdio: "ignore", timeout: 10_000 });
+  if (failed) note("No browser could be opened here");
+}
+
+/** One line: where the work is, and what it waits for. */
+export function deliveryLine(delivery: Delivery): string {
+  const { branch, pull_request: pull, waiting_for: waits, problem, pushed } = delivery;
+  const where =
+    pull !== null
+      ? `pull request #${pull.number} ${pull.url}`
+      : branch === null
+        ? "in its workspace"
+        : pushed === null
+          ? `branch ${branch}, not pushed yet`
+          : `branch ${branch}`;
+  const state = problem ?? (waits === null ? "it is over" : `waits for ${waits}`);
+  return plainLine(`${where}; ${state}`);
+}

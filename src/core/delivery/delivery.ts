@@ -1,0 +1,340 @@
+// The way of finished work to its person, and back: branch, pull request, reviews and checks.
+
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { Logger } from "../events/log.ts";
+import { SymphonyError } from "../model/errors.ts";
+
+import { type Issue, normalState } from "../model/issue.ts";
+import type { Input, OfferOrder } from "../orchestrator/messages.ts";
+import { repositoryFor } from "../repository/routing.ts";
+import type { EventSink } from "../store/store.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import type { Delivery } from "../model/delivery.ts";
+import type { Forge } from "./forge.ts";
+import { Outbox, type Written } from "./outbox.ts";
+import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
+import { Watch } from "./watch.ts";
+import { answersIn, replyText } from "./wording.ts";
+import { Writes } from "./writes.ts";
+
+/** The delivery of one issue, as it is stored. */
+export interface Delivered extends Delivery {
+  /** As last read before it was offered. */
+  readonly issue: Issue;
+  /** The attempt whose work is offered; empty before the first. */
+  readonly attemptId: string;
+  readonly workspacePath: string | null;
+  /** The hidden text by which the pull request is known as symphony's. */
+  readonly marker: string;
+  /** What symphony wrote last: what differs belongs to a person. */
+  readonly wrote: { readonly title: string; readonly body: string; readonly draft: boolean } | null;
+  /** How often symphony ran a check again, by `rerunKey`. */
+  readonly reruns: Readonly<Record<string, number>>;
+}
+
+export interface DeliveriesDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly store: DeliveryStore;
+  readonly bus: EventSink;
+  config(): Config;
+  tracker(): Tracker;
+  /** The site of a repository's pull requests; null: it has none that symphony knows. Throws `invalid_config`. */
+  forgeFor(repository: RepositoryConfig): Forge | null;
+  /** Pushes a commit of a workspace; as `pushCommit`. */
+  push: PushPort;
+  /** Whether the remote's base branch contains a commit; null: it cannot be determined now. */
+  isContained(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Tells the scheduler. */
+  post(input: Extract<Input, { type: `offer.${string}` }>): void;
+  /** The last message of an attempt's agent. */
+  lastMessage(attemptId: string): string | null;
+  /** Whether an attempt works on the issue now. */
+  isRunning(issueId: string): boolean;
+}
+
+export type PushPort = (order: {
+  readonly repository: RepositoryConfig;
+  readonly path: string;
+  readonly commit: string;
+  readonly branch: string;
+  readonly expected: string | null;
+  readonly credential: { readonly user: string; readonly password: string } | null;
+  readonly signal: AbortSignal;
+}) => Promise<PushAnswer>;
+
+export type PushAnswer =
+  | { readonly outcome: "pushed" | "already_there" }
+  | { readonly outcome: "moved"; readonly found: string | null }
+  | { readonly outcome: "refused"; readonly final: boolean; readonly reason: string };
+
+/** Where a workspace's clone came from. */
+export interface Prepared {
+  readonly issue: Issue;
+  readonly repository: string;
+  readonly branch: string;
+  readonly base: string | null;
+  readonly path: string;
+}
+
+/** Every delivery, its writes and what comes back. */
+export class Deliveries {
+  readonly #deps: DeliveriesDeps;
+  readonly #outbox: Outbox;
+  readonly #watch: Watch;
+  #version = 0;
+
+  constructor(deps: DeliveriesDeps) {
+    const { clock, store } = deps;
+    this.#deps = deps;
+    const save = (delivery: Delivered, entries?: readonly NewEntry[]) => this.#save(delivery, entries);
+    const writes = new Writes({ ...deps, save });
+    this.#outbox = new Outbox({
+      clock,
+      store,
+      write: (entry, signal) => writes.make(entry, signal),
+      onWritten: (entry, written) => this.#written(entry, written),
+    });
+    this.#watch = new Watch({ ...deps, save, kick: () => this.#outbox.kick() });
+  }
+
+  /** Grows with every change of what `of` returns. */
+  get version(): number {
+    return this.#version;
+  }
+
+  of(issueId: string): Delivered | null {
+    return this.#deps.store.of(issueId);
+  }
+
+  /** The issue whose delivery has this branch of a repository; null: symphony made none. */
+  ownerOf(repository: string, branch: string): string | null {
+    const wanted = branch.toLowerCase();
+    const found = this.#deps.store
+      .all()
+      .find((one) => one.repository === repository && one.branch?.toLowerCase() === wanted);
+    return found?.issueId ?? null;
+  }
+
+  /** Continues after a restart: waiting writes, open pull requests, and offers that a crash cut off. */
+  start(open: readonly OfferOrder[]): void {
+    for (const order of open) {
+      if (this.of(order.issue.id)?.attemptId !== order.attemptId) this.offer(order);
+    }
+    this.#outbox.kick();
+    this.#watch.start();
+  }
+
+  /** A workspace was cloned for the issue. */
+  prepared({ issue, repository, branch, base, path }: Prepared): void {
+    const known = this.of(issue.id);
+    if (known?.repository === repository && known.branch === branch && known.pushed !== null) {
+      this.#save({ ...known, workspacePath: path });
+      return;
+    }
+    this.#save({ ...fresh(issue), repository, branch, base, workspacePath: path });
+  }
+
+  /** Brings the work of a run to its person. Durable when it returns. */
+  offer(order: OfferOrder): void {
+    const { issue, attemptId } = order;
+    const { config, store, clock } = this.#deps;
+    const known = this.of(issue.id) ?? fresh(issue);
+    const rule = this.#ruleOf(issue, known);
+    const mode = rule === null || known.branch === null ? "none" : config().delivery.mode;
+    const head = order.head ?? known.head;
+    const next: Delivered = {
+      ...known,
+      issue,
+      issueIdentifier: issue.identifier,
+      attemptId,
+      mode,
+      head,
+      workspacePath: order.workspacePath ?? known.workspacePath,
+      offeredAt: clock.wall(),
+      problem: null,
+      over: mode === "none",
+      waitingFor: mode === "none" ? "a person to look at it" : "its branch to be pushed",
+    };
+    const target = `delivery:${issue.id}`;
+    const entry = (kind: string, key: string, payload: Entry["payload"]): NewEntry => ({
+      ...{ kind, target, issueId: issue.id, payload },
+      key: `${kind}:${issue.id}:${key}`,
+    });
+    const isNew = head !== null && mode !== "none";
+    // An order that is repeated gets keys of its own: an earlier one may have been refused for good.
+    const again = order.head === null ? attemptId : `${attemptId}:${head}`;
+    const entries = [
+      ...(isNew ? [entry("push", again, { commit: head })] : []),
+      ...(isNew && mode === "pull_request" ? [entry("pull_request", again, { commit: head })] : []),
+      ...this.#replies(next, order, entry),
+      ...(order.moves
+        ? [entry("move", attemptId, { from: normalState(issue.state), mode })]
+        : []),
+    ];
+    this.#save(next, entries);
+    store.answer(attemptId);
+    this.#outbox.kick();
+    // What arrived while the attempt ran was not read by it.
+    if (store.newFeedback(issue.id).length > 0) this.#watch.tellFeedback(issue.id);
+  }
+
+  /** By hand: everything that was refused is tried again at once, and the rounds begin anew. */
+  async deliver(issueId: string): Promise<Delivered> {
+    const { store, clock } = this.#deps;
+    const known = this.of(issueId);
+    if (known === null || known.head === null || known.mode === "none") {
+      throw new SymphonyError("nothing_to_deliver", "the issue has no work that can be delivered", {
+        hint: "symphony diff ISSUE shows what its workspace holds",
+      });
+    }
+    const waiting = store.waitingOf(issueId);
+    if (waiting.length > 0) store.retry(issueId, clock.wall());
+    else {
+      const { issue, attemptId, workspacePath, head } = known;
+      const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head };
+      this.offer({ ...order, moves: true });
+      const next = this.of(issueId);
+      if (next) this.#save({ ...next, attemptId });
+    }
+    this.#outbox.kick();
+    await this.#outbox.settled(`delivery:${issueId}`);
+    await this.#watch.look(issueId);
+    return this.of(issueId) ?? known;
+  }
+
+  /** Moves the issue to the state for running work, once for each attempt. */
+  moveTo(issue: Issue, to: string, key: string): void {
+    const { store } = this.#deps;
+    const payload = { to, from: normalState(issue.state) };
+    const target = `tracker:${issue.id}`;
+    store.add([{ kind: "start", key: `start:${key}`, target, issueId: issue.id, payload }]);
+    this.#remember(issue);
+    this.#outbox.kick();
+  }
+
+  /** What the next turn of an issue's agent must read. */
+  feedback(issueId: string): readonly Feedback[] {
+    return this.#deps.store.newFeedback(issueId);
+  }
+
+  /** A turn has begun with this feedback. */
+  given(
+    issueId: string,
+    feedback: readonly Pick<Feedback, "source" | "hash">[],
+    attemptId: string,
+  ): void {
+    this.#deps.store.give(issueId, feedback, attemptId);
+  }
+
+  /** Resolves when no write of the issue is being made; a write that must wait is not waited for. */
+  settled(issueId: string): Promise<void> {
+    return this.#outbox.settled(`delivery:${issueId}`);
+  }
+
+  /** Whether `commit` is known to be on the remote, as the remote said. */
+  isPushed(issueId: string, commit: string): boolean {
+    return this.of(issueId)?.pushed === commit;
+  }
+
+  /** Something changed at the site: reads the pull request at once. */
+  hint(repository: string, number: number | null): void {
+    for (const one of this.#deps.store.all()) {
+      const isMeant = one.repository === repository && !one.over;
+      if (isMeant && (number === null || one.pullRequest?.number === number)) {
+        void this.#watch.look(one.issueId);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#watch.close();
+    await this.#outbox.close();
+    this.#deps.store.close();
+  }
+
+  /** The rule that the workspace was cloned by, as long as it is configured. */
+  #ruleOf(issue: Issue, known: Delivered): RepositoryConfig | null {
+    const { repositories } = this.#deps.config().git;
+    if (known.repository === null) return repositoryFor(issue, repositories);
+    return repositories.find(({ name }) => name === known.repository) ?? null;
+  }
+
+  #replies(
+    { pullRequest }: Delivered,
+    { attemptId, head }: OfferOrder,
+    entry: (kind: string, key: string, payload: Entry["payload"]) => NewEntry,
+  ): readonly NewEntry[] {
+    if (pullRequest === null) return [];
+    const given = this.#deps.store.givenTo(attemptId);
+    const answers = answersIn(this.#deps.lastMessage(attemptId), given.length);
+    return given.flatMap(({ replyTo, source, hash }, at) => {
+      if (replyTo === null) return [];
+      const body = replyText(answers.get(at + 1), head);
+      return [entry("reply", `${source}:${hash}`, { remark: replyTo, body })];
+    });
+  }
+
+  /** The store knows the issue from now on. */
+  #remember(issue: Issue): void {
+    if (this.of(issue.id) === null) this.#save({ ...fresh(issue), over: true });
+  }
+
+  #save(delivery: Delivered, entries: readonly NewEntry[] = []): void {
+    this.#deps.store.save(delivery, entries);
+    this.#version += 1;
+  }
+
+  #written(entry: Entry, written: Written): void {
+    const { bus, log } = this.#deps;
+    const known = this.of(entry.issueId);
+    if (known === null) return;
+    const { issueId, issueIdentifier } = known;
+    if (written.outcome === "done" || written.outcome === "dropped") {
+      if (known.problem !== null) this.#save({ ...known, problem: null });
+      if (entry.kind === "pull_request" || entry.kind === "push") void this.#watch.look(issueId);
+      return;
+    }
+    if (written.outcome === "later") return;
+    const problem = `${written.reason}; next: symphony deliver ${issueIdentifier}`;
+    const isNews = known.problem !== problem;
+    this.#save({ ...known, problem });
+    if (!isNews) return;
+    log.warn("delivery", { issue_identifier: issueIdentifier, reason: written.reason });
+    bus.publish({
+      type: "delivery.refused",
+      issueId,
+      issueIdentifier,
+      message: written.reason,
+      data: { step: entry.kind, final: written.outcome === "final" },
+    });
+  }
+}
+
+function fresh(issue: Issue): Delivered {
+  return {
+    issue,
+    issueId: issue.id,
+    issueIdentifier: issue.identifier,
+    attemptId: "",
+    mode: "none",
+    repository: null,
+    branch: null,
+    base: null,
+    head: null,
+    pushed: null,
+    pullRequest: null,
+    waitingFor: null,
+    problem: null,
+    offeredAt: 0,
+    seenAt: null,
+    over: false,
+    workspacePath: null,
+    marker: `<!-- symphony ${randomUUID()} -->`,
+    wrote: null,
+    reruns: {},
+  };
+}

@@ -1,0 +1,234 @@
+import { createHash } from "node:crypto";
+import type { DeliveryConfig } from "../config/delivery.ts";
+import type { PullRequestFacts } from "../model/delivery.ts";
+import type { Check, Observation, Remark } from "./forge.ts";
+import type { Feedback } from "./store.ts";
+
+/** What the verdict depends on beside the observation. */
+export interface Known {
+  readonly issueId: string;
+  /** The commit that symphony pushed last. */
+  readonly pushed: string | null;
+  /** The base that the pull request was opened for. */
+  readonly base: string | null;
+  /** Whether symphony itself wants it to be a draft. */
+  readonly ownDraft: boolean;
+  /** How often symphony ran a check again, by check and head. */
+  readonly reruns: Readonly<Record<string, number>>;
+  /** Whether a person may write to the repository; null: not known now. */
+  readonly mayWrite: ReadonlyMap<string, boolean | null>;
+  readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge">;
+}
+
+/** What an observation of a pull request means. Everything is judged anew each time. */
+export interface Verdict {
+  readonly facts: PullRequestFacts;
+  /** The first requirement that is not met; null: it is over. */
+  readonly waitingFor: string | null;
+  /** Everything that a turn should read; what was read before is recognized by source and hash. */
+  readonly feedback: readonly Feedback[];
+  readonly reruns: readonly Check[];
+  /** Whether it may be merged now, at exactly this head. */
+  readonly mergeable: boolean;
+  readonly end: "merged" | "closed" | null;
+}
+
+/** Judges one observation. Pure. Unknown is never taken for yes or no. */
+export function judge(seen: Observation, known: Known): Verdict {
+  const { pullRequest } = seen;
+  const isCurrent = pullRequest.head === known.pushed;
+  const checks = isCurrent ? seen.checks.filter(({ head }) => head === pullRequest.head) : [];
+  const facts: PullRequestFacts = {
+    number: pullRequest.number,
+    url: pullRequest.url,
+    state: pullRequest.state,
+    draft: pullRequest.draft,
+    headSha: pullRequest.head,
+    checks: isCurrent ? checksIn(checks, seen) : "unknown",
+    review: reviewOf(seen, known),
+  };
+  const end = pullRequest.state === "open" ? null : pullRequest.state;
+  if (end !== null) {
+    return { facts, waitingFor: null, feedback: [], reruns: [], mergeable: false, end };
+  }
+  const red = checks.filter(({ name, state }) => state === "failure" && !seen.baseRed.includes(name));
+  const lost = checks.filter(({ state }) => state === "cancelled");
+  const again = [...red, ...lost].filter(
+    (check) => check.runId !== null && (known.reruns[rerunKey(check)] ?? 0) === 0,
+  );
+  const failed = red.filter((check) => !again.includes(check));
+  const feedback = [
+    ...remarksOf(seen, known),
+    ...failed.map((check) => checkFeedback(check, known, seen.at)),
+    ...conflictOf(seen, known),
+  ];
+  const missing = missingOf(seen, { facts, known, checks, isCurrent });
+  return {
+    facts,
+    waitingFor: missing ?? (known.rules.merge === "never" ? "a person to merge it" : "its merge"),
+    feedback,
+    reruns: again,
+    mergeable: missing === null && known.rules.merge === "when_approved",
+    end: null,
+  };
+}
+
+/** Names a check on one commit. */
+export function rerunKey({ name, head }: Pick<Check, "name" | "head">): string {
+  return `${name}@${head}`;
+}
+
+function checksIn(checks: readonly Check[], { baseRed }: Observation): PullRequestFacts["checks"] {
+  if (checks.length === 0) return "none";
+  const isRed = ({ name, state }: Check) =>
+    (state === "failure" || state === "cancelled") && !baseRed.includes(name);
+  if (checks.some(isRed)) return "failed";
+  const isOpen = ({ state }: Check) =>
+    state === "waiting" || state === "running" || state === "action_required";
+  return checks.some(isOpen) ? "running" : "passed";
+}
+
+/** The latest decisive review of each person who may write; comments clear nothing. */
+function reviewOf({ reviews }: Observation, { mayWrite }: Known): PullRequestFacts["review"] {
+  const latest = new Map<string, "approved" | "changes_requested" | "dismissed">();
+  let isUnknown = false;
+  for (const { author, own, verdict } of reviews) {
+    if (own || verdict === "commented") continue;
+    const may = mayWrite.get(author.toLowerCase()) ?? null;
+    if (may === null) isUnknown = true;
+    if (may === true) latest.set(author.toLowerCase(), verdict);
+  }
+  const standing = [...latest.values()];
+  if (standing.includes("changes_requested")) return "changes_requested";
+  if (isUnknown) return "unknown";
+  return standing.includes("approved") ? "approved" : "none";
+}
+
+/** The people whose change request stands. */
+function requesters({ reviews }: Observation): ReadonlySet<string> {
+  const latest = new Map<string, string>();
+  for (const { author, own, verdict } of reviews) {
+    if (!own && verdict !== "commented") latest.set(author.toLowerCase(), verdict);
+  }
+  return new Set([...latest].flatMap(([who, what]) => (what === "changes_requested" ? [who] : [])));
+}
+
+function remarksOf(seen: Observation, known: Known): readonly Feedback[] {
+  const standing = requesters(seen);
+  return seen.remarks.flatMap((remark) => {
+    const author = remark.author?.toLowerCase() ?? null;
+    if (author === null || remark.own) return [];
+    const isBot = remark.bot && known.rules.feedbackFrom.includes(author);
+    const isPerson = !remark.bot && known.mayWrite.get(author) === true;
+    if (!isBot && !isPerson) return [];
+    // Praise asks for nothing.
+    if (remark.kind === "review" && remark.verdict === "approved") return [];
+    const isRequest = remark.kind === "review" && remark.verdict === "changes_requested";
+    if (remark.body.trim() === "" && !isRequest) return [];
+    if (remark.resolved === true && !standing.has(author)) return [];
+    return [remarkFeedback(remark, known, isPerson)];
+  });
+}
+
+function remarkFeedback(remark: Remark, { issueId }: Known, byPerson: boolean): Feedback {
+  const place = remark.path === null ? "" : `${remark.path}${remark.line === null ? "" : `:${remark.line}`}`;
+  const notes = [
+    place,
+    remark.resolved === true ? "resolved meanwhile" : "",
+    remark.outdated ? "the line has changed since" : "",
+    remark.verdict === "changes_requested" ? "requests changes" : "",
+  ].filter((note) => note !== "");
+  const body = remark.body.trim() === "" ? "(changes requested without a text)" : remark.body;
+  const head = notes.length === 0 ? "" : `(${notes.join("; ")})\n`;
+  return {
+    issueId,
+    source: remark.id,
+    hash: hashOf(remark.body),
+    text: `${head}${body}`,
+    author: remark.author,
+    url: remark.url,
+    byPerson,
+    replyTo: remark.id,
+    at: remark.at,
+  };
+}
+
+function checkFeedback(check: Check, { issueId }: Known, at: number): Feedback {
+  const excerpt = check.excerpt === null ? "" : `\n\n${check.excerpt}`;
+  return {
+    issueId,
+    source: `check:${check.name}`,
+    hash: hashOf(`${check.head} ${check.attempt}`),
+    text: `The check "${check.name}" failed on ${check.head.slice(0, 10)}.${excerpt}`,
+    author: null,
+    url: check.url,
+    byPerson: false,
+    replyTo: null,
+    at,
+  };
+}
+
+/** One turn for each pair of head and base: a conflict seen twice is one conflict. */
+function conflictOf(seen: Observation, { issueId, pushed }: Known): readonly Feedback[] {
+  const { pullRequest, baseHead, at } = seen;
+  if (pullRequest.mergeable !== "no" || baseHead === null || pullRequest.head !== pushed) return [];
+  return [
+    {
+      issueId,
+      source: "conflict:base",
+      hash: hashOf(`${pullRequest.head} ${baseHead}`),
+      text: `The branch conflicts with ${pullRequest.base} (${baseHead.slice(0, 10)}).`,
+      author: null,
+      url: pullRequest.url,
+      byPerson: false,
+      replyTo: null,
+      at,
+    },
+  ];
+}
+
+interface Judged {
+  readonly facts: PullRequestFacts;
+  readonly known: Known;
+  readonly checks: readonly Check[];
+  readonly isCurrent: boolean;
+}
+
+/** The first requirement that is not met, in words. */
+function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judged): string | null {
+  const { pullRequest, requiredChecks, baseRed } = seen;
+  if (!isCurrent) return "GitHub to show the pushed commit";
+  if (facts.draft && !known.ownDraft) return "a person to mark it as ready";
+  if (facts.draft) return "a person to mark the draft as ready";
+  if (known.base !== null && pullRequest.base !== known.base) {
+    return `a person: its base was changed to ${pullRequest.base}`;
+  }
+  if (pullRequest.mergeable === "no") return `its conflict with ${pullRequest.base} to be resolved`;
+  const open = checks.filter(({ state }) => state === "waiting" || state === "running");
+  const failed = checks.filter(({ state }) => state === "failure" || state === "cancelled");
+  if (failed.length > 0) {
+    const isAll = failed.every(({ name }) => baseRed.includes(name));
+    const why = isAll ? `, which is red on ${pullRequest.base} too` : "";
+    return `the failed check ${named(failed)}${why}`;
+  }
+  const stuck = checks.filter(({ state }) => state === "action_required");
+  if (stuck.length > 0) return `a person to allow the check ${named(stuck)}`;
+  if (open.length > 0) return `the check ${named(open)}`;
+  const silent = (requiredChecks ?? []).filter((name) => !checks.some((one) => one.name === name));
+  if (silent.length > 0) return `the check ${silent.join(", ")}, which has not started`;
+  if (facts.review === "changes_requested") return "a new review: changes were requested";
+  if (facts.review === "unknown") return "the rights of its reviewers to be known";
+  if (facts.review === "none") return "a review";
+  if (pullRequest.mergeable === "unknown") return "GitHub to tell whether it can be merged";
+  // Nothing has run: an empty list is not a green one.
+  if (requiredChecks === null && checks.length === 0) return "a person to merge it: it has no checks";
+  return null;
+}
+
+function named(checks: readonly Check[]): string {
+  return checks.map(({ name }) => name).join(", ");
+}
+
+export function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 24);
+}

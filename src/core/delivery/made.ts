@@ -1,0 +1,142 @@
+import type { EndedTurn, Unready } from "../attempt/run.ts";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { EventSink } from "../store/store.ts";
+import type { Made } from "../orchestrator/messages.ts";
+import { commitWork, type Identity } from "../repository/commit.ts";
+import { examineOffer, type Objection } from "../repository/offer.ts";
+import { repositoryFor } from "../repository/routing.ts";
+import { oneLine } from "../text/text.ts";
+import { readBaseline } from "../workspace/baseline.ts";
+import { findingsIn, workIn } from "../workspace/work.ts";
+import type { Delivered } from "./delivery.ts";
+import { commitMessage } from "./wording.ts";
+
+export interface MadeDeps {
+  readonly clock: Clock;
+  readonly bus: EventSink;
+  config(): Config;
+  deliveryOf(issueId: string): Delivered | null;
+  /** Author and committer where the configuration names none. */
+  identity(): Promise<Identity>;
+  /** The newest commit of the base that symphony fetched; null: none is known. */
+  baseHead(repository: RepositoryConfig, base: string): Promise<string | null>;
+  lastMessage(attemptId: string): string | null;
+  /** What kind of secret the bytes hold; null: none that is known. */
+  holdsSecret(bytes: Buffer): string | null;
+  /** Runs `delivery.checks`; resolves with the first that fails, and null when all succeed. */
+  check(turn: EndedTurn, commands: readonly string[]): Promise<FailedCheck | null>;
+}
+
+export interface FailedCheck {
+  readonly command: string;
+  /** The end of its output. */
+  readonly output: string;
+}
+
+const objectionsNamed = 5;
+const maxPathChars = 200;
+
+/**
+ * Commits what a turn left and decides what becomes of it; null: nothing is offered for this issue,
+ * and its agent continues until it moves the issue itself. Rejects when the work cannot be read.
+ */
+export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Unready | null> {
+  const { issue, workspace, signal } = turn;
+  const { delivery, git, tracker } = deps.config();
+  const known = deps.deliveryOf(issue.id);
+  const repository =
+    known?.repository == null
+      ? repositoryFor(issue, git.repositories)
+      : (git.repositories.find(({ name }) => name === known.repository) ?? null);
+  if (tracker.onSuccess.kind === "none") return null;
+  if (delivery.mode === "none" || repository === null || known?.branch == null) {
+    const work = await workIn(workspace.path, signal);
+    return work.length > 0 ? { kind: "changed", head: null } : { kind: "unchanged" };
+  }
+  const committed = await commit(turn, known, deps);
+  if (committed.kind !== "committed") return committed;
+  const { head } = committed;
+  const baseline = await readBaseline(workspace.path);
+  const base =
+    (known.base !== null ? await deps.baseHead(repository, known.base) : null) ??
+    baseline?.head ??
+    null;
+  if (head === null) return { kind: "unchanged" };
+  const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
+  const { holdsSecret } = deps;
+  const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, holdsSecret };
+  const offered = await examineOffer({ path: workspace.path, base, head, rules, signal });
+  if (offered.commits === 0 || head === known.head) return { kind: "unchanged" };
+  if (offered.objections.length > 0) {
+    return { kind: "refused", reason: refusalOf(offered.objections) };
+  }
+  const failed = await deps.check(turn, delivery.checks);
+  if (failed !== null) return redCheck(failed);
+  return { kind: "changed", head };
+}
+
+type Committed = { readonly kind: "committed"; readonly head: string | null } | Unready;
+
+async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promise<Committed> {
+  const { issue, workspace, attemptId, signal, tell } = turn;
+  const config = deps.config();
+  const summary = deps.lastMessage(attemptId);
+  const { settled } = await findingsIn(workspace.path, signal);
+  const result = await commitWork({
+    path: workspace.path,
+    message: await commitMessage(config, { issue, summary, branch: known.branch }),
+    author: config.delivery.author ?? (await deps.identity()),
+    wall: deps.clock.wall(),
+    settled,
+    signal,
+  });
+  switch (result.outcome) {
+    case "clean":
+      return { kind: "committed", head: result.head };
+    case "unfinished":
+      return {
+        kind: "unready",
+        reason: `the work cannot be offered: ${result.what}`,
+        prompt: `Your work cannot be committed yet: ${result.what}. Finish or abort it, and leave no conflict markers in the files. Then end the turn.`,
+      };
+    case "committed": {
+      const { head, files, leftOut } = result;
+      for (const { path, why } of leftOut) tell(`not committed: ${oneLine(path, maxPathChars)}: ${why}`);
+      deps.bus.publish({
+        type: "work.committed",
+        ...{ issueId: issue.id, issueIdentifier: issue.identifier, attemptId },
+        message: `${files} ${files === 1 ? "file" : "files"} committed as ${head.slice(0, 10)}`,
+        data: { commit: head, files, left_out: leftOut.length },
+      });
+      return { kind: "committed", head };
+    }
+  }
+}
+
+/** Why it is not pushed, with paths and kinds; never what a file holds. */
+function refusalOf(objections: readonly Objection[]): string {
+  const named = objections
+    .slice(0, objectionsNamed)
+    .map(({ path, kind, detail }) => `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`);
+  const more = objections.length - named.length;
+  const rest = more > 0 ? ` and ${more} more` : "";
+  return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;
+}
+
+function redCheck({ command, output }: FailedCheck): Unready {
+  return {
+    kind: "unready",
+    reason: `the check \`${oneLine(command, maxPathChars)}\` fails (delivery.checks)`,
+    prompt: `Before your work is offered, this command must succeed on it, and it failed:
+
+    ${command}
+
+The end of its output:
+
+${output}
+
+Mend the cause, not the check. Then end the turn.`,
+  };
+}

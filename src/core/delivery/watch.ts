@@ -1,0 +1,201 @@
+import type { RepositoryConfig } from "../config/git.ts";
+import { messageOf } from "../model/errors.ts";
+import type { Delivered, DeliveriesDeps } from "./delivery.ts";
+import type { Forge, Observation } from "./forge.ts";
+import { judge, rerunKey, type Verdict } from "./judge.ts";
+import type { Feedback, NewEntry } from "./store.ts";
+
+interface WatchDeps extends DeliveriesDeps {
+  save(delivery: Delivered, entries?: readonly NewEntry[]): void;
+  /** Starts the outbox. */
+  kick(): void;
+}
+
+const summaryChars = 200;
+
+/**
+ * Reads what happened to delivered work until it is merged or closed, whatever became of the
+ * attempt, the claim or the configuration since.
+ */
+export class Watch {
+  readonly #deps: WatchDeps;
+  readonly #looking = new Map<string, Promise<void>>();
+  #cancel: (() => void) | null = null;
+  #stopped = false;
+
+  constructor(deps: WatchDeps) {
+    this.#deps = deps;
+  }
+
+  start(): void {
+    if (this.#stopped) return;
+    const { clock, config } = this.#deps;
+    this.#cancel = clock.after(config().delivery.pollIntervalMs, () => {
+      void this.#all().finally(() => this.start());
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel?.();
+    await Promise.allSettled(this.#looking.values());
+  }
+
+  /** Reads one delivery now. Never rejects. */
+  async look(issueId: string): Promise<void> {
+    await this.#looking.get(issueId);
+    if (this.#stopped) return;
+    const work = this.#look(issueId).finally(() => {
+      if (this.#looking.get(issueId) === work) this.#looking.delete(issueId);
+    });
+    this.#looking.set(issueId, work);
+    await work;
+  }
+
+  /** Tells the scheduler that there is something to read. */
+  tellFeedback(issueId: string): void {
+    const { store, post } = this.#deps;
+    const all = store.newFeedback(issueId);
+    if (all.length === 0) return;
+    const byPerson = all.some((one) => one.byPerson);
+    post({ type: "offer.answered", issueId, byPerson, summary: summaryOf(all) });
+  }
+
+  async #all(): Promise<void> {
+    for (const { issueId, over, pushed } of this.#deps.store.all()) {
+      if (this.#stopped) return;
+      if (!over && pushed !== null) await this.look(issueId);
+    }
+  }
+
+  async #look(issueId: string): Promise<void> {
+    const { store, config, log } = this.#deps;
+    const known = store.of(issueId);
+    if (known === null || known.over || known.pushed === null) return;
+    const rule = config().git.repositories.find(({ name }) => name === known.repository);
+    if (rule === undefined) return;
+    try {
+      if (known.pullRequest === null) await this.#branch(known, rule);
+      else await this.#pullRequest(known, this.#deps.forgeFor(rule));
+    } catch (error) {
+      // The last known facts stay, with their age: an answer that did not come means nothing.
+      const { issueIdentifier } = known;
+      log.warn("delivery not read", { issue_identifier: issueIdentifier, reason: messageOf(error) });
+    }
+  }
+
+  /** A pushed branch is over when its base contains it. */
+  async #branch(known: Delivered, rule: RepositoryConfig): Promise<void> {
+    const { isContained, clock, store } = this.#deps;
+    const { pushed, base, issueId, branch } = known;
+    if (pushed === null || base === null || known.mode !== "branch") return;
+    const contained = await isContained(rule, pushed, base);
+    const now = store.of(issueId);
+    if (contained === null || now === null || now.pushed !== pushed) return;
+    const seen = { ...now, seenAt: clock.wall() };
+    if (!contained) return this.#deps.save(seen);
+    this.#over(seen, `${branch} is merged into ${base}`, "merged");
+  }
+
+  async #pullRequest(known: Delivered, forge: Forge | null): Promise<void> {
+    if (forge === null || known.pullRequest === null) return;
+    const { store, clock, config, save } = this.#deps;
+    const seen = await forge.observe(known.pullRequest.number);
+    if (seen === "unchanged") {
+      const now = store.of(known.issueId);
+      if (now) save({ ...now, seenAt: clock.wall() });
+      return;
+    }
+    const mayWrite = await rightsOf(seen, forge);
+    const now = store.of(known.issueId);
+    if (now === null) return;
+    const { issueId, pushed, base, reruns } = now;
+    const verdict = judge(seen, {
+      ...{ issueId, pushed, base, reruns, mayWrite, rules: config().delivery },
+      ownDraft: now.wrote?.draft === true,
+    });
+    this.#apply(now, seen, verdict);
+  }
+
+  #apply(known: Delivered, { at, pullRequest }: Observation, verdict: Verdict): void {
+    const { store, save, bus, kick } = this.#deps;
+    const { issueId, issueIdentifier } = known;
+    const { facts, waitingFor } = verdict;
+    const next: Delivered = { ...known, pullRequest: facts, waitingFor, seenAt: at };
+    if (verdict.end === "merged") {
+      return this.#over(next, `pull request #${facts.number} is merged`, "merged");
+    }
+    if (verdict.end === "closed") {
+      const by = pullRequest.closedBy === null ? "" : ` by ${pullRequest.closedBy}`;
+      return this.#over(next, `pull request #${facts.number} was closed${by}`, "closed");
+    }
+    const reruns = { ...next.reruns };
+    const target = `delivery:${issueId}`;
+    const entries: NewEntry[] = verdict.reruns.map((check) => {
+      const name = rerunKey(check);
+      reruns[name] = (reruns[name] ?? 0) + 1;
+      const { excerpt: _, ...payload } = check;
+      return { kind: "rerun", key: `rerun:${issueId}:${name}`, target, issueId, payload: { check: payload } };
+    });
+    if (verdict.mergeable && pullRequest.head === known.pushed) {
+      const key = `merge:${issueId}:${pullRequest.head}`;
+      entries.push({ kind: "merge", key, target, issueId, payload: { head: pullRequest.head } });
+    }
+    save({ ...next, reruns }, entries);
+    if (entries.length > 0) kick();
+    const fresh = verdict.feedback.filter((feedback) => store.addFeedback(feedback));
+    for (const { source, author, url, text } of fresh) {
+      bus.publish({
+        type: "feedback.received",
+        ...{ issueId, issueIdentifier },
+        message: `${author ?? "a check"}: ${text}`,
+        data: { source, author, url, number: facts.number },
+      });
+    }
+    if (fresh.length > 0) this.tellFeedback(issueId);
+  }
+
+  #over(known: Delivered, summary: string, end: "merged" | "closed"): void {
+    const { save, bus, post, kick } = this.#deps;
+    const { issueId, issueIdentifier, pullRequest, branch } = known;
+    const key = `finish:${issueId}:${known.pushed}`;
+    const target = `tracker:${issueId}`;
+    const finish = { kind: "finish", key, target, issueId, payload: {} };
+    save({ ...known, over: true, waitingFor: null, problem: null }, end === "merged" ? [finish] : []);
+    bus.publish({
+      type: end === "merged" ? "pull_request.merged" : "pull_request.closed",
+      ...{ issueId, issueIdentifier },
+      message: summary,
+      data: { branch, number: pullRequest?.number ?? null, url: pullRequest?.url ?? null },
+    });
+    if (end === "merged") post({ type: "offer.merged", issueId, summary });
+    else {
+      const reason = `${summary}; queue it again to reopen the work, or complete it`;
+      post({ type: "offer.stopped", issueId, reason });
+    }
+    kick();
+  }
+}
+
+/** Who of the authors and reviewers may write; each is asked once. */
+async function rightsOf(
+  { remarks, reviews }: Observation,
+  forge: Forge,
+): Promise<ReadonlyMap<string, boolean | null>> {
+  const people = new Set([
+    ...remarks.flatMap(({ author, own, bot }) => (author && !own && !bot ? [author] : [])),
+    ...reviews.flatMap(({ author, own }) => (own ? [] : [author])),
+  ]);
+  const rights = new Map<string, boolean | null>();
+  for (const login of people) {
+    rights.set(login.toLowerCase(), await forge.mayWrite(login).catch(() => null));
+  }
+  return rights;
+}
+
+function summaryOf(all: readonly Feedback[]): string {
+  const [first] = all;
+  const more = all.length > 1 ? ` and ${all.length - 1} more` : "";
+  const text = (first?.text ?? "").replaceAll(/\s+/g, " ").slice(0, summaryChars);
+  return `${first?.author ?? first?.source ?? "feedback"}: ${text}${more}`;
+}

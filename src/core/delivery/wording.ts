@@ -1,0 +1,89 @@
+import type { Config } from "../config/config.ts";
+import type { Issue } from "../model/issue.ts";
+import { renderTemplate } from "../prompt/prompt.ts";
+import { defuse } from "../text/defuse.ts";
+import { oneLine } from "../text/text.ts";
+
+// The texts that leave symphony. An agent's and an issue's words are shown, but name nobody and close nothing.
+
+/** GitHub's limit is 65,536 characters for a body. */
+const maxBodyChars = 60_000;
+const maxTitleChars = 200;
+const maxSummaryChars = 20_000;
+
+interface Told {
+  readonly issue: Issue;
+  /** The agent's last message; null: it sent none. */
+  readonly summary: string | null;
+  readonly branch: string | null;
+}
+
+interface Texts {
+  readonly title: string;
+  readonly body: string;
+}
+
+/** Title and body of a pull request. The marker by which it is found again comes first. */
+export async function pullRequestTexts(
+  { delivery }: Pick<Config, "delivery">,
+  told: Told & { readonly marker: string },
+): Promise<Texts> {
+  const title = await rendered(delivery.titleTemplate, told);
+  const body = await rendered(delivery.bodyTemplate, told);
+  return {
+    title: oneLine(title, maxTitleChars),
+    body: `${told.marker}\n${cut(body, maxBodyChars)}\n\n---\n${footer}`,
+  };
+}
+
+const footer =
+  "Opened by symphony. Title and text are renewed only while nobody edits them; a review, a comment or a failed check starts the next round.";
+
+/** The message of a commit. */
+export async function commitMessage(
+  { delivery }: Pick<Config, "delivery">,
+  told: Told,
+): Promise<string> {
+  const text = await rendered(delivery.commitTemplate, told);
+  return `${text.trim()}\n`;
+}
+
+async function rendered(template: string, { issue, summary, branch }: Told): Promise<string> {
+  const shown = {
+    ...issue,
+    title: defuse(issue.title, { maxChars: maxTitleChars }),
+    description: issue.description && defuse(issue.description, { maxChars: maxSummaryChars }),
+  };
+  const said = summary === null ? "" : defuse(summary, { maxChars: maxSummaryChars });
+  const variables = { work: { summary: said || shown.title, branch } };
+  return renderTemplate(template, { issue: shown, attempt: null }, variables);
+}
+
+function cut(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most)}\n\n(the rest is left out)`;
+}
+
+/** The answers in an agent's last message, by the number of the point. */
+export function answersIn(message: string | null, count: number): ReadonlyMap<number, string> {
+  const answers = new Map<number, string>();
+  let current: number | null = null;
+  for (const line of (message ?? "").split("\n")) {
+    const [, number, rest] = /^\s*(?:[-*]\s*)?\*{0,2}\[(\d{1,3})\]\*{0,2}:?\s*(.*)$/.exec(line) ?? [];
+    if (number !== undefined && Number(number) >= 1 && Number(number) <= count) {
+      current = Number(number);
+      answers.set(current, rest ?? "");
+    } else if (current !== null && line.trim() !== "") {
+      answers.set(current, `${answers.get(current)}\n${line}`);
+    } else {
+      current = null;
+    }
+  }
+  return answers;
+}
+
+/** A reply to a person. */
+export function replyText(answer: string | undefined, commit: string | null): string {
+  const done = commit === null ? "Nothing was changed for this." : `Changed in ${commit.slice(0, 10)}.`;
+  const said = answer === undefined ? "" : defuse(answer.trim(), { maxChars: 4_000 });
+  return said === "" ? done : `${said}\n\n${done}`;
+}

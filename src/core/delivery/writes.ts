@@ -1,0 +1,285 @@
+import type { RepositoryConfig } from "../config/git.ts";
+import { reviewStates } from "../config/delivery.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
+import { standingOf } from "../orchestrator/dispatch.ts";
+import type { Delivered, DeliveriesDeps } from "./delivery.ts";
+import { type Check, type Forge, ForgeError } from "./forge.ts";
+import type { Written } from "./outbox.ts";
+import type { Entry, NewEntry } from "./store.ts";
+import { pullRequestTexts } from "./wording.ts";
+
+interface WritesDeps extends DeliveriesDeps {
+  save(delivery: Delivered, entries?: readonly NewEntry[]): void;
+}
+
+const done: Written = { outcome: "done" };
+const dropped: Written = { outcome: "dropped" };
+
+/** How each kind of write is made, and how one that was made before is recognized. */
+export class Writes {
+  readonly #deps: WritesDeps;
+
+  constructor(deps: WritesDeps) {
+    this.#deps = deps;
+  }
+
+  async make(entry: Entry, signal: AbortSignal): Promise<Written> {
+    const known = this.#deps.store.of(entry.issueId);
+    if (known === null) return dropped;
+    try {
+      switch (entry.kind) {
+        case "push":
+          return await this.#push(entry, known, signal);
+        case "pull_request":
+          return await this.#pullRequest(entry, known);
+        case "link":
+          return await this.#link(entry, known);
+        case "reply":
+          return await this.#reply(entry, known);
+        case "rerun":
+          return await this.#rerun(entry, known);
+        case "merge":
+          return await this.#merge(entry, known);
+        case "move":
+        case "start":
+        case "finish":
+          return await this.#move(entry, known);
+        default:
+          return { outcome: "final", reason: `symphony knows no write "${entry.kind}"` };
+      }
+    } catch (error) {
+      return failureOf(error);
+    }
+  }
+
+  async #push(entry: Entry, known: Delivered, signal: AbortSignal): Promise<Written> {
+    const { push, save, bus } = this.#deps;
+    const commit = String(entry.payload["commit"]);
+    const { branch, workspacePath: path, pushed: expected } = known;
+    const repository = this.#ruleOf(known);
+    if (repository === null || branch === null || path === null) return dropped;
+    // A newer commit is offered: its own entry pushes it.
+    if (known.head !== commit) return dropped;
+    const credential = (await this.#forgeOf(known)?.pushCredential()) ?? null;
+    const answer = await push({ repository, path, commit, branch, expected, credential, signal });
+    switch (answer.outcome) {
+      case "moved":
+        return {
+          outcome: "final",
+          reason: `push refused: somebody else wrote to ${branch} (${answer.found?.slice(0, 10) ?? "it is gone"}), and symphony overwrites nothing`,
+        };
+      case "refused":
+        return {
+          outcome: answer.final ? "final" : "failed",
+          reason: `push refused: ${answer.reason}`,
+        };
+      default: {
+        const now = this.#deps.store.of(entry.issueId) ?? known;
+        const waitingFor =
+          now.mode === "branch"
+            ? `a person to merge ${branch} into ${now.base ?? "its base"}`
+            : "its pull request";
+        save({ ...now, pushed: commit, waitingFor, over: false });
+        bus.publish({
+          ...about(known),
+          type: "branch.pushed",
+          message: `${branch} is pushed to ${repository.name}`,
+          data: { branch, commit, repository: repository.name },
+        });
+        return done;
+      }
+    }
+  }
+
+  /** Opens the pull request, or finds the one that an earlier try has opened. */
+  async #pullRequest(entry: Entry, known: Delivered): Promise<Written> {
+    const { config, save, bus, lastMessage } = this.#deps;
+    const { issueId, branch, base, marker, attemptId } = known;
+    const forge = this.#forgeOf(known);
+    // Without the commit at the remote there is nothing to propose.
+    if (known.pushed !== entry.payload["commit"] || branch === null) return dropped;
+    if (forge === null) {
+      return { outcome: "final", reason: "no pull request: symphony knows no site for this repository (delivery.forge)" };
+    }
+    if (known.pullRequest?.state === "open") return done;
+    const issue = await this.#freshIssue(known);
+    if (issue === null || standingOf(issue, config().tracker) === "terminal") {
+      save({ ...known, waitingFor: null, over: true });
+      bus.publish({
+        ...about(known),
+        type: "delivery.refused",
+        message: `no pull request: the issue is ${issue?.state ?? "gone"}; its work is on ${branch}`,
+        data: { step: "pull_request", branch, commit: known.pushed },
+      });
+      return dropped;
+    }
+    const { draft } = config().delivery;
+    const summary = lastMessage(attemptId);
+    const texts = await pullRequestTexts(config(), { issue, summary, branch, marker });
+    const found = await forge.find({ branch, marker });
+    const onto = base ?? (await forge.look()).defaultBranch;
+    const opened = found ?? (await forge.open({ branch, base: onto, ...texts, draft }));
+    const { number, url } = opened;
+    const now = this.#deps.store.of(issueId) ?? known;
+    const facts = {
+      ...{ number, url, state: opened.state, draft: opened.draft, headSha: opened.head },
+      ...{ checks: "unknown", review: "unknown" } as const,
+    };
+    const key = `link:${issueId}:${url}`;
+    const link = { kind: "link", key, target: `tracker:${issueId}`, issueId, payload: { url, number } };
+    save(
+      {
+        ...now,
+        base: opened.base,
+        pullRequest: facts,
+        wrote: { ...texts, draft },
+        waitingFor: "a review",
+      },
+      [link],
+    );
+    if (found === null || now.pullRequest === null) {
+      bus.publish({
+        ...about(known),
+        type: "pull_request.opened",
+        message: `pull request #${number} is open: ${url}`,
+        data: { number, url, branch, base: opened.base, draft: opened.draft },
+      });
+    }
+    return done;
+  }
+
+  /** Links the pull request in the tracker, if the tracker can. */
+  async #link(entry: Entry, known: Delivered): Promise<Written> {
+    const { link } = this.#deps.tracker().workflow;
+    if (link === undefined) return dropped;
+    const { url, number } = entry.payload;
+    await link(known.issue, {
+      key: entry.key,
+      url: String(url),
+      title: `Pull request #${number}`,
+    });
+    return done;
+  }
+
+  async #reply({ key, payload }: Entry, known: Delivered): Promise<Written> {
+    const forge = this.#forgeOf(known);
+    if (forge === null || known.pullRequest === null) return dropped;
+    const { number } = known.pullRequest;
+    const marker = `<!-- symphony ${key} -->`;
+    const order = { remark: String(payload["remark"]), body: String(payload["body"]), marker };
+    await forge.reply(number, order);
+    this.#deps.bus.publish({
+      ...about(known),
+      type: "feedback.answered",
+      message: `answered on pull request #${number}`,
+      data: { number, remark: order.remark },
+    });
+    return done;
+  }
+
+  async #rerun({ payload }: Entry, known: Delivered): Promise<Written> {
+    const forge = this.#forgeOf(known);
+    const check = payload["check"] as Check;
+    if (forge === null || known.pullRequest === null || check.head !== known.pushed) return dropped;
+    await forge.rerun(known.pullRequest.number, check);
+    return done;
+  }
+
+  async #merge({ payload }: Entry, known: Delivered): Promise<Written> {
+    const forge = this.#forgeOf(known);
+    const head = String(payload["head"]);
+    if (forge === null || known.pullRequest === null || head !== known.pushed) return dropped;
+    const { number } = known.pullRequest;
+    const method = this.#deps.config().delivery.mergeMethod;
+    const title = known.wrote?.title;
+    const order = { head, method, ...(title !== undefined && { title }) };
+    const answer = await forge.merge(number, order);
+    if (answer.outcome === "merged") return done;
+    const reason = `merge refused: ${answer.reason}`;
+    return answer.final ? { outcome: "final", reason } : { outcome: "failed", reason };
+  }
+
+  /** Moves the issue, unless somebody has moved it since. */
+  async #move({ kind, payload }: Entry, known: Delivered): Promise<Written> {
+    const { tracker, post, bus } = this.#deps;
+    // Offered work that did not reach its person is not ready for review.
+    const isOffered = payload["mode"] === undefined || payload["mode"] === "none";
+    if (kind === "move" && !isOffered && known.pushed !== known.head) return dropped;
+    const issue = await this.#freshIssue(known);
+    if (issue === null) return dropped;
+    const states = await tracker().workflow.states(issue);
+    const to = this.#targetOf(kind, payload, states);
+    if (to === null) return dropped;
+    if (kind === "move") post({ type: "offer.resting", issueId: issue.id, state: to });
+    const now = normalState(issue.state);
+    if (now === normalState(to)) return done;
+    if (kind !== "finish" && now !== payload["from"]) return dropped;
+    await tracker().workflow.move(issue, to);
+    bus.publish({
+      ...about(known),
+      type: "issue.moved",
+      message: `moved from ${issue.state} to ${to}`,
+      data: { from: issue.state, to },
+    });
+    return done;
+  }
+
+  #targetOf(
+    kind: string,
+    payload: Entry["payload"],
+    states: readonly TrackerState[],
+  ): string | null {
+    const { tracker } = this.#deps.config();
+    const named = (name: string) =>
+      states.find((state) => normalState(state.name) === normalState(name))?.name ?? null;
+    const require = (name: string) => {
+      const found = named(name);
+      if (found !== null) return found;
+      const all = states.map((state) => state.name).join(", ");
+      throw new SymphonyError("transition_not_allowed", `there is no state ${name}: there are ${all}`);
+    };
+    const first = (names: readonly string[]) => names.map(named).find((name) => name !== null) ?? null;
+    if (kind === "start") return require(String(payload["to"]));
+    if (kind === "finish") {
+      if (tracker.onMerged !== null) return require(tracker.onMerged);
+      const known = first(doneStates);
+      return known ?? states.find(({ terminal }) => terminal)?.name ?? null;
+    }
+    const { onSuccess } = tracker;
+    return onSuccess.kind === "state" ? require(onSuccess.name) : first(reviewStates);
+  }
+
+  async #freshIssue({ issueId }: Delivered): Promise<Issue | null> {
+    const [issue] = await this.#deps.tracker().fetchIssuesByIds([issueId]);
+    return issue ?? null;
+  }
+
+  #ruleOf({ repository }: Delivered): RepositoryConfig | null {
+    const { repositories } = this.#deps.config().git;
+    return repositories.find(({ name }) => name === repository) ?? null;
+  }
+
+  #forgeOf(known: Delivered): Forge | null {
+    const rule = this.#ruleOf(known);
+    return rule === null ? null : this.#deps.forgeFor(rule);
+  }
+}
+
+/** States for done work, in the order of preference. */
+const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];
+
+function about({ issueId, issueIdentifier }: Delivered) {
+  return { issueId, issueIdentifier };
+}
+
+/** What a rejection means for the entry. Unknown is tried again. */
+function failureOf(error: unknown): Written {
+  const reason = messageOf(error);
+  if (error instanceof ForgeError) {
+    if (error.final) return { outcome: "final", reason };
+    return { outcome: "failed", reason, at: error.retryAt };
+  }
+  const isFinal = error instanceof SymphonyError && error.code === "transition_not_allowed";
+  return isFinal ? { outcome: "final", reason } : { outcome: "failed", reason };
+}
