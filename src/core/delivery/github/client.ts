@@ -196,7 +196,9 @@ export class GithubClient {
     const { data, headers } = answer;
     const fresh = { data, hasNext: /rel="next"/.test(String(headers["link"] ?? "")) };
     const { etag } = headers;
-    if (typeof etag === "string" && etag !== "") this.#kept.put(address, { ...fresh, etag });
+    // octokit hands out a text where JSON is cut off, and GitHub would confirm it as unchanged for ever.
+    const isWhole = typeof data === "object" && data !== null;
+    if (typeof etag === "string" && isWhole) this.#kept.put(address, { ...fresh, etag });
     return fresh;
   }
 
@@ -364,7 +366,6 @@ function answerIn(thrown: unknown): Refusal | null {
   return { status, headers: headers as Refusal["headers"], data };
 }
 
-/** octokit hands out text where an answer is not JSON. */
 function shaped<T>(schema: z.ZodType<T>, route: string, data: unknown): T {
   const parsed = schema.safeParse(data);
   if (parsed.success) return parsed.data;

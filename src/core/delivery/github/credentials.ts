@@ -37,7 +37,7 @@ const appAnswer = z.object({ slug: z.string() });
 const marginMs = 5 * 60_000;
 /** A new token may be refused until it has reached every server (octokit/handbook#2). */
 const replicationMs = 5_000;
-const maxReplicationTries = 3;
+const maxTries = 4;
 
 /** Where the token of each request comes from. An app's tokens live an hour; they are renewed here. */
 export class GithubCredentials {
@@ -82,13 +82,12 @@ export class GithubCredentials {
 
   /** After a 401 for `token`: whether it is worth another try, the `tries`-th. */
   async recover(token: string, tries: number): Promise<boolean> {
-    if (this.#credential().type === "token" || tries >= maxReplicationTries) return false;
+    if (this.#credential().type === "token" || tries >= maxTries) return false;
     if (this.#current?.token !== token) return true;
-    if (this.#deps.clock.now() - this.#current.at < replicationMs) {
-      await this.#deps.pause(1_000);
-      return true;
-    }
-    this.#current = null;
+    const isYoung = this.#deps.clock.now() - this.#current.at < replicationMs;
+    // The first answer to a young token may come from a server that it has not reached; the next means that it is revoked.
+    if (isYoung && tries !== 2) await this.#deps.pause(1_000);
+    else this.#current = null;
     return true;
   }
 
@@ -118,6 +117,10 @@ export class GithubCredentials {
     const { answer: made, theirs } = await this.#asApp(credential, minted, route, {
       installation_id: installation,
       ...(repositoryId === null ? {} : { repository_ids: [repositoryId] }),
+    }).catch((error: unknown) => {
+      // The app may have been installed anew, with another id.
+      if (error instanceof ForgeError && error.category === "not_found") this.#installation = null;
+      throw error;
     });
     this.permissions = made.permissions;
     // By GitHub's clock: ours may be wrong.
