@@ -5,7 +5,7 @@ import { type Attempt, noTokens } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Prior } from "../../../src/core/orchestrator/decision.ts";
-import type { AttemptOrder, Exit } from "../../../src/core/orchestrator/messages.ts";
+import type { AttemptOrder, Exit, OfferOrder } from "../../../src/core/orchestrator/messages.ts";
 import {
   type AttemptReports,
   Orchestrator,
@@ -76,6 +76,8 @@ export class Scheduler implements Omit<Ports, "config"> {
       settleSteer: (id) => this.settleSteer(id),
       removeWorkspace: (issue, path) => this.removeWorkspace(issue, path),
       examineWorkspace: (issue, path) => this.examineWorkspace(issue, path),
+      offerWork: (order) => this.offerWork(order),
+      moveIssue: (issue, to) => this.moveIssue(issue, to),
       saveRecord: (id, record) => this.saveRecord(id, record),
       saveRecordFirst: (id, record) => this.saveRecordFirst(id, record),
       saveAttempt: (attempt) => this.saveAttempt(attempt),
@@ -206,6 +208,14 @@ export class Scheduler implements Omit<Ports, "config"> {
 
   async removeWorkspace(issue: Issue, _path: string | null): Promise<void> {
     this.calls.push(`remove ${issue.identifier}`);
+  }
+
+  offerWork({ issue, head, moves }: OfferOrder): void {
+    this.calls.push(`offer ${issue.identifier} ${head}${moves ? " and move" : ""}`);
+  }
+
+  moveIssue(issue: Issue, to: string): void {
+    this.calls.push(`move ${issue.identifier} to ${to}`);
   }
 
   async examineWorkspace(_issue: Issue, _path: string | null): Promise<void> {}
