@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Check, Observation, Remark, Review } from "../../../src/core/delivery/forge.ts";
+import { judge, type Known } from "../../../src/core/delivery/judge.ts";
+
+const head = "a".repeat(40);
+
+function check(name: string, state: Check["state"], fields: Partial<Check> = {}): Check {
+  return { name, state, head, attempt: 1, runId: null, url: null, excerpt: null, ...fields };
+}
+
+function remark(id: string, author: string | null, fields: Partial<Remark> = {}): Remark {
+  return {
+    id,
+    kind: "comment",
+    author,
+    bot: false,
+    own: false,
+    body: `words of ${id}`,
+    path: null,
+    line: null,
+    thread: null,
+    resolved: null,
+    outdated: false,
+    verdict: null,
+    at: 1,
+    editedAt: 1,
+    url: "https://example.com",
+    ...fields,
+  };
+}
+
+function review(author: string, verdict: Review["verdict"], fields: Partial<Review> = {}): Review {
+  return { author, own: false, verdict, head, at: 1, ...fields };
+}
+
+type Fields = Omit<Partial<Observation>, "pullRequest"> & {
+  readonly pullRequest?: Partial<Observation["pullRequest"]>;
+};
+
+function seen({ pullRequest, ...fields }: Fields = {}): Observation {
+  return {
+    at: 5,
+    pullRequest: {
+      number: 7,
+      url: "https://example.com/7",
+      state: "open",
+      draft: false,
+      title: "t",
+      body: "b",
+      branch: "symphony/A-1",
+      head,
+      base: "main",
+      mergeSha: null,
+      closedBy: null,
+      mergeable: "yes",
+      mergeState: "clean",
+      author: "symphony-bot",
+      updatedAt: 1,
+      ...pullRequest,
+    },
+    baseHead: "b".repeat(40),
+    remarks: [],
+    reviews: [],
+    checks: [check("test", "success")],
+    requiredChecks: [],
+    baseRed: [],
+    ...fields,
+  };
+}
+
+function known(fields: Partial<Known> = {}): Known {
+  return {
+    issueId: "i",
+    pushed: head,
+    base: "main",
+    ownDraft: false,
+    reruns: {},
+    mayWrite: new Map([
+      ["grace", true],
+      ["linus", true],
+      ["margaret", false],
+    ]),
+    rules: { feedbackFrom: ["reviewbot"], merge: "when_approved" },
+    ...fields,
+  };
+}
+
+const sources = (fields: Fields, more: Partial<Known> = {}) =>
+  judge(seen(fields), known(more)).feedback.map(({ source }) => source);
+
+test("delivery row 12: only people who may write are heard; unknown rights wait, and a missing author has none", () => {
+  const remarks = ["grace", "margaret", "mallory", null].map((who, at) =>
+    remark(`issue_comment:${at}`, who),
+  );
+  assert.deepEqual(sources({ remarks }), ["issue_comment:0"]);
+  assert.deepEqual(sources({ remarks }, { mayWrite: new Map([["grace", null]]) }), []);
+  const bots = [
+    remark("issue_comment:8", "reviewbot", { bot: true }),
+    remark("issue_comment:9", "otherbot", { bot: true }),
+  ];
+  assert.deepEqual(sources({ remarks: bots }), ["issue_comment:8"]);
+  const own = [remark("issue_comment:1", "grace", { own: true })];
+  assert.deepEqual(sources({ remarks: own }), []);
+});
+
+test("delivery row 11: a standing change request is delivered with its resolved threads, a settled one is not", () => {
+  const lines = [
+    remark("review_comment:1", "grace", { kind: "line", resolved: true, path: "a.ts", line: 3 }),
+    remark("review:2", "grace", { kind: "review", verdict: "changes_requested", body: "" }),
+  ];
+  const standing = { remarks: lines, reviews: [review("grace", "changes_requested")] };
+  const { feedback } = judge(seen(standing), known());
+  assert.deepEqual(
+    feedback.map(({ source }) => source),
+    ["review_comment:1", "review:2"],
+  );
+  assert.match(feedback[0]?.text ?? "", /^\(a\.ts:3; resolved meanwhile\)\n/);
+  const over = { remarks: lines.slice(0, 1), reviews: [review("grace", "approved")] };
+  assert.deepEqual(sources(over), []);
+});
+
+test("delivery row 8: each comment has a key of its own, and an edited one another hash", () => {
+  const one = judge(seen({ remarks: [remark("issue_comment:1", "grace")] }), known());
+  const edited = remark("issue_comment:1", "grace", { body: "other" });
+  const two = judge(seen({ remarks: [edited] }), known());
+  assert.equal(one.feedback[0]?.source, two.feedback[0]?.source);
+  assert.notEqual(one.feedback[0]?.hash, two.feedback[0]?.hash);
+});
+
+test("delivery row 15: a verdict belongs to a commit; checks of other commits do not count", () => {
+  const old = check("test", "failure", { head: "c".repeat(40) });
+  const verdict = judge(seen({ checks: [old] }), known());
+  assert.deepEqual([verdict.facts.checks, verdict.feedback.length], ["none", 0]);
+  const pushed = "d".repeat(40);
+  const lagging = judge(seen({ checks: [check("test", "failure")] }), known({ pushed }));
+  assert.deepEqual([lagging.facts.checks, lagging.feedback.length], ["unknown", 0]);
+  assert.equal(lagging.mergeable, false);
+});
+
+test("delivery row 19: a failed check runs again once, then it is feedback; red on the base too is none", () => {
+  const red = check("test", "failure", { runId: "9", excerpt: "not ok 1" });
+  const first = judge(seen({ checks: [red] }), known());
+  assert.deepEqual([first.reruns.length, first.feedback.length], [1, 0]);
+  const second = judge(seen({ checks: [red] }), known({ reruns: { [`test@${head}`]: 1 } }));
+  assert.equal(second.reruns.length, 0);
+  assert.match(second.feedback[0]?.text ?? "", /"test" failed on aaaaaaaaaa\.\n\nnot ok 1/);
+  const both = judge(seen({ checks: [red], baseRed: ["test"] }), known());
+  assert.deepEqual([both.reruns.length, both.feedback.length], [0, 0]);
+  assert.match(both.waitingFor ?? "", /test, which is red on main too/);
+});
+
+test("delivery row 16: a cancelled check is run again once by symphony, and starts no turn", () => {
+  const lost = check("test", "cancelled", { runId: "9" });
+  const verdict = judge(seen({ checks: [lost] }), known());
+  assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [1, 0]);
+  const again = judge(seen({ checks: [lost] }), known({ reruns: { [`test@${head}`]: 1 } }));
+  assert.deepEqual([again.reruns.length, again.feedback.length], [0, 0]);
+});
+
+test("delivery row 9: one conflict is one turn for each pair of head and base; unknown is none", () => {
+  const conflict = { pullRequest: { mergeable: "no" as const } };
+  const one = judge(seen(conflict), known()).feedback[0];
+  assert.equal(one?.source, "conflict:base");
+  assert.equal(judge(seen(conflict), known()).feedback[0]?.hash, one?.hash);
+  const moved = judge(seen({ ...conflict, baseHead: "e".repeat(40) }), known()).feedback[0];
+  assert.notEqual(moved?.hash, one?.hash);
+  assert.deepEqual(sources({ pullRequest: { mergeable: "unknown" } }), []);
+});
+
+const merges = (fields: Fields, more: Partial<Known> = {}) =>
+  judge(seen({ reviews: [review("grace", "approved")], ...fields }), known(more));
+
+test("delivery row 18: none yet, running, expected and green are four things", () => {
+  assert.equal(merges({}).mergeable, true);
+  assert.match(merges({ checks: [], requiredChecks: null }).waitingFor ?? "", /no checks/);
+  assert.equal(merges({ checks: [check("test", "running")] }).mergeable, false);
+  const silent = merges({ requiredChecks: ["e2e"] });
+  assert.deepEqual(
+    [silent.mergeable, silent.waitingFor],
+    [false, "the check e2e, which has not started"],
+  );
+  assert.match(
+    merges({ checks: [check("e2e", "action_required")] }).waitingFor ?? "",
+    /allow the check e2e/,
+  );
+});
+
+test("delivery row 22: the latest decisive review of each person with write counts", () => {
+  const both = [
+    review("linus", "approved"),
+    review("grace", "changes_requested"),
+    review("grace", "commented"),
+  ];
+  assert.equal(merges({ reviews: both }).mergeable, false);
+  assert.equal(merges({ reviews: [...both, review("grace", "approved")] }).mergeable, true);
+  assert.equal(merges({ reviews: [review("margaret", "approved")] }).mergeable, false);
+  assert.equal(merges({ reviews: [review("grace", "approved", { own: true })] }).mergeable, false);
+  assert.equal(merges({ reviews: [review("newcomer", "approved")] }).facts.review, "unknown");
+});
+
+test("delivery rows 23 and 25: another base and a person's draft are holds on merging", () => {
+  assert.match(
+    merges({ pullRequest: { base: "release" } }).waitingFor ?? "",
+    /base was changed to release/,
+  );
+  assert.equal(merges({ pullRequest: { draft: true } }).mergeable, false);
+});
+
+test("merged and closed are ends, whatever else is there", () => {
+  const remarks = [remark("issue_comment:1", "grace")];
+  const over = judge(seen({ remarks, pullRequest: { state: "merged" } }), known());
+  assert.deepEqual([over.end, over.feedback.length, over.waitingFor], ["merged", 0, null]);
+});

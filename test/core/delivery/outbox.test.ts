@@ -1,0 +1,155 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { Outbox, retryDelay, type Written } from "../../../src/core/delivery/outbox.ts";
+import {
+  type DeliveryStore,
+  type Entry,
+  openDeliveryStore,
+} from "../../../src/core/delivery/store.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+
+const minute = 60_000;
+
+async function storeFor(t: TestContext, clock: FakeClock): Promise<DeliveryStore> {
+  const dir = await mkdtemp(join(tmpdir(), "outbox-"));
+  const store = openDeliveryStore(dir, () => clock.wall());
+  t.after(async () => {
+    store.close();
+    await rm(dir, { recursive: true });
+  });
+  return store;
+}
+
+function entry(key: string, target = "a") {
+  return { key, target, issueId: "i", kind: "push", payload: { key } };
+}
+
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+interface World {
+  readonly clock: FakeClock;
+  readonly store: DeliveryStore;
+  readonly outbox: Outbox;
+  readonly made: string[];
+  answer(entry: Entry): Promise<Written>;
+}
+
+async function worldFor(t: TestContext, answer: World["answer"]): Promise<World> {
+  const clock = new FakeClock();
+  const store = await storeFor(t, clock);
+  const made: string[] = [];
+  const outbox = new Outbox({
+    clock,
+    store,
+    write(one) {
+      made.push(one.key);
+      return answer(one);
+    },
+    onWritten() {},
+  });
+  return { clock, store, outbox, made, answer };
+}
+
+test("an entry is on disk once, whatever adds it again, and is made once", async (t) => {
+  const { store, outbox, made } = await worldFor(t, async () => ({ outcome: "done" }));
+  store.add([entry("x"), entry("x")]);
+  store.add([entry("x")]);
+  outbox.kick();
+  await settled();
+  store.add([entry("x")]);
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["x"]);
+});
+
+test("delivery row 39: entries are ordered per target and independent across targets", async (t) => {
+  const gate = Promise.withResolvers<void>();
+  const { store, outbox, made } = await worldFor(t, async ({ key }) => {
+    if (key === "a1") await gate.promise;
+    return { outcome: "done" };
+  });
+  store.add([entry("a1"), entry("a2"), entry("b1", "b")]);
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["a1", "b1"]);
+  gate.resolve();
+  await settled();
+  assert.deepEqual(made, ["a1", "b1", "a2"]);
+});
+
+test("a failure is tried again after 1, 5 and 30 minutes, and holds up only its own target", async (t) => {
+  assert.deepEqual(
+    [0, 1, 2, 9].map(retryDelay),
+    [1, 5, 30, 30].map((count) => count * minute),
+  );
+  let fails = 3;
+  const { clock, store, outbox, made } = await worldFor(t, async ({ key }) =>
+    key === "a1" && fails-- > 0 ? { outcome: "failed", reason: "502" } : { outcome: "done" },
+  );
+  store.add([entry("a1"), entry("a2"), entry("b1", "b")]);
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["a1", "b1"]);
+  for (const wait of [1, 5, 30]) {
+    clock.advance(wait * minute - 1);
+    await settled();
+    const before = made.length;
+    clock.advance(200);
+    await settled();
+    assert.ok(made.length > before, `after ${wait} minutes`);
+  }
+  assert.deepEqual(made, ["a1", "b1", "a1", "a1", "a1", "a2"]);
+});
+
+test("a final refusal is made once, and the next entry of its target follows", async (t) => {
+  const { clock, store, outbox, made } = await worldFor(t, async ({ key }) =>
+    key === "a1" ? { outcome: "final", reason: "GH006" } : { outcome: "done" },
+  );
+  store.add([entry("a1"), entry("a2")]);
+  outbox.kick();
+  await settled();
+  clock.advance(90 * minute);
+  await settled();
+  assert.deepEqual(made, ["a1", "a2"]);
+  store.retry("i", clock.wall());
+  outbox.kick();
+  await settled();
+  assert.deepEqual(made, ["a1", "a2", "a1"], "a person's word tries it again");
+});
+
+test("what waits is made after a restart, and feedback is recognized over it", async (t) => {
+  const clock = new FakeClock();
+  const dir = await mkdtemp(join(tmpdir(), "outbox-"));
+  t.after(() => rm(dir, { recursive: true }));
+  const first = openDeliveryStore(dir, () => clock.wall());
+  first.add([entry("x")]);
+  const said = {
+    ...{ issueId: "i", source: "issue_comment:1", hash: "h1", text: "why?", author: "grace" },
+    ...{ url: null, byPerson: true, replyTo: null, at: 1 },
+  };
+  assert.deepEqual([first.addFeedback(said), first.addFeedback(said)], [true, false]);
+  first.close();
+  const second = openDeliveryStore(dir, () => clock.wall());
+  t.after(() => second.close());
+  assert.deepEqual(
+    second.due(clock.wall()).map(({ key }) => key),
+    ["x"],
+  );
+  assert.equal(second.addFeedback(said), false);
+  assert.equal(second.addFeedback({ ...said, hash: "h2", text: "why not?" }), true);
+  assert.deepEqual(
+    second.newFeedback("i").map(({ text }) => text),
+    ["why not?"],
+    "the new text once",
+  );
+  second.give("i", second.newFeedback("i"), "att_1");
+  assert.deepEqual(second.newFeedback("i"), []);
+  assert.equal(second.givenTo("att_1").length, 1);
+  second.answer("att_1");
+  assert.equal(second.givenTo("att_1").length, 0);
+});
