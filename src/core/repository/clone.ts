@@ -4,7 +4,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
 import { defaultBranchOf, refsBelow } from "./checkout.ts";
-import { cloneEnvironment, type GitResult, runGit } from "./git.ts";
+import { type Credential, type GitResult, isPassword, remoteEnvironment, runGit } from "./git.ts";
 import { branchFor, type Routed } from "./routing.ts";
 
 export interface CloneOrder {
@@ -69,8 +69,8 @@ class Clone {
     this.#order = order;
     this.#progress = new CloneProgress(clock, (state) => tell(`${repository.name}: ${state}`));
     this.#signal = signal;
-    const password = passwordOf(order);
-    this.#env = cloneEnvironment(env, repository.address, { password, runId });
+    const credential = credentialOf(order);
+    this.#env = remoteEnvironment(env, repository.address, { credential, runId });
   }
 
   /** Resolves with a description of what is checked out. */
@@ -139,12 +139,11 @@ class Clone {
   }
 }
 
-function passwordOf({ repository, lookup }: CloneOrder): string | null {
+function credentialOf({ repository, lookup }: CloneOrder): Credential | null {
   const { login } = repository.address;
   if (login === null) return null;
-  const value = lookup(login.secret)?.trim() ?? "";
-  // A line break would let the value add further fields to the answer.
-  if (value !== "" && !/\p{Cc}/u.test(value)) return value;
+  const password = lookup(login.secret)?.trim() ?? "";
+  if (isPassword(password)) return { user: login.user, password };
   throw failure("clone_failed", repository, {
     what: `needs $${login.secret}, which is not set or is not a single line`,
     hint: `symphony secrets add ${login.secret}`,
