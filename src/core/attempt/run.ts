@@ -120,11 +120,13 @@ async function work(
   live.entered("launching_agent", null);
   const opening = new Opening(() => deps.undelivered(issue.id), live.reported);
   const cwd = await deps.workspaces.requireCwd(workspace.path);
+  const borrowed = await deps.workspaces.borrowedBy(cwd);
   const runtime = await deps.runtime();
   const progress = new Progress(workspace.path);
   await using session = await runtime.start(
     specOf(order, {
       cwd,
+      borrowed,
       deps,
       progress,
       onEvent: (event) => opening.received(event),
@@ -165,12 +167,14 @@ function specOf(
   order: AttemptOrder,
   {
     cwd,
+    borrowed,
     deps,
     progress,
     onEvent,
     log,
   }: {
     cwd: string;
+    borrowed: readonly string[];
     deps: AttemptDeps;
     progress: Progress;
     onEvent: (event: AgentEvent) => void;
@@ -180,6 +184,7 @@ function specOf(
   const { agent, git } = deps.config();
   return {
     workspace: cwd,
+    borrowed,
     title: `${order.issue.identifier}: ${order.issue.title}`,
     runId: deps.runId,
     model: deps.choice(order.issue.id).model,

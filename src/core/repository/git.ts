@@ -153,6 +153,8 @@ export interface GitCall {
   readonly signal: AbortSignal;
   /** Limit of stdout; the rest of a longer one is dropped. 64 KiB if omitted. */
   readonly outputBytes?: number;
+  /** Written to stdin. */
+  readonly input?: string;
   /** Called with each line of stderr, progress included. */
   onLine?(line: string): void;
 }
@@ -174,7 +176,7 @@ const maxSaidBytes = 2_048;
  * signal's reason, or a `GitFailure` when it takes too long.
  */
 export async function runGit(call: GitCall): Promise<GitResult> {
-  const { args, cwd, env, timeoutMs, clock, signal, onLine, outputBytes = maxOutputBytes } = call;
+  const { args, cwd, env, timeoutMs, clock, signal, input, onLine } = call;
   signal.throwIfAborted();
   let begun = "";
   const end = await runCommand({
@@ -182,7 +184,8 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     name: "git",
     ...{ cwd, env, timeoutMs, signal },
     ...(clock && { clock }),
-    outputBytes,
+    ...(input !== undefined && { input: Buffer.from(input) }),
+    outputBytes: call.outputBytes ?? maxOutputBytes,
     keep: "beginning",
     errorBytes: maxSaidBytes,
     onOutput(chunk, stream) {

@@ -1,7 +1,10 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { commitId, type GitAddress, isBranchName, isRefName } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
+import { readSmall } from "./checkout.ts";
 import {
   type Credential,
   GitFailure,
@@ -36,6 +39,8 @@ export interface RemoteRefs {
 }
 
 export interface PushOrder extends RemoteOrder {
+  /** The mirrors that the workspace borrows from (`Workspaces.borrowedBy`). */
+  readonly borrowed: readonly string[];
   /** The workspace that has the commit. */
   readonly path: string;
   readonly commit: string;
@@ -82,6 +87,7 @@ export class RemoteFailure extends Error {
   }
 }
 
+const maxAlternatesBytes = 16_384;
 const maxListBytes = 64 * 1024 * 1024;
 const maxReasonChars = 300;
 const maxLines = 500;
@@ -106,6 +112,7 @@ export async function pushCommit(order: PushOrder): Promise<PushResult> {
   if (!isSound || !isBranchName(branch)) throw invalid(`${commit} cannot be pushed to ${branch}`);
   const repository = await repositoryAt(path);
   if (repository === null) throw invalid(`there is no repository in ${path}`);
+  await requireOwnObjects(repository.store, order.borrowed);
   await using own = await openOwnDir(repository.gitDir, commit);
   const ref = `refs/heads/${branch}`;
   const flags = ["--porcelain", "--no-verify", "--no-signed", "--no-follow-tags"];
@@ -119,6 +126,27 @@ export async function pushCommit(order: PushOrder): Promise<PushResult> {
   if (now.known && now.commit === commit) return { outcome: "already_there" };
   if (now.known && now.commit !== expected) return { outcome: "moved", found: now.commit };
   return { outcome: "refused", ...refusalIn(answer.lines, summary, order.credential) };
+}
+
+/**
+ * An agent that may write `.git` could make it borrow the objects of another repository, and then a
+ * push would send these. Throws `internal_error`.
+ */
+async function requireOwnObjects(store: string, borrowed: readonly string[]): Promise<void> {
+  const objects = join(store, "objects");
+  const others = (await readSmall(join(objects, "info", "alternates"), maxAlternatesBytes)) ?? "";
+  const known = borrowed.map((mirror) => join(mirror, "objects"));
+  const lines = others.split("\n").filter((line) => line !== "");
+  const isForeign = lines.some((line) => !known.includes(line));
+  if (isForeign) throw invalid(`${store} borrows objects of another repository`);
+  for (const dir of [store, objects, join(objects, "info"), join(objects, "pack")]) {
+    const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+    const link = entries.find((entry) => entry.isSymbolicLink() && dir !== store);
+    const isLinked = entries.some((entry) => entry.name === "objects" && !entry.isDirectory());
+    if (link || (dir === store && isLinked)) {
+      throw invalid(`${store} has objects outside of the workspace`);
+    }
+  }
 }
 
 async function commitThere(

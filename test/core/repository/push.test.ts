@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { parseGitAddress } from "../../../src/core/config/git.ts";
@@ -14,15 +21,16 @@ import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
 import { cloneWorld } from "../../support/worlds/clone-world.ts";
 
 const canary = "canary-7f3a-token";
-const branch = "symphony/ENG-1";
+const branch = "symphony/ENG-1-title-of-eng-1";
 
 /** A workspace with a commit of its own, and the order that pushes it. */
 async function pushWorld(t: TestContext) {
   const world = cloneWorld(t);
-  const { path, git } = await world.clone();
+  const { path, git, mirror } = await world.clone();
   git("commit", "-q", "--allow-empty", "-m", "work");
   const order = (more: Partial<PushOrder> = {}): PushOrder => ({
     path,
+    borrowed: [mirror],
     commit: git("rev-parse", "HEAD"),
     branch,
     expected: null,
@@ -101,6 +109,20 @@ test("THREAT-15: a push runs no hook and no program of the workspace, and reads 
   assert.deepEqual(await pushCommit(order({ commit })), { outcome: "pushed" });
   assert.equal(remote("rev-parse", branch), commit);
   assert.deepEqual(readdirSync(marks), []);
+});
+
+test("THREAT-16: nothing is pushed from a workspace that borrows what it was not lent", async (t) => {
+  const { dir, path, order } = await pushWorld(t);
+  const secret = gitIn(dir);
+  secret("init", "-q", "secret");
+  const other = join(dir, "secret", ".git", "objects");
+  const alternates = join(path, ".git", "objects", "info", "alternates");
+  const lent = readFileSync(alternates, "utf8");
+  writeFileSync(alternates, `${lent}${other}\n`);
+  await assert.rejects(pushCommit(order()), /borrows objects of another repository/);
+  writeFileSync(alternates, lent);
+  symlinkSync(other, join(path, ".git", "objects", "ff-link"));
+  await assert.rejects(pushCommit(order()), /has objects outside of the workspace/);
 });
 
 test("what the remote refuses is told in its own words", async (t) => {
