@@ -14,6 +14,7 @@ import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { runIdOf } from "./process/table.ts";
+import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
@@ -74,6 +75,8 @@ interface OpenWorkspacesDeps {
 export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): Workspaces {
   const { clock, log, env, dataDir, redactor } = options;
   const { config, tracker, lookup, bus, signal } = deps;
+  // No agent may write below the data directory, and it reads there only what its session names.
+  const mirrors = new Mirrors({ dir: join(dataDir, "mirrors"), clock, env });
   return keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
@@ -87,10 +90,11 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       own: (root) => deps.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
-        ...{ env, clock, lookup },
+        ...{ env, clock, lookup, mirrors },
         learn: (secret) => redactor.add(secret),
         runId: runIdOf(dataDir, "hook"),
       }),
+      mirrors,
       signal,
     }),
   );

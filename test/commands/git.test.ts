@@ -92,7 +92,7 @@ test("git shows the routing rules; git ISSUE names the repository of an issue th
   const routed = await run("git", "eng-2");
   assert.deepEqual(
     [routed.code, routed.stdout],
-    [0, "ENG-2: a new workspace is a clone of app on branch symphony/ENG-2\n"],
+    [0, "ENG-2: a new workspace is a clone of app on branch symphony/ENG-2-title-of-eng-2\n"],
   );
   assert.equal(JSON.parse((await run("git", "ENG-2", "--json")).stdout).route.repository, "app");
 });

@@ -98,7 +98,7 @@ test("two issues go to two repositories, which are cloned, changed and shown, wi
     ]),
     [
       ["api", [["LOCAL-1", "agent/LOCAL-1", 1]]],
-      ["web", [["LOCAL-2", "symphony/LOCAL-2", 1]]],
+      ["web", [["LOCAL-2", "symphony/LOCAL-2-one", 1]]],
     ],
   );
   for (const name of ["LOCAL-1", "LOCAL-2"]) {

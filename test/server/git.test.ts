@@ -78,7 +78,7 @@ test("GET /api/v1/git/context shows the routing rules, and with ?issue= the repo
   await using server = await serve(git.world);
   const answer = await server.ask("/api/v1/git/context?issue=eng-2");
   const context = api.git.context.reply.parse(answer.json());
-  const template = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}";
+  const template = "symphony/{{ issue.identifier }}-{{ issue.slug }}";
   assert.deepEqual(context.routing, [
     { match: "state rework", repository: "api", base_branch: null, branch_template: template },
     { match: "every issue", repository: "main-app", base_branch: "dev", branch_template: template },
@@ -86,7 +86,7 @@ test("GET /api/v1/git/context shows the routing rules, and with ?issue= the repo
   assert.deepEqual(context.route, {
     issue_identifier: "ENG-2",
     repository: "main-app",
-    branch: "symphony/ENG-2",
+    branch: "symphony/ENG-2-title-of-eng-2",
   });
   assert.deepEqual(
     context.repositories.map(({ name, url, branches }) => [name, url, branches.length]),

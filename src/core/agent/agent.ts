@@ -102,6 +102,8 @@ export interface AgentTools {
 export interface SessionSpec {
   /** Absolute canonical path of the issue's workspace: the only directory the agent may run in. */
   readonly workspace: string;
+  /** Directories outside of the workspace that git reads there; an agent may read them and no more. */
+  readonly borrowed?: readonly string[];
   /** `<identifier>: <title>`. */
   readonly title: string;
   /** The cookie that identifies every process of the run; unique on this machine. */

@@ -49,6 +49,7 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
   const hidden = [...own, ...logins, ...(await canonical(serviceSockets))];
   const refuses = (from: string) =>
     from === "/" || own.includes(from) || notShown(dataDir).some((dir) => isInside(from, dir));
+  const borrowed = await canonical(spec.borrowed ?? []);
   const named = [
     ...(await namedBy(readable, "readable", { home, refuses, spec })),
     ...(writable === null ? [] : await namedBy(writable, "writable", { home, refuses, spec })),
@@ -64,10 +65,14 @@ export async function confinementOf(options: ConfinementOptions): Promise<Confin
     workspace,
     homes: await homesInside(homes, workspace),
     hidden: hidden.filter((one) => !given.includes(one)),
-    shown: withoutDuplicates([...programs, ...named]).filter(
+    shown: withoutDuplicates([...programs, ...named, ...borrowed.map(asReadable)]).filter(
       ({ from, to }) => !isInside(to, workspace) && !isInside(from, workspace),
     ),
   };
+}
+
+function asReadable(path: string): Shown {
+  return { from: path, to: path, as: "readable" };
 }
 
 /** A missing directory cannot be created in one of the system's directories. */

@@ -165,11 +165,13 @@ async function work(
   live.entered("launching_agent", null);
   const opening = new Opening(order, deps, live);
   const cwd = await deps.workspaces.requireCwd(workspace.path);
+  const borrowed = await deps.workspaces.borrowedBy(cwd);
   const runtime = await deps.runtime();
   const progress = new Progress(workspace.path);
   await using session = await runtime.start(
     specOf(order, {
       cwd,
+      borrowed,
       deps,
       progress,
       onEvent: (event) => opening.received(event),
@@ -217,12 +219,14 @@ function specOf(
   order: AttemptOrder,
   {
     cwd,
+    borrowed,
     deps,
     progress,
     onEvent,
     log,
   }: {
     cwd: string;
+    borrowed: readonly string[];
     deps: AttemptDeps;
     progress: Progress;
     onEvent: (event: AgentEvent) => void;
@@ -232,6 +236,7 @@ function specOf(
   const { agent, git, delivery } = deps.config();
   return {
     workspace: cwd,
+    borrowed,
     title: `${order.issue.identifier}: ${order.issue.title}`,
     runId: deps.runId,
     model: deps.choice(order.issue.id).model,

@@ -56,10 +56,12 @@ export interface RepositoryMatch {
 /** The values for one alternative of a branch template; null: the issue has none. */
 export interface BranchWords {
   readonly "issue.identifier": string;
+  /** Words of the title; empty when it has none. */
+  readonly "issue.slug": string;
   readonly "issue.branch_name": string | null;
 }
 
-const defaultTemplate = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}";
+const defaultTemplate = "symphony/{{ issue.identifier }}-{{ issue.slug }}";
 const deepest = 1_000_000;
 const maxRepositories = 200;
 
@@ -87,7 +89,7 @@ const template = solidText
   .refine((value) => value.length <= 500, "must not be longer than 500 characters")
   .refine(
     isTemplate,
-    "must make branch names of {{ issue.identifier }} and {{ issue.branch_name }}",
+    "must make branch names of {{ issue.identifier }}, {{ issue.slug }} and {{ issue.branch_name }}",
   );
 
 const repository = z.strictObject(
@@ -141,22 +143,33 @@ export function gitSecretNames({ repositories }: GitConfig): string[] {
 
 /**
  * The branch names of a template, in order of preference. Values are inserted unchanged and nothing is evaluated;
- * an alternative that needs a value the issue does not have is omitted.
+ * an alternative that needs a value the issue does not have is omitted. An empty slug is omitted with the `-` next to it.
  */
 export function branchNames(template: string, words: BranchWords): string[] {
   return template.split(" or ").flatMap((alternative) => {
-    const parts = alternative.trim().split(/\{\{\s*(issue\.identifier|issue\.branch_name)\s*\}\}/);
-    const filled = parts.map((part) => (isWord(part) ? words[part] : part));
+    const written = words["issue.slug"] === "" ? withoutSlug(alternative) : alternative;
+    const parts = written.trim().split(variable);
+    const filled = parts.map((part) => (isWord(part) ? words[part] || null : part));
     return filled.includes(null) ? [] : [filled.join("")];
   });
 }
 
+const variable = /\{\{\s*(issue\.identifier|issue\.slug|issue\.branch_name)\s*\}\}/;
+
+function withoutSlug(alternative: string): string {
+  return alternative.replace(/-\{\{\s*issue\.slug\s*\}\}|\{\{\s*issue\.slug\s*\}\}-/g, "");
+}
+
 function isWord(part: string): part is keyof BranchWords {
-  return part === "issue.identifier" || part === "issue.branch_name";
+  return part === "issue.identifier" || part === "issue.slug" || part === "issue.branch_name";
 }
 
 function isTemplate(value: string): boolean {
-  const sample = { "issue.identifier": "ENG-1", "issue.branch_name": "ada/eng-1" };
+  const sample = {
+    "issue.identifier": "ENG-1",
+    "issue.slug": "login-fails",
+    "issue.branch_name": "ada/eng-1",
+  };
   return branchNames(value, sample).every(isBranchName);
 }
 

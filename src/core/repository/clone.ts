@@ -1,17 +1,21 @@
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
+import { runCookie } from "../process/environment.ts";
 import { oneLine } from "../text/text.ts";
-import { defaultBranchOf, refsBelow } from "./checkout.ts";
-import { cloneEnvironment, type GitResult, runGit } from "./git.ts";
-import { branchFor, type Routed } from "./routing.ts";
+import { type Credential, type GitResult, gitEnvironment, isPassword, runGit } from "./git.ts";
+import { type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
+import type { Loan, Mirrors } from "./mirrors.ts";
+import { branchFor, freeBranch, type Routed } from "./routing.ts";
 
 export interface CloneOrder {
   readonly repository: RepositoryConfig;
   readonly issue: Routed;
   /** An empty directory. */
   readonly path: string;
+  readonly mirrors: Mirrors;
   /** The server's environment; git gets a part of it. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The value behind `$NAME`. */
@@ -23,26 +27,33 @@ export interface CloneOrder {
   readonly signal: AbortSignal;
   /** Receives the progress, as lines for a person. */
   tell(line: string): void;
+  /** Whether a branch that the remote has was made for this issue; by default never. */
+  isOurs?(branch: string): boolean;
+  /** Branches that are recorded for other issues; they may not be on the remote yet. */
+  readonly otherBranches?: readonly string[];
 }
 
 const maxSaidChars = 300;
+const maxCheckouts = 2;
 
 /**
- * Makes `path` a clone with the issue's branch checked out: the remote's branch of that name if it
- * has one, else a new one from the base. No hooks, filters or submodules run, and no credential is
- * left. Rejects with `clone_failed`, `clone_timeout` or `git_not_found`; after that the content of
- * `path` is undefined.
+ * Makes `path` a clone with the issue's branch checked out: a new one from the base, or the remote's
+ * branch if it was made for this issue. The objects are borrowed from a mirror of the remote. No
+ * hooks, filters or submodules run, and no credential is left. Rejects with `clone_failed`,
+ * `clone_timeout` or `git_not_found`; after that nothing is borrowed and the content of `path` is
+ * undefined.
  */
-export async function cloneInto(order: CloneOrder): Promise<void> {
+export async function cloneInto(order: CloneOrder): Promise<Loan> {
   const { repository, clock, tell } = order;
   const timeUp = new AbortController();
   const cancel = clock.after(order.timeoutMs, () => timeUp.abort());
-  const clone = new Clone(order, AbortSignal.any([order.signal, timeUp.signal]));
   const since = clock.now();
   try {
+    const clone = new Clone(order, AbortSignal.any([order.signal, timeUp.signal]));
     tell(`cloning ${repository.name} from ${repository.address.address}`);
-    const checkedOut = await clone.make();
+    const { loan, checkedOut } = await clone.make();
     tell(`cloned ${repository.name} in ${Math.round(clock.now() - since)} ms, ${checkedOut}`);
+    return loan;
   } catch (error) {
     if (error instanceof SymphonyError && error.code !== "turn_cancelled") throw error;
     if (timeUp.signal.aborted && !order.signal.aborted) {
@@ -52,6 +63,7 @@ export async function cloneInto(order: CloneOrder): Promise<void> {
     if (order.signal.aborted) {
       throw failure("clone_failed", repository, { what: "was stopped before it ended" });
     }
+    if (error instanceof MirrorFailure) throw refused(repository, "cannot be cloned", error.result);
     throw error;
   } finally {
     cancel();
@@ -63,88 +75,181 @@ class Clone {
   readonly #signal: AbortSignal;
   readonly #progress: CloneProgress;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #credential: Credential | null;
 
   constructor(order: CloneOrder, signal: AbortSignal) {
-    const { repository, env, runId, clock, tell } = order;
+    const { repository, env, clock, tell } = order;
     this.#order = order;
     this.#progress = new CloneProgress(clock, (state) => tell(`${repository.name}: ${state}`));
     this.#signal = signal;
-    const password = passwordOf(order);
-    this.#env = cloneEnvironment(env, repository.address, { password, runId });
+    this.#credential = credentialOf(order);
+    const reach = { path: env["PATH"], home: env["HOME"], protocol: "none" } as const;
+    this.#env = {
+      ...gitEnvironment(reach),
+      [runCookie]: order.runId,
+    };
   }
 
   /** Resolves with a description of what is checked out. */
-  async make(): Promise<string> {
-    await this.#fetch();
-    const { issue, repository } = this.#order;
-    const base = await this.#base();
-    const branch = branchFor(repository, issue, base);
+  async make(): Promise<{ readonly loan: Loan; readonly checkedOut: string }> {
+    const { mirrors, repository, env, runId, timeoutMs, clock } = this.#order;
+    const mirror = await mirrors.ensure({
+      address: repository.address,
+      depth: repository.depth,
+      credential: this.#credential,
+      env,
+      runId,
+      timeoutMs,
+      clock,
+      signal: this.#signal,
+      onLine: (line) => this.#progress.received(line),
+    });
+    const refs = await mirror.refs();
+    const loan = await mirrors.keep(mirror, refs.all);
+    try {
+      return { loan, checkedOut: await this.#makeFrom(mirror, refs) };
+    } catch (error) {
+      await mirrors.release(loan).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #makeFrom(mirror: Mirror, refs: MirrorRefs): Promise<string> {
+    const { issue, repository, isOurs, otherBranches = [] } = this.#order;
+    const heads = headsIn(refs);
+    const base = baseOf(repository, refs, heads);
+    const wanted = branchFor(repository, issue, base);
+    const isThere = heads.has(wanted) && isOurs?.(wanted) === true;
+    const branch = isThere ? wanted : freeBranch(wanted, [...heads.keys(), ...otherBranches]);
+    await this.#borrow(mirror, refs);
     await this.#must(["check-ref-format", "--branch", branch], `has no branch name ${branch}`);
     if (base === null) {
       await this.#must(["symbolic-ref", "HEAD", `refs/heads/${branch}`], "cannot be initialized");
       return `which is empty, on the new branch ${branch}`;
     }
-    const isThere = await this.#has(branch);
     const start = `refs/remotes/origin/${isThere ? branch : base}`;
     // Without --quiet git would also read what the tree says of submodules.
     const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
-    await this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`);
+    await checkouts.run(this.#signal, () =>
+      this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`),
+    );
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
 
-  async #fetch(): Promise<void> {
-    const { repository } = this.#order;
-    const { depth, address } = repository;
-    const flags = ["--progress", "--no-checkout", "--no-local", "--no-hardlinks"];
-    const own = ["--no-recurse-submodules", "--template=", "--origin", "origin"];
-    const shallow = depth === null ? [] : ["--depth", String(depth), "--no-single-branch"];
-    const what = [...flags, ...own, ...shallow];
-    await this.#must(["clone", ...what, "--", address.address, "."], "cannot be cloned");
-  }
-
-  /** The branch to start from; null when the remote has no branch at all. */
-  async #base(): Promise<string | null> {
+  /** Makes a repository that has the remote's refs and takes their objects from the mirror. */
+  async #borrow(mirror: Mirror, { all, head }: MirrorRefs): Promise<void> {
     const { path, repository } = this.#order;
     const gitDir = join(path, ".git");
-    const tracked = await refsBelow("refs/remotes", gitDir);
-    const base = repository.baseBranch ?? (await defaultBranchOf(gitDir, "origin", tracked));
-    if (base !== null && (await this.#has(base))) return base;
-    if (tracked.size === 0) return null;
-    throw base === null
-      ? failure("clone_failed", repository, {
-          what: "does not say which branch is its default",
-          hint: `set base_branch of ${repository.name} in git.repositories`,
-        })
-      : failure("clone_failed", repository, {
-          what: `has no branch ${base}`,
-          hint: `correct base_branch of ${repository.name} in git.repositories`,
-        });
-  }
-
-  async #has(branch: string): Promise<boolean> {
-    const ref = `refs/remotes/origin/${branch}`;
-    const { status } = await this.#git(["show-ref", "--verify", "--quiet", "--", ref]);
-    return status === 0;
+    const format = all[0]?.id.length === 64 ? "sha256" : "sha1";
+    const flags = ["--quiet", "--template=", `--object-format=${format}`];
+    await this.#must(["init", ...flags], "cannot be initialized");
+    await mkdir(join(gitDir, "objects", "info"), { recursive: true });
+    // A sandbox can only protect a directory that exists.
+    await mkdir(join(gitDir, "hooks"), { recursive: true });
+    await writeFile(join(gitDir, "objects", "info", "alternates"), `${mirror.objects}\n`);
+    const shallow = await mirror.shallow();
+    if (shallow !== null) await writeFile(join(gitDir, "shallow"), shallow);
+    await appendFile(join(gitDir, "config"), configOf(repository.address.address));
+    const lines = all.map(({ name, id, peeled }) => {
+      return peeled === null ? `${id} ${name}\n` : `${id} ${name}\n^${peeled}\n`;
+    });
+    const kind = "# pack-refs with: peeled fully-peeled sorted \n";
+    await writeFile(join(gitDir, "packed-refs"), [kind, ...lines].join(""));
+    if (head === null) return;
+    const remote = join(gitDir, "refs", "remotes", "origin");
+    await mkdir(remote, { recursive: true });
+    await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
   }
 
   async #must(args: readonly string[], what: string): Promise<void> {
-    const result = await this.#git(args);
-    if (result.status !== 0) throw refused(this.#order.repository, what, result);
-  }
-
-  #git(args: readonly string[]): Promise<GitResult> {
-    const { path: cwd, timeoutMs, clock } = this.#order;
+    const { path: cwd, timeoutMs, clock, repository } = this.#order;
     const onLine = (line: string) => this.#progress.received(line);
-    return runGit({ args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine });
+    const call = { args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine };
+    const result = await runGit(call);
+    if (result.status !== 0) throw refused(repository, what, result);
   }
 }
 
-function passwordOf({ repository, lookup }: CloneOrder): string | null {
+function headsIn({ all }: MirrorRefs): ReadonlyMap<string, string> {
+  const prefix = "refs/remotes/origin/";
+  return new Map(
+    all.flatMap(({ name, id }) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), id] as const] : [],
+    ),
+  );
+}
+
+/** The branch to start from; null when the remote has no branch at all. */
+function baseOf(
+  repository: RepositoryConfig,
+  { head }: MirrorRefs,
+  heads: ReadonlyMap<string, string>,
+): string | null {
+  const usual = ["main", "master"].find((name) => heads.has(name)) ?? null;
+  const base = repository.baseBranch ?? head ?? usual;
+  if (base !== null && heads.has(base)) return base;
+  if (heads.size === 0) return null;
+  const inSettings = `${repository.name} in git.repositories`;
+  throw failure(
+    "clone_failed",
+    repository,
+    base === null
+      ? {
+          what: "does not say which branch is its default",
+          hint: `set base_branch of ${inSettings}`,
+        }
+      : { what: `has no branch ${base}`, hint: `correct base_branch of ${inSettings}` },
+  );
+}
+
+/**
+ * Borrowed objects must not be copied or removed by git's own maintenance, and `repack` keeps them
+ * where they are.
+ */
+function configOf(address: string): string {
+  const url = /[#;"]/.test(address) ? `"${address.replaceAll('"', '\\"')}"` : address;
+  return `[remote "origin"]
+\turl = ${url}
+\tfetch = +refs/heads/*:refs/remotes/origin/*
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[checkout]
+\tworkers = 2
+`;
+}
+
+/** Several checkouts at a time only slow each other down: they use the same disk. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      signal.throwIfAborted();
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free += 1;
+    }
+  }
+}
+
+const checkouts = new Slots(maxCheckouts);
+
+function credentialOf({ repository, lookup }: CloneOrder): Credential | null {
   const { login } = repository.address;
   if (login === null) return null;
-  const value = lookup(login.secret)?.trim() ?? "";
-  // A line break would let the value add further fields to the answer.
-  if (value !== "" && !/\p{Cc}/u.test(value)) return value;
+  const password = lookup(login.secret)?.trim() ?? "";
+  if (isPassword(password)) return { user: login.user, password };
   throw failure("clone_failed", repository, {
     what: `needs $${login.secret}, which is not set or is not a single line`,
     hint: `symphony secrets add ${login.secret}`,
@@ -153,7 +258,11 @@ function passwordOf({ repository, lookup }: CloneOrder): string | null {
 
 function refused(repository: RepositoryConfig, what: string, { said }: GitResult): SymphonyError {
   const lines = said.split(/[\r\n]+/).map((line) => oneLine(line, maxSaidChars).trim());
-  const why = lines.findLast((line) => /^(?:fatal|error|remote):/.test(line)) ?? lines.at(-1) ?? "";
+  const faults = lines.filter((line) => /^(?:fatal|error|remote):/.test(line));
+  // It follows the line with the reason.
+  const general = /^fatal: Could not read from remote repository/;
+  const exact = faults.findLast((line) => !general.test(line));
+  const why = exact ?? faults.at(-1) ?? lines.at(-1) ?? "";
   const denied = /denied|authenticat|could not read (?:Username|Password)|terminal prompts/i;
   const hint = denied.test(said)
     ? `check the credential of ${repository.name} in git.repositories`

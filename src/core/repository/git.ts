@@ -104,14 +104,25 @@ const inherited: readonly string[] = [
 const helper =
   '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
 
+/** What a remote asks for over http. */
+export interface Credential {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Whether a value can be a password: a line break would let it add further fields to the answer. */
+export function isPassword(value: string): boolean {
+  return value !== "" && !/\p{Cc}/u.test(value);
+}
+
 /**
- * The environment of git for a clone: that of every call, and what is needed to reach the remote.
- * `password` is sent only to the site of the address, and is in no argument and no file.
+ * The environment of git for a remote: that of every call, and what is needed to reach the remote.
+ * The credential is sent only to the site of the address, and is in no argument and no file.
  */
-export function cloneEnvironment(
+export function remoteEnvironment(
   env: Readonly<Record<string, string | undefined>>,
-  { protocol, login }: GitAddress,
-  { password, runId }: { readonly password: string | null; readonly runId: string },
+  { protocol, address }: GitAddress,
+  { credential, runId }: { readonly credential: Credential | null; readonly runId: string },
 ): Record<string, string> {
   const kept = inherited.flatMap((name) => {
     const value = env[name];
@@ -119,13 +130,15 @@ export function cloneEnvironment(
   });
   const reach = { path: env["PATH"], home: env["HOME"], protocol };
   const own = { ...Object.fromEntries(kept), [runCookie]: runId };
-  if (login === null || password === null) return { ...gitEnvironment(reach), ...own };
-  const credential = [`credential.${login.site}.helper`, helper] as const;
+  const isHttp = protocol === "https" || protocol === "http";
+  if (!isHttp || credential === null) return { ...gitEnvironment(reach), ...own };
+  const { protocol: scheme, host } = new URL(address);
+  const forSite = [`credential.${scheme}//${host}.helper`, helper] as const;
   return {
-    ...gitEnvironment({ ...reach, settings: [credential] }),
+    ...gitEnvironment({ ...reach, settings: [forSite] }),
     ...own,
-    SYMPHONY_GIT_USER: login.user,
-    SYMPHONY_GIT_PASSWORD: password,
+    SYMPHONY_GIT_USER: credential.user,
+    SYMPHONY_GIT_PASSWORD: credential.password,
   };
 }
 
@@ -138,6 +151,10 @@ export interface GitCall {
   readonly clock?: Clock;
   /** Aborting it ends git and everything that it started. */
   readonly signal: AbortSignal;
+  /** Limit of stdout; the rest of a longer one is dropped. 64 KiB if omitted. */
+  readonly outputBytes?: number;
+  /** Written to stdin. */
+  readonly input?: string;
   /** Called with each line of stderr, progress included. */
   onLine?(line: string): void;
 }
@@ -145,7 +162,7 @@ export interface GitCall {
 export interface GitResult {
   /** null: it was ended by a signal. */
   readonly status: number | null;
-  /** The first 64 KiB. */
+  /** The first `outputBytes`. */
   readonly stdout: string;
   /** The last part of stderr. */
   readonly said: string;
@@ -159,7 +176,7 @@ const maxSaidBytes = 2_048;
  * signal's reason, or a `GitFailure` when it takes too long.
  */
 export async function runGit(call: GitCall): Promise<GitResult> {
-  const { args, cwd, env, timeoutMs, clock, signal, onLine } = call;
+  const { args, cwd, env, timeoutMs, clock, signal, input, onLine } = call;
   signal.throwIfAborted();
   let begun = "";
   const end = await runCommand({
@@ -167,7 +184,8 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     name: "git",
     ...{ cwd, env, timeoutMs, signal },
     ...(clock && { clock }),
-    outputBytes: maxOutputBytes,
+    ...(input !== undefined && { input: Buffer.from(input) }),
+    outputBytes: call.outputBytes ?? maxOutputBytes,
     keep: "beginning",
     errorBytes: maxSaidBytes,
     onOutput(chunk, stream) {
@@ -259,25 +277,42 @@ export async function openProtectedGit(
   gitDir: string | null,
   place: GitPlace,
 ): Promise<ProtectedGit> {
+  const [series, own] = await Promise.all([
+    CommandSeries.begin("git"),
+    openOwnDir(gitDir, place.head),
+  ]);
+  const { dir } = own;
+  const call = callsIn(dir, place, series);
+  return {
+    dir,
+    run: (args, options = {}) => call(args, options).then((end) => answerIn(end, options)),
+    async begin(args, options = {}) {
+      const end = await call(args, options);
+      if (end.stoppedFor === "output") return { text: end.output, cut: true };
+      return { text: answerIn(end, options), cut: false };
+    },
+    async [Symbol.asyncDispose]() {
+      await series[Symbol.asyncDispose]();
+      await own[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** An empty repository of symphony's own in the temporary directory; disposing removes it. */
+export interface OwnDir extends AsyncDisposable {
+  readonly dir: string;
+}
+
+/**
+ * Makes a repository that has no configuration, hooks or refs and borrows the objects of `gitDir`.
+ * `head` also tells the format of the objects; null: SHA-1.
+ */
+export async function openOwnDir(gitDir: string | null, head: string | null): Promise<OwnDir> {
   const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
-    const filled = fill(dir, gitDir, place.head);
-    const [series] = await Promise.all([CommandSeries.begin("git"), filled]);
-    const call = callsIn(dir, place, series);
-    return {
-      dir,
-      run: (args, options = {}) => call(args, options).then((end) => answerIn(end, options)),
-      async begin(args, options = {}) {
-        const end = await call(args, options);
-        if (end.stoppedFor === "output") return { text: end.output, cut: true };
-        return { text: answerIn(end, options), cut: false };
-      },
-      async [Symbol.asyncDispose]() {
-        await series[Symbol.asyncDispose]();
-        await remove();
-      },
-    };
+    await fill(dir, gitDir, head);
+    return { dir, [Symbol.asyncDispose]: remove };
   } catch (error) {
     await remove();
     throw error;

@@ -8,7 +8,10 @@ import {
 import { type Issue, normalState } from "../model/issue.ts";
 import { workspaceKey } from "./key.ts";
 
-export type Routed = Pick<Issue, "identifier" | "labels" | "state" | "branchName">;
+export type Routed = Pick<Issue, "identifier" | "title" | "labels" | "state" | "branchName">;
+
+const maxSlugChars = 40;
+const maxNumber = 1_000;
 
 /** The first repository that matches the issue; null when none does. */
 export function repositoryFor(
@@ -29,20 +32,57 @@ export function matchInWords({ labels, states, prefixes }: RepositoryMatch): str
 }
 
 /**
- * The branch for the work on an issue: the first name of the template that is valid and is neither
- * `base` nor below it. The text of the issue decides nothing: the workspace's key replaces an
- * identifier that is not a safe name, and an unsafe branch name is left out.
+ * The wanted branch for the work on an issue: the first name of the template that is valid and is
+ * neither `base` nor below it. The workspace's key replaces an identifier that is not a safe name,
+ * an unsafe branch name is left out, and a title is reduced to plain words.
  */
 export function branchFor(
   { branchTemplate }: Pick<RepositoryConfig, "branchTemplate">,
-  issue: Pick<Routed, "identifier" | "branchName">,
+  issue: Pick<Routed, "identifier" | "title" | "branchName">,
   base: string | null,
 ): string {
   const key = workspaceKey(issue.identifier);
-  const words = { "issue.identifier": key, "issue.branch_name": safeBranchName(issue) };
-  const hash = createHash("sha256").update(key).digest("hex").slice(0, 16);
+  const words = {
+    "issue.identifier": key,
+    "issue.slug": slugOf(issue.title),
+    "issue.branch_name": safeBranchName(issue),
+  };
   const names = [...branchNames(branchTemplate, words), `symphony/${key}`];
-  return names.find((name) => isBranchName(name) && isApart(name, base)) ?? `symphony-${hash}`;
+  const found = names.find((name) => isBranchName(name) && isApart(name, base));
+  return found ?? `symphony-${shortHash(key)}`;
+}
+
+/**
+ * The first words of a title as part of a branch name: lower-case ASCII letters and digits, joined
+ * by `-`, at most 40 characters. Empty when the title has no such word.
+ */
+export function slugOf(title: string): string {
+  const plain = title.normalize("NFKD").replaceAll(/\p{M}/gu, "").toLowerCase();
+  let slug = "";
+  for (const word of plain.match(/[a-z0-9]+/g) ?? []) {
+    const longer = slug === "" ? word.slice(0, maxSlugChars) : `${slug}-${word}`;
+    if (longer.length > maxSlugChars) break;
+    slug = longer;
+  }
+  return slug;
+}
+
+/**
+ * `wanted`, or another name when git or a file system that ignores case could not keep it next to
+ * the `taken` ones. With a taken branch `symphony`, for example, no branch can be below it.
+ */
+export function freeBranch(wanted: string, taken: Iterable<string>): string {
+  const all = [...taken];
+  const isFree = (name: string) => isBranchName(name) && all.every((one) => isApart(name, one));
+  for (const name of [wanted, wanted.replaceAll("/", "-")]) {
+    for (let number = 1; number <= maxNumber; number++) {
+      const next = number === 1 ? name : `${name}-${number}`;
+      if (isFree(next)) return next;
+      // A number at the end changes nothing about a branch in the way of the directory.
+      if (all.some((one) => isBelow(next, one))) break;
+    }
+  }
+  return `symphony-${shortHash([wanted, ...all].join("\n"))}`;
 }
 
 /**
@@ -58,10 +98,18 @@ function safeBranchName({ branchName, identifier }: Pick<Routed, "identifier" | 
  * Work is never put onto the branch that it starts from, and git cannot keep a branch below another
  * one.
  */
-function isApart(name: string, base: string | null): boolean {
-  if (base === null) return true;
-  const [one, other] = [name.toLowerCase(), base.toLowerCase()];
-  return one !== other && !one.startsWith(`${other}/`) && !other.startsWith(`${one}/`);
+function isApart(name: string, other: string | null): boolean {
+  if (other === null) return true;
+  const isSame = name.toLowerCase() === other.toLowerCase();
+  return !isSame && !isBelow(name, other) && !isBelow(other, name);
+}
+
+function isBelow(name: string, other: string): boolean {
+  return name.toLowerCase().startsWith(`${other.toLowerCase()}/`);
+}
+
+function shortHash(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
 function fits(issue: Routed, { labels, states, prefixes }: RepositoryMatch): boolean {

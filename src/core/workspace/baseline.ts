@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../model/errors.ts";
 import type { Known } from "../repository/commits.ts";
+import type { Loan } from "../repository/mirrors.ts";
 import { fileAt } from "../text/text.ts";
 import { baselineFile } from "./place.ts";
 
@@ -23,6 +24,8 @@ export interface Baseline extends Known {
    * them, or if they could not be determined.
    */
   readonly files: ReadonlyMap<string, string> | null;
+  /** What its repository borrows; null for one that is complete in itself. */
+  readonly loan: Loan | null;
 }
 
 /** Limit of recorded files. */
@@ -39,6 +42,8 @@ const Written = z.object({
   refs: z.array(Pair),
   staged: z.string(),
   files: z.array(Pair).nullable(),
+  // A workspace of an earlier version borrows nothing.
+  loan: z.object({ mirror: z.string(), keep: z.string() }).nullable().default(null),
 });
 
 /** null if there is none, as for a workspace of an earlier version, or if it cannot be read. */

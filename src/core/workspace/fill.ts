@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { GitConfig } from "../config/git.ts";
 import { cloneInto } from "../repository/clone.ts";
 import { workspaceKey } from "../repository/key.ts";
+import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import type { FreshWorkspace, RemovalTarget, Workspaces } from "./workspaces.ts";
 
@@ -11,6 +12,7 @@ interface FillDeps {
   git(): GitConfig;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
+  readonly mirrors: Mirrors;
   /** The value behind `$NAME`. */
   lookup(name: string): string | undefined;
   /** Called with each credential before it is used, so that it is redacted. */
@@ -20,23 +22,23 @@ interface FillDeps {
 }
 
 /** Fills a new workspace with the clone of its routing rule; without a rule it stays empty. */
-export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promise<void> {
+export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promise<Loan | null> {
   return async ({ issue, path, signal, tell }) => {
     const { repositories, timeoutMs } = deps.git();
     const repository = repositoryFor(issue, repositories);
     if (repository === null) {
       if (repositories.length > 0) tell(`no repository matches ${issue.identifier}`);
-      return;
+      return null;
     }
-    const { env, clock } = deps;
+    const { env, clock, mirrors } = deps;
     const lookup = (name: string) => {
       const value = deps.lookup(name);
       if (value !== undefined) deps.learn(value.trim());
       return value;
     };
     const runId = `${deps.runId}/clone-${randomUUID()}`;
-    const order = { repository, issue, path, env, clock, lookup, timeoutMs, runId, signal, tell };
-    await cloneInto(order);
+    const limits = { timeoutMs, clock, signal };
+    return cloneInto({ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits });
   };
 }
 
@@ -76,6 +78,7 @@ export function keepApart(inner: Workspaces): Workspaces {
     root: () => inner.root(),
     pathOf: (identifier) => inner.pathOf(identifier),
     requireCwd: (path) => inner.requireCwd(path),
+    borrowedBy: (path) => inner.borrowedBy(path),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { HooksConfig } from "../config/config.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type CommandEnd, runCommand } from "../process/run.ts";
 
@@ -83,4 +84,18 @@ function notStarted({ hook }: HookRun, cause: unknown): SymphonyError {
     cause,
     details: { hook },
   });
+}
+
+/** The configured script; null for none. */
+export function scriptOf(hook: HookName, hooks: HooksConfig): string | null {
+  switch (hook) {
+    case "after_create":
+      return hooks.afterCreate;
+    case "before_run":
+      return hooks.beforeRun;
+    case "after_run":
+      return hooks.afterRun;
+    case "before_remove":
+      return hooks.beforeRemove;
+  }
 }

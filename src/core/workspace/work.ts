@@ -1,3 +1,5 @@
+import { lstat } from "node:fs/promises";
+import { basename } from "node:path";
 import type { Work } from "../model/work.ts";
 import { oneLine, plainName } from "../text/text.ts";
 import { type Baseline, readBaseline, statesOf } from "./baseline.ts";
@@ -32,7 +34,7 @@ export async function findingsIn(path: string, signal?: AbortSignal): Promise<Fi
 /** The baseline of a workspace that has just been made for an issue. Never rejects. */
 export async function baselineOf(
   path: string,
-  issueId: string,
+  { issueId, loan = null }: Pick<Baseline, "issueId"> & Partial<Pick<Baseline, "loan">>,
   signal?: AbortSignal,
 ): Promise<Baseline> {
   const how = { baseline: null, isNew: true, ...(signal && { signal }) };
@@ -40,6 +42,7 @@ export async function baselineOf(
   const own = [...(refs?.all ?? [])].filter(([name]) => !name.startsWith("refs/remotes/"));
   return {
     issueId,
+    loan,
     repository: kindOf(repository),
     head: refs?.head ?? null,
     refs: new Map(own),
@@ -89,4 +92,11 @@ function listed(kind: "nested_repository" | "submodule", names: readonly string[
 function first(names: readonly string[]): readonly string[] {
   const sorted = names.toSorted().slice(0, maxExamples);
   return sorted.map((name) => oneLine(plainName(name), maxNameChars));
+}
+
+/** A file in place of a directory counts as work, unless it is empty. */
+export async function workInFile(path: string): Promise<readonly Work[]> {
+  const found = await lstat(path).catch(() => null);
+  if (!found?.isFile() || found.size === 0) return [];
+  return [{ kind: "new_files", count: 1, examples: [basename(path)] }];
 }

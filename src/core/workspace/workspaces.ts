@@ -1,8 +1,8 @@
 // The directory of an issue: created, examined, kept, removed.
 
 import { realpathSync } from "node:fs";
-import { lstat, readdir, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { readdir, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../events/log.ts";
@@ -10,9 +10,10 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { workspaceKey } from "../repository/key.ts";
+import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteWhole, makeFresh, momentIn, setAside } from "./directory.ts";
-import { type HookName, runHook } from "./hooks.ts";
+import { type HookName, runHook, scriptOf } from "./hooks.ts";
 import {
   beingMade,
   deleteTree,
@@ -24,7 +25,7 @@ import {
   removedDir,
   requireInside,
 } from "./place.ts";
-import { baselineOf, workIn } from "./work.ts";
+import { baselineOf, workIn, workInFile } from "./work.ts";
 
 /** One issue's directory. */
 export interface Workspace {
@@ -86,8 +87,13 @@ export interface WorkspacesOptions {
    * `workspace_in_use` if another server has it.
    */
   own?(root: string): Promise<void>;
-  /** Fills a new, empty directory before `after_create`; by default it stays empty. */
-  fill?(fresh: FreshWorkspace): Promise<void>;
+  /**
+   * Fills a new, empty directory before `after_create`, and resolves with what it borrows; by
+   * default it stays empty.
+   */
+  fill?(fresh: FreshWorkspace): Promise<Loan | null>;
+  /** The mirrors of which `fill` borrows; needed only with it. */
+  readonly mirrors?: Pick<Mirrors, "repair" | "release">;
   /** Ends every hook at once when the server must stop; by default never. */
   readonly signal?: AbortSignal;
 }
@@ -122,6 +128,11 @@ export interface Workspaces {
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
   requireCwd(path: string): Promise<string>;
+  /**
+   * The directories elsewhere that git reads when it runs in the workspace, after a repair if these
+   * have moved. Rejects with `workspace_error` if one is missing.
+   */
+  borrowedBy(path: string): Promise<readonly string[]>;
 }
 
 export interface RemovalTarget {
@@ -164,21 +175,26 @@ class DirectoryWorkspaces implements Workspaces {
     await this.#options.own?.(root);
     const found = await requireInside(path, root);
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
+      await this.borrowedBy(path);
       return { key, path, createdNow: false };
     }
     if (found !== "nothing") await this.#moveAside(path, found, issue);
+    const earlier = await this.#loanOf(path);
     await makeFresh(path);
+    await this.#release(earlier, path);
+    let loan: Loan | null = null;
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
-      await this.#options.fill?.({ issue, path, signal: ends, tell });
+      loan = (await this.#options.fill?.({ issue, path, signal: ends, tell })) ?? null;
       await this.#hook("after_create", path, { issue, signal });
-      const baseline = await baselineOf(path, issue.id, ends);
+      const baseline = await baselineOf(path, { issueId: issue.id, loan }, ends);
       ends.throwIfAborted();
       await writeBaseline(path, baseline);
     } catch (error) {
       // If this fails too, the marker stays and the next attempt still starts from an empty
       // directory.
       await deleteTree(path).catch(() => this.#note("Could not delete", path, issue));
+      await this.#release(loan, path);
       throw error;
     }
     await rm(pendingMarker(path), { force: true });
@@ -219,7 +235,9 @@ class DirectoryWorkspaces implements Workspaces {
       const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
       if (late.length > 0) return { outcome: "kept", path, work: late };
     }
+    const loan = await this.#loanOf(path);
     const isDeleted = await deleteWhole(path, examinedAt);
+    if (isDeleted) await this.#release(loan, path);
     if (isDeleted) return { outcome: "removed", path };
     return { outcome: "kept", path, work: changedMeanwhile };
   }
@@ -261,6 +279,24 @@ class DirectoryWorkspaces implements Workspaces {
     });
     if (found !== "directory") throw invalidCwd(path, null);
     return path;
+  }
+
+  async borrowedBy(path: string): Promise<readonly string[]> {
+    const loan = await this.#loanOf(path);
+    const { mirrors } = this.#options;
+    return loan === null || mirrors === undefined ? [] : [await mirrors.repair(path, loan)];
+  }
+
+  async #loanOf(path: string): Promise<Loan | null> {
+    return (await readBaseline(path))?.loan ?? null;
+  }
+
+  /** What stays kept after a failure only uses space. */
+  async #release(loan: Loan | null, path: string): Promise<void> {
+    if (loan === null) return;
+    await this.#options.mirrors
+      ?.release(loan)
+      .catch(() => this.#note("Could not release what it borrowed", path, null));
   }
 
   /** The place of the target; null if nothing is there, or if it was made for another issue. */
@@ -350,26 +386,6 @@ class DirectoryWorkspaces implements Workspaces {
   #note(message: string, path: string, issue: IssueName | null): void {
     const name = issue && { issue_id: issue.id, issue_identifier: issue.identifier };
     this.#options.log.warn(message, { ...name, workspace: path });
-  }
-}
-
-/** A file in place of a directory counts as work, unless it is empty. */
-async function workInFile(path: string): Promise<readonly Work[]> {
-  const found = await lstat(path).catch(() => null);
-  if (!found?.isFile() || found.size === 0) return [];
-  return [{ kind: "new_files", count: 1, examples: [basename(path)] }];
-}
-
-function scriptOf(hook: HookName, hooks: HooksConfig): string | null {
-  switch (hook) {
-    case "after_create":
-      return hooks.afterCreate;
-    case "before_run":
-      return hooks.beforeRun;
-    case "after_run":
-      return hooks.afterRun;
-    case "before_remove":
-      return hooks.beforeRemove;
   }
 }
 

@@ -45,7 +45,7 @@ test("T-2: a credential reaches only its own site: no file of the clone, no argu
     assert.ok(files.every((path) => !readFileSync(path, "latin1").includes(canary)));
   }
   const argv = readFileSync(join(dir, "argv"), "utf8");
-  assert.match(argv, /^clone /m);
+  assert.match(argv, /^fetch /m);
   assert.ok(!`${argv}${told.join()}`.includes(canary));
 });
 

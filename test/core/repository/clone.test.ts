@@ -22,11 +22,11 @@ import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 test("a clone is on a new branch from the default one, clean, with everything pushed", async (t) => {
   const { bare, clone, told } = cloneWorld(t);
   const { path, git } = await clone();
-  assert.equal(git("branch", "--show-current"), "symphony/ENG-1");
+  assert.equal(git("branch", "--show-current"), "symphony/ENG-1-title-of-eng-1");
   assert.deepEqual(readdirSync(path).sort(), [".git", "one.txt", "two.txt"]);
   assert.equal(git("config", "remote.origin.url"), bare);
   assert.partialDeepStrictEqual(await survey(path, null), {
-    branch: "symphony/ENG-1",
+    branch: "symphony/ENG-1-title-of-eng-1",
     defaultBranch: "main",
     ahead: 0,
     behind: 0,
@@ -34,23 +34,30 @@ test("a clone is on a new branch from the default one, clean, with everything pu
   assert.deepEqual(await workIn(path), []);
   assert.deepEqual(told, [
     `cloning app from ${bare}`,
-    "cloned app in 0 ms, on the new branch symphony/ENG-1 from main",
+    "cloned app in 0 ms, on the new branch symphony/ENG-1-title-of-eng-1 from main",
   ]);
 });
 
-test("the branch starts from base_branch; a branch that exists on the remote is used", async (t) => {
-  const { seed, clone } = cloneWorld(t);
+test("the branch starts from base_branch; a branch of the remote is used only if it was made for the issue", async (t) => {
+  const { seed, clone, order } = cloneWorld(t);
   const git = gitIn(seed);
   git("checkout", "-q", "-b", "release/2");
   git("commit", "-q", "--allow-empty", "-m", "release");
   git("push", "-q", "origin", "release/2", "release/2:ada/eng-1-login");
   const based = await clone({ base_branch: "release/2" });
   assert.equal(based.git("log", "-1", "--format=%s"), "release");
-  assert.equal(based.git("branch", "--show-current"), "symphony/ENG-1");
-  const taken = await clone({}, { branchName: "ada/eng-1-login" });
-  assert.equal(taken.git("branch", "--show-current"), "ada/eng-1-login");
-  assert.equal(taken.git("log", "-1", "--format=%s"), "release");
-  assert.equal(taken.git("rev-parse", "--abbrev-ref", "@{upstream}"), "origin/ada/eng-1-login");
+  assert.equal(based.git("branch", "--show-current"), "symphony/ENG-1-title-of-eng-1");
+  const template = { branch_template: "{{ issue.branch_name }}" };
+  const named = { branchName: "ada/eng-1-login" };
+  const stranger = await clone(template, named);
+  assert.equal(stranger.git("branch", "--show-current"), "ada/eng-1-login-2");
+  assert.equal(stranger.git("log", "-1", "--format=%s"), "two.txt");
+  const ours = order(template, named);
+  await cloneInto({ ...ours, isOurs: (branch) => branch === "ada/eng-1-login" });
+  const taken = gitIn(ours.path);
+  assert.equal(taken("branch", "--show-current"), "ada/eng-1-login");
+  assert.equal(taken("log", "-1", "--format=%s"), "release");
+  assert.equal(taken("rev-parse", "--abbrev-ref", "@{upstream}"), "origin/ada/eng-1-login");
   const missing = await refusalOf(clone({ base_branch: "nowhere" }));
   assert.equal(missing.code, "clone_failed");
   assert.match(missing.message, /^the repository app \(.*\) has no branch nowhere$/);
@@ -63,19 +70,39 @@ test("depth limits the history, and an empty remote gives a branch without a com
   const empty = join(dir, "empty.git");
   gitIn(dir)("init", "-q", "--bare", "-b", "main", empty);
   const begun = await clone({ url: empty, base_branch: "main" });
-  assert.equal(begun.git("symbolic-ref", "HEAD"), "refs/heads/symphony/ENG-1");
+  assert.equal(begun.git("symbolic-ref", "HEAD"), "refs/heads/symphony/ENG-1-title-of-eng-1");
 });
 
-test("files that agents may write are not files of the source: nothing is hard-linked, borrowed or shared", async (t) => {
+test("files that agents may write are not files of the source: objects are borrowed, and none is hard-linked", async (t) => {
   const { clone } = cloneWorld(t);
-  const { path } = await clone();
+  const { path, mirror, git } = await clone();
   const objects = join(path, ".git", "objects");
-  assert.equal(existsSync(join(objects, "info", "alternates")), false);
-  const files = readdirSync(objects, { recursive: true, encoding: "utf8" })
-    .map((name) => statSync(join(objects, name)))
-    .filter((found) => found.isFile());
-  assert.ok(files.length > 0);
-  assert.ok(files.every(({ nlink }) => nlink === 1));
+  assert.equal(readFileSync(join(objects, "info", "alternates"), "utf8"), `${mirror}/objects\n`);
+  assert.equal(git("config", "gc.auto"), "0");
+  for (const dir of [objects, join(mirror, "objects")]) {
+    const files = readdirSync(dir, { recursive: true, encoding: "utf8" })
+      .map((name) => statSync(join(dir, name)))
+      .filter((found) => found.isFile());
+    assert.ok(files.length > 0);
+    assert.ok(files.every(({ nlink }) => nlink === 1));
+  }
+});
+
+test("a name that the remote or another issue has, in any case, or as a directory, is not used", async (t) => {
+  const { bare, order } = cloneWorld(t);
+  const remote = gitIn(bare);
+  const branchIn = async (otherBranches: readonly string[] = []) => {
+    const made = order();
+    await cloneInto({ ...made, otherBranches });
+    return gitIn(made.path)("branch", "--show-current");
+  };
+  remote("branch", "SYMPHONY/eng-1-title-of-eng-1");
+  assert.equal(await branchIn(), "symphony/ENG-1-title-of-eng-1-2");
+  const recorded = ["symphony/eng-1-title-of-eng-1-2"];
+  assert.equal(await branchIn(recorded), "symphony/ENG-1-title-of-eng-1-3");
+  remote("branch", "-D", "SYMPHONY/eng-1-title-of-eng-1");
+  remote("branch", "symphony");
+  assert.equal(await branchIn(), "symphony-ENG-1-title-of-eng-1");
 });
 
 test("THREAT-15: hooks, filters, submodules and all user configuration stay out of a clone", async (t) => {
@@ -118,7 +145,7 @@ test("THREAT-15: hooks, filters, submodules and all user configuration stay out 
   assert.deepEqual(readdirSync(marks), []);
   assert.deepEqual(readdirSync(join(path, "x")), []);
   for (const made of [path, trapped.path]) {
-    assert.equal(existsSync(join(made, ".git", "hooks")), false);
+    assert.deepEqual(readdirSync(join(made, ".git", "hooks")), []);
   }
   const config = readFileSync(join(path, ".git", "config"), "utf8");
   assert.doesNotMatch(config, /submodule|filter|hooksPath|credential/);

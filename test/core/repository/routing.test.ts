@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  branchNames,
   gitSecretNames,
   isBranchName,
   isGitAddress,
@@ -12,7 +13,12 @@ import { toConfig } from "../../../src/core/config/resolve.ts";
 import { parseWritten } from "../../../src/core/config/schema.ts";
 import { sections } from "../../../src/core/kinds.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
-import { branchFor, matchInWords, repositoryFor } from "../../../src/core/repository/routing.ts";
+import {
+  branchFor,
+  freeBranch,
+  matchInWords,
+  repositoryFor,
+} from "../../../src/core/repository/routing.ts";
 import { issue } from "../../support/makers/issue.ts";
 
 type Values = Readonly<Record<string, unknown>>;
@@ -54,10 +60,11 @@ test("an issue goes to the first repository that matches it; one without match a
 });
 
 test("the branch is the tracker's if it is valid, otherwise made from the identifier, and never the base", () => {
-  const [repository] = gitOf(app).repositories;
+  const template = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}-{{ issue.slug }}";
+  const [repository] = gitOf({ ...app, branch_template: template }).repositories;
   assert.ok(repository);
   const of = (branchName: string | null, identifier = "ENG-1", base: string | null = "main") =>
-    branchFor(repository, { identifier, branchName }, base);
+    branchFor(repository, { identifier, title: "", branchName }, base);
   assert.equal(of("ada/eng-1-login"), "ada/eng-1-login");
   for (const hostile of [
     null,
@@ -95,6 +102,46 @@ test("the branch is the tracker's if it is valid, otherwise made from the identi
   assert.equal(own && branchFor(own, issue("ENG-1", { branchName: "x" }), "main"), "work/ENG-1");
 });
 
+test("the default branch has the identifier and words of the title", () => {
+  const [repository] = gitOf(app).repositories;
+  assert.ok(repository);
+  const of = (title: string) =>
+    branchFor(repository, { identifier: "ENG-1", title, branchName: null }, "main");
+  for (const [title, slug] of [
+    ["Login fails: 500 on /sign-in", "-login-fails-500-on-sign-in"],
+    ["Über Größe, naïve café", "-uber-gro-e-naive-cafe"],
+    ["登录失败", ""],
+    ["", ""],
+    ["../../etc $(x) `y` --upload-pack", "-etc-x-y-upload-pack"],
+    ["a".repeat(60), `-${"a".repeat(40)}`],
+    [`${"word ".repeat(20)}`, "-word-word-word-word-word-word-word-word"],
+  ]) {
+    assert.equal(of(title ?? ""), `symphony/ENG-1${slug}`);
+  }
+  const words = { "issue.identifier": "ENG-1", "issue.slug": "", "issue.branch_name": null };
+  assert.deepEqual(
+    branchNames("{{ issue.slug }}-{{issue.identifier}} or x/{{ issue.slug }}", words),
+    ["ENG-1"],
+  );
+});
+
+test("a free branch differs from the taken ones in more than its case, and is neither above nor below one", () => {
+  for (const [wanted, taken, expected] of [
+    ["symphony/a", [], "symphony/a"],
+    ["symphony/a", ["main", "symphony/b", "symphony/a-b"], "symphony/a"],
+    ["symphony/a", ["Symphony/A"], "symphony/a-2"],
+    ["symphony/a", ["symphony/a", "symphony/a-2"], "symphony/a-3"],
+    ["symphony/a", ["symphony/a/x"], "symphony/a-2"],
+    ["symphony/a", ["symphony"], "symphony-a"],
+    ["symphony/a", ["SYMPHONY", "symphony-a"], "symphony-a-2"],
+    ["a", ["a"], "a-2"],
+  ] as const) {
+    assert.equal(freeBranch(wanted, taken), expected);
+  }
+  const full = "a".repeat(200);
+  assert.match(freeBranch(full, [full]), /^symphony-[0-9a-f]{16}$/);
+});
+
 test("THREAT-16: for any text of an issue, the branch is a valid branch name for git", () => {
   const hostile = fc.oneof(
     fc.string(),
@@ -107,12 +154,13 @@ test("THREAT-16: for any text of an issue, the branch is a valid branch name for
     return text.trim() !== "" && text !== "." && text !== ".." && length < 150;
   });
   const base = fc.option(fc.constantFrom("main", "symphony", "release/2"));
-  const [repository] = gitOf(app).repositories;
+  const template = "{{ issue.branch_name }} or symphony/{{ issue.identifier }}-{{ issue.slug }}";
+  const [repository] = gitOf({ ...app, branch_template: template }).repositories;
   assert.ok(repository);
   const made = new Set<string>();
   fc.assert(
-    fc.property(identifier, fc.option(hostile), base, (name, branchName, from) => {
-      const branch = branchFor(repository, { identifier: name, branchName }, from);
+    fc.property(identifier, hostile, fc.option(hostile), base, (name, title, branchName, from) => {
+      const branch = branchFor(repository, { identifier: name, title, branchName }, from);
       assert.ok(isBranchName(branch), branch);
       assert.notEqual(branch, from);
       made.add(branch);

@@ -13,7 +13,7 @@ import { cloneWorld, refusalOf } from "../../support/worlds/clone-world.ts";
 const none = new AbortController().signal;
 
 test("S-10: a workspace is cloned before after_create runs; a failed clone leaves no directory", async (t) => {
-  const { dir, bare, clock } = cloneWorld(t);
+  const { dir, bare, clock, mirrors } = cloneWorld(t);
   const gone = join(dir, "gone.git");
   const git = gitConfigOf(
     gitSection.parse({
@@ -34,14 +34,23 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
       hooks: { ...config().hooks, afterCreate: "git branch --show-current >> $HOME/hook || true" },
     }),
     ...{ env: () => env, clock, log, onHookFailed: () => {} },
+    mirrors,
     fill: fillWorkspace({
-      ...{ git: () => git, env, clock, lookup: () => undefined, learn: () => {}, runId: dir },
+      ...{
+        git: () => git,
+        env,
+        clock,
+        mirrors,
+        lookup: () => undefined,
+        learn: () => {},
+        runId: dir,
+      },
     }),
   });
   const told: string[] = [];
   const made = await workspaces.ensure(issue("ENG-1"), none, (line) => told.push(line));
   assert.equal(made.createdNow, true);
-  assert.equal(readFileSync(join(dir, "hook"), "utf8"), "symphony/ENG-1\n");
+  assert.equal(readFileSync(join(dir, "hook"), "utf8"), "symphony/ENG-1-title-of-eng-1\n");
   assert.match(told.at(-1) ?? "", /^cloned app in \d+ ms/);
   gitIn(made.path)("checkout", "-q", "-b", "mine");
   assert.equal((await workspaces.ensure(issue("ENG-1"), none)).createdNow, false);
@@ -52,6 +61,20 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   assert.deepEqual(readdirSync(root).sort(), [".symphony-root", "ENG-1"]);
   gitIn(dir)("clone", "-q", "--bare", bare, gone);
   assert.equal((await workspaces.ensure(late, none)).createdNow, true, "the next attempt");
+
+  const lent = () => {
+    const names = readdirSync(join(dir, "mirrors"));
+    const list = (name: string) =>
+      gitIn(join(dir, "mirrors", name, "repository.git"))("for-each-ref", "refs/keep/");
+    return names.map(list).filter((refs) => refs !== "").length;
+  };
+  assert.equal(lent(), 2);
+  const [mirror] = await workspaces.borrowedBy(made.path);
+  assert.match(mirror ?? "", /mirrors\/[0-9a-f]{32}\/repository\.git$/);
+  for (const one of [issue("ENG-1"), late]) {
+    await workspaces.remove({ path: null, issue: one }, { force: true });
+  }
+  assert.equal(lent(), 0, "nothing is kept for workspaces that are gone");
 
   const other = await workspaces.ensure(issue("OPS-1"), none, (line) => told.push(line));
   assert.deepEqual(readdirSync(other.path), []);

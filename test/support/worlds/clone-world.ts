@@ -6,6 +6,7 @@ import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 import { type CloneOrder, cloneInto } from "../../../src/core/repository/clone.ts";
+import { Mirrors } from "../../../src/core/repository/mirrors.ts";
 import { FakeClock } from "../fakes/fake-clock.ts";
 import { gitIn, origin } from "../makers/git-repository.ts";
 import { issue } from "../makers/issue.ts";
@@ -17,6 +18,9 @@ export function cloneWorld(t: TestContext) {
   const bare = origin(dir);
   const clock = new FakeClock();
   const told: string[] = [];
+  const env = { PATH: process.env["PATH"], HOME: dir };
+  // Each clone of a test gets what the test has pushed before.
+  const mirrors = new Mirrors({ dir: join(dir, "mirrors"), clock, env, intervalMs: 0 });
   const seed = join(dir, "seed");
   gitIn(seed)("remote", "add", "origin", bare);
   let made = 0;
@@ -31,8 +35,7 @@ export function cloneWorld(t: TestContext) {
     ).repositories;
     if (repository === undefined) throw new Error("no repository");
     return {
-      ...{ repository, path, clock, issue: issue(identifier, fields) },
-      env: { PATH: process.env["PATH"], HOME: dir },
+      ...{ repository, path, clock, mirrors, env, issue: issue(identifier, fields) },
       lookup: () => undefined,
       timeoutMs: 60_000,
       runId: `test/${dir}`,
@@ -42,10 +45,11 @@ export function cloneWorld(t: TestContext) {
   };
   const clone = async (...given: Parameters<typeof order>) => {
     const made = order(...given);
-    await cloneInto(made);
-    return { path: made.path, git: gitIn(made.path) };
+    const loan = await cloneInto(made);
+    const mirror = await mirrors.repair(made.path, loan);
+    return { path: made.path, git: gitIn(made.path), loan, mirror };
   };
-  return { dir, bare, seed, clock, told, order, clone };
+  return { dir, bare, seed, clock, told, mirrors, order, clone };
 }
 
 /** The error that `promise` rejects with. */

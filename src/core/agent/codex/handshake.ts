@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { lstat, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join, sep } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { runCookie } from "../../process/environment.ts";
 import { displayText, type JsonObject, objectOf, textOf } from "../../text/text.ts";
@@ -215,6 +215,7 @@ function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): J
   }
   if (permit.type === "profile") {
     if (spec.level === "safe") settings["web_search"] = "disabled";
+    Object.assign(settings, borrowingSettings(permit.name, spec));
     return { permissions: permit.name, config: settings };
   }
   const usual = config.threadSandbox === defaultSandbox;
@@ -223,6 +224,21 @@ function permitParams(permit: Permit, spec: SessionSpec, config: CodexConfig): J
   }
   const everything = spec.level === "danger" && usual;
   return { sandbox: everything ? "danger-full-access" : config.threadSandbox, config: settings };
+}
+
+/**
+ * Adds to the profile, for this thread only, what the workspace borrows: mirrors of other
+ * repositories stay denied. Inside of the denied data directory codex shows only what is writable,
+ * and then a readable part of that; so the directory around a mirror, which holds nothing else, is
+ * writable.
+ */
+function borrowingSettings(profile: string, { borrowed = [] }: SessionSpec): JsonObject {
+  if (borrowed.length === 0) return {};
+  const rules = borrowed.flatMap((path) => [
+    [dirname(path), "write"],
+    [path, "read"],
+  ]);
+  return { permissions: { [profile]: { filesystem: Object.fromEntries(rules) } } };
 }
 
 /** The name of the setting with which the operator chose a sandbox; null without one. */

@@ -71,6 +71,16 @@ describe("the sandbox in which codex runs commands", () => {
     assert.deepEqual(configs[0].projects, { [p.b.workspace]: { trust_level: "untrusted" } });
   });
 
+  test("a thread may read the mirror of its workspace, by a rule for this thread alone", async () => {
+    await using p = await setUp({});
+    const mirror = "/data/mirrors/0a1b/repository.git";
+    const { configs } = await p.threads({ borrowed: [mirror] }, {});
+    assert.deepEqual(configs[0].permissions, {
+      "symphony-safe": { filesystem: { "/data/mirrors/0a1b": "write", [mirror]: "read" } },
+    });
+    assert.equal(configs[1].permissions, undefined);
+  });
+
   test("commits to a repository are allowed unless the operator forbids them", async () => {
     for (const [allowGit, profile] of [
       [true, "symphony-safe-git"],

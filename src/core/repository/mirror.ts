@@ -1,0 +1,320 @@
+import { randomUUID } from "node:crypto";
+import { appendFile, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { commitId, isBranchName, isRefName } from "../config/git.ts";
+import { readSmall } from "./checkout.ts";
+import { type GitResult, gitEnvironment, remoteEnvironment, runGit } from "./git.ts";
+import type { RemoteOrder } from "./push.ts";
+
+/*
+ * A bare copy of a remote whose objects workspaces borrow. Upstream's branches and tags are kept
+ * apart from the refs that hold what workspaces use, so that a fetch with pruning removes none of
+ * these, and garbage collection removes no object that a workspace refers to.
+ */
+
+export interface FetchOrder extends RemoteOrder {
+  /** Commits of each branch for the first fetch; null: all. */
+  readonly depth: number | null;
+  /** Receives each line of git's progress. */
+  onLine?(line: string): void;
+}
+
+/** A branch or tag of the remote. */
+export interface MirrorRef {
+  /** As in a clone: `refs/remotes/origin/main` or `refs/tags/v1`. */
+  readonly name: string;
+  readonly id: string;
+  /** The commit that an annotated tag names; null for anything else. */
+  readonly peeled: string | null;
+}
+
+export interface MirrorRefs {
+  readonly all: readonly MirrorRef[];
+  /** The default branch of the remote; null when it is not known. */
+  readonly head: string | null;
+}
+
+/** Git refused; `said` is the end of its messages. */
+export class MirrorFailure extends Error {
+  readonly result: GitResult;
+
+  constructor(args: readonly string[], result: GitResult) {
+    super(`git ${args[0] ?? ""} failed: ${result.said.trim()}`);
+    this.name = "MirrorFailure";
+    this.result = result;
+  }
+}
+
+/**
+ * The repository in the directory of a mirror. Codex can make the repository readable only inside of
+ * a directory that is writable: what an agent leaves there is removed.
+ */
+export const repositoryName = "repository.git";
+
+const localTimeoutMs = 120_000;
+const maxListBytes = 64 * 1024 * 1024;
+const maxShallowBytes = 1024 * 1024;
+const tracked = "refs/remotes/origin/";
+const headRef = `${tracked}HEAD`;
+const branches = `+refs/heads/*:${tracked}*`;
+const tags = "+refs/tags/*:refs/tags/*";
+/** More loose refs than this are packed after a fetch. */
+const maxLooseTags = 100;
+const lsRemote = ["ls-remote", "--symref"];
+const none = new AbortController().signal;
+
+export class Mirror {
+  /** Absolute path of the bare repository. */
+  readonly path: string;
+  readonly #env: Readonly<Record<string, string>>;
+
+  constructor(path: string, env: Readonly<Record<string, string | undefined>>) {
+    this.path = path;
+    this.#env = {
+      ...gitEnvironment({ path: env["PATH"], home: env["HOME"], protocol: "none" }),
+      GIT_DIR: path,
+    };
+  }
+
+  /** What goes into `objects/info/alternates` of a workspace. */
+  get objects(): string {
+    return join(this.path, "objects");
+  }
+
+  async exists(): Promise<boolean> {
+    return (await lstat(this.path).catch(() => null))?.isDirectory() === true;
+  }
+
+  /**
+   * Makes the mirror under a temporary name and fetches everything, so that a crash leaves no
+   * partial mirror. Rejects with `MirrorFailure`, `git_not_found` or the signal's reason.
+   */
+  static async make(path: string, order: FetchOrder): Promise<void> {
+    const place = dirname(path);
+    const making = join(dirname(place), `${makingPrefix}${randomUUID()}`);
+    const temporary = new Mirror(join(making, repositoryName), order.env);
+    try {
+      await mkdir(temporary.path, { recursive: true, mode: 0o700 });
+      const listed = await remoteCall(order, temporary.path, lsRemote, ["HEAD"]);
+      const isLong = /^[0-9a-f]{64}\t/m.test(listed.stdout);
+      const format = `--object-format=${isLong ? "sha256" : "sha1"}`;
+      await temporary.#must(["init", "--quiet", "--bare", "--template=", format]);
+      await appendFile(
+        join(temporary.path, "config"),
+        "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n",
+      );
+      const shallow = order.depth === null ? [] : ["--depth", String(order.depth)];
+      await temporary.#fetchInto(order, shallow);
+      await temporary.#rememberHead(listed.stdout);
+      // An incomplete one is in the way after a person has removed the repository in it.
+      await rm(place, { recursive: true, force: true });
+      await rename(making, place);
+    } catch (error) {
+      await rm(making, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /**
+   * Updates all branches and tags. `whole` also completes a history that `depth` cut. Rejects as
+   * `make` does.
+   */
+  async fetch(order: FetchOrder, { whole }: { readonly whole: boolean }): Promise<void> {
+    const isCut = whole && (await this.shallow()) !== null;
+    await this.#fetchInto(order, isCut ? ["--unshallow"] : []);
+    const listed = await remoteCall(order, this.path, lsRemote, ["HEAD"]).catch(unlessAborted);
+    if (listed !== null) await this.#rememberHead(listed.stdout);
+  }
+
+  /** The commits at which `depth` cut the history, one a line; null when it is whole. */
+  async shallow(): Promise<string | null> {
+    const text = await readSmall(join(this.path, "shallow"), maxShallowBytes);
+    return text === null || text.trim() === "" ? null : text;
+  }
+
+  /** The branches and tags of the last fetch, sorted by name. */
+  async refs(): Promise<MirrorRefs> {
+    const format = "%(objectname) %(*objectname) %(symref) %(refname)";
+    const text = await this.#list(format, tracked, "refs/tags/");
+    const all: MirrorRef[] = [];
+    let head: string | null = null;
+    for (const line of text.split("\n")) {
+      const [id = "", peeled = "", symref = "", name = ""] = line.split(" ");
+      if (name === headRef && symref.startsWith(tracked)) head = symref.slice(tracked.length);
+      // A name whose bytes are not UTF-8 cannot be written back.
+      else if (commitId.test(id) && isRefName(name) && !name.includes("\ufffd")) {
+        all.push({ name, id, peeled: commitId.test(peeled) ? peeled : null });
+      }
+    }
+    return { all, head };
+  }
+
+  /** The commit of a branch after the last fetch; null when there is none. */
+  async commitOf(branch: string): Promise<string | null> {
+    const args = ["rev-parse", "--verify", "--quiet", `${tracked}${branch}^{commit}`];
+    const { status, stdout } = await this.#git(args);
+    return status === 0 ? stdout.trim() : null;
+  }
+
+  /** Whether `commit` is in the history of the branch `base`, as far as it was fetched. */
+  async contains(commit: string, base: string): Promise<boolean> {
+    if (!commitId.test(commit) || !isRefName(base)) return false;
+    const { status } = await this.#git([
+      ...["merge-base", "--is-ancestor", commit, `${tracked}${base}`],
+    ]);
+    // Any other status than 0 also means that the commit or the branch does not exist here.
+    return status === 0;
+  }
+
+  /**
+   * Keeps everything that `refs` lead to until `release(name)`, whatever the remote removes. One
+   * commit with all of them as parents needs one ref, however many branches there are.
+   */
+  async keep(name: string, refs: readonly MirrorRef[]): Promise<void> {
+    const parents = new Set<string>();
+    for (const { id, peeled, name: ref } of refs) {
+      if (ref.startsWith(tracked)) parents.add(id);
+      else if (peeled !== null) parents.add(peeled);
+    }
+    const tips = [...parents, ...(await this.#commitsAmong(refs.filter(isPlainTag)))];
+    if (tips.length === 0) return;
+    const tree = await this.#write("tree", "");
+    const who = "symphony <symphony> 0 +0000";
+    const lines = [`tree ${tree}`, ...[...new Set(tips)].map((id) => `parent ${id}`)];
+    const text = `${[...lines, `author ${who}`, `committer ${who}`].join("\n")}\n\nkept\n`;
+    await this.#must(["update-ref", `refs/keep/${name}`, await this.#write("commit", text)]);
+    await this.#keepTags(refs);
+  }
+
+  async release(name: string): Promise<void> {
+    if (!isBranchName(name)) return;
+    await this.#must(["update-ref", "-d", `refs/keep/${name}`]);
+  }
+
+  /** Removes what a killed git left and what would make every later call fail. */
+  async unlock(): Promise<void> {
+    const isLeft = (name: string) => name.endsWith(".lock") && !name.startsWith("keep/");
+    const isPartial = (name: string) => name.startsWith("tmp_");
+    await removeFiles(this.path, isLeft, false);
+    await removeFiles(join(this.path, "refs"), isLeft, true);
+    await removeFiles(join(this.path, "objects", "info"), isLeft, true);
+    await removeFiles(
+      join(this.path, "objects", "pack"),
+      (name) => isLeft(name) || isPartial(name),
+      false,
+    );
+  }
+
+  /** Removes what agents left next to the repository. */
+  async tidy(): Promise<void> {
+    const place = dirname(this.path);
+    for (const name of await readdir(place)) {
+      // A sandbox that is being set up needs its empty directories.
+      const left = await readdir(join(place, name)).catch(() => [name]);
+      if (name === repositoryName || left.length === 0) continue;
+      await rm(join(place, name), { recursive: true, force: true });
+    }
+  }
+
+  async #fetchInto(order: FetchOrder, more: readonly string[]): Promise<void> {
+    const flags = ["--prune", "--progress", "--no-tags", "--no-auto-maintenance", "--refmap="];
+    const own = ["--no-recurse-submodules", "--no-write-fetch-head"];
+    await remoteCall(order, this.path, ["fetch", ...flags, ...own, ...more], [branches, tags]);
+  }
+
+  async #rememberHead(listed: string): Promise<void> {
+    const branch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(listed)?.[1];
+    if (branch === undefined || !isRefName(branch)) return;
+    await this.#must(["symbolic-ref", headRef, `${tracked}${branch}`]);
+  }
+
+  /** An annotated tag is an object of its own, which no commit can hold. */
+  async #keepTags(refs: readonly MirrorRef[]): Promise<void> {
+    const kept = new Set((await this.#list("%(objectname)", "refs/kept-tags/")).split("\n"));
+    const missing = refs.filter(({ id, peeled }) => peeled !== null && !kept.has(id));
+    if (missing.length === 0) return;
+    const ids = [...new Set(missing.map(({ id }) => id))];
+    const input = ids.map((id) => `update refs/kept-tags/${id} ${id}\n`).join("");
+    await this.#must(["update-ref", "--stdin"], input);
+    if (ids.length > maxLooseTags) await this.#must(["pack-refs", "--all"]);
+  }
+
+  /** A tag without a message may name any object. */
+  async #commitsAmong(plain: readonly MirrorRef[]): Promise<readonly string[]> {
+    if (plain.length === 0) return [];
+    const input = plain.map(({ id }) => `${id}\n`).join("");
+    const args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+    const text = await this.#must(args, input);
+    return text.split("\n").flatMap((line) => /^commit (\S+)$/.exec(line)?.[1] ?? []);
+  }
+
+  async #write(type: "tree" | "commit", text: string): Promise<string> {
+    return (await this.#must(["hash-object", "-t", type, "-w", "--stdin"], text)).trim();
+  }
+
+  async #list(format: string, ...below: readonly string[]): Promise<string> {
+    return this.#must(["for-each-ref", `--format=${format}`, ...below]);
+  }
+
+  async #must(args: readonly string[], input?: string): Promise<string> {
+    const result = await this.#git(args, input);
+    if (result.status !== 0) throw new MirrorFailure(args, result);
+    return result.stdout;
+  }
+
+  #git(args: readonly string[], input?: string): Promise<GitResult> {
+    return runGit({
+      args,
+      cwd: this.path,
+      env: this.#env,
+      timeoutMs: localTimeoutMs,
+      outputBytes: maxListBytes,
+      ...(input !== undefined && { input }),
+      signal: none,
+    });
+  }
+}
+
+/** The beginning of the name of a mirror that is not complete. */
+export const makingPrefix = "making-";
+
+function isPlainTag({ name, peeled }: MirrorRef): boolean {
+  return peeled === null && name.startsWith("refs/tags/");
+}
+
+/** A call that reaches the remote; the address goes between `args` and `what`. */
+async function remoteCall(
+  { address, credential, env, runId, timeoutMs, signal, clock, onLine }: FetchOrder,
+  dir: string,
+  [verb = "", ...flags]: readonly string[],
+  what: readonly string[],
+): Promise<GitResult> {
+  const args = [verb, ...flags, "--", address.address, ...what];
+  const result = await runGit({
+    args,
+    cwd: dir,
+    // Nothing above the directory is taken for a repository.
+    env: { ...remoteEnvironment(env, address, { credential, runId }), GIT_DIR: dir },
+    timeoutMs,
+    outputBytes: maxListBytes,
+    signal,
+    ...(clock && { clock }),
+    ...(onLine && { onLine }),
+  });
+  if (result.status !== 0) throw new MirrorFailure(args, result);
+  return result;
+}
+
+function unlessAborted(error: unknown): null {
+  if (error instanceof MirrorFailure) return null;
+  throw error;
+}
+
+async function removeFiles(
+  dir: string,
+  isLeft: (name: string) => boolean,
+  recursive: boolean,
+): Promise<void> {
+  const names = await readdir(dir, { recursive }).catch(() => []);
+  for (const name of names) if (isLeft(name)) await rm(join(dir, name), { force: true });
+}

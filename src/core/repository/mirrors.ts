@@ -1,0 +1,236 @@
+import { createHash, randomUUID } from "node:crypto";
+import { lstat, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { Clock } from "../clock.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { readSmall } from "./checkout.ts";
+import { type FetchOrder, Mirror, type MirrorRef, makingPrefix, repositoryName } from "./mirror.ts";
+
+/** What a workspace borrows; stored where no agent writes. */
+export interface Loan {
+  /** The name of the mirror's directory. */
+  readonly mirror: string;
+  /** The name of what is kept for the workspace. */
+  readonly keep: string;
+}
+
+export interface MirrorsOptions {
+  /** The directory of all mirrors, which only this process uses; made when it is needed. */
+  readonly dir: string;
+  readonly clock: Clock;
+  /** The server's environment; git gets a part of it. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** A mirror that was fetched in the last `intervalMs` is not fetched again. */
+  readonly intervalMs?: number;
+}
+
+const defaultIntervalMs = 10_000;
+const maxAlternatesBytes = 16_384;
+
+/** A fetch that several callers wait for; it ends when none of them waits any more. */
+interface Fetch {
+  readonly ended: Promise<void>;
+  readonly stop: AbortController;
+  readonly listeners: Set<(line: string) => void>;
+  /** Completes a history that `depth` cut. */
+  readonly whole: boolean;
+}
+
+/** The mirrors of all remotes: each is fetched once for all workspaces that are made together. */
+export class Mirrors {
+  readonly #options: MirrorsOptions;
+  readonly #running = new Map<string, Fetch>();
+  readonly #fetchedAt = new Map<string, number>();
+  /** Mirrors in which nothing of a killed git can be left. */
+  readonly #clean = new Set<string>();
+  #opened: Promise<void> | null = null;
+
+  constructor(options: MirrorsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The mirror of the address, made or fetched if needed. The signal must also limit the time.
+   * Rejects with `MirrorFailure`, `git_not_found`, `workspace_error` or the signal's reason.
+   */
+  async ensure(order: FetchOrder): Promise<Mirror> {
+    order.signal.throwIfAborted();
+    const mirror = this.#mirrorOf(nameOf(order));
+    const fetchedAt = this.#fetchedAt.get(mirror.path) ?? Number.NEGATIVE_INFINITY;
+    const { clock, intervalMs = defaultIntervalMs } = this.#options;
+    if (clock.now() - fetchedAt < intervalMs && (await mirror.exists())) return mirror;
+    await this.#join(await this.#next(mirror, order), order);
+    return mirror;
+  }
+
+  /**
+   * As `ensure`, with a fetch that begins after the call. `whole` also completes a history that
+   * `depth` cut.
+   */
+  async refresh(order: FetchOrder, { whole = false } = {}): Promise<Mirror> {
+    const mirror = this.#mirrorOf(nameOf(order));
+    const earlier = this.#running.get(mirror.path);
+    if (earlier) await this.#join(earlier, order).catch(() => order.signal.throwIfAborted());
+    await this.#join(await this.#next(mirror, order, whole), order);
+    return mirror;
+  }
+
+  /** The commit of a branch that the remote has now; null when there is no such branch. */
+  async fetchBranch(order: FetchOrder, branch: string): Promise<string | null> {
+    return (await this.refresh(order)).commitOf(branch);
+  }
+
+  /**
+   * Whether the branch `base` of the remote contains the commit now. Refs that an agent can write
+   * have no part in it. Where `depth` cut the history, the rest is fetched before the answer is no.
+   */
+  async isContained(order: FetchOrder, commit: string, base: string): Promise<boolean> {
+    const mirror = await this.refresh(order);
+    if (await mirror.contains(commit, base)) return true;
+    if ((await mirror.shallow()) === null) return false;
+    return (await this.refresh(order, { whole: true })).contains(commit, base);
+  }
+
+  /** Keeps what `refs` lead to for a new workspace. */
+  async keep(mirror: Mirror, refs: readonly MirrorRef[]): Promise<Loan> {
+    const loan = { mirror: basename(dirname(mirror.path)), keep: randomUUID() };
+    await mirror.keep(loan.keep, refs);
+    return loan;
+  }
+
+  /** For a workspace that is gone. */
+  async release({ mirror, keep }: Loan): Promise<void> {
+    const found = this.#mirrorOf(mirror);
+    if (await found.exists()) await found.release(keep);
+  }
+
+  /**
+   * Makes the workspace at `path` borrow from its mirror again if the directory of mirrors has
+   * moved or the file was changed. Resolves with the mirror's path, which an agent has to be able to
+   * read. Rejects with `workspace_error`.
+   */
+  async repair(path: string, loan: Loan): Promise<string> {
+    const mirror = this.#mirrorOf(loan.mirror);
+    if (!(await mirror.exists())) {
+      throw new SymphonyError("workspace_error", `${path}: its mirror ${mirror.path} is missing`, {
+        details: { path },
+        hint: "restore the directory, or copy the work and remove the workspace",
+      });
+    }
+    const info = join(path, ".git", "objects", "info");
+    const file = join(info, "alternates");
+    const line = `${mirror.objects}\n`;
+    if ((await readSmall(file, maxAlternatesBytes)) === line) return mirror.path;
+    // A link could lead to a place outside of the workspace.
+    for (const dir of [join(path, ".git"), join(path, ".git", "objects"), info]) {
+      if ((await lstat(dir).catch(() => null))?.isDirectory() !== true) return mirror.path;
+    }
+    const temporary = `${file}-${randomUUID()}`;
+    try {
+      await writeFile(temporary, line, { flag: "wx" });
+      await rename(temporary, file);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+    return mirror.path;
+  }
+
+  #mirrorOf(name: string): Mirror {
+    const { dir, env } = this.#options;
+    return new Mirror(join(dir, name, repositoryName), env);
+  }
+
+  /** The fetch that runs, if it is enough, else a new one: there is one at a time for each mirror. */
+  async #next(mirror: Mirror, order: FetchOrder, whole = false): Promise<Fetch> {
+    for (;;) {
+      const running = this.#running.get(mirror.path);
+      if (running === undefined) return this.#fetch(mirror, order, whole);
+      if (!running.stop.signal.aborted && (running.whole || !whole)) return running;
+      await running.ended.catch(() => {});
+      order.signal.throwIfAborted();
+    }
+  }
+
+  #fetch(mirror: Mirror, order: FetchOrder, whole: boolean): Fetch {
+    const stop = new AbortController();
+    const listeners = new Set<(line: string) => void>();
+    const onLine = (line: string) => {
+      for (const listener of listeners) listener(line);
+    };
+    const shared = { ...order, signal: stop.signal, onLine };
+    const ended = this.#update(mirror, shared, whole).finally(() => {
+      this.#running.delete(mirror.path);
+    });
+    const fetch: Fetch = { ended, stop, listeners, whole };
+    this.#running.set(mirror.path, fetch);
+    return fetch;
+  }
+
+  async #update(mirror: Mirror, order: FetchOrder, whole: boolean): Promise<void> {
+    const { path } = mirror;
+    const startedAt = this.#options.clock.now();
+    await this.#open();
+    try {
+      if (await mirror.exists()) {
+        if (!this.#clean.has(path)) await mirror.unlock();
+        await mirror.tidy();
+        // A history is also completed when the setting that cut it is gone.
+        await mirror.fetch(order, { whole: whole || order.depth === null });
+      } else {
+        await Mirror.make(path, order);
+      }
+    } catch (error) {
+      this.#clean.delete(path);
+      throw error;
+    }
+    this.#clean.add(path);
+    this.#fetchedAt.set(path, startedAt);
+  }
+
+  async #join(fetch: Fetch, { signal, onLine }: FetchOrder): Promise<void> {
+    const listener = (line: string) => onLine?.(line);
+    fetch.listeners.add(listener);
+    const aborted = Promise.withResolvers<"aborted">();
+    const abort = () => aborted.resolve("aborted");
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    try {
+      const end = await Promise.race([fetch.ended, aborted.promise]);
+      if (end !== "aborted") return;
+    } finally {
+      signal.removeEventListener("abort", abort);
+      fetch.listeners.delete(listener);
+    }
+    if (fetch.listeners.size === 0) {
+      fetch.stop.abort(signal.reason);
+      // Afterwards no process of it is left.
+      await fetch.ended.catch(() => {});
+    } else {
+      fetch.ended.catch(() => {});
+    }
+    throw signal.reason;
+  }
+
+  /** Removes what a crash left of mirrors that were being made. */
+  #open(): Promise<void> {
+    this.#opened ??= this.#prepare().catch((error: unknown) => {
+      this.#opened = null;
+      throw error;
+    });
+    return this.#opened;
+  }
+
+  async #prepare(): Promise<void> {
+    const { dir } = this.#options;
+    if (dir.includes("\n")) throw new Error("a path with a line break cannot hold mirrors");
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(dir)) {
+      if (!name.startsWith(makingPrefix)) continue;
+      await rm(join(dir, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function nameOf({ address }: FetchOrder): string {
+  return createHash("sha256").update(address.address).digest("hex").slice(0, 32);
+}

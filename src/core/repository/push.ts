@@ -1,0 +1,294 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../clock.ts";
+import { commitId, type GitAddress, isBranchName, isRefName } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { oneLine } from "../text/text.ts";
+import { readSmall } from "./checkout.ts";
+import {
+  type Credential,
+  GitFailure,
+  type GitResult,
+  isPassword,
+  openOwnDir,
+  remoteEnvironment,
+  runGit,
+} from "./git.ts";
+import { repositoryAt } from "./refs.ts";
+
+/** How to reach a remote. */
+export interface RemoteOrder {
+  readonly address: GitAddress;
+  /** null: the remote asks for none, or ssh has a key. */
+  readonly credential: Credential | null;
+  /** The server's environment; git gets a part of it. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The cookie of the processes. */
+  readonly runId: string;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** Measures `timeoutMs`; the machine's clock if omitted. */
+  readonly clock?: Clock;
+}
+
+/** The branches of a remote, by name. */
+export interface RemoteRefs {
+  readonly heads: ReadonlyMap<string, string>;
+  /** The default branch; null when the remote names none. */
+  readonly head: string | null;
+}
+
+export interface PushOrder extends RemoteOrder {
+  /** The mirrors that the workspace borrows from (`Workspaces.borrowedBy`). */
+  readonly borrowed: readonly string[];
+  /** The workspace that has the commit. */
+  readonly path: string;
+  readonly commit: string;
+  readonly branch: string;
+  /** The commit that the remote branch must have, such as the last push; null: it must not exist. */
+  readonly expected: string | null;
+}
+
+/** Why a remote refuses; `permission` includes a repository that the credential cannot see. */
+export type RefusalCategory =
+  | "permission"
+  | "protected"
+  | "rule"
+  | "file_size"
+  | "workflow_scope"
+  | "not_found"
+  | "network"
+  | "other";
+
+export interface Refusal {
+  readonly category: RefusalCategory;
+  /** Repeating the same request cannot succeed. */
+  readonly final: boolean;
+  /** One line in the words of git or of the forge, without the credential. */
+  readonly reason: string;
+}
+
+export type PushResult =
+  | { readonly outcome: "pushed" }
+  /** The remote branch has the commit: an earlier push whose answer was lost, for example. */
+  | { readonly outcome: "already_there" }
+  /** The remote branch is not at `expected`: another party wrote to it, or removed it (null). */
+  | { readonly outcome: "moved"; readonly found: string | null }
+  | ({ readonly outcome: "refused" } & Refusal);
+
+/** A remote that could not be read. */
+export class RemoteFailure extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.reason);
+    this.name = "RemoteFailure";
+    this.refusal = refusal;
+  }
+}
+
+const maxAlternatesBytes = 16_384;
+const maxListBytes = 64 * 1024 * 1024;
+const maxReasonChars = 300;
+const maxLines = 500;
+
+/**
+ * The branches that the remote has now. Rejects with `RemoteFailure`, `git_not_found` or the
+ * signal's reason.
+ */
+export async function readRemote(order: RemoteOrder): Promise<RemoteRefs> {
+  return readRefs(order, "refs/heads/*");
+}
+
+/**
+ * Pushes one commit of a workspace to a branch, if the remote branch is still at `expected`. Git
+ * runs in a directory of symphony's own: the configuration and hooks of the workspace are not read,
+ * and the credential is in no argument and no file. Rejects with `git_not_found`, the signal's
+ * reason, or when the workspace has no readable repository.
+ */
+export async function pushCommit(order: PushOrder): Promise<PushResult> {
+  const { path, commit, branch, expected } = order;
+  const isSound = [commit, expected ?? commit].every((id) => commitId.test(id));
+  if (!isSound || !isBranchName(branch)) throw invalid(`${commit} cannot be pushed to ${branch}`);
+  const repository = await repositoryAt(path);
+  if (repository === null) throw invalid(`there is no repository in ${path}`);
+  await requireOwnObjects(repository.store, order.borrowed);
+  await using own = await openOwnDir(repository.gitDir, commit);
+  const ref = `refs/heads/${branch}`;
+  const flags = ["--porcelain", "--no-verify", "--no-signed", "--no-follow-tags"];
+  const lease = `--force-with-lease=${ref}:${expected ?? ""}`;
+  const what = ["--", order.address.address, `${commit}:${ref}`];
+  const answer = await call(order, own.dir, ["push", ...flags, lease, ...what]);
+  const [sign, summary] = lineOf(answer.stdout, ref);
+  if (answer.status === 0) return { outcome: sign === "=" ? "already_there" : "pushed" };
+  // The remote may have the commit although its answer was lost.
+  const now = await commitThere(order, branch);
+  if (now.known && now.commit === commit) return { outcome: "already_there" };
+  if (now.known && now.commit !== expected) return { outcome: "moved", found: now.commit };
+  return { outcome: "refused", ...refusalIn(answer.lines, summary, order.credential) };
+}
+
+/**
+ * An agent that may write `.git` could make it borrow the objects of another repository, and then a
+ * push would send these. Throws `internal_error`.
+ */
+async function requireOwnObjects(store: string, borrowed: readonly string[]): Promise<void> {
+  const objects = join(store, "objects");
+  const others = (await readSmall(join(objects, "info", "alternates"), maxAlternatesBytes)) ?? "";
+  const known = borrowed.map((mirror) => join(mirror, "objects"));
+  const lines = others.split("\n").filter((line) => line !== "");
+  const isForeign = lines.some((line) => !known.includes(line));
+  if (isForeign) throw invalid(`${store} borrows objects of another repository`);
+  for (const dir of [store, objects, join(objects, "info"), join(objects, "pack")]) {
+    const entries = await readdir(dir, { withFileTypes: true }).catch(() => []);
+    const link = entries.find((entry) => entry.isSymbolicLink() && dir !== store);
+    const isLinked = entries.some((entry) => entry.name === "objects" && !entry.isDirectory());
+    if (link || (dir === store && isLinked)) {
+      throw invalid(`${store} has objects outside of the workspace`);
+    }
+  }
+}
+
+async function commitThere(
+  order: PushOrder,
+  branch: string,
+): Promise<{ readonly known: boolean; readonly commit: string | null }> {
+  try {
+    const { heads } = await readRefs(order, `refs/heads/${branch}`);
+    return { known: true, commit: heads.get(branch) ?? null };
+  } catch (error) {
+    if (!(error instanceof RemoteFailure)) throw error;
+    return { known: false, commit: null };
+  }
+}
+
+async function readRefs(order: RemoteOrder, pattern: string): Promise<RemoteRefs> {
+  await using own = await openOwnDir(null, null);
+  const args = ["ls-remote", "--symref", "--", order.address.address, "HEAD", pattern];
+  const { status, stdout, lines } = await call(order, own.dir, args);
+  if (status !== 0) throw new RemoteFailure(refusalIn(lines, null, order.credential));
+  if (stdout.length >= maxListBytes) {
+    const reason = "the remote has too many branches to read";
+    throw new RemoteFailure({ category: "other", final: true, reason });
+  }
+  const heads = new Map<string, string>();
+  let head: string | null = null;
+  for (const line of stdout.split("\n")) {
+    const [value = "", name = ""] = line.split("\t");
+    const target = /^ref: refs\/heads\/(.+)$/.exec(value)?.[1];
+    if (name === "HEAD" && target !== undefined && isRefName(target)) head = target;
+    const branch = /^refs\/heads\/(.+)$/.exec(name)?.[1];
+    if (branch !== undefined && commitId.test(value)) heads.set(branch, value);
+  }
+  return { heads, head };
+}
+
+interface Answer extends Pick<GitResult, "status" | "stdout"> {
+  /** The first lines of stderr. */
+  readonly lines: readonly string[];
+}
+
+async function call(order: RemoteOrder, dir: string, args: readonly string[]): Promise<Answer> {
+  const { address, credential, env, runId, timeoutMs, signal, clock } = order;
+  if (credential !== null && !isPassword(credential.password)) {
+    const why = "fatal: authentication needs a credential that is a single line";
+    return { status: null, stdout: "", lines: [why] };
+  }
+  const lines: string[] = [];
+  try {
+    const { status, stdout, said } = await runGit({
+      args,
+      cwd: dir,
+      env: { ...remoteEnvironment(env, address, { credential, runId }), GIT_DIR: dir },
+      outputBytes: maxListBytes,
+      timeoutMs,
+      signal,
+      ...(clock && { clock }),
+      onLine(line) {
+        if (lines.length < maxLines) lines.push(line);
+      },
+    });
+    // The end of `said` has the last line also when no line break follows it.
+    return { status, stdout, lines: [...lines, ...said.split(/[\r\n]+/).slice(-2)] };
+  } catch (error) {
+    if (!(error instanceof GitFailure)) throw error;
+    return { status: null, stdout: "", lines: [...lines, "fatal: the connection timed out"] };
+  }
+}
+
+/** The sign and the summary of a ref in the output of `push --porcelain`. */
+function lineOf(output: string, ref: string): readonly [string | null, string | null] {
+  for (const line of output.split("\n")) {
+    const [sign = "", refs = "", summary = ""] = line.split("\t");
+    if (refs.endsWith(`:${ref}`)) return [sign, summary];
+  }
+  return [null, null];
+}
+
+interface Sign {
+  readonly pattern: RegExp;
+  readonly category: RefusalCategory;
+  readonly final: boolean;
+}
+
+/** Signs in the words of git, GitHub and GitLab, the most exact first. */
+const signs: readonly Sign[] = [
+  {
+    pattern: /\bGH001\b|exceeds .*file size limit|which exceed the .*limit/i,
+    category: "file_size",
+    final: true,
+  },
+  {
+    pattern: /without [`'"]?workflows?[`'"]? (?:scope|permission)/i,
+    category: "workflow_scope",
+    final: true,
+  },
+  { pattern: /\bGH006\b|protected branch/i, category: "protected", final: true },
+  { pattern: /\bGH0\d\d\b|rule violations/i, category: "rule", final: true },
+  { pattern: /archived|read-only/i, category: "permission", final: true },
+  { pattern: /hook declined/i, category: "rule", final: true },
+  {
+    pattern:
+      /repository .*not found|returned error: 40[13]|denied|authenticat|not authorized|not allowed to|could not read (?:Username|Password)|terminal prompts|host key verification/i,
+    category: "permission",
+    final: false,
+  },
+  {
+    pattern: /does not appear to be a git repository|does not exist|no such file/i,
+    category: "not_found",
+    final: false,
+  },
+  {
+    pattern:
+      /could not resolve|failed to connect|couldn't connect|timed out|connection (?:reset|refused|closed)|returned error: (?:429|5\d\d)|RPC failed|early EOF|hung up|SSL|TLS|network is unreachable/i,
+    category: "network",
+    final: false,
+  },
+];
+
+function refusalIn(
+  lines: readonly string[],
+  summary: string | null,
+  credential: Credential | null,
+): Refusal {
+  const said = [...lines, summary ?? ""].map((line) => withoutCredential(line, credential));
+  const found = signs.find(({ pattern }) => said.some((line) => pattern.test(line)));
+  const exact = found && said.find((line) => found.pattern.test(line));
+  const fault = said.findLast((line) => /^(?:fatal|error|remote: error):/.test(line));
+  const words = exact ?? summary ?? fault ?? said.findLast((line) => line.trim() !== "");
+  return {
+    category: found?.category ?? "other",
+    final: found?.final ?? false,
+    reason: oneLine(words ?? "git failed", maxReasonChars)
+      .replace(/^(?:remote: )?(?:(?:fatal|error): )?/, "")
+      .trim(),
+  };
+}
+
+function withoutCredential(line: string, credential: Credential | null): string {
+  return credential === null ? line : line.replaceAll(credential.password, "[redacted]");
+}
+
+function invalid(message: string): SymphonyError {
+  return new SymphonyError("internal_error", message);
+}
