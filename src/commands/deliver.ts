@@ -49,7 +49,11 @@ async function showInBrowser(url: string, { note }: CommandContext): Promise<voi
   const opener = openers[process.platform];
   if (opener === undefined) return;
   const { execa } = await import("execa");
-  const { failed } = await execa(opener, [url], { reject: false, stdio: "ignore", timeout: 10_000 });
+  const { failed } = await execa(opener, [url], {
+    reject: false,
+    stdio: "ignore",
+    timeout: 10_000,
+  });
   if (failed) note("No browser could be opened here");
 }
 

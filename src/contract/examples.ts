@@ -266,7 +266,16 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
   "system.state": {
     generated_at: later,
     seq: 41,
-    counts: { queued: 0, running: 1, retrying: 0, blocked: 0, review: 0, held: 0, failed: 0, completed: 0 },
+    counts: {
+      queued: 0,
+      running: 1,
+      retrying: 0,
+      blocked: 0,
+      review: 0,
+      held: 0,
+      failed: 0,
+      completed: 0,
+    },
     queued: [],
     running: [runningRow],
     retrying: [],

@@ -4,7 +4,16 @@ import { writerOf } from "../core/model/names.ts";
 import { AttemptView } from "./attempts.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
-import { byIssue, DeliveryView, NeedsView, page, paged, RunningRow, Status, Time } from "./values.ts";
+import {
+  byIssue,
+  DeliveryView,
+  NeedsView,
+  page,
+  paged,
+  RunningRow,
+  Status,
+  Time,
+} from "./values.ts";
 import { KeptView } from "./work.ts";
 
 const model = z

@@ -7,6 +7,11 @@ import type { Config } from "./config/config.ts";
 import { forgeSecretNames } from "./config/delivery.ts";
 import { gitSecretNames } from "./config/git.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
+import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
+import { Deliveries } from "./delivery/delivery.ts";
+import type { MadeDeps } from "./delivery/made.ts";
+import { Remotes } from "./delivery/remotes.ts";
+import { openDeliveryStore } from "./delivery/store.ts";
 import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { auditDecisions } from "./followers.ts";
@@ -14,6 +19,7 @@ import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
 import { runIdOf } from "./process/table.ts";
+import { operatorIdentity } from "./repository/git.ts";
 import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
@@ -27,7 +33,7 @@ import { openDeliveries } from "./tracker/deliveries.ts";
 import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
-import { fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
@@ -69,14 +75,20 @@ interface OpenWorkspacesDeps {
   isAtWork(path: string): boolean;
   readonly history: Pick<History, "workspacePlaceAt">;
   readonly roots: OwnRoots;
+  readonly mirrors: Mirrors;
+  readonly branches: BranchBook;
+}
+
+/** The mirrors of all remotes. */
+export function openMirrors({ dataDir, clock, env }: CoreOptions): Mirrors {
+  // No agent may write below the data directory, and it reads there only what its session names.
+  return new Mirrors({ dir: join(dataDir, "mirrors"), clock, env });
 }
 
 /** The workspaces of the current configuration, filled by its repositories and hooks. */
 export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): Workspaces {
   const { clock, log, env, dataDir, redactor } = options;
-  const { config, tracker, lookup, bus, signal } = deps;
-  // No agent may write below the data directory, and it reads there only what its session names.
-  const mirrors = new Mirrors({ dir: join(dataDir, "mirrors"), clock, env });
+  const { config, tracker, lookup, bus, signal, mirrors, branches } = deps;
   return keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
@@ -90,7 +102,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       own: (root) => deps.roots.own(root),
       fill: fillWorkspace({
         git: () => config().git,
-        ...{ env, clock, lookup, mirrors },
+        ...{ env, clock, lookup, mirrors, branches },
         learn: (secret) => redactor.add(secret),
         runId: runIdOf(dataDir, "hook"),
       }),
@@ -119,13 +131,14 @@ function hookEnvironment(
   return agentEnvironment({
     env,
     passthrough: config.hooks.envPassthrough,
-    secretNames: [
-      ...tracker.secretEnvNames,
-      ...gitSecretNames(config.git),
-      ...forgeSecretNames(config.delivery),
-    ],
+    secretNames: secretNamesOf(config, tracker),
     runId: runIdOf(dataDir, "hook"),
   });
+}
+
+/** What neither hooks nor checks may see. */
+function secretNamesOf({ git, delivery }: Config, tracker: Tracker): readonly string[] {
+  return [...tracker.secretEnvNames, ...gitSecretNames(git), ...forgeSecretNames(delivery)];
 }
 
 /** How to close what was opened, in the order of opening. */
@@ -298,4 +311,70 @@ export function openBus(
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
     onOutage: (error) => saves.tell("events", error),
   });
+}
+
+interface WorkDeliveryDeps {
+  readonly bus: Bus;
+  readonly history: Pick<History, "events">;
+  readonly mirrors: Mirrors;
+  readonly closers: Closers;
+  config(): Config;
+  tracker(): Tracker;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+  workspaces(): Pick<Workspaces, "borrowedBy">;
+  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post" | "state">;
+}
+
+/** The way of finished work to its person; nothing is written or read before it is started. */
+export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
+  const { clock, log, env, dataDir, redactor } = options;
+  const { bus, history, config, tracker, lookup, mirrors } = deps;
+  const borrowedBy = (path: string) => deps.workspaces().borrowedBy(path);
+  const remotes = new Remotes({
+    ...{ clock, env, mirrors, config, lookup },
+    learn: (secret) => redactor.add(secret),
+    runId: runIdOf(dataDir, "delivery"),
+    borrowedBy,
+  });
+  const lastMessage = (attemptId: string) => lastMessageOf(attemptId, { bus, history });
+  const deliveries = new Deliveries({
+    ...{ clock, log, bus, config, tracker, lastMessage },
+    store: openDeliveryStore(dataDir, () => clock.wall()),
+    forgeFor: (rule) => remotes.forgeFor(rule),
+    push: remotes.push,
+    isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
+    post: (input) => deps.orchestrator().post(input),
+    isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
+  });
+  deps.closers.push(async () => {
+    await deliveries.close();
+    remotes.close();
+  });
+  const checks: ChecksDeps = {
+    ...{ clock, env, dataDir, config, borrowedBy },
+    runId: runIdOf(dataDir, "check"),
+    secretNames: () => secretNamesOf(config(), tracker()),
+  };
+  const made: MadeDeps = {
+    ...{ clock, bus, config, lastMessage },
+    deliveryOf: (issueId) => deliveries.of(issueId),
+    identity: () => operatorIdentity(env),
+    baseHead: (rule, base) => remotes.headOf(rule, base),
+    holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
+    check: (turn, commands) => failedCheck(turn, commands, checks),
+  };
+  return { deliveries, made };
+}
+
+const messagesRead = 5_000;
+
+/** The last message of the attempt's agent; null: it sent none. */
+function lastMessageOf(
+  attemptId: string,
+  { bus, history }: Pick<WorkDeliveryDeps, "bus" | "history">,
+): string | null {
+  bus.flush();
+  const filter = { afterSeq: 0, limit: messagesRead, attemptId, types: ["agent.message"] } as const;
+  return history.events(filter).at(-1)?.message ?? null;
 }

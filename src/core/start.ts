@@ -27,13 +27,16 @@ import {
   openBus,
   openHosts,
   openInboxes,
+  openMirrors,
   openModels,
   openRoots,
   openRuntimes,
   openSaves,
   openStore,
+  openWorkDelivery,
   openWorkspaces,
 } from "./open.ts";
+import type { OfferOrder } from "./orchestrator/messages.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
@@ -51,6 +54,7 @@ import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
+import type { Workspaces } from "./workspace/workspaces.ts";
 
 /**
  * Opens everything and recovers from a crash, but dispatches nothing yet. Rejects with the code of
@@ -144,43 +148,36 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const recovery = await openHosts(options, { kinds: kinds.agents, closers, onTrouble });
   const roots = openRoots(options, base);
-  const workspaces = openWorkspaces(options, {
-    config: current,
-    tracker: () => trackers.tracker,
-    bus,
-    lookup: base.trackerDeps.lookup,
-    signal: leaving.signal,
+  const mirrors = openMirrors(options);
+  const { lookup } = base.trackerDeps;
+  const tracker = () => trackers.tracker;
+  const common = { bus, history, mirrors, closers, config: current, tracker, lookup };
+  const { deliveries, made } = openWorkDelivery(options, {
+    ...common,
+    workspaces: () => workspaces,
+    orchestrator: () => orchestrator,
+  });
+  const workspaces: Workspaces = openWorkspaces(options, {
+    ...{ ...common, branches: deliveries, roots, signal: leaving.signal },
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
-    ...{ history, roots },
   });
   await roots.ownPresent(workspaces.root());
   const isInUse = (path: string) =>
     userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const deps: CoreDeps = {
-    clock,
-    log,
-    dataDir: options.dataDir,
-    kinds,
-    config,
-    store,
+    ...{ clock, log, dataDir: options.dataDir, kinds, config, store, bus },
     recordsAtOnce: base.store.records,
-    bus,
     meter: base.trackerDeps.meter,
     trackers,
     attempts: new Attempts(clock),
     templates: new Templates({ ...options, ...base, bus, orchestrator: () => orchestrator }),
     recovery,
     runtimes: openRuntimes(options, {
-      kinds: kinds.agents,
-      config: current,
-      lookup: base.trackerDeps.lookup,
-      hosts: recovery.hosts,
-      onTrouble,
+      ...{ kinds: kinds.agents, config: current, lookup, hosts: recovery.hosts, onTrouble },
     }),
-    workspaces,
-    kept,
+    ...{ workspaces, kept, deliveries, made },
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(
@@ -304,7 +301,17 @@ async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
+  deps.deliveries.start(openOffers(orchestrator.state));
   return cleanup;
+}
+
+/** What is offered; a crash may have come between the decision and the delivery. */
+function openOffers({ issues }: State): readonly OfferOrder[] {
+  return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
+    offer === null
+      ? []
+      : [{ issue, workspacePath, attemptId: offer.attemptId, head: offer.head, moves: true }],
+  );
 }
 
 /** After a workspace is created: forgets what was in its place and examines earlier roots. */
@@ -364,6 +371,7 @@ function runningCore(
     webhooks,
     comments,
     workspaces: overview,
+    deliveries: deps.deliveries,
     secrets,
     models,
     redact: (text) => options.redactor.redact(text),

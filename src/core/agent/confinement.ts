@@ -22,7 +22,7 @@ export interface PathSetting {
 
 /** What a runtime knows when a session starts. */
 export interface ConfinementOptions {
-  readonly spec: SessionSpec;
+  readonly spec: Pick<SessionSpec, "workspace" | "level" | "borrowed" | "onLog">;
   /** Shell lines of the configuration; their programs may be in any directory. */
   readonly lines: readonly string[];
   readonly readable: PathSetting;
@@ -101,7 +101,9 @@ interface ProgramSettings {
 export async function programConfinement(
   kind: "acp" | "command",
   { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramSettings,
-  options: Omit<ConfinementOptions, "path" | "readable" | "writable">,
+  options: Omit<ConfinementOptions, "path" | "readable" | "writable" | "spec"> & {
+    readonly spec: SessionSpec;
+  },
 ): Promise<Confinement | null> {
   const { spec, env } = options;
   if (spec.level === "danger") return null;
@@ -133,7 +135,7 @@ function notShown(dataDir: string): readonly string[] {
 interface Naming {
   readonly home: string;
   refuses(from: string): boolean;
-  readonly spec: SessionSpec;
+  readonly spec: Pick<SessionSpec, "onLog">;
 }
 
 /**

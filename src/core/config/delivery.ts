@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { oneOf, positive, section, solidText, text, texts, wholeNumber } from "./agents.ts";
+import { map, oneOf, positive, section, solidText, text, texts, wholeNumber } from "./agents.ts";
 
 /** How the work on an issue reaches its person. */
 export interface DeliveryConfig {
@@ -29,19 +29,8 @@ export interface DeliveryConfig {
   readonly mergeMethod: "merge" | "squash" | "rebase";
   readonly conflicts: "warn" | "hold" | "order";
   readonly pollIntervalMs: number;
-  readonly forge: ForgeConfig;
-}
-
-/** The service that hosts the repositories and pull requests; `$NAME` is not resolved. */
-export interface ForgeConfig {
-  readonly kind: "github";
-  readonly baseUrl: string | null;
-  readonly token: string | null;
-  readonly app: {
-    readonly id: number;
-    readonly installationId: number | null;
-    readonly privateKey: string;
-  } | null;
+  /** As written: `$NAME` unresolved; only the code for the site reads it. */
+  readonly github: Readonly<Record<string, unknown>>;
 }
 
 /** What happens to the issue after a turn that ended well. */
@@ -57,12 +46,9 @@ export type OnSuccess =
 export const reviewStates: readonly string[] = ["In Review", "Human Review", "Review"];
 
 const defaultCommit = "{{ issue.title }}\n\nIssue: {{ issue.identifier }}";
-const defaultBody = "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
+const defaultBody =
+  "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
 
-const reference = text.regex(
-  /^\$[A-Za-z_][A-Za-z0-9_]*$/,
-  "must name a secret or a variable, as in $GITHUB_TOKEN",
-);
 const units: Readonly<Record<string, number>> = { kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
 /** Bytes, as a number or with a unit, such as `10 MiB`. */
 const bytes = z
@@ -81,14 +67,6 @@ const bytes = z
 const author = z.strictObject(
   { name: solidText, email: solidText },
   "must be a map of name and email",
-);
-const app = z.strictObject(
-  {
-    id: positive,
-    installation_id: positive.nullable().default(null),
-    private_key: reference,
-  },
-  "must be a map of id, installation_id and private_key",
 );
 
 /** How work is delivered. */
@@ -111,15 +89,7 @@ export const deliverySection = section({
   merge_method: oneOf("merge", "squash", "rebase").default("squash"),
   conflicts: oneOf("warn", "hold", "order").default("warn"),
   poll_interval_ms: positive.min(1_000, "must be at least 1000").default(60_000),
-  forge: section({
-    kind: oneOf("github").default("github"),
-    base_url: z
-      .url("must be an address such as https://github.example.com")
-      .nullable()
-      .default(null),
-    token: reference.nullable().default(null),
-    app: app.nullable().default(null),
-  }).prefault({}),
+  github: map.default({}),
 });
 
 /** The effective settings; without `mode`, work on a repository that symphony cloned is pushed. */
@@ -127,7 +97,6 @@ export function deliveryConfigOf(
   written: z.output<typeof deliverySection>,
   hasRepositories: boolean,
 ): DeliveryConfig {
-  const { forge } = written;
   return {
     mode: written.mode ?? (hasRepositories ? "branch" : "none"),
     draft: written.draft,
@@ -147,16 +116,7 @@ export function deliveryConfigOf(
     mergeMethod: written.merge_method,
     conflicts: written.conflicts,
     pollIntervalMs: written.poll_interval_ms,
-    forge: {
-      kind: forge.kind,
-      baseUrl: forge.base_url,
-      token: forge.token,
-      app: forge.app && {
-        id: forge.app.id,
-        installationId: forge.app.installation_id,
-        privateKey: forge.app.private_key,
-      },
-    },
+    github: written.github,
   };
 }
 
@@ -169,9 +129,12 @@ export function onSuccessOf(written: string | null, mode: DeliveryConfig["mode"]
   return { kind: "state", name: word };
 }
 
-/** Names of the secrets that the forge needs: agents and hooks never get them. */
-export function forgeSecretNames({ forge }: DeliveryConfig): string[] {
-  return [forge.token, forge.app?.privateKey ?? null].flatMap((name) =>
-    name === null ? [] : [name.slice(1)],
+/** Names of the secrets that the site needs: agents and hooks never get them. */
+export function forgeSecretNames({ github }: DeliveryConfig): string[] {
+  const { token, app } = github;
+  const key = typeof app === "object" && app !== null ? Reflect.get(app, "private_key") : null;
+  const named = [token, key].flatMap((name) =>
+    typeof name === "string" && name.startsWith("$") ? [name.slice(1)] : [],
   );
+  return ["GITHUB_TOKEN", ...named];
 }

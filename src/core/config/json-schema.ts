@@ -49,7 +49,8 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.merge_method": "merge, squash or rebase",
   "delivery.conflicts": "What conflicts between live branches do: warn, hold or order",
   "delivery.poll_interval_ms": "Time between two reads of an open pull request, ms",
-  "delivery.forge": "The service of pull requests: kind, base_url, token or app",
+  "delivery.github":
+    "GitHub, or a GitHub Enterprise Server: base_url, and token (default $GITHUB_TOKEN) or app {id, installation_id, private_key}",
   "agent.model": "Model of every agent; default: that of the agent's own section",
   "agent.reasoning_effort": "Such as low, medium or high; default: the agent's own",
   "agent.by_state":

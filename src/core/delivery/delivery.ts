@@ -5,14 +5,14 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Logger } from "../events/log.ts";
+import type { Delivery } from "../model/delivery.ts";
 import { SymphonyError } from "../model/errors.ts";
-
 import { type Issue, normalState } from "../model/issue.ts";
 import type { Input, OfferOrder } from "../orchestrator/messages.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import type { EventSink } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
-import type { Delivery } from "../model/delivery.ts";
+import type { BranchBook } from "../workspace/fill.ts";
 import type { Forge } from "./forge.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
@@ -71,17 +71,8 @@ export type PushAnswer =
   | { readonly outcome: "moved"; readonly found: string | null }
   | { readonly outcome: "refused"; readonly final: boolean; readonly reason: string };
 
-/** Where a workspace's clone came from. */
-export interface Prepared {
-  readonly issue: Issue;
-  readonly repository: string;
-  readonly branch: string;
-  readonly base: string | null;
-  readonly path: string;
-}
-
 /** Every delivery, its writes and what comes back. */
-export class Deliveries {
+export class Deliveries implements BranchBook {
   readonly #deps: DeliveriesDeps;
   readonly #outbox: Outbox;
   readonly #watch: Watch;
@@ -90,7 +81,8 @@ export class Deliveries {
   constructor(deps: DeliveriesDeps) {
     const { clock, store } = deps;
     this.#deps = deps;
-    const save = (delivery: Delivered, entries?: readonly NewEntry[]) => this.#save(delivery, entries);
+    const save = (delivery: Delivered, entries?: readonly NewEntry[]) =>
+      this.#save(delivery, entries);
     const writes = new Writes({ ...deps, save });
     this.#outbox = new Outbox({
       clock,
@@ -110,13 +102,14 @@ export class Deliveries {
     return this.#deps.store.of(issueId);
   }
 
-  /** The issue whose delivery has this branch of a repository; null: symphony made none. */
-  ownerOf(repository: string, branch: string): string | null {
-    const wanted = branch.toLowerCase();
-    const found = this.#deps.store
-      .all()
-      .find((one) => one.repository === repository && one.branch?.toLowerCase() === wanted);
-    return found?.issueId ?? null;
+  isOurs(repository: string, branch: string, issueId: string): boolean {
+    const known = this.of(issueId);
+    return known?.repository === repository && known.branch === branch && known.pushed !== null;
+  }
+
+  others(repository: string, issueId: string): readonly string[] {
+    const isOther = (one: Delivered) => one.repository === repository && one.issueId !== issueId;
+    return this.#deps.store.all().flatMap((one) => (isOther(one) && one.branch) || []);
   }
 
   /** Continues after a restart: waiting writes, open pull requests, and offers that a crash cut off. */
@@ -128,8 +121,7 @@ export class Deliveries {
     this.#watch.start();
   }
 
-  /** A workspace was cloned for the issue. */
-  prepared({ issue, repository, branch, base, path }: Prepared): void {
+  record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
     const known = this.of(issue.id);
     if (known?.repository === repository && known.branch === branch && known.pushed !== null) {
       this.#save({ ...known, workspacePath: path });
@@ -171,9 +163,7 @@ export class Deliveries {
       ...(isNew ? [entry("push", again, { commit: head })] : []),
       ...(isNew && mode === "pull_request" ? [entry("pull_request", again, { commit: head })] : []),
       ...this.#replies(next, order, entry),
-      ...(order.moves
-        ? [entry("move", attemptId, { from: normalState(issue.state), mode })]
-        : []),
+      ...(order.moves ? [entry("move", attemptId, { from: normalState(issue.state), mode })] : []),
     ];
     this.#save(next, entries);
     store.answer(attemptId);

@@ -51,7 +51,9 @@ export function judge(seen: Observation, known: Known): Verdict {
   if (end !== null) {
     return { facts, waitingFor: null, feedback: [], reruns: [], mergeable: false, end };
   }
-  const red = checks.filter(({ name, state }) => state === "failure" && !seen.baseRed.includes(name));
+  const red = checks.filter(
+    ({ name, state }) => state === "failure" && !seen.baseRed.includes(name),
+  );
   const lost = checks.filter(({ state }) => state === "cancelled");
   const again = [...red, ...lost].filter(
     (check) => check.runId !== null && (known.reruns[rerunKey(check)] ?? 0) === 0,
@@ -131,7 +133,8 @@ function remarksOf(seen: Observation, known: Known): readonly Feedback[] {
 }
 
 function remarkFeedback(remark: Remark, { issueId }: Known, byPerson: boolean): Feedback {
-  const place = remark.path === null ? "" : `${remark.path}${remark.line === null ? "" : `:${remark.line}`}`;
+  const place =
+    remark.path === null ? "" : `${remark.path}${remark.line === null ? "" : `:${remark.line}`}`;
   const notes = [
     place,
     remark.resolved === true ? "resolved meanwhile" : "",
@@ -221,7 +224,8 @@ function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judge
   if (facts.review === "none") return "a review";
   if (pullRequest.mergeable === "unknown") return "GitHub to tell whether it can be merged";
   // Nothing has run: an empty list is not a green one.
-  if (requiredChecks === null && checks.length === 0) return "a person to merge it: it has no checks";
+  if (requiredChecks === null && checks.length === 0)
+    return "a person to merge it: it has no checks";
   return null;
 }
 

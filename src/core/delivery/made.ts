@@ -2,11 +2,11 @@ import type { EndedTurn, Unready } from "../attempt/run.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import type { EventSink } from "../store/store.ts";
 import type { Made } from "../orchestrator/messages.ts";
 import { commitWork, type Identity } from "../repository/commit.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor } from "../repository/routing.ts";
+import type { EventSink } from "../store/store.ts";
 import { oneLine } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
@@ -103,7 +103,8 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
       };
     case "committed": {
       const { head, files, leftOut } = result;
-      for (const { path, why } of leftOut) tell(`not committed: ${oneLine(path, maxPathChars)}: ${why}`);
+      for (const { path, why } of leftOut)
+        tell(`not committed: ${oneLine(path, maxPathChars)}: ${why}`);
       deps.bus.publish({
         type: "work.committed",
         ...{ issueId: issue.id, issueIdentifier: issue.identifier, attemptId },
@@ -119,7 +120,10 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
 function refusalOf(objections: readonly Objection[]): string {
   const named = objections
     .slice(0, objectionsNamed)
-    .map(({ path, kind, detail }) => `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`);
+    .map(
+      ({ path, kind, detail }) =>
+        `${oneLine(path, maxPathChars)} (${kind.replaceAll("_", " ")}: ${detail})`,
+    );
   const more = objections.length - named.length;
   const rest = more > 0 ? ` and ${more} more` : "";
   return `not pushed, the work stays in its workspace: ${named.join(", ")}${rest}`;

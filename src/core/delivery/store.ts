@@ -98,7 +98,11 @@ export interface DeliveryStore {
   newFeedback(issueId: string): readonly Feedback[];
   /** What this attempt was given and has not answered. */
   givenTo(attemptId: string): readonly Feedback[];
-  give(issueId: string, sources: readonly Pick<Feedback, "source" | "hash">[], attemptId: string): void;
+  give(
+    issueId: string,
+    sources: readonly Pick<Feedback, "source" | "hash">[],
+    attemptId: string,
+  ): void;
   answer(attemptId: string): void;
   /** Grows with every write. */
   changes(): number;

@@ -80,7 +80,10 @@ export class Watch {
     } catch (error) {
       // The last known facts stay, with their age: an answer that did not come means nothing.
       const { issueIdentifier } = known;
-      log.warn("delivery not read", { issue_identifier: issueIdentifier, reason: messageOf(error) });
+      log.warn("delivery not read", {
+        issue_identifier: issueIdentifier,
+        reason: messageOf(error),
+      });
     }
   }
 
@@ -135,7 +138,13 @@ export class Watch {
       const name = rerunKey(check);
       reruns[name] = (reruns[name] ?? 0) + 1;
       const { excerpt: _, ...payload } = check;
-      return { kind: "rerun", key: `rerun:${issueId}:${name}`, target, issueId, payload: { check: payload } };
+      return {
+        kind: "rerun",
+        key: `rerun:${issueId}:${name}`,
+        target,
+        issueId,
+        payload: { check: payload },
+      };
     });
     if (verdict.mergeable && pullRequest.head === known.pushed) {
       const key = `merge:${issueId}:${pullRequest.head}`;
@@ -161,7 +170,10 @@ export class Watch {
     const key = `finish:${issueId}:${known.pushed}`;
     const target = `tracker:${issueId}`;
     const finish = { kind: "finish", key, target, issueId, payload: {} };
-    save({ ...known, over: true, waitingFor: null, problem: null }, end === "merged" ? [finish] : []);
+    save(
+      { ...known, over: true, waitingFor: null, problem: null },
+      end === "merged" ? [finish] : [],
+    );
     bus.publish({
       type: end === "merged" ? "pull_request.merged" : "pull_request.closed",
       ...{ issueId, issueIdentifier },

@@ -68,7 +68,8 @@ export function answersIn(message: string | null, count: number): ReadonlyMap<nu
   const answers = new Map<number, string>();
   let current: number | null = null;
   for (const line of (message ?? "").split("\n")) {
-    const [, number, rest] = /^\s*(?:[-*]\s*)?\*{0,2}\[(\d{1,3})\]\*{0,2}:?\s*(.*)$/.exec(line) ?? [];
+    const [, number, rest] =
+      /^\s*(?:[-*]\s*)?\*{0,2}\[(\d{1,3})\]\*{0,2}:?\s*(.*)$/.exec(line) ?? [];
     if (number !== undefined && Number(number) >= 1 && Number(number) <= count) {
       current = Number(number);
       answers.set(current, rest ?? "");
@@ -83,7 +84,8 @@ export function answersIn(message: string | null, count: number): ReadonlyMap<nu
 
 /** A reply to a person. */
 export function replyText(answer: string | undefined, commit: string | null): string {
-  const done = commit === null ? "Nothing was changed for this." : `Changed in ${commit.slice(0, 10)}.`;
+  const done =
+    commit === null ? "Nothing was changed for this." : `Changed in ${commit.slice(0, 10)}.`;
   const said = answer === undefined ? "" : defuse(answer.trim(), { maxChars: 4_000 });
   return said === "" ? done : `${said}\n\n${done}`;
 }

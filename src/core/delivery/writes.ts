@@ -1,5 +1,5 @@
-import type { RepositoryConfig } from "../config/git.ts";
 import { reviewStates } from "../config/delivery.ts";
+import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
@@ -100,7 +100,10 @@ export class Writes {
     // Without the commit at the remote there is nothing to propose.
     if (known.pushed !== entry.payload["commit"] || branch === null) return dropped;
     if (forge === null) {
-      return { outcome: "final", reason: "no pull request: symphony knows no site for this repository (delivery.forge)" };
+      return {
+        outcome: "final",
+        reason: "no pull request: its repository is not at the site of delivery.github",
+      };
     }
     if (known.pullRequest?.state === "open") return done;
     const issue = await this.#freshIssue(known);
@@ -124,10 +127,16 @@ export class Writes {
     const now = this.#deps.store.of(issueId) ?? known;
     const facts = {
       ...{ number, url, state: opened.state, draft: opened.draft, headSha: opened.head },
-      ...{ checks: "unknown", review: "unknown" } as const,
+      ...({ checks: "unknown", review: "unknown" } as const),
     };
     const key = `link:${issueId}:${url}`;
-    const link = { kind: "link", key, target: `tracker:${issueId}`, issueId, payload: { url, number } };
+    const link = {
+      kind: "link",
+      key,
+      target: `tracker:${issueId}`,
+      issueId,
+      payload: { url, number },
+    };
     save(
       {
         ...now,
@@ -237,9 +246,13 @@ export class Writes {
       const found = named(name);
       if (found !== null) return found;
       const all = states.map((state) => state.name).join(", ");
-      throw new SymphonyError("transition_not_allowed", `there is no state ${name}: there are ${all}`);
+      throw new SymphonyError(
+        "transition_not_allowed",
+        `there is no state ${name}: there are ${all}`,
+      );
     };
-    const first = (names: readonly string[]) => names.map(named).find((name) => name !== null) ?? null;
+    const first = (names: readonly string[]) =>
+      names.map(named).find((name) => name !== null) ?? null;
     if (kind === "start") return require(String(payload["to"]));
     if (kind === "finish") {
       if (tracker.onMerged !== null) return require(tracker.onMerged);

@@ -1,3 +1,4 @@
+import type { TrackerConfig } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
@@ -58,11 +59,6 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   };
   const { attempt } = birth;
   const resumeThreadId = resume?.threadId ?? null;
-  const { inProgress } = context.config.tracker;
-  const isMoved = inProgress !== null && normalState(inProgress) !== entry.startedIn;
-  const move: Effect[] = isMoved
-    ? [{ type: "moveIssue", issue, to: inProgress, key: entry.attemptId }]
-    : [];
   return decided(
     claimed({ ...state, lastAttemptStamp: stamp }, entry),
     { type: "clearTimer", input: { type: "retry.due", issueId: issue.id } },
@@ -72,7 +68,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       message: attempt === null ? "dispatched" : `dispatched, retry ${attempt}`,
       data: { attempt, number: entry.number, resume: resumeThreadId !== null },
     }),
-    ...move,
+    ...moveOf(entry, context.config.tracker),
     {
       type: "startAttempt",
       row: attemptOf(entry),
@@ -85,6 +81,15 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
       templateId,
     },
   );
+}
+
+/** The move to the state for running work, if the configuration names one. */
+function moveOf(
+  { issue, attemptId: key, startedIn }: Running,
+  { inProgress: to }: TrackerConfig,
+): Effect[] {
+  if (to === null || normalState(to) === startedIn) return [];
+  return [{ type: "moveIssue", issue, to, key }];
 }
 
 const idPrefix = "att_";

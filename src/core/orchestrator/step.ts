@@ -72,6 +72,28 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "attempt.exited":
       return attemptExited(state, input, context);
     case "operator.aborted":
+    case "operator.steered":
+    case "operator.responded":
+    case "operator.transitioned":
+    case "operator.templateChosen":
+    case "operator.modelChosen":
+      return operatorAsked(state, input, context);
+    case "offer.resting":
+    case "offer.answered":
+    case "offer.merged":
+    case "offer.stopped":
+      return offerReported(state, input, context);
+    case "drain.requested":
+      return drain(state, input.stopAttempts);
+  }
+}
+
+type Asked = Extract<Input, { type: `operator.${string}` }>;
+
+/** Throws SymphonyError when it is impossible; then nothing has changed. */
+function operatorAsked(state: State, input: Asked, context: Context): Decision {
+  switch (input.type) {
+    case "operator.aborted":
       return aborted(state, input, context);
     case "operator.steered":
       return steered(state, input);
@@ -82,17 +104,10 @@ function decide(state: State, input: Input, context: Context): Decision {
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
       return transitioned(state, { ...input, issue }, context);
     }
-    case "offer.resting":
-    case "offer.answered":
-    case "offer.merged":
-    case "offer.stopped":
-      return offerReported(state, input, context);
     case "operator.templateChosen":
       return templateChosen(state, input);
     case "operator.modelChosen":
       return modelChosen(state, input);
-    case "drain.requested":
-      return drain(state, input.stopAttempts);
   }
 }
 

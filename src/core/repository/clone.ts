@@ -31,6 +31,8 @@ export interface CloneOrder {
   isOurs?(branch: string): boolean;
   /** Branches that are recorded for other issues; they may not be on the remote yet. */
   readonly otherBranches?: readonly string[];
+  /** Called once it is checked out; `base` is null for an empty repository. */
+  onBranch?(branch: string, base: string | null): void;
 }
 
 const maxSaidChars = 300;
@@ -115,7 +117,7 @@ class Clone {
   }
 
   async #makeFrom(mirror: Mirror, refs: MirrorRefs): Promise<string> {
-    const { issue, repository, isOurs, otherBranches = [] } = this.#order;
+    const { issue, repository, isOurs, otherBranches = [], onBranch } = this.#order;
     const heads = headsIn(refs);
     const base = baseOf(repository, refs, heads);
     const wanted = branchFor(repository, issue, base);
@@ -125,6 +127,7 @@ class Clone {
     await this.#must(["check-ref-format", "--branch", branch], `has no branch name ${branch}`);
     if (base === null) {
       await this.#must(["symbolic-ref", "HEAD", `refs/heads/${branch}`], "cannot be initialized");
+      onBranch?.(branch, null);
       return `which is empty, on the new branch ${branch}`;
     }
     const start = `refs/remotes/origin/${isThere ? branch : base}`;
@@ -133,6 +136,7 @@ class Clone {
     await checkouts.run(this.#signal, () =>
       this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`),
     );
+    onBranch?.(branch, base);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
 

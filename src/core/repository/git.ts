@@ -142,6 +142,34 @@ export function remoteEnvironment(
   };
 }
 
+export interface Identity {
+  readonly name: string;
+  readonly email: string;
+}
+
+/** Who commits when nobody is configured. */
+const ownIdentity: Identity = { name: "symphony", email: "symphony@localhost" };
+
+/** The user's own name and address, as the user's git has them. */
+export async function operatorIdentity(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Identity> {
+  const names = ["PATH", "HOME", "XDG_CONFIG_HOME"];
+  const own = Object.fromEntries(names.map((name) => [name, env[name]]));
+  const configured = async (key: string) => {
+    // In the root directory no repository adds a configuration of its own.
+    const { exitCode, output } = await runCommand({
+      argv: ["git", "config", "--get", key],
+      ...{ cwd: "/", env: { ...own, GIT_CONFIG_NOSYSTEM: "1", GIT_CEILING_DIRECTORIES: "/" } },
+      ...{ timeoutMs: 5_000, outputBytes: 1_000 },
+    });
+    const value = output.replaceAll(/[\p{Cc}<>]/gu, "").trim();
+    return exitCode === 0 && value !== "" ? value : null;
+  };
+  const [name, email] = await Promise.all([configured("user.name"), configured("user.email")]);
+  return name === null || email === null ? ownIdentity : { name, email };
+}
+
 export interface GitCall {
   readonly args: readonly string[];
   readonly cwd: string;

@@ -12,6 +12,8 @@ export interface Redactor {
   known(): number;
   /** Replaces every known value, plain or encoded (base64, hex, url, JSON, HTML), and everything that looks like a token. */
   redact(text: string): string;
+  /** What kind of secret the text holds: a known one, or something that looks like a token; null: none. */
+  secretIn(text: string): string | null;
 }
 
 /** Finds secrets by their value in any form; tokens of well-known services also by their shape. */
@@ -31,6 +33,13 @@ export function createRedactor(): Redactor {
       for (const form of long) safe = safe.replaceAll(form, mark);
       if (pattern !== null) safe = safe.replaceAll(pattern, mark);
       return safe.replaceAll(secretShapes, mark);
+    },
+    secretIn(text) {
+      const isKnown =
+        [...long].some((form) => text.includes(form)) ||
+        (pattern !== null && text.search(pattern) >= 0);
+      if (isKnown) return "a secret that symphony knows";
+      return text.search(secretShapes) >= 0 ? "what looks like a token or a private key" : null;
     },
   };
 }

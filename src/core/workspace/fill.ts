@@ -2,11 +2,31 @@ import { randomUUID } from "node:crypto";
 import { basename } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { GitConfig } from "../config/git.ts";
+import type { Issue } from "../model/issue.ts";
 import { cloneInto } from "../repository/clone.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import type { FreshWorkspace, RemovalTarget, Workspaces } from "./workspaces.ts";
+
+/** The branches that symphony made, and for which issue. */
+export interface BranchBook {
+  /** Whether a branch of the repository was made for the issue. */
+  isOurs(repository: string, branch: string, issueId: string): boolean;
+  /** Branches of the repository that belong to other issues. */
+  others(repository: string, issueId: string): readonly string[];
+  /** The issue's workspace is on this branch from now on. */
+  record(branch: Recorded): void;
+}
+
+interface Recorded {
+  readonly issue: Issue;
+  readonly repository: string;
+  readonly branch: string;
+  /** The branch that it was made from; null: the repository is empty. */
+  readonly base: string | null;
+  readonly path: string;
+}
 
 interface FillDeps {
   git(): GitConfig;
@@ -17,6 +37,8 @@ interface FillDeps {
   lookup(name: string): string | undefined;
   /** Called with each credential before it is used, so that it is redacted. */
   learn(secret: string): void;
+  /** What is known of branches, so that a clone takes none of another issue. */
+  readonly branches: BranchBook;
   /** The cookie of hooks, by which the next start finds the processes that a crash left. */
   readonly runId: string;
 }
@@ -30,7 +52,7 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
       if (repositories.length > 0) tell(`no repository matches ${issue.identifier}`);
       return null;
     }
-    const { env, clock, mirrors } = deps;
+    const { env, clock, mirrors, branches } = deps;
     const lookup = (name: string) => {
       const value = deps.lookup(name);
       if (value !== undefined) deps.learn(value.trim());
@@ -38,7 +60,13 @@ export function fillWorkspace(deps: FillDeps): (fresh: FreshWorkspace) => Promis
     };
     const runId = `${deps.runId}/clone-${randomUUID()}`;
     const limits = { timeoutMs, clock, signal };
-    return cloneInto({ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits });
+    const { name } = repository;
+    return cloneInto({
+      ...{ repository, issue, path, mirrors, env, lookup, runId, tell, ...limits },
+      isOurs: (branch) => branches.isOurs(name, branch, issue.id),
+      otherBranches: branches.others(name, issue.id),
+      onBranch: (branch, base) => branches.record({ issue, repository: name, branch, base, path }),
+    });
   };
 }
 

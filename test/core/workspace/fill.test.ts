@@ -43,6 +43,7 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
         mirrors,
         lookup: () => undefined,
         learn: () => {},
+        branches: { isOurs: () => false, others: () => [], record: () => {} },
         runId: dir,
       },
     }),

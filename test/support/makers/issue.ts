@@ -2,8 +2,8 @@ import { acpSection } from "../../../src/core/agent/acp/settings.ts";
 import { codexSection } from "../../../src/core/agent/codex/settings.ts";
 import { commandSection } from "../../../src/core/agent/command/settings.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
-import { deliveryConfigOf, deliverySection } from "../../../src/core/config/delivery.ts";
 import type { Config } from "../../../src/core/config/config.ts";
+import { deliveryConfigOf, deliverySection } from "../../../src/core/config/delivery.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 
 /** An issue in Todo that is ready for an attempt. */

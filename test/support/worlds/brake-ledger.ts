@@ -28,7 +28,13 @@ export class BrakeLedger {
     const own = [...this.#attempts.values()].filter((attempt) => attempt.issueId === issueId);
     const counted = own.filter(({ id }) => id > after);
     const tokens = counted.reduce((sum, attempt) => sum + attempt.tokens.total, 0);
-    return { count: own.length, resume: null, thread: null, tokens, idle: counted.at(-1)?.idle ?? null };
+    return {
+      count: own.length,
+      resume: null,
+      thread: null,
+      tokens,
+      idle: counted.at(-1)?.idle ?? null,
+    };
   }
 
   today(wall: number): number {

@@ -5,6 +5,8 @@ import { ModelList } from "../../../src/core/agent/models.ts";
 import { CommentSteering } from "../../../src/core/comments.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Core } from "../../../src/core/core.ts";
+import { Deliveries, type DeliveriesDeps } from "../../../src/core/delivery/delivery.ts";
+import { openDeliveryStore } from "../../../src/core/delivery/store.ts";
 import { type Bus, createBus } from "../../../src/core/events/bus.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { type Cleanup, cleanUpFinished } from "../../../src/core/followers.ts";
@@ -183,11 +185,12 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       webhooks,
       comments,
       workspaces: overview,
+      deliveries: undelivered(dataDir, { scheduler, clock, bus, log, config: () => world.config }),
       redact,
       secretsKnown: () => 0,
       secrets: await openSecrets({
         ...{ dir: dataDir, env: {}, clock },
-        redactor: { add() {}, redact, known: () => 0 },
+        redactor: { add() {}, redact, known: () => 0, secretIn: () => null },
       }),
       models: new ModelList({
         kinds: kinds.agents,
@@ -251,5 +254,28 @@ export function cleanUp({ scheduler, core, config, workspaces }: World): Promise
     log: core.log,
     signal: new AbortController().signal,
     isAtWork: (id) => scheduler.orchestrator.state.issues.of("running").has(id),
+  });
+}
+
+/** The deliveries of a world without remotes: nothing is pushed anywhere. */
+function undelivered(
+  dataDir: string,
+  {
+    scheduler,
+    ...deps
+  }: Pick<DeliveriesDeps, "clock" | "bus" | "log" | "config"> & { readonly scheduler: Scheduler },
+): Deliveries {
+  return new Deliveries({
+    ...deps,
+    store: openDeliveryStore(dataDir, () => deps.clock.wall()),
+    tracker: () => {
+      throw new Error("this world has no tracker to write to");
+    },
+    forgeFor: () => null,
+    push: async () => ({ outcome: "refused", final: false, reason: "no remote" }),
+    isContained: async () => null,
+    post: (input) => scheduler.orchestrator.post(input),
+    lastMessage: () => null,
+    isRunning: () => false,
   });
 }

@@ -1,0 +1,77 @@
+import { homedir } from "node:os";
+import { confinementOf } from "../agent/confinement.ts";
+import type { EndedTurn } from "../attempt/run.ts";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import { agentEnvironment } from "../process/environment.ts";
+import { loginPath } from "../process/programs.ts";
+import { runCommand } from "../process/run.ts";
+import { probeSandbox, sandboxArgs } from "../process/sandbox.ts";
+import { displayTail } from "../text/text.ts";
+import type { FailedCheck } from "./made.ts";
+
+export interface ChecksDeps {
+  readonly clock: Clock;
+  readonly env: NodeJS.ProcessEnv;
+  readonly dataDir: string;
+  /** The cookie of the processes. */
+  readonly runId: string;
+  config(): Config;
+  secretNames(): readonly string[];
+  borrowedBy(path: string): Promise<readonly string[]>;
+}
+
+const maxOutputBytes = 256 * 1024;
+const maxOutputChars = 8_000;
+
+/**
+ * Runs commands one after the other in the workspace, which is at the commit that is to be offered,
+ * in the sandbox of the agents. Resolves with the first that fails; null: all succeeded. Rejects with
+ * `agent_unavailable` when there is no sandbox.
+ */
+export async function failedCheck(
+  { workspace: { path: workspace }, signal, tell }: EndedTurn,
+  commands: readonly string[],
+  deps: ChecksDeps,
+): Promise<FailedCheck | null> {
+  if (commands.length === 0) return null;
+  const { agent, delivery, hooks, workspace: place } = deps.config();
+  const { clock, dataDir, runId } = deps;
+  const { level } = agent;
+  const secretNames = deps.secretNames();
+  const env = agentEnvironment({
+    ...{ env: deps.env, secretNames, runId },
+    passthrough: hooks.envPassthrough,
+  });
+  const path = await loginPath(env);
+  const spec = { workspace, level, borrowed: await deps.borrowedBy(workspace), onLog: tell };
+  if (level !== "danger") await probeSandbox(level, deps.env);
+  for (const command of commands) {
+    tell(`check: ${command}`);
+    const confined = {
+      ...{ spec, lines: [command], env: deps.env, path, dataDir, workspaceRoot: place.root },
+      readable: { key: "delivery.checks", paths: [] },
+      writable: null,
+    };
+    const box =
+      level === "danger"
+        ? []
+        : await sandboxArgs({
+            ...(await confinementOf(confined)),
+            ...{ level, cwd: workspace, emptied: [] },
+          });
+    const end = await runCommand({
+      argv: [...box, "bash", "-c", command],
+      name: "check",
+      cwd: workspace,
+      env: { ...env, PATH: path, HOME: env["HOME"] ?? homedir() },
+      ...{ clock, signal, timeoutMs: delivery.checksTimeoutMs, outputBytes: maxOutputBytes },
+      keep: "end",
+    });
+    signal.throwIfAborted();
+    if (end.exitCode === 0 && end.stoppedFor === null) continue;
+    const late = end.stoppedFor === "time" ? "\n(ended: it took too long)" : "";
+    return { command, output: `${displayTail(end.output, maxOutputChars)}${late}` };
+  }
+  return null;
+}

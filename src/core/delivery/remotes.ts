@@ -1,0 +1,113 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { Credential } from "../repository/git.ts";
+import type { FetchOrder } from "../repository/mirror.ts";
+import type { Mirrors } from "../repository/mirrors.ts";
+import { pushCommit } from "../repository/push.ts";
+import type { PushAnswer, PushPort } from "./delivery.ts";
+import type { Forge } from "./forge.ts";
+import { githubForge } from "./github/forge.ts";
+import { githubOf, repositoryOf } from "./github/settings.ts";
+
+export interface RemotesDeps {
+  readonly clock: Clock;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly mirrors: Mirrors;
+  /** The cookie of the processes. */
+  readonly runId: string;
+  config(): Config;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+  /** Called with each credential before it is used, so that it is redacted. */
+  learn(secret: string): void;
+  /** As `Workspaces.borrowedBy`. */
+  borrowedBy(path: string): Promise<readonly string[]>;
+}
+
+const timeoutMs = 120_000;
+
+/** The configured repositories and their sites, with the credentials that symphony has for them. */
+export class Remotes {
+  readonly #deps: RemotesDeps;
+  /** By repository; made for one configuration. */
+  readonly #forges = new Map<string, { readonly forge: Forge | null; readonly of: unknown }>();
+  readonly #leaving = new AbortController();
+
+  constructor(deps: RemotesDeps) {
+    this.#deps = deps;
+  }
+
+  /** null: its address is not one of the site. Throws `invalid_config`. */
+  forgeFor(rule: RepositoryConfig): Forge | null {
+    const { clock, config } = this.#deps;
+    const { github } = config().delivery;
+    const known = this.#forges.get(rule.name);
+    if (known?.of === github) return known.forge;
+    known?.forge?.close();
+    const settings = githubOf(github, (name) => this.#value(name));
+    const repository = repositoryOf(settings, rule.address);
+    const forge = repository && githubForge({ settings, repository, clock });
+    this.#forges.set(rule.name, { forge, of: github });
+    return forge;
+  }
+
+  readonly push: PushPort = async (order): Promise<PushAnswer> => {
+    const { repository, path, commit, branch, expected, signal } = order;
+    const { borrowedBy, config } = this.#deps;
+    const credential = order.credential ?? this.#credentialOf(repository);
+    const borrowed = await borrowedBy(path);
+    const limit = Math.max(timeoutMs, config().git.timeoutMs);
+    const reach = { ...this.#reach(repository, signal), credential, timeoutMs: limit };
+    return pushCommit({ ...reach, borrowed, path, commit, branch, expected });
+  };
+
+  /** Asked of the freshly fetched mirror, never of refs that an agent can write; null: not known now. */
+  async isContained(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
+    try {
+      return await this.#deps.mirrors.isContained(await this.#fetch(rule), commit, base);
+    } catch {
+      return null;
+    }
+  }
+
+  /** The newest commit of a branch; null: it cannot be read, or there is none. */
+  async headOf(rule: RepositoryConfig, branch: string): Promise<string | null> {
+    try {
+      const mirror = await this.#deps.mirrors.ensure(await this.#fetch(rule));
+      return await mirror.commitOf(branch);
+    } catch {
+      return null;
+    }
+  }
+
+  close(): void {
+    this.#leaving.abort();
+    for (const { forge } of this.#forges.values()) forge?.close();
+  }
+
+  async #fetch(rule: RepositoryConfig): Promise<FetchOrder> {
+    const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(timeoutMs)]);
+    const credential = this.#credentialOf(rule);
+    return { ...this.#reach(rule, signal), credential, timeoutMs, depth: rule.depth };
+  }
+
+  #reach({ address }: RepositoryConfig, signal: AbortSignal) {
+    const { clock, env, runId } = this.#deps;
+    return { address, clock, env, signal, runId: `${runId}/remote-${randomUUID()}` };
+  }
+
+  /** The credential of the address; null: it names none. */
+  #credentialOf({ address: { login } }: RepositoryConfig): Credential | null {
+    if (login === null) return null;
+    const password = this.#value(login.secret)?.trim() ?? "";
+    return { user: login.user, password };
+  }
+
+  #value(name: string): string | undefined {
+    const value = this.#deps.lookup(name);
+    if (value !== undefined && value.trim() !== "") this.#deps.learn(value.trim());
+    return value;
+  }
+}
