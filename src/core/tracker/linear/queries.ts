@@ -66,6 +66,13 @@ export const documents = {
   SymphonyMoveIssue: `mutation SymphonyMoveIssue($id: String!, $stateId: String!) {
   issueUpdate(id: $id, input: { stateId: $stateId }) { success }
 }`,
+  // Linear updates the attachment of the issue that has this address already.
+  SymphonyLink: `mutation SymphonyLink($input: AttachmentCreateInput!) {
+  attachmentCreate(input: $input) { success }
+}`,
+  SymphonyWriteComment: `mutation SymphonyWriteComment($input: CommentCreateInput!) {
+  commentCreate(input: $input) { success }
+}`,
 } as const;
 
 export type Operation = keyof typeof documents;
@@ -98,6 +105,8 @@ export const newestAnswer = z.object({
   issues: connection(z.object({ updatedAt: z.string() })),
 });
 export const viewerAnswer = z.object({ viewer: z.object({ id: z.string().nullish() }).nullish() });
+export const linkAnswer = z.object({ attachmentCreate: z.object({ success: z.boolean() }) });
+export const commentAnswer = z.object({ commentCreate: z.object({ success: z.boolean() }) });
 export const moveAnswer = z.object({ issueUpdate: z.object({ success: z.boolean() }) });
 
 /** The data in its expected shape; throws `tracker_response`. */

@@ -1,13 +1,14 @@
 // Issues of Linear: paged reads, its rate limits, webhooks and agent tools.
 
+import { createHash } from "node:crypto";
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
-import { normalState } from "../../model/issue.ts";
-import type { Lookup, Tracker, TrackerWorkflow } from "../tracker.ts";
+import { type Issue, normalState } from "../../model/issue.ts";
+import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
-import { documents, moveAnswer, shaped } from "./queries.ts";
+import { commentAnswer, documents, linkAnswer, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { linearSettings } from "./settings.ts";
@@ -100,7 +101,40 @@ function workflowOf(
       if (shaped(moveAnswer, operation, data).issueUpdate.success) return;
       throw new SymphonyError("tracker_response", `Linear did not move ${issue.identifier}`);
     },
+    link: (issue, link) => linkIn(client, issue, link),
   };
+}
+
+/** An attachment, and one comment: its id is made from the key, so that it is recognized. */
+async function linkIn(client: LinearClient, { id: issueId, identifier }: Issue, link: TrackerLink) {
+  const { key, url, title } = link;
+  const failed = () =>
+    new SymphonyError("tracker_response", `Linear did not link the work in ${identifier}`);
+  const attached = await client.write({
+    operation: "SymphonyLink",
+    document: documents.SymphonyLink,
+    variables: { input: { issueId, url, title } },
+  });
+  if (!shaped(linkAnswer, "SymphonyLink", attached).attachmentCreate.success) throw failed();
+  const id = idFrom(key);
+  if ((await readComment(client, id)) !== null) return;
+  const body = `The work is ready for review: [${title}](${url})`;
+  const said = await client.write({
+    operation: "SymphonyWriteComment",
+    document: documents.SymphonyWriteComment,
+    variables: { input: { id, issueId, body } },
+  });
+  if (!shaped(commentAnswer, "SymphonyWriteComment", said).commentCreate.success) throw failed();
+}
+
+/** Linear takes ids in the form of a random UUID (version 4). */
+function idFrom(key: string): string {
+  const bytes = createHash("sha256").update(key).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = bytes.toString("hex");
+  const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
+  return [...parts, hex.slice(20)].join("-");
 }
 
 function unknownState(

@@ -6,7 +6,7 @@ import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../../model/issue.ts";
-import type { Tracker, TrackerWorkflow } from "../tracker.ts";
+import type { Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
 import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
 import { localTools } from "./tools.ts";
@@ -54,6 +54,7 @@ class LocalTracker implements Tracker {
     this.workflow = {
       states: async (): Promise<readonly TrackerState[]> => options.states,
       move: async (issue, state) => this.#move(issue, state),
+      link: async (issue, link) => this.#link(issue, link),
     };
   }
 
@@ -119,6 +120,14 @@ class LocalTracker implements Tracker {
       throw new SymphonyError("transition_not_allowed", message, { details: { allowed } });
     }
     this.#read((issues) => issues.edit(issue.identifier, { state: state.name }));
+  }
+
+  /** A comment with the address; one that is there is not written again. */
+  #link({ identifier }: Issue, { url, title }: TrackerLink): void {
+    this.#read((issues) => {
+      if (issues.comments(identifier).some(({ body }) => body.includes(url))) return;
+      issues.comment(identifier, { author: "symphony", body: `Ready for review: ${title} ${url}` });
+    });
   }
 
   #versionOrNull(): number | null {

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import {
+  type DeliveryProject,
+  deliveryProject,
+  greet,
+} from "../support/makers/delivery-project.ts";
+import { gitIn } from "../support/makers/git-repository.ts";
+import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
+
+async function create(place: DeliveryProject, title: string): Promise<void> {
+  const made = await symphony(place, "issue", "create", "--title", title);
+  assert.equal(made.code, 0, made.stderr);
+}
+
+async function statusOf(server: Served, id: string) {
+  return (await server.client.issues.detail({ params: { id } })).status;
+}
+
+const branch = "symphony/LOCAL-1-greet-people-by-name";
+
+test("delivery: what an agent left is committed and pushed, waits in review, and is done once it is merged", async () => {
+  const states = "  active_states: [Todo, In Progress]\n  provider: { states: [In Review] }";
+  await using place = await deliveryProject({ tracker: states });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  const detail = await eventually("it is in review", async () => {
+    const found = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return found.status === "review" && found.delivery?.pushed ? found : undefined;
+  });
+  assert.equal(detail.delivery?.branch, branch);
+  const log = gitIn(place.bare)("log", "-1", "--format=%B", branch);
+  assert.match(log, /^Greet people by name\n\nIssue: LOCAL-1$/m);
+  assert.equal(gitIn(place.bare)("show", `${branch}:greet.sh`), 'echo "Hello, $1!"');
+  assert.equal(gitIn(place.workspace("LOCAL-1"))("status", "--porcelain"), "");
+  assert.match(gitIn(place.workspace("LOCAL-1"))("log", "--format=%s"), /^Greet people by name\n/);
+  await eventually("it is moved", async () => {
+    const { issue } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return issue.state === "In Review";
+  });
+  const state = await symphony(place, "state");
+  assert.match(state.stdout, /LOCAL-1 +review/);
+  assert.match(state.stdout, /waits for a person to merge/);
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.equal(attempts.length, 1, "no poll starts it again");
+  gitIn(place.bare)("update-ref", "refs/heads/main", branch);
+  const delivered = await symphony(place, "deliver", "LOCAL-1");
+  assert.equal(delivered.code, 0, delivered.stderr);
+  await eventually(
+    "it is completed",
+    async () => (await statusOf(server, "LOCAL-1")) === "completed",
+  );
+  await eventually(
+    "its workspace is released",
+    async () => !existsSync(place.workspace("LOCAL-1")),
+  );
+  await eventually("it is Done in the tracker", async () => {
+    const { issue } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return issue.state === "Done";
+  });
+});
+
+test("delivery: an agent that closes its issue itself has its branch pushed before its workspace goes", async () => {
+  const closing = [
+    [...greet, { do: "tool", name: "issue_move", arguments: { state: "Done" } }],
+  ] as const;
+  await using place = await deliveryProject({ issues: { "LOCAL-1": closing } });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually(
+    "it is completed",
+    async () => (await statusOf(server, "LOCAL-1")) === "completed",
+  );
+  await eventually(
+    "its workspace is released",
+    async () => !existsSync(place.workspace("LOCAL-1")),
+  );
+  assert.equal(gitIn(place.bare)("show", `${branch}:greet.sh`), 'echo "Hello, $1!"');
+});
+
+test("delivery: a turn that changed nothing holds its issue with what to do", async () => {
+  await using place = await deliveryProject({
+    issues: { "LOCAL-1": [[{ do: "say", text: "It greets already." }]] },
+  });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually("it is held", async () => (await statusOf(server, "LOCAL-1")) === "held");
+  const explained = await symphony(place, "explain", "LOCAL-1");
+  assert.match(explained.stdout, /no_changes/);
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.deepEqual(
+    attempts.map(({ status }) => status),
+    ["no_changes"],
+  );
+  assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
+});
+
+test("delivery: a file with a secret is not pushed; the issue is held with its path, and the file stays", async () => {
+  const leak = [
+    [{ do: "edit", path: ".env", content: "TOKEN=canary-6f1d2c3b4a\n" }, ...greet],
+  ] as const;
+  await using place = await deliveryProject({
+    issues: { "LOCAL-1": leak },
+    env: { DEPLOY_TOKEN: "canary-6f1d2c3b4a" },
+  });
+  await create(place, "Greet people by name");
+  await using server = await Served.start(place);
+  await eventually("it is held", async () => (await statusOf(server, "LOCAL-1")) === "held");
+  const { held } = await server.client.system.state({});
+  assert.match(held[0]?.reason ?? "", /\.env \(secret/);
+  assert.doesNotMatch(JSON.stringify(held), /canary/);
+  assert.ok(existsSync(join(place.workspace("LOCAL-1"), ".env")));
+  assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
+});
+
+test("delivery: kill -9 after the decision; the next server pushes once, and the issue stays in review", async () => {
+  await using place = await deliveryProject();
+  await create(place, "Greet people by name");
+  const hook = join(place.bare, "hooks", "pre-receive");
+  await writeFile(hook, "#!/bin/sh\nsleep 30\n", { mode: 0o755 });
+  {
+    await using server = await Served.start(place);
+    await eventually(
+      "it is in review",
+      async () => (await statusOf(server, "LOCAL-1")) === "review",
+    );
+    await server.kill();
+  }
+  await writeFile(hook, "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+  await using server = await Served.start(place);
+  await eventually("its branch is pushed", async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return delivery?.pushed;
+  });
+  assert.equal(await statusOf(server, "LOCAL-1"), "review");
+  assert.equal(gitIn(place.bare)("rev-list", "--count", `main..${branch}`), "1");
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-1" } });
+  assert.equal(attempts.length, 1);
+});
+
+test("delivery: a refused push keeps the work, says why and what to type, and is tried again by hand", async () => {
+  await using place = await deliveryProject();
+  await create(place, "Greet people by name");
+  const hook = join(place.bare, "hooks", "pre-receive");
+  await writeFile(hook, "#!/bin/sh\necho no pushes today >&2\nexit 1\n", { mode: 0o755 });
+  await using server = await Served.start(place);
+  const problem = await eventually("it says why", async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return delivery?.problem ?? undefined;
+  });
+  assert.match(problem, /^push refused: .*; next: symphony deliver LOCAL-1$/);
+  assert.equal(await statusOf(server, "LOCAL-1"), "review");
+  const state = await symphony(place, "state");
+  assert.match(state.stdout, /push refused/);
+  await writeFile(hook, "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+  const delivered = await symphony(place, "deliver", "LOCAL-1", "--json");
+  assert.equal(delivered.code, 0, delivered.stderr);
+  assert.equal(JSON.parse(delivered.stdout).delivery.problem, null);
+  assert.equal(gitIn(place.bare)("rev-list", "--count", `main..${branch}`), "1");
+});
