@@ -127,7 +127,7 @@ test("delivery: kill -9 after the decision; the next server pushes once, and the
       "it is in review",
       async () => (await statusOf(server, "LOCAL-1")) === "review",
     );
-    await server.kill();
+    await server.crash();
   }
   await writeFile(hook, "#!/bin/sh\nexit 0\n", { mode: 0o755 });
   await using server = await Served.start(place);
