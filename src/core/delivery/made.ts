@@ -3,7 +3,8 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Made } from "../orchestrator/messages.ts";
-import { commitWork, type Identity } from "../repository/commit.ts";
+import { commitWork } from "../repository/commit.ts";
+import type { Identity } from "../repository/git.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import type { EventSink } from "../store/store.ts";
@@ -89,6 +90,7 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
     message: await commitMessage(config, { issue, summary, branch: known.branch }),
     author: config.delivery.author ?? (await deps.identity()),
     wall: deps.clock.wall(),
+    base: (await readBaseline(workspace.path))?.head ?? null,
     settled,
     signal,
   });

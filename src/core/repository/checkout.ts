@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, open, readdir } from "node:fs/promises";
+import { lstat, open, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { commitId, isRefName } from "../config/git.ts";
 import { oneLine } from "../text/text.ts";
@@ -152,4 +152,51 @@ export async function defaultBranchOf(
   const prefix = `remotes/${remote}/`;
   if (target?.startsWith(prefix)) return target.slice(prefix.length);
   return ["main", "master"].find((name) => tracked.has(`${remote}/${name}`)) ?? null;
+}
+
+const operations: readonly (readonly [file: string, what: string])[] = [
+  ["MERGE_HEAD", "a merge"],
+  ["CHERRY_PICK_HEAD", "a cherry-pick"],
+  ["REVERT_HEAD", "a revert"],
+  ["rebase-merge", "a rebase"],
+  ["rebase-apply", "a rebase"],
+  ["sequencer", "a series of picks"],
+  ["MERGE_AUTOSTASH", "a merge"],
+  ["BISECT_LOG", "a bisection"],
+];
+
+/** The git operation that is in progress in a repository, such as `a merge`; null for none. */
+export async function unfinishedIn(gitDir: string): Promise<string | null> {
+  for (const [file, what] of operations) {
+    if ((await lstat(join(gitDir, file)).catch(unlessMissing)) !== null) return what;
+  }
+  return null;
+}
+
+const maxIndexBytes = 256 * 1024 * 1024;
+
+/**
+ * Copies the index of a repository, which an agent may have written, to a file for git to read; false
+ * when there is none. Rejects when it is not a regular file, or too large.
+ */
+export async function copyIndex(gitDir: string, to: string): Promise<boolean> {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const from = join(gitDir, "index");
+  const file = await open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(unlessMissing);
+  if (file === null) return false;
+  try {
+    const found = await file.stat();
+    if (!found.isFile() || found.size > maxIndexBytes)
+      throw new Error("the index is not a git file");
+    await writeFile(to, await file.readFile(), { mode: 0o600 });
+    return true;
+  } finally {
+    await file.close();
+  }
+}
+
+function unlessMissing(error: unknown): null {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "ENOENT") return null;
+  throw error;
 }

@@ -257,6 +257,8 @@ interface GitPlace {
   readonly head: string | null;
   /** The files to compare with; null when only commits are read. */
   readonly worktree: string | null;
+  /** The hash of its objects, where `head` does not tell it; `sha1` if omitted. */
+  readonly format?: "sha1" | "sha256";
   /** Ends running calls. */
   readonly signal?: AbortSignal;
 }
@@ -307,7 +309,7 @@ export async function openProtectedGit(
 ): Promise<ProtectedGit> {
   const [series, own] = await Promise.all([
     CommandSeries.begin("git"),
-    openOwnDir(gitDir, place.head),
+    openOwnDir(gitDir, place.head, place.format),
   ]);
   const { dir } = own;
   const call = callsIn(dir, place, series);
@@ -335,11 +337,15 @@ export interface OwnDir extends AsyncDisposable {
  * Makes a repository that has no configuration, hooks or refs and borrows the objects of `gitDir`.
  * `head` also tells the format of the objects; null: SHA-1.
  */
-export async function openOwnDir(gitDir: string | null, head: string | null): Promise<OwnDir> {
+export async function openOwnDir(
+  gitDir: string | null,
+  head: string | null,
+  format?: GitPlace["format"],
+): Promise<OwnDir> {
   const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
-    await fill(dir, gitDir, head);
+    await fill(dir, gitDir, { head, format });
     return { dir, [Symbol.asyncDispose]: remove };
   } catch (error) {
     await remove();
@@ -379,7 +385,7 @@ function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
   throw new GitFailure(end);
 }
 
-async function fill(dir: string, gitDir: string | null, head: string | null): Promise<void> {
+async function fill(dir: string, gitDir: string | null, { head, format }: Pick<GitPlace, "head" | "format">): Promise<void> {
   await mkdir(join(dir, "objects", "info"), { recursive: true });
   await mkdir(join(dir, "refs"));
   await writeFile(join(dir, "HEAD"), `${head ?? "ref: refs/heads/none"}\n`);
@@ -389,9 +395,9 @@ async function fill(dir: string, gitDir: string | null, head: string | null): Pr
   if (objects.includes("\n"))
     throw new Error("a path with a line break cannot be used as an object store");
   await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
-  if (head?.length === 64) {
-    const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
-    await writeFile(join(dir, "config"), format);
+  if (head?.length === 64 || format === "sha256") {
+    const text = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
+    await writeFile(join(dir, "config"), text);
   }
   // Without it the history of a shallow clone would seem to be broken.
   const shallow = (await readSmall(join(shared, "shallow"), maxShallowBytes))?.trim() ?? "";

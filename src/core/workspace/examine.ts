@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { lstat, open, readdir, writeFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../model/errors.ts";
+import { copyIndex, unfinishedIn } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
@@ -49,7 +49,6 @@ export interface Examination {
 const timeoutMs = 60_000;
 const maxBytes = 256 * 1024 * 1024;
 const call = { encoding: "latin1", timeoutMs, maxBytes } as const;
-const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /** Examines everything in the workspace at `path`, and runs nothing in it. Never rejects. */
 export async function examine(path: string, how: Examination): Promise<Findings> {
@@ -256,44 +255,12 @@ async function differingIn(git: ProtectedGit): Promise<readonly string[]> {
   return split(status).map((entry) => entry.slice(3));
 }
 
-const operations: readonly (readonly [file: string, what: string])[] = [
-  ["MERGE_HEAD", "a merge"],
-  ["CHERRY_PICK_HEAD", "a cherry-pick"],
-  ["REVERT_HEAD", "a revert"],
-  ["rebase-merge", "a rebase"],
-  ["rebase-apply", "a rebase"],
-  ["sequencer", "a series of picks"],
-  ["MERGE_AUTOSTASH", "a merge"],
-  ["BISECT_LOG", "a bisection"],
-];
-
-async function unfinishedIn(gitDir: string): Promise<string | null> {
-  for (const [file, what] of operations) {
-    if ((await lstat(join(gitDir, file)).catch(unlessMissing)) !== null) return what;
-  }
-  return null;
-}
-
 /** False for an empty directory, which is all that a clone creates for a submodule. */
 async function isPopulated(path: string, name: string): Promise<boolean> {
   try {
     return (await readdir(fileAt(path, name))).length > 0;
   } catch (error) {
     return unlessMissing(error) !== null;
-  }
-}
-
-async function copyIndex(gitDir: string, to: string): Promise<boolean> {
-  const from = join(gitDir, "index");
-  const file = await open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(unlessMissing);
-  if (file === null) return false;
-  try {
-    const found = await file.stat();
-    if (!found.isFile() || found.size > maxBytes) throw new Error("the index is not a git file");
-    await writeFile(to, await file.readFile(), { mode: 0o600 });
-    return true;
-  } finally {
-    await file.close();
   }
 }
 

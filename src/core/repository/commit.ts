@@ -1,0 +1,380 @@
+import { lstat, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { fileAt, plainName } from "../text/text.ts";
+import { readSmall, unfinishedIn } from "./checkout.ts";
+import { type Differing, differingIn, type Entry, entriesIn, listed, split } from "./differing.ts";
+import { type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
+import { installIndex, installPacks, moveRef, requireDirectory } from "./install.ts";
+import { repositoryAt } from "./refs.ts";
+import { type Copied, Copier, conflictsIn } from "./stage.ts";
+import { type GitHead, gitHead } from "./survey.ts";
+
+export interface CommitOrder {
+  /** The workspace; its `.git` is a directory of its own. No agent works in it meanwhile. */
+  readonly path: string;
+  /** Complete, and safe to show. */
+  readonly message: string;
+  /** The author, and the committer. */
+  readonly author: Identity;
+  /** Time of the commit, in ms since the epoch. */
+  readonly wall: number;
+  /**
+   * The commit whose `.gitattributes` say how text is kept; null: those of HEAD. The files of the
+   * workspace may have been written to hide changes.
+   */
+  readonly base: string | null;
+  /**
+   * Raw names of files, tracked and new ones, that have been as they are since the workspace was
+   * made: they are no work.
+   */
+  readonly settled: readonly string[];
+  readonly signal: AbortSignal;
+}
+
+/** A file that differs and was not committed. */
+export interface LeftOut {
+  readonly path: string;
+  readonly why: string;
+}
+
+export type CommitResult =
+  | (GitHead & { readonly outcome: "clean"; readonly leftOut: readonly LeftOut[] })
+  | {
+      readonly outcome: "committed";
+      readonly head: string;
+      readonly branch: string | null;
+      readonly files: number;
+      readonly leftOut: readonly LeftOut[];
+    }
+  /** A merge or the like is in progress, or its conflicts are still in the files: nothing was changed. */
+  | { readonly outcome: "unfinished"; readonly what: string };
+
+const timeoutMs = 120_000;
+const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
+const maxFiles = 50_000;
+const maxTotalBytes = 2 * 1024 ** 3;
+const maxConfigBytes = 256 * 1024;
+
+/**
+ * Commits everything that an agent left in a workspace, as `git add -A` would take it, as one commit
+ * on HEAD. Git runs on symphony's own directory, so nothing that an agent configured is run. Rejects
+ * with `no_repository` when the workspace has no repository of its own, and with `workspace_error`
+ * when a file cannot be read, or something changes meanwhile; then nothing was committed.
+ */
+export async function commitWork(order: CommitOrder): Promise<CommitResult> {
+  const { path, signal } = order;
+  const place = await placeOf(path);
+  const what = await unfinishedIn(place.gitDir);
+  if (what !== null) return { outcome: "unfinished", what: `${what} is in progress` };
+  const { head, gitDir, format } = place;
+  try {
+    await using git = await openProtectedGit(gitDir, { head, worktree: path, format, signal });
+    const found = await differingIn(git, { ...order, head });
+    return await new Work(git, order, place, found).commit();
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof SymphonyError) throw error;
+    const message = `nothing was committed: ${messageOf(error)}`;
+    throw new SymphonyError("workspace_error", message, { cause: error });
+  }
+}
+
+interface Place extends GitHead {
+  readonly gitDir: string;
+  readonly format: "sha1" | "sha256";
+}
+
+async function placeOf(path: string): Promise<Place> {
+  const why = "the workspace has no repository of its own";
+  const repository = await repositoryAt(path).catch((cause) => {
+    throw new SymphonyError("no_repository", `${why}: ${messageOf(cause)}`, { cause });
+  });
+  const gitDir = join(path, ".git");
+  const at = await gitHead(path);
+  if (repository === null || repository.gitDir !== gitDir || repository.linked || at === null)
+    throw new SymphonyError("no_repository", why);
+  await requireDirectory(join(gitDir, "objects"));
+  await requireDirectory(join(gitDir, "refs"));
+  const config = (await readSmall(join(gitDir, "config"), maxConfigBytes)) ?? "";
+  const is256 = at.head?.length === 64 || /^\s*objectformat\s*=\s*"?sha256"?\s*$/im.test(config);
+  return { ...at, gitDir, format: is256 ? "sha256" : "sha1" };
+}
+
+/** A change of the index against HEAD. */
+interface Change {
+  readonly name: string;
+  readonly before: Entry;
+  readonly after: Entry;
+}
+
+class Work {
+  readonly #git: ProtectedGit;
+  readonly #order: CommitOrder;
+  readonly #place: Place;
+  readonly #left: Map<string, string>;
+  readonly #copied = new Map<string, Copied>();
+  readonly #found: Differing;
+
+  constructor(git: ProtectedGit, order: CommitOrder, place: Place, found: Differing) {
+    this.#git = git;
+    this.#order = order;
+    this.#place = place;
+    this.#found = found;
+    this.#left = new Map(found.left);
+  }
+
+  async commit(): Promise<CommitResult> {
+    const { head, branch } = this.#place;
+    const { names } = this.#found;
+    if (names.length > maxFiles) throw new Error(`more than ${maxFiles} files differ`);
+    const copier = await Copier.of(this.#order.path);
+    const conflicts = await this.#stage(names, copier);
+    if (conflicts.length > 0) {
+      const more = conflicts.length > 1 ? ` and ${conflicts.length - 1} more` : "";
+      const first = plainName(conflicts[0] ?? "");
+      return { outcome: "unfinished", what: `conflicts of a merge are written in ${first}${more}` };
+    }
+    await this.#leaveOutForms();
+    const changes = await this.#changes();
+    const leftOut = [...this.#left].map(([name, why]) => ({ path: plainName(name), why }));
+    if (changes.length === 0) {
+      if (head !== null && (await this.#isStale())) await this.#finishIndex();
+      return { outcome: "clean", head, branch, leftOut };
+    }
+    const made = await this.#makeCommit(copier);
+    return { outcome: "committed", head: made, branch, files: changes.length, leftOut };
+  }
+
+  /** Puts the work into symphony's index; returns the names of files with conflicts. */
+  async #stage(names: readonly string[], copier: Copier): Promise<readonly string[]> {
+    const tree = join(this.#git.dir, "tree");
+    const plain = join(this.#git.dir, "plain");
+    await mkdir(plain);
+    const filters = await this.#readRules(tree, names);
+    const gone: string[] = [];
+    const there: string[] = [];
+    const conflicts: string[] = [];
+    let bytes = 0;
+    for (const name of names) {
+      this.#order.signal.throwIfAborted();
+      const copied = await copier.copy(name, attributesFile.test(name) ? plain : tree);
+      this.#copied.set(name, copied);
+      bytes += copied.bytes;
+      if (bytes > maxTotalBytes) throw new Error("the files that differ have more than 2 GiB");
+      if (copied.kind === "other") this.#left.set(name, "it is neither a file nor a link");
+      else if (copied.kind !== "file" && copied.kind !== "link") gone.push(name);
+      else if (!(await this.#isFiltered(name, copied, filters.get(name) ?? null))) there.push(name);
+      if (copied.conflicts > 0 && copied.conflicts > (await this.#conflictsBefore(name)))
+        conflicts.push(name);
+    }
+    if (conflicts.length > 0) return conflicts;
+    await this.#update("", ["--force-remove"], gone);
+    await this.#update(
+      tree,
+      ["--add", "--replace"],
+      there.filter((name) => !attributesFile.test(name)),
+    );
+    await this.#update(
+      plain,
+      ["--add", "--replace"],
+      there.filter((name) => attributesFile.test(name)),
+    );
+    return [];
+  }
+
+  async #update(tree: string, flags: readonly string[], names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    const place = tree === "" ? [] : [`--work-tree=${tree}`];
+    const args = [...place, "update-index", ...flags, "-z", "--stdin"];
+    await this.#git.run(args, { ...call, input: listed(names) });
+  }
+
+  /**
+   * Fills `tree` with the `.gitattributes` of the base alone, for git to read; resolves with the
+   * filter that they name for each of `names`.
+   */
+  async #readRules(tree: string, names: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const git = this.#git;
+    await rm(join(git.dir, "info", "attributes"));
+    await mkdir(tree);
+    const base = this.#order.base ?? (this.#place.head === null ? null : "HEAD");
+    const index = join(git.dir, "base-index");
+    await git.run(["read-tree", base ?? "--empty"], { ...call, index });
+    const staged = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...call, index }));
+    const isRule = ([name, { mode }]: readonly [string, Entry]) =>
+      attributesFile.test(name) && mode.startsWith("100");
+    const rules = [...staged].filter(isRule).map(([name]) => name);
+    const checkOut = [`--work-tree=${tree}`, "checkout-index", "--quiet", "-z", "--stdin"];
+    if (rules.length > 0) await git.run(checkOut, { ...call, index, input: listed(rules) });
+    // Git would read those of HEAD from its index in place of a missing one.
+    for (const [name] of [...this.#found.tracked].filter(isRule)) {
+      if (staged.has(name)) continue;
+      await mkdir(fileAt(tree, name.slice(0, Math.max(name.lastIndexOf("/"), 0))), {
+        recursive: true,
+      });
+      await writeFile(fileAt(tree, name), "");
+    }
+    if (names.length === 0) return new Map();
+    const check = [`--work-tree=${tree}`, "check-attr", "-z", "--stdin", "filter"];
+    const answer = split(await git.run(check, { ...call, input: listed(names) }));
+    const filters = new Map<string, string>();
+    for (let at = 0; at + 2 < answer.length; at += 3) {
+      const [name = "", , value = ""] = answer.slice(at, at + 3);
+      if (value !== "unspecified" && value !== "unset") filters.set(name, value);
+    }
+    return filters;
+  }
+
+  /** Whether a file must not be committed as it is: its filter, which symphony does not run, would change it. */
+  async #isFiltered(name: string, copied: Copied, filter: string | null): Promise<boolean> {
+    if (filter === null || copied.kind !== "file") return false;
+    if (filter !== "lfs") {
+      this.#left.set(
+        name,
+        `it is under the filter ${plainName(filter)}, which symphony does not run`,
+      );
+      return true;
+    }
+    if (copied.isPointer) return false;
+    const before = await this.#before(name);
+    if (!before.includes(`\noid sha256:${copied.sha256}\n`))
+      this.#left.set(name, "it belongs to git LFS, and is not a pointer");
+    return true;
+  }
+
+  async #conflictsBefore(name: string): Promise<number> {
+    return conflictsIn(await this.#before(name));
+  }
+
+  /** The content of a file in HEAD; empty for a new one. */
+  async #before(name: string): Promise<string> {
+    const entry = this.#found.tracked.get(name);
+    if (entry === undefined || entry.mode === "160000") return "";
+    return (await this.#git.begin(["cat-file", "blob", entry.id], call)).text;
+  }
+
+  /** Takes out files that differ only in line ends, or only in a mode that was lost. */
+  async #leaveOutForms(): Promise<void> {
+    if (this.#place.head === null) return;
+    const edited = (await this.#changes()).filter(
+      ({ before, after }) => before.mode.startsWith("100") && after.mode.startsWith("100"),
+    );
+    const flags = ["--cached", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
+    const how = [...flags, "--ignore-cr-at-eol", "--ignore-submodules=all"];
+    const tree = `--work-tree=${join(this.#git.dir, "tree")}`;
+    const text = await this.#git.run([tree, "diff-index", ...how, "HEAD"], call);
+    const inText = new Set(
+      split(text).flatMap((line) =>
+        /^0\t0\t/.test(line) ? [] : [line.replace(/^[^\t]*\t[^\t]*\t/, "")],
+      ),
+    );
+    const back: Change[] = [];
+    for (const change of edited) {
+      const { name, before, after } = change;
+      if (before.id === after.id || inText.has(name)) continue;
+      this.#left.set(name, "it differs only in its line ends");
+      back.push(change);
+    }
+    const lost = await this.#lostModes(edited);
+    for (const { name } of lost)
+      this.#left.set(name, "its mode was lost, as by a copy of all files");
+    const input = [...back, ...lost]
+      .map(({ name, before }) => `${before.mode} ${before.id}\t${name}\0`)
+      .join("");
+    if (input !== "")
+      await this.#git.run(["update-index", "-z", "--index-info"], { ...call, input });
+  }
+
+  /** One file that loses its mode is a change; all of several that lose it were copied badly. */
+  async #lostModes(edited: readonly Change[]): Promise<readonly Change[]> {
+    const executables = [...this.#found.tracked.values()].filter(({ mode }) => mode === "100755");
+    const lost = edited.filter(
+      ({ before, after }) =>
+        before.id === after.id && before.mode === "100755" && after.mode === "100644",
+    );
+    return lost.length > 1 && lost.length === executables.length ? lost : [];
+  }
+
+  /** How symphony's index differs from HEAD. */
+  async #changes(): Promise<readonly Change[]> {
+    const { head, format } = this.#place;
+    if (head === null) {
+      const none = { mode: "000000", id: "0".repeat(format === "sha256" ? 64 : 40) };
+      const entries = entriesIn(await this.#git.run(["ls-files", "--stage", "-z"], call));
+      return [...entries].map(([name, after]) => ({ name, before: none, after }));
+    }
+    const flags = ["--cached", "--raw", "-z", "--no-renames", "--abbrev=64"];
+    const parts = split(await this.#git.run(["diff-index", ...flags, "HEAD"], call));
+    return parts.flatMap((line, at) => {
+      const [, old = "", mode = "", from = "", id = ""] =
+        /^:(\d+) (\d+) (\w+) (\w+) /.exec(line) ?? [];
+      if (at % 2 === 1) return [];
+      return [{ name: parts[at + 1] ?? "", before: { mode: old, id: from }, after: { mode, id } }];
+    });
+  }
+
+  /** Objects first, then the ref, then the index: whatever a crash leaves is a whole repository. */
+  async #makeCommit(copier: Copier): Promise<string> {
+    const git = this.#git;
+    const { message, author, wall, signal } = this.#order;
+    const { head, branch, gitDir } = this.#place;
+    // A partial clone does not have every object.
+    const tree = (await git.run(["write-tree", "--missing-ok"], call)).trim();
+    const who = `${plain(author.name)} <${plain(author.email)}> ${Math.floor(wall / 1_000)} +0000`;
+    const parent = head === null ? "" : `parent ${head}\n`;
+    const text = `${message.replaceAll("\0", "").trimEnd()}\n`;
+    const input = `tree ${tree}\n${parent}author ${who}\ncommitter ${who}\n\n${text}`;
+    const write = ["hash-object", "-t", "commit", "-w", "--stdin"];
+    const to = (await git.run(write, { input, timeoutMs })).trim();
+    const packs = join(git.dir, "objects", "pack");
+    await mkdir(packs, { recursive: true });
+    const ids = await looseIn(join(git.dir, "objects"));
+    const pack = ["pack-objects", "--quiet", join(packs, "pack")];
+    await git.run(pack, { input: ids.map((id) => `${id}\n`).join(""), timeoutMs });
+    for (const [name, { state }] of this.#copied) {
+      if ((await copier.state(name)).state === state) continue;
+      throw new Error(`${plainName(name)} has changed meanwhile`);
+    }
+    signal.throwIfAborted();
+    await installPacks(gitDir, packs);
+    const subject = plain(text.split("\n")[0] ?? "");
+    await moveRef(gitDir, { branch, from: head, to, who, subject });
+    await this.#finishIndex();
+    return to;
+  }
+
+  /** Whether what the agent's index holds is not HEAD, as after a crash before it was replaced. */
+  async #isStale(): Promise<boolean> {
+    const index = join(this.#git.dir, "agents-index");
+    const args = ["diff-index", "--cached", "--raw", "-z", "HEAD"];
+    if ((await lstat(index).catch(() => null)) === null) return true;
+    return this.#git.run(args, { ...call, index }).then(
+      (text) => text !== "",
+      () => true,
+    );
+  }
+
+  async #finishIndex(): Promise<void> {
+    const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
+    await this.#update("", ["--skip-worktree"], this.#found.sparse);
+    await this.#git.run(refresh, { ...call, mayExit: 1 });
+    await installIndex(this.#place.gitDir, join(this.#git.dir, "index"));
+  }
+}
+
+const attributesFile = /(?:^|\/)\.gitattributes$/;
+
+function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it removes control characters
+  return text.replaceAll(/[\x00-\x1f\x7f<>]+/g, " ").trim();
+}
+
+async function looseIn(objects: string): Promise<readonly string[]> {
+  const ids: string[] = [];
+  for (const dir of await readdir(objects)) {
+    if (!/^[0-9a-f]{2}$/.test(dir)) continue;
+    for (const rest of await readdir(join(objects, dir))) ids.push(`${dir}${rest}`);
+  }
+  return ids;
+}

@@ -1,0 +1,176 @@
+import { cp, lstat, mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileAt } from "../text/text.ts";
+import { copyIndex } from "./checkout.ts";
+import type { ProtectedGit } from "./git.ts";
+import { gitHead } from "./survey.ts";
+
+/** How the files of a workspace differ from HEAD. Names are raw. */
+export interface Differing {
+  /** Tracked files that differ, and new files that are not ignored. */
+  readonly names: readonly string[];
+  /** What HEAD has, by name. */
+  readonly tracked: ReadonlyMap<string, Entry>;
+  /** Files that a sparse checkout leaves out of the tree. */
+  readonly sparse: readonly string[];
+  /** What no commit takes along, and why. */
+  readonly left: ReadonlyMap<string, string>;
+}
+
+export interface Entry {
+  readonly mode: string;
+  readonly id: string;
+}
+
+interface Question {
+  /** The workspace. */
+  readonly path: string;
+  readonly head: string | null;
+  /** Names that are not looked at. */
+  readonly settled: readonly string[];
+}
+
+const timeoutMs = 120_000;
+const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
+/** Files are compared byte for byte: what text means is said by the base, not by the workspace. */
+const rawAttributes = "* -text !eol !crlf !ident !working-tree-encoding !filter\n";
+const forbidden = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
+
+/**
+ * Compares the workspace at `path` with HEAD, byte for byte. `git` has the workspace as its tree; its
+ * index then holds HEAD.
+ */
+export async function differingIn(git: ProtectedGit, question: Question): Promise<Differing> {
+  const search = new Search(git, question);
+  await search.find();
+  return search;
+}
+
+class Search implements Differing {
+  names: readonly string[] = [];
+  tracked: ReadonlyMap<string, Entry> = new Map();
+  readonly sparse: string[] = [];
+  readonly left = new Map<string, string>();
+  readonly #git: ProtectedGit;
+  readonly #order: Question;
+  readonly #settled: ReadonlySet<string>;
+
+  constructor(git: ProtectedGit, question: Question) {
+    this.#git = git;
+    this.#order = question;
+    this.#settled = new Set(question.settled);
+  }
+
+  /** Raw names of tracked files that differ from HEAD, and of new ones that are not ignored. */
+  async find(): Promise<void> {
+    const git = this.#git;
+    const { head } = this.#order;
+    await mkdir(join(git.dir, "info"));
+    await writeFile(join(git.dir, "info", "attributes"), rawAttributes);
+    await git.run(["read-tree", head === null ? "--empty" : "HEAD"], call);
+    const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
+    await git.run(refresh, { ...call, mayExit: 1 });
+    this.tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));
+    await this.#readSparse();
+    const flags = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
+    const raw = split(await git.run(["diff-files", ...flags], call));
+    const skipped = new Set([...this.#settled, ...this.sparse]);
+    const changed = raw.filter((name, at) => at % 2 === 1 && !skipped.has(name));
+    const fresh = await this.#fresh(raw.filter((_, at) => at % 2 === 1));
+    await this.#readSubmodules();
+    this.names = [...changed, ...fresh.filter((name) => !skipped.has(name))];
+  }
+
+  async #readSparse(): Promise<void> {
+    const index = join(this.#git.dir, "agents-index");
+    try {
+      if (!(await copyIndex(join(this.#order.path, ".git"), index))) return;
+      const tags = await this.#git.run(["ls-files", "-t", "-z"], { ...call, index });
+      for (const entry of split(tags)) {
+        const name = entry.slice(2);
+        if (!/^S /i.test(entry) || !this.tracked.has(name)) continue;
+        const found = await lstat(fileAt(this.#order.path, name)).catch(() => null);
+        if (found === null) this.sparse.push(name);
+      }
+    } catch {
+      // An index that git cannot read says nothing.
+      await rm(index, { force: true });
+    }
+  }
+
+  /** New files; where the tree has lost a `.gitignore`, the one of HEAD still counts. */
+  async #fresh(differing: readonly string[]): Promise<readonly string[]> {
+    const index = join(this.#git.dir, "rules-index");
+    await cp(join(this.#git.dir, "index"), index);
+    const lost: string[] = [];
+    for (const name of differing) {
+      if (!/(?:^|\/)\.gitignore$/.test(name)) continue;
+      const found = await lstat(fileAt(this.#order.path, name)).catch(() => null);
+      if (found === null) lost.push(name);
+    }
+    const mark = ["update-index", "--skip-worktree", "-z", "--stdin"];
+    if (lost.length > 0) await this.#git.run(mark, { ...call, index, input: listed(lost) });
+    // Neither the user's rules nor `.git/info/exclude` are read.
+    const args = ["ls-files", "--others", "-z", "--exclude-per-directory=.gitignore"];
+    const found = split(await this.#git.run(args, { ...call, index }));
+    const bare: string[] = [];
+    for (const name of found) {
+      if (!name.endsWith("/HEAD")) continue;
+      const dir = name.slice(0, -"/HEAD".length);
+      const isBare =
+        (await this.#isDirectory(`${dir}/objects`)) && (await this.#isDirectory(`${dir}/refs`));
+      if (isBare) bare.push(dir);
+    }
+    const nested = [
+      ...found.filter((name) => name.endsWith("/")).map((name) => name.slice(0, -1)),
+      ...bare,
+    ];
+    for (const dir of nested) {
+      if (!this.#settled.has(dir)) this.left.set(dir, "it is a repository of its own");
+    }
+    return found.filter((name) => {
+      if (name.endsWith("/") || bare.some((dir) => name.startsWith(`${dir}/`))) return false;
+      if (!forbidden.test(name)) return true;
+      this.left.set(name, "git does not allow this name");
+      return false;
+    });
+  }
+
+  async #isDirectory(name: string): Promise<boolean> {
+    const found = await lstat(fileAt(this.#order.path, name)).catch(() => null);
+    return found?.isDirectory() === true;
+  }
+
+  async #readSubmodules(): Promise<void> {
+    for (const [name, { mode, id }] of this.tracked) {
+      if (mode !== "160000" || this.#settled.has(name)) continue;
+      if (!(await this.#isDirectory(name))) {
+        this.left.set(name, "it is a submodule, and was removed or replaced");
+        continue;
+      }
+      const at = await gitHead(fileAt(this.#order.path, name).toString("utf8"));
+      if (at?.head != null && at.head !== id)
+        this.left.set(name, "it is a submodule, and is at another commit");
+    }
+  }
+}
+
+/** The entries of `ls-files --stage -z`, by name. */
+export function entriesIn(text: string): Map<string, Entry> {
+  return new Map(
+    split(text).flatMap((line) => {
+      const [, mode = "", id = "", name = ""] = /^(\d+) (\w+) \d\t(.+)$/s.exec(line) ?? [];
+      return name === "" ? [] : [[name, { mode, id }] as const];
+    }),
+  );
+}
+
+/** The parts of an output with `-z`. */
+export function split(text: string): string[] {
+  return text.split("\0").filter((part) => part !== "");
+}
+
+/** Names as git reads them with `-z --stdin`. */
+export function listed(names: readonly string[]): string {
+  return names.map((name) => `${name}\0`).join("");
+}

@@ -1,0 +1,168 @@
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { commitId } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
+import { commitOf, readSmall } from "./checkout.ts";
+
+// Writing into the `.git` of a workspace, which an agent can write too: no link in it is followed.
+
+/** A new commit, and the ref that has to lead to it. */
+export interface Move {
+  /** The branch that is checked out; null: HEAD itself holds the commit. */
+  readonly branch: string | null;
+  /** The commit it leads to now; null before the first one. */
+  readonly from: string | null;
+  readonly to: string;
+  /** `Name <address> seconds +0000`, as in a commit. */
+  readonly who: string;
+  /** For the log of the ref, in one line. */
+  readonly subject: string;
+}
+
+const maxHeadBytes = 4_096;
+
+/**
+ * Moves the packs that git made in `packs` into the object store of `gitDir`. A pack is complete
+ * before its index makes it visible. Rejects with `no_repository` when the store is not a directory
+ * of this repository.
+ */
+export async function installPacks(gitDir: string, packs: string): Promise<void> {
+  const to = join(gitDir, "objects", "pack");
+  await requireDirectory(join(gitDir, "objects"));
+  await mkdir(to).catch(unlessThere);
+  await requireDirectory(to);
+  const names = (await readdir(packs)).filter((name) =>
+    /^pack-[0-9a-f]+\.(?:pack|idx)$/.test(name),
+  );
+  for (const kind of [".pack", ".idx"]) {
+    for (const name of names.filter((file) => file.endsWith(kind))) {
+      await place(join(packs, name), join(to, name), 0o444);
+    }
+  }
+  await syncDirectory(to);
+}
+
+/** Replaces the index of `gitDir` by the file `index`, as a whole. */
+export async function installIndex(gitDir: string, index: string): Promise<void> {
+  await place(index, join(gitDir, "index"), 0o644);
+}
+
+async function place(from: string, to: string, mode: number): Promise<void> {
+  const temporary = `${to}.${randomUUID()}`;
+  try {
+    await copyFile(from, temporary, constants.COPYFILE_EXCL);
+    await using file = await open(temporary, constants.O_RDONLY | constants.O_NOFOLLOW);
+    await file.chmod(mode);
+    await file.sync();
+    await rename(temporary, to);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/**
+ * Moves the branch, or the detached HEAD, as git itself does: under a lock, and only if it still
+ * leads to `from`. Rejects with `workspace_error` when it does not, or when it is locked.
+ */
+export async function moveRef(gitDir: string, move: Move): Promise<void> {
+  const { branch, from, to } = move;
+  const name = branch === null ? "HEAD" : `refs/heads/${branch}`;
+  await requireParents(gitDir, name);
+  const file = join(gitDir, name);
+  const lock = `${file}.lock`;
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const handle = await open(lock, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644).catch(
+    (cause) => {
+      throw failed(`${name} is locked: another git works here, or was killed`, cause);
+    },
+  );
+  try {
+    if ((await currentOf(gitDir, branch)) !== from)
+      throw failed(`${name} has moved while the work was read`);
+    await handle.writeFile(`${to}\n`);
+    await handle.sync();
+    await handle.close();
+    await rename(lock, file);
+  } finally {
+    await handle.close().catch(() => {});
+    await rm(lock, { force: true });
+  }
+  for (const log of branch === null ? ["HEAD"] : ["HEAD", name]) await appendLog(gitDir, log, move);
+}
+
+/** The commit of the checked-out branch or the detached HEAD; throws if another one is checked out. */
+async function currentOf(gitDir: string, branch: string | null): Promise<string | null> {
+  const text = (await readSmall(join(gitDir, "HEAD"), maxHeadBytes))?.trim() ?? "";
+  if (branch === null) return commitId.test(text) ? text : null;
+  if (text !== `ref: refs/heads/${branch}`) throw failed("HEAD has moved while the work was read");
+  const id = await commitOf(`refs/heads/${branch}`, gitDir);
+  const ref = await lstat(join(gitDir, "refs/heads", branch)).catch(() => null);
+  // A ref to another ref, or a link, is no branch of which symphony knows the commit.
+  const isKnown =
+    ref === null || (ref.isFile() && (await isCommit(join(gitDir, "refs/heads", branch))));
+  if (!isKnown) throw failed(`the branch ${branch} cannot be read`);
+  return id;
+}
+
+async function isCommit(file: string): Promise<boolean> {
+  return commitId.test((await readSmall(file, maxHeadBytes))?.trim() ?? "");
+}
+
+/** Makes the directories above a ref; each is a directory of this repository. */
+async function requireParents(gitDir: string, name: string): Promise<void> {
+  let at = gitDir;
+  for (const part of name.split("/").slice(0, -1)) {
+    at = join(at, part);
+    await mkdir(at).catch(unlessThere);
+    await requireDirectory(at);
+  }
+}
+
+/** A log that does not exist is not begun: the repository may be set to have none. */
+async function appendLog(gitDir: string, name: string, move: Move): Promise<void> {
+  const { O_WRONLY, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let at = gitDir;
+  for (const part of ["logs", ...name.split("/").slice(0, -1)]) {
+    at = join(at, part);
+    if (!(await isDirectory(at))) return;
+  }
+  const log = join(gitDir, "logs", name);
+  const file = await open(log, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK).catch(() => null);
+  if (file === null) return;
+  const { from, to, who, subject } = move;
+  const before = from ?? "0".repeat(to.length);
+  const kind = from === null ? "commit (initial)" : "commit";
+  try {
+    if ((await file.stat()).isFile())
+      await file.writeFile(`${before} ${to} ${who}\t${kind}: ${subject}\n`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Rejects with `no_repository` unless `path` is a directory and no link to one. */
+export async function requireDirectory(path: string): Promise<void> {
+  if (!(await isDirectory(path)))
+    throw new SymphonyError("no_repository", `${path} is not a directory of the repository`);
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => null))?.isDirectory() === true;
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  await using dir = await open(path, constants.O_RDONLY);
+  // Not every file system can do this for a directory.
+  await dir.sync().catch(() => {});
+}
+
+function unlessThere(error: unknown): void {
+  if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+}
+
+function failed(why: string, cause?: unknown): SymphonyError {
+  const options = cause === undefined ? {} : { cause };
+  return new SymphonyError("workspace_error", `nothing was committed: ${why}`, options);
+}

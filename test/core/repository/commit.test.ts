@@ -1,0 +1,255 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { type CommitOrder, commitWork } from "../../../src/core/repository/commit.ts";
+import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+
+function bench(t: TestContext, init: readonly string[] = []) {
+  const path = join(temporaryDir(t), "work");
+  mkdirSync(path);
+  const git = gitIn(path);
+  git("init", "-q", "-b", "main", ...init);
+  const write = (name: string, text: string | Buffer) => {
+    mkdirSync(join(path, name, ".."), { recursive: true });
+    writeFileSync(join(path, name), text);
+  };
+  const first = () => {
+    write("one.txt", "one\n");
+    write("gone.txt", "gone\n");
+    write("dir/two.txt", "two\n");
+    git("add", "-A");
+    git("commit", "-q", "-m", "first");
+    return git("rev-parse", "HEAD");
+  };
+  const commit = (more: Partial<CommitOrder> = {}) =>
+    commitWork({
+      path,
+      message: "work: everything\n\nbody",
+      author: { name: "Sym <x>\nphony", email: "s@example.org" },
+      wall: 1_700_000_000_000,
+      base: null,
+      settled: [],
+      signal: new AbortController().signal,
+      ...more,
+    });
+  return { path, git, write, first, commit };
+}
+
+test("everything that an agent left becomes one commit, and its git agrees", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  const before = first();
+  assert.deepEqual(await commit(), { outcome: "clean", head: before, branch: "main", leftOut: [] });
+  write("one.txt", "changed\n");
+  write("ä b/neu\n.txt", "new\n");
+  write(":(top)x", "pattern\n");
+  write(".gitignore", "*.log\n");
+  write("x.log", "log\n");
+  write("run.sh", "#!/bin/sh\n");
+  chmodSync(join(path, "run.sh"), 0o755);
+  symlinkSync("one.txt", join(path, "link"));
+  rmSync(join(path, "gone.txt"));
+  rmSync(join(path, "dir"), { recursive: true });
+  write("dir", "a file now\n");
+  const raw = Buffer.concat([Buffer.from(`${path}/`), Buffer.from([0x66, 0xff])]);
+  writeFileSync(raw, "raw\n");
+  const result = await commit();
+  assert.equal(result.outcome, "committed");
+  assert.equal(git("status", "--porcelain"), "");
+  assert.deepEqual(
+    [git("rev-parse", "HEAD"), git("rev-parse", "HEAD^")],
+    [result.outcome === "committed" && result.head, before],
+  );
+  assert.equal(
+    git("log", "-1", "--format=%an|%ae|%at|%cn|%B"),
+    "Sym  x phony|s@example.org|1700000000|Sym  x phony|work: everything\n\nbody",
+  );
+  assert.match(git("ls-tree", "HEAD", "run.sh", "link"), /^120000 .*link\n100755 .*run\.sh$/s);
+  assert.equal(git("show", "HEAD:link"), "one.txt");
+  assert.doesNotMatch(git("ls-tree", "-r", "--name-only", "HEAD"), /x\.log|gone|two/);
+  assert.match(git("reflog", "-1"), /commit: work: everything/);
+  git("fsck", "--strict");
+  assert.equal((await commit()).outcome, "clean");
+});
+
+test("no program that an agent configured is run", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  const marks = join(temporaryDir(t), "marks");
+  setTraps(path, marks);
+  write("one.txt", "changed\n");
+  write("traps/new", "x\n");
+  rmSync(marks, { recursive: true });
+  mkdirSync(marks);
+  const result = await commit();
+  assert.equal(result.outcome, "committed");
+  assert.deepEqual(readdirSync(marks), []);
+  git("diff", "HEAD^");
+  assert.notDeepEqual(readdirSync(marks), [], "git with the agent's configuration runs them");
+  assert.equal(
+    execFileSync("git", ["--git-dir", join(path, ".git"), "cat-file", "-p", "main:one.txt"], {
+      encoding: "utf8",
+    }),
+    "changed\n",
+  );
+  assert.equal(existsSync(join(path, ".git", "index.lock")), false);
+});
+
+test("an unfinished merge, or its conflicts in a file, is said and nothing is staged", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  git("checkout", "-q", "-b", "other");
+  write("one.txt", "theirs\n");
+  git("commit", "-qam", "theirs");
+  git("checkout", "-q", "main");
+  write("one.txt", "ours\n");
+  git("commit", "-qam", "ours");
+  assert.throws(() => git("merge", "-q", "other"));
+  assert.deepEqual(await commit(), { outcome: "unfinished", what: "a merge is in progress" });
+  const head = git("rev-parse", "HEAD");
+  for (const name of ["MERGE_HEAD", "MERGE_MSG", "MERGE_MODE"])
+    rmSync(join(path, ".git", name), { force: true });
+  const result = await commit();
+  assert.deepEqual(result, {
+    outcome: "unfinished",
+    what: "conflicts of a merge are written in one.txt",
+  });
+  assert.equal(git("rev-parse", "HEAD"), head);
+  write("one.txt", "Heading\n=======\n\n>>>>>>> x\n");
+  assert.equal((await commit()).outcome, "committed");
+});
+
+test("a directory that became a link is committed as a link, and nothing behind it", async (t) => {
+  const { path, git, first, commit } = bench(t);
+  first();
+  const outside = join(path, "..", "outside");
+  mkdirSync(outside);
+  writeFileSync(join(outside, "two.txt"), "of the host\n");
+  rmSync(join(path, "dir"), { recursive: true });
+  symlinkSync(outside, join(path, "dir"));
+  assert.equal((await commit()).outcome, "committed");
+  assert.equal(git("show", "HEAD:dir"), outside);
+  assert.equal(git("status", "--porcelain"), "");
+});
+
+test("a detached HEAD, an empty repository, a packed branch with a slash, and SHA-256", async (t) => {
+  const detached = bench(t);
+  detached.first();
+  detached.git("checkout", "-q", "--detach");
+  detached.write("new", "x\n");
+  const moved = await detached.commit();
+  assert.deepEqual(
+    [moved.outcome, moved.outcome !== "unfinished" && moved.branch],
+    ["committed", null],
+  );
+  assert.equal(detached.git("status", "--porcelain"), "");
+  assert.notEqual(detached.git("rev-parse", "main"), detached.git("rev-parse", "HEAD"));
+  for (const init of [[], ["--object-format=sha256"]]) {
+    const empty = bench(t, init);
+    assert.deepEqual(await empty.commit(), {
+      outcome: "clean",
+      head: null,
+      branch: "main",
+      leftOut: [],
+    });
+    empty.write("new", "x\n");
+    assert.equal((await empty.commit()).outcome, "committed");
+    assert.equal(empty.git("log", "--format=%s"), "work: everything");
+    empty.git("checkout", "-q", "-b", "a/b");
+    empty.git("pack-refs", "--all");
+    empty.write("new", "y\n");
+    assert.equal((await empty.commit()).outcome, "committed");
+    assert.equal(empty.git("rev-list", "--count", "a/b"), "2");
+    assert.equal(empty.git("status", "--porcelain"), "");
+    empty.git("fsck", "--strict");
+  }
+});
+
+test("repositories, submodule pointers, LFS content, line ends and lost modes are left out and said", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  write(".gitattributes", "*.bin filter=lfs -text\n*.t text\n*.secret filter=crypt\n");
+  write("lines", "a\nb\nc\n");
+  write("both.t", "a\nb\n");
+  write("s1", "x\n");
+  write("s2", "y\n");
+  chmodSync(join(path, "s1"), 0o755);
+  chmodSync(join(path, "s2"), 0o755);
+  git("init", "-q", "sub");
+  gitIn(join(path, "sub"))("commit", "-q", "--allow-empty", "-m", "x");
+  git("add", "-A");
+  first();
+  gitIn(join(path, "sub"))("commit", "-q", "--allow-empty", "-m", "y");
+  git("init", "-q", "tool");
+  write("tool/file", "x\n");
+  git("init", "-q", "--bare", "bare");
+  write("big.bin", Buffer.from([0, 1, 2]));
+  write(
+    "p.bin",
+    `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 1\n`,
+  );
+  write("a.secret", "plain\n");
+  write("lines", "a\r\nb\r\nc\r\n");
+  write("both.t", "a\r\nb\r\nmore\r\n");
+  chmodSync(join(path, "s1"), 0o644);
+  chmodSync(join(path, "s2"), 0o644);
+  // What an agent says about its own files does not count.
+  write(".gitattributes", "");
+  const result = await commit();
+  assert.equal(result.outcome, "committed");
+  const left = result.outcome === "committed" ? result.leftOut : [];
+  assert.deepEqual(left.map(({ path: name }) => name).sort(), [
+    "a.secret",
+    "bare",
+    "big.bin",
+    "lines",
+    "s1",
+    "s2",
+    "sub",
+    "tool",
+  ]);
+  assert.equal(git("diff", "--numstat", "HEAD^", "HEAD", "both.t"), "1\t0\tboth.t");
+  assert.equal(git("diff", "--name-only", "HEAD^", "HEAD"), ".gitattributes\nboth.t\np.bin");
+});
+
+test("files that were so from the start are no work; the rules of .git/info/exclude do not count", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  write("one.txt", "by a hook\n");
+  write("env", "by a hook\n");
+  write("hidden", "work\n");
+  writeFileSync(join(path, ".git", "info", "exclude"), "hidden\n");
+  assert.equal((await commit({ settled: ["one.txt", "env"] })).outcome, "committed");
+  assert.equal(git("diff", "--name-only", "HEAD^", "HEAD"), "hidden");
+  assert.equal(git("status", "--porcelain"), "M one.txt\n?? env");
+});
+
+test("a link in place of the object store or a branch, a lock, and a moved branch are refused", async (t) => {
+  const { path, git, write, first, commit } = bench(t);
+  first();
+  write("new", "x\n");
+  const lock = join(path, ".git", "refs", "heads", "main.lock");
+  writeFileSync(lock, "");
+  await assert.rejects(commit(), coded("workspace_error"));
+  rmSync(lock);
+  const elsewhere = join(path, "..", "objects");
+  renameSync(join(path, ".git", "objects"), elsewhere);
+  symlinkSync(elsewhere, join(path, ".git", "objects"));
+  await assert.rejects(commit(), coded("no_repository"));
+  rmSync(join(path, ".git", "objects"));
+  renameSync(elsewhere, join(path, ".git", "objects"));
+  assert.equal(git("rev-list", "--count", "HEAD"), "1");
+  assert.equal((await commit()).outcome, "committed");
+  assert.match(readFileSync(join(path, ".git", "HEAD"), "utf8"), /^ref: refs\/heads\/main/);
+});
