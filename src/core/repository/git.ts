@@ -385,7 +385,11 @@ function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
   throw new GitFailure(end);
 }
 
-async function fill(dir: string, gitDir: string | null, { head, format }: Pick<GitPlace, "head" | "format">): Promise<void> {
+async function fill(
+  dir: string,
+  gitDir: string | null,
+  { head, format }: { readonly head: string | null; readonly format: GitPlace["format"] | undefined },
+): Promise<void> {
   await mkdir(join(dir, "objects", "info"), { recursive: true });
   await mkdir(join(dir, "refs"));
   await writeFile(join(dir, "HEAD"), `${head ?? "ref: refs/heads/none"}\n`);
