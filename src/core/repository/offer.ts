@@ -1,0 +1,328 @@
+import { commitId } from "../config/git.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { plainName } from "../text/text.ts";
+import { commitOf, gitDirOf } from "./checkout.ts";
+import { split } from "./differing.ts";
+import { openProtectedGit, type ProtectedGit } from "./git.ts";
+import { gitHead } from "./survey.ts";
+
+export interface OfferRules {
+  /** Limit for one file, in bytes. */
+  readonly maxFileBytes: number;
+  readonly allowWorkflows: boolean;
+  readonly allowSubmodules: boolean;
+  readonly allowLfs: boolean;
+  /** The kind or name of a secret in `bytes`, never its value; null for none. */
+  holdsSecret(bytes: Buffer): string | null;
+}
+
+/** Why something must not be pushed. */
+export interface Objection {
+  /** A file, or `commit <id>` for a commit's message. */
+  readonly path: string;
+  readonly kind:
+    | "secret"
+    | "too_large"
+    | "outside_link"
+    | "workflow"
+    | "submodule"
+    | "lfs"
+    | "unreadable";
+  readonly detail: string;
+}
+
+/** What a push of `head` would offer. */
+export interface Offered {
+  readonly base: string | null;
+  readonly head: string;
+  readonly branch: string | null;
+  /** Commits that `base` does not reach. */
+  readonly commits: number;
+  /** Files and lines that differ between where the work began and `head`. */
+  readonly files: number;
+  readonly additions: number;
+  readonly deletions: number;
+  /** At most 1,000. */
+  readonly objections: readonly Objection[];
+}
+
+interface OfferOrder {
+  /** The workspace. */
+  readonly path: string;
+  /** The tip of the base branch, as last fetched. */
+  readonly base: string;
+  readonly head: string;
+  readonly rules: OfferRules;
+  readonly signal: AbortSignal;
+}
+
+interface Blob {
+  readonly path: string;
+  readonly mode: string;
+  readonly id: string;
+  readonly bytes: number;
+}
+
+const timeoutMs = 120_000;
+const maxBytes = 256 * 1024 * 1024;
+const call = { encoding: "latin1", timeoutMs, maxBytes } as const;
+const maxObjections = 1_000;
+/** Limit for the contents that are read at once. */
+const batchBytes = 16 * 1024 * 1024;
+const pointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n/;
+const flags = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none"];
+
+/**
+ * Looks at every commit from `base` to `head` that `base` does not reach, because all of them are
+ * pushed: a secret that a later commit removed is still in an earlier one. What a merge took over
+ * unchanged from the base's side does not count. Rejects with `no_repository` when git cannot read
+ * them.
+ */
+export async function examineOffer(order: OfferOrder): Promise<Offered> {
+  const { path, base, head, rules, signal } = order;
+  const branch = (await gitHead(path))?.branch ?? null;
+  return withGit(order, [base, head], async (git) => {
+    const range = [head, `^${base}`];
+    const ids = lines(await git.run(["rev-list", ...range], call));
+    const objections = new Objections();
+    await examineMessages(git, range, rules, objections);
+    const blobs = await changedBlobs(git, ids);
+    for (const blob of blobs.values()) examineEntry(blob, rules, objections);
+    await examineContents(git, [...blobs.values()], { rules, objections, signal });
+    const from = (await mergeBase(git, base, head)) ?? null;
+    const stat = from === null ? [] : await numstat(git, from, head);
+    return {
+      base: from,
+      head,
+      branch,
+      commits: ids.length,
+      files: stat.length,
+      additions: stat.reduce((sum, { added }) => sum + added, 0),
+      deletions: stat.reduce((sum, { deleted }) => sum + deleted, 0),
+      objections: objections.all,
+    };
+  });
+}
+
+/**
+ * Whether any file differs between where `head` left `base` and `head`; null when that cannot be
+ * determined, as in a shallow clone whose history ends before that.
+ */
+export async function hasDifference(
+  order: Pick<OfferOrder, "path" | "base" | "head" | "signal">,
+): Promise<boolean | null> {
+  return withGit(order, [order.base, order.head], async (git) => {
+    const from = await mergeBase(git, order.base, order.head);
+    if (from === null) return null;
+    return (await numstat(git, from, order.head)).length > 0;
+  });
+}
+
+/**
+ * Whether HEAD of the workspace and the issue's branch hold different commits; null when the branch
+ * does not exist or HEAD cannot be read. Never rejects.
+ */
+export async function isApart(
+  path: string,
+  branch: string,
+): Promise<{ readonly head: string; readonly branch: string; readonly apart: boolean } | null> {
+  const [gitDir, at] = await Promise.all([gitDirOf(path), gitHead(path)]);
+  if (gitDir === null || at?.head == null) return null;
+  const tip = at.branch === branch ? at.head : await commitOf(`refs/heads/${branch}`, gitDir);
+  if (tip === null) return null;
+  return { head: at.head, branch: tip, apart: tip !== at.head || at.branch !== branch };
+}
+
+async function withGit<T>(
+  { path, head, signal }: Pick<OfferOrder, "path" | "head" | "signal">,
+  commits: readonly string[],
+  work: (git: ProtectedGit) => Promise<T>,
+): Promise<T> {
+  const gitDir = await gitDirOf(path);
+  if (gitDir === null || !commits.every((id) => commitId.test(id)))
+    throw new SymphonyError("no_repository", "there is no commit to offer");
+  try {
+    await using git = await openProtectedGit(gitDir, { head, worktree: null, signal });
+    return await work(git);
+  } catch (error) {
+    signal.throwIfAborted();
+    const message = `what would be offered cannot be read: ${messageOf(error)}`;
+    throw new SymphonyError("no_repository", message, { cause: error });
+  }
+}
+
+async function mergeBase(git: ProtectedGit, base: string, head: string): Promise<string | null> {
+  const found = await git.run(["merge-base", base, head], { timeoutMs, mayExit: 1 });
+  return found.trim() || null;
+}
+
+async function numstat(git: ProtectedGit, from: string, to: string) {
+  const text = await git.run(["diff-tree", "-r", "-z", "--numstat", ...flags, from, to], call);
+  return split(text).map((line) => {
+    const [, added = "", deleted = ""] = /^(\d+|-)\t(\d+|-)\t/.exec(line) ?? [];
+    return { added: Number(added) || 0, deleted: Number(deleted) || 0 };
+  });
+}
+
+class Objections {
+  readonly all: Objection[] = [];
+  readonly #seen = new Set<string>();
+
+  add(path: string, kind: Objection["kind"], detail: string): void {
+    const key = `${kind}\0${path}\0${detail}`;
+    if (this.#seen.has(key) || this.all.length >= maxObjections) return;
+    this.#seen.add(key);
+    this.all.push({ path: plainName(path), kind, detail });
+  }
+}
+
+/** Whole commits, names and addresses included. */
+async function examineMessages(
+  git: ProtectedGit,
+  range: readonly string[],
+  rules: OfferRules,
+  objections: Objections,
+): Promise<void> {
+  const text = await git.run(["log", "-z", "--no-show-signature", "--format=raw", ...range], call);
+  for (const entry of split(text)) {
+    const kind = rules.holdsSecret(Buffer.from(entry, "latin1"));
+    const id = /^commit ([0-9a-f]+)/.exec(entry)?.[1] ?? "";
+    if (kind !== null) objections.add(`commit ${id}`, "secret", kind);
+  }
+}
+
+/** What each commit has that none of its parents has at that path, once for each content. */
+async function changedBlobs(
+  git: ProtectedGit,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, Blob>> {
+  const blobs = new Map<string, Blob>();
+  if (ids.length === 0) return blobs;
+  const args = ["diff-tree", "--stdin", "--root", "-r", "-c", "-z", "--raw", "--abbrev=64"];
+  const input = ids.map((id) => `${id}\n`).join("");
+  const parts = split(await git.run([...args, ...flags], { ...call, input }));
+  for (let at = 0; at < parts.length; at++) {
+    // A merge has a colon, a mode and an id for each parent.
+    const found = /^(:+)(.+)$/.exec(parts[at] ?? "");
+    if (found === null) continue;
+    const parents = found[1]?.length ?? 1;
+    const words = (found[2] ?? "").split(" ");
+    const [mode = "", id = ""] = [words[parents], words[2 * parents + 1]];
+    at += 1;
+    const path = parts[at] ?? "";
+    if (mode !== "000000") blobs.set(`${mode} ${id} ${path}`, { path, mode, id, bytes: 0 });
+  }
+  const readable = [...blobs.values()].filter(({ mode }) => mode !== "160000");
+  const sizes = await sizesOf(git, new Set(readable.map(({ id }) => id)));
+  for (const [key, blob] of blobs) blobs.set(key, { ...blob, bytes: sizes.get(blob.id) ?? -1 });
+  return blobs;
+}
+
+async function sizesOf(git: ProtectedGit, ids: ReadonlySet<string>): Promise<Map<string, number>> {
+  if (ids.size === 0) return new Map();
+  const input = [...ids].map((id) => `${id}\n`).join("");
+  const format = "--batch-check=%(objectname) %(objecttype) %(objectsize)";
+  const found = lines(await git.run(["cat-file", format], { ...call, input }));
+  return new Map(
+    found.flatMap((line) => {
+      const [id = "", type, bytes] = line.split(" ");
+      return type === "blob" ? [[id, Number(bytes)] as const] : [];
+    }),
+  );
+}
+
+function examineEntry(
+  { path, mode, bytes }: Blob,
+  rules: OfferRules,
+  objections: Objections,
+): void {
+  const { maxFileBytes } = rules;
+  const isModules = /^\.gitmodules$/i.test(path);
+  if (!rules.allowSubmodules && (mode === "160000" || isModules))
+    objections.add(path, "submodule", isModules ? "it names submodules" : "it is a submodule");
+  if (!rules.allowWorkflows && /^\.github\/(?:workflows|actions)\//i.test(path))
+    objections.add(path, "workflow", "it runs with the rights of the repository");
+  if (mode === "160000") return;
+  if (bytes < 0) objections.add(path, "unreadable", "its content is not here");
+  if (bytes > maxFileBytes)
+    objections.add(path, "too_large", `${bytes} bytes; the limit is ${maxFileBytes}`);
+}
+
+interface Reading {
+  readonly rules: OfferRules;
+  readonly objections: Objections;
+  readonly signal: AbortSignal;
+}
+
+/** Reads the contents in parts, each content once; what is too large is refused without it. */
+async function examineContents(
+  git: ProtectedGit,
+  blobs: readonly Blob[],
+  reading: Reading,
+): Promise<void> {
+  const { maxFileBytes } = reading.rules;
+  const users = new Map<string, Blob[]>();
+  for (const blob of blobs) {
+    if (blob.mode === "160000" || blob.bytes < 0 || blob.bytes > maxFileBytes) continue;
+    users.set(blob.id, [...(users.get(blob.id) ?? []), blob]);
+  }
+  let batch: string[] = [];
+  let bytes = 0;
+  const read = async () => {
+    reading.signal.throwIfAborted();
+    await examineBatch(git, batch, { ...reading, users });
+    batch = [];
+    bytes = 0;
+  };
+  for (const [id, [blob]] of users) {
+    const size = blob?.bytes ?? 0;
+    if (batch.length > 0 && bytes + size > batchBytes) await read();
+    batch.push(id);
+    bytes += size;
+  }
+  if (batch.length > 0) await read();
+}
+
+async function examineBatch(
+  git: ProtectedGit,
+  ids: readonly string[],
+  { rules, objections, users }: Reading & { readonly users: ReadonlyMap<string, readonly Blob[]> },
+): Promise<void> {
+  const most = Math.max(batchBytes, rules.maxFileBytes) + 200 * ids.length + 1_024;
+  const input = ids.map((id) => `${id}\n`).join("");
+  const text = await git.run(["cat-file", "--batch"], { ...call, maxBytes: most, input });
+  const output = Buffer.from(text, "latin1");
+  let at = 0;
+  for (const id of ids) {
+    const end = output.indexOf("\n", at);
+    const bytes = Number(output.toString("latin1", at, end).split(" ")[2]);
+    const content = output.subarray(end + 1, end + 1 + bytes);
+    at = end + 1 + bytes + 1;
+    const secret = rules.holdsSecret(content);
+    for (const { path, mode } of users.get(id) ?? []) {
+      if (secret !== null) objections.add(path, "secret", secret);
+      const target = content.toString("latin1", 0, 4_096);
+      if (mode === "120000" && leadsOutside(path, target))
+        objections.add(path, "outside_link", `it leads to ${plainName(target)}`);
+      if (mode !== "120000" && !rules.allowLfs && pointer.test(target))
+        objections.add(path, "lfs", "it is a pointer of git LFS, whose content is not pushed");
+    }
+  }
+}
+
+/** Whether the link at `path` names a place outside of the tree, or in its `.git`. */
+function leadsOutside(path: string, target: string): boolean {
+  if (target.startsWith("/") || /^[A-Za-z]:[\\/]|^\\/.test(target)) return true;
+  const at = path.split("/").slice(0, -1);
+  for (const part of target.split("/")) {
+    if (part === "..") {
+      if (at.pop() === undefined) return true;
+    } else if (part !== "" && part !== ".") at.push(part);
+    if (at[0]?.toLowerCase() === ".git") return true;
+  }
+  return false;
+}
+
+function lines(text: string): string[] {
+  return text.split("\n").filter((line) => line !== "");
+}

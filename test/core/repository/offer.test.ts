@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { examineOffer, hasDifference, isApart } from "../../../src/core/repository/offer.ts";
+import { gitIn, setTraps } from "../../support/makers/git-repository.ts";
+import { coded, temporaryDir } from "../../support/makers/storage.ts";
+
+const rules = {
+  maxFileBytes: 1_000,
+  allowWorkflows: false,
+  allowSubmodules: false,
+  allowLfs: false,
+  holdsSecret: (bytes: Buffer) => (bytes.includes("s3cr3t") ? "TOKEN" : null),
+};
+const { signal } = new AbortController();
+
+function bench(t: TestContext) {
+  const path = join(temporaryDir(t), "work");
+  mkdirSync(path);
+  const git = gitIn(path);
+  git("init", "-q", "-b", "main");
+  const write = (name: string, text: string | Buffer) => {
+    mkdirSync(join(path, name, ".."), { recursive: true });
+    writeFileSync(join(path, name), text);
+  };
+  const commit = (message = "x") => {
+    git("add", "-A");
+    git("commit", "-q", "--allow-empty", "-m", message);
+    return git("rev-parse", "HEAD");
+  };
+  write("one.txt", "one\n");
+  const base = commit();
+  const offer = (head: string, from = base) =>
+    examineOffer({ path, base: from, head, rules, signal });
+  return { path, git, write, commit, base, offer };
+}
+
+test("every commit is examined: what a later one removed, and messages, count", async (t) => {
+  const { path, git, write, commit, offer } = bench(t);
+  write("ä\n.env", "key=s3cr3t\n");
+  commit();
+  rmSync(join(path, "ä\n.env"));
+  const message = commit("with s3cr3t");
+  write("big", Buffer.alloc(1_001));
+  write(".github/workflows/ci.yml", "on: push\n");
+  write(
+    "p.bin",
+    `version https://git-lfs.github.com/spec/v1\noid sha256:${"0".repeat(64)}\nsize 1\n`,
+  );
+  symlinkSync("../../etc", join(path, "out"));
+  symlinkSync("/etc/passwd", join(path, "absolute"));
+  symlinkSync(".git/config", join(path, "inner"));
+  symlinkSync("one.txt", join(path, "fine"));
+  git("init", "-q", "sub");
+  gitIn(join(path, "sub"))("commit", "-q", "--allow-empty", "-m", "x");
+  const head = commit();
+  const found = await offer(head);
+  assert.deepEqual(found.objections.map(({ path: name, kind }) => `${kind} ${name}`).sort(), [
+    "lfs p.bin",
+    "outside_link absolute",
+    "outside_link inner",
+    "outside_link out",
+    `secret commit ${message}`,
+    "secret ä\n.env",
+    "submodule sub",
+    "too_large big",
+    "workflow .github/workflows/ci.yml",
+  ]);
+  assert.doesNotMatch(JSON.stringify(found), /s3cr3t/);
+  assert.deepEqual([found.commits, found.files, found.branch], [3, 8, "main"]);
+});
+
+test("what a merge took over from the base does not count; what the merge itself adds does", async (t) => {
+  const { git, write, commit, base, offer } = bench(t);
+  git("checkout", "-q", "-b", "work");
+  write("mine", "x\n");
+  commit();
+  git("checkout", "-q", "main");
+  write("upstream", "s3cr3t\n");
+  const upstream = commit();
+  git("checkout", "-q", "work");
+  git("merge", "-q", "--no-commit", "main");
+  write("evil", "s3cr3t\n");
+  const head = commit("merge");
+  const found = await offer(head, upstream);
+  assert.deepEqual(found.objections, [{ path: "evil", kind: "secret", detail: "TOKEN" }]);
+  assert.deepEqual([found.commits, found.files, found.additions], [2, 2, 2]);
+  assert.notEqual(found.base, base);
+});
+
+test("no program that an agent configured is run", async (t) => {
+  const { path, write, commit, offer, base } = bench(t);
+  write("new", "x\n");
+  const head = commit();
+  const marks = join(temporaryDir(t), "marks");
+  setTraps(path, marks);
+  rmSync(marks, { recursive: true });
+  mkdirSync(marks);
+  assert.equal((await offer(head)).files, 1);
+  assert.equal(await hasDifference({ path, base, head, signal }), true);
+  await isApart(path, "main");
+  assert.deepEqual(readdirSync(marks), []);
+});
+
+test("without a common commit a difference is unknown; a head that is not here is refused", async (t) => {
+  const { path, git, write, commit, base, offer } = bench(t);
+  assert.equal(await hasDifference({ path, base, head: base, signal }), false);
+  git("checkout", "-q", "--orphan", "other");
+  write("new", "x\n");
+  const head = commit();
+  assert.equal(await hasDifference({ path, base, head, signal }), null);
+  assert.equal((await offer(head)).base, null);
+  await assert.rejects(offer("0".repeat(40)), coded("no_repository"));
+  await assert.rejects(offer("--all"), coded("no_repository"));
+});
+
+test("HEAD and the issue's branch may be apart", async (t) => {
+  const { path, git, commit, base } = bench(t);
+  assert.deepEqual(await isApart(path, "main"), { head: base, branch: base, apart: false });
+  git("checkout", "-q", "--detach");
+  const head = commit();
+  assert.deepEqual(await isApart(path, "main"), { head, branch: base, apart: true });
+  assert.equal(await isApart(path, "none"), null);
+});
+
+test("4,000 files in one commit are examined", async (t) => {
+  const { write, commit, offer } = bench(t);
+  for (let at = 0; at < 4_000; at++) write(`d${at % 50}/f${at}`, `${at}\n`);
+  const found = await offer(commit());
+  assert.deepEqual([found.files, found.objections], [4_000, []]);
+});
