@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { appendFile, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { commitId, isBranchName, isRefName } from "../config/git.ts";
+import { CommandSeries } from "../process/run.ts";
 import { readSmall } from "./checkout.ts";
 import { type GitResult, gitEnvironment, remoteEnvironment, runGit } from "./git.ts";
 import type { RemoteOrder } from "./push.ts";
@@ -230,6 +231,7 @@ export class Mirror {
 
   /** An annotated tag is an object of its own, which no commit can hold. */
   async #keepTags(refs: readonly MirrorRef[]): Promise<void> {
+    if (refs.every(({ peeled }) => peeled === null)) return;
     const kept = new Set((await this.#list("%(objectname)", "refs/kept-tags/")).split("\n"));
     const missing = refs.filter(({ id, peeled }) => peeled !== null && !kept.has(id));
     if (missing.length === 0) return;
@@ -262,8 +264,10 @@ export class Mirror {
     return result.stdout;
   }
 
-  #git(args: readonly string[], input?: string): Promise<GitResult> {
-    return runGit({
+  async #git(args: readonly string[], input?: string): Promise<GitResult> {
+    await using series = await CommandSeries.begin("git");
+    return await runGit({
+      series,
       args,
       cwd: this.path,
       env: this.#env,
