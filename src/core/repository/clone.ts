@@ -4,6 +4,7 @@ import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
 import { runCookie } from "../process/environment.ts";
+import { CommandSeries } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
 import { type Credential, type GitResult, gitEnvironment, isPassword, runGit } from "./git.ts";
 import { type Mirror, MirrorFailure, type MirrorRefs } from "./mirror.ts";
@@ -124,9 +125,12 @@ class Clone {
     const isThere = heads.has(wanted) && isOurs?.(wanted) === true;
     const branch = isThere ? wanted : freeBranch(wanted, [...heads.keys(), ...otherBranches]);
     await this.#borrow(mirror, refs);
-    await this.#must(["check-ref-format", "--branch", branch], `has no branch name ${branch}`);
+    await using series = await CommandSeries.begin("git");
+    const format = ["check-ref-format", "--branch", branch];
+    await this.#must(format, `has no branch name ${branch}`, series);
     if (base === null) {
-      await this.#must(["symbolic-ref", "HEAD", `refs/heads/${branch}`], "cannot be initialized");
+      const head = ["symbolic-ref", "HEAD", `refs/heads/${branch}`];
+      await this.#must(head, "cannot be initialized", series);
       onBranch?.(branch, null);
       return `which is empty, on the new branch ${branch}`;
     }
@@ -146,7 +150,8 @@ class Clone {
     const gitDir = join(path, ".git");
     const format = all[0]?.id.length === 64 ? "sha256" : "sha1";
     const flags = ["--quiet", "--template=", `--object-format=${format}`];
-    await this.#must(["init", ...flags], "cannot be initialized");
+    await using series = await CommandSeries.begin("git");
+    await this.#must(["init", ...flags], "cannot be initialized", series);
     await mkdir(join(gitDir, "objects", "info"), { recursive: true });
     // A sandbox can only protect a directory that exists.
     await mkdir(join(gitDir, "hooks"), { recursive: true });
@@ -165,11 +170,11 @@ class Clone {
     await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
   }
 
-  async #must(args: readonly string[], what: string): Promise<void> {
+  async #must(args: readonly string[], what: string, series?: CommandSeries): Promise<void> {
     const { path: cwd, timeoutMs, clock, repository } = this.#order;
     const onLine = (line: string) => this.#progress.received(line);
     const call = { args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine };
-    const result = await runGit(call);
+    const result = await runGit({ ...call, ...(series && { series }) });
     if (result.status !== 0) throw refused(repository, what, result);
   }
 }

@@ -183,6 +183,8 @@ export interface GitCall {
   readonly outputBytes?: number;
   /** Written to stdin. */
   readonly input?: string;
+  /** For short local calls: processes that it left are searched for at the end of the series. */
+  readonly series?: CommandSeries;
   /** Called with each line of stderr, progress included. */
   onLine?(line: string): void;
 }
@@ -204,7 +206,7 @@ const maxSaidBytes = 2_048;
  * signal's reason, or a `GitFailure` when it takes too long.
  */
 export async function runGit(call: GitCall): Promise<GitResult> {
-  const { args, cwd, env, timeoutMs, clock, signal, input, onLine } = call;
+  const { args, cwd, env, timeoutMs, clock, signal, input, series, onLine } = call;
   signal.throwIfAborted();
   let begun = "";
   const end = await runCommand({
@@ -212,6 +214,7 @@ export async function runGit(call: GitCall): Promise<GitResult> {
     name: "git",
     ...{ cwd, env, timeoutMs, signal },
     ...(clock && { clock }),
+    ...(series && { series }),
     ...(input !== undefined && { input: Buffer.from(input) }),
     outputBytes: call.outputBytes ?? maxOutputBytes,
     keep: "beginning",

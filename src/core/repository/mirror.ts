@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { appendFile, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { commitId, isBranchName, isRefName } from "../config/git.ts";
+import { CommandSeries } from "../process/run.ts";
 import { readSmall } from "./checkout.ts";
 import { type GitResult, gitEnvironment, remoteEnvironment, runGit } from "./git.ts";
 import type { RemoteOrder } from "./push.ts";
@@ -53,11 +54,12 @@ export const repositoryName = "repository.git";
 
 const localTimeoutMs = 120_000;
 const maxListBytes = 64 * 1024 * 1024;
+const maxHeadBytes = 4_096;
 const maxShallowBytes = 1024 * 1024;
 const tracked = "refs/remotes/origin/";
-const headRef = `${tracked}HEAD`;
 const branches = `+refs/heads/*:${tracked}*`;
 const tags = "+refs/tags/*:refs/tags/*";
+const maxPacks = 50;
 /** More loose refs than this are packed after a fetch. */
 const maxLooseTags = 100;
 const lsRemote = ["ls-remote", "--symref"];
@@ -124,6 +126,7 @@ export class Mirror {
     await this.#fetchInto(order, isCut ? ["--unshallow"] : []);
     const listed = await remoteCall(order, this.path, lsRemote, ["HEAD"]).catch(unlessAborted);
     if (listed !== null) await this.#rememberHead(listed.stdout);
+    await this.#compact();
   }
 
   /** The commits at which `depth` cut the history, one a line; null when it is whole. */
@@ -134,19 +137,20 @@ export class Mirror {
 
   /** The branches and tags of the last fetch, sorted by name. */
   async refs(): Promise<MirrorRefs> {
-    const format = "%(objectname) %(*objectname) %(symref) %(refname)";
+    const format = "%(objectname) %(*objectname) %(refname)";
     const text = await this.#list(format, tracked, "refs/tags/");
     const all: MirrorRef[] = [];
-    let head: string | null = null;
     for (const line of text.split("\n")) {
-      const [id = "", peeled = "", symref = "", name = ""] = line.split(" ");
-      if (name === headRef && symref.startsWith(tracked)) head = symref.slice(tracked.length);
-      // A name whose bytes are not UTF-8 cannot be written back.
-      else if (commitId.test(id) && isRefName(name) && !name.includes("\ufffd")) {
-        all.push({ name, id, peeled: commitId.test(peeled) ? peeled : null });
-      }
+      const [id = "", peeled = "", name = ""] = line.split(" ");
+      // A name whose bytes are not UTF-8 cannot be written back, and in a clone this one has another
+      // meaning.
+      if (!commitId.test(id) || !isRefName(name) || name.includes("\ufffd")) continue;
+      if (name === `${tracked}HEAD`) continue;
+      all.push({ name, id, peeled: commitId.test(peeled) ? peeled : null });
     }
-    return { all, head };
+    const written = (await readSmall(join(this.path, "HEAD"), maxHeadBytes))?.trim() ?? "";
+    const target = `ref: ${tracked}`;
+    return { all, head: written.startsWith(target) ? written.slice(target.length) : null };
   }
 
   /** The commit of a branch after the last fetch; null when there is none. */
@@ -222,14 +226,23 @@ export class Mirror {
     await remoteCall(order, this.path, ["fetch", ...flags, ...own, ...more], [branches, tags]);
   }
 
+  /** Joins the packs of many fetches; no object is removed, reachable or not. */
+  async #compact(): Promise<void> {
+    const names = await readdir(join(this.path, "objects", "pack")).catch(() => []);
+    if (names.filter((name) => name.endsWith(".pack")).length <= maxPacks) return;
+    await this.#must(["repack", "-d", "-l", "-q", "--geometric=2"]);
+  }
+
   async #rememberHead(listed: string): Promise<void> {
     const branch = /^ref: refs\/heads\/(\S+)\tHEAD$/m.exec(listed)?.[1];
     if (branch === undefined || !isRefName(branch)) return;
-    await this.#must(["symbolic-ref", headRef, `${tracked}${branch}`]);
+    // Not next to the branches: git would write to its target for a branch that is named HEAD.
+    await this.#must(["symbolic-ref", "HEAD", `${tracked}${branch}`]);
   }
 
   /** An annotated tag is an object of its own, which no commit can hold. */
   async #keepTags(refs: readonly MirrorRef[]): Promise<void> {
+    if (refs.every(({ peeled }) => peeled === null)) return;
     const kept = new Set((await this.#list("%(objectname)", "refs/kept-tags/")).split("\n"));
     const missing = refs.filter(({ id, peeled }) => peeled !== null && !kept.has(id));
     if (missing.length === 0) return;
@@ -262,8 +275,10 @@ export class Mirror {
     return result.stdout;
   }
 
-  #git(args: readonly string[], input?: string): Promise<GitResult> {
-    return runGit({
+  async #git(args: readonly string[], input?: string): Promise<GitResult> {
+    await using series = await CommandSeries.begin("git");
+    return await runGit({
+      series,
       args,
       cwd: this.path,
       env: this.#env,

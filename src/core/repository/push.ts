@@ -178,7 +178,7 @@ async function readRefs(order: RemoteOrder, pattern: string): Promise<RemoteRefs
     const target = /^ref: refs\/heads\/(.+)$/.exec(value)?.[1];
     if (name === "HEAD" && target !== undefined && isRefName(target)) head = target;
     const branch = /^refs\/heads\/(.+)$/.exec(name)?.[1];
-    if (branch !== undefined && commitId.test(value)) heads.set(branch, value);
+    if (branch !== undefined && isRefName(branch) && commitId.test(value)) heads.set(branch, value);
   }
   return { heads, head };
 }

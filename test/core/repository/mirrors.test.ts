@@ -169,6 +169,33 @@ test("what symphony reads of a workspace includes what it borrows", async (t) =>
   assert.equal((await diffOf(path, null)).files.length, 1);
 });
 
+test("a branch that is named HEAD does not change what the mirror has of the default branch", async (t) => {
+  const { order, mirrors, clone, remote, seedGit } = mirrorWorld(t);
+  const { path } = await mirrors.ensure(order());
+  seedGit("commit", "-q", "--allow-empty", "-m", "stranger");
+  const stranger = seedGit("rev-parse", "HEAD");
+  seedGit("push", "-q", "origin", "HEAD:refs/heads/HEAD");
+  assert.equal(await mirrors.isContained(order(), stranger, "main"), false);
+  assert.equal(gitIn(path)("rev-parse", "refs/remotes/origin/main"), remote("rev-parse", "main"));
+  const { git } = await clone();
+  assert.equal(git("symbolic-ref", "refs/remotes/origin/HEAD"), "refs/remotes/origin/main");
+  assert.equal(git("log", "-1", "--format=%s"), "two.txt");
+});
+
+test("the packs of many fetches are joined, and no object is lost", async (t) => {
+  const { order, mirrors } = mirrorWorld(t);
+  const { path } = await mirrors.ensure(order());
+  const git = (input: string, ...args: string[]) =>
+    spawnSync("git", ["-C", path, ...args], { input, encoding: "utf8" }).stdout.trim();
+  const ids = Array.from({ length: 51 }, (_, at) => git(`${at}`, "hash-object", "-w", "--stdin"));
+  for (const id of ids) git(`${id}\n`, "pack-objects", "-q", join(path, "objects/pack/pack"));
+  git("", "prune-packed");
+  await mirrors.refresh(order());
+  const packs = readdirSync(join(path, "objects/pack")).filter((name) => name.endsWith(".pack"));
+  assert.ok(packs.length < 10, String(packs.length));
+  for (const id of ids) assert.equal(git("", "cat-file", "-t", id), "blob");
+});
+
 test("when the directory of mirrors has moved, a workspace borrows from the new place", async (t) => {
   const { clone, dir, order, clock } = mirrorWorld(t);
   const { path, git, loan } = await clone();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { gitConfigOf, gitSection } from "../../../src/core/config/git.ts";
@@ -25,13 +25,14 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   );
   const root = join(dir, "root");
   const env = { PATH: process.env["PATH"] ?? "", HOME: dir };
+  let afterCreate = "git branch --show-current >> $HOME/hook || true";
   const log = createLogger({
     ...{ level: "error", format: "text", sinks: [], clock, redact: (text: string) => text },
   });
   const workspaces = createWorkspaces({
     settings: () => ({
       root,
-      hooks: { ...config().hooks, afterCreate: "git branch --show-current >> $HOME/hook || true" },
+      hooks: { ...config().hooks, afterCreate },
     }),
     ...{ env: () => env, clock, log, onHookFailed: () => {} },
     mirrors,
@@ -72,6 +73,14 @@ test("S-10: a workspace is cloned before after_create runs; a failed clone leave
   assert.equal(lent(), 2);
   const [mirror] = await workspaces.borrowedBy(made.path);
   assert.match(mirror ?? "", /mirrors\/[0-9a-f]{32}\/repository\.git$/);
+  const alternates = join(made.path, ".git", "objects", "info", "alternates");
+  writeFileSync(alternates, "/moved/objects\n");
+  await workspaces.ensure(issue("ENG-1"), none);
+  assert.equal(readFileSync(alternates, "utf8"), `${mirror}/objects\n`);
+  afterCreate = "exit 1";
+  assert.equal((await refusalOf(workspaces.ensure(issue("ENG-3"), none))).code, "hook_failed");
+  afterCreate = "true";
+  assert.equal(lent(), 2, "nothing is kept for a workspace that was not finished");
   for (const one of [issue("ENG-1"), late]) {
     await workspaces.remove({ path: null, issue: one }, { force: true });
   }
