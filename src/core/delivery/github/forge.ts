@@ -62,8 +62,7 @@ class GithubForge implements Forge {
   readonly #observed = new Map<number, string>();
   readonly #rights = new Map<string, { readonly may: boolean; readonly until: number }>();
   #facts: Facts | null = null;
-  /** undefined: not asked yet. */
-  #login: string | null | undefined = undefined;
+  #known: { readonly credential: string; readonly login: string | null } | null = null;
 
   constructor(options: GithubClientOptions) {
     this.#clock = options.clock;
@@ -217,19 +216,23 @@ class GithubForge implements Forge {
     return this.#facts;
   }
 
-  /** A token of Actions belongs to no user: it gets 403. */
+  /** Asked again when another token has been set. A token of Actions belongs to no user: it gets 403. */
   async #whoAmI(): Promise<string | null> {
-    if (this.#login !== undefined) return this.#login;
-    const app = await this.#client.credentials.appLogin();
-    if (app !== null) this.#login = app;
-    else {
-      const found = await this.#client.read(user, "GET /user").catch((error: unknown) => {
-        if (error instanceof ForgeError && error.category === "forbidden") return null;
-        throw error;
-      });
-      this.#login = found?.login ?? null;
+    const { credentials } = this.#client;
+    const credential = credentials.identity();
+    if (this.#known?.credential === credential) return this.#known.login;
+    const login = (await credentials.appLogin()) ?? (await this.#userLogin());
+    this.#known = { credential, login };
+    return login;
+  }
+
+  async #userLogin(): Promise<string | null> {
+    try {
+      return (await this.#client.read(user, "GET /user"))?.login ?? null;
+    } catch (error) {
+      if (error instanceof ForgeError && error.category === "forbidden") return null;
+      throw error;
     }
-    return this.#login;
   }
 
   /** `head` is ignored by GitHub without its owner, and forks have branches of the same name: both are checked here. */

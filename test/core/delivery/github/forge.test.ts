@@ -273,3 +273,43 @@ test("a merge names the head, and only a refusal that cannot change is final", a
   const other = await forge.merge(7, { head: "e".repeat(40), method: "squash" });
   assert.equal(other.outcome === "refused" && other.final, true);
 });
+
+test("a run with jobs that have not ended is run again later, not never", async () => {
+  await using github = await startFakeGithub();
+  const forge = github.forge(systemClock);
+  const [failed] = await checksOf(
+    github,
+    [runAnswer({ conclusion: "failure" })],
+    [workflowAnswer({})],
+  );
+  assert.ok(failed);
+  const path = "/actions/runs/200";
+  github.on(`GET ${path}`, { body: workflowAnswer({ status: "in_progress", conclusion: null }) });
+  await assert.rejects(forge.rerun(7, failed), { category: "refused", final: false });
+  github.on(`GET ${path}`, { body: workflowAnswer({ conclusion: "failure" }) });
+  github.on(`POST ${path}/rerun-failed-jobs`, { status: 201, body: {} });
+  await forge.rerun(7, failed);
+  github.on(`GET ${path}`, { body: workflowAnswer({ run_attempt: 2, status: "queued" }) });
+  await forge.rerun(7, failed);
+  // Of a cancelled run no job may have failed.
+  github.on(`GET ${path}`, { body: workflowAnswer({ conclusion: "cancelled" }) });
+  github.on(`POST ${path}/rerun`, { status: 201, body: {} });
+  await forge.rerun(7, { ...failed, state: "cancelled" });
+  assert.deepEqual(
+    github.requests
+      .filter(({ method }) => method === "POST")
+      .map((one) => one.path.split("/").at(-1)),
+    ["rerun-failed-jobs", "rerun"],
+  );
+});
+
+test("a check of another app is asked for by its own number", async () => {
+  await using github = await startFakeGithub();
+  const forge = github.forge(systemClock);
+  const app = { id: 9, slug: "scanner" };
+  const [check] = await checksOf(github, [runAnswer({ id: 44, app, conclusion: "failure" })]);
+  assert.equal(check?.runId, "check_run:44");
+  github.on("POST /check-runs/44/rerequest", { status: 201, body: {} });
+  await forge.rerun(7, check);
+  assert.equal(github.requests.at(-1)?.path, "/repos/acme/app/check-runs/44/rerequest");
+});
