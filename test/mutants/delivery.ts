@@ -14,12 +14,12 @@ export const ofTheDelivery: readonly Mutant[] = [
     ],
     [
       "delivery: a pull request is ours without the marker",
-      ".filter(({ body }) => isOurs(body))",
-      ".filter(() => true)",
+      "listed.filter(({ body }) => body.includes(marker))",
+      "listed",
     ],
     [
       "delivery: the default branch is looked up",
-      "if (branch === facts.defaultBranch) return null;",
+      "if (branch === facts.defaultBranch) return [];",
       "",
     ],
     [

@@ -77,6 +77,9 @@ test("a pull request that exists is ours by its text or by its marks, else the o
     );
     await assert.rejects(open(`One ${marker}`, there), { category: "refused", final: true });
   }
+  github.on("GET /pulls", { body: [] });
+  const order = { branch, base: "main", title: "T", body: marker, draft: false };
+  await assert.rejects(forge.open(order), { category: "refused", final: false });
 });
 
 test("a comment is posted once; a marker that another person quotes does not count", async () => {
