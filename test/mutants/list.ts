@@ -1,3 +1,4 @@
+import { ofTheDelivery } from "./delivery.ts";
 import { faults, type Mutant } from "./mutant.ts";
 import { ofTheScheduler } from "./scheduler.ts";
 
@@ -8,6 +9,7 @@ const effects = "test/core/effects.test.ts";
 /** Every fault. have none, because they do not apply (docs/requirements.md). */
 export const mutants: readonly Mutant[] = [
   ...ofTheScheduler,
+  ...ofTheDelivery,
   ...faults(
     { file: "src/core/followers.ts", tests: [kept], only: "O-36" },
     [

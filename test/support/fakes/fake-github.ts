@@ -31,8 +31,8 @@ export interface FakeGithub {
   readonly requests: readonly FakeRequest[];
   /** Sets the answer to `GET /path`; paths below `/repos/acme/app` may be written without that. */
   on(route: string, script: Script): void;
-  /** A forge for `acme/app` with the token `ghp_secret`. */
-  forge(clock: Clock): Forge;
+  /** A forge for `acme/app`; default token: `ghp_secret`. */
+  forge(clock: Clock, token?: () => string): Forge;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -156,8 +156,8 @@ export async function startFakeGithub(): Promise<FakeGithub> {
     url,
     requests,
     on,
-    forge(clock) {
-      const settings = githubOf({ token: "$TOKEN", base_url: url }, () => "ghp_secret");
+    forge(clock, token = () => "ghp_secret") {
+      const settings = githubOf({ token: "$TOKEN", base_url: url }, token);
       const place = { owner: "acme", name: "app" };
       const forge = githubForge({ settings, clock, repository: place, writeGapMs: 0 });
       forges.push(forge);

@@ -28,6 +28,7 @@ export interface SchemaGithub {
     readonly byOperation: Readonly<Record<string, number>>;
   };
   readonly faults: { add(fault: Values): void };
+  readonly webhooks: { settled(): Promise<void> };
   describe(): {
     readonly tokens: Readonly<Record<string, string>>;
     readonly app: { readonly id: number; readonly private_key: string };

@@ -114,6 +114,12 @@ export class GithubChecks {
     const path = "/repos/{owner}/{repo}/actions/runs/{run_id}";
     const run = await this.#client.read(workflowRun, `GET ${path}`, at);
     if (run.run_attempt > check.attempt) return;
+    // GitHub would refuse it as forbidden, which sounds final: another job of the run has not ended.
+    if (run.status !== "completed") {
+      throw new ForgeError("refused", `${check.name} belongs to a run that is not over`, {
+        final: false,
+      });
+    }
     // Of a cancelled run every job starts again: none of them may have failed.
     const what = check.state === "failure" ? "rerun-failed-jobs" : "rerun";
     await this.#client.write(anything, `POST ${path}/${what}`, at);
@@ -318,11 +324,14 @@ function safe(text: string): string | null {
   return endOf(displayText(text, Number.POSITIVE_INFINITY), maxExcerptBytes).trim() || null;
 }
 
-/** The last `bytes` of a text, without a part of a character at its beginning. */
+/** The last lines of a text in at most `bytes`; part of a line only if that line alone is longer. */
 function endOf(text: string, bytes: number): string {
   const all = Buffer.from(text);
   if (all.length <= bytes) return text;
-  let from = all.length - bytes;
-  while (((all[from] ?? 0) & 0xc0) === 0x80) from++;
-  return all.subarray(from).toString("utf8");
+  const end = all.subarray(all.length - bytes);
+  const line = end.indexOf("\n");
+  if (line !== -1 && line < end.length - 1) return end.subarray(line + 1).toString("utf8");
+  let from = 0;
+  while (((end[from] ?? 0) & 0xc0) === 0x80) from++;
+  return end.subarray(from).toString("utf8");
 }

@@ -91,6 +91,12 @@ export class GithubCredentials {
     return true;
   }
 
+  /** Equal as long as requests are made by the same account. */
+  identity(): string {
+    const credential = this.#credential();
+    return credential.type === "token" ? credential.token : `app ${credential.id}`;
+  }
+
   /** The login that an app's comments have; null for a plain token. */
   async appLogin(): Promise<string | null> {
     const credential = this.#credential();

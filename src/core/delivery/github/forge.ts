@@ -19,6 +19,7 @@ import { GithubClient, type GithubClientOptions } from "./client.ts";
 import { commentsOf, digestOf, lineCommentsOf, observe } from "./observe.ts";
 import {
   issue,
+  type ListedPull,
   listedPull,
   merged,
   permission,
@@ -62,8 +63,7 @@ class GithubForge implements Forge {
   readonly #observed = new Map<number, string>();
   readonly #rights = new Map<string, { readonly may: boolean; readonly until: number }>();
   #facts: Facts | null = null;
-  /** undefined: not asked yet. */
-  #login: string | null | undefined = undefined;
+  #known: { readonly credential: string; readonly login: string | null } | null = null;
 
   constructor(options: GithubClientOptions) {
     this.#clock = options.clock;
@@ -83,7 +83,9 @@ class GithubForge implements Forge {
   }
 
   async find({ branch, marker }: { readonly branch: string; readonly marker: string }) {
-    return this.#find(branch, (body) => body.includes(marker));
+    const listed = await this.#listed(branch);
+    const found = first(listed.filter(({ body }) => body.includes(marker)));
+    return found === null ? null : this.#full(found.number);
   }
 
   async open(order: OpenOrder): Promise<PullRequest> {
@@ -99,9 +101,13 @@ class GithubForge implements Forge {
       const marks = body.match(/<!--[\s\S]*?-->/g) ?? [];
       const isOurs = (found: string) =>
         sameLines(found, body) || (marks.length > 0 && marks.every((mark) => found.includes(mark)));
-      const found = await this.#find(head, isOurs);
-      if (found !== null) return found;
-      throw new ForgeError("refused", `${error.message}; it is not the one of this delivery`);
+      const there = await this.#listed(head);
+      const found = first(there.filter((one) => isOurs(one.body)));
+      if (found !== null) return this.#full(found.number);
+      // Not listed at all: the replica that was asked does not have it yet.
+      const final = there.some(({ state }) => state === "open");
+      const why = final ? "it is not the one of this delivery" : "it is not listed yet";
+      throw new ForgeError("refused", `${error.message}; ${why}`, { final });
     }
   }
 
@@ -217,37 +223,34 @@ class GithubForge implements Forge {
     return this.#facts;
   }
 
-  /** A token of Actions belongs to no user: it gets 403. */
+  /** Asked again when another token has been set. A token of Actions belongs to no user: it gets 403. */
   async #whoAmI(): Promise<string | null> {
-    if (this.#login !== undefined) return this.#login;
-    const app = await this.#client.credentials.appLogin();
-    if (app !== null) this.#login = app;
-    else {
-      const found = await this.#client.read(user, "GET /user").catch((error: unknown) => {
-        if (error instanceof ForgeError && error.category === "forbidden") return null;
-        throw error;
-      });
-      this.#login = found?.login ?? null;
-    }
-    return this.#login;
+    const { credentials } = this.#client;
+    const credential = credentials.identity();
+    if (this.#known?.credential === credential) return this.#known.login;
+    const login = (await credentials.appLogin()) ?? (await this.#userLogin());
+    this.#known = { credential, login };
+    return login;
   }
 
-  /** `head` is ignored by GitHub without its owner, and forks have branches of the same name: both are checked here. */
-  async #find(branch: string, isOurs: (body: string) => boolean): Promise<PullRequest | null> {
+  async #userLogin(): Promise<string | null> {
+    try {
+      return (await this.#client.read(user, "GET /user"))?.login ?? null;
+    } catch (error) {
+      if (error instanceof ForgeError && error.category === "forbidden") return null;
+      throw error;
+    }
+  }
+
+  /** From this branch of this repository: forks have branches of the same name, and GitHub ignores `head` without an owner. */
+  async #listed(branch: string): Promise<readonly ListedPull[]> {
     const facts = await this.#look();
-    if (branch === facts.defaultBranch) return null;
+    if (branch === facts.defaultBranch) return [];
     const listed = await this.#client.list(listedPull, `GET ${pulls}`, {
       head: `${facts.owner}:${branch}`,
       state: "all",
     });
-    const ours = listed
-      .filter(({ head }) => head.repo?.id === facts.id && head.ref === branch)
-      .filter(({ body }) => isOurs(body))
-      .sort(
-        (a, b) => Number(b.state === "open") - Number(a.state === "open") || b.number - a.number,
-      );
-    const [first] = ours;
-    return first === undefined ? null : this.#full(first.number);
+    return listed.filter(({ head }) => head.repo?.id === facts.id && head.ref === branch);
   }
 
   async #full(number: number): Promise<PullRequest> {
@@ -302,6 +305,12 @@ class GithubForge implements Forge {
       return error.category === "not_found" ? false : null;
     }
   }
+}
+
+/** The open one, else the newest. */
+function first(found: readonly ListedPull[]): ListedPull | null {
+  const isOpen = ({ state }: ListedPull) => Number(state === "open");
+  return [...found].sort((a, b) => isOpen(b) - isOpen(a) || b.number - a.number)[0] ?? null;
 }
 
 function isSame(author: User, login: string | null): boolean {

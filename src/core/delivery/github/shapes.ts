@@ -41,6 +41,8 @@ export const listedPull = z.object({
   head: side,
 });
 
+export type ListedPull = z.output<typeof listedPull>;
+
 export const pull = listedPull.extend({
   node_id: z.string(),
   html_url: z.string(),
