@@ -207,10 +207,12 @@ function reasonOf({ failure, stoppedFor, errors }: CommandEnd): string {
 }
 
 interface GitPlace {
-  /** The commit of HEAD; null before the first commit. */
+  /** The commit of HEAD; null before the first commit. Without a repository only its format counts. */
   readonly head: string | null;
   /** The files to compare with; null when only commits are read. */
   readonly worktree: string | null;
+  /** Where symphony's own directory is made; default: the system's temporary folder. */
+  readonly parent?: string;
   /** Ends running calls. */
   readonly signal?: AbortSignal;
 }
@@ -259,7 +261,7 @@ export async function openProtectedGit(
   gitDir: string | null,
   place: GitPlace,
 ): Promise<ProtectedGit> {
-  const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
+  const dir = await mkdtemp(join(place.parent ?? tmpdir(), "symphony-git-"));
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
     const filled = fill(dir, gitDir, place.head);
@@ -319,17 +321,19 @@ function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
 async function fill(dir: string, gitDir: string | null, head: string | null): Promise<void> {
   await mkdir(join(dir, "objects", "info"), { recursive: true });
   await mkdir(join(dir, "refs"));
-  await writeFile(join(dir, "HEAD"), `${head ?? "ref: refs/heads/none"}\n`);
+  // A HEAD without its commit would be an error.
+  const commit = gitDir === null ? null : head;
+  await writeFile(join(dir, "HEAD"), `${commit ?? "ref: refs/heads/none"}\n`);
+  if (head?.length === 64) {
+    const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
+    await writeFile(join(dir, "config"), format);
+  }
   if (gitDir === null) return;
   const shared = await sharedDirOf(gitDir);
   const objects = join(shared, "objects");
   if (objects.includes("\n"))
     throw new Error("a path with a line break cannot be used as an object store");
   await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
-  if (head?.length === 64) {
-    const format = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
-    await writeFile(join(dir, "config"), format);
-  }
   // Without it the history of a shallow clone would seem to be broken.
   const shallow = (await readSmall(join(shared, "shallow"), maxShallowBytes))?.trim() ?? "";
   const lines = shallow.split("\n");

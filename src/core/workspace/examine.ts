@@ -283,7 +283,8 @@ async function isPopulated(path: string, name: string): Promise<boolean> {
   }
 }
 
-async function copyIndex(gitDir: string, to: string): Promise<boolean> {
+/** Copies the index of a repository, which an agent may have written; false if it has none. */
+export async function copyIndex(gitDir: string, to: string): Promise<boolean> {
   const from = join(gitDir, "index");
   const file = await open(from, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(unlessMissing);
   if (file === null) return false;

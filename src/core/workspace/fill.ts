@@ -5,7 +5,8 @@ import type { GitConfig } from "../config/git.ts";
 import { cloneInto } from "../repository/clone.ts";
 import { workspaceKey } from "../repository/key.ts";
 import { repositoryFor } from "../repository/routing.ts";
-import type { FreshWorkspace, RemovalTarget, Workspaces } from "./workspaces.ts";
+import type { RemovalTarget } from "./removal.ts";
+import type { FreshWorkspace, Workspaces } from "./workspaces.ts";
 
 interface FillDeps {
   git(): GitConfig;

@@ -1,14 +1,16 @@
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
+import type { IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { shellQuoted } from "../text/text.ts";
 import { readBaseline } from "./baseline.ts";
 import { type KnownPlace, keyOfAside, knownPlaces } from "./known-places.ts";
 import { findAt } from "./place.ts";
+import type { Removal, RemovalTarget } from "./removal.ts";
 import { workIn } from "./work.ts";
-import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
+import type { SetAside, Workspaces } from "./workspaces.ts";
 
 /** A workspace without an agent that is kept because of the work it holds. */
 export interface Kept extends Standing {

@@ -1,30 +1,22 @@
 // The directory of an issue: created, examined, kept, removed.
 
 import { realpathSync } from "node:fs";
-import { lstat, readdir, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../events/log.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import type { Issue } from "../model/issue.ts";
+import type { Issue, IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { workspaceKey } from "../repository/key.ts";
 import { readBaseline, writeBaseline } from "./baseline.ts";
-import { deleteWhole, makeFresh, momentIn, setAside } from "./directory.ts";
+import { deleteTree } from "./deletion.ts";
+import { makeFresh, setAside } from "./directory.ts";
 import { type HookName, runHook } from "./hooks.ts";
-import {
-  beingMade,
-  deleteTree,
-  type Found,
-  fault,
-  markerOf,
-  openRoot,
-  pendingMarker,
-  removedDir,
-  requireInside,
-} from "./place.ts";
-import { baselineOf, workIn } from "./work.ts";
+import { type Found, markerOf, openRoot, pendingMarker, requireInside } from "./place.ts";
+import { type Removal, type RemovalDeps, Removals, type RemovalTarget } from "./removal.ts";
+import { baselineOf } from "./work.ts";
 
 /** One issue's directory. */
 export interface Workspace {
@@ -34,8 +26,6 @@ export interface Workspace {
   /** True when this call made the directory; only then did `after_create` run. */
   readonly createdNow: boolean;
 }
-
-export type IssueName = Pick<Issue, "id" | "identifier">;
 
 export interface HookFailure {
   readonly hook: HookName;
@@ -64,7 +54,7 @@ export interface FreshWorkspace {
   tell(line: string): void;
 }
 
-export interface WorkspacesOptions {
+export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "delivered" | "own"> {
   /** Called each time, so that a reload applies from then on. */
   settings(): { readonly root: string; readonly hooks: HooksConfig };
   /** The environment of hooks: an allow-list without secrets. */
@@ -81,11 +71,6 @@ export interface WorkspacesOptions {
    * which is the default.
    */
   recordedOwner?(path: string): string | null;
-  /**
-   * Called with a root before anything in it is made, moved or deleted. Rejects with
-   * `workspace_in_use` if another server has it.
-   */
-  own?(root: string): Promise<void>;
   /** Fills a new, empty directory before `after_create`; by default it stays empty. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once when the server must stop; by default never. */
@@ -107,8 +92,8 @@ export interface Workspaces {
   afterRun(workspace: Workspace, issue: IssueName): Promise<void>;
   /**
    * Deletes the recorded path or, without one, the issue's place in the current root, unless it
-   * holds work that is nowhere else or that cannot be determined: only an operator's `force`
-   * overrides that. `before_remove` runs once the removal is decided, and cannot prevent it; what
+   * holds work that is nowhere else or that cannot be determined: of such work a copy is made and
+   * read back first, and only an operator's `force` does without. Without a copy it stays. `before_remove` runs once the removal is decided, and cannot prevent it; what
    * the hook leaves behind is examined again. Rejects with `workspace_…`.
    */
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
@@ -124,22 +109,6 @@ export interface Workspaces {
   requireCwd(path: string): Promise<string>;
 }
 
-export interface RemovalTarget {
-  readonly path: string | null;
-  /** The issue of the workspace: one that was made for another issue is not changed. */
-  readonly issue: IssueName | null;
-}
-
-export type Removal =
-  | { readonly outcome: "nothing" }
-  | { readonly outcome: "removed"; readonly path: string }
-  | { readonly outcome: "kept"; readonly path: string; readonly work: readonly Work[] };
-
-const nothing: Removal = { outcome: "nothing" };
-const changedMeanwhile: readonly Work[] = [
-  { kind: "unknown", reason: "it changed while it was examined" },
-];
-
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
   return new DirectoryWorkspaces(options);
 }
@@ -147,10 +116,21 @@ export function createWorkspaces(options: WorkspacesOptions): Workspaces {
 class DirectoryWorkspaces implements Workspaces {
   readonly #options: WorkspacesOptions;
   readonly #leaving: AbortSignal;
+  readonly #removals: Removals;
 
   constructor(options: WorkspacesOptions) {
     this.#options = options;
     this.#leaving = options.signal ?? new AbortController().signal;
+    this.#removals = new Removals({
+      ...options,
+      leaving: this.#leaving,
+      root: () => this.root(),
+      note: (message, path, issue) => this.#note(message, path, issue),
+      beforeRemove: (path, issue) =>
+        this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
+          (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
+        ),
+    });
   }
 
   async ensure(
@@ -199,47 +179,16 @@ class DirectoryWorkspaces implements Workspaces {
     }
   }
 
-  async remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal> {
-    const place = await this.#placeOf(target, operator !== undefined);
-    if (place === null) return nothing;
-    const { path, root, found } = place;
-    const { issue } = target;
-    await this.#options.own?.(dirname(path));
-    const force = operator?.force === true;
-    let examinedAt: number | null = null;
-    const work = force ? [] : await this.#workAt(path, found);
-    if (work.length > 0) return { outcome: "kept", path, work };
-    if (found === "directory") {
-      await this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
-        (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
-      );
-      // The hook, or another process that may write here, may have added something.
-      const now = await requireInside(path, root);
-      if (!force) examinedAt = await momentIn(dirname(path));
-      const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
-      if (late.length > 0) return { outcome: "kept", path, work: late };
-    }
-    const isDeleted = await deleteWhole(path, examinedAt);
-    if (isDeleted) return { outcome: "removed", path };
-    return { outcome: "kept", path, work: changedMeanwhile };
+  remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal> {
+    return this.#removals.remove(target, operator);
   }
 
-  async inspect(target: RemovalTarget): Promise<Removal> {
-    const place = await this.#placeOf(target, false);
-    if (place === null) return nothing;
-    const work = await this.#workAt(place.path, place.found);
-    return work.length === 0 ? nothing : { outcome: "kept", path: place.path, work };
+  inspect(target: RemovalTarget): Promise<Removal> {
+    return this.#removals.inspect(target);
   }
 
-  async finishRemovals(): Promise<void> {
-    const root = this.root();
-    const dir = removedDir(root);
-    const names = await readdir(dir).catch(() => []);
-    if (names.length > 0) await this.#options.own?.(root);
-    for (const name of names) {
-      const path = join(dir, name);
-      await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
-    }
+  finishRemovals(): Promise<void> {
+    return this.#removals.finish();
   }
 
   root(): string {
@@ -263,32 +212,6 @@ class DirectoryWorkspaces implements Workspaces {
     return path;
   }
 
-  /** The place of the target; null if nothing is there, or if it was made for another issue. */
-  async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
-    const root = this.root();
-    const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
-    if (path === null) return null;
-    const found = await requireInside(path, root);
-    if (found === "nothing") return null;
-    // In the current root an operator names the directory itself. Elsewhere the issue must match:
-    // another project may use the root now.
-    if (issue !== null && !(isByOperator && dirname(path) === root)) {
-      const baseline = await readBaseline(path);
-      if (baseline !== null && baseline.issueId !== issue.id) return null;
-    }
-    return { path, root, found };
-  }
-
-  /** The work that would be lost with it. Rejects when the server stops before that is known. */
-  async #workAt(path: string, found: Found): Promise<readonly Work[]> {
-    if (found !== "directory") return workInFile(path);
-    // No agent has used it yet.
-    const isHalfMade = (await markerOf(path)) === beingMade && (await readBaseline(path)) === null;
-    const work = isHalfMade ? [] : await workIn(path, this.#leaving);
-    if (!this.#leaving.aborted) return work;
-    throw fault(path, { what: "the workspace is kept: the server stopped before it was examined" });
-  }
-
   /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */
   async #moveAside(path: string, found: Found, issue: IssueName): Promise<void> {
     const recorded = this.#options.recordedOwner?.(path) ?? null;
@@ -299,7 +222,7 @@ class DirectoryWorkspaces implements Workspaces {
         `an agent of another issue is running in ${path}`,
       );
     }
-    const work = await this.#workAt(path, found);
+    const work = await this.#removals.workAt(path, found);
     if (work.length === 0) {
       const isForeign = owner !== null && owner !== issue.id;
       const what = isForeign
@@ -351,13 +274,6 @@ class DirectoryWorkspaces implements Workspaces {
     const name = issue && { issue_id: issue.id, issue_identifier: issue.identifier };
     this.#options.log.warn(message, { ...name, workspace: path });
   }
-}
-
-/** A file in place of a directory counts as work, unless it is empty. */
-async function workInFile(path: string): Promise<readonly Work[]> {
-  const found = await lstat(path).catch(() => null);
-  if (!found?.isFile() || found.size === 0) return [];
-  return [{ kind: "new_files", count: 1, examples: [basename(path)] }];
 }
 
 function scriptOf(hook: HookName, hooks: HooksConfig): string | null {
