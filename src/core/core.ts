@@ -21,6 +21,7 @@ import type { TrackerInUse } from "./tracker/in-use.ts";
 import type { WebhookInboxes } from "./tracker/inbox.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import type { KeptCopies } from "./workspace/copies.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { WorkspaceOverview } from "./workspace/overview.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
@@ -95,6 +96,7 @@ export interface CoreDeps {
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;
   readonly kept: KeptWorkspaces;
+  readonly copies: KeptCopies;
   readonly attempts: Attempts;
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;

@@ -25,14 +25,10 @@ import { openDeliveries } from "./tracker/deliveries.ts";
 import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
+import { KeptCopies } from "./workspace/copies.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { OwnRoots } from "./workspace/roots.ts";
-import {
-  createWorkspaces,
-  type HookFailure,
-  type SetAside,
-  type Workspaces,
-} from "./workspace/workspaces.ts";
+import { createWorkspaces, type HookFailure, type SetAside } from "./workspace/workspaces.ts";
 
 interface OpenHostsDeps {
   readonly kinds: readonly AgentKind[];
@@ -69,11 +65,19 @@ interface OpenWorkspacesDeps {
   readonly roots: OwnRoots;
 }
 
-/** The workspaces of the current configuration, filled by its repositories and hooks. */
-export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): Workspaces {
+/**
+ * The workspaces of the current configuration, filled by its repositories and hooks, and the copies
+ * of what they held when they were removed.
+ */
+export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
   const { clock, log, env, dataDir, redactor } = options;
   const { config, tracker, lookup, bus, signal } = deps;
-  return keepApart(
+  const copies = new KeptCopies({
+    dir: join(dataDir, "kept"),
+    clock,
+    maxBytes: () => config().workspace.keepMaxBytes,
+  });
+  const workspaces = keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
       env: () => hookEnvironment(options, config(), tracker()),
@@ -84,6 +88,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       isAtWork: (path) => deps.isAtWork(path),
       recordedOwner: (path) => deps.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => deps.roots.own(root),
+      copies,
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup },
@@ -93,6 +98,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       signal,
     }),
   );
+  return { workspaces, copies };
 }
 
 function hookFailed({ hook, issue, error }: HookFailure): EventDraft {

@@ -144,7 +144,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const onTrouble = (message: string) => log.warn("shared agent", { message });
   const recovery = await openHosts(options, { kinds: kinds.agents, closers, onTrouble });
   const roots = openRoots(options, base);
-  const workspaces = openWorkspaces(options, {
+  const { workspaces, copies } = openWorkspaces(options, {
     config: current,
     tracker: () => trackers.tracker,
     bus,
@@ -181,6 +181,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     }),
     workspaces,
     kept,
+    copies,
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(
@@ -329,7 +330,7 @@ function runningCore(
   const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
-    ...{ workspaces, kept: deps.kept, history, bus, clock },
+    ...{ workspaces, kept: deps.kept, copies: deps.copies, history, bus, clock },
   });
   closers.push(() => overview.close());
   closers.push(followDiskUse(bus, overview, log));

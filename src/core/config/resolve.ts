@@ -22,6 +22,7 @@ import {
   type Written,
 } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
+import { workspaceConfigOf } from "./workspace.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -324,7 +325,7 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
       commentMention: tracker.comment_mention.trim(),
     },
     polling: { intervalMs: polling.interval_ms },
-    workspace: { root },
+    workspace: workspaceConfigOf(written.workspace, root),
     hooks: {
       afterCreate: scriptOf(hooks.after_create),
       beforeRun: scriptOf(hooks.before_run),

@@ -14,6 +14,7 @@ import {
   wholeNumber,
 } from "./agents.ts";
 import { gitSection } from "./git.ts";
+import { workspaceSection } from "./workspace.ts";
 
 /** What the configuration needs to know of one kind of tracker. */
 export interface TrackerSection {
@@ -141,7 +142,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
   const before = {
     tracker: trackerSection,
     polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
-    workspace: section({ root: text.optional() }).prefault({}),
+    workspace: workspaceSection.prefault({}),
     hooks: hooks.prefault({}),
     git: gitSection.prefault({}),
     agent: agentSectionOf([first, ...others]).prefault({}),

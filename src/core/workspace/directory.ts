@@ -12,6 +12,7 @@ import {
   pendingMarker,
   removedDir,
   requireInside,
+  restoredMarker,
   stateDirOf,
 } from "./place.ts";
 
@@ -67,6 +68,7 @@ export async function deleteWhole(path: string, examinedAt: number | null): Prom
     }
     await dropBaseline(path);
     await rm(pendingMarker(path), { force: true });
+    await rm(restoredMarker(path), { force: true });
   } catch (cause) {
     throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
   }

@@ -71,6 +71,7 @@ export function keepApart(inner: Workspaces): Workspaces {
     },
     remove: (target, operator) => alone(target, () => inner.remove(target, operator)),
     inspect: (target) => alone(target, () => inner.inspect(target)),
+    restore: (path, fill) => alone({ path, issue: null }, () => inner.restore(path, fill)),
     finishRemovals: () => inner.finishRemovals(),
     beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
     afterRun: (workspace, issue) => inner.afterRun(workspace, issue),

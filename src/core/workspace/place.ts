@@ -50,6 +50,11 @@ export function baselineFile(workspacePath: string): string {
   return stateFileOf(workspacePath, "baseline.json");
 }
 
+/** The marker file of a workspace that an operator restored and no attempt has used since. */
+export function restoredMarker(workspacePath: string): string {
+  return stateFileOf(workspacePath, "restored");
+}
+
 /** The directory of symphony's own data about the workspaces in `root`. */
 export function stateDirOf(root: string): string {
   return join(root, stateDir);

@@ -20,6 +20,7 @@ import {
   markerOf,
   removedDir,
   requireInside,
+  restoredMarker,
 } from "./place.ts";
 import { workIn } from "./work.ts";
 
@@ -192,6 +193,9 @@ export class Removals {
     const { copies, leaving } = this.#deps;
     const clear: Cleared = { work: [], copy: null, notCopied: null };
     if (work.length === 0 || !mayCopy || copies === undefined) return { ...clear, work };
+    if ((await findAt(restoredMarker(path))) !== "nothing") {
+      return { ...clear, work, notCopied: "an operator restored it" };
+    }
     if (await this.#isDelivered(path, work, issue)) return clear;
     if ((await findAt(path)) !== "directory") return { ...clear, work };
     try {

@@ -1,8 +1,8 @@
 // The directory of an issue: created, examined, kept, removed.
 
 import { realpathSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../events/log.ts";
@@ -10,11 +10,20 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue, IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { workspaceKey } from "../repository/key.ts";
-import { readBaseline, writeBaseline } from "./baseline.ts";
+import { dropBaseline, readBaseline, writeBaseline } from "./baseline.ts";
 import { deleteTree } from "./deletion.ts";
 import { makeFresh, setAside } from "./directory.ts";
 import { type HookName, runHook } from "./hooks.ts";
-import { type Found, markerOf, openRoot, pendingMarker, requireInside } from "./place.ts";
+import {
+  type Found,
+  fault,
+  markerOf,
+  openRoot,
+  pendingMarker,
+  requireInside,
+  restoredMarker,
+  stateDirOf,
+} from "./place.ts";
 import { type Removal, type RemovalDeps, Removals, type RemovalTarget } from "./removal.ts";
 import { baselineOf } from "./work.ts";
 
@@ -99,6 +108,11 @@ export interface Workspaces {
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
   /** As `remove`, but deletes nothing: resolves with `kept` and what it holds, or `nothing`. */
   inspect(target: RemovalTarget): Promise<Removal>;
+  /**
+   * Lets `fill` make the directory at `path`, a place of a workspace where nothing may be. Only an
+   * operator or an attempt of its issue removes it again. Rejects with `workspace_…`.
+   */
+  restore(path: string, fill: (path: string) => Promise<void>): Promise<void>;
   /** Completes the deletions that a crash interrupted. Rejects only with `workspace_in_use`. */
   finishRemovals(): Promise<void>;
   /** The current directory of workspaces as its real path; if missing, as configured. */
@@ -143,6 +157,7 @@ class DirectoryWorkspaces implements Workspaces {
     const path = join(root, key);
     await this.#options.own?.(root);
     const found = await requireInside(path, root);
+    await rm(restoredMarker(path), { force: true });
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       return { key, path, createdNow: false };
     }
@@ -185,6 +200,18 @@ class DirectoryWorkspaces implements Workspaces {
 
   inspect(target: RemovalTarget): Promise<Removal> {
     return this.#removals.inspect(target);
+  }
+
+  async restore(path: string, fill: (path: string) => Promise<void>): Promise<void> {
+    const root = await openRoot(this.#options.settings().root);
+    const found = await requireInside(path, root);
+    await this.#options.own?.(dirname(path));
+    if (found !== "nothing") throw fault(path, { what: "something is in the way" });
+    await mkdir(stateDirOf(dirname(path)), { recursive: true, mode: 0o700 });
+    await rm(pendingMarker(path), { force: true });
+    await dropBaseline(path);
+    await writeFile(restoredMarker(path), "");
+    await fill(path);
   }
 
   finishRemovals(): Promise<void> {

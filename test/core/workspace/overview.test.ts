@@ -93,7 +93,7 @@ test("a workspace with work is removed with force only; before_remove runs, and 
     limit: 9,
     types: ["workspace.removed"],
   });
-  assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator" });
+  assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator", kept: null });
   await assert.rejects(overview.remove("ENG-7", { force: true }), coded("workspace_not_found"));
 });
 
