@@ -27,6 +27,7 @@ import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
 import { KeptCopies } from "./workspace/copies.ts";
 import { fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { recordedPlaces } from "./workspace/owner.ts";
 import { OwnRoots } from "./workspace/roots.ts";
 import { createWorkspaces, type HookFailure, type SetAside } from "./workspace/workspaces.ts";
 
@@ -61,7 +62,7 @@ interface OpenWorkspacesDeps {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
-  readonly history: Pick<History, "workspacePlaceAt">;
+  readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlacesOf">;
   readonly roots: OwnRoots;
 }
 
@@ -86,6 +87,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => deps.onSetAside(aside),
       isAtWork: (path) => deps.isAtWork(path),
+      recordedPlaces: (id) => recordedPlaces(deps.history, id),
       recordedOwner: (path) => deps.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => deps.roots.own(root),
       copies,

@@ -156,7 +156,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   });
   await roots.ownPresent(workspaces.root());
   const isInUse = (path: string) =>
-    userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
+    userOf(orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const deps: CoreDeps = {
     clock,

@@ -65,8 +65,9 @@ export function keepApart(inner: Workspaces): Workspaces {
   };
   return {
     async ensure(issue, signal, tell) {
-      const key = workspaceKey(issue.identifier);
-      while (removals.has(key)) await over(key);
+      const keys = [workspaceKey(issue.identifier), basename(inner.placeOf(issue))];
+      const busy = () => keys.find((key) => removals.has(key));
+      for (let key = busy(); key !== undefined; key = busy()) await over(key);
       return inner.ensure(issue, signal, tell);
     },
     remove: (target, operator) => alone(target, () => inner.remove(target, operator)),
@@ -76,6 +77,7 @@ export function keepApart(inner: Workspaces): Workspaces {
     beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
     afterRun: (workspace, issue) => inner.afterRun(workspace, issue),
     root: () => inner.root(),
+    placeOf: (issue) => inner.placeOf(issue),
     pathOf: (identifier) => inner.pathOf(identifier),
     requireCwd: (path) => inner.requireCwd(path),
   };

@@ -26,7 +26,7 @@ export interface Kept extends Standing {
 type Remembered = Omit<Kept, "next">;
 
 interface KeptDeps {
-  readonly workspaces: Pick<Workspaces, "remove" | "inspect" | "pathOf" | "root">;
+  readonly workspaces: Pick<Workspaces, "remove" | "inspect" | "pathOf" | "placeOf" | "root">;
   readonly bus: EventSink;
   readonly history: Pick<
     History,
@@ -265,7 +265,7 @@ function sameWork(a: unknown, b: readonly Work[]): boolean {
 }
 
 interface Sources {
-  readonly workspaces: Pick<Workspaces, "pathOf" | "root">;
+  readonly workspaces: Pick<Workspaces, "placeOf" | "root">;
   readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlaces">;
 }
 
@@ -306,9 +306,9 @@ async function ownerOf(
 }
 
 /** null for an identifier that cannot name a workspace. */
-function today({ identifier }: IssueName, workspaces: Sources["workspaces"]): string | null {
+function today(issue: IssueName, workspaces: Sources["workspaces"]): string | null {
   try {
-    return workspaces.pathOf(identifier);
+    return workspaces.placeOf(issue);
   } catch {
     return null;
   }

@@ -2,7 +2,7 @@ import { lstat, opendir } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import type { Issue, IssueStatus } from "../model/issue.ts";
+import type { Issue, IssueName, IssueStatus } from "../model/issue.ts";
 import { isDirty, type Work } from "../model/work.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
 import type { State } from "../orchestrator/state.ts";
@@ -174,7 +174,7 @@ export class WorkspaceOverview {
     const recorded = history.latestAttempt(issue.id)?.workspacePath;
     const kept = this.kept.list().filter(({ issueId }) => issueId === issue.id);
     const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
-    const places = [recorded, workspaces.pathOf(issue.identifier), ...others];
+    const places = [recorded, workspaces.placeOf(issue), ...others];
     const found = await findWorkspace(issue.id, places, workspaces.root());
     if (found !== null) return this.git.diff(found);
     const copies = await this.#deps.copies.list();
@@ -184,9 +184,9 @@ export class WorkspaceOverview {
   }
 
   /** The current or future workspace of an issue; null if its identifier gives no valid path. */
-  placeOf({ identifier }: Pick<KnownIssue, "identifier">): { key: string; path: string } | null {
+  placeOf(issue: IssueName): { key: string; path: string } | null {
     try {
-      const path = this.#deps.workspaces.pathOf(identifier);
+      const path = this.#deps.workspaces.placeOf(issue);
       return { key: basename(path), path };
     } catch {
       return null;
@@ -290,7 +290,8 @@ export class WorkspaceOverview {
       const live = [...owners.values()].find((owner) => owner.id === id);
       return live ?? { id, identifier, issue: null };
     }
-    const known = owners.get(key);
+    const live = [...owners.values()].find((one) => this.placeOf(one)?.path === path);
+    const known = live ?? owners.get(key);
     if (known) return known;
     const id = history.issueIdOf(key);
     const latest = id === null ? null : history.latestAttempt(id);
@@ -308,13 +309,13 @@ export class WorkspaceOverview {
 
   #userOf(path: string): Issue | null {
     const { state, workspaces } = this.#deps;
-    return userOf(state(), path, (identifier) => workspaces.pathOf(identifier));
+    return userOf(state(), path, (issue) => workspaces.placeOf(issue));
   }
 
   #requireIdle(path: string): void {
     // An attempt without a directory may be about to get this one, because the root may change
     // before that.
-    const user = userOf(this.#deps.state(), path);
+    const user = userOf(this.#deps.state(), path) ?? this.#userOf(path);
     if (user !== null) throw inUse(basename(path), user.identifier);
   }
 }

@@ -2,7 +2,7 @@
 
 import { realpathSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../events/log.ts";
@@ -80,6 +80,11 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
    * which is the default.
    */
   recordedOwner?(path: string): string | null;
+  /**
+   * The directories that the history records for the attempts of an issue, the newest first, without
+   * those that another issue has used since; by default none.
+   */
+  recordedPlaces?(issueId: string): readonly string[];
   /** Fills a new, empty directory before `after_create`; by default it stays empty. */
   fill?(fresh: FreshWorkspace): Promise<void>;
   /** Ends every hook at once when the server must stop; by default never. */
@@ -89,7 +94,7 @@ export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "deliver
 /** The issues' directories. Every path is checked again before it is made, used or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. A directory that was made for another issue is moved out
+   * Finds or makes the issue's directory, which stays the same when its identifier changes. A directory that was made for another issue is moved out
    * of the way. A new one whose clone or `after_create` fails is deleted again. Rejects with
    * `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or
    * `hook_timeout`.
@@ -117,7 +122,12 @@ export interface Workspaces {
   finishRemovals(): Promise<void>;
   /** The current directory of workspaces as its real path; if missing, as configured. */
   root(): string;
-  /** The current path of an issue's directory; it may not exist. Throws `invalid_issue_identifier`. */
+  /**
+   * The current path of the issue's directory, by its record, else by its identifier; it may not
+   * exist. Throws `invalid_issue_identifier`.
+   */
+  placeOf(issue: IssueName): string;
+  /** The path of a new directory for an issue with this identifier; it may not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
   requireCwd(path: string): Promise<string>;
@@ -152,9 +162,9 @@ class DirectoryWorkspaces implements Workspaces {
     signal: AbortSignal,
     tell: (line: string) => void = () => {},
   ): Promise<Workspace> {
-    const key = workspaceKey(issue.identifier);
     const root = await openRoot(this.#options.settings().root);
-    const path = join(root, key);
+    const path = await this.#ownPlace(issue, root);
+    const key = basename(path);
     await this.#options.own?.(root);
     const found = await requireInside(path, root);
     await rm(restoredMarker(path), { force: true });
@@ -227,6 +237,12 @@ class DirectoryWorkspaces implements Workspaces {
     }
   }
 
+  placeOf({ id, identifier }: IssueName): string {
+    const root = this.root();
+    const recorded = this.#options.recordedPlaces?.(id) ?? [];
+    return recorded.find((path) => dirname(path) === root) ?? join(root, workspaceKey(identifier));
+  }
+
   pathOf(identifier: string): string {
     return join(this.root(), workspaceKey(identifier));
   }
@@ -237,6 +253,18 @@ class DirectoryWorkspaces implements Workspaces {
     });
     if (found !== "directory") throw invalidCwd(path, null);
     return path;
+  }
+
+  /**
+   * The place of the issue's workspace in `root`: the recorded one, unless the directory there was
+   * made for another issue.
+   */
+  async #ownPlace(issue: IssueName, root: string): Promise<string> {
+    const named = join(root, workspaceKey(issue.identifier));
+    const place = this.placeOf(issue);
+    if (place === named || dirname(place) !== root) return named;
+    const owner = (await readBaseline(place))?.issueId ?? issue.id;
+    return owner === issue.id ? place : named;
   }
 
   /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */

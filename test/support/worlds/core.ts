@@ -24,7 +24,7 @@ import { KeptCopies } from "../../../src/core/workspace/copies.ts";
 import { keepApart } from "../../../src/core/workspace/fill.ts";
 import { KeptWorkspaces } from "../../../src/core/workspace/kept.ts";
 import { WorkspaceOverview } from "../../../src/core/workspace/overview.ts";
-import { isAtWork, userOf } from "../../../src/core/workspace/owner.ts";
+import { isAtWork, recordedPlaces, userOf } from "../../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -117,6 +117,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       onHookFailed: (failure) => logged.push(failure.error.message),
       onSetAside: (aside) => kept.wasSetAside(aside),
       isAtWork: (path) => isAtWork(scheduler.orchestrator.state, path),
+      recordedPlaces: (id) => recordedPlaces(history, id),
       ...(options.keepsCopies && { copies }),
     }),
   );
@@ -126,7 +127,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     history,
     clock,
     isInUse: (path) =>
-      userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
+      userOf(scheduler.orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null,
   });
   scheduler.kept = kept;
   const overview = new WorkspaceOverview({
