@@ -161,6 +161,7 @@ const pure = [
   "src/core/config/git.ts",
   "src/core/config/schema.ts",
   "src/core/config/sections.ts",
+  "src/core/config/workspace.ts",
   "src/core/config/layers.ts",
   "src/core/config/resolve.ts",
   "src/core/config/json-schema.ts",

@@ -65,7 +65,8 @@ async function printRepository(
 }
 
 function only(issue: string, all: GitContextView): GitContextView {
-  const wanted = issue.toLowerCase();
+  // An earlier identifier finds the issue; the server answers with the current one.
+  const wanted = (all.route?.issue_identifier ?? issue).toLowerCase();
   const repositories = all.repositories.flatMap((repository) => {
     const branches = repository.branches.filter(
       (branch) => branch.issue_identifier?.toLowerCase() === wanted,

@@ -1,11 +1,14 @@
 import type { z } from "zod";
 import type { KeptView } from "../contract/work.ts";
-import { type Cell, type Paint, plainLine } from "./output.ts";
+import type { CopyView } from "../contract/workspaces.ts";
+import { type Cell, type Paint, plainLine, relative } from "./output.ts";
 
 type Kept = Pick<z.output<typeof KeptView>, "key" | "path" | "summary"> & {
   readonly issue_identifier?: string;
   readonly next: readonly string[];
 };
+
+type Copy = z.output<typeof CopyView>;
 
 const shownAtMost = 10;
 
@@ -26,6 +29,26 @@ export function keptLines(all: readonly Kept[], paint: Paint): string[] {
     const rest = [kept.path, ...kept.next].map((line) => `      ${plainLine(line)}`);
     return [head, ...rest];
   });
+}
+
+/** Copies of the work of removed workspaces, newest first: what they hold, where they are, what to type. */
+export function copyLines(all: readonly Copy[], paint: Paint): string[] {
+  return all.flatMap((copy) => {
+    const facts = `${size(copy.bytes)}, ${relative(copy.at, Date.now())}`;
+    const head = `${paint.yellow("copy")}  ${plainLine(copy.key)}  ${plainLine(copy.summary)}`;
+    return [
+      head,
+      ...[`${copy.path} (${facts})`, ...copy.next].map((line) => `      ${plainLine(line)}`),
+    ];
+  });
+}
+
+const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/** `512 B`, `4.0 KiB`, `1.5 GiB`. */
+export function size(bytes: number): string {
+  const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
+  return `${(bytes / 1_024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }
 
 /** What an issue keeps in addition to its own workspace, as facts of the issue. */

@@ -21,6 +21,7 @@ import type { History, WorkspacePlace } from "../core/store/store.ts";
 import { issueFromMarkdown } from "../core/tracker/local/input.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "../core/tracker/local/issues.ts";
 import { type LocalOptions, localOptions } from "../core/tracker/local/settings.ts";
+import { KeptCopies } from "../core/workspace/copies.ts";
 import { diffOf, firstHeadOf } from "../core/workspace/diff.ts";
 import { findWorkspace } from "../core/workspace/directory.ts";
 import { knownPlaces } from "../core/workspace/known-places.ts";
@@ -159,9 +160,32 @@ export async function offlineDiff(
     chosen === null
       ? ((await placeOf(recorded, root)) ?? keyed(root, key))
       : await knownAt(chosen, root, places);
-  if (path === null) return null;
+  if (path === null) return chosen === null ? copyDiff(project, recorded, key) : null;
   const diff = await diffOf(path, recorded && firstHeadOf(recorded.attempts, path));
   return diffView(recorded?.identifier ?? key, diff);
+}
+
+/** Restores a kept copy of the project into `to`, which must be empty or not exist. */
+export async function offlineRestore(project: Project, key: string, to: string) {
+  const copies = copiesOf(project);
+  const copy = await copies.find(key);
+  await copies.restore(copy, to);
+  return { key: copy.key, path: to };
+}
+
+/** None is made here. */
+function copiesOf({ dataDir }: Project): KeptCopies {
+  return new KeptCopies({ dir: join(dataDir, "kept"), clock: systemClock, maxBytes: () => 0 });
+}
+
+/** The diff of the newest copy of the issue, or of the copy with this key. */
+async function copyDiff(project: Project, recorded: Recorded | null, key: string) {
+  const copies = copiesOf(project);
+  const all = await copies.list();
+  const copy = all.find((one) => one.key === key || one.issue?.id === recorded?.issueId);
+  if (copy === undefined) return null;
+  const diff = await copies.within(copy, (path) => diffOf(path, copy.base));
+  return diffView(copy.issue?.identifier ?? key, { ...diff, path: copy.path });
 }
 
 /** Accepts only a path that symphony created. */

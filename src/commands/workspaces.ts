@@ -1,12 +1,12 @@
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { z } from "zod";
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import type { WorkspaceView } from "../contract/workspaces.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext } from "./context.ts";
+import { type CommandContext, findProject } from "./context.ts";
 import { closest, withHint } from "./failure.ts";
-import { keptLines } from "./kept.ts";
+import { copyLines, keptLines, size } from "./kept.ts";
 import { type Cell, type ListShape, printPage, relative } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
 import { workspaceNamed } from "./workspace-name.ts";
@@ -33,7 +33,10 @@ const listRow = subcommand({
     const list: ListShape = {
       columns,
       rows,
-      below: (paint) => (kept.length === 0 ? [] : ["", ...keptLines(kept, paint)]),
+      below: (paint) => [
+        ...(kept.length === 0 ? [] : ["", ...keptLines(kept, paint)]),
+        ...(page.copies.length === 0 ? [] : ["", ...copyLines(page.copies, paint)]),
+      ],
       totals: `${page.total} in ${page.root}, ${size(page.total_bytes)}`,
       page,
     };
@@ -64,10 +67,36 @@ const removeRow = subcommand({
   print: ({ name }, { note }) => note(`${name} was removed`),
 });
 
+const restoreRow = subcommand({
+  name: "restore",
+  summary:
+    "put the kept work of a removed workspace back into its place, or into another directory",
+  examples: [
+    "symphony workspaces restore ENG-118",
+    "symphony workspaces restore ENG-118-20261102T101500Z --to ./eng-118",
+  ],
+  arguments: [
+    {
+      name: "key",
+      summary:
+        "key of the copy, as `symphony workspaces list` prints it, or of a workspace with one copy",
+    },
+  ],
+  options: [
+    {
+      name: "to",
+      value: "dir",
+      summary: "a directory that is empty or does not exist; needs no running server",
+    },
+  ],
+  call: ({ key, to }, context) => restoreCopy(key, to, context),
+  print: ({ key, path }, { note }) => note(`${key} was restored to ${path}; the copy stays`),
+});
+
 /** The directories that agents work in. */
 export const workspacesCommand = row({
   examples: ["symphony workspaces list", "symphony workspaces remove ENG-123 --force"],
-  commands: [listRow, removeRow],
+  commands: [listRow, removeRow, restoreRow],
 });
 
 /** One of an earlier root is named by its path. */
@@ -88,12 +117,16 @@ function statusCell({ in_use: inUse, kept, status }: Workspace): Cell {
   return kept ? { text: "kept", style: "yellow" } : (status ?? "-");
 }
 
-const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-/** `512 B`, `4.0 KiB`, `1.5 GiB`. */
-function size(bytes: number): string {
-  const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
-  return `${(bytes / 1_024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+async function restoreCopy(key: string, to: string | undefined, context: CommandContext) {
+  if (to === undefined) return (await context.client()).workspaces.restore({ params: { key } });
+  const project = findProject(context.where);
+  if (project === null) {
+    throw new SymphonyError("workspace_not_found", "there is no project in this directory", {
+      hint: "symphony workspaces restore KEY --to DIR --data-dir PROJECT/.symphony",
+    });
+  }
+  const { offlineRestore } = await import("./offline.ts");
+  return offlineRestore(project, key, resolve(context.where.cwd, to));
 }
 
 async function removeWorkspace(name: string, force: boolean, context: CommandContext) {

@@ -141,6 +141,23 @@ const stream = [
   "",
 ].join("\n");
 
+/** The work of a workspace that was removed. */
+const copy = {
+  key: "ENG-118-20261102T101500Z",
+  path: "/srv/symphony/.symphony/kept/ENG-118-20261102T101500Z",
+  issue_identifier: "ENG-118",
+  workspace: "/srv/symphony/workspaces/ENG-118",
+  form: "bundle",
+  bytes: 48_213,
+  at,
+  summary: "1 commit not pushed (eng-118-fix-login)",
+  next: [
+    "symphony diff ENG-118-20261102T101500Z",
+    "symphony workspaces restore ENG-118-20261102T101500Z",
+    "symphony workspaces remove ENG-118-20261102T101500Z --force",
+  ],
+};
+
 /** Replies of the routes for configuration, templates, workspaces and records. */
 const otherExamples: Readonly<Record<string, unknown>> = {
   "config.show": {
@@ -182,8 +199,10 @@ const otherExamples: Readonly<Record<string, unknown>> = {
       },
     ],
     total_bytes: 1_048_576,
+    copies: [copy],
     ...page,
   },
+  "workspaces.restore": { key: copy.key, path: copy.workspace },
   "audit.list": {
     entries: [
       {

@@ -52,6 +52,7 @@ export const paths = {
   workspaces: {
     list: { method: "GET", path: "/api/v1/workspaces" },
     remove: { method: "DELETE", path: "/api/v1/workspaces/:key" },
+    restore: { method: "POST", path: "/api/v1/workspaces/:key/restore" },
   },
   secrets: {
     list: { method: "GET", path: "/api/v1/secrets" },

@@ -36,6 +36,23 @@ export const WorkspaceView = z
   })
   .meta({ id: "Workspace" });
 
+export const CopyView = z
+  .object({
+    key: z.string().describe("The key of the workspace and when the copy was made"),
+    path: z.string().describe("The directory of the copy"),
+    issue_identifier: z.string().nullable().describe("null: the issue is not known"),
+    workspace: z.string().describe("Where the workspace was"),
+    form: z.enum(["bundle", "archive"]).describe("A git bundle, or a tar archive of everything"),
+    bytes,
+    at: Time,
+    summary: z.string().describe("What it holds"),
+    next: z.array(z.string()).describe("Commands: show the work, restore it, delete the copy"),
+  })
+  .describe("The work of a workspace that was removed")
+  .meta({ id: "WorkspaceCopy" });
+
+const key = z.string().min(1).max(255);
+
 export const workspaces = {
   list: route({
     ...paths.workspaces.list,
@@ -47,6 +64,7 @@ export const workspaces = {
         root: z.string().describe("Where new workspaces are created"),
         workspaces: z.array(WorkspaceView),
         total_bytes: bytes.describe("Sum of all measured workspaces"),
+        copies: z.array(CopyView).describe("Of all removed workspaces; newest first"),
         ...paged,
       })
       .meta({ id: "WorkspacePage" }),
@@ -71,6 +89,21 @@ export const workspaces = {
     }),
     status: 204,
     errors: ["workspace_not_found", "workspace_in_use", "workspace_dirty", "workspace_ambiguous"],
+  }),
+  restore: route({
+    ...paths.workspaces.restore,
+    summary: "Put a kept copy back into the place of its workspace, which must be free",
+    params: z.object({
+      key: key.meta({
+        description: "Of the copy, or of a workspace with one copy",
+        example: "ENG-1",
+      }),
+    }),
+    status: 200,
+    reply: z
+      .object({ key: z.string(), path: z.string().describe("The workspace") })
+      .meta({ id: "WorkspaceRestored" }),
+    errors: ["workspace_not_found", "workspace_in_use", "workspace_ambiguous", "workspace_error"],
   }),
 };
 

@@ -23,6 +23,7 @@ import type { TrackerInUse } from "./tracker/in-use.ts";
 import type { WebhookInboxes } from "./tracker/inbox.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
 import type { Tracker } from "./tracker/tracker.ts";
+import type { KeptCopies } from "./workspace/copies.ts";
 import type { KeptWorkspaces } from "./workspace/kept.ts";
 import type { WorkspaceOverview } from "./workspace/overview.ts";
 import type { Workspaces } from "./workspace/workspaces.ts";
@@ -100,6 +101,7 @@ export interface CoreDeps {
   readonly kept: KeptWorkspaces;
   readonly deliveries: Deliveries;
   readonly made: MadeDeps;
+  readonly copies: KeptCopies;
   readonly attempts: Attempts;
   readonly templates: Templates;
   readonly runtimes: AgentRuntimes;

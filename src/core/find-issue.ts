@@ -33,6 +33,19 @@ export async function findIssueId(
   return found;
 }
 
+/**
+ * Every identifier of the issue with this one, now and before, for records that only have
+ * identifiers; just this one if no such issue is known.
+ */
+export function identifiersOf(core: Core, identifier: string): readonly string[] {
+  const now = core.orchestrator.statusOf(identifier)?.issue;
+  const id = now?.id ?? core.history.issueIdOf(identifier);
+  if (id === null) return [identifier];
+  return [
+    ...new Set([identifier, now?.identifier ?? identifier, ...core.history.identifiersOf(id)]),
+  ];
+}
+
 /** An issue that is not in memory: an embedded one, or one whose id the history knows. */
 export async function findIssue(core: Core, identifier: string): Promise<Issue | null> {
   const local = core.localIssues()?.get(identifier);

@@ -93,6 +93,7 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
       attempt_id: event.attemptId,
       reason: cut(event.message, reasonCharacters),
       ...brakeOf(data),
+      ...(type === "workspace.removed" && { path: data["path"], kept: data["kept"] }),
     },
   };
 }

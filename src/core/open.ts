@@ -33,7 +33,9 @@ import { openDeliveries } from "./tracker/deliveries.ts";
 import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
 import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
+import { KeptCopies } from "./workspace/copies.ts";
 import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
+import { recordedPlaces } from "./workspace/owner.ts";
 import { OwnRoots } from "./workspace/roots.ts";
 import {
   createWorkspaces,
@@ -73,10 +75,12 @@ interface OpenWorkspacesDeps {
   readonly signal: AbortSignal;
   onSetAside(aside: SetAside): void;
   isAtWork(path: string): boolean;
-  readonly history: Pick<History, "workspacePlaceAt">;
+  readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlacesOf">;
   readonly roots: OwnRoots;
   readonly mirrors: Mirrors;
   readonly branches: BranchBook;
+  /** Whether the remote has the commit that is checked out. */
+  isDelivered(path: string, issueId: string): Promise<boolean>;
 }
 
 /** The mirrors of all remotes. */
@@ -85,11 +89,19 @@ export function openMirrors({ dataDir, clock, env }: CoreOptions): Mirrors {
   return new Mirrors({ dir: join(dataDir, "mirrors"), clock, env });
 }
 
-/** The workspaces of the current configuration, filled by its repositories and hooks. */
-export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): Workspaces {
+/**
+ * The workspaces of the current configuration, filled by its repositories and hooks, and the copies
+ * of what they held when they were removed.
+ */
+export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps) {
   const { clock, log, env, dataDir, redactor } = options;
   const { config, tracker, lookup, bus, signal, mirrors, branches } = deps;
-  return keepApart(
+  const copies = new KeptCopies({
+    dir: join(dataDir, "kept"),
+    clock,
+    maxBytes: () => config().workspace.keepMaxBytes,
+  });
+  const workspaces = keepApart(
     createWorkspaces({
       settings: () => ({ root: config().workspace.root, hooks: config().hooks }),
       env: () => hookEnvironment(options, config(), tracker()),
@@ -98,8 +110,11 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       onHookFailed: (failure) => bus.publish(hookFailed(failure)),
       onSetAside: (aside) => deps.onSetAside(aside),
       isAtWork: (path) => deps.isAtWork(path),
+      recordedPlaces: (id) => recordedPlaces(deps.history, id),
       recordedOwner: (path) => deps.history.workspacePlaceAt(path)?.issueId ?? null,
       own: (root) => deps.roots.own(root),
+      copies,
+      delivered: (path, issueId) => deps.isDelivered(path, issueId),
       fill: fillWorkspace({
         git: () => config().git,
         ...{ env, clock, lookup, mirrors, branches },
@@ -110,6 +125,7 @@ export function openWorkspaces(options: CoreOptions, deps: OpenWorkspacesDeps): 
       signal,
     }),
   );
+  return { workspaces, copies };
 }
 
 function hookFailed({ hook, issue, error }: HookFailure): EventDraft {

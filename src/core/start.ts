@@ -54,7 +54,6 @@ import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
-import type { Workspaces } from "./workspace/workspaces.ts";
 
 /**
  * Opens everything and recovers from a crash, but dispatches nothing yet. Rejects with the code of
@@ -157,14 +156,15 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     workspaces: () => workspaces,
     orchestrator: () => orchestrator,
   });
-  const workspaces: Workspaces = openWorkspaces(options, {
+  const { workspaces, copies } = openWorkspaces(options, {
     ...{ ...common, branches: deliveries, roots, signal: leaving.signal },
     onSetAside: (aside) => kept.wasSetAside(aside),
     isAtWork: (path) => isAtWork(orchestrator.state, path),
+    isDelivered: (path, issueId) => deliveries.isDelivered(path, issueId),
   });
   await roots.ownPresent(workspaces.root());
   const isInUse = (path: string) =>
-    userOf(orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null;
+    userOf(orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const deps: CoreDeps = {
     ...{ clock, log, dataDir: options.dataDir, kinds, config, store, bus },
@@ -177,7 +177,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     runtimes: openRuntimes(options, {
       ...{ kinds: kinds.agents, config: current, lookup, hosts: recovery.hosts, onTrouble },
     }),
-    ...{ workspaces, kept, deliveries, made },
+    ...{ workspaces, kept, copies, deliveries, made },
     orchestrator: () => orchestrator,
   };
   const orchestrator: Orchestrator = new Orchestrator(
@@ -336,7 +336,7 @@ function runningCore(
   const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
     state: () => orchestrator.state,
-    ...{ workspaces, kept: deps.kept, history, bus, clock },
+    ...{ workspaces, kept: deps.kept, copies: deps.copies, history, bus, clock },
   });
   closers.push(() => overview.close());
   closers.push(followDiskUse(bus, overview, log));

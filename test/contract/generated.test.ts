@@ -29,6 +29,7 @@ const semantics: ReadonlySet<string> = new Set([
 const refusals: Readonly<Record<string, string>> = {
   "issues.respond": "nothing_asked",
   "git.diff": "no_repository",
+  "workspaces.restore": "workspace_not_found",
 };
 
 /** Path parameters that exist; an edit may end an issue, and abort needs a separate agent. */

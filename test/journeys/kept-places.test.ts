@@ -15,7 +15,7 @@ const endless: readonly Step[] = [
 
 async function setRoot(place: Place, root: string): Promise<void> {
   const text = await readFile(place.workflowPath, "utf8");
-  await writeFile(place.workflowPath, text.replace("./workspaces }", `./${root} }`));
+  await writeFile(place.workflowPath, text.replace("./workspaces,", `./${root},`));
 }
 
 async function run(place: Place, command: string) {

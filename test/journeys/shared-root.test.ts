@@ -14,7 +14,7 @@ const busy: readonly Step[] = [
 
 async function useRoot(place: Place, root: string): Promise<void> {
   const text = await readFile(place.workflowPath, "utf8");
-  await writeFile(place.workflowPath, text.replace("./workspaces }", `${root} }`));
+  await writeFile(place.workflowPath, text.replace("./workspaces,", `${root},`));
 }
 
 test("a root of workspaces belongs to one server: a second one is refused at its start, and the first is named", async () => {

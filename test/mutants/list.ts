@@ -90,53 +90,53 @@ export const mutants: readonly Mutant[] = [
     { file: "docs/trackers/local.md", tests: ["test/requirements.test.ts"], only: "T-12" },
     ["T-12: a profile has no section about paging", "## Scope and paging", "## Scope"],
   ),
-  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "O-31" }, [
+  ...faults({ file: "src/core/workspace/removal.ts", tests: [removal], only: "O-31" }, [
     "O-31: a file that changes between the last check and the deletion is deleted",
     "await deleteWhole(path, examinedAt)",
     "await deleteWhole(path, null)",
   ]),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "nothing in a root" },
+    { file: "src/core/workspace/removal.ts", tests: [removal], only: "nothing in a root" },
     [
       "a removal does not check which server has the root",
-      "    await this.#options.own?.(dirname(path));\n",
+      "    await this.#deps.own?.(dirname(path));\n",
       "",
     ],
   ),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [removal], only: "a server that stops" },
+    { file: "src/core/workspace/removal.ts", tests: [removal], only: "a server that stops" },
     [
       "a server that stops accepts an incomplete examination",
-      "if (!this.#leaving.aborted) return work;",
-      "if (!this.#leaving.aborted || work) return work;",
+      "if (!this.#deps.leaving.aborted) return work;",
+      "if (!this.#deps.leaving.aborted || work) return work;",
     ],
   ),
-  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [removal], only: "R-5" }, [
+  ...faults({ file: "src/core/workspace/removal.ts", tests: [removal], only: "R-5" }, [
     "R-5: a leftover marker hides work",
     " && (await readBaseline(path)) === null;",
     ";",
   ]),
   ...faults(
     {
-      file: "src/core/workspace/workspaces.ts",
+      file: "src/core/workspace/removal.ts",
       tests: [kept],
       only: "a workspace with work stays",
     },
     [
       "O-22: a workspace that holds work is removed",
-      "const work = force ? [] : await this.#workAt(path, found);",
-      "const work = force || path ? [] : await this.#workAt(path, found);",
+      "const work = force ? [] : await this.workAt(path, found);",
+      "const work = force || path ? [] : await this.workAt(path, found);",
     ],
   ),
   ...faults(
-    { file: "src/core/workspace/workspaces.ts", tests: [kept], only: "files that before_remove" },
+    { file: "src/core/workspace/removal.ts", tests: [kept], only: "files that before_remove" },
     [
       "O-22: files that before_remove leaves are removed",
-      "if (late.length > 0) return",
-      "if (late.length < 0) return",
+      "if (cleared.work.length > 0) return",
+      "if (cleared.work.length < 0) return",
     ],
   ),
-  ...faults({ file: "src/core/workspace/workspaces.ts", tests: [kept], only: "no directory" }, [
+  ...faults({ file: "src/core/workspace/removal.ts", tests: [kept], only: "no directory" }, [
     "another issue's workspace is removed",
     "if (baseline !== null && baseline.issueId !== issue.id) return null;",
     "",

@@ -4,15 +4,13 @@ import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
 import type { DeliveryConfig, OnSuccess } from "./delivery.ts";
 import type { GitConfig } from "./git.ts";
+import type { WorkspaceConfig } from "./workspace.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
 export interface CommonConfig {
   readonly tracker: TrackerConfig;
   readonly polling: { readonly intervalMs: number };
-  readonly workspace: {
-    /** Absolute and normalized. */
-    readonly root: string;
-  };
+  readonly workspace: WorkspaceConfig;
   readonly hooks: HooksConfig;
   readonly git: GitConfig;
   readonly delivery: DeliveryConfig;

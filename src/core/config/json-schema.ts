@@ -21,6 +21,12 @@ const meanings: Readonly<Record<string, string>> = {
     "State for an issue whose pull request was merged; default: the team's state for done work",
   "polling.interval_ms": "Time between two polls of the tracker, ms",
   "workspace.root": "The directory that holds one directory for each issue",
+  "workspace.keep_max":
+    "Largest copy of the work in a workspace that is removed, bytes or such as 2GiB; 0: no copies, such a workspace stays",
+  "workspace.retention": "When kept copies and idle workspaces are removed; default: never",
+  "workspace.retention.max_age": "Age after which they are removed, ms or such as 30d",
+  "workspace.retention.max_total":
+    "Size of all of them together, above which the oldest are removed, bytes or such as 50GiB",
   "hooks.after_create": "Shell script, run once in each new workspace",
   "hooks.before_run": "Shell script, run before each attempt",
   "hooks.after_run": "Shell script, run after each attempt with any outcome",

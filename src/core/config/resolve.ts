@@ -23,6 +23,7 @@ import {
   type Written,
 } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
+import { workspaceConfigOf } from "./workspace.ts";
 
 /** Options of the command line that are configuration. */
 export interface ConfigFlags {
@@ -328,7 +329,7 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
       onSuccess: onSuccessOf(tracker.on_success, delivery.mode),
     },
     polling: { intervalMs: polling.interval_ms },
-    workspace: { root },
+    workspace: workspaceConfigOf(written.workspace, root),
     hooks: {
       afterCreate: scriptOf(hooks.after_create),
       beforeRun: scriptOf(hooks.before_run),

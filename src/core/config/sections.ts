@@ -15,6 +15,7 @@ import {
 } from "./agents.ts";
 import { deliverySection } from "./delivery.ts";
 import { gitSection } from "./git.ts";
+import { workspaceSection } from "./workspace.ts";
 
 /** What the configuration needs to know of one kind of tracker. */
 export interface TrackerSection {
@@ -145,7 +146,7 @@ function schemaOf(agents: ConfigKinds["agents"]) {
   const before = {
     tracker: trackerSection,
     polling: section({ interval_ms: positive.default(30_000) }).prefault({}),
-    workspace: section({ root: text.optional() }).prefault({}),
+    workspace: workspaceSection.prefault({}),
     hooks: hooks.prefault({}),
     git: gitSection.prefault({}),
     delivery: deliverySection.prefault({}),

@@ -10,6 +10,7 @@ import { SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { Input, OfferOrder } from "../orchestrator/messages.ts";
 import { repositoryFor } from "../repository/routing.ts";
+import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import type { BranchBook } from "../workspace/fill.ts";
@@ -31,6 +32,8 @@ export interface Delivered extends Delivery {
   readonly marker: string;
   /** What symphony wrote last: what differs belongs to a person. */
   readonly wrote: { readonly title: string; readonly body: string; readonly draft: boolean } | null;
+  /** The kind of write that `problem` is about. */
+  readonly problemWith: string | null;
   /** How often symphony ran a check again, by `rerunKey`. */
   readonly reruns: Readonly<Record<string, number>>;
 }
@@ -148,6 +151,7 @@ export class Deliveries implements BranchBook {
       workspacePath: order.workspacePath ?? known.workspacePath,
       offeredAt: clock.wall(),
       problem: null,
+      problemWith: null,
       over: mode === "none",
       waitingFor: mode === "none" ? "a person to look at it" : "its branch to be pushed",
     };
@@ -225,9 +229,11 @@ export class Deliveries implements BranchBook {
     return this.#outbox.settled(`delivery:${issueId}`);
   }
 
-  /** Whether `commit` is known to be on the remote, as the remote said. */
-  isPushed(issueId: string, commit: string): boolean {
-    return this.of(issueId)?.pushed === commit;
+  /** Whether the remote has the commit that is checked out at `path`, as the remote itself said. */
+  async isDelivered(path: string, issueId: string): Promise<boolean> {
+    await this.settled(issueId);
+    const pushed = this.of(issueId)?.pushed ?? null;
+    return pushed !== null && (await gitHead(path))?.head === pushed;
   }
 
   /** Something changed at the site: reads the pull request at once. */
@@ -284,14 +290,15 @@ export class Deliveries implements BranchBook {
     if (known === null) return;
     const { issueId, issueIdentifier } = known;
     if (written.outcome === "done" || written.outcome === "dropped") {
-      if (known.problem !== null) this.#save({ ...known, problem: null });
+      const isMended = written.outcome === "done" && known.problemWith === entry.kind;
+      if (isMended) this.#save({ ...known, problem: null, problemWith: null });
       if (entry.kind === "pull_request" || entry.kind === "push") void this.#watch.look(issueId);
       return;
     }
     if (written.outcome === "later") return;
     const problem = `${written.reason}; next: symphony deliver ${issueIdentifier}`;
     const isNews = known.problem !== problem;
-    this.#save({ ...known, problem });
+    this.#save({ ...known, problem, problemWith: entry.kind });
     if (!isNews) return;
     log.warn("delivery", { issue_identifier: issueIdentifier, reason: written.reason });
     bus.publish({
@@ -319,6 +326,7 @@ function fresh(issue: Issue): Delivered {
     pullRequest: null,
     waitingFor: null,
     problem: null,
+    problemWith: null,
     offeredAt: 0,
     seenAt: null,
     over: false,

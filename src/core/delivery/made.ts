@@ -65,6 +65,10 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
     baseline?.head ??
     null;
   if (head === null) return { kind: "unchanged" };
+  if (base === null) {
+    const reason = `not pushed: ${repository.name} is empty; push a first commit to its default branch`;
+    return { kind: "refused", reason };
+  }
   const { maxFile: maxFileBytes, allowWorkflows, allowSubmodules, allowLfs } = delivery;
   const { holdsSecret } = deps;
   const rules = { maxFileBytes, allowWorkflows, allowSubmodules, allowLfs, holdsSecret };

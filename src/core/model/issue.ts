@@ -62,3 +62,6 @@ export type IssueStatus = (typeof statuses)[number];
 export type Wait =
   | { readonly gate: "day_budget" }
   | { readonly gate: "provider"; readonly agent: string };
+
+/** What names an issue: to the tracker, and to people. */
+export type IssueName = Pick<Issue, "id" | "identifier">;

@@ -16,7 +16,6 @@ import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
 import {
   type IssueStatusView,
-  idOf,
   knownIssue,
   type Snapshot,
   secondsRunning,
@@ -87,7 +86,8 @@ export class Operations {
 
   /** The issue with `identifier` in any case, or null when it is not in memory. */
   statusOf(identifier: string): IssueStatusView | null {
-    return statusOfIdentifier(this.#state, this.#deps.config().config, identifier);
+    const { config, history } = this.#deps;
+    return statusOfIdentifier(this.#state, config().config, identifier, history);
   }
 
   /** Orders a poll; `coalesced` if one is due or running. Throws `unavailable` while draining. */
@@ -223,8 +223,7 @@ export class Operations {
   }
 
   #require(identifier: string): Issue {
-    const id = idOf(this.#state, identifier);
-    const issue = id === null ? null : knownIssue(this.#state, id);
+    const issue = this.statusOf(identifier)?.issue;
     if (!issue) {
       throw new SymphonyError("issue_not_found", `no issue ${identifier} is known here`, {
         hint: "symphony state",

@@ -139,8 +139,9 @@ export function statusOfIdentifier(
   state: State,
   config: Config,
   identifier: string,
+  names?: EarlierNames,
 ): IssueStatusView | null {
-  const id = idOf(state, identifier);
+  const id = idNow(state, identifier, names);
   return id === null ? null : statusOfId(state, config, id);
 }
 
@@ -184,8 +185,21 @@ export function statusOf(state: State, issue: Issue): IssueStatus | null {
   return queuedIds(state.queue).has(issue.id) ? "queued" : null;
 }
 
+/** Finds the issue that an identifier named in an earlier attempt. */
+interface EarlierNames {
+  issueIdOf(identifier: string): string | null;
+}
+
+/** The id of the issue in memory that has or, by its attempts, had this identifier. */
+function idNow(state: State, identifier: string, names?: EarlierNames): string | null {
+  const id = idOf(state, identifier);
+  if (id !== null || names === undefined) return id;
+  const earlier = names.issueIdOf(identifier.trim());
+  return earlier !== null && knownIssue(state, earlier) !== null ? earlier : null;
+}
+
 /** The id of the issue with this identifier, in any case. */
-export function idOf(state: State, identifier: string): string | null {
+function idOf(state: State, identifier: string): string | null {
   const wanted = identifier.trim().toLowerCase();
   for (const claim of ["running", "retrying", "blocked", "review", "held", "failed"] as const) {
     for (const [id, { issue }] of state.issues.of(claim)) {

@@ -256,12 +256,14 @@ function reasonOf({ failure, stoppedFor, errors }: CommandEnd): string {
 }
 
 interface GitPlace {
-  /** The commit of HEAD; null before the first commit. */
+  /** The commit of HEAD; null before the first commit. Without a repository only its format counts. */
   readonly head: string | null;
   /** The files to compare with; null when only commits are read. */
   readonly worktree: string | null;
   /** The hash of its objects, where `head` does not tell it; `sha1` if omitted. */
   readonly format?: "sha1" | "sha256";
+  /** Where symphony's own directory is made; default: the system's temporary folder. */
+  readonly parent?: string;
   /** Ends running calls. */
   readonly signal?: AbortSignal;
 }
@@ -312,7 +314,7 @@ export async function openProtectedGit(
 ): Promise<ProtectedGit> {
   const [series, own] = await Promise.all([
     CommandSeries.begin("git"),
-    openOwnDir(gitDir, place.head, place.format),
+    openOwnDir(gitDir, place.head, place),
   ]);
   const { dir } = own;
   const call = callsIn(dir, place, series);
@@ -343,9 +345,9 @@ export interface OwnDir extends AsyncDisposable {
 export async function openOwnDir(
   gitDir: string | null,
   head: string | null,
-  format?: GitPlace["format"],
+  { format, parent }: Pick<GitPlace, "format" | "parent"> = {},
 ): Promise<OwnDir> {
-  const dir = await mkdtemp(join(tmpdir(), "symphony-git-"));
+  const dir = await mkdtemp(join(parent ?? tmpdir(), "symphony-git-"));
   const remove = () => rm(dir, { recursive: true, force: true });
   try {
     await fill(dir, gitDir, { head, format });
@@ -391,21 +393,26 @@ function answerIn(end: CommandEnd, { mayExit }: RunOptions): string {
 async function fill(
   dir: string,
   gitDir: string | null,
-  { head, format }: { readonly head: string | null; readonly format: GitPlace["format"] | undefined },
+  {
+    head,
+    format,
+  }: { readonly head: string | null; readonly format: GitPlace["format"] | undefined },
 ): Promise<void> {
   await mkdir(join(dir, "objects", "info"), { recursive: true });
   await mkdir(join(dir, "refs"));
-  await writeFile(join(dir, "HEAD"), `${head ?? "ref: refs/heads/none"}\n`);
+  // A HEAD without its commit would be an error.
+  const commit = gitDir === null ? null : head;
+  await writeFile(join(dir, "HEAD"), `${commit ?? "ref: refs/heads/none"}\n`);
+  if (head?.length === 64 || format === "sha256") {
+    const text = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
+    await writeFile(join(dir, "config"), text);
+  }
   if (gitDir === null) return;
   const shared = await sharedDirOf(gitDir);
   const objects = join(shared, "objects");
   if (objects.includes("\n"))
     throw new Error("a path with a line break cannot be used as an object store");
   await writeFile(join(dir, "objects", "info", "alternates"), `${objects}\n`);
-  if (head?.length === 64 || format === "sha256") {
-    const text = "[core]\nrepositoryformatversion = 1\n[extensions]\nobjectformat = sha256\n";
-    await writeFile(join(dir, "config"), text);
-  }
   // Without it the history of a shallow clone would seem to be broken.
   const shallow = (await readSmall(join(shared, "shallow"), maxShallowBytes))?.trim() ?? "";
   const lines = shallow.split("\n");

@@ -275,7 +275,11 @@ function refusalIn(
   const found = signs.find(({ pattern }) => said.some((line) => pattern.test(line)));
   const exact = found && said.find((line) => found.pattern.test(line));
   const fault = said.findLast((line) => /^(?:fatal|error|remote: error):/.test(line));
-  const words = exact ?? summary ?? fault ?? said.findLast((line) => line.trim() !== "");
+  const general = exact ?? summary ?? fault ?? said.findLast((line) => line.trim() !== "");
+  // A hook of the remote says in lines of its own why it declines.
+  const own = said.findLast((line) => /^remote: (?!error:)\S/.test(line));
+  const isHook = own !== undefined && /hook declined/i.test(general ?? "");
+  const words = isHook ? `${general}: ${own.replace(/^remote: /, "")}` : general;
   return {
     category: found?.category ?? "other",
     final: found?.final ?? false,

@@ -90,7 +90,7 @@ export async function refsOf({ gitDir, store, linked }: Repository): Promise<Ref
   }
   const text = await textOf(gitDir, "HEAD", maxSmallBytes);
   if (text === null) throw new Error("it has no HEAD");
-  const stashes = linked ? 0 : await stashesIn(store, all);
+  const stashes = linked ? 0 : (await stashIdsIn(store, all)).length;
   return { all, head: headIn(text, all), worktrees, stashes };
 }
 
@@ -143,11 +143,15 @@ function headIn(text: string, refs: ReadonlyMap<string, string>): string | null 
   return refs.get(name) ?? null;
 }
 
-/** Every stash except the newest exists only in the log of its ref. */
-async function stashesIn(store: string, refs: ReadonlyMap<string, string>): Promise<number> {
+/** The stashes, oldest first; each except the newest exists only in the log of its ref. */
+export async function stashIdsIn(
+  store: string,
+  refs: ReadonlyMap<string, string>,
+): Promise<readonly string[]> {
   const log = (await textOf(store, "logs/refs/stash", maxPackedBytes)) ?? "";
-  const lines = log.split("\n").filter((line) => line !== "").length;
-  return Math.max(lines, refs.has("refs/stash") ? 1 : 0);
+  const ids = log.split("\n").flatMap((line) => (line === "" ? [] : [line.split(" ")[1] ?? ""]));
+  const newest = refs.get("refs/stash");
+  return ids.length === 0 && newest !== undefined ? [newest] : ids;
 }
 
 async function namesIn(dir: string): Promise<readonly string[]> {

@@ -38,6 +38,7 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
     "preparing",
     "running",
     "succeeded",
+    "no_changes",
     "failed",
     "timed_out",
     "stalled",
@@ -165,6 +166,11 @@ export class AttemptTable {
     return this.#db.get((row) => text(row, "issue_id"), sql, { identifier });
   }
 
+  identifiersOf(issueId: string): readonly string[] {
+    const sql = "SELECT DISTINCT issue_identifier FROM attempts WHERE issue_id = $issueId";
+    return this.#db.all((row) => text(row, "issue_identifier"), sql, { issueId });
+  }
+
   lastId(): string | null {
     const sql = "SELECT id FROM attempts ORDER BY id DESC LIMIT 1";
     return this.#db.get((row) => text(row, "id"), sql);
@@ -238,7 +244,8 @@ export class UsageTable {
       rowOf,
       `SELECT ${key} AS key, max(agent) AS agent, nullif(model, '') AS model, ${sums} FROM usage
         WHERE ($since IS NULL OR day >= $since) AND ($until IS NULL OR day <= $until)
-          AND ($issue IS NULL OR issue_identifier = $issue COLLATE NOCASE)
+          AND ($issue IS NULL OR issue_id IN
+            (SELECT issue_id FROM usage WHERE issue_identifier = $issue COLLATE NOCASE))
         GROUP BY ${by}, model ORDER BY key DESC`,
       { since: since ?? null, until: until ?? null, issue: issue ?? null },
     );

@@ -47,6 +47,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     workspacePlaceAt: (path) => attempts.places.at(path),
     workspacePlacesOf: (issueId) => attempts.places.ofIssue(issueId),
     issueIdOf: (identifier) => attempts.issueIdOf(identifier),
+    identifiersOf: (issueId) => attempts.identifiersOf(issueId),
     removeOldEvents: (removal) => aged.removeEvents(removal),
     removeOldAttempts: (removal) => aged.removeAttempts(removal),
     saveCompleted: (record, most) => completed.save(record, most),

@@ -135,6 +135,8 @@ export interface History {
   workspacePlacesOf(issueId: string): Iterable<WorkspacePlace>;
   /** The id of the issue whose attempts were recorded under this identifier (ignoring case). */
   issueIdOf(identifier: string): string | null;
+  /** Every identifier that attempts of the issue were recorded under. */
+  identifiersOf(issueId: string): readonly string[];
 
   /** One small step: the oldest events that are old enough. */
   removeOldEvents(removal: Removal): RemovalStep;

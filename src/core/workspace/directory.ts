@@ -1,17 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { chmod, lstat, mkdir, opendir, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { dropBaseline, moveBaseline, readBaseline } from "./baseline.ts";
+import { deleteTree } from "./deletion.ts";
 import {
   beingMade,
-  deleteTree,
   type Found,
   fault,
   findAt,
   pendingMarker,
   removedDir,
   requireInside,
+  restoredMarker,
   stateDirOf,
 } from "./place.ts";
 
@@ -48,7 +49,8 @@ export async function momentIn(root: string): Promise<number> {
 /**
  * First moves the directory away in one step, so that a crash leaves no partial workspace. Resolves
  * with false, with the directory moved back, if a file in it changed after `lookedAt`, the time
- * (`momentIn`) at which the last examination began.
+ * (`momentIn`) at which the last examination began. Rejects with `LeftBehind` when it was moved away
+ * and a part of it cannot be deleted.
  */
 export async function deleteWhole(path: string, examinedAt: number | null): Promise<boolean> {
   const dir = removedDir(dirname(path));
@@ -66,15 +68,28 @@ export async function deleteWhole(path: string, examinedAt: number | null): Prom
     }
     await dropBaseline(path);
     await rm(pendingMarker(path), { force: true });
+    await rm(restoredMarker(path), { force: true });
+  } catch (cause) {
+    throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
+  }
+  try {
     await deleteTree(aside);
     return true;
   } catch (cause) {
-    throw fault(path, { what: `the workspace cannot be deleted: ${messageOf(cause)}`, cause });
+    throw new LeftBehind(path, aside, cause);
+  }
+}
+
+/** The workspace is removed from its place, but not all of it could be deleted. */
+export class LeftBehind extends SymphonyError {
+  constructor(path: string, aside: string, cause: unknown) {
+    const message = `${path}: the workspace was removed, but not all of it could be deleted: ${messageOf(cause)}; the rest is in ${aside}, and is tried again`;
+    super("workspace_error", message, { cause, details: { path, rest: aside } });
   }
 }
 
 /** Compares the times of files only: moving a directory changes its own. */
-async function hasChangedSince(top: string, moment: number): Promise<boolean> {
+export async function hasChangedSince(top: string, moment: number): Promise<boolean> {
   const dirs = [top];
   for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
     for await (const entry of await opendir(dir)) {

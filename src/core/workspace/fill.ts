@@ -7,7 +7,8 @@ import { cloneInto } from "../repository/clone.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { repositoryFor } from "../repository/routing.ts";
-import type { FreshWorkspace, RemovalTarget, Workspaces } from "./workspaces.ts";
+import type { RemovalTarget } from "./removal.ts";
+import type { FreshWorkspace, Workspaces } from "./workspaces.ts";
 
 /** The branches that symphony made, and for which issue. */
 export interface BranchBook {
@@ -94,16 +95,19 @@ export function keepApart(inner: Workspaces): Workspaces {
   };
   return {
     async ensure(issue, signal, tell) {
-      const key = workspaceKey(issue.identifier);
-      while (removals.has(key)) await over(key);
+      const keys = [workspaceKey(issue.identifier), basename(inner.placeOf(issue))];
+      const busy = () => keys.find((key) => removals.has(key));
+      for (let key = busy(); key !== undefined; key = busy()) await over(key);
       return inner.ensure(issue, signal, tell);
     },
     remove: (target, operator) => alone(target, () => inner.remove(target, operator)),
     inspect: (target) => alone(target, () => inner.inspect(target)),
+    restore: (path, fill) => alone({ path, issue: null }, () => inner.restore(path, fill)),
     finishRemovals: () => inner.finishRemovals(),
     beforeRun: (workspace, issue, signal) => inner.beforeRun(workspace, issue, signal),
     afterRun: (workspace, issue) => inner.afterRun(workspace, issue),
     root: () => inner.root(),
+    placeOf: (issue) => inner.placeOf(issue),
     pathOf: (identifier) => inner.pathOf(identifier),
     requireCwd: (path) => inner.requireCwd(path),
     borrowedBy: (path) => inner.borrowedBy(path),

@@ -1,14 +1,17 @@
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { SymphonyEvent } from "../model/event.ts";
+import type { IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import type { EventSink, History } from "../store/store.ts";
 import { shellQuoted } from "../text/text.ts";
 import { readBaseline } from "./baseline.ts";
+import type { KeptCopy } from "./copies.ts";
 import { type KnownPlace, keyOfAside, knownPlaces } from "./known-places.ts";
 import { findAt } from "./place.ts";
+import type { Removal, RemovalTarget } from "./removal.ts";
 import { workIn } from "./work.ts";
-import type { IssueName, Removal, RemovalTarget, SetAside, Workspaces } from "./workspaces.ts";
+import type { SetAside, Workspaces } from "./workspaces.ts";
 
 /** A workspace without an agent that is kept because of the work it holds. */
 export interface Kept extends Standing {
@@ -23,7 +26,7 @@ export interface Kept extends Standing {
 type Remembered = Omit<Kept, "next">;
 
 interface KeptDeps {
-  readonly workspaces: Pick<Workspaces, "remove" | "inspect" | "pathOf" | "root">;
+  readonly workspaces: Pick<Workspaces, "remove" | "inspect" | "pathOf" | "placeOf" | "root">;
   readonly bus: EventSink;
   readonly history: Pick<
     History,
@@ -184,16 +187,23 @@ export class KeptWorkspaces {
           type: "workspace.removed",
           issueId: issue.id,
           issueIdentifier: issue.identifier,
-          message: "workspace removed",
-          data: { key: basename(removal.path), path: removal.path },
+          message: removedMessage(removal.copy),
+          data: { key: basename(removal.path), path: removal.path, ...keptIn(removal.copy) },
         });
+        // It is gone from its place; the caller reports what is left of it.
+        if (removal.rest !== null) throw removal.rest;
         return;
       case "kept":
-        this.#keep(issue, removal.path, removal.work);
+        this.#keep(issue, removal.path, removal.work, removal.notCopied);
     }
   }
 
-  #keep({ id, identifier }: IssueName, path: string, work: readonly Work[]): void {
+  #keep(
+    { id, identifier }: IssueName,
+    path: string,
+    work: readonly Work[],
+    notCopied: string | null = null,
+  ): void {
     const { bus, history, clock } = this.#deps;
     const known = this.#byPath.get(path);
     const isSame = known?.issueId === id && sameWork(known.work, work);
@@ -213,8 +223,8 @@ export class KeptWorkspaces {
       issueId: id,
       issueIdentifier: identifier,
       attemptId: latest?.workspacePath === path ? latest.id : null,
-      message: `workspace kept, it holds ${workInWords(work)}`,
-      data: { key, path, next, holds: work },
+      message: `workspace kept, it holds ${workInWords(work)}${notCopied === null ? "" : `; no copy of it was made: ${notCopied}`}`,
+      data: { key, path, next, holds: work, ...(notCopied !== null && { not_copied: notCopied }) },
     });
   }
 
@@ -225,6 +235,18 @@ export class KeptWorkspaces {
     const known = [...history.workspacePlaces(), ...this.#byPath.values()];
     return aloneIn(workspaces.root(), all, known);
   }
+}
+
+/** Every removal says where the work went. */
+function removedMessage(copy: KeptCopy | null): string {
+  return copy === null
+    ? "workspace removed, nothing to keep"
+    : `workspace removed, its work is kept in ${copy.path}`;
+}
+
+function keptIn(copy: KeptCopy | null) {
+  if (copy === null) return { kept: null };
+  return { kept: copy.path, next: `symphony workspaces restore ${shellQuoted(copy.key)}` };
 }
 
 /** The last event about the directory at `path`, if it said that the directory is kept. */
@@ -243,7 +265,7 @@ function sameWork(a: unknown, b: readonly Work[]): boolean {
 }
 
 interface Sources {
-  readonly workspaces: Pick<Workspaces, "pathOf" | "root">;
+  readonly workspaces: Pick<Workspaces, "placeOf" | "root">;
   readonly history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlaces">;
 }
 
@@ -284,9 +306,9 @@ async function ownerOf(
 }
 
 /** null for an identifier that cannot name a workspace. */
-function today({ identifier }: IssueName, workspaces: Sources["workspaces"]): string | null {
+function today(issue: IssueName, workspaces: Sources["workspaces"]): string | null {
   try {
-    return workspaces.pathOf(identifier);
+    return workspaces.placeOf(issue);
   } catch {
     return null;
   }

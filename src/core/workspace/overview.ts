@@ -2,21 +2,21 @@ import { lstat, opendir } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import { SymphonyError } from "../model/errors.ts";
-import type { Issue, IssueStatus } from "../model/issue.ts";
-import { isDirty, type Work, workInWords } from "../model/work.ts";
+import type { Issue, IssueName, IssueStatus } from "../model/issue.ts";
+import { isDirty, type Work } from "../model/work.ts";
 import { statusOf } from "../orchestrator/snapshot.ts";
 import type { State } from "../orchestrator/state.ts";
 import { workspaceKey } from "../repository/key.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { EventSink, History } from "../store/store.ts";
-import { shellQuoted } from "../text/text.ts";
-import type { WorkDiff } from "./diff.ts";
+import type { KeptCopies, KeptCopy } from "./copies.ts";
+import { diffOf, type WorkDiff } from "./diff.ts";
 import { findWorkspace } from "./directory.ts";
 import type { Kept, KeptWorkspaces } from "./kept.ts";
 import { type KnownPlace, knownPlaces } from "./known-places.ts";
 import { DiskUse } from "./measured.ts";
 import { type KnownIssue, ownersOf, userOf } from "./owner.ts";
+import { ambiguous, dirty, inUse, notFound, onlyCopy } from "./refusals.ts";
 import { Repositories } from "./repositories.ts";
 import type { Workspaces } from "./workspaces.ts";
 
@@ -26,6 +26,7 @@ interface OverviewDeps {
   state(): State;
   readonly workspaces: Workspaces;
   readonly kept: KeptWorkspaces;
+  readonly copies: KeptCopies;
   readonly history: History;
   readonly bus: EventSink;
   readonly clock: Clock;
@@ -37,6 +38,8 @@ export interface WorkspaceListing {
   /** Of all workspaces that have been measured. */
   readonly totalBytes: number;
   readonly total: number;
+  /** The work of workspaces that were removed; newest first. */
+  readonly copies: readonly KeptCopy[];
 }
 
 interface RemovalWish {
@@ -96,6 +99,7 @@ export class WorkspaceOverview {
       workspaces: rows.filter((row) => row !== null),
       totalBytes: paths.reduce((sum, path) => sum + (this.#disk.of(path) ?? 0), 0),
       total: paths.length,
+      copies: await this.#deps.copies.list(),
     };
   }
 
@@ -111,12 +115,14 @@ export class WorkspaceOverview {
 
   /**
    * Runs `before_remove` and deletes the workspace with this key; `path` selects one if several
-   * have it. Rejects with `workspace_not_found`, `workspace_ambiguous`, `workspace_in_use`, without
+   * have it. Without such a workspace, deletes the kept copy with this key. Rejects with `workspace_not_found`, `workspace_ambiguous`, `workspace_in_use`, without
    * `force` with `workspace_dirty` for one that may hold work that is nowhere else, and with
    * `workspace_…` of the disk.
    */
   async remove(key: string, { force, path: chosen = null }: RemovalWish): Promise<void> {
     const { workspaces, bus, state, kept } = this.#deps;
+    const copy = chosen === null ? await this.#onlyCopy(key) : null;
+    if (copy !== null) return this.#removeCopy(copy, force);
     const path = await this.#require(key, chosen, "symphony workspaces remove");
     // Checked synchronously before the removal begins: from then on no attempt gets this directory.
     this.#requireIdle(path);
@@ -133,8 +139,24 @@ export class WorkspaceOverview {
       issueId: issue?.id ?? null,
       issueIdentifier: issue?.identifier ?? null,
       message: `workspace ${chosen ?? key} removed by an operator`,
-      data: { key, path, by: "operator" },
+      data: { key, path, by: "operator", kept: null },
     });
+    if (removal.rest !== null) throw removal.rest;
+  }
+
+  /**
+   * Puts a kept copy back into the place of its workspace, which must be free. The copy stays.
+   * Resolves with the path. Rejects with `workspace_not_found`, `workspace_ambiguous`,
+   * `workspace_in_use` and `workspace_…` of the disk.
+   */
+  async restore(key: string): Promise<{ readonly key: string; readonly path: string }> {
+    const { workspaces, copies, kept } = this.#deps;
+    const copy = await copies.find(key);
+    const { workspace: path, issue } = copy;
+    this.#requireIdle(path);
+    await workspaces.restore(path, (to) => copies.restore(copy, to));
+    if (issue !== null) await kept.report(issue, path);
+    return { key: copy.key, path };
   }
 
   /**
@@ -152,16 +174,19 @@ export class WorkspaceOverview {
     const recorded = history.latestAttempt(issue.id)?.workspacePath;
     const kept = this.kept.list().filter(({ issueId }) => issueId === issue.id);
     const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
-    const places = [recorded, workspaces.pathOf(issue.identifier), ...others];
+    const places = [recorded, workspaces.placeOf(issue), ...others];
     const found = await findWorkspace(issue.id, places, workspaces.root());
     if (found !== null) return this.git.diff(found);
-    throw notFound(key);
+    const copies = await this.#deps.copies.list();
+    const copy = copies.find((one) => one.issue?.id === issue.id);
+    if (copy === undefined) throw notFound(key);
+    return this.#copyDiff(copy);
   }
 
   /** The current or future workspace of an issue; null if its identifier gives no valid path. */
-  placeOf({ identifier }: Pick<KnownIssue, "identifier">): { key: string; path: string } | null {
+  placeOf(issue: IssueName): { key: string; path: string } | null {
     try {
-      const path = this.#deps.workspaces.pathOf(identifier);
+      const path = this.#deps.workspaces.placeOf(issue);
       return { key: basename(path), path };
     } catch {
       return null;
@@ -170,12 +195,39 @@ export class WorkspaceOverview {
 
   /** As `diffOf`, by key and of any issue; also rejects with `workspace_ambiguous`. */
   async diffIn(key: string, chosen: string | null = null): Promise<WorkDiff> {
+    const copy = chosen === null ? await this.#onlyCopy(key) : null;
+    if (copy !== null) return this.#copyDiff(copy);
     return this.git.diff(await this.#require(key, chosen, "symphony diff"));
   }
 
   /** Cancels the measurements. */
   async close(): Promise<void> {
     await Promise.all([this.#disk.close(), this.git.close()]);
+  }
+
+  /** The kept copy with this key, unless a workspace has it. */
+  async #onlyCopy(key: string): Promise<KeptCopy | null> {
+    if ((await this.#places()).some((place) => place.key === key)) return null;
+    return (await this.#deps.copies.list()).find((copy) => copy.key === key) ?? null;
+  }
+
+  /** The copy is opened in a temporary directory, so a damaged one shows here. */
+  async #copyDiff(copy: KeptCopy): Promise<WorkDiff> {
+    const diff = await this.#deps.copies.within(copy, (path) => diffOf(path, copy.base));
+    return { ...diff, path: copy.path };
+  }
+
+  async #removeCopy(copy: KeptCopy, force: boolean): Promise<void> {
+    const { key, path, issue, summary } = copy;
+    if (!force) throw onlyCopy(copy);
+    await this.#deps.copies.remove(copy);
+    this.#deps.bus.publish({
+      type: "workspace.removed",
+      issueId: issue?.id ?? null,
+      issueIdentifier: issue?.identifier ?? null,
+      message: `kept copy ${key} deleted by an operator; it held ${summary}`,
+      data: { key, path, by: "operator", kept: null },
+    });
   }
 
   /** All workspaces. */
@@ -238,7 +290,8 @@ export class WorkspaceOverview {
       const live = [...owners.values()].find((owner) => owner.id === id);
       return live ?? { id, identifier, issue: null };
     }
-    const known = owners.get(key);
+    const live = [...owners.values()].find((one) => this.placeOf(one)?.path === path);
+    const known = live ?? owners.get(key);
     if (known) return known;
     const id = history.issueIdOf(key);
     const latest = id === null ? null : history.latestAttempt(id);
@@ -256,47 +309,15 @@ export class WorkspaceOverview {
 
   #userOf(path: string): Issue | null {
     const { state, workspaces } = this.#deps;
-    return userOf(state(), path, (identifier) => workspaces.pathOf(identifier));
+    return userOf(state(), path, (issue) => workspaces.placeOf(issue));
   }
 
   #requireIdle(path: string): void {
     // An attempt without a directory may be about to get this one, because the root may change
     // before that.
-    const user = userOf(this.#deps.state(), path);
+    const user = userOf(this.#deps.state(), path) ?? this.#userOf(path);
     if (user !== null) throw inUse(basename(path), user.identifier);
   }
-}
-
-// Why a requested workspace is not shown or removed.
-
-function notFound(name: string): SymphonyError {
-  return new SymphonyError("workspace_not_found", `there is no workspace ${name}`, {
-    hint: "symphony workspaces list",
-  });
-}
-
-/** `command` is the command that takes the path of the right one. */
-function ambiguous(key: string, paths: readonly string[], command: string): SymphonyError {
-  const message = `${paths.length} directories have the key ${key}: ${paths.join(", ")}`;
-  return new SymphonyError("workspace_ambiguous", `${message}; name the one you mean by its path`, {
-    details: { paths },
-    hint: `${command} ${shellQuoted(paths[0] ?? key)}`,
-  });
-}
-
-function inUse(key: string, identifier: string): SymphonyError {
-  return new SymphonyError("workspace_in_use", `an agent is running in ${key}`, {
-    hint: `symphony abort ${identifier}`,
-  });
-}
-
-/** `name` is what the caller used: the key or the path. */
-function dirty(name: string, path: string, work: readonly Work[]): SymphonyError {
-  const message = `${name} holds work that is nowhere else and would be lost: ${workInWords(work)}`;
-  return new SymphonyError("workspace_dirty", message, {
-    details: { path, holds: work },
-    hint: `symphony workspaces remove ${shellQuoted(name)} --force`,
-  });
 }
 
 /** One workspace, as an operator sees it. */

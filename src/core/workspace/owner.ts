@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import type { Issue } from "../model/issue.ts";
 import type { State } from "../orchestrator/state.ts";
 import { workspaceKey } from "../repository/key.ts";
+import type { History } from "../store/store.ts";
 
 /** The issue of a workspace; `issue` only if it is in memory. */
 export interface KnownIssue {
@@ -26,6 +27,20 @@ export function ownersOf(state: State): ReadonlyMap<string, KnownIssue> {
   return owners;
 }
 
+/**
+ * The directories that attempts of the issue used, the newest first, without those that another
+ * issue has used since.
+ */
+export function recordedPlaces(
+  history: Pick<History, "latestAttempt" | "workspacePlaceAt" | "workspacePlacesOf">,
+  issueId: string,
+): readonly string[] {
+  const all = [...history.workspacePlacesOf(issueId)].map(({ path }) => path).reverse();
+  const latest = history.latestAttempt(issueId)?.workspacePath ?? null;
+  const isOwn = latest !== null && history.workspacePlaceAt(latest)?.issueId === issueId;
+  return isOwn ? [latest, ...all] : all;
+}
+
 /** Whether a live attempt has entered the directory at `path`. */
 export function isAtWork({ issues }: State, path: string): boolean {
   return [...issues.of("running").values()].some(({ workspacePath }) => workspacePath === path);
@@ -36,15 +51,12 @@ export function isAtWork({ issues }: State, path: string): boolean {
  * a new workspace would be. Without `today`, an attempt without a directory counts as the user of
  * every directory with its key.
  */
-export function userOf(
-  state: State,
-  path: string,
-  today?: (identifier: string) => string,
-): Issue | null {
+export function userOf(state: State, path: string, today?: (issue: Issue) => string): Issue | null {
   for (const { issue, workspacePath } of state.issues.of("running").values()) {
     if (workspacePath === path) return issue;
-    if (workspacePath !== null || keyOf(issue) !== basename(path)) continue;
-    if (today === undefined || today(issue.identifier) === path) return issue;
+    if (workspacePath !== null || keyOf(issue) === null) continue;
+    const isMeant = today ? today(issue) === path : keyOf(issue) === basename(path);
+    if (isMeant) return issue;
   }
   return null;
 }

@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdir, readdir, realpath, rm } from "node:fs/promises";
+import { lstat, mkdir, realpath } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 import { readSmall } from "../repository/checkout.ts";
@@ -48,6 +48,11 @@ export function pendingMarker(workspacePath: string): string {
 /** The file with the state of the workspace when it had been made. */
 export function baselineFile(workspacePath: string): string {
   return stateFileOf(workspacePath, "baseline.json");
+}
+
+/** The marker file of a workspace that an operator restored and no attempt has used since. */
+export function restoredMarker(workspacePath: string): string {
+  return stateFileOf(workspacePath, "restored");
 }
 
 /** The directory of symphony's own data about the workspaces in `root`. */
@@ -130,22 +135,4 @@ function outside(path: string): SymphonyError {
 
 function refused(code: ErrorCode, path: string, what: string): SymphonyError {
   return new SymphonyError(code, `${path} ${what}`, { details: { path } });
-}
-
-/** Deletes a directory and its content. Links are removed, never followed. */
-export async function deleteTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch {
-    // Some build tools write-protect the directories of their caches.
-    await unprotect(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-async function unprotect(dir: string): Promise<void> {
-  await chmod(dir, 0o700);
-  for (const entry of await readdir(dir, { withFileTypes: true })) {
-    if (entry.isDirectory()) await unprotect(join(dir, entry.name));
-  }
 }

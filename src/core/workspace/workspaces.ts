@@ -1,31 +1,32 @@
 // The directory of an issue: created, examined, kept, removed.
 
 import { realpathSync } from "node:fs";
-import { readdir, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { HooksConfig } from "../config/config.ts";
 import type { Logger } from "../events/log.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
-import type { Issue } from "../model/issue.ts";
+import type { Issue, IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { workspaceKey } from "../repository/key.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
-import { readBaseline, writeBaseline } from "./baseline.ts";
-import { deleteWhole, makeFresh, momentIn, setAside } from "./directory.ts";
+import { dropBaseline, readBaseline, writeBaseline } from "./baseline.ts";
+import { deleteTree } from "./deletion.ts";
+import { makeFresh, setAside } from "./directory.ts";
 import { type HookName, runHook, scriptOf } from "./hooks.ts";
 import {
-  beingMade,
-  deleteTree,
   type Found,
   fault,
   markerOf,
   openRoot,
   pendingMarker,
-  removedDir,
   requireInside,
+  restoredMarker,
+  stateDirOf,
 } from "./place.ts";
-import { baselineOf, workIn, workInFile } from "./work.ts";
+import { type Removal, type RemovalDeps, Removals, type RemovalTarget } from "./removal.ts";
+import { baselineOf } from "./work.ts";
 
 /** One issue's directory. */
 export interface Workspace {
@@ -35,8 +36,6 @@ export interface Workspace {
   /** True when this call made the directory; only then did `after_create` run. */
   readonly createdNow: boolean;
 }
-
-export type IssueName = Pick<Issue, "id" | "identifier">;
 
 export interface HookFailure {
   readonly hook: HookName;
@@ -65,7 +64,7 @@ export interface FreshWorkspace {
   tell(line: string): void;
 }
 
-export interface WorkspacesOptions {
+export interface WorkspacesOptions extends Pick<RemovalDeps, "copies" | "delivered" | "own"> {
   /** Called each time, so that a reload applies from then on. */
   settings(): { readonly root: string; readonly hooks: HooksConfig };
   /** The environment of hooks: an allow-list without secrets. */
@@ -83,10 +82,10 @@ export interface WorkspacesOptions {
    */
   recordedOwner?(path: string): string | null;
   /**
-   * Called with a root before anything in it is made, moved or deleted. Rejects with
-   * `workspace_in_use` if another server has it.
+   * The directories that the history records for the attempts of an issue, the newest first, without
+   * those that another issue has used since; by default none.
    */
-  own?(root: string): Promise<void>;
+  recordedPlaces?(issueId: string): readonly string[];
   /**
    * Fills a new, empty directory before `after_create`, and resolves with what it borrows; by
    * default it stays empty.
@@ -101,7 +100,7 @@ export interface WorkspacesOptions {
 /** The issues' directories. Every path is checked again before it is made, used or deleted. */
 export interface Workspaces {
   /**
-   * Finds or makes the issue's directory. A directory that was made for another issue is moved out
+   * Finds or makes the issue's directory, which stays the same when its identifier changes. A directory that was made for another issue is moved out
    * of the way. A new one whose clone or `after_create` fails is deleted again. Rejects with
    * `invalid_issue_identifier`, `workspace_…`, `clone_…`, `git_not_found`, `hook_failed` or
    * `hook_timeout`.
@@ -113,18 +112,28 @@ export interface Workspaces {
   afterRun(workspace: Workspace, issue: IssueName): Promise<void>;
   /**
    * Deletes the recorded path or, without one, the issue's place in the current root, unless it
-   * holds work that is nowhere else or that cannot be determined: only an operator's `force`
-   * overrides that. `before_remove` runs once the removal is decided, and cannot prevent it; what
+   * holds work that is nowhere else or that cannot be determined: of such work a copy is made and
+   * read back first, and only an operator's `force` does without. Without a copy it stays. `before_remove` runs once the removal is decided, and cannot prevent it; what
    * the hook leaves behind is examined again. Rejects with `workspace_…`.
    */
   remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal>;
   /** As `remove`, but deletes nothing: resolves with `kept` and what it holds, or `nothing`. */
   inspect(target: RemovalTarget): Promise<Removal>;
+  /**
+   * Lets `fill` make the directory at `path`, a place of a workspace where nothing may be. Only an
+   * operator or an attempt of its issue removes it again. Rejects with `workspace_…`.
+   */
+  restore(path: string, fill: (path: string) => Promise<void>): Promise<void>;
   /** Completes the deletions that a crash interrupted. Rejects only with `workspace_in_use`. */
   finishRemovals(): Promise<void>;
   /** The current directory of workspaces as its real path; if missing, as configured. */
   root(): string;
-  /** The current path of an issue's directory; it may not exist. Throws `invalid_issue_identifier`. */
+  /**
+   * The current path of the issue's directory, by its record, else by its identifier; it may not
+   * exist. Throws `invalid_issue_identifier`.
+   */
+  placeOf(issue: IssueName): string;
+  /** The path of a new directory for an issue with this identifier; it may not exist. Throws `invalid_issue_identifier`. */
   pathOf(identifier: string): string;
   /** The canonical path to start an agent in. Rejects with `invalid_workspace_cwd`. */
   requireCwd(path: string): Promise<string>;
@@ -135,22 +144,6 @@ export interface Workspaces {
   borrowedBy(path: string): Promise<readonly string[]>;
 }
 
-export interface RemovalTarget {
-  readonly path: string | null;
-  /** The issue of the workspace: one that was made for another issue is not changed. */
-  readonly issue: IssueName | null;
-}
-
-export type Removal =
-  | { readonly outcome: "nothing" }
-  | { readonly outcome: "removed"; readonly path: string }
-  | { readonly outcome: "kept"; readonly path: string; readonly work: readonly Work[] };
-
-const nothing: Removal = { outcome: "nothing" };
-const changedMeanwhile: readonly Work[] = [
-  { kind: "unknown", reason: "it changed while it was examined" },
-];
-
 export function createWorkspaces(options: WorkspacesOptions): Workspaces {
   return new DirectoryWorkspaces(options);
 }
@@ -158,10 +151,22 @@ export function createWorkspaces(options: WorkspacesOptions): Workspaces {
 class DirectoryWorkspaces implements Workspaces {
   readonly #options: WorkspacesOptions;
   readonly #leaving: AbortSignal;
+  readonly #removals: Removals;
 
   constructor(options: WorkspacesOptions) {
     this.#options = options;
     this.#leaving = options.signal ?? new AbortController().signal;
+    this.#removals = new Removals({
+      ...options,
+      leaving: this.#leaving,
+      root: () => this.root(),
+      release: async (loan) => options.mirrors?.release(loan),
+      note: (message, path, issue) => this.#note(message, path, issue),
+      beforeRemove: (path, issue) =>
+        this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
+          (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
+        ),
+    });
   }
 
   async ensure(
@@ -169,11 +174,12 @@ class DirectoryWorkspaces implements Workspaces {
     signal: AbortSignal,
     tell: (line: string) => void = () => {},
   ): Promise<Workspace> {
-    const key = workspaceKey(issue.identifier);
     const root = await openRoot(this.#options.settings().root);
-    const path = join(root, key);
+    const path = await this.#ownPlace(issue, root);
+    const key = basename(path);
     await this.#options.own?.(root);
     const found = await requireInside(path, root);
+    await rm(restoredMarker(path), { force: true });
     if (found === "directory" && (await this.#isFinished(path, issue.id))) {
       await this.borrowedBy(path);
       return { key, path, createdNow: false };
@@ -215,49 +221,28 @@ class DirectoryWorkspaces implements Workspaces {
     }
   }
 
-  async remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal> {
-    const place = await this.#placeOf(target, operator !== undefined);
-    if (place === null) return nothing;
-    const { path, root, found } = place;
-    const { issue } = target;
+  remove(target: RemovalTarget, operator?: { readonly force: boolean }): Promise<Removal> {
+    return this.#removals.remove(target, operator);
+  }
+
+  inspect(target: RemovalTarget): Promise<Removal> {
+    return this.#removals.inspect(target);
+  }
+
+  async restore(path: string, fill: (path: string) => Promise<void>): Promise<void> {
+    const root = await openRoot(this.#options.settings().root);
+    const found = await requireInside(path, root);
     await this.#options.own?.(dirname(path));
-    const force = operator?.force === true;
-    let examinedAt: number | null = null;
-    const work = force ? [] : await this.#workAt(path, found);
-    if (work.length > 0) return { outcome: "kept", path, work };
-    if (found === "directory") {
-      await this.#hook("before_remove", path, { issue, signal: this.#leaving }).catch(
-        (error: unknown) => this.#note(`before_remove failed: ${messageOf(error)}`, path, issue),
-      );
-      // The hook, or another process that may write here, may have added something.
-      const now = await requireInside(path, root);
-      if (!force) examinedAt = await momentIn(dirname(path));
-      const late = force || now === "nothing" ? [] : await this.#workAt(path, now);
-      if (late.length > 0) return { outcome: "kept", path, work: late };
-    }
-    const loan = await this.#loanOf(path);
-    const isDeleted = await deleteWhole(path, examinedAt);
-    if (isDeleted) await this.#release(loan, path);
-    if (isDeleted) return { outcome: "removed", path };
-    return { outcome: "kept", path, work: changedMeanwhile };
+    if (found !== "nothing") throw fault(path, { what: "something is in the way" });
+    await mkdir(stateDirOf(dirname(path)), { recursive: true, mode: 0o700 });
+    await rm(pendingMarker(path), { force: true });
+    await dropBaseline(path);
+    await writeFile(restoredMarker(path), "");
+    await fill(path);
   }
 
-  async inspect(target: RemovalTarget): Promise<Removal> {
-    const place = await this.#placeOf(target, false);
-    if (place === null) return nothing;
-    const work = await this.#workAt(place.path, place.found);
-    return work.length === 0 ? nothing : { outcome: "kept", path: place.path, work };
-  }
-
-  async finishRemovals(): Promise<void> {
-    const root = this.root();
-    const dir = removedDir(root);
-    const names = await readdir(dir).catch(() => []);
-    if (names.length > 0) await this.#options.own?.(root);
-    for (const name of names) {
-      const path = join(dir, name);
-      await deleteTree(path).catch(() => this.#note("Could not delete", path, null));
-    }
+  finishRemovals(): Promise<void> {
+    return this.#removals.finish();
   }
 
   root(): string {
@@ -267,6 +252,12 @@ class DirectoryWorkspaces implements Workspaces {
     } catch {
       return root;
     }
+  }
+
+  placeOf({ id, identifier }: IssueName): string {
+    const root = this.root();
+    const recorded = this.#options.recordedPlaces?.(id) ?? [];
+    return recorded.find((path) => dirname(path) === root) ?? join(root, workspaceKey(identifier));
   }
 
   pathOf(identifier: string): string {
@@ -299,30 +290,16 @@ class DirectoryWorkspaces implements Workspaces {
       .catch(() => this.#note("Could not release what it borrowed", path, null));
   }
 
-  /** The place of the target; null if nothing is there, or if it was made for another issue. */
-  async #placeOf({ path: recorded, issue }: RemovalTarget, isByOperator: boolean) {
-    const root = this.root();
-    const path = recorded ?? (issue && join(root, workspaceKey(issue.identifier)));
-    if (path === null) return null;
-    const found = await requireInside(path, root);
-    if (found === "nothing") return null;
-    // In the current root an operator names the directory itself. Elsewhere the issue must match:
-    // another project may use the root now.
-    if (issue !== null && !(isByOperator && dirname(path) === root)) {
-      const baseline = await readBaseline(path);
-      if (baseline !== null && baseline.issueId !== issue.id) return null;
-    }
-    return { path, root, found };
-  }
-
-  /** The work that would be lost with it. Rejects when the server stops before that is known. */
-  async #workAt(path: string, found: Found): Promise<readonly Work[]> {
-    if (found !== "directory") return workInFile(path);
-    // No agent has used it yet.
-    const isHalfMade = (await markerOf(path)) === beingMade && (await readBaseline(path)) === null;
-    const work = isHalfMade ? [] : await workIn(path, this.#leaving);
-    if (!this.#leaving.aborted) return work;
-    throw fault(path, { what: "the workspace is kept: the server stopped before it was examined" });
+  /**
+   * The place of the issue's workspace in `root`: the recorded one, unless the directory there was
+   * made for another issue.
+   */
+  async #ownPlace(issue: IssueName, root: string): Promise<string> {
+    const named = join(root, workspaceKey(issue.identifier));
+    const place = this.placeOf(issue);
+    if (place === named || dirname(place) !== root) return named;
+    const owner = (await readBaseline(place))?.issueId ?? issue.id;
+    return owner === issue.id ? place : named;
   }
 
   /** Makes room for a new workspace: moves a directory that may hold work, replaces any other. */
@@ -335,7 +312,7 @@ class DirectoryWorkspaces implements Workspaces {
         `an agent of another issue is running in ${path}`,
       );
     }
-    const work = await this.#workAt(path, found);
+    const work = await this.#removals.workAt(path, found);
     if (work.length === 0) {
       const isForeign = owner !== null && owner !== issue.id;
       const what = isForeign

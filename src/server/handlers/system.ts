@@ -8,7 +8,7 @@ import type { Clock } from "../../core/clock.ts";
 import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
 import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
-import { findStatus } from "../../core/find-issue.ts";
+import { findStatus, identifiersOf } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
@@ -58,7 +58,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     events({ query, headers }, response) {
       const wish = {
         since: headers["last-event-id"] ?? query.since ?? null,
-        issues: query.issue ?? null,
+        issues: query.issue?.flatMap((name) => identifiersOf(core, name)) ?? null,
         types: query.type ?? null,
       };
       streamEvents(

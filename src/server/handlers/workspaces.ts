@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
-import { diffView, git, WorkspaceView } from "../../contract/workspaces.ts";
+import { CopyView, diffView, git, WorkspaceView } from "../../contract/workspaces.ts";
 import type { RepositoryConfig } from "../../core/config/git.ts";
 import type { Core } from "../../core/core.ts";
 import { findIssueId, findStatus } from "../../core/find-issue.ts";
@@ -8,32 +8,47 @@ import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import { matchInWords } from "../../core/repository/routing.ts";
+import { shellQuoted } from "../../core/text/text.ts";
+import type { KeptCopy } from "../../core/workspace/copies.ts";
 import type { WorkspaceFacts } from "../../core/workspace/overview.ts";
 import type { GitRepository } from "../../core/workspace/repositories.ts";
 import type { Handlers } from "../mount.ts";
 import { shownKept } from "../views.ts";
 
 const writeWorkspace = writerOf(WorkspaceView);
+const writeCopy = writerOf(CopyView);
 const writeContext = writerOf(git.context.reply);
 
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
     async list({ query: { limit, offset } }) {
-      const { root, workspaces, totalBytes, total } = await core.workspaces.list(limit, offset);
-      const rows = workspaces.map(workspaceView);
-      return { root, workspaces: rows, total_bytes: totalBytes, total, limit, offset };
+      const { root, totalBytes, total, ...all } = await core.workspaces.list(limit, offset);
+      const workspaces = all.workspaces.map(workspaceView);
+      const copies = all.copies.map(copyView);
+      return { root, workspaces, copies, total_bytes: totalBytes, total, limit, offset };
     },
     async remove({ params, query }) {
       const { force, path = null } = query;
       await core.workspaces.remove(params.key, { force: force === "true", path });
       return undefined;
     },
+    restore: ({ params }) => core.workspaces.restore(params.key),
   };
 }
 
 function workspaceView(facts: WorkspaceFacts): z.output<typeof WorkspaceView> {
   const { work: holds, kept } = facts;
   return writeWorkspace({ ...facts, host: null, holds, kept: kept && shownKept(kept) });
+}
+
+function copyView(copy: KeptCopy): z.output<typeof CopyView> {
+  const name = shellQuoted(copy.key);
+  const next = [
+    `symphony diff ${name}`,
+    `symphony workspaces restore ${name}`,
+    `symphony workspaces remove ${name} --force`,
+  ];
+  return writeCopy({ ...copy, issueIdentifier: copy.issue?.identifier ?? null, next });
 }
 
 export function gitHandlers(core: Core): Handlers<Api["git"]> {

@@ -40,7 +40,11 @@ function nested(path: string, value: unknown): Values {
 
 test("W-7: the documented defaults", () => {
   const expected = config({
-    workspace: { root: "/root" },
+    workspace: {
+      root: "/root",
+      keepMaxBytes: 2 * 1024 ** 3,
+      retention: { maxAgeMs: null, maxTotalBytes: null },
+    },
     agent: { approvalTimeoutMs: 1_800_000 },
     brakes: {
       tokensPerIssue: 20_000_000,

@@ -159,6 +159,76 @@ for (const [name, end] of issueEnds) {
   });
 }
 
+test("work is copied before its workspace is removed: event, audit, diff and restore know where it went", async (t) => {
+  const dir = realpathSync(temporaryDir(t));
+  const settings = config({ workspace: { root: join(dir, "root") } });
+  const world = await createWorld({
+    issues: [issue("ENG-1"), issue("ENG-2")],
+    config: settings,
+    keepsCopies: true,
+  });
+  t.after(() => world[Symbol.asyncDispose]());
+  const path = await work(world, "ENG-1", "result.txt");
+  const next = nextEvent(world);
+  world.scheduler.set(issue("ENG-1", { state: "Done" }));
+  await world.scheduler.advance(30_000);
+  await world.scheduler.run("ENG-1").end(stopped);
+  const { type, data, message } = await next;
+  assert.equal(type, "workspace.removed");
+  const overview = world.core.workspaces;
+  const [copy] = (await overview.list(10, 0)).copies;
+  assert.ok(copy !== undefined && !existsSync(path));
+  assert.deepEqual(data, {
+    key: "ENG-1",
+    path,
+    kept: copy.path,
+    next: `symphony workspaces restore ${copy.key}`,
+  });
+  assert.equal(message, `workspace removed, its work is kept in ${copy.path}`);
+  assert.deepEqual(
+    [copy.issue, copy.summary],
+    [{ id: "id-ENG-1", identifier: "ENG-1" }, "1 new file (result.txt)"],
+  );
+  assert.deepEqual(overview.kept.list(), []);
+  for (const diff of [await overview.diffOf(issue("ENG-1")), await overview.diffIn(copy.key)]) {
+    assert.deepEqual([diff.path, diff.files[0]?.path], [copy.path, "result.txt"]);
+  }
+  assert.deepEqual(await overview.restore("ENG-1"), { key: copy.key, path });
+  assert.equal(readFileSync(join(path, "result.txt"), "utf8"), "work\n");
+  await assert.rejects(overview.restore("ENG-1"), coded("workspace_error", /in the way/));
+  await (await cleanUp(world)).over;
+  assert.ok(existsSync(path), "what an operator restored is not removed at the next start");
+  assert.equal((await overview.list(10, 0)).copies.length, 1);
+  await assert.rejects(
+    overview.remove(copy.key, { force: false }),
+    coded("workspace_dirty", /is a kept copy/),
+  );
+  await overview.remove(copy.key, { force: true });
+  assert.deepEqual((await overview.list(10, 0)).copies, []);
+  assert.ok(existsSync(path), "only the copy is deleted");
+});
+
+test("a workspace whose work cannot be copied stays, and its event says why", async (t) => {
+  const dir = realpathSync(temporaryDir(t));
+  const settings = config({ workspace: { root: join(dir, "root"), keepMaxBytes: 1 } });
+  const world = await createWorld({
+    issues: [issue("ENG-1")],
+    config: settings,
+    keepsCopies: true,
+  });
+  t.after(() => world[Symbol.asyncDispose]());
+  const path = await work(world, "ENG-1", "result.txt");
+  const next = nextEvent(world);
+  world.scheduler.set(issue("ENG-1", { state: "Done" }));
+  await world.scheduler.advance(30_000);
+  await world.scheduler.run("ENG-1").end(stopped);
+  const { type, data, message } = await next;
+  const why = "a copy would be larger than workspace.keep_max (1 bytes)";
+  assert.deepEqual([type, data["not_copied"], existsSync(path)], ["workspace.kept", why, true]);
+  assert.match(message, /no copy of it was made/);
+  assert.equal(world.core.workspaces.kept.list().length, 1);
+});
+
 test("completion by an operator removes nothing, and reports what the workspace holds", async (t) => {
   const { world } = await open(t, ["ENG-1", "ENG-2"]);
   const path = await work(world, "ENG-1", "result.txt");

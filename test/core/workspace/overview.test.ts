@@ -93,7 +93,7 @@ test("a workspace with work is removed with force only; before_remove runs, and 
     limit: 9,
     types: ["workspace.removed"],
   });
-  assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator" });
+  assert.deepEqual(removed?.data, { key: "ENG-7", path, by: "operator", kept: null });
   await assert.rejects(overview.remove("ENG-7", { force: true }), coded("workspace_not_found"));
 });
 
@@ -123,6 +123,7 @@ test("an attempt that starts during the removal of its workspace waits for the e
       calls.push("ensure");
       return { key: "ENG-1", path: "/w/ENG-1", createdNow: true };
     },
+    placeOf: ({ identifier }: { identifier: string }) => `/w/${identifier}`,
   } as unknown as Workspaces;
   const workspaces = keepApart(inner);
   const eng1 = issue("ENG-1");
@@ -152,6 +153,7 @@ test("concurrent removals of one workspace run one after the other", async () =>
       assert.equal(now, 0);
       return { key: "ENG-1", path: "/w/ENG-1", createdNow: true };
     },
+    placeOf: () => "/w/ENG-1",
   } as unknown as Parameters<typeof keepApart>[0];
   const workspaces = keepApart(inner);
   const target = { path: "/w/ENG-1", issue: null };

@@ -52,6 +52,7 @@ test("O-31: a file that changes between the last check and the deletion keeps th
     outcome: "kept",
     path,
     work: [{ kind: "unknown", reason: "it changed while it was examined" }],
+    notCopied: null,
   });
   assert.ok(existsSync(file));
   assert.equal((await remove()).outcome, "removed");

@@ -414,7 +414,7 @@ test("an interrupted removal leaves no incomplete workspace in use, and is compl
   const script = `import { deleteWhole } from ${JSON.stringify(source)};
 import fs from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
-fs.rm = async (path) => { if (path.includes("removed")) process.kill(process.pid, "SIGKILL"); };
+fs.unlink = async (path) => { if (String(path).includes("removed")) process.kill(process.pid, "SIGKILL"); };
 syncBuiltinESMExports();
 await deleteWhole(${JSON.stringify(path)});`;
   await writeFile(join(path, "half"), "");

@@ -47,7 +47,12 @@ export function config(parts: Parts = {}): Config {
       ...parts.tracker,
     },
     polling: { intervalMs: 30_000, ...parts.polling },
-    workspace: { root: "/nowhere/workspaces", ...parts.workspace },
+    workspace: {
+      root: "/nowhere/workspaces",
+      keepMaxBytes: 2 ** 31,
+      retention: { maxAgeMs: null, maxTotalBytes: null },
+      ...parts.workspace,
+    },
     hooks: {
       afterCreate: null,
       beforeRun: null,

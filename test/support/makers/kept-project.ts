@@ -25,10 +25,13 @@ interface Wish {
   readonly afterCreate?: string;
   /** What the agent of LOCAL-1 does in each turn. */
   readonly turns?: readonly (readonly Step[])[];
+  /** By default no copies are made: a workspace with work stays. */
+  readonly keepMax?: number | string;
 }
 
 /** The workflow of README.md; `hooks` are added to its `after_create`. */
-export async function project({ hooks = "", afterCreate, turns = [turn] }: Wish = {}) {
+export async function project(wish: Wish = {}) {
+  const { hooks = "", afterCreate, turns = [turn], keepMax = 0 } = wish;
   const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-kept-")));
   mkdirSync(join(root, "repository"));
   const bare = origin(join(root, "repository"));
@@ -41,7 +44,7 @@ export async function project({ hooks = "", afterCreate, turns = [turn] }: Wish 
     `---
 tracker:
   kind: local
-workspace: { root: ./workspaces }
+workspace: { root: ./workspaces, keep_max: ${keepMax} }
 polling: { interval_ms: 300 }
 hooks:
   after_create: ${afterCreate ?? `git clone --quiet '${bare}' .`}

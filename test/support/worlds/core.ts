@@ -22,10 +22,11 @@ import type { Store, Used } from "../../../src/core/store/store.ts";
 import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../src/core/tracker/local/settings.ts";
 import type { Tracker } from "../../../src/core/tracker/tracker.ts";
+import { KeptCopies } from "../../../src/core/workspace/copies.ts";
 import { keepApart } from "../../../src/core/workspace/fill.ts";
 import { KeptWorkspaces } from "../../../src/core/workspace/kept.ts";
 import { WorkspaceOverview } from "../../../src/core/workspace/overview.ts";
-import { isAtWork, userOf } from "../../../src/core/workspace/owner.ts";
+import { isAtWork, recordedPlaces, userOf } from "../../../src/core/workspace/owner.ts";
 import { createWorkspaces, type Workspaces } from "../../../src/core/workspace/workspaces.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -81,6 +82,8 @@ interface WorldOptions {
   readonly dataDir?: string;
   /** Gives the core an embedded tracker in addition to the scripted one. */
   readonly local?: boolean;
+  /** Work is copied before its workspace is removed; by default such a workspace stays. */
+  readonly keepsCopies?: boolean;
 }
 
 /** A core of real parts over a scripted tracker and scripted agents, in a fresh directory; its first poll is done. */
@@ -102,6 +105,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const local = options.local
     ? openLocalIssues(dataDir, localOptions(settings.tracker), clock)
     : null;
+  const copies = new KeptCopies({
+    dir: join(dataDir, "kept"),
+    clock,
+    maxBytes: () => world.config.workspace.keepMaxBytes,
+  });
   const workspaces = keepApart(
     createWorkspaces({
       settings: () => ({ root: world.config.workspace.root, hooks: world.config.hooks }),
@@ -111,6 +119,8 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       onHookFailed: (failure) => logged.push(failure.error.message),
       onSetAside: (aside) => kept.wasSetAside(aside),
       isAtWork: (path) => isAtWork(scheduler.orchestrator.state, path),
+      recordedPlaces: (id) => recordedPlaces(history, id),
+      ...(options.keepsCopies && { copies }),
     }),
   );
   const kept: KeptWorkspaces = new KeptWorkspaces({
@@ -119,13 +129,13 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     history,
     clock,
     isInUse: (path) =>
-      userOf(scheduler.orchestrator.state, path, (name) => workspaces.pathOf(name)) !== null,
+      userOf(scheduler.orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null,
   });
   scheduler.kept = kept;
   const overview = new WorkspaceOverview({
     repositories: () => world.config.git.repositories,
     state: () => scheduler.orchestrator.state,
-    ...{ workspaces, kept, history, bus, clock },
+    ...{ workspaces, kept, copies, history, bus, clock },
   });
   const orchestrator = new Operations({
     orchestrator: scheduler.orchestrator,
