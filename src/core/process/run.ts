@@ -121,13 +121,14 @@ export class CommandSeries implements AsyncDisposable {
   readonly #before: ReadonlySet<number>;
   #calls = 0;
 
-  private constructor(name: string, before: ReadonlySet<number>) {
-    this.#runId = partOf(undefined, name);
+  private constructor(runId: string, before: ReadonlySet<number>) {
+    this.#runId = runId;
     this.#before = before;
   }
 
-  static async begin(name: string): Promise<CommandSeries> {
-    return new CommandSeries(name, await earlierPids());
+  /** `runId`: the cookie of the run that the series is a part of, if it has one. */
+  static async begin(name: string, runId?: string): Promise<CommandSeries> {
+    return new CommandSeries(partOf(runId, name), await earlierPids());
   }
 
   /** The cookie for the next call. */

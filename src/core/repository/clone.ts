@@ -3,7 +3,6 @@ import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { type ErrorCode, SymphonyError } from "../model/errors.ts";
-import { runCookie } from "../process/environment.ts";
 import { CommandSeries } from "../process/run.ts";
 import { oneLine } from "../text/text.ts";
 import { type Credential, type GitResult, gitEnvironment, isPassword, runGit } from "./git.ts";
@@ -87,10 +86,7 @@ class Clone {
     this.#signal = signal;
     this.#credential = credentialOf(order);
     const reach = { path: env["PATH"], home: env["HOME"], protocol: "none" } as const;
-    this.#env = {
-      ...gitEnvironment(reach),
-      [runCookie]: order.runId,
-    };
+    this.#env = gitEnvironment(reach);
   }
 
   /** Resolves with a description of what is checked out. */
@@ -124,8 +120,9 @@ class Clone {
     const wanted = branchFor(repository, issue, base);
     const isThere = heads.has(wanted) && isOurs?.(wanted) === true;
     const branch = isThere ? wanted : freeBranch(wanted, [...heads.keys(), ...otherBranches]);
-    await this.#borrow(mirror, refs);
-    await using series = await CommandSeries.begin("git");
+    // Processes are searched for once, after the checkout: the next one waits for its end only.
+    await using series = await CommandSeries.begin("git", this.#order.runId);
+    await this.#borrow(mirror, refs, series);
     const format = ["check-ref-format", "--branch", branch];
     await this.#must(format, `has no branch name ${branch}`, series);
     if (base === null) {
@@ -138,19 +135,18 @@ class Clone {
     // Without --quiet git would also read what the tree says of submodules.
     const flags = ["--quiet", "--progress", isThere ? "--track" : "--no-track", "-B", branch];
     await checkouts.run(this.#signal, () =>
-      this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`),
+      this.#must(["checkout", ...flags, start, "--"], `cannot be checked out on ${branch}`, series),
     );
     onBranch?.(branch, base);
     return isThere ? `on its branch ${branch}` : `on the new branch ${branch} from ${base}`;
   }
 
   /** Makes a repository that has the remote's refs and takes their objects from the mirror. */
-  async #borrow(mirror: Mirror, { all, head }: MirrorRefs): Promise<void> {
+  async #borrow(mirror: Mirror, { all, head }: MirrorRefs, series: CommandSeries): Promise<void> {
     const { path, repository } = this.#order;
     const gitDir = join(path, ".git");
     const format = all[0]?.id.length === 64 ? "sha256" : "sha1";
     const flags = ["--quiet", "--template=", `--object-format=${format}`];
-    await using series = await CommandSeries.begin("git");
     await this.#must(["init", ...flags], "cannot be initialized", series);
     await mkdir(join(gitDir, "objects", "info"), { recursive: true });
     // A sandbox can only protect a directory that exists.
@@ -170,11 +166,20 @@ class Clone {
     await writeFile(join(remote, "HEAD"), `ref: refs/remotes/origin/${head}\n`);
   }
 
-  async #must(args: readonly string[], what: string, series?: CommandSeries): Promise<void> {
+  async #must(args: readonly string[], what: string, series: CommandSeries): Promise<void> {
     const { path: cwd, timeoutMs, clock, repository } = this.#order;
     const onLine = (line: string) => this.#progress.received(line);
-    const call = { args, cwd, env: this.#env, timeoutMs, clock, signal: this.#signal, onLine };
-    const result = await runGit({ ...call, ...(series && { series }) });
+    const signal = this.#signal;
+    const result = await runGit({
+      args,
+      cwd,
+      env: this.#env,
+      timeoutMs,
+      clock,
+      signal,
+      series,
+      onLine,
+    });
     if (result.status !== 0) throw refused(repository, what, result);
   }
 }
