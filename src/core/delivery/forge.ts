@@ -123,7 +123,7 @@ export interface Observation {
   readonly remarks: readonly Remark[];
   /** Every submitted review whose author still exists, the oldest first. */
   readonly reviews: readonly Review[];
-  /** The newest of each name on this head. */
+  /** The newest of each name and source on this head: one name may come from two events, and all of them count. */
   readonly checks: readonly Check[];
   /** Names that must succeed before a merge; null: cannot be determined. */
   readonly requiredChecks: readonly string[] | null;

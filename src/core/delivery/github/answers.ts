@@ -98,10 +98,10 @@ async function wholeBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
 /** fetch reports "fetch failed" and keeps the reason in its cause. It holds no header of the request. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : null;
-  const code =
-    objectOf(cause)["code"] ?? (cause instanceof Error ? Reflect.get(cause, "code") : null);
-  if (typeof code === "string") return oneLine(code, 100);
-  return oneLine(error instanceof Error ? error.message : "unknown reason", longestMessage);
+  if (!(cause instanceof Error)) return error instanceof Error ? oneLine(error.message, 100) : "";
+  // A host with several addresses fails with an error without a message.
+  const code: unknown = Reflect.get(cause, "code");
+  return oneLine(cause.message || (textOf(code) ?? "no reason"), 100);
 }
 
 /** An answer that is not a success. */
