@@ -54,6 +54,7 @@ import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
 import { WorkspaceOverview } from "./workspace/overview.ts";
 import { isAtWork, userOf } from "./workspace/owner.ts";
+import { followWorkspaceRetention } from "./workspace/retention.ts";
 
 /**
  * Opens everything and recovers from a crash, but dispatches nothing yet. Rejects with the code of
@@ -331,15 +332,16 @@ function runningCore(
   { orchestrator, models, secrets, closers, leaving, webhooks, comments, unsaved }: RunningDeps,
 ): Core {
   const { clock, log, version, dataDir } = options;
-  const { config, trackers, workspaces, bus } = deps;
+  const { config, trackers, bus } = deps;
   const { history } = deps.store;
+  const state = () => orchestrator.state;
   const overview = new WorkspaceOverview({
     repositories: () => config.current.config.git.repositories,
-    state: () => orchestrator.state,
-    ...{ workspaces, kept: deps.kept, copies: deps.copies, history, bus, clock },
+    ...{ ...deps, history, state },
   });
   closers.push(() => overview.close());
   closers.push(followDiskUse(bus, overview, log));
+  closers.push(followWorkspaceRetention({ ...deps, history, state, overview }));
   const stopping = new AbortController();
   let begun: Promise<Cleanup> | null = null;
   let stopped: Promise<void> | null = null;

@@ -34,14 +34,12 @@ const times: Readonly<Record<string, number>> = {
   w: 7 * 24 * hourMs,
 };
 
-const size = z.union(
-  [notNegative, text.regex(/^\d{1,9} ?(?:B|KiB|MiB|GiB|TiB)$/)],
-  "must be a number of bytes, or text such as 500MiB or 10GiB",
-);
-const time = z.union(
-  [notNegative, text.regex(/^\d{1,9} ?(?:ms|s|m|h|d|w)$/)],
-  "must be a number of ms, or text such as 12h or 30d",
-);
+const sizeError = "must be a number of bytes, or text such as 500MiB or 10GiB";
+const timeError = "must be a number of ms, or text such as 12h or 30d";
+const sizeText = text.regex(/^\d{1,9} ?(?:B|KiB|MiB|GiB|TiB)$/, sizeError);
+const timeText = text.regex(/^\d{1,9} ?(?:ms|s|m|h|d|w)$/, timeError);
+const size = z.union([notNegative, sizeText], sizeError);
+const time = z.union([notNegative, timeText], timeError);
 
 const defaultKeepMax = 2 * 1024 ** 3;
 

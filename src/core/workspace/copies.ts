@@ -69,6 +69,9 @@ interface KeepOptions {
 
 const manifestName = "manifest.json";
 const making = ".making-";
+const reading = ".reading-";
+/** A command without a server may be reading a copy. */
+const longestReadMs = 24 * 3_600_000;
 /** Free space that stays, so that the history can still be written. */
 const spareBytes = 256 * 1024 * 1024;
 const maxSuffix = 1_000;
@@ -76,6 +79,7 @@ const maxSuffix = 1_000;
 export class KeptCopies {
   readonly #deps: CopiesDeps;
   #last: Promise<unknown> = Promise.resolve();
+  #tidied: Promise<void> | null = null;
 
   constructor(deps: CopiesDeps) {
     this.#deps = deps;
@@ -151,7 +155,7 @@ export class KeptCopies {
 
   /** Calls `read` with a temporary directory that holds the restored copy. */
   async within<T>(copy: KeptCopy, read: (path: string) => Promise<T>): Promise<T> {
-    const path = join(this.#deps.dir, `${making}${randomUUID()}`);
+    const path = join(this.#deps.dir, `${reading}${randomUUID()}`);
     try {
       await this.restore(copy, path);
       return await read(path);
@@ -167,11 +171,15 @@ export class KeptCopies {
     await deleteTree(gone);
   }
 
-  /** Deletes what a crash left half made. */
-  async tidy(): Promise<void> {
+  /** Deletes what a crash left half made; before the first copy, so that none is being made. */
+  async #tidy(): Promise<void> {
     const names = await readdir(this.#deps.dir).catch(() => []);
     for (const name of names) {
-      if (name.startsWith(making)) await deleteTree(join(this.#deps.dir, name));
+      const path = join(this.#deps.dir, name);
+      const found = await lstat(path).catch(() => null);
+      const isRead = Date.now() - (found?.mtimeMs ?? 0) > longestReadMs;
+      const isLeft = name.startsWith(making) || (name.startsWith(reading) && isRead);
+      if (isLeft) await deleteTree(path).catch(() => {});
     }
   }
 
@@ -179,6 +187,8 @@ export class KeptCopies {
     const { dir, clock, maxBytes } = this.#deps;
     if (maxBytes() === 0) throw new Error("workspace.keep_max is 0");
     await mkdir(dir, { recursive: true, mode: 0o700 });
+    this.#tidied ??= this.#tidy();
+    await this.#tidied;
     const into = join(dir, `${making}${randomUUID()}`);
     await mkdir(into, { mode: 0o700 });
     try {

@@ -108,6 +108,11 @@ export class WorkspaceOverview {
     return this.#disk.totalBytes;
   }
 
+  /** Bytes of the workspace at `path` as last measured; null: not measured yet. */
+  bytesOf(path: string): number | null {
+    return this.#disk.of(path);
+  }
+
   /** Starts measuring workspaces with old figures in the background, and does not wait for it. */
   async measure(): Promise<void> {
     this.#disk.follow((await this.#places()).map(({ path }) => path));

@@ -200,11 +200,11 @@ export class Removals {
   ): Promise<Cleared> {
     const { copies, leaving } = this.#deps;
     const clear: Cleared = { work: [], copy: null, notCopied: null };
-    if (work.length === 0 || !mayCopy || copies === undefined) return { ...clear, work };
+    if (work.length === 0 || (await this.#isDelivered(path, work, issue))) return clear;
+    if (!mayCopy || copies === undefined) return { ...clear, work };
     if ((await findAt(restoredMarker(path))) !== "nothing") {
       return { ...clear, work, notCopied: "an operator restored it" };
     }
-    if (await this.#isDelivered(path, work, issue)) return clear;
     if ((await findAt(path)) !== "directory") return { ...clear, work };
     try {
       return { ...clear, copy: await copies.keep(path, { issue, work, signal: leaving }) };

@@ -239,7 +239,7 @@ test("nothing is left of a copy that cannot be made: too large, switched off, bo
 });
 
 test("a copy is restored only whole, only where nothing is, and stays; one that was altered is refused", async (t) => {
-  const { dir, copies, path, back } = bench(t);
+  const { dir, kept, copies, path, back } = bench(t);
   mkdirSync(path);
   writeFileSync(join(path, "file"), "work\n");
   const copy = await copies.keep(path, options);
@@ -262,7 +262,8 @@ test("a copy is restored only whole, only where nothing is, and stays; one that 
   assert.ok(!existsSync(join(dir, "other")));
   await copies.remove(copy);
   assert.deepEqual(await copies.list(), [second]);
-  mkdirSync(join(copy.path, "..", ".making-left"));
-  await copies.tidy();
-  assert.deepEqual(readdirSync(join(copy.path, "..")), [second.key]);
+  for (const name of [".making-left", ".reading-now"]) mkdirSync(join(kept, name));
+  const next = new KeptCopies({ dir: kept, clock: new FakeClock(), maxBytes: () => 2 ** 31 });
+  const third = await next.keep(path, options);
+  assert.deepEqual(readdirSync(kept).sort(), [".reading-now", second.key, third.key].sort());
 });

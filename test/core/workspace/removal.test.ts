@@ -9,17 +9,21 @@ import {
   type WorkspacesOptions,
 } from "../../../src/core/workspace/workspaces.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { gitIn } from "../../support/makers/git-repository.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { coded } from "../../support/makers/storage.ts";
 import { workspaceBench } from "../../support/worlds/workspace-bench.ts";
 
 /** A workspace without work, and workspaces of the same root with `options` in addition. */
-async function made(t: TestContext, options: Partial<WorkspacesOptions>) {
+async function made(
+  t: TestContext,
+  { hook = null, ...options }: Partial<WorkspacesOptions> & { hook?: string | null },
+) {
   const bench = workspaceBench(t);
   const { path } = await bench.make();
   const clock = new FakeClock();
   const workspaces = createWorkspaces({
-    settings: () => ({ root: bench.root, hooks: config().hooks }),
+    settings: () => ({ root: bench.root, hooks: { ...config().hooks, beforeRemove: hook } }),
     env: () => ({ PATH: process.env["PATH"] ?? "", HOME: bench.dir }),
     clock,
     log: createLogger({ level: "error", format: "text", sinks: [], clock, redact: (text) => text }),
@@ -94,4 +98,54 @@ test("R-5: a marker that a crash left next to a finished workspace hides no work
     { kind: "new_files", count: 1, examples: ["result.txt"] },
   ]);
   assert.ok(readdirSync(path).includes("result.txt"));
+});
+
+test("commits that a forge has are no reason to stay, also without a copy; anything else is", async (t) => {
+  const asked: string[] = [];
+  const { bench, path, remove } = await made(t, {
+    async delivered(where, issueId) {
+      asked.push(`${where} ${issueId}`);
+      return true;
+    },
+  });
+  const git = gitIn(path);
+  writeFileSync(join(path, "new.txt"), "new\n");
+  assert.equal((await remove()).outcome, "kept", "it is not committed");
+  git("add", "-A");
+  git("commit", "-q", "-m", "new");
+  git("branch", "other");
+  git("commit", "-q", "--allow-empty", "-m", "more");
+  git("checkout", "-q", "-b", "third", "other");
+  assert.equal((await remove()).outcome, "kept", "another branch has a commit of its own");
+  assert.deepEqual(asked, []);
+  git("branch", "-q", "-D", "main");
+  git("branch", "-q", "-D", "other");
+  const removal = await remove(false);
+  assert.deepEqual(removal, { outcome: "removed", path, copy: null, rest: null });
+  assert.equal(asked[0], `${path} id-ENG-1`);
+  assert.ok(!existsSync(path) && existsSync(bench.root));
+});
+
+test("what before_remove adds after the copy is in the copy that counts", async (t) => {
+  const kept: { path: string; files: readonly string[] }[] = [];
+  const gone: string[] = [];
+  const { path, remove } = await made(t, {
+    copies: {
+      async keep(from, { issue: name }) {
+        kept.push({ path: from, files: readdirSync(from).sort() });
+        const key = `copy-${kept.length}`;
+        const rest = { summary: "", form: "archive", base: null, bytes: 1 } as const;
+        return { key, path: `/kept/${key}`, issue: name, workspace: from, at: 0, ...rest };
+      },
+      async remove({ key }) {
+        gone.push(key);
+      },
+    },
+    hook: "echo late > late.txt",
+  });
+  writeFileSync(join(path, "result.txt"), "work\n");
+  const removal = await remove();
+  assert.equal(removal.outcome === "removed" && removal.copy?.key, "copy-2");
+  assert.deepEqual(gone, ["copy-1"]);
+  assert.ok(kept[1]?.files.includes("late.txt") && !existsSync(path));
 });
