@@ -1,8 +1,8 @@
 import type { z } from "zod";
 import type { DeliveryView } from "../contract/values.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { CommandContext } from "./context.ts";
 import { onServerIssue } from "./failure.ts";
+import { showInBrowser } from "./input.ts";
 import { plainLine } from "./output.ts";
 import { issueArgument, row } from "./table.ts";
 
@@ -41,21 +41,6 @@ export const openCommand = row({
     if (!print && context.stdout.isTTY) await showInBrowser(url, context);
   },
 });
-
-const openers: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };
-
-/** Without a program that opens addresses, the printed one has to do. */
-async function showInBrowser(url: string, { note }: CommandContext): Promise<void> {
-  const opener = openers[process.platform];
-  if (opener === undefined) return;
-  const { execa } = await import("execa");
-  const { failed } = await execa(opener, [url], {
-    reject: false,
-    stdio: "ignore",
-    timeout: 10_000,
-  });
-  if (failed) note("No browser could be opened here");
-}
 
 /** One line: where the work is, and what it waits for. */
 export function deliveryLine(delivery: Delivery): string {

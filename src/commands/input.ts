@@ -110,3 +110,19 @@ export async function openEditor(editor: string, file: string, instead: string):
     hint: `set EDITOR, or use ${instead}`,
   });
 }
+
+const openers: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };
+
+/** Without a program that opens addresses, the printed one has to do. */
+export async function showInBrowser(
+  url: string,
+  { note }: Pick<CommandContext, "note">,
+): Promise<void> {
+  const opener = openers[process.platform];
+  if (opener === undefined) return;
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const { once } = process.getBuiltinModule("node:events");
+  const child = spawn(opener, [url], { stdio: "ignore" });
+  const [code] = await once(child, "close").catch(() => [null]);
+  if (code !== 0) note("No browser could be opened here");
+}

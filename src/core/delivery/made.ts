@@ -11,7 +11,7 @@ import type { EventSink } from "../store/store.ts";
 import { oneLine } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
-import type { Delivered } from "./delivery.ts";
+import type { Delivered } from "./delivered.ts";
 import { commitMessage } from "./wording.ts";
 
 export interface MadeDeps {

@@ -6,10 +6,9 @@ import type { Credential } from "../repository/git.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
 import type { Mirrors } from "../repository/mirrors.ts";
 import { pushCommit } from "../repository/push.ts";
-import type { PushAnswer, PushPort } from "./delivery.ts";
+import type { PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
-import { githubForge } from "./github/forge.ts";
-import { githubOf, repositoryOf } from "./github/settings.ts";
+import { openForge } from "./kinds.ts";
 
 export interface RemotesDeps {
   readonly clock: Clock;
@@ -42,14 +41,13 @@ export class Remotes {
   /** null: its address is not one of the site. Throws `invalid_config`. */
   forgeFor(rule: RepositoryConfig): Forge | null {
     const { clock, config } = this.#deps;
-    const { github } = config().delivery;
+    const { delivery } = config();
     const known = this.#forges.get(rule.name);
-    if (known?.of === github) return known.forge;
+    if (known?.of === delivery) return known.forge;
     known?.forge?.close();
-    const settings = githubOf(github, (name) => this.#value(name));
-    const repository = repositoryOf(settings, rule.address);
-    const forge = repository && githubForge({ settings, repository, clock });
-    this.#forges.set(rule.name, { forge, of: github });
+    const reach = { clock, lookup: (name: string) => this.#value(name) };
+    const forge = openForge(delivery, rule.address, reach);
+    this.#forges.set(rule.name, { forge, of: delivery });
     return forge;
   }
 

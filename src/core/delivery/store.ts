@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Feedback as Said } from "../prompt/prompt.ts";
 import { type Database, int, openDatabase, type Row, text, textOrNull } from "../store/database.ts";
-import type { Delivered } from "./delivery.ts";
+import type { Delivered } from "./delivered.ts";
 
 const migrations = [
   `

@@ -1,11 +1,12 @@
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
-import type { Delivered, DeliveriesDeps } from "./delivery.ts";
+import type { Delivered, Reach } from "./delivered.ts";
 import type { Forge, Observation } from "./forge.ts";
 import { judge, rerunKey, type Verdict } from "./judge.ts";
-import type { Feedback, NewEntry } from "./store.ts";
+import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 
-interface WatchDeps extends DeliveriesDeps {
+interface WatchDeps extends Reach {
+  readonly store: DeliveryStore;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
   /** Starts the outbox. */
   kick(): void;

@@ -3,13 +3,14 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
-import type { Delivered, DeliveriesDeps } from "./delivery.ts";
+import type { Delivered, Reach } from "./delivered.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
 import type { Written } from "./outbox.ts";
-import type { Entry, NewEntry } from "./store.ts";
+import type { DeliveryStore, Entry, NewEntry } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
-interface WritesDeps extends DeliveriesDeps {
+interface WritesDeps extends Reach {
+  readonly store: DeliveryStore;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
 }
 

@@ -1,0 +1,91 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { Logger } from "../events/log.ts";
+import type { Delivery } from "../model/delivery.ts";
+import type { Issue } from "../model/issue.ts";
+import type { Input } from "../orchestrator/messages.ts";
+import type { EventSink } from "../store/store.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import type { Forge } from "./forge.ts";
+
+/** The delivery of one issue, as it is stored. */
+export interface Delivered extends Delivery {
+  /** As last read before it was offered. */
+  readonly issue: Issue;
+  /** The attempt whose work is offered; empty before the first. */
+  readonly attemptId: string;
+  readonly workspacePath: string | null;
+  /** The hidden text by which the pull request is known as symphony's. */
+  readonly marker: string;
+  /** What symphony wrote last: what differs belongs to a person. */
+  readonly wrote: { readonly title: string; readonly body: string; readonly draft: boolean } | null;
+  /** The kind of write that `problem` is about. */
+  readonly problemWith: string | null;
+  /** How often symphony ran a check again, by `rerunKey`. */
+  readonly reruns: Readonly<Record<string, number>>;
+}
+
+/** What deliveries reach beyond themselves. */
+export interface Reach {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly bus: EventSink;
+  config(): Config;
+  tracker(): Tracker;
+  /** The site of a repository's pull requests; null: it has none that symphony knows. Throws `invalid_config`. */
+  forgeFor(repository: RepositoryConfig): Forge | null;
+  /** Pushes a commit of a workspace; as `pushCommit`. */
+  push: PushPort;
+  /** Whether the remote's base branch contains a commit; null: it cannot be determined now. */
+  isContained(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Tells the scheduler. */
+  post(input: Extract<Input, { type: `offer.${string}` }>): void;
+  /** The last message of an attempt's agent. */
+  lastMessage(attemptId: string): string | null;
+  /** Whether an attempt works on the issue now. */
+  isRunning(issueId: string): boolean;
+}
+
+export type PushPort = (order: {
+  readonly repository: RepositoryConfig;
+  readonly path: string;
+  readonly commit: string;
+  readonly branch: string;
+  readonly expected: string | null;
+  readonly credential: { readonly user: string; readonly password: string } | null;
+  readonly signal: AbortSignal;
+}) => Promise<PushAnswer>;
+
+export type PushAnswer =
+  | { readonly outcome: "pushed" | "already_there" }
+  | { readonly outcome: "moved"; readonly found: string | null }
+  | { readonly outcome: "refused"; readonly final: boolean; readonly reason: string };
+
+/** A delivery of which nothing is known yet. */
+export function fresh(issue: Issue): Delivered {
+  return {
+    issue,
+    issueId: issue.id,
+    issueIdentifier: issue.identifier,
+    attemptId: "",
+    mode: "none",
+    repository: null,
+    branch: null,
+    base: null,
+    head: null,
+    pushed: null,
+    pullRequest: null,
+    waitingFor: null,
+    problem: null,
+    problemWith: null,
+    offeredAt: 0,
+    seenAt: null,
+    over: false,
+    workspacePath: null,
+    marker: `<!-- symphony ${randomUUID()} -->`,
+    wrote: null,
+    reruns: {},
+  };
+}

@@ -1,0 +1,45 @@
+import type { Clock } from "../clock.ts";
+import type { DeliveryConfig } from "../config/delivery.ts";
+import type { GitAddress } from "../config/git.ts";
+import type { Forge } from "./forge.ts";
+import { githubForge } from "./github/forge.ts";
+import { githubOf, repositoryOf } from "./github/settings.ts";
+
+/** How a site is reached. */
+export interface ForgeReach {
+  readonly clock: Clock;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+}
+
+/** A row of the table of sites with pull requests. */
+interface ForgeKind {
+  readonly kind: string;
+  /** The site's pull requests of the repository; null: the address is not one of this site. Throws `invalid_config`. */
+  open(delivery: DeliveryConfig, address: GitAddress, reach: ForgeReach): Forge | null;
+}
+
+/** Every kind of site; the first that knows the address is used. */
+const forgeKinds: readonly ForgeKind[] = [
+  {
+    kind: "github",
+    open({ github }, address, { clock, lookup }) {
+      const settings = githubOf(github, lookup);
+      const repository = repositoryOf(settings, address);
+      return repository && githubForge({ settings, repository, clock });
+    },
+  },
+];
+
+/** The site of an address; null: no known site has it. Throws `invalid_config`. */
+export function openForge(
+  delivery: DeliveryConfig,
+  address: GitAddress,
+  reach: ForgeReach,
+): Forge | null {
+  for (const { open } of forgeKinds) {
+    const forge = open(delivery, address, reach);
+    if (forge !== null) return forge;
+  }
+  return null;
+}
