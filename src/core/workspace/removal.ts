@@ -1,7 +1,7 @@
 // Removes a workspace: only when nothing is lost, or an operator insists.
 
-import { lstat, readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { messageOf } from "../model/errors.ts";
 import type { IssueName } from "../model/issue.ts";
@@ -23,7 +23,7 @@ import {
   requireInside,
   restoredMarker,
 } from "./place.ts";
-import { workIn } from "./work.ts";
+import { workIn, workInFile } from "./work.ts";
 
 export interface RemovalTarget {
   readonly path: string | null;
@@ -258,11 +258,4 @@ export class Removals {
 /** A file that cannot be read may have changed. */
 async function hasChanged(path: string, since: number | null): Promise<boolean> {
   return since === null || (await hasChangedSince(path, since).catch(() => true));
-}
-
-/** A file in place of a directory counts as work, unless it is empty. */
-async function workInFile(path: string): Promise<readonly Work[]> {
-  const found = await lstat(path).catch(() => null);
-  if (!found?.isFile() || found.size === 0) return [];
-  return [{ kind: "new_files", count: 1, examples: [basename(path)] }];
 }
