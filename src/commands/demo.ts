@@ -4,11 +4,11 @@ import { SymphonyError } from "../core/model/errors.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import type { LocalIssues } from "../core/tracker/local/issues.ts";
-import { makeSample, type Sample } from "../demo/sample.ts";
+import { branchDiff, makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
 import type { CommandIo } from "./context.ts";
 import { exitCodes } from "./failure.ts";
-import { type Paint, paintFor, plainLine } from "./output.ts";
+import { type Paint, paintFor, plain, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
 import { aborted, leaveSoon, stopSignal } from "./stop.ts";
 
@@ -41,7 +41,8 @@ async function show(port: number | undefined, io: CommandIo, stop: AbortSignal):
     const finished = follow(daemon, say, paint);
     tell(daemon.core.localIssues());
     await Promise.race([daemon.core.start(), stopped]);
-    await Promise.race([stopped, finished.then(() => conclude(sample, say, paint))]);
+    const concluded = finished.then((branches) => conclude({ sample, branches, stop }, say, paint));
+    await Promise.race([stopped, concluded]);
     await stopped;
     say("\nStopping the agents and removing the temporary folder ...");
   } finally {
@@ -92,7 +93,9 @@ function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
     say(`  ${paint.cyan(`npx symphony ${text}${url}`)}  ${paint.dim(why)}`);
   say(paint.bold(`symphony demo  ${listening.url}`));
   say("Five issues of an embedded tracker, a small git repository, and the real orchestrator.");
-  say(`The agent is a scripted stand-in: it uses no model, but edits, tests and commits for real.`);
+  say(
+    `The agent is a scripted stand-in: it uses no model, but edits and tests for real. symphony commits and pushes what it leaves.`,
+  );
   say(
     `For a real one, install codex, log in, and run ${paint.cyan("npx symphony serve WORKFLOW.md")}.`,
   );
@@ -108,9 +111,10 @@ function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
   );
 }
 
-/** Shows what happens; resolves when every issue is finished. */
-function follow({ core }: Daemon, say: Say, paint: Paint): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+/** Shows what happens; resolves with the pushed branches by issue when every issue is finished. */
+function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<string, string>> {
+  const { promise, resolve } = Promise.withResolvers<ReadonlyMap<string, string>>();
+  const branches = new Map<string, string>();
   const started = systemClock.now();
   const open = new Set(chapters.map((_, index) => identifierOf(index)));
   core.bus.subscribe({}, (event) => {
@@ -118,8 +122,11 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<void> {
     if (text === null) return;
     const seconds = ((systemClock.now() - started) / 1_000).toFixed(1).padStart(5);
     say(`${paint.dim(`${seconds}s`)}  ${paint.bold(event.issueIdentifier ?? "")}  ${text}`);
-    if (event.type === "issue.completed") open.delete(event.issueIdentifier ?? "");
-    if (open.size === 0) resolve();
+    const name = event.issueIdentifier ?? "";
+    if (event.type === "branch.pushed") branches.set(name, String(event.data["branch"]));
+    if (event.type === "issue.completed") open.delete(name);
+    // The work of an issue is pushed right after it is completed.
+    if (open.size === 0 && branches.size === chapters.length) resolve(branches);
   });
   return promise;
 }
@@ -134,7 +141,12 @@ function lineOf(event: SymphonyEvent, paint: Paint): string | null {
     case "steer.delivered":
       return paint.cyan(text);
     case "issue.completed":
+    case "branch.pushed":
       return paint.green(text);
+    case "delivery.refused":
+      return paint.red(text);
+    case "work.committed":
+      return paint.dim(text);
     case "issue.failed":
       return paint.red(text);
     case "issue.retrying":
@@ -155,13 +167,26 @@ function lineOf(event: SymphonyEvent, paint: Paint): string | null {
   }
 }
 
-function conclude(sample: Sample, say: Say, paint: Paint): void {
-  say(
-    paint.bold(
-      "\nAll five issues are finished. A hook pushed their branches to the demo's repository:",
-    ),
-  );
-  say(`  ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
+interface Conclusion {
+  readonly sample: Sample;
+  readonly branches: ReadonlyMap<string, string>;
+  readonly stop: AbortSignal;
+}
+
+/** Where the work is now, with one of its diffs. */
+async function conclude(
+  { sample, branches, stop }: Conclusion,
+  say: Say,
+  paint: Paint,
+): Promise<void> {
+  const shown = identifierOf(0);
+  say(paint.bold("\nAll five issues are finished. Each has a branch in the demo's repository:"));
+  for (const [name, branch] of [...branches].sort())
+    say(`  ${paint.bold(name)}  ${plainLine(branch)}`);
+  const branch = branches.get(shown);
+  const diff = branch === undefined ? null : await branchDiff(sample, branch, stop);
+  if (diff !== null) say(`\nWhat ${shown} delivered:\n\n${plain(diff)}\n`);
+  say(`All of them: ${paint.cyan(`git -C ${sample.repository} log --oneline --all`)}`);
   say(
     paint.dim("The server stays up for your second terminal; Ctrl-C ends it and deletes all this."),
   );

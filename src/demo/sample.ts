@@ -73,6 +73,19 @@ async function makeRepository(
   await rm(first, { recursive: true });
 }
 
+/** What a pushed branch changes, as `git diff` shows it; null if it cannot be read. */
+export async function branchDiff(
+  { root, repository }: Sample,
+  branch: string,
+  signal: AbortSignal,
+): Promise<string | null> {
+  const env = gitEnvironment({ path: process.env["PATH"], home: root, protocol: "none" });
+  const args = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", `main...${branch}`, "--"];
+  const call = { args, cwd: repository, env, timeoutMs: gitLimitMs, signal };
+  const { status, stdout } = await runGit(call);
+  return status === 0 ? stdout.trimEnd() : null;
+}
+
 /** The program that plays the agent: TypeScript in a checkout, JavaScript in an installed package. */
 function agentProgram(): string {
   const source = fileURLToPath(new URL("./agent.ts", import.meta.url));
@@ -99,14 +112,13 @@ polling:
   interval_ms: 2000
 workspace:
   root: ./workspaces
-hooks:
-  after_create: |
-    git clone --quiet ${quoted(repository)} .
-    git checkout --quiet -b "symphony/$SYMPHONY_ISSUE_IDENTIFIER"
-    git config user.name "demo agent"
-    git config user.email agent@symphony.invalid
-  after_run: |
-    git push --quiet origin HEAD
+git:
+  repositories:
+    - name: hello
+      url: ${JSON.stringify(repository)}
+delivery:
+  mode: branch
+  author: { name: demo agent, email: agent@symphony.invalid }
 agent:
   max_concurrent_agents: 3
   max_retry_backoff_ms: 3000

@@ -134,11 +134,10 @@ const greeting = 'echo "Hello, ${1:-world}!"\n';
 
 const test: readonly Step[] = [{ do: "run", command: "sh test.sh" }];
 
-/** Ends an issue as a real agent would: a commit, a comment, the last state. */
+/** Ends an issue as a real agent would: a comment, and the last state. symphony commits and pushes the rest. */
 function done(message: string): readonly Step[] {
   return [
     ...test,
-    { do: "commit", message: `${message} ({{identifier}})` },
     { do: "tokens", input: 6_200, output: 240, cachedInput: 4_100 },
     { do: "say", text: `The tests pass: ${message}.` },
     { do: "tool", name: "issue_comment", arguments: { body: `Done: ${message}.` } },

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
+import { gitIn } from "../support/makers/git-repository.ts";
 import { eventually, launch, symphony } from "../support/worlds/symphony.ts";
 
 test("the demo finishes its first issue within 15 s, can be steered, and leaves no files or processes", async () => {
@@ -20,6 +21,11 @@ test("the demo finishes its first issue within 15 s, can be steered, and leaves 
     assert.equal(steered.code, 0, steered.stderr);
     await eventually("all five are finished", seen(/All five issues are finished/));
     assert.match(output, /DEMO-3 {2}retry 1: /);
+    assert.match(output, /DEMO-1 {2}symphony\/DEMO-1-greet-people-by-name\n/);
+    await eventually("it shows a diff", seen(/^\+echo "Hello, \$\{1:-world\}!"$/m));
+    await eventually("it says where all of them are", seen(/git -C \S+\/hello\.git/));
+    const author = gitIn(`${/git -C (\S+)\/hello\.git/.exec(output)?.[1]}/hello.git`);
+    assert.match(author("log", "--all", "--format=%an: %s"), /demo agent: Greet people by name/);
     const state = JSON.parse((await symphony(place, "state", "--json")).stdout);
     assert.equal(state.counts.completed, 5);
     const [, root = ""] = /git -C (\S+)\/hello\.git/.exec(output) ?? [];
