@@ -53,12 +53,12 @@ function rowOf(facts: Facts) {
 }
 
 export function snapshotOf(facts: Facts, seq: number) {
-  const none = { queued: 0, retrying: 0, blocked: 0, held: 0, failed: 0, completed: 0 };
+  const none = { queued: 0, retrying: 0, blocked: 0, review: 0, held: 0, failed: 0, completed: 0 };
   return {
     generated_at: at,
     seq,
     counts: { ...none, running: 1 },
-    ...{ queued: [], running: [rowOf(facts)], retrying: [], blocked: [] },
+    ...{ queued: [], running: [rowOf(facts)], retrying: [], blocked: [], review: [] },
     ...{
       held: [],
       failed: [],
