@@ -360,6 +360,9 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
     isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
+    keep: (rule, branch, commit) => remotes.keep(rule, branch, commit),
+    release: (loan) => remotes.release(loan),
+    diff: (rule, work) => remotes.diff(rule, work),
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
   });
@@ -375,6 +378,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
   const made: MadeDeps = {
     ...{ clock, bus, config, lastMessage },
     deliveryOf: (issueId) => deliveries.of(issueId),
+    record: (branch) => deliveries.record(branch),
+    defaultBranch: (rule) => remotes.defaultBranch(rule),
     identity: () => operatorIdentity(env),
     baseHead: (rule, base) => remotes.headOf(rule, base),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),

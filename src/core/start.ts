@@ -311,7 +311,16 @@ function openOffers({ issues }: State): readonly OfferOrder[] {
   return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
     offer === null
       ? []
-      : [{ issue, workspacePath, attemptId: offer.attemptId, head: offer.head, moves: true }],
+      : [
+          {
+            issue,
+            workspacePath,
+            attemptId: offer.attemptId,
+            head: offer.head,
+            from: null,
+            moves: true,
+          },
+        ],
   );
 }
 

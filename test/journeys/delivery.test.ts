@@ -57,6 +57,8 @@ test("delivery: what an agent left is committed and pushed, waits in review, and
     "its workspace is released",
     async () => !existsSync(place.workspace("LOCAL-1")),
   );
+  const diff = await symphony(place, "diff", "LOCAL-1");
+  assert.match(diff.stdout, /^\+echo "Hello, \$1!"$/m, "also after the end");
   await eventually("it is Done in the tracker", async () => {
     const { issue } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
     return issue.state === "Done";

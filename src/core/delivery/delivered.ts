@@ -6,8 +6,10 @@ import type { Logger } from "../events/log.ts";
 import type { Delivery } from "../model/delivery.ts";
 import type { Issue } from "../model/issue.ts";
 import type { Input } from "../orchestrator/messages.ts";
+import type { Loan } from "../repository/mirrors.ts";
 import type { EventSink } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
+import type { DeliveredWork, WorkDiff } from "../workspace/diff.ts";
 import type { Forge } from "./forge.ts";
 
 /** The delivery of one issue, as it is stored. */
@@ -17,6 +19,10 @@ export interface Delivered extends Delivery {
   /** The attempt whose work is offered; empty before the first. */
   readonly attemptId: string;
   readonly workspacePath: string | null;
+  /** The commit of the base that the work was made from; null if that is not known. */
+  readonly from: string | null;
+  /** What keeps the pushed commit in the mirror. */
+  readonly loan: Loan | null;
   /** The hidden text by which the pull request is known as symphony's. */
   readonly marker: string;
   /** What symphony wrote last: what differs belongs to a person. */
@@ -40,6 +46,11 @@ export interface Reach {
   push: PushPort;
   /** Whether the remote's base branch contains a commit; null: it cannot be determined now. */
   isContained(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Keeps a pushed commit in the mirror, also when its branch is deleted. Rejects when it cannot be fetched. */
+  keep(repository: RepositoryConfig, branch: string, commit: string): Promise<Loan>;
+  release(loan: Loan): Promise<void>;
+  /** What pushed work changes. Rejects with `no_repository`. */
+  diff(repository: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` }>): void;
   /** The last message of an attempt's agent. */
@@ -84,6 +95,8 @@ export function fresh(issue: Issue): Delivered {
     seenAt: null,
     over: false,
     workspacePath: null,
+    from: null,
+    loan: null,
     marker: `<!-- symphony ${randomUUID()} -->`,
     wrote: null,
     reruns: {},

@@ -2,11 +2,12 @@
 
 import { randomUUID } from "node:crypto";
 import type { RepositoryConfig } from "../config/git.ts";
-import { SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { OfferOrder } from "../orchestrator/messages.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
+import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import { Outbox, type Written } from "./outbox.ts";
@@ -93,6 +94,7 @@ export class Deliveries implements BranchBook {
       attemptId,
       mode,
       head,
+      from: order.from ?? known.from,
       workspacePath: order.workspacePath ?? known.workspacePath,
       offeredAt: clock.wall(),
       problem: null,
@@ -133,8 +135,8 @@ export class Deliveries implements BranchBook {
     const waiting = store.waitingOf(issueId);
     if (waiting.length > 0) store.retry(issueId, clock.wall());
     else {
-      const { issue, attemptId, workspacePath, head } = known;
-      const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head };
+      const { issue, attemptId, workspacePath, head, from } = known;
+      const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head, from };
       this.offer({ ...order, moves: true });
       const next = this.of(issueId);
       if (next) this.#save({ ...next, attemptId });
@@ -143,6 +145,17 @@ export class Deliveries implements BranchBook {
     await this.#outbox.settled(`delivery:${issueId}`);
     await this.#watch.look(issueId);
     return this.of(issueId) ?? known;
+  }
+
+  /** What was delivered for the issue, also when its workspace is gone; null: nothing was pushed. Rejects with `no_repository`. */
+  async diff(issueId: string): Promise<WorkDiff | null> {
+    const known = this.of(issueId);
+    const rule = this.#deps
+      .config()
+      .git.repositories.find(({ name }) => name === known?.repository);
+    if (!known?.branch || known.pushed === null || rule === undefined) return null;
+    const { branch, pushed: head, from } = known;
+    return this.#deps.diff(rule, { branch, head, from });
   }
 
   /** Moves the issue to the state for running work, once for each attempt. */
@@ -219,6 +232,23 @@ export class Deliveries implements BranchBook {
     });
   }
 
+  /** So that the work can be shown when its workspace and its branch are gone. */
+  async #keep(issueId: string): Promise<void> {
+    const { config, keep, release, log } = this.#deps;
+    const known = this.of(issueId);
+    const rule = config().git.repositories.find(({ name }) => name === known?.repository);
+    if (!known?.branch || known.pushed === null || rule === undefined) return;
+    try {
+      const loan = await keep(rule, known.branch, known.pushed);
+      const now = this.of(issueId);
+      if (now) this.#save({ ...now, loan });
+      if (known.loan) await release(known.loan);
+    } catch (error) {
+      const reason = messageOf(error);
+      log.debug("pushed work is not kept in its mirror", { issue_id: issueId, reason });
+    }
+  }
+
   /** The store knows the issue from now on. */
   #remember(issue: Issue): void {
     if (this.of(issue.id) === null) this.#save({ ...fresh(issue), over: true });
@@ -237,6 +267,7 @@ export class Deliveries implements BranchBook {
     if (written.outcome === "done" || written.outcome === "dropped") {
       const isMended = written.outcome === "done" && known.problemWith === entry.kind;
       if (isMended) this.#save({ ...known, problem: null, problemWith: null });
+      if (entry.kind === "push" && written.outcome === "done") void this.#keep(issueId);
       if (entry.kind === "pull_request" || entry.kind === "push") void this.#watch.look(issueId);
       return;
     }

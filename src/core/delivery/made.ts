@@ -3,13 +3,16 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Made } from "../orchestrator/messages.ts";
+import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor } from "../repository/routing.ts";
+import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
 import { oneLine } from "../text/text.ts";
 import { readBaseline } from "../workspace/baseline.ts";
+import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
 import type { Delivered } from "./delivered.ts";
 import { commitMessage } from "./wording.ts";
@@ -19,6 +22,9 @@ export interface MadeDeps {
   readonly bus: EventSink;
   config(): Config;
   deliveryOf(issueId: string): Delivered | null;
+  readonly record: BranchBook["record"];
+  /** The branch that the remote names as its default; null if it names none, or is not known. */
+  defaultBranch(repository: RepositoryConfig): Promise<string | null>;
   /** Author and committer where the configuration names none. */
   identity(): Promise<Identity>;
   /** The newest commit of the base that symphony fetched; null: none is known. */
@@ -46,7 +52,7 @@ const maxPathChars = 200;
 export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Unready | null> {
   const { issue, workspace, signal } = turn;
   const { delivery, git, tracker } = deps.config();
-  const known = deps.deliveryOf(issue.id);
+  const known = await knownOf(turn, deps);
   const repository =
     known?.repository == null
       ? repositoryFor(issue, git.repositories)
@@ -79,7 +85,27 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   }
   const failed = await deps.check(turn, delivery.checks);
   if (failed !== null) return redCheck(failed);
-  return { kind: "changed", head };
+  return { kind: "changed", head, from: offered.base };
+}
+
+/** A workspace of an earlier release has no record of its branch: its repository tells. */
+async function knownOf(
+  { issue, workspace: { path } }: EndedTurn,
+  deps: MadeDeps,
+): Promise<Delivered | null> {
+  const known = deps.deliveryOf(issue.id);
+  if (known?.branch != null) return known;
+  const repository = repositoryFor(issue, deps.config().git.repositories);
+  const gitDir = repository && (await gitDirOf(path));
+  if (gitDir === null || repository === null) return known;
+  const remotes = await remotesOf(gitDir);
+  const own = withoutCredentials(repository.address.address);
+  const isOwn = remotes.some(({ name, url }) => name === "origin" && url !== null && url === own);
+  const branch = isOwn ? ((await gitHead(path))?.branch ?? null) : null;
+  if (branch === null) return known;
+  const base = repository.baseBranch ?? (await deps.defaultBranch(repository));
+  if (branch !== base) deps.record({ issue, repository: repository.name, branch, base, path });
+  return deps.deliveryOf(issue.id);
 }
 
 type Committed = { readonly kind: "committed"; readonly head: string | null } | Unready;

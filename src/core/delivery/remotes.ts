@@ -2,10 +2,12 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
+import { SymphonyError } from "../model/errors.ts";
 import type { Credential } from "../repository/git.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
-import type { Mirrors } from "../repository/mirrors.ts";
+import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { pushCommit } from "../repository/push.ts";
+import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/diff.ts";
 import type { PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
 import { openForge } from "./kinds.ts";
@@ -78,6 +80,37 @@ export class Remotes {
     } catch {
       return null;
     }
+  }
+
+  async defaultBranch(rule: RepositoryConfig): Promise<string | null> {
+    try {
+      const mirror = await this.#deps.mirrors.ensure(await this.#fetch(rule));
+      return (await mirror.refs()).head;
+    } catch {
+      return null;
+    }
+  }
+
+  async keep(rule: RepositoryConfig, branch: string, commit: string): Promise<Loan> {
+    const { mirrors } = this.#deps;
+    const mirror = await mirrors.refresh(await this.#fetch(rule));
+    return mirrors.keep(mirror, [
+      { name: `refs/remotes/origin/${branch}`, id: commit, peeled: null },
+    ]);
+  }
+
+  release(loan: Loan): Promise<void> {
+    return this.#deps.mirrors.release(loan);
+  }
+
+  /** What a delivered branch changes, also when its workspace is gone. Rejects with `no_repository`. */
+  async diff(rule: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff> {
+    const { mirrors } = this.#deps;
+    const mirror = await mirrors.ensure(await this.#fetch(rule)).catch((cause: unknown) => {
+      const message = `the work is on ${work.branch} of ${rule.name}, which cannot be read now`;
+      throw new SymphonyError("no_repository", message, { cause });
+    });
+    return diffBetween(mirror.path, work);
   }
 
   close(): void {

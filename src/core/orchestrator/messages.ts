@@ -140,7 +140,12 @@ export interface Turned {
 /** What a run that ended well left for its person. */
 export type Made =
   /** `head`: the commit that holds it; null: the workspace has no repository. */
-  | { readonly kind: "changed"; readonly head: string | null }
+  | {
+      readonly kind: "changed";
+      readonly head: string | null;
+      /** The commit of the base that it was made from; null if that is not known. */
+      readonly from?: string | null;
+    }
   | { readonly kind: "unchanged" }
   /** It must not be offered; it stays in the workspace. */
   | { readonly kind: "refused"; readonly reason: string };
@@ -184,6 +189,8 @@ export interface OfferOrder {
   readonly workspacePath: string | null;
   /** null: an answer to feedback that changed nothing. */
   readonly head: string | null;
+  /** The commit of the base that `head` was made from; null if that is not known. */
+  readonly from: string | null;
   /** Whether the issue is moved to its state for review. */
   readonly moves: boolean;
 }

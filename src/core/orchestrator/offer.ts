@@ -38,7 +38,8 @@ export function wellEnded(
     return hold(state, issue, { reason: made.reason, context, data: { attempt: entry.attemptId } });
   }
   const head = made.kind === "changed" ? made.head : null;
-  const order = orderOf(entry, issue, head);
+  const from = made.kind === "changed" ? (made.from ?? null) : null;
+  const order = orderOf(entry, issue, { head, from });
   if (standingOf(issue, tracker) === "terminal") {
     const offered: Effect[] = made.kind === "changed" ? [{ ...order, moves: false }] : [];
     const path = entry.workspacePath;
@@ -87,9 +88,12 @@ export function wellEnded(
 const nothingChanged =
   "the agent ended its turn without a change (no_changes): read its last message, then say more in the issue and queue it again, or complete it";
 
-function orderOf(entry: Running, issue: Issue, head: string | null) {
-  const { attemptId, workspacePath } = entry;
-  return { type: "offerWork", issue, attemptId, workspacePath, head } as const;
+function orderOf(
+  { attemptId, workspacePath }: Running,
+  issue: Issue,
+  work: { readonly head: string | null; readonly from: string | null },
+) {
+  return { type: "offerWork", issue, attemptId, workspacePath, ...work } as const;
 }
 
 interface Again {

@@ -98,6 +98,33 @@ export async function diffOf(
   }
 }
 
+/** Work that was pushed, and the commit it was made from. */
+export interface DeliveredWork {
+  readonly branch: string;
+  readonly head: string;
+  readonly from: string | null;
+}
+
+/**
+ * The work between two commits of the repository at `gitDir`, without uncommitted files. Rejects with
+ * `no_repository` when it does not have them.
+ */
+export async function diffBetween(gitDir: string, work: DeliveredWork): Promise<WorkDiff> {
+  const { branch, head, from } = work;
+  try {
+    await using git = await openProtectedGit(gitDir, { head, worktree: null });
+    if (!(await hasCommit(git, head))) throw none(`${gitDir} does not have its commit any more`);
+    const { base, baseNote } = await baseOf(git, from, head);
+    const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
+    const shown = await compare(git, [base ?? emptyTree, head], false);
+    const unknown = { ahead: null, behind: null, notShown: [] };
+    return { path: gitDir, branch, head, base, baseNote, ...shown, ...unknown };
+  } catch (error) {
+    if (error instanceof SymphonyError) throw error;
+    throw none("git cannot read the delivered work", error);
+  }
+}
+
 /** The diff without a commit to compare with: each new or changed file is shown as a new one. */
 async function plainDiff(path: string, found: Findings, signal?: AbortSignal): Promise<WorkDiff> {
   const { repository, problems } = found;

@@ -10,6 +10,7 @@ import { writerOf } from "../../core/model/names.ts";
 import { matchInWords } from "../../core/repository/routing.ts";
 import { shellQuoted } from "../../core/text/text.ts";
 import type { KeptCopy } from "../../core/workspace/copies.ts";
+import type { WorkDiff } from "../../core/workspace/diff.ts";
 import type { WorkspaceFacts } from "../../core/workspace/overview.ts";
 import type { GitRepository } from "../../core/workspace/repositories.ts";
 import type { Handlers } from "../mount.ts";
@@ -79,7 +80,7 @@ export function gitHandlers(core: Core): Handlers<Api["git"]> {
 async function diffFor(core: Core, id: string, path: string | null) {
   try {
     const issue = await findIssueId(core, id);
-    return { identifier: issue.identifier, diff: await core.workspaces.diffOf(issue, path) };
+    return { identifier: issue.identifier, diff: await diffOfIssue(core, issue, path) };
   } catch (error) {
     if (!isCoded(error, "issue_not_found")) throw error;
     const diff = await core.workspaces.diffIn(id, path).catch((other: unknown) => {
@@ -87,6 +88,22 @@ async function diffFor(core: Core, id: string, path: string | null) {
       throw path === null && isCoded(other, "workspace_not_found") ? error : other;
     });
     return { identifier: id, diff };
+  }
+}
+
+/** From the workspace or its copy; without these, what was pushed. */
+async function diffOfIssue(
+  core: Core,
+  issue: Pick<Issue, "id" | "identifier">,
+  path: string | null,
+): Promise<WorkDiff> {
+  try {
+    return await core.workspaces.diffOf(issue, path);
+  } catch (error) {
+    const isGone = path === null && isCoded(error, "workspace_not_found");
+    const pushed = isGone ? await core.deliveries.diff(issue.id) : null;
+    if (pushed === null) throw error;
+    return pushed;
   }
 }
 
