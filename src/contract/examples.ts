@@ -380,6 +380,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     running: runningRow,
     retry: null,
     needs: null,
+    delivery: null,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
     recent_events: [
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
@@ -388,6 +389,30 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     explain: [{ gate: "state", pass: true, detail: "In Progress is an active state" }],
     logs: { codex_session_logs: [] },
     tracked: {},
+  },
+  "issues.deliver": {
+    issue_identifier: identifier,
+    delivery: {
+      mode: "pull_request",
+      repository: "shop",
+      branch: "symphony/ENG-123-login-fails",
+      base: "main",
+      head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+      pushed: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+      pull_request: {
+        number: 12,
+        url: "https://github.com/you/shop/pull/12",
+        state: "open",
+        draft: false,
+        head_sha: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+        checks: "passed",
+        review: "none",
+      },
+      waiting_for: "a review",
+      problem: null,
+      offered_at: at,
+      seen_at: at,
+    },
   },
   "issues.abort": {
     issue_identifier: identifier,

@@ -216,6 +216,7 @@ async function recovered(
       completed: history.completed(),
       tokensToday: history.tokensOfDay(clock.wall()),
       adopted,
+      offered: deps.deliveries.offered((id) => history.latestAttempt(id)?.id ?? null),
     },
     { now: clock.now(), wall: clock.wall() },
   );

@@ -28,6 +28,7 @@ const semantics: ReadonlySet<string> = new Set([
 /** The refusal that even a valid request gets here: no question waits, no workspace has a repository. */
 const refusals: Readonly<Record<string, string>> = {
   "issues.respond": "nothing_asked",
+  "issues.deliver": "nothing_to_deliver",
   "git.diff": "no_repository",
   "workspaces.restore": "workspace_not_found",
 };

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { map, oneOf, positive, section, solidText, text, texts, wholeNumber } from "./agents.ts";
+import { bytesOf, size } from "./workspace.ts";
 
 /** How the work on an issue reaches its person. */
 export interface DeliveryConfig {
@@ -45,24 +46,10 @@ export type OnSuccess =
 /** The states that work may wait in, in the order of preference; compared ignoring case. */
 export const reviewStates: readonly string[] = ["In Review", "Human Review", "Review"];
 
+const defaultTitle = "{{ issue.identifier }}: {{ issue.title }}";
 const defaultCommit = "{{ issue.title }}\n\nIssue: {{ issue.identifier }}";
 const defaultBody =
   "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
-
-const units: Readonly<Record<string, number>> = { kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
-/** Bytes, as a number or with a unit, such as `10 MiB`. */
-const bytes = z
-  .union([wholeNumber, text], "must be a number of bytes, or text such as 10 MiB")
-  .transform((written, context) => {
-    const [, count, unit] = /^(\d+)\s*([KMG]iB)?$/i.exec(String(written).trim()) ?? [];
-    const size = Number(count) * (unit === undefined ? 1 : (units[unit.toLowerCase()] ?? 1));
-    if (Number.isSafeInteger(size) && size > 0) return size;
-    context.addIssue({
-      code: "custom",
-      message: "must be a number of bytes, or text such as 10 MiB",
-    });
-    return z.NEVER;
-  });
 
 const author = z.strictObject(
   { name: solidText, email: solidText },
@@ -73,11 +60,11 @@ const author = z.strictObject(
 export const deliverySection = section({
   mode: oneOf("none", "branch", "pull_request").optional(),
   draft: z.boolean("must be true or false").default(false),
-  title_template: solidText.default("{{ issue.identifier }}: {{ issue.title }}"),
-  body_template: solidText.default(defaultBody),
-  commit_template: solidText.default(defaultCommit),
+  title_template: solidText.nullable().default(null),
+  body_template: solidText.nullable().default(null),
+  commit_template: solidText.nullable().default(null),
   author: author.nullable().default(null),
-  max_file: bytes.default(10 * 2 ** 20),
+  max_file: size.refine((value) => value !== 0, "must be greater than 0").default(10 * 2 ** 20),
   allow_workflows: z.boolean("must be true or false").default(false),
   allow_submodules: z.boolean("must be true or false").default(false),
   allow_lfs: z.boolean("must be true or false").default(false),
@@ -100,11 +87,11 @@ export function deliveryConfigOf(
   return {
     mode: written.mode ?? (hasRepositories ? "branch" : "none"),
     draft: written.draft,
-    titleTemplate: written.title_template,
-    bodyTemplate: written.body_template,
-    commitTemplate: written.commit_template,
+    titleTemplate: written.title_template ?? defaultTitle,
+    bodyTemplate: written.body_template ?? defaultBody,
+    commitTemplate: written.commit_template ?? defaultCommit,
     author: written.author,
-    maxFile: written.max_file,
+    maxFile: bytesOf(written.max_file),
     allowWorkflows: written.allow_workflows,
     allowSubmodules: written.allow_submodules,
     allowLfs: written.allow_lfs,

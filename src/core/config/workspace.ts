@@ -38,7 +38,8 @@ const sizeError = "must be a number of bytes, or text such as 500MiB or 10GiB";
 const timeError = "must be a number of ms, or text such as 12h or 30d";
 const sizeText = text.regex(/^\d{1,9} ?(?:B|KiB|MiB|GiB|TiB)$/, sizeError);
 const timeText = text.regex(/^\d{1,9} ?(?:ms|s|m|h|d|w)$/, timeError);
-const size = z.union([notNegative, sizeText], sizeError);
+/** Bytes, as a number or with a unit. */
+export const size = z.union([notNegative, sizeText], sizeError);
 const time = z.union([notNegative, timeText], timeError);
 
 const defaultKeepMax = 2 * 1024 ** 3;
@@ -57,12 +58,17 @@ export function workspaceConfigOf(
   const { max_age: age, max_total: total } = retention;
   return {
     root,
-    keepMaxBytes: inUnits(keepMax, sizes),
+    keepMaxBytes: bytesOf(keepMax),
     retention: {
       maxAgeMs: age === undefined ? null : inUnits(age, times),
-      maxTotalBytes: total === undefined ? null : inUnits(total, sizes),
+      maxTotalBytes: total === undefined ? null : bytesOf(total),
     },
   };
+}
+
+/** The number of bytes. */
+export function bytesOf(written: z.output<typeof size>): number {
+  return inUnits(written, sizes);
 }
 
 function inUnits(written: number | string, units: Readonly<Record<string, number>>): number {

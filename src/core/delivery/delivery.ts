@@ -5,6 +5,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { OfferOrder } from "../orchestrator/messages.ts";
+import type { Offered } from "../orchestrator/records.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
@@ -59,6 +60,14 @@ export class Deliveries implements BranchBook {
   others(repository: string, issueId: string): readonly string[] {
     const isOther = (one: Delivered) => one.repository === repository && one.issueId !== issueId;
     return this.#deps.store.all().flatMap((one) => (isOther(one) && one.branch) || []);
+  }
+
+  /** What waits for its people, if no attempt has worked on it since. */
+  offered(latestAttempt: (issueId: string) => string | null): readonly Offered[] {
+    const waiting = this.#deps.store.all().filter(({ over, head }) => !over && head !== null);
+    return waiting
+      .filter(({ issueId, attemptId }) => latestAttempt(issueId) === attemptId)
+      .map(({ offeredAt: since, ...one }) => ({ ...one, since }));
   }
 
   /** Continues after a restart: waiting writes, open pull requests, and offers that a crash cut off. */

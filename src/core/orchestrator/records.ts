@@ -16,6 +16,7 @@ import {
   type Running,
 } from "./issues.ts";
 import type { AttemptOrder } from "./messages.ts";
+import { revisionOf } from "./offer.ts";
 import { rowsListed } from "./reconcile.ts";
 import { stampOf } from "./start.ts";
 import { emptyState, type Pause, type State } from "./state.ts";
@@ -104,6 +105,16 @@ export interface Restored {
   readonly completed?: readonly CompletedRecord[];
   /** Of all issues, on the current day (UTC). */
   readonly tokensToday?: number;
+  /** Work whose delivery is on disk; a crash may have come before the record of its issue. */
+  readonly offered?: readonly Offered[];
+}
+
+export interface Offered {
+  readonly issue: Issue;
+  readonly attemptId: string;
+  readonly head: string | null;
+  readonly workspacePath: string | null;
+  readonly since: number;
 }
 
 /** The state after a start: decisions and waiting issues, no claims of live processes. */
@@ -125,6 +136,13 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter }, offer });
     const pause = pauseFrom(record, clocks.wall);
     if (pause) pauses.set(pause.agent, pause);
+  }
+  for (const { issue, attemptId, head, workspacePath, since: sinceWall } of from.offered ?? []) {
+    if (rows.has(issue.id)) continue;
+    const restsIn = [normalState(issue.state)];
+    const offer = { attemptId, head, revision: revisionOf(issue), restsIn, rounds: 0 };
+    const claim = { claim: "review", issue, sinceWall, workspacePath } as const;
+    rows.set(issue.id, { ...claim, choices: noChoices, offer });
   }
   for (const entry of from.adopted ?? []) {
     const { id } = entry.issue;

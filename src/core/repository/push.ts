@@ -277,9 +277,9 @@ function refusalIn(
   const fault = said.findLast((line) => /^(?:fatal|error|remote: error):/.test(line));
   const general = exact ?? summary ?? fault ?? said.findLast((line) => line.trim() !== "");
   // A hook of the remote says in lines of its own why it declines.
-  const own = said.findLast((line) => /^remote: (?!error:)\S/.test(line));
-  const isHook = own !== undefined && /hook declined/i.test(general ?? "");
-  const words = isHook ? `${general}: ${own.replace(/^remote: /, "")}` : general;
+  const own = said.flatMap((line) => /^remote: (?!error:)(\S.*)$/.exec(line)?.[1] ?? []).join(" ");
+  const isHook = own !== "" && /hook declined/i.test(general ?? "");
+  const words = isHook ? `${general}: ${own}` : general;
   return {
     category: found?.category ?? "other",
     final: found?.final ?? false,

@@ -60,6 +60,7 @@ test("an adopted attempt continues as the same row: it holds its slot and waits 
   assert.deepEqual([entryOf(state).turnId, entryOf(state).startedAt], ["tu", 5_000]);
   assert.deepEqual(adoptionOf(entryOf(state)), {
     ...{ attemptId: row.id, issue: issue("A-1"), attempt: 1, resumeThreadId: "th" },
+    isRound: false,
     ...{
       agent: "codex",
       templateId: "t",

@@ -145,7 +145,7 @@ test("what the remote refuses is told in its own words", async (t) => {
     const result = await pushCommit(order());
     const reason =
       words === "no reason"
-        ? "[remote rejected] (pre-receive hook declined)"
+        ? "[remote rejected] (pre-receive hook declined): --- no reason see https://example.org"
         : words.replace("error: ", "");
     assert.partialDeepStrictEqual(result, { outcome: "refused", category, final, reason });
   }

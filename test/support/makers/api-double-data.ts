@@ -90,6 +90,7 @@ export function detailOf(facts: Facts) {
     ...idle,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
     recent_events: [],
+    delivery: null,
     explain: [{ gate: "slots", pass: true, detail: "1 of 10 in use" }],
     logs: { codex_session_logs: [] },
     tracked: {},
