@@ -57,6 +57,7 @@ polling:
   interval_ms: ${facts.pollMs}
 workspace:
   root: ${JSON.stringify(facts.workspaces)}
+  keep_max: 0
 hooks:
   after_create: git init --quiet --initial-branch=main .
   after_run: cp hello.txt '${facts.keptFile}' 2>/dev/null || true
