@@ -10,8 +10,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] },
     [
       "O-38: a blocked issue that becomes inactive stays blocked",
-      "return release(state, issue, `issue is",
-      "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, `issue is",
+      "return release(state, issue, { why: `issue is",
+      "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, { why: `issue is",
     ],
     [
       "O-38: a blocked issue that is still active is not refreshed",
@@ -20,13 +20,13 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
     [
       "O-38: a blocked issue that is missing stays blocked",
-      'return release(state, entry.issue, "no longer visible in the tracker");',
+      'return release(state, entry.issue, {\n      why: "no longer visible in the tracker",\n      wall: context.wall,\n    });',
       "return decided(state);",
     ],
     [
       "O-38: the workspace of a blocked issue that is closed is not cleaned up",
       "return close(state, issue, { ended: null, path: entry.workspacePath, context });",
-      'return release(state, issue, "closed");',
+      'return release(state, issue, { why: "closed", wall: context.wall });',
     ],
     [
       "O-33: a running issue that becomes undispatchable is not stopped",
@@ -98,8 +98,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
     [
       "O-26: the result of the second read is ignored",
-      "const mayRun = issue !== null && standingOf",
-      "const mayRun = issue !== null && entry.wantsSlot || issue !== null && standingOf",
+      "return issue !== null && mayRun(state, issue, context)",
+      "return issue !== null && (entry.wantsSlot || mayRun(state, issue, context))",
     ],
   ),
   ...faults(

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { map, oneOf, positive, section, solidText, text, texts, wholeNumber } from "./agents.ts";
+import { map, oneOf, positive, section, solidText, texts } from "./agents.ts";
 import { bytesOf, size } from "./workspace.ts";
 
 /** How the work on an issue reaches its person. */

@@ -1,6 +1,15 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Feedback as Said } from "../prompt/prompt.ts";
-import { type Database, int, openDatabase, type Row, text, textOrNull } from "../store/database.ts";
+import {
+  type Database,
+  int,
+  openDatabase,
+  type Params,
+  type Row,
+  text,
+  textOrNull,
+} from "../store/database.ts";
 import type { Delivered } from "./delivered.ts";
 
 const migrations = [
@@ -109,23 +118,44 @@ export interface DeliveryStore {
   close(): void;
 }
 
+/** `delivery.db` in `dir`; it is created at the first write. */
 export function openDeliveryStore(dir: string, wall: () => number): DeliveryStore {
-  return new Store(
-    openDatabase(join(dir, "delivery.db"), { migrations, synchronous: "FULL" }),
-    wall,
-  );
+  const file = join(dir, "delivery.db");
+  let opened: Database | null = null;
+  const open = () => {
+    opened ??= openDatabase(file, { migrations, synchronous: "FULL" });
+    return opened;
+  };
+  const isThere = existsSync(file) || existsSync(`${file}-wal`);
+  if (isThere) open();
+  return new Store({ open, opened: () => opened }, wall);
+}
+
+interface Opening {
+  /** Creates the file if there is none. */
+  open(): Database;
+  /** null: nothing was written yet. */
+  opened(): Database | null;
 }
 
 class Store implements DeliveryStore {
-  readonly #db: Database;
+  readonly #opening: Opening;
   readonly #wall: () => number;
   readonly #known: Map<string, Delivered>;
 
-  constructor(db: Database, wall: () => number) {
-    this.#db = db;
+  constructor(opening: Opening, wall: () => number) {
+    this.#opening = opening;
     this.#wall = wall;
-    const rows = db.all(deliveredOf, "SELECT body FROM deliveries ORDER BY issue_id");
+    const rows = this.#all(deliveredOf, "SELECT body FROM deliveries ORDER BY issue_id");
     this.#known = new Map(rows.map((one) => [one.issueId, one]));
+  }
+
+  get #db(): Database {
+    return this.#opening.open();
+  }
+
+  #all<T>(map: (row: Row) => T, sql: string, params: Params = {}): T[] {
+    return this.#opening.opened()?.all(map, sql, params) ?? [];
   }
 
   all(): readonly Delivered[] {
@@ -167,7 +197,7 @@ class Store implements DeliveryStore {
   }
 
   due(wall: number): readonly Entry[] {
-    return this.#db.all(
+    return this.#all(
       entryOf,
       `SELECT * FROM outbox WHERE id IN
         (SELECT min(id) FROM outbox WHERE state = 'waiting' GROUP BY target) AND due <= $wall`,
@@ -176,7 +206,9 @@ class Store implements DeliveryStore {
   }
 
   nextDue(): number | null {
-    return this.#db.get(
+    const db = this.#opening.opened();
+    if (db === null) return null;
+    return db.get(
       (row) => (row["due"] === null ? null : int(row, "due")),
       `SELECT min(due) AS due FROM outbox WHERE id IN
         (SELECT min(id) FROM outbox WHERE state = 'waiting' GROUP BY target)`,
@@ -185,7 +217,7 @@ class Store implements DeliveryStore {
 
   waitingOf(issueId: string): readonly Entry[] {
     const sql = "SELECT * FROM outbox WHERE issue_id = $issueId AND state = 'waiting' ORDER BY id";
-    return this.#db.all(entryOf, sql, { issueId });
+    return this.#all(entryOf, sql, { issueId });
   }
 
   settle(
@@ -225,13 +257,13 @@ class Store implements DeliveryStore {
   newFeedback(issueId: string): readonly Feedback[] {
     const sql =
       "SELECT body FROM feedback WHERE issue_id = $issueId AND state = 'new' ORDER BY ordinal";
-    return this.#db.all(feedbackOf, sql, { issueId });
+    return this.#all(feedbackOf, sql, { issueId });
   }
 
   givenTo(attemptId: string): readonly Feedback[] {
     const sql =
       "SELECT body FROM feedback WHERE attempt_id = $attemptId AND state = 'given' ORDER BY ordinal";
-    return this.#db.all(feedbackOf, sql, { attemptId });
+    return this.#all(feedbackOf, sql, { attemptId });
   }
 
   give(
@@ -251,17 +283,18 @@ class Store implements DeliveryStore {
   }
 
   answer(attemptId: string): void {
+    if (this.#opening.opened() === null) return;
     const sql =
       "UPDATE feedback SET state = 'answered' WHERE attempt_id = $attemptId AND state = 'given'";
     this.#db.run(sql, { attemptId });
   }
 
   changes(): number {
-    return this.#db.changes();
+    return this.#opening.opened()?.changes() ?? 0;
   }
 
   close(): void {
-    this.#db.close();
+    this.#opening.opened()?.close();
   }
 }
 

@@ -277,7 +277,9 @@ function refusalIn(
   const fault = said.findLast((line) => /^(?:fatal|error|remote: error):/.test(line));
   const general = exact ?? summary ?? fault ?? said.findLast((line) => line.trim() !== "");
   // A hook of the remote says in lines of its own why it declines.
-  const own = said.flatMap((line) => /^remote: (?!error:)(\S.*)$/.exec(line)?.[1]?.trim() ?? []).join(" ");
+  const own = said
+    .flatMap((line) => /^remote: (?!error:)(\S.*)$/.exec(line)?.[1]?.trim() ?? [])
+    .join(" ");
   const isHook = own !== "" && /hook declined/i.test(general ?? "");
   const words = isHook ? `${general}: ${own}` : general;
   return {

@@ -29,7 +29,7 @@ function columnsOf({ input, cachedInput, output, reasoningOutput, total }: Token
   return { input, cachedInput, output, reasoningOutput, total };
 }
 
-const AttemptBody: z.ZodType<Attempt> = z.object({
+const AttemptBody = z.object({
   id: z.string(),
   issueId: z.string(),
   issueIdentifier: z.string(),
@@ -38,7 +38,6 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
     "preparing",
     "running",
     "succeeded",
-    "no_changes",
     "failed",
     "timed_out",
     "stalled",
@@ -77,6 +76,7 @@ const AttemptBody: z.ZodType<Attempt> = z.object({
     })
     .nullable(),
   idle: z.object({ turns: z.number(), issueMark: z.string() }).nullable().default(null),
+  changedNothing: z.boolean().default(false),
 });
 
 /** Attempts of `history.db`: the whole attempt as JSON, next to the columns that queries need. */
@@ -102,7 +102,7 @@ export class AttemptTable {
         startedAt: Math.round(startedAt),
         endedAt: endedAt === null ? null : Math.round(endedAt),
         ...columnsOf(used),
-        body: JSON.stringify(attempt),
+        body: bodyOf(attempt),
       },
     );
     const { workspacePath: path } = attempt;
@@ -188,7 +188,14 @@ function placeOf(row: Row): PlaceOfAttempt {
 
 /** Rows are checked: a ZodError would be a bug of a migration. */
 function attemptOf(row: Row): Attempt {
-  return AttemptBody.parse(JSON.parse(text(row, "body")));
+  const { changedNothing, ...attempt } = AttemptBody.parse(JSON.parse(text(row, "body")));
+  return changedNothing ? { ...attempt, status: "no_changes" } : attempt;
+}
+
+/** For an earlier release, which knows no other word for it, such an attempt has succeeded. */
+function bodyOf(attempt: Attempt): string {
+  if (attempt.status !== "no_changes") return JSON.stringify(attempt);
+  return JSON.stringify({ ...attempt, status: "succeeded", changedNothing: true });
 }
 
 function totalsOf(row: Row): { tokens: Tokens; seconds: number } {

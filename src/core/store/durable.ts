@@ -18,15 +18,20 @@ const Envelope = z.strictObject({
  * document was never written; an empty, truncated, altered or unreadable file rejects with `storage_corrupt`.
  */
 export function durableJson<T>(file: string, version: number, schema: z.ZodType<T>): Adapter<T> {
+  /** The document in an earlier release's format, until the first write. */
+  let earlier: { readonly version: number; readonly text: string } | null = null;
   return {
     async read() {
       const text = await readText(file);
       if (text === null) return null;
       const found = parse(text, { file, version, schema });
-      if (found.version < version) await keepFormat(file, found.version, text);
+      if (found.version < version) earlier = { version: found.version, text };
       return found.data;
     },
     async write(data) {
+      // Not before: a start that is refused for another file must change nothing.
+      if (earlier !== null) await keepFormat(file, earlier.version, earlier.text);
+      earlier = null;
       await writeDurably(file, `${JSON.stringify({ version, sha256: digest(data), data })}\n`);
     },
   };

@@ -126,8 +126,4 @@ export const historyMigrations: readonly string[] = [
       issue_identifier, input, cached_input, output, reasoning_output, total
     FROM attempts WHERE total > 0;
   `,
-  `
-  -- From here on an attempt may have the status no_changes, which an earlier release cannot read.
-  SELECT 1;
-  `,
 ];
