@@ -30,7 +30,10 @@ export function portsOf(deps: CoreDeps): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
+    async runAttempt(order, reports) {
+      await deps.deliveries.ready(order.issue.id);
+      return attempts.run(order, attemptDepsOf(deps, order), reports);
+    },
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),

@@ -354,12 +354,24 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     borrowedBy,
   });
   const lastMessage = (attemptId: string) => lastMessageOf(attemptId, { bus, history });
+  const checks: ChecksDeps = {
+    ...{ clock, env, dataDir, config, borrowedBy },
+    runId: runIdOf(dataDir, "check"),
+    secretNames: () => secretNamesOf(config(), tracker()),
+  };
+  const identity = () => operatorIdentity(env);
   const deliveries = new Deliveries({
     ...{ clock, log, bus, config, tracker, lastMessage },
     store: openDeliveryStore(dataDir, () => clock.wall()),
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
     isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
+    headOf: (rule, branch) => remotes.headOf(rule, branch),
+    updates: {
+      identity,
+      mirror: (rule, how) => remotes.mirror(rule, how),
+      check: (place, commands) => failedCheck(place, commands, checks),
+    },
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
   });
@@ -367,15 +379,10 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     await deliveries.close();
     remotes.close();
   });
-  const checks: ChecksDeps = {
-    ...{ clock, env, dataDir, config, borrowedBy },
-    runId: runIdOf(dataDir, "check"),
-    secretNames: () => secretNamesOf(config(), tracker()),
-  };
   const made: MadeDeps = {
     ...{ clock, bus, config, lastMessage },
     deliveryOf: (issueId) => deliveries.of(issueId),
-    identity: () => operatorIdentity(env),
+    identity,
     baseHead: (rule, base) => remotes.headOf(rule, base),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
     check: (turn, commands) => failedCheck(turn, commands, checks),

@@ -116,6 +116,37 @@ test("delivery: a file with a secret is not pushed; the issue is held with its p
   assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
 });
 
+test("delivery: two issues that change the same line: the second branch becomes a merge after one turn", async () => {
+  const change = (word: string) =>
+    [
+      { do: "edit", path: "one.txt", content: `${word}\n` },
+      { do: "say", text: word },
+    ] as const;
+  await using place = await deliveryProject({
+    issues: { "LOCAL-1": [change("first")], "LOCAL-2": [change("second"), change("both")] },
+  });
+  await create(place, "First");
+  await create(place, "Second");
+  await using server = await Served.start(place);
+  for (const id of ["LOCAL-1", "LOCAL-2"]) {
+    await eventually(`${id} is pushed`, async () => {
+      const { delivery } = await server.client.issues.detail({ params: { id } });
+      return delivery?.pushed;
+    });
+  }
+  const git = gitIn(place.bare);
+  const [first, second] = ["symphony/LOCAL-1-first", "symphony/LOCAL-2-second"];
+  const before = git("rev-parse", second);
+  git("update-ref", "refs/heads/main", first);
+  await eventually("the second branch has both", async () => git("rev-parse", second) !== before);
+  assert.equal(git("log", "-1", "--format=%P", second), `${before} ${git("rev-parse", first)}`);
+  assert.equal(git("show", `${second}:one.txt`), "both");
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-2" } });
+  assert.equal(attempts.length, 2, "once for this head and base");
+  const heard = await symphony(place, "events", "--type", "feedback.received", "--json");
+  assert.match(heard.stdout, /The branch conflicts with main/);
+});
+
 test("delivery: kill -9 after the decision; the next server pushes once, and the issue stays in review", async () => {
   await using place = await deliveryProject();
   await create(place, "Greet people by name");

@@ -25,6 +25,8 @@ export interface Delivered extends Delivery {
   readonly problemWith: string | null;
   /** How often symphony ran a check again, by `rerunKey`. */
   readonly reruns: Readonly<Record<string, number>>;
+  /** The pushed commit and the tip of the base that an update was last tried for. */
+  readonly updatedFor?: string | null;
 }
 
 /** What deliveries reach beyond themselves. */
@@ -40,6 +42,8 @@ export interface Reach {
   push: PushPort;
   /** Whether the remote's base branch contains a commit; null: it cannot be determined now. */
   isContained(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** The newest commit of a branch of the remote; null: not known now. */
+  headOf?(repository: RepositoryConfig, branch: string): Promise<string | null>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` }>): void;
   /** The last message of an attempt's agent. */

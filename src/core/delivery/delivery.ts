@@ -11,12 +11,15 @@ import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
+import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
 import { answersIn, replyText } from "./wording.ts";
 import { Writes } from "./writes.ts";
 
 export interface DeliveriesDeps extends Reach {
   readonly store: DeliveryStore;
+  /** Omitted: no branch is updated when its base moves. */
+  readonly updates?: UpdatePorts;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -24,6 +27,7 @@ export class Deliveries implements BranchBook {
   readonly #deps: DeliveriesDeps;
   readonly #outbox: Outbox;
   readonly #watch: Watch;
+  readonly #updates: Updates | null;
   #version = 0;
 
   constructor(deps: DeliveriesDeps) {
@@ -38,7 +42,11 @@ export class Deliveries implements BranchBook {
       write: (entry, signal) => writes.make(entry, signal),
       onWritten: (entry, written) => this.#written(entry, written),
     });
-    this.#watch = new Watch({ ...deps, save, kick: () => this.#outbox.kick() });
+    const kick = () => this.#outbox.kick();
+    const tellFeedback = (issueId: string) => this.#watch.tellFeedback(issueId);
+    const ports = deps.updates;
+    this.#updates = ports ? new Updates({ ...deps, ports, save, kick, tellFeedback }) : null;
+    this.#watch = new Watch({ ...deps, save, kick, updates: this.#updates });
   }
 
   /** Grows with every change of what `of` returns. */
@@ -169,9 +177,18 @@ export class Deliveries implements BranchBook {
     this.#deps.store.give(issueId, feedback, attemptId);
   }
 
-  /** Resolves when no write of the issue is being made; a write that must wait is not waited for. */
-  settled(issueId: string): Promise<void> {
-    return this.#outbox.settled(`delivery:${issueId}`);
+  /**
+   * Resolves when no write of the issue is being made, and its workspace is not being updated; a write
+   * that must wait is not waited for.
+   */
+  async settled(issueId: string): Promise<void> {
+    await this.#updates?.settled(issueId);
+    await this.#outbox.settled(`delivery:${issueId}`);
+  }
+
+  /** Before an agent starts in the issue's workspace. */
+  async ready(issueId: string): Promise<void> {
+    await this.#updates?.ready(issueId);
   }
 
   /** Whether the remote has the commit that is checked out at `path`, as the remote itself said. */
@@ -193,6 +210,7 @@ export class Deliveries implements BranchBook {
 
   async close(): Promise<void> {
     await this.#watch.close();
+    await this.#updates?.close();
     await this.#outbox.close();
     this.#deps.store.close();
   }
