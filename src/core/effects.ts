@@ -6,7 +6,7 @@ import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import { choiceOfTurn } from "./orchestrator/choice.ts";
-import { dayGate } from "./orchestrator/dispatch.ts";
+import { conflictGate, dayGate } from "./orchestrator/dispatch.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Ports } from "./orchestrator/orchestrator.ts";
 import type { Fault } from "./orchestrator/state.ts";
@@ -70,7 +70,7 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
 /** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */
 function attemptDepsOf(
   deps: CoreDeps,
-  { attemptId, templateId, agent }: AttemptOrder,
+  { attemptId, templateId, agent, issue }: AttemptOrder,
 ): AttemptDeps {
   const { config, log } = deps;
   const current = () => config.current.config;
@@ -87,7 +87,11 @@ function attemptDepsOf(
     runId: runIdOf(deps.dataDir, attemptId),
     choice: (id) => choiceOfTurn(deps.orchestrator().state, id, current()),
     earlierWork: (id) => earlierWorkOn(deps, id),
-    mayContinue: () => dayGate(deps.orchestrator().state.day, current()) === null,
+    mayContinue() {
+      const { state } = deps.orchestrator();
+      const gate = dayGate(state.day, current()) ?? conflictGate(state, issue, current());
+      return gate === null;
+    },
     undelivered: (id) => deps.store.history.undelivered(id),
     feedback: (id) => deps.deliveries.feedback(id),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),

@@ -371,6 +371,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
       identity,
       mirror: (rule, how) => remotes.mirror(rule, how),
       check: (place, commands) => failedCheck(place, commands, checks),
+      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),

@@ -10,6 +10,7 @@ import { gitHead } from "../repository/survey.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import { Outbox, type Written } from "./outbox.ts";
+import { Radar, type RadarPorts } from "./radar.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
 import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
@@ -19,7 +20,7 @@ import { Writes } from "./writes.ts";
 export interface DeliveriesDeps extends Reach {
   readonly store: DeliveryStore;
   /** Omitted: no branch is updated when its base moves. */
-  readonly updates?: UpdatePorts;
+  readonly updates?: UpdatePorts & RadarPorts;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -28,6 +29,7 @@ export class Deliveries implements BranchBook {
   readonly #outbox: Outbox;
   readonly #watch: Watch;
   readonly #updates: Updates | null;
+  readonly #radar: Radar | null;
   #version = 0;
 
   constructor(deps: DeliveriesDeps) {
@@ -46,6 +48,7 @@ export class Deliveries implements BranchBook {
     const tellFeedback = (issueId: string) => this.#watch.tellFeedback(issueId);
     const ports = deps.updates;
     this.#updates = ports ? new Updates({ ...deps, ports, save, kick, tellFeedback }) : null;
+    this.#radar = ports ? new Radar({ ...deps, ports, save }) : null;
     this.#watch = new Watch({ ...deps, save, kick, updates: this.#updates });
   }
 
@@ -75,6 +78,7 @@ export class Deliveries implements BranchBook {
     }
     this.#outbox.kick();
     this.#watch.start();
+    this.#radar?.start();
   }
 
   record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
@@ -83,11 +87,34 @@ export class Deliveries implements BranchBook {
       this.#save({ ...known, workspacePath: path });
       return;
     }
-    this.#save({ ...fresh(issue), repository, branch, base, workspacePath: path });
+    const startedAt = known?.startedAt ?? this.#deps.clock.wall();
+    this.#save({ ...fresh(issue), repository, branch, base, workspacePath: path, startedAt });
   }
 
   /** Brings the work of a run to its person. Durable when it returns. */
   offer(order: OfferOrder): void {
+    if (order.waitsFor !== undefined) return this.#wait(order, order.waitsFor);
+    const known = this.of(order.issue.id);
+    const rule = known && this.#ruleOf(order.issue, known);
+    const updates = this.#updates;
+    if (!order.updates || !known || !rule || updates === null) return this.#offer(order);
+    void updates.before(known, rule).then((outcome) => {
+      // The agent gets the conflict first, and its next turn is offered.
+      if (outcome !== "conflicts")
+        this.#offer({ ...order, head: this.of(order.issue.id)?.head ?? order.head });
+    });
+  }
+
+  /** Its work is done, and another branch goes first. */
+  #wait({ issue, head, workspacePath }: OfferOrder, waitingFor: string): void {
+    const known = this.of(issue.id) ?? fresh(issue);
+    const { mode } = this.#deps.config().delivery;
+    const path = workspacePath ?? known.workspacePath;
+    const next = { ...known, issue, mode, waitingFor, head: head ?? known.head };
+    this.#save({ ...next, workspacePath: path, over: false });
+  }
+
+  #offer(order: OfferOrder): void {
     const { issue, attemptId } = order;
     const { config, store, clock } = this.#deps;
     const known = this.of(issue.id) ?? fresh(issue);
@@ -210,6 +237,7 @@ export class Deliveries implements BranchBook {
 
   async close(): Promise<void> {
     await this.#watch.close();
+    await this.#radar?.close();
     await this.#updates?.close();
     await this.#outbox.close();
     this.#deps.store.close();

@@ -78,7 +78,7 @@ export class Updates {
 
   /** Updates the branch if it was not tried for this head and base. Never rejects. */
   update(issueId: string, wanted: Wanted): Promise<void> {
-    const { store, isRunning, config, log } = this.#deps;
+    const { store, isRunning, config } = this.#deps;
     const known = store.of(issueId);
     const rule = config().git.repositories.find(({ name }) => name === known?.repository);
     this.#later.delete(issueId);
@@ -89,17 +89,7 @@ export class Updates {
       this.#later.set(issueId, wanted);
       return Promise.resolve();
     }
-    const work = this.#update(known, rule, wanted)
-      .catch((error: unknown) => {
-        // It is tried again with the next read: nothing is known of this pair yet.
-        this.#later.set(issueId, wanted);
-        const { issueIdentifier } = known;
-        const reason = messageOf(error);
-        log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
-      })
-      .finally(() => this.#busy.delete(issueId));
-    this.#busy.set(issueId, work);
-    return work;
+    return this.#begin(known, rule, wanted);
   }
 
   /** The pull request was read, and has not changed. */
@@ -111,6 +101,31 @@ export class Updates {
   /** The branch conflicts with nothing and is not behind. */
   forget(issueId: string): void {
     this.#later.delete(issueId);
+  }
+
+  /** Before the work is offered for the first time. Never rejects; `conflicts`: a turn comes first. */
+  async before(known: Delivered, rule: RepositoryConfig): Promise<"conflicts" | "ready"> {
+    const { headOf, store } = this.#deps;
+    const { issueId, base: branch } = known;
+    const base = branch === null ? null : await headOf?.(rule, branch);
+    if (!base) return "ready";
+    const before = store.newFeedback(issueId).length;
+    await this.#begin(known, rule, { base, conflict: null, onlyConflicts: true });
+    return store.newFeedback(issueId).length > before ? "conflicts" : "ready";
+  }
+
+  #begin(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<void> {
+    const { issueId, issueIdentifier } = known;
+    const work = this.#update(known, rule, wanted)
+      .catch((error: unknown) => {
+        // It is tried again with the next read: nothing is known of this pair yet.
+        this.#later.set(issueId, wanted);
+        const reason = messageOf(error);
+        this.#deps.log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
+      })
+      .finally(() => this.#busy.delete(issueId));
+    this.#busy.set(issueId, work);
+    return work;
   }
 
   async #update(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<void> {
@@ -261,15 +276,15 @@ export class Updates {
   }
 }
 
-function keyOf({ pushed }: Delivered, { base }: Wanted): string {
-  return `${pushed} ${base}`;
+function keyOf({ head }: Delivered, { base }: Wanted): string {
+  return `${head} ${base}`;
 }
 
-function feedbackOf(known: Delivered, { base }: Wanted, text: string): Feedback {
+function feedbackOf(known: Delivered, wanted: Wanted, text: string): Feedback {
   return {
     issueId: known.issueId,
     source: "conflict:base",
-    hash: hashOf(`${known.pushed} ${base}`),
+    hash: hashOf(keyOf(known, wanted)),
     text,
     author: null,
     url: known.pullRequest?.url ?? null,
