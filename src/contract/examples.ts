@@ -400,6 +400,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     running: runningRow,
     retry: null,
     needs: null,
+    conflicts: [],
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
     recent_events: [
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
