@@ -31,6 +31,10 @@ const triggers = [
   "config.changed",
 ] as const;
 
+/** Limits of what is shown and kept; conflicts come first. */
+const maxPairs = 1_000;
+const maxFiles = 100;
+const maxRanges = 20;
 const debounceMs = 300;
 const retryMs = 60_000;
 
@@ -151,7 +155,8 @@ export class Radar {
       all.push(...pairs.flatMap((pair) => overlapOf(rule.name, pair, byId) ?? []));
     }
     // A list that is cut shows what matters.
-    return all.sort((one, other) => Number(other.conflicts) - Number(one.conflicts));
+    const sorted = all.sort((one, other) => Number(other.conflicts) - Number(one.conflicts));
+    return sorted.slice(0, maxPairs);
   }
 
   #headOf({ issueId, head }: Delivered): [string, string][] {
@@ -198,10 +203,10 @@ function overlapOf(
     first: isFirst ? mine : theirs,
     second: isFirst ? theirs : mine,
     conflicts: overlaps.some(({ kind }) => kind === "conflict"),
-    files: overlaps.map(({ path, kind, lines: [left, right] }) => ({
-      ...{ path, kind },
-      lines: isFirst ? [left, right] : [right, left],
-    })),
+    files: overlaps.slice(0, maxFiles).map(({ path, kind, lines }) => {
+      const [left, right] = [lines[0].slice(0, maxRanges), lines[1].slice(0, maxRanges)];
+      return { path, kind, lines: isFirst ? [left, right] : [right, left] };
+    }),
   };
 }
 

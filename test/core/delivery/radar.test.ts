@@ -159,7 +159,7 @@ test("a repository that cannot be read leaves what is known, and says which comm
   assert.equal(judged.get("id-A-2"), store.of("id-A-2")?.head);
 });
 
-test("T9: nothing that a workspace configures is run, and one that is gone disturbs nobody", async (t) => {
+test("THREAT-15: nothing that a workspace configures is run, and one that is gone disturbs nobody", async (t) => {
   const { root, open, work, next, store } = bench(t);
   const marks = join(root, "marks");
   const path = work("A-1", { "one.txt": "first\n" }, 1);

@@ -105,7 +105,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   };
 }
 
-test("a branch that is behind is updated and pushed without a turn, once for each head and base", async (t) => {
+test("O-40: a branch that is behind is updated and pushed without a turn, once for each head and base", async (t) => {
   const { git, head, store, advance, update, pushes, told } = await bench(t);
   const base = advance({ "two.txt": "theirs\n" });
   await update(base);
@@ -122,7 +122,7 @@ test("a branch that is behind is updated and pushed without a turn, once for eac
   assert.deepEqual(told, []);
 });
 
-test("a conflict is the next turn's, once, and says which files have marks", async (t) => {
+test("O-40: a conflict is the next turn's, once, and says which files have marks", async (t) => {
   const { read, advance, update, feedback, told, pushes } = await bench(t);
   const base = advance({ "one.txt": "theirs\n" });
   for (let at = 0; at < 3; at++) await update(base, true);

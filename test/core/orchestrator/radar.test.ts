@@ -59,7 +59,7 @@ const gateOf = (world: Scheduler, name: string) =>
     ({ gate }) => gate === "conflicts",
   );
 
-test("a conflict is told once, to the one that began later, and once when it is over", async () => {
+test("O-41: a conflict is told once, to the one that began later, and once when it is over", async () => {
   const world = await begun("warn");
   for (let at = 0; at < 3; at++) await compared(world, [overlap()]);
   assert.deepEqual(told(world), ["conflict.found: conflicts with A-1 in one.txt"]);
@@ -84,7 +84,7 @@ test("what an earlier server found is no news", async () => {
   assert.deepEqual(told(world), []);
 });
 
-test("hold: the later one gets no further turn before the conflict is over; the earlier one does", async () => {
+test("O-42: the later one gets no further turn before the conflict is over; the earlier one does", async () => {
   const world = await begun("hold");
   for (const name of ["A-1", "A-2"])
     await world.run(name).end({ kind: "completed", made: made(name), issue: issue(name) });
@@ -108,7 +108,7 @@ test("hold: the later one gets no further turn before the conflict is over; the 
   assert.deepEqual(world.failures, []);
 });
 
-test("order: work is offered once it was compared, the later one after the end of the earlier", async () => {
+test("O-42: work is offered once it was compared, the later one after the end of the earlier", async () => {
   const world = await begun("order");
   const end = (name: string) =>
     world.run(name).end({ kind: "completed", made: made(`c-${name}`), issue: issue(name) });

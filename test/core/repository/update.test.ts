@@ -259,7 +259,7 @@ test("what a crash cut off is finished later, whatever part of it was done", asy
   assert.equal(merging(), null);
 });
 
-test("T9: nothing that the workspace configures is run", async (t) => {
+test("THREAT-15: nothing that the workspace configures is run", async (t) => {
   const { path, git, advance, work, write, update, commit } = bench(t);
   const marks = join(path, "..", "marks");
   const head = work({
