@@ -170,6 +170,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./git.ts")).gitCommand,
   },
   {
+    name: "conflicts",
+    summary: "list live branches that change the same files, with the lines",
+    group: disk,
+    load: async () => (await import("./conflicts.ts")).conflictsCommand,
+  },
+  {
     name: "diff",
     summary: "show the work in an issue's workspace, also after the issue has ended",
     group: disk,

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
 import { unsavedText } from "../core/model/event.ts";
+import { conflictLines } from "./conflicts.ts";
 import { deliveryLine } from "./deliver.ts";
 import { newestKeptLines } from "./kept.ts";
 import {
@@ -82,6 +83,7 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
   return [
     `${parts.length === 0 ? "nothing to do" : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
     ...paused.map((line) => paint.yellow(plainLine(line))),
+    ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),
   ];
 }

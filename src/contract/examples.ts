@@ -271,6 +271,25 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     not_shown: [{ kind: "stashes", count: 1 }],
     not_shown_summary: "1 stash",
   },
+  "git.conflicts": {
+    conflicts: [
+      {
+        repository: "web",
+        conflicts: true,
+        first: { issue_id: "8f2c", issue_identifier: identifier, branch: "symphony/ENG-123" },
+        second: { issue_id: "91ab", issue_identifier: "ENG-130", branch: "symphony/ENG-130" },
+        files: [
+          {
+            path: "src/health.ts",
+            kind: "conflict",
+            first: [{ start: 12, count: 3 }],
+            second: [{ start: 13, count: 1 }],
+          },
+        ],
+      },
+    ],
+    ...page,
+  },
   "usage.list": {
     by: "issue",
     currency: "USD",
@@ -311,6 +330,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     rate_limits: null,
     polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: later, last_error: null },
     tracker,
+    conflicts: [],
     paused: [],
     storage: null,
     problem: null,
@@ -381,6 +401,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     retry: null,
     needs: null,
     delivery: null,
+    conflicts: [],
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
     recent_events: [
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },

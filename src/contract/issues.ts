@@ -8,6 +8,7 @@ import {
   byIssue,
   DeliveryView,
   NeedsView,
+  OverlapView,
   page,
   paged,
   RunningRow,
@@ -202,6 +203,7 @@ export const IssueDetail = z
       .nullable(),
     needs: NeedsView.nullable(),
     delivery: DeliveryView.nullable().describe("null: no work was offered yet"),
+    conflicts: z.array(OverlapView).describe("Live branches that change the same files"),
     overrides: z.object({
       model: z.string().nullable(),
       reasoning_effort: z.string().nullable(),

@@ -61,6 +61,7 @@ export const paths = {
   },
   git: {
     context: { method: "GET", path: "/api/v1/git/context" },
+    conflicts: { method: "GET", path: "/api/v1/conflicts" },
     diff: { method: "GET", path: "/api/v1/:id/diff" },
   },
   models: {

@@ -6,6 +6,7 @@ import {
   CompletedRow,
   ErrorFact,
   events,
+  OverlapView,
   QueuedRow,
   RetryingRow,
   ReviewRow,
@@ -59,6 +60,9 @@ export const Snapshot = z
     kept_total: count,
     codex_totals: TokenCounts.extend({ seconds_running: z.number() }),
     rate_limits: z.record(z.string(), z.unknown()).nullable(),
+    conflicts: z
+      .array(OverlapView)
+      .describe("Live branches that git cannot merge with each other, with those files"),
     paused: z.array(Paused).describe("Agents that start no new work now, until when and why"),
     polling: z.object({
       interval_ms: count,

@@ -151,6 +151,32 @@ export const DeliveryView = z
   })
   .meta({ id: "Delivery" });
 
+const LiveBranch = z
+  .object({ issue_id: z.string(), issue_identifier: z.string(), branch: z.string() })
+  .meta({ id: "LiveBranch" });
+
+const lines = z
+  .array(z.object({ start: z.number().int(), count: z.number().int() }))
+  .describe("As the base has them, from 1; empty where lines mean nothing");
+
+/** Two live branches of one repository that change the same files. */
+export const OverlapView = z
+  .object({
+    repository: z.string().describe("Name in git.repositories"),
+    conflicts: z.boolean().describe("Git cannot merge the two"),
+    first: LiveBranch.describe("The one whose work began earlier"),
+    second: LiveBranch,
+    files: z.array(
+      z.object({
+        path: z.string(),
+        kind: z.enum(["conflict", "near"]).describe("near: git can merge it"),
+        first: lines,
+        second: lines,
+      }),
+    ),
+  })
+  .meta({ id: "Overlap" });
+
 export const ReviewRow = z
   .object({ ...row, delivery: DeliveryView.nullable(), since: Time })
   .meta({ id: "ReviewRow" });

@@ -3,7 +3,7 @@ import { writerOf } from "../core/model/names.ts";
 import { type Work, workInWords } from "../core/model/work.ts";
 import { paths } from "./paths.ts";
 import { type Reply, route } from "./route.ts";
-import { byIssue, page, paged, Status, Time } from "./values.ts";
+import { byIssue, OverlapView, page, paged, Status, Time } from "./values.ts";
 import { HoldView, KeptView } from "./work.ts";
 
 const bytes = z.number().int();
@@ -182,6 +182,14 @@ export const git = {
       })
       .meta({ id: "GitContext" }),
     errors: ["issue_not_found"],
+  }),
+  conflicts: route({
+    ...paths.git.conflicts,
+    summary:
+      "Live branches of one repository that change the same files, and whether they conflict",
+    query: z.object(page),
+    status: 200,
+    reply: z.object({ conflicts: z.array(OverlapView), ...paged }),
   }),
   diff: route({
     ...paths.git.diff,

@@ -6,7 +6,7 @@ import type { CoreDeps } from "./core.ts";
 import { madeBy } from "./delivery/made.ts";
 import { messageOf, type SymphonyError } from "./model/errors.ts";
 import { choiceOfTurn } from "./orchestrator/choice.ts";
-import { dayGate } from "./orchestrator/dispatch.ts";
+import { conflictGate, dayGate } from "./orchestrator/dispatch.ts";
 import type { AttemptOrder } from "./orchestrator/messages.ts";
 import type { Ports } from "./orchestrator/orchestrator.ts";
 import type { Fault } from "./orchestrator/state.ts";
@@ -30,7 +30,10 @@ export function portsOf(deps: CoreDeps): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
+    async runAttempt(order, reports) {
+      await deps.deliveries.ready(order.issue.id);
+      return attempts.run(order, attemptDepsOf(deps, order), reports);
+    },
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
@@ -67,7 +70,7 @@ export function inForce(service: ConfigService): { config: Config; problem: Faul
 /** The dependencies of one attempt: tracker and prompt as they are at its start (T-14). */
 function attemptDepsOf(
   deps: CoreDeps,
-  { attemptId, templateId, agent }: AttemptOrder,
+  { attemptId, templateId, agent, issue }: AttemptOrder,
 ): AttemptDeps {
   const { config, log } = deps;
   const current = () => config.current.config;
@@ -84,7 +87,11 @@ function attemptDepsOf(
     runId: runIdOf(deps.dataDir, attemptId),
     choice: (id) => choiceOfTurn(deps.orchestrator().state, id, current()),
     earlierWork: (id) => earlierWorkOn(deps, id),
-    mayContinue: () => dayGate(deps.orchestrator().state.day, current()) === null,
+    mayContinue() {
+      const { state } = deps.orchestrator();
+      const gate = dayGate(state.day, current()) ?? conflictGate(state, issue, current());
+      return gate === null;
+    },
     undelivered: (id) => deps.store.history.undelivered(id),
     feedback: (id) => deps.deliveries.feedback(id),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),

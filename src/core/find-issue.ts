@@ -69,6 +69,7 @@ function unseen(issue: Issue, templateId: string | null): IssueStatusView {
     completed: null,
     override: null,
     templateId,
+    overlaps: [],
     explain: [{ gate: "candidate", pass: false, detail }],
   };
 }

@@ -354,6 +354,12 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     borrowedBy,
   });
   const lastMessage = (attemptId: string) => lastMessageOf(attemptId, { bus, history });
+  const checks: ChecksDeps = {
+    ...{ clock, env, dataDir, config, borrowedBy },
+    runId: runIdOf(dataDir, "check"),
+    secretNames: () => secretNamesOf(config(), tracker()),
+  };
+  const identity = () => operatorIdentity(env);
   const deliveries = new Deliveries({
     ...{ clock, log, bus, config, tracker, lastMessage },
     store: openDeliveryStore(dataDir, () => clock.wall()),
@@ -363,6 +369,13 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     keep: (rule, branch, commit) => remotes.keep(rule, branch, commit),
     release: (loan) => remotes.release(loan),
     diff: (rule, work) => remotes.diff(rule, work),
+    headOf: (rule, branch) => remotes.headOf(rule, branch),
+    updates: {
+      identity,
+      mirror: (rule, how) => remotes.mirror(rule, how),
+      check: (place, commands) => failedCheck(place, commands, checks),
+      subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
+    },
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
   });
@@ -370,17 +383,12 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     await deliveries.close();
     remotes.close();
   });
-  const checks: ChecksDeps = {
-    ...{ clock, env, dataDir, config, borrowedBy },
-    runId: runIdOf(dataDir, "check"),
-    secretNames: () => secretNamesOf(config(), tracker()),
-  };
   const made: MadeDeps = {
     ...{ clock, bus, config, lastMessage },
     deliveryOf: (issueId) => deliveries.of(issueId),
     record: (branch) => deliveries.record(branch),
     defaultBranch: (rule) => remotes.defaultBranch(rule),
-    identity: () => operatorIdentity(env),
+    identity,
     baseHead: (rule, base) => remotes.headOf(rule, base),
     holdsSecret: (bytes) => redactor.secretIn(bytes.toString("utf8")),
     check: (turn, commands) => failedCheck(turn, commands, checks),

@@ -310,7 +310,7 @@ async function begin(
 /** What is offered; a crash may have come between the decision and the delivery. */
 function openOffers({ issues }: State): readonly OfferOrder[] {
   return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
-    offer === null
+    offer === null || offer.waits === true
       ? []
       : [
           {

@@ -6,6 +6,7 @@ import {
   type BlockedRow,
   type CompletedRow,
   EventView,
+  type OverlapView,
   type RetryingRow,
   type ReviewRow,
   type RunningRow,
@@ -14,7 +15,7 @@ import {
 } from "../contract/values.ts";
 import { type KeptRow, KeptView } from "../contract/work.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
-import type { Delivery } from "../core/model/delivery.ts";
+import type { Delivery, Overlap } from "../core/model/delivery.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
@@ -139,6 +140,13 @@ function completedRow(entry: Completed): Unwritten<typeof CompletedRow> {
   };
 }
 
+export function overlapView({ files, ...pair }: Overlap): Unwritten<typeof OverlapView> {
+  return {
+    ...pair,
+    files: files.map(({ path, kind, lines: [first, second] }) => ({ path, kind, first, second })),
+  };
+}
+
 export function shownKept(kept: Kept): Unwritten<typeof KeptRow> {
   return { ...kept, holds: kept.work, summary: workInWords(kept.work) };
 }
@@ -182,6 +190,10 @@ export function snapshotView(
       ...counted(snapshot.totals.tokens),
       secondsRunning: snapshot.totals.secondsRunning,
     },
+    conflicts: snapshot.conflicts.map((one) => {
+      const files = one.files.filter(({ kind }) => kind === "conflict");
+      return overlapView({ ...one, files });
+    }),
     paused: snapshot.paused.map((pause) => ({ ...pause, until: pause.untilWall })),
     polling: { ...polling, lastPollAt: polling.lastWall, nextPollAt: polling.nextWall },
     tracker: view.tracker,
@@ -224,6 +236,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     retry: retry && { ...retry, dueAt: retry.dueWall },
     needs: status.blocked && needsOf(status.blocked),
     delivery: past.delivery,
+    conflicts: status.overlaps.map(overlapView),
     overrides: {
       model: status.override?.model ?? null,
       reasoningEffort: status.override?.effort ?? null,

@@ -118,6 +118,85 @@ test("delivery: a file with a secret is not pushed; the issue is held with its p
   assert.equal(gitIn(place.bare)("branch", "--list", "symphony/*"), "");
 });
 
+test("delivery: two issues that change the same line: the second branch becomes a merge after one turn", async () => {
+  const change = (word: string) =>
+    [
+      { do: "edit", path: "one.txt", content: `${word}\n` },
+      { do: "say", text: word },
+    ] as const;
+  await using place = await deliveryProject({
+    issues: { "LOCAL-1": [change("first")], "LOCAL-2": [change("second"), change("both")] },
+  });
+  await using server = await Served.start(place);
+  for (const [id, title] of [
+    ["LOCAL-1", "First"],
+    ["LOCAL-2", "Second"],
+  ] as const) {
+    await create(place, title);
+    await eventually(`${id} is pushed`, async () => {
+      const { delivery } = await server.client.issues.detail({ params: { id } });
+      return delivery?.pushed;
+    });
+  }
+  await eventually("the conflict is told", async () => {
+    const { conflicts } = await server.client.system.state({});
+    return conflicts.length === 1;
+  });
+  const listed = await symphony(place, "conflicts");
+  assert.match(listed.stdout, /conflict +LOCAL-1 +1 +LOCAL-2 +1 +one\.txt/, listed.stderr);
+  const state = await symphony(place, "state");
+  assert.match(state.stdout, /LOCAL-2 conflicts with LOCAL-1 in one\.txt/);
+  const git = gitIn(place.bare);
+  const [first, second] = ["symphony/LOCAL-1-first", "symphony/LOCAL-2-second"];
+  const before = git("rev-parse", second);
+  git("update-ref", "refs/heads/main", first);
+  await eventually("the second branch has both", async () => git("rev-parse", second) !== before);
+  assert.equal(git("log", "-1", "--format=%P", second), `${before} ${git("rev-parse", first)}`);
+  assert.equal(git("show", `${second}:one.txt`), "both");
+  const { attempts } = await server.client.issues.attempts({ params: { id: "LOCAL-2" } });
+  assert.equal(attempts.length, 2, "once for this head and base");
+  const heard = await symphony(place, "events", "--type", "feedback.received", "--json");
+  assert.match(heard.stdout, /The branch conflicts with main/);
+  const told = await symphony(place, "events", "--type", "conflict.found", "--json");
+  assert.equal(told.stdout.trim().split("\n").length, 1, told.stdout);
+  await eventually("the conflict is over", async () => {
+    const { conflicts } = await server.client.system.state({});
+    return conflicts.length === 0;
+  });
+});
+
+test("delivery.conflicts order: the second branch is pushed after the first is merged, with both changes", async () => {
+  const change = (word: string) =>
+    [
+      { do: "edit", path: "one.txt", content: `${word}\n` },
+      { do: "say", text: word },
+    ] as const;
+  await using place = await deliveryProject({
+    delivery: "  poll_interval_ms: 1000\n  conflicts: order",
+    issues: { "LOCAL-1": [change("first")], "LOCAL-2": [change("second"), change("both")] },
+  });
+  await create(place, "First");
+  await using server = await Served.start(place);
+  const deliveryOf = async (id: string) =>
+    (await server.client.issues.detail({ params: { id } })).delivery;
+  await eventually("the first is pushed", async () => (await deliveryOf("LOCAL-1"))?.pushed);
+  await create(place, "Second");
+  await eventually(
+    "the second waits",
+    async () =>
+      /the end of LOCAL-1/.test((await deliveryOf("LOCAL-2"))?.waiting_for ?? "") ||
+      (await symphony(place, "explain", "LOCAL-2")).stdout.includes("after the end of LOCAL-1"),
+  );
+  const git = gitIn(place.bare);
+  assert.equal(git("branch", "--list", "symphony/LOCAL-2*"), "");
+  assert.equal(await statusOf(server, "LOCAL-2"), "review");
+  git("update-ref", "refs/heads/main", "symphony/LOCAL-1-first");
+  await eventually("the second is pushed", async () => (await deliveryOf("LOCAL-2"))?.pushed);
+  const branch = "symphony/LOCAL-2-second";
+  assert.equal(git("show", `${branch}:one.txt`), "both");
+  assert.equal(git("log", "-1", "--format=%P", branch).split(" ")[1], git("rev-parse", "main"));
+});
+
 test("delivery: kill -9 after the decision; the next server pushes once, and the issue stays in review", async () => {
   await using place = await deliveryProject();
   await create(place, "Greet people by name");

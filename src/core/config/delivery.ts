@@ -22,6 +22,8 @@ export interface DeliveryConfig {
   /** Commands that must succeed on the exact commit before it is offered. */
   readonly checks: readonly string[];
   readonly checksTimeoutMs: number;
+  /** Commands that write generated files again, by pattern of their paths. */
+  readonly regenerate: Readonly<Record<string, string>>;
   /** Rounds of feedback without a word of a person, after which the issue is held. */
   readonly maxRounds: number;
   /** Logins of bots whose comments count as feedback, in lower case. */
@@ -70,6 +72,7 @@ export const deliverySection = section({
   allow_lfs: z.boolean("must be true or false").default(false),
   checks: z.array(solidText, "must be a list of commands").max(20).default([]),
   checks_timeout_ms: positive.default(600_000),
+  regenerate: z.record(solidText, solidText, "must be a map of patterns and commands").default({}),
   max_rounds: positive.default(5),
   feedback_from: texts.default([]),
   merge: oneOf("never", "when_approved").default("never"),
@@ -97,6 +100,7 @@ export function deliveryConfigOf(
     allowLfs: written.allow_lfs,
     checks: written.checks,
     checksTimeoutMs: written.checks_timeout_ms,
+    regenerate: written.regenerate,
     maxRounds: written.max_rounds,
     feedbackFrom: written.feedback_from.map((login) => login.trim().toLowerCase()),
     merge: written.merge,

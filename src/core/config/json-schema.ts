@@ -48,6 +48,8 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.allow_lfs": "Whether files of git LFS are offered",
   "delivery.checks": "Commands that must succeed on the commit before it is offered",
   "delivery.checks_timeout_ms": "Longest time for each of them, ms",
+  "delivery.regenerate":
+    'Commands that write generated files again after a merge of the base, such as {"package-lock.json": "npm install --package-lock-only"}',
   "delivery.max_rounds":
     "Rounds of feedback without a word of a person after which the issue is held",
   "delivery.feedback_from": "Logins of bots whose comments count as feedback",

@@ -1,6 +1,5 @@
 import { homedir } from "node:os";
 import { confinementOf } from "../agent/confinement.ts";
-import type { EndedTurn } from "../attempt/run.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { agentEnvironment } from "../process/environment.ts";
@@ -8,7 +7,6 @@ import { loginPath } from "../process/programs.ts";
 import { runCommand } from "../process/run.ts";
 import { probeSandbox, sandboxArgs } from "../process/sandbox.ts";
 import { displayTail } from "../text/text.ts";
-import type { FailedCheck } from "./made.ts";
 
 export interface ChecksDeps {
   readonly clock: Clock;
@@ -21,6 +19,19 @@ export interface ChecksDeps {
   borrowedBy(path: string): Promise<readonly string[]>;
 }
 
+/** Where commands are run. */
+export interface Checked {
+  readonly workspace: { readonly path: string };
+  readonly signal: AbortSignal;
+  tell(line: string): void;
+}
+
+export interface FailedCheck {
+  readonly command: string;
+  /** The end of its output. */
+  readonly output: string;
+}
+
 const maxOutputBytes = 256 * 1024;
 const maxOutputChars = 8_000;
 
@@ -30,7 +41,7 @@ const maxOutputChars = 8_000;
  * `agent_unavailable` when there is no sandbox.
  */
 export async function failedCheck(
-  { workspace: { path: workspace }, signal, tell }: EndedTurn,
+  { workspace: { path: workspace }, signal, tell }: Checked,
   commands: readonly string[],
   deps: ChecksDeps,
 ): Promise<FailedCheck | null> {

@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import type { Logger } from "../events/log.ts";
-import type { Delivery } from "../model/delivery.ts";
+import type { Delivery, Overlap } from "../model/delivery.ts";
 import type { Issue } from "../model/issue.ts";
 import type { Input } from "../orchestrator/messages.ts";
 import type { Loan } from "../repository/mirrors.ts";
@@ -31,6 +31,12 @@ export interface Delivered extends Delivery {
   readonly problemWith: string | null;
   /** How often symphony ran a check again, by `rerunKey`. */
   readonly reruns: Readonly<Record<string, number>>;
+  /** The pushed commit and the tip of the base that an update was last tried for. */
+  readonly updatedFor?: string | null;
+  /** When the work began, ms since the epoch. */
+  readonly startedAt?: number;
+  /** Live branches that began earlier and conflict with this one, as last compared. */
+  readonly overlaps?: readonly Overlap[];
 }
 
 /** What deliveries reach beyond themselves. */
@@ -51,8 +57,10 @@ export interface Reach {
   release(loan: Loan): Promise<void>;
   /** What pushed work changes. Rejects with `no_repository`. */
   diff(repository: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff>;
+  /** The newest commit of a branch of the remote; null: not known now. */
+  headOf?(repository: RepositoryConfig, branch: string): Promise<string | null>;
   /** Tells the scheduler. */
-  post(input: Extract<Input, { type: `offer.${string}` }>): void;
+  post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */

@@ -12,13 +12,17 @@ import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import { Outbox, type Written } from "./outbox.ts";
+import { Radar, type RadarPorts } from "./radar.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
+import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
 import { answersIn, replyText } from "./wording.ts";
 import { Writes } from "./writes.ts";
 
 export interface DeliveriesDeps extends Reach {
   readonly store: DeliveryStore;
+  /** Omitted: no branch is updated when its base moves. */
+  readonly updates?: UpdatePorts & RadarPorts;
 }
 
 /** Every delivery, its writes and what comes back. */
@@ -26,6 +30,8 @@ export class Deliveries implements BranchBook {
   readonly #deps: DeliveriesDeps;
   readonly #outbox: Outbox;
   readonly #watch: Watch;
+  readonly #updates: Updates | null;
+  readonly #radar: Radar | null;
   #version = 0;
 
   constructor(deps: DeliveriesDeps) {
@@ -40,7 +46,12 @@ export class Deliveries implements BranchBook {
       write: (entry, signal) => writes.make(entry, signal),
       onWritten: (entry, written) => this.#written(entry, written),
     });
-    this.#watch = new Watch({ ...deps, save, kick: () => this.#outbox.kick() });
+    const kick = () => this.#outbox.kick();
+    const tellFeedback = (issueId: string) => this.#watch.tellFeedback(issueId);
+    const ports = deps.updates;
+    this.#updates = ports ? new Updates({ ...deps, ports, save, kick, tellFeedback }) : null;
+    this.#radar = ports ? new Radar({ ...deps, ports, save }) : null;
+    this.#watch = new Watch({ ...deps, save, kick, updates: this.#updates });
   }
 
   /** Grows with every change of what `of` returns. */
@@ -77,6 +88,7 @@ export class Deliveries implements BranchBook {
     }
     this.#outbox.kick();
     this.#watch.start();
+    this.#radar?.start();
   }
 
   record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
@@ -85,11 +97,34 @@ export class Deliveries implements BranchBook {
       this.#save({ ...known, workspacePath: path });
       return;
     }
-    this.#save({ ...fresh(issue), repository, branch, base, workspacePath: path });
+    const startedAt = known?.startedAt ?? this.#deps.clock.wall();
+    this.#save({ ...fresh(issue), repository, branch, base, workspacePath: path, startedAt });
   }
 
   /** Brings the work of a run to its person. Durable when it returns. */
   offer(order: OfferOrder): void {
+    if (order.waitsFor !== undefined) return this.#wait(order, order.waitsFor);
+    const known = this.of(order.issue.id);
+    const rule = known && this.#ruleOf(order.issue, known);
+    const updates = this.#updates;
+    if (!order.updates || !known || !rule || updates === null) return this.#offer(order);
+    void updates.before(known, rule).then((outcome) => {
+      // The agent gets the conflict first, and its next turn is offered.
+      if (outcome !== "conflicts")
+        this.#offer({ ...order, head: this.of(order.issue.id)?.head ?? order.head });
+    });
+  }
+
+  /** Its work is done, and another branch goes first. */
+  #wait({ issue, head, workspacePath }: OfferOrder, waitingFor: string): void {
+    const known = this.of(issue.id) ?? fresh(issue);
+    const { mode } = this.#deps.config().delivery;
+    const path = workspacePath ?? known.workspacePath;
+    const next = { ...known, issue, mode, waitingFor, head: head ?? known.head };
+    this.#save({ ...next, workspacePath: path, over: false });
+  }
+
+  #offer(order: OfferOrder): void {
     const { issue, attemptId } = order;
     const { config, store, clock } = this.#deps;
     const known = this.of(issue.id) ?? fresh(issue);
@@ -191,9 +226,18 @@ export class Deliveries implements BranchBook {
     this.#deps.store.give(issueId, feedback, attemptId);
   }
 
-  /** Resolves when no write of the issue is being made; a write that must wait is not waited for. */
-  settled(issueId: string): Promise<void> {
-    return this.#outbox.settled(`delivery:${issueId}`);
+  /**
+   * Resolves when no write of the issue is being made, and its workspace is not being updated; a write
+   * that must wait is not waited for.
+   */
+  async settled(issueId: string): Promise<void> {
+    await this.#updates?.settled(issueId);
+    await this.#outbox.settled(`delivery:${issueId}`);
+  }
+
+  /** Before an agent starts in the issue's workspace. */
+  async ready(issueId: string): Promise<void> {
+    await this.#updates?.ready(issueId);
   }
 
   /** Whether the remote has the commit that is checked out at `path`, as the remote itself said. */
@@ -215,6 +259,8 @@ export class Deliveries implements BranchBook {
 
   async close(): Promise<void> {
     await this.#watch.close();
+    await this.#radar?.close();
+    await this.#updates?.close();
     await this.#outbox.close();
     this.#deps.store.close();
   }

@@ -10,11 +10,13 @@ import { examineOffer, type Objection } from "../repository/offer.ts";
 import { repositoryFor } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
-import { oneLine } from "../text/text.ts";
-import { readBaseline } from "../workspace/baseline.ts";
+import { oneLine, plainName } from "../text/text.ts";
+import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { findingsIn, workIn } from "../workspace/work.ts";
+import type { FailedCheck } from "./checks.ts";
 import type { Delivered } from "./delivered.ts";
+import { commandsFor } from "./generated.ts";
 import { commitMessage } from "./wording.ts";
 
 export interface MadeDeps {
@@ -34,12 +36,6 @@ export interface MadeDeps {
   holdsSecret(bytes: Buffer): string | null;
   /** Runs `delivery.checks`; resolves with the first that fails, and null when all succeed. */
   check(turn: EndedTurn, commands: readonly string[]): Promise<FailedCheck | null>;
-}
-
-export interface FailedCheck {
-  readonly command: string;
-  /** The end of its output. */
-  readonly output: string;
 }
 
 const objectionsNamed = 5;
@@ -115,6 +111,11 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
   const config = deps.config();
   const summary = deps.lastMessage(attemptId);
   const { settled } = await findingsIn(workspace.path, signal);
+  const merge = await readMerging(workspace.path);
+  const generated = (merge?.generated ?? []).map(plainName);
+  const { commands } = commandsFor(generated, config.delivery.regenerate);
+  const failed = commands.length === 0 ? null : await deps.check(turn, commands);
+  if (failed !== null) return redCheck(failed);
   const result = await commitWork({
     path: workspace.path,
     message: await commitMessage(config, { issue, summary, branch: known.branch }),
@@ -122,8 +123,11 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
     wall: deps.clock.wall(),
     base: (await readBaseline(workspace.path))?.head ?? null,
     settled,
+    merge,
     signal,
   });
+  // The commit has the base now.
+  if (merge !== null && result.outcome !== "unfinished") await writeMerging(workspace.path, null);
   switch (result.outcome) {
     case "clean":
       return { kind: "committed", head: result.head };

@@ -113,6 +113,13 @@ export class Remotes {
     return diffBetween(mirror.path, work);
   }
 
+  /** The path of the freshly fetched mirror; `whole`: with the history that `depth` cut. */
+  async mirror(rule: RepositoryConfig, { whole }: { readonly whole: boolean }): Promise<string> {
+    const order = await this.#fetch(rule);
+    const { mirrors } = this.#deps;
+    return (whole ? await mirrors.refresh(order, { whole }) : await mirrors.ensure(order)).path;
+  }
+
   close(): void {
     this.#leaving.abort();
     for (const { forge } of this.#forges.values()) forge?.close();

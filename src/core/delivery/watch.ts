@@ -4,15 +4,20 @@ import type { Delivered, Reach } from "./delivered.ts";
 import type { Forge, Observation } from "./forge.ts";
 import { judge, rerunKey, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
+import type { Updates } from "./updates.ts";
 
 interface WatchDeps extends Reach {
   readonly store: DeliveryStore;
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
   /** Starts the outbox. */
   kick(): void;
+  /** Brings a newer base into branches; null: nobody does. */
+  readonly updates: Pick<Updates, "update" | "again" | "forget"> | null;
 }
 
 const summaryChars = 200;
+/** As `judge` names a conflict with the base. */
+const conflictSource = "conflict:base";
 
 /**
  * Reads what happened to delivered work until it is merged or closed, whatever became of the
@@ -97,7 +102,13 @@ export class Watch {
     const now = store.of(issueId);
     if (contained === null || now === null || now.pushed !== pushed) return;
     const seen = { ...now, seenAt: clock.wall() };
-    if (!contained) return this.#deps.save(seen);
+    if (!contained) {
+      this.#deps.save(seen);
+      const tip = await this.#deps.headOf?.(rule, base);
+      const wanted = { conflict: null, onlyConflicts: true };
+      if (tip) void this.#deps.updates?.update(issueId, { ...wanted, base: tip });
+      return;
+    }
     this.#over(seen, `${branch} is merged into ${base}`, "merged");
   }
 
@@ -108,6 +119,7 @@ export class Watch {
     if (seen === "unchanged") {
       const now = store.of(known.issueId);
       if (now) save({ ...now, seenAt: clock.wall() });
+      void this.#deps.updates?.again(known.issueId);
       return;
     }
     const mayWrite = await rightsOf(seen, forge);
@@ -121,7 +133,8 @@ export class Watch {
     this.#apply(now, seen, verdict);
   }
 
-  #apply(known: Delivered, { at, pullRequest }: Observation, verdict: Verdict): void {
+  #apply(known: Delivered, seen: Observation, verdict: Verdict): void {
+    const { at, pullRequest } = seen;
     const { store, save, bus, kick } = this.#deps;
     const { issueId, issueIdentifier } = known;
     const { facts, waitingFor } = verdict;
@@ -153,7 +166,9 @@ export class Watch {
     }
     save({ ...next, reruns }, entries);
     if (entries.length > 0) kick();
-    const fresh = verdict.feedback.filter((feedback) => store.addFeedback(feedback));
+    const isUpdated = this.#updateBase(known, seen, verdict);
+    const news = verdict.feedback.filter((one) => !isUpdated || one.source !== conflictSource);
+    const fresh = news.filter((feedback) => store.addFeedback(feedback));
     for (const { source, author, url, text } of fresh) {
       bus.publish({
         type: "feedback.received",
@@ -163,6 +178,22 @@ export class Watch {
       });
     }
     if (fresh.length > 0) this.tellFeedback(issueId);
+  }
+
+  /** A branch that is behind or conflicts is updated; false: nothing can update it. */
+  #updateBase(known: Delivered, seen: Observation, { feedback }: Verdict): boolean {
+    const { updates } = this.#deps;
+    const { pullRequest, baseHead } = seen;
+    if (updates === null || baseHead === null || pullRequest.base !== known.base) return false;
+    const conflict = feedback.find(({ source }) => source === conflictSource) ?? null;
+    const isBehind = pullRequest.mergeState === "behind" && pullRequest.head === known.pushed;
+    if (conflict === null && !isBehind) {
+      updates.forget(known.issueId);
+      return true;
+    }
+    const wanted = { base: baseHead, conflict, onlyConflicts: false };
+    void updates.update(known.issueId, wanted);
+    return true;
   }
 
   #over(known: Delivered, summary: string, end: "merged" | "closed"): void {

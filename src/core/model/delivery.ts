@@ -34,3 +34,38 @@ export interface PullRequestFacts {
   readonly checks: "none" | "running" | "passed" | "failed" | "unknown";
   readonly review: "none" | "approved" | "changes_requested" | "unknown";
 }
+
+/** A branch that people may still merge, or that an agent works on. */
+export interface LiveBranch {
+  readonly issueId: string;
+  readonly issueIdentifier: string;
+  readonly branch: string;
+  /** When its work began, ms since the epoch. */
+  readonly since: number;
+}
+
+/** Lines of one file as the base has them, 1-based; a pure insertion has `count` 0. */
+export interface ChangedLines {
+  readonly start: number;
+  readonly count: number;
+}
+
+/** A file that two branches change. */
+export interface ChangedByBoth {
+  readonly path: string;
+  /** `conflict`: git cannot merge it. `near`: it can. */
+  readonly kind: "conflict" | "near";
+  /** What the first and the second changed; empty where lines mean nothing. */
+  readonly lines: readonly [readonly ChangedLines[], readonly ChangedLines[]];
+}
+
+/** Two live branches of one repository that change the same files. */
+export interface Overlap {
+  readonly repository: string;
+  /** The one whose work began earlier. */
+  readonly first: LiveBranch;
+  readonly second: LiveBranch;
+  /** Git cannot merge the two. */
+  readonly conflicts: boolean;
+  readonly files: readonly ChangedByBoth[];
+}

@@ -58,10 +58,11 @@ export const statuses = [
 
 export type IssueStatus = (typeof statuses)[number];
 
-/** What a retry waits for in addition to its time: the next budget day, or an agent's provider. */
+/** What a retry waits for in addition to its time: the next budget day, an agent's provider, another branch. */
 export type Wait =
   | { readonly gate: "day_budget" }
-  | { readonly gate: "provider"; readonly agent: string };
+  | { readonly gate: "provider"; readonly agent: string }
+  | { readonly gate: "conflicts" };
 
 /** What names an issue: to the tracker, and to people. */
 export type IssueName = Pick<Issue, "id" | "identifier">;

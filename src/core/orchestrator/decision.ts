@@ -1,7 +1,7 @@
 import type { Config } from "../config/config.ts";
 import type { Idle, Tokens } from "../model/attempt.ts";
 import type { EventDraft, EventType } from "../model/event.ts";
-import type { Issue } from "../model/issue.ts";
+import type { IssueName } from "../model/issue.ts";
 import type { Effect } from "./messages.ts";
 import type { Fault, State } from "./state.ts";
 
@@ -53,7 +53,7 @@ export function andThen(first: Decision, next: (state: State) => Decision): Deci
 /** An event about one issue. */
 export function tell(
   type: EventType,
-  issue: Issue,
+  issue: IssueName,
   event: Omit<EventDraft, "type" | "issueId" | "issueIdentifier">,
 ): Effect {
   return {

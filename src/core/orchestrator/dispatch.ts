@@ -4,6 +4,7 @@ import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
 import type { IssueRow, Offer, StorageWait } from "./issues.ts";
+import { conflictOf, orderGate } from "./radar.ts";
 import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
@@ -152,12 +153,26 @@ export function dispatchGates(
       own,
       open: "the provider accepts turns",
     }),
+    conflictLine(state, issue, config),
     gate(
       "free_slot",
       own || hasSlot(slots, issue),
       `${running} of ${config.agent.maxConcurrentAgents} slots in use`,
     ),
   ];
+}
+
+function conflictLine(state: State, issue: Issue, config: Config) {
+  const { conflicts } = config.delivery;
+  const found = conflictOf(state, issue);
+  const order = orderGate(state, issue, config);
+  const shut =
+    conflictGate(state, issue, config)?.detail ?? (order && `it is offered after ${order}`);
+  const open =
+    found === null
+      ? "no live branch conflicts with its own"
+      : `warns of ${found} (delivery.conflicts: ${conflicts})`;
+  return gate("conflicts", shut === null, shut ?? open);
 }
 
 function gate(name: string, pass: boolean, detail: string) {
@@ -280,7 +295,12 @@ type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
 
 /** The closed gate that keeps a valid issue from starting now; null when all are open. */
 export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
-  return storageGate(state) ?? dayGate(state.day, config) ?? providerGate(state, issue, config);
+  return (
+    storageGate(state) ??
+    dayGate(state.day, config) ??
+    providerGate(state, issue, config) ??
+    conflictGate(state, issue, config)
+  );
 }
 
 /** While writes are not on disk, a crash could start the same work a second time. */
@@ -313,6 +333,14 @@ function providerGate(state: State, issue: Issue, config: Config): TimedGate | n
     detail: pausedText(pause),
     untilWall: pause.untilWall,
   };
+}
+
+/** A live branch of an issue that began earlier, with which its own conflicts (`delivery.conflicts`). */
+export function conflictGate(state: State, issue: Issue, { delivery }: Config): Gate | null {
+  const reason = delivery.conflicts === "hold" ? conflictOf(state, issue) : null;
+  if (reason === null) return null;
+  const detail = `waits for ${reason} (delivery.conflicts: hold)`;
+  return { wait: { gate: "conflicts" }, detail, untilWall: null };
 }
 
 /** A short text that says why an agent's issues wait. */

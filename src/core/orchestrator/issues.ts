@@ -168,6 +168,8 @@ export interface Offer {
   readonly restsIn: readonly string[];
   /** Rounds of feedback since a person last spoke. */
   readonly rounds: number;
+  /** It is not offered yet: another branch goes first, or has to be compared with it. */
+  readonly waits?: boolean;
 }
 
 export type Claim = Running | Retry | Blocked | Review | Held | Failed | Completed | Free;

@@ -1,6 +1,7 @@
 import type { AgentEvent, Answer } from "../agent/agent.ts";
 import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
+import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft, StorageTrouble } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
@@ -114,6 +115,17 @@ export type Input =
   | { readonly type: "offer.merged"; readonly issueId: string; readonly summary: string }
   /** It needs a person: closed by somebody, refused for good, rounds used up. */
   | { readonly type: "offer.stopped"; readonly issueId: string; readonly reason: string }
+  /** The live branches of one repository were compared. */
+  | {
+      readonly type: "radar.updated";
+      readonly repository: string;
+      /** Every pair that changes the same files; null: it cannot be determined now, and stays as it was. */
+      readonly overlaps: readonly Overlap[] | null;
+      /** The compared commits, by issue. */
+      readonly judged: ReadonlyMap<string, string>;
+      /** As an earlier server found it: nothing of it is news. */
+      readonly isRestored: boolean;
+    }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 
@@ -193,6 +205,10 @@ export interface OfferOrder {
   readonly from: string | null;
   /** Whether the issue is moved to its state for review. */
   readonly moves: boolean;
+  /** It is not offered yet: what it waits for, in words. */
+  readonly waitsFor?: string;
+  /** The base is merged into it first. */
+  readonly updates?: boolean;
 }
 
 /** What the shell must do now. Imperative: one verb; effects are started in order. */

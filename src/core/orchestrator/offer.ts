@@ -4,6 +4,7 @@ import { andThen, type Context, type Decision, decided, tell } from "./decision.
 import { standingOf } from "./dispatch.ts";
 import type { Ended, Offer, Running, Stop } from "./issues.ts";
 import type { Effect, Input, Made } from "./messages.ts";
+import { orderGate } from "./radar.ts";
 import { close, complete, queueRetry } from "./retry.ts";
 import { claimed, type State } from "./state.ts";
 import { hold, stopFor } from "./stop.ts";
@@ -54,12 +55,16 @@ export function wellEnded(
   const stateNow = normalState(issue.state);
   const isMovedByAgent =
     stateNow !== entry.startedIn && stateNow !== normalState(tracker.inProgress ?? "");
+  // Its commit has to be compared with the other branches first.
+  const mustWait =
+    context.config.delivery.conflicts === "order" && head !== null && onSuccess.kind !== "hold";
   const offer: Offer = {
     attemptId: entry.attemptId,
     head: head ?? earlier?.head ?? null,
     revision: revisionOf(issue),
     restsIn: [stateNow],
     rounds: earlier?.rounds ?? 0,
+    ...(mustWait && { waits: true }),
   };
   const offered = { ...state, issues: state.issues.offering(issue, offer) };
   const moves = !isMovedByAgent && onSuccess.kind !== "hold";
@@ -76,7 +81,9 @@ export function wellEnded(
       workspacePath: entry.workspacePath,
     }),
     { type: "saveRecord", issueId: issue.id },
-    { ...order, moves },
+    mustWait
+      ? { ...order, moves, waitsFor: orderGate(state, issue, context.config) ?? notCompared }
+      : { ...order, moves },
     tell("issue.review", issue, {
       attemptId: entry.attemptId,
       message: "its work is ready for review",
@@ -85,6 +92,7 @@ export function wellEnded(
   );
 }
 
+const notCompared = "a comparison with the other branches (delivery.conflicts: order)";
 const nothingChanged =
   "the agent ended its turn without a change (no_changes): read its last message, then say more in the issue and queue it again, or complete it";
 

@@ -3,6 +3,7 @@ import type { Answer } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { Needs } from "../model/attempt.ts";
+import type { Overlap } from "../model/delivery.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { StorageTrouble } from "../model/event.ts";
 import { type Issue, type IssueStatus, normalState, type TrackerState } from "../model/issue.ts";
@@ -72,6 +73,11 @@ export class Operations {
   marks(): readonly unknown[] {
     const { config, problem } = this.#deps.config();
     return [this.#state, config, problem?.code, problem?.message];
+  }
+
+  /** Live branches that change the same files, as last compared. */
+  overlaps(): readonly Overlap[] {
+    return this.#state.overlaps;
   }
 
   /** Of ended and live attempts together. */

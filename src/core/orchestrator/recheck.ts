@@ -29,6 +29,8 @@ import { recovered, troubled } from "./tracker-health.ts";
 
 /** The wall clock, which opens gates, may be some milliseconds behind the monotonic one. */
 const shortestWaitMs = 1_000;
+/** The same for a gate that opens at no known time. */
+const openWaitMs = 10 * 60_000;
 /** A fallback: normally the retry is woken when the disk accepts writes. */
 const storageRecheckMs = 60_000;
 
@@ -58,7 +60,8 @@ function waitFor(
 ): Decision {
   const { detail: error, wait: waits, untilWall } = gate;
   if (waits.gate === "storage") return waitForStorage(state, entry, { error, now, wall });
-  const delayMs = Math.max((untilWall ?? wall) - wall, shortestWaitMs);
+  // Without a time, the retry is woken when the gate opens.
+  const delayMs = untilWall === null ? openWaitMs : Math.max(untilWall - wall, shortestWaitMs);
   return queueRetry(state, { ...entry, error }, { delayMs, now, wall, waits });
 }
 

@@ -1,6 +1,7 @@
 import type { AgentPick } from "../config/agents.ts";
 import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
+import type { Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
 import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
 import type {
@@ -29,6 +30,8 @@ export interface Snapshot {
   readonly completed: readonly Completed[];
   readonly totals: { readonly tokens: Tokens; readonly secondsRunning: number };
   readonly rateLimits: State["rateLimits"];
+  /** Live branches that git cannot merge with each other. */
+  readonly conflicts: readonly Overlap[];
   /** What keeps issues from starting now. */
   readonly paused: readonly Paused[];
 }
@@ -87,6 +90,7 @@ export function snapshot(
     completed: [...completed.values()].slice(-Math.min(limit, completedShown)).reverse(),
     totals: { tokens: state.usage.tokens, secondsRunning: secondsRunning(state, view.now) },
     rateLimits: state.rateLimits,
+    conflicts: state.overlaps.filter((one) => one.conflicts).slice(0, limit),
     paused: pausedNow(state, config),
   };
 }
@@ -131,6 +135,8 @@ export interface IssueStatusView {
   readonly completed: Completed | null;
   readonly override: AgentPick | null;
   readonly templateId: string | null;
+  /** Live branches that change the same files as its own. */
+  readonly overlaps: readonly Overlap[];
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
 }
 
@@ -173,6 +179,9 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
     completed: row?.claim === "completed" ? row : null,
     override: row?.choices.pick ?? null,
     templateId: row?.choices.templateId ?? null,
+    overlaps: state.overlaps.filter(
+      ({ first, second }) => first.issueId === id || second.issueId === id,
+    ),
     explain: dispatchGates(issue, state, config),
   };
 }

@@ -6,6 +6,7 @@ import {
   noTokens,
   type Tokens,
 } from "../model/attempt.ts";
+import type { Overlap } from "../model/delivery.ts";
 import type { StorageTrouble } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
@@ -25,6 +26,8 @@ export interface State {
   /** Agents whose provider refused a turn because of its limit, by kind. */
   readonly pauses: ReadonlyMap<string, Pause>;
   readonly day: Day;
+  /** Live branches that change the same files. */
+  readonly overlaps: readonly Overlap[];
   /** Per issue, the number of the request whose answer was applied last. */
   readonly fences: ReadonlyMap<string, number>;
   /** The number of the candidate read that was applied last: a fence for every issue. */
@@ -139,6 +142,7 @@ export function emptyState(): State {
     watchFrom: 0,
     pauses: new Map(),
     day: { index: 0, tokens: 0, reached: false },
+    overlaps: [],
     fences: new Map(),
     listFence: 0,
     placed: new Map(),

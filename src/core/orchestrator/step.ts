@@ -9,6 +9,7 @@ import { offerReported } from "./offer.ts";
 import { aborted, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
+import { radarUpdated } from "./radar.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
 import { refillAnswered, refillDue, withRefill } from "./refill.ts";
 import { attemptEntered, attemptReported } from "./report.ts";
@@ -83,6 +84,8 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "offer.merged":
     case "offer.stopped":
       return offerReported(state, input, context);
+    case "radar.updated":
+      return recheckAfter(radarUpdated(state, input, context), context);
     case "drain.requested":
       return drain(state, input.stopAttempts);
   }
@@ -109,6 +112,11 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
     case "operator.modelChosen":
       return modelChosen(state, input);
   }
+}
+
+/** Retries whose gate has opened continue. */
+function recheckAfter(first: Decision, context: Context): Decision {
+  return andThen(first, (next) => timePassed(next, context));
 }
 
 /** Checks what time may have allowed; a poll at once starts the waiting issues of the queue. */

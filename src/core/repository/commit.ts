@@ -1,11 +1,21 @@
-import { lstat, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 import { readSmall, unfinishedIn } from "./checkout.ts";
 import { type Differing, differingIn, type Entry, entriesIn, listed, split } from "./differing.ts";
 import { type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
-import { installIndex, installPacks, moveRef, requireDirectory } from "./install.ts";
+import {
+  installIndex,
+  installPacks,
+  moveRef,
+  packNew,
+  plain,
+  requireDirectory,
+  whoOf,
+  writeCommit,
+} from "./install.ts";
+import { isUndone, type MergeParts, openMerge } from "./merging.ts";
 import { repositoryAt } from "./refs.ts";
 import { type Copied, Copier, conflictsIn } from "./stage.ts";
 import { type GitHead, gitHead } from "./survey.ts";
@@ -29,6 +39,8 @@ export interface CommitOrder {
    * made: they are no work.
    */
   readonly settled: readonly string[];
+  /** A merge that `updateWorkspace` has begun: the commit ends it. */
+  readonly merge?: MergeParts | null;
   readonly signal: AbortSignal;
 }
 
@@ -70,8 +82,9 @@ export async function commitWork(order: CommitOrder): Promise<CommitResult> {
   const { head, gitDir, format } = place;
   try {
     await using git = await openProtectedGit(gitDir, { head, worktree: path, format, signal });
-    const found = await differingIn(git, { ...order, head });
-    return await new Work(git, order, place, found).commit();
+    const merge = head === null ? null : await openMerge(git, order.merge ?? null, head);
+    const found = await differingIn(git, { ...order, head, ...(merge && { tree: merge.tree }) });
+    return await new Work(git, { ...order, merge }, place, found).commit();
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof SymphonyError) throw error;
@@ -115,6 +128,8 @@ class Work {
   readonly #left: Map<string, string>;
   readonly #copied = new Map<string, Copied>();
   readonly #found: Differing;
+  /** What the files are compared with. */
+  readonly #from: string;
 
   constructor(git: ProtectedGit, order: CommitOrder, place: Place, found: Differing) {
     this.#git = git;
@@ -122,11 +137,13 @@ class Work {
     this.#place = place;
     this.#found = found;
     this.#left = new Map(found.left);
+    this.#from = order.merge?.tree ?? "HEAD";
   }
 
   async commit(): Promise<CommitResult> {
     const { head, branch } = this.#place;
-    const { names } = this.#found;
+    const { merge } = this.#order;
+    const names = [...new Set([...this.#found.names, ...(merge?.marked ?? [])])];
     if (names.length > maxFiles) throw new Error(`more than ${maxFiles} files differ`);
     const copier = await Copier.of(this.#order.path);
     const conflicts = await this.#stage(names, copier);
@@ -136,9 +153,13 @@ class Work {
       return { outcome: "unfinished", what: `conflicts of a merge are written in ${first}${more}` };
     }
     await this.#leaveOutForms();
-    const changes = await this.#changes();
+    const changes = await this.#changes("HEAD");
+    const kept = new Set(changes.map(({ name }) => name));
+    if (merge && (await isUndone(this.#git, merge, kept))) {
+      return { outcome: "unfinished", what: "what came from the base was taken out of the files" };
+    }
     const leftOut = [...this.#left].map(([name, why]) => ({ path: plainName(name), why }));
-    if (changes.length === 0) {
+    if (changes.length === 0 && !merge) {
       if (head !== null && (await this.#isStale())) await this.#finishIndex();
       return { outcome: "clean", head, branch, leftOut };
     }
@@ -244,10 +265,13 @@ class Work {
   }
 
   async #conflictsBefore(name: string): Promise<number> {
-    return conflictsIn(await this.#before(name));
+    if (!this.#order.merge || name.includes("\n")) return conflictsIn(await this.#before(name));
+    // The marks that the merge wrote are no part of HEAD.
+    const input = `HEAD:${name}\n`;
+    return conflictsIn((await this.#git.begin(["cat-file", "--batch"], { ...call, input })).text);
   }
 
-  /** The content of a file in HEAD; empty for a new one. */
+  /** The content of a file before the work; empty for a new one. */
   async #before(name: string): Promise<string> {
     const entry = this.#found.tracked.get(name);
     if (entry === undefined || entry.mode === "160000") return "";
@@ -257,13 +281,13 @@ class Work {
   /** Takes out files that differ only in line ends, or only in a mode that was lost. */
   async #leaveOutForms(): Promise<void> {
     if (this.#place.head === null) return;
-    const edited = (await this.#changes()).filter(
+    const edited = (await this.#changes(this.#from)).filter(
       ({ before, after }) => before.mode.startsWith("100") && after.mode.startsWith("100"),
     );
     const flags = ["--cached", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
     const how = [...flags, "--ignore-cr-at-eol", "--ignore-submodules=all"];
     const tree = `--work-tree=${join(this.#git.dir, "tree")}`;
-    const text = await this.#git.run([tree, "diff-index", ...how, "HEAD"], call);
+    const text = await this.#git.run([tree, "diff-index", ...how, this.#from], call);
     const inText = new Set(
       split(text).flatMap((line) =>
         /^0\t0\t/.test(line) ? [] : [line.replace(/^[^\t]*\t[^\t]*\t/, "")],
@@ -296,8 +320,8 @@ class Work {
     return lost.length > 1 && lost.length === executables.length ? lost : [];
   }
 
-  /** How symphony's index differs from HEAD. */
-  async #changes(): Promise<readonly Change[]> {
+  /** How symphony's index differs from HEAD, or another tree. */
+  async #changes(from: string): Promise<readonly Change[]> {
     const { head, format } = this.#place;
     if (head === null) {
       const none = { mode: "000000", id: "0".repeat(format === "sha256" ? 64 : 40) };
@@ -305,7 +329,7 @@ class Work {
       return [...entries].map(([name, after]) => ({ name, before: none, after }));
     }
     const flags = ["--cached", "--raw", "-z", "--no-renames", "--abbrev=64"];
-    const parts = split(await this.#git.run(["diff-index", ...flags, "HEAD"], call));
+    const parts = split(await this.#git.run(["diff-index", ...flags, from], call));
     return parts.flatMap((line, at) => {
       const [, old = "", mode = "", from = "", id = ""] =
         /^:(\d+) (\d+) (\w+) (\w+) /.exec(line) ?? [];
@@ -317,28 +341,21 @@ class Work {
   /** Objects first, then the ref, then the index: whatever a crash leaves is a whole repository. */
   async #makeCommit(copier: Copier): Promise<string> {
     const git = this.#git;
-    const { message, author, wall, signal } = this.#order;
+    const { message, author, wall, signal, merge } = this.#order;
     const { head, branch, gitDir } = this.#place;
     // A partial clone does not have every object.
     const tree = (await git.run(["write-tree", "--missing-ok"], call)).trim();
-    const who = `${plain(author.name)} <${plain(author.email)}> ${Math.floor(wall / 1_000)} +0000`;
-    const parent = head === null ? "" : `parent ${head}\n`;
-    const text = `${message.replaceAll("\0", "").trimEnd()}\n`;
-    const input = `tree ${tree}\n${parent}author ${who}\ncommitter ${who}\n\n${text}`;
-    const write = ["hash-object", "-t", "commit", "-w", "--stdin"];
-    const to = (await git.run(write, { input, timeoutMs })).trim();
-    const packs = join(git.dir, "objects", "pack");
-    await mkdir(packs, { recursive: true });
-    const ids = await looseIn(join(git.dir, "objects"));
-    const pack = ["pack-objects", "--quiet", join(packs, "pack")];
-    await git.run(pack, { input: ids.map((id) => `${id}\n`).join(""), timeoutMs });
+    const who = whoOf(author, wall);
+    const parents = [head, merge?.base].flatMap((id) => (id ? [id] : []));
+    const to = await writeCommit(git, { tree, parents, who, message });
+    const packs = await packNew(git);
     for (const [name, { state }] of this.#copied) {
       if ((await copier.state(name)).state === state) continue;
       throw new Error(`${plainName(name)} has changed meanwhile`);
     }
     signal.throwIfAborted();
     await installPacks(gitDir, packs);
-    const subject = plain(text.split("\n")[0] ?? "");
+    const subject = plain(message.split("\n")[0] ?? "");
     await moveRef(gitDir, { branch, from: head, to, who, subject });
     await this.#finishIndex();
     return to;
@@ -364,17 +381,3 @@ class Work {
 }
 
 const attributesFile = /(?:^|\/)\.gitattributes$/;
-
-function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: it removes control characters
-  return text.replaceAll(/[\x00-\x1f\x7f<>]+/g, " ").trim();
-}
-
-async function looseIn(objects: string): Promise<readonly string[]> {
-  const ids: string[] = [];
-  for (const dir of await readdir(objects)) {
-    if (!/^[0-9a-f]{2}$/.test(dir)) continue;
-    for (const rest of await readdir(join(objects, dir))) ids.push(`${dir}${rest}`);
-  }
-  return ids;
-}

@@ -1,8 +1,10 @@
+import { appendFile } from "node:fs/promises";
+import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { split } from "./differing.ts";
-import { openProtectedGit, type ProtectedGit } from "./git.ts";
+import { openOwnDir, openProtectedGit, type ProtectedGit } from "./git.ts";
 
 /** A branch, or the state of a workspace. */
 export interface Branch {
@@ -45,6 +47,13 @@ interface RadarOrder {
   readonly signal: AbortSignal;
 }
 
+interface CompareOrder extends Omit<RadarOrder, "gitDir" | "branches"> {
+  /** Has the base. */
+  readonly mirror: string;
+  /** Each with the workspace that has its commit; null: the mirror has it. */
+  readonly branches: readonly (Branch & { readonly path: string | null })[];
+}
+
 const timeoutMs = 60_000;
 const call = { encoding: "latin1", timeoutMs, maxBytes: 64 * 1024 * 1024 } as const;
 /** Of a longer patch the lines are not told. */
@@ -71,6 +80,41 @@ export async function conflictsAmong(order: RadarOrder): Promise<readonly Pair[]
     const message = `the branches cannot be compared: ${messageOf(error)}`;
     throw new SymphonyError("no_repository", message, { cause: error });
   }
+}
+
+/**
+ * As `conflictsAmong`, for branches of several workspaces. One whose commit is not here is left out.
+ * Rejects as it does.
+ */
+export async function comparedBranches(order: CompareOrder): Promise<readonly Pair[]> {
+  const { mirror, base, branches, cache, signal } = order;
+  if (!commitId.test(base)) throw new SymphonyError("no_repository", "the base has no commit");
+  await using own = await openOwnDir(mirror, base);
+  const stores = branches.flatMap(({ path }) =>
+    path === null || path.includes("\n") ? [] : [join(path, ".git", "objects")],
+  );
+  const alternates = join(own.dir, "objects", "info", "alternates");
+  await appendFile(alternates, [...new Set(stores)].map((store) => `${store}\n`).join(""));
+  const known = branches.filter(({ head }) => commitId.test(head));
+  const here = await commitsIn(own.dir, { base, signal, ids: known.map(({ head }) => head) });
+  const compared = known.filter(({ head }) => here.has(head));
+  return await conflictsAmong({ gitDir: own.dir, base, branches: compared, cache, signal });
+}
+
+async function commitsIn(
+  gitDir: string,
+  {
+    base,
+    ids,
+    signal,
+  }: { readonly base: string; readonly ids: readonly string[]; readonly signal: AbortSignal },
+): Promise<ReadonlySet<string>> {
+  if (ids.length === 0) return new Set();
+  await using git = await openProtectedGit(gitDir, { head: base, worktree: null, signal });
+  const input = ids.map((id) => `${id}\n`).join("");
+  const args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+  const text = await git.run(args, { ...call, input });
+  return new Set(text.split("\n").flatMap((line) => /^commit (\S+)$/.exec(line)?.[1] ?? []));
 }
 
 interface Meeting {

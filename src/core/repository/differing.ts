@@ -5,11 +5,11 @@ import { copyIndex } from "./checkout.ts";
 import type { ProtectedGit } from "./git.ts";
 import { gitHead } from "./survey.ts";
 
-/** How the files of a workspace differ from HEAD. Names are raw. */
+/** How the files of a workspace differ from HEAD, or from another tree. Names are raw. */
 export interface Differing {
   /** Tracked files that differ, and new files that are not ignored. */
   readonly names: readonly string[];
-  /** What HEAD has, by name. */
+  /** What HEAD, or the other tree, has, by name. */
   readonly tracked: ReadonlyMap<string, Entry>;
   /** Files that a sparse checkout leaves out of the tree. */
   readonly sparse: readonly string[];
@@ -26,6 +26,8 @@ interface Question {
   /** The workspace. */
   readonly path: string;
   readonly head: string | null;
+  /** The tree to compare with; HEAD if omitted. */
+  readonly tree?: string;
   /** Names that are not looked at. */
   readonly settled: readonly string[];
 }
@@ -37,8 +39,8 @@ const rawAttributes = "* -text !eol !crlf !ident !working-tree-encoding !filter\
 const forbidden = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
 
 /**
- * Compares the workspace at `path` with HEAD, byte for byte. `git` has the workspace as its tree; its
- * index then holds HEAD.
+ * Compares the workspace at `path` with HEAD or `tree`, byte for byte. `git` has the workspace as its
+ * tree; its index then holds what was compared with.
  */
 export async function differingIn(git: ProtectedGit, question: Question): Promise<Differing> {
   const search = new Search(git, question);
@@ -64,10 +66,10 @@ class Search implements Differing {
   /** Raw names of tracked files that differ from HEAD, and of new ones that are not ignored. */
   async find(): Promise<void> {
     const git = this.#git;
-    const { head } = this.#order;
+    const { head, tree = head === null ? "--empty" : "HEAD" } = this.#order;
     await mkdir(join(git.dir, "info"));
     await writeFile(join(git.dir, "info", "attributes"), rawAttributes);
-    await git.run(["read-tree", head === null ? "--empty" : "HEAD"], call);
+    await git.run(["read-tree", tree], call);
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
     await git.run(refresh, { ...call, mayExit: 1 });
     this.tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));

@@ -5,8 +5,58 @@ import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { commitOf, readSmall } from "./checkout.ts";
+import type { Identity, ProtectedGit } from "./git.ts";
 
-// Writing into the `.git` of a workspace, which an agent can write too: no link in it is followed.
+// New commits, and writing them into the `.git` of a workspace, which an agent can write too: no link in it is
+// followed.
+
+const timeoutMs = 120_000;
+
+/** Author or committer as a commit and a log name them. */
+export function whoOf({ name, email }: Identity, wall: number): string {
+  return `${plain(name)} <${plain(email)}> ${Math.floor(wall / 1_000)} +0000`;
+}
+
+/** `text` without what separates the parts of a commit's first lines. */
+export function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it removes control characters
+  return text.replaceAll(/[\x00-\x1f\x7f<>]+/g, " ").trim();
+}
+
+interface NewCommit {
+  readonly tree: string;
+  readonly parents: readonly string[];
+  /** As `whoOf`. */
+  readonly who: string;
+  readonly message: string;
+}
+
+/** Writes a commit into symphony's own directory; resolves with its id. */
+export async function writeCommit(
+  git: ProtectedGit,
+  { tree, parents, who, message }: NewCommit,
+): Promise<string> {
+  const above = parents.map((id) => `parent ${id}\n`).join("");
+  const text = `${message.replaceAll("\0", "").trimEnd()}\n`;
+  const input = `tree ${tree}\n${above}author ${who}\ncommitter ${who}\n\n${text}`;
+  const write = ["hash-object", "-t", "commit", "-w", "--stdin"];
+  return (await git.run(write, { input, timeoutMs })).trim();
+}
+
+/** Packs all objects that were written into symphony's own directory; resolves with the packs' directory. */
+export async function packNew(git: ProtectedGit): Promise<string> {
+  const objects = join(git.dir, "objects");
+  const packs = join(objects, "pack");
+  await mkdir(packs, { recursive: true });
+  const ids: string[] = [];
+  for (const dir of await readdir(objects)) {
+    if (!/^[0-9a-f]{2}$/.test(dir)) continue;
+    for (const rest of await readdir(join(objects, dir))) ids.push(`${dir}${rest}`);
+  }
+  const pack = ["pack-objects", "--quiet", join(packs, "pack")];
+  await git.run(pack, { input: ids.map((id) => `${id}\n`).join(""), timeoutMs });
+  return packs;
+}
 
 /** A new commit, and the ref that has to lead to it. */
 export interface Move {

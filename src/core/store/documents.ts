@@ -145,6 +145,7 @@ export const IssueSchema = z.strictObject({
 const wait = z.discriminatedUnion("gate", [
   z.strictObject({ gate: z.literal("day_budget") }),
   z.strictObject({ gate: z.literal("provider"), agent: z.string().min(1) }),
+  z.strictObject({ gate: z.literal("conflicts") }),
 ]);
 
 /** Strict, so that a field of a later release is refused, not dropped at the next write. */
@@ -183,6 +184,7 @@ const IssueRecordSchema = z.strictObject({
       revision: z.string(),
       restsIn: z.array(z.string()),
       rounds: z.number().int(),
+      waits: z.boolean().exactOptional(),
     })
     .nullable()
     .default(null),

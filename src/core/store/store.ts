@@ -54,6 +54,8 @@ export interface OfferRecord {
   readonly revision: string;
   readonly restsIn: readonly string[];
   readonly rounds: number;
+  /** It waits for another branch. */
+  readonly waits?: boolean;
 }
 
 /** Small documents of operators (lowdb): read once at start, written through. */

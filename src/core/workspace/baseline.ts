@@ -1,12 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { lstat, mkdir, open, rename, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { messageOf } from "../model/errors.ts";
 import type { Known } from "../repository/commits.ts";
+import type { Merging } from "../repository/merging.ts";
 import type { Loan } from "../repository/mirrors.ts";
 import { fileAt } from "../text/text.ts";
-import { baselineFile } from "./place.ts";
+import { baselineFile, mergingFile } from "./place.ts";
 
 /**
  * The state of a workspace when it had just been made: what it contained then is not work. It is
@@ -61,13 +62,15 @@ export async function readBaseline(path: string): Promise<Baseline | null> {
 
 /** Replaces the whole file. Rejects as the file system does. */
 export async function writeBaseline(path: string, baseline: Baseline): Promise<void> {
-  const file = baselineFile(path);
-  const temporary = `${file}.${randomUUID()}`;
   const { refs, files, ...rest } = baseline;
-  const written = { ...rest, refs: [...refs], files: files && [...files] };
+  await replace(baselineFile(path), { ...rest, refs: [...refs], files: files && [...files] });
+}
+
+async function replace(file: string, content: unknown): Promise<void> {
+  const temporary = `${file}.${randomUUID()}`;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   try {
-    await writeFile(temporary, JSON.stringify(written), { mode: 0o600 });
+    await writeFile(temporary, JSON.stringify(content), { mode: 0o600, flush: true });
     await rename(temporary, file);
   } finally {
     await rm(temporary, { force: true });
@@ -76,16 +79,44 @@ export async function writeBaseline(path: string, baseline: Baseline): Promise<v
 
 export async function dropBaseline(path: string): Promise<void> {
   await rm(baselineFile(path), { force: true });
+  await rm(mergingFile(path), { force: true });
 }
 
-/** Moves the baseline along with its workspace. */
+/** Moves the baseline, and a merge that was begun, along with their workspace. */
 export async function moveBaseline(from: string, to: string): Promise<void> {
-  try {
-    await rename(baselineFile(from), baselineFile(to));
-  } catch (error) {
-    // A workspace of an earlier version has no baseline.
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  for (const fileOf of [baselineFile, mergingFile]) {
+    try {
+      await rename(fileOf(from), fileOf(to));
+    } catch (error) {
+      // A workspace of an earlier version has no baseline, and most have no merge.
+      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+    }
   }
+}
+
+const Begun = z.object({
+  base: z.string(),
+  head: z.string(),
+  tree: z.string(),
+  marked: z.array(z.string()),
+  generated: z.array(z.string()),
+  commit: z.string().nullable(),
+  moving: z.boolean(),
+});
+
+/** The merge that was begun in the workspace; null if there is none. Rejects if it cannot be read. */
+export async function readMerging(path: string): Promise<Merging | null> {
+  const text = await readFile(mergingFile(path), "utf8").catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  });
+  return text === null ? null : Begun.parse(JSON.parse(text));
+}
+
+/** Replaces the record of the merge; null: there is none any more. */
+export async function writeMerging(path: string, merging: Merging | null): Promise<void> {
+  if (merging === null) await rm(mergingFile(path), { force: true });
+  else await replace(mergingFile(path), merging);
 }
 
 /** The state of these files, by raw name; null if there are too many. */

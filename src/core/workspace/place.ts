@@ -50,6 +50,11 @@ export function baselineFile(workspacePath: string): string {
   return stateFileOf(workspacePath, "baseline.json");
 }
 
+/** The file with the merge that was begun in the workspace. */
+export function mergingFile(workspacePath: string): string {
+  return stateFileOf(workspacePath, "merging.json");
+}
+
 /** The marker file of a workspace that an operator restored and no attempt has used since. */
 export function restoredMarker(workspacePath: string): string {
   return stateFileOf(workspacePath, "restored");

@@ -14,11 +14,12 @@ import type { WorkDiff } from "../../core/workspace/diff.ts";
 import type { WorkspaceFacts } from "../../core/workspace/overview.ts";
 import type { GitRepository } from "../../core/workspace/repositories.ts";
 import type { Handlers } from "../mount.ts";
-import { shownKept } from "../views.ts";
+import { overlapView, shownKept } from "../views.ts";
 
 const writeWorkspace = writerOf(WorkspaceView);
 const writeCopy = writerOf(CopyView);
 const writeContext = writerOf(git.context.reply);
+const writeConflicts = writerOf(git.conflicts.reply);
 
 export function workspaceHandlers(core: Core): Handlers<Api["workspaces"]> {
   return {
@@ -54,6 +55,11 @@ function copyView(copy: KeptCopy): z.output<typeof CopyView> {
 
 export function gitHandlers(core: Core): Handlers<Api["git"]> {
   return {
+    conflicts({ query: { limit, offset } }) {
+      const all = core.orchestrator.overlaps();
+      const conflicts = all.slice(offset, offset + limit).map(overlapView);
+      return writeConflicts({ conflicts, total: all.length, limit, offset });
+    },
     async context({ query }) {
       const status = query.issue === undefined ? null : await findStatus(core, query.issue);
       const { repositories, rules, complete } = await core.workspaces.git.context();

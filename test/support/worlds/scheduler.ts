@@ -210,7 +210,12 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.calls.push(`remove ${issue.identifier}`);
   }
 
-  offerWork({ issue, head, moves }: OfferOrder): void {
+  offerWork({ issue, head, moves, waitsFor, updates }: OfferOrder): void {
+    if (waitsFor !== undefined) {
+      this.calls.push(`wait ${issue.identifier} for ${waitsFor}`);
+      return;
+    }
+    if (updates) this.calls.push(`update ${issue.identifier}`);
     this.calls.push(`offer ${issue.identifier} ${head}${moves ? " and move" : ""}`);
   }
 

@@ -1,0 +1,59 @@
+import type { z } from "zod";
+import type { OverlapView } from "../contract/values.ts";
+import { plainLine, printPage } from "./output.ts";
+import { row } from "./table.ts";
+
+type Overlap = z.output<typeof OverlapView>;
+type Lines = Overlap["files"][number]["first"];
+
+const limit = 500;
+
+/** Lists the live branches that change the same files. */
+export const conflictsCommand = row({
+  examples: [
+    "symphony conflicts",
+    "symphony conflicts --json | jq '.conflicts[] | select(.conflicts)'",
+  ],
+  call: async (_, context) => (await context.client()).git.conflicts({ query: { limit } }),
+  async print({ conflicts, total }, context) {
+    if (conflicts.length === 0) return context.note("No two live branches change the same files");
+    const columns = [
+      { title: "KIND" },
+      { title: "FIRST" },
+      { title: "LINES" },
+      { title: "SECOND" },
+      { title: "LINES" },
+      { title: "FILE", flexible: true },
+    ] as const;
+    const rows = conflicts.flatMap(({ first, second, files }) =>
+      files.map((file) => [
+        { text: file.kind, style: file.kind === "conflict" ? ("red" as const) : ("dim" as const) },
+        first.issue_identifier,
+        linesText(file.first),
+        second.issue_identifier,
+        linesText(file.second),
+        file.path,
+      ]),
+    );
+    await printPage({ columns, rows }, context);
+    if (total > conflicts.length) context.note(`and ${total - conflicts.length} more pairs`);
+  },
+});
+
+/** One line for each pair that cannot be merged. */
+export function conflictLines(all: readonly Overlap[]): string[] {
+  return all.map(({ first, second, files }) => {
+    const paths = files.map(({ path }) => path).join(", ");
+    const names = `${second.issue_identifier} conflicts with ${first.issue_identifier}`;
+    return plainLine(`${names} in ${paths}: symphony conflicts`);
+  });
+}
+
+/** `3`, `3-5`, `3+` for lines that are inserted after the third. */
+function linesText(lines: Lines): string {
+  const shown = lines.map(({ start, count }) => {
+    if (count === 0) return `${start}+`;
+    return count === 1 ? String(start) : `${start}-${start + count - 1}`;
+  });
+  return shown.length > 3 ? `${shown.slice(0, 3).join(",")},…` : shown.join(",") || "-";
+}

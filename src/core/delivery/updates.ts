@@ -1,0 +1,315 @@
+import type { RepositoryConfig } from "../config/git.ts";
+import { messageOf } from "../model/errors.ts";
+import { commitWork } from "../repository/commit.ts";
+import type { Identity } from "../repository/git.ts";
+import type { Conflict } from "../repository/merging.ts";
+import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
+import { plainName } from "../text/text.ts";
+import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
+import { findingsIn } from "../workspace/work.ts";
+import type { Checked, FailedCheck } from "./checks.ts";
+import type { Delivered, Reach } from "./delivered.ts";
+import { commandsFor, isGenerated } from "./generated.ts";
+import { hashOf } from "./judge.ts";
+import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
+
+/** What an update of a workspace reaches beyond itself. */
+export interface UpdatePorts {
+  /** Author and committer where the configuration names none. */
+  identity(): Promise<Identity>;
+  /** The path of the mirror, freshly fetched; `whole`: with the history that `depth` cut. Rejects when it cannot be read. */
+  mirror(repository: RepositoryConfig, how: { readonly whole: boolean }): Promise<string>;
+  /** As `failedCheck`. */
+  check(place: Checked, commands: readonly string[]): Promise<FailedCheck | null>;
+}
+
+interface UpdatesDeps extends Reach {
+  readonly store: DeliveryStore;
+  readonly ports: UpdatePorts;
+  save(delivery: Delivered, entries?: readonly NewEntry[]): void;
+  /** Starts the outbox. */
+  kick(): void;
+  /** Tells the scheduler that there is something to read. */
+  tellFeedback(issueId: string): void;
+}
+
+export interface Wanted {
+  /** The tip of the base branch. */
+  readonly base: string;
+  /** The site's own word that the branch conflicts; the turn reads it if nothing better is known. */
+  readonly conflict: Feedback | null;
+  /** A branch that merges is left as it is. */
+  readonly onlyConflicts: boolean;
+}
+
+const namedAtMost = 50;
+
+/**
+ * Brings a newer base into delivered branches without a model call; what git cannot merge becomes the
+ * next turn. Once for each pair of head and base.
+ */
+export class Updates {
+  readonly #deps: UpdatesDeps;
+  readonly #leaving = new AbortController();
+  readonly #busy = new Map<string, Promise<void>>();
+  /** What could not be done yet: an agent was at work, or a remote did not answer. */
+  readonly #later = new Map<string, Wanted>();
+
+  constructor(deps: UpdatesDeps) {
+    this.#deps = deps;
+  }
+
+  /** Resolves when no update of the issue's workspace runs. */
+  async settled(issueId: string): Promise<void> {
+    await this.#busy.get(issueId);
+  }
+
+  /** Before an agent starts in the workspace: nothing is half written. */
+  async ready(issueId: string): Promise<void> {
+    await this.settled(issueId);
+    const path = this.#deps.store.of(issueId)?.workspacePath ?? null;
+    if (path !== null) await this.#recover(path);
+  }
+
+  async close(): Promise<void> {
+    this.#leaving.abort();
+    await Promise.allSettled(this.#busy.values());
+  }
+
+  /** Updates the branch if it was not tried for this head and base. Never rejects. */
+  update(issueId: string, wanted: Wanted): Promise<void> {
+    const { store, isRunning, config } = this.#deps;
+    const known = store.of(issueId);
+    const rule = config().git.repositories.find(({ name }) => name === known?.repository);
+    this.#later.delete(issueId);
+    if (known === null || known.pushed === null || rule === undefined) return Promise.resolve();
+    if (known.updatedFor === keyOf(known, wanted)) return Promise.resolve();
+    const isBusy = isRunning(issueId) || this.#busy.has(issueId) || known.head !== known.pushed;
+    if (isBusy || this.#leaving.signal.aborted) {
+      this.#later.set(issueId, wanted);
+      return Promise.resolve();
+    }
+    return this.#begin(known, rule, wanted);
+  }
+
+  /** The pull request was read, and has not changed. */
+  again(issueId: string): Promise<void> {
+    const wanted = this.#later.get(issueId);
+    return wanted === undefined ? Promise.resolve() : this.update(issueId, wanted);
+  }
+
+  /** The branch conflicts with nothing and is not behind. */
+  forget(issueId: string): void {
+    this.#later.delete(issueId);
+  }
+
+  /** Before the work is offered for the first time. Never rejects; `conflicts`: a turn comes first. */
+  async before(known: Delivered, rule: RepositoryConfig): Promise<"conflicts" | "ready"> {
+    const { headOf, store } = this.#deps;
+    const { issueId, base: branch } = known;
+    const base = branch === null ? null : await headOf?.(rule, branch);
+    if (!base) return "ready";
+    const before = store.newFeedback(issueId).length;
+    await this.#begin(known, rule, { base, conflict: null, onlyConflicts: true });
+    return store.newFeedback(issueId).length > before ? "conflicts" : "ready";
+  }
+
+  #begin(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<void> {
+    const { issueId, issueIdentifier } = known;
+    const work = this.#update(known, rule, wanted)
+      .catch((error: unknown) => {
+        // It is tried again with the next read: nothing is known of this pair yet.
+        this.#later.set(issueId, wanted);
+        const reason = messageOf(error);
+        this.#deps.log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
+      })
+      .finally(() => this.#busy.delete(issueId));
+    this.#busy.set(issueId, work);
+    return work;
+  }
+
+  async #update(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<void> {
+    const result = await this.#merge(known, rule, wanted);
+    switch (result.outcome) {
+      case "updated":
+        return this.#updated(known, wanted, result.head);
+      case "conflicts":
+        return this.#conflicts(known, wanted, result.conflicts);
+      case "unknown":
+        return this.#tried(known, wanted);
+      default:
+        this.#tried(known, wanted);
+        // The site sees a conflict that cannot be put into the files: the agent is told of it alone.
+        if (wanted.conflict !== null) this.#tell(wanted.conflict);
+    }
+  }
+
+  async #merge(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<UpdateResult> {
+    const { workspacePath: path, head, base: baseName } = known;
+    if (path === null || head === null || baseName === null)
+      return { outcome: "refused", why: "it has no workspace" };
+    await this.#recover(path);
+    if ((await readMerging(path)) !== null)
+      return { outcome: "refused", why: "an earlier merge is not finished" };
+    const { ports, clock, config } = this.#deps;
+    const { delivery } = config();
+    const { signal } = this.#leaving;
+    const { settled } = await findingsIn(path, signal);
+    const order = {
+      ...{ path, head, baseName, settled, signal, base: wanted.base },
+      onlyConflicts: wanted.onlyConflicts,
+      author: delivery.author ?? (await ports.identity()),
+      wall: clock.wall(),
+      isGenerated: (name: string) => isGenerated(name, delivery.regenerate),
+      remember: (merging: Parameters<typeof writeMerging>[1]) => writeMerging(path, merging),
+    };
+    const near = await ports.mirror(rule, { whole: false });
+    const result = await updateWorkspace({ ...order, mirror: near });
+    if (result.outcome !== "unknown") return result;
+    // A cut history is completed before anything is said about it.
+    const whole = await ports.mirror(rule, { whole: true });
+    return updateWorkspace({ ...order, mirror: whole });
+  }
+
+  async #updated(known: Delivered, wanted: Wanted, head: string): Promise<void> {
+    const { ports, config, save, store, kick, bus } = this.#deps;
+    const { issueId, issueIdentifier, branch, base, workspacePath } = known;
+    const now = store.of(issueId) ?? known;
+    const about = `${base} (${wanted.base.slice(0, 10)})`;
+    const failed = await ports.check(this.#place(workspacePath ?? ""), config().delivery.checks);
+    if (failed !== null) {
+      const { command, output } = failed;
+      const text = `${about} was merged into the branch, and then the check \`${command}\` fails:\n\n${output}`;
+      save({ ...now, updatedFor: keyOf(known, wanted) });
+      return this.#tell(feedbackOf(known, wanted, text));
+    }
+    const push: NewEntry = {
+      kind: "push",
+      key: `push:${issueId}:update:${known.head}:${wanted.base}`,
+      target: `delivery:${issueId}`,
+      issueId,
+      payload: { commit: head },
+    };
+    save({ ...now, head, updatedFor: keyOf(known, wanted) }, [push]);
+    bus.publish({
+      type: "work.committed",
+      ...{ issueId, issueIdentifier },
+      message: `${about} is merged into ${branch} as ${head.slice(0, 10)}, without a turn`,
+      data: { commit: head, base: wanted.base, merged: base },
+    });
+    kick();
+  }
+
+  async #conflicts(
+    known: Delivered,
+    wanted: Wanted,
+    conflicts: readonly Conflict[],
+  ): Promise<void> {
+    const { config } = this.#deps;
+    const isText = conflicts.some(({ kind }) => kind !== "generated");
+    const paths = conflicts.map(({ path }) => path);
+    const { missing, commands } = commandsFor(paths, config().delivery.regenerate);
+    if (!isText && missing.length === 0) {
+      const failed = await this.#deps.ports.check(this.#place(known.workspacePath ?? ""), commands);
+      if (failed === null) return this.#updated(known, wanted, await this.#commit(known));
+      const text = `${textOf(known, wanted, conflicts)}\n\nThe command that writes them failed: ${failed.command}\n\n${failed.output}`;
+      this.#tried(known, wanted);
+      return this.#tell(feedbackOf(known, wanted, text));
+    }
+    this.#tried(known, wanted);
+    this.#tell(feedbackOf(known, wanted, textOf(known, wanted, conflicts)));
+  }
+
+  /** Ends a merge in which only generated files were in conflict. */
+  async #commit(known: Delivered): Promise<string> {
+    const { ports, clock, config } = this.#deps;
+    const { signal } = this.#leaving;
+    const path = known.workspacePath ?? "";
+    const merge = await readMerging(path);
+    const result = await commitWork({
+      ...{ path, signal, merge },
+      message: `Merge branch '${known.base}' into ${known.branch}\n`,
+      author: config().delivery.author ?? (await ports.identity()),
+      wall: clock.wall(),
+      base: (await readBaseline(path))?.head ?? null,
+      settled: (await findingsIn(path, signal)).settled,
+    });
+    if (result.outcome !== "committed") throw new Error(`the merge is ${result.outcome}`);
+    await writeMerging(path, null);
+    return result.head;
+  }
+
+  /** Finishes what a crash cut off. */
+  async #recover(path: string): Promise<void> {
+    const merging = await readMerging(path);
+    if (merging?.moving !== true) return;
+    const { ports, clock, config } = this.#deps;
+    const author = config().delivery.author ?? (await ports.identity());
+    const { signal } = this.#leaving;
+    const remember = (next: typeof merging | null) => writeMerging(path, next);
+    const order = { path, author, wall: clock.wall(), signal, remember };
+    await finishUpdate(merging, order, { isRepeated: true });
+  }
+
+  #place(path: string): Checked {
+    const { log } = this.#deps;
+    const tell = (line: string) => log.debug("update", { line });
+    return { workspace: { path }, signal: this.#leaving.signal, tell };
+  }
+
+  #tried(known: Delivered, wanted: Wanted): void {
+    const now = this.#deps.store.of(known.issueId) ?? known;
+    this.#deps.save({ ...now, updatedFor: keyOf(known, wanted) });
+  }
+
+  #tell(feedback: Feedback): void {
+    const { store, bus, tellFeedback } = this.#deps;
+    const { issueId, source, text, url } = feedback;
+    if (!store.addFeedback(feedback)) return;
+    bus.publish({
+      type: "feedback.received",
+      ...{ issueId, issueIdentifier: store.of(issueId)?.issueIdentifier ?? null },
+      message: text.split("\n")[0] ?? "",
+      data: { source, author: null, url },
+    });
+    tellFeedback(issueId);
+  }
+}
+
+function keyOf({ head }: Delivered, { base }: Wanted): string {
+  return `${head} ${base}`;
+}
+
+function feedbackOf(known: Delivered, wanted: Wanted, text: string): Feedback {
+  return {
+    issueId: known.issueId,
+    source: "conflict:base",
+    hash: hashOf(keyOf(known, wanted)),
+    text,
+    author: null,
+    url: known.pullRequest?.url ?? null,
+    byPerson: false,
+    replyTo: null,
+    at: 0,
+  };
+}
+
+/** What the agent has to do about each file. */
+function textOf({ base }: Delivered, wanted: Wanted, conflicts: readonly Conflict[]): string {
+  const of = (kind: Conflict["kind"]) => {
+    const paths = conflicts.flatMap((one) => (one.kind === kind ? [plainName(one.path)] : []));
+    const more = paths.length > namedAtMost ? `, and ${paths.length - namedAtMost} more` : "";
+    return paths.length === 0 ? null : `${paths.slice(0, namedAtMost).join(", ")}${more}`;
+  };
+  const [marks, whole, generated] = [of("marks"), of("whole"), of("generated")];
+  const parts = [
+    `The branch conflicts with ${base} (${wanted.base.slice(0, 10)}). Both sides are in the files of the workspace now, and the commit after this turn is the merge.`,
+    marks && `With conflict markers: ${marks}. Keep what both sides meant, and remove the markers.`,
+    whole &&
+      `Without markers, because one side removed or replaced the file: ${whole}. Decide which version is right.`,
+    generated &&
+      `Generated, and at the version of ${base}: ${generated}. Do not edit them by hand: run the program that writes them, and keep the versions that ${base} has pinned.`,
+    "Leave everything else that came from the base as it is.",
+  ];
+  return parts.filter((part) => part !== null).join("\n");
+}

@@ -1,0 +1,202 @@
+import { lstat, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { commitId, isBranchName } from "../config/git.ts";
+import { messageOf, SymphonyError } from "../model/errors.ts";
+import { fileAt, plainName } from "../text/text.ts";
+import { differingIn, split } from "./differing.ts";
+import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
+import {
+  installIndex,
+  installPacks,
+  moveRef,
+  packNew,
+  requireDirectory,
+  whoOf,
+  writeCommit,
+} from "./install.ts";
+import {
+  type Conflict,
+  type MergeQuestion,
+  type Merging,
+  mergeIn,
+  openMergeGit,
+} from "./merging.ts";
+import { gitHead } from "./survey.ts";
+
+export interface UpdateOrder {
+  /** The workspace; its `.git` is a directory of its own. No agent works in it meanwhile. */
+  readonly path: string;
+  /** What must be checked out, with no other work in the files. */
+  readonly head: string;
+  /** A newer commit of the base. */
+  readonly base: string;
+  /** The base's branch. */
+  readonly baseName: string;
+  /** The mirror that has `base`; null: the workspace has it itself. */
+  readonly mirror: string | null;
+  /** A base that merges without a conflict is left alone. */
+  readonly onlyConflicts: boolean;
+  readonly author: Identity;
+  /** Time of the commit, in ms since the epoch. */
+  readonly wall: number;
+  /** As in `CommitOrder`. */
+  readonly settled: readonly string[];
+  /** As in `MergeQuestion`. */
+  isGenerated(path: string): boolean;
+  /** Keeps what was begun, where no agent writes; null: nothing is. Durable when it resolves. */
+  remember(merging: Merging | null): Promise<void>;
+  readonly signal: AbortSignal;
+}
+
+export type UpdateResult =
+  /** The branch has the base, or (with `onlyConflicts`) merges with it. */
+  | { readonly outcome: "current" }
+  /** The branch is a merge of both now, and its files are. */
+  | { readonly outcome: "updated"; readonly head: string }
+  /** Both sides are in the files; the next commit is the merge. */
+  | { readonly outcome: "conflicts"; readonly conflicts: readonly Conflict[] }
+  /** Nothing was changed: the files hold other work, for example. */
+  | { readonly outcome: "refused"; readonly why: string }
+  /** Nothing was changed: the history that is here has no commit of both. */
+  | { readonly outcome: "unknown" };
+
+const timeoutMs = 120_000;
+const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
+
+/**
+ * Merges a newer base into the branch of a workspace with symphony's own git: nothing that an agent or
+ * a repository configured is run. Rejects with `workspace_error` when git fails.
+ */
+export async function updateWorkspace(order: UpdateOrder): Promise<UpdateResult> {
+  const { path, head, base, baseName, signal } = order;
+  if (!commitId.test(head) || !commitId.test(base) || !isBranchName(baseName))
+    throw failed(`${base} cannot be merged`);
+  const gitDir = join(path, ".git");
+  try {
+    for (const dir of [gitDir, join(gitDir, "objects"), join(gitDir, "refs")])
+      await requireDirectory(dir);
+    await using git = await openMergeGit({ ...order, gitDir });
+    return await merge(git, { ...order, gitDir });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof SymphonyError) throw error;
+    throw failed(messageOf(error), error);
+  }
+}
+
+async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Promise<UpdateResult> {
+  const { head, base, baseName, gitDir } = order;
+  const merged = await mergeIn(git, order);
+  if (merged.outcome !== "merged") return merged;
+  const { tree, conflicts, marked, generated } = merged;
+  const isClean = conflicts.length === 0;
+  if (isClean && order.onlyConflicts) return { outcome: "current" };
+  const at = await gitHead(order.path);
+  if (at?.head !== head) return { outcome: "refused", why: "another commit is checked out" };
+  const names = ["-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"];
+  const added = split(await git.run(["diff-tree", ...names, "HEAD", tree], call));
+  const why = await otherWork(order, added);
+  if (why !== null) return { outcome: "refused", why };
+  const into = at.branch === null ? "" : ` into ${at.branch}`;
+  const message = `Merge branch '${baseName}'${into}`;
+  const who = whoOf(order.author, order.wall);
+  const commit = isClean
+    ? await writeCommit(git, { tree, parents: [head, base], who, message })
+    : null;
+  await installPacks(gitDir, await packNew(git));
+  const merging: Merging = { base, head, tree, marked, generated, commit, moving: true };
+  await order.remember(merging);
+  try {
+    await finishUpdate(merging, order, { isRepeated: false });
+  } catch (error) {
+    if (!(error instanceof GitFailure)) throw error;
+    // Git looks at everything before it writes anything.
+    await order.remember(null);
+    return { outcome: "refused", why: messageOf(error) };
+  }
+  return commit === null
+    ? { outcome: "conflicts", conflicts }
+    : { outcome: "updated", head: commit };
+}
+
+/** Why no files may be moved or `added`; null: they are those of the head, and nothing is in the way. */
+async function otherWork(
+  order: UpdateOrder & MergeQuestion,
+  added: readonly string[],
+): Promise<string | null> {
+  const { path, head, settled, signal, gitDir } = order;
+  await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
+  const found = await differingIn(git, { path, head, settled });
+  if (found.sparse.length > 0) return "its checkout is sparse";
+  await refreshIn(git);
+  const raw = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
+  const changed = new Set(split(await git.run(["diff-files", ...raw], call)));
+  const dirty = found.names.find((name) => changed.has(name) || !found.tracked.has(name));
+  if (dirty !== undefined) return `${plainName(dirty)} holds other work`;
+  for (const name of added) {
+    const there = await inTheWay(path, name, found.tracked);
+    if (there !== null) return `${plainName(there)} is in the way`;
+  }
+  return null;
+}
+
+/** What stands where a new file comes to; git itself would replace a file that is ignored. */
+async function inTheWay(
+  path: string,
+  name: string,
+  tracked: ReadonlyMap<string, unknown>,
+): Promise<string | null> {
+  const parts = name.split("/");
+  for (let at = 1; at <= parts.length; at++) {
+    const above = parts.slice(0, at).join("/");
+    const found = await lstat(fileAt(path, above)).catch(() => null);
+    if (found === null || tracked.has(above)) return null;
+    if (!found.isDirectory() || at === parts.length) return above;
+  }
+  return null;
+}
+
+/** Files whose line ends the repository converts are equal to the index then. */
+async function refreshIn(git: ProtectedGit): Promise<void> {
+  await rm(join(git.dir, "info", "attributes"), { force: true });
+  const refresh = ["update-index", "-q", "--ignore-submodules", "--really-refresh"];
+  await git.run(refresh, { ...call, mayExit: 1 });
+}
+
+type Finish = Pick<UpdateOrder, "path" | "author" | "wall" | "signal" | "remember">;
+
+/**
+ * Puts a merge that was begun into the files, and moves the branch where its commit is made. A crash
+ * may have cut it off: `isRepeated` then writes over what it left, as the files held no other work.
+ */
+export async function finishUpdate(
+  merging: Merging,
+  { path, author, wall, remember, signal }: Finish,
+  { isRepeated }: { readonly isRepeated: boolean },
+): Promise<void> {
+  const { head, base, tree, commit } = merging;
+  const gitDir = join(path, ".git");
+  const at = await gitHead(path);
+  if (at === null || (at.head !== head && at.head !== commit)) {
+    await remember(null);
+    throw failed("another commit is checked out");
+  }
+  await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
+  await git.run(["read-tree", "HEAD"], call);
+  await refreshIn(git);
+  const how = isRepeated ? ["--reset", "-u"] : ["-m", "-u", "HEAD"];
+  await git.run(["read-tree", ...how, tree], call);
+  await git.run(["update-index", "-q", "--refresh"], { ...call, mayExit: 1 });
+  if (commit !== null && at.head !== commit) {
+    const who = whoOf(author, wall);
+    const subject = `merge ${base.slice(0, 10)}`;
+    await moveRef(gitDir, { branch: at.branch, from: head, to: commit, who, subject });
+  }
+  await installIndex(gitDir, join(git.dir, "index"));
+  await remember(commit === null ? { ...merging, moving: false } : null);
+}
+
+function failed(why: string, cause?: unknown): SymphonyError {
+  const options = cause === undefined ? {} : { cause };
+  return new SymphonyError("workspace_error", `the branch was not updated: ${why}`, options);
+}

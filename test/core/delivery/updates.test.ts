@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { Config } from "../../../src/core/config/config.ts";
+import type { Checked } from "../../../src/core/delivery/checks.ts";
+import { type Delivered, fresh } from "../../../src/core/delivery/delivered.ts";
+import { commandsFor, isGenerated } from "../../../src/core/delivery/generated.ts";
+import { type NewEntry, openDeliveryStore } from "../../../src/core/delivery/store.ts";
+import { Updates } from "../../../src/core/delivery/updates.ts";
+import { writeBaseline } from "../../../src/core/workspace/baseline.ts";
+import { FakeClock } from "../../support/fakes/fake-clock.ts";
+import { gitIn, origin } from "../../support/makers/git-repository.ts";
+import { config, issue } from "../../support/makers/issue.ts";
+import { temporaryDir } from "../../support/makers/storage.ts";
+
+const id = "id-A-1";
+const settings = (delivery: Partial<Config["delivery"]>) => {
+  const base = config({
+    delivery: { author: { name: "Sym", email: "s@example.org" }, ...delivery },
+  });
+  return { ...base, git: { ...base.git, repositories: [{ name: "shop" } as never] } };
+};
+
+/** A pushed branch, its workspace, and a base that others move. */
+async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {}) {
+  const root = temporaryDir(t);
+  const mirror = origin(root);
+  const seed = join(root, "seed");
+  const put = (path: string, files: Readonly<Record<string, string>>) => {
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(path, name), text);
+    gitIn(path)("add", "-A");
+    gitIn(path)("commit", "-q", "-m", "work");
+    return gitIn(path)("rev-parse", "HEAD");
+  };
+  const advance = (files: Readonly<Record<string, string>>) => {
+    const tip = put(seed, files);
+    gitIn(mirror)("fetch", "-q", seed, "+main:main");
+    return tip;
+  };
+  advance({ "package-lock.json": "lock\n" });
+  const workspaces = join(root, "workspaces");
+  mkdirSync(workspaces);
+  const path = join(workspaces, "A-1");
+  gitIn(root)("clone", "-q", "--shared", mirror, path);
+  const started = gitIn(path)("rev-parse", "HEAD");
+  await writeBaseline(path, {
+    ...{ issueId: id, repository: "own", head: started, refs: new Map(), staged: "", loan: null },
+    files: new Map(),
+  });
+  gitIn(path)("checkout", "-q", "-b", "symphony/A-1");
+  const head = put(path, { "one.txt": "ours\n", "package-lock.json": "lock\nours\n" });
+  const store = openDeliveryStore(root, () => 0);
+  t.after(() => store.close());
+  const where = { repository: "shop", branch: "symphony/A-1", base: "main", workspacePath: path };
+  store.save({ ...fresh(issue("A-1")), ...where, mode: "branch", head, pushed: head });
+  let isRunning = false;
+  const told: string[] = [];
+  const pushes: NewEntry[] = [];
+  const unused = () => {
+    throw new Error("not used");
+  };
+  const updates = new Updates({
+    clock: new FakeClock(),
+    store,
+    log: {
+      debug() {},
+      info() {},
+      warn: (_: string, fields: object) => told.push(JSON.stringify(fields)),
+      error() {},
+    } as never,
+    bus: { publish() {} },
+    config: () => settings(delivery),
+    save: (next: Delivered, entries: readonly NewEntry[] = []) => {
+      store.save(next, entries);
+      pushes.push(...entries);
+    },
+    kick() {},
+    tellFeedback: () => told.push("feedback"),
+    isRunning: () => isRunning,
+    ports: {
+      identity: unused,
+      mirror: async () => mirror,
+      check: async ({ workspace }: Checked, commands: readonly string[]) => {
+        for (const command of commands) {
+          const end = spawnSync("bash", ["-c", command], { cwd: workspace.path, encoding: "utf8" });
+          if (end.status !== 0) return { command, output: end.stdout };
+        }
+        return null;
+      },
+    },
+    ...{ tracker: unused, forgeFor: unused, push: unused, isContained: unused, post: unused },
+    lastMessage: unused,
+  } as never);
+  const update = (base: string, onlyConflicts = false) =>
+    updates.update(id, { base, conflict: null, onlyConflicts });
+  const feedback = () => store.newFeedback(id).map(({ text }) => text);
+  return {
+    ...{ path, head, store, advance, update, updates, told, pushes, feedback, git: gitIn(path) },
+    read: (name: string) => readFileSync(join(path, name), "utf8"),
+    run: (running: boolean) => {
+      isRunning = running;
+    },
+  };
+}
+
+test("O-40: a branch that is behind is updated and pushed without a turn, once for each head and base", async (t) => {
+  const { git, head, store, advance, update, pushes, told } = await bench(t);
+  const base = advance({ "two.txt": "theirs\n" });
+  await update(base);
+  const merge = git("rev-parse", "HEAD");
+  assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
+  assert.deepEqual(
+    pushes.map(({ key, payload }) => [key, payload["commit"]]),
+    [[`push:${id}:update:${head}:${base}`, merge]],
+  );
+  assert.equal(store.of(id)?.head, merge);
+  store.save({ ...(store.of(id) as Delivered), pushed: merge });
+  await update(base);
+  assert.equal(git("rev-parse", "HEAD"), merge);
+  assert.deepEqual(told, []);
+});
+
+test("O-40: a conflict is the next turn's, once, and says which files have marks", async (t) => {
+  const { read, advance, update, feedback, told, pushes } = await bench(t);
+  const base = advance({ "one.txt": "theirs\n" });
+  for (let at = 0; at < 3; at++) await update(base, true);
+  assert.deepEqual(told, ["feedback"]);
+  assert.match(feedback()[0] ?? "", /conflicts with main .*\nWith conflict markers: one\.txt\./);
+  assert.match(read("one.txt"), /<<<<<<< HEAD\nours\n/);
+  assert.deepEqual(pushes, []);
+});
+
+test("while an agent works nothing is touched; afterwards it is done", async (t) => {
+  const { git, head, advance, update, updates, run } = await bench(t);
+  run(true);
+  await update(advance({ "two.txt": "theirs\n" }));
+  assert.equal(git("rev-parse", "HEAD"), head);
+  run(false);
+  await updates.again(id);
+  assert.notEqual(git("rev-parse", "HEAD"), head);
+});
+
+test("delivery.regenerate: a lock file is written by its command from the base's version", async (t) => {
+  const regenerate = { "package-lock.json": "echo regenerated >> package-lock.json" };
+  const { git, head, advance, update, feedback, pushes } = await bench(t, { regenerate });
+  const base = advance({ "package-lock.json": "lock\npinned by the base\n" });
+  await update(base, true);
+  assert.deepEqual(feedback(), []);
+  assert.equal(git("show", "HEAD:package-lock.json"), "lock\npinned by the base\nregenerated");
+  assert.equal(git("log", "-1", "--format=%P"), `${head} ${base}`);
+  assert.equal(git("status", "--porcelain"), "");
+  assert.equal(pushes.length, 1);
+});
+
+test("a lock file without a command, or whose command fails, is one turn that says so; the base's pins are in it", async (t) => {
+  for (const regenerate of [{}, { "*.json": "echo no network; exit 1" }]) {
+    const { read, advance, update, feedback, pushes } = await bench(t, { regenerate });
+    const base = advance({ "package-lock.json": "lock\npinned by the base\n" });
+    for (let at = 0; at < 2; at++) await update(base, true);
+    assert.equal(feedback().length, 1);
+    assert.match(feedback()[0] ?? "", /at the version of main: package-lock\.json\. Do not edit/);
+    assert.equal(/no network/.test(feedback()[0] ?? ""), "*.json" in regenerate);
+    assert.equal(read("package-lock.json"), "lock\npinned by the base\n");
+    assert.deepEqual(pushes, []);
+  }
+});
+
+test("delivery.checks that fail on the merge keep it from being pushed: the next turn reads why", async (t) => {
+  const checks = ["test ! -e bad.txt || { echo bad.txt is bad; false; }"];
+  const { head, store, advance, update, feedback, pushes } = await bench(t, { checks });
+  await update(advance({ "bad.txt": "bad\n" }));
+  assert.match(
+    feedback()[0] ?? "",
+    /was merged into the branch, and then the check .*bad\.txt is bad/s,
+  );
+  assert.deepEqual(pushes, []);
+  assert.equal(store.of(id)?.head, head);
+});
+
+test("patterns of delivery.regenerate", () => {
+  const rules = { "src/**/*.gen.ts": "a", "*.snap": "b", "./dist/?.js": "c" };
+  const at = (path: string) => commandsFor([path], rules).commands[0] ?? null;
+  assert.deepEqual(
+    [
+      "src/x.gen.ts",
+      "src/a/b/x.gen.ts",
+      "lib/x.gen.ts",
+      "a/b/c.snap",
+      "dist/1.js",
+      "dist/12.js",
+    ].map(at),
+    ["a", "a", null, "b", "c", null],
+  );
+  assert.deepEqual(commandsFor(["a.snap", "b.snap", "go.mod"], rules), {
+    commands: ["b"],
+    missing: ["go.mod"],
+  });
+  assert.ok(isGenerated("web/yarn.lock", {}) && !isGenerated("web/yarn.txt", {}));
+});
