@@ -86,7 +86,7 @@ function attemptDepsOf(
     earlierWork: (id) => earlierWorkOn(deps, id),
     mayContinue: () => dayGate(deps.orchestrator().state.day, current()) === null,
     undelivered: (id) => deps.store.history.undelivered(id),
-    feedback: (id) => deps.deliveries.feedback(id),
+    feedback: (id, attempt) => deps.deliveries.feedback(id, attempt),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),
     made: (turn) => madeBy(turn, deps.made),
     leases: deps.recovery.leases,

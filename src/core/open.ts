@@ -29,6 +29,7 @@ import { SaveQueue } from "./store/saves.ts";
 import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
 import type { Redactor } from "./text/redact.ts";
+import { textOf } from "./text/text.ts";
 import { openDeliveries } from "./tracker/deliveries.ts";
 import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
@@ -360,6 +361,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     forgeFor: (rule) => remotes.forgeFor(rule),
     push: remotes.push,
     isContained: (rule, commit, base) => remotes.isContained(rule, commit, base),
+    isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
+    newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
   });
@@ -392,5 +395,7 @@ function lastMessageOf(
 ): string | null {
   bus.flush();
   const filter = { afterSeq: 0, limit: messagesRead, attemptId, types: ["agent.message"] } as const;
-  return history.events(filter).at(-1)?.message ?? null;
+  const last = history.events(filter).at(-1);
+  // The message of an event is one line; the whole text is in its data.
+  return textOf(last?.data["text"]) ?? last?.message ?? null;
 }

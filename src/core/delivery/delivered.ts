@@ -10,6 +10,14 @@ import type { EventSink } from "../store/store.ts";
 import type { Tracker } from "../tracker/tracker.ts";
 import type { Forge } from "./forge.ts";
 
+/** That a check was ordered to run again. */
+export interface Rerun {
+  /** The run that had failed, by `runOf` of the verdict; empty: it was refused. */
+  readonly of: string;
+  /** When, ms since the epoch. */
+  readonly at: number;
+}
+
 /** The delivery of one issue, as it is stored. */
 export interface Delivered extends Delivery {
   /** As last read before it was offered. */
@@ -23,8 +31,10 @@ export interface Delivered extends Delivery {
   readonly wrote: { readonly title: string; readonly body: string; readonly draft: boolean } | null;
   /** The kind of write that `problem` is about. */
   readonly problemWith: string | null;
-  /** How often symphony ran a check again, by `rerunKey`. */
-  readonly reruns: Readonly<Record<string, number>>;
+  /** What symphony ran again, by `rerunKey`. */
+  readonly reruns: Readonly<Record<string, Rerun>>;
+  /** The last pushed commit that the pull request was seen with; null: none yet. */
+  readonly shown: string | null;
 }
 
 /** What deliveries reach beyond themselves. */
@@ -40,12 +50,23 @@ export interface Reach {
   push: PushPort;
   /** Whether the remote's base branch contains a commit; null: it cannot be determined now. */
   isContained(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Whether merging a commit into the remote's base branch would change nothing; null: not known now. */
+  isIncluded(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Who wrote the newest commit of a branch of the remote, and its subject; null: not known now. */
+  newestOf(repository: RepositoryConfig, branch: string): Promise<Newest | null>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` }>): void;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */
   isRunning(issueId: string): boolean;
+}
+
+/** A commit in the words of its author, which are untrusted. */
+export interface Newest {
+  readonly commit: string;
+  readonly author: string;
+  readonly subject: string;
 }
 
 export type PushPort = (order: {
@@ -87,5 +108,6 @@ export function fresh(issue: Issue): Delivered {
     marker: `<!-- symphony ${randomUUID()} -->`,
     wrote: null,
     reruns: {},
+    shown: null,
   };
 }

@@ -284,6 +284,8 @@ function undelivered(
     forgeFor: () => null,
     push: async () => ({ outcome: "refused", final: false, reason: "no remote" }),
     isContained: async () => null,
+    isIncluded: async () => null,
+    newestOf: async () => null,
     post: (input) => scheduler.orchestrator.post(input),
     lastMessage: () => null,
     isRunning: () => false,
