@@ -93,7 +93,7 @@ function attemptDepsOf(
       return gate === null;
     },
     undelivered: (id) => deps.store.history.undelivered(id),
-    feedback: (id) => deps.deliveries.feedback(id),
+    feedback: (id, attempt) => deps.deliveries.feedback(id, attempt),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),
     made: (turn) => madeBy(turn, deps.made),
     leases: deps.recovery.leases,

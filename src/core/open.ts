@@ -29,6 +29,7 @@ import { SaveQueue } from "./store/saves.ts";
 import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
 import type { Redactor } from "./text/redact.ts";
+import { textOf } from "./text/text.ts";
 import { openDeliveries } from "./tracker/deliveries.ts";
 import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
 import type { TrackerKind } from "./tracker/kinds.ts";
@@ -376,6 +377,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
       check: (place, commands) => failedCheck(place, commands, checks),
       subscribe: (subscription, listener) => bus.subscribe(subscription, listener),
     },
+    isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
+    newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
   });
@@ -405,5 +408,7 @@ function lastMessageOf(
 ): string | null {
   bus.flush();
   const filter = { afterSeq: 0, limit: messagesRead, attemptId, types: ["agent.message"] } as const;
-  return history.events(filter).at(-1)?.message ?? null;
+  const last = history.events(filter).at(-1);
+  // The message of an event is one line; the whole text is in its data.
+  return textOf(last?.data["text"]) ?? last?.message ?? null;
 }

@@ -49,8 +49,8 @@ export interface AttemptDeps {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has received yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
-  /** What came back about offered work and no turn has read, oldest first. */
-  feedback?(issueId: string): readonly Feedback[];
+  /** What came back about offered work and this attempt has not read, oldest first. */
+  feedback?(issueId: string, attemptId: string): readonly Feedback[];
   /** A turn has begun with it. */
   given?(issueId: string, feedback: readonly Feedback[], attemptId: string): void;
   /**
@@ -380,15 +380,16 @@ class Opening {
 
   /** True if the next turn has something new to read. */
   isWaiting(): boolean {
-    const { id } = this.#order.issue;
-    const feedback = this.#deps.feedback?.(id) ?? [];
+    const { attemptId, issue } = this.#order;
+    const { id } = issue;
+    const feedback = this.#deps.feedback?.(id, attemptId) ?? [];
     return feedback.length > 0 || this.#deps.undelivered(id).length > 0;
   }
 
   with(prompt: string): string {
     const { id } = this.#order.issue;
     this.#steers = this.#deps.undelivered(id);
-    this.#feedback = this.#deps.feedback?.(id) ?? [];
+    this.#feedback = this.#deps.feedback?.(id, this.#order.attemptId) ?? [];
     const parts = [
       this.#steers.length === 0 ? "" : steerPrompt(this.#steers.map(({ message }) => message)),
       this.#feedback.length === 0 ? "" : feedbackPrompt(this.#feedback),

@@ -12,6 +12,14 @@ import type { Tracker } from "../tracker/tracker.ts";
 import type { DeliveredWork, WorkDiff } from "../workspace/diff.ts";
 import type { Forge } from "./forge.ts";
 
+/** That a check was ordered to run again. */
+export interface Rerun {
+  /** The run that had failed, by `runOf` of the verdict; empty: it was refused. */
+  readonly of: string;
+  /** When, ms since the epoch. */
+  readonly at: number;
+}
+
 /** The delivery of one issue, as it is stored. */
 export interface Delivered extends Delivery {
   /** As last read before it was offered. */
@@ -29,14 +37,16 @@ export interface Delivered extends Delivery {
   readonly wrote: { readonly title: string; readonly body: string; readonly draft: boolean } | null;
   /** The kind of write that `problem` is about. */
   readonly problemWith: string | null;
-  /** How often symphony ran a check again, by `rerunKey`. */
-  readonly reruns: Readonly<Record<string, number>>;
   /** The pushed commit and the tip of the base that an update was last tried for. */
   readonly updatedFor?: string | null;
   /** When the work began, ms since the epoch. */
   readonly startedAt?: number;
   /** Live branches that began earlier and conflict with this one, as last compared. */
   readonly overlaps?: readonly Overlap[];
+  /** What symphony ran again, by `rerunKey`. */
+  readonly reruns: Readonly<Record<string, Rerun>>;
+  /** The last pushed commit that the pull request was seen with; null: none yet. */
+  readonly shown: string | null;
 }
 
 /** What deliveries reach beyond themselves. */
@@ -59,12 +69,23 @@ export interface Reach {
   diff(repository: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff>;
   /** The newest commit of a branch of the remote; null: not known now. */
   headOf?(repository: RepositoryConfig, branch: string): Promise<string | null>;
+  /** Whether merging a commit into the remote's base branch would change nothing; null: not known now. */
+  isIncluded(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
+  /** Who wrote the newest commit of a branch of the remote, and its subject; null: not known now. */
+  newestOf(repository: RepositoryConfig, branch: string): Promise<Newest | null>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
   /** The last message of an attempt's agent. */
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */
   isRunning(issueId: string): boolean;
+}
+
+/** A commit in the words of its author, which are untrusted. */
+export interface Newest {
+  readonly commit: string;
+  readonly author: string;
+  readonly subject: string;
 }
 
 export type PushPort = (order: {
@@ -108,5 +129,6 @@ export function fresh(issue: Issue): Delivered {
     marker: `<!-- symphony ${randomUUID()} -->`,
     wrote: null,
     reruns: {},
+    shown: null,
   };
 }

@@ -11,6 +11,8 @@ import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
 import { type Delivered, fresh, type Reach } from "./delivered.ts";
+import type { Check } from "./forge.ts";
+import { rerunKey } from "./judge.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
@@ -176,9 +178,11 @@ export class Deliveries implements BranchBook {
         hint: "symphony diff ISSUE shows what its workspace holds",
       });
     }
-    const waiting = store.waitingOf(issueId);
-    if (waiting.length > 0) store.retry(issueId, clock.wall());
-    else {
+    const isWaiting = store
+      .waitingOf(issueId)
+      .some(({ kind }) => kind === "push" || kind === "pull_request");
+    store.retry(issueId, clock.wall());
+    if (!isWaiting) {
       const { issue, attemptId, workspacePath, head, from } = known;
       const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head, from };
       this.offer({ ...order, moves: true });
@@ -212,9 +216,9 @@ export class Deliveries implements BranchBook {
     this.#outbox.kick();
   }
 
-  /** What the next turn of an issue's agent must read. */
-  feedback(issueId: string): readonly Feedback[] {
-    return this.#deps.store.newFeedback(issueId);
+  /** What the next turn of an attempt must read: also what an attempt was given that ended without an offer. */
+  feedback(issueId: string, attemptId: string): readonly Feedback[] {
+    return this.#deps.store.unanswered(issueId, attemptId);
   }
 
   /** A turn has begun with this feedback. */
@@ -283,7 +287,7 @@ export class Deliveries implements BranchBook {
     return given.flatMap(({ replyTo, source, hash }, at) => {
       if (replyTo === null) return [];
       const body = replyText(answers.get(at + 1), head);
-      return [entry("reply", `${source}:${hash}`, { remark: replyTo, body })];
+      return [entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head })];
     });
   }
 
@@ -314,6 +318,13 @@ export class Deliveries implements BranchBook {
     this.#version += 1;
   }
 
+  /** Nothing can run the check again: its failure counts as it is. */
+  #notRerun(known: Delivered, { payload }: Entry): void {
+    const of = rerunKey(payload["check"] as Check);
+    const reruns = { ...known.reruns, [of]: { of: "", at: this.#deps.clock.wall() } };
+    this.#save({ ...known, reruns });
+  }
+
   #written(entry: Entry, written: Written): void {
     const { bus, log } = this.#deps;
     const known = this.of(entry.issueId);
@@ -327,7 +338,10 @@ export class Deliveries implements BranchBook {
       return;
     }
     if (written.outcome === "later") return;
-    const problem = `${written.reason}; next: symphony deliver ${issueIdentifier}`;
+    if (entry.kind === "rerun" && written.outcome === "final") return this.#notRerun(known, entry);
+    const problem = written.reason.includes("; next: ")
+      ? written.reason
+      : `${written.reason}; next: symphony deliver ${issueIdentifier}`;
     const isNews = known.problem !== problem;
     this.#save({ ...known, problem, problemWith: entry.kind });
     if (!isNews) return;

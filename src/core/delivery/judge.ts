@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { PullRequestFacts } from "../model/delivery.ts";
+import type { Rerun } from "./delivered.ts";
 import type { Check, Observation, Remark } from "./forge.ts";
 import type { Feedback } from "./store.ts";
 
@@ -13,12 +14,17 @@ export interface Known {
   readonly base: string | null;
   /** Whether symphony itself wants it to be a draft. */
   readonly ownDraft: boolean;
-  /** How often symphony ran a check again, by check and head. */
-  readonly reruns: Readonly<Record<string, number>>;
+  /** Whether GitHub has shown `pushed` as the head at an earlier time: another head is then another party's. */
+  readonly shown: boolean;
+  /** What symphony ran again, by `rerunKey`. */
+  readonly reruns: Readonly<Record<string, Rerun>>;
   /** Whether a person may write to the repository; null: not known now. */
   readonly mayWrite: ReadonlyMap<string, boolean | null>;
   readonly rules: Pick<DeliveryConfig, "feedbackFrom" | "merge">;
 }
+
+/** A run that does not begin in this time will not: its failure counts. */
+const rerunWithinMs = 10 * 60_000;
 
 /** What an observation of a pull request means. Everything is judged anew each time. */
 export interface Verdict {
@@ -55,10 +61,14 @@ export function judge(seen: Observation, known: Known): Verdict {
     ({ name, state }) => state === "failure" && !seen.baseRed.includes(name),
   );
   const lost = checks.filter(({ state }) => state === "cancelled");
-  const again = [...red, ...lost].filter(
-    (check) => check.runId !== null && (known.reruns[rerunKey(check)] ?? 0) === 0,
-  );
-  const failed = red.filter((check) => !again.includes(check));
+  const isNew = (check: Check) => known.reruns[rerunKey(check)] === undefined;
+  const again = [...red, ...lost].filter((check) => check.runId !== null && isNew(check));
+  const failed = red.filter((check) => !again.includes(check) && !isAwaited(check, known, seen.at));
+  // A run can be started again only when all of its jobs are over.
+  const isOver = ({ runId }: Check) =>
+    !checks.some(
+      (one) => one.runId === runId && (one.state === "running" || one.state === "waiting"),
+    );
   const feedback = [
     ...remarksOf(seen, known),
     ...failed.map((check) => checkFeedback(check, known, seen.at)),
@@ -69,10 +79,21 @@ export function judge(seen: Observation, known: Known): Verdict {
     facts,
     waitingFor: missing ?? (known.rules.merge === "never" ? "a person to merge it" : "its merge"),
     feedback,
-    reruns: again,
+    reruns: again.filter(isOver),
     mergeable: missing === null && known.rules.merge === "when_approved",
     end: null,
   };
+}
+
+/** Whether the failed run is the one that was ordered to run again, so that its next attempt decides. */
+function isAwaited(check: Check, { reruns }: Known, at: number): boolean {
+  const rerun = reruns[rerunKey(check)];
+  return rerun?.of === runOf(check) && at - rerun.at < rerunWithinMs;
+}
+
+/** Names one attempt of a check. */
+export function runOf({ runId, attempt }: Check): string {
+  return `${runId}#${attempt}`;
 }
 
 /** Names a check on one commit. */
@@ -200,6 +221,9 @@ interface Judged {
 /** The first requirement that is not met, in words. */
 function missingOf(seen: Observation, { facts, known, checks, isCurrent }: Judged): string | null {
   const { pullRequest, requiredChecks, baseRed } = seen;
+  if (!isCurrent && known.shown) {
+    return `a person: ${pullRequest.head.slice(0, 10)} was pushed to ${pullRequest.branch}, and not by symphony, which overwrites nothing; merge it as it is, or bring it into the workspace`;
+  }
   if (!isCurrent) return "GitHub to show the pushed commit";
   if (facts.draft && !known.ownDraft) return "a person to mark it as ready";
   if (facts.draft) return "a person to mark the draft as ready";

@@ -8,7 +8,7 @@ import type { FetchOrder } from "../repository/mirror.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { pushCommit } from "../repository/push.ts";
 import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/diff.ts";
-import type { PushAnswer, PushPort } from "./delivered.ts";
+import type { Newest, PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
 import { openForge } from "./kinds.ts";
 
@@ -67,6 +67,27 @@ export class Remotes {
   async isContained(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
     try {
       return await this.#deps.mirrors.isContained(await this.#fetch(rule), commit, base);
+    } catch {
+      return null;
+    }
+  }
+
+  /** As `isContained`, for the content: a merge would change nothing. */
+  async isIncluded(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
+    try {
+      return await (await this.#deps.mirrors.refresh(await this.#fetch(rule))).includes(
+        commit,
+        base,
+      );
+    } catch {
+      return null;
+    }
+  }
+
+  /** Who wrote the newest commit of a branch; null: it cannot be read, or there is none. */
+  async newestOf(rule: RepositoryConfig, branch: string): Promise<Newest | null> {
+    try {
+      return await (await this.#deps.mirrors.refresh(await this.#fetch(rule))).newestOf(branch);
     } catch {
       return null;
     }

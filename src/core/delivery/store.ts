@@ -98,6 +98,8 @@ export interface DeliveryStore {
   /** When the next entry is due; null: none waits. */
   nextDue(): number | null;
   waitingOf(issueId: string): readonly Entry[];
+  /** Whether a push of this commit was ever ordered for the issue. */
+  isOwn(issueId: string, commit: string): boolean;
   settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
   /** Makes waiting and failed entries of an issue due now. */
   retry(issueId: string, wall: number): void;
@@ -105,6 +107,8 @@ export interface DeliveryStore {
   addFeedback(feedback: Feedback): boolean;
   /** What no turn has read yet, in the order it came. */
   newFeedback(issueId: string): readonly Feedback[];
+  /** As `newFeedback`, with what another attempt was given and has not answered. */
+  unanswered(issueId: string, attemptId: string): readonly Feedback[];
   /** What this attempt was given and has not answered. */
   givenTo(attemptId: string): readonly Feedback[];
   give(
@@ -220,6 +224,12 @@ class Store implements DeliveryStore {
     return this.#all(entryOf, sql, { issueId });
   }
 
+  isOwn(issueId: string, commit: string): boolean {
+    const sql = `SELECT 1 FROM outbox WHERE issue_id = $issueId AND kind = 'push'
+      AND payload ->> 'commit' = $commit`;
+    return this.#db.get(() => true, sql, { issueId, commit }) === true;
+  }
+
   settle(
     id: number,
     { state, error = null, due = 0 }: { state: EntryState; error?: string | null; due?: number },
@@ -258,6 +268,12 @@ class Store implements DeliveryStore {
     const sql =
       "SELECT body FROM feedback WHERE issue_id = $issueId AND state = 'new' ORDER BY ordinal";
     return this.#all(feedbackOf, sql, { issueId });
+  }
+
+  unanswered(issueId: string, attemptId: string): readonly Feedback[] {
+    const sql = `SELECT body FROM feedback WHERE issue_id = $issueId
+      AND (state = 'new' OR (state = 'given' AND attempt_id <> $attemptId)) ORDER BY ordinal`;
+    return this.#db.all(feedbackOf, sql, { issueId, attemptId });
   }
 
   givenTo(attemptId: string): readonly Feedback[] {

@@ -2,7 +2,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import type { Forge, Observation } from "./forge.ts";
-import { judge, rerunKey, type Verdict } from "./judge.ts";
+import { judge, rerunKey, runOf, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";
 
@@ -26,6 +26,8 @@ const conflictSource = "conflict:base";
 export class Watch {
   readonly #deps: WatchDeps;
   readonly #looking = new Map<string, Promise<void>>();
+  /** Judged again when nothing has changed: the verdict also depends on rights, settings and what was pushed. */
+  readonly #last = new Map<string, Observation>();
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -114,26 +116,41 @@ export class Watch {
 
   async #pullRequest(known: Delivered, forge: Forge | null): Promise<void> {
     if (forge === null || known.pullRequest === null) return;
-    const { store, clock, config, save } = this.#deps;
-    const seen = await forge.observe(known.pullRequest.number);
-    if (seen === "unchanged") {
-      const now = store.of(known.issueId);
-      if (now) save({ ...now, seenAt: clock.wall() });
-      void this.#deps.updates?.again(known.issueId);
-      return;
-    }
+    const { store, clock, config } = this.#deps;
+    const key = `${known.repository} ${known.pullRequest.number}`;
+    const answer = await forge.observe(known.pullRequest.number);
+    const last = answer === "unchanged" ? this.#last.get(key) : answer;
+    if (last === undefined) return;
+    const seen = { ...last, at: clock.wall() };
+    this.#last.set(key, seen);
+    if (answer === "unchanged") void this.#deps.updates?.again(known.issueId);
     const mayWrite = await rightsOf(seen, forge);
+    const included = seen.pullRequest.state === "closed" && (await this.#isIncluded(known));
     const now = store.of(known.issueId);
     if (now === null) return;
     const { issueId, pushed, base, reruns } = now;
+    const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
     const verdict = judge(seen, {
       ...{ issueId, pushed, base, reruns, mayWrite, rules: config().delivery },
+      shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
     });
-    this.#apply(now, seen, verdict);
+    if (verdict.end !== null) this.#last.delete(key);
+    this.#apply({ ...now, shown }, seen, { verdict, included });
   }
 
-  #apply(known: Delivered, seen: Observation, verdict: Verdict): void {
+  /** Whether the base has the same changes, merged in another way. */
+  async #isIncluded({ repository, pushed, base }: Delivered): Promise<boolean> {
+    const rule = this.#deps.config().git.repositories.find(({ name }) => name === repository);
+    if (rule === undefined || pushed === null || base === null) return false;
+    return (await this.#deps.isIncluded(rule, pushed, base)) === true;
+  }
+
+  #apply(
+    known: Delivered,
+    seen: Observation,
+    { verdict, included }: { readonly verdict: Verdict; readonly included: boolean },
+  ): void {
     const { at, pullRequest } = seen;
     const { store, save, bus, kick } = this.#deps;
     const { issueId, issueIdentifier } = known;
@@ -144,13 +161,14 @@ export class Watch {
     }
     if (verdict.end === "closed") {
       const by = pullRequest.closedBy === null ? "" : ` by ${pullRequest.closedBy}`;
-      return this.#over(next, `pull request #${facts.number} was closed${by}`, "closed");
+      const has = included ? `, and ${pullRequest.base} has its content` : "";
+      return this.#over(next, `pull request #${facts.number} was closed${by}${has}`, "closed");
     }
     const reruns = { ...next.reruns };
     const target = `delivery:${issueId}`;
     const entries: NewEntry[] = verdict.reruns.map((check) => {
       const name = rerunKey(check);
-      reruns[name] = (reruns[name] ?? 0) + 1;
+      reruns[name] = { of: runOf(check), at };
       const { excerpt: _, ...payload } = check;
       return {
         kind: "rerun",
@@ -214,7 +232,7 @@ export class Watch {
     });
     if (end === "merged") post({ type: "offer.merged", issueId, summary });
     else {
-      const reason = `${summary}; queue it again to reopen the work, or complete it`;
+      const reason = `${summary}; next: symphony transition ${issueIdentifier} completed, or symphony deliver ${issueIdentifier} to open it again`;
       post({ type: "offer.stopped", issueId, reason });
     }
     kick();
@@ -241,5 +259,5 @@ function summaryOf(all: readonly Feedback[]): string {
   const [first] = all;
   const more = all.length > 1 ? ` and ${all.length - 1} more` : "";
   const text = (first?.text ?? "").replaceAll(/\s+/g, " ").slice(0, summaryChars);
-  return `${first?.author ?? first?.source ?? "feedback"}: ${text}${more}`;
+  return `${first?.author ? `${first.author}: ` : ""}${text}${more}`;
 }

@@ -37,7 +37,7 @@ export async function pullRequestTexts(
 }
 
 const footer =
-  "Opened by symphony. Title and text are renewed only while nobody edits them; a review, a comment or a failed check starts the next round.";
+  "Opened by symphony, which leaves title and text as they are from now on; a review, a comment or a failed check starts the next round.";
 
 /** The message of a commit. */
 export async function commitMessage(

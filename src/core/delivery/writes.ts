@@ -3,6 +3,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
+import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
 import type { Written } from "./outbox.ts";
@@ -63,13 +64,17 @@ export class Writes {
     // A newer commit is offered: its own entry pushes it.
     if (known.head !== commit) return dropped;
     const credential = (await this.#forgeOf(known)?.pushCredential()) ?? null;
-    const answer = await push({ repository, path, commit, branch, expected, credential, signal });
+    const order = { repository, path, commit, branch, expected, credential, signal };
+    const first = await push(order);
+    // A crash may have come between an earlier push and its record.
+    const isOwn =
+      first.outcome === "moved" &&
+      first.found !== null &&
+      this.#deps.store.isOwn(entry.issueId, first.found);
+    const answer = isOwn ? await push({ ...order, expected: first.found }) : first;
     switch (answer.outcome) {
       case "moved":
-        return {
-          outcome: "final",
-          reason: `push refused: somebody else wrote to ${branch} (${answer.found?.slice(0, 10) ?? "it is gone"}), and symphony overwrites nothing`,
-        };
+        return this.#moved(known, repository, answer.found);
       case "refused":
         return {
           outcome: answer.final ? "final" : "failed",
@@ -91,6 +96,28 @@ export class Writes {
         return done;
       }
     }
+  }
+
+  /** Another party wrote to the branch or removed it: its commits are kept, and a person decides. */
+  async #moved(
+    { issueId, issueIdentifier: name, branch, workspacePath }: Delivered,
+    repository: RepositoryConfig,
+    found: string | null,
+  ): Promise<Written> {
+    const newest = found && branch ? await this.#deps.newestOf(repository, branch) : null;
+    const by =
+      newest?.commit === found ? `${newest?.author}, "${newest?.subject}"` : "not symphony";
+    const what =
+      found === null
+        ? `somebody removed ${branch}`
+        : `${oneLine(`${found.slice(0, 10)} (${by})`, maxWordsChars)} was pushed to ${branch}, and symphony overwrites nothing`;
+    const next =
+      found === null
+        ? `restore the branch, then symphony deliver ${name}`
+        : `git -C ${workspacePath} pull --no-rebase ${repository.address.address} ${branch}, then symphony transition ${name} queued`;
+    const reason = `push refused: ${what}; next: ${next}`;
+    this.#deps.post({ type: "offer.stopped", issueId, reason });
+    return { outcome: "final", reason };
   }
 
   /** Opens the pull request, or finds the one that an earlier try has opened. */
@@ -121,9 +148,17 @@ export class Writes {
     const { draft } = config().delivery;
     const summary = lastMessage(attemptId);
     const texts = await pullRequestTexts(config(), { issue, summary, branch, marker });
-    const found = await forge.find({ branch, marker });
+    const there = await forge.find({ branch, marker });
+    // What was merged is over; what a person closed is opened again, because a person ordered it.
+    const found = there?.state === "merged" ? null : there;
+    const isClosed = found?.state === "closed" && known.pullRequest !== null;
     const onto = base ?? (await forge.look()).defaultBranch;
-    const opened = found ?? (await forge.open({ branch, base: onto, ...texts, draft }));
+    const opened =
+      found === null
+        ? await forge.open({ branch, base: onto, ...texts, draft })
+        : isClosed
+          ? await forge.edit(found.number, { state: "open" })
+          : found;
     const { number, url } = opened;
     const now = this.#deps.store.of(issueId) ?? known;
     const facts = {
@@ -143,7 +178,7 @@ export class Writes {
         ...now,
         base: opened.base,
         pullRequest: facts,
-        wrote: { ...texts, draft },
+        wrote: now.wrote ?? { ...texts, draft },
         waitingFor: "a review",
       },
       [link],
@@ -176,6 +211,11 @@ export class Writes {
     const forge = this.#forgeOf(known);
     if (forge === null || known.pullRequest === null) return dropped;
     const { number } = known.pullRequest;
+    // It would name a commit that its reader cannot see.
+    if (payload["commit"] && known.pushed !== known.head) {
+      const at = this.#deps.clock.wall() + laterMs;
+      return { outcome: "later", at, reason: "the commit that it names is not pushed" };
+    }
     const marker = `<!-- symphony ${key} -->`;
     const order = { remark: String(payload["remark"]), body: String(payload["body"]), marker };
     await forge.reply(number, order);
@@ -279,6 +319,10 @@ export class Writes {
     return rule === null ? null : this.#deps.forgeFor(rule);
   }
 }
+
+const maxWordsChars = 200;
+/** A push that succeeds by hand makes it due at once. */
+const laterMs = 30 * 60_000;
 
 /** States for done work, in the order of preference. */
 const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];

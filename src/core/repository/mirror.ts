@@ -170,6 +170,26 @@ export class Mirror {
     return status === 0;
   }
 
+  /** Whether a merge of `commit` into the branch `base` would change nothing. */
+  async includes(commit: string, base: string): Promise<boolean> {
+    if (!commitId.test(commit) || !isRefName(base)) return false;
+    const branch = `${tracked}${base}`;
+    const merged = await this.#git(["merge-tree", "--write-tree", branch, commit]);
+    const there = await this.#git(["rev-parse", "--verify", "--quiet", `${branch}^{tree}`]);
+    return merged.status === 0 && there.status === 0 && merged.stdout === there.stdout;
+  }
+
+  /** The newest commit of a branch after the last fetch; null when there is none. */
+  async newestOf(
+    branch: string,
+  ): Promise<{ commit: string; author: string; subject: string } | null> {
+    if (!isRefName(branch)) return null;
+    const format = "--format=%H%x00%an%x00%s";
+    const { status, stdout } = await this.#git(["log", "-1", format, `${tracked}${branch}`, "--"]);
+    const [commit = "", author = "", subject = ""] = stdout.trim().split("\0");
+    return status === 0 && commitId.test(commit) ? { commit, author, subject } : null;
+  }
+
   /**
    * Keeps everything that `refs` lead to until `release(name)`, whatever the remote removes. One
    * commit with all of them as parents needs one ref, however many branches there are.

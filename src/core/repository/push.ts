@@ -101,7 +101,8 @@ export async function readRemote(order: RemoteOrder): Promise<RemoteRefs> {
 }
 
 /**
- * Pushes one commit of a workspace to a branch, if the remote branch is still at `expected`. Git
+ * Pushes one commit of a workspace to a branch, if the remote branch is still at `expected`, or
+ * at a commit between that and the pushed one. Git
  * runs in a directory of symphony's own: the configuration and hooks of the workspace are not read,
  * and the credential is in no argument and no file. Rejects with `git_not_found`, the signal's
  * reason, or when the workspace has no readable repository.
@@ -114,18 +115,47 @@ export async function pushCommit(order: PushOrder): Promise<PushResult> {
   if (repository === null) throw invalid(`there is no repository in ${path}`);
   await requireOwnObjects(repository.store, order.borrowed);
   await using own = await openOwnDir(repository.gitDir, commit);
+  return await pushFrom(own.dir, order, expected);
+}
+
+async function pushFrom(
+  dir: string,
+  order: PushOrder,
+  expected: string | null,
+): Promise<PushResult> {
+  const { commit, branch } = order;
   const ref = `refs/heads/${branch}`;
   const flags = ["--porcelain", "--no-verify", "--no-signed", "--no-follow-tags"];
   const lease = `--force-with-lease=${ref}:${expected ?? ""}`;
   const what = ["--", order.address.address, `${commit}:${ref}`];
-  const answer = await call(order, own.dir, ["push", ...flags, lease, ...what]);
+  const answer = await call(order, dir, ["push", ...flags, lease, ...what]);
   const [sign, summary] = lineOf(answer.stdout, ref);
   if (answer.status === 0) return { outcome: sign === "=" ? "already_there" : "pushed" };
   // The remote may have the commit although its answer was lost.
   const now = await commitThere(order, branch);
   if (now.known && now.commit === commit) return { outcome: "already_there" };
-  if (now.known && now.commit !== expected) return { outcome: "moved", found: now.commit };
+  if (now.known && now.commit !== expected) {
+    // The other party added to what symphony pushed, and the commit contains that: nothing is overwritten.
+    const isOn = await areInOrder(dir, order, [expected, now.commit, commit]);
+    return isOn ? pushFrom(dir, order, now.commit) : { outcome: "moved", found: now.commit };
+  }
   return { outcome: "refused", ...refusalIn(answer.lines, summary, order.credential) };
+}
+
+/** Whether each commit contains the one before it; false also when the workspace lacks one. */
+async function areInOrder(
+  dir: string,
+  order: PushOrder,
+  commits: readonly (string | null)[],
+): Promise<boolean> {
+  let earlier: string | null = null;
+  for (const [at, commit] of commits.entries()) {
+    if (commit === null) return false;
+    const args = ["merge-base", "--is-ancestor", earlier ?? commit, commit];
+    if (at > 0 && (await call(order, dir, args)).status !== 0) return false;
+    earlier = commit;
+  }
+  return true;
 }
 
 /**

@@ -75,6 +75,7 @@ function known(fields: Partial<Known> = {}): Known {
     pushed: head,
     base: "main",
     ownDraft: false,
+    shown: true,
     reruns: {},
     mayWrite: new Map([
       ["grace", true],
@@ -142,7 +143,16 @@ test("delivery row 19: a failed check runs again once, then it is feedback; red 
   const red = check("test", "failure", { runId: "9", excerpt: "not ok 1" });
   const first = judge(seen({ checks: [red] }), known());
   assert.deepEqual([first.reruns.length, first.feedback.length], [1, 0]);
-  const second = judge(seen({ checks: [red] }), known({ reruns: { [`test@${head}`]: 1 } }));
+  const reruns = { [`test@${head}`]: { of: "9#1", at: seen().at } };
+  const waiting = judge(seen({ checks: [red] }), known({ reruns }));
+  assert.deepEqual(
+    [waiting.reruns.length, waiting.feedback.length],
+    [0, 0],
+    "its next attempt decides",
+  );
+  const refused = { [`test@${head}`]: { of: "", at: 0 } };
+  assert.equal(judge(seen({ checks: [red] }), known({ reruns: refused })).feedback.length, 1);
+  const second = judge(seen({ checks: [{ ...red, attempt: 2 }] }), known({ reruns }));
   assert.equal(second.reruns.length, 0);
   assert.match(second.feedback[0]?.text ?? "", /"test" failed on aaaaaaaaaa\.\n\nnot ok 1/);
   const both = judge(seen({ checks: [red], baseRed: ["test"] }), known());
@@ -154,8 +164,16 @@ test("delivery row 16: a cancelled check is run again once by symphony, and star
   const lost = check("test", "cancelled", { runId: "9" });
   const verdict = judge(seen({ checks: [lost] }), known());
   assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [1, 0]);
-  const again = judge(seen({ checks: [lost] }), known({ reruns: { [`test@${head}`]: 1 } }));
+  const reruns = { [`test@${head}`]: { of: "9#1", at: 0 } };
+  const again = judge(seen({ checks: [lost] }), known({ reruns }));
   assert.deepEqual([again.reruns.length, again.feedback.length], [0, 0]);
+});
+
+test("a failed job is run again when the other jobs of its run are over", () => {
+  const red = check("test", "failure", { runId: "9" });
+  const busy = check("build", "running", { runId: "9" });
+  const verdict = judge(seen({ checks: [red, busy] }), known());
+  assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [0, 0]);
 });
 
 test("delivery row 9: one conflict is one turn for each pair of head and base; unknown is none", () => {

@@ -97,6 +97,19 @@ test("a branch that another party wrote to or removed is not overwritten", async
   assert.deepEqual(await pushCommit(order({ expected: ours })), { outcome: "moved", found: null });
 });
 
+test("a commit on top of what another party added to the branch overwrites nothing and is pushed", async (t) => {
+  const { order, remote, git } = await pushWorld(t);
+  const ours = git("rev-parse", "HEAD");
+  await pushCommit(order());
+  git("commit", "-q", "--allow-empty", "-m", "theirs");
+  const theirs = git("rev-parse", "HEAD");
+  await pushCommit(order({ expected: ours }));
+  git("commit", "-q", "--allow-empty", "-m", "next");
+  // Symphony knows only of its own push.
+  assert.deepEqual(await pushCommit(order({ expected: ours })), { outcome: "pushed" });
+  assert.equal(remote("rev-parse", `${branch}~1`), theirs);
+});
+
 test("THREAT-15: a push runs no hook and no program of the workspace, and reads none of its addresses", async (t) => {
   const { dir, path, git, order, remote } = await pushWorld(t);
   const marks = join(dir, "marks");

@@ -28,6 +28,7 @@ export interface SchemaGithub {
     readonly byOperation: Readonly<Record<string, number>>;
   };
   readonly faults: { add(fault: Values): void };
+  readonly world: { repo(owner: string, name: string): { readonly dir: string } };
   readonly webhooks: { settled(): Promise<void> };
   describe(): {
     readonly tokens: Readonly<Record<string, string>>;

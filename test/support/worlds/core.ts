@@ -287,6 +287,8 @@ function undelivered(
     keep: async () => Promise.reject(new Error("no remote")),
     release: async () => {},
     diff: async () => Promise.reject(new Error("no remote")),
+    isIncluded: async () => null,
+    newestOf: async () => null,
     post: (input) => scheduler.orchestrator.post(input),
     lastMessage: () => null,
     isRunning: () => false,

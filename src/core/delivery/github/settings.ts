@@ -174,7 +174,7 @@ function missing(key: string, secret: string): SymphonyError {
   const path = `delivery.github.${key}`;
   return new SymphonyError("invalid_config", `${secret}, which ${path} needs, is not set`, {
     details: { path },
-    hint: `symphony secrets set ${secret}`,
+    hint: `symphony secrets add ${secret}`,
   });
 }
 

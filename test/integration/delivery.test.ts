@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { deliveryWorld, round } from "../support/worlds/delivery-world.ts";
+import { eventually } from "../support/worlds/symphony.ts";
+
+const three = {
+  "LOCAL-1": [
+    round("greet.txt", "greet.txt greets.\n\n- It takes a name.\n- Fixes #1, thanks @mallory."),
+    round("greet.txt", "[1] All of it is mended.\n[2] It says why now.\n[3] Renamed."),
+    round("test.txt", "[1] The test passes again."),
+  ],
+};
+
+const lines = [
+  { path: "greet.txt", line: 1, body: "Why?" },
+  { path: "greet.txt", line: 1, body: "Rename it." },
+];
+
+test("delivery: from an issue to a pull request, a review, a failed check, an approval and a merge by a person", async () => {
+  await using world = await deliveryWorld({ issues: three, github: { ci: "manual" } });
+  const { github } = world;
+  await world.create();
+  await world.serve();
+  const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+  await world.until("it is moved", ({ issue }) => issue.state === "In Review");
+  const [opened] = await world.pulls();
+  assert.match(opened?.title ?? "", /^LOCAL-1: Greet people by name$/);
+  assert.match(opened?.body ?? "", /^greet\.txt greets\.\n\n- It takes a name\.$/m);
+  await github.act({ do: "ci", conclusion: "success" });
+  await github.act({
+    ...{ do: "review", as: "grace", event: "request_changes" },
+    ...{ body: "See below", comments: lines },
+  });
+  await world.offered(2);
+  const answers = await world.answered(number, 3);
+  assert.equal(answers.filter(({ in_reply_to_id: at }) => at !== undefined).length, 2);
+  const said = answers.map(({ body }) => body.split("\n")[1] ?? "");
+  assert.deepEqual(said.sort(), ["All of it is mended.", "It says why now.", "Renamed."]);
+  const failed = { do: "ci", job: "test", conclusion: "failure", log: "not ok 1 - sum" };
+  for (const attempt of [1, 2]) {
+    await github.act(failed);
+    await github.act({ do: "ci", job: "build", conclusion: "success" });
+    if (attempt === 1) await world.asked("actions/re-run-workflow-failed-jobs");
+  }
+  await world.offered(3);
+  assert.equal((await world.attempts()).length, 3);
+  await github.act({ do: "ci", conclusion: "success" });
+  await github.act({ do: "review", as: "grace", event: "approve" });
+  await world.until(
+    "a person may merge it",
+    ({ delivery }) => delivery?.waiting_for === "a person to merge it",
+  );
+  await github.act({ do: "merge", as: "grace", method: "squash" });
+  await world.until(
+    "it is done",
+    ({ status, issue }) => status === "completed" && issue.state === "Done",
+  );
+  await eventually("its workspace is gone", async () => !world.hasWorkspace());
+  await world.once({ number, answers: 3, attempts: 3 });
+});

@@ -1,0 +1,251 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
+import type { Step } from "../../../src/demo/script.ts";
+import { equipment } from "../fakes/equipment.ts";
+import type { SchemaGithub } from "../fakes/schema-github.ts";
+import { type DeliveryProject, deliveryProject } from "../makers/delivery-project.ts";
+import { eventually, Served, symphony } from "./symphony.ts";
+
+type Values = Readonly<Record<string, unknown>>;
+
+export const branch = "symphony/LOCAL-1-greet-people-by-name";
+
+/** One turn that leaves `file` and says `text`. */
+export function round(file: string, text: string): readonly Step[] {
+  return [
+    { do: "edit", path: file, content: `${text}\n` },
+    { do: "say", text },
+  ];
+}
+
+export interface DeliveryWish {
+  /** Lines of YAML below `delivery`, each with its indentation. */
+  readonly delivery?: string;
+  /** Lines of YAML below `tracker`. */
+  readonly tracker?: string;
+  /** The turns of each issue by identifier. */
+  readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
+  readonly github?: Values;
+}
+
+/** A project whose work goes to pull requests of `acme/app`, at a GitHub that checks its answers against their description. */
+export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWorld> {
+  const server = await import(pathToFileURL(join(equipment("fake-github"), "server.mjs")).href);
+  const options = { issues: 2, ci: "none", ...wish.github };
+  const github: SchemaGithub = await server.startFakeGithub(options);
+  const states = "  active_states: [Todo, In Progress]\n  provider: { states: [In Review] }";
+  const place = await deliveryProject({
+    tracker: wish.tracker ?? states,
+    url: `${github.web.replace("://", "://$GITHUB_TOKEN@")}/acme/app.git`,
+    env: { GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "" },
+    delivery: `  mode: pull_request
+  poll_interval_ms: 1000
+  github: { base_url: "${github.api}" }
+${wish.delivery ?? ""}`,
+    ...(wish.issues && { issues: wish.issues }),
+  });
+  return new DeliveryWorld(github, place);
+}
+
+/** What the pull requests of the fake hold, by its REST API as a person reads it. */
+interface Pull {
+  readonly number: number;
+  readonly state: string;
+  readonly merged_at: string | null;
+  readonly title: string;
+  readonly body: string;
+  readonly draft: boolean;
+  readonly head: { readonly ref: string; readonly sha: string };
+}
+
+interface Comment {
+  readonly id: number;
+  readonly body: string;
+  readonly in_reply_to_id?: number;
+  readonly user: { readonly login: string };
+}
+
+export class DeliveryWorld implements AsyncDisposable {
+  readonly github: SchemaGithub;
+  readonly place: DeliveryProject;
+  #server: Served | null = null;
+
+  constructor(github: SchemaGithub, place: DeliveryProject) {
+    this.github = github;
+    this.place = place;
+  }
+
+  get server(): Served {
+    assert.ok(this.#server, "the server runs");
+    return this.#server;
+  }
+
+  async serve(): Promise<Served> {
+    this.#server = await Served.start(this.place);
+    return this.#server;
+  }
+
+  /** Ends the server as a power cut does, and starts it again. */
+  async crash(): Promise<void> {
+    await this.server.crash();
+    await this.serve();
+  }
+
+  async create(title = "Greet people by name"): Promise<void> {
+    const made = await this.symphony("issue", "create", "--title", title);
+    assert.equal(made.code, 0, made.stderr);
+  }
+
+  symphony(...args: string[]) {
+    return symphony(this.place, ...args);
+  }
+
+  detail(id = "LOCAL-1") {
+    return this.server.client.issues.detail({ params: { id } });
+  }
+
+  async attempts(id = "LOCAL-1") {
+    return (await this.server.client.issues.attempts({ params: { id } })).attempts;
+  }
+
+  /** Resolves when the issue looks as `wanted` says. */
+  async until(
+    what: string,
+    wanted: (detail: Awaited<ReturnType<DeliveryWorld["detail"]>>) => boolean,
+    id = "LOCAL-1",
+  ) {
+    let last: unknown = null;
+    try {
+      return await eventually(what, async () => {
+        const detail = await this.detail(id);
+        last = [detail.status, detail.issue.state, detail.delivery];
+        return wanted(detail) ? detail : undefined;
+      });
+    } catch (error) {
+      throw new Error(`${what}: ${JSON.stringify(last)}\n${this.server.log}`, { cause: error });
+    }
+  }
+
+  /** Waits for a round: the work is offered and its pull request has the newest commit. */
+  async offered(commits: number, id = "LOCAL-1", name = branch) {
+    return this.until(
+      `${commits} commits are offered`,
+      ({ status, delivery }) =>
+        status === "review" &&
+        delivery?.pull_request?.head_sha === delivery?.head &&
+        this.commits(name) === commits,
+      id,
+    );
+  }
+
+  /** The commits of a branch beyond main, as the bare repository of the fake has them. */
+  commits(name = branch): number {
+    const found = this.#git("rev-list", "--count", `main..${name}`);
+    return Number(found);
+  }
+
+  async pulls(): Promise<readonly Pull[]> {
+    const found = await this.rest("GET /repos/acme/app/pulls?state=all&per_page=100");
+    const own = (found as readonly Pull[]).filter(({ head }) => head.ref.startsWith("symphony/"));
+    return own;
+  }
+
+  /** Every comment of symphony on a pull request: in the conversation and below lines. */
+  async answers(number: number): Promise<readonly Comment[]> {
+    const paths = [`issues/${number}/comments`, `pulls/${number}/comments`];
+    const all = await Promise.all(
+      paths.map((path) => this.rest(`GET /repos/acme/app/${path}?per_page=100`)),
+    );
+    return (all.flat() as readonly Comment[]).filter(({ user }) => user.login === "symphony-bot");
+  }
+
+  /** A call as a person. */
+  async rest(call: string, body?: Values, as = "ada"): Promise<unknown> {
+    const [method = "GET", path = ""] = call.split(" ");
+    const answer = await fetch(`${this.github.api}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.github.describe().tokens[as]}`,
+        "user-agent": "a-person",
+        accept: "application/vnd.github+json",
+      },
+      ...(body && { body: JSON.stringify(body) }),
+    });
+    return answer.json();
+  }
+
+  /** The issue's comments in the local tracker. */
+  linked(): readonly string[] {
+    using database = new DatabaseSync(join(this.place.dataDir, "issues.db"), { readOnly: true });
+    return database
+      .prepare("SELECT body FROM comments")
+      .all()
+      .map(({ body }) => String(body));
+  }
+
+  /** Resolves with the answers of symphony once there are so many. */
+  answered(number: number, count: number): Promise<readonly Comment[]> {
+    return eventually(`${count} answers`, async () => {
+      const found = await this.answers(number);
+      return found.length >= count ? found : undefined;
+    });
+  }
+
+  /** Resolves once symphony has sent a request of this operation since `from`. */
+  async asked(operation: string, from = 0): Promise<void> {
+    await eventually(operation, async () =>
+      this.github.requests.slice(from).some((one) => one.operation === operation),
+    );
+  }
+
+  /** Everything was written once: one branch, one pull request, one link, each answer. */
+  async once(expected: {
+    readonly number: number;
+    readonly answers: number;
+    readonly attempts: number;
+  }) {
+    const pulls = await this.pulls();
+    assert.deepEqual(
+      pulls.map(({ number }) => number),
+      [expected.number],
+    );
+    const answers = await this.answers(expected.number);
+    const marks = answers.map(({ body }) => body.split("\n")[0]);
+    assert.equal(new Set(marks).size, marks.length, "no answer is posted twice");
+    assert.equal(answers.length, expected.answers);
+    assert.equal(this.linked().length, 1);
+    assert.match(this.linked()[0] ?? "", /^Ready for review: Pull request #\d+ http/);
+    assert.equal((await this.attempts()).length, expected.attempts);
+    const branches = this.#git("branch", "--list", "symphony/*", "--format=%(refname:short)");
+    assert.equal(branches, branch);
+  }
+
+  hasWorkspace(id = "LOCAL-1"): boolean {
+    return existsSync(this.place.workspace(id));
+  }
+
+  #git(...args: string[]): string {
+    const dir = this.#bare();
+    try {
+      return execFileSync("git", args, { cwd: dir, encoding: "utf8", stdio: "pipe" }).trim();
+    } catch {
+      return "";
+    }
+  }
+
+  #bare(): string {
+    const { dir } = this.github.world.repo("acme", "app");
+    return dir;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server?.[Symbol.asyncDispose]();
+    await this.github.close();
+    await this.place[Symbol.asyncDispose]();
+    assert.deepEqual(this.github.totals.schemaErrors, {});
+  }
+}
