@@ -181,14 +181,20 @@ export class Deliveries implements BranchBook {
     return pushed !== null && (await gitHead(path))?.head === pushed;
   }
 
-  /** Something changed at the site: reads the pull request at once. */
-  hint(repository: string, number: number | null): void {
-    for (const one of this.#deps.store.all()) {
-      const isMeant = one.repository === repository && !one.over;
-      if (isMeant && (number === null || one.pullRequest?.number === number)) {
-        void this.#watch.look(one.issueId);
-      }
-    }
+  /** Something changed at the site: reads the pull requests at once. Resolves when they were read; never rejects. */
+  async hint(repository: string, number: number | null): Promise<void> {
+    const meant = this.#deps.store.all().filter((one) => {
+      const isOpen = one.repository === repository && !one.over;
+      return isOpen && (number === null || one.pullRequest?.number === number);
+    });
+    await Promise.all(meant.map(({ issueId }) => this.#watch.look(issueId)));
+  }
+
+  /** The delivery whose pull request has this number. */
+  ofPullRequest(repository: string, number: number): Delivered | null {
+    const isIt = (one: Delivered) =>
+      one.repository === repository && one.pullRequest?.number === number;
+    return this.#deps.store.all().find(isIt) ?? null;
   }
 
   async close(): Promise<void> {
