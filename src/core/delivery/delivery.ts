@@ -46,6 +46,11 @@ export class Deliveries implements BranchBook {
     return this.#version;
   }
 
+  /** How many writes to other systems wait. */
+  get waiting(): number {
+    return this.#deps.store.waiting();
+  }
+
   of(issueId: string): Delivered | null {
     return this.#deps.store.of(issueId);
   }

@@ -89,6 +89,8 @@ export interface DeliveryStore {
   /** When the next entry is due; null: none waits. */
   nextDue(): number | null;
   waitingOf(issueId: string): readonly Entry[];
+  /** How many entries wait, of all issues. */
+  waiting(): number;
   settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
   /** Makes waiting and failed entries of an issue due now. */
   retry(issueId: string, wall: number): void;
@@ -186,6 +188,11 @@ class Store implements DeliveryStore {
   waitingOf(issueId: string): readonly Entry[] {
     const sql = "SELECT * FROM outbox WHERE issue_id = $issueId AND state = 'waiting' ORDER BY id";
     return this.#db.all(entryOf, sql, { issueId });
+  }
+
+  waiting(): number {
+    const sql = "SELECT count(*) AS waiting FROM outbox WHERE state = 'waiting'";
+    return this.#db.get((row) => int(row, "waiting"), sql) ?? 0;
   }
 
   settle(
