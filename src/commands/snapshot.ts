@@ -1,7 +1,6 @@
 import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
 import { unsavedText } from "../core/model/event.ts";
-import { deliveryLine } from "./deliver.ts";
 import { newestKeptLines } from "./kept.ts";
 import {
   amount,
@@ -121,7 +120,7 @@ function review(snapshot: SnapshotView): Shown[] {
   return snapshot.review.map((row) => ({
     row,
     since: row.since,
-    now: row.delivery === null ? "waits for a person" : deliveryLine(row.delivery),
+    now: row.delivery === null ? "waits for a person" : plainLine(row.delivery.summary),
   }));
 }
 

@@ -165,6 +165,11 @@ export class Deliveries implements BranchBook {
     return this.#deps.store.newFeedback(issueId);
   }
 
+  /** What came back last, whatever became of it. */
+  lastFeedback(issueId: string): Feedback | null {
+    return this.#deps.store.lastFeedback(issueId);
+  }
+
   /** A turn has begun with this feedback. */
   given(
     issueId: string,

@@ -98,6 +98,8 @@ export interface DeliveryStore {
   addFeedback(feedback: Feedback): boolean;
   /** What no turn has read yet, in the order it came. */
   newFeedback(issueId: string): readonly Feedback[];
+  /** What came last, whatever became of it; null: nothing came. */
+  lastFeedback(issueId: string): Feedback | null;
   /** What this attempt was given and has not answered. */
   givenTo(attemptId: string): readonly Feedback[];
   give(
@@ -233,6 +235,11 @@ class Store implements DeliveryStore {
     const sql =
       "SELECT body FROM feedback WHERE issue_id = $issueId AND state = 'new' ORDER BY ordinal";
     return this.#db.all(feedbackOf, sql, { issueId });
+  }
+
+  lastFeedback(issueId: string): Feedback | null {
+    const sql = "SELECT body FROM feedback WHERE issue_id = $issueId ORDER BY ordinal DESC LIMIT 1";
+    return this.#db.get(feedbackOf, sql, { issueId });
   }
 
   givenTo(attemptId: string): readonly Feedback[] {

@@ -8,6 +8,7 @@ import type {
   Completed,
   Failed,
   Held,
+  Offer,
   Retry,
   Review,
   Running,
@@ -129,6 +130,8 @@ export interface IssueStatusView {
   readonly review: Review | null;
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
+  /** null: nothing is offered. */
+  readonly offer: Offer | null;
   readonly override: AgentPick | null;
   readonly templateId: string | null;
   readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
@@ -171,6 +174,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
     review: row?.claim === "review" ? row : null,
     stopped: row?.claim === "held" || row?.claim === "failed" ? row : null,
     completed: row?.claim === "completed" ? row : null,
+    offer: row?.offer ?? null,
     override: row?.choices.pick ?? null,
     templateId: row?.choices.templateId ?? null,
     explain: dispatchGates(issue, state, config),
