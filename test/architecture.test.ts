@@ -3,6 +3,7 @@ import { globSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import { paths } from "../src/contract/paths.ts";
+import { forgeKinds } from "../src/core/delivery/kinds.ts";
 import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
 /** Packages that any file of the core may load; a room lists the additional packages that it may load. */
@@ -36,10 +37,12 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],
   "src/contract": ["src/core/model", "zod"],
-  // The routes that trackers post to; the table of trackers defines what they post.
+  // The routes that trackers and sites post to; their tables define what they post.
   "src/contract/webhooks.ts": [
     "src/contract",
     "src/core/model",
+    "src/core/delivery/github/webhook.ts",
+    "src/core/tracker/tracker.ts",
     "src/core/tracker/kinds.ts",
     "zod",
   ],
@@ -153,6 +156,8 @@ const pure = [
   ...globSync("src/core/model/*.ts"),
   ...globSync("src/contract/*.ts"),
   "src/core/text/text.ts",
+  "src/core/delivery/github/settings.ts",
+  "src/core/delivery/github/webhook.ts",
   "src/core/process/environment.ts",
   "src/core/agent/event-makers.ts",
   "src/core/agent/limits.ts",
@@ -325,8 +330,10 @@ test("one tracker is named in its folder, its row and its route, and nowhere els
   );
 });
 
-test("each tracker that posts webhooks has a route of its name, and no other tracker has one", () => {
-  const posting = trackerKinds.filter(({ webhook }) => webhook !== null).map(({ kind }) => kind);
+test("each tracker and site that posts webhooks has a route of its name, and nothing else has one", () => {
+  const posting = [...trackerKinds, ...forgeKinds]
+    .filter(({ webhook }) => webhook !== null)
+    .map(({ kind }) => kind);
   const routes = Object.entries(paths.webhooks).map(([kind, { path }]) => [kind, path]);
   assert.deepEqual(
     routes,

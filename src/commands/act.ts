@@ -2,6 +2,7 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
+import { reviewFacts } from "./deliver.ts";
 import { closest, onServerIssue, withHint } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
@@ -178,7 +179,7 @@ async function bodyOf({ issue, response, answer }: Given, context: CommandContex
 
 const maxRows = 1_000;
 
-/** Everything that needs a person: first what agents wait for, then issues that are held or have failed. */
+/** Everything that needs a person: first what agents wait for, then offered work, then issues that are held or have failed. */
 export const inboxCommand = row({
   examples: ["symphony inbox", "symphony inbox --json | jq -r '.items[].issue_identifier'"],
   async call(_, context) {
@@ -195,7 +196,7 @@ export const inboxCommand = row({
 interface Item {
   readonly issue_identifier: string;
   readonly title: string;
-  /** `approval`, `question`, `held` or `failed`. */
+  /** `approval`, `question`, `review`, `held` or `failed`. */
   readonly kind: string;
   readonly prompt: string;
   readonly options: readonly string[];
@@ -203,23 +204,54 @@ interface Item {
   /** When a waiting agent gives up; null when nothing waits. */
   readonly until: string | null;
   readonly next: string;
+  /** Of its pull request; null: it has none. */
+  readonly url: string | null;
 }
 
-function itemsOf({ blocked, held, failed }: SnapshotView): readonly Item[] {
+function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item[] {
   const questions = blocked.map(({ issue_identifier, title, needs }): Item => {
     const { kind, prompt, options, since: start, until } = needs;
     const answer = kind === "approval" ? "approve" : '"ANSWER"';
     const next = `symphony respond ${issue_identifier} ${answer}`;
-    return { issue_identifier, title, kind, prompt, options, since: start, until, next };
+    const url = null;
+    return { issue_identifier, title, kind, prompt, options, since: start, until, next, url };
+  });
+  const offered = review.flatMap((row): Item[] => {
+    const { issue_identifier, title, delivery, since: start } = row;
+    if (delivery !== null && !delivery.needs_person) return [];
+    const base = {
+      issue_identifier,
+      title,
+      kind: "review",
+      options: [],
+      since: start,
+      until: null,
+    };
+    const prompt = delivery?.summary ?? "waits for a person";
+    return [{ ...base, prompt, next: nextOf(row), url: addressOf(delivery) }];
   });
   const stopped = [...held, ...failed].map((row): Item => {
-    const { issue_identifier, title, reason, error, status, since: start } = row;
-    const prompt = error === null ? reason : `${reason}: ${error}`;
+    const { issue_identifier, title, reason, error, status, delivery, since: start } = row;
+    const url = addressOf(delivery);
+    const what = error === null ? reason : `${reason}: ${error}`;
+    const prompt = url === null || what.includes(url) ? what : `${what} (${url})`;
     const next = `symphony transition ${issue_identifier} queued`;
     const base = { issue_identifier, title, prompt, options: [], since: start, until: null };
-    return { ...base, kind: status, next };
+    return { ...base, kind: status, next, url };
   });
-  return [...questions, ...stopped];
+  return [...questions, ...offered, ...stopped];
+}
+
+type Delivered = SnapshotView["review"][number]["delivery"];
+
+function addressOf(delivery: Delivered): string | null {
+  return delivery?.pull_request?.url ?? null;
+}
+
+/** The command for work that waits for a person. */
+function nextOf({ issue_identifier: id, delivery }: SnapshotView["review"][number]): string {
+  if (delivery !== null && delivery.problem !== null) return `symphony deliver ${id}`;
+  return addressOf(delivery) === null ? `symphony diff ${id}` : `symphony open ${id}`;
 }
 
 function printItems(items: readonly Item[], context: CommandContext): Promise<void> {
@@ -249,14 +281,16 @@ export const explainCommand = row({
   arguments: [issueArgument],
   call: ({ issue: id }, context) =>
     onServerIssue(id, context, (client) => client.issues.detail({ params: { id } })),
-  document: ({ issue_identifier, status, issue, explain, last_error, kept, kept_elsewhere }) => ({
-    issue_identifier,
-    status,
+  document: ({ issue, ...shown }) => ({
+    issue_identifier: shown.issue_identifier,
+    status: shown.status,
     state: issue.state,
-    explain,
-    last_error,
-    kept,
-    kept_elsewhere,
+    explain: shown.explain,
+    delivery: shown.delivery,
+    feedback: shown.feedback,
+    last_error: shown.last_error,
+    kept: shown.kept,
+    kept_elsewhere: shown.kept_elsewhere,
   }),
   async print(shown, context) {
     const paint = await context.paint();
@@ -270,6 +304,7 @@ export const explainCommand = row({
         ["issue", `${shown.issue_identifier} ${shown.issue.title}`],
         ["status", { text: status, style: statusStyle(status) }],
         ["state", shown.issue.state],
+        ...reviewFacts(shown),
         ...(shown.last_error === null ? [] : [["last error", shown.last_error] as const]),
         ...keptFacts(shown.kept),
         ...keptElsewhereFacts(shown.kept_elsewhere),

@@ -1,12 +1,10 @@
-import type { z } from "zod";
-import type { DeliveryView } from "../contract/values.ts";
+import type { Api } from "../contract/api.ts";
+import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { onServerIssue } from "./failure.ts";
 import { showInBrowser } from "./input.ts";
-import { plainLine } from "./output.ts";
+import { plainLine, relative } from "./output.ts";
 import { issueArgument, row } from "./table.ts";
-
-type Delivery = z.output<typeof DeliveryView>;
 
 /** Tries refused steps again, and reads the pull request again. */
 export const deliverCommand = row({
@@ -15,7 +13,7 @@ export const deliverCommand = row({
   call: ({ issue: id }, context) =>
     onServerIssue(id, context, (client) => client.issues.deliver({ params: { id } })),
   print({ issue_identifier: name, delivery }, { note }) {
-    note(`${name}: ${deliveryLine(delivery)}`);
+    note(`${name}: ${plainLine(delivery.summary)}`);
   },
 });
 
@@ -42,17 +40,19 @@ export const openCommand = row({
   },
 });
 
-/** One line: where the work is, and what it waits for. */
-export function deliveryLine(delivery: Delivery): string {
-  const { branch, pull_request: pull, waiting_for: waits, problem, pushed } = delivery;
-  const where =
-    pull !== null
-      ? `pull request #${pull.number} ${pull.url}`
-      : branch === null
-        ? "in its workspace"
-        : pushed === null
-          ? `branch ${branch}, not pushed yet`
-          : `branch ${branch}`;
-  const state = problem ?? (waits === null ? "it is over" : `waits for ${waits}`);
-  return plainLine(`${where}; ${state}`);
+type Detail = Reply<Api["issues"]["detail"]>;
+
+/** Where offered work is and what it waits for or why not, the rounds that it took, and what came back last. */
+export function reviewFacts({
+  delivery,
+  feedback,
+}: Pick<Detail, "delivery" | "feedback">): readonly [string, string][] {
+  const facts: [string, string][] = [];
+  if (delivery !== null) facts.push(["delivery", delivery.summary]);
+  if (feedback === null) return facts;
+  const { rounds, max_rounds: most, last } = feedback;
+  facts.push(["rounds", `${rounds} of ${most} without a word of a person`]);
+  if (last === null) return facts;
+  const by = last.author ?? "a check";
+  return [...facts, ["feedback", `${by}, ${relative(last.at, Date.now())}: ${last.text}`]];
 }

@@ -240,9 +240,9 @@ async function* statusesOf(
   }
 }
 
-/** Waiting for `completed` makes no sense once only a person can bring it about. */
+/** Waiting for `completed` or `review` makes no sense once only a person can bring it about. */
 function requireHope(id: string, status: IssueStatus | null, wanted: readonly string[]): void {
-  if (wanted.some((one) => one !== "completed")) return;
+  if (wanted.some((one) => one !== "completed" && one !== "review")) return;
   if (status === "blocked") {
     throw new SymphonyError("needs_person", `${id} is blocked: its agent waits for a person`, {
       hint: `symphony issue show ${id}`,

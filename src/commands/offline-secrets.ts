@@ -4,6 +4,7 @@ import { systemClock } from "../core/clock.ts";
 import { type Resolved, resolveConfig } from "../core/config/resolve.ts";
 import { readOverlay } from "../core/config/service.ts";
 import { loadWorkflow } from "../core/config/workflow.ts";
+import { forgeKinds } from "../core/delivery/kinds.ts";
 import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { resetSecrets } from "../core/secrets/rotation.ts";
@@ -14,7 +15,7 @@ import { openHistory } from "../core/store/history.ts";
 import { lockDataDir } from "../core/store/lock.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { trackerKinds } from "../core/tracker/kinds.ts";
-import type { TrackerWebhook } from "../core/tracker/tracker.ts";
+import type { SignedWebhook } from "../core/tracker/tracker.ts";
 import type { SecretsAccess } from "./access.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -118,45 +119,89 @@ async function keysIn(dir: string, env: Env): Promise<{ keys: AuditKeys; why: st
 type WebhookName = keyof typeof paths.webhooks;
 
 export interface Signer {
-  /** The tracker whose delivery the sample imitates. */
+  /** The service whose delivery the sample imitates. */
   readonly kind: WebhookName;
-  readonly webhook: TrackerWebhook;
-  /** Signs as the tracker does; null without a secret. */
+  readonly webhook: SignedWebhook;
+  /** What it would send for a changed issue; null: about none. */
+  sample(about: SampleIssue | null): Sample;
+  /** Signs as the service does; null without a secret. */
   readonly sign: ((body: string) => string) | null;
+  /** The key that names the secret. */
+  readonly key: string;
   /** Why the stored secrets could not be read; null when they could, or there are none. */
   readonly unread: SymphonyError | null;
 }
 
+interface SampleIssue {
+  readonly id: string;
+  readonly identifier: string;
+  /** The address of its pull request. */
+  readonly pullRequest: string | null;
+}
+
+interface Sample {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: unknown;
+}
+
 /**
  * Signs with the secret that a server of this project would use: from its stored secrets, which are opened only for
- * reading, else from `env`.
+ * reading, else from `env`. Without `from` it is the tracker in use, else the first one: the server accepts deliveries
+ * for every tracker kind.
  */
 export async function signerFor(
   project: { readonly workflowPath: string; readonly dataDir: string },
   env: Env,
+  from: WebhookName | undefined,
 ): Promise<Signer> {
   const workflow = (await loadWorkflow(project.workflowPath)).config;
   const overlay = await readOverlay(project.dataDir);
   const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
-  const { lookup, unread } = await storedSecrets(project.dataDir, env);
-  const { kind, webhook } = webhookFor(written);
-  const secret = webhook.secret(written.tracker.provider, (name) => lookup(name) ?? env[name]);
+  const stored = await storedSecrets(project.dataDir, env);
+  const lookup = (name: string) => stored.lookup(name) ?? env[name];
+  const { secret, ...chosen } = senderOf(written, from, lookup);
+  const { webhook } = chosen;
   return {
-    kind,
-    webhook,
+    ...chosen,
     sign: secret === null ? null : (body) => webhook.sign(body, secret),
-    unread,
+    unread: stored.unread,
   };
 }
 
-/** The webhook of the tracker in use, else the first one: the server accepts deliveries for every tracker kind. */
-function webhookFor({ tracker }: Resolved["written"]) {
+type Chosen = Pick<Signer, "kind" | "webhook" | "sample" | "key"> & {
+  readonly secret: string | null;
+};
+
+function senderOf(
+  { tracker, delivery }: Resolved["written"],
+  from: WebhookName | undefined,
+  lookup: (name: string) => string | undefined,
+): Chosen {
+  const site = forgeKinds.find(({ kind }) => kind === from);
+  if (from !== undefined && site !== undefined) {
+    const { webhook, kind } = site;
+    return {
+      ...{ kind: from, webhook },
+      key: `delivery.${kind}.webhook_secret`,
+      secret: webhook.secret(delivery.github, lookup),
+      sample: (about) => webhook.sample(about?.pullRequest ?? null),
+    };
+  }
   const found = trackerKinds.flatMap(({ kind, webhook }) =>
     webhook !== null && isWebhookName(kind) ? [{ kind, webhook }] : [],
   );
-  const chosen = found.find(({ kind }) => kind === tracker.kind) ?? found[0];
-  if (chosen) return chosen;
-  throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
+  const chosen = found.find(({ kind }) => kind === (from ?? tracker.kind)) ?? found[0];
+  if (!chosen) throw new SymphonyError("webhook_not_configured", "no tracker posts to a server");
+  const { webhook } = chosen;
+  return {
+    ...chosen,
+    key: "tracker.provider.webhook_secret",
+    secret: webhook.secret(tracker.provider, lookup),
+    sample: (about) => ({
+      headers: {},
+      body: webhook.sample(about && { id: about.id, identifier: about.identifier }, Date.now()),
+    }),
+  };
 }
 
 function isWebhookName(kind: string): kind is WebhookName {

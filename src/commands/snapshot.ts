@@ -2,7 +2,6 @@ import type { z } from "zod";
 import type { Snapshot } from "../contract/system.ts";
 import { unsavedText } from "../core/model/event.ts";
 import { conflictLines } from "./conflicts.ts";
-import { deliveryLine } from "./deliver.ts";
 import { newestKeptLines } from "./kept.ts";
 import {
   amount,
@@ -123,7 +122,7 @@ function review(snapshot: SnapshotView): Shown[] {
   return snapshot.review.map((row) => ({
     row,
     since: row.since,
-    now: row.delivery === null ? "waits for a person" : deliveryLine(row.delivery),
+    now: row.delivery === null ? "waits for a person" : plainLine(row.delivery.summary),
   }));
 }
 

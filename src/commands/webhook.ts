@@ -1,8 +1,11 @@
+import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { onServerIssue } from "./failure.ts";
 import type { Signer } from "./offline-secrets.ts";
 import { row, subcommand } from "./table.ts";
+
+const services = Object.keys(paths.webhooks) as (keyof typeof paths.webhooks)[];
 
 /** Tries the webhook of a running server. */
 export const webhookCommand = row({
@@ -14,6 +17,7 @@ export const webhookCommand = row({
       examples: [
         "symphony webhook test",
         "symphony webhook test ENG-123",
+        "symphony webhook test ENG-123 --from github   about its pull request",
         "symphony webhook test --json",
       ],
       arguments: [
@@ -24,43 +28,68 @@ export const webhookCommand = row({
           completion: "issues",
         },
       ],
-      call: ({ issue }, context) => deliver(issue, context),
-      print: (_, { note }, { issue }) =>
+      options: [
+        {
+          name: "from",
+          value: "service",
+          summary: `who sends it: ${services.join(", ")} (default: the tracker)`,
+          choices: services,
+        },
+      ],
+      call: (given, context) => deliver(given, context),
+      print(_, { note }, { issue, from }) {
+        const what = from === "github" ? `the pull request of ${issue}` : issue;
         note(
-          `The server accepted the delivery${issue === undefined ? "" : ` and reads ${issue} again now`}`,
-        ),
+          `The server accepted the delivery${issue === undefined ? "" : ` and reads ${what} again now`}`,
+        );
+      },
     }),
   ],
 });
 
+interface Given {
+  readonly issue: string | undefined;
+  readonly from: (typeof services)[number] | undefined;
+}
+
 /** Signs with the secret that the workflow file names, from the stored secrets, else from this environment. */
-async function deliver(issue: string | undefined, context: CommandContext) {
+async function deliver({ issue, from }: Given, context: CommandContext) {
   const client = await context.client();
   const { signerFor } = await import("./offline-secrets.ts");
   const runtime = await client.system.runtime();
   const project = { workflowPath: runtime.workflow_path, dataDir: runtime.data_dir };
-  const signer = await signerFor(project, context.env);
+  const signer = await signerFor(project, context.env, from);
   const { kind, webhook, sign, unread } = signer;
   if (sign === null) throw noSecret(signer);
   if (unread) context.note(`The stored secrets could not be read here: ${unread.message}`);
-  const data =
+  const about =
     issue === undefined
       ? null
       : await onServerIssue(issue, context, async () => {
           const detail = await client.issues.detail({ params: { id: issue } });
-          return { id: detail.issue_id, identifier: detail.issue_identifier };
+          const { issue_id: id, issue_identifier: identifier, delivery } = detail;
+          const pullRequest = delivery?.pull_request?.url ?? null;
+          if (from === "github" && pullRequest === null) throw noPullRequest(identifier);
+          return { id, identifier, pullRequest };
         });
-  const body = webhook.sample(data, Date.now());
-  const headers = { [webhook.signature.header]: sign(JSON.stringify(body)) };
-  return client.webhooks[kind]({ body, headers });
+  const { body, headers } = signer.sample(about);
+  const signature = { [webhook.signature.header]: sign(JSON.stringify(body)) };
+  return client.webhooks[kind]({ body, headers: { ...headers, ...signature } });
+}
+
+function noPullRequest(identifier: string): SymphonyError {
+  return new SymphonyError("nothing_to_deliver", `${identifier} has no pull request`, {
+    hint: `symphony issue show ${identifier} says where its work is`,
+  });
 }
 
 /** The error when no secret is available here to sign with. */
 function noSecret({
   webhook: { defaultSecretName },
+  key,
   unread,
-}: Pick<Signer, "webhook" | "unread">): SymphonyError {
-  const variable = `${defaultSecretName}, or the variable that tracker.provider.webhook_secret names`;
+}: Pick<Signer, "webhook" | "key" | "unread">): SymphonyError {
+  const variable = `${defaultSecretName}, or the variable that ${key} names`;
   if (unread) {
     const message = `no webhook secret was found here, and the stored ones could not be read: ${unread.message}`;
     return new SymphonyError("webhook_not_configured", message, {

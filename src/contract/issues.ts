@@ -204,6 +204,22 @@ export const IssueDetail = z
     needs: NeedsView.nullable(),
     delivery: DeliveryView.nullable().describe("null: no work was offered yet"),
     conflicts: z.array(OverlapView).describe("Live branches that change the same files"),
+    feedback: z
+      .object({
+        rounds: z.number().int().describe("Times it went back to the agent since a person spoke"),
+        max_rounds: z.number().int(),
+        last: z
+          .object({
+            author: z.string().nullable().describe("Login; null: a check or a conflict"),
+            text: z.string(),
+            url: z.string().nullable(),
+            by_person: z.boolean(),
+            at: Time,
+          })
+          .nullable(),
+      })
+      .nullable()
+      .describe("What came back on offered work; null: nothing is offered"),
     overrides: z.object({
       model: z.string().nullable(),
       reasoning_effort: z.string().nullable(),

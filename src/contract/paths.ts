@@ -32,6 +32,7 @@ export const paths = {
   },
   webhooks: {
     linear: { method: "POST", path: "/webhooks/linear" },
+    github: { method: "POST", path: "/webhooks/github" },
   },
   templates: {
     list: { method: "GET", path: "/api/v1/templates" },

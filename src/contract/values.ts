@@ -141,7 +141,11 @@ export const DeliveryView = z
         review: z.enum(["none", "approved", "changes_requested", "unknown"]),
       })
       .nullable(),
+    summary: z.string().describe("One line: where the work is, and what it waits for"),
     waiting_for: z.string().nullable().describe("A sentence; null: for nothing"),
+    needs_person: z
+      .boolean()
+      .describe("Only a person can lead it on; else a check, the site or symphony does"),
     problem: z
       .string()
       .nullable()
@@ -182,7 +186,13 @@ export const ReviewRow = z
   .meta({ id: "ReviewRow" });
 
 export const StoppedRow = z
-  .object({ ...row, reason: z.string(), error: z.string().nullable(), since: Time })
+  .object({
+    ...row,
+    reason: z.string(),
+    error: z.string().nullable(),
+    delivery: DeliveryView.nullable().describe("Where its work is; null: no work was offered"),
+    since: Time,
+  })
   .meta({ id: "StoppedRow" });
 
 export const CompletedRow = z

@@ -1,20 +1,30 @@
 import { z } from "zod";
+import { githubWebhook } from "../core/delivery/github/webhook.ts";
 import { trackerKinds } from "../core/tracker/kinds.ts";
+import type { SignedWebhook } from "../core/tracker/tracker.ts";
 import { paths } from "./paths.ts";
 import { mapped, type RoutePath, route } from "./route.ts";
 
-/** A route for each tracker that delivers webhooks; its row in `trackerKinds` describes signature and body. */
+/** Sites with pull requests, by the name of their path; their kinds themselves load far more than this. */
+const forges: Readonly<Record<string, SignedWebhook>> = { github: githubWebhook };
+
+/** A route for each service that delivers webhooks: trackers by their row in `trackerKinds`, and sites. */
 export const webhooks = mapped(paths.webhooks, deliveries);
 
 function deliveries(kind: string, place: RoutePath<"POST">) {
-  const webhook = trackerKinds.find((row) => row.kind === kind)?.webhook;
-  if (!webhook) throw new Error(`the tracker ${kind} has a path but no webhook`);
-  const { header, description } = webhook.signature;
+  const tracker = trackerKinds.find((row) => row.kind === kind)?.webhook ?? null;
+  const webhook = tracker ?? forges[kind];
+  if (!webhook) throw new Error(`${kind} has a path but no webhook`);
+  const { signature, headers, service, body } = webhook;
+  const what = tracker === null ? "pull request" : "issue";
+  const described = { [signature.header]: signature.description, ...headers };
   return route({
     ...place,
-    summary: `A delivery of ${webhook.service}: the issue it names is read again immediately`,
-    headers: z.object({ [header]: z.string().optional().describe(description) }),
-    body: webhook.body,
+    summary: `A delivery of ${service}: the ${what} it names is read again immediately`,
+    headers: z.object(
+      mapped(described, (_, description) => z.string().optional().describe(description)),
+    ),
+    body,
     signed: true,
     status: 200,
     reply: z.object({

@@ -67,6 +67,7 @@ function unseen(issue: Issue, templateId: string | null): IssueStatusView {
     review: null,
     stopped: null,
     completed: null,
+    offer: null,
     override: null,
     templateId,
     overlaps: [],

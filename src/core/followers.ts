@@ -20,7 +20,18 @@ interface AuditDeps {
   readonly log: Logger;
 }
 
+const deliverySteps: readonly EventType[] = [
+  "work.committed",
+  "branch.pushed",
+  "pull_request.opened",
+  "pull_request.merged",
+  "pull_request.closed",
+  "feedback.answered",
+  "delivery.refused",
+  "issue.moved",
+];
 const types: readonly EventType[] = [
+  ...deliverySteps,
   "issue.held",
   "issue.failed",
   "provider.paused",
@@ -29,6 +40,20 @@ const types: readonly EventType[] = [
   "workspace.removed",
   "workspace.kept",
 ];
+/** What a step of delivery was about; these facts are symphony's own, not texts of others. */
+const deliveryFacts = [
+  "repository",
+  "branch",
+  "base",
+  "commit",
+  "number",
+  "url",
+  "remark",
+  "step",
+  "final",
+  "from",
+  "to",
+] as const;
 const actionsByOutcome: Readonly<Record<string, string>> = {
   canceled: "attempt.stopped",
   stalled: "attempt.stopped",
@@ -39,8 +64,8 @@ const actionsByOutcome: Readonly<Record<string, string>> = {
 const reasonCharacters = 500;
 
 /**
- * Writes symphony's own decisions to the audit log: holds, failures, stops, interruptions, and
- * workspaces that were removed or kept. Each is written once, also across a crash. Ends with the
+ * Writes symphony's own decisions to the audit log: holds, failures, stops, interruptions,
+ * workspaces that were removed or kept, and each step of delivery. Each is written once, also across a crash. Ends with the
  * bus.
  */
 export function auditDecisions({ bus, history, log }: AuditDeps): void {
@@ -78,7 +103,8 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
   // A removal by an operator is already in the log, under the operator's name.
   if (type === "workspace.removed" && data["by"] === "operator") return null;
   const ended = type === "attempt.ended";
-  const outcome = ended ? String(data["outcome"]) : "ok";
+  const refused = type === "delivery.refused" ? "refused" : "ok";
+  const outcome = ended ? String(data["outcome"]) : refused;
   const action = ended ? actionsByOutcome[outcome] : type;
   if (action === undefined) return null;
   return {
@@ -94,8 +120,16 @@ function decisionOf(event: SymphonyEvent): AuditEntry | null {
       reason: cut(event.message, reasonCharacters),
       ...brakeOf(data),
       ...(type === "workspace.removed" && { path: data["path"], kept: data["kept"] }),
+      ...factsOf(event),
     },
   };
+}
+
+function factsOf({ type, data }: SymphonyEvent): AuditEntry["detail"] {
+  if (!deliverySteps.includes(type)) return {};
+  return Object.fromEntries(
+    deliveryFacts.flatMap((key) => (data[key] == null ? [] : [[key, data[key]]])),
+  );
 }
 
 /**

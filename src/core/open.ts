@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
-import type { CommentSteering } from "./comments.ts";
 import type { Config } from "./config/config.ts";
 import { forgeSecretNames } from "./config/delivery.ts";
 import { gitSecretNames } from "./config/git.ts";
@@ -28,12 +27,8 @@ import { repeatedStore } from "./store/repeated.ts";
 import { SaveQueue } from "./store/saves.ts";
 import type { History, Store } from "./store/store.ts";
 import { openTemplates } from "./store/templates.ts";
-import type { Redactor } from "./text/redact.ts";
 import { textOf } from "./text/text.ts";
-import { openDeliveries } from "./tracker/deliveries.ts";
-import { WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
-import type { TrackerKind } from "./tracker/kinds.ts";
-import type { Tracker, TrackerWebhook } from "./tracker/tracker.ts";
+import type { Tracker } from "./tracker/tracker.ts";
 import { KeptCopies } from "./workspace/copies.ts";
 import { type BranchBook, fillWorkspace, keepApart } from "./workspace/fill.ts";
 import { recordedPlaces } from "./workspace/owner.ts";
@@ -209,56 +204,6 @@ export function openModels(options: CoreOptions, deps: OpenModelsDeps): ModelLis
       return value;
     },
   });
-}
-
-interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
-  readonly dataDir: string;
-  /** The table of kinds: each kind that posts webhooks has an inbox, whichever is in use. */
-  readonly trackers: readonly TrackerKind[];
-  readonly redactor: Pick<Redactor, "add">;
-  readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
-  readonly store: Pick<CoreDeps["store"], "history">;
-  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
-  readonly comments: Pick<CommentSteering, "received">;
-  /** The value behind `$NAME`. */
-  lookup(name: string): string | undefined;
-}
-
-/** The inboxes over `webhooks.db`, which is created once there is a secret to verify with. */
-export function openInboxes(deps: OpenInboxesDeps): WebhookInboxes {
-  const { dataDir, clock, log, meter, bus, store, comments } = deps;
-  const deliveries = openDeliveries(dataDir);
-  const inboxes = deps.trackers.flatMap(({ kind, webhook }) => {
-    if (webhook === null) return [];
-    const inbox = new WebhookInbox({
-      ...{ kind, webhook, clock, log, meter, deliveries },
-      secret: watchedSecret(webhook, deps),
-      publish: (event) => bus.publish(event),
-      audit: (entries) => store.history.auditAll(entries),
-      hint: (issueId) => deps.orchestrator().post({ type: "issue.hinted", issueId }),
-      comment: (id, issueId) => void comments.received(id, issueId),
-    });
-    return [[kind, inbox] as const];
-  });
-  // Each secret is read now, so that it is redacted from the start.
-  const configured = inboxes.filter(([, inbox]) => inbox.configured);
-  // Opened before the first delivery, which must be answered without delay.
-  if (configured.length > 0) deliveries.open();
-  return new WebhookInboxes(new Map(inboxes), deliveries);
-}
-
-/** Reads a webhook's secret; from then on it is redacted. */
-function watchedSecret(
-  webhook: TrackerWebhook,
-  { config, redactor, lookup }: OpenInboxesDeps,
-): () => string | null {
-  let known: string | null = null;
-  return () => {
-    const value = webhook.secret(config.current.config.tracker.provider, lookup);
-    if (value !== null && value !== known) redactor.add(value);
-    known = value;
-    return value;
-  };
 }
 
 /**

@@ -8,6 +8,7 @@ import { checkLevel, levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
+import { forgeKinds } from "./delivery/kinds.ts";
 import { inForce, portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
 import {
@@ -18,6 +19,7 @@ import {
   followRetention,
   keepCompleted,
 } from "./followers.ts";
+import { openInboxes } from "./inboxes.ts";
 import { type Kinds, kinds as ownKinds } from "./kinds.ts";
 import { adviceOf, messageOf } from "./model/errors.ts";
 import {
@@ -26,7 +28,6 @@ import {
   openAudit,
   openBus,
   openHosts,
-  openInboxes,
   openMirrors,
   openModels,
   openRoots,
@@ -243,6 +244,7 @@ function openOrchestratorUsers(
     comments,
     lookup: trackerDeps.lookup,
     trackers: deps.kinds.trackers,
+    forges: forgeKinds,
   });
   closers.push(() => webhooks.close());
   const models = openModels(options, {
@@ -269,6 +271,7 @@ interface RunningDeps {
 
 interface Beginning {
   readonly closers: Closers;
+  readonly webhooks: Core["webhooks"];
   /** Aborted when the server is stopped before it has begun. */
   readonly signal: AbortSignal;
 }
@@ -277,7 +280,7 @@ interface Beginning {
 async function begin(
   { clock, log, version }: CoreOptions,
   deps: CoreDeps,
-  { closers, signal }: Beginning,
+  { closers, signal, webhooks }: Beginning,
 ): Promise<Cleanup> {
   const { config, bus, trackers, runtimes } = deps;
   const { tracker } = config.current.config;
@@ -304,6 +307,7 @@ async function begin(
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
   deps.deliveries.start(openOffers(orchestrator.state));
+  webhooks.resume();
   return cleanup;
 }
 
@@ -391,7 +395,7 @@ function runningCore(
     tracker: () => trackers.tracker,
     localIssues: () => trackers.localIssues,
     async start() {
-      begun = begin(options, deps, { closers, signal: stopping.signal });
+      begun = begin(options, deps, { closers, webhooks, signal: stopping.signal });
       await begun;
     },
     async once() {

@@ -5,6 +5,7 @@ import type { Core } from "../core/core.ts";
 import type { Measure } from "../core/events/meter.ts";
 import { type Attempt, noTokens, type Tokens } from "../core/model/attempt.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
+import { deliveryMetrics } from "./delivery-metrics.ts";
 import type { StreamGauge } from "./sse.ts";
 
 /** The content of `GET /metrics`. No label ever holds an issue's identifier or a raw path. */
@@ -26,6 +27,7 @@ export function createMetrics(core: Core, clock: Clock): Metrics {
   // The value is unknown until a tracker has reported it: a 0 would raise an alarm.
   known.trackerRemaining.remove();
   core.bus.subscribe({}, eventCounter(known, core, clock));
+  core.bus.subscribe({}, deliveryMetrics(registry, core));
   core.meter.listen((measure) => count(known, measure));
   return {
     text: async () => `${await registry.metrics()}\n${await ofProcess()}`,

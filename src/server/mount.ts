@@ -21,6 +21,8 @@ import { Router as KoaRouter } from "./router.ts";
 export interface Exchange {
   /** The port on which the request arrived. */
   readonly localPort: number;
+  /** A header of the request, by its name in lower case. */
+  header(name: string): string | undefined;
   setHeader(
     name:
       | "ETag"
@@ -196,6 +198,7 @@ async function call({ route, handler }: Binding, ctx: Context, request: ParsedRe
   let status: number = route.status;
   const exchange: Exchange = {
     localPort: ctx.req.socket.localPort ?? 0,
+    header: (name) => ctx.req.headers[name]?.toString(),
     setHeader: (name, value) => ctx.set(name, value),
     replaced() {
       status = route.replacedStatus ?? status;

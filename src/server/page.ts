@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Middleware } from "koa";
 import type { Clock } from "../core/clock.ts";
 import type { Core } from "../core/core.ts";
+import { type Delivery, deliveryInWords } from "../core/model/delivery.ts";
 import { messageOf } from "../core/model/errors.ts";
 import { unsavedText } from "../core/model/event.ts";
 import { type Issue, statuses } from "../core/model/issue.ts";
@@ -29,7 +30,7 @@ export function statusPage(core: Core, clock: Clock): Middleware {
     const view = viewOrNull(core);
     const problems = view === null ? [noSnapshot] : problemsOf(view);
     const kept = redactDeep(core.workspaces.kept.list(), core.redact);
-    const main = view === null ? null : content(view, wall, kept);
+    const main = view === null ? null : content(view, { wall, kept, core });
     ctx.set("Content-Security-Policy", contentPolicy);
     ctx.set("Cache-Control", "no-store");
     ctx.type = "text/html; charset=utf-8";
@@ -85,13 +86,19 @@ function heading(view: View | null): string {
   return view === null ? "symphony" : `symphony: ${view.snapshot.counts.running} running`;
 }
 
-function content(view: View, wall: number, kept: readonly Kept[]): Html {
+interface Shown {
+  readonly wall: number;
+  readonly kept: readonly Kept[];
+  readonly core: Core;
+}
+
+function content(view: View, { wall, kept, core }: Shown): Html {
   const { snapshot } = view;
   const tiles = statuses.map((status) => {
     const count = snapshot.counts[status];
     return html`<li class="${status}${count === 0 ? " zero" : ""}"><b>${count}</b>${status}</li>`;
   });
-  const tables = [...sections(snapshot, wall), ...keptSection(kept, wall)];
+  const tables = [...sections(snapshot, wall, core), ...keptSection(kept, wall)];
   const empty = html`<section class="empty">No issue is queued, running or waiting.</section>`;
   return html`<ul class="counts">${tiles}</ul>
 ${tables.length > 0 ? tables : empty}
@@ -186,10 +193,10 @@ interface Column<E> {
 }
 
 /** One table for each list that has rows; those that need a person come first. */
-function sections(snapshot: Snapshot, wall: number): readonly Html[] {
+function sections(snapshot: Snapshot, wall: number, core: Core): readonly Html[] {
   return [
     blocked(snapshot, wall),
-    review(snapshot, wall),
+    review(snapshot, wall, core),
     running(snapshot, wall),
     retrying(snapshot, wall),
     queued(snapshot),
@@ -208,12 +215,31 @@ function blocked({ counts, blocked: entries }: Snapshot, wall: number): Html | n
   return section({ title: "Waiting for a person", count: counts.blocked, entries, columns });
 }
 
-function review({ counts, review: entries }: Snapshot, wall: number): Html | null {
+function review(
+  { counts, review: entries }: Snapshot,
+  wall: number,
+  { deliveries, redact }: Core,
+): Html | null {
   const columns: Column<Snapshot["review"][number]>[] = [
     { label: "State", cell: ({ issue }) => cut(issue.state) },
+    {
+      label: "Waits for",
+      wide: true,
+      cell: ({ issue }) => waitCell(redactDeep(deliveries.of(issue.id), redact)),
+    },
     { label: "Since", cell: ({ sinceWall }) => moment(sinceWall, wall) },
   ];
   return section({ title: "Waiting for review", count: counts.review, entries, columns });
+}
+
+/** The pull request, or the branch, and what it waits for. */
+function waitCell(delivery: Delivery | null): Html | string {
+  if (delivery === null) return "a person";
+  const { pullRequest: pull, problem, waitingFor } = delivery;
+  const address = pull && webAddress(pull.url);
+  if (pull === null || address === null) return cut(deliveryInWords(delivery));
+  const state = problem ?? `waits for ${waitingFor ?? "nothing"}`;
+  return html`<a href="${address}" rel="noopener noreferrer">pull request #${pull.number}</a>; ${cut(state)}`;
 }
 
 function running({ counts, running: entries }: Snapshot, wall: number): Html | null {

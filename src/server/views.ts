@@ -5,6 +5,7 @@ import { Snapshot } from "../contract/system.ts";
 import {
   type BlockedRow,
   type CompletedRow,
+  DeliveryView,
   EventView,
   type OverlapView,
   type RetryingRow,
@@ -14,8 +15,14 @@ import {
   TokenCounts,
 } from "../contract/values.ts";
 import { type KeptRow, KeptView } from "../contract/work.ts";
+import type { Feedback } from "../core/delivery/store.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
-import type { Delivery, Overlap } from "../core/model/delivery.ts";
+import {
+  type Delivery,
+  deliveryInWords,
+  needsPerson,
+  type Overlap,
+} from "../core/model/delivery.ts";
 import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
@@ -30,6 +37,7 @@ import type { Kept } from "../core/workspace/kept.ts";
 
 const writeAttempt = writerOf(AttemptView);
 const writeDetail = writerOf(IssueDetail);
+const writeDelivery = writerOf(DeliveryView);
 const writeKept = writerOf(KeptView);
 const writeSnapshot = writerOf(Snapshot);
 const writeTokens = writerOf(TokenCounts);
@@ -123,12 +131,23 @@ function needsOf(wait: Waiting): Unwritten<typeof BlockedRow>["needs"] {
 function stoppedRow(
   { issue, reason, error, sinceWall: since }: Stopped,
   status: "held" | "failed",
+  delivery: Delivery | null,
 ): Unwritten<typeof StoppedRow> {
-  return { ...row(issue, status), reason, error, since };
+  return { ...row(issue, status), reason, error, delivery: delivery && shown(delivery), since };
+}
+
+function shown(delivery: Delivery): Unwritten<typeof DeliveryView> {
+  const isWaiting = !delivery.over && needsPerson(delivery);
+  return { ...delivery, summary: deliveryInWords(delivery), needsPerson: isWaiting };
+}
+
+export function deliveryView(delivery: Delivery): z.output<typeof DeliveryView> {
+  return writeDelivery(shown(delivery));
 }
 
 function reviewRow(entry: Review, delivery: Delivery | null): Unwritten<typeof ReviewRow> {
-  return { ...row(entry.issue, "review"), delivery, since: entry.sinceWall };
+  const { issue, sinceWall: since } = entry;
+  return { ...row(issue, "review"), delivery: delivery && shown(delivery), since };
 }
 
 function completedRow(entry: Completed): Unwritten<typeof CompletedRow> {
@@ -181,8 +200,8 @@ export function snapshotView(
       needs: needsOf(entry),
     })),
     review: snapshot.review.map((entry) => reviewRow(entry, deliveryOf(entry.issue.id))),
-    held: snapshot.held.map((entry) => stoppedRow(entry, "held")),
-    failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed")),
+    held: snapshot.held.map((entry) => stoppedRow(entry, "held", deliveryOf(entry.issue.id))),
+    failed: snapshot.failed.map((entry) => stoppedRow(entry, "failed", deliveryOf(entry.issue.id))),
     completed: snapshot.completed.map(completedRow),
     kept: kept.slice(0, limit).map(shownKept),
     keptTotal: kept.length,
@@ -212,6 +231,9 @@ interface Past {
   /** Every directory of the issue that is kept. */
   readonly kept: readonly Kept[];
   readonly delivery: Delivery | null;
+  readonly maxRounds: number;
+  /** What came back last on its work; null: nothing did. */
+  readonly lastFeedback: Pick<Feedback, "author" | "text" | "url" | "byPerson" | "at"> | null;
 }
 
 /** One issue for an operator: its current state in memory, and its history (H-5). */
@@ -235,8 +257,13 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     running: running && runningRow(running),
     retry: retry && { ...retry, dueAt: retry.dueWall },
     needs: status.blocked && needsOf(status.blocked),
-    delivery: past.delivery,
+    delivery: past.delivery && shown(past.delivery),
     conflicts: status.overlaps.map(overlapView),
+    feedback: status.offer && {
+      rounds: status.offer.rounds,
+      maxRounds: past.maxRounds,
+      last: past.lastFeedback,
+    },
     overrides: {
       model: status.override?.model ?? null,
       reasoningEffort: status.override?.effort ?? null,
@@ -245,10 +272,17 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     },
     recentEvents: past.events.map((event) => ({ ...event, event: event.type })),
     lastError: lastErrorOf(status, past),
-    explain: status.explain,
+    explain: [...reviewGate(status, past.delivery), ...status.explain],
     logs: { codexSessionLogs: [] },
     tracked: {},
   });
+}
+
+/** What offered work waits for, as `state` says it. */
+function reviewGate({ review }: IssueStatusView, delivery: Delivery | null) {
+  if (review === null) return [];
+  const detail = delivery === null ? "waits for a person" : deliveryInWords(delivery);
+  return [{ gate: "not_in_review", pass: false, detail }];
 }
 
 function workspaceOf(

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import fc from "fast-check";
 import { ApiDocument, type Json, type Operation } from "../support/makers/openapi-schemas.ts";
 import { allowedBy, nearMissesOf } from "../support/makers/schema-arbitrary.ts";
-import { delivery } from "../support/makers/webhook.ts";
+import { delivery, githubDelivery } from "../support/makers/webhook.ts";
 import { type LivingServer, livingServer } from "../support/worlds/living-server.ts";
 import type { Answer } from "../support/worlds/server.ts";
 
@@ -25,7 +25,7 @@ const semantics: ReadonlySet<string> = new Set([
   "webhooks.linear",
 ]);
 
-/** The refusal that even a valid request gets here: no question waits, no workspace has a repository. */
+/** The refusal that even a valid request gets here: no question waits, nothing is delivered, no workspace has a repository. */
 const refusals: Readonly<Record<string, string>> = {
   "issues.respond": "nothing_asked",
   "issues.deliver": "nothing_to_deliver",
@@ -228,6 +228,9 @@ async function send({ name, method, path, spec }: Operation, ask: Ask): Promise<
   const to = query.size === 0 ? filled : `${filled}?${query}`;
   if (spec.responses[200]?.content?.["text/event-stream"]) return opening(to, ask.headers);
   if (name === "webhooks.linear") return living.server.ask(to, delivery(JSON.stringify(ask.body)));
+  if (name === "webhooks.github") {
+    return living.server.ask(to, githubDelivery(JSON.stringify(ask.body)));
+  }
   const headers = { ...ask.headers };
   const text = ask.body === undefined ? undefined : JSON.stringify(ask.body);
   if (text !== undefined) headers["content-type"] = "application/json";

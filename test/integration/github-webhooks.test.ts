@@ -3,13 +3,14 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { type GithubPost, isSigned, readDelivery } from "../../src/core/delivery/github/webhook.ts";
+import { isSigned, readDelivery } from "../../src/core/delivery/github/webhook.ts";
+import type { SignedPost } from "../../src/core/tracker/tracker.ts";
 import { githubBench } from "../support/fakes/schema-github.ts";
 
 const secret = "a webhook secret";
 
 async function receiver() {
-  const posts: GithubPost[] = [];
+  const posts: SignedPost[] = [];
   const server = createServer(async (request, response) => {
     const body = Buffer.concat(await request.toArray());
     const { headers } = request;

@@ -242,3 +242,39 @@ test("delivery: a refused push keeps the work, says why and what to type, and is
   assert.equal(JSON.parse(delivered.stdout).delivery.problem, null);
   assert.equal(gitIn(place.bare)("rev-list", "--count", `main..${branch}`), "1");
 });
+
+test("delivery: while an issue is in review, every command says what it waits for", async () => {
+  await using place = await deliveryProject({
+    issues: { "LOCAL-2": [[{ do: "say", text: "Nothing to do" }]] },
+  });
+  await create(place, "Greet people by name");
+  await create(place, "Change nothing");
+  await using server = await Served.start(place);
+  const waited = await symphony(place, "wait", "LOCAL-1", "--for", "review", "--timeout", "60s");
+  assert.equal(waited.code, 0, waited.stderr);
+  assert.match(waited.stderr, /LOCAL-1 is review/);
+  await eventually("it is pushed", async () => {
+    const { delivery } = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+    return delivery?.pushed != null;
+  });
+  const line = `branch ${branch}; waits for a person to merge ${branch} into main`;
+  const explained = await symphony(place, "explain", "LOCAL-1");
+  assert.ok(explained.stdout.includes(`no  not_in_review: ${line}`), explained.stdout);
+  assert.match(explained.stdout, /rounds +0 of 5/);
+  const shown = await symphony(place, "issue", "show", "LOCAL-1");
+  assert.ok(shown.stdout.includes(line), shown.stdout);
+  const unchanged = await symphony(place, "wait", "LOCAL-2", "--for", "review", "--timeout", "60s");
+  assert.equal(unchanged.code, 1, "a held issue does not get to review by itself");
+  const inbox = await symphony(place, "inbox", "--json");
+  const items: { issue_identifier: string; kind: string; prompt: string; next: string }[] =
+    JSON.parse(inbox.stdout).items;
+  const [offered, held] = items;
+  assert.deepEqual(
+    [offered?.issue_identifier, offered?.kind, offered?.prompt, offered?.next],
+    ["LOCAL-1", "review", line, "symphony diff LOCAL-1"],
+  );
+  assert.deepEqual([held?.issue_identifier, held?.kind], ["LOCAL-2", "held"]);
+  const audit = await symphony(place, "audit", "--json", "--issue", "LOCAL-1");
+  assert.match(audit.stdout, /"work.committed"/);
+  assert.match(audit.stdout, /"branch.pushed"/);
+});

@@ -27,6 +27,8 @@ const promised: Readonly<Record<string, readonly string[]>> = {
   tracker_rate_limit_remaining: [],
   dispatch_latency_seconds: [],
   webhook_deliveries_total: ["outcome"],
+  outbox_waiting: [],
+  issue_to_merge_seconds: [],
   events_total: ["type"],
   sse_clients: [],
   sse_dropped_total: [],
@@ -234,6 +236,35 @@ describe("GET /metrics", () => {
     const deliveries = (outcome: string) => value("symphony_webhook_deliveries_total", { outcome });
     assert.deepEqual(["accepted", "duplicate", "unauthorized"].map(deliveries), [1, 1, 1]);
     await rm(root, { recursive: true });
+  });
+
+  test("counts pull requests, rounds of feedback, waiting writes, and the time to a merge", async () => {
+    const hour = 3_600_000;
+    await using world = await createWorld({ issues: [issue("ENG-1")] });
+    await using server = await serve(world);
+    const { bus, deliveries } = world.core;
+    const wall = world.scheduler.clock.wall();
+    const known = issue("ENG-9", { createdAt: wall - 30 * hour });
+    deliveries.moveTo(known, "Done", "one");
+    deliveries.moveTo(known, "Done", "two");
+    const about = { issueId: known.id, issueIdentifier: "ENG-9", message: "x" };
+    const ofPull = { number: 7, url: "https://github.test/canary/pull/7" };
+    bus.publish({ ...about, type: "pull_request.opened", data: ofPull });
+    bus.publish({ ...about, type: "issue.retrying", data: { feedback_by: "person" } });
+    bus.publish({ ...about, type: "issue.retrying", data: { attempt: 1 } });
+    bus.publish({ ...about, type: "pull_request.merged", data: ofPull });
+    bus.publish({ ...about, type: "pull_request.merged", data: { number: null } });
+    bus.publish({ ...about, issueId: "unknown", type: "pull_request.merged", data: ofPull });
+    const { text, value } = await scrape(server, world);
+    const pulls = (event: string) => value("symphony_pull_requests_total", { event });
+    assert.deepEqual(["opened", "merged", "closed"].map(pulls), [1, 2, null]);
+    assert.equal(value("symphony_feedback_rounds_total", { by: "person" }), 1);
+    assert.equal(value("symphony_outbox_waiting"), 2);
+    const merge = samplesOf(text, "symphony_issue_to_merge_seconds");
+    const upTo = (le: string) => merge.find(({ labels }) => labels["le"] === le)?.value;
+    assert.deepEqual([upTo("86400"), upTo("172800")], [0, 2]);
+    assert.equal(value("symphony_issues", { status: "review" }), 0);
+    assert.doesNotMatch(text, /canary|ENG-9/);
   });
 
   test("measures the latency of a dispatch from the webhook that caused it", async () => {

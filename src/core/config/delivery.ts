@@ -122,10 +122,10 @@ export function onSuccessOf(written: string | null, mode: DeliveryConfig["mode"]
 
 /** Names of the secrets that the site needs: agents and hooks never get them. */
 export function forgeSecretNames({ github }: DeliveryConfig): string[] {
-  const { token, app } = github;
+  const { token, app, webhook_secret: webhook } = github;
   const key = typeof app === "object" && app !== null ? Reflect.get(app, "private_key") : null;
-  const named = [token, key].flatMap((name) =>
+  const named = [token, key, webhook].flatMap((name) =>
     typeof name === "string" && name.startsWith("$") ? [name.slice(1)] : [],
   );
-  return ["GITHUB_TOKEN", ...named];
+  return ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", ...named];
 }

@@ -58,7 +58,7 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.conflicts": "What conflicts between live branches do: warn, hold or order",
   "delivery.poll_interval_ms": "Time between two reads of an open pull request, ms",
   "delivery.github":
-    "GitHub, or a GitHub Enterprise Server: base_url, and token (default $GITHUB_TOKEN) or app {id, installation_id, private_key}",
+    "GitHub, or a GitHub Enterprise Server: base_url, and token (default $GITHUB_TOKEN) or app {id, installation_id, private_key}; webhook_secret (default $GITHUB_WEBHOOK_SECRET)",
   "agent.model": "Model of every agent; default: that of the agent's own section",
   "agent.reasoning_effort": "Such as low, medium or high; default: the agent's own",
   "agent.by_state":

@@ -61,6 +61,11 @@ export class Deliveries implements BranchBook {
     return this.#version;
   }
 
+  /** How many writes to other systems wait. */
+  get waiting(): number {
+    return this.#deps.store.waiting();
+  }
+
   of(issueId: string): Delivered | null {
     return this.#deps.store.of(issueId);
   }
@@ -221,6 +226,11 @@ export class Deliveries implements BranchBook {
     return this.#deps.store.unanswered(issueId, attemptId);
   }
 
+  /** What came back last, whatever became of it. */
+  lastFeedback(issueId: string): Feedback | null {
+    return this.#deps.store.lastFeedback(issueId);
+  }
+
   /** A turn has begun with this feedback. */
   given(
     issueId: string,
@@ -251,14 +261,20 @@ export class Deliveries implements BranchBook {
     return pushed !== null && (await gitHead(path))?.head === pushed;
   }
 
-  /** Something changed at the site: reads the pull request at once. */
-  hint(repository: string, number: number | null): void {
-    for (const one of this.#deps.store.all()) {
-      const isMeant = one.repository === repository && !one.over;
-      if (isMeant && (number === null || one.pullRequest?.number === number)) {
-        void this.#watch.look(one.issueId);
-      }
-    }
+  /** Something changed at the site: reads the pull requests at once. Resolves when they were read; never rejects. */
+  async hint(repository: string, number: number | null): Promise<void> {
+    const meant = this.#deps.store.all().filter((one) => {
+      const isOpen = one.repository === repository && !one.over;
+      return isOpen && (number === null || one.pullRequest?.number === number);
+    });
+    await Promise.all(meant.map(({ issueId }) => this.#watch.look(issueId)));
+  }
+
+  /** The delivery whose pull request has this number. */
+  ofPullRequest(repository: string, number: number): Delivered | null {
+    const isIt = (one: Delivered) =>
+      one.repository === repository && one.pullRequest?.number === number;
+    return this.#deps.store.all().find(isIt) ?? null;
   }
 
   async close(): Promise<void> {

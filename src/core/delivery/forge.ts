@@ -1,5 +1,10 @@
 // The way of finished work back to review: what symphony needs of a site with pull requests.
 
+import type { Config } from "../config/config.ts";
+import type { DeliveryConfig } from "../config/delivery.ts";
+import type { RepositoryConfig } from "../config/git.ts";
+import type { Lookup, SignedPost, SignedWebhook } from "../tracker/tracker.ts";
+
 /** A site with pull requests, for one repository. Every method rejects with a ForgeError, and with nothing else. */
 export interface Forge {
   /** The kind, such as `github`. */
@@ -235,3 +240,36 @@ const finalCategories: ReadonlySet<ForgeErrorCategory> = new Set([
   "gone",
   "refused",
 ]);
+
+/** What a site posts: only a hint to read pull requests at once. */
+export interface ForgeWebhook extends SignedWebhook {
+  /** Looked up at each call; null when there is none. */
+  secret(settings: DeliveryConfig["github"], lookup: Lookup): string | null;
+  isSigned(post: SignedPost, secret: string): boolean;
+  /** Throws `invalid_request` for what the site does not send. */
+  read(post: SignedPost): ForgeAnnouncement;
+  /** The configured repositories whose address is this one at the site. Throws `invalid_config`. */
+  rulesOf(
+    repository: string,
+    config: Pick<Config, "delivery" | "git">,
+    lookup: Lookup,
+  ): readonly RepositoryConfig[];
+  /** What the site would send for a changed pull request, by its address; null: about none. */
+  sample(url: string | null): {
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body: unknown;
+  };
+}
+
+export interface ForgeAnnouncement {
+  /** The same when the site sends it again. */
+  readonly id: string;
+  readonly type: string;
+  readonly action: string | null;
+  /** What may have changed; null: nothing that symphony reads. */
+  readonly about: {
+    readonly repository: string;
+    /** Of the pull request; null: any of the repository. */
+    readonly number: number | null;
+  } | null;
+}

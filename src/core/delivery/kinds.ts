@@ -1,9 +1,10 @@
 import type { Clock } from "../clock.ts";
 import type { DeliveryConfig } from "../config/delivery.ts";
 import type { GitAddress } from "../config/git.ts";
-import type { Forge } from "./forge.ts";
+import type { Forge, ForgeWebhook } from "./forge.ts";
 import { githubForge } from "./github/forge.ts";
 import { githubOf, repositoryOf } from "./github/settings.ts";
+import { githubWebhook } from "./github/webhook.ts";
 
 /** How a site is reached. */
 export interface ForgeReach {
@@ -13,16 +14,19 @@ export interface ForgeReach {
 }
 
 /** A row of the table of sites with pull requests. */
-interface ForgeKind {
+export interface ForgeKind {
+  /** Also the last segment of its webhook's path. */
   readonly kind: string;
+  readonly webhook: ForgeWebhook;
   /** The site's pull requests of the repository; null: the address is not one of this site. Throws `invalid_config`. */
   open(delivery: DeliveryConfig, address: GitAddress, reach: ForgeReach): Forge | null;
 }
 
 /** Every kind of site; the first that knows the address is used. */
-const forgeKinds: readonly ForgeKind[] = [
+export const forgeKinds: readonly ForgeKind[] = [
   {
     kind: "github",
+    webhook: githubWebhook,
     open({ github }, address, { clock, lookup }) {
       const settings = githubOf(github, lookup);
       const repository = repositoryOf(settings, address);

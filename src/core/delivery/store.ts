@@ -100,6 +100,8 @@ export interface DeliveryStore {
   waitingOf(issueId: string): readonly Entry[];
   /** Whether a push of this commit was ever ordered for the issue. */
   isOwn(issueId: string, commit: string): boolean;
+  /** How many entries wait, of all issues. */
+  waiting(): number;
   settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
   /** Makes waiting and failed entries of an issue due now. */
   retry(issueId: string, wall: number): void;
@@ -109,6 +111,8 @@ export interface DeliveryStore {
   newFeedback(issueId: string): readonly Feedback[];
   /** As `newFeedback`, with what another attempt was given and has not answered. */
   unanswered(issueId: string, attemptId: string): readonly Feedback[];
+  /** What came last, whatever became of it; null: nothing came. */
+  lastFeedback(issueId: string): Feedback | null;
   /** What this attempt was given and has not answered. */
   givenTo(attemptId: string): readonly Feedback[];
   give(
@@ -162,6 +166,10 @@ class Store implements DeliveryStore {
     return this.#opening.opened()?.all(map, sql, params) ?? [];
   }
 
+  #get<T>(map: (row: Row) => T, sql: string, params: Params = {}): T | null {
+    return this.#opening.opened()?.get(map, sql, params) ?? null;
+  }
+
   all(): readonly Delivered[] {
     return [...this.#known.values()];
   }
@@ -210,9 +218,7 @@ class Store implements DeliveryStore {
   }
 
   nextDue(): number | null {
-    const db = this.#opening.opened();
-    if (db === null) return null;
-    return db.get(
+    return this.#get(
       (row) => (row["due"] === null ? null : int(row, "due")),
       `SELECT min(due) AS due FROM outbox WHERE id IN
         (SELECT min(id) FROM outbox WHERE state = 'waiting' GROUP BY target)`,
@@ -227,7 +233,12 @@ class Store implements DeliveryStore {
   isOwn(issueId: string, commit: string): boolean {
     const sql = `SELECT 1 FROM outbox WHERE issue_id = $issueId AND kind = 'push'
       AND payload ->> 'commit' = $commit`;
-    return this.#db.get(() => true, sql, { issueId, commit }) === true;
+    return this.#get(() => true, sql, { issueId, commit }) === true;
+  }
+
+  waiting(): number {
+    const sql = "SELECT count(*) AS waiting FROM outbox WHERE state = 'waiting'";
+    return this.#get((row) => int(row, "waiting"), sql) ?? 0;
   }
 
   settle(
@@ -274,6 +285,11 @@ class Store implements DeliveryStore {
     const sql = `SELECT body FROM feedback WHERE issue_id = $issueId
       AND (state = 'new' OR (state = 'given' AND attempt_id <> $attemptId)) ORDER BY ordinal`;
     return this.#db.all(feedbackOf, sql, { issueId, attemptId });
+  }
+
+  lastFeedback(issueId: string): Feedback | null {
+    const sql = "SELECT body FROM feedback WHERE issue_id = $issueId ORDER BY ordinal DESC LIMIT 1";
+    return this.#get(feedbackOf, sql, { issueId });
   }
 
   givenTo(attemptId: string): readonly Feedback[] {

@@ -28,6 +28,8 @@ export class Watch {
   readonly #looking = new Map<string, Promise<void>>();
   /** Judged again when nothing has changed: the verdict also depends on rights, settings and what was pushed. */
   readonly #last = new Map<string, Observation>();
+  /** The reads that follow those; all who asked in the meantime share one. */
+  readonly #next = new Map<string, Promise<void>>();
   #cancel: (() => void) | null = null;
   #stopped = false;
 
@@ -49,13 +51,23 @@ export class Watch {
     await Promise.allSettled(this.#looking.values());
   }
 
-  /** Reads one delivery now. Never rejects. */
-  async look(issueId: string): Promise<void> {
-    await this.#looking.get(issueId);
-    if (this.#stopped) return;
-    const work = this.#look(issueId).finally(() => {
-      if (this.#looking.get(issueId) === work) this.#looking.delete(issueId);
+  /** Reads one delivery now, with a read that begins after this call. Never rejects. */
+  look(issueId: string): Promise<void> {
+    const current = this.#looking.get(issueId);
+    if (current === undefined) return this.#begin(issueId);
+    const known = this.#next.get(issueId);
+    if (known !== undefined) return known;
+    const next = current.then(() => {
+      this.#next.delete(issueId);
+      return this.#begin(issueId);
     });
+    this.#next.set(issueId, next);
+    return next;
+  }
+
+  async #begin(issueId: string): Promise<void> {
+    if (this.#stopped) return;
+    const work = this.#look(issueId).finally(() => this.#looking.delete(issueId));
     this.#looking.set(issueId, work);
     await work;
   }

@@ -69,3 +69,28 @@ export interface Overlap {
   readonly conflicts: boolean;
   readonly files: readonly ChangedByBoth[];
 }
+
+/** One line: where the work is, and what it waits for. */
+export function deliveryInWords(
+  delivery: Pick<Delivery, "branch" | "pullRequest" | "waitingFor" | "problem" | "pushed">,
+): string {
+  const { waitingFor, problem } = delivery;
+  const state = problem ?? (waitingFor === null ? "it is over" : `waits for ${waitingFor}`);
+  return `${placeOf(delivery)}; ${state}`;
+}
+
+function placeOf({
+  branch,
+  pullRequest: pull,
+  pushed,
+}: Pick<Delivery, "branch" | "pullRequest" | "pushed">): string {
+  if (pull !== null) return `pull request #${pull.number} ${pull.url}`;
+  if (branch === null) return "in its workspace";
+  return pushed === null ? `branch ${branch}, not pushed yet` : `branch ${branch}`;
+}
+
+/** Whether only a person can lead it on; else a check, the site or symphony does. */
+export function needsPerson({ problem, waitingFor }: Pick<Delivery, "problem" | "waitingFor">) {
+  // A check that is red on the base too is nobody's next turn.
+  return problem !== null || /^a (?:person|review|new review)\b| too$/.test(waitingFor ?? "");
+}

@@ -109,6 +109,8 @@ interface Again {
   readonly message: string;
   /** A person did it: the rounds begin again. */
   readonly byPerson: boolean;
+  /** It was sent back with feedback. */
+  readonly hasFeedback?: boolean;
   readonly context: Pick<Context, "now" | "wall">;
 }
 
@@ -116,7 +118,7 @@ interface Again {
 export function runAgain(
   state: State,
   issue: Issue,
-  { message, byPerson, context }: Again,
+  { message, byPerson, hasFeedback = false, context }: Again,
 ): Decision {
   const row = state.issues.get(issue.id);
   const { now, wall } = context;
@@ -128,7 +130,8 @@ export function runAgain(
   const next = offer ? { ...state, issues: state.issues.offering(issue, offer) } : state;
   const workspacePath = row?.claim === "review" ? row.workspacePath : null;
   const retry = { issue, attempt: 1, failures: 0, error: null, workspacePath, after: null };
-  return queueRetry(next, retry, { delayMs: 0, now, wall, message });
+  const data = hasFeedback ? { feedback_by: byPerson ? "person" : "machine" } : {};
+  return queueRetry(next, retry, { delayMs: 0, now, wall, message, data });
 }
 
 type About<T extends Input["type"]> = Extract<Input, { type: T }>;
@@ -176,7 +179,7 @@ function answered(
     const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}`;
     return hold(state, row.issue, { reason, context, data: { rounds } });
   }
-  return runAgain(state, row.issue, { message: summary, byPerson, context });
+  return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
 }
 
 /** The offered work was merged: the issue is completed, and its workspace is released. */

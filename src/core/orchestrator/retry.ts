@@ -34,13 +34,15 @@ interface When {
   readonly wantsSlot?: boolean;
   /** For the event; by default it is made from the retry. */
   readonly message?: string;
+  /** Further facts of the event. */
+  readonly data?: Readonly<Record<string, unknown>>;
 }
 
 /** Queues a read of the issue after `delayMs`; an earlier one for the issue is replaced (O-21). */
 export function queueRetry(
   state: State,
   retry: NewRetry,
-  { delayMs, now, wall, waits = null, wantsSlot = false, message }: When,
+  { delayMs, now, wall, waits = null, wantsSlot = false, message, data = {} }: When,
 ): Decision {
   const { issue, attempt, error } = retry;
   const dueWall = wall + delayMs;
@@ -60,7 +62,7 @@ export function queueRetry(
     { type: "saveRecord", issueId: issue.id },
     tell("issue.retrying", issue, {
       message: message ?? messageOf(entry),
-      data: { attempt, error, due_at: new Date(dueWall).toISOString() },
+      data: { attempt, error, due_at: new Date(dueWall).toISOString(), ...data },
     }),
   );
 }

@@ -9,6 +9,7 @@ import type {
   Completed,
   Failed,
   Held,
+  Offer,
   Retry,
   Review,
   Running,
@@ -133,6 +134,8 @@ export interface IssueStatusView {
   readonly review: Review | null;
   readonly stopped: Stopped | null;
   readonly completed: Completed | null;
+  /** null: nothing is offered. */
+  readonly offer: Offer | null;
   readonly override: AgentPick | null;
   readonly templateId: string | null;
   /** Live branches that change the same files as its own. */
@@ -177,6 +180,7 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
     review: row?.claim === "review" ? row : null,
     stopped: row?.claim === "held" || row?.claim === "failed" ? row : null,
     completed: row?.claim === "completed" ? row : null,
+    offer: row?.offer ?? null,
     override: row?.choices.pick ?? null,
     templateId: row?.choices.templateId ?? null,
     overlaps: state.overlaps.filter(

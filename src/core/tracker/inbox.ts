@@ -4,9 +4,9 @@ import type { DeliveryOutcome, Meter } from "../events/meter.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import type { EventDraft } from "../model/event.ts";
 import type { AuditEntry } from "../store/store.ts";
-import { sameText } from "../text/text.ts";
-import type { Deliveries, StoredDelivery } from "./deliveries.ts";
-import type { TrackerWebhook, WebhookEvent } from "./tracker.ts";
+import type { Deliveries, DeliveryWork, StoredDelivery } from "./deliveries.ts";
+import { type RateStanding, RateWindow } from "./rate-window.ts";
+import type { SignedPost } from "./tracker.ts";
 
 interface Waiting<T> {
   readonly item: T;
@@ -52,22 +52,53 @@ export class GroupCommit<T> {
   }
 }
 
-export interface InboxDeps {
-  /** The kind of tracker that sends these deliveries. */
+/** What a delivery says, in symphony's terms. */
+export interface Announcement {
+  /** The service's own id of the delivery; null: it sends none. */
+  readonly id: string | null;
+  /** The service's own terms for what changed and how. */
+  readonly type: string;
+  readonly action: string | null;
+  /** When it was signed, ms since the epoch; null: the service signs no time. */
+  readonly sentAt: number | null;
+  /** The issue that it is about, if that is known. */
+  readonly issueId: string | null;
+  readonly issueIdentifier: string | null;
+  /** What it is about, for people; null: nothing in particular. */
+  readonly subject: string | null;
+  /** Acts on it, once it is on disk. */
+  act(): void;
+  /** What has to be done even if the server ends before it is done; null: a start does it anyway. */
+  readonly work: DeliveryWork | null;
+}
+
+/** A service that posts signed deliveries, and what they cause. */
+export interface Sender {
   readonly kind: string;
-  readonly webhook: TrackerWebhook;
-  readonly clock: Clock;
-  readonly log: Logger;
+  readonly service: string;
+  readonly signatureHeader: string;
+  readonly defaultSecretName: string;
+  /** How long a delivery is known, so that it has no effect when it is sent again. */
+  readonly keptMs: number;
   /** Looked up for each delivery; null refuses all deliveries. */
   secret(): string | null;
+  /** The signature of the raw body, as it is compared and stored. */
+  sign(body: Uint8Array, secret: string): string;
+  isSigned(post: SignedPost, secret: string): boolean;
+  /** Throws `invalid_request` for what the service does not send. */
+  read(post: SignedPost): Announcement;
+  /** Does its work, once it is on disk or after a restart; resolves when it is done. */
+  work(work: DeliveryWork): Promise<void>;
+}
+
+export interface InboxDeps {
+  readonly sender: Sender;
+  readonly clock: Clock;
+  readonly log: Logger;
   readonly deliveries: Deliveries;
   readonly meter: Meter;
   publish(event: EventDraft): void;
   audit(entries: readonly AuditEntry[]): void;
-  /** Makes the scheduler read one issue. */
-  hint(issueId: string): void;
-  /** Called for a new comment. */
-  comment(commentId: string, issueId: string): void;
 }
 
 export interface Receipt {
@@ -80,7 +111,7 @@ export interface Receipt {
 /** A delivery and its content. */
 interface Signed {
   readonly delivery: StoredDelivery;
-  readonly event: WebhookEvent;
+  readonly announcement: Announcement;
 }
 
 const toleranceMs = 60_000;
@@ -90,7 +121,7 @@ const genuineAMinute = 600;
 const otherAMinute = 300;
 
 /**
- * The deliveries that a tracker signs (THREAT-20). A payload is only a hint: it names an issue to read again, and
+ * The deliveries that a service signs (THREAT-20). A payload is only a hint: it names something to read again, and
  * nothing else in it is trusted. A lost delivery costs one poll.
  */
 export class WebhookInbox {
@@ -108,16 +139,16 @@ export class WebhookInbox {
   }
 
   get configured(): boolean {
-    return this.#deps.secret() !== null;
+    return this.#deps.sender.secret() !== null;
   }
 
   /**
-   * Takes one delivery; when it resolves, the delivery is on disk and the scheduler is notified. Rejects with
+   * Takes one delivery; when it resolves, the delivery is on disk and its work has begun. Rejects with
    * `webhook_not_configured`, `unauthorized` (signature, time), `invalid_request`, `rate_limited`, or the storage's codes.
    */
-  async receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
+  async receive(post: SignedPost): Promise<Receipt> {
     try {
-      const receipt = await this.#receive(body, given);
+      const receipt = await this.#receive(post);
       this.#count(receipt.duplicate ? "duplicate" : "accepted");
       return receipt;
     } catch (error) {
@@ -126,26 +157,35 @@ export class WebhookInbox {
     }
   }
 
+  /** Does what the last server stored and did not do. */
+  resume(): void {
+    const { deliveries, sender } = this.#deps;
+    if (!this.configured) return;
+    for (const { signature, work } of deliveries.waiting(sender.kind)) this.#work(signature, work);
+  }
+
   /** Commits the waiting deliveries. */
   flush(): void {
     this.#commits.flush();
   }
 
-  async #receive(body: Uint8Array, given: string | undefined): Promise<Receipt> {
-    const signature = this.#verified(body, given);
-    const event = this.#read(body);
-    this.#requireFresh(event);
+  async #receive(post: SignedPost): Promise<Receipt> {
+    const signature = this.#verified(post);
+    const announcement = this.#read(post);
+    this.#requireFresh(announcement);
+    const { id, type, action, issueId, work } = announcement;
+    const { deliveries, clock, sender } = this.#deps;
+    const { kind, keptMs } = sender;
     const pending = this.#commits.pending(signature);
-    if (pending || this.#deps.deliveries.has(signature)) {
+    if (pending || deliveries.has({ signature, kind, id })) {
       this.#takeOther();
       await pending;
       return { duplicate: true, rate: this.#genuine.standing() };
     }
     if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
-    const at = this.#deps.clock.wall();
-    const { type, action, issueId } = event;
-    const delivery = { signature, type, action, issueId, at };
-    await this.#commits.add(signature, { delivery, event });
+    const at = clock.wall();
+    const delivery = { signature, kind, id, type, action, issueId, work, at, until: at + keptMs };
+    await this.#commits.add(signature, { delivery, announcement });
     return { duplicate: false, rate: this.#genuine.standing() };
   }
 
@@ -159,29 +199,25 @@ export class WebhookInbox {
     this.#deps.meter.report({ type: "webhook.delivery", outcome });
   }
 
-  #verified(body: Uint8Array, given: string | undefined): string {
-    const secret = this.#deps.secret();
-    const { service, defaultSecretName, sign } = this.#deps.webhook;
+  #verified(post: SignedPost): string {
+    const { sender } = this.#deps;
+    const { service, defaultSecretName } = sender;
+    const secret = sender.secret();
     if (secret === null) {
       throw new SymphonyError("webhook_not_configured", "no webhook secret is set here", {
         hint: `set ${defaultSecretName} to the signing secret that ${service} shows for the webhook`,
       });
     }
-    const signature = sign(body, secret);
-    if (given !== undefined && sameText(given.trim().toLowerCase(), signature)) {
-      return signature;
-    }
+    if (sender.isSigned(post, secret)) return sender.sign(post.body, secret);
     this.#takeOther();
-    const reason = given === undefined ? "no signature" : "wrong signature";
-    this.#warn(reason, {});
-    throw this.#unauthorized(
-      `the delivery has ${reason === "no signature" ? "no" : "a wrong"} signature`,
-    );
+    const isBare = post.header(sender.signatureHeader) === undefined;
+    this.#warn(isBare ? "no signature" : "wrong signature", {});
+    throw this.#unauthorized(`the delivery has ${isBare ? "no" : "a wrong"} signature`);
   }
 
-  #read(body: Uint8Array): WebhookEvent {
+  #read(post: SignedPost): Announcement {
     try {
-      return this.#deps.webhook.read(body);
+      return this.#deps.sender.read(post);
     } catch (error) {
       this.#takeOther();
       throw error;
@@ -189,7 +225,8 @@ export class WebhookInbox {
   }
 
   /** Only the signed time counts, never a header. */
-  #requireFresh({ sentAt }: WebhookEvent): void {
+  #requireFresh({ sentAt }: Announcement): void {
+    if (sentAt === null) return;
     const skewMs = Math.round(this.#deps.clock.wall() - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
     this.#takeOther();
@@ -204,29 +241,41 @@ export class WebhookInbox {
     );
   }
 
-  #act({ event }: Signed): void {
-    const { type, action, issueId, issueIdentifier, comment } = event;
-    const { publish, hint, webhook } = this.#deps;
+  #act({ announcement, delivery: { signature, work } }: Signed): void {
+    const { type, action, issueId, issueIdentifier } = announcement;
+    const { publish, sender } = this.#deps;
+    const what = action === null ? type : `${type} ${action}`;
     publish({
       type: "webhook.received",
       issueId,
       issueIdentifier,
-      message: `${webhook.service} reported ${type} ${action}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
+      message: `${sender.service} reported ${what}${issueIdentifier === null ? "" : `: ${issueIdentifier}`}`,
       data: { type, action },
     });
-    if (issueId !== null) hint(issueId);
-    if (comment !== null) this.#deps.comment(comment.id, comment.issueId);
+    announcement.act();
+    if (work !== null) this.#work(signature, work);
+  }
+
+  /** A delivery counts as worked only afterwards: after a crash in between, its work is done again. */
+  #work(signature: string, work: DeliveryWork): void {
+    const { sender, deliveries, log } = this.#deps;
+    sender
+      .work(work)
+      .then(() => deliveries.worked(signature))
+      .catch((error: unknown) =>
+        log.warn("webhook not worked", { kind: sender.kind, reason: messageOf(error) }),
+      );
   }
 
   #audit(group: readonly Signed[]): void {
-    const { audit, log, kind } = this.#deps;
-    const action = `webhooks.${kind}`;
+    const { audit, log, sender } = this.#deps;
+    const action = `webhooks.${sender.kind}`;
     try {
       audit(
-        group.map(({ event, delivery: { issueId, at } }) => ({
+        group.map(({ announcement, delivery: { at } }) => ({
           ...{ at, actor: "webhook", action, outcome: "ok" },
-          target: event.issueIdentifier ?? issueId,
-          detail: { type: event.type, action: event.action },
+          target: announcement.subject,
+          detail: { type: announcement.type, action: announcement.action },
         })),
       );
     } catch (error) {
@@ -240,7 +289,7 @@ export class WebhookInbox {
 
   #unauthorized(message: string): SymphonyError {
     return new SymphonyError("unauthorized", message, {
-      hint: `compare the signing secret in ${this.#deps.webhook.service} with the one set here`,
+      hint: `compare the signing secret in ${this.#deps.sender.service} with the one set here`,
     });
   }
 
@@ -268,56 +317,7 @@ function rateLimited(standing: RateStanding): SymphonyError {
   });
 }
 
-export interface RateStanding {
-  readonly limit: number;
-  readonly remaining: number;
-  /** Whole seconds until one more is allowed, or until the oldest one leaves the window. */
-  readonly resetSeconds: number;
-}
-
-interface RateWindowOptions {
-  readonly limit: number;
-  readonly windowMs: number;
-  readonly clock: Pick<Clock, "now">;
-}
-
-/** At most `limit` in any `windowMs`: a sliding window, so the limit cannot be doubled across a boundary. */
-export class RateWindow {
-  readonly #options: RateWindowOptions;
-  #times: number[] = [];
-
-  constructor(options: RateWindowOptions) {
-    this.#options = options;
-  }
-
-  /** Counts one more; returns false, without counting, when the window is full. */
-  take(): boolean {
-    const now = this.#forget();
-    if (this.#times.length >= this.#options.limit) return false;
-    this.#times.push(now);
-    return true;
-  }
-
-  standing(): RateStanding {
-    const { limit, windowMs } = this.#options;
-    const now = this.#forget();
-    const [oldest = now - windowMs] = this.#times;
-    return {
-      limit,
-      remaining: limit - this.#times.length,
-      resetSeconds: Math.max(Math.ceil((oldest + windowMs - now) / 1_000), 0),
-    };
-  }
-
-  #forget(): number {
-    const now = this.#options.clock.now();
-    const kept = this.#times.findIndex((time) => time + this.#options.windowMs > now);
-    this.#times = kept < 0 ? [] : this.#times.slice(kept);
-    return now;
-  }
-}
-
-/** One inbox for each kind of tracker that sends webhooks; they share the list of deliveries. */
+/** One inbox for each service that sends webhooks; they share the list of deliveries. */
 export class WebhookInboxes {
   readonly #inboxes: ReadonlyMap<string, WebhookInbox>;
   readonly #deliveries: Deliveries;
@@ -338,8 +338,13 @@ export class WebhookInboxes {
     if (inbox) return inbox;
     throw new SymphonyError(
       "webhook_not_configured",
-      `no tracker ${kind} sends webhooks to this server`,
+      `no service ${kind} sends webhooks to this server`,
     );
+  }
+
+  /** Does what the last server stored and did not do. */
+  resume(): void {
+    for (const inbox of this.#inboxes.values()) inbox.resume();
   }
 
   close(): void {

@@ -63,8 +63,16 @@ export interface WebhookEvent {
   readonly comment: { readonly id: string; readonly issueId: string } | null;
 }
 
-/** The deliveries of one kind of tracker: their signature and content. */
-export interface TrackerWebhook {
+/** A request as it came. */
+export interface SignedPost {
+  /** The value of a header by its name in lower case. */
+  header(name: string): string | undefined;
+  /** The raw bytes: they are what is signed. */
+  readonly body: Uint8Array;
+}
+
+/** How a service signs what it posts, and what it posts. */
+export interface SignedWebhook {
   /** The service's display name. */
   readonly service: string;
   readonly signature: {
@@ -72,16 +80,22 @@ export interface TrackerWebhook {
     readonly header: string;
     readonly description: string;
   };
+  /** The meaning of each further header that is read. */
+  readonly headers: Readonly<Record<string, string>>;
   /** The schema of the body, for the API's document. */
   readonly body: z.ZodType;
+  /** The default name of the secret, unless the configuration sets another. */
+  readonly defaultSecretName: string;
+  /** As the service writes it into the header. */
+  sign(body: Uint8Array | string, secret: string): string;
+}
+
+/** The deliveries of one kind of tracker: their signature and content. */
+export interface TrackerWebhook extends SignedWebhook {
   /** The secret that deliveries are signed with, looked up at each call; null when there is none. */
   secret(provider: TrackerConfig["provider"], lookup: Lookup): string | null;
   /** The variable or stored secret that holds it; null when the workflow file holds the secret itself. */
   secretName(provider: TrackerConfig["provider"]): string | null;
-  /** The default name, unless the configuration sets another. */
-  readonly defaultSecretName: string;
-  /** As the tracker writes it into the header. */
-  sign(body: Uint8Array | string, secret: string): string;
   /** Throws `invalid_request` for a body that is not an event of this tracker. */
   read(body: Uint8Array): WebhookEvent;
   /** A delivery as the tracker would send it for a changed issue, to test the webhook path; null: without an issue. */

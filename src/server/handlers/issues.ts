@@ -6,7 +6,6 @@ import {
   issueView,
   type NewIssue,
 } from "../../contract/issues.ts";
-import { DeliveryView } from "../../contract/values.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import { requireAgentKind } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
@@ -15,14 +14,13 @@ import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
-import { writerOf } from "../../core/model/names.ts";
 import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
+import { displayText } from "../../core/text/text.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
-import { attemptView, detailView, eventView, keptView, time } from "../views.ts";
+import { attemptView, deliveryView, detailView, eventView, keptView, time } from "../views.ts";
 
-const writeDelivery = writerOf(DeliveryView);
 const latestAttempts = 5;
 const recentEvents = 50;
 
@@ -76,7 +74,19 @@ function detailOf(core: Core, status: IssueStatusView) {
   const place = core.workspaces.placeOf(status.issue);
   const kept = core.workspaces.kept.of(status.issue);
   const delivery = shownDelivery(core, status.issue.id);
-  return detailView(status, { attempts, attemptCount: total, events, place, kept, delivery });
+  return detailView(status, {
+    ...{ attempts, attemptCount: total, events, place, kept, delivery },
+    maxRounds: core.config.current.config.delivery.maxRounds,
+    lastFeedback: lastFeedback(core, status.issue.id),
+  });
+}
+
+const feedbackShown = 500;
+
+/** Redacted before it is cut: half a secret would not be recognized. */
+function lastFeedback({ deliveries, redact }: Core, issueId: string) {
+  const last = deliveries.lastFeedback(issueId);
+  return last && { ...last, text: displayText(redact(last.text), feedbackShown) };
 }
 
 /** Writes to the local tracker; every other tracker is read-only here. */
@@ -118,7 +128,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
     },
     async deliver({ params }) {
       const { id, identifier } = await findIssueId(core, params.id);
-      const delivery = writeDelivery(await core.deliveries.deliver(id));
+      const delivery = deliveryView(await core.deliveries.deliver(id));
       return { issue_identifier: identifier, delivery };
     },
     async steer({ params, headers, body }) {

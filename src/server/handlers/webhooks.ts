@@ -3,19 +3,18 @@ import { paths } from "../../contract/paths.ts";
 import { mapped } from "../../contract/route.ts";
 import type { Core } from "../../core/core.ts";
 import { SymphonyError } from "../../core/model/errors.ts";
-import type { RateStanding } from "../../core/tracker/inbox.ts";
+import type { RateStanding } from "../../core/tracker/rate-window.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 
 type Delivery = Parameters<Handlers<Api["webhooks"]>[keyof Api["webhooks"]]>[0];
 
-/** One handler for each tracker that delivers webhooks. */
-export function webhookHandlers({ kinds, webhooks }: Core): Handlers<Api["webhooks"]> {
+/** One handler for each service that delivers webhooks. */
+export function webhookHandlers({ webhooks }: Core): Handlers<Api["webhooks"]> {
   return mapped(paths.webhooks, (kind) => {
-    const signature = kinds.trackers.find((row) => row.kind === kind)?.webhook?.signature;
-    return async ({ headers, body }: Delivery, exchange: Exchange) => {
+    return async ({ body }: Delivery, exchange: Exchange) => {
       try {
-        const given = signature && headers[signature.header];
-        const { duplicate, rate } = await webhooks.of(kind).receive(body, given);
+        const post = { body, header: exchange.header };
+        const { duplicate, rate } = await webhooks.of(kind).receive(post);
         tellRate(exchange, rate);
         return { accepted: true as const, duplicate };
       } catch (error) {

@@ -254,3 +254,51 @@ test("decisions of the orchestrator are recorded once, also after a restart", (t
     assert.deepEqual([failed?.target, failed?.detail["reason"]], ["ENG-1", "retries used up"]);
   });
 });
+
+test("each step of delivery is recorded, with its facts and nothing that others wrote", (t) => {
+  const clock = new FakeClock();
+  const redact = (text: string) => text;
+  const logger = createLogger({ level: "error", format: "text", sinks: [], clock, redact });
+  const history = openHistory(join(temporaryDir(t), "history.db"));
+  t.after(() => history.close());
+  const bus = createBus({ history, clock, redact, onError: assert.ifError });
+  auditDecisions({ bus, history, log: logger });
+  const issue = { issueId: "1", issueIdentifier: "ENG-1" };
+  const steps = [
+    ["work.committed", { commit: "abc", files: 2 }],
+    ["branch.pushed", { branch: "eng-1", commit: "abc", repository: "shop" }],
+    ["pull_request.opened", { number: 7, url: "https://github.test/pull/7", draft: false }],
+    ["issue.moved", { from: "Todo", to: "In Review" }],
+    ["feedback.answered", { number: 7, remark: "c1" }],
+    ["delivery.refused", { step: "push", final: true }],
+    ["pull_request.closed", { branch: "eng-1", number: 7, url: null }],
+    ["pull_request.merged", { branch: "eng-1", number: null, url: null }],
+  ] as const;
+  bus.publish({ type: "feedback.received", ...issue, message: "ada: canary", data: {} });
+  for (const [type, data] of steps) bus.publish({ type, ...issue, message: type, data });
+  bus.close();
+  const { entries } = history.auditPage({ limit: 50, offset: 0 });
+  const made = entries.toReversed();
+  assert.deepEqual(
+    made.map(({ action, actor, outcome }) => `${action} ${actor} ${outcome}`),
+    steps.map(([type]) => {
+      return `${type} orchestrator ${type === "delivery.refused" ? "refused" : "ok"}`;
+    }),
+  );
+  const detail = (at: number) => {
+    const {
+      event_seq: _,
+      issue_id: __,
+      attempt_id: ___,
+      reason: ____,
+      ...facts
+    } = {
+      ...made[at]?.detail,
+    };
+    return facts;
+  };
+  assert.deepEqual(detail(0), { commit: "abc" });
+  assert.deepEqual(detail(2), { number: 7, url: "https://github.test/pull/7" });
+  assert.deepEqual(detail(3), { from: "Todo", to: "In Review" });
+  assert.deepEqual(detail(7), { branch: "eng-1" });
+});

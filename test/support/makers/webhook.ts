@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { signatureOf as githubSignatureOf } from "../../../src/core/delivery/github/webhook.ts";
 import { signatureOf } from "../../../src/core/tracker/linear/deliveries.ts";
 import type { Ask } from "../worlds/server.ts";
 
@@ -32,6 +33,28 @@ export function delivery(
       "linear-delivery": randomUUID(),
       "linear-event": "Issue",
       "linear-signature": signatureOf(text, secret),
+      ...headers,
+    },
+  };
+}
+
+export const githubSecretValue = "gh_hook_canary_0123456789";
+
+/** The request that GitHub sends with `body`, signed with `secret`. */
+export function githubDelivery(
+  body: unknown,
+  { secret = githubSecretValue, headers = {} }: { secret?: string; headers?: object } = {},
+): Ask {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  return {
+    method: "POST",
+    body: text,
+    headers: {
+      "content-type": "application/json",
+      "user-agent": "GitHub-Hookshot/044aadd",
+      "x-github-delivery": randomUUID(),
+      "x-github-event": "pull_request_review",
+      "x-hub-signature-256": githubSignatureOf(text, secret),
       ...headers,
     },
   };

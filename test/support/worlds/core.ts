@@ -6,15 +6,17 @@ import { CommentSteering } from "../../../src/core/comments.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Core } from "../../../src/core/core.ts";
 import { Deliveries, type DeliveriesDeps } from "../../../src/core/delivery/delivery.ts";
+import { forgeKinds } from "../../../src/core/delivery/kinds.ts";
 import { openDeliveryStore } from "../../../src/core/delivery/store.ts";
 import { type Bus, createBus } from "../../../src/core/events/bus.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { type Cleanup, cleanUpFinished } from "../../../src/core/followers.ts";
+import { openInboxes } from "../../../src/core/inboxes.ts";
 import { kinds } from "../../../src/core/kinds.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
-import { openInboxes, openStore } from "../../../src/core/open.ts";
+import { openStore } from "../../../src/core/open.ts";
 import { Operations } from "../../../src/core/orchestrator/operations.ts";
 import { Templates } from "../../../src/core/prompt/templates.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
@@ -148,8 +150,13 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     ...{ clock, log, history, config: () => world.config, tracker: () => tracker },
     orchestrator: () => scheduler.orchestrator,
   });
+  const deliveries = undelivered(dataDir, {
+    ...{ scheduler, clock, bus, log, config: () => world.config },
+  });
   const webhooks = openInboxes({
     trackers: kinds.trackers,
+    forges: forgeKinds,
+    deliveries,
     comments,
     dataDir,
     clock,
@@ -195,7 +202,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       webhooks,
       comments,
       workspaces: overview,
-      deliveries: undelivered(dataDir, { scheduler, clock, bus, log, config: () => world.config }),
+      deliveries,
       redact,
       secretsKnown: () => 0,
       secrets: await openSecrets({

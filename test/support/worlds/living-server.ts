@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { webhookSecretValue } from "../makers/webhook.ts";
+import { githubSecretValue, webhookSecretValue } from "../makers/webhook.ts";
 import { freshProject, openReal, type RealServer } from "./real-server.ts";
 import { eventually } from "./symphony.ts";
 
@@ -27,7 +27,11 @@ export async function livingServer(): Promise<LivingServer> {
   for (const key of ["ENG-1", "ENG-2"]) {
     await mkdir(join(project.dir, "workspaces", key), { recursive: true });
   }
-  const env = { LINEAR_WEBHOOK_SECRET: webhookSecretValue, HOME: project.dir };
+  const env = {
+    LINEAR_WEBHOOK_SECRET: webhookSecretValue,
+    GITHUB_WEBHOOK_SECRET: githubSecretValue,
+    HOME: project.dir,
+  };
   const server = await openReal(project.dir, { env });
   const local = server.core.localIssues();
   for (let number = 1; number <= 124; number += 1) {

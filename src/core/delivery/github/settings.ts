@@ -55,6 +55,7 @@ export const githubSection = z.strictObject({
     })
     .nullish(),
   base_url: z.string().nullish(),
+  webhook_secret: secretName.nullish(),
 });
 
 /**

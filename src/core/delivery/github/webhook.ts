@@ -1,7 +1,10 @@
-import { createHmac } from "node:crypto";
+import { createHmac, randomUUID } from "node:crypto";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import { listOf, objectOf, parseJson, sameText } from "../../text/text.ts";
+import type { SignedPost } from "../../tracker/tracker.ts";
+import type { ForgeWebhook } from "../forge.ts";
+import { githubOf, type Lookup, repositoryOf } from "./settings.ts";
 
 /** What a delivery says. It is a hint: what it is about has to be read again. */
 export interface GithubDelivery {
@@ -19,25 +22,35 @@ export interface GithubDelivery {
   readonly action: string | null;
 }
 
-/** A request as it came. */
-export interface GithubPost {
-  /** The value of a header by its name in lower case. */
-  readonly header: (name: string) => string | undefined;
-  /** The raw bytes: they are what is signed. */
-  readonly body: Uint8Array;
-}
-
 const Head = z.object({
   id: z.string().regex(/^[A-Za-z0-9-]{1,100}$/),
   type: z.string().regex(/^[a-z_]{1,64}$/),
 });
 const Numbered = z.object({ number: z.int().positive() });
-const Payload = z.object({
-  action: z.string().max(64).nullish(),
-  repository: z.object({ id: z.number(), full_name: z.string().max(256) }).nullish(),
-  pull_request: Numbered.nullish(),
-  issue: Numbered.nullish(),
-});
+const Payload = z
+  .looseObject({
+    action: z
+      .string()
+      .regex(/^[a-z_]{1,64}$/)
+      .nullish()
+      .describe("What happened, such as `submitted`"),
+    repository: z
+      .looseObject({
+        id: z.number(),
+        full_name: z.string().regex(/^[A-Za-z0-9._-]{1,128}\/[A-Za-z0-9._-]{1,128}$/),
+      })
+      .nullish(),
+    pull_request: z.looseObject(Numbered.shape).nullish(),
+    issue: z.looseObject(Numbered.shape).nullish(),
+  })
+  .meta({
+    id: "GithubEvent",
+    example: {
+      action: "submitted",
+      repository: { id: 724000001, full_name: "acme/shop" },
+      pull_request: { number: 12 },
+    },
+  });
 
 /** The value of `X-Hub-Signature-256`: the hex HMAC-SHA256 of the raw body. */
 export function signatureOf(body: Uint8Array | string, secret: string): string {
@@ -45,7 +58,7 @@ export function signatureOf(body: Uint8Array | string, secret: string): string {
 }
 
 /** Whether the signature is that of the raw body. There is no time window: GitHub signs no time, and delivers again by request. */
-export function isSigned({ header, body }: GithubPost, secret: string): boolean {
+export function isSigned({ header, body }: SignedPost, secret: string): boolean {
   const given = header("x-hub-signature-256");
   return given !== undefined && sameText(given, signatureOf(body, secret));
 }
@@ -54,7 +67,7 @@ export function isSigned({ header, body }: GithubPost, secret: string): boolean 
  * Reads a signed delivery, as JSON or as a form with the field `payload`. Throws `invalid_request` for one that GitHub
  * does not send; an event of an unknown type is read like the others.
  */
-export function readDelivery({ header, body }: GithubPost): GithubDelivery {
+export function readDelivery({ header, body }: SignedPost): GithubDelivery {
   const head = Head.safeParse({ id: header("x-github-delivery"), type: header("x-github-event") });
   const json = parseJson(payloadIn(new TextDecoder().decode(body), header("content-type") ?? ""));
   const payload = Payload.safeParse(json);
@@ -87,3 +100,73 @@ function checkedNumber(json: unknown): number | null {
   const parsed = Numbered.safeParse(only);
   return about.length === 1 && parsed.success ? parsed.data.number : null;
 }
+
+/** The variable that holds the secret unless `delivery.github.webhook_secret` names another. */
+const secretVariable = "GITHUB_WEBHOOK_SECRET";
+
+/**
+ * Looked up at each call; null when there is none. A `$NAME` that is not set falls back to the default variable, one
+ * that is set to an empty value does not.
+ */
+function secretOf(written: unknown, lookup: Lookup): string | null {
+  const named = typeof written === "string" ? written.trim() : "";
+  const own = named.startsWith("$") ? lookup(named.slice(1)) : undefined;
+  return (own ?? lookup(secretVariable))?.trim() || null;
+}
+
+/** Events that name no pull request although they may be about one. */
+const unnumbered: ReadonlySet<string> = new Set([
+  "check_run",
+  "check_suite",
+  "push",
+  "status",
+  "workflow_run",
+]);
+
+/** What GitHub posts about pull requests, and how it signs it. */
+export const githubWebhook: ForgeWebhook = {
+  service: "GitHub",
+  signature: {
+    header: "x-hub-signature-256",
+    description: "`sha256=` and the hex HMAC-SHA256 of the raw body, which is JSON or a form",
+  },
+  headers: {
+    "x-github-delivery": "Id of the delivery; the same when GitHub sends it again",
+    "x-github-event": "The event, such as `pull_request_review`",
+  },
+  body: Payload,
+  defaultSecretName: secretVariable,
+  secret: ({ webhook_secret: written }, lookup) => secretOf(written, lookup),
+  sign: signatureOf,
+  isSigned,
+  read(post) {
+    const { repository, number, ...delivery } = readDelivery(post);
+    const isAbout = repository !== null && (number !== null || unnumbered.has(delivery.type));
+    return { ...delivery, about: isAbout ? { repository, number } : null };
+  },
+  rulesOf(repository, { delivery, git }, lookup) {
+    const settings = githubOf(delivery.github, lookup);
+    return git.repositories.filter(({ address }) => {
+      const place = repositoryOf(settings, address);
+      return `${place?.owner}/${place?.name}`.toLowerCase() === repository.toLowerCase();
+    });
+  },
+  sample(url) {
+    const [, fullName, number] = /\/([^/]+\/[^/]+)\/pull\/(\d+)$/.exec(url ?? "") ?? [];
+    const isAbout = fullName !== undefined && number !== undefined;
+    return {
+      headers: {
+        "x-github-delivery": randomUUID(),
+        "x-github-event": isAbout ? "pull_request" : "ping",
+      },
+      body: isAbout
+        ? {
+            action: "edited",
+            number: Number(number),
+            pull_request: { number: Number(number) },
+            repository: { id: 1, full_name: fullName },
+          }
+        : { zen: "Keep it logically awesome." },
+    };
+  },
+};

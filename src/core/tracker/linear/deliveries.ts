@@ -68,6 +68,7 @@ export const linearWebhook: TrackerWebhook = {
     header: "linear-signature",
     description: "Hex HMAC-SHA256 of the raw body with the webhook's signing secret",
   },
+  headers: {},
   body: LinearEvent,
   secret: (provider, lookup) => webhookSecret(provider["webhook_secret"], lookup),
   secretName: (provider) => namedSecret(provider["webhook_secret"]),

@@ -1,0 +1,152 @@
+import type { CommentSteering } from "./comments.ts";
+import type { CoreDeps } from "./core.ts";
+import type { Deliveries } from "./delivery/delivery.ts";
+import type { ForgeAnnouncement } from "./delivery/forge.ts";
+import type { ForgeKind } from "./delivery/kinds.ts";
+import type { Redactor } from "./text/redact.ts";
+import { sameText } from "./text/text.ts";
+import { openDeliveries } from "./tracker/deliveries.ts";
+import { type Announcement, type Sender, WebhookInbox, WebhookInboxes } from "./tracker/inbox.ts";
+import type { TrackerKind } from "./tracker/kinds.ts";
+import type { TrackerWebhook } from "./tracker/tracker.ts";
+
+export interface OpenInboxesDeps extends Pick<CoreDeps, "clock" | "log" | "bus" | "meter"> {
+  readonly dataDir: string;
+  /** The table of kinds: each kind that posts webhooks has an inbox, whichever is in use. */
+  readonly trackers: readonly TrackerKind[];
+  readonly forges: readonly ForgeKind[];
+  readonly redactor: Pick<Redactor, "add">;
+  readonly config: { readonly current: Pick<CoreDeps["config"]["current"], "config"> };
+  readonly store: Pick<CoreDeps["store"], "history">;
+  readonly deliveries: Pick<Deliveries, "hint" | "ofPullRequest">;
+  orchestrator(): Pick<ReturnType<CoreDeps["orchestrator"]>, "post">;
+  readonly comments: Pick<CommentSteering, "received">;
+  /** The value behind `$NAME`. */
+  lookup(name: string): string | undefined;
+}
+
+/** The inboxes over `webhooks.db`, which is created once there is a secret to verify with. */
+export function openInboxes(deps: OpenInboxesDeps): WebhookInboxes {
+  const { dataDir, clock, log, meter, bus, store } = deps;
+  const received = openDeliveries(dataDir);
+  const open = (sender: Sender) => {
+    const inbox = new WebhookInbox({
+      ...{ sender, clock, log, meter },
+      deliveries: received,
+      publish: (event) => bus.publish(event),
+      audit: (entries) => store.history.auditAll(entries),
+    });
+    return [sender.kind, inbox] as const;
+  };
+  const ofTrackers = deps.trackers.flatMap(({ kind, webhook }) =>
+    webhook === null ? [] : [open(trackerSender(kind, webhook, deps))],
+  );
+  const ofForges = deps.forges.map((row) => open(forgeSender(row, deps)));
+  const inboxes = [...ofTrackers, ...ofForges];
+  // Each secret is read now, so that it is redacted from the start.
+  const configured = inboxes.filter(([, inbox]) => inbox.configured);
+  // Opened before the first delivery, which must be answered without delay.
+  if (configured.length > 0) received.open();
+  return new WebhookInboxes(new Map(inboxes), received);
+}
+
+/** A later replay of a delivery is refused by its signed time. */
+const trackerKeptMs = 3_600_000;
+
+/** A tracker's deliveries name an issue to read; the first poll after a start reads all of them. */
+function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesDeps): Sender {
+  const { config, lookup } = deps;
+  const { service, signature, defaultSecretName, sign } = webhook;
+  return {
+    ...{ kind, service, defaultSecretName, sign, keptMs: trackerKeptMs },
+    signatureHeader: signature.header,
+    secret: watched(() => webhook.secret(config.current.config.tracker.provider, lookup), deps),
+    isSigned({ header, body }, secret) {
+      const given = header(signature.header);
+      return given !== undefined && sameText(given.trim().toLowerCase(), sign(body, secret));
+    },
+    read({ body }) {
+      const event = webhook.read(body);
+      const { issueId, issueIdentifier, comment } = event;
+      return {
+        ...event,
+        ...{ id: null, work: null },
+        subject: issueIdentifier ?? issueId,
+        act() {
+          if (issueId !== null) deps.orchestrator().post({ type: "issue.hinted", issueId });
+          if (comment !== null) void deps.comments.received(comment.id, comment.issueId);
+        },
+      };
+    },
+    work: async () => {},
+  };
+}
+
+/** A site signs no time, so its deliveries are known for longer than it can send them again. */
+const forgeKeptMs = 30 * 24 * 3_600_000;
+
+/** A site's deliveries name a pull request to read; nobody reads it at a start, so that is done afterwards. */
+function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sender {
+  const { config, lookup, deliveries } = deps;
+  const { service, signature, defaultSecretName, sign } = webhook;
+  const current = () => config.current.config;
+  const rulesOf = (repository: string) => webhook.rulesOf(repository, current(), lookup);
+  return {
+    ...{ kind, service, defaultSecretName, sign, keptMs: forgeKeptMs },
+    signatureHeader: signature.header,
+    secret: watched(() => webhook.secret(current().delivery.github, lookup), deps),
+    isSigned: (post, secret) => webhook.isSigned(post, secret),
+    read(post) {
+      const { about, ...announced } = webhook.read(post);
+      return {
+        ...announced,
+        ...issueOf(about, deliveries, rulesOf),
+        sentAt: null,
+        subject: subjectOf(about),
+        act() {},
+        work: about && { ...about },
+      };
+    },
+    async work({ repository, number }) {
+      if (typeof repository !== "string") return;
+      const pull = typeof number === "number" ? number : null;
+      await Promise.all(rulesOf(repository).map(({ name }) => deliveries.hint(name, pull)));
+    },
+  };
+}
+
+type About = ForgeAnnouncement["about"];
+
+function subjectOf(about: About): string | null {
+  if (about === null) return null;
+  return about.number === null ? about.repository : `${about.repository}#${about.number}`;
+}
+
+/** The issue whose pull request a delivery names. */
+function issueOf(
+  about: About,
+  deliveries: OpenInboxesDeps["deliveries"],
+  rulesOf: (repository: string) => readonly { readonly name: string }[],
+): Pick<Announcement, "issueId" | "issueIdentifier"> {
+  const number = about?.number ?? null;
+  const rules = about === null || number === null ? [] : rulesOf(about.repository);
+  const [found] = rules.flatMap(
+    ({ name }) => (number === null ? null : deliveries.ofPullRequest(name, number)) ?? [],
+  );
+  const { issueId = null, issueIdentifier = null } = found ?? {};
+  return { issueId, issueIdentifier };
+}
+
+/** Reads a webhook's secret; from then on it is redacted. */
+function watched(
+  read: () => string | null,
+  { redactor }: Pick<OpenInboxesDeps, "redactor">,
+): () => string | null {
+  let known: string | null = null;
+  return () => {
+    const value = read();
+    if (value !== null && value !== known) redactor.add(value);
+    known = value;
+    return value;
+  };
+}
