@@ -52,8 +52,6 @@ export class Updates {
   readonly #deps: UpdatesDeps;
   readonly #leaving = new AbortController();
   readonly #busy = new Map<string, Promise<void>>();
-  /** What could not be done yet: an agent was at work, or a remote did not answer. */
-  readonly #later = new Map<string, Wanted>();
 
   constructor(deps: UpdatesDeps) {
     this.#deps = deps;
@@ -81,26 +79,12 @@ export class Updates {
     const { store, isRunning, config } = this.#deps;
     const known = store.of(issueId);
     const rule = config().git.repositories.find(({ name }) => name === known?.repository);
-    this.#later.delete(issueId);
     if (known === null || known.pushed === null || rule === undefined) return Promise.resolve();
     if (known.updatedFor === keyOf(known, wanted)) return Promise.resolve();
     const isBusy = isRunning(issueId) || this.#busy.has(issueId) || known.head !== known.pushed;
-    if (isBusy || this.#leaving.signal.aborted) {
-      this.#later.set(issueId, wanted);
-      return Promise.resolve();
-    }
+    // What cannot be done now is wanted again by the next read.
+    if (isBusy || this.#leaving.signal.aborted) return Promise.resolve();
     return this.#begin(known, rule, wanted);
-  }
-
-  /** The pull request was read, and has not changed. */
-  again(issueId: string): Promise<void> {
-    const wanted = this.#later.get(issueId);
-    return wanted === undefined ? Promise.resolve() : this.update(issueId, wanted);
-  }
-
-  /** The branch conflicts with nothing and is not behind. */
-  forget(issueId: string): void {
-    this.#later.delete(issueId);
   }
 
   /** Before the work is offered for the first time. Never rejects; `conflicts`: a turn comes first. */
@@ -119,7 +103,6 @@ export class Updates {
     const work = this.#update(known, rule, wanted)
       .catch((error: unknown) => {
         // It is tried again with the next read: nothing is known of this pair yet.
-        this.#later.set(issueId, wanted);
         const reason = messageOf(error);
         this.#deps.log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
       })

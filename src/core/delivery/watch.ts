@@ -12,7 +12,7 @@ interface WatchDeps extends Reach {
   /** Starts the outbox. */
   kick(): void;
   /** Brings a newer base into branches; null: nobody does. */
-  readonly updates: Pick<Updates, "update" | "again" | "forget"> | null;
+  readonly updates: Pick<Updates, "update"> | null;
 }
 
 const summaryChars = 200;
@@ -135,7 +135,6 @@ export class Watch {
     if (last === undefined) return;
     const seen = { ...last, at: clock.wall() };
     this.#last.set(key, seen);
-    if (answer === "unchanged") void this.#deps.updates?.again(known.issueId);
     const mayWrite = await rightsOf(seen, forge);
     const included = seen.pullRequest.state === "closed" && (await this.#isIncluded(known));
     const now = store.of(known.issueId);
@@ -217,10 +216,7 @@ export class Watch {
     if (updates === null || baseHead === null || pullRequest.base !== known.base) return false;
     const conflict = feedback.find(({ source }) => source === conflictSource) ?? null;
     const isBehind = pullRequest.mergeState === "behind" && pullRequest.head === known.pushed;
-    if (conflict === null && !isBehind) {
-      updates.forget(known.issueId);
-      return true;
-    }
+    if (conflict === null && !isBehind) return true;
     const wanted = { base: baseHead, conflict, onlyConflicts: false };
     void updates.update(known.issueId, wanted);
     return true;

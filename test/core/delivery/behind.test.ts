@@ -53,10 +53,6 @@ function bench(t: TestContext, { updates = true } = {}) {
           update: async (_: string, wanted: { base: string; conflict: object | null }) => {
             calls.push(`update ${wanted.base}${wanted.conflict === null ? "" : " conflict"}`);
           },
-          again: async () => {
-            calls.push("again");
-          },
-          forget: () => calls.push("forget"),
         }
       : null,
   } as never);
@@ -70,20 +66,21 @@ function bench(t: TestContext, { updates = true } = {}) {
 
 test("a pull request that is behind or conflicts is updated before any turn", async (t) => {
   const { look, posted, feedback } = bench(t);
-  assert.deepEqual(await look(observed({})), ["forget"]);
+  assert.deepEqual(await look(observed({})), []);
   assert.deepEqual(await look(observed({ mergeState: "behind" })), ["update b1"]);
   assert.deepEqual(await look(observed({ mergeable: "no", mergeState: "dirty" })), [
     "update b1 conflict",
   ]);
-  assert.deepEqual(await look("unchanged"), ["again"]);
+  // What was last seen is judged again.
+  assert.deepEqual(await look("unchanged"), ["update b1 conflict"]);
   assert.deepEqual([feedback(), posted], [0, []]);
 });
 
 test("a head that somebody else pushed, and an unknown state, lead to no update", async (t) => {
   const { look } = bench(t);
-  assert.deepEqual(await look(observed({ head: "h2", mergeState: "behind" })), ["forget"]);
-  assert.deepEqual(await look(observed({ head: "h2", mergeable: "no" })), ["forget"]);
-  assert.deepEqual(await look(observed({ mergeable: "unknown", mergeState: null })), ["forget"]);
+  assert.deepEqual(await look(observed({ head: "h2", mergeState: "behind" })), []);
+  assert.deepEqual(await look(observed({ head: "h2", mergeable: "no" })), []);
+  assert.deepEqual(await look(observed({ mergeable: "unknown", mergeState: null })), []);
 });
 
 test("with another base, or where nothing can update it, the conflict is the turn's", async (t) => {
