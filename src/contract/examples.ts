@@ -402,6 +402,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     needs: null,
     delivery: null,
     conflicts: [],
+    feedback: null,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
     recent_events: [
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
