@@ -111,7 +111,32 @@ const kept = {
   next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
 };
 
-/** One example for each tracker that delivers webhooks. */
+/** Work that waits for a review. */
+const delivery = {
+  mode: "pull_request",
+  repository: "shop",
+  branch: "symphony/ENG-123-add-a-health-check",
+  base: "main",
+  head: "3f2a9c1d5e7b8a6c4d2e1f0a9b8c7d6e5f4a3b2c",
+  pushed: "3f2a9c1d5e7b8a6c4d2e1f0a9b8c7d6e5f4a3b2c",
+  pull_request: {
+    number: 12,
+    url: "https://github.com/acme/shop/pull/12",
+    state: "open",
+    draft: false,
+    head_sha: "3f2a9c1d5e7b8a6c4d2e1f0a9b8c7d6e5f4a3b2c",
+    checks: "passed",
+    review: "none",
+  },
+  summary: "pull request #12 https://github.com/acme/shop/pull/12; waits for a review",
+  waiting_for: "a review",
+  needs_person: true,
+  problem: null,
+  offered_at: at,
+  seen_at: later,
+};
+
+/** One example for each service that delivers webhooks. */
 const deliveries = Object.fromEntries(
   Object.keys(paths.webhooks).map((kind) => [
     `webhooks.${kind}`,
@@ -271,10 +296,11 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     not_shown: [{ kind: "stashes", count: 1 }],
     not_shown_summary: "1 stash",
   },
+  "issues.deliver": { issue_identifier: identifier, delivery },
   "usage.list": {
     by: "issue",
     currency: "USD",
-    rows: [{ key: identifier, tokens, cost: 0.0142, unpriced_models: [] }],
+    rows: [{ key: identifier, outcome: null, tokens, cost: 0.0142, unpriced_models: [] }],
     sum: { tokens, cost: 0.0142, unpriced_models: [] },
     ...page,
   },
@@ -385,6 +411,8 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
     ],
     last_error: null,
+    delivery: null,
+    feedback: null,
     explain: [{ gate: "state", pass: true, detail: "In Progress is an active state" }],
     logs: { codex_session_logs: [] },
     tracked: {},
