@@ -146,13 +146,15 @@ async function followAttempt(id: string, context: CommandContext): Promise<numbe
   return status === "succeeded" ? exitCodes.done : exitCodes.failed;
 }
 
-const groups = ["issue", "attempt", "model", "agent", "day"] as const;
+const groups = ["issue", "attempt", "model", "agent", "template", "outcome", "day"] as const;
 
 /** Tokens and what they cost, by the prices of `usage.prices`. */
 export const usageCommand = row({
   examples: [
     "symphony usage",
     "symphony usage --by model --since 2026-11-01",
+    "symphony usage --by outcome                    merged, closed, in review, held …",
+    "symphony usage --by template --outcome         what each template's tokens led to",
     "symphony usage --by attempt --issue ENG-123 --json",
   ],
   options: [
@@ -168,9 +170,13 @@ export const usageCommand = row({
     { name: "since", value: "day", summary: "from this day (UTC) on, such as 2026-11-23" },
     { name: "until", value: "day", summary: "up to this day, included" },
     { name: "issue", value: "id", summary: "only of this issue", completion: "issues" },
+    { name: "outcome", summary: "split each row by what became of its issues" },
     ...pageOptions(),
   ],
-  call: async (query, context) => (await context.client()).usage.list({ query }),
+  async call({ outcome, ...query }, context) {
+    const client = await context.client();
+    return client.usage.list({ query: { ...query, outcome: outcome ? "true" : "false" } });
+  },
   async print(page, context) {
     await printPage(usageList(page), context);
     noteUnpriced(page.sum.unpriced_models, context);
@@ -178,8 +184,13 @@ export const usageCommand = row({
 });
 
 function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
-  const line = (name: string, { tokens, cost }: Omit<(typeof page.rows)[number], "key">) => [
+  const isSplit = page.rows.some(({ outcome }) => outcome !== null);
+  const line = (
+    name: string,
+    { tokens, cost, outcome = null }: typeof page.sum & { readonly outcome?: string | null },
+  ) => [
     name,
+    ...(isSplit ? [outcome ?? ""] : []),
     amount(tokens.total_tokens),
     amount(tokens.input_tokens),
     amount(tokens.cached_input_tokens),
@@ -190,6 +201,7 @@ function usageList(page: Reply<Api["usage"]["list"]>): ListShape {
   return {
     columns: [
       { title: page.by.toUpperCase() },
+      ...(isSplit ? [{ title: "OUTCOME" }] : []),
       ...figures.map((title) => ({ title, align: "right" }) as const),
     ],
     rows: page.rows.map((one) => line(one.key || "default", one)),

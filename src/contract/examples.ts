@@ -1,162 +1,24 @@
-import { paths } from "./paths.ts";
-
-// The examples of the document describe one issue, its attempt and a template.
-
-const at = "2026-11-23T17:07:00.123Z";
-const later = "2026-11-23T17:09:30.456Z";
-const issueId = "7d0e1a52-6f0b-4c39-9d5e-0a1f3c5b7e90";
-const identifier = "ENG-123";
-const attemptId = "att_01kaqz5g3b8x0v9n2m4p6r8t0w";
-const page = { total: 1, limit: 50, offset: 0 };
-
-const tokens = {
-  input_tokens: 5_200,
-  cached_input_tokens: 4_096,
-  output_tokens: 640,
-  reasoning_output_tokens: 128,
-  total_tokens: 5_840,
-};
-
-const issue = {
-  id: issueId,
-  native_ref: null,
+import {
+  at,
+  attempt,
+  attemptId,
+  copy,
+  deliveries,
+  delivery,
+  event,
   identifier,
-  title: "Add a health check",
-  description: "GET /health",
-  priority: 2,
-  state: "In Progress",
-  branch_name: "eng-123-add-a-health-check",
-  url: "https://tracker.example/acme/issue/ENG-123",
-  assignee_id: null,
-  labels: ["backend"],
-  blocked_by: [],
-  dispatchable: true,
-  created_at: at,
-  updated_at: later,
-};
-
-const runningRow = {
-  issue_id: issueId,
-  issue_identifier: identifier,
-  issue_url: issue.url,
-  title: issue.title,
-  state: issue.state,
-  status: "running",
-  priority: 2,
-  labels: ["backend"],
-  updated_at: later,
-  attempt_id: attemptId,
-  attempt: 0,
-  phase: "streaming_turn",
-  stopping: null,
-  session_id: "thread-1-turn-1",
-  thread_id: "thread-1",
-  turn_count: 1,
-  agent: "codex",
-  model: null,
-  worker_host: null,
-  workspace_path: "/srv/symphony/workspaces/ENG-123",
-  started_at: at,
-  last_event: "agent.message",
-  last_message: "The route is there; now its test.",
-  last_event_at: later,
+  issue,
+  issueId,
+  kept,
+  later,
+  overlay,
+  page,
+  runningRow,
+  stream,
+  template,
   tokens,
-};
-
-const attempt = {
-  id: attemptId,
-  issue_id: issueId,
-  issue_identifier: identifier,
-  number: 1,
-  status: "running",
-  phase: "streaming_turn",
-  agent: "codex",
-  model: null,
-  template_id: null,
-  worker_host: null,
-  thread_id: "thread-1",
-  session_id: "thread-1-turn-1",
-  turn_count: 1,
-  started_at: at,
-  ended_at: null,
-  duration_ms: null,
-  tokens,
-  error: null,
-  workspace: { key: identifier, path: "/srv/symphony/workspaces/ENG-123" },
-  git: null,
-};
-
-const event = {
-  seq: 41,
-  type: "turn.started",
-  at,
-  issue_id: issueId,
-  issue_identifier: identifier,
-  attempt_id: attemptId,
-  session_id: "thread-1-turn-1",
-  message: "turn 1 started",
-  data: {},
-};
-
-/** A workspace that is kept because it holds the work of a finished issue. */
-const kept = {
-  key: "ENG-120",
-  path: "/srv/symphony/workspaces/ENG-120",
-  since: at,
-  holds: [
-    { kind: "new_files", count: 1, examples: ["src/health.ts"] },
-    { kind: "commits", count: 2, more: false, refs: ["eng-120"] },
-  ],
-  summary: "1 new file (src/health.ts) and 2 commits not pushed (eng-120)",
-  next: ["symphony diff ENG-120", "symphony workspaces remove ENG-120 --force"],
-};
-
-/** One example for each tracker that delivers webhooks. */
-const deliveries = Object.fromEntries(
-  Object.keys(paths.webhooks).map((kind) => [
-    `webhooks.${kind}`,
-    { accepted: true, duplicate: false },
-  ]),
-);
-
-const tracker = { kind: "local", healthy: true, last_error: null };
-
-const template = {
-  id: "tpl_01kaqz5g3b8x0v9n2m4p6r8t0w",
-  name: "review",
-  body: "Review {{ issue.title }}.",
-  read_only: false,
-  variables: ["issue.title"],
-  created_at: at,
-  updated_at: later,
-};
-
-const overlay = { agent: { max_turns: 5 }, polling: { interval_ms: 10_000 } };
-
-const stream = [
-  `id: ${event.seq}`,
-  `event: ${event.type}`,
-  `data: ${JSON.stringify(event)}`,
-  "",
-  "",
-].join("\n");
-
-/** The work of a workspace that was removed. */
-const copy = {
-  key: "ENG-118-20261102T101500Z",
-  path: "/srv/symphony/.symphony/kept/ENG-118-20261102T101500Z",
-  issue_identifier: "ENG-118",
-  workspace: "/srv/symphony/workspaces/ENG-118",
-  form: "bundle",
-  bytes: 48_213,
-  at,
-  summary: "1 commit not pushed (eng-118-fix-login)",
-  next: [
-    "symphony diff ENG-118-20261102T101500Z",
-    "symphony workspaces restore ENG-118-20261102T101500Z",
-    "symphony workspaces remove ENG-118-20261102T101500Z --force",
-  ],
-};
+  tracker,
+} from "./example-values.ts";
 
 /** Replies of the routes for configuration, templates, workspaces and records. */
 const otherExamples: Readonly<Record<string, unknown>> = {
@@ -290,10 +152,11 @@ const otherExamples: Readonly<Record<string, unknown>> = {
     ],
     ...page,
   },
+  "issues.deliver": { issue_identifier: identifier, delivery },
   "usage.list": {
     by: "issue",
     currency: "USD",
-    rows: [{ key: identifier, tokens, cost: 0.0142, unpriced_models: [] }],
+    rows: [{ key: identifier, outcome: null, tokens, cost: 0.0142, unpriced_models: [] }],
     sum: { tokens, cost: 0.0142, unpriced_models: [] },
     ...page,
   },
@@ -411,30 +274,6 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     explain: [{ gate: "state", pass: true, detail: "In Progress is an active state" }],
     logs: { codex_session_logs: [] },
     tracked: {},
-  },
-  "issues.deliver": {
-    issue_identifier: identifier,
-    delivery: {
-      mode: "pull_request",
-      repository: "shop",
-      branch: "symphony/ENG-123-login-fails",
-      base: "main",
-      head: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-      pushed: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-      pull_request: {
-        number: 12,
-        url: "https://github.com/you/shop/pull/12",
-        state: "open",
-        draft: false,
-        head_sha: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-        checks: "passed",
-        review: "none",
-      },
-      waiting_for: "a review",
-      problem: null,
-      offered_at: at,
-      seen_at: at,
-    },
   },
   "issues.abort": {
     issue_identifier: identifier,

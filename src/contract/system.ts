@@ -214,11 +214,32 @@ export const models = {
 
 const day = z.iso.date();
 
+/** What became of the issues that used tokens. */
+export const outcomes = [
+  "merged",
+  "closed",
+  "in_review",
+  "held",
+  "failed",
+  "no_changes",
+  "completed",
+  "open",
+  "unknown",
+] as const;
+
 const UsageRowView = z
   .object({
     key: z
       .string()
-      .describe("The issue, attempt, model, agent or day; empty: the agent's own model"),
+      .describe(
+        "The issue, attempt, model, agent, template, outcome or day; empty: the agent's own model",
+      ),
+    outcome: z
+      .enum(outcomes)
+      .nullable()
+      .describe(
+        "Of the row's issues up to now, with `outcome=true`; unknown: the issue is not known any more",
+      ),
     tokens: TokenCounts,
     cost: z.number().nullable().describe("null: a model in this row has no price"),
     unpriced_models: z.array(z.string()).describe("Models without an entry in `usage.prices`"),
@@ -229,15 +250,20 @@ const UsageRowView = z
 export const usage = {
   list: route({
     ...paths.usage.list,
-    summary: "Tokens and their cost by issue, attempt, model, agent or day (UTC)",
+    summary:
+      "Tokens and their cost by issue, attempt, model, agent, template, outcome or day (UTC)",
     query: z.object({
       by: z
-        .enum(["issue", "attempt", "model", "agent", "day"])
+        .enum(["issue", "attempt", "model", "agent", "day", "template", "outcome"])
         .default("issue")
         .describe("What the rows are grouped by"),
       since: day.optional().describe("First day, inclusive"),
       until: day.optional().describe("Last day, inclusive"),
       issue: z.string().trim().min(1).max(200).optional().describe("Only this issue"),
+      outcome: z
+        .enum(["true", "false"])
+        .default("false")
+        .describe("Whether each row is split by the outcome of its issues"),
       limit: z.coerce.number().int().min(1).max(500).default(50).describe("Maximum number of rows"),
       offset: z.coerce.number().int().min(0).default(0).describe("Number of rows to skip"),
     }),
@@ -249,7 +275,7 @@ export const usage = {
         rows: z
           .array(UsageRowView)
           .describe("Days: newest first; everything else: most tokens first"),
-        sum: UsageRowView.omit({ key: true }),
+        sum: UsageRowView.omit({ key: true, outcome: true }),
         total: z.number().int(),
         limit: z.number().int(),
         offset: z.number().int(),

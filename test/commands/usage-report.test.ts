@@ -53,3 +53,36 @@ test("usage names models without a price, and refuses an unknown grouping", asyn
   const reply = await server.ask("/api/v1/usage?by=nothing");
   assert.equal(reply.status, 400);
 });
+
+test("usage --by outcome and --outcome say what the tokens led to", async () => {
+  await using world = await used();
+  await using server = await serve(world);
+  const env = { SYMPHONY_URL: `http://127.0.0.1:${server.listening.port}` };
+  const a = issue("A-1");
+  const head = "a".repeat(40);
+  world.core.deliveries.record({
+    ...{ issue: a, repository: "shop", branch: "a-1", base: "main", path: "/w" },
+  });
+  const known = world.core.deliveries.of(a.id);
+  assert.ok(known);
+  const merged = { ...known, mode: "branch", over: true, offeredAt: 1, pushed: head } as const;
+  world.core.deliveries.of = (id) => (id === a.id ? merged : null);
+  const outcomes = await symphony(["usage", "--by", "outcome"], { env });
+  assert.equal(outcomes.code, 0, outcomes.stderr);
+  assert.match(
+    outcomes.stdout,
+    /^OUTCOME +TOKENS.*\nopen .* 5\.00\nmerged .* 3\.00\nall .* 8\.00\n$/,
+  );
+  const split = await symphony(["usage", "--by", "template", "--outcome"], { env });
+  assert.match(
+    split.stdout,
+    /^TEMPLATE +OUTCOME +TOKENS.*\nworkflow +open .* 5\.00\nworkflow +merged .* 3\.00\nall .* 8\.00\n$/,
+  );
+  const plain = (await server.ask("/api/v1/usage?by=template")).json();
+  assert.deepEqual(
+    plain.rows.map(({ key, outcome, cost }: { key: string; outcome: null; cost: number }) => [
+      ...[key, outcome, cost],
+    ]),
+    [["workflow", null, 8]],
+  );
+});

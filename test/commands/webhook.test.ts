@@ -101,3 +101,22 @@ test("webhook test without a secret says which variable to set, and never accept
   assert.match(help.stdout, /symphony webhook test ENG-123/);
   assert.doesNotMatch(help.stdout, /--secret/);
 });
+
+test("webhook test --from github signs a sample as GitHub does", async () => {
+  const hook = "gh_hook_canary_0123456789";
+  await using place = await project("{}", { GITHUB_WEBHOOK_SECRET: hook });
+  await using server = await Served.start(place);
+  const plain = await symphony(place, "webhook", "test", "--from", "github", "--json");
+  assert.equal(plain.code, 0, plain.stderr);
+  assert.deepEqual(JSON.parse(plain.stdout), { accepted: true, duplicate: false });
+  const none = await symphony(place, "webhook", "test", "LOCAL-1", "--from", "github");
+  assert.equal(none.code, 7);
+  assert.match(none.stderr, /LOCAL-1 has no pull request/);
+  const bare = { ...place, env: { HOME: place.root } };
+  const missing = await symphony(bare, "webhook", "test", "--from", "github");
+  assert.match(
+    missing.stderr,
+    /GITHUB_WEBHOOK_SECRET, or the variable that delivery\.github\.webhook_secret names/,
+  );
+  assert.doesNotMatch(plain.stdout + plain.stderr + server.log, /canary/);
+});

@@ -202,6 +202,10 @@ function totalsOf(row: Row): { tokens: Tokens; seconds: number } {
   return { tokens: tokensOf(row), seconds: int(row, "seconds") };
 }
 
+/** Retention removes attempts, but not their tokens. */
+const template = `coalesce((SELECT coalesce(body ->> '$.templateId', 'default') FROM attempts
+  WHERE attempts.id = usage.attempt_id), 'unknown')`;
+
 /** The columns that group rows, and the key each group is shown with. */
 const groups = {
   issue: { key: "max(issue_identifier)", by: "issue_id" },
@@ -209,6 +213,7 @@ const groups = {
   model: { key: "model", by: "model" },
   agent: { key: "agent", by: "agent" },
   day: { key: "day", by: "day" },
+  template: { key: template, by: template },
 } as const;
 
 const sums = `sum(input) AS input, sum(cached_input) AS cachedInput, sum(output) AS output,
@@ -245,15 +250,18 @@ export class UsageTable {
   }
 
   /** One row for each group and model, so that each can be priced; groups in their natural order, newest day first. */
-  by({ group, since, until, issue }: UsageQuery): readonly UsageRow[] {
+  by({ group, byIssue = false, since, until, issue }: UsageQuery): readonly UsageRow[] {
     const { key, by } = groups[group];
+    const [id, name, split] = byIssue
+      ? ["issue_id", "max(issue_identifier)", ", issue_id"]
+      : ["NULL", "NULL", ""];
     return this.#db.all(
       rowOf,
-      `SELECT ${key} AS key, max(agent) AS agent, nullif(model, '') AS model, ${sums} FROM usage
+      `SELECT ${key} AS key, ${id} AS issueId, ${name} AS issueIdentifier, max(agent) AS agent, nullif(model, '') AS model, ${sums} FROM usage
         WHERE ($since IS NULL OR day >= $since) AND ($until IS NULL OR day <= $until)
           AND ($issue IS NULL OR issue_id IN
             (SELECT issue_id FROM usage WHERE issue_identifier = $issue COLLATE NOCASE))
-        GROUP BY ${by}, model ORDER BY key DESC`,
+        GROUP BY ${by}, model${split} ORDER BY key DESC`,
       { since: since ?? null, until: until ?? null, issue: issue ?? null },
     );
   }
@@ -277,8 +285,10 @@ function dayOf(at: number): string {
 }
 
 function rowOf(row: Row): UsageRow {
+  const id = textOrNull(row, "issueId");
   return {
     key: text(row, "key"),
+    ...(id !== null && { issue: { id, identifier: text(row, "issueIdentifier") } }),
     agent: text(row, "agent"),
     model: textOrNull(row, "model"),
     tokens: tokensOf(row),

@@ -203,7 +203,9 @@ export interface Used {
 }
 
 export interface UsageQuery {
-  readonly group: "issue" | "attempt" | "model" | "agent" | "day";
+  readonly group: "issue" | "attempt" | "model" | "agent" | "day" | "template";
+  /** One row for each issue, too. */
+  readonly byIssue?: boolean;
   /** Days as `2026-11-23`, both included. */
   readonly since?: string;
   readonly until?: string;
@@ -213,6 +215,8 @@ export interface UsageQuery {
 
 export interface UsageRow {
   readonly key: string;
+  /** Only with `byIssue`. */
+  readonly issue?: { readonly id: string; readonly identifier: string };
   readonly agent: string;
   readonly model: string | null;
   readonly tokens: Attempt["tokens"];

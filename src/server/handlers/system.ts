@@ -5,7 +5,6 @@ import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";
 import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
-import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
 import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus, identifiersOf } from "../../core/find-issue.ts";
@@ -15,7 +14,7 @@ import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
 import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
-import { time, tokensView, trackerView } from "../views.ts";
+import { time, trackerView } from "../views.ts";
 
 const writeModels = writerOf(modelRoutes.list.reply);
 
@@ -153,34 +152,3 @@ export function modelHandlers({ models }: Core): Handlers<Api["models"]> {
 }
 
 /** Counted from the history at each request, so the numbers are never stale. */
-export function usageHandlers(core: Core): Handlers<Api["usage"]> {
-  return {
-    list({ query }) {
-      const { by, since, until, issue, limit, offset } = query;
-      const { usage } = core.config.current.config;
-      const rows = core.history.usage({
-        group: by,
-        ...(since !== undefined && { since }),
-        ...(until !== undefined && { until }),
-        ...(issue !== undefined && { issue }),
-      });
-      const bills = [...billsOf(rows, usage)];
-      if (by !== "day") bills.sort(([, a], [, b]) => b.tokens.total - a.tokens.total);
-      return {
-        by,
-        currency: usage.currency,
-        rows: bills
-          .slice(offset, offset + limit)
-          .map(([key, bill]) => ({ key, ...billView(bill) })),
-        sum: billView(sumOf(bills.map(([, bill]) => bill))),
-        total: bills.length,
-        limit,
-        offset,
-      };
-    },
-  };
-}
-
-function billView({ tokens, cost, unpriced }: Bill) {
-  return { tokens: tokensView(tokens), cost, unpriced_models: [...unpriced] };
-}
