@@ -12,7 +12,7 @@ const listed = new Set(
   [...read("docs/requirements.md").matchAll(/^\| ([A-Z]+-\d+[a-z]?) \|/gm)].map(([, code]) => code),
 );
 
-const code = "(?:[WTNLOPSAEGHCXR]|THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
+const code = "(?:[WTNLOPSAEGHCXR]|DELIVERY|THREAT|FAULT|INV|LIVE)-\\d+[a-z]?";
 const codes = `${code}(?:(?:, | and )${code})*`;
 /** Codes at the beginning of a title: `O-36: …`, `THREAT-5, THREAT-8: …`. Elsewhere they would be confused with identifiers of issues. */
 const title = new RegExp(`(?:test|describe|it|name:)\\(?\\s*[\`"'](${codes}): `, "g");

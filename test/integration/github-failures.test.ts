@@ -5,7 +5,7 @@ import { failure, githubBench, marker } from "../support/fakes/schema-github.ts"
 
 const branch = "symphony/eng-1";
 
-test("row 3: a secondary limit is an error with a time, and nothing is sent before it", async () => {
+test("DELIVERY-3: a secondary limit is an error with a time, and nothing is sent before it", async () => {
   await using bench = await githubBench();
   const { github, forge } = bench;
   await forge.look();
@@ -141,7 +141,7 @@ test("a revoked token is said", async () => {
   assert.equal(await forge.mayWrite("grace"), null);
 });
 
-test("row 39: locked, archived and too long are final", async () => {
+test("DELIVERY-39: locked, archived and too long are final", async () => {
   await using bench = await githubBench();
   const { github, forge } = bench;
   const { number } = await bench.pull();

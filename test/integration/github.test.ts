@@ -42,7 +42,7 @@ test("opens a pull request once although the answer is lost", async () => {
   assert.equal((await forge.edit(opened.number, { state: "open" })).state, "open");
 });
 
-test("row 2: a pull request of a fork, of a stranger or without the marker is never ours", async () => {
+test("DELIVERY-2: a pull request of a fork, of a stranger or without the marker is never ours", async () => {
   await using bench = await githubBench();
   const { github, forge } = bench;
   const fork = await github.act({ as: "grace", rest: "POST /repos/acme/app/forks", body: {} });
@@ -116,7 +116,7 @@ test("a comment and a reply are posted once although the answer is lost", async 
   );
 });
 
-test("row 11: reviews, resolved and outdated threads, and a dismissal", async () => {
+test("DELIVERY-11: reviews, resolved and outdated threads, and a dismissal", async () => {
   await using bench = await githubBench();
   const { github } = bench;
   const { number, head } = await bench.pull();
@@ -163,7 +163,7 @@ test("row 11: reviews, resolved and outdated threads, and a dismissal", async ()
   assert.notEqual(after.pullRequest.head, head);
 });
 
-test("row 12: everybody's rights are asked of the permission endpoint, and a comment without author arrives", async () => {
+test("DELIVERY-12: everybody's rights are asked of the permission endpoint, and a comment without author arrives", async () => {
   await using bench = await githubBench();
   const { github, forge } = bench;
   const people = ["ada", "grace", "margaret", "mallory", "nobody-at-all"];
@@ -251,7 +251,7 @@ test("checks: runs of Actions, an app's check and a commit status, with the end 
   await assert.rejects(forge.rerun(number, status), failure("refused", { final: true }));
 });
 
-test("row 19: what is red on the base too is named", async () => {
+test("DELIVERY-19: what is red on the base too is named", async () => {
   await using bench = await githubBench();
   const { github } = bench;
   const { number } = await bench.pull();
@@ -262,7 +262,7 @@ test("row 19: what is red on the base too is named", async () => {
   assert.deepEqual((await observed(bench, number)).baseRed, ["lint"]);
 });
 
-test("row 9: mergeable is unknown, then yes, then no after a conflict", async () => {
+test("DELIVERY-9: mergeable is unknown, then yes, then no after a conflict", async () => {
   await using bench = await githubBench({ mergeableMs: 300 });
   const { number } = await bench.pull();
   const seen = new Set<string>();
@@ -307,7 +307,7 @@ test("a protected branch: required checks, a refusal, then exactly the judged he
   assert.equal(pullRequest.closedBy, "symphony-bot");
 });
 
-test("row 4: who closed a pull request is named", async () => {
+test("DELIVERY-4: who closed a pull request is named", async () => {
   await using bench = await githubBench();
   const { number } = await bench.pull();
   await bench.github.act({ do: "close", as: "linus", issue: number });

@@ -90,7 +90,7 @@ function known(fields: Partial<Known> = {}): Known {
 const sources = (fields: Fields, more: Partial<Known> = {}) =>
   judge(seen(fields), known(more)).feedback.map(({ source }) => source);
 
-test("delivery row 12: only people who may write are heard; unknown rights wait, and a missing author has none", () => {
+test("DELIVERY-12: only people who may write are heard; unknown rights wait, and a missing author has none", () => {
   const remarks = ["grace", "margaret", "mallory", null].map((who, at) =>
     remark(`issue_comment:${at}`, who),
   );
@@ -105,7 +105,7 @@ test("delivery row 12: only people who may write are heard; unknown rights wait,
   assert.deepEqual(sources({ remarks: own }), []);
 });
 
-test("delivery row 11: a standing change request is delivered with its resolved threads, a settled one is not", () => {
+test("DELIVERY-11: a standing change request is delivered with its resolved threads, a settled one is not", () => {
   const lines = [
     remark("review_comment:1", "grace", { kind: "line", resolved: true, path: "a.ts", line: 3 }),
     remark("review:2", "grace", { kind: "review", verdict: "changes_requested", body: "" }),
@@ -121,7 +121,7 @@ test("delivery row 11: a standing change request is delivered with its resolved 
   assert.deepEqual(sources(over), []);
 });
 
-test("delivery row 8: each comment has a key of its own, and an edited one another hash", () => {
+test("DELIVERY-8: each comment has a key of its own, and an edited one another hash", () => {
   const one = judge(seen({ remarks: [remark("issue_comment:1", "grace")] }), known());
   const edited = remark("issue_comment:1", "grace", { body: "other" });
   const two = judge(seen({ remarks: [edited] }), known());
@@ -129,7 +129,7 @@ test("delivery row 8: each comment has a key of its own, and an edited one anoth
   assert.notEqual(one.feedback[0]?.hash, two.feedback[0]?.hash);
 });
 
-test("delivery row 15: a verdict belongs to a commit; checks of other commits do not count", () => {
+test("DELIVERY-15: a verdict belongs to a commit; checks of other commits do not count", () => {
   const old = check("test", "failure", { head: "c".repeat(40) });
   const verdict = judge(seen({ checks: [old] }), known());
   assert.deepEqual([verdict.facts.checks, verdict.feedback.length], ["none", 0]);
@@ -139,7 +139,7 @@ test("delivery row 15: a verdict belongs to a commit; checks of other commits do
   assert.equal(lagging.mergeable, false);
 });
 
-test("delivery row 19: a failed check runs again once, then it is feedback; red on the base too is none", () => {
+test("DELIVERY-19: a failed check runs again once, then it is feedback; red on the base too is none", () => {
   const red = check("test", "failure", { runId: "9", excerpt: "not ok 1" });
   const first = judge(seen({ checks: [red] }), known());
   assert.deepEqual([first.reruns.length, first.feedback.length], [1, 0]);
@@ -160,7 +160,7 @@ test("delivery row 19: a failed check runs again once, then it is feedback; red 
   assert.match(both.waitingFor ?? "", /test, which is red on main too/);
 });
 
-test("delivery row 16: a cancelled check is run again once by symphony, and starts no turn", () => {
+test("DELIVERY-16: a cancelled check is run again once by symphony, and starts no turn", () => {
   const lost = check("test", "cancelled", { runId: "9" });
   const verdict = judge(seen({ checks: [lost] }), known());
   assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [1, 0]);
@@ -176,7 +176,7 @@ test("a failed job is run again when the other jobs of its run are over", () => 
   assert.deepEqual([verdict.reruns.length, verdict.feedback.length], [0, 0]);
 });
 
-test("delivery row 9: one conflict is one turn for each pair of head and base; unknown is none", () => {
+test("DELIVERY-9: one conflict is one turn for each pair of head and base; unknown is none", () => {
   const conflict = { pullRequest: { mergeable: "no" as const } };
   const one = judge(seen(conflict), known()).feedback[0];
   assert.equal(one?.source, "conflict:base");
@@ -189,7 +189,7 @@ test("delivery row 9: one conflict is one turn for each pair of head and base; u
 const merges = (fields: Fields, more: Partial<Known> = {}) =>
   judge(seen({ reviews: [review("grace", "approved")], ...fields }), known(more));
 
-test("delivery row 18: none yet, running, expected and green are four things", () => {
+test("DELIVERY-18: none yet, running, expected and green are four things", () => {
   assert.equal(merges({}).mergeable, true);
   assert.match(merges({ checks: [], requiredChecks: null }).waitingFor ?? "", /no checks/);
   assert.equal(merges({ checks: [check("test", "running")] }).mergeable, false);
@@ -204,7 +204,7 @@ test("delivery row 18: none yet, running, expected and green are four things", (
   );
 });
 
-test("delivery row 22: the latest decisive review of each person with write counts", () => {
+test("DELIVERY-22: the latest decisive review of each person with write counts", () => {
   const both = [
     review("linus", "approved"),
     review("grace", "changes_requested"),
@@ -217,7 +217,7 @@ test("delivery row 22: the latest decisive review of each person with write coun
   assert.equal(merges({ reviews: [review("newcomer", "approved")] }).facts.review, "unknown");
 });
 
-test("delivery rows 23 and 25: another base and a person's draft are holds on merging", () => {
+test("DELIVERY-23, DELIVERY-25: another base and a person's draft are holds on merging", () => {
   assert.match(
     merges({ pullRequest: { base: "release" } }).waitingFor ?? "",
     /base was changed to release/,

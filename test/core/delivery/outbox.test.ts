@@ -67,7 +67,7 @@ test("an entry is on disk once, whatever adds it again, and is made once", async
   assert.deepEqual(made, ["x"]);
 });
 
-test("delivery row 39: entries are ordered per target and independent across targets", async (t) => {
+test("DELIVERY-39: entries are ordered per target and independent across targets", async (t) => {
   const gate = Promise.withResolvers<void>();
   const { store, outbox, made } = await worldFor(t, async ({ key }) => {
     if (key === "a1") await gate.promise;

@@ -24,7 +24,7 @@ const comment = (change: object) => ({
   ...change,
 });
 
-test("row 2: ours has our repository, our branch and our marker, all three", async () => {
+test("DELIVERY-2: ours has our repository, our branch and our marker, all three", async () => {
   await using github = await startFakeGithub();
   const forge = github.forge(systemClock);
   const head = { ref: branch, sha: headSha, repo: { id: 1 } };
@@ -48,7 +48,7 @@ test("row 2: ours has our repository, our branch and our marker, all three", asy
   assert.equal(github.requests.filter(({ path }) => path.endsWith("/pulls")).length, asked.length);
 });
 
-test("row 3: a look-up that fails is an error and not none", async () => {
+test("DELIVERY-3: a look-up that fails is an error and not none", async () => {
   await using github = await startFakeGithub();
   const forge = github.forge(systemClock);
   for (const status of [403, 404, 410, 422]) {
@@ -115,7 +115,7 @@ test("a reply goes to the first comment of its thread, and to a review as a comm
   assert.equal((await reply("review:4")).id, "issue_comment:9");
 });
 
-test("row 12: rights are yes, no or unknown; only what is known is kept, for five minutes", async () => {
+test("DELIVERY-12: rights are yes, no or unknown; only what is known is kept, for five minutes", async () => {
   await using github = await startFakeGithub();
   let elapsedMs = 0;
   const clock: Clock = { ...systemClock, now: () => systemClock.now() + elapsedMs };

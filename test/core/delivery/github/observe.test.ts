@@ -30,7 +30,7 @@ async function checksOf(
   return (await observed(github)).checks;
 }
 
-test("row 16: a cancelled check with a newer run is omitted, one without is not", async () => {
+test("DELIVERY-16: a cancelled check with a newer run is omitted, one without is not", async () => {
   await using github = await startFakeGithub();
   const old = runAnswer({ id: 1, conclusion: "cancelled", check_suite: { id: 100 } });
   const later = { started_at: "2026-11-26T09:00:00Z", check_suite: { id: 101 } };
@@ -71,7 +71,7 @@ test("a failure of one event is not hidden by a success of another; within one e
   ]);
 });
 
-test("row 18: none, expected, waiting for a person and unknown words are never a success", async () => {
+test("DELIVERY-18: none, expected, waiting for a person and unknown words are never a success", async () => {
   await using github = await startFakeGithub();
   const states = async (...runs: readonly unknown[]) => {
     return (await checksOf(github, runs)).map(({ state }) => state);
@@ -89,7 +89,7 @@ test("row 18: none, expected, waiting for a person and unknown words are never a
   );
 });
 
-test("row 18: required checks come from protection and from rulesets; what may not be read is unknown", async () => {
+test("DELIVERY-18: required checks come from protection and from rulesets; what may not be read is unknown", async () => {
   await using github = await startFakeGithub();
   const branch = (more: object) => ({ body: { commit: { sha: "c".repeat(40) }, ...more } });
   const contexts = { required_status_checks: { contexts: ["test"] } };
@@ -227,7 +227,7 @@ test("threads that may not be read are unknown; the comments arrive", async () =
   );
 });
 
-test("row 25: a draft, a base or a title that changes under the same head is seen", async () => {
+test("DELIVERY-25: a draft, a base or a title that changes under the same head is seen", async () => {
   await using github = await startFakeGithub();
   const forge = github.forge(systemClock);
   assert.notEqual(await forge.observe(7), "unchanged");
