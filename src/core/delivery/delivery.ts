@@ -12,6 +12,7 @@ import { type Delivered, fresh, type Reach } from "./delivered.ts";
 import type { Check } from "./forge.ts";
 import { rerunKey } from "./judge.ts";
 import { Outbox, type Written } from "./outbox.ts";
+import { siteProblems } from "./reachable.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
 import { Watch } from "./watch.ts";
 import { answersIn, replyText } from "./wording.ts";
@@ -69,6 +70,12 @@ export class Deliveries implements BranchBook {
     }
     this.#outbox.kick();
     this.#watch.start();
+    void this.#tellProblems();
+  }
+
+  async #tellProblems(): Promise<void> {
+    const { config, log } = this.#deps;
+    for (const problem of await siteProblems(config(), this.#deps)) log.warn(problem);
   }
 
   record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
@@ -146,7 +153,12 @@ export class Deliveries implements BranchBook {
     this.#outbox.kick();
     await this.#outbox.settled(`delivery:${issueId}`);
     await this.#watch.look(issueId);
-    return this.of(issueId) ?? known;
+    const now = this.of(issueId) ?? known;
+    // A person had closed it, and a person opens it again.
+    if (known.over && !now.over && now.problem === null) {
+      this.#deps.post({ type: "offer.resumed", issueId, workspacePath: now.workspacePath });
+    }
+    return now;
   }
 
   /** Moves the issue to the state for running work, once for each attempt. */

@@ -1,6 +1,6 @@
-import { reviewStates } from "../config/delivery.ts";
+import { forgeSecretNames, reviewStates } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { adviceOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import { oneLine } from "../text/text.ts";
@@ -51,8 +51,14 @@ export class Writes {
           return { outcome: "final", reason: `symphony knows no write "${entry.kind}"` };
       }
     } catch (error) {
-      return failureOf(error);
+      const isDenied = error instanceof ForgeError && error.category === "unauthorized";
+      return failureOf(error, isDenied ? this.#newToken(known) : "");
     }
+  }
+
+  #newToken({ issueIdentifier }: Delivered): string {
+    const secret = forgeSecretNames(this.#deps.config().delivery).at(-1);
+    return `; next: symphony secrets add ${secret}, then symphony deliver ${issueIdentifier}`;
   }
 
   async #push(entry: Entry, known: Delivered, signal: AbortSignal): Promise<Written> {
@@ -75,11 +81,12 @@ export class Writes {
     switch (answer.outcome) {
       case "moved":
         return this.#moved(known, repository, answer.found);
-      case "refused":
-        return {
-          outcome: answer.final ? "final" : "failed",
-          reason: `push refused: ${answer.reason}`,
-        };
+      case "refused": {
+        const isDenied = answer.category === "permission" && !answer.final;
+        const next = isDenied ? this.#newToken(known) : "";
+        const reason = `push refused: ${answer.reason}${next}`;
+        return { outcome: answer.final ? "final" : "failed", reason };
+      }
       default: {
         const now = this.#deps.store.of(entry.issueId) ?? known;
         const waitingFor =
@@ -332,8 +339,8 @@ function about({ issueId, issueIdentifier }: Delivered) {
 }
 
 /** What a rejection means for the entry. Unknown is tried again. */
-function failureOf(error: unknown): Written {
-  const reason = messageOf(error);
+function failureOf(error: unknown, next: string): Written {
+  const reason = `${adviceOf(error)}${next}`;
   if (error instanceof ForgeError) {
     if (error.final) return { outcome: "final", reason };
     return { outcome: "failed", reason, at: error.retryAt };

@@ -114,6 +114,12 @@ export type Input =
   | { readonly type: "offer.merged"; readonly issueId: string; readonly summary: string }
   /** It needs a person: closed by somebody, refused for good, rounds used up. */
   | { readonly type: "offer.stopped"; readonly issueId: string; readonly reason: string }
+  /** An operator offered it again after it was stopped. */
+  | {
+      readonly type: "offer.resumed";
+      readonly issueId: string;
+      readonly workspacePath: string | null;
+    }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 

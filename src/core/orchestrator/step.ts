@@ -82,6 +82,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "offer.answered":
     case "offer.merged":
     case "offer.stopped":
+    case "offer.resumed":
       return offerReported(state, input, context);
     case "drain.requested":
       return drain(state, input.stopAttempts);
