@@ -151,7 +151,7 @@ export class Deliveries implements BranchBook {
       if (next) this.#save({ ...next, attemptId });
     }
     this.#outbox.kick();
-    await this.#outbox.settled(`delivery:${issueId}`);
+    await this.settled(issueId);
     await this.#watch.look(issueId);
     const now = this.of(issueId) ?? known;
     // A person had closed it, and a person opens it again.
@@ -186,8 +186,10 @@ export class Deliveries implements BranchBook {
   }
 
   /** Resolves when no write of the issue is being made; a write that must wait is not waited for. */
-  settled(issueId: string): Promise<void> {
-    return this.#outbox.settled(`delivery:${issueId}`);
+  async settled(issueId: string): Promise<void> {
+    for (const target of ["delivery", "answers"]) {
+      await this.#outbox.settled(`${target}:${issueId}`);
+    }
   }
 
   /** Whether the remote has the commit that is checked out at `path`, as the remote itself said. */
@@ -231,7 +233,9 @@ export class Deliveries implements BranchBook {
     return given.flatMap(({ replyTo, source, hash }, at) => {
       if (replyTo === null) return [];
       const body = replyText(answers.get(at + 1), head);
-      return [entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head })];
+      const reply = entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head });
+      // An answer that waits for its commit must not stand before that commit's push.
+      return [{ ...reply, target: `answers:${reply.issueId}` }];
     });
   }
 

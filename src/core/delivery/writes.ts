@@ -7,7 +7,7 @@ import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
 import type { Written } from "./outbox.ts";
-import type { DeliveryStore, Entry, NewEntry } from "./store.ts";
+import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
 interface WritesDeps extends Reach {
@@ -94,6 +94,7 @@ export class Writes {
             ? `a person to merge ${branch} into ${now.base ?? "its base"}`
             : "its pull request";
         save({ ...now, pushed: commit, waitingFor, over: false });
+        this.#deps.store.hurryAnswers(entry.issueId, this.#deps.clock.wall());
         bus.publish({
           ...about(known),
           type: "branch.pushed",
@@ -221,7 +222,7 @@ export class Writes {
     // It would name a commit that its reader cannot see.
     if (payload["commit"] && known.pushed !== known.head) {
       const at = this.#deps.clock.wall() + laterMs;
-      return { outcome: "later", at, reason: "the commit that it names is not pushed" };
+      return { outcome: "later", at, reason: unpushed };
     }
     const marker = `<!-- symphony ${key} -->`;
     const order = { remark: String(payload["remark"]), body: String(payload["body"]), marker };
@@ -328,8 +329,8 @@ export class Writes {
 }
 
 const maxWordsChars = 200;
-/** A push that succeeds by hand makes it due at once. */
-const laterMs = 30 * 60_000;
+/** A push makes it due at once. */
+const laterMs = 60_000;
 
 /** States for done work, in the order of preference. */
 const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];
