@@ -1,5 +1,9 @@
 import { systemClock } from "../core/clock.ts";
+import type { RepositoryConfig } from "../core/config/git.ts";
 import { openConfig, readOverlay } from "../core/config/service.ts";
+import type { Forge } from "../core/delivery/forge.ts";
+import { openForge } from "../core/delivery/kinds.ts";
+import { siteProblems } from "../core/delivery/reachable.ts";
 import { kinds, sections } from "../core/kinds.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
@@ -40,6 +44,14 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     const wall = systemClock.wall();
     const full = await isFull(dataDir);
     const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
+    const forges = new Set<Forge>();
+    const forgeFor = (rule: RepositoryConfig) => {
+      const forge = openForge(config.delivery, rule.address, { clock: systemClock, lookup });
+      if (forge !== null) forges.add(forge);
+      return forge;
+    };
+    for (const problem of await siteProblems(config, { forgeFor })) context.note(problem);
+    for (const forge of forges) forge.close();
     return planOf(issues, config, { records, wall, storage }).map(({ issue, runs, why }) => ({
       issue_identifier: issue.identifier,
       title: issue.title,

@@ -101,7 +101,13 @@ export type PushPort = (order: {
 export type PushAnswer =
   | { readonly outcome: "pushed" | "already_there" }
   | { readonly outcome: "moved"; readonly found: string | null }
-  | { readonly outcome: "refused"; readonly final: boolean; readonly reason: string };
+  | {
+      readonly outcome: "refused";
+      readonly final: boolean;
+      readonly reason: string;
+      /** As `Refusal.category`. */
+      readonly category?: string;
+    };
 
 /** A delivery of which nothing is known yet. */
 export function fresh(issue: Issue): Delivered {

@@ -15,6 +15,7 @@ import type { Check } from "./forge.ts";
 import { rerunKey } from "./judge.ts";
 import { Outbox, type Written } from "./outbox.ts";
 import { Radar, type RadarPorts } from "./radar.ts";
+import { siteProblems } from "./reachable.ts";
 import type { DeliveryStore, Entry, Feedback, NewEntry } from "./store.ts";
 import { type UpdatePorts, Updates } from "./updates.ts";
 import { Watch } from "./watch.ts";
@@ -96,6 +97,12 @@ export class Deliveries implements BranchBook {
     this.#outbox.kick();
     this.#watch.start();
     this.#radar?.start();
+    void this.#tellProblems();
+  }
+
+  async #tellProblems(): Promise<void> {
+    const { config, log } = this.#deps;
+    for (const problem of await siteProblems(config(), this.#deps)) log.warn(problem);
   }
 
   record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
@@ -195,9 +202,14 @@ export class Deliveries implements BranchBook {
       if (next) this.#save({ ...next, attemptId });
     }
     this.#outbox.kick();
-    await this.#outbox.settled(`delivery:${issueId}`);
+    await this.settled(issueId);
     await this.#watch.look(issueId);
-    return this.of(issueId) ?? known;
+    const now = this.of(issueId) ?? known;
+    // A person had closed it, and a person opens it again.
+    if (known.over && !now.over && now.problem === null) {
+      this.#deps.post({ type: "offer.resumed", issueId, workspacePath: now.workspacePath });
+    }
+    return now;
   }
 
   /** What was delivered for the issue, also when its workspace is gone; null: nothing was pushed. Rejects with `no_repository`. */
@@ -246,7 +258,9 @@ export class Deliveries implements BranchBook {
    */
   async settled(issueId: string): Promise<void> {
     await this.#updates?.settled(issueId);
-    await this.#outbox.settled(`delivery:${issueId}`);
+    for (const target of ["delivery", "answers"]) {
+      await this.#outbox.settled(`${target}:${issueId}`);
+    }
   }
 
   /** Before an agent starts in the issue's workspace. */
@@ -303,7 +317,9 @@ export class Deliveries implements BranchBook {
     return given.flatMap(({ replyTo, source, hash }, at) => {
       if (replyTo === null) return [];
       const body = replyText(answers.get(at + 1), head);
-      return [entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head })];
+      const reply = entry("reply", `${source}:${hash}`, { remark: replyTo, body, commit: head });
+      // An answer that waits for its commit must not stand before that commit's push.
+      return [{ ...reply, target: `answers:${reply.issueId}` }];
     });
   }
 

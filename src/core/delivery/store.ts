@@ -105,6 +105,8 @@ export interface DeliveryStore {
   settle(id: number, outcome: { state: EntryState; error?: string | null; due?: number }): void;
   /** Makes waiting and failed entries of an issue due now. */
   retry(issueId: string, wall: number): void;
+  /** Makes the waiting answers of an issue due now. */
+  hurryAnswers(issueId: string, wall: number): void;
   /** True: it is new. An earlier text of the same source that no turn has read is replaced. */
   addFeedback(feedback: Feedback): boolean;
   /** What no turn has read yet, in the order it came. */
@@ -125,6 +127,9 @@ export interface DeliveryStore {
   changes(): number;
   close(): void;
 }
+
+/** Why an answer waits whose commit nobody can see yet. */
+export const unpushed = "the commit that it names is not pushed";
 
 /** `delivery.db` in `dir`; it is created at the first write. */
 export function openDeliveryStore(dir: string, wall: () => number): DeliveryStore {
@@ -254,6 +259,12 @@ class Store implements DeliveryStore {
     const sql = `UPDATE outbox SET state = 'waiting', due = $wall, tries = 0
       WHERE issue_id = $issueId AND state IN ('waiting', 'final')`;
     this.#db.run(sql, { issueId, wall: Math.round(wall) });
+  }
+
+  hurryAnswers(issueId: string, wall: number): void {
+    const sql = `UPDATE outbox SET due = $wall
+      WHERE issue_id = $issueId AND state = 'waiting' AND kind = 'reply' AND error = $error`;
+    this.#db.run(sql, { issueId, wall: Math.round(wall), error: unpushed });
   }
 
   addFeedback(feedback: Feedback): boolean {

@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Issue } from "../model/issue.ts";
 import { renderTemplate } from "../prompt/prompt.ts";
 import { defuse } from "../text/defuse.ts";
-import { oneLine } from "../text/text.ts";
+import { cut } from "../text/text.ts";
 
 // The texts that leave symphony. An agent's and an issue's words are shown, but name nobody and close nothing.
 
@@ -31,8 +31,9 @@ export async function pullRequestTexts(
   const title = await rendered(delivery.titleTemplate, told);
   const body = await rendered(delivery.bodyTemplate, told);
   return {
-    title: oneLine(title, maxTitleChars),
-    body: `${told.marker}\n${cut(body, maxBodyChars)}\n\n---\n${footer}`,
+    // oneLine would remove what makes handles and references in it inert.
+    title: cut(title.replaceAll(/\s+/g, " ").trim(), maxTitleChars),
+    body: `${told.marker}\n${shortened(body, maxBodyChars)}\n\n---\n${footer}`,
   };
 }
 
@@ -59,7 +60,7 @@ async function rendered(template: string, { issue, summary, branch }: Told): Pro
   return renderTemplate(template, { issue: shown, attempt: null }, variables);
 }
 
-function cut(text: string, most: number): string {
+function shortened(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most)}\n\n(the rest is left out)`;
 }
 

@@ -1,13 +1,13 @@
-import { reviewStates } from "../config/delivery.ts";
+import { forgeSecretNames, reviewStates } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { adviceOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
 import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
 import type { Written } from "./outbox.ts";
-import type { DeliveryStore, Entry, NewEntry } from "./store.ts";
+import { type DeliveryStore, type Entry, type NewEntry, unpushed } from "./store.ts";
 import { pullRequestTexts } from "./wording.ts";
 
 interface WritesDeps extends Reach {
@@ -51,8 +51,14 @@ export class Writes {
           return { outcome: "final", reason: `symphony knows no write "${entry.kind}"` };
       }
     } catch (error) {
-      return failureOf(error);
+      const isDenied = error instanceof ForgeError && error.category === "unauthorized";
+      return failureOf(error, isDenied ? this.#newToken(known) : "");
     }
+  }
+
+  #newToken({ issueIdentifier }: Delivered): string {
+    const secret = forgeSecretNames(this.#deps.config().delivery).at(-1);
+    return `; next: symphony secrets add ${secret}, then symphony deliver ${issueIdentifier}`;
   }
 
   async #push(entry: Entry, known: Delivered, signal: AbortSignal): Promise<Written> {
@@ -75,11 +81,12 @@ export class Writes {
     switch (answer.outcome) {
       case "moved":
         return this.#moved(known, repository, answer.found);
-      case "refused":
-        return {
-          outcome: answer.final ? "final" : "failed",
-          reason: `push refused: ${answer.reason}`,
-        };
+      case "refused": {
+        const isDenied = answer.category === "permission" && !answer.final;
+        const next = isDenied ? this.#newToken(known) : "";
+        const reason = `push refused: ${answer.reason}${next}`;
+        return { outcome: answer.final ? "final" : "failed", reason };
+      }
       default: {
         const now = this.#deps.store.of(entry.issueId) ?? known;
         const waitingFor =
@@ -87,6 +94,7 @@ export class Writes {
             ? `a person to merge ${branch} into ${now.base ?? "its base"}`
             : "its pull request";
         save({ ...now, pushed: commit, waitingFor, over: false });
+        this.#deps.store.hurryAnswers(entry.issueId, this.#deps.clock.wall());
         bus.publish({
           ...about(known),
           type: "branch.pushed",
@@ -214,7 +222,7 @@ export class Writes {
     // It would name a commit that its reader cannot see.
     if (payload["commit"] && known.pushed !== known.head) {
       const at = this.#deps.clock.wall() + laterMs;
-      return { outcome: "later", at, reason: "the commit that it names is not pushed" };
+      return { outcome: "later", at, reason: unpushed };
     }
     const marker = `<!-- symphony ${key} -->`;
     const order = { remark: String(payload["remark"]), body: String(payload["body"]), marker };
@@ -321,8 +329,8 @@ export class Writes {
 }
 
 const maxWordsChars = 200;
-/** A push that succeeds by hand makes it due at once. */
-const laterMs = 30 * 60_000;
+/** A push makes it due at once. */
+const laterMs = 60_000;
 
 /** States for done work, in the order of preference. */
 const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];
@@ -332,8 +340,8 @@ function about({ issueId, issueIdentifier }: Delivered) {
 }
 
 /** What a rejection means for the entry. Unknown is tried again. */
-function failureOf(error: unknown): Written {
-  const reason = messageOf(error);
+function failureOf(error: unknown, next: string): Written {
+  const reason = `${adviceOf(error)}${next}`;
   if (error instanceof ForgeError) {
     if (error.final) return { outcome: "final", reason };
     return { outcome: "failed", reason, at: error.retryAt };

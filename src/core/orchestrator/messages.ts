@@ -126,6 +126,12 @@ export type Input =
       /** As an earlier server found it: nothing of it is news. */
       readonly isRestored: boolean;
     }
+  /** An operator offered it again after it was stopped. */
+  | {
+      readonly type: "offer.resumed";
+      readonly issueId: string;
+      readonly workspacePath: string | null;
+    }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
 

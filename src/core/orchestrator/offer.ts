@@ -135,7 +135,9 @@ export function runAgain(
 }
 
 type About<T extends Input["type"]> = Extract<Input, { type: T }>;
-type Report = About<"offer.resting" | "offer.answered" | "offer.merged" | "offer.stopped">;
+type Report = About<
+  "offer.resting" | "offer.answered" | "offer.merged" | "offer.stopped" | "offer.resumed"
+>;
 
 /** Something happened to offered work outside of symphony. */
 export function offerReported(state: State, input: Report, context: Context): Decision {
@@ -148,6 +150,8 @@ export function offerReported(state: State, input: Report, context: Context): De
       return merged(state, input, context);
     case "offer.stopped":
       return offerStopped(state, input, context);
+    case "offer.resumed":
+      return resumed(state, input, context);
   }
 }
 
@@ -176,7 +180,8 @@ function answered(
   const { maxRounds } = context.config.delivery;
   const rounds = row.offer?.rounds ?? 0;
   if (!byPerson && rounds >= maxRounds) {
-    const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}`;
+    const next = `symphony transition ${row.issue.identifier} queued`;
+    const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}; next: ${next}`;
     return hold(state, row.issue, { reason, context, data: { rounds } });
   }
   return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
@@ -210,6 +215,26 @@ function merged(
 
 function pathOf(row: { readonly claim: string }): string | null {
   return "workspacePath" in row && typeof row.workspacePath === "string" ? row.workspacePath : null;
+}
+
+/** It waits for people again, and what they say is heard. */
+function resumed(
+  state: State,
+  { issueId, workspacePath }: About<"offer.resumed">,
+  { wall }: Context,
+): Decision {
+  const row = state.issues.get(issueId);
+  if (row?.claim !== "held" || row.offer === null) return decided(state);
+  const { issue, offer } = row;
+  return decided(
+    claimed(state, { claim: "review", issue, sinceWall: wall, workspacePath }),
+    { type: "saveRecord", issueId },
+    tell("issue.review", issue, {
+      attemptId: offer.attemptId,
+      message: "its work is offered again",
+      data: { head: offer.head, rounds: offer.rounds },
+    }),
+  );
 }
 
 /** It waits for an operator now. */

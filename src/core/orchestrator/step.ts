@@ -83,6 +83,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "offer.answered":
     case "offer.merged":
     case "offer.stopped":
+    case "offer.resumed":
       return offerReported(state, input, context);
     case "radar.updated":
       return recheckAfter(radarUpdated(state, input, context), context);

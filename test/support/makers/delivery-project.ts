@@ -37,7 +37,7 @@ export async function deliveryProject(wish: Wish = {}) {
   const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
   await writeFile(
     join(root, "script.json"),
-    JSON.stringify({ issues: { ...issues, default: [greet] } }),
+    JSON.stringify({ issues: { default: [greet], ...issues } }),
   );
   await writeFile(
     join(root, "WORKFLOW.md"),

@@ -8,7 +8,7 @@ import type { Step } from "../../../src/demo/script.ts";
 import { equipment } from "../fakes/equipment.ts";
 import type { SchemaGithub } from "../fakes/schema-github.ts";
 import { type DeliveryProject, deliveryProject } from "../makers/delivery-project.ts";
-import { eventually, Served, symphony } from "./symphony.ts";
+import { eventually, finished, launch, Served, symphony } from "./symphony.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -59,7 +59,7 @@ interface Pull {
   readonly title: string;
   readonly body: string;
   readonly draft: boolean;
-  readonly head: { readonly ref: string; readonly sha: string };
+  readonly head: { readonly label: string; readonly sha: string };
 }
 
 interface Comment {
@@ -104,6 +104,13 @@ export class DeliveryWorld implements AsyncDisposable {
     return symphony(this.place, ...args);
   }
 
+  /** A command line with `input` on its stdin. */
+  async typed(input: string, ...args: string[]) {
+    const child = launch(this.place, [...args, "--data-dir", this.place.dataDir], "pipe");
+    child.stdin?.end(`${input}\n`);
+    return finished(child);
+  }
+
   detail(id = "LOCAL-1") {
     return this.server.client.issues.detail({ params: { id } });
   }
@@ -130,14 +137,14 @@ export class DeliveryWorld implements AsyncDisposable {
     }
   }
 
-  /** Waits for a round: the work is offered and its pull request has the newest commit. */
+  /** Waits for a round: the work is offered in at least so many commits, and its pull request has the newest. */
   async offered(commits: number, id = "LOCAL-1", name = branch) {
     return this.until(
       `${commits} commits are offered`,
       ({ status, delivery }) =>
         status === "review" &&
         delivery?.pull_request?.head_sha === delivery?.head &&
-        this.commits(name) === commits,
+        this.commits(name) >= commits,
       id,
     );
   }
@@ -148,9 +155,16 @@ export class DeliveryWorld implements AsyncDisposable {
     return Number(found);
   }
 
+  /** Whether the branch of the issue contains a commit. */
+  has(commit: string): boolean {
+    return this.#git("rev-list", branch).split("\n").includes(commit);
+  }
+
   async pulls(): Promise<readonly Pull[]> {
     const found = await this.rest("GET /repos/acme/app/pulls?state=all&per_page=100");
-    const own = (found as readonly Pull[]).filter(({ head }) => head.ref.startsWith("symphony/"));
+    const own = (found as readonly Pull[]).filter(({ head }) =>
+      head.label.startsWith("acme:symphony/"),
+    );
     return own;
   }
 
@@ -164,7 +178,8 @@ export class DeliveryWorld implements AsyncDisposable {
   }
 
   /** A call as a person. */
-  async rest(call: string, body?: Values, as = "ada"): Promise<unknown> {
+  // biome-ignore lint/suspicious/noExplicitAny: what a call returns depends on the call
+  async rest(call: string, body?: Values, as = "ada"): Promise<any> {
     const [method = "GET", path = ""] = call.split(" ");
     const answer = await fetch(`${this.github.api}${path}`, {
       method,
@@ -206,7 +221,8 @@ export class DeliveryWorld implements AsyncDisposable {
   async once(expected: {
     readonly number: number;
     readonly answers: number;
-    readonly attempts: number;
+    /** null: any number. */
+    readonly attempts: number | null;
   }) {
     const pulls = await this.pulls();
     assert.deepEqual(
@@ -219,7 +235,8 @@ export class DeliveryWorld implements AsyncDisposable {
     assert.equal(answers.length, expected.answers);
     assert.equal(this.linked().length, 1);
     assert.match(this.linked()[0] ?? "", /^Ready for review: Pull request #\d+ http/);
-    assert.equal((await this.attempts()).length, expected.attempts);
+    const attempts = (await this.attempts()).length;
+    assert.equal(attempts, expected.attempts ?? attempts);
     const branches = this.#git("branch", "--list", "symphony/*", "--format=%(refname:short)");
     assert.equal(branches, branch);
   }

@@ -142,19 +142,24 @@ export async function eventually<T>(
   throw new Error(`not in ${limitMs} ms: ${what}`, { cause: last });
 }
 
-/** A real `symphony` process with piped output and no input. */
-export function launch({ env: own, cwd, through }: Around, args: readonly string[]): ChildProcess {
+/** A real `symphony` process with piped output, and no input unless `stdin` is piped too. */
+export function launch(
+  { env: own, cwd, through }: Around,
+  args: readonly string[],
+  stdin: "ignore" | "pipe" = "ignore",
+): ChildProcess {
   const env = { ...process.env, NO_COLOR: "1", ...own };
   const command = [process.execPath, bin, ...args];
   const [program = "", ...rest] = through?.(command) ?? command;
   return spawn(program, rest, {
     env,
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin, "pipe", "pipe"],
     ...(cwd !== undefined && { cwd }),
   });
 }
 
-async function finished(child: ChildProcess): Promise<Finished> {
+/** Resolves when the process has ended. */
+export async function finished(child: ChildProcess): Promise<Finished> {
   const text = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
     child[name]?.setEncoding("utf8").on("data", (part: string) => {

@@ -1,0 +1,273 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Step } from "../../src/demo/script.ts";
+import { branch, type DeliveryWorld, deliveryWorld } from "../support/worlds/delivery-world.ts";
+import { eventually } from "../support/worlds/symphony.ts";
+
+/** Each turn changes something, and keeps what it was told. */
+const turn: readonly Step[] = [
+  { do: "edit", path: "greet.txt", append: "greets\n" },
+  { do: "edit", path: "told-{{turn}}.txt", content: "{{prompt}}\n" },
+  { do: "say", text: "[1] Mended." },
+];
+const one = { issues: { default: [turn] } };
+
+/** What the agent was told, turn by turn. */
+function told(world: DeliveryWorld): readonly string[] {
+  const dir = world.place.workspace("LOCAL-1");
+  const names = readdirSync(dir).filter((name) => name.startsWith("told-"));
+  return names.sort().map((name) => readFileSync(join(dir, name), "utf8"));
+}
+
+async function reviewed(world: DeliveryWorld): Promise<number> {
+  await world.create();
+  await world.serve();
+  return (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+}
+
+const waits = (world: DeliveryWorld, wanted: RegExp) =>
+  world.until(`waits for ${wanted}`, ({ delivery }) => wanted.test(delivery?.waiting_for ?? ""));
+
+async function heldFor(world: DeliveryWorld): Promise<string> {
+  await world.until("it is held", ({ status }) => status === "held");
+  const { held } = await world.server.client.system.state({});
+  return held[0]?.reason ?? "";
+}
+
+describe("delivery with the real server", { concurrency: 2 }, () => {
+  test("delivery row 4b: merged into another base, the issue is done all the same and not built again", async () => {
+    await using world = await deliveryWorld(one);
+    const { github } = world;
+    const number = await reviewed(world);
+    await github.act({ do: "push", as: "grace", branch: "release", files: { "a.txt": "x\n" } });
+    await world.rest(`PATCH /repos/acme/app/pulls/${number}`, { base: "release" }, "grace");
+    await waits(world, /its base was changed to release/);
+    await github.act({ do: "merge", as: "grace" });
+    await world.until(
+      "it is done",
+      ({ issue, status }) => issue.state === "Done" && status === "completed",
+    );
+    await world.once({ number, answers: 0, attempts: 1 });
+  });
+
+  test("delivery row 5: an issue that is closed before the pull request gets none, and its work is kept", async () => {
+    await using world = await deliveryWorld(one);
+    const { github } = world;
+    await world.create();
+    github.faults.add({ kind: "slow", ms: 3_000, match: { operation: "git-receive-pack" } });
+    await world.serve();
+    await world.asked("git-receive-pack");
+    const closed = await world.symphony("issue", "move", "LOCAL-1", "Canceled");
+    assert.equal(closed.code, 0, closed.stderr);
+    await eventually("it is pushed", async () => world.commits() === 1);
+    await world.until("it is over", ({ delivery }) => delivery?.waiting_for === null);
+    assert.deepEqual(await world.pulls(), []);
+    assert.match(
+      world.server.log,
+      /no pull request: the issue is Canceled; its work is on symphony/,
+    );
+  });
+
+  test("delivery rows 6 and 35: what an agent writes names nobody and closes nothing", async () => {
+    const words = "Does not close #1. Fixes #2, thanks @mallory and &#64;acme/team.";
+    const says = [
+      [
+        { do: "edit", path: "greet.txt", append: "x\n" },
+        { do: "say", text: words },
+      ],
+    ] as const;
+    await using world = await deliveryWorld({
+      issues: { default: says },
+      delivery: '  commit_template: "{{ issue.title }}: {{ work.summary }}"',
+    });
+    const { github } = world;
+    const states = () =>
+      Promise.all(
+        [1, 2].map(async (at) => (await world.rest(`GET /repos/acme/app/issues/${at}`)).state),
+      );
+    for (const issue of [1, 2]) await github.act({ do: "reopen", as: "grace", issue });
+    const before = await states();
+    await world.create("Fix #1 for @mallory");
+    await world.serve();
+    const { delivery } = await world.until(
+      "it is open",
+      (found) => found.delivery?.pull_request != null,
+    );
+    const number = delivery?.pull_request?.number;
+    await github.act({ do: "comment", as: "grace", issue: number, body: "Why?" });
+    const answers = await world.answered(number ?? 0, 1);
+    const [pull] = await world.pulls();
+    const commits = (await world.rest(`GET /repos/acme/app/pulls/${number}/commits`)) as {
+      commit: { message: string };
+    }[];
+    const texts = [
+      pull?.title,
+      pull?.body,
+      answers[0]?.body,
+      ...commits.map(({ commit }) => commit.message),
+    ];
+    for (const text of texts) {
+      assert.doesNotMatch(text ?? "", /(^|[^`\w])@\w|&#64;|(close|fix)e?s? #\d/i);
+    }
+    await github.act({ do: "merge", as: "grace", method: "squash" });
+    await world.until("it is done", ({ issue }) => issue.state === "Done");
+    assert.deepEqual(await states(), before);
+  });
+
+  test("delivery row 14: a bot that always finds something new is heard so often and then held with its last word", async () => {
+    await using world = await deliveryWorld({
+      ...one,
+      delivery: '  max_rounds: 2\n  feedback_from: ["symphony[bot]"]',
+    });
+    const { github } = world;
+    const number = await reviewed(world);
+    const comment = (body: string) =>
+      github.act({ do: "comment", as: "symphony[bot]", issue: number, body });
+    await comment("nit 1");
+    await world.offered(2);
+    await world.crash();
+    await comment("nit 2");
+    await world.offered(3);
+    await comment("nit 3");
+    const reason = await heldFor(world);
+    assert.match(reason, /^2 rounds of feedback without a word of a person .*nit 3/);
+    const { issue } = await world.detail();
+    assert.equal(issue.state, "In Review");
+  });
+
+  test("delivery row 25: a draft that a person made is a hold on merging, and is not undone", async () => {
+    await using world = await deliveryWorld({
+      ...one,
+      delivery: "  merge: when_approved",
+      github: { ci: "auto" },
+    });
+    const { github } = world;
+    const number = await reviewed(world);
+    const [{ node_id: id } = { node_id: "" }] = (await world.rest(
+      "GET /repos/acme/app/pulls?state=open",
+    )) as { node_id: string }[];
+    const change = (name: string) =>
+      github.act({
+        as: "grace",
+        graphql: `mutation { ${name}(input: { pullRequestId: "${id}" }) { clientMutationId } }`,
+      });
+    await change("convertPullRequestToDraft");
+    await waits(world, /a person to mark it as ready/);
+    await github.act({ do: "comment", as: "grace", issue: number, body: "And this" });
+    await world.offered(2);
+    await github.act({ do: "review", as: "grace", event: "approve" });
+    await waits(world, /a person to mark it as ready/);
+    assert.equal((await world.pulls())[0]?.draft, true);
+    await change("markPullRequestReadyForReview");
+    await world.until("it is merged", ({ issue }) => issue.state === "Done");
+  });
+
+  test("delivery rows 2, 8, 10 and 34: our pull request and no other, each comment once, over restarts and edits", async () => {
+    await using world = await deliveryWorld(one);
+    const { github } = world;
+    await github.act({ as: "margaret", rest: "POST /repos/acme/app/forks" });
+    const push = { do: "push", as: "margaret", repo: "margaret/app", branch };
+    await github.act({ ...push, files: { "a.txt": "x\n" } });
+    const mine = { title: "Mine", head: `margaret:${branch}`, base: "main", body: "" };
+    const open = { as: "margaret", rest: "POST /repos/acme/app/pulls", body: mine };
+    const theirs = (await github.act(open)).body.number;
+    const number = await reviewed(world);
+    assert.notEqual(number, theirs);
+    const edit = { title: "Ours", body: "Our words" };
+    await world.rest(`PATCH /repos/acme/app/pulls/${number}`, edit, "grace");
+    const comment = (body: string, as = "grace", issue = number) =>
+      github.act({ do: "comment", as, issue, body });
+    await comment("word-X", "grace", theirs);
+    await comment("word-A");
+    await world.offered(2);
+    await world.server.stop();
+    await comment("word-B");
+    await comment("word-C");
+    await world.serve();
+    await world.offered(3);
+    // GitHub lists a hundred on one page.
+    for (let at = 0; at < 101; at++) await comment(`+${at}`, "margaret");
+    await comment("word-D");
+    await world.offered(4);
+    const all = told(world);
+    for (const word of ["word-A", "word-B", "word-C", "word-D"]) {
+      assert.equal(all.filter((text) => text.includes(word)).length, 1, word);
+    }
+    assert.doesNotMatch(all.join(), /word-X|\+1/);
+    await world.once({ number, answers: 4, attempts: 4 });
+    const [pull] = await world.pulls();
+    assert.deepEqual([pull?.title, pull?.body], ["Ours", "Our words"]);
+  });
+
+  test("delivery rows 4c and 4a: closed by a person is a no, until a person says otherwise; merged by another way it is said", async () => {
+    await using world = await deliveryWorld({
+      issues: { default: [[{ do: "edit", path: "greet.txt", content: "hi\n" }]] },
+    });
+    const number = await reviewed(world);
+    const close = () =>
+      world.rest(`PATCH /repos/acme/app/pulls/${number}`, { state: "closed" }, "grace");
+    await close();
+    assert.match(
+      await heldFor(world),
+      /^pull request #\d+ was closed by grace; next: .*symphony deliver LOCAL-1 to open it again/,
+    );
+    await world.symphony("issue", "edit", "LOCAL-1", "--title", "Greet everybody");
+    await delay(1_500);
+    assert.equal((await world.attempts()).length, 1);
+    const delivered = await world.symphony("deliver", "LOCAL-1");
+    assert.equal(delivered.code, 0, delivered.stderr);
+    const [pull] = await world.pulls();
+    assert.deepEqual([pull?.number, pull?.state], [number, "open"]);
+    await world.until("it is in review again", ({ status }) => status === "review");
+    const same = { "greet.txt": "hi\n" };
+    await world.github.act({ do: "push", as: "grace", branch: "main", files: same });
+    await close();
+    assert.match(await heldFor(world), /was closed by grace, and main has its content; next: /);
+    assert.equal((await world.pulls()).length, 1);
+  });
+
+  test("delivery row 39: a locked conversation and an archived repository are final and said; others continue", async () => {
+    await using world = await deliveryWorld(one);
+    const { github } = world;
+    const number = await reviewed(world);
+    const message = "Unable to create comment because issue is locked.";
+    const match = { operation: "issues/create-comment" };
+    github.faults.add({ kind: "status", status: 403, message, match });
+    await github.act({ do: "comment", as: "grace", issue: number, body: "Why?" });
+    const said = await world.until("it says so", ({ delivery }) => delivery?.problem != null);
+    assert.match(
+      said.delivery?.problem ?? "",
+      /issue is locked.*; next: symphony deliver LOCAL-1$/,
+    );
+    await world.create("Another one");
+    await world.offered(1, "LOCAL-2", "symphony/LOCAL-2-another-one");
+    await world.symphony("deliver", "LOCAL-1");
+    await world.answered(number, 1);
+    assert.equal((await world.detail()).delivery?.problem, null);
+
+    await github.act({ do: "settings", settings: { archived: true } });
+    await world.crash();
+    await eventually("it is logged", async () => /acme\/app is archived/.test(world.server.log));
+    const dry = await world.symphony("serve", world.place.workflowPath, "--dry-run");
+    assert.match(dry.stderr, /no pull requests for hello: acme\/app is archived; unarchive it/);
+    assert.equal(dry.code, 0);
+    await github.act({
+      do: "push-rule",
+      message: "This repository was archived so it is read-only.",
+    });
+    await world.create("A third one");
+    const third = await world.until(
+      "refused",
+      (found) => found.delivery?.problem != null,
+      "LOCAL-3",
+    );
+    assert.match(
+      third.delivery?.problem ?? "",
+      /^push refused: .*; next: symphony deliver LOCAL-3$/,
+    );
+    assert.ok(world.hasWorkspace("LOCAL-3"));
+  });
+});
