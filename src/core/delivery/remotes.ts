@@ -9,6 +9,7 @@ import { pushCommit } from "../repository/push.ts";
 import type { PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
 import { openForge } from "./kinds.ts";
+import type { MirrorWish } from "./updates.ts";
 
 export interface RemotesDeps {
   readonly clock: Clock;
@@ -80,11 +81,13 @@ export class Remotes {
     }
   }
 
-  /** The path of the freshly fetched mirror; `whole`: with the history that `depth` cut. */
-  async mirror(rule: RepositoryConfig, { whole }: { readonly whole: boolean }): Promise<string> {
+  /** As `UpdatePorts.mirror`. */
+  async mirror(rule: RepositoryConfig, { fresh, whole }: MirrorWish): Promise<string> {
     const order = await this.#fetch(rule);
     const { mirrors } = this.#deps;
-    return (whole ? await mirrors.refresh(order, { whole }) : await mirrors.ensure(order)).path;
+    const isKnown = !fresh && !whole;
+    const mirror = isKnown ? await mirrors.ensure(order) : await mirrors.refresh(order, { whole });
+    return mirror.path;
   }
 
   close(): void {
