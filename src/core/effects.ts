@@ -30,10 +30,7 @@ export function portsOf(deps: CoreDeps): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
-    async runAttempt(order, reports) {
-      await deps.deliveries.ready(order.issue.id);
-      return attempts.run(order, attemptDepsOf(deps, order), reports);
-    },
+    runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),
     answerAttempt: (id, askId, answer) => attempts.answer(id, askId, answer),
@@ -93,6 +90,7 @@ function attemptDepsOf(
       return gate === null;
     },
     undelivered: (id) => deps.store.history.undelivered(id),
+    ready: (id) => deps.deliveries.ready(id),
     feedback: (id, attempt) => deps.deliveries.feedback(id, attempt),
     given: (id, feedback, attempt) => deps.deliveries.given(id, feedback, attempt),
     made: (turn) => madeBy(turn, deps.made),

@@ -59,7 +59,7 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
     await world.once({ number, answers: 1, attempts: 2 });
   });
 
-  test("delivery row 3: a secondary limit writes nothing, ends nothing, and the last facts stay with their age", async () => {
+  test("DELIVERY-3: a secondary limit writes nothing, ends nothing, and the last facts stay with their age", async () => {
     await using world = await deliveryWorld({ issues: rounds });
     const { github } = world;
     await reviewed(world);
@@ -144,7 +144,7 @@ describe("delivery when the site fails", { concurrency: 2 }, () => {
     assert.equal(github.requests.filter(({ operation }) => operation === "pulls/merge").length, 1);
   });
 
-  test("delivery row 15: what a person pushed to the branch is kept, judged apart, and said with who and what", async () => {
+  test("DELIVERY-15: what a person pushed to the branch is kept, judged apart, and said with who and what", async () => {
     await using world = await deliveryWorld({
       issues: rounds,
       delivery: "  merge: when_approved",

@@ -38,7 +38,7 @@ async function heldFor(world: DeliveryWorld): Promise<string> {
 }
 
 describe("delivery with the real server", { concurrency: 2 }, () => {
-  test("delivery row 4b: merged into another base, the issue is done all the same and not built again", async () => {
+  test("DELIVERY-4: merged into another base, the issue is done all the same and not built again", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;
     const number = await reviewed(world);
@@ -53,7 +53,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await world.once({ number, answers: 0, attempts: 1 });
   });
 
-  test("delivery row 5: an issue that is closed before the pull request gets none, and its work is kept", async () => {
+  test("DELIVERY-5: an issue that is closed before the pull request gets none, and its work is kept", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;
     await world.create();
@@ -71,7 +71,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     );
   });
 
-  test("delivery rows 6 and 35: what an agent writes names nobody and closes nothing", async () => {
+  test("DELIVERY-6, DELIVERY-35: what an agent writes names nobody and closes nothing", async () => {
     const words = "Does not close #1. Fixes #2, thanks @mallory and &#64;acme/team.";
     const says = [
       [
@@ -117,7 +117,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.deepEqual(await states(), before);
   });
 
-  test("delivery row 14: a bot that always finds something new is heard so often and then held with its last word", async () => {
+  test("DELIVERY-14: a bot that always finds something new is heard so often and then held with its last word", async () => {
     await using world = await deliveryWorld({
       ...one,
       delivery: '  max_rounds: 2\n  feedback_from: ["symphony[bot]"]',
@@ -138,7 +138,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.equal(issue.state, "In Review");
   });
 
-  test("delivery row 25: a draft that a person made is a hold on merging, and is not undone", async () => {
+  test("DELIVERY-25: a draft that a person made is a hold on merging, and is not undone", async () => {
     await using world = await deliveryWorld({
       ...one,
       delivery: "  merge: when_approved",
@@ -165,7 +165,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     await world.until("it is merged", ({ issue }) => issue.state === "Done");
   });
 
-  test("delivery rows 2, 8, 10 and 34: our pull request and no other, each comment once, over restarts and edits", async () => {
+  test("DELIVERY-2, DELIVERY-8, DELIVERY-10, DELIVERY-34: our pull request and no other, each comment once, over restarts and edits", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;
     await github.act({ as: "margaret", rest: "POST /repos/acme/app/forks" });
@@ -202,7 +202,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.deepEqual([pull?.title, pull?.body], ["Ours", "Our words"]);
   });
 
-  test("delivery rows 4c and 4a: closed by a person is a no, until a person says otherwise; merged by another way it is said", async () => {
+  test("DELIVERY-4, DELIVERY-4: closed by a person is a no, until a person says otherwise; merged by another way it is said", async () => {
     await using world = await deliveryWorld({
       issues: { default: [[{ do: "edit", path: "greet.txt", content: "hi\n" }]] },
     });
@@ -229,7 +229,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.equal((await world.pulls()).length, 1);
   });
 
-  test("delivery row 39: a locked conversation and an archived repository are final and said; others continue", async () => {
+  test("DELIVERY-39: a locked conversation and an archived repository are final and said; others continue", async () => {
     await using world = await deliveryWorld(one);
     const { github } = world;
     const number = await reviewed(world);

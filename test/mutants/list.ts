@@ -45,8 +45,8 @@ export const mutants: readonly Mutant[] = [
   ]),
   ...faults({ file: "src/core/effects.ts", tests: [effects], only: "T-1" }, [
     "T-1: the scheduler moves an issue in the tracker",
-    "saveRecord: (id, record) => records.put(id, record),",
-    'saveRecord: (id, record) => void (record && trackers.tracker.workflow.move(record.issue, "Open")) ?? records.put(id, record),',
+    "runAttempt: (order, reports) => attempts",
+    'runAttempt: (order, reports) => void trackers.tracker.workflow.move(order.issue, "Open") ?? attempts',
   ]),
   ...faults({ file: "src/core/followers.ts", tests: [effects], only: "R-2" }, [
     "R-2: the first poll does not wait for the clean-up",

@@ -49,6 +49,8 @@ export interface AttemptDeps {
   choice(issueId: string): TurnOptions;
   /** Guidance that no agent has received yet, oldest first. */
   undelivered(issueId: string): readonly Steer[];
+  /** Resolves when nothing else writes into the issue's workspace. */
+  ready?(issueId: string): Promise<void>;
   /** What came back about offered work and this attempt has not read, oldest first. */
   feedback?(issueId: string, attemptId: string): readonly Feedback[];
   /** A turn has begun with it. */
@@ -124,6 +126,8 @@ export async function runAttempt(
       before = deps.leases?.of(order.attemptId)?.headBefore ?? null;
     } else {
       live.entered("preparing_workspace", null);
+      await deps.ready?.(order.issue.id);
+      live.signal.throwIfAborted();
       workspace = await deps.workspaces.ensure(order.issue, live.signal, (message) =>
         live.reported({ type: "notice", message, malformed: false }),
       );

@@ -122,11 +122,19 @@ export class Deliveries implements BranchBook {
     const rule = known && this.#ruleOf(order.issue, known);
     const updates = this.#updates;
     if (!order.updates || !known || !rule || updates === null) return this.#offer(order);
-    void updates.before(known, rule).then((outcome) => {
-      // The agent gets the conflict first, and its next turn is offered.
-      if (outcome !== "conflicts")
+    void updates
+      .before(known, rule)
+      .then((outcome) => {
+        // The agent gets the conflict first, and its next turn is offered.
+        if (outcome === "conflicts") return;
         this.#offer({ ...order, head: this.of(order.issue.id)?.head ?? order.head });
-    });
+      })
+      .catch((error: unknown) => {
+        // The next start offers it, as it does after a crash.
+        const { identifier } = order.issue;
+        const reason = messageOf(error);
+        this.#deps.log.error("not offered", { issue_identifier: identifier, reason });
+      });
   }
 
   /** Its work is done, and another branch goes first. */

@@ -139,7 +139,7 @@ export class Radar {
       if (base === null || own.length < 2) continue;
       const tip = await headOf?.(rule, base);
       if (!tip) throw new Error(`the base ${base} cannot be read`);
-      const mirror = await ports.mirror(rule, { whole: false });
+      const mirror = await ports.mirror(rule, { fresh: false, whole: false });
       const branches = own.flatMap((one) => {
         const head = heads.get(one.issueId);
         const path = one.workspacePath;

@@ -11,6 +11,7 @@ import { type DeliveredWork, diffBetween, type WorkDiff } from "../workspace/dif
 import type { Newest, PushAnswer, PushPort } from "./delivered.ts";
 import type { Forge } from "./forge.ts";
 import { openForge } from "./kinds.ts";
+import type { MirrorWish } from "./updates.ts";
 
 export interface RemotesDeps {
   readonly clock: Clock;
@@ -134,11 +135,13 @@ export class Remotes {
     return diffBetween(mirror.path, work);
   }
 
-  /** The path of the freshly fetched mirror; `whole`: with the history that `depth` cut. */
-  async mirror(rule: RepositoryConfig, { whole }: { readonly whole: boolean }): Promise<string> {
+  /** As `UpdatePorts.mirror`. */
+  async mirror(rule: RepositoryConfig, { fresh, whole }: MirrorWish): Promise<string> {
     const order = await this.#fetch(rule);
     const { mirrors } = this.#deps;
-    return (whole ? await mirrors.refresh(order, { whole }) : await mirrors.ensure(order)).path;
+    const isKnown = !fresh && !whole;
+    const mirror = isKnown ? await mirrors.ensure(order) : await mirrors.refresh(order, { whole });
+    return mirror.path;
   }
 
   close(): void {

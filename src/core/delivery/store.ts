@@ -295,7 +295,7 @@ class Store implements DeliveryStore {
   unanswered(issueId: string, attemptId: string): readonly Feedback[] {
     const sql = `SELECT body FROM feedback WHERE issue_id = $issueId
       AND (state = 'new' OR (state = 'given' AND attempt_id <> $attemptId)) ORDER BY ordinal`;
-    return this.#db.all(feedbackOf, sql, { issueId, attemptId });
+    return this.#all(feedbackOf, sql, { issueId, attemptId });
   }
 
   lastFeedback(issueId: string): Feedback | null {

@@ -3,6 +3,7 @@ import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Conflict } from "../repository/merging.ts";
+import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { plainName } from "../text/text.ts";
 import { readBaseline, readMerging, writeMerging } from "../workspace/baseline.ts";
@@ -13,12 +14,20 @@ import { commandsFor, isGenerated } from "./generated.ts";
 import { hashOf } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 
+export interface MirrorWish {
+  readonly fresh: boolean;
+  readonly whole: boolean;
+}
+
 /** What an update of a workspace reaches beyond itself. */
 export interface UpdatePorts {
   /** Author and committer where the configuration names none. */
   identity(): Promise<Identity>;
-  /** The path of the mirror, freshly fetched; `whole`: with the history that `depth` cut. Rejects when it cannot be read. */
-  mirror(repository: RepositoryConfig, how: { readonly whole: boolean }): Promise<string>;
+  /**
+   * The path of the mirror, with what the remote had some seconds ago; `fresh`: with what it has now;
+   * `whole`: also with the history that `depth` cut. Rejects when the remote cannot be read.
+   */
+  mirror(repository: RepositoryConfig, how: MirrorWish): Promise<string>;
   /** As `failedCheck`. */
   check(place: Checked, commands: readonly string[]): Promise<FailedCheck | null>;
 }
@@ -43,6 +52,7 @@ export interface Wanted {
 }
 
 const namedAtMost = 50;
+const maxFailures = 3;
 
 /**
  * Brings a newer base into delivered branches without a model call; what git cannot merge becomes the
@@ -52,6 +62,8 @@ export class Updates {
   readonly #deps: UpdatesDeps;
   readonly #leaving = new AbortController();
   readonly #busy = new Map<string, Promise<void>>();
+  /** By issue, head and base. */
+  readonly #failures = new Map<string, number>();
 
   constructor(deps: UpdatesDeps) {
     this.#deps = deps;
@@ -92,6 +104,7 @@ export class Updates {
     const { headOf, store } = this.#deps;
     const { issueId, base: branch } = known;
     const base = branch === null ? null : await headOf?.(rule, branch);
+    await this.settled(issueId);
     if (!base) return "ready";
     const before = store.newFeedback(issueId).length;
     await this.#begin(known, rule, { base, conflict: null, onlyConflicts: true });
@@ -102,7 +115,15 @@ export class Updates {
     const { issueId, issueIdentifier } = known;
     const work = this.#update(known, rule, wanted)
       .catch((error: unknown) => {
-        // It is tried again with the next read: nothing is known of this pair yet.
+        const key = `${issueId} ${keyOf(known, wanted)}`;
+        const failures = (this.#failures.get(key) ?? 0) + 1;
+        // It is tried again with the next read, until it is clear that this does not help.
+        if (failures < maxFailures) {
+          this.#failures.set(key, failures);
+        } else {
+          this.#failures.delete(key);
+          this.#refused(known, wanted);
+        }
         const reason = messageOf(error);
         this.#deps.log.warn("branch not updated", { issue_identifier: issueIdentifier, reason });
       })
@@ -121,15 +142,20 @@ export class Updates {
       case "unknown":
         return this.#tried(known, wanted);
       default:
-        this.#tried(known, wanted);
-        // The site sees a conflict that cannot be put into the files: the agent is told of it alone.
-        if (wanted.conflict !== null) this.#tell(wanted.conflict);
+        this.#refused(known, wanted);
     }
+  }
+
+  /** The site sees a conflict that cannot be put into the files: the agent is told of it alone. */
+  #refused(known: Delivered, wanted: Wanted): void {
+    this.#tried(known, wanted);
+    if (wanted.conflict !== null) this.#tell(wanted.conflict);
   }
 
   async #merge(known: Delivered, rule: RepositoryConfig, wanted: Wanted): Promise<UpdateResult> {
     const { workspacePath: path, head, base: baseName } = known;
-    if (path === null || head === null || baseName === null)
+    const isThere = path !== null && (await gitHead(path)) !== null;
+    if (!isThere || head === null || baseName === null)
       return { outcome: "refused", why: "it has no workspace" };
     await this.#recover(path);
     if ((await readMerging(path)) !== null)
@@ -146,11 +172,11 @@ export class Updates {
       isGenerated: (name: string) => isGenerated(name, delivery.regenerate),
       remember: (merging: Parameters<typeof writeMerging>[1]) => writeMerging(path, merging),
     };
-    const near = await ports.mirror(rule, { whole: false });
+    const near = await ports.mirror(rule, { fresh: true, whole: false });
     const result = await updateWorkspace({ ...order, mirror: near });
     if (result.outcome !== "unknown") return result;
     // A cut history is completed before anything is said about it.
-    const whole = await ports.mirror(rule, { whole: true });
+    const whole = await ports.mirror(rule, { fresh: true, whole: true });
     return updateWorkspace({ ...order, mirror: whole });
   }
 
@@ -245,10 +271,10 @@ export class Updates {
     this.#deps.save({ ...now, updatedFor: keyOf(known, wanted) });
   }
 
-  #tell(feedback: Feedback): void {
-    const { store, bus, tellFeedback } = this.#deps;
+  #tell(feedback: Omit<Feedback, "at">): void {
+    const { store, bus, tellFeedback, clock } = this.#deps;
     const { issueId, source, text, url } = feedback;
-    if (!store.addFeedback(feedback)) return;
+    if (!store.addFeedback({ ...feedback, at: clock.wall() })) return;
     bus.publish({
       type: "feedback.received",
       ...{ issueId, issueIdentifier: store.of(issueId)?.issueIdentifier ?? null },
@@ -263,7 +289,7 @@ function keyOf({ head }: Delivered, { base }: Wanted): string {
   return `${head} ${base}`;
 }
 
-function feedbackOf(known: Delivered, wanted: Wanted, text: string): Feedback {
+function feedbackOf(known: Delivered, wanted: Wanted, text: string): Omit<Feedback, "at"> {
   return {
     issueId: known.issueId,
     source: "conflict:base",
@@ -273,7 +299,6 @@ function feedbackOf(known: Delivered, wanted: Wanted, text: string): Feedback {
     url: known.pullRequest?.url ?? null,
     byPerson: false,
     replyTo: null,
-    at: 0,
   };
 }
 

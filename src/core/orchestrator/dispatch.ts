@@ -73,7 +73,8 @@ export function selectForDispatch(
   if (storageGate(state) || dayGate(state.day, config)) return [];
   return firstToFit(state.queue, slotsFor(state, config), (issue) => {
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
-    return providerGate(state, issue, config) === null;
+    const isOpen = providerGate(state, issue, config) === null;
+    return isOpen && conflictGate(state, issue, config) === null;
   });
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Config } from "../../../src/core/config/config.ts";
@@ -141,6 +141,31 @@ test("while an agent works nothing is touched; afterwards it is done", async (t)
   run(false);
   await update(base);
   assert.notEqual(git("rev-parse", "HEAD"), head);
+});
+
+test("a workspace that is gone, or a remote that keeps failing: the site's word is told alone, once", async (t) => {
+  const word = {
+    ...{
+      issueId: id,
+      source: "conflict:base",
+      hash: "x",
+      text: "The branch conflicts.",
+      author: null,
+    },
+    ...{ url: null, byPerson: false, replyTo: null, at: 0 },
+  };
+  const gone = await bench(t);
+  rmSync(gone.path, { recursive: true });
+  const wanted = { base: gone.advance({ "one.txt": "theirs\n" }), conflict: word };
+  for (let at = 0; at < 2; at++) await gone.updates.update(id, { ...wanted, onlyConflicts: false });
+  assert.deepEqual(gone.feedback(), ["The branch conflicts."]);
+  const failing = await bench(t);
+  const unknown = { base: "1".repeat(40), conflict: word, onlyConflicts: false };
+  await failing.updates.update(id, unknown);
+  await failing.updates.update(id, unknown);
+  assert.deepEqual(failing.feedback(), []);
+  for (let at = 0; at < 3; at++) await failing.updates.update(id, unknown);
+  assert.deepEqual(failing.feedback(), ["The branch conflicts."]);
 });
 
 test("delivery.regenerate: a lock file is written by its command from the base's version", async (t) => {
