@@ -2,6 +2,7 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
+import { deliveryLine } from "./deliver.ts";
 import { closest, onServerIssue, withHint } from "./failure.ts";
 import { ask, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
@@ -270,6 +271,7 @@ export const explainCommand = row({
         ["issue", `${shown.issue_identifier} ${shown.issue.title}`],
         ["status", { text: status, style: statusStyle(status) }],
         ["state", shown.issue.state],
+        ...(shown.delivery === null ? [] : [["delivery", deliveryLine(shown.delivery)] as const]),
         ...(shown.last_error === null ? [] : [["last error", shown.last_error] as const]),
         ...keptFacts(shown.kept),
         ...keptElsewhereFacts(shown.kept_elsewhere),

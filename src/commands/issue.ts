@@ -3,6 +3,7 @@ import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { closingState, withIssues } from "./access.ts";
 import type { CommandContext } from "./context.ts";
+import { deliveryLine } from "./deliver.ts";
 import { onIssue, onServerIssue } from "./failure.ts";
 import { ask, textOfFile, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
@@ -205,7 +206,7 @@ export const issueCommand = row({
 type Detail = Reply<Api["issues"]["detail"]>;
 
 function factsOf(detail: Detail): [string, Cell][] {
-  const { issue, running, retry, needs, workspace, attempts } = detail;
+  const { issue, running, retry, needs, workspace, attempts, delivery } = detail;
   const status = detail.status ?? "idle";
   const now = Date.now();
   const facts: [string, Cell | null][] = [
@@ -226,6 +227,7 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["template", detail.overrides.template_id],
     ["workspace", workspace.path],
     ["branch", workspace.branch],
+    ["delivery", delivery && deliveryLine(delivery)],
     ["last error", detail.last_error && { text: detail.last_error, style: "red" }],
   ];
   const known = facts.flatMap(([name, cell]) =>
