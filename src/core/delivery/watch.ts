@@ -49,7 +49,7 @@ export class Watch {
 
   /** Reads one delivery now. Never rejects. */
   async look(issueId: string): Promise<void> {
-    await this.#looking.get(issueId);
+    for (let work = this.#looking.get(issueId); work; work = this.#looking.get(issueId)) await work;
     if (this.#stopped) return;
     const work = this.#look(issueId).finally(() => {
       if (this.#looking.get(issueId) === work) this.#looking.delete(issueId);
@@ -130,7 +130,8 @@ export class Watch {
     const mayWrite = await rightsOf(seen, forge);
     const included = seen.pullRequest.state === "closed" && (await this.#isIncluded(known));
     const now = store.of(known.issueId);
-    if (now === null) return;
+    // What was offered again meanwhile is judged by the next look.
+    if (now === null || now.offeredAt !== known.offeredAt) return;
     const { issueId, pushed, base, reruns } = now;
     const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
     const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
