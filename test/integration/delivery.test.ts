@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { startFakeOpenai } from "../support/fakes/fake-openai.ts";
+import { codexHome } from "../support/makers/codex-home.ts";
 import { deliveryWorld, round } from "../support/worlds/delivery-world.ts";
+import { realProgram } from "../support/worlds/real-agent.ts";
 import { eventually } from "../support/worlds/symphony.ts";
 
 const three = {
@@ -57,4 +60,39 @@ test("delivery: from an issue to a pull request, a review, a failed check, an ap
   );
   await eventually("its workspace is gone", async () => !world.hasWorkspace());
   await world.once({ number, answers: 3, attempts: 3 });
+});
+
+test("delivery: the real codex, which may not write .git, delivers a review round to a merge", async () => {
+  await using openai = await startFakeOpenai([
+    { type: "shell", cmd: "echo greets > greet.txt; sleep 0.4" },
+    { type: "text", text: "greet.txt greets." },
+    { type: "shell", cmd: "echo greets you > greet.txt; sleep 0.4" },
+    { type: "text", text: "[1] It says whom now.\n[2] It says whom now." },
+  ]);
+  await using home = await codexHome(openai.url);
+  await using world = await deliveryWorld({
+    codex: {
+      command: `"${realProgram("SYMPHONY_CODEX")}" app-server`,
+      parent: home.workspaces,
+      env: { HOME: home.userHome, CODEX_HOME: home.path, FAKE_MODEL_KEY: "k" },
+    },
+  });
+  const { github } = world;
+  await world.create();
+  await world.serve();
+  const number = (await world.offered(1)).delivery?.pull_request?.number ?? 0;
+  await github.act({
+    ...{ do: "review", as: "grace", event: "request_changes", body: "See below" },
+    comments: [{ path: "greet.txt", line: 1, body: "Whom?" }],
+  });
+  await world.offered(2);
+  const answers = await world.answered(number, 2);
+  assert.ok(answers.every(({ body }) => /It says whom now\./.test(body)));
+  const asked = JSON.stringify((await openai.requests()).at(-1)?.body.input);
+  assert.match(asked, /Whom\?/);
+  await github.act({ do: "review", as: "grace", event: "approve" });
+  await github.act({ do: "merge", as: "grace" });
+  await world.until("it is done", ({ issue }) => issue.state === "Done");
+  await eventually("its workspace is gone", async () => !world.hasWorkspace());
+  await world.once({ number, answers: 2, attempts: 2 });
 });

@@ -202,7 +202,10 @@ export class Deliveries implements BranchBook {
       .waitingOf(issueId)
       .some(({ kind }) => kind === "push" || kind === "pull_request");
     store.retry(issueId, clock.wall());
-    if (!isWaiting) {
+    const isThere =
+      known.pushed === known.head &&
+      (known.mode === "branch" || known.pullRequest?.state === "open");
+    if (!isWaiting && !isThere) {
       const { issue, attemptId, workspacePath, head, from } = known;
       const order = { issue, attemptId: `${attemptId}:${randomUUID()}`, workspacePath, head, from };
       this.offer({ ...order, moves: true });

@@ -1,7 +1,8 @@
+import { forgeSecretNames } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import type { Delivered, Reach } from "./delivered.ts";
-import type { Forge, Observation } from "./forge.ts";
+import { type Forge, ForgeError, type Observation } from "./forge.ts";
 import { judge, rerunKey, runOf, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";
@@ -18,6 +19,8 @@ interface WatchDeps extends Reach {
 const summaryChars = 200;
 /** As `judge` names a conflict with the base. */
 const conflictSource = "conflict:base";
+/** Stands in `problemWith` for the read of a pull request. */
+const unread = "read";
 
 /**
  * Reads what happened to delivered work until it is merged or closed, whatever became of the
@@ -100,11 +103,23 @@ export class Watch {
     } catch (error) {
       // The last known facts stay, with their age: an answer that did not come means nothing.
       const { issueIdentifier } = known;
+      this.#tellUnread(issueId, error);
       log.warn("delivery not read", {
         issue_identifier: issueIdentifier,
         reason: messageOf(error),
       });
     }
+  }
+
+  /** What only a person can mend is shown until the next look succeeds. */
+  #tellUnread(issueId: string, error: unknown): void {
+    const { store, config, save } = this.#deps;
+    const known = store.of(issueId);
+    const isDenied = error instanceof ForgeError && error.category === "unauthorized";
+    if (!isDenied || known === null || known.problem !== null) return;
+    const secret = forgeSecretNames(config().delivery).at(-1);
+    const problem = `not read: ${error.message}; next: symphony secrets add ${secret}`;
+    save({ ...known, problem, problemWith: unread });
   }
 
   /** A pushed branch is over when its base contains it. */
@@ -138,16 +153,18 @@ export class Watch {
     const mayWrite = await rightsOf(seen, forge);
     const included = seen.pullRequest.state === "closed" && (await this.#isIncluded(known));
     const now = store.of(known.issueId);
-    if (now === null) return;
+    // What was offered again meanwhile is judged by the next look.
+    if (now === null || now.offeredAt !== known.offeredAt) return;
     const { issueId, pushed, base, reruns } = now;
     const shown = seen.pullRequest.head === pushed ? pushed : now.shown;
+    const mended = now.problemWith === unread ? { problem: null, problemWith: null } : {};
     const verdict = judge(seen, {
       ...{ issueId, pushed, base, reruns, mayWrite, rules: config().delivery },
       shown: shown !== null && shown === pushed,
       ownDraft: now.wrote?.draft === true,
     });
     if (verdict.end !== null) this.#last.delete(key);
-    this.#apply({ ...now, shown }, seen, { verdict, included });
+    this.#apply({ ...now, ...mended, shown }, seen, { verdict, included });
   }
 
   /** Whether the base has the same changes, merged in another way. */

@@ -330,7 +330,7 @@ export class Writes {
 
 const maxWordsChars = 200;
 /** A push makes it due at once. */
-const laterMs = 60_000;
+const laterMs = 5_000;
 
 /** States for done work, in the order of preference. */
 const doneStates: readonly string[] = ["Done", "Completed", "Closed", "Merged"];

@@ -25,16 +25,27 @@ interface Wish {
   /** The address of the repository; by default a bare one on disk. */
   readonly url?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another agent than the scripted one: its command and what it needs. */
+  readonly codex?: {
+    readonly command: string;
+    readonly envPassthrough: readonly string[];
+    /** Where the project is: codex has no sandbox below the temporary folder. */
+    readonly parent: string;
+  };
 }
 
 /** A project whose repository symphony clones, with the scripted agent. */
 export async function deliveryProject(wish: Wish = {}) {
   const { delivery = "  poll_interval_ms: 1000", tracker = "", issues = {}, env = {} } = wish;
-  const root = realpathSync(await mkdtemp(join(tmpdir(), "symphony-delivery-")));
+  const root = realpathSync(
+    await mkdtemp(join(wish.codex?.parent ?? tmpdir(), "symphony-delivery-")),
+  );
   mkdirSync(join(root, "repository"));
   const bare = origin(join(root, "repository"));
   const parts = [process.execPath, agentFile, "--script", join(root, "script.json")];
-  const command = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
+  const scripted = [...parts, "--state", join(root, "agent")].map((part) => `"${part}"`).join(" ");
+  const command = wish.codex?.command ?? scripted;
+  const passed = JSON.stringify(wish.codex?.envPassthrough ?? []);
   await writeFile(
     join(root, "script.json"),
     JSON.stringify({ issues: { default: [greet], ...issues } }),
@@ -53,7 +64,7 @@ git:
       url: ${wish.url ?? bare}
 delivery:
 ${delivery}
-codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000 }
+codex: { command: ${JSON.stringify(command)}, read_timeout_ms: 30000, env_passthrough: ${passed} }
 ---
 You are working on {{ issue.identifier }}: {{ issue.title }}
 `,

@@ -30,6 +30,13 @@ export interface DeliveryWish {
   /** The turns of each issue by identifier. */
   readonly issues?: Readonly<Record<string, readonly (readonly Step[])[]>>;
   readonly github?: Values;
+  readonly codex?: DeliveryCodex;
+}
+
+export interface DeliveryCodex {
+  readonly command: string;
+  readonly parent: string;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** A project whose work goes to pull requests of `acme/app`, at a GitHub that checks its answers against their description. */
@@ -41,11 +48,14 @@ export async function deliveryWorld(wish: DeliveryWish = {}): Promise<DeliveryWo
   const place = await deliveryProject({
     tracker: wish.tracker ?? states,
     url: `${github.web.replace("://", "://$GITHUB_TOKEN@")}/acme/app.git`,
-    env: { GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "" },
+    env: { GITHUB_TOKEN: github.describe().tokens["symphony-bot"] ?? "", ...wish.codex?.env },
     delivery: `  mode: pull_request
   poll_interval_ms: 1000
   github: { base_url: "${github.api}" }
 ${wish.delivery ?? ""}`,
+    ...(wish.codex && {
+      codex: { ...wish.codex, envPassthrough: ["FAKE_MODEL_KEY"] },
+    }),
     ...(wish.issues && { issues: wish.issues }),
   });
   return new DeliveryWorld(github, place);
@@ -229,7 +239,7 @@ export class DeliveryWorld implements AsyncDisposable {
       pulls.map(({ number }) => number),
       [expected.number],
     );
-    const answers = await this.answers(expected.number);
+    const answers = await this.answered(expected.number, expected.answers);
     const marks = answers.map(({ body }) => body.split("\n")[0]);
     assert.equal(new Set(marks).size, marks.length, "no answer is posted twice");
     assert.equal(answers.length, expected.answers);
