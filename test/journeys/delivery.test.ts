@@ -204,10 +204,10 @@ test("delivery: kill -9 after the decision; the next server pushes once, and the
   await writeFile(hook, "#!/bin/sh\nsleep 30\n", { mode: 0o755 });
   {
     await using server = await Served.start(place);
-    await eventually(
-      "it is in review",
-      async () => (await statusOf(server, "LOCAL-1")) === "review",
-    );
+    await eventually("its work is offered", async () => {
+      const detail = await server.client.issues.detail({ params: { id: "LOCAL-1" } });
+      return detail.status === "review" && detail.delivery !== null;
+    });
     await server.crash();
   }
   await writeFile(hook, "#!/bin/sh\nexit 0\n", { mode: 0o755 });

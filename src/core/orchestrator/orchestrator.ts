@@ -162,7 +162,7 @@ export class Orchestrator {
       case "lookAtWorkspace":
         return this.#endWorkspace(effect);
       case "offerWork":
-        return ports.offerWork?.(effect);
+        return this.#offer(effect);
       case "moveIssue":
         return ports.moveIssue?.(effect.issue, effect.to, effect.key);
       case "setTimer":
@@ -180,6 +180,16 @@ export class Orchestrator {
       case "measurePoll":
         return ports.polled?.(effect.outcome, effect.durationMs);
     }
+  }
+
+  /** The claim is on disk first: else a crash now would start another attempt about work that is pushed. */
+  async #offer(order: OfferOrder): Promise<void> {
+    const { id } = order.issue;
+    if (this.#state.issues.of("review").has(id)) {
+      // A refused write is repeated, and reported as the trouble of the storage.
+      await this.#ports.saveRecord(id, recordOf(this.#state, id)).catch(() => {});
+    }
+    this.#ports.offerWork?.(order);
   }
 
   async #read(effect: Read): Promise<Input> {
