@@ -202,7 +202,7 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.deepEqual([pull?.title, pull?.body], ["Ours", "Our words"]);
   });
 
-  test("DELIVERY-4, DELIVERY-4: closed by a person is a no, until a person says otherwise; merged by another way it is said", async () => {
+  test("DELIVERY-4: closed by a person is a no, until a person says otherwise; merged by another way it is said", async () => {
     await using world = await deliveryWorld({
       issues: { default: [[{ do: "edit", path: "greet.txt", content: "hi\n" }]] },
     });

@@ -181,9 +181,10 @@ export class DeliveryWorld implements AsyncDisposable {
   /** Every comment of symphony on a pull request: in the conversation and below lines. */
   async answers(number: number): Promise<readonly Comment[]> {
     const paths = [`issues/${number}/comments`, `pulls/${number}/comments`];
-    const all = await Promise.all(
-      paths.map((path) => this.rest(`GET /repos/acme/app/${path}?per_page=100`)),
+    const pages = paths.flatMap((path) =>
+      [1, 2].map((page) => `${path}?per_page=100&page=${page}`),
     );
+    const all = await Promise.all(pages.map((page) => this.rest(`GET /repos/acme/app/${page}`)));
     return (all.flat() as readonly Comment[]).filter(({ user }) => user.login === "symphony-bot");
   }
 
