@@ -1,6 +1,7 @@
 // The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
 
 import type { ModelList } from "./agent/models.ts";
+import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
@@ -385,6 +386,10 @@ function runningCore(
     deliveries: deps.deliveries,
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
+    attachments: new Attachments({
+      ...{ orchestrator, history, clock, workspaces: overview, deliveries: deps.deliveries },
+      redact: (text) => options.redactor.redact(text),
+    }),
     orchestrator: new Operations({
       orchestrator,
       history,
