@@ -224,7 +224,10 @@ export function attached(
   context: Context,
 ): Decision {
   const issue = knownIssue(state, input.issueId);
-  if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
+  if (!issue) {
+    const message = "the issue is at rest, neither queued nor worked on, and cannot be held";
+    throw new SymphonyError("transition_not_allowed", message);
+  }
   const row = state.issues.get(issue.id);
   const reason = attachedReason.replace("ISSUE", issue.identifier);
   if (row?.claim === "running") {
