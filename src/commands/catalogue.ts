@@ -104,6 +104,12 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./act.ts")).transitionCommand,
   },
   {
+    name: "attach",
+    summary: "work in an issue's workspace yourself; what you change is the agent's next turn",
+    group: act,
+    load: async () => (await import("./attach.ts")).attachCommand,
+  },
+  {
     name: "template",
     summary: "choose the prompt template of an issue, or use the workflow's again",
     group: act,

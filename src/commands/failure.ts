@@ -132,6 +132,8 @@ const byError: Partial<Record<ErrorCode, number>> = {
   overlay_changed: exitCodes.conflict,
   not_running: exitCodes.conflict,
   no_active_turn: exitCodes.conflict,
+  turn_running: exitCodes.conflict,
+  not_attached: exitCodes.conflict,
   transition_not_allowed: exitCodes.conflict,
   tracker_read_only: exitCodes.conflict,
   template_exists: exitCodes.conflict,

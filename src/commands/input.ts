@@ -45,6 +45,15 @@ export async function ask({ message, instead }: Question, context: Asking): Prom
   return input({ message, required: true }, { input: context.stdin, output: context.stderr });
 }
 
+/** An answer that may be empty, asked as in `ask`. */
+export async function askOptional(
+  { message }: Pick<Question, "message">,
+  { stdin, stderr }: Asking,
+): Promise<string> {
+  const { input } = await import("@inquirer/prompts");
+  return input({ message }, { input: stdin, output: stderr });
+}
+
 type Editing = Pick<CommandContext, "env" | "interactive" | "note">;
 
 export interface Draft {
@@ -109,6 +118,32 @@ export async function openEditor(editor: string, file: string, instead: string):
   throw new SymphonyError("usage", `The editor "${editor}" ended with ${code}`, {
     hint: `set EDITOR, or use ${instead}`,
   });
+}
+
+/**
+ * Runs the person's own shell in `cwd` until they leave it, with whatever status. Rejects with `usage`
+ * when it cannot be started.
+ */
+export async function openShell(
+  cwd: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const { once } = process.getBuiltinModule("node:events");
+  const shell = env["SHELL"] || "sh";
+  // Ctrl-C is for the shell and its programs: this process has to be there when the shell ends.
+  const ignore = () => {};
+  process.on("SIGINT", ignore);
+  try {
+    await once(spawn(shell, [], { stdio: "inherit", cwd, env }), "close");
+  } catch (cause) {
+    throw new SymphonyError("usage", `The shell "${shell}" cannot be run: ${messageOf(cause)}`, {
+      cause,
+      hint: "set SHELL",
+    });
+  } finally {
+    process.off("SIGINT", ignore);
+  }
 }
 
 const openers: Readonly<Record<string, string>> = { darwin: "open", linux: "xdg-open" };

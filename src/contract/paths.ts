@@ -26,6 +26,8 @@ export const paths = {
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
     deliver: { method: "POST", path: "/api/v1/:id/deliver" },
+    attach: { method: "POST", path: "/api/v1/:id/attach" },
+    detach: { method: "POST", path: "/api/v1/:id/detach" },
   },
   attempts: {
     detail: { method: "GET", path: "/api/v1/attempts/:aid" },

@@ -1,5 +1,6 @@
 import type { AgentRuntimes } from "./agent/kinds.ts";
 import type { ModelList } from "./agent/models.ts";
+import type { Attachments } from "./attach.ts";
 import type { Attempts } from "./attempt/attempts.ts";
 import type { Recovery } from "./attempt/recovery.ts";
 import type { Clock } from "./clock.ts";
@@ -38,6 +39,7 @@ export interface Core {
   readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly orchestrator: Operations;
+  readonly attachments: Attachments;
   readonly bus: Bus;
   readonly meter: Meter;
   readonly history: History;

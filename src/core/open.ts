@@ -326,6 +326,8 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     newestOf: (rule, branch) => remotes.newestOf(rule, branch),
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
+    isAttached: (issueId) =>
+      deps.orchestrator().state.issues.of("held").get(issueId)?.attached !== undefined,
   });
   deps.closers.push(async () => {
     await deliveries.close();

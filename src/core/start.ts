@@ -1,6 +1,7 @@
 // The core without HTTP: scheduler, attempts, trackers, agents and storage, connected here.
 
 import type { ModelList } from "./agent/models.ts";
+import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
@@ -37,7 +38,7 @@ import {
   openWorkDelivery,
   openWorkspaces,
 } from "./open.ts";
-import type { OfferOrder } from "./orchestrator/messages.ts";
+import { openOffers } from "./orchestrator/offer.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { restoredState } from "./orchestrator/records.ts";
@@ -311,24 +312,6 @@ async function begin(
   return cleanup;
 }
 
-/** What is offered; a crash may have come between the decision and the delivery. */
-function openOffers({ issues }: State): readonly OfferOrder[] {
-  return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
-    offer === null || offer.waits === true
-      ? []
-      : [
-          {
-            issue,
-            workspacePath,
-            attemptId: offer.attemptId,
-            head: offer.head,
-            from: null,
-            moves: true,
-          },
-        ],
-  );
-}
-
 /** After a workspace is created: forgets what was in its place and examines earlier roots. */
 function followRoot({ bus, kept, log }: CoreDeps): () => void {
   return bus.subscribe({ filter: { types: ["workspace.created"] } }, ({ issueId, data }) => {
@@ -385,6 +368,10 @@ function runningCore(
     deliveries: deps.deliveries,
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
+    attachments: new Attachments({
+      ...{ orchestrator, history, clock, workspaces: overview, deliveries: deps.deliveries },
+      redact: (text) => options.redactor.redact(text),
+    }),
     orchestrator: new Operations({
       orchestrator,
       history,

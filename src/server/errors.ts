@@ -21,6 +21,8 @@ const httpStatus: Record<ErrorCode, number> = {
   not_running: 409,
   no_active_turn: 409,
   nothing_asked: 409,
+  turn_running: 409,
+  not_attached: 409,
   transition_not_allowed: 409,
   tracker_read_only: 409,
   template_exists: 409,

@@ -79,6 +79,8 @@ export interface Reach {
   lastMessage(attemptId: string): string | null;
   /** Whether an attempt works on the issue now. */
   isRunning(issueId: string): boolean;
+  /** Whether a person works in the issue's workspace now. */
+  isAttached?(issueId: string): boolean;
 }
 
 /** A commit in the words of its author, which are untrusted. */

@@ -88,12 +88,13 @@ export class Updates {
 
   /** Updates the branch if it was not tried for this head and base. Never rejects. */
   update(issueId: string, wanted: Wanted): Promise<void> {
-    const { store, isRunning, config } = this.#deps;
+    const { store, isRunning, isAttached, config } = this.#deps;
     const known = store.of(issueId);
     const rule = config().git.repositories.find(({ name }) => name === known?.repository);
     if (known === null || known.pushed === null || rule === undefined) return Promise.resolve();
     if (known.updatedFor === keyOf(known, wanted)) return Promise.resolve();
-    const isBusy = isRunning(issueId) || this.#busy.has(issueId) || known.head !== known.pushed;
+    const isUsed = isRunning(issueId) || isAttached?.(issueId) === true;
+    const isBusy = isUsed || this.#busy.has(issueId) || known.head !== known.pushed;
     // What cannot be done now is wanted again by the next read.
     if (isBusy || this.#leaving.signal.aborted) return Promise.resolve();
     return this.#begin(known, rule, wanted);

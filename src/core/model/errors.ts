@@ -17,6 +17,8 @@ export type ErrorCode =
   | "not_running"
   | "no_active_turn"
   | "nothing_asked"
+  | "turn_running"
+  | "not_attached"
   | "transition_not_allowed"
   | "tracker_read_only"
   | "template_exists"

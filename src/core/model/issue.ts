@@ -66,3 +66,12 @@ export type Wait =
 
 /** What names an issue: to the tracker, and to people. */
 export type IssueName = Pick<Issue, "id" | "identifier">;
+
+/** A person works in the issue's workspace; what the agent is told about when they leave. */
+export interface Attached {
+  readonly path: string;
+  /** The commit that was checked out; null: the workspace has no commit. */
+  readonly head: string | null;
+  /** The workspace had changes that were not committed. */
+  readonly dirty: boolean;
+}

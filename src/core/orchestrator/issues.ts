@@ -1,7 +1,7 @@
 import type { Ask } from "../agent/agent.ts";
 import type { AgentPick } from "../config/agents.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
-import type { Issue, Wait } from "../model/issue.ts";
+import type { Attached, Issue, Wait } from "../model/issue.ts";
 
 /** Part of every claim: the newest snapshot of the issue that was read. */
 interface Claimed {
@@ -119,6 +119,8 @@ interface StoppedClaim extends Claimed {
 /** Stopped by an operator or a limit. */
 export interface Held extends StoppedClaim {
   readonly claim: "held";
+  /** A person works in its workspace. */
+  readonly attached?: Attached;
 }
 
 /** Stopped by the retry limit. */

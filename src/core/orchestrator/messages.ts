@@ -3,7 +3,7 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft, StorageTrouble } from "../model/event.ts";
-import type { Issue } from "../model/issue.ts";
+import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
 
@@ -102,6 +102,14 @@ export type Input =
       readonly agent: string | null;
     }
   | { readonly type: "operator.responded"; readonly issueId: string; readonly answer: Answer }
+  | {
+      readonly type: "operator.attached";
+      readonly issueId: string;
+      /** A live attempt is stopped for it. */
+      readonly interrupt: boolean;
+      readonly attached: Attached;
+    }
+  | { readonly type: "operator.detached"; readonly issueId: string }
   /** The issue is about to be moved to a state in which it rests while its work is offered. */
   | { readonly type: "offer.resting"; readonly issueId: string; readonly state: string }
   /** People or checks answered; the next turn can read it. */

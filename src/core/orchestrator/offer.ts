@@ -3,7 +3,7 @@ import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
 import type { Ended, Offer, Running, Stop } from "./issues.ts";
-import type { Effect, Input, Made } from "./messages.ts";
+import type { Effect, Input, Made, OfferOrder } from "./messages.ts";
 import { orderGate } from "./radar.ts";
 import { close, complete, queueRetry } from "./retry.ts";
 import { claimed, type State } from "./state.ts";
@@ -246,4 +246,22 @@ function offerStopped(
   const row = state.issues.get(issueId);
   const isOver = row?.claim === "completed" || row?.claim === "held" || row?.claim === "failed";
   return !row || isOver ? decided(state) : hold(state, row.issue, { reason, context });
+}
+
+/** What is offered; a crash may have come between the decision and the delivery. */
+export function openOffers({ issues }: State): readonly OfferOrder[] {
+  return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
+    offer === null || offer.waits === true
+      ? []
+      : [
+          {
+            issue,
+            workspacePath,
+            attemptId: offer.attemptId,
+            head: offer.head,
+            from: null,
+            moves: true,
+          },
+        ],
+  );
 }

@@ -9,7 +9,7 @@ import { runAgain } from "./offer.ts";
 import { recheckRequested } from "./poll.ts";
 import { relisted } from "./queue.ts";
 import { complete } from "./retry.ts";
-import { statusOf } from "./snapshot.ts";
+import { knownIssue, statusOf } from "./snapshot.ts";
 import { attemptIdOf } from "./start.ts";
 import { claimed, type State } from "./state.ts";
 import { hold, stopFor } from "./stop.ts";
@@ -209,4 +209,61 @@ export function responded(state: State, input: Responded, context: Context): Dec
     });
   }
   return requeue(state, blocked.issue, { reason: "answered by a person", context });
+}
+
+const attachedReason = "attached by an operator: symphony attach ISSUE --done continues it";
+
+/**
+ * A person works in the issue's workspace: it is held until `detached`. A live attempt is stopped first,
+ * if `interrupt` says so; then this input comes again when its agent is gone. Throws `turn_running`, and
+ * `transition_not_allowed` for an issue that cannot be held.
+ */
+export function attached(
+  state: State,
+  input: Extract<Input, { type: "operator.attached" }>,
+  context: Context,
+): Decision {
+  const issue = knownIssue(state, input.issueId);
+  if (!issue) {
+    const message = "the issue is at rest, neither queued nor worked on, and cannot be held";
+    throw new SymphonyError("transition_not_allowed", message);
+  }
+  const row = state.issues.get(issue.id);
+  const reason = attachedReason.replace("ISSUE", issue.identifier);
+  if (row?.claim === "running") {
+    if (input.interrupt) return hold(state, issue, { reason, context });
+    throw new SymphonyError("turn_running", `an agent works on ${issue.identifier}`, {
+      hint: `symphony attach ${issue.identifier} --interrupt stops it first`,
+    });
+  }
+  if (row?.claim === "held" && (row.attached || row.reason === reason)) {
+    // Attached again: what the person changed so far is compared with the same commit.
+    const known = row.attached?.head != null ? row.attached : input.attached;
+    const held = claimed(state, { ...row, reason, attached: known });
+    return decided(held, { type: "saveRecord", issueId: issue.id });
+  }
+  const allowed = targetsOf(state, issue);
+  const status = statusOf(state, issue) ?? "not queued";
+  if (status !== "held" && !allowed.includes("held")) {
+    const message = `${issue.identifier} is ${status} and cannot be held`;
+    throw new SymphonyError("transition_not_allowed", message, { details: { status, allowed } });
+  }
+  return hold(state, issue, { reason, attached: input.attached, context });
+}
+
+/** The person has left the workspace: the issue is queued again. Throws `not_attached`. */
+export function detached(
+  state: State,
+  { issueId }: Extract<Input, { type: "operator.detached" }>,
+  context: Context,
+): Decision {
+  const row = state.issues.of("held").get(issueId);
+  if (!row?.attached) {
+    throw new SymphonyError("not_attached", "nobody is attached to the issue", {
+      hint: "symphony attach ISSUE",
+    });
+  }
+  const reason = "the person who worked in its workspace has left";
+  const { issue } = row;
+  return requeue(withFreshBrakes(state, issue, context), issue, { reason, context });
 }

@@ -65,6 +65,11 @@ export class Orchestrator {
     this.post({ type: "poll.due" });
   }
 
+  /** Resolves when the attempt's agent is gone, and its issue has its next status. */
+  async gone(attemptId: string): Promise<void> {
+    await this.#live.get(attemptId);
+  }
+
   /** Resolves when the first poll and everything it started have ended; starts nothing else. */
   async once(): Promise<void> {
     await this.#polled.promise;

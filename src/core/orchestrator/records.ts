@@ -9,6 +9,7 @@ import {
   type Claim,
   type Completed,
   type Dismissal,
+  type Held,
   IssueMap,
   type IssueRow,
   noChoices,
@@ -57,7 +58,7 @@ const noClaim: SavedClaim = {
 function savedClaimOf(row: IssueRow): Partial<SavedClaim> | null {
   switch (row.claim) {
     case "held":
-      return { held: { reason: row.reason, since: row.sinceWall } };
+      return { held: savedHold(row) };
     case "review":
       return { review: { since: row.sinceWall, workspacePath: row.workspacePath } };
     case "failed":
@@ -89,6 +90,10 @@ function savedRunOf({
   if (stopping?.leadsTo === "dismiss") return { dismissed: savedDismissal(stopping.dismissed) };
   if (attempt === null || (stopping && stopping.leadsTo !== "shutdown")) return null;
   return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };
+}
+
+function savedHold({ reason, sinceWall: since, attached }: Held) {
+  return { reason, since, ...(attached && { attached }) };
 }
 
 function savedDismissal({ state, sinceWall }: Dismissal) {
@@ -166,7 +171,15 @@ function claimFrom(
   clocks: { now: number; wall: number },
 ): Claim | null {
   if (held) {
-    return { claim: "held", issue, reason: held.reason, error: null, sinceWall: held.since };
+    const { reason, since: sinceWall, attached } = held;
+    return {
+      claim: "held",
+      issue,
+      reason,
+      error: null,
+      sinceWall,
+      ...(attached && { attached }),
+    };
   }
   if (failed) {
     const { reason, error, since } = failed;

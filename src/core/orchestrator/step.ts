@@ -6,7 +6,7 @@ import { attemptExited } from "./exit.ts";
 import type { Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { offerReported } from "./offer.ts";
-import { aborted, responded, steered, transitioned } from "./operator.ts";
+import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
 import { radarUpdated } from "./radar.ts";
@@ -65,16 +65,15 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "issue.checkFailed":
       return issueCheckFailed(state, input, context);
     case "attempt.entered":
-      return attemptEntered(state, input);
     case "attempt.reported":
-      return attemptReported(state, input, context);
     case "attempt.turned":
-      return turned(state, input, context);
     case "attempt.exited":
-      return attemptExited(state, input, context);
+      return attemptChanged(state, input, context);
     case "operator.aborted":
     case "operator.steered":
     case "operator.responded":
+    case "operator.attached":
+    case "operator.detached":
     case "operator.transitioned":
     case "operator.templateChosen":
     case "operator.modelChosen":
@@ -89,6 +88,21 @@ function decide(state: State, input: Input, context: Context): Decision {
       return recheckAfter(radarUpdated(state, input, context), context);
     case "drain.requested":
       return drain(state, input.stopAttempts);
+  }
+}
+
+type AttemptInput = Extract<Input, { type: `attempt.${string}` }>;
+
+function attemptChanged(state: State, input: AttemptInput, context: Context): Decision {
+  switch (input.type) {
+    case "attempt.entered":
+      return attemptEntered(state, input);
+    case "attempt.reported":
+      return attemptReported(state, input, context);
+    case "attempt.turned":
+      return turned(state, input, context);
+    case "attempt.exited":
+      return attemptExited(state, input, context);
   }
 }
 
@@ -108,6 +122,10 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
       if (!issue) throw new SymphonyError("issue_not_found", "the issue is no longer known");
       return transitioned(state, { ...input, issue }, context);
     }
+    case "operator.attached":
+      return attached(state, input, context);
+    case "operator.detached":
+      return detached(state, input, context);
     case "operator.templateChosen":
       return templateChosen(state, input);
     case "operator.modelChosen":

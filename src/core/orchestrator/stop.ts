@@ -1,4 +1,4 @@
-import type { Issue } from "../model/issue.ts";
+import type { Attached, Issue } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running, Stop } from "./issues.ts";
 import { claimed, type State } from "./state.ts";
@@ -29,6 +29,8 @@ export interface Holding {
   readonly reason: string;
   /** The outcome of the attempt that is stopped for it. */
   readonly outcome?: Stop["outcome"];
+  /** A person works in its workspace; not for a live attempt. */
+  readonly attached?: Attached;
   /** Further facts for the event. */
   readonly data?: Readonly<Record<string, unknown>>;
   readonly context: Pick<Context, "wall">;
@@ -41,7 +43,7 @@ export interface Holding {
 export function hold(
   state: State,
   issue: Issue,
-  { reason, outcome, data, context }: Holding,
+  { reason, outcome, attached, data, context }: Holding,
 ): Decision {
   const entry = state.issues.of("running").get(issue.id);
   const sinceWall = context.wall;
@@ -53,7 +55,16 @@ export function hold(
         gently: false,
         ...(outcome && { outcome }),
       })
-    : decided(claimed(state, { claim: "held", issue, reason, error: null, sinceWall }));
+    : decided(
+        claimed(state, {
+          claim: "held",
+          issue,
+          reason,
+          error: null,
+          sinceWall,
+          ...(attached && { attached }),
+        }),
+      );
   return andThen(held, (next) =>
     decided(
       next,

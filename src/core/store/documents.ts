@@ -151,7 +151,15 @@ const wait = z.discriminatedUnion("gate", [
 /** Strict, so that a field of a later release is refused, not dropped at the next write. */
 const IssueRecordSchema = z.strictObject({
   issue: IssueSchema,
-  held: z.strictObject({ reason: z.string(), since: time }).nullable(),
+  held: z
+    .strictObject({
+      reason: z.string(),
+      since: time,
+      attached: z
+        .strictObject({ path: z.string(), head: z.string().nullable(), dirty: z.boolean() })
+        .optional(),
+    })
+    .nullable(),
   failed: z
     .strictObject({ reason: z.string(), error: z.string().nullable(), since: time })
     .nullable(),

@@ -2,7 +2,7 @@
 
 import type { Attempt } from "../model/attempt.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
-import type { Issue, Wait } from "../model/issue.ts";
+import type { Attached, Issue, Wait } from "../model/issue.ts";
 import type { StoredTemplates } from "./templates.ts";
 
 /** All durable state. Only one process owns it at a time. */
@@ -16,7 +16,12 @@ export interface Store {
 /** State of one issue that must survive a restart: an operator's decision, a pending retry. */
 export interface IssueRecord {
   readonly issue: Issue;
-  readonly held: { readonly reason: string; readonly since: number } | null;
+  readonly held: {
+    readonly reason: string;
+    readonly since: number;
+    /** A person works in its workspace. */
+    readonly attached?: Attached | undefined;
+  } | null;
   readonly failed: {
     readonly reason: string;
     readonly error: string | null;

@@ -68,9 +68,36 @@ export function firstHeadOf(attempts: readonly Attempt[], path: string): string 
  * nor the baseline names one. Rejects with `no_repository` if there is nothing to show, or if git
  * cannot read it.
  */
-export async function diffOf(
+export function diffOf(
   path: string,
   first: string | null,
+  signal?: AbortSignal,
+): Promise<WorkDiff> {
+  return compared(path, { first, baseFor: baseOf }, signal);
+}
+
+/**
+ * As `diffOf`, compared with the files of exactly the commit `since`: what changed in the workspace
+ * after it was checked out, committed or not.
+ */
+export function diffSince(path: string, since: string, signal?: AbortSignal): Promise<WorkDiff> {
+  const baseFor = async (git: ProtectedGit): Promise<Base> => {
+    if (!commitId.test(since)) throw none("what to compare with is not a commit");
+    if (await hasCommit(git, since)) return { base: since, baseNote: null };
+    throw none(`the commit ${since.slice(0, 10)} is not in its repository any more`);
+  };
+  return compared(path, { first: since, baseFor }, signal);
+}
+
+interface Comparison {
+  readonly first: string | null;
+  /** Chooses what HEAD is compared with; `from` is the tip of the base, or `first`. */
+  baseFor(git: ProtectedGit, from: string | null, head: string): Promise<Base>;
+}
+
+async function compared(
+  path: string,
+  { first, baseFor }: Comparison,
   signal?: AbortSignal,
 ): Promise<WorkDiff> {
   const [found, baseline] = await Promise.all([findingsIn(path, signal), readBaseline(path)]);
@@ -84,7 +111,7 @@ export async function diffOf(
     const { branch, ahead, behind } = known;
     const place = { head, worktree: path, ...(signal && { signal }) };
     await using git = await openProtectedGit(repository.gitDir, place);
-    const { base, baseNote } = await baseOf(git, known.base, head);
+    const { base, baseNote } = await baseFor(git, known.base, head);
     const emptyTree = head.length === 64 ? emptyTrees.sha256 : emptyTrees.sha1;
     await git.run(["read-tree", "HEAD"], { timeoutMs });
     await setApart(git, found.settled);

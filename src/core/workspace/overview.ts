@@ -173,19 +173,31 @@ export class WorkspaceOverview {
     issue: Pick<KnownIssue, "id" | "identifier">,
     chosen: string | null = null,
   ): Promise<WorkDiff> {
-    const { history, workspaces } = this.#deps;
     if (chosen !== null) return this.diffIn(basename(chosen), chosen);
     const key = workspaceKey(issue.identifier);
-    const recorded = history.latestAttempt(issue.id)?.workspacePath;
-    const kept = this.kept.list().filter(({ issueId }) => issueId === issue.id);
-    const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
-    const places = [recorded, workspaces.placeOf(issue), ...others];
-    const found = await findWorkspace(issue.id, places, workspaces.root());
+    const found = await this.#find(issue);
     if (found !== null) return this.git.diff(found);
     const copies = await this.#deps.copies.list();
     const copy = copies.find((one) => one.issue?.id === issue.id);
     if (copy === undefined) throw notFound(key);
     return this.#copyDiff(copy);
+  }
+
+  /** Where the workspace of `issue` is now. Rejects with `workspace_not_found`. */
+  async pathOf(issue: Pick<KnownIssue, "id" | "identifier">): Promise<string> {
+    const key = workspaceKey(issue.identifier);
+    const found = await this.#find(issue);
+    if (found === null) throw notFound(key);
+    return found;
+  }
+
+  #find(issue: Pick<KnownIssue, "id" | "identifier">): Promise<string | null> {
+    const { history, workspaces } = this.#deps;
+    const recorded = history.latestAttempt(issue.id)?.workspacePath;
+    const kept = this.kept.list().filter(({ issueId }) => issueId === issue.id);
+    const others = [...kept, ...history.workspacePlacesOf(issue.id)].map(({ path }) => path);
+    const places = [recorded, workspaces.placeOf(issue), ...others];
+    return findWorkspace(issue.id, places, workspaces.root());
   }
 
   /** The current or future workspace of an issue; null if its identifier gives no valid path. */

@@ -41,15 +41,24 @@ export function recordedPlaces(
   return isOwn ? [latest, ...all] : all;
 }
 
-/** Whether a live attempt has entered the directory at `path`. */
+/** Whether a live attempt has entered the directory at `path`, or a person works in it. */
 export function isAtWork({ issues }: State, path: string): boolean {
+  if (attachedAt({ issues }, path) !== null) return true;
   return [...issues.of("running").values()].some(({ workspacePath }) => workspacePath === path);
+}
+
+/** The issue in whose workspace at `path` a person works. */
+function attachedAt({ issues }: Pick<State, "issues">, path: string): Issue | null {
+  for (const { issue, attached } of issues.of("held").values()) {
+    if (attached?.path === path) return issue;
+  }
+  return null;
 }
 
 /**
  * The issue whose live attempt uses the directory at `path`, or is about to: `today` returns where
  * a new workspace would be. Without `today`, an attempt without a directory counts as the user of
- * every directory with its key.
+ * every directory with its key. A person who works in a workspace uses it like an attempt.
  */
 export function userOf(state: State, path: string, today?: (issue: Issue) => string): Issue | null {
   for (const { issue, workspacePath } of state.issues.of("running").values()) {
@@ -58,7 +67,7 @@ export function userOf(state: State, path: string, today?: (issue: Issue) => str
     const isMeant = today ? today(issue) === path : keyOf(issue) === basename(path);
     if (isMeant) return issue;
   }
-  return null;
+  return attachedAt(state, path);
 }
 
 /** null for an identifier that cannot name a workspace. */

@@ -7,7 +7,7 @@ import { withoutCredentials } from "../repository/checkout.ts";
 import { branchFor, type Routed, repositoryFor } from "../repository/routing.ts";
 import { type GitSurvey, survey } from "../repository/survey.ts";
 import type { History } from "../store/store.ts";
-import { diffOf, firstHeadOf, type WorkDiff } from "./diff.ts";
+import { diffOf, diffSince, firstHeadOf, type WorkDiff } from "./diff.ts";
 import { Measured } from "./measured.ts";
 import type { KnownIssue } from "./owner.ts";
 import { workIn } from "./work.ts";
@@ -134,8 +134,17 @@ export class Repositories {
    * The work in the workspace at `path` compared with its base, one diff at a time. Rejects with
    * `no_repository`.
    */
-  async diff(path: string): Promise<WorkDiff> {
-    const next = this.#diff.then(() => diffOf(path, this.#firstHead(path), this.#leaving.signal));
+  diff(path: string): Promise<WorkDiff> {
+    return this.#inTurn((signal) => diffOf(path, this.#firstHead(path), signal));
+  }
+
+  /** As `diff`, compared with the files of the commit `since`. */
+  diffSince(path: string, since: string): Promise<WorkDiff> {
+    return this.#inTurn((signal) => diffSince(path, since, signal));
+  }
+
+  #inTurn(read: (signal: AbortSignal) => Promise<WorkDiff>): Promise<WorkDiff> {
+    const next = this.#diff.then(() => read(this.#leaving.signal));
     this.#diff = next.catch(() => {});
     return next;
   }

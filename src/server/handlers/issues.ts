@@ -131,6 +131,28 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
       const delivery = deliveryView(await core.deliveries.deliver(id));
       return { issue_identifier: identifier, delivery };
     },
+    async attach({ params, body }) {
+      const { issue } = await findStatus(core, params.id);
+      const at = await core.attachments.attach(issue, body.interrupt === true);
+      return {
+        issue_identifier: at.identifier,
+        path: at.path,
+        branch: at.branch,
+        base: at.head,
+        uncommitted: at.dirty,
+        thread_id: at.threadId,
+        agent: at.agent,
+      };
+    },
+    async detach({ params, body }) {
+      const { issue } = await findStatus(core, params.id);
+      const left = await core.attachments.detach(issue, body.note ?? null);
+      return {
+        issue_identifier: left.identifier,
+        changed_files: left.changedFiles,
+        truncated: left.truncated,
+      };
+    },
     async steer({ params, headers, body }) {
       const key = headers["idempotency-key"] ?? null;
       const work = orchestrator.steer(params.id, body.message, key);

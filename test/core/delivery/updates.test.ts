@@ -56,6 +56,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
   const where = { repository: "shop", branch: "symphony/A-1", base: "main", workspacePath: path };
   store.save({ ...fresh(issue("A-1")), ...where, mode: "branch", head, pushed: head });
   let isRunning = false;
+  let isAttached = false;
   const told: string[] = [];
   const pushes: NewEntry[] = [];
   const unused = () => {
@@ -79,6 +80,7 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     kick() {},
     tellFeedback: () => told.push("feedback"),
     isRunning: () => isRunning,
+    isAttached: () => isAttached,
     ports: {
       identity: unused,
       mirror: async () => mirror,
@@ -101,6 +103,9 @@ async function bench(t: TestContext, delivery: Partial<Config["delivery"]> = {})
     read: (name: string) => readFileSync(join(path, name), "utf8"),
     run: (running: boolean) => {
       isRunning = running;
+    },
+    attach: (attached: boolean) => {
+      isAttached = attached;
     },
   };
 }
@@ -132,13 +137,17 @@ test("O-40: a conflict is the next turn's, once, and says which files have marks
   assert.deepEqual(pushes, []);
 });
 
-test("while an agent works nothing is touched; afterwards it is done", async (t) => {
-  const { git, head, advance, update, run } = await bench(t);
+test("while an agent or a person works nothing is touched; afterwards it is done", async (t) => {
+  const { git, head, advance, update, run, attach } = await bench(t);
   run(true);
   const base = advance({ "two.txt": "theirs\n" });
   await update(base);
   assert.equal(git("rev-parse", "HEAD"), head);
   run(false);
+  attach(true);
+  await update(base);
+  assert.equal(git("rev-parse", "HEAD"), head);
+  attach(false);
   await update(base);
   assert.notEqual(git("rev-parse", "HEAD"), head);
 });

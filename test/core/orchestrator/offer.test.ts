@@ -163,7 +163,10 @@ test("delivery.max_rounds: rounds without a word of a person are counted over he
     await world.run("A-1").end({ kind: "completed", made, issue: issue("A-1") });
   }
   await world.orchestrator.apply(red);
-  assert.match(reasonOf(world) ?? "", /^2 rounds of feedback.*max_rounds.*test is red; next: symphony transition A-1 queued$/);
+  assert.match(
+    reasonOf(world) ?? "",
+    /^2 rounds of feedback.*max_rounds.*test is red; next: symphony transition A-1 queued$/,
+  );
   assert.equal(world.records.get(id)?.offer?.rounds, 2);
 
   const spoken = await offered({}, 1);

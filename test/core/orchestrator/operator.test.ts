@@ -122,3 +122,40 @@ test("C-5: draining stops everything as interrupted and starts nothing more", as
   assert.equal([...world.attempts.values()][0]?.status, "interrupted");
   assert.deepEqual(world.failures, []);
 });
+
+const place = { path: "/w", head: "c0ffee", dirty: false };
+const attach = (interrupt = false, head: string | null = place.head): Input => ({
+  type: "operator.attached",
+  issueId: "id-A-1",
+  interrupt,
+  attached: { ...place, head },
+});
+const detach: Input = { type: "operator.detached", issueId: "id-A-1" };
+
+test("attached, an issue is held over a restart, until the person detaches", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await assert.rejects(world.orchestrator.apply(attach()), { code: "turn_running" });
+  assert.deepEqual(world.live, ["A-1"]);
+  await world.orchestrator.apply(attach(true));
+  await assert.rejects(world.orchestrator.apply(detach), { code: "not_attached" });
+  await world.run("A-1").end(stopped);
+  // The agent is gone, but nobody was told so before a crash.
+  await world.orchestrator.apply(attach(false, null));
+  await world.orchestrator.apply(attach());
+  await world.orchestrator.apply(attach(false, "decaf"));
+  assert.deepEqual(world.records.get("id-A-1")?.held?.attached, place, "the first commit stays");
+  const next = await new Scheduler([issue("A-1")], config(), world.records).begin();
+  await next.advance(120_000);
+  assert.deepEqual(next.live, []);
+  await next.orchestrator.apply(detach);
+  await next.advance(0);
+  assert.deepEqual(next.live, ["A-1"]);
+  await assert.rejects(next.orchestrator.apply(detach), { code: "not_attached" });
+});
+
+test("an issue that is completed cannot be attached to", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.orchestrator.apply(to("completed"));
+  await world.run("A-1").end(stopped);
+  await assert.rejects(world.orchestrator.apply(attach()), { code: "transition_not_allowed" });
+});

@@ -21,6 +21,9 @@ const choices = {
 /** Every form of record that earlier versions wrote. */
 const written: Readonly<Record<string, Partial<IssueRecord>>> = {
   held: { held: { reason: "aborted: no", since: 5 } },
+  attached: {
+    held: { reason: "attached", since: 5, attached: { path: "/w", head: "c0ffee", dirty: true } },
+  },
   failed: { failed: { reason: "retries used up", error: "boom", since: 6 } },
   retry: { retry },
   waiting: { retry: { ...retry, waits: { gate: "provider", agent: "codex" } } },

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ModelList } from "../../../src/core/agent/models.ts";
+import { Attachments } from "../../../src/core/attach.ts";
 import { CommentSteering } from "../../../src/core/comments.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Core } from "../../../src/core/core.ts";
@@ -187,6 +188,10 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         },
       } as Core["config"],
       orchestrator,
+      attachments: new Attachments({
+        ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
+        ...{ deliveries, redact },
+      }),
       bus,
       meter: scheduler.meter,
       history,

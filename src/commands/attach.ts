@@ -1,0 +1,94 @@
+import type { Client } from "../client/client.ts";
+import type { Api } from "../contract/api.ts";
+import type { Reply } from "../contract/route.ts";
+import { SymphonyError } from "../core/model/errors.ts";
+import type { CommandContext } from "./context.ts";
+import { onServerIssue } from "./failure.ts";
+import { askOptional, openShell } from "./input.ts";
+import { plainLine } from "./output.ts";
+import { issueArgument, row } from "./table.ts";
+
+interface Given {
+  readonly issue: string;
+  readonly interrupt: boolean;
+  readonly done: boolean;
+  readonly note: string | undefined;
+}
+
+type Attached = Reply<Api["issues"]["attach"]>;
+type Detached = Reply<Api["issues"]["detach"]>;
+
+/** Holds the issue, opens a shell in its workspace, and hands what the person changed to the agent. */
+export const attachCommand = row({
+  examples: [
+    "symphony attach ENG-123                      a shell in its workspace; exit hands it back",
+    "symphony attach ENG-123 --interrupt          stop its agent first",
+    'symphony attach ENG-123 --done --note "the parser is right now; add tests"',
+    "symphony attach ENG-123 --json               only hold it, and print where its workspace is",
+  ],
+  arguments: [issueArgument],
+  options: [
+    { name: "interrupt", summary: "stop an agent that works on it first" },
+    { name: "done", summary: "hand it back to the agent, without a shell" },
+    { name: "note", value: "text", summary: "what to tell the agent (at most 4,000 characters)" },
+  ],
+  call: (given, context) =>
+    onServerIssue(given.issue, context, (client) =>
+      given.done ? detach(given, client) : attach(given, client, context),
+    ),
+  print(reply, { note }) {
+    if ("path" in reply) return;
+    const { issue_identifier: name, changed_files: count, truncated } = reply;
+    const files = `${count} changed ${count === 1 ? "file" : "files"}`;
+    const what = count === null ? "your note" : files;
+    const cut = truncated ? "; the diff is long, so the agent reads its beginning" : "";
+    note(`${plainLine(name)} is queued again: ${what} will be in the agent's next turn${cut}`);
+  },
+});
+
+async function attach(
+  given: Given,
+  client: Client<Api>,
+  context: CommandContext,
+): Promise<Attached | Detached> {
+  const { issue: id, interrupt } = given;
+  const back = `symphony attach ${id} --done`;
+  if (!context.json && !context.interactive) {
+    throw new SymphonyError("usage", "there is no terminal to open a shell on", {
+      hint: `symphony attach ${id} --json holds it and prints its workspace; ${back} hands it back`,
+    });
+  }
+  const detail = await client.issues.detail({ params: { id } });
+  const place = detail.attempts.latest[0]?.workspace?.path ?? detail.workspace.path;
+  if (!context.json) requireHere(place, id);
+  const attached = await client.issues.attach({ params: { id }, body: { interrupt } });
+  if (context.json) return attached;
+  const name = attached.issue_identifier;
+  context.note(
+    `${name} is held. You are in ${attached.path}, with your own rights on an agent's files.`,
+  );
+  context.note("Leave with exit: what you change is the agent's next turn");
+  await openShell(attached.path, { ...context.env, SYMPHONY_ISSUE_IDENTIFIER: name });
+  const question = { message: "A note for the agent (empty: none)" };
+  const note = given.note ?? (await askOptional(question, context));
+  try {
+    return await detach({ ...given, note }, client);
+  } catch (error) {
+    context.note(`${name} is still held: ${back} hands it back`);
+    throw error;
+  }
+}
+
+/** A shell can only be opened where the workspace is. */
+function requireHere(path: string | null, id: string): void {
+  const { existsSync } = process.getBuiltinModule("node:fs");
+  if (path !== null && existsSync(path)) return;
+  throw new SymphonyError("workspace_not_found", `the workspace of ${id} is not on this machine`, {
+    hint: path === null ? `symphony issue show ${id}` : `run this where ${path} is`,
+  });
+}
+
+function detach({ issue: id, note }: Given, client: Client<Api>): Promise<Detached> {
+  const body = note === undefined || note.trim() === "" ? {} : { note };
+  return client.issues.detach({ params: { id }, body });
+}

@@ -1,0 +1,175 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "./clock.ts";
+import type { Deliveries } from "./delivery/delivery.ts";
+import { SymphonyError } from "./model/errors.ts";
+import type { Attached, Issue } from "./model/issue.ts";
+import type { Input } from "./orchestrator/messages.ts";
+import type { Orchestrator } from "./orchestrator/orchestrator.ts";
+import { gitHead } from "./repository/survey.ts";
+import type { History } from "./store/store.ts";
+import { cut, plainName } from "./text/text.ts";
+import type { ChangedFile, WorkDiff } from "./workspace/diff.ts";
+import type { WorkspaceOverview } from "./workspace/overview.ts";
+
+export interface AttachDeps {
+  readonly orchestrator: Orchestrator;
+  readonly history: Pick<History, "addSteer" | "dropSteer" | "latestAttempt">;
+  readonly workspaces: Pick<WorkspaceOverview, "pathOf" | "git">;
+  readonly deliveries: Pick<Deliveries, "settled">;
+  readonly clock: Clock;
+  redact(text: string): string;
+}
+
+type Named = Pick<Issue, "id" | "identifier">;
+
+interface AttachedTo extends Attached {
+  readonly identifier: string;
+  readonly branch: string | null;
+  /** The agent's thread, which continues when the person leaves; null: none was begun. */
+  readonly threadId: string | null;
+  /** The kind of agent that worked on the issue last. */
+  readonly agent: string | null;
+}
+
+interface DetachedFrom {
+  readonly identifier: string;
+  /** How many files the person changed; null: the workspace has no commit to compare with. */
+  readonly changedFiles: number | null;
+  /** The end of the diff is left out of the agent's next turn. */
+  readonly truncated: boolean;
+}
+
+/** The part of a diff that an agent reads, in characters. */
+const maxPatchChars = 16_000;
+const maxNamed = 100;
+
+/**
+ * People who work in an issue's workspace themselves: the issue is held meanwhile, and what they
+ * changed and say is the agent's next turn.
+ */
+export class Attachments {
+  readonly #deps: AttachDeps;
+
+  constructor(deps: AttachDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Holds the issue; resolves when nothing of symphony works in its workspace. Attached again, the commit
+   * to compare with stays the first one. Rejects with `workspace_not_found`, `transition_not_allowed`,
+   * and without `interrupt` with `turn_running`; then nothing has changed.
+   */
+  async attach(issue: Named, interrupt: boolean): Promise<AttachedTo> {
+    const { orchestrator, workspaces, deliveries, history } = this.#deps;
+    const path = await workspaces.pathOf(issue);
+    const running = orchestrator.state.issues.of("running").get(issue.id);
+    const input = { type: "operator.attached", issueId: issue.id } as const;
+    const unknown: Attached = { path, head: null, dirty: false };
+    if (running) {
+      await orchestrator.apply({ ...input, interrupt, attached: unknown });
+      await orchestrator.gone(running.attemptId);
+    }
+    // Held first: from then on no update of the branch begins, and one that runs is waited for.
+    await this.#saved({ ...input, interrupt: false, attached: unknown });
+    await deliveries.settled(issue.id);
+    const at = await gitHead(path);
+    const head = at?.head ?? null;
+    const dirty = head !== null && (await this.#since(path, head)).files.length > 0;
+    await this.#saved({ ...input, interrupt: false, attached: { path, head, dirty } });
+    const latest = history.latestAttempt(issue.id);
+    return {
+      ...(this.#attached(issue.id) ?? { path, head, dirty }),
+      identifier: issue.identifier,
+      branch: at?.branch ?? null,
+      threadId: latest?.threadId ?? null,
+      agent: latest?.agent ?? null,
+    };
+  }
+
+  /**
+   * Queues the issue again; what the person changed since `attach`, and their note, open the next turn.
+   * Durable when it resolves. Rejects with `not_attached`, `workspace_not_found`, `no_repository` when
+   * the commit to compare with is gone; then nothing has changed.
+   */
+  async detach(issue: Named, note: string | null): Promise<DetachedFrom> {
+    const { orchestrator, history, clock, redact } = this.#deps;
+    const attached = this.#attached(issue.id);
+    if (attached === null) throw notAttached(issue.identifier);
+    const { path, head } = attached;
+    const work = head === null ? null : await this.#since(path, head);
+    // Redacted before it is cut: half a secret would not be recognized.
+    const patch = redact(work?.patch ?? "");
+    const truncated = work !== null && (work.truncated || patch.length > maxPatchChars);
+    const shown = work && { ...work, patch: cut(patch, maxPatchChars), truncated };
+    const id = `str_${randomUUID()}`;
+    history.addSteer({
+      id,
+      issueId: issue.id,
+      attemptId: "",
+      turnId: "",
+      message: messageOf(attached, shown, note),
+      key: null,
+      at: clock.wall(),
+      delivered: false,
+    });
+    try {
+      const input = { type: "operator.detached", issueId: issue.id } as const;
+      await orchestrator.applySaved(issue.id, input);
+    } catch (error) {
+      history.dropSteer(id);
+      throw error;
+    }
+    const { identifier } = issue;
+    return { identifier, changedFiles: work?.files.length ?? null, truncated };
+  }
+
+  #saved(input: Extract<Input, { type: "operator.attached" }>): Promise<void> {
+    return this.#deps.orchestrator.applySaved(input.issueId, input);
+  }
+
+  #attached(issueId: string): Attached | null {
+    return this.#deps.orchestrator.state.issues.of("held").get(issueId)?.attached ?? null;
+  }
+
+  #since(path: string, head: string): Promise<WorkDiff> {
+    return this.#deps.workspaces.git.diffSince(path, head);
+  }
+}
+
+function notAttached(identifier: string): SymphonyError {
+  return new SymphonyError("not_attached", `nobody is attached to ${identifier}`, {
+    hint: `symphony attach ${identifier}`,
+  });
+}
+
+/** What the agent reads: who changed what, the person's note, and the diff. */
+function messageOf(
+  { head, dirty }: Attached,
+  work: Pick<WorkDiff, "files" | "patch" | "truncated"> | null,
+  note: string | null,
+): string {
+  const parts = ["A person worked in your workspace themselves and has left it; continue."];
+  if (note !== null) parts.push(`Their note: ${note}`);
+  if (work === null) {
+    parts.push("What they changed is not known: the workspace has no commit to compare with.");
+  } else if (work.files.length === 0) {
+    parts.push("They changed no file.");
+  } else {
+    const since = `since the commit ${head?.slice(0, 10)}`;
+    const before = dirty ? "; it includes what was not committed when they came" : "";
+    const rest = work.truncated ? "; its end is left out, so read the files" : "";
+    parts.push(
+      `The files are as they left them: build on their changes. Changed ${since}${before}:`,
+      namesOf(work.files),
+      `As a diff${rest}:`,
+      work.patch,
+    );
+  }
+  return parts.join("\n\n");
+}
+
+function namesOf(files: readonly ChangedFile[]): string {
+  const named = files.slice(0, maxNamed).map(({ path }) => `- ${plainName(path)}`);
+  const more = files.length - named.length;
+  return [...named, ...(more > 0 ? [`- and ${more} more`] : [])].join("\n");
+}
