@@ -231,12 +231,14 @@ function itemsOf({ blocked, review, held, failed }: SnapshotView): readonly Item
     return [{ ...base, prompt, next: nextOf(row), url: addressOf(delivery) }];
   });
   const stopped = [...held, ...failed].map((row): Item => {
-    const { issue_identifier, title, reason, error, status, delivery, since: start } = row;
+    const { issue_identifier, title, reason, attached, error, status, delivery } = row;
     const url = addressOf(delivery);
     const what = error === null ? reason : `${reason}: ${error}`;
     const prompt = url === null || what.includes(url) ? what : `${what} (${url})`;
-    const next = `symphony transition ${issue_identifier} queued`;
-    const base = { issue_identifier, title, prompt, options: [], since: start, until: null };
+    const next = attached
+      ? `symphony attach ${issue_identifier} --done`
+      : `symphony transition ${issue_identifier} queued`;
+    const base = { issue_identifier, title, prompt, options: [], since: row.since, until: null };
     return { ...base, kind: status, next, url };
   });
   return [...questions, ...offered, ...stopped];

@@ -68,10 +68,10 @@ async function attach(
     `${name} is held. You are in ${attached.path}, with your own rights on an agent's files.`,
   );
   context.note("Leave with exit: what you change is the agent's next turn");
-  await openShell(attached.path, { ...context.env, SYMPHONY_ISSUE_IDENTIFIER: name });
-  const question = { message: "A note for the agent (empty: none)" };
-  const note = given.note ?? (await askOptional(question, context));
   try {
+    await openShell(attached.path, { ...context.env, SYMPHONY_ISSUE_IDENTIFIER: name });
+    const question = { message: "A note for the agent (empty: none)" };
+    const note = given.note ?? (await askOptional(question, context));
     return await detach({ ...given, note }, client);
   } catch (error) {
     context.note(`${name} is still held: ${back} hands it back`);

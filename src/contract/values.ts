@@ -189,6 +189,7 @@ export const StoppedRow = z
   .object({
     ...row,
     reason: z.string(),
+    attached: z.boolean().describe("A person works in its workspace: `symphony attach`"),
     error: z.string().nullable(),
     delivery: DeliveryView.nullable().describe("Where its work is; null: no work was offered"),
     since: Time,

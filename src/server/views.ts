@@ -129,11 +129,14 @@ function needsOf(wait: Waiting): Unwritten<typeof BlockedRow>["needs"] {
 }
 
 function stoppedRow(
-  { issue, reason, error, sinceWall: since }: Stopped,
+  stopped: Stopped,
   status: "held" | "failed",
   delivery: Delivery | null,
 ): Unwritten<typeof StoppedRow> {
-  return { ...row(issue, status), reason, error, delivery: delivery && shown(delivery), since };
+  const { issue, reason, error, sinceWall: since } = stopped;
+  const attached = stopped.claim === "held" && stopped.attached !== undefined;
+  const facts = { reason, attached, error, since };
+  return { ...row(issue, status), ...facts, delivery: delivery && shown(delivery) };
 }
 
 function shown(delivery: Delivery): Unwritten<typeof DeliveryView> {

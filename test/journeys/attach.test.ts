@@ -121,6 +121,8 @@ test("attach: without a terminal it holds, survives a crash of the server, and i
   );
   const explained = await symphony(place, "explain", "LOCAL-1");
   assert.match(explained.stdout, /symphony attach LOCAL-1 --done continues it/);
+  const inbox = await symphony(place, "inbox");
+  assert.match(inbox.stdout, /LOCAL-1 .*symphony attach LOCAL-1 --done$/m);
   const done = await symphony(place, "attach", "LOCAL-1", "--done", "--note", "See my commit.");
   assert.equal(done.code, 0, done.stderr);
   assert.match(done.stderr, /1 changed file will be/);
