@@ -45,7 +45,7 @@ test("THREAT-8: through a tunnel under a foreign name, only the signed routes an
     const answer = await server.ask(at(route, "ENG-1"), { method: route.method, headers });
     if (answer.status !== 403) open.push(route.path);
   }
-  assert.deepEqual(open, ["/webhooks/linear"]);
+  assert.deepEqual(open, ["/webhooks/linear", "/webhooks/github"]);
   assert.ok(streams.length > 0, "the event stream was among them");
 });
 
@@ -73,7 +73,7 @@ test("THREAT-6: without the token, another user of this machine can use only the
   const answers = stdout.trim().split("\n");
   assert.equal(answers.length, routes.length);
   const open = routes.filter((_, index) => answers[index] !== "401").map(({ path }) => path);
-  assert.deepEqual(open, ["/webhooks/linear"]);
+  assert.deepEqual(open, ["/webhooks/linear", "/webhooks/github"]);
   const { status } = await server.ask("/api/v1/state");
   assert.equal(status, 200);
 });

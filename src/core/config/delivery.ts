@@ -120,12 +120,24 @@ export function onSuccessOf(written: string | null, mode: DeliveryConfig["mode"]
   return { kind: "state", name: word };
 }
 
+/** The name of the secret that symphony signs in with: a token, or the key of its App. */
+export function forgeCredentialName({ github }: DeliveryConfig): string {
+  const { token, app } = github;
+  const [name] = [keyOf(app), token].flatMap(secretNameOf);
+  return name ?? "GITHUB_TOKEN";
+}
+
+function keyOf(app: unknown): unknown {
+  return typeof app === "object" && app !== null ? Reflect.get(app, "private_key") : null;
+}
+
+function secretNameOf(value: unknown): string[] {
+  return typeof value === "string" && value.startsWith("$") ? [value.slice(1)] : [];
+}
+
 /** Names of the secrets that the site needs: agents and hooks never get them. */
 export function forgeSecretNames({ github }: DeliveryConfig): string[] {
   const { token, app, webhook_secret: webhook } = github;
-  const key = typeof app === "object" && app !== null ? Reflect.get(app, "private_key") : null;
-  const named = [token, key, webhook].flatMap((name) =>
-    typeof name === "string" && name.startsWith("$") ? [name.slice(1)] : [],
-  );
+  const named = [token, keyOf(app), webhook].flatMap(secretNameOf);
   return ["GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", ...named];
 }

@@ -1,4 +1,4 @@
-import { forgeSecretNames } from "../config/delivery.ts";
+import { forgeCredentialName } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
 import type { Delivered, Reach } from "./delivered.ts";
@@ -117,7 +117,7 @@ export class Watch {
     const known = store.of(issueId);
     const isDenied = error instanceof ForgeError && error.category === "unauthorized";
     if (!isDenied || known === null || known.problem !== null) return;
-    const secret = forgeSecretNames(config().delivery).at(-1);
+    const secret = forgeCredentialName(config().delivery);
     const problem = `not read: ${error.message}; next: symphony secrets add ${secret}`;
     save({ ...known, problem, problemWith: unread });
   }

@@ -1,4 +1,4 @@
-import { forgeSecretNames, reviewStates } from "../config/delivery.ts";
+import { forgeCredentialName, reviewStates } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { adviceOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
@@ -57,7 +57,7 @@ export class Writes {
   }
 
   #newToken({ issueIdentifier }: Delivered): string {
-    const secret = forgeSecretNames(this.#deps.config().delivery).at(-1);
+    const secret = forgeCredentialName(this.#deps.config().delivery);
     return `; next: symphony secrets add ${secret}, then symphony deliver ${issueIdentifier}`;
   }
 
