@@ -108,7 +108,8 @@ export async function openRecovery({ kinds, ...deps }: RecoveryOptions): Promise
 
 /** True if its issue was not stopped in the meantime and the history names the same thread. */
 function mayContinue(row: Attempt, lease: Lease, record: IssueRecord | undefined): boolean {
-  const isStopped = record?.held || record?.failed || record?.dismissed;
+  const isOver = record?.offer?.attemptId === row.id;
+  const isStopped = isOver || record?.held || record?.failed || record?.dismissed;
   const isWhole = row.workspacePath !== null && row.workspaceKey !== null;
   return row.threadId === lease.threadId && isWhole && !isStopped;
 }

@@ -167,7 +167,7 @@ export class Orchestrator {
       case "lookAtWorkspace":
         return this.#endWorkspace(effect);
       case "offerWork":
-        return this.#offer(effect);
+        return ports.offerWork?.(effect);
       case "moveIssue":
         return ports.moveIssue?.(effect.issue, effect.to, effect.key);
       case "setTimer":
@@ -187,14 +187,17 @@ export class Orchestrator {
     }
   }
 
-  /** The claim is on disk first: else a crash now would start another attempt about work that is pushed. */
-  async #offer(order: OfferOrder): Promise<void> {
-    const { id } = order.issue;
-    if (this.#state.issues.of("review").has(id)) {
-      // A refused write is repeated, and reported as the trouble of the storage.
-      await this.#ports.saveRecord(id, recordOf(this.#state, id)).catch(() => {});
-    }
-    this.#ports.offerWork?.(order);
+  /**
+   * A review is on disk before it is in force: else a crash would start another attempt about work
+   * that is pushed.
+   */
+  async #saveReview(input: Exited): Promise<void> {
+    const { issueId } = input;
+    const { state } = step(this.#state, input, this.#context());
+    if (!state.issues.of("review").has(issueId)) return;
+    // A refused write is repeated by the one that the decision asks for.
+    const saved = this.#ports.saveRecordFirst(issueId, recordOf(state, issueId));
+    await saved.catch(() => {});
   }
 
   async #read(effect: Read): Promise<Input> {
@@ -262,8 +265,10 @@ export class Orchestrator {
       // The directory of a run that just ended may still be being removed.
       await this.#clearing.get(issueId);
       const exit = await this.#run(order);
+      const input = { type: "attempt.exited", issueId, attemptId, exit } as const;
+      if (exit.kind === "completed" && exit.made) await this.#saveReview(input);
       this.#live.delete(attemptId);
-      this.post({ type: "attempt.exited", issueId, attemptId, exit });
+      this.post(input);
     };
     this.#live.set(attemptId, run());
   }
@@ -316,6 +321,7 @@ export class Orchestrator {
   }
 }
 
+type Exited = Extract<Input, { type: "attempt.exited" }>;
 type ReadType = "refreshRunning" | "preflight" | "fetchCandidates" | "verifyIssues" | "checkIssue";
 type Read = Extract<Effect, { type: ReadType }>;
 

@@ -40,6 +40,23 @@ test("O-17: a turn that ended well and changed something ends in review, and no 
   assert.deepEqual(world.failures, []);
 });
 
+test("FAULT-1: a review is on disk before it is in force, so a crash starts no attempt about pushed work", async () => {
+  const world = await new Scheduler([issue("A-1")], settings()).begin();
+  const saved = Promise.withResolvers<void>();
+  world.saveRecordFirst = async (issueId, record) => {
+    await saved.promise;
+    return world.saveRecord(issueId, record);
+  };
+  const end = world.run("A-1").end({ kind: "completed", made: changed, issue: issue("A-1") });
+  await world.advance(0);
+  assert.equal(claimOf(world), "running");
+  saved.resolve();
+  await end;
+  await world.advance(0);
+  assert.equal(claimOf(world), "review");
+  assert.equal(world.records.get(id)?.offer?.head, "c1");
+});
+
 test("an attempt that changed nothing is no_changes, and its issue is held with what to do", async () => {
   const world = await new Scheduler([issue("A-1")], settings()).begin();
   await world.run("A-1").end({ kind: "completed", made: unchanged, issue: issue("A-1") });
