@@ -88,7 +88,7 @@ test("files that agents may write are not files of the source: objects are borro
   }
 });
 
-test("a name that the remote or another issue has, in any case, or as a directory, is not used", async (t) => {
+test("DELIVERY-33: a name that the remote or another issue has, in any case, or as a directory, is not used", async (t) => {
   const { bare, order } = cloneWorld(t);
   const remote = gitIn(bare);
   const branchIn = async (otherBranches: readonly string[] = []) => {

@@ -84,7 +84,7 @@ test("everything that an agent left becomes one commit, and its git agrees", asy
   assert.equal((await commit()).outcome, "clean");
 });
 
-test("no program that an agent configured is run", async (t) => {
+test("DELIVERY-31: no program that an agent configured is run", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   first();
   const marks = join(temporaryDir(t), "marks");
@@ -107,7 +107,7 @@ test("no program that an agent configured is run", async (t) => {
   assert.equal(existsSync(join(path, ".git", "index.lock")), false);
 });
 
-test("an unfinished merge, or its conflicts in a file, is said and nothing is staged", async (t) => {
+test("DELIVERY-27: an unfinished merge, or its conflicts in a file, is said and nothing is staged", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   first();
   git("checkout", "-q", "-b", "other");
@@ -177,7 +177,7 @@ test("a detached HEAD, an empty repository, a packed branch with a slash, and SH
   }
 });
 
-test("repositories, submodule pointers, LFS content, line ends and lost modes are left out and said", async (t) => {
+test("DELIVERY-32: repositories, submodule pointers, LFS content, line ends and lost modes are left out and said", async (t) => {
   const { path, git, write, first, commit } = bench(t);
   write(".gitattributes", "*.bin filter=lfs -text\n*.t text\n*.secret filter=crypt\n");
   write("lines", "a\nb\nc\n");

@@ -123,7 +123,7 @@ test("lock files that a killed git left do not block, and what agents left next 
   for (const name of left) assert.equal(existsSync(join(path, name)), false, name);
 });
 
-test("after upstream rewrote and removed what workspaces stand on, and a garbage collection, each workspace is whole", async (t) => {
+test("DELIVERY-29: after upstream rewrote and removed what workspaces stand on, and a garbage collection, each workspace is whole", async (t) => {
   const { clone, order, mirrors, seedGit, remote } = mirrorWorld(t);
   seedGit("checkout", "-q", "-b", "feature");
   seedGit("commit", "-q", "--allow-empty", "-m", "feature");

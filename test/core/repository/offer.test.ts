@@ -89,7 +89,7 @@ test("what a merge took over from the base does not count; what the merge itself
   assert.notEqual(found.base, base);
 });
 
-test("no program that an agent configured is run", async (t) => {
+test("DELIVERY-31: no program that an agent configured is run", async (t) => {
   const { path, write, commit, offer, base } = bench(t);
   write("new", "x\n");
   const head = commit();

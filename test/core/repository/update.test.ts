@@ -188,7 +188,7 @@ test("a file that one side removed is told as a whole one", async (t) => {
   assert.deepEqual(result, { outcome: "conflicts", conflicts });
 });
 
-test("a lock file is never merged as text: the base's pins survive", async (t) => {
+test("DELIVERY-40: a lock file is never merged as text: the base's pins survive", async (t) => {
   const { git, advance, work, read, update, commit } = bench(t);
   const head = work({ "package-lock.json": lines({ 2: "ours" }), "a.txt": "a\n" });
   // These lines would merge without a conflict.
@@ -224,7 +224,7 @@ test("nothing is touched where the files hold other work, or something is in the
   assert.equal(merging(), null);
 });
 
-test("a shallow history without a commit of both is unknown, and no conflict", async (t) => {
+test("DELIVERY-28: a shallow history without a commit of both is unknown, and no conflict", async (t) => {
   const { git, advance, work, update } = bench(t, { depth: 1 });
   const head = work({ "list.txt": lines({ 5: "ours" }) });
   advance({ "list.txt": lines({ 5: "theirs" }) });

@@ -65,7 +65,7 @@ function same(a: string, b: string): void {
   assert.deepEqual(modes(a), modes(b));
 }
 
-test("commits, branches, tags, stashes, what is staged and all files come back from a bundle; the workspace stays as it was", async (t) => {
+test("DELIVERY-30: commits, branches, tags, stashes, what is staged and all files come back from a bundle; the workspace stays as it was", async (t) => {
   const { dir, kept, copies, path, back } = bench(t);
   const git = clone(dir, path);
   writeFileSync(join(path, "one.txt"), "stashed first\n");
