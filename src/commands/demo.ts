@@ -111,9 +111,10 @@ function introduce({ listening }: Daemon, say: Say, paint: Paint): void {
   );
 }
 
-/** Shows what happens; resolves with the pushed branches by issue when every issue is finished. */
+/** Shows what happens; resolves with the pushed branches by issue when none is left to run. */
 function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<string, string>> {
   const { promise, resolve } = Promise.withResolvers<ReadonlyMap<string, string>>();
+  const committed = new Set<string>();
   const branches = new Map<string, string>();
   const started = systemClock.now();
   const open = new Set(chapters.map((_, index) => identifierOf(index)));
@@ -123,10 +124,11 @@ function follow({ core }: Daemon, say: Say, paint: Paint): Promise<ReadonlyMap<s
     const seconds = ((systemClock.now() - started) / 1_000).toFixed(1).padStart(5);
     say(`${paint.dim(`${seconds}s`)}  ${paint.bold(event.issueIdentifier ?? "")}  ${text}`);
     const name = event.issueIdentifier ?? "";
+    if (event.type === "work.committed") committed.add(name);
     if (event.type === "branch.pushed") branches.set(name, String(event.data["branch"]));
-    if (event.type === "issue.completed") open.delete(name);
-    // The work of an issue is pushed right after it is completed.
-    if (open.size === 0 && branches.size === chapters.length) resolve(branches);
+    if (event.type === "issue.completed" || event.type === "issue.held") open.delete(name);
+    // The work of an issue is pushed right after it is completed; without guidance one has none.
+    if (open.size === 0 && branches.size === committed.size) resolve(branches);
   });
   return promise;
 }
@@ -180,7 +182,11 @@ async function conclude(
   paint: Paint,
 ): Promise<void> {
   const shown = identifierOf(0);
-  say(paint.bold("\nAll five issues are finished. Each has a branch in the demo's repository:"));
+  say(
+    paint.bold(
+      "\nNo issue is left to run. What they changed is in branches of the demo's repository:",
+    ),
+  );
   for (const [name, branch] of [...branches].sort())
     say(`  ${paint.bold(name)}  ${plainLine(branch)}`);
   const branch = branches.get(shown);

@@ -19,7 +19,7 @@ test("the demo finishes its first issue within 15 s, can be steered, and leaves 
     await eventually("the agent asks for guidance", seen(/DEMO-4 {2}What should/));
     const steered = await symphony(place, "steer", "DEMO-4", "Good evening, friends");
     assert.equal(steered.code, 0, steered.stderr);
-    await eventually("all five are finished", seen(/All five issues are finished/));
+    await eventually("all five are finished", seen(/No issue is left to run/));
     assert.match(output, /DEMO-3 {2}retry 1: /);
     assert.match(output, /DEMO-1 {2}symphony\/DEMO-1-greet-people-by-name\n/);
     await eventually("it shows a diff", seen(/^\+echo "Hello, \$\{1:-world\}!"$/m));
