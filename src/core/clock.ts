@@ -33,3 +33,22 @@ export async function within(promise: Promise<unknown>, ms: number): Promise<voi
   const timer = setTimeout(resolve, ms);
   await Promise.race([promise, over]).finally(() => clearTimeout(timer));
 }
+
+/** Resolves after `ms`. Rejects with the signal's reason if that is aborted first, or already. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const stop = () => {
+      cancel();
+      reject(signal.reason);
+    };
+    const cancel = clock.after(ms, () => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    });
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}

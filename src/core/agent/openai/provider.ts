@@ -1,4 +1,4 @@
-import type { Clock } from "../../clock.ts";
+import { type Clock, pause } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../../process/program.ts";
 import { askChat } from "./chat-api.ts";
@@ -170,24 +170,5 @@ function sealOf(config: OpenaiConfig, { model }: ModelRequest): string {
 function limited(message: string, untilWall: number | null): SymphonyError {
   return new SymphonyError("provider_limited", `the provider's limit is reached: ${message}`, {
     details: { untilWall },
-  });
-}
-
-/** Resolves after `ms`; rejects with the signal's reason if it is aborted first. */
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(signal.reason);
-      return;
-    }
-    const stop = () => {
-      cancel();
-      reject(signal.reason);
-    };
-    const cancel = clock.after(ms, () => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    });
-    signal.addEventListener("abort", stop, { once: true });
   });
 }

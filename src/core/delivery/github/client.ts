@@ -1,6 +1,6 @@
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
-import type { Clock } from "../../clock.ts";
+import { type Clock, pause } from "../../clock.ts";
 import { isObject, objectOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
 import {
@@ -160,19 +160,10 @@ export class GithubClient {
   }
 
   /** Rejects at `close`. */
-  pause(ms: number): Promise<void> {
+  async pause(ms: number): Promise<void> {
     const { signal } = this.#closed;
-    return new Promise((resolve, reject) => {
-      const stop = () => {
-        cancel();
-        reject(closedError());
-      };
-      const cancel = this.#options.clock.after(ms, () => {
-        signal.removeEventListener("abort", stop);
-        resolve();
-      });
-      signal.addEventListener("abort", stop, { once: true });
-      if (signal.aborted) stop();
+    await pause(this.#options.clock, ms, signal).catch(() => {
+      throw closedError();
     });
   }
 

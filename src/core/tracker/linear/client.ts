@@ -1,5 +1,5 @@
 import type { LinearError } from "@linear/sdk";
-import type { Clock } from "../../clock.ts";
+import { type Clock, pause } from "../../clock.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
 import { isRecord, listOf } from "../normalize.ts";
 import {
@@ -180,18 +180,9 @@ export class LinearClient {
     await this.#pause(waitMs, signal);
   }
 
-  #pause(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(closedError());
-      const stop = () => {
-        cancel();
-        reject(closedError());
-      };
-      const cancel = this.#options.clock.after(ms, () => {
-        signal.removeEventListener("abort", stop);
-        resolve();
-      });
-      signal.addEventListener("abort", stop, { once: true });
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    await pause(this.#options.clock, ms, signal).catch(() => {
+      throw closedError();
     });
   }
 }
