@@ -94,3 +94,19 @@ export function needsPerson({ problem, waitingFor }: Pick<Delivery, "problem" | 
   // A check that is red on the base too is nobody's next turn.
   return problem !== null || /^a (?:person|review|new review)\b| too$/.test(waitingFor ?? "");
 }
+
+/** Work on an issue that was offered to people. It outlives every claim, as choices do. */
+export interface Offer {
+  /** The attempt that made it. */
+  readonly attemptId: string;
+  /** The offered commit; null: the workspace has no repository. */
+  readonly head: string | null;
+  /** What a person had written when it was offered; an edit starts the issue again. */
+  readonly revision: string;
+  /** The tracker states, in normal form, that the issue may rest in while its work is offered. */
+  readonly restsIn: readonly string[];
+  /** Rounds of feedback since a person last spoke. */
+  readonly rounds: number;
+  /** It is not offered yet: another branch goes first, or has to be compared with it. */
+  readonly waits?: boolean;
+}

@@ -1,9 +1,10 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
+import type { Offer } from "../model/delivery.ts";
 import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import type { IssueRow, Offer, StorageWait } from "./issues.ts";
+import type { IssueRow, StorageWait } from "./issues.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
 

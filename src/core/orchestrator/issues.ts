@@ -1,6 +1,7 @@
 import type { Ask } from "../agent/agent.ts";
 import type { AgentPick } from "../config/agents.ts";
 import type { Idle, Needs, Phase, Tokens } from "../model/attempt.ts";
+import type { Offer } from "../model/delivery.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
 
 /** Part of every claim: the newest snapshot of the issue that was read. */
@@ -156,22 +157,6 @@ export interface Review extends Claimed {
   readonly claim: "review";
   readonly sinceWall: number;
   readonly workspacePath: string | null;
-}
-
-/** Work on an issue that was offered to people. It outlives every claim, as choices do. */
-export interface Offer {
-  /** The attempt that made it. */
-  readonly attemptId: string;
-  /** The offered commit; null: the workspace has no repository. */
-  readonly head: string | null;
-  /** What a person had written when it was offered; an edit starts the issue again. */
-  readonly revision: string;
-  /** The tracker states, in normal form, that the issue may rest in while its work is offered. */
-  readonly restsIn: readonly string[];
-  /** Rounds of feedback since a person last spoke. */
-  readonly rounds: number;
-  /** It is not offered yet: another branch goes first, or has to be compared with it. */
-  readonly waits?: boolean;
 }
 
 export type Claim = Running | Retry | Blocked | Review | Held | Failed | Completed | Free;

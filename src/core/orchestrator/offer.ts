@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import type { Offer } from "../model/delivery.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
-import type { Ended, Offer, Running, Stop } from "./issues.ts";
+import type { Ended, Running, Stop } from "./issues.ts";
 import type { Effect, Input, Made, OfferOrder } from "./messages.ts";
 import { orderGate } from "./radar.ts";
 import { close, complete, queueRetry } from "./retry.ts";

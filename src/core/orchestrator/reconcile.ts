@@ -1,4 +1,5 @@
 import type { TrackerConfig } from "../config/config.ts";
+import type { Offer } from "../model/delivery.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
@@ -8,7 +9,6 @@ import type {
   Free,
   IssueRow,
   Kept,
-  Offer,
   Retry,
   Review,
   Running,

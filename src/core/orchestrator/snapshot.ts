@@ -1,7 +1,7 @@
 import type { AgentPick } from "../config/agents.ts";
 import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
-import type { Overlap } from "../model/delivery.ts";
+import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
 import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
 import type {
@@ -9,7 +9,6 @@ import type {
   Completed,
   Failed,
   Held,
-  Offer,
   Retry,
   Review,
   Running,

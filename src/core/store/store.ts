@@ -1,6 +1,7 @@
 // Durable data: SQLite files and small documents.
 
 import type { Attempt } from "../model/attempt.ts";
+import type { Offer } from "../model/delivery.ts";
 import type { EventDraft, EventType, SymphonyEvent } from "../model/event.ts";
 import type { Attached, Issue, Wait } from "../model/issue.ts";
 import type { StoredTemplates } from "./templates.ts";
@@ -40,7 +41,7 @@ export interface IssueRecord {
   readonly dismissed: { readonly state: string; readonly since: number } | null;
   /** Its work is offered and waits for people. */
   readonly review: { readonly since: number; readonly workspacePath: string | null } | null;
-  readonly offer: OfferRecord | null;
+  readonly offer: Offer | null;
   readonly model: string | null;
   /** The prompt template chosen by an operator. */
   readonly templateId: string | null;
@@ -50,17 +51,6 @@ export interface IssueRecord {
   readonly agent: string | null;
   /** An operator released it after a brake: its brakes count only attempts after this one. */
   readonly allowanceAfter: string | null;
-}
-
-/** Work that was offered to people. */
-export interface OfferRecord {
-  readonly attemptId: string;
-  readonly head: string | null;
-  readonly revision: string;
-  readonly restsIn: readonly string[];
-  readonly rounds: number;
-  /** It waits for another branch. */
-  readonly waits?: boolean;
 }
 
 /** Small documents of operators (lowdb): read once at start, written through. */
