@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { SymphonyError } from "../model/errors.ts";
-import type { Credential } from "../repository/git.ts";
+import type { Credential } from "../repository/credential.ts";
 import type { FetchOrder } from "../repository/mirror.ts";
 import type { Loan, Mirrors } from "../repository/mirrors.ts";
 import { pushCommit } from "../repository/push.ts";

@@ -4,7 +4,8 @@ import { dirname, join } from "node:path";
 import { commitId, isBranchName, isRefName } from "../config/git.ts";
 import { CommandSeries } from "../process/run.ts";
 import { readSmall } from "./checkout.ts";
-import { type GitResult, gitEnvironment, remoteEnvironment, runGit } from "./git.ts";
+import { remoteEnvironment } from "./credential.ts";
+import { type GitResult, gitEnvironment, runGit } from "./git.ts";
 import type { RemoteOrder } from "./push.ts";
 
 /*

@@ -5,15 +5,8 @@ import { commitId, type GitAddress, isBranchName, isRefName } from "../config/gi
 import { SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
 import { readSmall } from "./checkout.ts";
-import {
-  type Credential,
-  GitFailure,
-  type GitResult,
-  isPassword,
-  openOwnDir,
-  remoteEnvironment,
-  runGit,
-} from "./git.ts";
+import { type Credential, isPassword, remoteEnvironment } from "./credential.ts";
+import { GitFailure, type GitResult, openOwnDir, runGit } from "./git.ts";
 import { repositoryAt } from "./refs.ts";
 
 /** How to reach a remote. */

@@ -1,0 +1,64 @@
+import type { GitAddress } from "../config/git.ts";
+import { runCookie } from "../process/environment.ts";
+import { gitEnvironment } from "./git.ts";
+
+/** Variables of the server's environment that ssh and curl may need to reach a remote. */
+const inherited: readonly string[] = [
+  "USER",
+  "LOGNAME",
+  "TMPDIR",
+  "SSH_AUTH_SOCK",
+  "HTTPS_PROXY",
+  "https_proxy",
+  "HTTP_PROXY",
+  "http_proxy",
+  "ALL_PROXY",
+  "all_proxy",
+  "NO_PROXY",
+  "no_proxy",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "GIT_SSL_CAINFO",
+];
+
+/** Answers git's password prompt from the environment of this call. */
+const helper =
+  '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
+
+/** What a remote asks for over http. */
+export interface Credential {
+  readonly user: string;
+  readonly password: string;
+}
+
+/** Whether a value can be a password: a line break would let it add further fields to the answer. */
+export function isPassword(value: string): boolean {
+  return value !== "" && !/\p{Cc}/u.test(value);
+}
+
+/**
+ * The environment of git for a remote: that of every call, and what is needed to reach the remote.
+ * The credential is sent only to the site of the address, and is in no argument and no file.
+ */
+export function remoteEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  { protocol, address }: GitAddress,
+  { credential, runId }: { readonly credential: Credential | null; readonly runId: string },
+): Record<string, string> {
+  const kept = inherited.flatMap((name) => {
+    const value = env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const reach = { path: env["PATH"], home: env["HOME"], protocol };
+  const own = { ...Object.fromEntries(kept), [runCookie]: runId };
+  const isHttp = protocol === "https" || protocol === "http";
+  if (!isHttp || credential === null) return { ...gitEnvironment(reach), ...own };
+  const { protocol: scheme, host } = new URL(address);
+  const forSite = [`credential.${scheme}//${host}.helper`, helper] as const;
+  return {
+    ...gitEnvironment({ ...reach, settings: [forSite] }),
+    ...own,
+    SYMPHONY_GIT_USER: credential.user,
+    SYMPHONY_GIT_PASSWORD: credential.password,
+  };
+}
