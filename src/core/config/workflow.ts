@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { parseDocument, type YAMLError } from "yaml";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 
 /** A workflow file as written: only its form is checked. */
 export interface Workflow {
@@ -125,7 +125,7 @@ function missing(path: string, { reason, cause }: { reason: string; cause?: unkn
 }
 
 function reasonOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = systemCodeOf(error);
   return typeof code === "string" ? code : messageOf(error);
 }
 

@@ -117,6 +117,11 @@ export class SymphonyError extends Error {
   }
 }
 
+/** The code of an error of the operating system or of Node, such as `ENOENT`; null for any other. */
+export function systemCodeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : null;
+}
+
 /** The message of any thrown value, in one line. */
 export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, " ");

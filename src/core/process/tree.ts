@@ -1,6 +1,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { within } from "../clock.ts";
+import { systemCodeOf } from "../model/errors.ts";
 import {
   isOfRun,
   killLimitMs,
@@ -148,6 +149,6 @@ function groupExists(group: number): boolean {
   try {
     return process.kill(-group, 0);
   } catch (error) {
-    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
+    return systemCodeOf(error) !== "ESRCH";
   }
 }

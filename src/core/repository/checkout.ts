@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import { lstat, open, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { commitId, isRefName } from "../config/git.ts";
+import { systemCodeOf } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
 
 const maxRefBytes = 4_096;
@@ -196,7 +197,7 @@ export async function copyIndex(gitDir: string, to: string): Promise<boolean> {
 }
 
 function unlessMissing(error: unknown): null {
-  const code = error instanceof Error && "code" in error ? error.code : null;
+  const code = systemCodeOf(error);
   if (code === "ENOENT") return null;
   throw error;
 }

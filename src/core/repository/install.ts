@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { copyFile, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { commitId } from "../config/git.ts";
-import { SymphonyError } from "../model/errors.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { commitOf, readSmall } from "./checkout.ts";
 import type { Identity, ProtectedGit } from "./git.ts";
 
@@ -209,7 +209,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 function unlessThere(error: unknown): void {
-  if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  if (systemCodeOf(error) !== "EEXIST") throw error;
 }
 
 function failed(why: string, cause?: unknown): SymphonyError {

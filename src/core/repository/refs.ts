@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { lstat, open, readdir, realpath } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { commitId } from "../config/git.ts";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 
 /** Where the parts of a checkout's repository are. */
@@ -178,7 +178,7 @@ async function textOf(root: string, name: string, maxBytes: number): Promise<str
 }
 
 function unlessMissing(error: unknown): null {
-  const code = error instanceof Error && "code" in error ? error.code : null;
+  const code = systemCodeOf(error);
   if (code === "ENOENT") return null;
   throw new Error(messageOf(error), { cause: error });
 }

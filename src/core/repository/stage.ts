@@ -10,7 +10,7 @@ import {
   rm,
   symlink,
 } from "node:fs/promises";
-import { SymphonyError } from "../model/errors.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName, rawName } from "../text/text.ts";
 
 /** What a file of a workspace was when it was copied. */
@@ -90,7 +90,7 @@ export class Copier {
       const { size, mtimeNs, ctimeNs, ino } = found;
       return { kind, state: [kind, size, mtimeNs, ctimeNs, ino].join(" ") };
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : null;
+      const code = systemCodeOf(error);
       if (code === "ENOENT" || code === "ENOTDIR") return { kind: "absent", state: "absent" };
       throw unreadable(name, error);
     }

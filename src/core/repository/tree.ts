@@ -1,6 +1,6 @@
 import type { Dirent } from "node:fs";
 import { opendir } from "node:fs/promises";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 
 /**
@@ -118,7 +118,7 @@ class Walk implements Walked {
       }
     } catch (error) {
       if (error instanceof TooMany) throw error;
-      const code = error instanceof Error && "code" in error ? error.code : null;
+      const code = systemCodeOf(error);
       // It was removed in the meantime, as files of build tools often are.
       if (code !== "ENOENT")
         this.unreadable.push(`${plainName(dir.name) || "."}: ${messageOf(error)}`);

@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { SymphonyError } from "../model/errors.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import {
   removeLeftovers,
   storageUnavailable,
@@ -126,7 +126,7 @@ async function readKeyFile(file: string): Promise<readonly Buffer[]> {
     }
   } catch (error) {
     if (error instanceof SymphonyError) throw error;
-    const code = error instanceof Error && "code" in error ? error.code : null;
+    const code = systemCodeOf(error);
     if (code === "ENOENT") return [];
     throw code === "ELOOP" ? invalidKey(`${file} is a link`) : storageUnavailable(file, error);
   }

@@ -1,5 +1,6 @@
 import { rename } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { systemCodeOf } from "../model/errors.ts";
 import { backupOf, storageUnavailable } from "../store/durable.ts";
 import {
   type SealedSecret,
@@ -70,7 +71,7 @@ async function moveAside(path: string, aside: string): Promise<boolean> {
     await rename(path, aside);
     return true;
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    if (systemCodeOf(error) === "ENOENT") return false;
     throw storageUnavailable(path, error);
   }
 }

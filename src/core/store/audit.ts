@@ -2,6 +2,7 @@ import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { systemCodeOf } from "../model/errors.ts";
 import { type Database, int, type Row, text, textOrNull, translate } from "./database.ts";
 import { isStorageError } from "./durable.ts";
 import type {
@@ -314,7 +315,7 @@ export function readAuditHead(file: string): AuditHead | null {
     try {
       return readFileSync(file, "utf8");
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+      if (systemCodeOf(error) === "ENOENT") return "";
       throw error;
     }
   });

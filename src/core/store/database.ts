@@ -7,7 +7,7 @@ import {
   type SQLOutputValue,
   type StatementSync,
 } from "node:sqlite";
-import { SymphonyError } from "../model/errors.ts";
+import { SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { newerVersion, storageUnavailable } from "./durable.ts";
 import { userVersionIn } from "./user-version.ts";
 
@@ -164,7 +164,7 @@ function publish(temporary: string, file: string): void {
   try {
     linkSync(temporary, file);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : null;
+    const code = systemCodeOf(error);
     if (code === "EEXIST") return;
     // A file system without hard links; there the loser of a race replaces the winner's file, which is still empty.
     renameSync(temporary, file);

@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { getSystemErrorMessage } from "node:util";
 import type { Adapter } from "lowdb";
 import { z } from "zod";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 
 const Envelope = z.strictObject({
   version: z.number().int(),
@@ -113,7 +113,7 @@ export async function removeLeftovers(file: string): Promise<void> {
 }
 
 function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  return systemCodeOf(error) === "ENOENT";
 }
 
 function digest(data: unknown): string {
@@ -162,7 +162,7 @@ async function keepPrevious(file: string): Promise<void> {
   try {
     await link(file, temporary);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : null;
+    const code = systemCodeOf(error);
     if (code === "ENOENT") return;
     if (!linkRefusals.has(String(code))) throw error;
     await copyFile(file, temporary);

@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
+import { systemCodeOf } from "../model/errors.ts";
 
 // From https://sqlite.org/fileformat2.html: the database's header, which begins page 1, and the journal's.
 const versionAt = 60;
@@ -99,7 +100,7 @@ function openIfThere(file: string): number | null {
   try {
     return openSync(file, "r");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (systemCodeOf(error) === "ENOENT") return null;
     throw error;
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { lstat, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, systemCodeOf } from "../model/errors.ts";
 import type { Known } from "../repository/commits.ts";
 import type { Merging } from "../repository/merging.ts";
 import type { Loan } from "../repository/mirrors.ts";
@@ -89,7 +89,7 @@ export async function moveBaseline(from: string, to: string): Promise<void> {
       await rename(fileOf(from), fileOf(to));
     } catch (error) {
       // A workspace of an earlier version has no baseline, and most have no merge.
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+      if (systemCodeOf(error) !== "ENOENT") throw error;
     }
   }
 }
@@ -107,7 +107,7 @@ const Begun = z.object({
 /** The merge that was begun in the workspace; null if there is none. Rejects if it cannot be read. */
 export async function readMerging(path: string): Promise<Merging | null> {
   const text = await readFile(mergingFile(path), "utf8").catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (systemCodeOf(error) === "ENOENT") return null;
     throw error;
   });
   return text === null ? null : Begun.parse(JSON.parse(text));
@@ -143,7 +143,7 @@ async function stateOf(path: string, name: string): Promise<string> {
     const kind = found.isSymbolicLink() ? "link" : found.isFile() ? "file" : "other";
     return [kind, found.size, found.mtimeNs, found.ctimeNs, found.ino].join(" ");
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : null;
+    const code = systemCodeOf(error);
     return code === "ENOENT" || code === "ENOTDIR" ? absent : `unknown: ${messageOf(error)}`;
   }
 }

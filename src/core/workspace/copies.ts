@@ -5,7 +5,7 @@ import { lstat, mkdir, open, readdir, readFile, rename, rmdir, statfs } from "no
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
-import { messageOf, SymphonyError } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import type { IssueName } from "../model/issue.ts";
 import { type Work, workInWords } from "../model/work.ts";
 import { isWorkspaceKey } from "../repository/key.ts";
@@ -143,7 +143,8 @@ export class KeptCopies {
       await unpack(from, manifest, temporary, signal);
       // Only an empty directory can be removed.
       await rmdir(to).catch((error: unknown) => {
-        if (codeOf(error) !== "ENOENT") throw new Error(`${to} is in the way`, { cause: error });
+        if (systemCodeOf(error) !== "ENOENT")
+          throw new Error(`${to} is in the way`, { cause: error });
       });
       await rename(temporary, to);
     } catch (cause) {
@@ -309,8 +310,4 @@ async function syncFile(path: string): Promise<void> {
 
 function tooLarge(maxBytes: number): Error {
   return new Error(`a copy would be larger than workspace.keep_max (${maxBytes} bytes)`);
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : null;
 }

@@ -1,7 +1,7 @@
 import type { Dirent, Stats } from "node:fs";
 import { chmod, lstat, readdir, rmdir, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 
 // Deletes trees that build tools write-protected, and says what it cannot delete.
@@ -35,7 +35,7 @@ class Deletion {
 
   async run(): Promise<void> {
     const found = await lstat(this.#top).catch((error: unknown) => {
-      if (codeOf(error) === "ENOENT") return null;
+      if (systemCodeOf(error) === "ENOENT") return null;
       throw error;
     });
     if (found === null) return;
@@ -53,7 +53,7 @@ class Deletion {
       if (error === null) return;
       // Something in it could not be deleted, which is the failure to report.
       if (this.failure !== null) return;
-      if (codeOf(error) !== "ENOTEMPTY" || round >= rounds) return this.#failed(name, error);
+      if (systemCodeOf(error) !== "ENOTEMPTY" || round >= rounds) return this.#failed(name, error);
     }
   }
 
@@ -87,7 +87,7 @@ class Deletion {
     try {
       await work();
     } catch (error) {
-      if (codeOf(error) !== "ENOENT") await this.#failed(name, error);
+      if (systemCodeOf(error) !== "ENOENT") await this.#failed(name, error);
     }
   }
 
@@ -121,10 +121,6 @@ async function unprotect(path: Buffer): Promise<void> {
   await chmod(path, (mode & 0o7777) | ownerMayAll);
 }
 
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && "code" in error ? error.code : null;
-}
-
 function unlessMissing(error: unknown): unknown {
-  return codeOf(error) === "ENOENT" ? null : error;
+  return systemCodeOf(error) === "ENOENT" ? null : error;
 }

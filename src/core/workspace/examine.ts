@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, systemCodeOf } from "../model/errors.ts";
 import { copyIndex, unfinishedIn } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
@@ -269,7 +269,7 @@ function split(text: string): string[] {
 }
 
 function unlessMissing(error: unknown): null {
-  const code = error instanceof Error && "code" in error ? error.code : null;
+  const code = systemCodeOf(error);
   if (code === "ENOENT") return null;
   throw error;
 }

@@ -1,6 +1,7 @@
 import { constants, type Stats } from "node:fs";
 import { lstat, open } from "node:fs/promises";
 import { isAbsolute, join, relative } from "node:path";
+import { systemCodeOf } from "../../model/errors.ts";
 import { guardedNames } from "../../process/sandbox.ts";
 
 /** Why a path is refused, as text for the model. */
@@ -79,7 +80,7 @@ async function lstatOrNull(absolute: string, path: string): Promise<Stats | null
   try {
     return await lstat(absolute);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : null;
+    const code = systemCodeOf(error);
     if (code === "ENOENT") return null;
     throw new PathError(`${path} cannot be checked: ${String(code)}`);
   }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { systemCodeOf } from "../../model/errors.ts";
 import { type InsidePath, PathError, readInside, writablePath } from "./files.ts";
 
 /** One change of a patch. Paths are as the model wrote them. */
@@ -345,7 +346,7 @@ async function makeParents(
       await mkdir(made);
       undo.push(() => rmdir(made));
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+      if (systemCodeOf(error) !== "EEXIST") throw error;
     }
   }
 }
