@@ -58,12 +58,13 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
   const { config, lookup } = deps;
   const { service, signature, defaultSecretName, sign } = webhook;
   return {
-    ...{ kind, service, defaultSecretName, sign, keptMs: trackerKeptMs },
+    ...{ kind, service, defaultSecretName, keptMs: trackerKeptMs },
     signatureHeader: signature.header,
     secret: watched(() => webhook.secret(config.current.config.tracker.provider, lookup), deps),
-    isSigned({ header, body }, secret) {
-      const given = header(signature.header);
-      return given !== undefined && sameText(given.trim().toLowerCase(), sign(body, secret));
+    verify({ header, body }, secret) {
+      const right = sign(body, secret);
+      const given = header(signature.header)?.trim().toLowerCase();
+      return given !== undefined && sameText(given, right) ? right : null;
     },
     read({ body }) {
       const event = webhook.read(body);
@@ -88,14 +89,14 @@ const forgeKeptMs = 30 * 24 * 3_600_000;
 /** A site's deliveries name a pull request to read; nobody reads it at a start, so that is done afterwards. */
 function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sender {
   const { config, lookup, deliveries } = deps;
-  const { service, signature, defaultSecretName, sign } = webhook;
+  const { service, signature, defaultSecretName } = webhook;
   const current = () => config.current.config;
   const rulesOf = (repository: string) => webhook.rulesOf(repository, current(), lookup);
   return {
-    ...{ kind, service, defaultSecretName, sign, keptMs: forgeKeptMs },
+    ...{ kind, service, defaultSecretName, keptMs: forgeKeptMs },
     signatureHeader: signature.header,
     secret: watched(() => webhook.secret(current().delivery.github, lookup), deps),
-    isSigned: (post, secret) => webhook.isSigned(post, secret),
+    verify: (post, secret) => webhook.verify(post, secret),
     read(post) {
       const { about, ...announced } = webhook.read(post);
       return {

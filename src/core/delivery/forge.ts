@@ -245,7 +245,8 @@ const finalCategories: ReadonlySet<ForgeErrorCategory> = new Set([
 export interface ForgeWebhook extends SignedWebhook {
   /** Looked up at each call; null when there is none. */
   secret(settings: DeliveryConfig["github"], lookup: Lookup): string | null;
-  isSigned(post: SignedPost, secret: string): boolean;
+  /** The signature of the raw body; null: the delivery has none, or another. */
+  verify(post: SignedPost, secret: string): string | null;
   /** Throws `invalid_request` for what the site does not send. */
   read(post: SignedPost): ForgeAnnouncement;
   /** The configured repositories whose address is this one at the site. Throws `invalid_config`. */

@@ -82,9 +82,8 @@ export interface Sender {
   readonly keptMs: number;
   /** Looked up for each delivery; null refuses all deliveries. */
   secret(): string | null;
-  /** The signature of the raw body, as it is compared and stored. */
-  sign(body: Uint8Array, secret: string): string;
-  isSigned(post: SignedPost, secret: string): boolean;
+  /** The signature of the raw body, as it is stored; null: the delivery has none, or another. */
+  verify(post: SignedPost, secret: string): string | null;
   /** Throws `invalid_request` for what the service does not send. */
   read(post: SignedPost): Announcement;
   /** Does its work, once it is on disk or after a restart; resolves when it is done. */
@@ -208,7 +207,8 @@ export class WebhookInbox {
         hint: `set ${defaultSecretName} to the signing secret that ${service} shows for the webhook`,
       });
     }
-    if (sender.isSigned(post, secret)) return sender.sign(post.body, secret);
+    const signature = sender.verify(post, secret);
+    if (signature !== null) return signature;
     this.#takeOther();
     const isBare = post.header(sender.signatureHeader) === undefined;
     this.#warn(isBare ? "no signature" : "wrong signature", {});

@@ -1,9 +1,7 @@
 import { z } from "zod";
 import type { GitAddress } from "../../config/git.ts";
 import { SymphonyError } from "../../model/errors.ts";
-
-/** The value of a secret or an environment variable. */
-export type Lookup = (name: string) => string | undefined;
+import type { Lookup } from "../../tracker/tracker.ts";
 
 /** Checked settings of a GitHub or a GitHub Enterprise Server. Hold no credential. */
 export interface GithubSettings {

@@ -2,9 +2,9 @@ import { createHmac, randomUUID } from "node:crypto";
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
 import { listOf, objectOf, parseJson, sameText } from "../../text/text.ts";
-import type { SignedPost } from "../../tracker/tracker.ts";
+import type { Lookup, SignedPost } from "../../tracker/tracker.ts";
 import type { ForgeWebhook } from "../forge.ts";
-import { githubOf, type Lookup, repositoryOf } from "./settings.ts";
+import { githubOf, repositoryOf } from "./settings.ts";
 
 /** What a delivery says. It is a hint: what it is about has to be read again. */
 export interface GithubDelivery {
@@ -57,10 +57,14 @@ export function signatureOf(body: Uint8Array | string, secret: string): string {
   return `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
 }
 
-/** Whether the signature is that of the raw body. There is no time window: GitHub signs no time, and delivers again by request. */
-export function isSigned({ header, body }: SignedPost, secret: string): boolean {
+/**
+ * The signature of the raw body; null: the delivery has none, or another. There is no time window: GitHub signs no time,
+ * and delivers again by request.
+ */
+export function verify({ header, body }: SignedPost, secret: string): string | null {
+  const right = signatureOf(body, secret);
   const given = header("x-hub-signature-256");
-  return given !== undefined && sameText(given, signatureOf(body, secret));
+  return given !== undefined && sameText(given, right) ? right : null;
 }
 
 /**
@@ -138,7 +142,7 @@ export const githubWebhook: ForgeWebhook = {
   defaultSecretName: secretVariable,
   secret: ({ webhook_secret: written }, lookup) => secretOf(written, lookup),
   sign: signatureOf,
-  isSigned,
+  verify,
   read(post) {
     const { repository, number, ...delivery } = readDelivery(post);
     const isAbout = repository !== null && (number !== null || unnumbered.has(delivery.type));
