@@ -132,7 +132,8 @@ function keyOf(app: unknown): unknown {
 }
 
 function secretNameOf(value: unknown): string[] {
-  return typeof value === "string" && value.startsWith("$") ? [value.slice(1)] : [];
+  const name = typeof value === "string" ? value.trim() : "";
+  return name.startsWith("$") ? [name.slice(1)] : [];
 }
 
 /** Names of the secrets that the site needs: agents and hooks never get them. */
