@@ -68,7 +68,7 @@ export interface Reach {
   /** What pushed work changes. Rejects with `no_repository`. */
   diff(repository: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff>;
   /** The newest commit of a branch of the remote; null: not known now. */
-  headOf?(repository: RepositoryConfig, branch: string): Promise<string | null>;
+  headOf(repository: RepositoryConfig, branch: string): Promise<string | null>;
   /** Whether merging a commit into the remote's base branch would change nothing; null: not known now. */
   isIncluded(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
   /** Who wrote the newest commit of a branch of the remote, and its subject; null: not known now. */
@@ -80,7 +80,7 @@ export interface Reach {
   /** Whether an attempt works on the issue now. */
   isRunning(issueId: string): boolean;
   /** Whether a person works in the issue's workspace now. */
-  isAttached?(issueId: string): boolean;
+  isAttached(issueId: string): boolean;
 }
 
 /** A commit in the words of its author, which are untrusted. */

@@ -6,7 +6,7 @@ import { messageOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { OfferOrder } from "../orchestrator/messages.ts";
 import type { Offered } from "../orchestrator/records.ts";
-import { repositoryFor } from "../repository/routing.ts";
+import { repositoryNamed, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { WorkDiff } from "../workspace/diff.ts";
 import type { BranchBook } from "../workspace/fill.ts";
@@ -107,7 +107,7 @@ export class Deliveries implements BranchBook {
 
   record({ issue, repository, branch, base, path }: Parameters<BranchBook["record"]>[0]): void {
     const known = this.of(issue.id);
-    if (known?.repository === repository && known.branch === branch && known.pushed !== null) {
+    if (known && this.isOurs(repository, branch, issue.id)) {
       this.#save({ ...known, workspacePath: path });
       return;
     }
@@ -226,10 +226,8 @@ export class Deliveries implements BranchBook {
   /** What was delivered for the issue, also when its workspace is gone; null: nothing was pushed. Rejects with `no_repository`. */
   async diff(issueId: string): Promise<WorkDiff | null> {
     const known = this.of(issueId);
-    const rule = this.#deps
-      .config()
-      .git.repositories.find(({ name }) => name === known?.repository);
-    if (!known?.branch || known.pushed === null || rule === undefined) return null;
+    const rule = repositoryNamed(known?.repository, this.#deps.config().git.repositories);
+    if (!known?.branch || known.pushed === null || rule === null) return null;
     const { branch, pushed: head, from } = known;
     return this.#deps.diff(rule, { branch, head, from });
   }
@@ -312,9 +310,7 @@ export class Deliveries implements BranchBook {
 
   /** The rule that the workspace was cloned by, as long as it is configured. */
   #ruleOf(issue: Issue, known: Delivered): RepositoryConfig | null {
-    const { repositories } = this.#deps.config().git;
-    if (known.repository === null) return repositoryFor(issue, repositories);
-    return repositories.find(({ name }) => name === known.repository) ?? null;
+    return repositoryOfWork(issue, known, this.#deps.config().git.repositories);
   }
 
   #replies(
@@ -338,8 +334,8 @@ export class Deliveries implements BranchBook {
   async #keep(issueId: string): Promise<void> {
     const { config, keep, release, log } = this.#deps;
     const known = this.of(issueId);
-    const rule = config().git.repositories.find(({ name }) => name === known?.repository);
-    if (!known?.branch || known.pushed === null || rule === undefined) return;
+    const rule = repositoryNamed(known?.repository, config().git.repositories);
+    if (!known?.branch || known.pushed === null || rule === null) return;
     try {
       const loan = await keep(rule, known.branch, known.pushed);
       const now = this.of(issueId);

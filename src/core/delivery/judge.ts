@@ -5,6 +5,9 @@ import type { Rerun } from "./delivered.ts";
 import type { Check, Observation, Remark } from "./forge.ts";
 import type { Feedback } from "./store.ts";
 
+/** The feedback that a pull request conflicts with its base. */
+export const conflictSource = "conflict:base";
+
 /** What the verdict depends on beside the observation. */
 export interface Known {
   readonly issueId: string;
@@ -199,7 +202,7 @@ function conflictOf(seen: Observation, { issueId, pushed }: Known): readonly Fee
   return [
     {
       issueId,
-      source: "conflict:base",
+      source: conflictSource,
       hash: hashOf(`${pullRequest.head} ${baseHead}`),
       text: `The branch conflicts with ${pullRequest.base} (${baseHead.slice(0, 10)}).`,
       author: null,

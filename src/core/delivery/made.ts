@@ -7,7 +7,7 @@ import { gitDirOf, remotesOf, withoutCredentials } from "../repository/checkout.
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import { examineOffer, type Objection } from "../repository/offer.ts";
-import { repositoryFor } from "../repository/routing.ts";
+import { repositoryFor, repositoryOfWork } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import type { EventSink } from "../store/store.ts";
 import { oneLine, plainName } from "../text/text.ts";
@@ -49,10 +49,7 @@ export async function madeBy(turn: EndedTurn, deps: MadeDeps): Promise<Made | Un
   const { issue, workspace, signal } = turn;
   const { delivery, git, tracker } = deps.config();
   const known = await knownOf(turn, deps);
-  const repository =
-    known?.repository == null
-      ? repositoryFor(issue, git.repositories)
-      : (git.repositories.find(({ name }) => name === known.repository) ?? null);
+  const repository = repositoryOfWork(issue, known, git.repositories);
   if (tracker.onSuccess.kind === "none") return null;
   if (delivery.mode === "none" || repository === null || known?.branch == null) {
     const work = await workIn(workspace.path, signal);

@@ -137,7 +137,7 @@ export class Radar {
     const all: Overlap[] = [];
     for (const [base, own] of Map.groupBy(live, (one) => one.base)) {
       if (base === null || own.length < 2) continue;
-      const tip = await headOf?.(rule, base);
+      const tip = await headOf(rule, base);
       if (!tip) throw new Error(`the base ${base} cannot be read`);
       const mirror = await ports.mirror(rule, { fresh: false, whole: false });
       const branches = own.flatMap((one) => {

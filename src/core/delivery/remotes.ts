@@ -65,49 +65,48 @@ export class Remotes {
   };
 
   /** Asked of the freshly fetched mirror, never of refs that an agent can write; null: not known now. */
-  async isContained(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
-    try {
-      return await this.#deps.mirrors.isContained(await this.#fetch(rule), commit, base);
-    } catch {
-      return null;
-    }
+  isContained(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
+    return this.#read(rule, (order) => this.#deps.mirrors.isContained(order, commit, base));
   }
 
   /** As `isContained`, for the content: a merge would change nothing. */
-  async isIncluded(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
-    try {
-      return await (await this.#deps.mirrors.refresh(await this.#fetch(rule))).includes(
-        commit,
-        base,
-      );
-    } catch {
-      return null;
-    }
+  isIncluded(rule: RepositoryConfig, commit: string, base: string): Promise<boolean | null> {
+    return this.#read(rule, async (order) => {
+      const mirror = await this.#deps.mirrors.refresh(order);
+      return mirror.includes(commit, base);
+    });
   }
 
   /** Who wrote the newest commit of a branch; null: it cannot be read, or there is none. */
-  async newestOf(rule: RepositoryConfig, branch: string): Promise<Newest | null> {
-    try {
-      return await (await this.#deps.mirrors.refresh(await this.#fetch(rule))).newestOf(branch);
-    } catch {
-      return null;
-    }
+  newestOf(rule: RepositoryConfig, branch: string): Promise<Newest | null> {
+    return this.#read(rule, async (order) => {
+      const mirror = await this.#deps.mirrors.refresh(order);
+      return mirror.newestOf(branch);
+    });
   }
 
   /** The newest commit of a branch; null: it cannot be read, or there is none. */
-  async headOf(rule: RepositoryConfig, branch: string): Promise<string | null> {
-    try {
-      const mirror = await this.#deps.mirrors.ensure(await this.#fetch(rule));
-      return await mirror.commitOf(branch);
-    } catch {
-      return null;
-    }
+  headOf(rule: RepositoryConfig, branch: string): Promise<string | null> {
+    return this.#read(rule, async (order) => {
+      const mirror = await this.#deps.mirrors.ensure(order);
+      return mirror.commitOf(branch);
+    });
   }
 
-  async defaultBranch(rule: RepositoryConfig): Promise<string | null> {
-    try {
-      const mirror = await this.#deps.mirrors.ensure(await this.#fetch(rule));
+  defaultBranch(rule: RepositoryConfig): Promise<string | null> {
+    return this.#read(rule, async (order) => {
+      const mirror = await this.#deps.mirrors.ensure(order);
       return (await mirror.refs()).head;
+    });
+  }
+
+  /** What `read` finds in the mirror; null when that fails. */
+  async #read<T>(
+    rule: RepositoryConfig,
+    read: (order: FetchOrder) => Promise<T>,
+  ): Promise<T | null> {
+    try {
+      return await read(this.#fetch(rule));
     } catch {
       return null;
     }
@@ -115,7 +114,7 @@ export class Remotes {
 
   async keep(rule: RepositoryConfig, branch: string, commit: string): Promise<Loan> {
     const { mirrors } = this.#deps;
-    const mirror = await mirrors.refresh(await this.#fetch(rule));
+    const mirror = await mirrors.refresh(this.#fetch(rule));
     return mirrors.keep(mirror, [
       { name: `refs/remotes/origin/${branch}`, id: commit, peeled: null },
     ]);
@@ -128,7 +127,7 @@ export class Remotes {
   /** What a delivered branch changes, also when its workspace is gone. Rejects with `no_repository`. */
   async diff(rule: RepositoryConfig, work: DeliveredWork): Promise<WorkDiff> {
     const { mirrors } = this.#deps;
-    const mirror = await mirrors.ensure(await this.#fetch(rule)).catch((cause: unknown) => {
+    const mirror = await mirrors.ensure(this.#fetch(rule)).catch((cause: unknown) => {
       const message = `the work is on ${work.branch} of ${rule.name}, which cannot be read now`;
       throw new SymphonyError("no_repository", message, { cause });
     });
@@ -137,7 +136,7 @@ export class Remotes {
 
   /** As `UpdatePorts.mirror`. */
   async mirror(rule: RepositoryConfig, { fresh, whole }: MirrorWish): Promise<string> {
-    const order = await this.#fetch(rule);
+    const order = this.#fetch(rule);
     const { mirrors } = this.#deps;
     const isKnown = !fresh && !whole;
     const mirror = isKnown ? await mirrors.ensure(order) : await mirrors.refresh(order, { whole });
@@ -149,7 +148,7 @@ export class Remotes {
     for (const { forge } of this.#forges.values()) forge?.close();
   }
 
-  async #fetch(rule: RepositoryConfig): Promise<FetchOrder> {
+  #fetch(rule: RepositoryConfig): FetchOrder {
     const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(timeoutMs)]);
     const credential = this.#credentialOf(rule);
     return { ...this.#reach(rule, signal), credential, timeoutMs, depth: rule.depth };

@@ -3,6 +3,7 @@ import { messageOf } from "../model/errors.ts";
 import { commitWork } from "../repository/commit.ts";
 import type { Identity } from "../repository/git.ts";
 import type { Conflict } from "../repository/merging.ts";
+import { repositoryNamed } from "../repository/routing.ts";
 import { gitHead } from "../repository/survey.ts";
 import { finishUpdate, type UpdateResult, updateWorkspace } from "../repository/update.ts";
 import { plainName } from "../text/text.ts";
@@ -11,7 +12,7 @@ import { findingsIn } from "../workspace/work.ts";
 import type { Checked, FailedCheck } from "./checks.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { commandsFor, isGenerated } from "./generated.ts";
-import { hashOf } from "./judge.ts";
+import { conflictSource, hashOf } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 
 export interface MirrorWish {
@@ -90,10 +91,10 @@ export class Updates {
   update(issueId: string, wanted: Wanted): Promise<void> {
     const { store, isRunning, isAttached, config } = this.#deps;
     const known = store.of(issueId);
-    const rule = config().git.repositories.find(({ name }) => name === known?.repository);
-    if (known === null || known.pushed === null || rule === undefined) return Promise.resolve();
+    const rule = repositoryNamed(known?.repository, config().git.repositories);
+    if (known === null || known.pushed === null || rule === null) return Promise.resolve();
     if (known.updatedFor === keyOf(known, wanted)) return Promise.resolve();
-    const isUsed = isRunning(issueId) || isAttached?.(issueId) === true;
+    const isUsed = isRunning(issueId) || isAttached(issueId);
     const isBusy = isUsed || this.#busy.has(issueId) || known.head !== known.pushed;
     // What cannot be done now is wanted again by the next read.
     if (isBusy || this.#leaving.signal.aborted) return Promise.resolve();
@@ -104,7 +105,7 @@ export class Updates {
   async before(known: Delivered, rule: RepositoryConfig): Promise<"conflicts" | "ready"> {
     const { headOf, store } = this.#deps;
     const { issueId, base: branch } = known;
-    const base = branch === null ? null : await headOf?.(rule, branch);
+    const base = branch === null ? null : await headOf(rule, branch);
     await this.settled(issueId);
     if (!base) return "ready";
     const before = store.newFeedback(issueId).length;
@@ -293,7 +294,7 @@ function keyOf({ head }: Delivered, { base }: Wanted): string {
 function feedbackOf(known: Delivered, wanted: Wanted, text: string): Omit<Feedback, "at"> {
   return {
     issueId: known.issueId,
-    source: "conflict:base",
+    source: conflictSource,
     hash: hashOf(keyOf(known, wanted)),
     text,
     author: null,

@@ -1,9 +1,10 @@
 import { forgeCredentialName } from "../config/delivery.ts";
 import type { RepositoryConfig } from "../config/git.ts";
 import { messageOf } from "../model/errors.ts";
+import { repositoryNamed } from "../repository/routing.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { type Forge, ForgeError, type Observation } from "./forge.ts";
-import { judge, rerunKey, runOf, type Verdict } from "./judge.ts";
+import { conflictSource, judge, rerunKey, runOf, type Verdict } from "./judge.ts";
 import type { DeliveryStore, Feedback, NewEntry } from "./store.ts";
 import type { Updates } from "./updates.ts";
 
@@ -17,8 +18,6 @@ interface WatchDeps extends Reach {
 }
 
 const summaryChars = 200;
-/** As `judge` names a conflict with the base. */
-const conflictSource = "conflict:base";
 /** Stands in `problemWith` for the read of a pull request. */
 const unread = "read";
 
@@ -95,8 +94,8 @@ export class Watch {
     const { store, config, log } = this.#deps;
     const known = store.of(issueId);
     if (known === null || known.over || known.pushed === null) return;
-    const rule = config().git.repositories.find(({ name }) => name === known.repository);
-    if (rule === undefined) return;
+    const rule = repositoryNamed(known.repository, config().git.repositories);
+    if (rule === null) return;
     try {
       if (known.pullRequest === null) await this.#branch(known, rule);
       else await this.#pullRequest(known, this.#deps.forgeFor(rule));
@@ -133,7 +132,7 @@ export class Watch {
     const seen = { ...now, seenAt: clock.wall() };
     if (!contained) {
       this.#deps.save(seen);
-      const tip = await this.#deps.headOf?.(rule, base);
+      const tip = await this.#deps.headOf(rule, base);
       const wanted = { conflict: null, onlyConflicts: true };
       if (tip) void this.#deps.updates?.update(issueId, { ...wanted, base: tip });
       return;
@@ -169,8 +168,8 @@ export class Watch {
 
   /** Whether the base has the same changes, merged in another way. */
   async #isIncluded({ repository, pushed, base }: Delivered): Promise<boolean> {
-    const rule = this.#deps.config().git.repositories.find(({ name }) => name === repository);
-    if (rule === undefined || pushed === null || base === null) return false;
+    const rule = repositoryNamed(repository, this.#deps.config().git.repositories);
+    if (rule === null || pushed === null || base === null) return false;
     return (await this.#deps.isIncluded(rule, pushed, base)) === true;
   }
 

@@ -3,6 +3,7 @@ import type { RepositoryConfig } from "../config/git.ts";
 import { adviceOf, SymphonyError } from "../model/errors.ts";
 import { type Issue, normalState, type TrackerState } from "../model/issue.ts";
 import { standingOf } from "../orchestrator/dispatch.ts";
+import { repositoryNamed } from "../repository/routing.ts";
 import { oneLine } from "../text/text.ts";
 import type { Delivered, Reach } from "./delivered.ts";
 import { type Check, type Forge, ForgeError } from "./forge.ts";
@@ -318,8 +319,7 @@ export class Writes {
   }
 
   #ruleOf({ repository }: Delivered): RepositoryConfig | null {
-    const { repositories } = this.#deps.config().git;
-    return repositories.find(({ name }) => name === repository) ?? null;
+    return repositoryNamed(repository, this.#deps.config().git.repositories);
   }
 
   #forgeOf(known: Delivered): Forge | null {

@@ -21,6 +21,25 @@ export function repositoryFor(
   return repositories.find(({ match }) => fits(issue, match)) ?? null;
 }
 
+/** The repository of that name; null: no name, or it is configured no longer. */
+export function repositoryNamed(
+  wanted: string | null | undefined,
+  repositories: readonly RepositoryConfig[],
+): RepositoryConfig | null {
+  return repositories.find(({ name }) => name === wanted) ?? null;
+}
+
+/** The repository that the work on an issue was begun with; before that, the one that matches. */
+export function repositoryOfWork(
+  issue: Routed,
+  known: { readonly repository: string | null } | null,
+  repositories: readonly RepositoryConfig[],
+): RepositoryConfig | null {
+  return known === null || known.repository === null
+    ? repositoryFor(issue, repositories)
+    : repositoryNamed(known.repository, repositories);
+}
+
 /** The conditions of `match`, as text for a person. */
 export function matchInWords({ labels, states, prefixes }: RepositoryMatch): string {
   const parts = [

@@ -296,6 +296,8 @@ function undelivered(
     forgeFor: () => null,
     push: async () => ({ outcome: "refused", final: false, reason: "no remote" }),
     isContained: async () => null,
+    headOf: async () => null,
+    isAttached: () => false,
     keep: async () => Promise.reject(new Error("no remote")),
     release: async () => {},
     diff: async () => Promise.reject(new Error("no remote")),

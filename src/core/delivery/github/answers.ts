@@ -1,3 +1,4 @@
+import type { z } from "zod";
 import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
 
@@ -45,7 +46,7 @@ export async function inTime<T>(
     return await work(AbortSignal.any([late.signal, closed]));
   } catch (error) {
     if (error instanceof ForgeError) throw error;
-    if (closed.aborted) throw new ForgeError("unavailable", "The connection to GitHub was closed");
+    if (closed.aborted) throw closedError();
     if (late.signal.aborted) {
       throw new ForgeError("unavailable", `GitHub did not answer in ${timeoutMs} ms`);
     }
@@ -221,4 +222,19 @@ function wordsOf(data: unknown): string {
     return textOf(own) ?? [resource, field, code].filter(textOf).join(" ");
   });
   return [textOf(message) ?? "", ...details].filter((part) => part !== "").join(": ");
+}
+
+/** An answer that has the form of `schema`. Throws `malformed`. */
+export function shaped<T>(schema: z.ZodType<T>, route: string, data: unknown): T {
+  const parsed = schema.safeParse(data);
+  if (parsed.success) return parsed.data;
+  throw malformed(route);
+}
+
+export function malformed(route: string): ForgeError {
+  return new ForgeError("malformed", `GitHub's answer to ${route} does not have its form`);
+}
+
+export function closedError(): ForgeError {
+  return new ForgeError("unavailable", "The connection to GitHub was closed");
 }

@@ -5,15 +5,18 @@ import { isObject, objectOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
 import {
   boundedFetch,
+  closedError,
   type FetchLimits,
   following,
   graphqlError,
   inTime,
   isUntimed,
   type Judge,
+  malformed,
   type Refusal,
   redirectOf,
   refusalError,
+  shaped,
 } from "./answers.ts";
 import { type AppCredential, GithubCredentials } from "./credentials.ts";
 import { KeptAnswers } from "./kept-answers.ts";
@@ -355,18 +358,4 @@ function answerIn(thrown: unknown): Refusal | null {
   const { status, headers, data } = response;
   if (typeof status !== "number" || !isObject(headers)) return null;
   return { status, headers: headers as Refusal["headers"], data };
-}
-
-function shaped<T>(schema: z.ZodType<T>, route: string, data: unknown): T {
-  const parsed = schema.safeParse(data);
-  if (parsed.success) return parsed.data;
-  throw malformed(route);
-}
-
-function malformed(route: string): ForgeError {
-  return new ForgeError("malformed", `GitHub's answer to ${route} does not have its form`);
-}
-
-function closedError(): ForgeError {
-  return new ForgeError("unavailable", "The connection to GitHub was closed");
 }

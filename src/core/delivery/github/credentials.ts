@@ -2,6 +2,7 @@ import type { Octokit } from "@octokit/core";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import { ForgeError } from "../forge.ts";
+import { shaped } from "./answers.ts";
 import type { GithubCredential, GithubSettings } from "./settings.ts";
 
 interface Deps {
@@ -155,10 +156,8 @@ export class GithubCredentials {
     const response = await octokit.request(route, parameters).catch((thrown: unknown) => {
       throw this.#deps.errorOf(thrown);
     });
-    const parsed = schema.safeParse(response.data);
     const theirs = Date.parse(response.headers.date ?? "") || null;
-    if (parsed.success) return { answer: parsed.data, theirs };
-    throw new ForgeError("malformed", `GitHub's answer to ${route} does not have its form`);
+    return { answer: shaped(schema, route, response.data), theirs };
   }
 
   #known(token: string): string {
