@@ -2,9 +2,7 @@ import { join } from "node:path";
 import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kinds.ts";
 import { ModelList } from "./agent/models.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
-import type { Config } from "./config/config.ts";
-import { forgeSecretNames } from "./config/delivery.ts";
-import { gitSecretNames } from "./config/git.ts";
+import { type Config, secretNamesOf } from "./config/config.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
 import { Deliveries } from "./delivery/delivery.ts";
@@ -148,11 +146,6 @@ function hookEnvironment(
   });
 }
 
-/** What neither hooks nor checks may see. */
-function secretNamesOf({ git, delivery }: Config, tracker: Tracker): readonly string[] {
-  return [...tracker.secretEnvNames, ...gitSecretNames(git), ...forgeSecretNames(delivery)];
-}
-
 /** How to close what was opened, in the order of opening. */
 export type Closers = (() => unknown)[];
 
@@ -277,7 +270,7 @@ export function openBus(
 
 interface WorkDeliveryDeps {
   readonly bus: Bus;
-  readonly history: Pick<History, "events">;
+  readonly history: Pick<History, "lastEvent">;
   readonly mirrors: Mirrors;
   readonly closers: Closers;
   config(): Config;
@@ -346,16 +339,13 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
   return { deliveries, made };
 }
 
-const messagesRead = 5_000;
-
 /** The last message of the attempt's agent; null: it sent none. */
 function lastMessageOf(
   attemptId: string,
   { bus, history }: Pick<WorkDeliveryDeps, "bus" | "history">,
 ): string | null {
   bus.flush();
-  const filter = { afterSeq: 0, limit: messagesRead, attemptId, types: ["agent.message"] } as const;
-  const last = history.events(filter).at(-1);
+  const last = history.lastEvent(attemptId, "agent.message");
   // The message of an event is one line; the whole text is in its data.
   return textOf(last?.data["text"]) ?? last?.message ?? null;
 }

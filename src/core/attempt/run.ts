@@ -1,111 +1,32 @@
-import type {
-  AgentEvent,
-  AgentRuntime,
-  AgentSession,
-  AgentTools,
-  SessionSpec,
-  TurnOptions,
-} from "../agent/agent.ts";
-import type { Config } from "../config/config.ts";
-import { forgeSecretNames } from "../config/delivery.ts";
-import { gitSecretNames } from "../config/git.ts";
-import type { AttemptGit, Needs, Phase } from "../model/attempt.ts";
+import type { AgentEvent, AgentRuntime, AgentSession, SessionSpec } from "../agent/agent.ts";
+import { secretNamesOf } from "../config/config.ts";
+import type { AttemptGit, Needs } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
-import { standingOf } from "../orchestrator/dispatch.ts";
-import type {
-  AttemptOrder,
-  EnteredWorkspace,
-  Exit,
-  Made,
-  Turned,
-} from "../orchestrator/messages.ts";
-import {
-  continuationPrompt,
-  type Feedback,
-  feedbackPrompt,
-  renderPrompt,
-  resumePrompt,
-  steerPrompt,
-} from "../prompt/prompt.ts";
+import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
+import { renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
-import type { Steer } from "../store/store.ts";
-import type { Tracker } from "../tracker/tracker.ts";
-import { workspaceMark } from "../workspace/measured.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
+import { type LiveAttempt, Opening, Progress, type TurnDeps, turns } from "./turns.ts";
 
 /** The dependencies of an attempt; tracker and prompt are those of its start (T-14). */
-export interface AttemptDeps {
-  readonly tracker: Tracker;
+export interface AttemptDeps extends TurnDeps {
   /** Rejects with `agent_unavailable`. */
   runtime(): Promise<AgentRuntime>;
   readonly workspaces: Workspaces;
   readonly promptTemplate: string;
   /** The cookie of this attempt's processes. */
   readonly runId: string;
-  config(): Config;
-  /** Model and reasoning effort for the next turn of this issue; null leaves one to the agent. */
-  choice(issueId: string): TurnOptions;
-  /** Guidance that no agent has received yet, oldest first. */
-  undelivered(issueId: string): readonly Steer[];
   /** Resolves when nothing else writes into the issue's workspace. */
-  ready?(issueId: string): Promise<void>;
-  /** What came back about offered work and this attempt has not read, oldest first. */
-  feedback?(issueId: string, attemptId: string): readonly Feedback[];
-  /** A turn has begun with it. */
-  given?(issueId: string, feedback: readonly Feedback[], attemptId: string): void;
-  /**
-   * Commits what a turn left and decides whether it can be offered; null: the agent continues until
-   * it moves its issue itself. Rejects when the work cannot be read.
-   */
-  made?(turn: EndedTurn): Promise<Made | Unready | null>;
+  ready(issueId: string): Promise<void>;
   /** A summary for the agent of what the issue's previous attempt did; null for nothing. */
   earlierWork(issueId: string): string | null;
-  /** False while no further turn may begin: the day's tokens are used up. */
-  mayContinue(): boolean;
   /** Records the attempts whose agent outlives the server. */
   readonly leases?: Leases;
   /** Ends the work of an agent that outlived the server for this attempt. */
   giveUp?(attemptId: string): Promise<void>;
   log(line: string): void;
-}
-
-/** A turn that ended well. */
-export interface EndedTurn {
-  readonly workspace: Workspace;
-  readonly issue: Issue;
-  readonly attemptId: string;
-  /** It changed the workspace or wrote to the tracker. */
-  readonly moved: boolean;
-  readonly signal: AbortSignal;
-  tell(line: string): void;
-}
-
-/** The work cannot be offered yet: the next turn begins with `prompt`. */
-export interface Unready {
-  readonly kind: "unready";
-  readonly prompt: string;
-  /** For a person, if the agent does not mend it. */
-  readonly reason: string;
-}
-
-/** Turns that may be spent on work that cannot be offered yet. */
-const maxUnready = 3;
-
-/** One running attempt, as its caller sees it. */
-export interface LiveAttempt {
-  readonly signal: AbortSignal;
-  /** True once no further turn may begin. */
-  leaving(): boolean;
-  /** True once the agent continues without this server. */
-  detached(): boolean;
-  entered(phase: Phase, workspace: EnteredWorkspace | null): void;
-  reported(event: AgentEvent): void;
-  /** A turn completed, with these results. */
-  turned(what: Turned): void;
-  /** The live session, for steering; null once it has ended. */
-  session(session: AgentSession | null): void;
 }
 
 /**
@@ -126,7 +47,7 @@ export async function runAttempt(
       before = deps.leases?.of(order.attemptId)?.headBefore ?? null;
     } else {
       live.entered("preparing_workspace", null);
-      await deps.ready?.(order.issue.id);
+      await deps.ready(order.issue.id);
       live.signal.throwIfAborted();
       workspace = await deps.workspaces.ensure(order.issue, live.signal, (message) =>
         live.reported({ type: "notice", message, malformed: false }),
@@ -237,7 +158,8 @@ function specOf(
     log: (line: string) => void;
   },
 ): SessionSpec {
-  const { agent, git, delivery } = deps.config();
+  const config = deps.config();
+  const { agent } = config;
   return {
     workspace: cwd,
     borrowed,
@@ -247,11 +169,7 @@ function specOf(
     resumeThreadId: order.resumeThreadId,
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
     tools: progress.watching(deps.tracker.bindTools(order.issue)),
-    secretEnvNames: [
-      ...deps.tracker.secretEnvNames,
-      ...gitSecretNames(git),
-      ...forgeSecretNames(delivery),
-    ],
+    secretEnvNames: secretNamesOf(config, deps.tracker),
     askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
@@ -268,65 +186,6 @@ function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, deps:
 async function followedBy(session: AgentSession, live: LiveAttempt): Promise<boolean> {
   live.entered("streaming_turn", null);
   return (await session.detachable?.follow()) === true;
-}
-
-/** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
-async function turns(
-  session: AgentSession,
-  order: AttemptOrder,
-  way: RunContext & {
-    readonly workspace: Workspace;
-    readonly prompt: string;
-    /** True if the first turn was begun by a previous server. */
-    readonly followed: boolean;
-    readonly turn: number;
-    readonly opening: Opening;
-    readonly progress: Progress;
-  },
-): Promise<{ readonly made: Made | null; readonly issue: Issue | null }> {
-  const { opening, progress, deps, live, followed, workspace } = way;
-  let { issue } = order;
-  let unready = 0;
-  let prompt = followed ? "" : opening.with(way.prompt);
-  for (let turn = way.turn; ; turn++) {
-    if (prompt !== "") {
-      live.entered("streaming_turn", null);
-      await progress.begin();
-      await session.turn(prompt, deps.choice(issue.id));
-    }
-    live.signal.throwIfAborted();
-    const moved = await progress.moved();
-    const { attemptId } = order;
-    const { signal } = live;
-    const tell = (message: string) => live.reported({ type: "notice", message, malformed: false });
-    const made = (await deps.made?.({ workspace, issue, attemptId, moved, signal, tell })) ?? null;
-    if (live.leaving()) return { made: offerable(made), issue: null };
-    const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
-    live.turned({ moved, issue: fresh ?? null });
-    // Reporting the turn may have stopped the attempt: it may have reached a limit.
-    live.signal.throwIfAborted();
-    const end = { made: offerable(made), issue: fresh ?? null };
-    if (!deps.mayContinue()) return end;
-    const { agent, tracker } = deps.config();
-    if (!fresh || turn >= agent.maxTurns) return end;
-    issue = fresh;
-    if (made?.kind === "unready" && unready < maxUnready) {
-      unready += 1;
-      prompt = opening.with(made.prompt);
-    } else if (made !== null) {
-      // Guidance and feedback that came during the turn open the next one.
-      if (!opening.isWaiting() || made.kind === "refused") return end;
-      prompt = opening.with("");
-    } else {
-      if (standingOf(fresh, tracker) !== "routable") return end;
-      prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
-    }
-  }
-}
-
-/** Work that is not ready when the attempt ends is not offered. */
-function offerable(made: Made | Unready | null): Made | null {
-  return made?.kind === "unready" ? { kind: "refused", reason: made.reason } : made;
 }
 
 /** How the work of an attempt ended. */
@@ -363,92 +222,4 @@ async function gitFacts(path: string, headBefore: string | null): Promise<Attemp
   const changes = moved ? await gitChanges(path, headBefore, headAfter) : null;
   const { commits, changedFiles } = changes ?? { commits: 0, changedFiles: 0 };
   return { branch, headBefore, headAfter, commits, changedFiles };
-}
-
-/**
- * Guidance that a turn ended without taking up, and feedback on offered work, open the next turn, so
- * none is lost; they count as delivered when that turn has started.
- */
-class Opening {
-  readonly #order: AttemptOrder;
-  readonly #deps: AttemptDeps;
-  readonly #live: LiveAttempt;
-  #steers: readonly Steer[] = [];
-  #feedback: readonly Feedback[] = [];
-
-  constructor(order: AttemptOrder, deps: AttemptDeps, live: LiveAttempt) {
-    this.#order = order;
-    this.#deps = deps;
-    this.#live = live;
-  }
-
-  /** True if the next turn has something new to read. */
-  isWaiting(): boolean {
-    const { attemptId, issue } = this.#order;
-    const { id } = issue;
-    const feedback = this.#deps.feedback?.(id, attemptId) ?? [];
-    return feedback.length > 0 || this.#deps.undelivered(id).length > 0;
-  }
-
-  with(prompt: string): string {
-    const { id } = this.#order.issue;
-    this.#steers = this.#deps.undelivered(id);
-    this.#feedback = this.#deps.feedback?.(id, this.#order.attemptId) ?? [];
-    const parts = [
-      this.#steers.length === 0 ? "" : steerPrompt(this.#steers.map(({ message }) => message)),
-      this.#feedback.length === 0 ? "" : feedbackPrompt(this.#feedback),
-      prompt,
-    ];
-    return parts.filter((part) => part !== "").join("\n\n");
-  }
-
-  received(event: AgentEvent): void {
-    this.#live.reported(event);
-    if (event.type !== "turn.started") return;
-    for (const { id } of this.#steers) {
-      this.#live.reported({ type: "steer.delivered", steerId: id });
-    }
-    const { issue, attemptId } = this.#order;
-    if (this.#feedback.length > 0) this.#deps.given?.(issue.id, this.#feedback, attemptId);
-    this.#steers = [];
-    this.#feedback = [];
-  }
-}
-
-/** Finds out whether a turn changed the workspace or wrote to the tracker. */
-class Progress {
-  readonly #path: string;
-  #wrote = false;
-  #mark: string | null = null;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  /** Wraps `tools` so that successful writes count as progress. */
-  watching(tools: AgentTools): AgentTools {
-    return {
-      ...tools,
-      call: async (name, args) => {
-        const result = await tools.call(name, args);
-        if (result.success && tools.writes?.(name, args) !== false) this.#wrote = true;
-        return result;
-      },
-    };
-  }
-
-  /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */
-  async begin(): Promise<void> {
-    this.#wrote = false;
-    this.#mark ??= await workspaceMark(this.#path);
-  }
-
-  /** Call right after a turn: true if it made progress. */
-  async moved(): Promise<boolean> {
-    const mark = await workspaceMark(this.#path);
-    const moved = this.#wrote || mark !== this.#mark;
-    this.#mark = mark;
-    this.#wrote = false;
-    return moved;
-  }
 }

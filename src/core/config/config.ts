@@ -2,8 +2,8 @@
 
 import { SymphonyError } from "../model/errors.ts";
 import type { AgentConfig, BrakesConfig, UsageConfig } from "./agents.ts";
-import type { DeliveryConfig, OnSuccess } from "./delivery.ts";
-import type { GitConfig } from "./git.ts";
+import { type DeliveryConfig, forgeSecretNames, type OnSuccess } from "./delivery.ts";
+import { type GitConfig, gitSecretNames } from "./git.ts";
 import type { WorkspaceConfig } from "./workspace.ts";
 
 /** The effective configuration without the agents' sections: validated, defaults filled in, paths absolute. Durations in ms. */
@@ -117,4 +117,12 @@ interface TokenRules {
   readonly auth: string;
   /** The current value. */
   readonly level: AgentConfig["level"];
+}
+
+/** Names of the secrets of the tracker, the repositories and the site: no agent, hook or check gets them. */
+export function secretNamesOf(
+  { git, delivery }: Pick<Config, "git" | "delivery">,
+  { secretEnvNames }: { readonly secretEnvNames: readonly string[] },
+): readonly string[] {
+  return [...secretEnvNames, ...gitSecretNames(git), ...forgeSecretNames(delivery)];
 }

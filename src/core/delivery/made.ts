@@ -1,4 +1,4 @@
-import type { EndedTurn, Unready } from "../attempt/run.ts";
+import type { EndedTurn, Unready } from "../attempt/turns.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import type { RepositoryConfig } from "../config/git.ts";

@@ -47,6 +47,12 @@ export class EventTable {
     return this.#db.all(eventOf, sql, { issueId, limit });
   }
 
+  lastOf(attemptId: string, type: EventType): SymphonyEvent | null {
+    const sql = `SELECT * FROM events WHERE attempt_id = $attemptId AND +type = $type
+      ORDER BY seq DESC LIMIT 1`;
+    return this.#db.get(eventOf, sql, { attemptId, type });
+  }
+
   /** One page per value along one index, merged: no value's page can need more than `limit` rows. */
   #pages(
     query: EventQuery,

@@ -56,6 +56,7 @@ export function openHistory(file: string, auditKeys = noAuditKeys): OpenHistory 
     appendEvents: (batch) => events.append(batch),
     events: (query) => events.page(query),
     recentEvents: (issueId, limit) => events.newestOf(issueId, limit),
+    lastEvent: (attemptId, type) => events.lastOf(attemptId, type),
     oldestSeq: () => events.oldestSeq(),
     addSteer: (steer) => steers.add(steer),
     markDelivered: (steerId) => steers.markDelivered(steerId),

@@ -151,6 +151,8 @@ export interface History {
   events(query: EventQuery): readonly SymphonyEvent[];
   /** Newest `limit` events of an issue, newest first. */
   recentEvents(issueId: string, limit: number): readonly SymphonyEvent[];
+  /** The last event of a type that an attempt published; null: none. */
+  lastEvent(attemptId: string, type: EventType): SymphonyEvent | null;
   /** The oldest seq kept, 0 when there is none. */
   oldestSeq(): number;
 

@@ -99,6 +99,10 @@ async function bench(parts: Parts) {
     choice: () => ({ model: parts.model?.() ?? null, effort: null }),
     earlierWork: () => "An earlier run did this.",
     mayContinue: () => parts.goesOn?.() ?? true,
+    ready: async () => {},
+    feedback: () => [],
+    given() {},
+    made: async () => null,
     undelivered: () => [...waiting],
     log() {},
   };

@@ -92,6 +92,18 @@ test("recent events come newest first", (t) => {
   );
 });
 
+test("the last event of a type that an attempt published", (t) => {
+  const { history: h } = history(t);
+  h.appendEvents([
+    event(1, { attemptId: "att_1", type: "agent.message" }),
+    event(2, { attemptId: "att_1", type: "agent.message" }),
+    event(3, { attemptId: "att_1", type: "turn.completed" }),
+    event(4, { attemptId: "att_2", type: "agent.message" }),
+  ]);
+  assert.equal(h.lastEvent("att_1", "agent.message")?.seq, 2);
+  assert.equal(h.lastEvent("att_3", "agent.message"), null);
+});
+
 test("every filter and page returns the same as a plain search through all events", (t) => {
   const { history: h } = history(t);
   const identifiers = ["ENG-1", "eng-2", "OPS-3", null];

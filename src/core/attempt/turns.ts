@@ -1,0 +1,223 @@
+import type { AgentEvent, AgentSession, AgentTools, TurnOptions } from "../agent/agent.ts";
+import type { Config } from "../config/config.ts";
+import type { Phase } from "../model/attempt.ts";
+import type { Issue } from "../model/issue.ts";
+import { standingOf } from "../orchestrator/dispatch.ts";
+import type { AttemptOrder, EnteredWorkspace, Made, Turned } from "../orchestrator/messages.ts";
+import {
+  continuationPrompt,
+  type Feedback,
+  feedbackPrompt,
+  steerPrompt,
+} from "../prompt/prompt.ts";
+import type { Steer } from "../store/store.ts";
+import type { Tracker } from "../tracker/tracker.ts";
+import { workspaceMark } from "../workspace/measured.ts";
+import type { Workspace } from "../workspace/workspaces.ts";
+
+/** What turns need of the server; the tracker is that of the attempt's start (T-14). */
+export interface TurnDeps {
+  readonly tracker: Tracker;
+  config(): Config;
+  /** Model and reasoning effort for the next turn of this issue; null leaves one to the agent. */
+  choice(issueId: string): TurnOptions;
+  /** Guidance that no agent has received yet, oldest first. */
+  undelivered(issueId: string): readonly Steer[];
+  /** What came back about offered work and this attempt has not read, oldest first. */
+  feedback(issueId: string, attemptId: string): readonly Feedback[];
+  /** A turn has begun with it. */
+  given(issueId: string, feedback: readonly Feedback[], attemptId: string): void;
+  /**
+   * Commits what a turn left and decides whether it can be offered; null: the agent continues until
+   * it moves its issue itself. Rejects when the work cannot be read.
+   */
+  made(turn: EndedTurn): Promise<Made | Unready | null>;
+  /** False while no further turn may begin: the day's tokens are used up. */
+  mayContinue(): boolean;
+}
+
+/** A turn that ended well. */
+export interface EndedTurn {
+  readonly workspace: Workspace;
+  readonly issue: Issue;
+  readonly attemptId: string;
+  /** It changed the workspace or wrote to the tracker. */
+  readonly moved: boolean;
+  readonly signal: AbortSignal;
+  tell(line: string): void;
+}
+
+/** The work cannot be offered yet: the next turn begins with `prompt`. */
+export interface Unready {
+  readonly kind: "unready";
+  readonly prompt: string;
+  /** For a person, if the agent does not mend it. */
+  readonly reason: string;
+}
+
+/** Turns that may be spent on work that cannot be offered yet. */
+const maxUnready = 3;
+
+/** One running attempt, as its caller sees it. */
+export interface LiveAttempt {
+  readonly signal: AbortSignal;
+  /** True once no further turn may begin. */
+  leaving(): boolean;
+  /** True once the agent continues without this server. */
+  detached(): boolean;
+  entered(phase: Phase, workspace: EnteredWorkspace | null): void;
+  reported(event: AgentEvent): void;
+  /** A turn completed, with these results. */
+  turned(what: Turned): void;
+  /** The live session, for steering; null once it has ended. */
+  session(session: AgentSession | null): void;
+}
+
+/** Runs turn after turn on one thread, as long as the tracker allows it (A-21, A-22). */
+export async function turns(
+  session: AgentSession,
+  order: AttemptOrder,
+  way: {
+    readonly deps: TurnDeps;
+    readonly live: LiveAttempt;
+    readonly workspace: Workspace;
+    readonly prompt: string;
+    /** True if the first turn was begun by a previous server. */
+    readonly followed: boolean;
+    readonly turn: number;
+    readonly opening: Opening;
+    readonly progress: Progress;
+  },
+): Promise<{ readonly made: Made | null; readonly issue: Issue | null }> {
+  const { opening, progress, deps, live, followed, workspace } = way;
+  let { issue } = order;
+  let unready = 0;
+  let prompt = followed ? "" : opening.with(way.prompt);
+  for (let turn = way.turn; ; turn++) {
+    if (prompt !== "") {
+      live.entered("streaming_turn", null);
+      await progress.begin();
+      await session.turn(prompt, deps.choice(issue.id));
+    }
+    live.signal.throwIfAborted();
+    const moved = await progress.moved();
+    const { attemptId } = order;
+    const { signal } = live;
+    const tell = (message: string) => live.reported({ type: "notice", message, malformed: false });
+    const made = await deps.made({ workspace, issue, attemptId, moved, signal, tell });
+    if (live.leaving()) return { made: offerable(made), issue: null };
+    const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
+    live.turned({ moved, issue: fresh ?? null });
+    // Reporting the turn may have stopped the attempt: it may have reached a limit.
+    live.signal.throwIfAborted();
+    const end = { made: offerable(made), issue: fresh ?? null };
+    if (!deps.mayContinue()) return end;
+    const { agent, tracker } = deps.config();
+    if (!fresh || turn >= agent.maxTurns) return end;
+    issue = fresh;
+    if (made?.kind === "unready" && unready < maxUnready) {
+      unready += 1;
+      prompt = opening.with(made.prompt);
+    } else if (made !== null) {
+      // Guidance and feedback that came during the turn open the next one.
+      if (!opening.isWaiting() || made.kind === "refused") return end;
+      prompt = opening.with("");
+    } else {
+      if (standingOf(fresh, tracker) !== "routable") return end;
+      prompt = opening.with(continuationPrompt(turn + 1, agent.maxTurns, issue));
+    }
+  }
+}
+
+/** Work that is not ready when the attempt ends is not offered. */
+function offerable(made: Made | Unready | null): Made | null {
+  return made?.kind === "unready" ? { kind: "refused", reason: made.reason } : made;
+}
+
+/**
+ * Guidance that a turn ended without taking up, and feedback on offered work, open the next turn, so
+ * none is lost; they count as delivered when that turn has started.
+ */
+export class Opening {
+  readonly #order: AttemptOrder;
+  readonly #deps: TurnDeps;
+  readonly #live: LiveAttempt;
+  #steers: readonly Steer[] = [];
+  #feedback: readonly Feedback[] = [];
+
+  constructor(order: AttemptOrder, deps: TurnDeps, live: LiveAttempt) {
+    this.#order = order;
+    this.#deps = deps;
+    this.#live = live;
+  }
+
+  /** True if the next turn has something new to read. */
+  isWaiting(): boolean {
+    const { attemptId, issue } = this.#order;
+    const { id } = issue;
+    const feedback = this.#deps.feedback(id, attemptId);
+    return feedback.length > 0 || this.#deps.undelivered(id).length > 0;
+  }
+
+  with(prompt: string): string {
+    const { id } = this.#order.issue;
+    this.#steers = this.#deps.undelivered(id);
+    this.#feedback = this.#deps.feedback(id, this.#order.attemptId);
+    const parts = [
+      this.#steers.length === 0 ? "" : steerPrompt(this.#steers.map(({ message }) => message)),
+      this.#feedback.length === 0 ? "" : feedbackPrompt(this.#feedback),
+      prompt,
+    ];
+    return parts.filter((part) => part !== "").join("\n\n");
+  }
+
+  received(event: AgentEvent): void {
+    this.#live.reported(event);
+    if (event.type !== "turn.started") return;
+    for (const { id } of this.#steers) {
+      this.#live.reported({ type: "steer.delivered", steerId: id });
+    }
+    const { issue, attemptId } = this.#order;
+    if (this.#feedback.length > 0) this.#deps.given(issue.id, this.#feedback, attemptId);
+    this.#steers = [];
+    this.#feedback = [];
+  }
+}
+
+/** Finds out whether a turn changed the workspace or wrote to the tracker. */
+export class Progress {
+  readonly #path: string;
+  #wrote = false;
+  #mark: string | null = null;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Wraps `tools` so that successful writes count as progress. */
+  watching(tools: AgentTools): AgentTools {
+    return {
+      ...tools,
+      call: async (name, args) => {
+        const result = await tools.call(name, args);
+        if (result.success && tools.writes?.(name, args) !== false) this.#wrote = true;
+        return result;
+      },
+    };
+  }
+
+  /** Call right before a turn. Earlier changes, such as those of hooks, do not count. */
+  async begin(): Promise<void> {
+    this.#wrote = false;
+    this.#mark ??= await workspaceMark(this.#path);
+  }
+
+  /** Call right after a turn: true if it made progress. */
+  async moved(): Promise<boolean> {
+    const mark = await workspaceMark(this.#path);
+    const moved = this.#wrote || mark !== this.#mark;
+    this.#mark = mark;
+    this.#wrote = false;
+    return moved;
+  }
+}
