@@ -78,6 +78,8 @@ export async function measureRefills(rounds: number): Promise<readonly Refill[]>
 const quiet: Omit<Ports, "config" | "fetchCandidates" | "fetchIssues" | "runAttempt"> = {
   clock: systemClock,
   preflight: async () => null,
+  offerWork() {},
+  moveIssue() {},
   stopAttempt() {},
   steerAttempt: async () => ({ turnId: "turn" }),
   answerAttempt() {},

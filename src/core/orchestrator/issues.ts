@@ -162,6 +162,11 @@ export interface Review extends Claimed {
 export type Claim = Running | Retry | Blocked | Review | Held | Failed | Completed | Free;
 export type ClaimName = Claim["claim"];
 
+/** Where the work on an issue is; null: unknown, or nowhere. */
+export function workspacePathOf(row: Claim | null | undefined): string | null {
+  return row && "workspacePath" in row ? row.workspacePath : null;
+}
+
 /**
  * What an operator chose for an issue. It is part of the row because it has the same lifetime: it
  * is saved in the same record, it outlives every claim, and a row with neither a claim nor a choice

@@ -3,9 +3,9 @@ import type { Offer } from "../model/delivery.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
-import type { Ended, Running, Stop } from "./issues.ts";
+import { type Ended, type Running, type Stop, workspacePathOf } from "./issues.ts";
 import type { Effect, Input, Made, OfferOrder } from "./messages.ts";
-import { orderGate } from "./radar.ts";
+import { offerAgain, orderGate } from "./radar.ts";
 import { close, complete, queueRetry } from "./retry.ts";
 import { claimed, type State } from "./state.ts";
 import { hold, stopFor } from "./stop.ts";
@@ -68,12 +68,12 @@ export function wellEnded(
     ...(mustWait && { waits: true }),
   };
   const offered = { ...state, issues: state.issues.offering(issue, offer) };
-  const moves = !isMovedByAgent && onSuccess.kind !== "hold";
   if (onSuccess.kind === "hold") {
     return andThen(decided(offered, { ...order, moves: false }), (next) =>
       hold(next, issue, { reason: "done, and waits for a person (tracker.on_success)", context }),
     );
   }
+  const moves = !isMovedByAgent;
   return decided(
     claimed(offered, {
       claim: "review",
@@ -207,15 +207,11 @@ function merged(
     const stop: Stop = { reason: summary, leadsTo: "dismiss", dismissed, gently: false };
     return andThen(stopFor(free, row, stop), (next) => decided(next, ...cleared));
   }
-  const removal: Effect = { type: "removeWorkspace", issue, path: pathOf(row) };
+  const removal: Effect = { type: "removeWorkspace", issue, path: workspacePathOf(row) };
   if (row.claim === "completed") return decided(free, ...cleared, removal);
   return andThen(complete(free, issue, { ended: null, wall: context.wall, dismissed }), (next) =>
     decided(next, ...cleared, removal),
   );
-}
-
-function pathOf(row: { readonly claim: string }): string | null {
-  return "workspacePath" in row && typeof row.workspacePath === "string" ? row.workspacePath : null;
 }
 
 /** It waits for people again, and what they say is heard. */
@@ -251,18 +247,7 @@ function offerStopped(
 
 /** What is offered; a crash may have come between the decision and the delivery. */
 export function openOffers({ issues }: State): readonly OfferOrder[] {
-  return [...issues.of("review").values()].flatMap(({ issue, offer, workspacePath }) =>
-    offer === null || offer.waits === true
-      ? []
-      : [
-          {
-            issue,
-            workspacePath,
-            attemptId: offer.attemptId,
-            head: offer.head,
-            from: null,
-            moves: true,
-          },
-        ],
+  return [...issues.of("review").values()].flatMap((row) =>
+    row.offer === null || row.offer.waits === true ? [] : [offerAgain(row, row.offer)],
   );
 }

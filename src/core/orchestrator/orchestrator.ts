@@ -167,9 +167,9 @@ export class Orchestrator {
       case "lookAtWorkspace":
         return this.#endWorkspace(effect);
       case "offerWork":
-        return ports.offerWork?.(effect);
+        return ports.offerWork(effect);
       case "moveIssue":
-        return ports.moveIssue?.(effect.issue, effect.to, effect.key);
+        return ports.moveIssue(effect.issue, effect.to, effect.key);
       case "setTimer":
         return this.#setTimer(effect.input, effect.delayMs);
       case "clearTimer":
@@ -365,9 +365,9 @@ export interface Ports {
   /** Keeps the workspace if it holds work that is nowhere else, and publishes that. */
   removeWorkspace(issue: Issue, path: string | null): Promise<void>;
   /** Brings work to its person. Durable when it returns; throws `storage_unavailable`. */
-  offerWork?(order: OfferOrder): void;
+  offerWork(order: OfferOrder): void;
   /** Moves the issue in its tracker, as soon as that is possible. */
-  moveIssue?(issue: Issue, to: string, key: string): void;
+  moveIssue(issue: Issue, to: string, key: string): void;
   /** Publishes what the workspace of an issue holds that an operator completed. */
   examineWorkspace?(issue: Issue, path: string | null): Promise<void>;
   /** Rejects with `SavedLater` if refused: the write is then repeated until it succeeds. */

@@ -1,9 +1,9 @@
 import type { Config } from "../config/config.ts";
-import type { Overlap } from "../model/delivery.ts";
+import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Review } from "./issues.ts";
-import type { Effect, Input } from "./messages.ts";
+import type { Effect, Input, OfferOrder } from "./messages.ts";
 import type { State } from "./state.ts";
 
 // Live branches that conflict with each other, and what follows for their issues.
@@ -90,16 +90,16 @@ function released(state: State, judged: Updated["judged"], config: Config): Deci
       { ...decision.state, issues },
       ...decision.effects,
       { type: "saveRecord", issueId: issue.id },
-      offerOf(row, offer),
+      // The other branch may be in the base now.
+      { type: "offerWork", ...offerAgain(row, offer), updates: true },
     );
   }, decided(state));
 }
 
-function offerOf(
+/** The order to offer the work of a review. */
+export function offerAgain(
   { issue, workspacePath }: Review,
-  { attemptId, head }: { attemptId: string; head: string | null },
-): Effect {
-  // The other branch may be in the base now.
-  const order = { issue, attemptId, workspacePath, head, from: null, moves: true } as const;
-  return { type: "offerWork", ...order, updates: true };
+  { attemptId, head }: Pick<Offer, "attemptId" | "head">,
+): OfferOrder {
+  return { issue, attemptId, workspacePath, head, from: null, moves: true };
 }

@@ -2,7 +2,13 @@ import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
-import type { Completed, Dismissal, Ended, Retry } from "./issues.ts";
+import {
+  type Completed,
+  type Dismissal,
+  type Ended,
+  type Retry,
+  workspacePathOf,
+} from "./issues.ts";
 import { unlisted } from "./queue.ts";
 import { claimed, completedKept, type State } from "./state.ts";
 
@@ -97,7 +103,7 @@ export function release(
 ): Decision {
   const { id } = issue;
   const row = state.issues.get(id);
-  const path = row && "workspacePath" in row ? row.workspacePath : null;
+  const path = workspacePathOf(row);
   const free = claimed(
     unlisted(state, id),
     row?.offer

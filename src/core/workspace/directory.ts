@@ -60,8 +60,7 @@ export async function deleteWhole(path: string, examinedAt: number | null): Prom
     const found = await findAt(path);
     if (found !== "nothing") await move(path, aside);
     if (found === "directory" && examinedAt !== null) {
-      // A file that cannot be read may have changed.
-      if (await hasChangedSince(aside, examinedAt).catch(() => true)) {
+      if (await hasChangedSince(aside, examinedAt)) {
         await rename(aside, path);
         return false;
       }
@@ -88,15 +87,22 @@ export class LeftBehind extends SymphonyError {
   }
 }
 
-/** Compares the times of files only: moving a directory changes its own. */
+/**
+ * Compares the times of files only: moving a directory changes its own. A file that cannot be read may
+ * have changed.
+ */
 export async function hasChangedSince(top: string, moment: number): Promise<boolean> {
   const dirs = [top];
-  for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
-    for await (const entry of await opendir(dir)) {
-      const path = join(dir, entry.name);
-      if (entry.isDirectory()) dirs.push(path);
-      else if ((await lstat(path)).ctimeMs > moment) return true;
+  try {
+    for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
+      for await (const entry of await opendir(dir)) {
+        const path = join(dir, entry.name);
+        if (entry.isDirectory()) dirs.push(path);
+        else if ((await lstat(path)).ctimeMs > moment) return true;
+      }
     }
+  } catch {
+    return true;
   }
   return false;
 }

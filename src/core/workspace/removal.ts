@@ -64,7 +64,7 @@ export interface RemovalDeps {
    */
   own?(root: string): Promise<void>;
   /** For a workspace that is gone: gives back what it borrowed. */
-  release?(loan: Loan): Promise<void>;
+  release(loan: Loan): Promise<void>;
   /** The current directory of workspaces. */
   root(): string;
   /** Aborted when the server must stop at once. */
@@ -114,7 +114,10 @@ export class Removals {
       await this.#deps.beforeRemove(path, issue);
       // The hook, or another process that may write here, may have added something.
       const now = await requireInside(path, root);
-      if (!force && (cleared.copy === null || (await hasChanged(path, examinedAt)))) {
+      if (
+        !force &&
+        (cleared.copy === null || examinedAt === null || (await hasChangedSince(path, examinedAt)))
+      ) {
         examinedAt = await momentIn(dirname(path));
         const late = now === "nothing" ? [] : await this.workAt(path, now);
         await this.#discard(cleared.copy);
@@ -127,12 +130,12 @@ export class Removals {
     try {
       const isDeleted = await deleteWhole(path, examinedAt);
       if (isDeleted) {
-        await this.#release(loan, path);
+        await this.release(loan, path);
         return { outcome: "removed", path, copy, rest: null };
       }
     } catch (error) {
       if (!(error instanceof LeftBehind)) throw error;
-      await this.#release(loan, path);
+      await this.release(loan, path);
       this.#deps.note(error.message, path, issue);
       this.#retryLater();
       return { outcome: "removed", path, copy, rest: error };
@@ -229,10 +232,10 @@ export class Removals {
   }
 
   /** What stays borrowed after a failure only uses space. */
-  async #release(loan: Loan | null, path: string): Promise<void> {
+  async release(loan: Loan | null, path: string): Promise<void> {
     if (loan === null) return;
     await this.#deps
-      .release?.(loan)
+      .release(loan)
       .catch(() => this.#deps.note("Could not release what it borrowed", path, null));
   }
 
@@ -253,9 +256,4 @@ export class Removals {
     this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs);
     leaving.addEventListener("abort", cancel, { once: true });
   }
-}
-
-/** A file that cannot be read may have changed. */
-async function hasChanged(path: string, since: number | null): Promise<boolean> {
-  return since === null || (await hasChangedSince(path, since).catch(() => true));
 }

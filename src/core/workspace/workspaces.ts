@@ -187,7 +187,7 @@ class DirectoryWorkspaces implements Workspaces {
     if (found !== "nothing") await this.#moveAside(path, found, issue);
     const earlier = await this.#loanOf(path);
     await makeFresh(path);
-    await this.#release(earlier, path);
+    await this.#removals.release(earlier, path);
     let loan: Loan | null = null;
     try {
       const ends = AbortSignal.any([signal, this.#leaving]);
@@ -200,7 +200,7 @@ class DirectoryWorkspaces implements Workspaces {
       // If this fails too, the marker stays and the next attempt still starts from an empty
       // directory.
       await deleteTree(path).catch(() => this.#note("Could not delete", path, issue));
-      await this.#release(loan, path);
+      await this.#removals.release(loan, path);
       throw error;
     }
     await rm(pendingMarker(path), { force: true });
@@ -280,14 +280,6 @@ class DirectoryWorkspaces implements Workspaces {
 
   async #loanOf(path: string): Promise<Loan | null> {
     return (await readBaseline(path))?.loan ?? null;
-  }
-
-  /** What stays kept after a failure only uses space. */
-  async #release(loan: Loan | null, path: string): Promise<void> {
-    if (loan === null) return;
-    await this.#options.mirrors
-      ?.release(loan)
-      .catch(() => this.#note("Could not release what it borrowed", path, null));
   }
 
   /**
