@@ -3,7 +3,15 @@ import { join } from "node:path";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
 import { readSmall, unfinishedIn } from "./checkout.ts";
-import { type Differing, differingIn, type Entry, entriesIn, listed, split } from "./differing.ts";
+import {
+  type Differing,
+  differingIn,
+  type Entry,
+  entriesIn,
+  listed,
+  split,
+  wholeCall,
+} from "./differing.ts";
 import { type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
 import {
   installIndex,
@@ -62,8 +70,6 @@ export type CommitResult =
   /** A merge or the like is in progress, or its conflicts are still in the files: nothing was changed. */
   | { readonly outcome: "unfinished"; readonly what: string };
 
-const timeoutMs = 120_000;
-const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
 const maxFiles = 50_000;
 const maxTotalBytes = 2 * 1024 ** 3;
 const maxConfigBytes = 256 * 1024;
@@ -152,8 +158,8 @@ class Work {
       const first = plainName(conflicts[0] ?? "");
       return { outcome: "unfinished", what: `conflicts of a merge are written in ${first}${more}` };
     }
-    await this.#leaveOutForms();
-    const changes = await this.#changes("HEAD");
+    const left = await this.#leaveOutForms();
+    const changes = left ?? (await this.#changes("HEAD"));
     const kept = new Set(changes.map(({ name }) => name));
     if (merge && (await isUndone(this.#git, merge, kept))) {
       return { outcome: "unfinished", what: "what came from the base was taken out of the files" };
@@ -208,7 +214,7 @@ class Work {
     if (names.length === 0) return;
     const place = tree === "" ? [] : [`--work-tree=${tree}`];
     const args = [...place, "update-index", ...flags, "-z", "--stdin"];
-    await this.#git.run(args, { ...call, input: listed(names) });
+    await this.#git.run(args, { ...wholeCall, input: listed(names) });
   }
 
   /**
@@ -221,13 +227,13 @@ class Work {
     await mkdir(tree);
     const base = this.#order.base ?? (this.#place.head === null ? null : "HEAD");
     const index = join(git.dir, "base-index");
-    await git.run(["read-tree", base ?? "--empty"], { ...call, index });
-    const staged = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...call, index }));
+    await git.run(["read-tree", base ?? "--empty"], { ...wholeCall, index });
+    const staged = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
     const isRule = ([name, { mode }]: readonly [string, Entry]) =>
       attributesFile.test(name) && mode.startsWith("100");
     const rules = [...staged].filter(isRule).map(([name]) => name);
     const checkOut = [`--work-tree=${tree}`, "checkout-index", "--quiet", "-z", "--stdin"];
-    if (rules.length > 0) await git.run(checkOut, { ...call, index, input: listed(rules) });
+    if (rules.length > 0) await git.run(checkOut, { ...wholeCall, index, input: listed(rules) });
     // Git would read those of HEAD from its index in place of a missing one.
     for (const [name] of [...this.#found.tracked].filter(isRule)) {
       if (staged.has(name)) continue;
@@ -238,7 +244,7 @@ class Work {
     }
     if (names.length === 0) return new Map();
     const check = [`--work-tree=${tree}`, "check-attr", "-z", "--stdin", "filter"];
-    const answer = split(await git.run(check, { ...call, input: listed(names) }));
+    const answer = split(await git.run(check, { ...wholeCall, input: listed(names) }));
     const filters = new Map<string, string>();
     for (let at = 0; at + 2 < answer.length; at += 3) {
       const [name = "", , value = ""] = answer.slice(at, at + 3);
@@ -268,46 +274,54 @@ class Work {
     if (!this.#order.merge || name.includes("\n")) return conflictsIn(await this.#before(name));
     // The marks that the merge wrote are no part of HEAD.
     const input = `HEAD:${name}\n`;
-    return conflictsIn((await this.#git.begin(["cat-file", "--batch"], { ...call, input })).text);
+    return conflictsIn(
+      (await this.#git.begin(["cat-file", "--batch"], { ...wholeCall, input })).text,
+    );
   }
 
   /** The content of a file before the work; empty for a new one. */
   async #before(name: string): Promise<string> {
     const entry = this.#found.tracked.get(name);
     if (entry === undefined || entry.mode === "160000") return "";
-    return (await this.#git.begin(["cat-file", "blob", entry.id], call)).text;
+    return (await this.#git.begin(["cat-file", "blob", entry.id], wholeCall)).text;
   }
 
-  /** Takes out files that differ only in line ends, or only in a mode that was lost. */
-  async #leaveOutForms(): Promise<void> {
-    if (this.#place.head === null) return;
-    const edited = (await this.#changes(this.#from)).filter(
+  /**
+   * Takes out files that differ only in line ends, or only in a mode that was lost. Resolves with the
+   * changes to HEAD, null: they have to be read.
+   */
+  async #leaveOutForms(): Promise<readonly Change[] | null> {
+    if (this.#place.head === null) return null;
+    const changes = await this.#changes(this.#from);
+    const edited = changes.filter(
       ({ before, after }) => before.mode.startsWith("100") && after.mode.startsWith("100"),
     );
-    const flags = ["--cached", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
-    const how = [...flags, "--ignore-cr-at-eol", "--ignore-submodules=all"];
-    const tree = `--work-tree=${join(this.#git.dir, "tree")}`;
-    const text = await this.#git.run([tree, "diff-index", ...how, this.#from], call);
-    const inText = new Set(
-      split(text).flatMap((line) =>
-        /^0\t0\t/.test(line) ? [] : [line.replace(/^[^\t]*\t[^\t]*\t/, "")],
-      ),
-    );
-    const back: Change[] = [];
-    for (const change of edited) {
-      const { name, before, after } = change;
-      if (before.id === after.id || inText.has(name)) continue;
-      this.#left.set(name, "it differs only in its line ends");
-      back.push(change);
-    }
+    const back = await this.#onlyLineEnds(edited);
     const lost = await this.#lostModes(edited);
+    for (const { name } of back) this.#left.set(name, "it differs only in its line ends");
     for (const { name } of lost)
       this.#left.set(name, "its mode was lost, as by a copy of all files");
     const input = [...back, ...lost]
       .map(({ name, before }) => `${before.mode} ${before.id}\t${name}\0`)
       .join("");
-    if (input !== "")
-      await this.#git.run(["update-index", "-z", "--index-info"], { ...call, input });
+    if (input === "") return this.#from === "HEAD" ? changes : null;
+    await this.#git.run(["update-index", "-z", "--index-info"], { ...wholeCall, input });
+    return null;
+  }
+
+  async #onlyLineEnds(edited: readonly Change[]): Promise<readonly Change[]> {
+    const rewritten = edited.filter(({ before, after }) => before.id !== after.id);
+    if (rewritten.length === 0) return [];
+    const flags = ["--cached", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
+    const how = [...flags, "--ignore-cr-at-eol", "--ignore-submodules=all"];
+    const tree = `--work-tree=${join(this.#git.dir, "tree")}`;
+    const text = await this.#git.run([tree, "diff-index", ...how, this.#from], wholeCall);
+    const inText = new Set(
+      split(text).flatMap((line) =>
+        /^0\t0\t/.test(line) ? [] : [line.replace(/^[^\t]*\t[^\t]*\t/, "")],
+      ),
+    );
+    return rewritten.filter(({ name }) => !inText.has(name));
   }
 
   /** One file that loses its mode is a change; all of several that lose it were copied badly. */
@@ -325,11 +339,11 @@ class Work {
     const { head, format } = this.#place;
     if (head === null) {
       const none = { mode: "000000", id: "0".repeat(format === "sha256" ? 64 : 40) };
-      const entries = entriesIn(await this.#git.run(["ls-files", "--stage", "-z"], call));
+      const entries = entriesIn(await this.#git.run(["ls-files", "--stage", "-z"], wholeCall));
       return [...entries].map(([name, after]) => ({ name, before: none, after }));
     }
     const flags = ["--cached", "--raw", "-z", "--no-renames", "--abbrev=64"];
-    const parts = split(await this.#git.run(["diff-index", ...flags, from], call));
+    const parts = split(await this.#git.run(["diff-index", ...flags, from], wholeCall));
     return parts.flatMap((line, at) => {
       const [, old = "", mode = "", from = "", id = ""] =
         /^:(\d+) (\d+) (\w+) (\w+) /.exec(line) ?? [];
@@ -344,7 +358,7 @@ class Work {
     const { message, author, wall, signal, merge } = this.#order;
     const { head, branch, gitDir } = this.#place;
     // A partial clone does not have every object.
-    const tree = (await git.run(["write-tree", "--missing-ok"], call)).trim();
+    const tree = (await git.run(["write-tree", "--missing-ok"], wholeCall)).trim();
     const who = whoOf(author, wall);
     const parents = [head, merge?.base].flatMap((id) => (id ? [id] : []));
     const to = await writeCommit(git, { tree, parents, who, message });
@@ -366,7 +380,7 @@ class Work {
     const index = join(this.#git.dir, "agents-index");
     const args = ["diff-index", "--cached", "--raw", "-z", "HEAD"];
     if ((await lstat(index).catch(() => null)) === null) return true;
-    return this.#git.run(args, { ...call, index }).then(
+    return this.#git.run(args, { ...wholeCall, index }).then(
       (text) => text !== "",
       () => true,
     );
@@ -375,7 +389,7 @@ class Work {
   async #finishIndex(): Promise<void> {
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
     await this.#update("", ["--skip-worktree"], this.#found.sparse);
-    await this.#git.run(refresh, { ...call, mayExit: 1 });
+    await this.#git.run(refresh, { ...wholeCall, mayExit: 1 });
     await installIndex(this.#place.gitDir, join(this.#git.dir, "index"));
   }
 }

@@ -70,9 +70,16 @@ export class Mirror {
   /** Absolute path of the bare repository. */
   readonly path: string;
   readonly #env: Readonly<Record<string, string>>;
+  /** Of all calls of this object; null: each call has its own. */
+  readonly #series: CommandSeries | null;
 
-  constructor(path: string, env: Readonly<Record<string, string | undefined>>) {
+  constructor(
+    path: string,
+    env: Readonly<Record<string, string | undefined>>,
+    series: CommandSeries | null = null,
+  ) {
     this.path = path;
+    this.#series = series;
     this.#env = {
       ...gitEnvironment({ path: env["PATH"], home: env["HOME"], protocol: "none" }),
       GIT_DIR: path,
@@ -196,6 +203,11 @@ export class Mirror {
    * commit with all of them as parents needs one ref, however many branches there are.
    */
   async keep(name: string, refs: readonly MirrorRef[]): Promise<void> {
+    await using series = await CommandSeries.begin("git");
+    await new Mirror(this.path, this.#env, series).#keep(name, refs);
+  }
+
+  async #keep(name: string, refs: readonly MirrorRef[]): Promise<void> {
     const parents = new Set<string>();
     for (const { id, peeled, name: ref } of refs) {
       if (ref.startsWith(tracked)) parents.add(id);
@@ -297,8 +309,16 @@ export class Mirror {
   }
 
   async #git(args: readonly string[], input?: string): Promise<GitResult> {
+    if (this.#series !== null) return this.#call(args, { series: this.#series, input });
     await using series = await CommandSeries.begin("git");
-    return await runGit({
+    return await this.#call(args, { series, input });
+  }
+
+  #call(
+    args: readonly string[],
+    { series, input }: { readonly series: CommandSeries; readonly input: string | undefined },
+  ): Promise<GitResult> {
+    return runGit({
       series,
       args,
       cwd: this.path,
