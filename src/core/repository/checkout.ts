@@ -196,8 +196,8 @@ export async function copyIndex(gitDir: string, to: string): Promise<boolean> {
   }
 }
 
-function unlessMissing(error: unknown): null {
-  const code = systemCodeOf(error);
-  if (code === "ENOENT") return null;
+/** What a read that failed found: null for nothing there. Throws any other error again. */
+export function unlessMissing(error: unknown): null {
+  if (systemCodeOf(error) === "ENOENT") return null;
   throw error;
 }

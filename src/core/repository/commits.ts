@@ -90,6 +90,16 @@ function remoteIds({ all }: Refs): readonly string[] {
   return [...new Set(ids)];
 }
 
+/** The newest commit that both reach; null: they have none in common. */
+export async function mergeBase(
+  git: ProtectedGit,
+  [one, other]: readonly [string, string],
+  timeoutMs: number,
+): Promise<string | null> {
+  const found = await git.run(["merge-base", one, other], { timeoutMs, mayExit: 1 });
+  return found.trim() || null;
+}
+
 /** Whether the repository has the commit `id`. */
 export async function hasCommit(git: ProtectedGit, id: string): Promise<boolean> {
   return (await present(git, [`${id}^{commit}`])).length > 0;

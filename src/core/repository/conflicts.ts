@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
+import { mergeBase } from "./commits.ts";
 import { split } from "./differing.ts";
 import { openOwnDir, openProtectedGit, type ProtectedGit } from "./git.ts";
 
@@ -162,7 +163,7 @@ class Radar {
 
   async #changedIn({ head }: Branch): Promise<ReadonlySet<string> | null> {
     const { base, cache } = this.#order;
-    const from = await this.#mergeBase(base, head);
+    const from = await mergeBase(this.#git, [base, head], timeoutMs);
     this.#starts.set(head, from);
     const key = `${base} ${head}`;
     const known = cache.get(key);
@@ -179,12 +180,7 @@ class Radar {
     if (files === null) return null;
     const start = this.#starts.get(one.head) ?? null;
     if (start === this.#starts.get(other.head)) return start;
-    return this.#mergeBase(one.head, other.head);
-  }
-
-  async #mergeBase(one: string, other: string): Promise<string | null> {
-    const args = ["merge-base", one, other];
-    return (await this.#git.run(args, { timeoutMs, mayExit: 1 })).trim() || null;
+    return mergeBase(this.#git, [one.head, other.head], timeoutMs);
   }
 
   /** Whether git has to merge the pair: changes with lines between them never conflict. */

@@ -32,8 +32,12 @@ interface Question {
   readonly settled: readonly string[];
 }
 
-const timeoutMs = 120_000;
-const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
+/** Limits of a call about all files; names are bytes, one character each. */
+export const wholeCall = {
+  encoding: "latin1",
+  timeoutMs: 120_000,
+  maxBytes: 256 * 1024 * 1024,
+} as const;
 /** Files are compared byte for byte: what text means is said by the base, not by the workspace. */
 const rawAttributes = "* -text !eol !crlf !ident !working-tree-encoding !filter\n";
 const forbidden = /(?:^|\/)(?:\.git|git~\d)(?:$|\/)/i;
@@ -69,13 +73,13 @@ class Search implements Differing {
     const { head, tree = head === null ? "--empty" : "HEAD" } = this.#order;
     await mkdir(join(git.dir, "info"));
     await writeFile(join(git.dir, "info", "attributes"), rawAttributes);
-    await git.run(["read-tree", tree], call);
+    await git.run(["read-tree", tree], wholeCall);
     const refresh = ["update-index", "-q", "--ignore-submodules", "--refresh"];
-    await git.run(refresh, { ...call, mayExit: 1 });
-    this.tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));
+    await git.run(refresh, { ...wholeCall, mayExit: 1 });
+    this.tracked = entriesIn(await git.run(["ls-files", "--stage", "-z"], wholeCall));
     await this.#readSparse();
     const flags = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
-    const raw = split(await git.run(["diff-files", ...flags], call));
+    const raw = split(await git.run(["diff-files", ...flags], wholeCall));
     const skipped = new Set([...this.#settled, ...this.sparse]);
     const changed = raw.filter((name, at) => at % 2 === 1 && !skipped.has(name));
     const fresh = await this.#fresh(raw.filter((_, at) => at % 2 === 1));
@@ -87,7 +91,7 @@ class Search implements Differing {
     const index = join(this.#git.dir, "agents-index");
     try {
       if (!(await copyIndex(join(this.#order.path, ".git"), index))) return;
-      const tags = await this.#git.run(["ls-files", "-t", "-z"], { ...call, index });
+      const tags = await this.#git.run(["ls-files", "-t", "-z"], { ...wholeCall, index });
       for (const entry of split(tags)) {
         const name = entry.slice(2);
         if (!/^S /i.test(entry) || !this.tracked.has(name)) continue;
@@ -111,10 +115,10 @@ class Search implements Differing {
       if (found === null) lost.push(name);
     }
     const mark = ["update-index", "--skip-worktree", "-z", "--stdin"];
-    if (lost.length > 0) await this.#git.run(mark, { ...call, index, input: listed(lost) });
+    if (lost.length > 0) await this.#git.run(mark, { ...wholeCall, index, input: listed(lost) });
     // Neither the user's rules nor `.git/info/exclude` are read.
     const args = ["ls-files", "--others", "-z", "--exclude-per-directory=.gitignore"];
-    const found = split(await this.#git.run(args, { ...call, index }));
+    const found = split(await this.#git.run(args, { ...wholeCall, index }));
     const bare: string[] = [];
     for (const name of found) {
       if (!name.endsWith("/HEAD")) continue;

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileAt } from "../text/text.ts";
 import { defaultBranchOf } from "./checkout.ts";
-import { hasCommit } from "./commits.ts";
+import { hasCommit, mergeBase } from "./commits.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import type { Refs } from "./refs.ts";
 
@@ -96,6 +96,5 @@ export async function ruleBaseOf(git: ProtectedGit, known: Known): Promise<strin
   const branch = await defaultBranchOf(gitDir, "origin", tracked);
   const from = tracked.get(`origin/${branch}`);
   if (from === undefined || !(await hasCommit(git, from))) return null;
-  const base = await git.run(["merge-base", from, refs.head], { timeoutMs, mayExit: 1 });
-  return base.trim() || null;
+  return mergeBase(git, [from, refs.head], timeoutMs);
 }

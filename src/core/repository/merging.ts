@@ -1,7 +1,8 @@
 import { appendFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { plainName } from "../text/text.ts";
-import { type Entry, entriesIn, split } from "./differing.ts";
+import { mergeBase } from "./commits.ts";
+import { type Entry, entriesIn, split, wholeCall } from "./differing.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import { conflictsIn } from "./stage.ts";
 
@@ -64,7 +65,6 @@ export type Merged =
     };
 
 const timeoutMs = 120_000;
-const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
 const flags = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
 
 /** Git that reads both sides and writes new objects into its own directory. It sees no file of the workspace. */
@@ -84,25 +84,25 @@ export async function openMergeGit(question: MergeQuestion): Promise<ProtectedGi
 /** Merges the base into the head as a tree of `git`'s own directory. */
 export async function mergeIn(git: ProtectedGit, question: MergeQuestion): Promise<Merged> {
   const { head, base, baseName } = question;
-  const start = (await git.run(["merge-base", head, base], { ...call, mayExit: 1 })).trim();
-  if (start === "") return { outcome: "unknown" };
+  const start = await mergeBase(git, [head, base], timeoutMs);
+  if (start === null) return { outcome: "unknown" };
   if (start === base || start === head) return { outcome: "current" };
   const label = `origin/${baseName}`;
-  await git.run(["update-ref", `refs/remotes/${label}`, base], call);
+  await git.run(["update-ref", `refs/remotes/${label}`, base], wholeCall);
   const args = ["merge-tree", "--write-tree", "-z", "--no-messages", "HEAD", label];
-  const [tree = "", ...unmerged] = split(await git.run(args, { ...call, mayExit: 1 }));
+  const [tree = "", ...unmerged] = split(await git.run(args, { ...wholeCall, mayExit: 1 }));
   const stuck = new Set(unmerged.map((line) => line.slice(line.indexOf("\t") + 1)));
   const generated = await generatedIn(git, question, { start, stuck });
-  await git.run(["read-tree", tree], call);
+  await git.run(["read-tree", tree], wholeCall);
   if (generated.length > 0) await takeBase(git, base, generated);
-  const merged = entriesIn(await git.run(["ls-files", "--stage", "-z"], call));
+  const merged = entriesIn(await git.run(["ls-files", "--stage", "-z"], wholeCall));
   const texts = [...stuck].filter((name) => !generated.includes(name));
   const marked: string[] = [];
   for (const name of texts) if (await isMarked(git, merged.get(name))) marked.push(name);
   const kindOf = (name: string) => (marked.includes(name) ? "marks" : "whole");
   return {
     outcome: "merged",
-    tree: (await git.run(["write-tree", "--missing-ok"], call)).trim(),
+    tree: (await git.run(["write-tree", "--missing-ok"], wholeCall)).trim(),
     conflicts: [
       ...texts.map((name) => ({ path: plainName(name), kind: kindOf(name) }) as const),
       ...generated.map((name) => ({ path: plainName(name), kind: "generated" as const })),
@@ -119,7 +119,7 @@ async function generatedIn(
   { start, stuck }: { readonly start: string; readonly stuck: ReadonlySet<string> },
 ): Promise<readonly string[]> {
   const changed = async (to: string) =>
-    split(await git.run(["diff-tree", "-r", "-z", "--name-only", ...flags, start, to], call));
+    split(await git.run(["diff-tree", "-r", "-z", "--name-only", ...flags, start, to], wholeCall));
   const ofBase = new Set(await changed(base));
   const both = (await changed(head)).filter((name) => ofBase.has(name));
   return [...new Set([...both, ...stuck])].filter((name) => isGenerated(plainName(name)));
@@ -127,20 +127,20 @@ async function generatedIn(
 
 async function takeBase(git: ProtectedGit, base: string, names: readonly string[]): Promise<void> {
   const index = join(git.dir, "base-index");
-  await git.run(["read-tree", base], { ...call, index });
-  const entries = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...call, index }));
+  await git.run(["read-tree", base], { ...wholeCall, index });
+  const entries = entriesIn(await git.run(["ls-files", "--stage", "-z"], { ...wholeCall, index }));
   const input = names
     .map((name) => {
       const { mode, id } = entries.get(name) ?? { mode: "0", id: "0".repeat(base.length) };
       return `${mode} ${id}\t${name}\0`;
     })
     .join("");
-  await git.run(["update-index", "-z", "--index-info"], { ...call, input });
+  await git.run(["update-index", "-z", "--index-info"], { ...wholeCall, input });
 }
 
 async function isMarked(git: ProtectedGit, entry: Entry | undefined): Promise<boolean> {
   if (entry === undefined || !entry.mode.startsWith("100")) return false;
-  return conflictsIn((await git.begin(["cat-file", "blob", entry.id], call)).text) > 0;
+  return conflictsIn((await git.begin(["cat-file", "blob", entry.id], wholeCall)).text) > 0;
 }
 
 /** The merge that a commit on `head` has to end; null when there is none, or it has the base already. */
@@ -150,8 +150,7 @@ export async function openMerge(
   head: string,
 ): Promise<MergeParts | null> {
   if (merge === null) return null;
-  const args = ["merge-base", head, merge.base];
-  const both = (await git.run(args, { ...call, mayExit: 1 })).trim();
+  const both = await mergeBase(git, [head, merge.base], timeoutMs);
   return both === merge.base ? null : merge;
 }
 
@@ -165,6 +164,6 @@ export async function isUndone(
   kept: ReadonlySet<string>,
 ): Promise<boolean> {
   const args = ["diff-tree", "-r", "-z", "--name-only", ...flags, "HEAD", tree];
-  const taken = split(await git.run(args, call)).filter((name) => !marked.includes(name));
+  const taken = split(await git.run(args, wholeCall)).filter((name) => !marked.includes(name));
   return taken.length > 0 && taken.every((name) => !kept.has(name));
 }

@@ -2,6 +2,7 @@ import { commitId } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { plainName } from "../text/text.ts";
 import { commitOf, gitDirOf } from "./checkout.ts";
+import { mergeBase } from "./commits.ts";
 import { split } from "./differing.ts";
 import { openProtectedGit, type ProtectedGit } from "./git.ts";
 import { gitHead } from "./survey.ts";
@@ -89,7 +90,7 @@ export async function examineOffer(order: OfferOrder): Promise<Offered> {
     const blobs = await changedBlobs(git, ids);
     for (const blob of blobs.values()) examineEntry(blob, rules, objections);
     await examineContents(git, [...blobs.values()], { rules, objections, signal });
-    const from = (await mergeBase(git, base, head)) ?? null;
+    const from = await mergeBase(git, [base, head], timeoutMs);
     const stat = from === null ? [] : await numstat(git, from, head);
     return {
       base: from,
@@ -112,7 +113,7 @@ export async function hasDifference(
   order: Pick<OfferOrder, "path" | "base" | "head" | "signal">,
 ): Promise<boolean | null> {
   return withGit(order, [order.base, order.head], async (git) => {
-    const from = await mergeBase(git, order.base, order.head);
+    const from = await mergeBase(git, [order.base, order.head], timeoutMs);
     if (from === null) return null;
     return (await numstat(git, from, order.head)).length > 0;
   });
@@ -149,11 +150,6 @@ async function withGit<T>(
     const message = `what would be offered cannot be read: ${messageOf(error)}`;
     throw new SymphonyError("no_repository", message, { cause: error });
   }
-}
-
-async function mergeBase(git: ProtectedGit, base: string, head: string): Promise<string | null> {
-  const found = await git.run(["merge-base", base, head], { timeoutMs, mayExit: 1 });
-  return found.trim() || null;
 }
 
 async function numstat(git: ProtectedGit, from: string, to: string) {

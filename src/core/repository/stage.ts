@@ -10,7 +10,7 @@ import {
   rm,
   symlink,
 } from "node:fs/promises";
-import { SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
 import { fileAt, plainName, rawName } from "../text/text.ts";
 
 /** What a file of a workspace was when it was copied. */
@@ -179,8 +179,7 @@ export function conflictsIn(text: string): number {
 }
 
 function unreadable(name: string, cause: unknown): SymphonyError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  const message = `nothing was committed: ${plainName(name)} cannot be read: ${why}`;
+  const message = `nothing was committed: ${plainName(name)} cannot be read: ${messageOf(cause)}`;
   return new SymphonyError("workspace_error", message, {
     cause,
     details: { path: plainName(name) },

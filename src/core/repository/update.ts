@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { commitId, isBranchName } from "../config/git.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { fileAt, plainName } from "../text/text.ts";
-import { differingIn, split } from "./differing.ts";
+import { differingIn, split, wholeCall } from "./differing.ts";
 import { GitFailure, type Identity, openProtectedGit, type ProtectedGit } from "./git.ts";
 import {
   installIndex,
@@ -60,9 +60,6 @@ export type UpdateResult =
   /** Nothing was changed: the history that is here has no commit of both. */
   | { readonly outcome: "unknown" };
 
-const timeoutMs = 120_000;
-const call = { encoding: "latin1", timeoutMs, maxBytes: 256 * 1024 * 1024 } as const;
-
 /**
  * Merges a newer base into the branch of a workspace with symphony's own git: nothing that an agent or
  * a repository configured is run. Rejects with `workspace_error` when git fails.
@@ -94,7 +91,7 @@ async function merge(git: ProtectedGit, order: UpdateOrder & MergeQuestion): Pro
   const at = await gitHead(order.path);
   if (at?.head !== head) return { outcome: "refused", why: "another commit is checked out" };
   const names = ["-r", "-z", "--name-only", "--diff-filter=A", "--no-renames"];
-  const added = split(await git.run(["diff-tree", ...names, "HEAD", tree], call));
+  const added = split(await git.run(["diff-tree", ...names, "HEAD", tree], wholeCall));
   const why = await otherWork(order, added);
   if (why !== null) return { outcome: "refused", why };
   const into = at.branch === null ? "" : ` into ${at.branch}`;
@@ -130,7 +127,7 @@ async function otherWork(
   if (found.sparse.length > 0) return "its checkout is sparse";
   await refreshIn(git);
   const raw = ["--raw", "-z", "--no-renames", "--ignore-submodules=all"];
-  const changed = new Set(split(await git.run(["diff-files", ...raw], call)));
+  const changed = new Set(split(await git.run(["diff-files", ...raw], wholeCall)));
   const dirty = found.names.find((name) => changed.has(name) || !found.tracked.has(name));
   if (dirty !== undefined) return `${plainName(dirty)} holds other work`;
   for (const name of added) {
@@ -160,7 +157,7 @@ async function inTheWay(
 async function refreshIn(git: ProtectedGit): Promise<void> {
   await rm(join(git.dir, "info", "attributes"), { force: true });
   const refresh = ["update-index", "-q", "--ignore-submodules", "--really-refresh"];
-  await git.run(refresh, { ...call, mayExit: 1 });
+  await git.run(refresh, { ...wholeCall, mayExit: 1 });
 }
 
 type Finish = Pick<UpdateOrder, "path" | "author" | "wall" | "signal" | "remember">;
@@ -182,11 +179,11 @@ export async function finishUpdate(
     throw failed("another commit is checked out");
   }
   await using git = await openProtectedGit(gitDir, { head, worktree: path, signal });
-  await git.run(["read-tree", "HEAD"], call);
+  await git.run(["read-tree", "HEAD"], wholeCall);
   await refreshIn(git);
   const how = isRepeated ? ["--reset", "-u"] : ["-m", "-u", "HEAD"];
-  await git.run(["read-tree", ...how, tree], call);
-  await git.run(["update-index", "-q", "--refresh"], { ...call, mayExit: 1 });
+  await git.run(["read-tree", ...how, tree], wholeCall);
+  await git.run(["update-index", "-q", "--refresh"], { ...wholeCall, mayExit: 1 });
   if (commit !== null && at.head !== commit) {
     const who = whoOf(author, wall);
     const subject = `merge ${base.slice(0, 10)}`;

@@ -2,7 +2,8 @@ import { cp, lstat, mkdir, rmdir, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { copyIndex, readSmall, sharedDirOf } from "../repository/checkout.ts";
-import { tipsOf } from "../repository/commits.ts";
+import { mergeBase, tipsOf } from "../repository/commits.ts";
+import { listed } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { type Refs, stashIdsIn } from "../repository/refs.ts";
 import { gitHead, survey } from "../repository/survey.ts";
@@ -177,7 +178,7 @@ async function filesCommit(git: ProtectedGit, found: Findings): Promise<string |
   const names = [...found.changed.filter((name) => !staged.has(name)), ...found.fresh];
   if (names.length === 0) return null;
   await git.run(["read-tree", "HEAD"], limits);
-  const input = names.map((name) => `${name}\0`).join("");
+  const input = listed(names);
   const flags = ["--force", "--pathspec-from-file=-", "--pathspec-file-nul"];
   await git.run(["--literal-pathspecs", "add", ...flags], { ...raw, input });
   return commit(git, (await git.run(["write-tree"], limits)).trim());
@@ -218,10 +219,7 @@ async function namesOf(
 
 async function baseOf(git: ProtectedGit, from: string | null, head: string) {
   if (from === null) return null;
-  const found = await git
-    .run(["merge-base", from, head], { ...limits, mayExit: 1 })
-    .catch(() => "");
-  return found.trim() || null;
+  return mergeBase(git, [from, head], limits.timeoutMs).catch(() => null);
 }
 
 /** Writes the files of the commit over those of HEAD. */
@@ -237,7 +235,7 @@ async function putFiles(git: ProtectedGit, files: string, to: string): Promise<v
   await useRawFiles(git);
   const index = join(git.dir, "files");
   await git.run(["read-tree", files], { ...limits, index });
-  const input = written.map((name) => `${name}\0`).join("");
+  const input = listed(written);
   if (input === "") return;
   await git.run(["checkout-index", "--force", "-z", "--stdin"], { ...raw, index, input });
 }

@@ -3,7 +3,15 @@ import { commitId } from "../config/git.ts";
 import type { Attempt } from "../model/attempt.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Work } from "../model/work.ts";
-import { hasCommit, remoteCommits, shortName, tipsOf, unreached } from "../repository/commits.ts";
+import {
+  hasCommit,
+  mergeBase,
+  remoteCommits,
+  shortName,
+  tipsOf,
+  unreached,
+} from "../repository/commits.ts";
+import { listed } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { type GitSurvey, gitHead, survey } from "../repository/survey.ts";
 import { fileAt } from "../text/text.ts";
@@ -190,8 +198,8 @@ async function baseOf(git: ProtectedGit, from: string | null, head: string): Pro
     const why = `The commit to compare with, ${name}, is not in its repository`;
     return { base: null, baseNote: `${why}: every file is shown as a new one` };
   }
-  const base = (await git.run(["merge-base", from, head], { timeoutMs, mayExit: 1 })).trim();
-  if (commitId.test(base)) return { base, baseNote: null };
+  const base = await mergeBase(git, [from, head], timeoutMs);
+  if (base !== null && commitId.test(base)) return { base, baseNote: null };
   const why = `The work has no commit in common with ${name}`;
   return { base: from, baseNote: `${why}: it is compared with the files of that commit` };
 }
@@ -202,7 +210,7 @@ async function baseOf(git: ProtectedGit, from: string | null, head: string): Pro
  */
 async function setApart(git: ProtectedGit, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
-  const input = names.map((name) => `${name}\0`).join("");
+  const input = listed(names);
   const args = ["update-index", "--assume-unchanged", "-z", "--stdin"];
   await git.run(args, { input, encoding: "latin1", timeoutMs });
 }
@@ -211,10 +219,7 @@ async function setApart(git: ProtectedGit, names: readonly string[]): Promise<vo
 async function addNewFiles(git: ProtectedGit, { fresh, submodules }: Findings): Promise<boolean> {
   // git refuses to add a file that is inside a submodule.
   const names = fresh.filter((name) => !submodules.some((dir) => name.startsWith(`${dir}/`)));
-  const input = names
-    .slice(0, maxFiles)
-    .map((name) => `${name}\0`)
-    .join("");
+  const input = listed(names.slice(0, maxFiles));
   const flags = ["--force", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"];
   if (input !== "") {
     const how = { input, encoding: "latin1", timeoutMs } as const;

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { messageOf, systemCodeOf } from "../model/errors.ts";
-import { copyIndex, unfinishedIn } from "../repository/checkout.ts";
+import { messageOf } from "../model/errors.ts";
+import { copyIndex, unfinishedIn, unlessMissing } from "../repository/checkout.ts";
 import { commitsOnlyHere, type OnlyHere } from "../repository/commits.ts";
+import { split } from "../repository/differing.ts";
 import { openProtectedGit, type ProtectedGit } from "../repository/git.ts";
 import { ignoresOf, ruleBaseOf } from "../repository/ignores.ts";
 import { type Refs, type Repository, refsOf, repositoryAt } from "../repository/refs.ts";
@@ -262,14 +263,4 @@ async function isPopulated(path: string, name: string): Promise<boolean> {
   } catch (error) {
     return unlessMissing(error) !== null;
   }
-}
-
-function split(text: string): string[] {
-  return text.split("\0").filter((part) => part !== "");
-}
-
-function unlessMissing(error: unknown): null {
-  const code = systemCodeOf(error);
-  if (code === "ENOENT") return null;
-  throw error;
 }
