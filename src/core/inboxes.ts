@@ -86,7 +86,7 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
 /** A site signs no time, so its deliveries are known for longer than it can send them again. */
 const forgeKeptMs = 30 * 24 * 3_600_000;
 
-/** A site's deliveries name a pull request to read; nobody reads it at a start, so that is done afterwards. */
+/** A site's deliveries name a pull request to read. A start does not read it, so what a crash cut off is done afterwards. */
 function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sender {
   const { config, lookup, deliveries } = deps;
   const { service, signature, defaultSecretName } = webhook;

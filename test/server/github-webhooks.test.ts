@@ -126,7 +126,7 @@ describe("a delivery of GitHub", () => {
     assert.doesNotMatch(JSON.stringify([event, entries]), /canary/);
   });
 
-  test("may come through a tunnel, as any webhook", async () => {
+  test("is accepted through a tunnel, like every webhook", async () => {
     await using at = await place();
     const headers = { host: "abc.tunnel.example", "x-forwarded-for": "140.82.112.3" };
     assert.equal((await at.post(githubDelivery(review, { headers }))).status, 200);

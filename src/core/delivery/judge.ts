@@ -8,7 +8,7 @@ import type { Feedback } from "./store.ts";
 /** The feedback that a pull request conflicts with its base. */
 export const conflictSource = "conflict:base";
 
-/** What the verdict depends on beside the observation. */
+/** What the verdict depends on in addition to the observation. */
 export interface Known {
   readonly issueId: string;
   /** The commit that symphony pushed last. */

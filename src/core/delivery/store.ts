@@ -128,7 +128,7 @@ export interface DeliveryStore {
   close(): void;
 }
 
-/** Why an answer waits whose commit nobody can see yet. */
+/** Why an answer waits: it names a commit that is not on the remote yet. */
 export const unpushed = "the commit that it names is not pushed";
 
 /** `delivery.db` in `dir`; it is created at the first write. */

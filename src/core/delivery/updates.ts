@@ -148,7 +148,7 @@ export class Updates {
     }
   }
 
-  /** The site sees a conflict that cannot be put into the files: the agent is told of it alone. */
+  /** The site sees a conflict that cannot be put into the files: the agent gets only the site's words about it. */
   #refused(known: Delivered, wanted: Wanted): void {
     this.#tried(known, wanted);
     if (wanted.conflict !== null) this.#tell(wanted.conflict);

@@ -13,7 +13,7 @@ interface WatchDeps extends Reach {
   save(delivery: Delivered, entries?: readonly NewEntry[]): void;
   /** Starts the outbox. */
   kick(): void;
-  /** Brings a newer base into branches; null: nobody does. */
+  /** Brings a newer base into branches; null: branches stay as they are. */
   readonly updates: Pick<Updates, "update"> | null;
 }
 

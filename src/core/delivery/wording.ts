@@ -4,7 +4,7 @@ import { renderTemplate } from "../prompt/prompt.ts";
 import { defuse } from "../text/defuse.ts";
 import { cut } from "../text/text.ts";
 
-// The texts that leave symphony. An agent's and an issue's words are shown, but name nobody and close nothing.
+// The texts that leave symphony. An agent's and an issue's words are shown, but notify no person and close no issue.
 
 /** GitHub's limit is 65,536 characters for a body. */
 const maxBodyChars = 60_000;

@@ -91,7 +91,7 @@ function placeOf({
 
 /** Whether only a person can lead it on; else a check, the site or symphony does. */
 export function needsPerson({ problem, waitingFor }: Pick<Delivery, "problem" | "waitingFor">) {
-  // A check that is red on the base too is nobody's next turn.
+  // A check that is red on the base too starts no turn: a person has to mend the base.
   return problem !== null || /^a (?:person|review|new review)\b| too$/.test(waitingFor ?? "");
 }
 

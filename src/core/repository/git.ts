@@ -85,7 +85,7 @@ export interface Identity {
   readonly email: string;
 }
 
-/** Who commits when nobody is configured. */
+/** Who commits when no name and address are configured. */
 const ownIdentity: Identity = { name: "symphony", email: "symphony@localhost" };
 
 /** The user's own name and address, as the user's git has them. */

@@ -18,24 +18,35 @@ export function issueEvent(issueId: string, at: number, more: object = {}) {
   };
 }
 
+interface Signing {
+  readonly secret: string;
+  readonly sign: (text: string, secret: string) => string;
+  /** The header of the signature. */
+  readonly header: string;
+  /** Those of the service, and what a test adds. */
+  readonly headers: object;
+}
+
+function signedPost(body: unknown, { secret, sign, header, headers }: Signing): Ask {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  return { method: "POST", body: text, headers: { [header]: sign(text, secret), ...headers } };
+}
+
 /** The request that Linear sends with `body`, signed with `secret`. */
 export function delivery(
   body: unknown,
   { secret = webhookSecretValue, headers = {} }: { secret?: string; headers?: object } = {},
 ): Ask {
-  const text = typeof body === "string" ? body : JSON.stringify(body);
-  return {
-    method: "POST",
-    body: text,
+  return signedPost(body, {
+    ...{ secret, sign: signatureOf, header: "linear-signature" },
     headers: {
       "content-type": "application/json; charset=utf-8",
       "user-agent": "Linear-Webhook",
       "linear-delivery": randomUUID(),
       "linear-event": "Issue",
-      "linear-signature": signatureOf(text, secret),
       ...headers,
     },
-  };
+  });
 }
 
 export const githubSecretValue = "gh_hook_canary_0123456789";
@@ -45,17 +56,14 @@ export function githubDelivery(
   body: unknown,
   { secret = githubSecretValue, headers = {} }: { secret?: string; headers?: object } = {},
 ): Ask {
-  const text = typeof body === "string" ? body : JSON.stringify(body);
-  return {
-    method: "POST",
-    body: text,
+  return signedPost(body, {
+    ...{ secret, sign: githubSignatureOf, header: "x-hub-signature-256" },
     headers: {
       "content-type": "application/json",
       "user-agent": "GitHub-Hookshot/044aadd",
       "x-github-delivery": randomUUID(),
       "x-github-event": "pull_request_review",
-      "x-hub-signature-256": githubSignatureOf(text, secret),
       ...headers,
     },
-  };
+  });
 }
