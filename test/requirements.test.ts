@@ -19,9 +19,9 @@ const title = new RegExp(`(?:test|describe|it|name:)\\(?\\s*[\`"'](${codes}): `,
 /** In a comment: `(O-36)`, `requirement N-1`. */
 const cited = new RegExp(`^\\s*(?:\\/\\/|\\/?\\*).*?(?:\\(|requirements? )(${codes})`, "gm");
 /** Labels of tables that are not in this repository, at the beginning of a title or a message, or in brackets there. */
-const label = "SAFETY\\b|[TFS]\\d+\\b(?!-)|[^`\"'\\n]*\\([TFS]\\d+[,)]";
+const label = "SAFETY\\b|[TF]\\d+\\b(?!-)|[^`\"'\\n]*\\([TF]\\d+[,)]";
 const foreign = new RegExp(
-  `\\b(?:test|describe|it)\\(\\s*[\`"'](?:rows? \\d|${label})|, [\`"'](?:SAFETY\\b|[TFS]\\d+: )`,
+  `\\b(?:test|describe|it)\\(\\s*[\`"'](?:rows? \\d|${label})|, [\`"'](?:SAFETY\\b|[TF]\\d+: )`,
   "g",
 );
 

@@ -50,8 +50,8 @@ export function openInboxes(deps: OpenInboxesDeps): WebhookInboxes {
   return new WebhookInboxes(new Map(inboxes), received);
 }
 
-/** A later replay of a delivery is refused by its signed time. */
-const trackerKeptMs = 3_600_000;
+/** Services send again what did not arrive, for some hours; an older delivery is refused by its signed time. */
+const trackerKeptMs = 24 * 3_600_000;
 
 /** A tracker's deliveries name an issue to read; the first poll after a start reads all of them. */
 function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesDeps): Sender {
@@ -60,6 +60,7 @@ function trackerSender(kind: string, webhook: TrackerWebhook, deps: OpenInboxesD
   return {
     ...{ kind, service, defaultSecretName, keptMs: trackerKeptMs },
     signatureHeader: signature.header,
+    signatureForm: signature.form,
     secret: watched(() => webhook.secret(config.current.config.tracker.provider, lookup), deps),
     verify({ header, body }, secret) {
       const right = sign(body, secret);
@@ -95,6 +96,7 @@ function forgeSender({ kind, webhook }: ForgeKind, deps: OpenInboxesDeps): Sende
   return {
     ...{ kind, service, defaultSecretName, keptMs: forgeKeptMs },
     signatureHeader: signature.header,
+    signatureForm: signature.form,
     secret: watched(() => webhook.secret(current().delivery.github, lookup), deps),
     verify: (post, secret) => webhook.verify(post, secret),
     read(post) {

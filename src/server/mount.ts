@@ -180,7 +180,9 @@ function serveStream({ route, handler }: Binding): Middleware {
     const request = parseRequest(route, rawRequest(ctx, undefined));
     ctx.status = route.status;
     ctx.set("Content-Type", "text/event-stream; charset=utf-8");
-    ctx.set("Cache-Control", "no-store");
+    // A proxy in between must neither collect the events nor compress them: both would delay each one.
+    ctx.set("Cache-Control", "no-cache, no-transform");
+    ctx.set("X-Accel-Buffering", "no");
     if (ctx.method === "HEAD") return;
     ctx.respond = false;
     handler(request, ctx.res);

@@ -1,3 +1,5 @@
+// S12 is a row of the cases of scheduler and configuration: a comment steers at most once per comment id.
+
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { CommentSteering, mayComment, ownMarker, quotedComment } from "../../src/core/comments.ts";
@@ -109,7 +111,7 @@ async function setUp(t: TestContext, settings: Partial<Config["tracker"]> = poli
   return { world, comments, reads, steering, begin, steers, waiting };
 }
 
-test("a comment on an issue in a turn steers it once, with the text from the tracker", async (t) => {
+test("S12: a comment on an issue in a turn steers it once, with the text from the tracker", async (t) => {
   const { steering, begin, steers, reads, comments, world } = await setUp(t);
   await begin();
   const entries: unknown[] = [];

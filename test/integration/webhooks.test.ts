@@ -136,14 +136,14 @@ test("a change in Linear starts the agent without a poll, and a change to Done e
   assert.ok(deliveries.every(({ status }) => status === 200));
 });
 
-test("THREAT-20: forged and stale deliveries of the schema-true server are refused, a fresh one is accepted", async () => {
+test("THREAT-20: forged deliveries of the schema-true server are refused, a late one and a fresh one are accepted", async () => {
   await using it = await arrange();
   await using server = await Served.start(it.place);
   await it.register(`${server.url}/webhooks/linear`);
   const statuses = async (how: object) =>
     (await it.again(how)).deliveries.map(({ status }) => status);
   assert.deepEqual(await statuses({ badSignature: true }), [401]);
-  assert.deepEqual(await statuses({ staleMs: 61_000 }), [401]);
+  assert.deepEqual(await statuses({ staleMs: 61_000 }), [200]);
   assert.deepEqual(await statuses({ omit: ["Linear-Signature"] }), [401]);
   assert.deepEqual(await statuses({ omit: ["Linear-Delivery", "Linear-Timestamp"] }), [200]);
 });

@@ -1,3 +1,5 @@
+// S14 is a row of the cases of scheduler and configuration: an event stream behind a proxy that buffers.
+
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
@@ -57,6 +59,16 @@ describe("the event stream", () => {
     assert.equal(message?.event, event.type);
     assert.deepEqual(reader.seqs, series(at.first + 3, at.first + 4));
     assert.deepEqual(event.data, { path: "a/b" });
+  });
+
+  test("S14: tells a proxy in between not to buffer and not to compress it", async () => {
+    await using at = await opened();
+    await using reader = await at.open();
+    assert.equal(reader.response.headers["x-accel-buffering"], "no");
+    assert.equal(reader.response.headers["cache-control"], "no-cache, no-transform");
+    const { port } = at.server.listening;
+    const head = await fetch(`http://127.0.0.1:${port}/api/v1/events`, { method: "HEAD" });
+    assert.equal(head.headers.get("x-accel-buffering"), "no");
   });
 
   test("replays after since, then continues without gap or repeat", async () => {

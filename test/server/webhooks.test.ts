@@ -1,8 +1,11 @@
+// S12 is a row of the cases of scheduler and configuration: late deliveries, and what a refusal says.
+
 import assert from "node:assert/strict";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { openDeliveries } from "../../src/core/tracker/deliveries.ts";
 import { config, issue } from "../support/makers/issue.ts";
 import { delivery, issueEvent, webhookSecretValue } from "../support/makers/webhook.ts";
 import { createWorld, type World } from "../support/worlds/core.ts";
@@ -10,6 +13,7 @@ import { type Answer, type Ask, serve, type TestServer } from "../support/worlds
 
 const settings = config({ tracker: { provider: { webhook_secret: "$HOOK_SECRET" } } });
 const path = "/webhooks/linear";
+const hourMs = 3_600_000;
 const issueId = "id-ENG-7";
 
 interface Place extends AsyncDisposable {
@@ -186,12 +190,17 @@ describe("THREAT-20: attacks", () => {
     ],
     ["a byte more", (at) => withSignature(at, signed(at), `${body(at)} `), 401, "unauthorized"],
     ["no body", (at) => withSignature(at, signed(at), ""), 401, "unauthorized"],
-    ["61 s old", (at) => delivery(issueEvent(issueId, at.now() - 61_000)), 401, "unauthorized"],
+    [
+      "25 h old",
+      (at) => delivery(issueEvent(issueId, at.now() - 25 * hourMs)),
+      401,
+      "unauthorized",
+    ],
     ["61 s ahead", (at) => delivery(issueEvent(issueId, at.now() + 61_000)), 401, "unauthorized"],
     [
-      "61 s old under a fresh header",
+      "25 h old under a fresh header",
       (at) =>
-        delivery(issueEvent(issueId, at.now() - 61_000), {
+        delivery(issueEvent(issueId, at.now() - 25 * hourMs), {
           headers: { "linear-timestamp": String(at.now()) },
         }),
       401,
@@ -241,15 +250,37 @@ describe("THREAT-20: attacks", () => {
   test("a wrong clock is reported in the log, once a minute", async () => {
     await using at = await place();
     for (let time = 0; time < 3; time++) {
-      await at.post(delivery(issueEvent(issueId, at.now() - 90_000 - time)));
+      await at.post(delivery(issueEvent(issueId, at.now() + 90_000 + time)));
     }
     const said = () => at.world.logged.filter((line) => line.includes("webhook refused"));
     assert.equal(said().length, 1);
-    assert.match(said()[0] ?? "", /"skew_ms":90000/);
+    assert.match(said()[0] ?? "", /"skew_ms":-90000/);
     at.world.scheduler.clock.advance(60_000);
-    await at.post(delivery(issueEvent(issueId, at.now() - 90_000)));
+    await at.post(delivery(issueEvent(issueId, at.now() + 90_000)));
     assert.match(said()[1] ?? "", /"untold":2/);
   });
+
+  const wrongs: readonly [string, (at: Place) => Ask, RegExp][] = [
+    [
+      "the clock",
+      (at) => delivery(issueEvent(issueId, at.now() + 61_000)),
+      /clock is behind.*date -u/,
+    ],
+    ["its age", (at) => delivery(issueEvent(issueId, at.now() - 25 * hourMs)), /old delivery/],
+    ["no signature", unsigned, /a proxy removed the header/],
+    ["no form of a signature", (at) => withSignature(at, "yes"), /send the header as Linear does/],
+    ["the secret", (at) => delivery(body(at), { secret: "other" }), /compare the signing secret/],
+    ["an empty body", (at) => withSignature(at, signed(at), ""), /byte for byte/],
+    ["a signed body", () => delivery("[]"), /signed right, but its body/],
+  ];
+  for (const [name, ask, hint] of wrongs) {
+    test(`S12: the hint of a refusal names what was wrong: ${name}`, async () => {
+      await using at = await place();
+      const answer = await at.post(ask(at));
+      assert.match(answer.text, hint);
+      if (name !== "the secret") assert.doesNotMatch(answer.text, /compare the signing/);
+    });
+  }
 
   test("hostile names are not shown anywhere", async () => {
     await using at = await place();
@@ -340,7 +371,7 @@ describe("H-19: the limits", () => {
     await using at = await place();
     const known = delivery(issueEvent(issueId, at.now()));
     await at.post(known);
-    const stale = delivery(issueEvent(issueId, at.now() - 90_000));
+    const stale = delivery(issueEvent(issueId, at.now() - 25 * hourMs));
     const forged = delivery(issueEvent(issueId, at.now()), { secret: "other" });
     const statuses = new Map<number, number>();
     for (let index = 0; index < 330; index++) {
@@ -354,6 +385,68 @@ describe("H-19: the limits", () => {
     const genuine = await at.post(delivery(issueEvent(issueId, at.now() + 1)));
     assert.equal(genuine.headers["ratelimit-remaining"], "598");
     assert.ok(at.world.logged.filter((line) => line.includes("webhook refused")).length <= 3);
+  });
+});
+
+describe("S12: a late delivery, signed right", () => {
+  test("S12: 61 s old, an hour or a day old, it is accepted once as a hint, and known for 24 h", async () => {
+    await using at = await place();
+    at.world.scheduler.set(issue("ENG-7"));
+    for (const ageMs of [61_000, hourMs, 24 * hourMs - 1]) {
+      const late = delivery(issueEvent(issueId, at.now() - ageMs));
+      assert.deepEqual((await at.post(late)).json(), accepted(false));
+      assert.deepEqual((await at.post(late)).json(), accepted(true));
+    }
+    await at.world.scheduler.advance(0);
+    assert.deepEqual(at.world.scheduler.live, ["ENG-7"]);
+    assert.equal(received(at).length, 3);
+    const said = at.world.logged.filter((line) => line.includes("webhook came late"));
+    assert.equal(said.length, 1);
+  });
+
+  test("S12: replayed whenever, also after a restart, it has no second effect", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "symphony-late-"));
+    try {
+      let ask: Ask;
+      let sentAt = 0;
+      {
+        await using at = await place(undefined, dataDir);
+        sentAt = at.now() - 10 * 60_000;
+        ask = delivery(issueEvent(issueId, sentAt));
+        assert.deepEqual((await at.post(ask)).json(), accepted(false));
+      }
+      await using at = await place(undefined, dataDir);
+      assert.deepEqual((await at.post(ask)).json(), accepted(true));
+      // Each hour, another delivery makes the list forget what it may forget.
+      for (let hour = 1; hour <= 30; hour++) {
+        at.world.scheduler.clock.advance(hourMs);
+        await at.post(delivery(issueEvent(issueId, at.now())));
+        const answer = await at.post(ask);
+        const isKnown = answer.status === 200 && answer.json().duplicate === true;
+        assert.ok(isKnown || answer.status === 401, `${hour} h later: ${answer.text}`);
+      }
+      assert.equal(received(at).length, 31);
+    } finally {
+      await rm(dataDir, { recursive: true, force: true });
+    }
+  });
+
+  test("S12: the list of known deliveries has a limit, and keeps the newest", async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), "symphony-late-"));
+    const known = openDeliveries(dataDir, 10);
+    try {
+      const one = (at: number) => ({
+        ...{ signature: `s${at}`, kind: "linear", id: null, type: "Issue", action: "update" },
+        ...{ issueId: null, work: null, at, until: 1_000_000 },
+      });
+      for (let at = 0; at < 100; at++) known.add([one(at)]);
+      const kept = Array.from({ length: 100 }, (_, at) => known.has(one(at)));
+      assert.ok(kept.slice(90).every((is) => is));
+      assert.ok(kept.filter((is) => is).length <= 20);
+    } finally {
+      known.close();
+      await rm(dataDir, { recursive: true, force: true });
+    }
   });
 });
 

@@ -75,9 +75,15 @@ const migrations = [
   `,
 ];
 
+/** The number of deliveries that are known; the oldest are forgotten first. A flood must not fill the disk. */
+const maxKept = 100_000;
+/** How many may be added before the number is checked again. */
+const trimEvery = 1_000;
+
 /** `webhooks.db` in `dir`. */
-export function openDeliveries(dir: string): Deliveries {
+export function openDeliveries(dir: string, kept = maxKept): Deliveries {
   let opened: Database | null = null;
+  let sinceTrim = trimEvery;
   let isClosed = false;
   const database = () => {
     opened ??= openDatabase(join(dir, "webhooks.db"), { migrations, synchronous: "FULL" });
@@ -95,6 +101,11 @@ export function openDeliveries(dir: string): Deliveries {
       db.transaction(() => {
         const newest = Math.max(...deliveries.map(({ at }) => Math.round(at)));
         db.run("DELETE FROM received WHERE until < $newest", { newest });
+        if (sinceTrim >= Math.min(trimEvery, kept)) {
+          trim(db, kept);
+          sinceTrim = 0;
+        }
+        sinceTrim += deliveries.length;
         for (const { work, at, until, ...delivery } of deliveries) {
           db.run(
             `INSERT INTO received
@@ -127,6 +138,13 @@ export function openDeliveries(dir: string): Deliveries {
       opened?.close();
     },
   };
+}
+
+/** Forgets all but the newest; what is still to be done stays. */
+function trim(db: Database, kept: number): void {
+  const sql = `DELETE FROM received WHERE work IS NULL AND signature NOT IN
+    (SELECT signature FROM received ORDER BY at DESC LIMIT $kept)`;
+  db.run(sql, { kept });
 }
 
 function waitingOf(row: Row): WaitingDelivery {

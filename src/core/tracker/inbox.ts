@@ -77,8 +77,10 @@ export interface Sender {
   readonly kind: string;
   readonly service: string;
   readonly signatureHeader: string;
+  /** The form of a signature, to tell a broken one from one made with another secret. */
+  readonly signatureForm: RegExp;
   readonly defaultSecretName: string;
-  /** How long a delivery is known, so that it has no effect when it is sent again. */
+  /** How long a delivery is known, so that it has no effect when it is sent again; an older one is refused. */
   readonly keptMs: number;
   /** Looked up for each delivery; null refuses all deliveries. */
   secret(): string | null;
@@ -113,6 +115,7 @@ interface Signed {
   readonly announcement: Announcement;
 }
 
+/** A signed time further ahead is refused; one further back is late, and accepted once. */
 const toleranceMs = 60_000;
 const minuteMs = 60_000;
 const genuineAMinute = 600;
@@ -171,7 +174,7 @@ export class WebhookInbox {
   async #receive(post: SignedPost): Promise<Receipt> {
     const signature = this.#verified(post);
     const announcement = this.#read(post);
-    this.#requireFresh(announcement);
+    this.#checkTime(announcement);
     const { id, type, action, issueId, work } = announcement;
     const { deliveries, clock, sender } = this.#deps;
     const { kind, keptMs } = sender;
@@ -183,7 +186,9 @@ export class WebhookInbox {
     }
     if (!this.#genuine.take()) throw rateLimited(this.#genuine.standing());
     const at = clock.wall();
-    const delivery = { signature, kind, id, type, action, issueId, work, at, until: at + keptMs };
+    // A delivery that is no longer known is older than `keptMs`, so that it cannot be accepted again.
+    const until = at + keptMs + toleranceMs;
+    const delivery = { signature, kind, id, type, action, issueId, work, at, until };
     await this.#commits.add(signature, { delivery, announcement });
     return { duplicate: false, rate: this.#genuine.standing() };
   }
@@ -210,9 +215,32 @@ export class WebhookInbox {
     const signature = sender.verify(post, secret);
     if (signature !== null) return signature;
     this.#takeOther();
-    const isBare = post.header(sender.signatureHeader) === undefined;
-    this.#warn(isBare ? "no signature" : "wrong signature", {});
-    throw this.#unauthorized(`the delivery has ${isBare ? "no" : "a wrong"} signature`);
+    const { reason, hint } = this.#faultOf(post);
+    this.#warn(reason, {});
+    throw new SymphonyError("unauthorized", `the delivery was refused: ${reason}`, { hint });
+  }
+
+  /** What is wrong with a delivery whose signature is not the right one. */
+  #faultOf({ header, body }: SignedPost): { readonly reason: string; readonly hint: string } {
+    const { service, signatureHeader, signatureForm, defaultSecretName } = this.#deps.sender;
+    const signature = header(signatureHeader);
+    if (signature === undefined) {
+      const hint = `${service} signs what it sends: this was sent by something else, or a proxy removed the header`;
+      return { reason: `it has no header ${signatureHeader}`, hint };
+    }
+    if (!signatureForm.test(signature.trim())) {
+      const hint = `send the header as ${service} does, or look for a proxy that changes it`;
+      return { reason: `the header ${signatureHeader} is not a signature of ${service}`, hint };
+    }
+    if (body.length === 0) {
+      const hint =
+        "a proxy on the way must pass the body on, byte for byte: the signature is over it";
+      return { reason: "its body is empty", hint };
+    }
+    return {
+      reason: "wrong signature",
+      hint: `compare the signing secret in ${service} with ${defaultSecretName} here; if they are the same, a proxy on the way changes the body`,
+    };
   }
 
   #read(post: SignedPost): Announcement {
@@ -224,20 +252,33 @@ export class WebhookInbox {
     }
   }
 
-  /** Only the signed time counts, never a header. */
-  #requireFresh({ sentAt }: Announcement): void {
+  /**
+   * Only the signed time counts, never a header. A late delivery is accepted: services send again for hours what did
+   * not arrive, with the same bytes.
+   */
+  #checkTime({ sentAt }: Announcement): void {
     if (sentAt === null) return;
-    const skewMs = Math.round(this.#deps.clock.wall() - sentAt);
+    const { clock, sender } = this.#deps;
+    const skewMs = Math.round(clock.wall() - sentAt);
     if (Math.abs(skewMs) <= toleranceMs) return;
+    const facts = { skew_ms: skewMs, tolerance_ms: toleranceMs };
+    if (skewMs > 0 && skewMs <= sender.keptMs) {
+      const hint = `${sender.service} sent it again, or this machine's clock is ahead`;
+      this.#warn("late", { ...facts, hint });
+      return;
+    }
     this.#takeOther();
-    this.#warn("stale", {
-      skew_ms: skewMs,
-      tolerance_ms: toleranceMs,
-      hint: "an old delivery was sent again, or this machine's clock is wrong",
-    });
+    const isOld = skewMs > 0;
+    const hint = isOld
+      ? "an old delivery was sent again, or this machine's clock is ahead: compare `date -u` with the right time"
+      : "this machine's clock is behind: compare `date -u` with the right time";
+    this.#warn("clock", { ...facts, hint });
     const seconds = Math.round(Math.abs(skewMs) / 1_000);
-    throw this.#unauthorized(
-      `the delivery was signed ${seconds} s ${skewMs > 0 ? "ago" : "ahead"} by this clock; 60 s are allowed`,
+    const allowed = isOld ? sender.keptMs / 1_000 : toleranceMs / 1_000;
+    throw new SymphonyError(
+      "unauthorized",
+      `the delivery was signed ${seconds} s ${isOld ? "ago" : "ahead"} by this clock; ${allowed} s are allowed`,
+      { hint },
     );
   }
 
@@ -287,12 +328,6 @@ export class WebhookInbox {
     if (!this.#other.take()) throw rateLimited(this.#other.standing());
   }
 
-  #unauthorized(message: string): SymphonyError {
-    return new SymphonyError("unauthorized", message, {
-      hint: `compare the signing secret in ${this.#deps.sender.service} with the one set here`,
-    });
-  }
-
   /** Once a minute for each reason: a flood must not fill the log. */
   #warn(reason: string, fields: Readonly<Record<string, unknown>>): void {
     const now = this.#deps.clock.now();
@@ -303,7 +338,7 @@ export class WebhookInbox {
     }
     this.#warned.set(reason, { at: now, suppressed: 0 });
     const suppressed = last?.suppressed ?? 0;
-    this.#deps.log.warn("webhook refused", {
+    this.#deps.log.warn(reason === "late" ? "webhook came late" : "webhook refused", {
       reason,
       ...fields,
       ...(suppressed > 0 && { untold: suppressed }),

@@ -79,6 +79,8 @@ export interface SignedWebhook {
     /** The header that holds the signature, in lower case. */
     readonly header: string;
     readonly description: string;
+    /** What a well-formed one looks like. */
+    readonly form: RegExp;
   };
   /** The meaning of each further header that is read. */
   readonly headers: Readonly<Record<string, string>>;

@@ -75,8 +75,15 @@ export function readDelivery({ header, body }: SignedPost): GithubDelivery {
   const head = Head.safeParse({ id: header("x-github-delivery"), type: header("x-github-event") });
   const json = parseJson(payloadIn(new TextDecoder().decode(body), header("content-type") ?? ""));
   const payload = Payload.safeParse(json);
-  if (!head.success || !payload.success) {
-    throw new SymphonyError("invalid_request", "the body is not an event of GitHub");
+  if (!head.success) {
+    throw new SymphonyError("invalid_request", "the delivery is not an event of GitHub", {
+      hint: "the headers X-GitHub-Event and X-GitHub-Delivery are missing or malformed: a proxy may remove them",
+    });
+  }
+  if (!payload.success) {
+    throw new SymphonyError("invalid_request", "the body is not an event of GitHub", {
+      hint: "the signature is right, so it is not the secret: only webhooks of GitHub's own form are taken here",
+    });
   }
   const { action, repository, pull_request: pull, issue } = payload.data;
   return {
@@ -133,6 +140,7 @@ export const githubWebhook: ForgeWebhook = {
   signature: {
     header: "x-hub-signature-256",
     description: "`sha256=` and the hex HMAC-SHA256 of the raw body, which is JSON or a form",
+    form: /^sha256=[0-9a-f]{64}$/,
   },
   headers: {
     "x-github-delivery": "Id of the delivery; the same when GitHub sends it again",

@@ -67,6 +67,7 @@ export const linearWebhook: TrackerWebhook = {
   signature: {
     header: "linear-signature",
     description: "Hex HMAC-SHA256 of the raw body with the webhook's signing secret",
+    form: /^[0-9a-f]{64}$/i,
   },
   headers: {},
   body: LinearEvent,
@@ -92,9 +93,8 @@ function requireEvent(body: Uint8Array): LinearEvent {
     path: path.join("."),
     message,
   }));
-  throw new SymphonyError("invalid_request", "the body is not an event of Linear", {
-    details: { issues },
-  });
+  const message = "the delivery is signed right, but its body is not an event of Linear";
+  throw new SymphonyError("invalid_request", message, { details: { issues } });
 }
 
 function eventOf(event: LinearEvent): WebhookEvent {
