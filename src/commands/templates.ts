@@ -64,7 +64,7 @@ const previewRow = subcommand({
   examples: [
     "symphony templates preview review                    for a sample issue",
     "symphony templates preview review --issue ENG-123",
-    `symphony templates preview review --variables '{"attempt": 2}'`,
+    `symphony templates preview review --variables '{"attempt": 2, "issue": {"title": "T"}}'`,
   ],
   arguments: [templateArgument],
   options: [
@@ -72,7 +72,7 @@ const previewRow = subcommand({
     {
       name: "variables",
       value: "json",
-      summary: "a JSON object that replaces the sample's variables; - reads it from stdin",
+      summary: "a JSON object that lies over the sample's variables; - reads it from stdin",
     },
   ],
   call: (given, context) => preview(given, context),

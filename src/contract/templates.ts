@@ -48,7 +48,9 @@ const PreviewWith = z
     variables: z
       .record(z.string(), z.unknown())
       .optional()
-      .describe("Replace the sample's variables of the same name"),
+      .describe(
+        "Lie over the sample's variables, so that one can be changed alone: maps are merged, lists are replaced",
+      ),
     issue: z.string().trim().min(1).max(200).optional().describe("An issue of the tracker"),
   })
   .refine(({ variables, issue }) => variables === undefined || issue === undefined, {
@@ -115,7 +117,7 @@ export const templates = {
   preview: route({
     ...paths.templates.preview,
     summary:
-      "The prompt that a template renders for an issue, for variables, or for a sample issue",
+      "The prompt that a template renders for an issue, or for a sample issue with variables over it",
     params: byTemplate,
     body: PreviewWith,
     bodyOptional: true,

@@ -131,12 +131,15 @@ describe("THREAT-3: no secret is seen", () => {
   });
 
   test("in a preview, whether it comes from the issue or from the variables", async () => {
-    const body = { name: "all", body: "{{ issue.title }} {{ issue.description }} {{ x }}" };
+    const body = {
+      name: "all",
+      body: "{{ issue.title }} {{ issue.description }} {{ issue.native_ref.x }}",
+    };
     const made = await server.ask("/api/v1/templates", { method: "POST", body });
     const path = `/api/v1/templates/${made.json().id}/preview`;
     const preview = (given: unknown) => server.ask(path, { method: "POST", body: given });
-    const issue = { title: all, description: all };
-    const shown = await preview({ variables: { issue, x: all } });
+    const issue = { title: all, description: all, native_ref: { x: all } };
+    const shown = await preview({ variables: { issue } });
     assert.equal(shown.status, 200, shown.text);
     assert.deepEqual(canariesIn(shown.text), []);
     assert.match(shown.text, /\[redacted\]/);

@@ -106,7 +106,7 @@ describe("H-18: templates", () => {
     }
   });
 
-  test("a preview takes variables, an issue or nothing, refuses unknown variables, and shows no known secret", async () => {
+  test("S17: a preview takes variables over the sample, an issue or nothing, and shows no known secret", async () => {
     const id = await made("preview", "{{ issue.identifier }}: {{ issue.title }} {{ attempt }}");
     const path = `/api/v1/templates/${id}/preview`;
     const rendered = async (body?: unknown) =>
@@ -116,10 +116,7 @@ describe("H-18: templates", () => {
     assert.equal(await rendered({ issue: "eng-1" }), "ENG-1: [redacted] ");
     const variables = { issue: { identifier: "X-1", title: "T" }, attempt: 2 };
     assert.equal(await rendered({ variables }), "X-1: T 2");
-    const unknown = await server.ask(path, post({ variables: { issue: { title: "T" } } }));
-    assert.equal(unknown.status, 422);
-    const { code, details } = unknown.json().error;
-    assert.deepEqual([code, details.line, details.column], ["template_render_error", 1, 4]);
+    assert.equal(await rendered({ variables: { issue: { title: "T" } } }), "SAMPLE-1: T ");
     assert.deepEqual(await refusal(path, post({ issue: "ENG-404" })), [404, "issue_not_found"]);
     const both = post({ issue: "ENG-1", variables: {} });
     assert.deepEqual(await refusal(path, both), [400, "invalid_request"]);
@@ -127,6 +124,26 @@ describe("H-18: templates", () => {
     assert.deepEqual(await refusal(missing, post({})), [404, "template_not_found"]);
     await server.ask(`/api/v1/templates/${id}`, del);
   });
+});
+
+test("S7, S17: a name that no issue has and an unknown filter are refused with all places, wherever they are given", async () => {
+  const body = "{% if attempt %}\n{{ issue.titel }}{% endif %}{{ issue.title | frobnicate }}";
+  const refused = await server.ask("/api/v1/templates", post({ name: "strict", body }));
+  assert.equal(refused.status, 422);
+  const { code, message, details } = refused.json().error;
+  assert.equal(code, "template_render_error");
+  assert.match(message, /line 2, column 4 of the template: undefined variable: issue\.titel/);
+  assert.deepEqual(
+    details.problems.map((one: { line: number; column: number }) => [one.line, one.column]),
+    [
+      [2, 4],
+      [2, 46],
+    ],
+  );
+  const id = await made("strict", "{{ issue.labels | join }}");
+  const edited = await server.ask(`/api/v1/templates/${id}`, { method: "PUT", body: { body } });
+  assert.equal(edited.status, 422);
+  await server.ask(`/api/v1/templates/${id}`, del);
 });
 
 describe("H-17: the template of an issue", () => {

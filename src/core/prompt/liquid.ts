@@ -1,4 +1,11 @@
-import { Liquid, LiquidError, type Template } from "liquidjs";
+import {
+  Liquid,
+  LiquidError,
+  type Template,
+  Tokenizer,
+  type TopLevelToken,
+  TypeGuards,
+} from "liquidjs";
 import { type ErrorCode, messageOf, SymphonyError } from "../model/errors.ts";
 import { oneLine } from "../text/text.ts";
 
@@ -37,10 +44,58 @@ export function fill(source: string, variables: Readonly<Record<string, unknown>
   }
 }
 
-/** Throws the syntax and filter errors that rendering would throw, with `line` and `column`. */
-export function check(source: string): void {
-  parse(source);
+/** A reason why a template cannot be used, with its place in the text; both count from 1. */
+export interface TemplateFault {
+  readonly code: ErrorCode;
+  readonly line: number;
+  readonly column: number;
+  readonly message: string;
 }
+
+/** The filters that templates may use. */
+export const filterNames: ReadonlySet<string> = new Set(Object.keys(engine.filters));
+
+/** As `engine`, but an unknown filter is not a fault: it is found later, with its place. */
+const lenient = createEngine({ strictFilters: false });
+
+/** What can be parsed of a template, and the first `maxFaults` places that cannot. */
+export function templatesIn(
+  source: string,
+  maxFaults: number,
+): { readonly templates: readonly Template[]; readonly faults: readonly TemplateFault[] } {
+  const templates: Template[] = [];
+  const faults = new Map<string, TemplateFault>();
+  const failed = (error: unknown) => {
+    const fault = faultOf("template_parse_error", error);
+    // The end of a block whose beginning is at fault.
+    if (faults.size > 0 && orphan.test(fault.message)) return;
+    faults.set(`${fault.line}:${fault.column} ${fault.message}`, fault);
+  };
+  let tokens: readonly TopLevelToken[] = [];
+  try {
+    if (source.length > maxTemplateChars)
+      throw new Error(`more than ${maxTemplateChars} characters`);
+    tokens = new Tokenizer(source).readTopLevelTokens(lenient.options);
+  } catch (error) {
+    failed(error);
+  }
+  for (let at = 0; at < tokens.length && faults.size < maxFaults; ) {
+    const token = tokens[at++];
+    if (!token) break;
+    const rest = TypeGuards.isTagToken(token) ? tokens.slice(at) : [];
+    const left = rest.length;
+    try {
+      templates.push(lenient.parser.parseToken(token, rest));
+      // A block has consumed what it contains. After a fault inside it, its contents are read one by one.
+      at += left - rest.length;
+    } catch (error) {
+      failed(error);
+    }
+  }
+  return { templates, faults: [...faults.values()] };
+}
+
+const orphan = /^tag "(?:end\w+|else|elsif|when)" not found/;
 
 /** The variables that a template uses, as sorted dotted paths; none if it does not parse. */
 export function pathsIn(source: string): readonly string[] {
@@ -58,10 +113,10 @@ function dotted(path: readonly unknown[]): string {
   return path.slice(0, end === -1 ? path.length : end).join(".");
 }
 
-function createEngine(): Liquid {
+function createEngine({ strictFilters } = { strictFilters: true }): Liquid {
   const liquid = new Liquid({
     strictVariables: true,
-    strictFilters: true,
+    strictFilters,
     ownPropertyOnly: true,
     // Named templates come from this map alone, so no file is ever read.
     templates: {},
@@ -97,13 +152,20 @@ function parse(source: string): Template[] {
 
 function templateFault(code: ErrorCode, error: unknown): SymphonyError {
   if (!LiquidError.is(error)) {
+    return new SymphonyError(code, faultOf(code, error).message, { cause: error });
+  }
+  const { line, column, message } = faultOf(code, error);
+  const text = `line ${line}, column ${column} of the template: ${message}`;
+  return new SymphonyError(code, text, { cause: error, details: { line, column } });
+}
+
+function faultOf(code: ErrorCode, error: unknown): TemplateFault {
+  if (!LiquidError.is(error)) {
     // Thousands of nested blocks exhaust the stack.
-    return new SymphonyError(code, `the template cannot be used: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const message = `the template cannot be used: ${messageOf(error)}`;
+    return { code, line: 1, column: 1, message };
   }
   const [line = 1, column = 1] = error.token.getPosition();
   const what = messageOf(error.originalError ?? error).replace(/, line:\d+, col:\d+$/, "");
-  const message = `line ${line}, column ${column} of the template: ${oneLine(what, maxMessageChars)}`;
-  return new SymphonyError(code, message, { cause: error, details: { line, column } });
+  return { code, line, column, message: oneLine(what, maxMessageChars) };
 }

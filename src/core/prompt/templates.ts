@@ -8,7 +8,7 @@ import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import type { EventSink, Store } from "../store/store.ts";
 import type { StoredTemplate } from "../store/templates.ts";
 import type { Redactor } from "../text/redact.ts";
-import { checkTemplate, renderPrompt, renderTemplate, variablesIn } from "./prompt.ts";
+import { renderPrompt, renderTemplate, requireUsable, variablesIn } from "./prompt.ts";
 
 /** A named template, or the body of the workflow file, which is edited in that file. */
 export interface Template {
@@ -27,7 +27,7 @@ interface TemplateChange {
   readonly body?: string;
 }
 
-/** The data for a preview: an issue, or variables that replace those of the sample. */
+/** The data for a preview: an issue, or variables that lie over those of the sample. */
 export type PreviewWith =
   | { readonly issue: Issue; readonly attempt: number | null }
   | { readonly variables: Readonly<Record<string, unknown>> };
@@ -90,9 +90,9 @@ export class Templates {
     return variablesIn(body);
   }
 
-  /** Rejects with `template_parse_error`, `template_render_error` (an unknown filter), `template_exists`. */
+  /** Rejects with `template_parse_error`, `template_render_error` (an unknown filter or variable), `template_exists`. */
   async create(name: string, body: string): Promise<Template> {
-    await checkTemplate(body);
+    await requireUsable(body);
     const wall = this.#deps.clock.wall();
     const id = `tpl_${randomBytes(8).toString("hex")}`;
     const made: StoredTemplate = { id, name, body, createdAt: wall, updatedAt: wall };
@@ -112,7 +112,7 @@ export class Templates {
   async edit(idOrName: string, change: TemplateChange): Promise<Template> {
     const { id } = this.get(idOrName);
     requireWritable(id);
-    if (change.body !== undefined) await checkTemplate(change.body);
+    if (change.body !== undefined) await requireUsable(change.body);
     const updatedAt = this.#deps.clock.wall();
     const changed = (before: StoredTemplate) => ({ ...before, ...change, updatedAt });
     const written = await this.#deps.store.templates.change((all) => {
@@ -143,9 +143,13 @@ export class Templates {
     this.#tell(template, "deleted");
   }
 
-  /** The prompt as an agent would receive it, secrets redacted. Rejects like `renderPrompt`. */
+  /**
+   * The prompt as an agent would receive it, secrets redacted. Rejects like `renderPrompt`, and names every name that no
+   * issue has, also where the text that uses it is not rendered this time.
+   */
   async preview(idOrName: string, subject: PreviewWith): Promise<string> {
     const { body } = this.get(idOrName);
+    await requireUsable(body);
     const rendered = await ("issue" in subject
       ? renderPrompt(body, subject)
       : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
@@ -224,10 +228,10 @@ function inUse({ name }: Template, usedBy: readonly string[]): SymphonyError {
   });
 }
 
-/** The data for a preview without an issue: every field has a value. */
+/** The data for a preview without an issue: every field has a value, except those of one kind of tracker. */
 const sampleIssue: Issue = {
   id: "sample-1",
-  nativeRef: {},
+  nativeRef: null,
   identifier: "SAMPLE-1",
   title: "Add a health check",
   description: "GET /health answers 200 once the database can be reached.",
