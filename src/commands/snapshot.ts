@@ -79,8 +79,14 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
     storage && `nothing new is started: ${unsavedText(storage)}`,
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
+  const isStarting = tracker.status === "starting";
+  const starting = plainLine(
+    `starting: the first read of the ${tracker.kind} tracker has not ended`,
+  );
+  const nothing = isStarting ? starting : "nothing to do";
   return [
-    `${parts.length === 0 ? "nothing to do" : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
+    `${parts.length === 0 ? nothing : parts.join(", ")}  ${paint.dim(plainLine(facts))}`,
+    ...(isStarting && parts.length > 0 ? [paint.yellow(starting)] : []),
     ...paused.map((line) => paint.yellow(plainLine(line))),
     ...conflictLines(snapshot.conflicts).map((line) => paint.yellow(line)),
     ...faults.flatMap((fault) => (fault ? [paint.red(plainLine(fault))] : [])),

@@ -1,5 +1,7 @@
 import { exchange } from "../client/client.ts";
+import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
+import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { hintAt } from "./failure.ts";
 import { factLines, printPage, span } from "./output.ts";
@@ -11,7 +13,7 @@ export const runtimeCommand = row({
   call: async (_, context) => (await context.client()).system.runtime(),
   async print(facts, context) {
     const { server, tracker, agent } = facts;
-    const health = tracker.healthy ? "healthy" : `failing: ${tracker.last_error?.message ?? "?"}`;
+    const health = healthText(tracker);
     const on = Object.entries(facts.features).flatMap(([name, enabled]) => (enabled ? [name] : []));
     const lines = factLines(
       [
@@ -30,6 +32,11 @@ export const runtimeCommand = row({
     context.print(lines.join("\n"));
   },
 });
+
+function healthText({ status, last_error: error }: Reply<Api["system"]["runtime"]>["tracker"]) {
+  if (status === "starting") return "starting: its first read has not ended";
+  return status === "failing" ? `failing: ${error?.message ?? "?"}` : status;
+}
 
 /** Requests a poll now. */
 export const refreshCommand = row({

@@ -57,6 +57,14 @@ async function* snapshots(
   const client = await context.client();
   let snapshot = await client.system.state();
   yield snapshot;
+  // The end of the first read of the tracker is no event.
+  while (snapshot.tracker.status === "starting" && !signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, tickMs));
+    const next = await client.system.state({}, { signal }).catch(() => null);
+    if (next === null) break;
+    snapshot = next;
+    yield snapshot;
+  }
   const stream = followEvents(await context.server(), {
     since: snapshot.seq,
     signal,

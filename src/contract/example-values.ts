@@ -144,7 +144,7 @@ export const deliveries = Object.fromEntries(
   ]),
 );
 
-export const tracker = { kind: "local", healthy: true, last_error: null };
+export const tracker = { kind: "local", status: "healthy", healthy: true, last_error: null };
 
 export const template = {
   id: "tpl_01kaqz5g3b8x0v9n2m4p6r8t0w",

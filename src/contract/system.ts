@@ -21,7 +21,14 @@ import { KeptRow } from "./work.ts";
 const count = z.number().int();
 
 const TrackerView = z
-  .object({ kind: z.string(), healthy: z.boolean(), last_error: ErrorFact.nullable() })
+  .object({
+    kind: z.string(),
+    status: z
+      .enum(["starting", "healthy", "failing"])
+      .describe("`starting`: no read of the tracker has ended yet"),
+    healthy: z.boolean().nullable().describe("null while `starting`"),
+    last_error: ErrorFact.nullable(),
+  })
   .meta({ id: "Tracker" });
 
 const Paused = z

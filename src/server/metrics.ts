@@ -80,6 +80,7 @@ const pollBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30];
 function families(registry: Registry, core: Core) {
   buildInfo(registry, core.version);
   issueGauge(registry, core);
+  trackerGauge(registry, core);
   unsavedGauge(registry, core);
   workspaceGauge(registry, core);
   const registers = [registry];
@@ -153,6 +154,20 @@ function issueGauge(registry: Registry, core: Core): void {
     collect() {
       const { counts } = core.orchestrator.view(1).snapshot;
       for (const [status, number] of Object.entries(counts)) this.set({ status }, number);
+    },
+  });
+}
+
+/** Without a value until the first read has ended: a 0 would raise an alarm, a 1 would hide one. */
+function trackerGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_tracker_healthy",
+    help: "1 if the last read of the tracker succeeded, else 0; no value before the first has ended",
+    registers: [registry],
+    collect() {
+      const { healthy } = core.orchestrator.view(1).tracker;
+      if (healthy === null) this.remove();
+      else this.set(healthy ? 1 : 0);
     },
   });
 }

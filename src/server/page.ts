@@ -65,6 +65,10 @@ function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Pro
     message: `${unsavedText(storage)}. Dispatch resumes by itself once there is room.`,
   };
   const { lastError } = tracker;
+  const starting = tracker.status === "starting" && {
+    title: "Starting",
+    message: `The first read of the ${tracker.kind} tracker has not ended.`,
+  };
   const failing = lastError && {
     title: `The ${tracker.kind} tracker fails`,
     message: lastError.message,
@@ -73,7 +77,9 @@ function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Pro
     title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
     message: `Until ${new Date(untilWall).toISOString()}: ${reason}`,
   }));
-  return [own, unsaved, failing, ...paused].filter((one) => one !== null);
+  return [own, unsaved, starting, failing, ...paused].filter(
+    (one) => one !== null && one !== false,
+  );
 }
 
 function alerts(problems: readonly Problem[]): readonly Html[] {

@@ -61,7 +61,7 @@ export class Operations {
       },
       tracker: {
         kind: config.tracker.kind,
-        healthy: trackerError === null,
+        ...healthOf(state),
         lastError: trackerError,
       },
       problem,
@@ -252,6 +252,12 @@ export class Operations {
   get #state(): State {
     return this.#deps.orchestrator.state;
   }
+}
+
+function healthOf({ trackerRead, trackerError }: State): Pick<TrackerHealth, "status" | "healthy"> {
+  if (!trackerRead) return { status: "starting", healthy: null };
+  const healthy = trackerError === null;
+  return { status: healthy ? "healthy" : "failing", healthy };
 }
 
 /** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */

@@ -44,6 +44,8 @@ export interface State {
   readonly usage: Usage;
   readonly rateLimits: Readonly<Record<string, unknown>> | null;
   readonly trackerError: Fault | null;
+  /** A read of the tracker has ended, well or not; until then nothing is known about its health. */
+  readonly trackerRead: boolean;
   /** Set while refused writes wait to be repeated: nothing new is started. */
   readonly storage: StorageTrouble | null;
   readonly draining: boolean;
@@ -162,6 +164,7 @@ export function emptyState(): State {
     usage: { tokens: noTokens, seconds: 0 },
     rateLimits: null,
     trackerError: null,
+    trackerRead: false,
     storage: null,
     draining: false,
   };

@@ -4,7 +4,7 @@ import type { Fault, State } from "./state.ts";
 /** The tracker failed: reported once; attempts continue, nothing is dispatched (O-5, INV-20). */
 export function troubled(state: State, error: Fault): Decision {
   const same = state.trackerError?.message === error.message;
-  const next = { ...state, trackerError: error };
+  const next = { ...state, trackerError: error, trackerRead: true };
   if (same) return decided(next);
   return decided(next, {
     type: "publish",
@@ -13,9 +13,10 @@ export function troubled(state: State, error: Fault): Decision {
 }
 
 export function recovered(state: State): Decision {
-  if (state.trackerError === null) return decided(state);
+  const next = state.trackerRead ? state : { ...state, trackerRead: true };
+  if (state.trackerError === null) return decided(next);
   return decided(
-    { ...state, trackerError: null },
+    { ...next, trackerError: null },
     { type: "publish", event: { type: "tracker.recovered", message: "the tracker answers again" } },
   );
 }

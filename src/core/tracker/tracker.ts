@@ -138,7 +138,10 @@ export interface TrackerLink {
 
 export interface TrackerHealth {
   readonly kind: string;
-  readonly healthy: boolean;
+  /** `starting`: no read has ended yet. */
+  readonly status: "starting" | "healthy" | "failing";
+  /** null while `starting`. */
+  readonly healthy: boolean | null;
   readonly lastError: { readonly code: string; readonly message: string } | null;
 }
 

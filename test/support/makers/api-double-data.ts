@@ -73,7 +73,7 @@ export function snapshotOf(facts: Facts, seq: number) {
     },
     codex_totals: { ...noTokens, seconds_running: 12.5 },
     polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: null, last_error: null },
-    tracker: { kind: "local", healthy: true, last_error: null },
+    tracker: { kind: "local", status: "healthy", healthy: true, last_error: null },
   };
 }
 
@@ -136,7 +136,7 @@ export function runtimeOf(pid: number) {
     ...{ version: "0.1.0", node_version: "v24.21.0", platform: "linux", pid, started_at: at },
     ...{ uptime_seconds: 61, data_dir: "/d", workflow_path: "/d/WORKFLOW.md" },
     server: { host: "127.0.0.1", port: 4000, auth: "none" },
-    tracker: { kind: "local", healthy: true, last_error: null },
+    tracker: { kind: "local", status: "healthy", healthy: true, last_error: null },
     agent: { kind: "codex", model: null, command: "codex app-server", level: "safe" },
     features: { events: true },
   };
