@@ -34,16 +34,20 @@ export async function findIssueId(
 }
 
 /**
- * Every identifier of the issue with this one, now and before, for records that only have
- * identifiers; just this one if no such issue is known.
+ * The issue's id, and every identifier that it has or had, for records that only have identifiers;
+ * just this identifier if no such issue is known.
  */
-export function identifiersOf(core: Core, identifier: string): readonly string[] {
+export function namesOf(core: Core, identifier: string): IssueNames {
   const now = core.orchestrator.statusOf(identifier)?.issue;
   const id = now?.id ?? core.history.issueIdOf(identifier);
-  if (id === null) return [identifier];
-  return [
-    ...new Set([identifier, now?.identifier ?? identifier, ...core.history.identifiersOf(id)]),
-  ];
+  if (id === null) return { id, identifiers: [identifier] };
+  const known = [identifier, now?.identifier ?? identifier, ...core.history.identifiersOf(id)];
+  return { id, identifiers: [...new Set(known)] };
+}
+
+interface IssueNames {
+  readonly id: string | null;
+  readonly identifiers: readonly string[];
 }
 
 /** An issue that is not in memory: an embedded one, or one whose id the history knows. */

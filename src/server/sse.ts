@@ -26,7 +26,10 @@ export interface StreamGauge {
 interface StreamWish {
   /** Replay events after this one; null: only new events. */
   readonly since: number | null;
-  readonly issues: readonly string[] | null;
+  readonly issues: {
+    readonly identifiers: readonly string[];
+    readonly ids: readonly string[];
+  } | null;
   readonly types: readonly EventType[] | null;
 }
 
@@ -114,7 +117,8 @@ async function drained(response: ServerResponse, clock: Clock): Promise<void> {
 }
 
 function filterOf({ issues, types }: StreamWish) {
-  return { ...(issues && { issueIdentifiers: issues }), ...(types && { types }) };
+  const ofIssues = issues && { issueIdentifiers: issues.identifiers, issueIds: issues.ids };
+  return { ...ofIssues, ...(types && { types }) };
 }
 
 function frameOf(event: SymphonyEvent, redact: StreamSource["redact"]): Buffer {

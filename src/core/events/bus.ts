@@ -13,6 +13,8 @@ const replayRetryMs = 1_000;
 export interface EventFilter {
   /** Compared without regard to case. */
   readonly issueIdentifiers?: readonly string[];
+  /** In addition to those of `issueIdentifiers`: an identifier may change while a subscriber listens. */
+  readonly issueIds?: readonly string[];
   readonly attemptId?: string;
   readonly types?: readonly EventType[];
 }
@@ -215,12 +217,15 @@ class EventBus implements Bus {
 function matcher(filter: EventFilter): (event: SymphonyEvent) => boolean {
   const types = filter.types ? new Set<string>(filter.types) : null;
   const names = filter.issueIdentifiers ? new Set(filter.issueIdentifiers.map(folded)) : null;
+  const ids = new Set(filter.issueIds);
   const { attemptId } = filter;
+  const isOf = ({ issueId, issueIdentifier }: SymphonyEvent) =>
+    (issueId !== null && ids.has(issueId)) ||
+    (issueIdentifier !== null && names?.has(folded(issueIdentifier)) === true);
   return (event) =>
     (types === null || types.has(event.type)) &&
     (attemptId === undefined || attemptId === event.attemptId) &&
-    (names === null ||
-      (event.issueIdentifier !== null && names.has(folded(event.issueIdentifier))));
+    (names === null || isOf(event));
 }
 
 /** ASCII letters only, as in the history's own comparison. */

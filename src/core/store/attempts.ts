@@ -79,6 +79,10 @@ const AttemptBody = z.object({
   changedNothing: z.boolean().default(false),
 });
 
+/** The attempts whose issue has, or had while they ran, the identifier. */
+const named = `SELECT issue_id, id AS attempt_id FROM attempts WHERE issue_identifier = $identifier
+  UNION ALL SELECT issue_id, attempt_id FROM earlier_identifiers WHERE identifier = $identifier`;
+
 /** Attempts of `history.db`: the whole attempt as JSON, next to the columns that queries need. */
 export class AttemptTable {
   readonly #db: Database;
@@ -91,6 +95,11 @@ export class AttemptTable {
 
   save(attempt: Attempt): void {
     const { id, issueId, issueIdentifier, startedAt, endedAt, tokens: used } = attempt;
+    this.#db.run(
+      `INSERT OR REPLACE INTO earlier_identifiers SELECT issue_identifier, issue_id, id FROM attempts
+        WHERE id = $id AND issue_identifier <> $issueIdentifier`,
+      { id, issueIdentifier },
+    );
     this.#db.run(
       `INSERT OR REPLACE INTO attempts VALUES
         ($id, $issueId, $issueIdentifier, $startedAt, $endedAt, $input, $cachedInput, $output,
@@ -161,13 +170,13 @@ export class AttemptTable {
   }
 
   issueIdOf(identifier: string): string | null {
-    const sql = `SELECT issue_id FROM attempts WHERE issue_identifier = $identifier
-      ORDER BY id DESC LIMIT 1`;
+    const sql = `SELECT issue_id FROM (${named}) ORDER BY attempt_id DESC LIMIT 1`;
     return this.#db.get((row) => text(row, "issue_id"), sql, { identifier });
   }
 
   identifiersOf(issueId: string): readonly string[] {
-    const sql = "SELECT DISTINCT issue_identifier FROM attempts WHERE issue_id = $issueId";
+    const sql = `SELECT issue_identifier FROM attempts WHERE issue_id = $issueId
+      UNION SELECT identifier FROM earlier_identifiers WHERE issue_id = $issueId`;
     return this.#db.all((row) => text(row, "issue_identifier"), sql, { issueId });
   }
 
@@ -260,7 +269,8 @@ export class UsageTable {
       `SELECT ${key} AS key, ${id} AS issueId, ${name} AS issueIdentifier, max(agent) AS agent, nullif(model, '') AS model, ${sums} FROM usage
         WHERE ($since IS NULL OR day >= $since) AND ($until IS NULL OR day <= $until)
           AND ($issue IS NULL OR issue_id IN
-            (SELECT issue_id FROM usage WHERE issue_identifier = $issue COLLATE NOCASE))
+            (SELECT issue_id FROM usage WHERE issue_identifier = $issue COLLATE NOCASE
+              UNION SELECT issue_id FROM (${named.replaceAll("$identifier", "$issue")})))
         GROUP BY ${by}, model${split} ORDER BY key DESC`,
       { since: since ?? null, until: until ?? null, issue: issue ?? null },
     );

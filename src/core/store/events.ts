@@ -2,7 +2,7 @@ import type { EventType, SymphonyEvent } from "../model/event.ts";
 import { type Database, int, intOrNull, type Row, text, textOrNull } from "./database.ts";
 import type { AttemptRemoval, EventQuery, Removal, RemovalStep } from "./store.ts";
 
-type Driver = "attempt_id" | "issue_identifier" | "type";
+type Driver = "attempt_id" | "issue_identifier" | "issue_id" | "type";
 
 /** The event series of `history.db`. */
 export class EventTable {
@@ -37,9 +37,19 @@ export class EventTable {
   page(query: EventQuery): readonly SymphonyEvent[] {
     const { attemptId, issueIdentifiers, types } = query;
     if (attemptId !== undefined) return this.#pages(query, "attempt_id", [attemptId]);
-    if (issueIdentifiers) return this.#pages(query, "issue_identifier", issueIdentifiers);
+    if (issueIdentifiers) return this.#ofIssues(query, issueIdentifiers);
     if (types) return this.#pages(query, "type", types);
     return this.#pages(query, null, [null]);
+  }
+
+  /** Two series along two indexes, merged: an issue may have had another identifier. */
+  #ofIssues(query: EventQuery, identifiers: readonly string[]): readonly SymphonyEvent[] {
+    const { issueIds = [] } = query;
+    const named = this.#pages(query, "issue_identifier", identifiers);
+    if (issueIds.length === 0) return named;
+    const all = [...named, ...this.#pages(query, "issue_id", issueIds)];
+    const bySeq = new Map(all.map((event) => [event.seq, event]));
+    return [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(0, query.limit);
   }
 
   newestOf(issueId: string, limit: number): readonly SymphonyEvent[] {
@@ -66,6 +76,7 @@ export class EventTable {
         afterSeq: query.afterSeq,
         limit: query.limit,
         identifiers: query.issueIdentifiers ? JSON.stringify(query.issueIdentifiers) : null,
+        ids: JSON.stringify(query.issueIds ?? []),
         types: query.types ? JSON.stringify(query.types) : null,
       }),
     );
@@ -96,7 +107,8 @@ function pageSql(driver: Driver | null): string {
     WHERE seq > $afterSeq ${driver === null ? "" : `AND ${driver} = $value`}
       AND ($types IS NULL OR +type IN (SELECT value FROM json_each($types)))
       AND ($identifiers IS NULL
-        OR +issue_identifier COLLATE NOCASE IN (SELECT value FROM json_each($identifiers)))
+        OR +issue_identifier COLLATE NOCASE IN (SELECT value FROM json_each($identifiers))
+        OR +issue_id IN (SELECT value FROM json_each($ids)))
     ORDER BY seq LIMIT $limit`;
 }
 

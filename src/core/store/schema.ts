@@ -126,4 +126,14 @@ export const historyMigrations: readonly string[] = [
       issue_identifier, input, cached_input, output, reasoning_output, total
     FROM attempts WHERE total > 0;
   `,
+  `
+  -- Names that an attempt's issue had when the attempt was saved before: an issue keeps them when it moves to another team.
+  CREATE TABLE earlier_identifiers (
+    identifier TEXT NOT NULL COLLATE NOCASE,
+    issue_id TEXT NOT NULL,
+    attempt_id TEXT NOT NULL,
+    PRIMARY KEY (identifier, issue_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX earlier_identifiers_by_issue ON earlier_identifiers (issue_id);
+  `,
 ];

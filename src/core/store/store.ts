@@ -82,6 +82,8 @@ export interface EventQuery {
   readonly afterSeq: number;
   readonly limit: number;
   readonly issueIdentifiers?: readonly string[];
+  /** In addition to those of `issueIdentifiers`: of these issues, whatever their identifiers. */
+  readonly issueIds?: readonly string[];
   readonly attemptId?: string;
   readonly types?: readonly EventType[];
 }

@@ -7,7 +7,7 @@ import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds
 import type { Clock } from "../../core/clock.ts";
 import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
-import { findStatus, identifiersOf } from "../../core/find-issue.ts";
+import { findStatus, namesOf } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
@@ -57,7 +57,7 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
     events({ query, headers }, response) {
       const wish = {
         since: headers["last-event-id"] ?? query.since ?? null,
-        issues: query.issue?.flatMap((name) => identifiersOf(core, name)) ?? null,
+        issues: query.issue === undefined ? null : issuesNamed(core, query.issue),
         types: query.type ?? null,
       };
       streamEvents(
@@ -84,6 +84,14 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
       exchange.setHeader("Content-Security-Policy", policy);
       return html;
     },
+  };
+}
+
+function issuesNamed(core: Core, names: readonly string[]) {
+  const known = names.map((name) => namesOf(core, name));
+  return {
+    identifiers: known.flatMap(({ identifiers }) => identifiers),
+    ids: known.flatMap(({ id }) => id ?? []),
   };
 }
 

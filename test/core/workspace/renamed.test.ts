@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { findIssueId, findStatus, identifiersOf } from "../../../src/core/find-issue.ts";
+import { findIssueId, findStatus, namesOf } from "../../../src/core/find-issue.ts";
 import { config, issue } from "../../support/makers/issue.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 import { createWorld } from "../../support/worlds/core.ts";
@@ -40,7 +40,7 @@ test("an issue keeps its directory when its identifier changes, and its earlier 
     assert.equal((await findStatus(core, name)).status, "running", name);
     assert.equal((await findIssueId(core, name)).id, "id-ENG-1");
     assert.deepEqual(
-      [...identifiersOf(core, name)].sort(),
+      [...namesOf(core, name).identifiers].sort(),
       [...new Set([name, "ENG-1", "OPS-7"])].sort(),
     );
   }
