@@ -1,4 +1,4 @@
-import type { Issue } from "../src/core/model/issue.ts";
+import { type Issue, withoutRelations } from "../src/core/model/issue.ts";
 import { fill } from "../src/core/prompt/liquid.ts";
 import { renderPrompt } from "../src/core/prompt/prompt.ts";
 
@@ -9,6 +9,7 @@ const template = `Work on {{ issue.identifier }}: {{ issue.title }}
 {% for label in issue.labels %}- {{ label }}
 {% endfor %}{% if issue.description %}{{ issue.description }}{% endif %}`;
 const issue: Issue = {
+  ...withoutRelations,
   id: "1",
   nativeRef: null,
   identifier: "ENG-1",

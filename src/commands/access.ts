@@ -66,6 +66,7 @@ function serverIssues(client: Client<Api>): IssueAccess {
     list: (query) => client.issues.list({ query }),
     create: (body) => client.issues.create({ body }),
     edit: (id, body) => client.issues.edit({ params: { id }, body }),
+    comments: (id) => client.issues.comments({ params: { id } }),
     comment: (id, body) => client.issues.comment({ params: { id }, body: { body } }),
     async terminalStates(id) {
       const { states } = await client.system.transitions({ query: { issue: id } });

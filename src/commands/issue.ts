@@ -153,6 +153,26 @@ const commentRow = subcommand({
   print: ({ issue_identifier: issue }, { note }) => note(`Commented on ${issue}`),
 });
 
+const commentsRow = subcommand({
+  name: "comments",
+  summary: "show the newest comments of an issue",
+  examples: ["symphony issue comments ENG-123", "symphony issue comments ENG-123 --json"],
+  arguments: [issueArgument],
+  call: ({ issue: id }, context) =>
+    withIssues(context, (access) => onIssue(id, access, () => access.comments(id))),
+  async print({ issue_identifier: issue, comments, truncated }, context) {
+    const paint = await context.paint();
+    const texts = comments.map(({ author, by, body, created_at: at }) => {
+      const who = by === "person" ? plainLine(author) : `${plainLine(author)} (${by})`;
+      const when = at === null ? "" : `  ${paint.dim(relative(at, Date.now()))}`;
+      return `${paint.cyan(who)}${when}\n${plain(body).trim()}`;
+    });
+    if (texts.length === 0) return context.note(`${issue} has no comments`);
+    context.print(texts.join("\n\n"));
+    if (truncated) context.note("Older comments or long texts are cut; the tracker has them whole");
+  },
+});
+
 const closeRow = subcommand({
   name: "close",
   summary: "put an issue of the local tracker into an end state",
@@ -200,7 +220,17 @@ export const issueCommand = row({
     "symphony issue list --state Todo",
     "symphony issue show ENG-123",
   ],
-  commands: [showRow, listRow, createRow, editRow, moveRow, commentRow, closeRow, importRow],
+  commands: [
+    showRow,
+    listRow,
+    createRow,
+    editRow,
+    moveRow,
+    commentRow,
+    commentsRow,
+    closeRow,
+    importRow,
+  ],
 });
 
 type Detail = Reply<Api["issues"]["detail"]>;
@@ -214,6 +244,12 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["status", { text: status, style: statusStyle(status) }],
     ["state", issue.state],
     ["labels", issue.labels.join(", ") || null],
+    ["team", issue.team && (issue.team.key ?? issue.team.name)],
+    ["project", issue.project && (issue.project.name ?? issue.project.slug)],
+    ["assignee", issue.assignee && (issue.assignee.name ?? issue.assignee.id)],
+    ["parent", issue.parent && linkText(issue.parent)],
+    ["sub-issues", issue.sub_issues.map(linkText).join("; ") || null],
+    ["blocked by", issue.blocked_by.map(linkText).join("; ") || null],
     ["url", issue.url],
     ["needs", needs && `${needs.kind}: ${needs.prompt} [${needs.options.join(" / ")}]`],
     [
@@ -234,6 +270,11 @@ function factsOf(detail: Detail): [string, Cell][] {
     cell === null ? [] : [[name, cell] as [string, Cell]],
   );
   return [...known, ...keptFacts(detail.kept), ...keptElsewhereFacts(detail.kept_elsewhere)];
+}
+
+function linkText({ identifier, id, title, state }: Detail["issue"]["blocked_by"][number]): string {
+  const named = [identifier ?? id, title].filter((part) => part !== null).join(" ");
+  return state === null ? named : `${named} (${state})`;
 }
 
 function modelOf({ overrides: { model, reasoning_effort: effort } }: Detail): string | null {

@@ -3,7 +3,13 @@ import { readFile, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { z } from "zod";
 import type { Api } from "../contract/api.ts";
-import { type IssueEdit, type IssueView, issueView, type NewIssue } from "../contract/issues.ts";
+import {
+  commentsView,
+  type IssueEdit,
+  type IssueView,
+  issueView,
+  type NewIssue,
+} from "../contract/issues.ts";
 import type { Call, Reply } from "../contract/route.ts";
 import { diffView } from "../contract/workspaces.ts";
 import { systemClock } from "../core/clock.ts";
@@ -48,6 +54,7 @@ export interface IssueAccess {
   create(draft: IssueDraft): Promise<IssueFacts>;
   edit(id: string, change: IssueChange): Promise<IssueFacts>;
   comment(id: string, body: string): Promise<CommentFacts>;
+  comments(id: string): Promise<Reply<Issues["comments"]>>;
   /** States that end an issue, in the order of the workflow. */
   terminalStates(id: string): Promise<string[]>;
   close(): void;
@@ -79,6 +86,11 @@ export async function openOfflineIssues(
     create: async (draft) => issueView(store().create(contentOf(draft))),
     edit: async (id, change) => issueView(store().edit(id, contentOf(change))),
     comment: async (id, body) => commentOn(store(), id, body),
+    comments: async (id) => {
+      const issue = exists ? store().get(id) : null;
+      if (issue === null) throw new SymphonyError("issue_not_found", `There is no issue ${id}`);
+      return commentsView(issue, store().comments(issue.identifier));
+    },
     terminalStates: async () =>
       options.states.flatMap(({ name, terminal }) => (terminal ? [name] : [])),
     close: () => issues?.close(),

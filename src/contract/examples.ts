@@ -246,6 +246,13 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     body: "The flag is called --verbose now.",
     at,
   },
+  "issues.comments": {
+    issue_identifier: identifier,
+    comments: [
+      { author: "Ada", by: "person", body: "The flag is called --verbose now.", created_at: at },
+    ],
+    truncated: false,
+  },
   "issues.detail": {
     issue_identifier: identifier,
     issue_id: issueId,

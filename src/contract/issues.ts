@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Issue } from "../core/model/issue.ts";
+import type { CommentList, Issue } from "../core/model/issue.ts";
 import { writerOf } from "../core/model/names.ts";
 import { attach, detach } from "./attach.ts";
 import { AttemptView } from "./attempts.ts";
@@ -115,6 +115,16 @@ const respond = route({
   errors: ["issue_not_found", "nothing_asked", "invalid_request"],
 });
 
+const LinkView = z
+  .object({
+    id: z.string().nullable(),
+    identifier: z.string().nullable(),
+    title: z.string().nullable(),
+    state: z.string().nullable(),
+    url: z.string().nullable(),
+  })
+  .meta({ id: "IssueLink" });
+
 /** The tracker's issue, normalized (requirement N-1). */
 export const IssueView = z
   .object({
@@ -125,17 +135,24 @@ export const IssueView = z
     description: z.string().nullable(),
     priority: z.number().int().nullable(),
     state: z.string(),
+    state_type: z
+      .string()
+      .nullable()
+      .describe("The tracker's type of the state, such as `started`; null: its states have none"),
     branch_name: z.string().nullable(),
     url: z.string().nullable(),
     assignee_id: z.string().nullable(),
+    assignee: z.object({ id: z.string(), name: z.string().nullable() }).nullable(),
+    team: z
+      .object({ id: z.string(), key: z.string().nullable(), name: z.string().nullable() })
+      .nullable(),
+    project: z
+      .object({ id: z.string(), slug: z.string().nullable(), name: z.string().nullable() })
+      .nullable(),
+    parent: LinkView.nullable(),
+    sub_issues: z.array(LinkView).describe("At most the first 10"),
     labels: z.array(z.string()),
-    blocked_by: z.array(
-      z.object({
-        id: z.string().nullable(),
-        identifier: z.string().nullable(),
-        state: z.string().nullable(),
-      }),
-    ),
+    blocked_by: z.array(LinkView),
     dispatchable: z.boolean(),
     created_at: Time.nullable(),
     updated_at: Time.nullable(),
@@ -175,6 +192,35 @@ export const IssueEdit = z
     state: state.optional(),
   })
   .meta({ id: "IssueEdit", example: { state: "In Progress", priority: 2 } });
+
+/** The newest comments of an issue, oldest first. */
+const CommentsView = z
+  .object({
+    issue_identifier: z.string(),
+    comments: z.array(
+      z.object({
+        author: z.string(),
+        by: z
+          .enum(["person", "own", "machine"])
+          .describe("`own`: written with symphony's credential; `machine`: a bot or an app"),
+        body: z.string().describe("Plain text: control characters are removed"),
+        created_at: Time.nullable(),
+      }),
+    ),
+    truncated: z
+      .boolean()
+      .describe(
+        "There are older ones, or text was cut: at most 50 comments, 8,000 characters of each",
+      ),
+  })
+  .meta({ id: "Comments" });
+
+const writeComments = writerOf(CommentsView);
+
+/** The comments of an issue in wire form. */
+export function commentsView({ identifier }: Pick<Issue, "identifier">, list: CommentList) {
+  return writeComments({ issueIdentifier: identifier, ...list });
+}
 
 export const IssueDetail = z
   .object({
@@ -289,6 +335,14 @@ export const issues = {
     status: 201,
     reply: z.object({ issue_identifier: z.string(), body: z.string(), at: Time }),
     errors: ["issue_not_found", "tracker_read_only"],
+  }),
+  comments: route({
+    ...paths.issues.comments,
+    summary: "The newest comments of an issue, oldest first, read from the tracker",
+    params: byIssue,
+    status: 200,
+    reply: CommentsView,
+    errors: ["issue_not_found", "tracker_request"],
   }),
   detail: route({
     ...paths.issues.detail,

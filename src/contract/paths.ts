@@ -18,6 +18,7 @@ export const paths = {
     create: { method: "POST", path: "/api/v1/issues" },
     edit: { method: "PUT", path: "/api/v1/issues/:id" },
     comment: { method: "POST", path: "/api/v1/issues/:id/comments" },
+    comments: { method: "GET", path: "/api/v1/issues/:id/comments" },
     detail: { method: "GET", path: "/api/v1/:id" },
     abort: { method: "POST", path: "/api/v1/:id/abort" },
     steer: { method: "POST", path: "/api/v1/:id/steer" },

@@ -1,6 +1,6 @@
 import type { Core } from "./core.ts";
 import { SymphonyError } from "./model/errors.ts";
-import type { Issue } from "./model/issue.ts";
+import type { CommentList, Issue } from "./model/issue.ts";
 import type { IssueStatusView } from "./orchestrator/snapshot.ts";
 
 /**
@@ -58,6 +58,13 @@ export async function findIssue(core: Core, identifier: string): Promise<Issue |
   if (id === null) return null;
   const [issue] = await core.tracker().fetchIssuesByIds([id]);
   return issue ?? null;
+}
+
+/** The newest comments of an issue, read from its tracker; none where the tracker has no comments. */
+export async function commentsOf(core: Core, issue: Issue): Promise<CommentList> {
+  const local = core.localIssues();
+  if (local) return local.comments(issue.identifier);
+  return (await core.tracker().comments?.(issue)) ?? { comments: [], truncated: false };
 }
 
 function unseen(issue: Issue, templateId: string | null): IssueStatusView {

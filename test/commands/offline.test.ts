@@ -26,6 +26,9 @@ test("issues are created, changed and listed without a server", async () => {
   assert.equal((await json("edit", "local-1", "--priority", "none")).priority, null);
   assert.equal((await json("move", "LOCAL-1", "in progress")).state, "In Progress");
   assert.equal((await json("comment", "LOCAL-1", "noted")).body, "noted");
+  assert.equal((await json("comments", "local-1")).comments[0].body, "noted");
+  assert.match((await run("comments", "LOCAL-1")).stdout, /^operator {2}\S.*\nnoted\n$/);
+  assert.equal((await run("comments", "LOCAL-9")).code, 3);
   assert.equal((await json("close", "LOCAL-1")).state, "Done");
   const { issues, total } = await json("list");
   assert.equal(total, 2);

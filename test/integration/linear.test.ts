@@ -62,6 +62,23 @@ test("L-8: 1,000 issues take 20 pages and three more requests, each below the co
   assert.ok(it.tracker.budget.requests?.limit === 2_500);
 });
 
+test("an issue's relations cost no further request, and its comments cost one", async () => {
+  await using it = await world(60);
+  const issues = await it.tracker.fetchIssuesByStates(states);
+  const page = it.server.requests.find(({ operationName }) => operationName.includes("Candidates"));
+  assert.ok(page && page.complexity < 10_000, `${page?.complexity} points`);
+  assert.ok(issues.every(({ team, project, stateType }) => team && project && stateType));
+  assert.ok(issues.some(({ blockedBy }) => blockedBy.some(({ title, url }) => title && url)));
+  const [issue] = issues;
+  assert.ok(issue);
+  it.server.clearLog();
+  const list = await it.tracker.comments?.(issue);
+  assert.deepEqual(it.sent(), ["Comments"]);
+  assert.ok(list?.comments.every(({ body, author }) => body !== "" && author !== ""));
+  const dearest = Math.max(...it.server.requests.map(({ complexity }) => complexity));
+  assert.ok(dearest < 300, `${dearest} points`);
+});
+
 test("10,000 issues: a poll without changes is one request and the same array", async () => {
   await using it = await world(10_000);
   const first = await it.tracker.fetchIssuesByStates(states);

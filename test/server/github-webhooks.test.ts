@@ -12,7 +12,7 @@ import { type Answer, type Ask, serve, type TestServer } from "../support/worlds
 const path = "/webhooks/github";
 
 function repository(name: string, address: string) {
-  const match = { labels: [], states: [], prefixes: [] };
+  const match = { labels: [], states: [], prefixes: [], teams: [], projects: [] };
   return {
     ...{ name, match, baseBranch: null, branchTemplate: "{{ issue.identifier }}", depth: null },
     address: { protocol: "https" as const, address, login: null },

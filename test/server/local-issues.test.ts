@@ -40,13 +40,21 @@ describe("the embedded tracker's issues", () => {
     assert.equal(comment.status, 201);
     const said = api.issues.comment.reply.parse(comment.json());
     assert.deepEqual([said.issue_identifier, said.body], ["LOCAL-2", "ok"]);
+    const read = await server.ask("/api/v1/issues/local-2/comments");
+    const { comments, ...rest } = api.issues.comments.reply.parse(read.json());
+    assert.deepEqual(rest, { issue_identifier: "LOCAL-2", truncated: false });
+    assert.deepEqual(
+      comments.map(({ author, by, body: text }) => [author, by, text]),
+      [["operator", "person", "ok"]],
+    );
+    assert.equal((await server.ask("/api/v1/issues/LOCAL-9/comments")).status, 404);
     const list = api.issues.list.reply.parse(
       (await server.ask("/api/v1/issues?limit=1&offset=1")).json(),
     );
     assert.deepEqual([list.total, list.issues[0]?.identifier], [2, "LOCAL-2"]);
     assert.deepEqual(
-      list.issues[0]?.blocked_by.map(({ identifier }) => identifier),
-      ["LOCAL-1"],
+      list.issues[0]?.blocked_by.map(({ identifier, title: name }) => [identifier, name]),
+      [["LOCAL-1", "<b>First</b>"]],
     );
     const done = await server.ask("/api/v1/issues?state=DONE");
     assert.deepEqual(

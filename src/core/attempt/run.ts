@@ -4,7 +4,7 @@ import type { AttemptGit, Needs } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
 import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
-import { renderPrompt, resumePrompt } from "../prompt/prompt.ts";
+import { readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
@@ -84,7 +84,7 @@ async function work(
   { deps, live }: RunContext,
 ): Promise<AttemptOutcome> {
   const { issue, attempt, attemptId, adopt } = order;
-  const first = () => renderPrompt(deps.promptTemplate, { issue, attempt });
+  const first = () => firstPromptOf(order, deps);
   if (!adopt) live.entered("building_prompt", null);
   const rendered = adopt ? null : await first();
   live.entered("launching_agent", null);
@@ -127,6 +127,13 @@ async function work(
   } finally {
     live.session(null);
   }
+}
+
+/** The template, and the comments if it uses them: they are as new as the attempt. */
+async function firstPromptOf({ issue, attempt }: AttemptOrder, deps: AttemptDeps): Promise<string> {
+  const { promptTemplate, tracker } = deps;
+  const list = readsComments(promptTemplate) ? await tracker.comments?.(issue) : null;
+  return renderPrompt(promptTemplate, { issue, attempt, comments: list?.comments ?? [] });
 }
 
 /** On a thread that knows the work: what came back, or the issue again, which was edited. */

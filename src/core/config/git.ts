@@ -51,6 +51,10 @@ export interface RepositoryMatch {
   readonly states: readonly string[];
   /** The part of identifiers before their last `-`. */
   readonly prefixes: readonly string[];
+  /** Keys or names of the tracker's teams. */
+  readonly teams: readonly string[];
+  /** Short names (slugs) or names of the tracker's projects. */
+  readonly projects: readonly string[];
 }
 
 /** The values for one alternative of a branch template; null: the issue has none. */
@@ -81,8 +85,10 @@ const match = z.strictObject(
     labels: texts.nullable().default(null),
     states: texts.nullable().default(null),
     prefixes: texts.nullable().default(null),
+    teams: texts.nullable().default(null),
+    projects: texts.nullable().default(null),
   },
-  "must be a map of labels, states, prefixes and nothing else",
+  "must be a map of labels, states, prefixes, teams, projects and nothing else",
 );
 
 const template = solidText
@@ -127,6 +133,8 @@ export function gitConfigOf(written: z.output<typeof gitSection>): GitConfig {
           labels: lowered(one.match?.labels),
           states: lowered(one.match?.states),
           prefixes: lowered(one.match?.prefixes),
+          teams: lowered(one.match?.teams),
+          projects: lowered(one.match?.projects),
         },
         baseBranch: one.base_branch,
         branchTemplate: one.branch_template ?? defaultTemplate,

@@ -14,9 +14,17 @@ export interface Issue {
   readonly priority: number | null;
   /** The tracker's own state name, in its own spelling; compare with `sameState`. */
   readonly state: string;
+  /** The tracker's type of that state in lower case, such as `backlog` or `started`; null where states have none. */
+  readonly stateType: string | null;
   readonly branchName: string | null;
   readonly url: string | null;
   readonly assigneeId: string | null;
+  readonly assignee: Person | null;
+  readonly team: Team | null;
+  readonly project: Project | null;
+  readonly parent: IssueLink | null;
+  /** At most the first 10. */
+  readonly subIssues: readonly IssueLink[];
   /** Trimmed, lowercased, without duplicates. */
   readonly labels: readonly string[];
   readonly blockedBy: readonly Blocker[];
@@ -27,10 +35,60 @@ export interface Issue {
   readonly updatedAt: number | null;
 }
 
-export interface Blocker {
+/** Another issue as far as an issue that names it knows it; never without both id and identifier. */
+export interface IssueLink {
   readonly id: string | null;
   readonly identifier: string | null;
+  readonly title: string | null;
   readonly state: string | null;
+  readonly url: string | null;
+}
+
+export type Blocker = IssueLink;
+
+export interface Person {
+  readonly id: string;
+  readonly name: string | null;
+}
+
+export interface Team {
+  readonly id: string;
+  /** Such as `ENG`. */
+  readonly key: string | null;
+  readonly name: string | null;
+}
+
+export interface Project {
+  readonly id: string;
+  /** The project's short name in addresses. */
+  readonly slug: string | null;
+  readonly name: string | null;
+}
+
+/** The fields of an issue that only some trackers have, for an issue that has none of them. */
+export const withoutRelations = {
+  stateType: null,
+  assignee: null,
+  team: null,
+  project: null,
+  parent: null,
+  subIssues: [],
+} as const satisfies Partial<Issue>;
+
+/** A comment as plain text, written by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */
+export interface IssueComment {
+  readonly author: string;
+  readonly by: "person" | "own" | "machine";
+  readonly body: string;
+  /** Milliseconds since the epoch, or null when the tracker gives no usable instant. */
+  readonly createdAt: number | null;
+}
+
+/** The newest comments of an issue, oldest first. */
+export interface CommentList {
+  readonly comments: readonly IssueComment[];
+  /** There are older ones, or text was cut. */
+  readonly truncated: boolean;
 }
 
 /** One state of the tracker's own workflow. */

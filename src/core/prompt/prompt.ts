@@ -2,11 +2,11 @@
 
 import { SymphonyError } from "../model/errors.ts";
 import type { SymphonyEvent } from "../model/event.ts";
-import type { Issue } from "../model/issue.ts";
+import type { Issue, IssueComment } from "../model/issue.ts";
 import { displayTail, displayText, oneLine } from "../text/text.ts";
 import type { TemplateFault } from "./liquid.ts";
 import { RenderThread } from "./render-thread.ts";
-import { laidOver, promptVariables, variablesOf } from "./variables.ts";
+import { commentVariables, laidOver, promptVariables, variablesOf } from "./variables.ts";
 
 const defaultTemplate = `You are working on an issue from the configured tracker.
 
@@ -19,6 +19,13 @@ export interface PromptSubject {
   readonly issue: Issue;
   /** null on the first run, 1 or more on a retry. */
   readonly attempt: number | null;
+  /** Oldest first; read only for a template that `readsComments`. */
+  readonly comments?: readonly IssueComment[];
+}
+
+/** Whether a template may use the issue's comments, which cost a request of their own. */
+export function readsComments(template: string): boolean {
+  return /comments/.test(template);
 }
 
 const thread = new RenderThread();
@@ -36,10 +43,13 @@ export function renderPrompt(template: string, subject: PromptSubject): Promise<
 /** As `renderPrompt`; `variables` lie over those of the subject, at every depth of their maps. */
 export function renderTemplate(
   template: string,
-  { issue, attempt }: PromptSubject,
+  { issue, attempt, comments = [] }: PromptSubject,
   variables: Readonly<Record<string, unknown>>,
 ): Promise<string> {
-  const own: Readonly<Record<string, unknown>> = { issue: variablesOf(issue), attempt };
+  const own: Readonly<Record<string, unknown>> = {
+    issue: { ...variablesOf(issue), comments: commentVariables(comments) },
+    attempt,
+  };
   const entries = Object.entries(variables).map(([name, value]) => [
     name,
     laidOver(own[name], value),

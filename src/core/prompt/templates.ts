@@ -2,13 +2,19 @@ import { randomBytes } from "node:crypto";
 import type { Clock } from "../clock.ts";
 import type { Effective } from "../config/service.ts";
 import { SymphonyError } from "../model/errors.ts";
-import type { Issue } from "../model/issue.ts";
+import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
 import { overriddenWith, workflowTemplateId } from "../orchestrator/choice.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import type { EventSink, Store } from "../store/store.ts";
 import type { StoredTemplate } from "../store/templates.ts";
 import type { Redactor } from "../text/redact.ts";
-import { renderPrompt, renderTemplate, requireUsable, variablesIn } from "./prompt.ts";
+import {
+  readsComments,
+  renderPrompt,
+  renderTemplate,
+  requireUsable,
+  variablesIn,
+} from "./prompt.ts";
 
 /** A named template, or the body of the workflow file, which is edited in that file. */
 export interface Template {
@@ -29,7 +35,12 @@ interface TemplateChange {
 
 /** The data for a preview: an issue, or variables that lie over those of the sample. */
 export type PreviewWith =
-  | { readonly issue: Issue; readonly attempt: number | null }
+  | {
+      readonly issue: Issue;
+      readonly attempt: number | null;
+      /** Called only for a template that uses them. */
+      readonly comments: () => Promise<readonly IssueComment[]>;
+    }
   | { readonly variables: Readonly<Record<string, unknown>> };
 
 interface TemplatesDeps {
@@ -151,8 +162,15 @@ export class Templates {
     const { body } = this.get(idOrName);
     await requireUsable(body);
     const rendered = await ("issue" in subject
-      ? renderPrompt(body, subject)
-      : renderTemplate(body, { issue: sampleIssue, attempt: null }, subject.variables));
+      ? renderPrompt(body, {
+          ...subject,
+          comments: readsComments(body) ? await subject.comments() : [],
+        })
+      : renderTemplate(
+          body,
+          { issue: sampleIssue, attempt: null, comments: sampleComments },
+          subject.variables,
+        ));
     return this.#deps.redactor.redact(rendered);
   }
 
@@ -228,6 +246,15 @@ function inUse({ name }: Template, usedBy: readonly string[]): SymphonyError {
   });
 }
 
+function linkOf(identifier: string, title: string, state: string): IssueLink {
+  const url = `https://tracker.example/${identifier}`;
+  return { id: identifier.toLowerCase(), identifier, title, state, url };
+}
+
+const sampleComments: readonly IssueComment[] = [
+  { author: "Ada", by: "person", body: "Keep it small.", createdAt: Date.UTC(2026, 0, 6, 14) },
+];
+
 /** The data for a preview without an issue: every field has a value, except those of one kind of tracker. */
 const sampleIssue: Issue = {
   id: "sample-1",
@@ -239,9 +266,15 @@ const sampleIssue: Issue = {
   state: "Todo",
   branchName: "sample-1-add-a-health-check",
   url: "https://tracker.example/SAMPLE-1",
+  stateType: "unstarted",
   assigneeId: "person-1",
+  assignee: { id: "person-1", name: "Ada" },
+  team: { id: "team-1", key: "SAMPLE", name: "Samples" },
+  project: { id: "project-1", slug: "sample", name: "Sample" },
+  parent: linkOf("SAMPLE-9", "Operations", "In Progress"),
+  subIssues: [linkOf("SAMPLE-2", "Document the check", "Todo")],
   labels: ["backend", "feature"],
-  blockedBy: [{ id: "sample-0", identifier: "SAMPLE-0", state: "Done" }],
+  blockedBy: [linkOf("SAMPLE-0", "Choose a database", "Done")],
   dispatchable: true,
   createdAt: Date.UTC(2026, 0, 5, 9),
   updatedAt: Date.UTC(2026, 0, 6, 14, 30),

@@ -1,4 +1,4 @@
-import type { Issue } from "../model/issue.ts";
+import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
 
 /**
  * What a template can read of a value: `time` is a number of ms that templates see as RFC 3339, `data` is anything. A list
@@ -26,6 +26,14 @@ type ShapeOf<T> = T extends string
           ? "data"
           : ShapesOf<T>;
 
+const linkShape: ShapesOf<IssueLink> = {
+  id: "text",
+  identifier: "text",
+  title: "text",
+  state: "text",
+  url: "text",
+};
+
 /** The fields of an issue that templates can use, by the names of the code. The one list of them. */
 const issueShape: ShapesOf<Issue> = {
   id: "text",
@@ -35,28 +43,50 @@ const issueShape: ShapesOf<Issue> = {
   description: "text",
   priority: "number",
   state: "text",
+  stateType: "text",
   branchName: "text",
   url: "text",
   assigneeId: "text",
+  assignee: { id: "text", name: "text" },
+  team: { id: "text", key: "text", name: "text" },
+  project: { id: "text", slug: "text", name: "text" },
+  parent: linkShape,
+  subIssues: [linkShape],
   labels: ["text"],
-  blockedBy: [{ id: "text", identifier: "text", state: "text" }],
+  blockedBy: [linkShape],
   dispatchable: "flag",
   createdAt: "time",
   updatedAt: "time",
 };
 
-/** The variables of every template, by the names that templates use. */
-export const promptVariables: ShapeMap = { issue: written(issueShape), attempt: "number" };
+const commentShape: ShapesOf<IssueComment> = {
+  author: "text",
+  by: "text",
+  body: "text",
+  createdAt: "time",
+};
 
-/** The variables of the texts that leave symphony with finished work. */
+/** The variables of every prompt, by the names that templates use. */
+export const promptVariables: ShapeMap = {
+  issue: { ...written(issueShape), comments: [written(commentShape)] },
+  attempt: "number",
+};
+
+/** The variables of the texts that leave symphony with finished work; comments are not read for them. */
 export const deliveryVariables: ShapeMap = {
-  ...promptVariables,
+  issue: written(issueShape),
+  attempt: "number",
   work: { summary: "text", branch: "text" },
 };
 
 /** The issue as templates see it: wire names as keys, times as RFC 3339, missing values as null. */
 export function variablesOf(issue: Issue): Readonly<Record<string, unknown>> {
   return fieldsOf(issueShape, issue);
+}
+
+/** Comments as templates see them. */
+export function commentVariables(comments: readonly IssueComment[]): readonly unknown[] {
+  return comments.map((comment) => fieldsOf(commentShape, comment));
 }
 
 /** `over` lies over `under`: maps are merged at every depth, everything else is replaced. */

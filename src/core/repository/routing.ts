@@ -8,7 +8,8 @@ import {
 import { type Issue, normalState } from "../model/issue.ts";
 import { workspaceKey } from "./key.ts";
 
-export type Routed = Pick<Issue, "identifier" | "title" | "labels" | "state" | "branchName">;
+export type Routed = Pick<Issue, "identifier" | "title" | "labels" | "state" | "branchName"> &
+  Partial<Pick<Issue, "team" | "project">>;
 
 const maxSlugChars = 40;
 const maxNumber = 1_000;
@@ -41,11 +42,19 @@ export function repositoryOfWork(
 }
 
 /** The conditions of `match`, as text for a person. */
-export function matchInWords({ labels, states, prefixes }: RepositoryMatch): string {
+export function matchInWords({
+  labels,
+  states,
+  prefixes,
+  teams,
+  projects,
+}: RepositoryMatch): string {
   const parts = [
     inWords("label", labels),
     inWords("state", states),
     inWords("prefix", prefixes),
+    inWords("team", teams),
+    inWords("project", projects),
   ].filter((part) => part !== null);
   return parts.length === 0 ? "every issue" : parts.join(" and ");
 }
@@ -131,14 +140,23 @@ function shortHash(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-function fits(issue: Routed, { labels, states, prefixes }: RepositoryMatch): boolean {
+function fits(issue: Routed, match: RepositoryMatch): boolean {
+  const { labels, states, prefixes, teams, projects } = match;
   const { identifier } = issue;
   const prefix = identifier.slice(0, Math.max(identifier.lastIndexOf("-"), 0)).toLowerCase();
   return (
     (labels.length === 0 || issue.labels.some((label) => labels.includes(label))) &&
     (states.length === 0 || states.includes(normalState(issue.state))) &&
-    (prefixes.length === 0 || prefixes.includes(prefix))
+    (prefixes.length === 0 || prefixes.includes(prefix)) &&
+    isNamed(teams, issue.team?.key, issue.team?.name) &&
+    isNamed(projects, issue.project?.slug, issue.project?.name)
   );
+}
+
+/** Whether `wanted` is empty or has one of the names, in any case. */
+function isNamed(wanted: readonly string[], ...names: (string | null | undefined)[]): boolean {
+  const known = names.map((name) => name?.trim().toLowerCase());
+  return wanted.length === 0 || wanted.some((one) => known.includes(one));
 }
 
 function inWords(what: string, values: readonly string[]): string | null {

@@ -117,6 +117,15 @@ function withChanges(
 
 const time = z.number();
 
+const LinkSchema = z.strictObject({
+  id: z.string().nullable(),
+  identifier: z.string().nullable(),
+  // Older records know neither.
+  title: z.string().nullable().default(null),
+  state: z.string().nullable(),
+  url: z.string().nullable().default(null),
+});
+
 /** Strict, so that a field of a later release is refused, not dropped at the next write. */
 export const IssueSchema = z.strictObject({
   id: z.string().min(1),
@@ -126,17 +135,27 @@ export const IssueSchema = z.strictObject({
   description: z.string().nullable(),
   priority: z.number().int().nullable(),
   state: z.string(),
+  // Older records do not have these relations.
+  stateType: z.string().nullable().default(null),
   branchName: z.string().nullable(),
   url: z.string().nullable(),
   assigneeId: z.string().nullable(),
+  assignee: z
+    .strictObject({ id: z.string(), name: z.string().nullable() })
+    .nullable()
+    .default(null),
+  team: z
+    .strictObject({ id: z.string(), key: z.string().nullable(), name: z.string().nullable() })
+    .nullable()
+    .default(null),
+  project: z
+    .strictObject({ id: z.string(), slug: z.string().nullable(), name: z.string().nullable() })
+    .nullable()
+    .default(null),
+  parent: LinkSchema.nullable().default(null),
+  subIssues: z.array(LinkSchema).default([]),
   labels: z.array(z.string()),
-  blockedBy: z.array(
-    z.strictObject({
-      id: z.string().nullable(),
-      identifier: z.string().nullable(),
-      state: z.string().nullable(),
-    }),
-  ),
+  blockedBy: z.array(LinkSchema),
   dispatchable: z.boolean(),
   createdAt: time.nullable(),
   updatedAt: time.nullable(),

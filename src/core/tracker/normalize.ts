@@ -1,4 +1,14 @@
-import type { Blocker, Issue } from "../model/issue.ts";
+import type {
+  Blocker,
+  CommentList,
+  Issue,
+  IssueComment,
+  IssueLink,
+  Person,
+  Project,
+  Team,
+} from "../model/issue.ts";
+import { displayText, oneLine } from "../text/text.ts";
 
 /** An issue as read from a tracker, with unchecked values. */
 export type IssueFields = { readonly [Field in keyof Issue]: unknown };
@@ -23,9 +33,15 @@ export function normalizeIssue(fields: IssueFields): Issue | null {
     description: textOf(fields.description),
     priority: priorityOf(fields.priority),
     state,
+    stateType: textOf(fields.stateType)?.trim().toLowerCase() ?? null,
     branchName: textOf(fields.branchName),
     url: textOf(fields.url),
     assigneeId: textOf(fields.assigneeId),
+    assignee: personOf(fields.assignee),
+    team: teamOf(fields.team),
+    project: projectOf(fields.project),
+    parent: linkOf(fields.parent),
+    subIssues: listOf(fields.subIssues).slice(0, maxSubIssues).flatMap(asLinks),
     labels: labelsOf(fields.labels),
     blockedBy: blockersOf(fields.blockedBy),
     dispatchable,
@@ -65,13 +81,66 @@ export function instantOf(value: unknown): number | null {
 
 /** Entries with at least a known id or identifier; unknown fields are null, never made up. */
 export function blockersOf(value: unknown): readonly Blocker[] {
-  return listOf(value).flatMap((entry) => {
-    if (!isRecord(entry)) return [];
-    const id = textOf(entry["id"]);
-    const identifier = textOf(entry["identifier"]);
-    const known = id !== null || identifier !== null;
-    return known ? [{ id, identifier, state: textOf(entry["state"]) }] : [];
-  });
+  return listOf(value).flatMap(asLinks);
+}
+
+/** Limit of `subIssues`. */
+export const maxSubIssues = 10;
+
+function asLinks(value: unknown): readonly IssueLink[] {
+  const link = linkOf(value);
+  return link === null ? [] : [link];
+}
+
+function linkOf(value: unknown): IssueLink | null {
+  if (!isRecord(value)) return null;
+  const id = textOf(value["id"]);
+  const identifier = textOf(value["identifier"]);
+  if (id === null && identifier === null) return null;
+  const { title, state, url } = value;
+  return { id, identifier, title: textOf(title), state: textOf(state), url: textOf(url) };
+}
+
+function personOf(value: unknown): Person | null {
+  const id = isRecord(value) ? textOf(value["id"]) : null;
+  return id === null || !isRecord(value) ? null : { id, name: textOf(value["name"]) };
+}
+
+function teamOf(value: unknown): Team | null {
+  const known = personOf(value);
+  return known === null || !isRecord(value) ? null : { ...known, key: textOf(value["key"]) };
+}
+
+function projectOf(value: unknown): Project | null {
+  const known = personOf(value);
+  return known === null || !isRecord(value) ? null : { ...known, slug: textOf(value["slug"]) };
+}
+
+/** Limit of the comments that are read of one issue. */
+export const maxComments = 50;
+const maxCommentChars = 8_000;
+const maxCommentsChars = 64_000;
+const maxAuthorChars = 80;
+
+/**
+ * The newest of `rows`, which are oldest first, as plain text of limited size. The oldest are left out first.
+ * `hasOlder`: the tracker has more than `rows`.
+ */
+export function commentList(rows: readonly IssueComment[], hasOlder: boolean): CommentList {
+  const kept: IssueComment[] = [];
+  let truncated = hasOlder;
+  let chars = 0;
+  for (const row of rows.toReversed()) {
+    const body = displayText(row.body, maxCommentChars);
+    chars += body.length;
+    if (kept.length === maxComments || chars > maxCommentsChars) {
+      truncated = true;
+      break;
+    }
+    if (row.body.length > maxCommentChars) truncated = true;
+    kept.push({ ...row, author: oneLine(row.author, maxAuthorChars), body });
+  }
+  return { comments: kept.reverse(), truncated };
 }
 
 /** A plain object that survives JSON unchanged, kept unchanged; everything else is null (N-9). */

@@ -5,7 +5,7 @@ import type { AgentTools } from "../agent/agent.ts";
 import type { Clock } from "../clock.ts";
 import type { TrackerConfig } from "../config/config.ts";
 import type { Meter } from "../events/meter.ts";
-import type { Issue, TrackerState } from "../model/issue.ts";
+import type { CommentList, Issue, IssueName, TrackerState } from "../model/issue.ts";
 
 /**
  * Where issues come from. The scheduler uses only the two reads (T-1). Every rejection is a
@@ -23,6 +23,8 @@ export interface Tracker {
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
   /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
+  /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
+  comments?(issue: IssueName): Promise<CommentList>;
   /** Makes the tracker send webhooks to an address. Absent when the tracker sends none. */
   registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
   /** Tools for one agent session working on `issue`. */

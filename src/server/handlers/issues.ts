@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import {
+  commentsView,
   type IssueDetail,
   type IssueEdit,
   issueView,
@@ -10,7 +11,7 @@ import type { Answer } from "../../core/agent/agent.ts";
 import { requireAgentKind } from "../../core/agent/kinds.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
-import { findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
+import { commentsOf, findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import type { Issue } from "../../core/model/issue.ts";
@@ -45,6 +46,10 @@ function readers(core: Core) {
       const versions = [core.workspaces.kept.version, core.deliveries.version];
       const marks = [...orchestrator.marks(), history.changes(), secretsKnown(), ...versions];
       return details.get(params.id, marks, () => Prepared.of(detailOf(core, known), core.redact));
+    },
+    async comments({ params }) {
+      const { issue } = await findStatus(core, params.id);
+      return commentsView(issue, await commentsOf(core, issue));
     },
     async attempts({ params, query: { limit, offset } }) {
       const { id, identifier } = await findIssueId(core, params.id);

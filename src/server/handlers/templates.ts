@@ -1,7 +1,7 @@
 import type { Api } from "../../contract/api.ts";
 import { TemplateView } from "../../contract/templates.ts";
 import type { Core } from "../../core/core.ts";
-import { findStatus } from "../../core/find-issue.ts";
+import { commentsOf, findStatus } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import type { PreviewWith, Template } from "../../core/prompt/templates.ts";
 import type { Handlers } from "../mount.ts";
@@ -59,5 +59,6 @@ async function subjectOf(
 ): Promise<PreviewWith> {
   if (issue === undefined) return { variables: variables ?? {} };
   const status = await findStatus(core, issue);
-  return { issue: status.issue, attempt: status.retry?.attempt ?? null };
+  const comments = async () => (await commentsOf(core, status.issue)).comments;
+  return { issue: status.issue, attempt: status.retry?.attempt ?? null, comments };
 }

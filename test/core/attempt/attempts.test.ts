@@ -11,7 +11,8 @@ import type { AttemptDeps } from "../../../src/core/attempt/run.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { HooksConfig } from "../../../src/core/config/config.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
-import type { Issue } from "../../../src/core/model/issue.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
+import type { CommentList, Issue } from "../../../src/core/model/issue.ts";
 import type { AttemptOrder, Exit, Turned } from "../../../src/core/orchestrator/messages.ts";
 import type { Steer } from "../../../src/core/store/store.ts";
 import type { Tracker } from "../../../src/core/tracker/tracker.ts";
@@ -32,6 +33,7 @@ interface Parts {
   readonly model?: () => string | null;
   readonly resumeThreadId?: string;
   readonly tools?: AgentTools;
+  readonly comments?: () => Promise<CommentList>;
   readonly goesOn?: () => boolean;
   readonly runtime?: AgentRuntime;
 }
@@ -72,6 +74,7 @@ async function bench(parts: Parts) {
     secretEnvNames: [],
     fetchIssuesByStates: async () => [],
     fetchIssuesByIds: parts.after ?? (async () => []),
+    ...(parts.comments && { comments: parts.comments }),
     bindTools: () =>
       parts.tools ?? { specs: [], call: async () => ({ success: false, output: "none" }) },
     workflow: { states: async () => [], move: async () => {} },
@@ -183,6 +186,34 @@ test("if a thread cannot be resumed, a new one starts with the task and a summar
   await using it = await bench({ resumeThreadId: "gone", turns });
   await it.run();
   assert.deepEqual(it.said(), ["Do ENG-1\n\nAn earlier run did this."]);
+});
+
+test("comments are read when an attempt begins, if its template uses them", async () => {
+  let reads = 0;
+  const comments = async (): Promise<CommentList> => {
+    reads += 1;
+    const one = {
+      author: "Ada",
+      by: "person",
+      body: "{{ issue.id }} is text",
+      createdAt: 0,
+    } as const;
+    return { comments: [one], truncated: false };
+  };
+  const turns: readonly Step[][] = [[{ do: "say", text: "{{prompt}}" }]];
+  const template =
+    "{{ issue.title }}{% for c in issue.comments %}|{{ c.author }} {{ c.by }} {{ c.created_at }}: {{ c.body }}{% endfor %}";
+  await using it = await bench({ comments, turns, template });
+  await it.run();
+  const told = "Title of ENG-1|Ada person 1970-01-01T00:00:00Z: {{ issue.id }} is text";
+  assert.deepEqual([it.said(), reads], [[told], 1]);
+  await using other = await bench({ comments, turns });
+  await other.run();
+  assert.deepEqual([other.said(), reads], [["Do ENG-1"], 1]);
+  const down = () => Promise.reject(new SymphonyError("tracker_request", "Linear is down"));
+  await using failing = await bench({ comments: down, turns, template });
+  const exit = await failing.run();
+  assert.deepEqual([exit.kind, failing.said()], ["failed", []]);
 });
 
 test("an attempt that is stopped while its session opens begins no turn, and ends the session", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noTokens } from "../../../src/core/model/attempt.ts";
-import { config, issue } from "../../support/makers/issue.ts";
+import { config, issue, linkTo } from "../../support/makers/issue.ts";
 import { Scheduler } from "../../support/worlds/scheduler.ts";
 
 const boom = { kind: "failed", code: "turn_failed", message: "boom" } as const;
@@ -289,8 +289,7 @@ test("with --once, an issue that waited for a slot in the only poll is not start
 });
 
 test("an issue whose last blocker has just ended is read and started at once", async () => {
-  const blockers = (...names: string[]) =>
-    names.map((name) => ({ id: `id-${name}`, identifier: name, state: "Todo" }));
+  const blockers = (...names: string[]) => names.map((name) => linkTo(issue(name)));
   const waits = { dispatchable: false };
   const world = await new Scheduler(
     [
@@ -311,7 +310,7 @@ test("an issue whose last blocker has just ended is read and started at once", a
 
 test("the tracker's answer decides for an issue whose blockers have ended", async () => {
   const waits = { dispatchable: false };
-  const blockedBy = [{ id: "id-A-1", identifier: "A-1", state: "Todo" }];
+  const blockedBy = [linkTo(issue("A-1"))];
   const world = await new Scheduler(
     [issue("A-1"), issue("A-2", { ...waits, blockedBy })],
     config({ polling: { intervalMs: pollMs } }),

@@ -9,7 +9,7 @@ import {
   promptVariables,
   variablesOf,
 } from "../../../src/core/prompt/variables.ts";
-import { issue } from "../../support/makers/issue.ts";
+import { issue, linkTo } from "../../support/makers/issue.ts";
 
 function faults(source: string, variables = promptVariables): readonly string[] {
   return faultsIn(source, variables).map(
@@ -66,6 +66,7 @@ const usable = [
   "{% assign open = issue.blocked_by | where: 'state', 'Todo' %}{% for b in open %}{{ b.id }}{% endfor %}",
   "{% for i in (1..3) offset: continue %}{{ i }}{% endfor %}{% increment n %}{{ n }}",
   "{{ issue.title | split: ' ' | first | upcase }} {{ nil }} {{ issue.description == blank }}",
+  "{{ issue.parent.title }} {% for c in issue.comments %}{{ c.author }} {{ c.created_at }}{% endfor %}",
   "{% raw %}{{ nope }}{% endraw %}{% comment %}{{ nope }}{% endcomment %}{% cycle 'a', 'b' %}",
   "{% capture c %}{{ issue.state }}{% endcapture %}{{ c | size }} {{ c.size }}",
   "{% unless issue.url %}{{ issue.created_at | date: '%Y' }}{% endunless %}",
@@ -75,13 +76,14 @@ const usable = [
 test("S7: what the check accepts is rendered, for an issue that has every field", () => {
   const full = issue("ENG-1", {
     nativeRef: { any: { thing: 1 } },
-    blockedBy: [{ id: "1", identifier: "ENG-2", state: "Todo" }],
+    blockedBy: [linkTo(issue("ENG-2"))],
+    parent: linkTo(issue("ENG-3")),
     labels: ["a"],
     createdAt: 0,
   });
   for (const source of usable) {
     assert.deepEqual(faults(source), [], source);
-    fill(source, { issue: variablesOf(full), attempt: 1 });
+    fill(source, { issue: { ...variablesOf(full), comments: [] }, attempt: 1 });
   }
   assert.deepEqual(faults("{{ work.summary }} {{ work.branch }}", deliveryVariables), []);
   assert.match(faults("{{ work.sumary }}", deliveryVariables).join(), /work\.summary\?/);

@@ -12,7 +12,7 @@ import {
   steerPrompt,
 } from "../../../src/core/prompt/prompt.ts";
 import { RenderThread } from "../../../src/core/prompt/render-thread.ts";
-import { issue } from "../../support/makers/issue.ts";
+import { issue, linkTo } from "../../support/makers/issue.ts";
 import { temporaryDir } from "../../support/makers/storage.ts";
 
 function render(template: string, fields: Partial<Issue> = {}, attempt: number | null = null) {
@@ -74,23 +74,33 @@ test("P-4: every field of the issue has its written key", async () => {
     priority: 2,
     branchName: "b",
     url: "https://x/1",
+    stateType: "unstarted",
     assigneeId: "u",
+    assignee: { id: "u", name: "Ada" },
+    team: { id: "t", key: "ENG", name: "Engineering" },
+    project: { id: "p", slug: "shop", name: "Shop" },
+    parent: linkTo(issue("ENG-9")),
+    subIssues: [linkTo(issue("ENG-3", { state: "Done" }))],
     labels: ["api", "db"],
-    blockedBy: [{ id: "i2", identifier: "ENG-2", state: null }],
+    blockedBy: [{ id: "i2", identifier: "ENG-2", title: "B", state: null, url: "https://x/2" }],
     createdAt: 0,
     updatedAt: 1,
   };
   const template = `{{ issue.id }} {{ issue.native_ref.project.key }} {{ issue.identifier }} {{ issue.title }}
 {{ issue.description }} {{ issue.priority }} {{ issue.state }} {{ issue.branch_name }} {{ issue.url }}
 {{ issue.assignee_id }} {% for l in issue.labels %}[{{ l }}]{% endfor %} {{ issue.dispatchable }}
-{% for b in issue.blocked_by %}{{ b.id }}/{{ b.identifier }}/{{ b.state }}{% endfor %}
+{% for b in issue.blocked_by %}{{ b.id }}/{{ b.identifier }}/{{ b.title }}/{{ b.state }}/{{ b.url }}{% endfor %}
+{{ issue.state_type }} {{ issue.assignee.name }} {{ issue.team.key }} {{ issue.project.slug }} {{ issue.project.name }}
+{{ issue.parent.identifier }} {% for s in issue.sub_issues %}{{ s.title }}={{ s.state }}{% endfor %}{{ issue.comments | size }}
 {{ issue.created_at }} {{ issue.updated_at }}`;
   assert.equal(
     await render(template, full),
     `id-ENG-1 K ENG-1 Title of ENG-1
 D 2 Todo b https://x/1
 u [api][db] true
-i2/ENG-2/
+i2/ENG-2/B//https://x/2
+unstarted Ada ENG shop Shop
+ENG-9 Title of ENG-3=Done0
 1970-01-01T00:00:00Z 1970-01-01T00:00:00.001Z`,
   );
 });

@@ -124,7 +124,8 @@ test("P-1, S17: a preview uses sample data under the given variables, and shows 
   const { id } = await templates.create("x", body);
   const sample = await templates.preview(id, { variables: {} });
   assert.match(sample, /^SAMPLE-1 \S.* $/);
-  const own = { issue: issue("ENG-1", { title: "sk-canary" }), attempt: 2 };
+  const comments = () => Promise.reject(new Error("the template does not use them"));
+  const own = { issue: issue("ENG-1", { title: "sk-canary" }), attempt: 2, comments };
   assert.equal(await templates.preview(id, own), "ENG-1 [redacted] 2");
   assert.match(await templates.preview(id, { variables: { attempt: 3 } }), /3$/);
   const one = { issue: JSON.parse('{"title": "x", "__proto__": {"title": 1}, "labels": ["a"]}') };

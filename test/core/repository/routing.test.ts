@@ -40,6 +40,24 @@ function problemsOf(...repositories: readonly Values[]): string {
 
 const app = { name: "app", url: "https://github.com/you/app.git" };
 
+test("a repository matches by the tracker's team and project too", () => {
+  const { repositories } = gitOf(
+    { ...app, name: "site", match: { projects: ["Web Site", "a79254"] } },
+    { ...app, name: "core", match: { teams: ["eng"] } },
+  );
+  const team = { id: "1", key: "ENG", name: "Engineering" };
+  const project = (slug: string, name: string) => ({ id: "2", slug, name });
+  const to = (...given: Parameters<typeof issue>) => repositoryFor(issue(...given), repositories);
+  assert.equal(to("X-1", { project: project("b1", " web site") })?.name, "site");
+  assert.equal(to("X-1", { team, project: project("A79254", "Other") })?.name, "site");
+  assert.equal(to("X-1", { team, project: project("b1", "Other") })?.name, "core");
+  assert.equal(to("ENG-1"), null);
+  assert.deepEqual(
+    repositories.map(({ match }) => matchInWords(match)),
+    ["project web site or a79254", "team eng"],
+  );
+});
+
 test("an issue goes to the first repository that matches it; one without match accepts every issue", () => {
   const { repositories } = gitOf(
     { ...app, name: "api", match: { labels: [" Backend ", "api"], states: ["todo"] } },

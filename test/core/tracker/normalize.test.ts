@@ -19,9 +19,15 @@ const minimal: IssueFields = {
   description: undefined,
   priority: undefined,
   state: " todo ",
+  stateType: undefined,
   branchName: undefined,
   url: undefined,
   assigneeId: undefined,
+  assignee: undefined,
+  team: undefined,
+  project: undefined,
+  parent: undefined,
+  subIssues: undefined,
   labels: undefined,
   blockedBy: undefined,
   dispatchable: true,
@@ -38,9 +44,15 @@ test("N-1, N-6: a minimal record has every key, nulls, empty lists, and its own 
     description: null,
     priority: null,
     state: " todo ",
+    stateType: null,
     branchName: null,
     url: null,
     assigneeId: null,
+    assignee: null,
+    team: null,
+    project: null,
+    parent: null,
+    subIssues: [],
     labels: [],
     blockedBy: [],
     dispatchable: true,
@@ -92,12 +104,12 @@ test("N-5: only RFC 3339 instants with an offset are a time", () => {
     assert.equal(instantOf(text), null, String(text));
 });
 
-test("N-7: blockers have an id, an identifier and a state, each nullable, none invented", () => {
+test("N-7: blockers have the fields of a link, each nullable, none invented", () => {
   assert.deepEqual(
     blockersOf([{ id: "b" }, { identifier: "ENG-2", state: "Done" }, { state: "Done" }]),
     [
-      { id: "b", identifier: null, state: null },
-      { id: null, identifier: "ENG-2", state: "Done" },
+      { id: "b", identifier: null, title: null, state: null, url: null },
+      { id: null, identifier: "ENG-2", title: null, state: "Done", url: null },
     ],
   );
 });

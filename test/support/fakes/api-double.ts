@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { z } from "zod";
-import { chooseModel, IssueDetail, IssueView } from "../../../src/contract/issues.ts";
+import { chooseModel, IssueDetail, IssueView, issues } from "../../../src/contract/issues.ts";
 import { Snapshot, system, Transitions } from "../../../src/contract/system.ts";
 import { EventView } from "../../../src/contract/values.ts";
 import {
@@ -121,6 +121,17 @@ class Double implements ApiDouble {
         ok(IssueView.parse({ ...issueOf(this), ...(body as object) })),
       "POST /api/v1/issues/ENG-1/comments": () =>
         ok({ issue_identifier: "ENG-1", body: "noted", at }, 201),
+      "GET /api/v1/issues/ENG-1/comments": () =>
+        ok(
+          issues.comments.reply.parse({
+            issue_identifier: "ENG-1",
+            comments: [
+              { author: "Ada", by: "person", body: "Keep\u001b[31m it small.", created_at: at },
+              { author: "bot", by: "machine", body: "Deployed.", created_at: null },
+            ],
+            truncated: true,
+          }),
+        ),
       "GET /api/v1/ENG-1": () => ok(IssueDetail.parse(detailOf(this))),
       "POST /api/v1/ENG-1/steer": () =>
         ok(

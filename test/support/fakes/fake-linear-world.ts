@@ -19,6 +19,8 @@ export interface FakeIssue {
   createdAt: string;
   updatedAt: string;
   readonly comments: string[];
+  /** Identifier of the issue that it is a part of. */
+  parent: string | null;
 }
 
 export interface FakeLinearOptions {
@@ -74,6 +76,7 @@ export class FakeWorld {
       createdAt: at,
       updatedAt: at,
       comments: [],
+      parent: null,
       ...fields,
     };
     this.issues.push(issue);
@@ -90,7 +93,9 @@ export class FakeWorld {
     const value = (name: string) => argument(query, variables, name);
     switch (root) {
       case "viewer":
-        return { viewer: this.#viewer === null ? null : { id: this.#viewer, name: "Ada" } };
+        return query.includes("issue(")
+          ? { ...this.#owner(), issue: this.#node(this.#require(value("id")), query) }
+          : this.#owner();
       case "projects":
         return { projects: { nodes: this.#projects(variables["slugs"]) } };
       case "issues":
@@ -108,6 +113,10 @@ export class FakeWorld {
       default:
         throw new Error(`Cannot query field "${root}" on this double`);
     }
+  }
+
+  #owner(): Record<string, Json | null> {
+    return { viewer: this.#viewer === null ? null : { id: this.#viewer, name: "Ada" } };
   }
 
   #projects(slugs: unknown): readonly Json[] {
@@ -140,9 +149,9 @@ export class FakeWorld {
 
   #node(issue: FakeIssue, query: string): Json {
     const relations = issue.blockedBy.map((identifier) => {
-      const { id, state } = this.#require(identifier);
-      return { type: "blocks", issue: { id, identifier, state: { name: state } } };
+      return { type: "blocks", issue: this.#link(identifier) };
     });
+    const children = this.issues.filter(({ parent }) => parent === issue.identifier);
     return {
       id: issue.id,
       identifier: issue.identifier,
@@ -153,8 +162,13 @@ export class FakeWorld {
       branchName: `ada/${issue.identifier.toLowerCase()}`,
       createdAt: issue.createdAt,
       updatedAt: issue.updatedAt,
-      state: { id: `state-${issue.state}`, name: issue.state },
-      assignee: issue.assigneeId === null ? null : { id: issue.assigneeId },
+      state: { id: `state-${issue.state}`, name: issue.state, type: typeOf(issue.state) },
+      assignee:
+        issue.assigneeId === null ? null : { id: issue.assigneeId, displayName: issue.assigneeId },
+      team: { id: "team-1", key: teamOf(issue.identifier), name: "Engineering" },
+      project: { id: "project-1", slugId: issue.project, name: "Project" },
+      parent: issue.parent === null ? null : this.#link(issue.parent),
+      children: { nodes: children.map(({ identifier }) => this.#link(identifier)) },
       delegate: issue.delegateId === null ? null : { id: issue.delegateId },
       labels: cutConnection(
         issue.labels.map((name) => ({ name })),
@@ -162,7 +176,27 @@ export class FakeWorld {
         "labels",
       ),
       inverseRelations: cutConnection(relations, query, "inverseRelations"),
-      comments: { nodes: issue.comments.map((body) => ({ body })) },
+      comments: this.#comments(issue),
+    };
+  }
+
+  #link(identifier: string): Json {
+    const { id, title, url, state } = this.#require(identifier);
+    return { id, identifier, title, url, state: { name: state } };
+  }
+
+  /** Newest first; written by people of which the first is the owner of the key. */
+  #comments({ comments }: FakeIssue): Json {
+    const nodes = comments.map((body, at) => ({
+      body,
+      createdAt: new Date(epoch + at * 1_000).toISOString(),
+      user: { id: at === 0 ? this.#viewer : "user-bea", displayName: `Person ${at}`, app: false },
+      botActor: null,
+      externalUser: null,
+    }));
+    return {
+      nodes: nodes.toReversed().slice(0, 50),
+      pageInfo: { hasNextPage: nodes.length > 50 },
     };
   }
 
@@ -211,6 +245,17 @@ function argument(query: string, variables: Json, name: string): string {
   const variable = new RegExp(`\\b${name}:\\s*\\$(\\w+)`).exec(query)?.[1] ?? name;
   const input = variables["input"] as Json | undefined;
   return String(inline ?? variables[variable] ?? input?.[name] ?? "");
+}
+
+function typeOf(state: string): string {
+  const types: Readonly<Record<string, string>> = {
+    Triage: "triage",
+    Backlog: "backlog",
+    Todo: "unstarted",
+    Done: "completed",
+    Canceled: "canceled",
+  };
+  return types[state] ?? "started";
 }
 
 function teamOf(identifier: string): string {

@@ -4,11 +4,12 @@ import { commandSection } from "../../../src/core/agent/command/settings.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import { deliveryConfigOf, deliverySection } from "../../../src/core/config/delivery.ts";
-import type { Issue } from "../../../src/core/model/issue.ts";
+import { type Issue, type IssueLink, withoutRelations } from "../../../src/core/model/issue.ts";
 
 /** An issue in Todo that is ready for an attempt. */
 export function issue(identifier: string, fields: Partial<Issue> = {}): Issue {
   return {
+    ...withoutRelations,
     id: `id-${identifier}`,
     nativeRef: null,
     identifier,
@@ -26,6 +27,11 @@ export function issue(identifier: string, fields: Partial<Issue> = {}): Issue {
     updatedAt: null,
     ...fields,
   };
+}
+
+/** `one` as an issue that it blocks names it. */
+export function linkTo({ id, identifier, title, state, url }: Issue): IssueLink {
+  return { id, identifier, title, state, url };
 }
 
 type Parts = { readonly [K in keyof Config]?: Partial<Config[K]> };

@@ -1,4 +1,4 @@
-import { type Blocker, type Issue, normalState } from "../../model/issue.ts";
+import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
 import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
 
 /** The rules that decide whether an issue may be worked on (requirement L-9). */
@@ -30,9 +30,19 @@ export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
     description: node["description"],
     priority: node["priority"],
     state: field(node["state"], "name"),
+    stateType: field(node["state"], "type"),
     branchName: node["branchName"],
     url: node["url"],
     assigneeId: field(node["assignee"], "id"),
+    assignee: { id: field(node["assignee"], "id"), name: field(node["assignee"], "displayName") },
+    team: node["team"],
+    project: {
+      id: field(node["project"], "id"),
+      slug: field(node["project"], "slugId"),
+      name: field(node["project"], "name"),
+    },
+    parent: linkFields(node["parent"]),
+    subIssues: nodesOf(node["children"]).map(linkFields),
     labels: nodesOf(node["labels"]).map((label) => field(label, "name")),
     blockedBy,
     dispatchable: false,
@@ -84,12 +94,17 @@ function judged(row: LinearRow, rules: LinearRules): LinearRow {
 function blockersOf(relations: unknown): readonly unknown[] {
   return nodesOf(relations)
     .filter((relation) => field(relation, "type") === "blocks")
-    .map((relation) => field(relation, "issue"))
-    .map((issue) => ({
-      id: field(issue, "id"),
-      identifier: field(issue, "identifier"),
-      state: field(field(issue, "state"), "name"),
-    }));
+    .map((relation) => linkFields(field(relation, "issue")));
+}
+
+function linkFields(issue: unknown): Readonly<Record<keyof IssueLink, unknown>> {
+  return {
+    id: field(issue, "id"),
+    identifier: field(issue, "identifier"),
+    title: field(issue, "title"),
+    state: field(field(issue, "state"), "name"),
+    url: field(issue, "url"),
+  };
 }
 
 function nodesOf(connection: unknown): readonly unknown[] {

@@ -1,24 +1,28 @@
 import { z } from "zod";
 import { SymphonyError } from "../../model/errors.ts";
+import { maxComments, maxSubIssues } from "../normalize.ts";
 
 /** Issues on one page (requirement L-8). */
 export const pageSize = 50;
-/** Labels and relations requested with each issue of a page: 50 such issues cost 4,760 of 10,000 points. */
+/** Labels and relations requested with each issue of a page: 50 such issues cost 6,475 of 10,000 points. */
 export const nestedSize = 20;
-/** For issues with more of them: 20 such issues cost 9,104 points. */
-export const detailPageSize = 20;
+/** For issues with more of them: 18 such issues cost 9,099 points. */
+export const detailPageSize = 18;
 export const detailNestedSize = 100;
 
-/** A page of issues. Its price by Linear's formula is `first` × (5.2 + 4.5 × `nested`) points. */
+/** A page of issues. Its price by Linear's formula is `first` × (35.5 + 4.7 × `nested`) points. */
 function issuesDocument(operation: string, nested: number): string {
   return `query ${operation}($filter: IssueFilter!, $first: Int!, $after: String) {
   issues(filter: $filter, first: $first, after: $after, orderBy: updatedAt) {
     nodes {
       id identifier title description priority branchName url createdAt updatedAt
-      state { name } assignee { id } delegate { id }
+      state { name type } assignee { id displayName } delegate { id }
+      team { id key name } project { id slugId name }
+      parent { id identifier title url state { name } }
+      children(first: ${maxSubIssues}) { nodes { id identifier title url state { name } } }
       labels(first: ${nested}) { nodes { name } pageInfo { hasNextPage } }
       inverseRelations(first: ${nested}) {
-        nodes { type issue { id identifier state { name } } }
+        nodes { type issue { id identifier title url state { name } } }
         pageInfo { hasNextPage }
       }
     }
@@ -49,6 +53,17 @@ export const documents = {
   viewer { id }
   comment(id: $id) {
     id body archivedAt issue { id } user { id displayName app } botActor { type } externalUser { id }
+  }
+}`,
+  SymphonyComments: `query SymphonyComments($id: String!) {
+  viewer { id }
+  issue(id: $id) {
+    comments(first: ${maxComments}, orderBy: createdAt) {
+      nodes {
+        body createdAt user { id displayName app } botActor { name } externalUser { displayName }
+      }
+      pageInfo { hasNextPage }
+    }
   }
 }`,
   SymphonyWebhooks: `query SymphonyWebhooks($after: String) {

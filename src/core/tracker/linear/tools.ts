@@ -1,10 +1,7 @@
-import { z } from "zod";
 import type { AgentTools, ToolResult, ToolSpec } from "../../agent/agent.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { isRecord, textOf } from "../normalize.ts";
-import type { TrackerComment } from "../tracker.ts";
 import { type LinearAnswer, type LinearClient, redactorOf } from "./client.ts";
-import { documents, shaped } from "./queries.ts";
 import type { LinearSettings } from "./settings.ts";
 
 const toolName = "linear_graphql";
@@ -104,40 +101,4 @@ function failureOf(error: unknown): ToolResult {
 
 function failure(error: Readonly<Record<string, unknown>>): ToolResult {
   return { success: false, output: JSON.stringify({ error }) };
-}
-
-const answer = z.object({
-  viewer: z.object({ id: z.string() }),
-  comment: z
-    .object({
-      id: z.string(),
-      body: z.string(),
-      archivedAt: z.string().nullish(),
-      issue: z.object({ id: z.string() }).nullish(),
-      user: z.object({ id: z.string(), displayName: z.string(), app: z.boolean() }).nullish(),
-      botActor: z.object({ type: z.string() }).nullish(),
-      externalUser: z.object({ id: z.string() }).nullish(),
-    })
-    .nullish(),
-});
-
-/** One request: the comment, its author, and the key's owner. null if the comment is gone or not on an issue. */
-export async function readComment(
-  client: LinearClient,
-  id: string,
-): Promise<TrackerComment | null> {
-  const operation = "SymphonyComment";
-  const document = documents[operation];
-  const { data } = await client.read({ operation, document, variables: { id } });
-  const { viewer, comment } = shaped(answer, operation, data);
-  if (!comment?.issue || comment.archivedAt) return null;
-  const { user, botActor, externalUser } = comment;
-  const machine = !user || user.app || Boolean(botActor) || Boolean(externalUser);
-  return {
-    id: comment.id,
-    issueId: comment.issue.id,
-    body: comment.body,
-    author: user?.displayName ?? "someone",
-    by: user?.id === viewer.id ? "own" : machine ? "machine" : "person",
-  };
 }

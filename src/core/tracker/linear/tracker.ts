@@ -8,11 +8,12 @@ import { type Issue, normalState } from "../../model/issue.ts";
 import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import type { LinearBudget } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
+import { readComment, readComments } from "./comments.ts";
 import { commentAnswer, documents, linkAnswer, moveAnswer, shaped } from "./queries.ts";
 import { IssueReader } from "./reader.ts";
 import { Scope } from "./scope.ts";
 import { linearSettings } from "./settings.ts";
-import { bindLinearTools, readComment } from "./tools.ts";
+import { bindLinearTools } from "./tools.ts";
 import { registerWebhook } from "./webhook.ts";
 
 export interface LinearTrackerOptions {
@@ -64,6 +65,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
     comment: (id) => readComment(client, id),
+    comments: (issue) => readComments(client, issue),
     registerWebhook: (order) => registerWebhook(client, scope, order),
     bindTools: () => bindLinearTools(client, settings),
     secretEnvNames: settings.secretEnvNames,

@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../clock.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { type Issue, normalState } from "../../model/issue.ts";
+import { type CommentList, type Issue, normalState } from "../../model/issue.ts";
 import { type Database, int, openDatabase } from "../../store/database.ts";
 import { makeDataDir } from "../../store/lock.ts";
+import { commentList, maxComments } from "../normalize.ts";
 import {
   type IssueEdit,
   issueFromMarkdown,
@@ -33,12 +34,17 @@ export interface LocalIssues {
   list(states?: readonly string[]): readonly Issue[];
   /** In the order of the ids, each once; unknown ids are omitted. */
   byIds(ids: readonly string[]): readonly Issue[];
-  /** Oldest first. */
-  comments(identifier: string): readonly Comment[];
+  /** The newest, oldest first. */
+  comments(identifier: string): CommentList;
+  /** Whether a comment holds this text. */
+  hasComment(identifier: string, text: string): boolean;
   /** Grows with every write of any process. */
   version(): number;
   close(): void;
 }
+
+/** Authors that are no people: agents with the tracker's tool, and symphony itself. */
+const ownAuthors: ReadonlySet<string> = new Set(["agent", "symphony"]);
 
 /** The file in which the local tracker stores its issues. */
 export function issuesFile(dataDir: string): string {
@@ -144,8 +150,19 @@ class IssueStore implements LocalIssues {
     return this.#db.snapshot(() => unique.flatMap((id) => this.#table.byId(id) ?? []));
   }
 
-  comments(identifier: string): readonly Comment[] {
-    return this.#table.comments(this.#requireNumber(identifier));
+  comments(identifier: string): CommentList {
+    const found = this.#table.comments(this.#requireNumber(identifier), maxComments + 1);
+    const rows = found.map(({ author, body, at }) => ({
+      author,
+      by: ownAuthors.has(author) ? ("own" as const) : ("person" as const),
+      body,
+      createdAt: at,
+    }));
+    return commentList(rows, false);
+  }
+
+  hasComment(identifier: string, text: string): boolean {
+    return this.#table.hasComment(this.#requireNumber(identifier), text);
   }
 
   version(): number {

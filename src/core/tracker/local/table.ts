@@ -1,4 +1,4 @@
-import { type Blocker, type Issue, normalState } from "../../model/issue.ts";
+import { type Blocker, type Issue, normalState, withoutRelations } from "../../model/issue.ts";
 import { type Database, int, intOrNull, type Row, text, textOrNull } from "../../store/database.ts";
 import type { LocalOptions } from "./settings.ts";
 
@@ -24,7 +24,8 @@ interface NewFacts extends Facts {
   readonly identifier: string;
 }
 
-const selectBlockers = `SELECT blockers.issue AS number, issues.id, issues.identifier, issues.state
+const selectBlockers = `SELECT blockers.issue AS number, issues.id, issues.identifier, issues.title,
+    issues.state
   FROM blockers JOIN issues ON issues.number = blockers.blocker`;
 
 /** Rows of `issues.db` as normalized issues. Not atomic by itself: callers provide the transaction. */
@@ -60,9 +61,16 @@ export class IssueTable {
     this.#db.run(sql, { number, author, body, at });
   }
 
-  comments(number: number): readonly Comment[] {
-    const sql = "SELECT author, body, at FROM comments WHERE issue = $number ORDER BY ordinal";
-    return this.#db.all(commentOf, sql, { number });
+  /** Oldest first; only the newest `limit` of them. */
+  comments(number: number, limit: number): readonly Comment[] {
+    const sql = `SELECT author, body, at FROM comments WHERE issue = $number
+      ORDER BY ordinal DESC LIMIT $limit`;
+    return this.#db.all(commentOf, sql, { number, limit }).toReversed();
+  }
+
+  hasComment(number: number, part: string): boolean {
+    const sql = "SELECT 1 FROM comments WHERE issue = $number AND instr(body, $part) > 0 LIMIT 1";
+    return this.#db.get(() => true, sql, { number, part }) ?? false;
   }
 
   setBlockers(number: number, blockers: readonly number[]): void {
@@ -123,6 +131,7 @@ export class IssueTable {
   #issue(row: Row, blockedBy: readonly Blocker[]): Issue {
     const state = text(row, "state");
     return {
+      ...withoutRelations,
       id: text(row, "id"),
       nativeRef: null,
       identifier: text(row, "identifier"),
@@ -160,7 +169,13 @@ function columnsOf(facts: Facts) {
 }
 
 function blockerOf(row: Row): Blocker {
-  return { id: text(row, "id"), identifier: text(row, "identifier"), state: text(row, "state") };
+  return {
+    id: text(row, "id"),
+    identifier: text(row, "identifier"),
+    title: text(row, "title"),
+    state: text(row, "state"),
+    url: null,
+  };
 }
 
 function commentOf(row: Row): Comment {

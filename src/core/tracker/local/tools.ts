@@ -5,8 +5,6 @@ import type { Issue } from "../../model/issue.ts";
 import type { LocalIssues } from "./issues.ts";
 import { type LocalOptions, stateNamed } from "./settings.ts";
 
-const maxShownComments = 50;
-
 const NoArguments = z.strictObject({}).nullish();
 const CommentArguments = z.strictObject({ body: z.string().trim().min(1).max(65_536) });
 const MoveArguments = z.strictObject({ state: z.string().trim().min(1).max(100) });
@@ -71,10 +69,11 @@ const getIssue: Tool = (args, { issue }) => {
       labels,
       priority,
       blocked_by: blockedBy.map((blocker) => blocker.identifier),
-      comments: issues
-        .comments(issue.identifier)
-        .slice(-maxShownComments)
-        .map(({ author, body, at }) => ({ author, body, at: new Date(at).toISOString() })),
+      comments: issues.comments(issue.identifier).comments.map(({ author, body, createdAt }) => ({
+        author,
+        body,
+        at: new Date(createdAt ?? 0).toISOString(),
+      })),
     };
   };
 };

@@ -5,7 +5,13 @@ import type { AgentTools } from "../../agent/agent.ts";
 import type { Clock } from "../../clock.ts";
 import type { TrackerConfig } from "../../config/config.ts";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
-import { type Issue, normalState, type TrackerState } from "../../model/issue.ts";
+import {
+  type CommentList,
+  type Issue,
+  type IssueName,
+  normalState,
+  type TrackerState,
+} from "../../model/issue.ts";
 import type { Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
 import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
@@ -69,6 +75,10 @@ class LocalTracker implements Tracker {
     return this.#read((issues) => issues.byIds(ids));
   }
 
+  async comments({ identifier }: IssueName): Promise<CommentList> {
+    return this.#read((issues) => issues.comments(identifier));
+  }
+
   bindTools(issue: Issue): AgentTools {
     const open = () => openLocalIssues(this.#dataDir, this.#options, this.#clock);
     return localTools({ issue, options: this.#options, open });
@@ -125,7 +135,7 @@ class LocalTracker implements Tracker {
   /** A comment with the address; one that is there is not written again. */
   #link({ identifier }: Issue, { url, title }: TrackerLink): void {
     this.#read((issues) => {
-      if (issues.comments(identifier).some(({ body }) => body.includes(url))) return;
+      if (issues.hasComment(identifier, url)) return;
       issues.comment(identifier, { author: "symphony", body: `Ready for review: ${title} ${url}` });
     });
   }

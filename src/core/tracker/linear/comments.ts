@@ -1,0 +1,94 @@
+import { z } from "zod";
+import type { CommentList, IssueComment, IssueName } from "../../model/issue.ts";
+import { commentList, instantOf } from "../normalize.ts";
+import type { TrackerComment } from "../tracker.ts";
+import type { LinearClient } from "./client.ts";
+import { documents, shaped } from "./queries.ts";
+
+const author = {
+  body: z.string(),
+  user: z.object({ id: z.string(), displayName: z.string(), app: z.boolean() }).nullish(),
+};
+
+const viewer = z.object({ id: z.string() });
+
+const oneAnswer = z.object({
+  viewer,
+  comment: z
+    .object({
+      ...author,
+      id: z.string(),
+      archivedAt: z.string().nullish(),
+      issue: z.object({ id: z.string() }).nullish(),
+      botActor: z.object({ type: z.string() }).nullish(),
+      externalUser: z.object({ id: z.string() }).nullish(),
+    })
+    .nullish(),
+});
+
+const listAnswer = z.object({
+  viewer,
+  issue: z.object({
+    comments: z.object({
+      nodes: z.array(
+        z.object({
+          ...author,
+          createdAt: z.string(),
+          botActor: z.object({ name: z.string().nullish() }).nullish(),
+          externalUser: z.object({ displayName: z.string().nullish() }).nullish(),
+        }),
+      ),
+      pageInfo: z.object({ hasNextPage: z.boolean() }),
+    }),
+  }),
+});
+
+/** One request: the comment, its author, and the key's owner. null if the comment is gone or not on an issue. */
+export async function readComment(
+  client: LinearClient,
+  id: string,
+): Promise<TrackerComment | null> {
+  const operation = "SymphonyComment";
+  const document = documents[operation];
+  const { data } = await client.read({ operation, document, variables: { id } });
+  const { viewer: owner, comment } = shaped(oneAnswer, operation, data);
+  if (!comment?.issue || comment.archivedAt) return null;
+  return {
+    id: comment.id,
+    issueId: comment.issue.id,
+    body: comment.body,
+    author: comment.user?.displayName ?? "someone",
+    by: writerOf(comment, owner.id),
+  };
+}
+
+/** One request: the newest comments of an issue, and the key's owner. */
+export async function readComments(client: LinearClient, { id }: IssueName): Promise<CommentList> {
+  const operation = "SymphonyComments";
+  const document = documents[operation];
+  const { data } = await client.read({ operation, document, variables: { id } });
+  const { viewer: owner, issue } = shaped(listAnswer, operation, data);
+  const rows = issue.comments.nodes.map((comment) => ({
+    author:
+      comment.user?.displayName ??
+      comment.externalUser?.displayName ??
+      comment.botActor?.name ??
+      "someone",
+    by: writerOf(comment, owner.id),
+    body: comment.body,
+    createdAt: instantOf(comment.createdAt),
+  }));
+  rows.sort((a, b) => (a.createdAt ?? 0) - (b.createdAt ?? 0));
+  return commentList(rows, issue.comments.pageInfo.hasNextPage);
+}
+
+interface Written {
+  readonly user?: { readonly id: string; readonly app: boolean } | null | undefined;
+  readonly botActor?: object | null | undefined;
+  readonly externalUser?: object | null | undefined;
+}
+
+function writerOf({ user, botActor, externalUser }: Written, ownerId: string): IssueComment["by"] {
+  if (user?.id === ownerId) return "own";
+  return !user || user.app || botActor || externalUser ? "machine" : "person";
+}
