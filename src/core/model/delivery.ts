@@ -109,4 +109,6 @@ export interface Offer {
   readonly rounds: number;
   /** It is not offered yet: another branch goes first, or has to be compared with it. */
   readonly waits?: boolean;
+  /** Held because its rounds are used up: a person's next word continues it. */
+  readonly exhausted?: boolean;
 }

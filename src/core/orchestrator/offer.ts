@@ -127,6 +127,7 @@ export function runAgain(
     ...row.offer,
     revision: revisionOf(issue),
     rounds: byPerson ? 0 : row.offer.rounds + 1,
+    exhausted: false,
   };
   const next = offer ? { ...state, issues: state.issues.offering(issue, offer) } : state;
   const workspacePath = row?.claim === "review" ? row.workspacePath : null;
@@ -175,15 +176,20 @@ function answered(
   context: Context,
 ): Decision {
   const row = state.issues.get(issueId);
-  const waits = row?.claim === "review" || (row?.claim === "free" && row.offer !== null);
+  const waits =
+    row?.claim === "review" ||
+    (row?.claim === "free" && row.offer !== null) ||
+    (byPerson && row?.claim === "held" && !row.attached && row.offer?.exhausted === true);
   // A live or waiting attempt reads it in its next turn; a stopped issue waits for an operator.
   if (!row || !waits || state.draining) return decided(state);
   const { maxRounds } = context.config.delivery;
   const rounds = row.offer?.rounds ?? 0;
   if (!byPerson && rounds >= maxRounds) {
-    const next = `symphony transition ${row.issue.identifier} queued`;
+    const next = `a comment of a person, or symphony transition ${row.issue.identifier} queued`;
     const reason = `${rounds} rounds of feedback without a word of a person (delivery.max_rounds); the last one: ${summary}; next: ${next}`;
-    return hold(state, row.issue, { reason, context, data: { rounds } });
+    const exhausted = row.offer && { ...row.offer, exhausted: true };
+    const marked = { ...state, issues: state.issues.offering(row.issue, exhausted) };
+    return hold(marked, row.issue, { reason, context, data: { rounds } });
   }
   return runAgain(state, row.issue, { message: summary, byPerson, hasFeedback: true, context });
 }

@@ -212,6 +212,7 @@ const IssueRecordSchema = z.strictObject({
       restsIn: z.array(z.string()),
       rounds: z.number().int(),
       waits: z.boolean().exactOptional(),
+      exhausted: z.boolean().exactOptional(),
     })
     .nullable()
     .default(null),

@@ -182,9 +182,18 @@ test("delivery.max_rounds: rounds without a word of a person are counted over he
   await world.orchestrator.apply(red);
   assert.match(
     reasonOf(world) ?? "",
-    /^2 rounds of feedback.*max_rounds.*test is red; next: symphony transition A-1 queued$/,
+    /^2 rounds of feedback.*max_rounds.*test is red; next: a comment of a person, or symphony transition A-1 queued$/,
   );
   assert.equal(world.records.get(id)?.offer?.rounds, 2);
+  await world.orchestrator.apply(red);
+  assert.deepEqual(world.live, [], "another machine's word changes nothing");
+
+  const restarted = new Scheduler([issue("A-1")], settings({}, 2), world.records);
+  await restarted.begin();
+  await restarted.orchestrator.apply({ ...red, byPerson: true, summary: "ada: skip that test" });
+  await restarted.advance(0);
+  assert.deepEqual(restarted.live, ["A-1"], "a person's word continues it, also after a restart");
+  assert.equal(restarted.records.get(id)?.offer?.rounds, 0);
 
   const spoken = await offered({}, 1);
   await spoken.orchestrator.apply(red);
