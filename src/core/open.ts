@@ -317,6 +317,7 @@ export function openWorkDelivery(options: CoreOptions, deps: WorkDeliveryDeps) {
     },
     isIncluded: (rule, commit, base) => remotes.isIncluded(rule, commit, base),
     newestOf: (rule, branch) => remotes.newestOf(rule, branch),
+    pullRequestFrame: (rule, base) => remotes.pullRequestFrame(rule, base),
     post: (input) => deps.orchestrator().post(input),
     isRunning: (issueId) => deps.orchestrator().state.issues.of("running").has(issueId),
     isAttached: (issueId) =>

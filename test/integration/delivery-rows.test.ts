@@ -136,6 +136,33 @@ describe("delivery with the real server", { concurrency: 2 }, () => {
     assert.match(reason, /^2 rounds of feedback without a word of a person .*nit 3/);
     const { issue } = await world.detail();
     assert.equal(issue.state, "In Review");
+    await github.act({ do: "comment", as: "grace", issue: number, body: "Skip the nits." });
+    await world.offered(4);
+    assert.match(told(world).at(-1) ?? "", /Skip the nits\./);
+  });
+
+  test("DELIVERY-36: the text stands in the repository's own template, and commits are signed off", async () => {
+    await using world = await deliveryWorld({
+      ...one,
+      delivery: "  sign_off: true\n  author: { name: symphony, email: bot@example.com }",
+    });
+    const { github } = world;
+    const frame = "## What\n<!-- say it -->\n\n## Checklist\n- [ ] tests\n";
+    const files = { ".github/PULL_REQUEST_TEMPLATE.md": frame };
+    await github.act({ do: "push", as: "grace", branch: "main", files });
+    const number = await reviewed(world);
+    const [pull] = await world.pulls();
+    assert.match(
+      pull?.body ?? "",
+      /## What\n<!-- say it -->\n\n.*Mended\.[^#]*Issue: LOCAL-1[^#]*## Checklist\n- \[ \] tests/s,
+    );
+    const commits = (await world.rest(`GET /repos/acme/app/pulls/${number}/commits`)) as {
+      commit: { message: string };
+    }[];
+    assert.deepEqual(
+      commits.map(({ commit }) => commit.message.trim().split("\n").slice(-2)),
+      [["Issue: LOCAL-1", "Signed-off-by: symphony <bot@example.com>"]],
+    );
   });
 
   test("DELIVERY-25: a draft that a person made is a hold on merging, and is not undone", async () => {

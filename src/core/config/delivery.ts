@@ -10,8 +10,11 @@ export interface DeliveryConfig {
   readonly draft: boolean;
   /** Templates of text; they can use `issue` and `work`. */
   readonly titleTemplate: string;
-  readonly bodyTemplate: string;
+  /** null: the agent's last message, in the repository's own template for pull requests. */
+  readonly bodyTemplate: string | null;
   readonly commitTemplate: string;
+  /** Commits of symphony end with `Signed-off-by:` and their author (the Developer Certificate of Origin). */
+  readonly signOff: boolean;
   /** Author and committer; null: as git is configured for the user who runs the server. */
   readonly author: { readonly name: string; readonly email: string } | null;
   /** A file with more bytes is not pushed. */
@@ -50,9 +53,6 @@ export const reviewStates: readonly string[] = ["In Review", "Human Review", "Re
 
 const defaultTitle = "{{ issue.identifier }}: {{ issue.title }}";
 const defaultCommit = "{{ issue.title }}\n\nIssue: {{ issue.identifier }}";
-const defaultBody =
-  "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
-
 const author = z.strictObject(
   { name: solidText, email: solidText },
   "must be a map of name and email",
@@ -65,6 +65,7 @@ export const deliverySection = section({
   title_template: solidText.nullable().default(null),
   body_template: solidText.nullable().default(null),
   commit_template: solidText.nullable().default(null),
+  sign_off: z.boolean("must be true or false").default(false),
   author: author.nullable().default(null),
   max_file: size.refine((value) => value !== 0, "must be greater than 0").default(10 * 2 ** 20),
   allow_workflows: z.boolean("must be true or false").default(false),
@@ -91,8 +92,9 @@ export function deliveryConfigOf(
     mode: written.mode ?? (hasRepositories ? "branch" : "none"),
     draft: written.draft,
     titleTemplate: written.title_template ?? defaultTitle,
-    bodyTemplate: written.body_template ?? defaultBody,
+    bodyTemplate: written.body_template,
     commitTemplate: written.commit_template ?? defaultCommit,
+    signOff: written.sign_off,
     author: written.author,
     maxFile: bytesOf(written.max_file),
     allowWorkflows: written.allow_workflows,

@@ -73,6 +73,8 @@ export interface Reach {
   isIncluded(repository: RepositoryConfig, commit: string, base: string): Promise<boolean | null>;
   /** Who wrote the newest commit of a branch of the remote, and its subject; null: not known now. */
   newestOf(repository: RepositoryConfig, branch: string): Promise<Newest | null>;
+  /** The repository's own template for the text of pull requests; null: none, or not known now. */
+  pullRequestFrame(repository: RepositoryConfig, base: string): Promise<string | null>;
   /** Tells the scheduler. */
   post(input: Extract<Input, { type: `offer.${string}` | "radar.updated" }>): void;
   /** The last message of an attempt's agent. */

@@ -113,10 +113,11 @@ async function commit(turn: EndedTurn, known: Delivered, deps: MadeDeps): Promis
   const { commands } = commandsFor(generated, config.delivery.regenerate);
   const failed = commands.length === 0 ? null : await deps.check(turn, commands);
   if (failed !== null) return redCheck(failed);
+  const author = config.delivery.author ?? (await deps.identity());
   const result = await commitWork({
     path: workspace.path,
-    message: await commitMessage(config, { issue, summary, branch: known.branch }),
-    author: config.delivery.author ?? (await deps.identity()),
+    message: await commitMessage(config, { issue, summary, branch: known.branch, author }),
+    author,
     wall: deps.clock.wall(),
     base: (await readBaseline(workspace.path))?.head ?? null,
     settled,

@@ -29,6 +29,13 @@ export interface RemotesDeps {
 }
 
 const timeoutMs = 120_000;
+/**
+ * Where a repository keeps it, in GitHub's order:
+ * https://docs.github.com/communities/using-templates-to-encourage-useful-issues-and-pull-requests/creating-a-pull-request-template-for-your-repository
+ */
+const framePaths = [".github/", "", "docs/"].flatMap((place) =>
+  [".md", ".txt"].map((end) => `${place}pull_request_template${end}`),
+);
 
 /** The configured repositories and their sites, with the credentials that symphony has for them. */
 export class Remotes {
@@ -90,6 +97,14 @@ export class Remotes {
     return this.#read(rule, async (order) => {
       const mirror = await this.#deps.mirrors.ensure(order);
       return mirror.commitOf(branch);
+    });
+  }
+
+  /** The frame that the base branch has for the text of pull requests; null: none, or not known now. */
+  pullRequestFrame(rule: RepositoryConfig, base: string): Promise<string | null> {
+    return this.#read(rule, async (order) => {
+      const mirror = await this.#deps.mirrors.ensure(order);
+      return mirror.textOf(base, framePaths);
     });
   }
 

@@ -6,6 +6,9 @@ import { cut } from "../text/text.ts";
 
 // The texts that leave symphony. An agent's and an issue's words are shown, but notify no person and close no issue.
 
+const defaultBody =
+  "{{ work.summary }}\n\nIssue: {{ issue.identifier }}{% if issue.url %} {{ issue.url }}{% endif %}";
+
 /** GitHub's limit is 65,536 characters for a body. */
 const maxBodyChars = 60_000;
 const maxTitleChars = 200;
@@ -26,10 +29,12 @@ interface Texts {
 /** Title and body of a pull request. The marker by which it is found again comes first. */
 export async function pullRequestTexts(
   { delivery }: Pick<Config, "delivery">,
-  told: Told & { readonly marker: string },
+  told: Told & { readonly marker: string; readonly frame: string | null },
 ): Promise<Texts> {
   const title = await rendered(delivery.titleTemplate, told);
-  const body = await rendered(delivery.bodyTemplate, told);
+  const own = await rendered(delivery.bodyTemplate ?? defaultBody, told);
+  // A template of the operator is the whole text.
+  const body = delivery.bodyTemplate === null ? framed(own, told.frame) : own;
   return {
     // oneLine would remove what makes handles and references in it inert.
     title: cut(title.replaceAll(/\s+/g, " ").trim(), maxTitleChars),
@@ -37,16 +42,51 @@ export async function pullRequestTexts(
   };
 }
 
+/**
+ * The text in the repository's template: at the end of the first section, before the next heading;
+ * on top of a template without headings. The rest of the template stays for people.
+ */
+export function framed(text: string, frame: string | null): string {
+  const lines = (frame ?? "").trim().split(/\r?\n/);
+  const headings = headingsOf(lines);
+  const [first] = headings;
+  if (first === undefined) return [text, ...(frame?.trim() ? [frame.trim()] : [])].join("\n\n");
+  const end = headings[1] ?? lines.length;
+  const section = lines.slice(0, end).join("\n").trimEnd();
+  const rest = lines.slice(end).join("\n");
+  return `${section}\n\n${text}${rest === "" ? "" : `\n\n${rest}`}`;
+}
+
+/** The numbers of the lines that are headings; not those in code or in hidden comments. */
+function headingsOf(lines: readonly string[]): readonly number[] {
+  let closing: RegExp | null = null;
+  return lines.flatMap((line, at) => {
+    if (closing !== null) {
+      if (closing.test(line)) closing = null;
+      return [];
+    }
+    const fence = /^ {0,3}(```+|~~~+)/.exec(line)?.[1];
+    if (fence !== undefined) closing = new RegExp(`^ {0,3}${fence}`);
+    else if (/<!--(?!.*-->)/.test(line)) closing = /-->/;
+    return /^ {0,3}#{1,6}\s/.test(line) ? [at] : [];
+  });
+}
+
 const footer =
   "Opened by symphony, which leaves title and text as they are from now on; a review, a comment or a failed check starts the next round.";
 
-/** The message of a commit. */
+/** The message of a commit; with `delivery.sign_off`, its author's own trailer comes last. */
 export async function commitMessage(
   { delivery }: Pick<Config, "delivery">,
-  told: Told,
+  told: Told & { readonly author: { readonly name: string; readonly email: string } },
 ): Promise<string> {
-  const text = await rendered(delivery.commitTemplate, told);
-  return `${text.trim()}\n`;
+  const text = (await rendered(delivery.commitTemplate, told)).trim();
+  const trailer = `Signed-off-by: ${told.author.name} <${told.author.email}>`;
+  if (!delivery.signOff || text.includes(trailer)) return `${text}\n`;
+  // Trailers are one block: https://git-scm.com/docs/git-interpret-trailers
+  const [last = ""] = text.split("\n").slice(-1);
+  const hasTrailers = text.includes("\n\n") && /^[A-Za-z0-9-]+: \S/.test(last);
+  return `${text}${hasTrailers ? "\n" : "\n\n"}${trailer}\n`;
 }
 
 async function rendered(template: string, { issue, summary, branch }: Told): Promise<string> {

@@ -129,6 +129,19 @@ export class Writes {
     return { outcome: "final", reason };
   }
 
+  /** The issue ended before its work was proposed: the branch stays. */
+  #tooLate(known: Delivered, state: string): Written {
+    const { branch, pushed } = known;
+    this.#deps.save({ ...known, waitingFor: null, over: true });
+    this.#deps.bus.publish({
+      ...about(known),
+      type: "delivery.refused",
+      message: `no pull request: the issue is ${state}; its work is on ${branch}`,
+      data: { step: "pull_request", branch, commit: pushed },
+    });
+    return dropped;
+  }
+
   /** Opens the pull request, or finds the one that an earlier try has opened. */
   async #pullRequest(entry: Entry, known: Delivered): Promise<Written> {
     const { config, save, bus, lastMessage } = this.#deps;
@@ -145,23 +158,18 @@ export class Writes {
     if (known.pullRequest?.state === "open") return done;
     const issue = await this.#freshIssue(known);
     if (issue === null || standingOf(issue, config().tracker) === "terminal") {
-      save({ ...known, waitingFor: null, over: true });
-      bus.publish({
-        ...about(known),
-        type: "delivery.refused",
-        message: `no pull request: the issue is ${issue?.state ?? "gone"}; its work is on ${branch}`,
-        data: { step: "pull_request", branch, commit: known.pushed },
-      });
-      return dropped;
+      return this.#tooLate(known, issue?.state ?? "gone");
     }
     const { draft } = config().delivery;
     const summary = lastMessage(attemptId);
-    const texts = await pullRequestTexts(config(), { issue, summary, branch, marker });
     const there = await forge.find({ branch, marker });
     // What was merged is over; what a person closed is opened again, because a person ordered it.
     const found = there?.state === "merged" ? null : there;
     const isClosed = found?.state === "closed" && known.pullRequest !== null;
     const onto = base ?? (await forge.look()).defaultBranch;
+    const rule = found === null ? this.#ruleOf(known) : null;
+    const frame = rule && (await this.#deps.pullRequestFrame(rule, onto));
+    const texts = await pullRequestTexts(config(), { issue, summary, branch, marker, frame });
     const opened =
       found === null
         ? await forge.open({ branch, base: onto, ...texts, draft })

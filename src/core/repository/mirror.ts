@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { appendFile, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, posix } from "node:path";
 import { commitId, isBranchName, isRefName } from "../config/git.ts";
 import { CommandSeries } from "../process/run.ts";
 import { readSmall } from "./checkout.ts";
@@ -60,6 +60,9 @@ const maxShallowBytes = 1024 * 1024;
 const tracked = "refs/remotes/origin/";
 const branches = `+refs/heads/*:${tracked}*`;
 const tags = "+refs/tags/*:refs/tags/*";
+/** Mode, type, id, size and path of `ls-tree -l`; no link, no directory, no submodule. */
+const plainBlob = /^100(?:644|755) blob ([0-9a-f]{40,64}) +(\d+)\t(.+)$/s;
+const maxTextBytes = 64 * 1024;
 const maxPacks = 50;
 /** More loose refs than this are packed after a fetch. */
 const maxLooseTags = 100;
@@ -196,6 +199,25 @@ export class Mirror {
     const { status, stdout } = await this.#git(["log", "-1", format, `${tracked}${branch}`, "--"]);
     const [commit = "", author = "", subject = ""] = stdout.trim().split("\0");
     return status === 0 && commitId.test(commit) ? { commit, author, subject } : null;
+  }
+
+  /**
+   * The text of the first of `paths` that the branch has as a plain file of at most 64 KiB, regardless
+   * of case; null when it has none. Paths are relative and have at most one directory.
+   */
+  async textOf(branch: string, paths: readonly string[]): Promise<string | null> {
+    if (!isRefName(branch)) return null;
+    const places = [...new Set(paths.map((path) => `${posix.dirname(path)}/`))];
+    const args = ["ls-tree", "-z", "-l", `${tracked}${branch}`, "--", ...places];
+    const { status, stdout } = await this.#git(args);
+    if (status !== 0) return null;
+    const found = new Map<string, string>();
+    for (const line of stdout.split("\0")) {
+      const [, id = "", size = "", path = ""] = plainBlob.exec(line) ?? [];
+      if (id !== "" && Number(size) <= maxTextBytes) found.set(path.toLowerCase(), id);
+    }
+    const id = paths.map((path) => found.get(path.toLowerCase())).find((one) => one !== undefined);
+    return id === undefined ? null : await this.#must(["cat-file", "blob", id]);
   }
 
   /**

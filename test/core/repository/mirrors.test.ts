@@ -260,3 +260,19 @@ test("a clone that fails after its objects were lent gives them back", async (t)
   assert.equal(failed.code, "clone_failed");
   assert.equal(gitIn(mirror)("for-each-ref", "refs/keep/"), before);
 });
+
+test("DELIVERY-36: the first of several names is read from a branch, never through a link", async (t) => {
+  const { order, mirrors, seed, seedGit } = mirrorWorld(t);
+  mkdirSync(join(seed, ".github"));
+  symlinkSync("../../secret", join(seed, ".github", "frame.md"));
+  writeFileSync(join(seed, "Frame.MD"), "## What\n");
+  writeFileSync(join(seed, "large.md"), "x".repeat(64 * 1024 + 1));
+  seedGit("add", "-A");
+  seedGit("commit", "-qm", "frames");
+  seedGit("push", "-q", "origin", "HEAD:frames");
+  const mirror = await mirrors.refresh(order());
+  assert.equal(await mirror.textOf("frames", [".github/frame.md", "frame.md"]), "## What\n");
+  assert.equal(await mirror.textOf("frames", [".github/frame.md", "large.md"]), null);
+  assert.equal(await mirror.textOf("frames", ["docs/frame.md"]), null);
+  assert.equal(await mirror.textOf("gone", ["frame.md"]), null);
+});

@@ -303,6 +303,7 @@ function undelivered(
     diff: async () => Promise.reject(new Error("no remote")),
     isIncluded: async () => null,
     newestOf: async () => null,
+    pullRequestFrame: async () => null,
     post: (input) => scheduler.orchestrator.post(input),
     lastMessage: () => null,
     isRunning: () => false,
