@@ -167,6 +167,10 @@ const pure = [
   "src/core/agent/command/reader.ts",
   "src/core/agent/command/readers.ts",
   "src/core/agent/command/claude.ts",
+  "src/core/agent/claude/permissions.ts",
+  "src/core/agent/claude/protocol.ts",
+  "src/core/agent/claude/turn.ts",
+  "src/core/agent/claude/updates.ts",
   "src/core/agent/codex/protocol.ts",
   "src/core/agent/codex/approvals.ts",
   "src/core/config/config.ts",
@@ -354,6 +358,7 @@ test("reading a configuration loads no module of an agent or a tracker except it
   const ofKinds = [...loaded].filter((file) => /^src\/core\/(agent|tracker)\/[^/]+\//.test(file));
   assert.deepEqual(ofKinds.sort(), [
     "src/core/agent/acp/settings.ts",
+    "src/core/agent/claude/settings.ts",
     "src/core/agent/codex/settings.ts",
     "src/core/agent/command/settings.ts",
     "src/core/agent/openai/settings.ts",
@@ -415,6 +420,7 @@ const mainFiles: readonly string[] = [
   "src/contract/api.ts",
   "src/core/agent/acp/session.ts",
   "src/core/agent/agent.ts",
+  "src/core/agent/claude/session.ts",
   "src/core/agent/codex/session.ts",
   "src/core/agent/codex/shared/daemons.ts",
   "src/core/agent/command/session.ts",

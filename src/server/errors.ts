@@ -70,6 +70,7 @@ const httpStatus: Record<ErrorCode, number> = {
   workspace_refused: 422,
   provider_error: 502,
   provider_limited: 502,
+  provider_refused: 502,
   agent_failed: 502,
   response_timeout: 502,
   response_error: 502,

@@ -91,7 +91,10 @@ test("Claude's usage limit pauses the agent for every issue until the limit ends
   await eventually("the third one runs as well", async () => {
     return (await attemptsOf(server, third)).length > 0;
   });
-  assert.ok(server.log.includes(`the provider's limit (command) until ${until}`), server.log);
+  assert.ok(
+    server.log.includes(`the provider (command) accepts no turns until ${until}`),
+    server.log,
+  );
   assert.ok(server.log.includes("command may run again"), server.log);
 });
 
@@ -108,7 +111,7 @@ test("the pause survives a restart, and a dry run shows it", async () => {
   const [row] = JSON.parse(plan.stdout).plan;
   assert.deepEqual(
     [row.would_run, row.why],
-    [false, `the provider's limit (command) until ${until}`],
+    [false, `the provider (command) accepts no turns until ${until}`],
   );
   await using server = await serve(world);
   const state = await paused(server);

@@ -88,6 +88,9 @@ async function homesInside(
   return (await Promise.all(inside)).flat();
 }
 
+/** The kinds of agents that are separate programs, each with the section of its name. */
+type ProgramKind = "acp" | "claude" | "command";
+
 interface ProgramSettings {
   readonly readablePaths: readonly string[];
   readonly writablePaths: readonly string[];
@@ -99,7 +102,7 @@ interface ProgramSettings {
  * `danger`.
  */
 export async function programConfinement(
-  kind: "acp" | "command",
+  kind: ProgramKind,
   { readablePaths, writablePaths, envPassthrough: passthrough }: ProgramSettings,
   options: Omit<ConfinementOptions, "path" | "readable" | "writable" | "spec"> & {
     readonly spec: SessionSpec;
@@ -119,7 +122,7 @@ export async function programConfinement(
 /**
  * The hint for a confined program that was not found: it may be installed and still not be shown.
  */
-export function notShownHint(kind: "acp" | "command", key: string): string {
+export function notShownHint(kind: ProgramKind, key: string): string {
   return `install it, or set ${key} to its path; below agent.level danger it has to be on PATH or named by its absolute path, and the other files it needs in ${kind}.readable_paths`;
 }
 

@@ -5,6 +5,7 @@ import type { AgentSection } from "../config/sections.ts";
 import { SymphonyError } from "../model/errors.ts";
 import { acpSection } from "./acp/settings.ts";
 import type { AgentRuntime, HostsDeps, Model, OutlivingHosts, RestartContext } from "./agent.ts";
+import { claudeSection } from "./claude/settings.ts";
 import type { CodexModelsDeps } from "./codex/models.ts";
 import { type CodexConfig, codexSection } from "./codex/settings.ts";
 import type { CodexHosts } from "./codex/shared/runtime.ts";
@@ -119,6 +120,24 @@ export const agentKinds: readonly AgentKind[] = [
         return new CodexHosts(deps);
       },
     },
+  }),
+  kindOf({
+    kind: "claude",
+    section: claudeSection,
+    async create({ settings, ...deps }) {
+      const { createClaudeRuntime } = await import("./claude/runtime.ts");
+      return createClaudeRuntime({ ...deps, config: settings });
+    },
+    command: ({ command }) => command,
+    models: {
+      async list(settings, deps, signal) {
+        const { askClaude } = await import("./claude/models.ts");
+        return askClaude(settings, deps, signal);
+      },
+      source: ({ command, login }) => [command, login],
+      baseUrl: () => null,
+    },
+    outliving: null,
   }),
   kindOf({
     kind: "openai",

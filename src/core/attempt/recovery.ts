@@ -164,6 +164,7 @@ const cutOff: ReadonlySet<string> = new Set([
   "turn_input_required",
   "codex_daemon_lost",
   "provider_limited",
+  "provider_refused",
 ]);
 
 /** What the history knows about an issue's earlier attempts. */

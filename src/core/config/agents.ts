@@ -104,6 +104,7 @@ const agentRules = section({
   level: oneOf("safe", "networked", "danger").default("safe"),
   approvals: oneOf("auto", "ask", "decline").optional(),
   approval_timeout_ms: notNegative.default(1_800_000),
+  silence_timeout_ms: wholeNumber.optional(),
   max_concurrent_agents: positive.default(10),
   max_turns: positive.default(20),
   max_retry_backoff_ms: positive.default(300_000),
@@ -147,9 +148,13 @@ export function agentConfigOf(
     readonly approvals: Approvals;
     readonly max_concurrent_agents_by_state: Record<string, number>;
   },
-  stallTimeoutMs: number,
+  defaultSilenceMs: number,
 ): AgentConfig {
-  const { reasoningEffort: effort, ...rules } = renamed(agentRules, written);
+  const {
+    reasoningEffort: effort,
+    silenceTimeoutMs = defaultSilenceMs,
+    ...rules
+  } = renamed(agentRules, written);
   return {
     ...rules,
     kind: written.kind,
@@ -157,7 +162,7 @@ export function agentConfigOf(
     byState: picksOf(written.by_state),
     byLabel: picksOf(written.by_label),
     approvals: written.approvals,
-    stallTimeoutMs,
+    stallTimeoutMs: silenceTimeoutMs,
     maxConcurrentAgentsByState: written.max_concurrent_agents_by_state,
   };
 }

@@ -70,6 +70,8 @@ const meanings: Readonly<Record<string, string>> = {
     "How an agent's request for approval is answered: auto (granted), ask (by a person) or decline",
   "agent.approval_timeout_ms":
     "How long an approval or a question waits for a person before the run ends, ms; 0: no wait",
+  "agent.silence_timeout_ms":
+    "Silence after which an attempt is tried again, ms; 0 or less: never; default: codex.stall_timeout_ms",
   "agent.max_concurrent_agents": "Maximum number of attempts at the same time",
   "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
   "agent.max_turns": "Maximum number of turns in one attempt",

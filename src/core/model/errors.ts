@@ -71,6 +71,7 @@ export type ErrorCode =
   | "agent_unavailable"
   | "provider_error"
   | "provider_limited"
+  | "provider_refused"
   | "agent_failed"
   | "response_timeout"
   | "response_error"

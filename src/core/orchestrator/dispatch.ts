@@ -347,7 +347,7 @@ export function conflictGate(state: State, issue: Issue, { delivery }: Config): 
 
 /** A short text that says why an agent's issues wait. */
 export function pausedText({ agent, untilWall }: Pick<Pause, "agent" | "untilWall">): string {
-  return `the provider's limit (${agent}) until ${timeOf(untilWall)}`;
+  return `the provider (${agent}) accepts no turns until ${timeOf(untilWall)}`;
 }
 
 /** The day (UTC) that contains `wall`. */

@@ -4,7 +4,7 @@ import { standingOf } from "./dispatch.ts";
 import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { wellEnded } from "./offer.ts";
-import { providerLimited } from "./pauses.ts";
+import { isProvidersOwn, providerLimited } from "./pauses.ts";
 import { relisted } from "./queue.ts";
 import { waitForStorage } from "./recheck.ts";
 import { seen } from "./reconcile.ts";
@@ -164,7 +164,7 @@ function finished(
         }),
       );
     case "failed":
-      if (exit.code === "provider_limited") return providerLimited(state, entry, { exit, context });
+      if (isProvidersOwn(exit)) return providerLimited(state, entry, { exit, context });
       // A retry cannot succeed: it would find the same files.
       if (exit.code === "workspace_refused") {
         return hold(state, entry.issue, { reason: exit.message, context });

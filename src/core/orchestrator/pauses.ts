@@ -13,7 +13,15 @@ const maxNamedPauseMs = 8 * 86_400_000;
 type Failed = Extract<Exit, { kind: "failed" }>;
 type PauseContext = Pick<Context, "config" | "wall" | "now">;
 
-/** The provider refused a turn because of its limit: pauses the agent, counts no failure. */
+/** Codes of failures that are those of the provider and not of the issue. */
+const providersOwn: ReadonlySet<string> = new Set(["provider_limited", "provider_refused"]);
+
+/** True for a limit, and for a login, an account or a model that the provider does not accept. */
+export function isProvidersOwn(exit: Exit): boolean {
+  return exit.kind === "failed" && providersOwn.has(exit.code);
+}
+
+/** The provider refuses every turn for now: pauses the agent, counts no failure. */
 export function providerLimited(
   state: State,
   entry: Running,
@@ -55,7 +63,14 @@ function pause(
   // endlessly: times parsed from text are often too short.
   const minMs = named === null ? unknownMs(hits) : known?.active ? 0 : unknownMs(hits - 1);
   const untilWall = Math.max(named ?? 0, context.wall + minMs);
-  const next: Pause = { agent, untilWall, reason: exit.message, hits, active: true };
+  const next: Pause = {
+    agent,
+    untilWall,
+    reason: exit.message,
+    isNamed: named !== null,
+    hits,
+    active: true,
+  };
   return decided(
     { ...state, pauses: setIn(state.pauses, agent, next) },
     {
@@ -139,6 +154,14 @@ export function pauseElapsed(state: State, agent: string, { wall }: PauseContext
   const known = state.pauses.get(agent);
   if (!known?.active || known.untilWall <= wall) return state;
   return { ...state, pauses: setIn(state.pauses, agent, { ...known, untilWall: wall }) };
+}
+
+/** An operator asks to try again: pauses whose end nobody named are over. */
+export function pausesTried(state: State, context: PauseContext): Decision {
+  const open = [...state.pauses.values()].filter(({ active, isNamed }) => active && !isNamed);
+  if (open.length === 0) return decided(state);
+  const elapsed = open.reduce((next, { agent }) => pauseElapsed(next, agent, context), state);
+  return timePassed(elapsed, context);
 }
 
 function pausesPassed(state: State, { wall }: PauseContext): Decision {

@@ -10,6 +10,7 @@ import {
 import { byDispatchOrder, firstToFit, shutGate, slotsFor, slotsWithout } from "./dispatch.ts";
 import type { Retry, Running } from "./issues.ts";
 import type { Exit, Input } from "./messages.ts";
+import { isProvidersOwn } from "./pauses.ts";
 import { hasBegun, startAll } from "./poll.ts";
 import { recheck } from "./recheck.ts";
 import { isFree, type State } from "./state.ts";
@@ -140,7 +141,7 @@ function agentsStart({ refill }: State): boolean {
 /** Counts whether the attempt started; a stopped one and a provider's limit do not count. */
 export function withStart(state: State, { turnCount, stopping }: Running, exit: Exit): State {
   if (turnCount > 0) return withTurn(state);
-  if (stopping || exit.kind !== "failed" || exit.code === "provider_limited") return state;
+  if (stopping || exit.kind !== "failed" || isProvidersOwn(exit)) return state;
   return { ...state, refill: { ...state.refill, falseStarts: state.refill.falseStarts + 1 } };
 }
 

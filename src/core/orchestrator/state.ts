@@ -61,6 +61,8 @@ export interface Pause {
   readonly agent: string;
   readonly untilWall: number;
   readonly reason: string;
+  /** The provider named the time; otherwise an operator's refresh ends the pause. */
+  readonly isNamed: boolean;
   /** Consecutive refusals without a completed turn: each makes the next pause longer. */
   readonly hits: number;
   /** False once it is over; kept until a turn completes, so that the next pause counts it. */

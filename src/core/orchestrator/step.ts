@@ -7,7 +7,7 @@ import type { Stop } from "./issues.ts";
 import type { Effect, Input } from "./messages.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
-import { pauseElapsed, timePassed } from "./pauses.ts";
+import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
 import { radarUpdated } from "./radar.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
@@ -39,7 +39,7 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "provider.due":
       return recheckGates(pauseElapsed(state, input.agent, context), context);
     case "refresh.requested":
-      return refreshRequested(state, context);
+      return andThen(pausesTried(state, context), (next) => refreshRequested(next, context));
     case "tracker.changed":
       return pollAgain(state, context);
     case "config.changed":

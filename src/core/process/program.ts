@@ -27,6 +27,8 @@ export interface AgentProcessOptions {
   readonly graceMs?: number;
   /** The error for a command that was not found (exit 127); codex's own error if omitted. */
   readonly notFound?: SymphonyError;
+  /** What a line of more than `maxLineBytes` does; `fail`, which ends the process, if omitted. */
+  readonly overflow?: LineSplitterOptions["overflow"];
   onLine(line: string): void;
   onStderr(line: string): void;
   /**
@@ -61,8 +63,9 @@ export class AgentProcess {
     this.#options = options;
     this.#lines = new LineSplitter({
       maxBytes: maxLineBytes,
-      overflow: "fail",
+      overflow: options.overflow ?? "fail",
       onLine: options.onLine,
+      onSkip: () => options.onStderr(`a line of more than ${maxLineBytes} bytes was left out`),
     });
     this.#child = spawn("bash", ["-lc", options.line], {
       cwd: options.cwd,
@@ -227,9 +230,14 @@ const smallBufferBytes = 64 * 1024;
 
 export interface LineSplitterOptions {
   readonly maxBytes: number;
-  /** What happens with a longer line: `fail` throws `line_too_long`, `cut` keeps its beginning. */
-  readonly overflow: "fail" | "cut";
+  /**
+   * What happens with a longer line: `fail` throws `line_too_long`, `cut` keeps its beginning,
+   * `skip` drops the line.
+   */
+  readonly overflow: "fail" | "cut" | "skip";
   onLine(line: string): void;
+  /** A line was dropped (`skip`). */
+  onSkip?(): void;
 }
 
 /**
@@ -242,6 +250,8 @@ export class LineSplitter {
   #held: Buffer = Buffer.alloc(0);
   #size = 0;
   #failed = false;
+  /** The line at hand is longer than the limit. */
+  #isLong = false;
 
   constructor(options: LineSplitterOptions) {
     this.#options = options;
@@ -274,9 +284,12 @@ export class LineSplitter {
     }
     this.#hold(rest);
     const line = this.#held.subarray(0, this.#size);
+    const isSkipped = this.#isLong && this.#options.overflow === "skip";
     this.#size = 0;
+    this.#isLong = false;
     if (this.#held.length > smallBufferBytes) this.#held = Buffer.alloc(0);
-    this.#emit(line);
+    if (isSkipped) this.#options.onSkip?.();
+    else this.#emit(line);
   }
 
   #emit(line: Buffer): void {
@@ -287,6 +300,7 @@ export class LineSplitter {
   #hold(part: Buffer): void {
     const room = this.#options.maxBytes - this.#size;
     if (part.length > room && this.#options.overflow === "fail") this.#fail();
+    if (part.length > room) this.#isLong = true;
     const kept = part.subarray(0, room);
     const needed = this.#size + kept.length;
     if (needed > this.#held.length) this.#grow(needed);

@@ -139,6 +139,8 @@ test("W-9: all problems are named at once, and no value is repeated", () => {
 test("W-10: a stall timeout of zero or less is valid", () => {
   for (const off of [0, -1, -300_000]) {
     assert.equal(parse({ codex: { stall_timeout_ms: off } }).agent.stallTimeoutMs, off);
+    const both = { agent: { silence_timeout_ms: off }, codex: { stall_timeout_ms: 7 } };
+    assert.equal(parse(both).agent.stallTimeoutMs, off);
   }
 });
 

@@ -31,7 +31,10 @@ test("a limited provider pauses until the time it names; no failure is counted",
   const reads = world.calls.filter((call) => call.startsWith("issues"));
   assert.deepEqual(reads, [], "no issue is read for nothing");
   const shown = view(world);
-  assert.equal(shown.queued[0]?.waitingFor, `the provider's limit (codex) until ${iso(until)}`);
+  assert.equal(
+    shown.queued[0]?.waitingFor,
+    `the provider (codex) accepts no turns until ${iso(until)}`,
+  );
   assert.deepEqual(
     shown.retrying.map(({ dueWall, failures }) => [dueWall, failures]),
     [[until, 0]],
@@ -161,3 +164,33 @@ test("a wall clock that is set back does not extend the pause", async () => {
 function iso(wall: number): string {
   return new Date(wall).toISOString();
 }
+
+test("A11: a provider that refuses a login or an account stops new starts, once for all; no failure is counted", async () => {
+  const settings = config({ agent: { maxRetries: 0 } });
+  const world = await new Scheduler([issue("A-1"), issue("A-2"), issue("A-3")], settings).begin();
+  const message = "the provider refuses every request: status 401";
+  const refused = { kind: "failed", code: "provider_refused", message } as const;
+  await world.run("A-1").end(refused);
+  await world.run("A-2").end(refused);
+  await world.run("A-3").end(refused);
+  assert.equal(times(world, "provider.paused"), 1);
+  assert.deepEqual(
+    view(world).retrying.map(({ failures }) => failures),
+    [0, 0, 0],
+  );
+  assert.equal(view(world).paused[0]?.reason, message);
+  await world.advance(4 * minute);
+  assert.deepEqual(world.live, []);
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(1);
+  assert.equal(world.live.length, 3, "an operator mended it and asked to try again");
+});
+
+test("a refresh does not end a pause until a time that the provider named", async () => {
+  const world = await new Scheduler([issue("A-1")]).begin();
+  await world.run("A-1").end(limited(world.clock.wall() + 20 * minute));
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(1);
+  assert.deepEqual(world.live, []);
+  assert.equal(view(world).paused.length, 1);
+});

@@ -1,4 +1,5 @@
 import { acpSection } from "../../../src/core/agent/acp/settings.ts";
+import { claudeSection } from "../../../src/core/agent/claude/settings.ts";
 import { codexSection } from "../../../src/core/agent/codex/settings.ts";
 import { commandSection } from "../../../src/core/agent/command/settings.ts";
 import { openaiSection } from "../../../src/core/agent/openai/settings.ts";
@@ -97,6 +98,7 @@ export function config(parts: Parts = {}): Config {
     usage: { currency: "USD", prices: new Map(), ...parts.usage },
     codex: { ...codexSection.settings(codexSection.schema.parse({})), ...parts.codex },
     command: { ...commandSection.settings(commandSection.schema.parse({})), ...parts.command },
+    claude: { ...claudeSection.settings(claudeSection.schema.parse({})), ...parts.claude },
     acp: { ...acpSection.settings(acpSection.schema.parse({})), ...parts.acp },
     openai: { ...openaiSection.settings(openaiSection.schema.parse({})), ...parts.openai },
     history: { retentionDays: 90 },

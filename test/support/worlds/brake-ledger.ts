@@ -16,6 +16,8 @@ export class BrakeLedger {
   readonly #idle = new Map<string, { state: string; turns: number }>();
   readonly #braked = new Set<string>();
   readonly #pausedUntil = new Map<string, number>();
+  /** Agents whose pause has an end that the provider named. */
+  readonly #named = new Set<string>();
   holds = 0;
   pauses = 0;
   fullDays = 0;
@@ -61,7 +63,10 @@ export class BrakeLedger {
     if (type === "budget.reached") this.fullDays++;
     if (type === "provider.paused") {
       this.pauses++;
-      this.#pausedUntil.set(String(data?.["agent"]), Date.parse(String(data?.["until"])));
+      const agent = String(data?.["agent"]);
+      this.#pausedUntil.set(agent, Date.parse(String(data?.["until"])));
+      if (data?.["told"] === true) this.#named.add(agent);
+      else this.#named.delete(agent);
     }
   }
 
@@ -95,6 +100,13 @@ export class BrakeLedger {
     if (to !== "queued") return;
     this.#spent.delete(issueId);
     this.#idle.delete(issueId);
+  }
+
+  /** An operator's refresh may end a pause whose end nobody named. */
+  refreshed(): void {
+    for (const agent of this.#pausedUntil.keys()) {
+      if (!this.#named.has(agent)) this.#pausedUntil.delete(agent);
+    }
   }
 
   /** A new process may try a limited provider once. */

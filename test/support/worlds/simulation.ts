@@ -332,7 +332,8 @@ export class Simulation {
     if (this.#faults && this.#chance(0.15)) return; // hangs until it is stopped
     const failed = { kind: "failed", code: "turn_failed", message: "boom", git: null } as const;
     const untilWall = this.#limitEnd();
-    const limited = { ...failed, code: "provider_limited", message: "limit", untilWall };
+    const code = this.#chance(0.5) ? "provider_limited" : "provider_refused";
+    const limited = { ...failed, code, message: "limit", untilWall };
     const refused = this.#faults && this.#chance(0.04) ? limited : failed;
     const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
     if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
@@ -438,7 +439,10 @@ export class Simulation {
       const to = (["queued", "held", "completed", "queued"] as const)[this.#pick(4)] ?? "queued";
       return this.#apply({ type: "operator.transitioned", issueId, to, reason: null });
     }
-    if (dice < 85) return this.#apply({ type: "refresh.requested" });
+    if (dice < 85) {
+      this.ledger.refreshed();
+      return this.#apply({ type: "refresh.requested" });
+    }
     if (dice < 89) return this.#apply({ type: "issue.hinted", issueId });
     if (dice < 94) {
       this.#fullUntil = this.#now + this.#pick(120_000);

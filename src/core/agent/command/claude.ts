@@ -23,14 +23,8 @@ export function claudeReader(options: ReaderOptions): JsonReader {
 }
 
 class ClaudeReader {
-  readonly #options: ReaderOptions;
   readonly #calls: ToolCalls;
-  /** The provider's last report about the login's usage windows; null while it accepts requests. */
-  #refusal: Limit | null = null;
-  /** The error in the last line of the main conversation, such as `rate_limit`. */
-  #lastError: string | null = null;
-  /** The text of that error. */
-  #lastWords = "";
+  readonly #limits: ClaudeLimits;
   /**
    * The tokens of previous results: a background task that ends starts another turn of the same
    * process.
@@ -38,7 +32,7 @@ class ClaudeReader {
   #counted: Tokens = noTokens;
 
   constructor(options: ReaderOptions) {
-    this.#options = options;
+    this.#limits = new ClaudeLimits(() => options.wall());
     this.#calls = new ToolCalls({ ...names, workspace: options.workspace });
   }
 
@@ -48,10 +42,10 @@ class ClaudeReader {
       case "system":
         return message["subtype"] === "init" ? sessionOf(message) : [];
       case "rate_limit_event":
-        this.#refusal = refusalIn(message["rate_limit_info"], this.#options.wall());
+        this.#limits.windows(message["rate_limit_info"]);
         return [];
       case "assistant":
-        this.#errorIn(message, content);
+        this.#limits.assistant(message, content);
         return content.flatMap((block) => spoken(block, this.#calls));
       case "user":
         return content.flatMap((block) => returned(block, this.#calls));
@@ -62,31 +56,8 @@ class ClaudeReader {
     }
   }
 
-  /**
-   * The process may exit without a result; then the last line of the conversation or stderr reports
-   * a limit.
-   */
   limitAtExit(stderr: string): Limit | null {
-    const limited = this.#lastError === "rate_limit";
-    return limited
-      ? this.#limitIn({ message: this.#lastWords })
-      : limitIn(stderr, this.#options.wall());
-  }
-
-  #errorIn(message: JsonObject, content: readonly JsonObject[]): void {
-    // A subagent may fail while its caller continues.
-    if (typeof message["parent_tool_use_id"] === "string") return;
-    this.#lastError = textOf(message["error"]);
-    this.#lastWords = content.map((block) => textOf(block["text"]) ?? "").join("\n");
-    if (this.#lastError !== null) {
-      // The previous event may name more windows.
-      if (this.#refusal?.untilWall != null) return;
-      const { rate_limit_info: info } = objectOf(message["api_error_params"]);
-      this.#refusal = refusalIn(info, this.#options.wall()) ?? this.#refusal;
-    } else if (objectOf(message["message"])["model"] !== "<synthetic>") {
-      // The model has answered: another model was used, or the window was reset.
-      this.#refusal = null;
-    }
+    return this.#limits.limitAtExit(stderr);
   }
 
   #usage(message: JsonObject): OutputEvent[] {
@@ -100,10 +71,57 @@ class ClaudeReader {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
     if (!failed) return { type: "result", failure: null, limit: null };
     const failure = textOf(message["result"]) || textOf(message["subtype"]) || "no reason given";
-    return { type: "result", failure, limit: this.#limitOf(message) };
+    return { type: "result", failure, limit: this.#limits.limitOf(message) };
+  }
+}
+
+/** What Claude Code reports about its provider's limits, in its lines of JSON. */
+export class ClaudeLimits {
+  readonly #wall: () => number;
+  /** The provider's last report about the login's usage windows; null while it accepts requests. */
+  #refusal: Limit | null = null;
+  /** The error in the last line of the main conversation, such as `rate_limit`. */
+  #lastError: string | null = null;
+  /** The text of that error. */
+  #lastWords = "";
+
+  constructor(wall: () => number) {
+    this.#wall = wall;
   }
 
-  #limitOf(message: JsonObject): Limit | null {
+  /** The windows of the login, in a `rate_limit_event`. */
+  windows(info: unknown): void {
+    this.#refusal = refusalIn(info, this.#wall());
+  }
+
+  /** A line of the type `assistant`, and the blocks of its content. */
+  assistant(message: JsonObject, content: readonly JsonObject[]): void {
+    // A subagent may fail while its caller continues.
+    if (typeof message["parent_tool_use_id"] === "string") return;
+    this.#lastError = textOf(message["error"]);
+    this.#lastWords = content.map((block) => textOf(block["text"]) ?? "").join("\n");
+    if (this.#lastError !== null) {
+      // The previous event may name more windows.
+      if (this.#refusal?.untilWall != null) return;
+      const { rate_limit_info: info } = objectOf(message["api_error_params"]);
+      this.#refusal = refusalIn(info, this.#wall()) ?? this.#refusal;
+    } else if (objectOf(message["message"])["model"] !== "<synthetic>") {
+      // The model has answered: another model was used, or the window was reset.
+      this.#refusal = null;
+    }
+  }
+
+  /**
+   * The process may exit without a result; then the last line of the conversation or stderr reports
+   * a limit.
+   */
+  limitAtExit(stderr: string): Limit | null {
+    const limited = this.#lastError === "rate_limit";
+    return limited ? this.#limitIn({ message: this.#lastWords }) : limitIn(stderr, this.#wall());
+  }
+
+  /** The limit that made a turn fail, by its result. */
+  limitOf(message: JsonObject): Limit | null {
     const { terminal_reason: reason, result, errors } = message;
     // After an end for another reason, such as an interrupt, the text may be written by the model.
     if (reason !== undefined && reason !== "api_error") return null;
@@ -122,7 +140,7 @@ class ClaudeReader {
     if (refusal?.untilWall != null) return refusal;
     const known = refusal !== null || this.#lastError === "rate_limit";
     const status = known ? tooManyRequests : failure["status"];
-    const limit = limitIn({ ...failure, status }, this.#options.wall());
+    const limit = limitIn({ ...failure, status }, this.#wall());
     return limit?.untilWall == null ? (refusal ?? limit) : limit;
   }
 }

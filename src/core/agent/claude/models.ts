@@ -1,0 +1,91 @@
+import { mkdtempDisposable } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../../clock.ts";
+import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { type Model, providerError } from "../agent.ts";
+import { ClaudeConnection } from "./connection.ts";
+import { credentialOf } from "./credential.ts";
+import { launchOf } from "./launch.ts";
+import { initialized } from "./protocol.ts";
+import type { ClaudeConfig } from "./settings.ts";
+
+/** What starting the agent needs. */
+interface ClaudeModelsDeps {
+  readonly clock: Clock;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The cookie that identifies its processes. */
+  readonly runId: string;
+  /** Names of environment variables that the agent must never see. */
+  secretEnvNames(): readonly string[];
+  lookup(name: string): string | undefined;
+}
+
+const modelId = /^[^\p{Cc}]{1,200}$/u;
+const noTools = { specs: [], call: async () => ({ success: false, output: "there are no tools" }) };
+
+/**
+ * Claude Code's own list: starts it in an empty directory, asks for the list, and ends it. No model
+ * is requested.
+ */
+export async function askClaude(
+  config: ClaudeConfig,
+  deps: ClaudeModelsDeps,
+  signal: AbortSignal,
+): Promise<Model[]> {
+  const { clock, env, lookup, runId } = deps;
+  await using empty = await mkdtempDisposable(join(tmpdir(), "symphony-models-"));
+  const secretEnvNames = deps.secretEnvNames();
+  const spec = { runId, secretEnvNames, level: "danger", model: null, tools: noTools } as const;
+  const wall = () => clock.wall();
+  const credential = await credentialOf(config, { env, lookup, wall }).catch(() => null);
+  const launch = await launchOf({
+    ...{ spec, config, env, credential, confinement: null, thread: null },
+    configDir: join(empty.path, "config"),
+  });
+  const connection = new ClaudeConnection(
+    {
+      spec: { workspace: empty.path, runId, onLog: () => {} },
+      ...{ launch, clock, timeoutMs: config.readTimeoutMs },
+    },
+    quiet,
+  );
+  const leave = () => void connection.stop({ isIdle: false });
+  signal.addEventListener("abort", leave, { once: true });
+  if (signal.aborted) leave();
+  try {
+    const { models } = initialized.parse(await connection.request("initialize"));
+    const ids = new Set(
+      models.flatMap(({ value, resolvedModel }) => [value, resolvedModel ?? value]),
+    );
+    ids.delete("default");
+    return [...ids]
+      .filter((id) => modelId.test(id))
+      .map((id) => ({ id, ownedBy: null, createdAt: null }));
+  } catch (error) {
+    if (signal.aborted) throw new SymphonyError("unavailable", "the server is stopping");
+    throw asProviderError(error);
+  } finally {
+    signal.removeEventListener("abort", leave);
+    await connection.stop({ isIdle: true });
+  }
+}
+
+const quiet = {
+  received: () => {},
+  message: () => {},
+  requested: () => {},
+  other: () => {},
+  malformed: () => {},
+  ended: () => {},
+};
+
+function asProviderError(error: unknown): SymphonyError {
+  const code = error instanceof SymphonyError ? error.code : null;
+  const hint = error instanceof SymphonyError ? error.hint : null;
+  return providerError("agent", messageOf(error), {
+    agentError: code,
+    hint: hint ?? "check claude.command: symphony config get claude",
+    cause: error,
+  });
+}

@@ -1,0 +1,138 @@
+import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
+import { objectOf, textOf } from "../../text/text.ts";
+import type { AgentEvent } from "../agent.ts";
+import { ToolCalls } from "../command/reader.ts";
+import { messageEvents, noticeEvent } from "../event-makers.ts";
+import type { MessageOf, ModelUsage, Result } from "./protocol.ts";
+
+const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
+/** Tools that only read are no actions; the answer of the tracker's tools is reported when they ran. */
+const quiet = /^(Read|Grep|Glob|LS|TodoWrite|ToolSearch|AskUserQuestion)$|^mcp__/;
+
+/** Translates the lines of one process into events. */
+export class Updates {
+  readonly #calls: ToolCalls;
+  readonly #usage = new Usage();
+
+  constructor(workspace: string) {
+    this.#calls = new ToolCalls({ ...names, workspace });
+  }
+
+  assistant({ message, error }: MessageOf<"assistant">): AgentEvent[] {
+    const { content } = message;
+    if (typeof content === "string") return messageEvents(content);
+    // Its text is the program's own about a failure, which the result reports.
+    if (error != null) return [];
+    return content.flatMap((part): AgentEvent[] => {
+      if (part.type === "text") return messageEvents(textOf(part["text"]) ?? "");
+      if (part.type !== "tool_use") return [];
+      const input = objectOf(part["input"]);
+      const tool = textOf(part["name"]) ?? "";
+      if (quiet.test(tool)) return [];
+      return this.#calls.begun({
+        id: textOf(part["id"]),
+        tool,
+        command: textOf(input["command"]),
+        path: textOf(input["file_path"]) ?? textOf(input["notebook_path"]),
+      });
+    });
+  }
+
+  /** The results of tools. Other lines of this type are the program's own and no work. */
+  user({ message }: MessageOf<"user">): AgentEvent[] {
+    const { content } = message;
+    if (typeof content === "string") return [];
+    return content.flatMap((part) => {
+      if (part.type !== "tool_result") return [];
+      const output = part["content"];
+      const parts = Array.isArray(output) ? output.map((one) => textOf(objectOf(one)["text"])) : [];
+      return this.#calls.ended(textOf(part["tool_use_id"]), {
+        failed: part["is_error"] === true,
+        output: textOf(output) ?? parts.filter((text) => text !== null).join("\n"),
+      });
+    });
+  }
+
+  stream({ event }: MessageOf<"stream_event">): AgentEvent[] {
+    const total = this.#usage.streamed(event);
+    return total === null ? [] : [{ type: "tokens", total }];
+  }
+
+  /** What a result reports in addition to its outcome. */
+  result(result: Result): AgentEvent[] {
+    const total = this.#usage.settled(result);
+    const denied = result.permission_denials ?? [];
+    const tools = [...new Set(denied.map(({ tool_name: name }) => name))].join(", ");
+    return [
+      ...(total === null ? [] : [{ type: "tokens", total } as const]),
+      ...(denied.length === 0 ? [] : [noticeEvent(`denied by the agent's own rules: ${tools}`)]),
+    ];
+  }
+
+  /** Tokens and cost by model, and the provider's own estimate of the cost, since the last result. */
+  static costOf(result: Result): AgentEvent[] {
+    const used = Object.entries(result.model_usage_since_last_result ?? {});
+    if (used.length === 0) return [];
+    const models = used.map(([model, usage]) => {
+      const { input, output } = tokensOf(usage);
+      return `${model} ${input} in, ${output} out, $${usage.costUSD.toFixed(4)}`;
+    });
+    return [noticeEvent(`usage as the agent reports it: ${models.join("; ")}`)];
+  }
+}
+
+/** The tokens of one process, with those of requests that are still running. */
+class Usage {
+  #settled: Tokens = noTokens;
+  /** Requests since the last result, by the id of their message. */
+  readonly #open = new Map<string, Tokens>();
+  #current: string | null = null;
+
+  streamed(event: MessageOf<"stream_event">["event"]): Tokens | null {
+    const { message, usage } = event;
+    if (event.type === "message_start" && message?.usage) {
+      this.#current = message.id;
+      this.#open.set(message.id, streamedTokens(message.usage));
+      return this.#total();
+    }
+    if (event.type !== "message_delta" || usage === undefined || this.#current === null)
+      return null;
+    const known = this.#open.get(this.#current) ?? noTokens;
+    const output = Math.max(known.output, usage.output_tokens);
+    this.#open.set(this.#current, { ...known, output, total: known.input + output });
+    return this.#total();
+  }
+
+  /** The program's own count replaces what was added up from the stream. */
+  settled({ model_usage_since_last_result: used }: Result): Tokens | null {
+    if (used === undefined) return null;
+    this.#open.clear();
+    this.#current = null;
+    this.#settled = Object.values(used).map(tokensOf).reduce(addTokens, this.#settled);
+    return this.#settled;
+  }
+
+  #total(): Tokens {
+    return [...this.#open.values()].reduce(addTokens, this.#settled);
+  }
+}
+
+type StreamUsage = NonNullable<MessageOf<"stream_event">["event"]["usage"]>;
+
+function streamedTokens(usage: StreamUsage): Tokens {
+  const cachedInput = usage.cache_read_input_tokens;
+  const input = usage.input_tokens + usage.cache_creation_input_tokens + cachedInput;
+  const output = usage.output_tokens;
+  return { input, cachedInput, output, reasoningOutput: 0, total: input + output };
+}
+
+/** The provider reports tokens from its cache, and those written to it, separately from the rest of the input. */
+function tokensOf(usage: ModelUsage): Tokens {
+  const cachedInput = usage.cacheReadInputTokens;
+  const input = usage.inputTokens + usage.cacheCreationInputTokens + cachedInput;
+  const output = usage.outputTokens;
+  return {
+    ...{ input, cachedInput, output, total: input + output },
+    reasoningOutput: usage.thinkingTokens,
+  };
+}
