@@ -5,6 +5,7 @@ import type { Logger } from "./events/log.ts";
 import { adviceOf, messageOf } from "./model/errors.ts";
 import { type EventType, needsRestart, type SymphonyEvent } from "./model/event.ts";
 import type { Issue } from "./model/issue.ts";
+import { workflowTemplateId } from "./orchestrator/choice.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import { completedKept, type State } from "./orchestrator/state.ts";
 import type { AuditEntry, History, RemovalStep } from "./store/store.ts";
@@ -160,6 +161,13 @@ export function followConfig(deps: CoreDeps, orchestrator: Orchestrator): () => 
       data: { keys: change.keys, needs_restart: atRestart },
     });
     orchestrator.post({ type: "config.changed" });
+    if (change.keys.some((key) => /^prompts?(?:\.|$)/.test(key))) {
+      orchestrator.post({ type: "prompt.changed", templateId: workflowTemplateId });
+    }
+    // The texts of finished work are rendered in an attempt with any template.
+    if (change.keys.some((key) => /^delivery\..*_template$/.test(key))) {
+      orchestrator.post({ type: "prompt.changed", templateId: null });
+    }
   });
 }
 

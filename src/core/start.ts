@@ -307,6 +307,8 @@ async function begin(
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
   orchestrator.start();
+  // A template that could not be rendered may have been changed in between.
+  orchestrator.post({ type: "prompt.changed", templateId: null });
   deps.deliveries.start(openOffers(orchestrator.state));
   webhooks.resume();
   return cleanup;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { AgentRuntime } from "../../src/core/agent/agent.ts";
@@ -68,7 +68,7 @@ workspace: { root: workspaces }
 agent: { kind: tiny-agent }
 hooks: { after_create: "echo made >> ../../made.txt" }
 ---
-{% if issue.identifier == "TINY-9" %}{{ issue.nope }}{% endif %}{{ issue.identifier }} {{ attempt | default: "first" }}
+{% if issue.identifier == "TINY-9" %}{{ issue.labels[0] }}{% endif %}{{ issue.identifier }} {{ attempt | default: "first" }}
 `;
 
 interface Setting {
@@ -115,7 +115,7 @@ test("T-1: from the first poll to the end of an issue the scheduler makes two ki
   );
 });
 
-test("P-8: a template that fails for one issue fails only that attempt, which is retried later", async () => {
+test("P-8, S7: a template that fails for one issue holds only that issue, which continues when the template changes", async () => {
   await using project = await freshProject({ workflow });
   const issues = new Map<string, Issue>();
   put(issues, "TINY-9");
@@ -123,14 +123,16 @@ test("P-8: a template that fails for one issue fails only that attempt, which is
   const prompts: string[] = [];
   await using server = await open(project.dir, issues, { prompts });
   await completed(server, 1);
-  const retry = await eventually("the other one waits for its retry", async () => {
+  const held = await eventually("the other one is held", async () => {
     return server.core.orchestrator
       .view(9)
-      .snapshot.retrying.find((row) => row.issue.id === "id-TINY-9");
+      .snapshot.held.find((row) => row.issue.id === "id-TINY-9");
   });
-  assert.equal(retry.attempt, 1);
-  assert.match(retry.error ?? "", /^worker exited: .*nope/);
+  assert.match(held.reason, /issue\.labels\.0.*; it continues when the template changes$/);
   assert.deepEqual(prompts, ["TINY-1 first"]);
+  await writeFile(join(project.dir, "WORKFLOW.md"), workflow.replace("labels[0]", "labels"));
+  await completed(server, 2);
+  assert.deepEqual(prompts, ["TINY-1 first", "TINY-9 first"]);
 });
 
 test("R-2: a restart cleans up closed issues, polls again, and continues in the remaining workspaces", async () => {

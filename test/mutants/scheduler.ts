@@ -271,9 +271,9 @@ export const ofTheScheduler: readonly Mutant[] = [
     'if (stopping && stopping.leadsTo !== "shutdown") return null;\n  return { retry: { attempt: attempt ?? 1, failures,',
   ]),
   ...faults({ file: `${orchestrator}/exit.ts`, tests: [effects], only: "P-8" }, [
-    "P-8: a template that cannot be rendered holds its issue",
-    'if (exit.code === "workspace_refused") {',
-    'if (exit.code !== "turn_failed") {',
+    "P-8: a template that cannot be rendered is tried again",
+    "if (isPromptFault(exit.code)) return holdForPrompt(state, entry, { exit, context });",
+    "if (isPromptFault(exit.message)) return holdForPrompt(state, entry, { exit, context });",
   ]),
   ...faults({ file: `${orchestrator}/orchestrator.ts`, tests: [`${decisions}/storage.test.ts`] }, [
     "FAULT-9: an operator's request takes effect before it is saved",

@@ -5,6 +5,7 @@ import type { Dismissal, Ended, Running } from "./issues.ts";
 import type { Effect, Exit, Input } from "./messages.ts";
 import { wellEnded } from "./offer.ts";
 import { isProvidersOwn, providerLimited } from "./pauses.ts";
+import { holdForPrompt, isPromptFault } from "./prompt-hold.ts";
 import { relisted } from "./queue.ts";
 import { waitForStorage } from "./recheck.ts";
 import { seen } from "./reconcile.ts";
@@ -110,6 +111,10 @@ function dismissedNow(
   { ended, dismissed, context }: { ended: Ended; dismissed: Dismissal; context: Context },
 ): Decision {
   const { id } = issue;
+  // Closed before it was completed here, so its state does not change any more.
+  if (standingOf(issue, context.config.tracker) === "terminal") {
+    return close(state, issue, { ended, path: workspacePath, context });
+  }
   const done = andThen(complete(state, issue, { ended, wall: context.wall, dismissed }), (next) =>
     decided(next, { type: "saveRecord", issueId: id }),
   );
@@ -169,6 +174,7 @@ function finished(
       if (exit.code === "workspace_refused") {
         return hold(state, entry.issue, { reason: exit.message, context });
       }
+      if (isPromptFault(exit.code)) return holdForPrompt(state, entry, { exit, context });
       return failed(state, entry, {
         error:
           exit.code === "spawn_failed" ? "failed to spawn agent" : `worker exited: ${exit.message}`,

@@ -122,6 +122,8 @@ export interface Held extends StoppedClaim {
   readonly claim: "held";
   /** A person works in its workspace. */
   readonly attached?: Attached;
+  /** This template cannot be rendered for it: it continues when the template changes. */
+  readonly templateId?: string;
 }
 
 /** Stopped by the retry limit. */

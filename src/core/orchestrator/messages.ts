@@ -14,6 +14,8 @@ export type Input =
   /** The tracker reported a change without details. */
   | { readonly type: "tracker.changed" }
   | { readonly type: "config.changed" }
+  /** A template has another text; null: any may have one. `workflow` stands for all templates of the file. */
+  | { readonly type: "prompt.changed"; readonly templateId: string | null }
   /** Refused writes are waiting for the disk, or none are waiting any more. */
   | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {

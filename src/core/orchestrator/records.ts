@@ -92,8 +92,8 @@ function savedRunOf({
   return { retry: { attempt, failures, dueAt: startedWall, error: null, waits: null } };
 }
 
-function savedHold({ reason, sinceWall: since, attached }: Held) {
-  return { reason, since, ...(attached && { attached }) };
+function savedHold({ reason, sinceWall: since, attached, templateId }: Held) {
+  return { reason, since, ...(attached && { attached }), ...(templateId && { templateId }) };
 }
 
 function savedDismissal({ state, sinceWall }: Dismissal) {
@@ -171,7 +171,7 @@ function claimFrom(
   clocks: { now: number; wall: number },
 ): Claim | null {
   if (held) {
-    const { reason, since: sinceWall, attached } = held;
+    const { reason, since: sinceWall, attached, templateId } = held;
     return {
       claim: "held",
       issue,
@@ -179,6 +179,7 @@ function claimFrom(
       error: null,
       sinceWall,
       ...(attached && { attached }),
+      ...(templateId && { templateId }),
     };
   }
   if (failed) {

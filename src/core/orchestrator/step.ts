@@ -9,6 +9,7 @@ import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
 import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
+import { otherPromptChosen, promptChanged } from "./prompt-hold.ts";
 import { radarUpdated } from "./radar.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
 import { refillAnswered, refillDue, withRefill } from "./refill.ts";
@@ -43,9 +44,9 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "tracker.changed":
       return pollAgain(state, context);
     case "config.changed":
-      return andThen(configChanged(state, context), (next) => recheckGates(next, context));
+    case "prompt.changed":
     case "storage.changed":
-      return storageChanged(state, input.trouble, context);
+      return surroundingsChanged(state, input, context);
     case "running.refreshed":
     case "running.refreshFailed":
     case "preflight.ended":
@@ -91,6 +92,19 @@ function decide(state: State, input: Input, context: Context): Decision {
   }
 }
 
+type Changed = Extract<Input, { type: "config.changed" | "prompt.changed" | "storage.changed" }>;
+
+function surroundingsChanged(state: State, input: Changed, context: Context): Decision {
+  switch (input.type) {
+    case "config.changed":
+      return andThen(configChanged(state, context), (next) => recheckGates(next, context));
+    case "prompt.changed":
+      return promptChanged(state, input.templateId, context);
+    case "storage.changed":
+      return storageChanged(state, input.trouble, context);
+  }
+}
+
 type AttemptInput = Extract<Input, { type: `attempt.${string}` }>;
 
 function attemptChanged(state: State, input: AttemptInput, context: Context): Decision {
@@ -127,7 +141,9 @@ function operatorAsked(state: State, input: Asked, context: Context): Decision {
     case "operator.detached":
       return detached(state, input, context);
     case "operator.templateChosen":
-      return templateChosen(state, input);
+      return andThen(templateChosen(state, input), (next) =>
+        otherPromptChosen(next, input.issue.id, context),
+      );
     case "operator.modelChosen":
       return modelChosen(state, input);
   }

@@ -31,6 +31,8 @@ export interface Holding {
   readonly outcome?: Stop["outcome"];
   /** A person works in its workspace; not for a live attempt. */
   readonly attached?: Attached;
+  /** The template that cannot be rendered for it; not for a live attempt. */
+  readonly templateId?: string;
   /** Further facts for the event. */
   readonly data?: Readonly<Record<string, unknown>>;
   readonly context: Pick<Context, "wall">;
@@ -43,7 +45,7 @@ export interface Holding {
 export function hold(
   state: State,
   issue: Issue,
-  { reason, outcome, attached, data, context }: Holding,
+  { reason, outcome, attached, templateId, data, context }: Holding,
 ): Decision {
   const entry = state.issues.of("running").get(issue.id);
   const sinceWall = context.wall;
@@ -63,6 +65,7 @@ export function hold(
           error: null,
           sinceWall,
           ...(attached && { attached }),
+          ...(templateId && { templateId }),
         }),
       );
   return andThen(held, (next) =>

@@ -49,7 +49,7 @@ interface TemplatesDeps {
   readonly config: { readonly current: Pick<Effective, "promptTemplate"> };
   readonly bus: EventSink;
   readonly redactor: Pick<Redactor, "redact">;
-  orchestrator(): Pick<Orchestrator, "applySaved" | "state">;
+  orchestrator(): Pick<Orchestrator, "applySaved" | "post" | "state">;
 }
 
 /** Templates and overrides are read and written as one document. */
@@ -135,6 +135,7 @@ export class Templates {
     const edited = written.find((one) => one.id === id);
     if (!edited) throw templateMissing(id);
     this.#tell(edited, "edited");
+    this.#deps.orchestrator().post({ type: "prompt.changed", templateId: id });
     return { ...edited, readOnly: false };
   }
 

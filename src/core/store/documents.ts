@@ -177,6 +177,7 @@ const IssueRecordSchema = z.strictObject({
       attached: z
         .strictObject({ path: z.string(), head: z.string().nullable(), dirty: z.boolean() })
         .optional(),
+      templateId: z.string().optional(),
     })
     .nullable(),
   failed: z

@@ -22,6 +22,8 @@ export interface IssueRecord {
     readonly since: number;
     /** A person works in its workspace. */
     readonly attached?: Attached | undefined;
+    /** A template that cannot be rendered for it. */
+    readonly templateId?: string | undefined;
   } | null;
   readonly failed: {
     readonly reason: string;

@@ -334,7 +334,9 @@ export class Simulation {
     const untilWall = this.#limitEnd();
     const code = this.#chance(0.5) ? "provider_limited" : "provider_refused";
     const limited = { ...failed, code, message: "limit", untilWall };
-    const refused = this.#faults && this.#chance(0.04) ? limited : failed;
+    const unusable = { ...failed, code: "template_render_error", message: "no such variable" };
+    const failure = this.#faults && this.#chance(0.04) ? unusable : failed;
+    const refused = this.#faults && this.#chance(0.04) ? limited : failure;
     const exit: Exit = this.#chance(0.5) ? { kind: "completed", git: null } : refused;
     if (this.#faults && exit.kind === "completed" && this.#chance(0.6)) this.#move(id, "Done");
     this.#exit(attemptId, exit, this.#pick(90_000));
@@ -443,7 +445,8 @@ export class Simulation {
       this.ledger.refreshed();
       return this.#apply({ type: "refresh.requested" });
     }
-    if (dice < 89) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 88) return this.#apply({ type: "issue.hinted", issueId });
+    if (dice < 89) return this.#changePrompt();
     if (dice < 94) {
       this.#fullUntil = this.#now + this.#pick(120_000);
       return;
@@ -454,6 +457,16 @@ export class Simulation {
       return;
     }
     this.#crash();
+  }
+
+  /** Afterwards no issue may wait for a template. */
+  #changePrompt(): void {
+    this.#apply({ type: "prompt.changed", templateId: "workflow" });
+    const held = [...this.#state.issues.of("held").values()];
+    assert.ok(
+      held.every(({ templateId }) => templateId === undefined),
+      "S7: an issue is held for a template that has changed",
+    );
   }
 
   #crash(): void {
