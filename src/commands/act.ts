@@ -297,9 +297,10 @@ export const explainCommand = row({
   async print(shown, context) {
     const paint = await context.paint();
     const status = shown.status ?? "idle";
-    const rows = shown.explain.map(({ gate, pass, detail: why }) => {
+    const rows = shown.explain.map(({ gate, pass, detail: why, opens }) => {
       const mark = pass ? paint.green("ok") : paint.red("no");
-      return `${mark}  ${plainLine(gate)}: ${plainLine(why)}`;
+      const next = opens == null ? "" : paint.dim(`; opens by: ${plainLine(opens)}`);
+      return `${mark}  ${plainLine(gate)}: ${plainLine(why)}${next}`;
     });
     const facts = factLines(
       [

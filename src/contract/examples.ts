@@ -278,7 +278,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
     ],
     last_error: null,
-    explain: [{ gate: "state", pass: true, detail: "In Progress is an active state" }],
+    explain: [{ gate: "active_state", pass: true, detail: "state is In Progress", opens: null }],
     logs: { codex_session_logs: [] },
     tracked: {},
   },

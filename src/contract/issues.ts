@@ -283,7 +283,14 @@ export const IssueDetail = z
       }),
     ),
     last_error: z.string().nullable(),
-    explain: z.array(z.object({ gate: z.string(), pass: z.boolean(), detail: z.string() })),
+    explain: z.array(
+      z.object({
+        gate: z.string(),
+        pass: z.boolean(),
+        detail: z.string().describe("What was found"),
+        opens: z.string().nullable().describe("What would open it; null: it is open"),
+      }),
+    ),
     logs: z.object({
       codex_session_logs: z.array(
         z.object({ label: z.string(), path: z.string(), url: z.string().nullable() }),

@@ -82,7 +82,7 @@ function unseen(issue: Issue, templateId: string | null): IssueStatusView {
     override: null,
     templateId,
     overlaps: [],
-    explain: [{ gate: "candidate", pass: false, detail }],
+    explain: [{ gate: "candidate", pass: false, detail, opens: "the next poll that lists it" }],
   };
 }
 

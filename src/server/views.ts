@@ -285,7 +285,8 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
 function reviewGate({ review }: IssueStatusView, delivery: Delivery | null) {
   if (review === null) return [];
   const detail = delivery === null ? "waits for a person" : deliveryInWords(delivery);
-  return [{ gate: "not_in_review", pass: false, detail }];
+  const opens = "an answer of people or checks to its work";
+  return [{ gate: "not_in_review", pass: false, detail, opens }];
 }
 
 function workspaceOf(

@@ -48,7 +48,8 @@ describe("an issue in review", () => {
     await using at = await inReview();
     const { explain, status, delivery } = await at.detail();
     assert.equal(status, "review");
-    assert.deepEqual(explain[0], { gate: "not_in_review", pass: false, detail: line });
+    const opens = "an answer of people or checks to its work";
+    assert.deepEqual(explain[0], { gate: "not_in_review", pass: false, detail: line, opens });
     const [row] = (await at.state()).review;
     assert.equal(row.delivery.summary, line);
     assert.equal(delivery.needs_person, true);

@@ -47,6 +47,10 @@ export interface TrackerConfig {
   readonly provider: Readonly<Record<string, unknown>>;
   /** Trimmed, lowercased, unique; a blank label matches no issue. */
   readonly requiredLabels: readonly string[];
+  /** An issue must have one of them; empty: any issue fits. */
+  readonly anyLabels: readonly string[];
+  /** An issue with one of them does not fit. */
+  readonly excludedLabels: readonly string[];
   readonly activeStates: readonly string[];
   readonly terminalStates: readonly string[];
   /** Which comments on a running issue become guidance for its agent. */

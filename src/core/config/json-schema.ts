@@ -8,6 +8,10 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.provider":
     "Settings of that tracker; $NAME is resolved from the secrets, then from the environment",
   "tracker.required_labels": "Only issues with all of these labels are worked on",
+  "tracker.labels": "Which labels an issue must have, in addition to `required_labels`",
+  "tracker.labels.any": "It must have one of these",
+  "tracker.labels.all": "It must have all of these",
+  "tracker.labels.exclude": "It must have none of these",
   "tracker.active_states": "States whose issues are worked on",
   "tracker.terminal_states": "States that end the work",
   "tracker.comment_steering":

@@ -322,7 +322,7 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
   const delivery = deliveryConfigOf(written.delivery, git.repositories.length > 0);
   return {
     tracker: {
-      ...renamed(trackerSection, tracker),
+      ...trackerOf(tracker),
       activeStates: tracker.active_states,
       terminalStates: tracker.terminal_states,
       commentMention: tracker.comment_mention.trim(),
@@ -345,6 +345,17 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
     server: renamed(serverSection, server),
+  };
+}
+
+/** `required_labels` and `labels.all` are one list. */
+function trackerOf(written: Written["tracker"]) {
+  const { labels, ...tracker } = renamed(trackerSection, written);
+  return {
+    ...tracker,
+    requiredLabels: [...new Set([...tracker.requiredLabels, ...labels.all])],
+    anyLabels: labels.any,
+    excludedLabels: labels.exclude,
   };
 }
 

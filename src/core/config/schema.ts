@@ -58,7 +58,7 @@ export function parseWritten(
     ...ofAgents,
     tracker: {
       ...tracker,
-      required_labels: labelsOf(tracker.required_labels),
+      ...labelsIn(tracker),
       active_states: tracker.active_states ?? states?.active ?? [],
       terminal_states: tracker.terminal_states ?? states?.terminal ?? [],
     },
@@ -111,6 +111,24 @@ export function isMap(value: unknown): value is Record<string, unknown> {
 
 function problemOf({ path, message }: z.core.$ZodIssue): ConfigProblem {
   return { path: path.join("."), message };
+}
+
+/** The labels of the scope. Throws `invalid_config` when no issue can ever have them. */
+function labelsIn({ required_labels, labels }: Parsed["tracker"]) {
+  const all = labelsOf(labels.all);
+  const any = labelsOf(labels.any);
+  const exclude = labelsOf(labels.exclude);
+  const isExcluded = (label: string) => exclude.includes(label);
+  const required = labelsOf([...required_labels, ...all]);
+  const both = required.filter(isExcluded);
+  const none = any.length > 0 && any.every(isExcluded) ? any : both;
+  if (none.length > 0) {
+    const words = none.map((label) => `"${label}"`).join(", ");
+    const where = both.length > 0 ? "tracker.labels.all or required_labels" : "tracker.labels.any";
+    const message = `excludes ${words}, which ${where} asks for: no issue could run`;
+    throw invalidConfig([{ path: "tracker.labels.exclude", message }]);
+  }
+  return { required_labels: labelsOf(required_labels), labels: { any, all, exclude } };
 }
 
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */

@@ -104,10 +104,24 @@ export function sectionsOf(kinds: ConfigKinds): Sections {
 
 const script = text.nullable().default(null);
 
+/** Unlike in `required_labels`, a blank label is an error. */
+const labels = z.array(solidText, "must be a list").default([]);
+/** An unknown key is an error: it was meant to narrow what runs. */
+const labelsSection = z.strictObject(
+  { any: labels, all: labels, exclude: labels },
+  {
+    error: (issue) =>
+      issue.code === "unrecognized_keys"
+        ? `has no key ${issue.keys.join(", ")}: its keys are any, all and exclude`
+        : "must be a map with any, all or exclude",
+  },
+);
+
 export const trackerSection = section({
   kind: solidText,
   provider: map.default({}),
   required_labels: texts.default([]),
+  labels: labelsSection.prefault({}),
   active_states: texts.optional(),
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),

@@ -4,9 +4,9 @@ import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import type { IssueRow, StorageWait } from "./issues.ts";
-import { conflictOf, orderGate } from "./radar.ts";
-import { type Day, isClaimed, isFree, type Pause, type State } from "./state.ts";
+import type { StorageWait } from "./issues.ts";
+import { conflictOf } from "./radar.ts";
+import { type Day, isFree, type Pause, type State } from "./state.ts";
 
 /** What an issue's tracker data means for scheduling. */
 export type Standing = "routable" | "waiting" | "inactive" | "terminal";
@@ -25,7 +25,7 @@ export function standingOf(
   const state = normalState(issue.state);
   if (terminal.has(state)) return "terminal";
   const isActive = active.has(state) || offer?.restsIn.includes(state) === true;
-  if (!isActive || !hasLabels(issue, tracker.requiredLabels)) return "inactive";
+  if (!isActive || !labelsFit(issue, tracker)) return "inactive";
   return issue.dispatchable ? "routable" : "waiting";
 }
 
@@ -112,93 +112,6 @@ export function waitingFor(
   return hasSlot(slots, issue) ? "the next poll" : `a free slot for ${issue.state}`;
 }
 
-/** Every rule an issue must pass to be started now, in order, each with its result. */
-export function dispatchGates(
-  issue: Issue,
-  state: State,
-  config: Config,
-): readonly { gate: string; pass: boolean; detail: string }[] {
-  const { tracker } = config;
-  const { active, terminal } = stateSets(tracker);
-  const current = normalState(issue.state);
-  const missing = tracker.requiredLabels.filter((label) => !issue.labels.includes(label));
-  const blockers = openBlockers(issue, tracker);
-  const slots = slotsFor(state, config);
-  const row = state.issues.get(issue.id);
-  const own = row?.claim === "running";
-  const held = heldReason(row);
-  const running = state.issues.of("running").size;
-  return [
-    gate("active_state", active.has(current) && !terminal.has(current), `state is ${issue.state}`),
-    gate(
-      "required_labels",
-      missing.length === 0,
-      missing.length === 0
-        ? "has every required label"
-        : `misses ${missing.map((label) => `"${label}"`).join(", ")}`,
-    ),
-    gate(
-      "dispatchable",
-      issue.dispatchable,
-      blockers.length > 0
-        ? `blockers: ${blockers.join(", ")}`
-        : issue.dispatchable
-          ? "the tracker allows work"
-          : "the tracker does not allow work now",
-    ),
-    gate("not_held", held === null, held ?? "not held"),
-    gate("not_failed", row?.claim !== "failed", row?.claim === "failed" ? row.reason : "no"),
-    gate("not_claimed", !isClaimed(state, issue.id) && row?.claim !== "review", claimText(row)),
-    passable("storage", storageGate(state), { own, open: "everything is saved" }),
-    passable("day_budget", dayGate(state.day, config), { own, open: "there are tokens left" }),
-    passable("provider", providerGate(state, issue, config), {
-      own,
-      open: "the provider accepts turns",
-    }),
-    conflictLine(state, issue, config),
-    gate(
-      "free_slot",
-      own || hasSlot(slots, issue),
-      `${running} of ${config.agent.maxConcurrentAgents} slots in use`,
-    ),
-  ];
-}
-
-function conflictLine(state: State, issue: Issue, config: Config) {
-  const { conflicts } = config.delivery;
-  const found = conflictOf(state, issue);
-  const order = orderGate(state, issue, config);
-  const shut =
-    conflictGate(state, issue, config)?.detail ?? (order && `it is offered after ${order}`);
-  const open =
-    found === null
-      ? "no live branch conflicts with its own"
-      : `warns of ${found} (delivery.conflicts: ${conflicts})`;
-  return gate("conflicts", shut === null, shut ?? open);
-}
-
-function gate(name: string, pass: boolean, detail: string) {
-  return { gate: name, pass, detail };
-}
-
-/** A running issue has already passed the gate. */
-function passable(name: string, shut: Gate | null, { own, open }: { own: boolean; open: string }) {
-  return gate(name, own || shut === null, shut?.detail ?? open);
-}
-
-function claimText(row: IssueRow | undefined): string {
-  if (row?.claim === "running") return "running";
-  if (row?.claim === "retrying") return "waiting for its retry";
-  if (row?.claim === "review") return "its work is offered and waits for people or checks";
-  return row?.claim === "blocked" ? "waiting for a person" : "free";
-}
-
-/** Why it is held, or will be held once its agent has ended; null when it is not. */
-function heldReason(row: IssueRow | undefined): string | null {
-  if (row?.claim === "held") return row.reason;
-  return row?.claim === "running" && row.stopping?.leadsTo === "hold" ? row.stopping.reason : null;
-}
-
 /** The queue after `closed` ended, and its issues that now have no other open blocker. */
 export function withoutBlocker(
   queue: readonly Issue[],
@@ -221,15 +134,25 @@ export function withoutBlocker(
   return { queue: next, unblocked };
 }
 
-function openBlockers(issue: Issue, tracker: TrackerConfig): readonly string[] {
+/** Blockers that have not ended, each with its state. */
+export function openBlockers(issue: Issue, tracker: TrackerConfig): readonly string[] {
   const { terminal } = stateSets(tracker);
   return issue.blockedBy
     .filter((blocker) => blocker.state === null || !terminal.has(normalState(blocker.state)))
     .map((blocker) => `${blocker.identifier ?? blocker.id ?? "?"} (${blocker.state ?? "unknown"})`);
 }
 
-function hasLabels(issue: Issue, required: readonly string[]): boolean {
-  return required.every((label) => issue.labels.includes(label));
+/** Whether the labels are those of the scope: all of the required, one of `any`, none of the excluded. */
+function labelsFit(
+  { labels }: Issue,
+  { requiredLabels, anyLabels, excludedLabels }: TrackerConfig,
+): boolean {
+  const has = (label: string) => labels.includes(label);
+  return (
+    requiredLabels.every(has) &&
+    (anyLabels.length === 0 || anyLabels.some(has)) &&
+    !excludedLabels.some(has)
+  );
 }
 
 function take(byState: Map<string, number>, issue: Issue): void {
@@ -274,7 +197,7 @@ interface StateSets {
 const knownSets = new WeakMap<TrackerConfig, StateSets>();
 
 /** Created once for each configuration: a poll of 10,000 candidates needs it for each one. */
-function stateSets(tracker: TrackerConfig): StateSets {
+export function stateSets(tracker: TrackerConfig): StateSets {
   const known = knownSets.get(tracker) ?? {
     active: new Set(tracker.activeStates.map(normalState)),
     terminal: new Set(tracker.terminalStates.map(normalState)),
@@ -325,7 +248,7 @@ export function dayGate(day: Day, { brakes }: Config): TimedGate | null {
 }
 
 /** The provider of the issue's agent, when it accepts no turns. */
-function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
+export function providerGate(state: State, issue: Issue, config: Config): TimedGate | null {
   if (state.pauses.size === 0) return null;
   const { agent } = choiceFor(state, issue, config);
   const pause = state.pauses.get(agent);

@@ -3,6 +3,7 @@ import type { Offer } from "../model/delivery.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, isStale, raiseFences } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
+import { whyLeft } from "./explain.ts";
 import type {
   Blocked,
   Completed,
@@ -216,9 +217,8 @@ function alignRunning(
   const standing = standingOf(issue, context.config.tracker, entry.offer);
   if (standing === "routable")
     return decided(issue === entry.issue ? state : claimed(state, fresh));
-  const what = standing === "terminal" ? "issue is" : "issue left:";
   return orderStop(state, fresh, {
-    reason: `${what} ${issue.state}`,
+    reason: whyLeft(entry.issue, issue, context.config.tracker),
     leadsTo: "release",
     gently,
   });
@@ -257,7 +257,10 @@ function alignBlocked(
     case "terminal":
       return close(state, issue, { ended: null, path: entry.workspacePath, context });
     default:
-      return release(state, issue, { why: `issue is ${issue.state}`, wall: context.wall });
+      return release(state, issue, {
+        why: whyLeft(entry.issue, issue, context.config.tracker),
+        wall: context.wall,
+      });
   }
 }
 

@@ -4,7 +4,8 @@ import type { StorageTrouble } from "../model/event.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
-import { dayIndex, dispatchGates, queueOf, selectForDispatch } from "./dispatch.ts";
+import { dayIndex, queueOf, selectForDispatch } from "./dispatch.ts";
+import { dispatchGates } from "./explain.ts";
 import {
   type Claim,
   type Completed,

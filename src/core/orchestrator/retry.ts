@@ -2,6 +2,7 @@ import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { andThen, type Context, type Decision, decided, tell } from "./decision.ts";
 import { standingOf } from "./dispatch.ts";
+import { whyLeft } from "./explain.ts";
 import {
   type Completed,
   type Dismissal,
@@ -130,13 +131,15 @@ export function dropRetry(
     return release(state, entry.issue, { why: "no longer visible in the tracker", wall });
   }
   const { after: ended, workspacePath: path } = entry;
-  if (standingOf(issue, context.config.tracker) === "terminal") {
+  const { tracker } = context.config;
+  if (standingOf(issue, tracker) === "terminal") {
     return close(state, issue, { ended, path, context });
   }
+  const why = whyLeft(entry.issue, issue, tracker);
   if (ended === null || state.issues.get(issue.id)?.offer) {
-    return release(state, issue, { why: `issue left: ${normalState(issue.state)}`, wall });
+    return release(state, issue, { why, wall });
   }
-  return andThen(release(state, issue, { why: `issue is ${issue.state}`, wall }), (next) =>
+  return andThen(release(state, issue, { why, wall }), (next) =>
     complete(next, issue, { ended, wall: context.wall }),
   );
 }

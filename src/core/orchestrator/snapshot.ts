@@ -3,7 +3,8 @@ import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
 import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
-import { dayGate, dispatchGates, slotsFor, waitingFor } from "./dispatch.ts";
+import { dayGate, slotsFor, waitingFor } from "./dispatch.ts";
+import { dispatchGates, type Explained } from "./explain.ts";
 import type {
   Blocked,
   Completed,
@@ -139,7 +140,7 @@ export interface IssueStatusView {
   readonly templateId: string | null;
   /** Live branches that change the same files as its own. */
   readonly overlaps: readonly Overlap[];
-  readonly explain: readonly { gate: string; pass: boolean; detail: string }[];
+  readonly explain: readonly Explained[];
 }
 
 /** The status of the issue with `identifier` (any case), or null. */

@@ -183,6 +183,37 @@ test("W-13: labels are trimmed, lowercased and unique; a blank one stays", () =>
   assert.deepEqual(labels([" "]), [""]);
 });
 
+test("tracker.labels and required_labels are one list of required labels, whatever their case and spaces", () => {
+  const { requiredLabels, anyLabels, excludedLabels } = parse({
+    tracker: {
+      kind: "local",
+      required_labels: ["Agent"],
+      labels: { all: [" agent ", "Ready"], any: ["Web", " API "], exclude: ["Needs Human"] },
+    },
+  }).tracker;
+  assert.deepEqual(requiredLabels, ["agent", "ready"]);
+  assert.deepEqual(anyLabels, ["web", "api"]);
+  assert.deepEqual(excludedLabels, ["needs human"]);
+});
+
+test("a malformed tracker.labels is refused by name, and so are labels that no issue can have", () => {
+  const labels = (value: unknown, required: readonly string[] = []) =>
+    problems({ tracker: { kind: "local", required_labels: required, labels: value } });
+  assert.deepEqual(labels(["agent"]), ["tracker.labels must be a map with any, all or exclude"]);
+  assert.deepEqual(labels({ include: ["agent"] }), [
+    "tracker.labels has no key include: its keys are any, all and exclude",
+  ]);
+  assert.deepEqual(labels({ any: "agent" }), ["tracker.labels.any must be a list"]);
+  assert.deepEqual(labels({ all: ["a", 1] }), ["tracker.labels.all.1 must be text"]);
+  assert.deepEqual(labels({ exclude: [" "] }), ["tracker.labels.exclude.0 must not be blank"]);
+  assert.deepEqual(labels({ exclude: ["WIP", "Agent"] }, ["agent"]), [
+    'tracker.labels.exclude excludes "agent", which tracker.labels.all or required_labels asks for: no issue could run',
+  ]);
+  assert.deepEqual(labels({ any: ["a"], exclude: ["a"] }), [
+    'tracker.labels.exclude excludes "a", which tracker.labels.any asks for: no issue could run',
+  ]);
+});
+
 test("W-14: tracker.kind is required, and an unknown kind gets no states of another tracker", () => {
   assert.deepEqual(problems({ tracker: {} }), ["tracker.kind is required"]);
   assert.throws(() => parseWritten({}, sections), /tracker\.kind is required/);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Config } from "../../../src/core/config/config.ts";
 import type { Overlap } from "../../../src/core/model/delivery.ts";
-import { dispatchGates } from "../../../src/core/orchestrator/dispatch.ts";
+import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
 import type { Made } from "../../../src/core/orchestrator/messages.ts";
 import { snapshot } from "../../../src/core/orchestrator/snapshot.ts";
 import { config, issue } from "../../support/makers/issue.ts";
@@ -69,6 +69,7 @@ test("O-41: a conflict is told once, to the one that began later, and once when 
     gate: "conflicts",
     pass: true,
     detail: "warns of A-1, which conflicts in one.txt (delivery.conflicts: warn)",
+    opens: null,
   });
   await compared(world, null);
   assert.equal(world.orchestrator.state.overlaps.length, 1, "unknown changes nothing");

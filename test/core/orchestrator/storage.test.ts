@@ -88,7 +88,12 @@ test("a storage error and its end are reported once, and every view says why not
   assert.equal(shown.queued[0]?.waitingFor, words);
   const gates = statusOfIdentifier(state, settings, "A-2")?.explain ?? [];
   const gate = gates.find((one) => one.gate === "storage");
-  assert.deepEqual(gate, { gate: "storage", pass: false, detail: words });
+  assert.deepEqual(gate, {
+    gate: "storage",
+    pass: false,
+    detail: words,
+    opens: "it opens by itself",
+  });
   const own = statusOfIdentifier(state, settings, "A-1")?.explain.find(
     (one) => one.gate === "storage",
   );

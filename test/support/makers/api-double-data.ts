@@ -100,7 +100,7 @@ export function detailOf(facts: Facts) {
     delivery: null,
     feedback: null,
     conflicts: [],
-    explain: [{ gate: "slots", pass: true, detail: "1 of 10 in use" }],
+    explain: [{ gate: "free_slot", pass: true, detail: "1 of 10 slots in use", opens: null }],
     logs: { codex_session_logs: [] },
     tracked: {},
   };

@@ -44,6 +44,8 @@ export function config(parts: Parts = {}): Config {
       kind: "local",
       provider: {},
       requiredLabels: [],
+      anyLabels: [],
+      excludedLabels: [],
       activeStates: ["Todo", "In Progress"],
       terminalStates: ["Closed", "Cancelled", "Canceled", "Duplicate", "Done"],
       commentSteering: "off",

@@ -1,0 +1,225 @@
+import type { Config, TrackerConfig } from "../config/config.ts";
+import { type Issue, normalState } from "../model/issue.ts";
+import {
+  conflictGate,
+  dayGate,
+  type Gate,
+  hasSlot,
+  openBlockers,
+  providerGate,
+  slotsFor,
+  standingOf,
+  stateSets,
+  storageGate,
+} from "./dispatch.ts";
+import type { IssueRow } from "./issues.ts";
+import { conflictOf, orderGate } from "./radar.ts";
+import { isClaimed, type State } from "./state.ts";
+
+/** One rule that an issue must pass to be started, and its result. */
+export interface Explained {
+  readonly gate: string;
+  readonly pass: boolean;
+  /** What was found. */
+  readonly detail: string;
+  /** What would open it; null: it is open. */
+  readonly opens: string | null;
+}
+
+/** Every rule an issue must pass to be started now, in order, each with its result. */
+export function dispatchGates(issue: Issue, state: State, config: Config): readonly Explained[] {
+  return [
+    ...trackerGates(issue, config.tracker),
+    ...claimGates(issue, state),
+    ...hostGates(issue, state, config),
+  ];
+}
+
+/** What the tracker's own data must be. */
+function trackerGates(issue: Issue, tracker: TrackerConfig): readonly Explained[] {
+  const { active, terminal } = stateSets(tracker);
+  const current = normalState(issue.state);
+  return [
+    gate("active_state", active.has(current) && !terminal.has(current), {
+      detail: `state is ${issue.state}`,
+      opens: `move it to ${orList(tracker.activeStates)}`,
+    }),
+    ...labelGates(issue, tracker),
+    dispatchable(issue, tracker),
+  ];
+}
+
+function labelGates({ labels }: Issue, tracker: TrackerConfig): readonly Explained[] {
+  const { requiredLabels, anyLabels, excludedLabels } = tracker;
+  const missing = requiredLabels.filter((label) => !labels.includes(label));
+  const any = anyLabels.filter((label) => labels.includes(label));
+  const excluded = excludedLabels.filter((label) => labels.includes(label));
+  const all = gate("required_labels", missing.length === 0, {
+    detail: missing.length === 0 ? "has every required label" : `misses ${quoted(missing)}`,
+    opens: `add ${quoted(missing)}`,
+  });
+  const one = gate("any_label", any.length > 0, {
+    detail: any.length > 0 ? `has ${quoted(any)}` : `has none of ${quoted(anyLabels)}`,
+    opens: `add one of ${quoted(anyLabels)}`,
+  });
+  const none = gate("excluded_labels", excluded.length === 0, {
+    detail:
+      excluded.length === 0 ? `has none of ${quoted(excludedLabels)}` : `has ${quoted(excluded)}`,
+    opens: `remove ${quoted(excluded)}`,
+  });
+  return [
+    all,
+    ...(anyLabels.length > 0 ? [one] : []),
+    ...(excludedLabels.length > 0 ? [none] : []),
+  ];
+}
+
+function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
+  const blockers = openBlockers(issue, tracker);
+  const isBlocked = blockers.length > 0;
+  const open = isBlocked ? `blockers: ${blockers.join(", ")}` : "the tracker allows work";
+  return gate("dispatchable", issue.dispatchable, {
+    detail: issue.dispatchable || isBlocked ? open : "the tracker does not allow work now",
+    opens: isBlocked ? `${blockers.join(", ")} must end` : "a change in the tracker",
+  });
+}
+
+/** What symphony itself has decided about the issue. */
+function claimGates({ id, identifier }: Issue, state: State): readonly Explained[] {
+  const row = state.issues.get(id);
+  const held = heldReason(row);
+  const queue = `symphony transition ${identifier} queued`;
+  return [
+    gate("not_held", held === null, { detail: held ?? "not held", opens: queue }),
+    gate("not_failed", row?.claim !== "failed", {
+      detail: row?.claim === "failed" ? row.reason : "no",
+      opens: queue,
+    }),
+    gate("not_claimed", !isClaimed(state, id) && row?.claim !== "review", {
+      detail: claimText(row),
+      opens: claimOpens(row, identifier),
+    }),
+  ];
+}
+
+/** What must hold for every issue at this moment. */
+function hostGates(issue: Issue, state: State, config: Config): readonly Explained[] {
+  const { maxConcurrentAgents } = config.agent;
+  const own = state.issues.get(issue.id)?.claim === "running";
+  const running = state.issues.of("running").size;
+  const day = dayGate(state.day, config);
+  return [
+    passable("storage", storageGate(state), { own, open: "everything is saved" }),
+    passable("day_budget", day, { own, open: "there are tokens left" }),
+    passable("provider", providerGate(state, issue, config), {
+      own,
+      open: "the provider accepts turns",
+    }),
+    conflictLine(state, issue, config),
+    gate("free_slot", own || hasSlot(slotsFor(state, config), issue), {
+      detail: `${running} of ${maxConcurrentAgents} slots in use`,
+      opens: "the end of a running attempt, or a higher agent.max_concurrent_agents",
+    }),
+  ];
+}
+
+function conflictLine(state: State, issue: Issue, config: Config): Explained {
+  const { conflicts } = config.delivery;
+  const found = conflictOf(state, issue);
+  const order = orderGate(state, issue, config);
+  const shut =
+    conflictGate(state, issue, config)?.detail ?? (order && `it is offered after ${order}`);
+  const open =
+    found === null
+      ? "no live branch conflicts with its own"
+      : `warns of ${found} (delivery.conflicts: ${conflicts})`;
+  const opens = "the merge or the end of the other branch";
+  return gate("conflicts", shut === null, { detail: shut ?? open, opens });
+}
+
+function gate(
+  name: string,
+  pass: boolean,
+  { detail, opens }: { readonly detail: string; readonly opens: string },
+): Explained {
+  return { gate: name, pass, detail, opens: pass ? null : opens };
+}
+
+/** A running issue has already passed the gate. */
+function passable(
+  name: string,
+  shut: Gate | null,
+  { own, open }: { own: boolean; open: string },
+): Explained {
+  const until = shut?.untilWall ?? null;
+  const opens = until === null ? "it opens by itself" : `it opens ${new Date(until).toISOString()}`;
+  return gate(name, own || shut === null, { detail: shut?.detail ?? open, opens });
+}
+
+function claimText(row: IssueRow | undefined): string {
+  if (row?.claim === "running") return "running";
+  if (row?.claim === "retrying") return "waiting for its retry";
+  if (row?.claim === "review") return "its work is offered and waits for people or checks";
+  return row?.claim === "blocked" ? "waiting for a person" : "free";
+}
+
+function claimOpens(row: IssueRow | undefined, identifier: string): string {
+  if (row?.claim === "retrying") return `its retry, due ${new Date(row.dueWall).toISOString()}`;
+  if (row?.claim === "blocked") return `symphony respond ${identifier}`;
+  if (row?.claim === "review") return "an answer of people or checks to its work";
+  return "the end of its attempt";
+}
+
+/** Why it is held, or will be held once its agent has ended; null when it is not. */
+function heldReason(row: IssueRow | undefined): string | null {
+  if (row?.claim === "held") return row.reason;
+  return row?.claim === "running" && row.stopping?.leadsTo === "hold" ? row.stopping.reason : null;
+}
+
+/** Why an issue that could be worked on as `before` may not be worked on as it is now. */
+export function whyLeft(before: Issue, now: Issue, tracker: TrackerConfig): string {
+  const { active, terminal } = stateSets(tracker);
+  const state = normalState(now.state);
+  if (terminal.has(state)) return `issue is ${now.state}`;
+  if (!active.has(state)) return `issue left: ${now.state}`;
+  const label = whyByLabel(before, now, tracker);
+  if (label !== null) return label;
+  const blockers = openBlockers(now, tracker);
+  if (!now.dispatchable && blockers.length > 0) {
+    return `blocked by ${blockers.map((blocker) => blocker.replace(/ \(.*\)$/, "")).join(", ")}`;
+  }
+  if (standingOf(now, tracker) === "waiting") return "the tracker does not allow work now";
+  return `issue left: ${now.state}`;
+}
+
+function whyByLabel(before: Issue, now: Issue, tracker: TrackerConfig): string | null {
+  const { requiredLabels, anyLabels, excludedLabels } = tracker;
+  const missing = requiredLabels.filter((label) => !now.labels.includes(label));
+  if (missing.length > 0) return withoutLabels(missing, before);
+  if (anyLabels.length > 0 && !anyLabels.some((label) => now.labels.includes(label))) {
+    const lost = anyLabels.filter((label) => before.labels.includes(label));
+    return withoutLabels(lost.length > 0 ? lost : anyLabels, before);
+  }
+  const excluded = excludedLabels.filter((label) => now.labels.includes(label));
+  if (excluded.length === 0) return null;
+  const isNew = excluded.some((label) => !before.labels.includes(label));
+  return `${named(excluded)} ${isNew ? "added" : "excluded"}`;
+}
+
+/** Removed in the tracker, or missing because the configuration asks for it only now. */
+function withoutLabels(labels: readonly string[], before: Issue): string {
+  const wasThere = labels.some((label) => before.labels.includes(label));
+  return `${named(labels)} ${wasThere ? "removed" : "missing"}`;
+}
+
+function named(labels: readonly string[]): string {
+  return `${labels.length === 1 ? "label" : "labels"} ${labels.join(", ")}`;
+}
+
+function quoted(labels: readonly string[]): string {
+  return labels.map((label) => `"${label}"`).join(", ");
+}
+
+function orList(words: readonly string[]): string {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+}
