@@ -10,8 +10,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     { file: `${orchestrator}/reconcile.ts`, tests: [`${decisions}/reconcile.test.ts`] },
     [
       "O-38: a blocked issue that becomes inactive stays blocked",
-      "return release(state, issue, { why: `issue is",
-      "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, { why: `issue is",
+      "return release(state, issue, {\n        why: whyLeft(",
+      "return decided(claimed(state, { ...entry, issue })) ?? release(state, issue, {\n        why: whyLeft(",
     ],
     [
       "O-38: a blocked issue that is still active is not refreshed",
