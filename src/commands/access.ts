@@ -57,7 +57,7 @@ export async function closingState(
   const state = states.find((name) => name.toLowerCase() === "done") ?? states[0];
   if (state !== undefined) return state;
   throw new SymphonyError("usage", "The tracker names no state that ends an issue", {
-    hint: "symphony issue close ID --state NAME",
+    hint: `symphony issue close ${id} --state NAME`,
   });
 }
 

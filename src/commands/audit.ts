@@ -2,9 +2,10 @@ import type { z } from "zod";
 import type { AuditEntryView } from "../contract/audit.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import { type CommandContext, findDataDir } from "./context.ts";
-import { exitCodes, requireWord } from "./failure.ts";
-import { type Cell, parseDuration, printPage } from "./output.ts";
+import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
+import { type Cell, printPage } from "./output.ts";
 import { pageOptions, row, subcommand } from "./table.ts";
+import { sinceTime, untilTime, whenForms } from "./when.ts";
 
 type Entry = z.output<typeof AuditEntryView>;
 type Actor = Entry["actor"];
@@ -41,18 +42,19 @@ export const auditCommand = row({
     {
       name: "since",
       value: "when",
-      summary: "only from this time on: a duration ago such as 24h, or a time (RFC 3339)",
-      read: timeOf,
+      summary: `from ${whenForms} on`,
+      read: sinceTime,
     },
     {
       name: "until",
       value: "when",
-      summary: "only before this time: a duration ago, or a time",
-      read: timeOf,
+      summary: "up to then, a day included",
+      read: untilTime,
     },
     ...pageOptions("entries"),
   ],
-  call: async (query, context) => (await context.client()).audit.list({ query }),
+  call: (query, context) =>
+    onServerIssue(query.issue ?? "", context, (client) => client.audit.list({ query })),
   print(page, context) {
     const columns = [
       { title: "SEQ", align: "right" },
@@ -100,17 +102,6 @@ function rowOf({ seq, at, actor, action, target, outcome, detail }: Entry): Cell
 
 function wordOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-/** A duration counts back from now. */
-function timeOf(text: string, option: string): string {
-  const time = /^\d{4}-/.test(text) ? Date.parse(text) : Date.now() - parseDuration(text, option);
-  if (Number.isNaN(time)) {
-    throw new SymphonyError("usage", `${option}: "${text}" is not a time`, {
-      hint: "write 2026-11-23T17:00:00Z, or a duration such as 24h",
-    });
-  }
-  return new Date(time).toISOString();
 }
 
 /** Reads the files directly, also while a server runs: the check must not depend on the server that wrote the log. */

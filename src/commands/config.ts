@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { open, parseObject, refusal, type Server } from "../client/client.ts";
 import { paths } from "../contract/paths.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -8,7 +8,7 @@ import { needsRestart } from "../core/model/event.ts";
 import { parseJson } from "../core/text/text.ts";
 import type { CommandContext } from "./context.ts";
 import { hintAt } from "./failure.ts";
-import { openEditor, textOrStdin } from "./input.ts";
+import { openEditor, textOfFile, textOrStdin } from "./input.ts";
 import { jsonText, plain, printPage } from "./output.ts";
 import { row, subcommand } from "./table.ts";
 
@@ -42,6 +42,7 @@ const overlayGet = subcommand({
 const overlaySet = subcommand({
   name: "set",
   summary: "set one value on top of the workflow file",
+  inputErrors: ["invalid_config"],
   examples: [
     "symphony config overlay set agent.max_turns 5",
     "symphony config overlay set codex.model gpt-5-codex",
@@ -69,6 +70,7 @@ const overlaySet = subcommand({
 const overlayUnset = subcommand({
   name: "unset",
   summary: "remove one value from the overlay",
+  inputErrors: ["invalid_config"],
   examples: ["symphony config overlay unset agent.max_turns"],
   arguments: [pathArgument],
   async call({ path }, context) {
@@ -83,6 +85,7 @@ const overlayUnset = subcommand({
 const overlayReplace = subcommand({
   name: "replace",
   summary: "replace the whole overlay",
+  inputErrors: ["invalid_config"],
   examples: [
     "symphony config overlay replace overlay.json",
     "symphony config overlay get | jq '.agent.max_turns = 5' | symphony config overlay replace -",
@@ -96,7 +99,8 @@ const overlayReplace = subcommand({
     const server = await context.server();
     // Read before the input: in `get | jq … | replace -` the first command reads the same overlay.
     const etag = force ? "*" : (await readOverlay(server)).etag;
-    const text = file === "-" ? await textOrStdin("-", context) : readText(file, context);
+    const text =
+      file === "-" ? await textOrStdin("-", context) : await textOfFile(file, context.cwd);
     return (await writeOverlay(server, { overlay: overlayIn(text), etag })).overlay;
   },
   print: (_, { note }) => note("The overlay is replaced"),
@@ -109,6 +113,7 @@ const overlayReplace = subcommand({
 const overlayEdit = subcommand({
   name: "edit",
   summary: "edit the overlay in $VISUAL or $EDITOR",
+  inputErrors: ["invalid_config"],
   examples: ["symphony config overlay edit"],
   call: (_, context) => editOverlay(context),
   print: (stored, { note }) =>
@@ -268,14 +273,6 @@ function readValue(text: string): unknown {
   const value = parseJson(text);
   const changed = typeof value === "number" && String(value) !== text;
   return value === undefined || changed ? text : value;
-}
-
-function readText(file: string, { cwd }: CommandContext): string {
-  try {
-    return readFileSync(resolve(cwd, file), "utf8");
-  } catch (cause) {
-    throw new SymphonyError("usage", `${file} cannot be read`, { cause });
-  }
 }
 
 /** The overlay as stored; null when nothing was changed. */

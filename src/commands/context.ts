@@ -1,6 +1,7 @@
 import { type Client, createClient, open, type Server } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { SymphonyError } from "../core/model/errors.ts";
+import { exitCodes } from "./failure.ts";
 import { jsonText, type Paint, paintFor, plainLine, wantsColour } from "./output.ts";
 import { version } from "./version.ts";
 
@@ -34,7 +35,7 @@ export interface CommandContext extends CommandIo {
   printRecord(text: string): Promise<void>;
   /** A message on stderr, unless `--quiet` or `--json`. */
   note(text: string): void;
-  /** Aborts at the first Ctrl-C or SIGTERM, which from then on no longer end the process. */
+  /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP, which from then on no longer end the process at once. */
   interrupted(): AbortSignal;
 }
 
@@ -107,10 +108,18 @@ function memo<T>(make: () => T): () => T {
   };
 }
 
+/** After this time a second signal ends a command that does not stop by itself. */
+const patienceMs = 1_000;
+
 function interruption(): AbortSignal {
   const controller = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => controller.abort());
+  let firstAt: number | null = null;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      firstAt ??= performance.now();
+      if (performance.now() - firstAt > patienceMs) process.exit(exitCodes.interrupted);
+      controller.abort();
+    });
   }
   return controller.signal;
 }

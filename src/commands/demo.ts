@@ -7,10 +7,9 @@ import type { LocalIssues } from "../core/tracker/local/issues.ts";
 import { branchDiff, makeSample, type Sample } from "../demo/sample.ts";
 import { chapters, identifierOf, steeredIdentifier } from "../demo/script.ts";
 import type { CommandIo } from "./context.ts";
-import { exitCodes } from "./failure.ts";
 import { type Paint, paintFor, plain, plainLine } from "./output.ts";
 import { type Daemon, openDaemon } from "./serve.ts";
-import { aborted, leaveSoon, stopSignal } from "./stop.ts";
+import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
 
 const defaultPort = 4000;
 
@@ -27,7 +26,7 @@ export async function demo(port: number | undefined, io: CommandIo): Promise<num
   } finally {
     leaveSoon();
   }
-  return exitCodes.done;
+  return stopCode(stop);
 }
 
 async function show(port: number | undefined, io: CommandIo, stop: AbortSignal): Promise<void> {

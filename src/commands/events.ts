@@ -5,8 +5,9 @@ import { eventTypes } from "../core/model/event.ts";
 import { type IssueStatus, statuses } from "../core/model/issue.ts";
 import type { CommandContext } from "./context.ts";
 import { exitCodes, onServerIssue, requireWord } from "./failure.ts";
-import { jsonText, type Paint, parseDuration, plainLine, type Style, span } from "./output.ts";
+import { jsonText, type Paint, plainLine, type Style, span } from "./output.ts";
 import { issueArgument, row } from "./table.ts";
+import { parseDuration, sinceMs, whenForms } from "./when.ts";
 
 /** Without `--since` and `--follow`: as many as fit a screen or two. */
 const newestShown = 50;
@@ -42,9 +43,10 @@ export const eventsCommand = row({
     },
     {
       name: "since",
-      value: "seq|duration",
-      summary:
-        "after this number, or from this long ago: 90s, 10m, 2h (default: the newest 50, or with --follow none)",
+      value: "seq|when",
+      summary: `after this number, or from ${whenForms} on (default: the newest 50, or with --follow none)`,
+      read: (text: string, flag: string) =>
+        /^\d+$/.test(text) ? { seq: Number(text) } : { ms: sinceMs(text, flag) },
     },
   ],
   stream: (options, context) => printEvents(options, context),
@@ -54,12 +56,13 @@ interface EventsOptions {
   readonly follow: boolean;
   readonly issue: readonly string[];
   readonly type: readonly string[];
-  readonly since: string | undefined;
+  readonly since: { readonly seq: number } | { readonly ms: number } | undefined;
 }
 
 async function printEvents(options: EventsOptions, context: CommandContext): Promise<number> {
   const client = await context.client();
   const { seq: newest } = await client.system.state({ query: { limit: 1 } });
+  for (const id of options.issue) await requireKnown(id, options, context);
   const since = await startOf(options, newest, context);
   const paint = await context.paint();
   for await (const item of itemsFrom(since, newest, { options, context })) {
@@ -67,6 +70,20 @@ async function printEvents(options: EventsOptions, context: CommandContext): Pro
   }
   const interrupted = context.interrupted().aborted;
   return interrupted ? exitCodes.interrupted : exitCodes.done;
+}
+
+/** No output must not look like an answer about an issue that does not exist; one may be awaited. */
+async function requireKnown(
+  id: string,
+  { follow }: EventsOptions,
+  context: CommandContext,
+): Promise<void> {
+  const read = onServerIssue(id, context, (client) => client.issues.detail({ params: { id } }));
+  await read.catch((error: unknown) => {
+    const isMissing = error instanceof SymphonyError && error.code === "issue_not_found";
+    if (!isMissing || !follow) throw error;
+    context.note(`${error.message}; its events are shown once it is`);
+  });
 }
 
 async function* itemsFrom(
@@ -101,9 +118,8 @@ async function startOf(
   context: CommandContext,
 ): Promise<number> {
   if (since === undefined) return follow ? newest : Math.max(newest - newestShown, 0);
-  if (/^\d+$/.test(since)) return Number(since);
-  const from = Date.now() - parseDuration(since, "--since");
-  return seqBefore(from, newest, await context.server());
+  if ("seq" in since) return since.seq;
+  return seqBefore(since.ms, newest, await context.server());
 }
 
 const styles: readonly (readonly [pattern: RegExp, style: Style])[] = [
@@ -160,7 +176,7 @@ async function firstAfter(seq: number, server: Server) {
   return null;
 }
 
-/** Exits 0 at the status, 124 at the timeout; when only a person can continue: 6 if blocked, 1 if held or failed. */
+/** Exits 0 at the status, 124 at the timeout; when only a person can continue: 6 if blocked or held, 1 if failed. */
 export const waitCommand = row({
   examples: [
     "symphony wait ENG-123 --for completed && git pull",
@@ -179,7 +195,7 @@ export const waitCommand = row({
     {
       name: "timeout",
       value: "duration",
-      summary: "give up after 90s, 30m, 2h; 0 for never",
+      summary: "give up after 90s, 30m, 2h, 7d; 0 for never",
       default: "30m",
       read: parseDuration,
     },
@@ -189,6 +205,9 @@ export const waitCommand = row({
   },
   print: ({ issue_identifier: id, status }, { note }) => note(`${id} is ${status}`),
 });
+
+/** 24 days; Node fires a longer timer at once. */
+const longestTimerMs = 2 ** 31 - 1;
 
 interface Awaited {
   readonly id: string;
@@ -203,7 +222,10 @@ async function waitFor(
 ): Promise<IssueStatus> {
   const limit = new AbortController();
   // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
-  const timer = timeoutMs === 0 ? undefined : setTimeout(() => limit.abort(), timeoutMs);
+  const timer =
+    timeoutMs === 0
+      ? undefined
+      : setTimeout(() => limit.abort(), Math.min(timeoutMs, longestTimerMs));
   const spinner = await startSpinner(id, wanted, context);
   try {
     const signal = AbortSignal.any([context.interrupted(), limit.signal]);
@@ -249,7 +271,9 @@ function requireHope(id: string, status: IssueStatus | null, wanted: readonly st
     });
   }
   if (status === "held" || status === "failed") {
-    throw new SymphonyError("agent_failed", `${id} is ${status} and does not continue by itself`, {
+    // Held: a person stopped it, or has to decide. Failed: its retries are used up.
+    const code = status === "held" ? "needs_person" : "agent_failed";
+    throw new SymphonyError(code, `${id} is ${status} and does not continue by itself`, {
       hint: `symphony explain ${id}; symphony transition ${id} queued lets it run again`,
     });
   }

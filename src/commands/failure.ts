@@ -1,6 +1,7 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { editDistance } from "../core/text/nearest.ts";
 import type { CommandContext } from "./context.ts";
 import { jsonText, plain } from "./output.ts";
 
@@ -17,7 +18,15 @@ export function reportFailure(error: unknown, { argv, stderr }: Occasion): numbe
   const known = asSymphonyError(error);
   stderr.write(options.includes("--json") ? asJson(known) : asText(known));
   if (options.includes("--debug")) stderr.write(`${stackOf(error)}\n`);
-  return exitCodeOf(known.code);
+  return typedFaults.has(known) ? exitCodes.usage : exitCodeOf(known.code);
+}
+
+const typedFaults = new WeakSet<SymphonyError>();
+
+/** Marks an error about what was typed or passed in: that is wrong usage, whatever its code means elsewhere. */
+export function asTyped(error: SymphonyError): SymphonyError {
+  typedFaults.add(error);
+  return error;
 }
 
 interface ParserError extends Error {
@@ -53,9 +62,11 @@ function isInterruption(error: unknown): boolean {
 }
 
 function asText({ message, details, hint }: SymphonyError): string {
-  const issues = faultsIn(details).map(({ path, message: fault }) =>
-    path === "" ? `  ${fault}` : `  ${path}: ${fault}`,
+  const faults = faultsIn(details).map(({ path, message: fault }) =>
+    path === "" ? fault : `${path}: ${fault}`,
   );
+  // A single fault often is the message.
+  const issues = faults.filter((fault) => !message.includes(fault)).map((fault) => `  ${fault}`);
   const next = hint === null ? [] : [`  next: ${hint}`];
   return `${plain([`symphony: ${message}`, ...issues, ...next].join("\n"))}\n`;
 }
@@ -132,6 +143,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   overlay_changed: exitCodes.conflict,
   not_running: exitCodes.conflict,
   no_active_turn: exitCodes.conflict,
+  nothing_asked: exitCodes.conflict,
   turn_running: exitCodes.conflict,
   not_attached: exitCodes.conflict,
   transition_not_allowed: exitCodes.conflict,
@@ -190,20 +202,6 @@ export function requireWord<T extends string>(
   throw new SymphonyError("usage", message, { hint });
 }
 
-/** Insertions, deletions and replacements from one text to the other (Levenshtein). */
-function editDistance(from: string, to: string): number {
-  let above = Array.from({ length: to.length + 1 }, (_, column) => column);
-  for (const [row, character] of [...from].entries()) {
-    const line = [row + 1];
-    for (const [column, other] of [...to].entries()) {
-      const replaced = (above[column] ?? 0) + (character === other ? 0 : 1);
-      line.push(Math.min(replaced, (above[column + 1] ?? 0) + 1, (line[column] ?? 0) + 1));
-    }
-    above = line;
-  }
-  return above.at(-1) ?? 0;
-}
-
 const maxIssues = 500;
 
 /** Lists the issues that exist. */
@@ -233,6 +231,16 @@ export async function onServerIssue<T>(
   const client = await context.client();
   const lister: Lister = { list: (query) => client.issues.list({ query }) };
   return onIssue(id, lister, () => work(client));
+}
+
+/** The same error, whose hint names `issue` instead of the placeholder ISSUE. */
+export function aboutIssue(error: SymphonyError, issue: unknown): SymphonyError {
+  if (typeof issue !== "string" || !error.hint?.includes("ISSUE")) return error;
+  const { hint } = error;
+  return withHint(
+    error,
+    hint.replaceAll(/\bISSUE\b/g, () => issue),
+  );
 }
 
 /** The same error with another hint. */

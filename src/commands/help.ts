@@ -1,5 +1,5 @@
 import { SymphonyError } from "../core/model/errors.ts";
-import { exitCodes, exitCodeTable } from "./failure.ts";
+import { exitCodes, exitCodeTable, hintAt } from "./failure.ts";
 import { helpText, type Item } from "./output.ts";
 import {
   type ArgumentRow,
@@ -105,7 +105,7 @@ export function helpCommand(catalogue: readonly CommandEntry[]): CommandRow {
     arguments: [
       {
         name: "topic",
-        summary: "a command, such as `issue create`, or `exit-codes`",
+        summary: "a command, such as `issue create`, or `exit-codes` or `options`",
         optional: true,
         repeats: true,
         completion: "commands",
@@ -127,13 +127,46 @@ async function helpOn(
   const [name, ...rest] = topic;
   if (name === undefined) return rootHelp(catalogue, width);
   if (name === "exit-codes") return exitCodeTable();
+  if (name === "options") return optionsHelp(width);
   const entry = catalogue.find((one) => one.name === name);
-  const command = rest.reduce<NamedRow | undefined>(
-    (above, word) => above?.commands?.find((one) => one.name === word),
-    entry && (await loadRow(entry)),
-  );
-  if (command !== undefined) return commandHelp(`symphony ${topic.join(" ")}`, command, width);
-  throw new SymphonyError("usage", `There is no help on "${topic.join(" ")}"`, {
-    hint: "symphony help lists the commands",
+  if (entry === undefined) throw noCommand([name], [...catalogue, ...otherTopics]);
+  let command = await loadRow(entry);
+  for (const [index, word] of rest.entries()) {
+    const below = command.commands?.find((one) => one.name === word);
+    if (below === undefined) {
+      throw noCommand([name, ...rest.slice(0, index + 1)], command.commands ?? []);
+    }
+    command = below;
+  }
+  return commandHelp(`symphony ${topic.join(" ")}`, command, width);
+}
+
+const otherTopics = [{ name: "exit-codes" }, { name: "options" }];
+
+function optionsHelp(width = defaultWidth): string {
+  return helpText({
+    summary: "Options of every command.",
+    examples: [],
+    usage: "symphony COMMAND [arguments] [options]",
+    sections: [["Options", globalOptions.map(plainOptionItem)]],
+    width,
   });
+}
+
+/** The error for a command that does not exist, where `names` do; `typed` is all of it, such as `issue shwo`. */
+export function noCommand(
+  typed: readonly string[],
+  names: readonly { readonly name: string }[],
+): SymphonyError {
+  const above = typed.slice(0, -1).map((word) => `${word} `);
+  const known = names.map(({ name }) => name);
+  const list = above.length === 0 ? "symphony help lists the commands" : listOf(above, known);
+  return new SymphonyError("usage", `unknown command '${typed.join(" ")}'`, {
+    hint: hintAt(typed.at(-1) ?? "", known, list),
+  });
+}
+
+function listOf(above: readonly string[], known: readonly string[]): string {
+  const path = `symphony ${above.join("").trim()}`;
+  return known.length === 0 ? `${path} --help` : `${path} has ${known.join(", ")}`;
 }

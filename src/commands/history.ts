@@ -19,6 +19,7 @@ import {
   span,
 } from "./output.ts";
 import { issueArgument, pageOptions, row } from "./table.ts";
+import { dayOf, whenForms } from "./when.ts";
 
 type Attempt = z.output<typeof AttemptView>;
 type Detail = Reply<Api["attempts"]["detail"]>;
@@ -152,7 +153,7 @@ const groups = ["issue", "attempt", "model", "agent", "template", "outcome", "da
 export const usageCommand = row({
   examples: [
     "symphony usage",
-    "symphony usage --by model --since 2026-11-01",
+    "symphony usage --by model --since 7d",
     "symphony usage --by outcome                    merged, closed, in review, held …",
     "symphony usage --by template --outcome         what each template's tokens led to",
     "symphony usage --by attempt --issue ENG-123 --json",
@@ -167,15 +168,21 @@ export const usageCommand = row({
         requireWord(text, groups, `${flag}: there is no usage by ${text}`),
       completion: groups,
     },
-    { name: "since", value: "day", summary: "from this day (UTC) on, such as 2026-11-23" },
-    { name: "until", value: "day", summary: "up to this day, included" },
+    {
+      name: "since",
+      value: "when",
+      summary: `from the day (UTC) of ${whenForms} on`,
+      read: dayOf,
+    },
+    { name: "until", value: "when", summary: "up to that day, included", read: dayOf },
     { name: "issue", value: "id", summary: "only of this issue", completion: "issues" },
     { name: "outcome", summary: "split each row by what became of its issues" },
     ...pageOptions(),
   ],
   async call({ outcome, ...query }, context) {
-    const client = await context.client();
-    return client.usage.list({ query: { ...query, outcome: outcome ? "true" : "false" } });
+    return onServerIssue(query.issue ?? "", context, (client) =>
+      client.usage.list({ query: { ...query, outcome: outcome ? "true" : "false" } }),
+    );
   },
   async print(page, context) {
     await printPage(usageList(page), context);

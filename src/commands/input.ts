@@ -13,9 +13,19 @@ export async function textOrStdin(
   if (value !== "-") return value;
   const chunks: Buffer[] = [];
   for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks)
-    .toString("utf8")
-    .replace(/\r?\n$/, "");
+  return utf8Of(Buffer.concat(chunks), "the input").replace(/\r?\n$/, "");
+}
+
+/** Text as it is stored: a byte that is not UTF-8 would silently become another character. Throws `usage`. */
+function utf8Of(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new SymphonyError("usage", `${what} is not UTF-8 text`, {
+      cause,
+      hint: "convert it, for example with iconv -t UTF-8; bytes that are no text can be passed as base64",
+    });
+  }
 }
 
 /** The text of a file that was named on the command line. Rejects with `usage` where it cannot be read. */
@@ -23,9 +33,10 @@ export async function textOfFile(path: string, cwd: string): Promise<string> {
   const { resolve } = process.getBuiltinModule("node:path");
   const { readFile } = process.getBuiltinModule("node:fs/promises");
   const file = resolve(cwd, path);
-  return readFile(file, "utf8").catch((cause: unknown) => {
+  const bytes = await readFile(file).catch((cause: unknown) => {
     throw new SymphonyError("usage", `Cannot read ${file}: ${messageOf(cause)}`, { cause });
   });
+  return utf8Of(bytes, file);
 }
 
 export interface Question {
@@ -102,7 +113,7 @@ async function edited(file: string, { text, instead }: Draft, { env }: Editing):
   await writeFile(file, text === "" ? "" : `${text}\n`, { mode: 0o600 });
   const editor = env["VISUAL"] || env["EDITOR"] || "vi";
   await openEditor(editor, file, instead);
-  const written = (await readFile(file, "utf8")).replace(/\r?\n$/, "");
+  const written = utf8Of(await readFile(file), file).replace(/\r?\n$/, "");
   if (written.trim() === "") throw new SymphonyError("usage", "Nothing was written");
   return written;
 }

@@ -1,16 +1,16 @@
 // The command line: one file per noun; a command runs the server or calls a running one.
 
 import type { GlobalOptions, Run } from "./context.ts";
-import { exitCodes } from "./failure.ts";
+import { exitCodes, reportFailure } from "./failure.ts";
+import { watchOutput } from "./lost-output.ts";
 import { version } from "./version.ts";
 
 /** Runs one command line (without node and the script); resolves to the exit code. Never rejects. */
 export async function main(argv: readonly string[]): Promise<number> {
-  process.stdout.on("error", leaveOnClosedOutput);
+  watchOutput(argv);
   try {
     return await runCommand(argv);
   } catch (error) {
-    const { reportFailure } = await import("./failure.ts");
     return reportFailure(error, { argv, stderr: process.stderr });
   }
 }
@@ -51,12 +51,6 @@ async function quickly(argv: readonly string[]): Promise<number | null> {
   const stream = argv.length === 0 ? process.stderr : process.stdout;
   stream.write(rootHelp(catalogue, stream.columns));
   return argv.length === 0 ? exitCodes.usage : exitCodes.done;
-}
-
-/** `symphony events | head` closes stdout in mid-stream, which is not a failure. */
-function leaveOnClosedOutput(error: NodeJS.ErrnoException): void {
-  if (error.code === "EPIPE") process.exit(exitCodes.done);
-  throw error;
 }
 
 /**

@@ -19,7 +19,7 @@ import { loadWorkflow } from "../core/config/workflow.ts";
 import { sections } from "../core/kinds.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import { SymphonyError } from "../core/model/errors.ts";
-import type { Issue } from "../core/model/issue.ts";
+import { type Issue, normalState } from "../core/model/issue.ts";
 import { isWorkspaceKey, workspaceKey } from "../core/repository/key.ts";
 import { openHistory } from "../core/store/history.ts";
 import { lockDataDir, makeDataDir } from "../core/store/lock.ts";
@@ -32,6 +32,7 @@ import { diffOf, firstHeadOf } from "../core/workspace/diff.ts";
 import { findWorkspace } from "../core/workspace/directory.ts";
 import { knownPlaces } from "../core/workspace/known-places.ts";
 import type { CommandContext, Project } from "./context.ts";
+import { hintAt } from "./failure.ts";
 import type { NamedWorkspace } from "./workspace-name.ts";
 
 export type IssueFacts = z.output<typeof IssueView>;
@@ -81,6 +82,7 @@ export async function openOfflineIssues(
   return {
     list: async ({ state, limit, offset }) => {
       const all = exists ? store().list(state === undefined ? undefined : [state]) : [];
+      if (state !== undefined && all.length === 0) requireState(state, options);
       return pageOf(all, { limit: Number(limit ?? 50), offset: Number(offset ?? 0) });
     },
     create: async (draft) => issueView(store().create(contentOf(draft))),
@@ -95,6 +97,15 @@ export async function openOfflineIssues(
       options.states.flatMap(({ name, terminal }) => (terminal ? [name] : [])),
     close: () => issues?.close(),
   };
+}
+
+/** As a server does. Throws `not_found`. */
+function requireState(state: string, { states }: LocalOptions): void {
+  const names = states.map(({ name }) => name);
+  if (names.some((name) => normalState(name) === normalState(state))) return;
+  throw new SymphonyError("not_found", `the tracker has no state "${state}"`, {
+    hint: hintAt(state, names, `its states are ${names.join(", ")}`),
+  });
 }
 
 async function trackerOptions(project: Project, env: CommandContext["env"]): Promise<LocalOptions> {

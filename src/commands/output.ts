@@ -1,5 +1,3 @@
-import { SymphonyError } from "../core/model/errors.ts";
-
 export interface Column {
   readonly title: string;
   readonly align?: "right";
@@ -218,29 +216,6 @@ export function fit(text: string, width: number): string {
 function pad(text: string, width: number, align: "left" | "right" = "left"): string {
   const space = " ".repeat(Math.max(width - widthOf(text), 0));
   return align === "left" ? text + space : space + text;
-}
-
-const unitsMs: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-
-/** `90s`, `30m`, `1h30m`, `500ms` as ms; `0` is 0. Throws `usage`, naming the option. */
-export function parseDuration(text: string, option: string): number {
-  if (text === "0") return 0;
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
-  if (parts.length > 0 && parts.map(([all]) => all).join("") === text) {
-    return parts.reduce(
-      (sum, [, amount, unit]) => sum + Number(amount) * (unitsMs[unit ?? ""] ?? 0),
-      0,
-    );
-  }
-  throw new SymphonyError("usage", `${option}: "${text}" is not a duration`, {
-    hint: "write a number with its unit, such as 90s, 30m or 2h",
-  });
 }
 
 /** `3s`, `4m`, `2h 5m`, `3d`: rounded for a person. */

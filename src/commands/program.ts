@@ -1,7 +1,7 @@
 import { Argument, Command, Option } from "commander";
 import { catalogue } from "./catalogue.ts";
 import type { Run } from "./context.ts";
-import { commandHelp, rootHelp } from "./help.ts";
+import { commandHelp, noCommand, rootHelp } from "./help.ts";
 import {
   type ArgumentRow,
   type CommandRow,
@@ -12,6 +12,7 @@ import {
   type NamedRow,
   type OptionRow,
   runRow,
+  subcommandsOf,
   termOf,
 } from "./table.ts";
 import { version } from "./version.ts";
@@ -38,21 +39,42 @@ export async function loadNamed(
   argv: readonly string[],
   run: Run,
 ): Promise<void> {
-  const name = firstOperand(argv);
+  const [name] = operandsOf(argv);
+  if (name === undefined) return;
   const entry = catalogue.find((one) => one.name === name);
   const command = program.commands.find((one) => one.name() === name);
-  if (entry === undefined || command === undefined) return;
-  declare(command, { path: `symphony ${name}`, row: await loadRow(entry), run });
+  if (entry === undefined || command === undefined) throw noCommand([name], catalogue);
+  const row = await loadRow(entry);
+  requireNames([name], row, operandsOf(argv, [...globalOptions, ...(row.options ?? [])]).slice(1));
+  declare(command, { path: `symphony ${name}`, row, run });
 }
 
-const flagsWithValue = globalOptions.flatMap(({ name, value }) =>
-  value === undefined ? [] : [`--${name}`],
-);
+/** The parser answers `--help` before it looks at the names. Throws `usage` for a name below `row` that does not exist. */
+function requireNames(path: readonly string[], row: NamedRow, typed: readonly string[]): void {
+  const below = subcommandsOf(row);
+  const [name, ...rest] = typed;
+  // Without names of its own the next word is an argument, as it may be where a command also works by itself.
+  if (name === undefined || below.length === 0) return;
+  const found = below.find((one) => one.name === name);
+  if (found !== undefined) {
+    // `help` takes the name of one of its neighbours.
+    const isHelp = found.name === "help";
+    return requireNames(isHelp ? path : [...path, name], isHelp ? row : found, rest);
+  }
+  if (row.call === undefined && row.stream === undefined) throw noCommand([...path, name], below);
+  if ((row.arguments ?? []).length === 0) throw noCommand([...path, name], below);
+}
 
-/** The first argument that is neither an option of the program nor the value of one. */
-function firstOperand(argv: readonly string[]): string | undefined {
-  return argv.find(
-    (one, index) => !one.startsWith("-") && !flagsWithValue.includes(argv[index - 1] ?? ""),
+/** The arguments that are neither options nor the values of `options`. */
+function operandsOf(
+  argv: readonly string[],
+  options: readonly OptionRow[] = globalOptions,
+): readonly string[] {
+  const withValue = options.flatMap(({ name, short, value }) =>
+    value === undefined ? [] : [`--${name}`, `-${short ?? name}`],
+  );
+  return argv.filter(
+    (one, index) => !one.startsWith("-") && !withValue.includes(argv[index - 1] ?? ""),
   );
 }
 

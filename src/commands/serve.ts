@@ -33,7 +33,7 @@ import { type CommandContext, type CommandIo, findProject, servedProject } from 
 import { exitCodes } from "./failure.ts";
 import { keptLines } from "./kept.ts";
 import { factLines, jsonText, paintFor } from "./output.ts";
-import { aborted, leaveSoon, stopSignal } from "./stop.ts";
+import { aborted, leaveSoon, stopCode, stopSignal } from "./stop.ts";
 import { version } from "./version.ts";
 
 /** A running core and its server; disposing stops both. */
@@ -148,7 +148,7 @@ export async function serve(options: ServeOptions, context: CommandContext): Pro
     return await run({ ...project, stop }, options, context);
   } catch (error) {
     // The start was aborted, and nothing of it is left.
-    if (error === stop.reason) return options.once ? exitCodes.interrupted : exitCodes.done;
+    if (error === stop.reason) return options.once ? exitCodes.interrupted : stopCode(stop);
     throw error;
   } finally {
     leaveSoon();
@@ -218,7 +218,7 @@ async function untilStopped(daemon: Daemon, stop: AbortSignal, once: boolean): P
   if (once) await outcome.examineLast();
   if (core.unsaved().length > 0) return exitCodes.failed;
   if (once && wasStopped) return exitCodes.interrupted;
-  return once ? outcome.exitCode() : exitCodes.done;
+  return once ? outcome.exitCode() : stopCode(stop);
 }
 
 async function announce({ core, listening }: Daemon, io: CommandIo): Promise<void> {

@@ -1,15 +1,35 @@
 import { exitCodes } from "./failure.ts";
+import { onLostOutput } from "./lost-output.ts";
 
 const { existsSync } = process.getBuiltinModule("node:fs");
 
 const shell = "/bin/sh";
 const waitMs = 500;
 const stopping = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-/** `timeout` signals its program and then the program's group; a person does not press a key twice that fast. */
-export const sameWithinMs = 200;
+/**
+ * Equal signals within this time are one: `timeout` signals its program and then the program's group, npm passes on a
+ * Ctrl-C that the terminal has sent to the whole group, and a person may press the key twice.
+ */
+export const sameWithinMs = 1_000;
+
+/** Why a command stops: the reason of the signal of `stopSignal`. */
+class StopRequest extends Error {
+  override readonly name = "AbortError";
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super("stopped from outside");
+    this.exitCode = exitCode;
+  }
+}
+
+/** The exit code of a command that has stopped cleanly, or 0 when it was not stopped: 130 after an interrupt (SIGINT). */
+export function stopCode({ reason }: AbortSignal): number {
+  return reason instanceof StopRequest ? reason.exitCode : exitCodes.done;
+}
 
 /**
- * Aborts at the first SIGINT, SIGTERM or SIGHUP; a second one exits at once and ends every agent.
+ * Aborts at the first SIGINT, SIGTERM or SIGHUP, and when stdout is lost; a second signal exits at once and ends every agent.
  *
  * A signal that the launcher in `bin/symphony.js` passed on has the number 0. A signal to the whole group, such as that of
  * Ctrl-C, arrives both ways, so for each signal only the way with more arrivals counts. A closing terminal sends several.
@@ -21,18 +41,21 @@ export function stopSignal(): AbortSignal {
     process.on(signal, (_: NodeJS.Signals, number?: number) => {
       const way = ways[number === 0 ? "passedOn" : "direct"];
       const now = performance.now();
-      if (now - way.at > sameWithinMs) way.count += 1;
+      if (now - way.at <= sameWithinMs) return;
+      way.count += 1;
       way.at = now;
-      heed();
+      heed(signal === "SIGINT" ? exitCodes.interrupted : exitCodes.done);
     });
     const { direct, passedOn } = ways;
     return () => Math.min(Math.max(direct.count, passedOn.count), signal === "SIGHUP" ? 1 : 2);
   });
-  const heed = () => {
+  const stop = (exitCode: number) => controller.abort(new StopRequest(exitCode));
+  const heed = (exitCode: number) => {
     const count = received.reduce((sum, times) => sum + times(), 0);
     if (count > 1) leave(exitCodes.interrupted);
-    controller.abort();
+    stop(exitCode);
   };
+  onLostOutput(stop);
   return controller.signal;
 }
 

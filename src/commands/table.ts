@@ -1,6 +1,6 @@
-import { SymphonyError } from "../core/model/errors.ts";
+import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
-import { exitCodes } from "./failure.ts";
+import { aboutIssue, asTyped, exitCodes } from "./failure.ts";
 
 /** What completes a word: fixed words, or something that is looked up on demand. */
 export type Completion = readonly string[] | "issues" | "files" | "directories" | "commands";
@@ -65,6 +65,8 @@ export interface CommandRow {
   exitCode?(value: unknown): number;
   /** Prints by itself and resolves to the exit code; null leaves it to `call`. */
   stream?(given: Given, context: CommandContext): Promise<number> | null;
+  /** Errors of these codes are about what was typed or passed in, and so wrong usage (2). */
+  readonly inputErrors?: readonly ErrorCode[];
   /** The error for too many arguments, when the parser's own error would repeat a secret. */
   refuseExcess?(given: Given): SymphonyError;
 }
@@ -115,7 +117,7 @@ type GivenOf<A extends readonly ArgumentRow[], O extends readonly OptionRow[]> =
 } & { readonly [K in O[number] as Camel<K["name"]>]: OptionValue<K> };
 
 interface TypedRow<A extends readonly ArgumentRow[], O extends readonly OptionRow[], V>
-  extends Pick<CommandRow, "examples" | "commands"> {
+  extends Pick<CommandRow, "examples" | "commands" | "inputErrors"> {
   readonly arguments?: A;
   readonly options?: O;
   call?(given: GivenOf<A, O>, context: CommandContext): Promise<V>;
@@ -152,7 +154,11 @@ export async function runRow(
 ): Promise<number> {
   const streamed = one.stream?.(given, context) ?? null;
   if (streamed !== null) return streamed;
-  const value = await one.call?.(given, context);
+  const value = await one.call?.(given, context).catch((error: unknown) => {
+    if (!(error instanceof SymphonyError)) throw error;
+    const known = aboutIssue(error, given["issue"]);
+    throw one.inputErrors?.includes(error.code) ? asTyped(known) : known;
+  });
   if (context.json) context.printJson(one.document === undefined ? value : one.document(value));
   else await one.print?.(value, context, given);
   return one.exitCode?.(value) ?? exitCodes.done;

@@ -61,6 +61,7 @@ const showRow = subcommand({
 const previewRow = subcommand({
   name: "preview",
   summary: "print the prompt that a template makes",
+  inputErrors: ["template_render_error"],
   examples: [
     "symphony templates preview review                    for a sample issue",
     "symphony templates preview review --issue ENG-123",
@@ -82,6 +83,7 @@ const previewRow = subcommand({
 const createRow = subcommand({
   name: "create",
   summary: "add a prompt template",
+  inputErrors: ["template_parse_error"],
   examples: [
     "symphony templates create review review.md",
     "symphony templates create review - < review.md",
@@ -101,6 +103,7 @@ const createRow = subcommand({
 const editRow = subcommand({
   name: "edit",
   summary: "change the text or the name of a prompt template",
+  inputErrors: ["template_parse_error"],
   examples: [
     "symphony templates edit review                       in $EDITOR",
     "symphony templates edit review review.md",

@@ -45,5 +45,6 @@ export const audit = {
     }),
     status: 200,
     reply: z.object({ entries: z.array(AuditEntryView), ...paged }).meta({ id: "AuditPage" }),
+    errors: ["issue_not_found"],
   }),
 };

@@ -311,7 +311,7 @@ export const issues = {
       issues: z.array(IssueView.extend({ status: Status.nullable() })),
       ...paged,
     }),
-    errors: ["tracker_response"],
+    errors: ["not_found", "tracker_response"],
   }),
   create: route({
     ...paths.issues.create,

@@ -288,5 +288,6 @@ export const usage = {
         offset: z.number().int(),
       })
       .meta({ id: "Usage" }),
+    errors: ["issue_not_found"],
   }),
 };

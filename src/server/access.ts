@@ -85,10 +85,13 @@ const notOwnUser =
   "this server requires its token, because the caller is not known to be the user who runs it";
 
 function requireToken(ctx: Context, expected: string | null, why = always): void {
-  const given = /^Bearer +(\S+)$/i.exec(ctx.get("Authorization"))?.[1];
+  const sent = ctx.get("Authorization");
+  const given = /^Bearer +(\S+)$/i.exec(sent)?.[1];
   if (expected !== null && given !== undefined && sameText(given, expected)) return;
-  throw new SymphonyError("unauthorized", `${why}: send Authorization: Bearer <token>`, {
-    hint: "the token is in runtime.json in the server's data directory; symphony commands read it there",
+  const what = sent === "" ? "none was sent" : "the one that was sent is wrong";
+  const hint = sent === "" ? "set SYMPHONY_TOKEN to it" : "correct SYMPHONY_TOKEN, or unset it";
+  throw new SymphonyError("unauthorized", `${why}, and ${what}`, {
+    hint: `${hint}; the token is in runtime.json in the server's data directory, where symphony commands read it, and is sent as Authorization: Bearer TOKEN`,
   });
 }
 

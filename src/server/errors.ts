@@ -1,6 +1,7 @@
 import type { Context, Middleware } from "koa";
 import type { Logger } from "../core/events/log.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { displayText } from "../core/text/text.ts";
 
 /** Exhaustive: a new code does not compile until it has a status. */
 const httpStatus: Record<ErrorCode, number> = {
@@ -156,7 +157,7 @@ function causeOf(error: unknown): string | null {
 }
 
 function answer(ctx: Context, error: unknown): void {
-  const known = presentable(error);
+  const known = aboutIssue(presentable(error), ctx);
   ctx.status = statusOf(known.code);
   if (known.code === "unauthorized") ctx.set("WWW-Authenticate", "Bearer");
   const { allow } = known.details;
@@ -166,6 +167,19 @@ function answer(ctx: Context, error: unknown): void {
   ctx.remove("ETag");
   ctx.body = envelope(known, String(ctx.state["requestId"]));
 }
+
+/** The core often has only the id of an issue: its hints say ISSUE for the identifier that was requested. */
+function aboutIssue(error: SymphonyError, ctx: Context): SymphonyError {
+  const { params } = ctx as Context & { readonly params?: Record<string, string> };
+  const isIssue = String(ctx.state["route"]).startsWith("/api/v1/:id");
+  const id = isIssue ? params?.["id"] : undefined;
+  if (id === undefined || !error.hint?.includes("ISSUE")) return error;
+  const { code, message, details, cause } = error;
+  const hint = error.hint.replaceAll(/\bISSUE\b/g, () => displayText(id, identifierShown));
+  return new SymphonyError(code, message, { details, cause, hint });
+}
+
+const identifierShown = 200;
 
 /** `{"error": {…}}` as text; `details` has the wire's snake_case keys and includes the hint. */
 export function envelope(error: SymphonyError, requestId: string): string {

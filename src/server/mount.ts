@@ -14,6 +14,7 @@ import {
 import { SymphonyError } from "../core/model/errors.ts";
 import { SavedLater } from "../core/store/durable.ts";
 import { mayHaveBody, readBody, readRaw, refuseBody } from "./body.ts";
+import { checked, type Fault } from "./faults.ts";
 import { Prepared } from "./replies.ts";
 import { Router as KoaRouter } from "./router.ts";
 
@@ -297,25 +298,19 @@ const parts = ["params", "query", "headers", "body"] as const;
 /** The parts of a request as parsed by the route's schemas. Rejects with `invalid_request`, listing every fault. */
 function parseRequest(route: Route, raw: RawRequest): ParsedRequest {
   const request: Record<string, unknown> = {};
-  const issues: { path: string; message: string }[] = [];
+  const issues: Fault[] = [];
   for (const part of parts) {
     const schema: z.ZodType | undefined = route[part];
     if (schema === undefined) continue;
-    const result = schema.safeParse(raw[part]);
-    if (result.success) request[part] = result.data;
-    else issues.push(...result.error.issues.flatMap(faultsOf));
+    const result = checked(schema, raw[part]);
+    if ("value" in result) request[part] = result.value;
+    else issues.push(...result.faults);
   }
   if (issues.length === 0) return request;
   const summary = issues.map(({ path, message }) => (path ? `${path}: ${message}` : message));
   throw new SymphonyError("invalid_request", summary.join("; ").slice(0, 1_000), {
     details: { issues },
   });
-}
-
-function faultsOf(issue: z.core.$ZodIssue): { path: string; message: string }[] {
-  const path = issue.path.map(String);
-  if (issue.code !== "unrecognized_keys") return [{ path: path.join("."), message: issue.message }];
-  return issue.keys.map((key) => ({ path: [...path, key].join("."), message: "unknown key" }));
 }
 
 /** One mutation as recorded in the audit log. */

@@ -71,7 +71,7 @@ test("config overlay set reads numbers, booleans and JSON, and leaves the rest a
   const port = await config(["overlay", "set", "server.port", "4001"]);
   assert.match(port.stderr, /takes effect at the next start/);
   const bad = await config(["overlay", "set", "agent.max_turn", "5"]);
-  assert.equal(bad.code, 1);
+  assert.equal(bad.code, 2);
   assert.match(bad.stderr, /did you mean agent\.max_turns\?/);
   const hostile = await config(["overlay", "set", "__proto__.polluted", "1"]);
   assert.match(hostile.stderr, /__proto__ is not allowed as a key/);
@@ -120,7 +120,7 @@ test("config overlay edit stores the edited text, and keeps it in a file when th
   assert.deepEqual(server.core.config.overlay, { "x-a": 2 });
   assert.match((await edit("true")).stderr, /Nothing was changed/);
   const refused = await edit("sed -i s/x-a/agnt/");
-  assert.equal(refused.code, 1);
+  assert.equal(refused.code, 2);
   const kept = /what you wrote is in (\S+);/.exec(refused.stderr)?.[1] ?? "";
   assert.match(readFileSync(kept, "utf8"), /agnt/);
   rmSync(dirname(kept), { recursive: true });

@@ -5,7 +5,6 @@ import {
   amount,
   fit,
   paintFor,
-  parseDuration,
   plain,
   printPage,
   relative,
@@ -74,16 +73,6 @@ test("text is cut by columns, and no character is split", () => {
 
 test("escape sequences, control and reordering characters are removed", () => {
   assert.equal(plain("a\u001b[31mb\u001b]8;;http://x\u0007c\u0000\u202ed\r\ne\tf"), "abcd\ne\tf");
-});
-
-test("durations are accepted with their units and nothing else", () => {
-  assert.deepEqual(
-    ["500ms", "90s", "1h30m", "1.5h", "2d", "0"].map((text) => parseDuration(text, "--since")),
-    [500, 90_000, 5_400_000, 5_400_000, 172_800_000, 0],
-  );
-  for (const text of ["", "10", "5 m", "m", "-5m", "1y", "5m!"]) {
-    assert.throws(() => parseDuration(text, "--since"), { code: "usage" }, text);
-  }
 });
 
 test("times and amounts are printed in a short form", () => {

@@ -89,7 +89,7 @@ test("the error for a missing, taken, read-only or broken template names the nex
   assert.equal((await run(["templates", "edit", "workflow"])).code, 7);
   assert.equal((await run(["templates", "delete", "workflow"])).code, 7);
   const broken = await run(["templates", "create", "broken", "-"], { input: "{% if issue %}" });
-  assert.equal(broken.code, 1);
+  assert.equal(broken.code, 2);
   assert.match(broken.stderr, /line 1, column 1 of the template/);
   const wrong = [
     ["templates", "create", "x"],

@@ -264,7 +264,7 @@ test("delivery: while an issue is in review, every command says what it waits fo
   const shown = await symphony(place, "issue", "show", "LOCAL-1");
   assert.ok(shown.stdout.includes(line), shown.stdout);
   const unchanged = await symphony(place, "wait", "LOCAL-2", "--for", "review", "--timeout", "60s");
-  assert.equal(unchanged.code, 1, "a held issue does not get to review by itself");
+  assert.equal(unchanged.code, 6, "a held issue does not get to review by itself");
   const inbox = await symphony(place, "inbox", "--json");
   const items: { issue_identifier: string; kind: string; prompt: string; next: string }[] =
     JSON.parse(inbox.stdout).items;

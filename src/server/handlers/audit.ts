@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { Api } from "../../contract/api.ts";
 import { AuditEntryView } from "../../contract/audit.ts";
 import type { Core } from "../../core/core.ts";
+import { findIssueId } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import type { AuditRecord } from "../../core/store/store.ts";
 import type { Handlers } from "../mount.ts";
@@ -16,10 +17,16 @@ type Page = z.output<List["reply"]>;
 export function auditHandlers(core: Core): Handlers<Api["audit"]> {
   const kept = new KeptAnswers<Prepared<Page>>();
   return {
-    list({ query }) {
+    async list({ query }) {
       // Decisions are recorded after their events and may not have been written yet.
       core.bus.flush();
       const marks = [core.history.changes(), core.secretsKnown()];
+      const { issue } = query;
+      const about = { limit: 1, offset: 0, target: issue ?? "" };
+      // An empty list must not look like an answer about an issue that does not exist.
+      if (issue !== undefined && core.history.auditPage(about).total === 0) {
+        await findIssueId(core, issue);
+      }
       return kept.get(JSON.stringify(query), marks, () =>
         Prepared.of(pageView(core, query), core.redact),
       );

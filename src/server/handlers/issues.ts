@@ -14,8 +14,9 @@ import type { Core } from "../../core/core.ts";
 import { commentsOf, findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
-import type { Issue } from "../../core/model/issue.ts";
+import { type Issue, normalState } from "../../core/model/issue.ts";
 import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
+import { nearest } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import type { Exchange, Handlers } from "../mount.ts";
@@ -204,11 +205,36 @@ async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: Error
 }
 
 async function issuesIn(core: Core, state: string | null): Promise<readonly Issue[]> {
+  const found = await listed(core, state);
+  if (state !== null && found.length === 0) await requireState(core, state);
+  return found;
+}
+
+async function listed(core: Core, state: string | null): Promise<readonly Issue[]> {
   const local = core.localIssues();
   if (local) return local.list(state === null ? undefined : [state]);
   const states = state === null ? core.config.current.config.tracker.activeStates : [state];
   return core.tracker().fetchIssuesByStates(states);
 }
+
+/** An empty list must not look like an answer about a state that does not exist. Rejects with `not_found`. */
+async function requireState(core: Core, state: string): Promise<void> {
+  const { activeStates, terminalStates } = core.config.current.config.tracker;
+  const { trackerStates } = await core.orchestrator.transitions(null);
+  const names = [...activeStates, ...terminalStates, ...trackerStates.map(({ name }) => name)];
+  const known = new Map(names.toReversed().map((name) => [normalState(name), name]));
+  if (known.has(normalState(state))) return;
+  const all = [...new Set(known.values())].toReversed();
+  const near = nearest(normalState(state), known.keys());
+  const meant = near === null ? null : known.get(near);
+  const message = `the tracker has no state "${displayText(state, stateShown)}"`;
+  throw new SymphonyError("not_found", message, {
+    details: { states: all },
+    hint: meant == null ? `its states are ${all.join(", ")}` : `did you mean ${meant}?`,
+  });
+}
+
+const stateShown = 100;
 
 function requireLocal(core: Core): LocalIssues {
   const local = core.localIssues();
@@ -256,7 +282,9 @@ export function attemptHandlers({ history, bus, workspaces }: Core): Handlers<Ap
       const attempt = history.attempt(params.aid);
       if (!attempt) {
         const message = `no attempt ${params.aid} is recorded`;
-        throw new SymphonyError("attempt_not_found", message, { hint: "symphony attempts ISSUE" });
+        throw new SymphonyError("attempt_not_found", message, {
+          hint: "symphony state lists the issues, and symphony attempts the attempts of one",
+        });
       }
       bus.flush();
       const { after_seq: afterSeq, limit } = query;

@@ -2,6 +2,7 @@ import type { Api } from "../../contract/api.ts";
 import type { outcomes } from "../../contract/system.ts";
 import { type Bill, billsOf, sumOf } from "../../core/config/bills.ts";
 import type { Core } from "../../core/core.ts";
+import { findIssueId } from "../../core/find-issue.ts";
 import type { UsageRow } from "../../core/store/store.ts";
 import type { Handlers } from "../mount.ts";
 import { tokensView } from "../views.ts";
@@ -10,7 +11,7 @@ type Outcome = (typeof outcomes)[number];
 
 export function usageHandlers(core: Core): Handlers<Api["usage"]> {
   return {
-    list({ query }) {
+    async list({ query }) {
       const { by, since, until, issue, limit, offset } = query;
       const isSplit = query.outcome === "true";
       const { usage } = core.config.current.config;
@@ -22,6 +23,8 @@ export function usageHandlers(core: Core): Handlers<Api["usage"]> {
         ...(until !== undefined && { until }),
         ...(issue !== undefined && { issue }),
       });
+      // An empty table must not look like an answer about an issue that does not exist.
+      if (rows.length === 0 && issue !== undefined) await findIssueId(core, issue);
       const keyOf = keysBy(core, { isByOutcome, isSplit });
       const bills = [
         ...billsOf(

@@ -1,0 +1,38 @@
+/** The known name nearest to `word`, if it is near enough to be a typing error. */
+export function nearest(word: string, known: Iterable<string>): string | null {
+  let best: { readonly name: string; readonly distance: number } | null = null;
+  for (const name of known) {
+    const distance = editDistance(word, name);
+    const near = distance <= Math.max(1, Math.floor(name.length / 4));
+    if (near && (best === null || distance < best.distance)) best = { name, distance };
+  }
+  return best?.name ?? null;
+}
+
+/**
+ * Insertions, deletions, replacements and exchanges of two neighbours from one text to the other (optimal string alignment):
+ * `trakcer` is one step from `tracker`.
+ */
+export function editDistance(from: string, to: string): number {
+  let before: number[] = [];
+  let above = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let row = 1; row <= from.length; row++) {
+    const line = [row];
+    for (let column = 1; column <= to.length; column++) {
+      const same = from[row - 1] === to[column - 1];
+      const replaced = (above[column - 1] ?? 0) + (same ? 0 : 1);
+      const crossed =
+        row > 1 &&
+        column > 1 &&
+        from[row - 1] === to[column - 2] &&
+        from[row - 2] === to[column - 1];
+      const exchanged = crossed ? (before[column - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
+      line.push(
+        Math.min(replaced, exchanged, (above[column] ?? 0) + 1, (line[column - 1] ?? 0) + 1),
+      );
+    }
+    before = above;
+    above = line;
+  }
+  return above[to.length] ?? 0;
+}
