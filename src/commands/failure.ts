@@ -2,7 +2,6 @@ import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
 import { editDistance } from "../core/text/nearest.ts";
-import type { CommandContext } from "./context.ts";
 import { jsonText, plain } from "./output.ts";
 
 interface Occasion {
@@ -225,7 +224,7 @@ export async function onIssue<T>(id: string, lister: Lister, work: () => Promise
 /** The same on an issue of the server. */
 export async function onServerIssue<T>(
   id: string,
-  context: Pick<CommandContext, "client">,
+  context: { client(): Promise<Client<Api>> },
   work: (client: Client<Api>) => Promise<T>,
 ): Promise<T> {
   const client = await context.client();
