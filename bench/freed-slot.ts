@@ -3,6 +3,7 @@ import { noTokens } from "../src/core/model/attempt.ts";
 import type { Exit } from "../src/core/orchestrator/messages.ts";
 import { Orchestrator, type Ports } from "../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../src/core/orchestrator/records.ts";
+import { step } from "../src/core/orchestrator/step.ts";
 import { createLinearTracker } from "../src/core/tracker/linear/tracker.ts";
 import { startFakeLinear } from "../test/support/fakes/fake-linear.ts";
 import { config } from "../test/support/makers/issue.ts";
@@ -77,6 +78,7 @@ export async function measureRefills(rounds: number): Promise<readonly Refill[]>
 
 const quiet: Omit<Ports, "config" | "fetchCandidates" | "fetchIssues" | "runAttempt"> = {
   clock: systemClock,
+  decide: step,
   preflight: async () => null,
   offerWork() {},
   moveIssue() {},

@@ -110,6 +110,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "src/core/store",
     "src/core/tracker",
   ],
+  "src/core/journal": [...base, "src/core/config", "src/core/orchestrator", "src/core/store"],
   "src/core/prompt": [
     ...base,
     "src/core/config",
@@ -431,6 +432,7 @@ const mainFiles: readonly string[] = [
   "src/core/delivery/forge.ts",
   "src/core/delivery/github/forge.ts",
   "src/core/events/bus.ts",
+  "src/core/journal/recorder.ts",
   "src/core/model/issue.ts",
   "src/core/orchestrator/orchestrator.ts",
   "src/core/process/run.ts",

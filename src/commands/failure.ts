@@ -128,6 +128,7 @@ const byError: Partial<Record<ErrorCode, number>> = {
   template_not_found: exitCodes.notFound,
   workspace_not_found: exitCodes.notFound,
   overlay_path_not_found: exitCodes.notFound,
+  not_recorded: exitCodes.notFound,
   secret_not_found: exitCodes.notFound,
   missing_workflow_file: exitCodes.notFound,
   unauthorized: exitCodes.notAuthorised,

@@ -13,6 +13,7 @@ import type { MadeDeps } from "./delivery/made.ts";
 import type { Bus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
+import type { Recorder } from "./journal/recorder.ts";
 import type { Kinds } from "./kinds.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -42,6 +43,8 @@ export interface Core {
   readonly attachments: Attachments;
   readonly bus: Bus;
   readonly meter: Meter;
+  /** The scheduler's inputs and decisions, for questions about earlier moments. */
+  readonly recorder: Recorder;
   readonly history: History;
   readonly templates: Templates;
   readonly log: Logger;
@@ -97,6 +100,7 @@ export interface CoreDeps {
   /** The records of `store` without repeated writes: a refused write fails at once. */
   readonly recordsAtOnce: IssueRecords;
   readonly bus: Bus;
+  readonly recorder: Recorder;
   readonly meter: Meter;
   readonly trackers: TrackerInUse;
   readonly workspaces: Workspaces;

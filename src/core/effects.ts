@@ -22,6 +22,7 @@ export function portsOf(deps: CoreDeps): Ports {
   const { history, records } = store;
   return {
     clock,
+    decide: (state, input, context) => deps.recorder.decide(state, input, context),
     config: () => inForce(config),
     async preflight() {
       await config.reload();

@@ -3,6 +3,8 @@ import { type AgentKind, AgentRuntimes, type RuntimesOptions } from "./agent/kin
 import { ModelList } from "./agent/models.ts";
 import { openRecovery, type Recovery } from "./attempt/recovery.ts";
 import { type Config, secretNamesOf } from "./config/config.ts";
+import { withoutCredentials } from "./config/resolve.ts";
+import type { ConfigService } from "./config/service.ts";
 import type { CoreDeps, CoreOptions } from "./core.ts";
 import { type ChecksDeps, failedCheck } from "./delivery/checks.ts";
 import { Deliveries } from "./delivery/delivery.ts";
@@ -12,6 +14,7 @@ import { openDeliveryStore } from "./delivery/store.ts";
 import { type Bus, createBus } from "./events/bus.ts";
 import type { Logger } from "./events/log.ts";
 import { auditDecisions } from "./followers.ts";
+import { Recorder } from "./journal/recorder.ts";
 import { messageOf } from "./model/errors.ts";
 import type { EventDraft } from "./model/event.ts";
 import { agentEnvironment } from "./process/environment.ts";
@@ -266,6 +269,36 @@ export function openBus(
     onError: (error) => log.error("event series", { reason: messageOf(error) }),
     onOutage: (error) => saves.tell("events", error),
   });
+}
+
+interface RecorderDeps {
+  readonly config: ConfigService;
+  readonly bus: Bus;
+  readonly closers: Closers;
+}
+
+/** Records what the scheduler decides; a disk that refuses it is reported once and stops nothing. */
+export function openRecorder(
+  { clock, log, dataDir, redactor, version }: CoreOptions,
+  { config, bus, closers }: RecorderDeps,
+): Recorder {
+  const redact = (text: string) => redactor.redact(text);
+  const recorder = new Recorder({
+    ...{ clock, version, redact, file: join(dataDir, "record.db") },
+    secretsKnown: () => redactor.known(),
+    lastEvent: () => bus.lastSeq,
+    shown() {
+      const { written, origins } = config.current;
+      return { config: withoutCredentials(written, redact), origins };
+    },
+    days: () => config.current.config.history.retentionDays,
+    onTrouble(reason) {
+      if (reason === null) log.info("decisions are recorded again", { lost: recorder.lost });
+      else log.error("decisions are not recorded", { reason });
+    },
+  });
+  closers.push(() => recorder.close());
+  return recorder;
 }
 
 interface WorkDeliveryDeps {

@@ -31,6 +31,7 @@ import {
   openHosts,
   openMirrors,
   openModels,
+  openRecorder,
   openRoots,
   openRuntimes,
   openSaves,
@@ -143,6 +144,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
   const bus = openBus(options, history, saves);
   closers.push(() => bus.close());
   openAudit({ bus, history, log, wall: clock.wall() });
+  const recorder = openRecorder(options, { config, bus, closers });
   const current = () => config.current.config;
   trackers.follow(current().tracker);
   closers.push(() => trackers.close());
@@ -170,7 +172,7 @@ export async function assemble(options: CoreOptions, base: StartDeps): Promise<C
     userOf(orchestrator.state, path, (issue) => workspaces.placeOf(issue)) !== null;
   const kept = new KeptWorkspaces({ workspaces, bus, history, clock, isInUse });
   const deps: CoreDeps = {
-    ...{ clock, log, dataDir: options.dataDir, kinds, config, store, bus },
+    ...{ clock, log, dataDir: options.dataDir, kinds, config, store, bus, recorder },
     recordsAtOnce: base.store.records,
     meter: base.trackerDeps.meter,
     trackers,
@@ -365,6 +367,7 @@ function runningCore(
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, models },
     meter: deps.meter,
+    recorder: deps.recorder,
     templates: deps.templates,
     workspaces: overview,
     deliveries: deps.deliveries,

@@ -17,6 +17,7 @@ const httpStatus: Record<ErrorCode, number> = {
   workspace_not_found: 404,
   method_not_allowed: 405,
   overlay_path_not_found: 404,
+  not_recorded: 404,
   secret_not_found: 404,
   overlay_changed: 409,
   not_running: 409,

@@ -12,6 +12,7 @@ export type ErrorCode =
   | "template_not_found"
   | "method_not_allowed"
   | "overlay_path_not_found"
+  | "not_recorded"
   | "secret_not_found"
   | "overlay_changed"
   | "not_running"

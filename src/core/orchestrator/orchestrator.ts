@@ -100,7 +100,7 @@ export class Orchestrator {
    * refusal, or with the first effect that failed.
    */
   async apply(input: Input): Promise<readonly unknown[]> {
-    const decision = step(this.#state, input, this.#context());
+    const decision = this.#ports.decide(this.#state, input, this.#context());
     this.#state = decision.state;
     if (decision.state.poll.lastWall !== null) this.#polled.resolve();
     // Every effect is started, even if an earlier one failed: the state already includes all of
@@ -345,6 +345,8 @@ export interface AttemptReports {
 /** All side effects of the orchestrator: the replaceable interfaces of the scheduler. */
 export interface Ports {
   readonly clock: Clock;
+  /** `step`, as it is recorded. */
+  readonly decide: typeof step;
   /** The configuration in force, and why nothing new may start. */
   config(): { readonly config: Config; readonly problem: Fault | null };
   /** Re-reads the workflow file if it changed, right before candidates are read. */

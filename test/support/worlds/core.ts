@@ -13,6 +13,7 @@ import { type Bus, createBus } from "../../../src/core/events/bus.ts";
 import { createLogger } from "../../../src/core/events/log.ts";
 import { type Cleanup, cleanUpFinished } from "../../../src/core/followers.ts";
 import { openInboxes } from "../../../src/core/inboxes.ts";
+import { Recorder } from "../../../src/core/journal/recorder.ts";
 import { kinds } from "../../../src/core/kinds.ts";
 import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
@@ -103,6 +104,14 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   const { history } = store;
   const bus = createBus({ history, clock, redact, onError: (error) => logged.push(String(error)) });
   scheduler.bus = bus;
+  const recorder = new Recorder({
+    ...{ clock, redact, version: "1.2.3", file: join(dataDir, "record.db") },
+    secretsKnown: () => 0,
+    lastEvent: () => bus.lastSeq,
+    shown: () => ({ config: { polling: { ...world.config.polling } }, origins: {} }),
+    days: () => null,
+  });
+  scheduler.decides = (state, input, context) => recorder.decide(state, input, context);
   scheduler.store = store;
   const tracker = scriptedTracker(scheduler);
   const local = options.local
@@ -194,6 +203,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
       }),
       bus,
       meter: scheduler.meter,
+      recorder,
       history,
       templates: new Templates({
         store,
@@ -231,6 +241,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     },
     async [Symbol.asyncDispose]() {
       await overview.close();
+      await recorder.close();
       bus.close();
       local?.close();
       await store.close();

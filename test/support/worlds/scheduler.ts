@@ -4,7 +4,7 @@ import { Meter } from "../../../src/core/events/meter.ts";
 import { type Attempt, noTokens } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
-import type { Prior } from "../../../src/core/orchestrator/decision.ts";
+import type { Decision, Prior } from "../../../src/core/orchestrator/decision.ts";
 import type { AttemptOrder, Exit, OfferOrder } from "../../../src/core/orchestrator/messages.ts";
 import {
   type AttemptReports,
@@ -13,6 +13,7 @@ import {
 } from "../../../src/core/orchestrator/orchestrator.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../../src/core/orchestrator/state.ts";
+import { step } from "../../../src/core/orchestrator/step.ts";
 import type { CompletedRecord, IssueRecord, Used } from "../../../src/core/store/store.ts";
 import { FakeClock } from "../fakes/fake-clock.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
@@ -65,6 +66,7 @@ export class Scheduler implements Omit<Ports, "config"> {
     this.config = settings;
     const ports: Ports = {
       clock: this.clock,
+      decide: (state, input, context) => this.decide(state, input, context),
       config: () => ({ config: this.config, problem: this.problem }),
       preflight: async () => this.preflight(),
       fetchCandidates: () => this.fetchCandidates(),
@@ -100,6 +102,13 @@ export class Scheduler implements Omit<Ports, "config"> {
         { now: this.clock.now(), wall: this.clock.wall() },
       ),
     );
+  }
+
+  /** Records what is decided, in the place of `step`. */
+  decides: typeof step = step;
+
+  decide(...[state, input, context]: Parameters<typeof step>): Decision {
+    return this.decides(state, input, context);
   }
 
   /** Starts, and runs everything that is ready. */

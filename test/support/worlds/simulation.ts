@@ -17,6 +17,13 @@ import { BrakeLedger } from "./brake-ledger.ts";
 import { SlotWatch } from "./slot-watch.ts";
 import { StatusWatch, titleOf } from "./status-watch.ts";
 
+interface Hooks {
+  /** Decides in the place of `step`. */
+  readonly decide?: typeof step;
+  /** The process was killed; the next decision is made by its successor. */
+  crashed?(): void;
+}
+
 interface Process {
   readonly issueId: string;
   stopOrdered: boolean;
@@ -55,8 +62,10 @@ export class Simulation {
   restarts = 0;
   trail: string[] = [];
   readonly ledger: BrakeLedger;
+  readonly #hooks: Hooks;
 
-  constructor(seed: number) {
+  constructor(seed: number, hooks: Hooks = {}) {
+    this.#hooks = hooks;
     this.#random = randomFrom(seed);
     const cap = 1 + this.#pick(5);
     this.#settings = config({
@@ -96,6 +105,15 @@ export class Simulation {
   /** Plays `count` inputs with faults enabled, and checks every invariant after each. */
   run(count: number): void {
     while (this.events < count) this.#next();
+  }
+
+  /** How long the world has existed, in ms. */
+  get age(): number {
+    return this.#now;
+  }
+
+  get state(): State {
+    return this.#state;
   }
 
   /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (L2). */
@@ -162,7 +180,8 @@ export class Simulation {
     if (input.type === "candidates.fetched") this.#slots.listed();
     this.#statuses.answered(input);
     try {
-      const decision = step(before, input, {
+      const decide = this.#hooks.decide ?? step;
+      const decision = decide(before, input, {
         config: this.#settings,
         problem: null,
         now: this.#now,
@@ -471,6 +490,7 @@ export class Simulation {
 
   #crash(): void {
     this.restarts++;
+    this.#hooks.crashed?.();
     this.ledger.crashed();
     this.disk.restarted();
     this.#said = [];

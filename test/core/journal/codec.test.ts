@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decode, encode, type Json } from "../../../src/core/journal/codec.ts";
+import { IssueMap } from "../../../src/core/orchestrator/issues.ts";
+import { issue } from "../../support/makers/issue.ts";
+
+const inline = { refer: () => null, redact: (text: string) => text };
+const reading = { resolve: (ref: Json) => ref };
+
+function again(value: unknown): unknown {
+  return decode(JSON.parse(JSON.stringify(encode(value, inline))), reading);
+}
+
+test("what a state may hold is read as it was written", () => {
+  const values = [
+    [0, -0, 1.5, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 2 ** 60],
+    ["", "\0", "\ud800", "é\n", 12n, -(2n ** 80n), null, true],
+    { a: undefined, b: { c: [undefined, null] } },
+    new Map<unknown, unknown>([
+      ["b", new Map([[1, new Set(["x", 2])]])],
+      ["a", undefined],
+      [3, new Set()],
+    ]),
+    { $: "m", v: [1], other: { $: undefined } },
+    JSON.parse('{"__proto__": 1, "constructor": {"$": 2}}'),
+  ];
+  for (const value of values) assert.deepStrictEqual(again(value), value);
+  const [ordered] = [
+    again(
+      new Map([
+        ["z", 1],
+        ["a", 2],
+      ]),
+    ) as Map<string, number>,
+  ];
+  assert.deepEqual([...ordered.keys()], ["z", "a"]);
+});
+
+test("the rows of issues keep their claims and their order", () => {
+  const rows = IssueMap.empty
+    .with({ claim: "free", issue: issue("ENG-3"), worked: true })
+    .with({ claim: "held", issue: issue("ENG-2"), reason: "", error: null, sinceWall: 1 })
+    .with({ claim: "held", issue: issue("ENG-1"), reason: "", error: null, sinceWall: 2 })
+    .choosing(issue("ENG-1"), { templateId: "t" });
+  const read = again(rows);
+  assert.ok(read instanceof IssueMap);
+  assert.deepStrictEqual([...read], [...rows]);
+  assert.deepEqual([...read.of("held").keys()], ["id-ENG-2", "id-ENG-1"]);
+});
+
+test("what could not be read back is refused", () => {
+  for (const value of [() => 1, Symbol("s"), new Date(0), /x/, new (class Own {})()]) {
+    assert.throws(() => encode({ deep: [value] }, inline), TypeError);
+  }
+  assert.throws(() => decode({ $: "later", v: 1 }, reading), TypeError);
+});
+
+test("text is redacted where it stands, and in keys; words of the format are not", () => {
+  const redact = (text: string) => text.replaceAll(/secret|held/g, "[redacted]");
+  const value = { held: "a secret", "my secret": new Map([["secret", 1n]]), list: ["held"] };
+  const read = decode(encode(value, { refer: () => null, redact }), reading);
+  assert.deepStrictEqual(read, {
+    held: "a [redacted]",
+    "my [redacted]": new Map([["[redacted]", 1n]]),
+    list: ["[redacted]"],
+  });
+});
