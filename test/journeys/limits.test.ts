@@ -74,7 +74,10 @@ test("Claude's usage limit pauses the agent for every issue until the limit ends
       [until, 1],
     ],
   );
-  assert.match(state.queued[0]?.waiting_for ?? "", /the provider's limit \(command\) until/);
+  assert.match(
+    state.queued[0]?.waiting_for ?? "",
+    /the provider \(command\) accepts no turns until/,
+  );
   const third = state.queued[0]?.issue_identifier ?? "";
   const { explain } = await server.client.issues.detail({ params: { id: third } });
   const gate = explain?.find((one) => one.gate === "provider");

@@ -119,7 +119,12 @@ export type IssueStatus = (typeof statuses)[number];
 /** What a retry waits for in addition to its time: the next budget day, an agent's provider, another branch. */
 export type Wait =
   | { readonly gate: "day_budget" }
-  | { readonly gate: "provider"; readonly agent: string }
+  | {
+      readonly gate: "provider";
+      readonly agent: string;
+      /** Nobody named the end of the wait. */
+      readonly isOpen?: true;
+    }
   | { readonly gate: "conflicts" };
 
 /** What names an issue: to the tracker, and to people. */

@@ -28,7 +28,7 @@ export function providerLimited(
   { exit, context }: { exit: Failed; context: Context },
 ): Decision {
   const paused = pause(state, entry.agent, { exit, context });
-  const untilWall = paused.state.pauses.get(entry.agent)?.untilWall ?? context.wall;
+  const { untilWall = context.wall, isNamed = true } = paused.state.pauses.get(entry.agent) ?? {};
   return andThen(paused, (next) =>
     queueRetry(
       next,
@@ -44,7 +44,7 @@ export function providerLimited(
         delayMs: Math.max(untilWall - context.wall, 0),
         now: context.now,
         wall: context.wall,
-        waits: { gate: "provider", agent: entry.agent },
+        waits: { gate: "provider", agent: entry.agent, ...(!isNamed && { isOpen: true }) },
       },
     ),
   );

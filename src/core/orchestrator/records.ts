@@ -215,9 +215,9 @@ function completedFrom(
 /** The pause that remains of a provider's limit. */
 function pauseFrom({ retry }: IssueRecord, wall: number): Pause | null {
   if (retry?.waits?.gate !== "provider" || retry.dueAt <= wall) return null;
-  const { agent } = retry.waits;
+  const { agent, isOpen = false } = retry.waits;
   const reason = retry.error ?? "the provider's limit";
-  return { agent, untilWall: retry.dueAt, reason, isNamed: false, hits: 0, active: true };
+  return { agent, untilWall: retry.dueAt, reason, isNamed: !isOpen, hits: 0, active: true };
 }
 
 function retryFrom(

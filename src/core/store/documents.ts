@@ -163,7 +163,11 @@ export const IssueSchema = z.strictObject({
 
 const wait = z.discriminatedUnion("gate", [
   z.strictObject({ gate: z.literal("day_budget") }),
-  z.strictObject({ gate: z.literal("provider"), agent: z.string().min(1) }),
+  z.strictObject({
+    gate: z.literal("provider"),
+    agent: z.string().min(1),
+    isOpen: z.literal(true).exactOptional(),
+  }),
   z.strictObject({ gate: z.literal("conflicts") }),
 ]);
 

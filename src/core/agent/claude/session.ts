@@ -163,7 +163,7 @@ export class ClaudeSession extends Session<LiveTurn> {
     } catch (error) {
       if (!(error instanceof SymphonyError) || error.code !== "response_error") throw error;
       throw new SymphonyError(
-        "response_error",
+        error.details["code"] === "not_found" ? "provider_refused" : "response_error",
         `Claude Code does not accept ${what}: ${messageOf(error)}`,
         {
           details: error.details,

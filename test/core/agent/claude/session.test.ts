@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { AgentTools } from "../../../../src/core/agent/agent.ts";
 import { liveProcesses } from "../../../../src/core/process/table.ts";
 import { used } from "../../../support/fakes/claude-script.ts";
 import { claudeBench } from "../../../support/worlds/claude-bench.ts";
@@ -53,5 +54,226 @@ describe("agent.kind claude", () => {
     assert.equal((await b.got("start")).length, 1);
     const left = (await liveProcesses()).filter(({ runId }) => runId === b.runId);
     assert.deepEqual(left, []);
+  });
+
+  test("the tracker's tools are offered on the same pipe, and an unknown one is an answer", async () => {
+    const calls: unknown[] = [];
+    const tools: AgentTools = {
+      specs: [{ name: "issue_move", description: "moves", inputSchema: { type: "object" } }],
+      call: async (name, args) => {
+        calls.push([name, args]);
+        return { success: name === "issue_move", output: `ran ${name}` };
+      },
+    };
+    await using b = await claudeBench({
+      turns: [
+        {
+          steps: [
+            { do: "mcp", tool: "issue_move", args: { state: "Done" } },
+            { do: "mcp", tool: "issue_eat", args: {} },
+          ],
+        },
+      ],
+    });
+    await using session = await b.start({ tools });
+    await session.turn("move it", plain);
+    assert.deepEqual(calls, [
+      ["issue_move", { state: "Done" }],
+      ["issue_eat", {}],
+    ]);
+    const [offered] = await b.got("tools");
+    assert.deepEqual(offered, [{ ...tools.specs[0], _meta: { "anthropic/alwaysLoad": true } }]);
+    assert.deepEqual(b.said, ["tracker: ran issue_move", "tracker: ran issue_eat"]);
+    const outcomes = b.events.flatMap((event) =>
+      event.type === "tool_call" ? [event.outcome] : [],
+    );
+    assert.deepEqual(outcomes, ["completed", "unsupported"]);
+  });
+
+  test("approvals: granted, declined with a reason, or asked from a person", async () => {
+    const step = { do: "tool", name: "Bash", input: { command: "rm -r build" } } as const;
+    for (const [approvals, behavior] of [
+      ["auto", "allow"],
+      ["decline", "deny"],
+    ] as const) {
+      await using b = await claudeBench({ turns: [{ steps: [step] }] });
+      await using session = await b.start({ askPolicy: { approvals, timeoutMs: 0 } });
+      await session.turn("clean", plain);
+      assert.equal((await b.got("permission"))[0]?.["behavior"], behavior);
+    }
+    await using b = await claudeBench({ turns: [{ steps: [step, step, step] }] });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 60_000 } });
+    const turn = session.turn("clean", plain);
+    const first = await b.until("approval.requested");
+    assert.equal(first.needs.prompt, "Run this command?\nrm -r build");
+    session.answer(first.ask?.id ?? "", { type: "decision", approve: true });
+    const second = await b.until("approval.requested", ({ ask }) => ask?.id !== first.ask?.id);
+    session.answer(second.ask?.id ?? "", { type: "decision", approve: false });
+    const third = await b.until(
+      "approval.requested",
+      ({ ask }) => ask?.id !== first.ask?.id && ask?.id !== second.ask?.id,
+    );
+    const told = (await b.got("permission")).map(({ behavior, updatedInput }) => [
+      behavior,
+      updatedInput,
+    ]);
+    assert.deepEqual(told, [
+      ["allow", { command: "rm -r build" }],
+      ["deny", undefined],
+    ]);
+    // After an interrupt the agent waits no longer.
+    await session.interrupt();
+    await assert.rejects(turn, { code: "turn_cancelled" });
+    assert.ok(third.ask);
+  });
+
+  test("a question goes to a person even with automatic approvals; without an answer the run ends", async () => {
+    const input = {
+      questions: [
+        { question: "Which colour?", options: [{ label: "Red" }, { label: "Blue" }] },
+        { question: "How many?", options: [] },
+      ],
+    };
+    const script = {
+      turns: [{ steps: [{ do: "tool", name: "AskUserQuestion", input }] }],
+    } as const;
+    await using b = await claudeBench(script);
+    {
+      await using session = await b.start({ askPolicy: { approvals: "auto", timeoutMs: 60_000 } });
+      const turn = session.turn("paint", plain);
+      const { ask, needs } = await b.until("approval.requested");
+      assert.deepEqual(needs, {
+        kind: "question",
+        prompt: "Which colour?\nHow many?",
+        options: ["Red", "Blue"],
+      });
+      session.answer(ask?.id ?? "", { type: "answers", answers: ["Blue", "two"] });
+      await turn;
+      const [answer] = await b.got("permission");
+      assert.deepEqual(answer?.["updatedInput"], {
+        ...input,
+        answers: { "Which colour?": "Blue", "How many?": "two" },
+      });
+    }
+    await using second = await claudeBench(script);
+    await using session = await second.start({ askPolicy: { approvals: "auto", timeoutMs: 0 } });
+    await assert.rejects(session.turn("paint", plain), { code: "turn_input_required" });
+  });
+
+  test("guidance is delivered when the agent took it up, is never sent twice, and late guidance has its own answer", async () => {
+    await using b = await claudeBench({
+      turns: [
+        { steps: [{ do: "steered" }, { do: "say", text: "one" }], result: used(1, 1) },
+        { steps: [{ do: "say", text: "two" }], result: used(1, 1) },
+      ],
+    });
+    await using session = await b.start();
+    const turn = session.turn("work", plain);
+    const { turnId } = await b.until("turn.started");
+    assert.equal((await session.steer("str_1", "use tabs")).turnId, turnId);
+    await session.steer("str_1", "use tabs");
+    await turn;
+    assert.deepEqual(b.said, ["heard: use tabs", "one"]);
+    const delivered = b.events.filter((event) => event.type === "steer.delivered");
+    assert.deepEqual(delivered, [{ type: "steer.delivered", steerId: "str_1" }]);
+    assert.equal((await b.got("user")).length, 2);
+    await assert.rejects(session.steer("str_2", "late"), { code: "no_active_turn" });
+  });
+
+  test("guidance while the last answer is written is answered before the turn ends", async () => {
+    await using b = await claudeBench({
+      turns: [
+        {
+          steps: [
+            { do: "tool", name: "Bash", input: { command: "x" } },
+            { do: "say", text: "one" },
+          ],
+          result: used(1, 1),
+        },
+        { steps: [{ do: "say", text: "two" }], result: used(2, 2) },
+      ],
+    });
+    await using session = await b.start({ askPolicy: { approvals: "ask", timeoutMs: 60_000 } });
+    const turn = session.turn("work", plain);
+    const { ask } = await b.until("approval.requested");
+    await session.steer("str_1", "and the other");
+    session.answer(ask?.id ?? "", { type: "decision", approve: true });
+    await turn;
+    assert.deepEqual(b.said, ["one", "two"]);
+    assert.equal(b.events.filter(({ type }) => type === "turn.completed").length, 1);
+    assert.equal(b.events.filter(({ type }) => type === "steer.delivered").length, 1);
+    assert.equal(b.events.findLast((event) => event.type === "tokens")?.total.total, 6);
+  });
+
+  test("an interrupt ends the turn and the next one works; disposing in mid-turn leaves nothing", async () => {
+    await using b = await claudeBench({
+      turns: [{ steps: [{ do: "interrupted" }] }, { steps: [{ do: "say", text: "again" }] }],
+    });
+    {
+      await using session = await b.start();
+      const turn = assert.rejects(session.turn("wait", plain), { code: "turn_cancelled" });
+      await b.until("turn.started");
+      await session.interrupt();
+      await turn;
+      await session.turn("go", plain);
+      assert.deepEqual(b.said, ["again"]);
+    }
+    await using other = await claudeBench({ turns: [{ steps: [{ do: "interrupted" }] }] });
+    const session = await other.start();
+    const turn = assert.rejects(session.turn("wait", plain), { code: "turn_cancelled" });
+    await other.until("turn.started");
+    await session[Symbol.asyncDispose]();
+    await turn;
+    const left = (await liveProcesses()).filter(({ runId }) => runId === other.runId);
+    assert.deepEqual(left, []);
+  });
+
+  test("model and effort are set between turns when they change; an unknown model is refused", async () => {
+    await using b = await claudeBench({ models: ["sonnet"], turns: [{ steps: [] }] });
+    await using session = await b.start({ model: "opus" });
+    await session.turn("one", { model: "opus", effort: "low" });
+    await session.turn("two", { model: "sonnet", effort: "low" });
+    await session.turn("three", { model: "sonnet", effort: "high" });
+    const [start] = await b.got("start");
+    const args = start?.["args"];
+    assert.ok(Array.isArray(args) && args[args.indexOf("--model") + 1] === "opus");
+    assert.deepEqual(
+      (await b.got("set_model")).map(({ model }) => model),
+      ["sonnet"],
+    );
+    assert.deepEqual(
+      (await b.got("apply_flag_settings")).map(({ settings }) => settings),
+      [{ effortLevel: "low" }, { effortLevel: "high" }],
+    );
+    await assert.rejects(session.turn("four", { model: "nonesuch" }), {
+      code: "provider_refused",
+      message: /nonesuch/,
+    });
+  });
+
+  test("a version without receipts for messages is refused by name", async () => {
+    await using b = await claudeBench({
+      version: "2.0.1",
+      capabilities: ["interrupt_receipt_v1"],
+      turns: [{ steps: [{ do: "interrupted" }] }],
+    });
+    await using session = await b.start();
+    await assert.rejects(session.turn("please", plain), {
+      code: "agent_unavailable",
+      message: "Claude Code 2.0.1 is too old: it lacks msg_lifecycle_v1",
+    });
+    const left = (await liveProcesses()).filter(({ runId }) => runId === b.runId);
+    assert.deepEqual(left, []);
+  });
+
+  test("an agent that ends its turn is told once that its issue is not finished", async () => {
+    await using b = await claudeBench({ turns: [{ steps: [{ do: "say", text: "done" }] }] });
+    let asked = 0;
+    const unfinished = async () => `still open (${++asked})`;
+    await using session = await b.start({ unfinished });
+    await session.turn("please", plain);
+    assert.deepEqual(b.said, ["done", "reminded: still open (1)"]);
+    await session.turn("again", plain);
+    assert.equal(b.said.at(-1), "reminded: still open (2)");
   });
 });
