@@ -3,9 +3,11 @@ import { secretNamesOf } from "../config/config.ts";
 import type { AttemptGit, Needs } from "../model/attempt.ts";
 import { adviceOf, messageOf, SymphonyError } from "../model/errors.ts";
 import type { Issue } from "../model/issue.ts";
+import { standingOf } from "../orchestrator/dispatch.ts";
 import type { AttemptOrder, Exit, Made } from "../orchestrator/messages.ts";
 import { readsComments, renderPrompt, resumePrompt } from "../prompt/prompt.ts";
 import { gitChanges, gitHead } from "../repository/survey.ts";
+import { oneLine } from "../text/text.ts";
 import type { Workspace, Workspaces } from "../workspace/workspaces.ts";
 import type { Leases } from "./leases.ts";
 import { type LiveAttempt, Opening, Progress, type TurnDeps, turns } from "./turns.ts";
@@ -167,6 +169,8 @@ function specOf(
 ): SessionSpec {
   const config = deps.config();
   const { agent } = config;
+  const tools = progress.watching(deps.tracker.bindTools(order.issue));
+  const movesItself = tools.specs.length > 0 && config.tracker.onSuccess.kind === "none";
   return {
     workspace: cwd,
     borrowed,
@@ -175,13 +179,22 @@ function specOf(
     model: deps.choice(order.issue.id).model,
     resumeThreadId: order.resumeThreadId,
     ...(order.adopt && { adoption: adoptionOf(order, order.adopt.sinceWall, deps) }),
-    tools: progress.watching(deps.tracker.bindTools(order.issue)),
+    tools,
+    ...(movesItself && { unfinished: () => unfinishedOf(order, deps) }),
     secretEnvNames: secretNamesOf(config, deps.tracker),
     askPolicy: { approvals: agent.approvals, timeoutMs: agent.approvalTimeoutMs },
     level: agent.level,
     onEvent,
     onLog: log,
   };
+}
+
+/** What an agent that moves its issue itself has left to do; null: nothing, or it cannot be read. */
+async function unfinishedOf({ issue }: AttemptOrder, deps: AttemptDeps): Promise<string | null> {
+  const [fresh] = await deps.tracker.fetchIssuesByIds([issue.id]);
+  if (!fresh || standingOf(fresh, deps.config().tracker) !== "routable") return null;
+  const where = oneLine(`${fresh.identifier} is still in the state ${fresh.state}`, 300);
+  return `${where}. If its work is done, move it with the tracker's tools; if not, continue. If you cannot do it, say why and stop.`;
 }
 
 function adoptionOf({ attemptId, issue }: AttemptOrder, sinceWall: number, deps: AttemptDeps) {
