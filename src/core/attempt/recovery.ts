@@ -167,6 +167,22 @@ const cutOff: ReadonlySet<string> = new Set([
   "provider_refused",
 ]);
 
+/**
+ * True if the connection to the agent broke, or the agent fell silent. If that happens twice in a row
+ * on one thread, the thread itself may be the cause, and a new one is begun.
+ */
+function isBrokenOnce(history: History, last: Attempt): boolean {
+  if (!isBroken(last)) return false;
+  const [, before] = history.attemptsOf(last.issueId, 2, 0).attempts;
+  return !before || before.threadId !== last.threadId || !isBroken(before);
+}
+
+function isBroken({ status, error }: Attempt): boolean {
+  return status === "stalled" || broken.has(error?.code ?? "");
+}
+
+const broken: ReadonlySet<string> = new Set(["turn_timeout", "port_exit", "response_timeout"]);
+
 /** What the history knows about an issue's earlier attempts. */
 export function priorOf(history: History, issueId: string, after: string): Prior {
   const last = history.latestAttempt(issueId);
@@ -174,7 +190,7 @@ export function priorOf(history: History, issueId: string, after: string): Prior
     last && last.threadId !== null
       ? { threadId: last.threadId, tokens: last.threadTokens, agent: last.agent }
       : null;
-  const resume = last && isResumable(last) ? thread : null;
+  const resume = last && (isResumable(last) || isBrokenOnce(history, last)) ? thread : null;
   const idle = last && last.id > after ? last.idle : null;
   const tokens = history.tokensSince(issueId, after);
   return { count: last?.number ?? 0, resume, thread, tokens, idle };

@@ -201,7 +201,7 @@ async function turn(first: Incoming): Promise<void> {
     capabilities,
   });
   for (const step of entry.steps) if (!isInterrupted) await play(step);
-  if (!isInterrupted && entry.result !== null) {
+  if (!isInterrupted && entry.result !== null && entry.result?.["is_error"] !== true) {
     const answer = hooks
       ? await request({
           subtype: "hook_callback",
