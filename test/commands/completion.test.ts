@@ -60,7 +60,12 @@ test("bash: commands, subcommands, options, fixed choices and files", async (t) 
   const all = await offered("");
   for (const { name } of catalogue) assert.ok(all.includes(name), name);
   assert.deepEqual(await offered("te"), ["template", "templates"]);
-  assert.deepEqual(await offered("--json", "issue", "c"), ["create", "comment", "close"]);
+  assert.deepEqual(await offered("--json", "issue", "c"), [
+    "create",
+    "comment",
+    "comments",
+    "close",
+  ]);
   assert.deepEqual(await offered("config", "overlay", "u"), ["unset"]);
   assert.deepEqual(await offered("completion", ""), ["bash", "zsh", "fish"]);
   assert.deepEqual(await offered("completion", "--is"), [], "a hidden option is not offered");
@@ -140,7 +145,12 @@ test("fish: the same words, with their descriptions", async (t) => {
     return stdout.split("\n").flatMap((one) => (one === "" ? [] : [one.split("\t")[0]]));
   };
   assert.deepEqual(await offered("symphony te"), ["template", "templates"]);
-  assert.deepEqual(await offered("symphony --json issue c"), ["close", "comment", "create"]);
+  assert.deepEqual(await offered("symphony --json issue c"), [
+    "close",
+    "comment",
+    "comments",
+    "create",
+  ]);
   assert.deepEqual(await offered("symphony --color never stat"), ["state"]);
   assert.deepEqual(await offered("symphony wait ENG-1 --for comp"), ["completed"]);
   assert.deepEqual(await offered("symphony completion "), ["bash", "fish", "zsh"]);

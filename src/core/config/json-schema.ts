@@ -49,6 +49,7 @@ const meanings: Readonly<Record<string, string>> = {
   "delivery.max_file": "Largest file that is pushed, in bytes or as 10 MiB",
   "delivery.allow_workflows": "Whether changes below .github/workflows are offered",
   "delivery.allow_submodules": "Whether changed submodules are offered",
+  "delivery.sign_off": "Whether commits of symphony end with `Signed-off-by:` and their author",
   "delivery.allow_lfs": "Whether files of git LFS are offered",
   "delivery.checks": "Commands that must succeed on the commit before it is offered",
   "delivery.checks_timeout_ms": "Longest time for each of them, ms",
