@@ -8,7 +8,7 @@ import { ask, textOrStdin } from "./input.ts";
 import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import { factLines, plainLine, printPage, relative, since, statusStyle } from "./output.ts";
 import type { SnapshotView } from "./snapshot.ts";
-import { issueArgument, row } from "./table.ts";
+import { atOption, issueArgument, row } from "./table.ts";
 
 const reasonOption = {
   name: "reason",
@@ -279,10 +279,13 @@ function printItems(items: readonly Item[], context: CommandContext): Promise<vo
 
 /** Every gate between an issue and an agent, and whether the issue passes it. */
 export const explainCommand = row({
-  examples: ["symphony explain ENG-123"],
+  examples: ["symphony explain ENG-123", "symphony explain ENG-123 --at 2026-11-23T17:00:00Z"],
   arguments: [issueArgument],
-  call: ({ issue: id }, context) =>
-    onServerIssue(id, context, (client) => client.issues.detail({ params: { id } })),
+  options: [atOption],
+  call: ({ issue: id, at }, context) =>
+    onServerIssue(id, context, (client) =>
+      client.issues.detail({ params: { id }, query: at === undefined ? {} : { at } }),
+    ),
   document: ({ issue, ...shown }) => ({
     issue_identifier: shown.issue_identifier,
     status: shown.status,

@@ -10,7 +10,7 @@ import type { CommandContext } from "./context.ts";
 import { hintAt } from "./failure.ts";
 import { openEditor, textOfFile, textOrStdin } from "./input.ts";
 import { jsonText, plain, printPage } from "./output.ts";
-import { row, subcommand } from "./table.ts";
+import { atOption, row, subcommand } from "./table.ts";
 
 const pathArgument = { name: "path", summary: "dotted path, such as agent.max_turns" } as const;
 const partArgument = {
@@ -128,11 +128,13 @@ const configGet = subcommand({
     "symphony config get",
     "symphony config get agent.max_turns",
     "symphony config get codex --origin",
+    "symphony config get agent --at 24h",
   ],
   arguments: [partArgument],
-  options: [{ name: "origin", summary: "say where each value comes from" }],
-  async call({ path, origin: withOrigin }, context) {
-    const { config, origins } = await (await context.client()).config.show();
+  options: [{ name: "origin", summary: "say where each value comes from" }, atOption],
+  async call({ path, origin: withOrigin, at }, context) {
+    const query = at === undefined ? {} : { at };
+    const { config, origins } = await (await context.client()).config.show({ query });
     const value = path === undefined ? config : valueAt(config, path);
     if (value === undefined) throw unknownPath(path ?? "", Object.keys(origins));
     const below = Object.entries(origins).filter(([key]) => isWithin(key, path));

@@ -64,7 +64,7 @@ export function stateLines(
 }
 
 function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[] {
-  const { counts, polling, tracker, problem, storage, codex_totals: totals } = snapshot;
+  const { counts, polling, tracker, problem, storage, unrecorded, codex_totals: totals } = snapshot;
   const filled = Object.entries(counts).filter(([, count]) => count > 0);
   const parts = filled.map(([status, count]) => paint[statusStyle(status)](`${count} ${status}`));
   const next =
@@ -77,6 +77,7 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
   const faults = [
     problem && `nothing new is started: ${problem.message}`,
     storage && `nothing new is started: ${unsavedText(storage)}`,
+    unrecorded && `decisions are not recorded: ${unrecorded.reason}`,
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
   const isStarting = tracker.status === "starting";

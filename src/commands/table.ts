@@ -1,6 +1,7 @@
 import { type ErrorCode, SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { aboutIssue, asTyped, exitCodes } from "./failure.ts";
+import { sinceTime, whenForms } from "./when.ts";
 
 /** What completes a word: fixed words, or something that is looked up on demand. */
 export type Completion = readonly string[] | "issues" | "files" | "directories" | "commands";
@@ -188,6 +189,14 @@ export function pageOptions(what = "rows") {
     },
   ] as const;
 }
+
+/** `--at` of the commands that can answer as of an earlier moment. */
+export const atOption = {
+  name: "at",
+  value: "seq|time",
+  summary: `as of then: an event's number, or ${whenForms}`,
+  read: (text: string, flag: string) => (/^\d+$/.test(text) ? text : sinceTime(text, flag)),
+} as const satisfies OptionRow;
 
 /** Throws `usage` for anything but digits. */
 function readNumber(text: string, flag: string): number {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
+import { At } from "./values.ts";
 
 type Overlay = Record<string, unknown>;
 
@@ -34,7 +35,9 @@ export const config = {
   show: route({
     ...paths.config.show,
     summary: "The configuration in force, and where each value comes from",
+    query: z.object({ at: At }),
     status: 200,
+    errors: ["not_recorded"],
     reply: z
       .object({
         config: z

@@ -196,6 +196,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     conflicts: [],
     paused: [],
     storage: null,
+    unrecorded: null,
     problem: null,
   },
   "system.runtime": {

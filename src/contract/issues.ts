@@ -6,6 +6,7 @@ import { AttemptView } from "./attempts.ts";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import {
+  At,
   byIssue,
   DeliveryView,
   NeedsView,
@@ -355,9 +356,10 @@ export const issues = {
     ...paths.issues.detail,
     summary: "One issue: status, live attempt, history, and why it runs or does not run",
     params: byIssue,
+    query: z.object({ at: At }),
     status: 200,
     reply: IssueDetail,
-    errors: ["issue_not_found"],
+    errors: ["issue_not_found", "not_recorded"],
   }),
   abort: route({
     ...paths.issues.abort,

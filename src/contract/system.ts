@@ -2,6 +2,7 @@ import { z } from "zod";
 import { paths } from "./paths.ts";
 import { route } from "./route.ts";
 import {
+  At,
   BlockedRow,
   CompletedRow,
   ErrorFact,
@@ -86,6 +87,10 @@ export const Snapshot = z
       })
       .nullable()
       .describe("Writes the disk refused; no new work starts until they are saved"),
+    unrecorded: z
+      .object({ reason: z.string(), since: Time, decisions: count })
+      .nullable()
+      .describe("Why decisions are not recorded now; the scheduler continues without its record"),
     problem: ErrorFact.nullable().describe("Why no new work is started, such as an invalid file"),
   })
   .meta({ id: "Snapshot" });
@@ -112,10 +117,12 @@ export const system = {
     summary: "Snapshot of the orchestrator",
     query: z.object({
       limit: z.coerce.number().int().min(1).max(1000).default(200).describe("Rows of each list"),
+      at: At,
     }),
     status: 200,
     reply: Snapshot,
     etag: true,
+    errors: ["not_recorded"],
   }),
   runtime: route({
     ...paths.system.runtime,

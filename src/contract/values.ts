@@ -248,3 +248,11 @@ export const events = route({
   status: 200,
   media: "text/event-stream",
 });
+
+/** `?at=` of the routes that can answer as of an earlier moment. */
+export const At = z
+  .string()
+  .min(1)
+  .max(40)
+  .optional()
+  .describe("As of then: the number of an event, or a time (RFC 3339)");

@@ -82,6 +82,7 @@ function families(registry: Registry, core: Core) {
   issueGauge(registry, core);
   trackerGauge(registry, core);
   unsavedGauge(registry, core);
+  unrecordedGauge(registry, core);
   workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
@@ -180,6 +181,18 @@ function unsavedGauge(registry: Registry, core: Core): void {
     registers: [registry],
     collect() {
       this.set(core.orchestrator.unsaved());
+    },
+  });
+}
+
+/** Decisions that the record does not have: the disk refused it, or the file is damaged. */
+function unrecordedGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_unrecorded_decisions",
+    help: "Decisions since the start that could not be recorded",
+    registers: [registry],
+    collect() {
+      this.set(core.recorder.lost);
     },
   });
 }

@@ -67,17 +67,26 @@ export class StateAnswer {
   }
 
   #current(limit: number): Written {
-    const { orchestrator, bus, secretsKnown, workspaces, deliveries } = this.#core;
-    const versions = [workspaces.kept.version, deliveries.version];
+    const { orchestrator, bus, secretsKnown, workspaces, deliveries, recorder } = this.#core;
+    const versions = [workspaces.kept.version, deliveries.version, recorder.lost, recorder.trouble];
     const marks = [...orchestrator.marks(), bus.lastSeq, secretsKnown(), ...versions];
     return this.#written.get(String(limit), marks, () => this.#write(limit));
   }
 
   #write(limit: number): Written {
-    const { bus, workspaces, deliveries } = this.#core;
+    const { bus, workspaces, deliveries, recorder } = this.#core;
+    const { trouble, lost } = recorder;
     const kept = workspaces.kept.list();
+    const unrecorded = trouble && { trouble, lost };
     const deliveryOf = (issueId: string) => deliveries.of(issueId);
-    const moment = { wall: this.#clock.wall(), seq: bus.lastSeq, kept, limit, deliveryOf };
+    const moment = {
+      wall: this.#clock.wall(),
+      seq: bus.lastSeq,
+      kept,
+      limit,
+      deliveryOf,
+      unrecorded,
+    };
     const reply = snapshotView(viewOf(this.#core, limit), moment);
     const { generated_at: _, codex_totals: totals, ...rest } = reply;
     const tag = weakTag([rest, { ...totals, seconds_running: 0 }]);

@@ -16,6 +16,7 @@ import {
 } from "../contract/values.ts";
 import { type KeptRow, KeptView } from "../contract/work.ts";
 import type { Feedback } from "../core/delivery/store.ts";
+import type { RecordTrouble } from "../core/journal/recorder.ts";
 import type { Attempt, Tokens } from "../core/model/attempt.ts";
 import {
   type Delivery,
@@ -179,13 +180,15 @@ interface Moment {
   /** The workspaces that are kept, and how many of them are shown. */
   readonly kept: readonly Kept[];
   readonly limit: number;
+  /** null: decisions are recorded. */
+  readonly unrecorded: { readonly trouble: RecordTrouble; readonly lost: number } | null;
   /** Where the work on an issue is. */
   deliveryOf(issueId: string): Delivery | null;
 }
 
 export function snapshotView(
   view: View,
-  { wall, seq, kept, limit, deliveryOf }: Moment,
+  { wall, seq, kept, limit, unrecorded, deliveryOf }: Moment,
 ): z.output<typeof Snapshot> {
   const { snapshot, polling, storage } = view;
   return writeSnapshot({
@@ -220,6 +223,11 @@ export function snapshotView(
     polling: { ...polling, lastPollAt: polling.lastWall, nextPollAt: polling.nextWall },
     tracker: view.tracker,
     storage: storage && { ...storage, since: storage.sinceWall },
+    unrecorded: unrecorded && {
+      reason: unrecorded.trouble.reason,
+      since: unrecorded.trouble.sinceWall,
+      decisions: unrecorded.lost,
+    },
     problem: view.problem,
   });
 }

@@ -12,6 +12,7 @@ import {
   type More,
   markOf,
   refusalOf,
+  type ShownConfig,
   stateHash,
   ticksPerMs,
   type WrittenConfig,
@@ -79,8 +80,11 @@ export class Replay {
   #rest: object;
   #now = 0;
   state: State;
+  /** The last decision, and when it was made. */
   input: number;
   wall: number;
+  /** The last event before it. */
+  event: number;
 
   constructor(options: ReplayOptions) {
     const { checkpoint } = options;
@@ -95,6 +99,7 @@ export class Replay {
     this.state = this.#decode(body.state) as State;
     this.input = checkpoint.input;
     this.wall = checkpoint.at;
+    this.event = checkpoint.event;
   }
 
   /** The configuration that was in force. */
@@ -106,9 +111,14 @@ export class Replay {
     return this.#recorded.hash;
   }
 
-  /** The configuration as it was shown; null if that is not known. */
-  get shown(): unknown {
-    return this.#decode(this.#recorded.shown);
+  /** The configuration as it was shown. */
+  get shown(): ShownConfig {
+    return this.#decode(this.#recorded.shown) as ShownConfig;
+  }
+
+  /** Why nothing new was started, or null. */
+  get problem(): Context["problem"] {
+    return Reflect.get(this.#rest, "problem") ?? null;
   }
 
   /** Monotonic time of the last decision. */
@@ -156,6 +166,7 @@ export class Replay {
     this.state = state;
     this.input += 1;
     this.wall = wall;
+    this.event = event;
     this.#now = now;
     const names = this.#names;
     const facts = { number: this.input, wall, event, input, before, context };

@@ -47,26 +47,8 @@ export class Operations {
 
   /** The current state; changes nothing. */
   view(limit: number): View {
-    const { orchestrator, clock } = this.#deps;
-    const { config, problem } = this.#deps.config();
-    const { state } = orchestrator;
-    const { poll, trackerError } = state;
-    return {
-      snapshot: snapshot(state, config, { now: clock.now(), limit }),
-      polling: {
-        intervalMs: config.polling.intervalMs,
-        lastWall: poll.lastWall,
-        nextWall: poll.nextWall,
-        lastError: trackerError,
-      },
-      tracker: {
-        kind: config.tracker.kind,
-        ...healthOf(state),
-        lastError: trackerError,
-      },
-      problem,
-      storage: this.#state.storage,
-    };
+    const now = this.#deps.clock.now();
+    return viewIn(this.#state, this.#deps.config(), { now, limit });
   }
 
   /** What a view depends on in addition to the time: while these are equal, so is the view. */
@@ -258,6 +240,36 @@ function healthOf({ trackerRead, trackerError }: State): Pick<TrackerHealth, "st
   if (!trackerRead) return { status: "starting", healthy: null };
   const healthy = trackerError === null;
   return { status: healthy ? "healthy" : "failing", healthy };
+}
+
+interface InForce {
+  readonly config: Config;
+  readonly problem: Fault | null;
+}
+
+/** What an operator sees of `state`; `now` is monotonic ms. */
+export function viewIn(
+  state: State,
+  { config, problem }: InForce,
+  moment: { readonly now: number; readonly limit: number },
+): View {
+  const { poll, trackerError } = state;
+  return {
+    snapshot: snapshot(state, config, moment),
+    polling: {
+      intervalMs: config.polling.intervalMs,
+      lastWall: poll.lastWall,
+      nextWall: poll.nextWall,
+      lastError: trackerError,
+    },
+    tracker: {
+      kind: config.tracker.kind,
+      ...healthOf(state),
+      lastError: trackerError,
+    },
+    problem,
+    storage: state.storage,
+  };
 }
 
 /** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */

@@ -1,4 +1,7 @@
 import type { Api } from "../../contract/api.ts";
+import type { Reply } from "../../contract/route.ts";
+import { asOf, type Then } from "../../core/as-of.ts";
+import type { Clock } from "../../core/clock.ts";
 import { configSchema } from "../../core/config/json-schema.ts";
 import { leavesOf } from "../../core/config/layers.ts";
 import { type Overlay, withoutCredentials, withoutPath } from "../../core/config/resolve.ts";
@@ -7,9 +10,13 @@ import { SymphonyError } from "../../core/model/errors.ts";
 import type { Handlers } from "../mount.ts";
 import { strongTag } from "../replies.ts";
 
-export function configHandlers({ config, redact }: Core): Handlers<Api["config"]> {
+type Shown = Reply<Api["config"]["show"]>;
+
+export function configHandlers(core: Core, clock: Clock): Handlers<Api["config"]> {
+  const { config, redact } = core;
   return {
-    show() {
+    async show({ query }) {
+      if (query.at !== undefined) return shownThen(await asOf(core, clock, query.at));
       const { written, origins } = config.current;
       return { config: withoutCredentials(written, redact), origins: { ...origins } };
     },
@@ -34,6 +41,11 @@ export function configHandlers({ config, redact }: Core): Handlers<Api["config"]
       );
     },
   };
+}
+
+/** As it was written down then: the record has the reply of this route. */
+function shownThen({ shown }: Then): Shown {
+  return { config: { ...Object(shown.config) }, origins: { ...Object(shown.origins) } };
 }
 
 /** RFC 9110, 13.1.1: a list of tags, or `*` for any existing value. */

@@ -9,13 +9,14 @@ import {
 } from "../../contract/issues.ts";
 import type { Answer } from "../../core/agent/agent.ts";
 import { requireAgentKind } from "../../core/agent/kinds.ts";
+import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { commentsOf, findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
-import type { IssueStatusView } from "../../core/orchestrator/snapshot.ts";
+import { type IssueStatusView, statusOfIdentifier } from "../../core/orchestrator/snapshot.ts";
 import { nearest } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
 import type { LocalIssues } from "../../core/tracker/local/issues.ts";
@@ -25,9 +26,12 @@ import { attemptView, deliveryView, detailView, eventView, keptView, time } from
 
 const latestAttempts = 5;
 const recentEvents = 50;
+/** How far back an earlier moment of one issue is shown with its history. */
+const attemptsRead = 500;
+const eventsRead = 5_000;
 
 /** Reads: from memory, the history and the tracker. */
-function readers(core: Core) {
+function readers(core: Core, clock: Clock) {
   const details = new KeptAnswers<Prepared<z.output<typeof IssueDetail>>>();
   return {
     async list({ query }) {
@@ -39,8 +43,11 @@ function readers(core: Core) {
       }));
       return { issues, total: all.length, limit: query.limit, offset: query.offset };
     },
-    async detail({ params }) {
+    async detail({ params, query }) {
       core.bus.flush();
+      if (query.at !== undefined) {
+        return detailThen(core, params.id, await asOf(core, clock, query.at));
+      }
       const { orchestrator, history, secretsKnown } = core;
       const known = orchestrator.statusOf(params.id);
       if (known === null) return detailOf(core, await findStatus(core, params.id));
@@ -87,6 +94,28 @@ function detailOf(core: Core, status: IssueStatusView) {
   });
 }
 
+/** Of the past, only what was there then; where its work was delivered is not part of the record. */
+function detailThen(core: Core, identifier: string, { state, config, wall, event }: Then) {
+  const { history } = core;
+  const status = statusOfIdentifier(state, config, identifier, history);
+  if (status === null) {
+    throw new SymphonyError("issue_not_found", `no issue ${identifier} was known here then`, {
+      hint: "symphony state --at shows what was",
+    });
+  }
+  const { id } = status.issue;
+  const all = history.attemptsOf(id, attemptsRead, 0).attempts;
+  const attempts = all.filter(({ startedAt }) => startedAt <= wall);
+  const events = history.recentEvents(id, eventsRead).filter(({ seq }) => seq <= event);
+  return detailView(status, {
+    attempts: attempts.slice(0, latestAttempts),
+    attemptCount: attempts.length,
+    events: events.slice(0, recentEvents),
+    ...{ place: null, kept: [], delivery: null, lastFeedback: null },
+    maxRounds: config.delivery.maxRounds,
+  });
+}
+
 const feedbackShown = 500;
 
 /** Redacted before it is cut: half a secret would not be recognized. */
@@ -119,7 +148,7 @@ function editors(core: Core, clock: Clock) {
 export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]> {
   const { orchestrator } = core;
   return {
-    ...readers(core),
+    ...readers(core, clock),
     ...editors(core, clock),
     ...modelHandlers(core),
     async abort({ params, body }) {

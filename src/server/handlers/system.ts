@@ -4,6 +4,7 @@ import type { Api } from "../../contract/api.ts";
 import type { openApiDocument } from "../../contract/openapi.ts";
 import { models as modelRoutes } from "../../contract/system.ts";
 import { agentCommand, agentInUse, outlivesServer } from "../../core/agent/kinds.ts";
+import { asOf } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
@@ -14,7 +15,7 @@ import type { Metrics } from "../metrics.ts";
 import type { Handlers } from "../mount.ts";
 import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
-import { time, trackerView } from "../views.ts";
+import { snapshotView, time, trackerView } from "../views.ts";
 
 const writeModels = writerOf(modelRoutes.list.reply);
 
@@ -42,7 +43,8 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
   const states = new StateAnswer(core, clock);
   let document: { readonly tag: string; readonly reply: Prepared<OpenApi> } | null = null;
   return {
-    state({ query }, exchange) {
+    async state({ query }, exchange) {
+      if (query.at !== undefined) return stateThen(deps, query.at, query.limit);
       const { tag, reply } = states.get(query.limit);
       exchange.setHeader("ETag", tag);
       return reply;
@@ -93,6 +95,19 @@ function issuesNamed(core: Core, names: readonly string[]) {
     identifiers: known.flatMap(({ identifiers }) => identifiers),
     ids: known.flatMap(({ id }) => id ?? []),
   };
+}
+
+/** Workspaces that were kept, and where work was delivered, are not part of the record. */
+async function stateThen({ core, clock }: SystemDeps, at: string, limit: number) {
+  const { wall, event: seq, view } = await asOf(core, clock, at);
+  return snapshotView(view(limit), {
+    wall,
+    seq,
+    limit,
+    kept: [],
+    unrecorded: null,
+    deliveryOf: () => null,
+  });
 }
 
 function prepared(document: OpenApi) {

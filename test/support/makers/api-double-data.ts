@@ -73,6 +73,7 @@ export function snapshotOf(facts: Facts, seq: number) {
       problem: null,
       paused: [],
       storage: null,
+      unrecorded: null,
       kept: [],
       kept_total: 0,
       conflicts: [],
