@@ -146,6 +146,24 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./audit.ts")).auditCommand,
   },
   {
+    name: "repro",
+    summary: "write the decisions about an issue to one file, to report a fault with it",
+    group: history,
+    load: async () => (await import("./repro.ts")).reproCommand,
+  },
+  {
+    name: "replay",
+    summary: "decide again what a file of repro holds, and say what differs",
+    group: history,
+    load: async () => (await import("./replay.ts")).replayCommand,
+  },
+  {
+    name: "backtest",
+    summary: "make the recorded decisions again under another workflow file",
+    group: history,
+    load: async () => (await import("./replay.ts")).backtestCommand,
+  },
+  {
     name: "wait",
     summary: "wait until an issue reaches a status",
     group: history,

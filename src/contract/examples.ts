@@ -324,6 +324,12 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     agent: "codex",
   },
   "issues.detach": { issue_identifier: identifier, changed_files: 2, truncated: false },
+  "issues.repro": {
+    format: "symphony-repro-1",
+    version: "1.0.0",
+    issue: { id: "7", identifier },
+    parts: [{ version: "1.0.0", decisions: [] }],
+  },
   "issues.attempts": { issue_identifier: identifier, attempts: [attempt], ...page },
   "attempts.detail": { ...attempt, events: [event], next_after_seq: null, kept: null },
   ...otherExamples,

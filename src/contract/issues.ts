@@ -361,6 +361,24 @@ export const issues = {
     reply: IssueDetail,
     errors: ["issue_not_found", "not_recorded"],
   }),
+  repro: route({
+    ...paths.issues.repro,
+    summary: "The recorded decisions about one issue, as a file that symphony replay decides again",
+    params: byIssue,
+    query: z.object({ since: Time.optional().describe("Only from then on; default: 24 h ago") }),
+    status: 200,
+    reply: z
+      .object({
+        format: z.string(),
+        version: z.string(),
+        issue: z.object({ id: z.string(), identifier: z.string() }),
+        parts: z
+          .array(z.record(z.string(), z.unknown()))
+          .describe("One for each stretch that was recorded without a gap"),
+      })
+      .meta({ id: "Repro" }),
+    errors: ["issue_not_found", "not_recorded"],
+  }),
   abort: route({
     ...paths.issues.abort,
     summary: "Stop the running attempt and hold the issue",

@@ -26,6 +26,7 @@ export const paths = {
     respond: { method: "POST", path: "/api/v1/:id/respond" },
     transition: { method: "POST", path: "/api/v1/:id/transition" },
     attempts: { method: "GET", path: "/api/v1/:id/attempts" },
+    repro: { method: "GET", path: "/api/v1/:id/repro" },
     deliver: { method: "POST", path: "/api/v1/:id/deliver" },
     attach: { method: "POST", path: "/api/v1/:id/attach" },
     detach: { method: "POST", path: "/api/v1/:id/detach" },

@@ -37,6 +37,8 @@ export interface Replayed {
   readonly input: Input;
   readonly before: State;
   readonly context: Context;
+  /** What the recorded decision asked its context. */
+  readonly lookups: readonly Lookup[];
   readonly effects: readonly Effect[];
   readonly refusal: string | null;
   /** What the record says of the decision, and what was decided now. */
@@ -49,6 +51,10 @@ interface Place {
   readonly now: number;
   readonly wall: number;
   readonly event: number;
+}
+
+interface Asked extends Omit<Place, "event"> {
+  readonly lookups: readonly Lookup[];
 }
 
 interface ReplayOptions {
@@ -161,7 +167,8 @@ export class Replay {
     if (more.rest !== undefined) this.#rest = this.#decode(more.rest) as object;
     const before = this.state;
     const input = this.#input(written, more);
-    const context = this.#context({ now, wall, asked: more.asked });
+    const lookups = this.#lookups(more.asked);
+    const context = this.#context({ now, wall, lookups });
     const { state, effects, refusal } = this.#decide(before, input, context);
     this.state = state;
     this.input += 1;
@@ -169,7 +176,7 @@ export class Replay {
     this.event = event;
     this.#now = now;
     const names = this.#names;
-    const facts = { number: this.input, wall, event, input, before, context };
+    const facts = { number: this.input, wall, event, input, before, context, lookups };
     return {
       ...facts,
       effects,
@@ -200,10 +207,10 @@ export class Replay {
     return { ...input, issues: issues as typeof candidates };
   }
 
-  #context({ now, wall, asked }: { now: number; wall: number; asked: Json | undefined }): Context {
+  #context({ now, wall, lookups }: Asked): Context {
     const { configure, answer } = this.#options;
     const config = configure?.(this.#config) ?? this.#config;
-    const answers = this.#answers(asked);
+    const answers = lookups.map((one) => ({ ...one, key: keyOf(one.name, one.args) }));
     const questions = this.#questions.map((name) => [
       name,
       (...args: unknown[]) => {
@@ -216,11 +223,11 @@ export class Replay {
     return { ...this.#rest, ...Object.fromEntries(questions), config, now, wall };
   }
 
-  #answers(asked: Json | undefined): { readonly key: string; readonly answer: unknown }[] {
+  #lookups(asked: Json | undefined): readonly Lookup[] {
     if (!isList(asked)) return [];
     return asked.map((one) => {
-      const [name, args, answer] = this.#decode(one) as [Lookup["name"], Lookup["args"], unknown];
-      return { key: keyOf(name, args), answer };
+      const [name, args, answer] = this.#decode(one) as [string, Lookup["args"], unknown];
+      return { name, args, answer };
     });
   }
 

@@ -13,6 +13,7 @@ import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
 import { commentsOf, findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
+import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
@@ -59,6 +60,13 @@ function readers(core: Core, clock: Clock) {
       const { issue } = await findStatus(core, params.id);
       return commentsView(issue, await commentsOf(core, issue));
     },
+    async repro({ params, query }) {
+      const issue = await findIssueId(core, params.id);
+      const since = query.since === undefined ? clock.wall() - dayMs : Date.parse(query.since);
+      const { version } = core;
+      const wanted = { issue: { id: issue.id, identifier: issue.identifier }, version, since };
+      return reproView(await core.recorder.read((file) => reproOf(file, wanted)));
+    },
     async attempts({ params, query: { limit, offset } }) {
       const { id, identifier } = await findIssueId(core, params.id);
       const { attempts, total } = core.history.attemptsOf(id, limit, offset);
@@ -92,6 +100,17 @@ function detailOf(core: Core, status: IssueStatusView) {
     maxRounds: core.config.current.config.delivery.maxRounds,
     lastFeedback: lastFeedback(core, status.issue.id),
   });
+}
+
+const dayMs = 24 * 60 * 60 * 1_000;
+
+function reproView({ parts, ...repro }: Repro) {
+  if (parts.length > 0) return { ...repro, parts: parts.map((part) => ({ ...part })) };
+  throw new SymphonyError(
+    "not_recorded",
+    `no decision about ${repro.issue.identifier} was recorded since then`,
+    { hint: `symphony repro ${repro.issue.identifier} --since 7d` },
+  );
 }
 
 /** Of the past, only what was there then; where its work was delivered is not part of the record. */
