@@ -251,8 +251,6 @@ export const events = route({
 
 /** `?at=` of the routes that can answer as of an earlier moment. */
 export const At = z
-  .string()
-  .min(1)
-  .max(40)
+  .union([z.string().regex(/^[1-9]\d{0,14}$/), z.iso.datetime({ offset: true })])
   .optional()
   .describe("As of then: the number of an event, or a time (RFC 3339)");

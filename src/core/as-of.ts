@@ -21,8 +21,8 @@ export interface Then {
 }
 
 /**
- * Replays the record up to `at`: the number of an event, or a time. Rejects with `invalid_request`, and with `not_recorded` if
- * the record does not reach back that far.
+ * Replays the record up to `at`: the number of an event, or a time. Rejects with `not_recorded` if
+ * the record does not reach back that far, and for a moment that is still to come.
  */
 export async function asOf(
   { recorder, bus }: Pick<Core, "recorder" | "bus">,
@@ -41,21 +41,15 @@ export async function asOf(
   });
 }
 
-/** Nothing later than now can be shown. */
+/** The schema of the route has checked the form. Nothing later than now can be shown. */
 function momentOf(text: string, now: { readonly wall: number; readonly event: number }): Moment {
-  if (/^\d{1,15}$/.test(text)) {
-    const event = Number(text);
-    if (event >= 1 && event <= now.event) return { event };
-    throw refused(`at: there is no event ${text}; the last one is ${now.event}`);
+  const isEvent = /^\d+$/.test(text);
+  const value = isEvent ? Number(text) : Date.parse(text);
+  if (isEvent ? value <= now.event : value <= now.wall) {
+    return isEvent ? { event: value } : { at: value };
   }
-  const at = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(at)) throw refused(`at: "${text}" is neither an event's number nor a time`);
-  if (at > now.wall) throw refused(`at: ${text} is in the future`);
-  return { at };
-}
-
-function refused(message: string): SymphonyError {
-  return new SymphonyError("invalid_request", message, {
-    hint: "at=1234 is as of event 1234, at=2026-11-23T17:00:00Z as of that time",
-  });
+  const last = isEvent
+    ? `event ${text} is not published yet; the last one is ${now.event}`
+    : `${text} is still to come`;
+  throw new SymphonyError("not_recorded", last, { hint: "symphony events shows the last ones" });
 }

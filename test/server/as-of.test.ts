@@ -91,8 +91,10 @@ test("a moment that is not recorded, not yet there or no moment is refused", asy
   await using server = await serve(world);
   const codeOf = async (at: string) =>
     (await server.ask(`/api/v1/state?at=${encodeURIComponent(at)}`)).json().error.code;
-  assert.equal(await codeOf("2001-01-01T00:00:00Z"), "not_recorded");
-  for (const at of ["9999999", "0", "2100-01-01T00:00:00Z", "yesterday"]) {
+  for (const at of ["2001-01-01T00:00:00Z", "9999999", "2100-01-01T00:00:00Z"]) {
+    assert.equal(await codeOf(at), "not_recorded", at);
+  }
+  for (const at of ["0", " ", "-1", "yesterday"]) {
     assert.equal(await codeOf(at), "invalid_request", at);
   }
 });
