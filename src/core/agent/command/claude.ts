@@ -1,12 +1,13 @@
 import { addTokens, noTokens, type Tokens } from "../../model/attempt.ts";
 import { isObject, type JsonObject, listOf, objectOf, textOf } from "../../text/text.ts";
-import { messageEvents } from "../event-makers.ts";
+import { messageEvents, noticeEvent } from "../event-makers.ts";
 import { type Limit, limitIn } from "../limits.ts";
 import { timeOf } from "../reset-time.ts";
 import { type JsonReader, type OutputEvent, type ReaderOptions, ToolCalls } from "./reader.ts";
 
 const names = { commands: ["Bash"], edits: ["Edit", "MultiEdit", "Write", "NotebookEdit"] };
 const tooManyRequests = 429;
+const maxOpenMessages = 10_000;
 
 /** `claude -p --output-format stream-json --verbose`: https://code.claude.com/docs/en/headless */
 export function claudeReader(options: ReaderOptions): JsonReader {
@@ -30,6 +31,8 @@ class ClaudeReader {
    * process.
    */
   #counted: Tokens = noTokens;
+  /** The tokens of requests since the last result, by the id of their message. */
+  readonly #open = new Map<string, Tokens>();
 
   constructor(options: ReaderOptions) {
     this.#limits = new ClaudeLimits(() => options.wall());
@@ -46,11 +49,19 @@ class ClaudeReader {
         return [];
       case "assistant":
         this.#limits.assistant(message, content);
-        return content.flatMap((block) => spoken(block, this.#calls));
+        return [
+          ...this.#usageSoFar(objectOf(message["message"])),
+          ...content.flatMap((block) => spoken(block, this.#calls)),
+        ];
       case "user":
         return content.flatMap((block) => returned(block, this.#calls));
       case "result":
-        return [...sessionOf(message), ...this.#usage(message), this.#resultOf(message)];
+        return [
+          ...sessionOf(message),
+          ...this.#usage(message),
+          ...noticesOf(message),
+          this.#resultOf(message),
+        ];
       default:
         return [];
     }
@@ -60,17 +71,39 @@ class ClaudeReader {
     return this.#limits.limitAtExit(stderr);
   }
 
+  /**
+   * One message has a line for each of its blocks, each with the same tokens: those of its
+   * beginning. The result replaces them.
+   */
+  #usageSoFar({ id, usage }: JsonObject): OutputEvent[] {
+    const tokens = tokensOf({ usage });
+    if (tokens === null || typeof id !== "string" || this.#open.has(id)) return [];
+    if (this.#open.size >= maxOpenMessages) return [];
+    this.#open.set(id, tokens);
+    return [{ type: "usage", tokens: [...this.#open.values()].reduce(addTokens, this.#counted) }];
+  }
+
   #usage(message: JsonObject): OutputEvent[] {
-    const tokens = tokensOf(message);
+    const tokens = tokensByModel(message) ?? tokensOf(message);
     if (tokens === null) return [];
+    this.#open.clear();
     this.#counted = addTokens(this.#counted, tokens);
     return [{ type: "usage", tokens: this.#counted }];
   }
 
   #resultOf(message: JsonObject): OutputEvent {
     const failed = message["is_error"] === true || message["subtype"] !== "success";
-    if (!failed) return { type: "result", failure: null, limit: null };
-    const failure = textOf(message["result"]) || textOf(message["subtype"]) || "no reason given";
+    // The maximum of turns ends the turn, and the work goes on in the next one.
+    if (!failed || isMaxTurns(message)) return { type: "result", failure: null, limit: null };
+    // Lines with this mark are for the maker of the program.
+    const errors = listOf(message["errors"]).filter(
+      (error) => typeof error === "string" && !error.startsWith("[ede_diagnostic]"),
+    );
+    const failure =
+      textOf(message["result"]) ||
+      errors.join("; ") ||
+      textOf(message["subtype"]) ||
+      "no reason given";
     return { type: "result", failure, limit: this.#limits.limitOf(message) };
   }
 }
@@ -159,6 +192,31 @@ function refusalIn(value: unknown, wall: number): Limit | null {
   return { untilWall: ahead.length === 0 ? null : Math.max(...ahead) };
 }
 
+function isMaxTurns(message: JsonObject): boolean {
+  return message["subtype"] === "error_max_turns" || message["terminal_reason"] === "max_turns";
+}
+
+/** What a result reports in addition to its outcome and its tokens. */
+function noticesOf(message: JsonObject): OutputEvent[] {
+  const denied = listOf(message["permission_denials"]).map((one) =>
+    textOf(objectOf(one)["tool_name"]),
+  );
+  const tools = [...new Set(denied.filter((name) => name !== null))].join(", ");
+  const cost = message["total_cost_usd"];
+  const models = Object.keys(objectOf(message["modelUsage"])).join(", ");
+  return [
+    ...(isMaxTurns(message) ? [noticeEvent("the agent ended its turn early: max turns")] : []),
+    ...(tools === "" ? [] : [noticeEvent(`denied by the agent's own rules: ${tools}`)]),
+    ...(typeof cost === "number" && cost > 0
+      ? [
+          noticeEvent(
+            `cost as the agent reports it: $${cost.toFixed(4)}${models && ` (${models})`}`,
+          ),
+        ]
+      : []),
+  ];
+}
+
 function sessionOf(message: JsonObject): OutputEvent[] {
   const id = textOf(message["session_id"]);
   return id === null ? [] : [{ type: "session", id }];
@@ -184,6 +242,26 @@ function returned(block: JsonObject, calls: ToolCalls): OutputEvent[] {
     failed: block["is_error"] === true,
     output: typeof content === "string" ? content : parts.join("\n"),
   });
+}
+
+/** The tokens since the last result, with those of subagents; null for a version that does not report them. */
+function tokensByModel(message: JsonObject): Tokens | null {
+  const used = message["model_usage_since_last_result"];
+  if (!isObject(used)) return null;
+  return Object.values(used)
+    .map(objectOf)
+    .map((one) =>
+      tokensOf({
+        usage: {
+          input_tokens: one["inputTokens"],
+          cache_creation_input_tokens: one["cacheCreationInputTokens"],
+          cache_read_input_tokens: one["cacheReadInputTokens"],
+          output_tokens: one["outputTokens"],
+        },
+      }),
+    )
+    .filter((tokens) => tokens !== null)
+    .reduce(addTokens, noTokens);
 }
 
 /**

@@ -69,7 +69,7 @@ export class CommandTurn {
     });
     this.#process = new AgentProcess({
       ...launch,
-      ...{ cwd, runId, notFound: notFound() },
+      ...{ cwd, runId, notFound: notFound(), overflow: "skip" },
       onLine: (line) => {
         this.#watch.received();
         options.onLine(line);
@@ -112,7 +112,7 @@ export class CommandTurn {
   /**
    * Resolves when the turn succeeded and no process of the program is left. The program's own
    * result, which `result` resolves with, has priority over its exit status. Rejects with
-   * `turn_failed`, `provider_limited`, `agent_not_found`, `line_too_long`, `port_exit` (a signal),
+   * `turn_failed`, `provider_limited`, `agent_not_found`, `port_exit` (a signal),
    * or the reason it was stopped for.
    */
   async finished(result: () => Promise<TurnResult | null>): Promise<void> {

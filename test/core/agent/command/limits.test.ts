@@ -134,8 +134,8 @@ describe("Claude Code at its usage limit", () => {
     assert.equal(limitOf("claude", [event(), event({ status: "allowed" }), late]), null);
     assert.equal(limitOf("claude", [event(), answer, late]), null);
     assert.equal(limitOf("claude", [event(), refused, bad("aborted_streaming")]), null);
-    const stopped = { type: "result", subtype: "error_max_turns", is_error: true };
-    assert.equal(limitOf("claude", [{ ...stopped, terminal_reason: "max_turns" }]), null);
+    const stopped = { type: "result", subtype: "error_max_budget_usd", is_error: true };
+    assert.equal(limitOf("claude", [{ ...stopped, terminal_reason: "budget_exhausted" }]), null);
   });
 
   test("no credit and a request that is too large are no limit", () => {

@@ -17,7 +17,59 @@ const tokens = (input: number, cachedInput: number, output: number, reasoningOut
   tokens: { input, cachedInput, output, reasoningOutput, total: input + output },
 });
 
+// Rows of the case file of agents are named "A7: …".
+
 describe("output of known programs", () => {
+  test("A7: claude's tokens are counted once per message as they come, and its result replaces them", () => {
+    const said = (id: string, text: string, input_tokens: number) => ({
+      type: "assistant",
+      message: {
+        ...{ id, content: [{ type: "text", text }] },
+        usage: { input_tokens, cache_read_input_tokens: 1_000, output_tokens: 1 },
+      },
+    });
+    const models = {
+      big: { inputTokens: 30, outputTokens: 12, cacheReadInputTokens: 2_000 },
+      small: { inputTokens: 5, outputTokens: 2, cacheCreationInputTokens: 3 },
+    };
+    const lines = [
+      ...[said("m1", "a", 10), said("m1", "b", 10), said("m2", "c", 20)],
+      { type: "result", subtype: "success", model_usage_since_last_result: models },
+      said("m3", "d", 1),
+    ];
+    const counted = eventsFrom("claude", lines).filter(({ type }) => type === "usage");
+    assert.deepEqual(counted, [
+      tokens(1_010, 1_000, 1),
+      tokens(2_030, 2_000, 2),
+      tokens(2_038, 2_000, 14),
+      tokens(3_039, 3_000, 15),
+    ]);
+  });
+
+  test("A19: claude's errors, denials, cost and maximum of turns", () => {
+    const ended = (fields: object) =>
+      eventsFrom("claude", [{ type: "result", is_error: true, ...fields }]);
+    const failed = (failure: string | null) => ({ type: "result", failure, limit: null });
+    const notice = (message: string) => ({ type: "notice", message, malformed: false });
+    const errors = ["[ede_diagnostic] x", "the disk is full"];
+    const subtype = "error_during_execution";
+    assert.deepEqual(ended({ subtype, errors }), [failed("the disk is full")]);
+    assert.deepEqual(ended({ subtype, errors: [] }), [failed(subtype)]);
+    assert.deepEqual(ended({ subtype: "error_max_turns" }), [
+      notice("the agent ended its turn early: max turns"),
+      failed(null),
+    ]);
+    const fine = {
+      ...{ subtype: "success", is_error: false, total_cost_usd: 0.25, modelUsage: { opus: {} } },
+      permission_denials: [{ tool_name: "Bash" }, { tool_name: "Bash" }, { tool_name: "Write" }],
+    };
+    assert.deepEqual(ended(fine), [
+      notice("denied by the agent's own rules: Bash, Write"),
+      notice("cost as the agent reports it: $0.2500 (opus)"),
+      failed(null),
+    ]);
+  });
+
   test("claude -p --output-format stream-json", () => {
     const session_id = "4b1c";
     const use = (id: string, name: string, input: unknown) => ({
@@ -67,8 +119,8 @@ describe("output of known programs", () => {
         { type: "result", failure: null, limit: null },
       ],
     );
-    assert.deepEqual(eventsFrom("claude", [{ type: "result", subtype: "error_max_turns" }]), [
-      { type: "result", failure: "error_max_turns", limit: null },
+    assert.deepEqual(eventsFrom("claude", [{ type: "result", subtype: "error_max_budget_usd" }]), [
+      { type: "result", failure: "error_max_budget_usd", limit: null },
     ]);
   });
 
