@@ -200,7 +200,8 @@ describe("the real Claude Code", () => {
   test("nothing of a repository acts: settings, hooks, MCP servers, slash commands, file mentions; its notes are text", async () => {
     await using evil = await evilAddress();
     await using b = await realClaude([
-      { type: "bash", cmd: "env > env.txt; sleep 60" },
+      { type: "bash", cmd: "env > env.txt; while [ ! -e go ]; do sleep 0.05; done" },
+      { type: "bash", cmd: "touch two.txt; sleep 60" },
       { type: "text", text: "All done." },
     ]);
     const secret = join(b.root, "secret.txt");
@@ -217,7 +218,11 @@ describe("the real Claude Code", () => {
       await using session = await b.start(networked);
       thread = session.threadId;
       const turn = session.turn(`Look at @${secret} please.`, plain);
-      await eventually("the command runs", async () => existsSync(join(b.workspace, "env.txt")));
+      await eventually("it works", async () => existsSync(join(b.workspace, "env.txt")));
+      await session.steer("str_taken", "use tabs");
+      await writeFile(join(b.workspace, "go"), "");
+      await eventually("it goes on", async () => existsSync(join(b.workspace, "two.txt")));
+      await session.steer("str_waiting", "use spaces");
       assert.ok(session.pid !== null);
       process.kill(session.pid, "SIGKILL");
       await assert.rejects(turn, { code: "port_exit" });
@@ -225,6 +230,11 @@ describe("the real Claude Code", () => {
     assert.deepEqual(await leftOf(b), []);
     await using session = await b.start({ ...networked, resumeThreadId: thread });
     assert.ok(session.resumed, "the session goes on after kill -9");
+    // As if the first report had been lost: the session's record says what was taken up.
+    const delivered = b.events.flatMap((event) =>
+      event.type === "steer.delivered" ? [event.steerId] : [],
+    );
+    assert.deepEqual(delivered, ["str_taken", "str_taken"]);
     await session.turn("/about this: /cost", plain);
     assert.equal(b.said.at(-1), "All done.");
     assert.deepEqual([evil.got, await ran(b.workspace)], [[], []]);

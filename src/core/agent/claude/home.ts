@@ -30,7 +30,8 @@ const maxTranscriptBytes = 256 * 1024 * 1024;
  */
 export class ClaudeHomes {
   readonly #options: HomesOptions;
-  #swept: Promise<void> | null = null;
+  /** Resolves when directories that nobody needs are removed; null before the first start. */
+  swept: Promise<void> | null = null;
 
   constructor(options: HomesOptions) {
     this.#options = options;
@@ -55,7 +56,7 @@ export class ClaudeHomes {
         hint: `make ${base} writable`,
       });
     }
-    this.#swept ??= sweep(base, wall).catch(() => {});
+    this.swept ??= sweep(base, wall).catch(() => {});
     return { config, own };
   }
 }

@@ -81,6 +81,8 @@ const streamUsage = z.looseObject({
 const streamEvent = z.looseObject({
   type: z.literal("stream_event"),
   parent_tool_use_id: parent,
+  /** The message that the event belongs to: subagents stream at the same time. */
+  api_message_id: z.string().optional(),
   event: z.looseObject({
     type: z.string(),
     message: z

@@ -53,8 +53,8 @@ export class Updates {
     });
   }
 
-  stream({ event }: MessageOf<"stream_event">): AgentEvent[] {
-    const total = this.#usage.streamed(event);
+  stream(message: MessageOf<"stream_event">): AgentEvent[] {
+    const total = this.#usage.streamed(message);
     return total === null ? [] : [{ type: "tokens", total }];
   }
 
@@ -88,18 +88,18 @@ class Usage {
   readonly #open = new Map<string, Tokens>();
   #current: string | null = null;
 
-  streamed(event: MessageOf<"stream_event">["event"]): Tokens | null {
+  streamed({ event, api_message_id: named }: MessageOf<"stream_event">): Tokens | null {
     const { message, usage } = event;
     if (event.type === "message_start" && message?.usage) {
       this.#current = message.id;
       this.#open.set(message.id, streamedTokens(message.usage));
       return this.#total();
     }
-    if (event.type !== "message_delta" || usage === undefined || this.#current === null)
-      return null;
-    const known = this.#open.get(this.#current) ?? noTokens;
+    const id = named ?? this.#current;
+    const known = id === null ? undefined : this.#open.get(id);
+    if (event.type !== "message_delta" || !usage || id === null || !known) return null;
     const output = Math.max(known.output, usage.output_tokens);
-    this.#open.set(this.#current, { ...known, output, total: known.input + output });
+    this.#open.set(id, { ...known, output, total: known.input + output });
     return this.#total();
   }
 
