@@ -188,6 +188,7 @@ const pure = [
   "src/core/tracker/normalize.ts",
   "src/core/tracker/kinds.ts",
   "src/core/tracker/linear/deliveries.ts",
+  "src/core/tracker/linear/belonging.ts",
   "src/core/tracker/linear/normalize.ts",
   "src/core/repository/routing.ts",
   "src/core/repository/key.ts",

@@ -1,5 +1,6 @@
 import type { Client } from "../client/client.ts";
 import type { Api } from "../contract/api.ts";
+import type { Reply } from "../contract/route.ts";
 import { SymphonyError } from "../core/model/errors.ts";
 import type { CommandContext } from "./context.ts";
 import { reviewFacts } from "./deliver.ts";
@@ -277,6 +278,13 @@ function printItems(items: readonly Item[], context: CommandContext): Promise<vo
   return printPage({ columns, rows }, context);
 }
 
+/** When the tracker was read, and when it is read next. */
+function readText({ at, next_at: nextAt, next }: Reply<Api["issues"]["detail"]>["tracker_read"]) {
+  const now = Date.now();
+  const when = nextAt === null ? next : `${next}, ${relative(nextAt, now)}`;
+  return at === null ? `next: ${when}` : `${relative(at, now)}; next: ${when}`;
+}
+
 /** Every gate between an issue and an agent, and whether the issue passes it. */
 export const explainCommand = row({
   examples: ["symphony explain ENG-123", "symphony explain ENG-123 --at 2026-11-23T17:00:00Z"],
@@ -291,6 +299,7 @@ export const explainCommand = row({
     status: shown.status,
     state: issue.state,
     explain: shown.explain,
+    tracker_read: shown.tracker_read,
     delivery: shown.delivery,
     feedback: shown.feedback,
     last_error: shown.last_error,
@@ -310,6 +319,7 @@ export const explainCommand = row({
         ["issue", `${shown.issue_identifier} ${shown.issue.title}`],
         ["status", { text: status, style: statusStyle(status) }],
         ["state", shown.issue.state],
+        ["read", readText(shown.tracker_read)],
         ...reviewFacts(shown),
         ...(shown.last_error === null ? [] : [["last error", shown.last_error] as const]),
         ...keptFacts(shown.kept),

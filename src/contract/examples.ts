@@ -280,6 +280,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     ],
     last_error: null,
     explain: [{ gate: "active_state", pass: true, detail: "state is In Progress", opens: null }],
+    tracker_read: { at, next_at: later, next: "the next poll" },
     logs: { codex_session_logs: [] },
     tracked: {},
   },

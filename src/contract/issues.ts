@@ -113,7 +113,7 @@ const respond = route({
         "`now`: the live agent received it; `next_attempt`: its run has ended and the next one starts with it",
       ),
   }),
-  errors: ["issue_not_found", "nothing_asked", "invalid_request"],
+  errors: ["issue_not_found", "nothing_asked", "invalid_request", "tracker_request"],
 });
 
 const LinkView = z
@@ -292,6 +292,13 @@ export const IssueDetail = z
         opens: z.string().nullable().describe("What would open it; null: it is open"),
       }),
     ),
+    tracker_read: z
+      .object({
+        at: Time.nullable().describe("It was so then, or later; null: not known"),
+        next_at: Time.nullable().describe("null: now, or never"),
+        next: z.string().describe("What reads it then"),
+      })
+      .describe("When it was read from the tracker, and when it is read next"),
     logs: z.object({
       codex_session_logs: z.array(
         z.object({ label: z.string(), path: z.string(), url: z.string().nullable() }),
@@ -354,12 +361,13 @@ export const issues = {
   }),
   detail: route({
     ...paths.issues.detail,
-    summary: "One issue: status, live attempt, history, and why it runs or does not run",
+    summary:
+      "One issue of the tracker, in the scope or not: status, live attempt, history, and why it runs or does not run",
     params: byIssue,
     query: z.object({ at: At }),
     status: 200,
     reply: IssueDetail,
-    errors: ["issue_not_found", "not_recorded"],
+    errors: ["issue_not_found", "not_recorded", "tracker_request"],
   }),
   repro: route({
     ...paths.issues.repro,
@@ -396,7 +404,7 @@ export const issues = {
       already_stopping: z.boolean(),
       requested_at: Time,
     }),
-    errors: ["issue_not_found", "not_running"],
+    errors: ["issue_not_found", "not_running", "tracker_request"],
   }),
   steer: route({
     ...paths.issues.steer,
@@ -422,7 +430,7 @@ export const issues = {
       turn_id: z.string(),
       status: z.enum(["accepted", "delivered"]),
     }),
-    errors: ["issue_not_found", "no_active_turn"],
+    errors: ["issue_not_found", "no_active_turn", "tracker_request"],
   }),
   model: chooseModel,
   respond,
@@ -466,7 +474,7 @@ export const issues = {
     query: z.object(page),
     status: 200,
     reply: z.object({ issue_identifier: z.string(), attempts: z.array(AttemptView), ...paged }),
-    errors: ["issue_not_found"],
+    errors: ["issue_not_found", "tracker_request"],
   }),
 };
 

@@ -21,6 +21,7 @@ import type { Templates } from "./prompt/templates.ts";
 import type { Secrets } from "./secrets/secrets.ts";
 import type { History, IssueRecords, Store } from "./store/store.ts";
 import type { Redactor } from "./text/redact.ts";
+import type { IssueFinder } from "./tracker/finder.ts";
 import type { TrackerInUse } from "./tracker/in-use.ts";
 import type { WebhookInboxes } from "./tracker/inbox.ts";
 import type { LocalIssues } from "./tracker/local/issues.ts";
@@ -34,6 +35,7 @@ import type { Workspaces } from "./workspace/workspaces.ts";
 export interface Core {
   readonly version: string;
   readonly startedWall: number;
+  readonly clock: Clock;
   readonly dataDir: string;
   readonly workflowPath: string;
   /** The tables that the configuration chooses from. */
@@ -60,6 +62,8 @@ export interface Core {
   secretsKnown(): number;
   /** The tracker in use; a change of its configuration creates a new one. */
   tracker(): Tracker;
+  /** Looks issues up that are not in memory. */
+  readonly finder: IssueFinder;
   /** The embedded tracker's issues; null with any other tracker. */
   localIssues(): LocalIssues | null;
   /** Cleans up after finished issues, then polls. Nothing is dispatched before. */

@@ -31,6 +31,7 @@ export function portsOf(deps: CoreDeps): Ports {
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
+    whyGone: (id) => trackers.tracker.whyGone?.(id) ?? null,
     runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),
     stopAttempt: (id, reason, graceMs) => attempts.stop(id, reason, graceMs),
     steerAttempt: (id, steerId, message) => attempts.steer(id, steerId, message),

@@ -1,18 +1,24 @@
 import type { Core } from "./core.ts";
-import { SymphonyError } from "./model/errors.ts";
+import { messageOf, SymphonyError } from "./model/errors.ts";
 import type { CommentList, Issue } from "./model/issue.ts";
 import type { IssueStatusView } from "./orchestrator/snapshot.ts";
+import type { Found } from "./tracker/finder.ts";
 
 /**
- * The status of `identifier` (any case): from memory, else read from the tracker. Rejects with
- * `issue_not_found`.
+ * The status of `identifier` (any case): from memory, else looked up in the tracker, whatever its state
+ * and scope. Changes nothing. Rejects with `issue_not_found`, or with a tracker's code and what is last
+ * known of the issue.
  */
 export async function findStatus(core: Core, identifier: string): Promise<IssueStatusView> {
   const status = core.orchestrator.statusOf(identifier);
   if (status) return status;
-  const issue = await findIssue(core, identifier);
-  if (!issue) throw notFound(identifier);
-  return unseen(issue, core.templates.overrideOf(issue.id));
+  const found = await lookUp(core, identifier);
+  if (!found) throw notFound(core, identifier);
+  // It may be known by an identifier that it had before.
+  const known = core.orchestrator.statusOf(found.issue.identifier);
+  if (known?.issue.id === found.issue.id) return known;
+  const templateId = core.templates.overrideOf(found.issue.id);
+  return { ...core.orchestrator.statusOfFound(found), templateId };
 }
 
 /**
@@ -28,9 +34,9 @@ export async function findIssueId(
   const id = core.history.issueIdOf(identifier);
   const latest = id === null ? null : core.history.latestAttempt(id);
   if (latest) return { id: latest.issueId, identifier: latest.issueIdentifier };
-  const found = await findIssue(core, identifier);
-  if (!found) throw notFound(identifier);
-  return found;
+  const found = await lookUp(core, identifier);
+  if (!found) throw notFound(core, identifier);
+  return found.issue;
 }
 
 /**
@@ -50,14 +56,27 @@ interface IssueNames {
   readonly identifiers: readonly string[];
 }
 
-/** An issue that is not in memory: an embedded one, or one whose id the history knows. */
-export async function findIssue(core: Core, identifier: string): Promise<Issue | null> {
-  const local = core.localIssues()?.get(identifier);
-  if (local) return local;
+/** An issue that is not in memory: an embedded one, one whose id the history knows, or any other of the tracker. */
+async function lookUp(core: Core, identifier: string): Promise<Found | null> {
+  const atWall = core.clock.wall();
+  const local = core.localIssues();
+  const embedded = local?.get(identifier);
+  if (embedded) return { issue: embedded, scope: [], atWall };
+  if (local) return null;
+  try {
+    const found = await core.finder.find(identifier);
+    return found ?? (await byKnownId(core, identifier, atWall));
+  } catch (error) {
+    throw error instanceof SymphonyError ? notLookedUp(core, identifier, error) : error;
+  }
+}
+
+/** For a tracker that cannot be asked for one issue, or has the issue under another identifier now. */
+async function byKnownId(core: Core, identifier: string, atWall: number): Promise<Found | null> {
   const id = core.history.issueIdOf(identifier);
   if (id === null) return null;
   const [issue] = await core.tracker().fetchIssuesByIds([id]);
-  return issue ?? null;
+  return issue ? { issue, scope: [], atWall } : null;
 }
 
 /** The newest comments of an issue, read from its tracker; none where the tracker has no comments. */
@@ -67,26 +86,52 @@ export async function commentsOf(core: Core, issue: Issue): Promise<CommentList>
   return (await core.tracker().comments?.(issue)) ?? { comments: [], truncated: false };
 }
 
-function unseen(issue: Issue, templateId: string | null): IssueStatusView {
-  const detail = `not among the issues of the last poll; its state is ${issue.state}`;
-  return {
-    issue,
-    status: null,
-    running: null,
-    retry: null,
-    blocked: null,
-    review: null,
-    stopped: null,
-    completed: null,
-    offer: null,
-    override: null,
-    templateId,
-    overlaps: [],
-    explain: [{ gate: "candidate", pass: false, detail, opens: "the next poll that lists it" }],
-  };
+function notFound(core: Core, identifier: string): SymphonyError {
+  const { kind } = core.tracker();
+  const message = `the ${kind} tracker has no issue ${identifier}`;
+  return new SymphonyError("issue_not_found", message, {
+    details: { tracker: kind },
+    hint: "symphony issue list",
+  });
 }
 
-function notFound(identifier: string): SymphonyError {
-  const message = `no issue ${identifier} is known here`;
-  return new SymphonyError("issue_not_found", message, { hint: "symphony state" });
+/** The tracker's own error, with what is last known of the issue and how old that is. */
+function notLookedUp(core: Core, identifier: string, error: SymphonyError): SymphonyError {
+  const known = lastKnown(core, identifier);
+  const { kind } = core.tracker();
+  const about = known === null ? "nothing is known of it here" : known.words;
+  const message = `${identifier} is not in memory, and the ${kind} tracker cannot be asked (${messageOf(error)}); ${about}`;
+  return new SymphonyError(error.code, message, {
+    cause: error,
+    details: { ...error.details, tracker: kind, lastKnown: known?.facts ?? null },
+    hint: "symphony runtime",
+  });
+}
+
+/** From earlier answers of the tracker, else from the row or the last attempt of an issue that was worked on. */
+function lastKnown(core: Core, identifier: string) {
+  const found = core.finder.lastKnown(identifier);
+  if (found) return known(core, { ...found.issue, atWall: found.atWall, what: found.issue.state });
+  const id = core.history.issueIdOf(identifier);
+  const latest = id === null ? null : core.history.latestAttempt(id);
+  if (latest === null) return null;
+  const row = core.orchestrator.remembered(latest.issueId);
+  const atWall = latest.endedAt ?? latest.startedAt;
+  const name = row?.identifier ?? latest.issueIdentifier;
+  const state = row?.state ?? null;
+  return known(core, { identifier: name, state, atWall, what: `its attempt ${latest.status}` });
+}
+
+interface LastKnown {
+  readonly identifier: string;
+  readonly state: string | null;
+  readonly atWall: number;
+  readonly what: string;
+}
+
+function known(core: Core, { identifier, state, atWall, what }: LastKnown) {
+  const ageSeconds = Math.max(Math.round((core.clock.wall() - atWall) / 1_000), 0);
+  const at = new Date(atWall).toISOString();
+  const words = `${ageSeconds} s ago: ${state === null || what === state ? what : `${what}, in ${state}`}`;
+  return { words, facts: { identifier, state, at, ageSeconds } };
 }

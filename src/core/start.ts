@@ -52,6 +52,7 @@ import { beginSealed } from "./store/audit.ts";
 import { lockDataDir } from "./store/lock.ts";
 import { redactedStore } from "./store/redacted.ts";
 import type { Store } from "./store/store.ts";
+import { IssueFinder } from "./tracker/finder.ts";
 import { TrackerInUse } from "./tracker/in-use.ts";
 import type { TrackerDeps } from "./tracker/tracker.ts";
 import { KeptWorkspaces } from "./workspace/kept.ts";
@@ -363,6 +364,7 @@ function runningCore(
     version,
     dataDir,
     startedWall: clock.wall(),
+    clock,
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, models },
@@ -385,6 +387,7 @@ function runningCore(
       config: () => inForce(config),
     }),
     tracker: () => trackers.tracker,
+    finder: new IssueFinder({ clock, tracker: () => trackers.tracker }),
     localIssues: () => trackers.localIssues,
     async start() {
       begun = begin(options, deps, { closers, webhooks, signal: stopping.signal });

@@ -284,6 +284,11 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
     recentEvents: past.events.map((event) => ({ ...event, event: event.type })),
     lastError: lastErrorOf(status, past),
     explain: [...reviewGate(status, past.delivery), ...status.explain],
+    trackerRead: {
+      at: status.read.atWall,
+      nextAt: status.read.nextWall,
+      next: status.read.next,
+    },
     logs: { codexSessionLogs: [] },
     tracked: {},
   });

@@ -20,8 +20,8 @@ export const ofTheScheduler: readonly Mutant[] = [
     ],
     [
       "O-38: a blocked issue that is missing stays blocked",
-      'return release(state, entry.issue, {\n      why: "no longer visible in the tracker",\n      wall: context.wall,\n    });',
-      "return decided(state);",
+      "if (issue === null) return release(state, entry.issue, { why, wall: context.wall });",
+      "if (issue === null) return decided(state);",
     ],
     [
       "O-38: the workspace of a blocked issue that is closed is not cleaned up",

@@ -99,8 +99,8 @@ describe("GET :id", () => {
     assert.equal(detail.issue.state, "Done");
     assert.equal(detail.attempts.count, 1);
     assert.deepEqual(
-      detail.explain.map(({ pass }) => pass),
-      [false],
+      detail.explain.filter(({ pass }) => !pass).map(({ gate }) => gate),
+      ["active_state"],
     );
   });
 

@@ -30,6 +30,8 @@ export interface Issue {
   readonly blockedBy: readonly Blocker[];
   /** True only when every rule of the provider allows work now (assignee filter, open blockers). */
   readonly dispatchable: boolean;
+  /** Why the tracker does not allow work on it, other than a blocker: `assigned to Ada`; null: nothing. */
+  readonly withheld: string | null;
   /** Milliseconds since the epoch, or null when the tracker gives no usable instant. */
   readonly createdAt: number | null;
   readonly updatedAt: number | null;
@@ -73,6 +75,7 @@ export const withoutRelations = {
   project: null,
   parent: null,
   subIssues: [],
+  withheld: null,
 } as const satisfies Partial<Issue>;
 
 /** A comment as plain text, written by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */

@@ -1,5 +1,6 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
 import { type Issue, normalState } from "../model/issue.ts";
+import type { ScopeLine } from "../tracker/tracker.ts";
 import {
   conflictGate,
   dayGate,
@@ -17,14 +18,7 @@ import { conflictOf, orderGate } from "./radar.ts";
 import { isClaimed, type State } from "./state.ts";
 
 /** One rule that an issue must pass to be started, and its result. */
-export interface Explained {
-  readonly gate: string;
-  readonly pass: boolean;
-  /** What was found. */
-  readonly detail: string;
-  /** What would open it; null: it is open. */
-  readonly opens: string | null;
-}
+export type Explained = ScopeLine;
 
 /** Every rule an issue must pass to be started now, in order, each with its result. */
 export function dispatchGates(issue: Issue, state: State, config: Config): readonly Explained[] {
@@ -77,10 +71,12 @@ function labelGates({ labels }: Issue, tracker: TrackerConfig): readonly Explain
 function dispatchable(issue: Issue, tracker: TrackerConfig): Explained {
   const blockers = openBlockers(issue, tracker);
   const isBlocked = blockers.length > 0;
-  const open = isBlocked ? `blockers: ${blockers.join(", ")}` : "the tracker allows work";
+  const blocked = isBlocked ? `blockers: ${blockers.join(", ")}` : null;
+  const why = issue.withheld ?? blocked ?? "the tracker does not allow work now";
+  const ends = isBlocked ? `${blockers.join(", ")} must end` : "a change in the tracker";
   return gate("dispatchable", issue.dispatchable, {
-    detail: issue.dispatchable || isBlocked ? open : "the tracker does not allow work now",
-    opens: isBlocked ? `${blockers.join(", ")} must end` : "a change in the tracker",
+    detail: issue.dispatchable ? "the tracker allows work" : why,
+    opens: issue.withheld === null ? ends : "assign it in the tracker",
   });
 }
 
@@ -184,6 +180,7 @@ export function whyLeft(before: Issue, now: Issue, tracker: TrackerConfig): stri
   if (!active.has(state)) return `issue left: ${now.state}`;
   const label = whyByLabel(before, now, tracker);
   if (label !== null) return label;
+  if (now.withheld !== null) return now.withheld;
   const blockers = openBlockers(now, tracker);
   if (!now.dispatchable && blockers.length > 0) {
     return `blocked by ${blockers.map((blocker) => blocker.replace(/ \(.*\)$/, "")).join(", ")}`;

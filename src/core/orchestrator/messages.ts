@@ -23,6 +23,7 @@ export type Input =
       readonly request: number;
       readonly ids: readonly string[];
       readonly issues: readonly Issue[];
+      readonly gone?: Gone;
     }
   | { readonly type: "running.refreshFailed"; readonly request: number; readonly error: Fault }
   | { readonly type: "preflight.ended"; readonly request: number; readonly problem: Fault | null }
@@ -53,6 +54,7 @@ export type Input =
       readonly request: number;
       readonly issueId: string;
       readonly issue: Issue | null;
+      readonly gone?: Gone;
     }
   | {
       readonly type: "issue.checkFailed";
@@ -144,6 +146,9 @@ export type Input =
     }
   /** Nothing new is started; live attempts are stopped, or run until they end. */
   | { readonly type: "drain.requested"; readonly stopAttempts: boolean };
+
+/** By id: why the tracker left an issue out, in words, as far as it says so. */
+export type Gone = Readonly<Record<string, string>>;
 
 /** The workspace that an attempt works in, once it is known. */
 export interface EnteredWorkspace {

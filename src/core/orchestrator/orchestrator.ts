@@ -16,6 +16,7 @@ import type {
   Effect,
   EnteredWorkspace,
   Exit,
+  Gone,
   Input,
   OfferOrder,
   TimerInput,
@@ -207,7 +208,8 @@ export class Orchestrator {
       switch (effect.type) {
         case "refreshRunning": {
           const issues = await ports.fetchIssues(effect.ids);
-          return { type: "running.refreshed", request, ids: effect.ids, issues };
+          const gone = this.#gone(effect.ids, issues);
+          return { type: "running.refreshed", request, ids: effect.ids, issues, ...gone };
         }
         case "preflight":
           return { type: "preflight.ended", request, problem: await ports.preflight() };
@@ -219,13 +221,25 @@ export class Orchestrator {
         }
         case "checkIssue": {
           const { issueId } = effect;
-          const [issue] = await ports.fetchIssues([issueId]);
-          return { type: "issue.checked", request, issueId, issue: issue ?? null };
+          const issues = await ports.fetchIssues([issueId]);
+          const gone = this.#gone([issueId], issues);
+          return { type: "issue.checked", request, issueId, issue: issues[0] ?? null, ...gone };
         }
       }
     } catch (error) {
       return this.#readFailed(effect, faultOf(error));
     }
+  }
+
+  /** What the tracker says about the issues that its answer leaves out. */
+  #gone(ids: readonly string[], issues: readonly Issue[]): { readonly gone?: Gone } {
+    if (ids.length === issues.length) return {};
+    const there = new Set(issues.map(({ id }) => id));
+    const said = ids.flatMap((id): (readonly [string, string])[] => {
+      const why = there.has(id) ? null : (this.#ports.whyGone?.(id) ?? null);
+      return why === null ? [] : [[id, why]];
+    });
+    return said.length === 0 ? {} : { gone: Object.fromEntries(said) };
   }
 
   #readFailed(effect: Read, error: Fault): Input {
@@ -353,6 +367,8 @@ export interface Ports {
   preflight(): Promise<Fault | null>;
   fetchCandidates(): Promise<readonly Issue[]>;
   fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
+  /** Why the last read by id left this issue out; null: not known. */
+  whyGone?(id: string): string | null;
   /** Runs one attempt until it ends; never rejects once the agent's processes are gone. */
   runAttempt(order: AttemptOrder, reports: AttemptReports): Promise<Exit>;
   /** Ends it at once, or after `graceMs` in which its turn may end by itself. */

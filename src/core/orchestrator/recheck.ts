@@ -116,12 +116,13 @@ export function issueChecked(
   }
   const fenced = closeRequest(raiseFences(state, [issueId], request), request);
   const aligned = andThen(recovered(fenced), (next) =>
-    entry ? decided(next) : seen(next, { id: issueId, issue }, context),
+    entry ? decided(next) : seen(next, { id: issueId, issue, why: input.gone?.[issueId] }, context),
   );
   const placed = andThen(aligned, (next) => applyRead(next, input, context));
   return andThen(placed, (next) => {
-    if (waits) return retryChecked(next, entry, issue, context);
-    if (entry) return retryRechecked(next, entry, issue, context);
+    const read = { issue, why: input.gone?.[issueId] };
+    if (waits) return retryChecked(next, entry, read, context);
+    if (entry) return retryRechecked(next, entry, read, context);
     return context.problem ? decided(next) : startVerified(next, issue, context);
   });
 }
@@ -152,20 +153,28 @@ export function issueCheckFailed(
 function retryRechecked(
   state: State,
   entry: Retry,
-  issue: Issue | null,
+  read: SingleAnswer,
   context: Context,
 ): Decision {
+  const { issue } = read;
   const stays = mayRun(state, issue, context);
   const moved = issue !== null && stays && normalState(issue.state) !== entry.queuedState;
   if (issue === null || !stays || (moved && !context.problem))
-    return retryChecked(state, entry, issue, context);
+    return retryChecked(state, entry, read, context);
   return decided(claimed(state, { ...entry, issue }));
 }
 
-function retryChecked(state: State, entry: Retry, issue: Issue | null, context: Context): Decision {
+interface SingleAnswer {
+  readonly issue: Issue | null;
+  /** Why there is none, if the tracker says so. */
+  readonly why: string | undefined;
+}
+
+function retryChecked(state: State, entry: Retry, read: SingleAnswer, context: Context): Decision {
+  const { issue } = read;
   return issue !== null && mayRun(state, issue, context)
     ? relaunch(state, entry, issue, context)
-    : dropRetry(state, entry, issue, context);
+    : dropRetry(state, entry, read, context);
 }
 
 function mayRun(state: State, issue: Issue | null, { config }: Context): boolean {

@@ -16,10 +16,10 @@ import type {
   Stop,
   Stopped,
 } from "./issues.ts";
-import type { Effect, Input } from "./messages.ts";
+import type { Effect, Gone, Input } from "./messages.ts";
 import { revisionOf, runAgain } from "./offer.ts";
 import { relisted, unlisted } from "./queue.ts";
-import { close, dropRetry, release } from "./retry.ts";
+import { close, dropRetry, invisible, release } from "./retry.ts";
 import { candidateOf } from "./snapshot.ts";
 import { claimed, type State } from "./state.ts";
 import { orderStop } from "./stop.ts";
@@ -102,7 +102,7 @@ function openOf(
 /** Aligns the rows with fresh snapshots of `ids`; an issue without a snapshot is out of scope. */
 export function reconcile(
   state: State,
-  read: { ids: readonly string[]; issues: readonly Issue[]; request: number },
+  read: { ids: readonly string[]; issues: readonly Issue[]; request: number; gone?: Gone },
   context: Context,
 ): Decision {
   const byId = new Map(read.issues.map((issue) => [issue.id, issue]));
@@ -110,7 +110,10 @@ export function reconcile(
   const fenced = raiseFences(overtaken(state, read), fresh, read.request);
   return fresh.reduce(
     (decision, id) =>
-      andThen(decision, (next) => seen(next, { id, issue: byId.get(id) ?? null }, context)),
+      andThen(decision, (next) => {
+        const one = { id, issue: byId.get(id) ?? null, why: read.gone?.[id] };
+        return seen(next, one, context);
+      }),
     decided(fenced),
   );
 }
@@ -151,10 +154,23 @@ export function rowsListed(
 
 type Seeing = Pick<Context, "config" | "now" | "wall">;
 
-/** Applies a fresh snapshot of an issue (null: no longer visible) to its row. */
+/** A fresh snapshot of an issue; null: no longer visible, for the reason `why` if the tracker says so. */
+export interface Seen {
+  readonly id: string;
+  readonly issue: Issue | null;
+  readonly why?: string | undefined;
+}
+
+interface Answer {
+  readonly issue: Issue | null;
+  /** For null. */
+  readonly why: string;
+}
+
+/** Applies a fresh snapshot of an issue to its row. */
 export function seen(
   state: State,
-  { id, issue }: { readonly id: string; readonly issue: Issue | null },
+  { id, issue, why = invisible }: Seen,
   context: Seeing,
 ): Decision {
   const row = state.issues.get(id);
@@ -164,11 +180,11 @@ export function seen(
     case "running":
       return row.stopping
         ? decided(shown(state, row, issue))
-        : alignRunning(state, row, issue, context);
+        : alignRunning(state, row, { issue, why }, context);
     case "retrying":
-      return alignRetry(state, row, issue, context);
+      return alignRetry(state, row, { issue, why }, context);
     case "blocked":
-      return alignBlocked(state, row, issue, context);
+      return alignBlocked(state, row, { issue, why }, context);
     case "review":
       return alignReview(state, row, issue, context);
     case "held":
@@ -201,12 +217,12 @@ function isSame(a: Issue, b: Issue): boolean {
 function alignRunning(
   state: State,
   entry: Running & Kept,
-  issue: Issue | null,
+  { issue, why }: Answer,
   context: Seeing,
 ): Decision {
   if (issue === null) {
     return orderStop(state, entry, {
-      reason: "no longer visible in the tracker",
+      reason: why,
       leadsTo: "release",
       gently: false,
     });
@@ -231,26 +247,24 @@ function alignRunning(
 function alignRetry(
   state: State,
   entry: Retry & IssueRow,
-  issue: Issue | null,
+  { issue, why }: Answer,
   context: Seeing,
 ): Decision {
   const stays =
     issue !== null && standingOf(issue, context.config.tracker, entry.offer) === "routable";
-  return stays ? decided(shown(state, entry, issue)) : dropRetry(state, entry, issue, context);
+  return stays
+    ? decided(shown(state, entry, issue))
+    : dropRetry(state, entry, { issue, why }, context);
 }
 
 /** A blocked issue has no process: it is closed, released or updated at once (O-38). */
 function alignBlocked(
   state: State,
   entry: Blocked & Kept,
-  issue: Issue | null,
+  { issue, why }: Answer,
   context: Seeing,
 ): Decision {
-  if (issue === null)
-    return release(state, entry.issue, {
-      why: "no longer visible in the tracker",
-      wall: context.wall,
-    });
+  if (issue === null) return release(state, entry.issue, { why, wall: context.wall });
   switch (standingOf(issue, context.config.tracker, entry.offer)) {
     case "routable":
       return decided(claimed(state, { ...entry, issue }));

@@ -119,17 +119,19 @@ export function release(
   );
 }
 
+/** Why an issue left that the tracker no longer returns, where it does not say more. */
+export const invisible = "no longer visible in the tracker";
+
 /** Ends a retry whose issue may no longer run: closed, moved, or not visible (null). */
 export function dropRetry(
   state: State,
   entry: Retry,
-  issue: Issue | null,
+  read: { readonly issue: Issue | null; readonly why?: string | undefined },
   context: Pick<Context, "config" | "wall">,
 ): Decision {
   const { wall } = context;
-  if (issue === null) {
-    return release(state, entry.issue, { why: "no longer visible in the tracker", wall });
-  }
+  const { issue } = read;
+  if (issue === null) return release(state, entry.issue, { why: read.why ?? invisible, wall });
   const { after: ended, workspacePath: path } = entry;
   const { tracker } = context.config;
   if (standingOf(issue, tracker) === "terminal") {

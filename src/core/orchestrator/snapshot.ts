@@ -3,6 +3,7 @@ import type { Config } from "../config/config.ts";
 import type { Tokens } from "../model/attempt.ts";
 import type { Offer, Overlap } from "../model/delivery.ts";
 import type { Issue, IssueStatus } from "../model/issue.ts";
+import type { FoundIssue } from "../tracker/tracker.ts";
 import { dayGate, slotsFor, waitingFor } from "./dispatch.ts";
 import { dispatchGates, type Explained } from "./explain.ts";
 import type {
@@ -141,6 +142,17 @@ export interface IssueStatusView {
   /** Live branches that change the same files as its own. */
   readonly overlaps: readonly Overlap[];
   readonly explain: readonly Explained[];
+  readonly read: TrackerRead;
+}
+
+/** When an issue was read from the tracker, and when it is read again. */
+export interface TrackerRead {
+  /** It was so at this time, or later; null: not known. */
+  readonly atWall: number | null;
+  /** null: now, or never. */
+  readonly nextWall: number | null;
+  /** What reads it then. */
+  readonly next: string;
 }
 
 /** The status of the issue with `identifier` (any case), or null. */
@@ -187,7 +199,59 @@ function statusOfId(state: State, config: Config, id: string): IssueStatusView |
       ({ first, second }) => first.issueId === id || second.issueId === id,
     ),
     explain: dispatchGates(issue, state, config),
+    read: { atWall: readWall(state, id), ...nextRead(state, id) },
   };
+}
+
+/** The status of an issue that is not in memory, as the tracker just described it. */
+export function statusOfFound(
+  state: State,
+  config: Config,
+  { issue, scope, atWall }: FoundIssue & { readonly atWall: number },
+): IssueStatusView {
+  const row = state.issues.get(issue.id);
+  const gates = [...scope, ...dispatchGates(issue, state, config)];
+  const isOpen = gates.every(({ pass }) => pass);
+  return {
+    issue,
+    status: null,
+    running: null,
+    retry: null,
+    blocked: null,
+    review: null,
+    stopped: null,
+    completed: null,
+    offer: row?.offer ?? null,
+    override: row?.choices.pick ?? null,
+    templateId: row?.choices.templateId ?? null,
+    overlaps: [],
+    explain: isOpen ? [...gates, unlistedGate] : gates,
+    read: { atWall, ...nextRead(state, issue.id) },
+  };
+}
+
+const unlistedGate: Explained = {
+  gate: "candidate",
+  pass: false,
+  detail: "not among the issues of the last poll",
+  opens: "the next poll",
+};
+
+/** Every poll reads what is in the list, what runs and what waits. */
+function readWall({ poll, issues, trackerError }: State, id: string): number | null {
+  const claim = issues.get(id)?.claim;
+  return claim === "completed" || trackerError !== null ? null : poll.lastWall;
+}
+
+/** A poll reads every issue of the scope that is in an active state by then. */
+function nextRead({ poll, issues, draining }: State, id: string): Omit<TrackerRead, "atWall"> {
+  if (draining) return { nextWall: null, next: "none: the server is stopping" };
+  const row = issues.get(id);
+  if (row?.claim === "retrying" && row.waits === null) {
+    return { nextWall: row.dueWall, next: "its retry" };
+  }
+  const isRunning = poll.phase !== "idle";
+  return { nextWall: poll.nextWall, next: isRunning ? "the poll that runs now" : "the next poll" };
 }
 
 /** symphony's status of an issue: its claim, or without one whether it is queued. */

@@ -55,6 +55,7 @@ const issueShape: ShapesOf<Issue> = {
   labels: ["text"],
   blockedBy: [linkShape],
   dispatchable: "flag",
+  withheld: "text",
   createdAt: "time",
   updatedAt: "time",
 };

@@ -157,6 +157,7 @@ export const IssueSchema = z.strictObject({
   labels: z.array(z.string()),
   blockedBy: z.array(LinkSchema),
   dispatchable: z.boolean(),
+  withheld: z.string().nullable().default(null),
   createdAt: time.nullable(),
   updatedAt: time.nullable(),
 });

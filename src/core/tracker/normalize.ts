@@ -45,6 +45,7 @@ export function normalizeIssue(fields: IssueFields): Issue | null {
     labels: labelsOf(fields.labels),
     blockedBy: blockersOf(fields.blockedBy),
     dispatchable,
+    withheld: textOf(fields.withheld),
     createdAt: instantOf(fields.createdAt),
     updatedAt: instantOf(fields.updatedAt),
   };

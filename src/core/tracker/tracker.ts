@@ -21,6 +21,13 @@ export interface Tracker {
   fetchIssuesByStates(states: readonly string[]): Promise<readonly Issue[]>;
   /** Complete snapshots in the order of the ids, each id once; an omitted id is gone from the scope. */
   fetchIssuesByIds(ids: readonly string[]): Promise<readonly Issue[]>;
+  /**
+   * One issue by its identifier or an earlier one, in the scope or not; null: the tracker has none. One
+   * request, for people who ask and never for a poll. Absent when the tracker cannot be asked for one.
+   */
+  find?(identifier: string): Promise<FoundIssue | null>;
+  /** Why the last read by id left this issue out, such as `moved to the project Billing`; null: not known. */
+  whyGone?(id: string): string | null;
   /** One comment in its current form, by its id; null when there is none. Absent when the tracker sends no comments. */
   comment?(id: string): Promise<TrackerComment | null>;
   /** The newest comments of an issue, for people and templates. Absent when the tracker has no comments. */
@@ -36,6 +43,24 @@ export interface Tracker {
   /** Calls `onChange` when issues changed outside a poll, if the tracker can detect it. Returns how to stop it. */
   watch(onChange: () => void): () => void;
   close(): void;
+}
+
+/** An issue, and what it has of the scope that the configuration sets in the tracker. */
+export interface FoundIssue {
+  readonly issue: Issue;
+  /** One line for each setting of the scope, and one if it is archived. */
+  readonly scope: readonly ScopeLine[];
+}
+
+/** A setting of the scope, and whether an issue fits it. */
+export interface ScopeLine {
+  /** Such as `project`. */
+  readonly gate: string;
+  readonly pass: boolean;
+  /** What was found. */
+  readonly detail: string;
+  /** What would make it fit; null: it fits. */
+  readonly opens: string | null;
 }
 
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */

@@ -12,7 +12,7 @@ import { requireAgentKind } from "../../core/agent/kinds.ts";
 import { asOf, type Then } from "../../core/as-of.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Core } from "../../core/core.ts";
-import { commentsOf, findIssue, findIssueId, findStatus } from "../../core/find-issue.ts";
+import { commentsOf, findIssueId, findStatus } from "../../core/find-issue.ts";
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
@@ -240,16 +240,40 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
   };
 }
 
-/** An issue that is not in memory may still exist: then it is idle, not missing. */
+/** Refusals that mean: no agent works on the issue. */
+const idleCodes: ReadonlySet<ErrorCode> = new Set([
+  "not_running",
+  "no_active_turn",
+  "nothing_asked",
+]);
+
+/** Says what the issue waits for instead of an agent; `code` is the refusal for one that is not in memory. */
 async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: ErrorCode): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    const missing = error instanceof SymphonyError && error.code === "issue_not_found";
-    const issue = missing ? await findIssue(core, name).catch(() => null) : null;
-    if (!issue) throw error;
-    throw new SymphonyError(code, `${issue.identifier} has no running agent`);
+    if (!(error instanceof SymphonyError)) throw error;
+    const isMissing = error.code === "issue_not_found";
+    if (!isMissing && !idleCodes.has(error.code)) throw error;
+    const status = await findStatus(core, name);
+    if (status.running) throw error;
+    throw idle(status, isMissing ? code : error.code);
   }
+}
+
+/** `ENG-5 is in Backlog; no agent works on it: move it to Todo or In Progress`. */
+function idle({ issue, explain, status }: IssueStatusView, code: ErrorCode): SymphonyError {
+  const { identifier, state } = issue;
+  const shut = explain.filter(({ pass }) => !pass);
+  const gate = shut.find(({ gate: name }) => name !== "not_claimed") ?? shut[0];
+  const why = gate
+    ? `${gate.detail} (opens by: ${gate.opens ?? "itself"})`
+    : "its turn has not come";
+  const message = `${identifier} is in ${state}; no agent works on it: ${why}`;
+  return new SymphonyError(code, message, {
+    details: { state, status, gate: gate?.gate ?? null },
+    hint: `symphony explain ${identifier}`,
+  });
 }
 
 async function issuesIn(core: Core, state: string | null): Promise<readonly Issue[]> {

@@ -31,6 +31,7 @@ const minimal: IssueFields = {
   labels: undefined,
   blockedBy: undefined,
   dispatchable: true,
+  withheld: undefined,
   createdAt: undefined,
   updatedAt: undefined,
 };
@@ -56,6 +57,7 @@ test("N-1, N-6: a minimal record has every key, nulls, empty lists, and its own 
     labels: [],
     blockedBy: [],
     dispatchable: true,
+    withheld: null,
     createdAt: null,
     updatedAt: null,
   });
@@ -131,7 +133,7 @@ test("N-9: native_ref is a JSON-safe object, verbatim, or null", () => {
     assert.equal(nativeRefOf(unsafe), null);
 });
 
-const rules = { assigneeId: null, terminalStates: new Set(["done", "canceled"]) };
+const rules = { assignee: null, terminalStates: new Set(["done", "canceled"]) };
 
 function node(state: string, blockers: readonly unknown[], more: object = {}): unknown {
   return {
@@ -161,7 +163,7 @@ test("L-9: an issue that has not begun waits for blockers that are open or have 
 });
 
 test("L-9: an assignee filter accepts an issue that is assigned or delegated to the person, and no other", () => {
-  const mine = { ...rules, assigneeId: "ada" };
+  const mine = { ...rules, assignee: { id: "ada", name: "Ada" } };
   const judge = (more: object) => rowOf(node("Todo", [], more), mine)?.issue.dispatchable;
   assert.equal(judge({}), false);
   assert.equal(judge({ assignee: { id: "grace" } }), false);

@@ -37,6 +37,12 @@ type Json = Readonly<Record<string, unknown>>;
 /** The issues behind the double, and the answers to the documents that it knows. */
 export class FakeWorld {
   readonly issues: FakeIssue[] = [];
+  readonly views: { id: string; slugId: string; name: string; filterData: Json }[] = [];
+  readonly users = ["ada", "grace", "me"].map((name) => ({
+    id: `user-${name}`,
+    email: `${name}@acme.test`,
+    displayName: name,
+  }));
   readonly project: string;
   readonly apiKey: string;
   readonly #states: readonly string[];
@@ -97,11 +103,18 @@ export class FakeWorld {
           ? { ...this.#owner(), issue: this.#node(this.#require(value("id")), query) }
           : this.#owner();
       case "projects":
-        return { projects: { nodes: this.#projects(variables["slugs"]) } };
+        return this.#scope(variables);
+      case "users":
+        return { users: { nodes: this.#users(variables["filter"] as Filter) } };
+      case "customViews":
+        return { customViews: { nodes: this.views } };
       case "issues":
-        return { issues: this.#page(query, variables) };
+        return { issues: this.#page(query, variables), ...this.#members(query, variables) };
       case "issue":
-        return { issue: this.#node(this.#require(value("id")), query) };
+        return {
+          issue: this.#node(this.#require(value("id")), query),
+          ...this.#members(query, variables),
+        };
       case "issueUpdate":
         this.change(this.#require(value("id")).identifier, {
           state: this.#stateOf(value("stateId")),
@@ -116,25 +129,57 @@ export class FakeWorld {
   }
 
   #owner(): Record<string, Json | null> {
-    return { viewer: this.#viewer === null ? null : { id: this.#viewer, name: "Ada" } };
+    return { viewer: this.#viewer === null ? null : { id: this.#viewer, displayName: "ada" } };
   }
 
-  #projects(slugs: unknown): readonly Json[] {
-    if (!Array.isArray(slugs) || !slugs.includes(this.project)) return [];
+  #scope(variables: Json): Record<string, Json> {
     const states = { nodes: this.#states.map((name) => ({ id: `state-${name}`, name })) };
     const keys = new Set(["ENG", ...this.issues.map(({ identifier }) => teamOf(identifier))]);
-    return [
-      {
-        slugId: this.project,
-        teams: { nodes: [...keys].map((key) => ({ id: `team-${key}`, key, states })) },
+    const teams = [...keys].map((key) => ({ id: `team-${key}`, key, name: `Team ${key}`, states }));
+    const wanted = JSON.stringify(variables["teams"]).toLowerCase();
+    const named = (name: string) => wanted.includes(`"${name.toLowerCase()}"`);
+    const slugs = JSON.stringify(variables["projects"]);
+    const projects = [...new Set([this.project, ...this.issues.map(({ project }) => project)])];
+    const isAny = wanted === "{}";
+    return {
+      projects: {
+        nodes: projects
+          .filter((slugId) => slugs.includes(`"${slugId}"`))
+          .map((slugId) => ({ ...this.#project(slugId), teams: { nodes: teams } })),
       },
-    ];
+      teams: { nodes: teams.filter(({ key, name }) => isAny || named(key) || named(name)) },
+    };
+  }
+
+  #project(slugId: string): Json {
+    return { id: `project-${slugId}`, slugId, name: `Project ${slugId}` };
+  }
+
+  #users(filter: Filter): readonly Json[] {
+    const text = JSON.stringify(filter).toLowerCase();
+    return this.users.filter((user) =>
+      [user.id, user.email, user.displayName].some((name) =>
+        text.includes(`"${name.toLowerCase()}"`),
+      ),
+    );
+  }
+
+  /** Which issues fit the filters that are asked for in addition. */
+  #members(query: string, variables: Json): Record<string, Json> {
+    if (!query.includes("filtered:")) return {};
+    const fitting = (name: string) => ({
+      nodes: this.issues
+        .filter((issue) => matches(issue, variables[name] as Filter))
+        .map(({ id }) => ({ id })),
+    });
+    return { filtered: fitting("filtered"), viewed: fitting("viewed") };
   }
 
   #page(query: string, variables: Json): Json {
     const first = typeof variables["first"] === "number" ? variables["first"] : 1;
     const matching = this.issues
-      .filter((issue) => !issue.archived && matches(issue, variables["filter"] as Filter))
+      .filter((issue) => !issue.archived || /\bissues\([^)]*includeArchived: true/.test(query))
+      .filter((issue) => matches(issue, variables["filter"] as Filter))
       .sort((a, b) => Date.parse(b.updatedAt) - Date.parse(a.updatedAt));
     const from = matching.findIndex(({ id }) => id === variables["after"]) + 1;
     const nodes = matching.slice(from, from + first);
@@ -165,11 +210,18 @@ export class FakeWorld {
       state: { id: `state-${issue.state}`, name: issue.state, type: typeOf(issue.state) },
       assignee:
         issue.assigneeId === null ? null : { id: issue.assigneeId, displayName: issue.assigneeId },
-      team: { id: "team-1", key: teamOf(issue.identifier), name: "Engineering" },
-      project: { id: "project-1", slugId: issue.project, name: "Project" },
+      team: {
+        id: `team-${teamOf(issue.identifier)}`,
+        key: teamOf(issue.identifier),
+        name: `Team ${teamOf(issue.identifier)}`,
+      },
+      project: issue.project === "" ? null : this.#project(issue.project),
+      archivedAt: issue.archived ? issue.updatedAt : null,
+      trashed: null,
       parent: issue.parent === null ? null : this.#link(issue.parent),
       children: { nodes: children.map(({ identifier }) => this.#link(identifier)) },
-      delegate: issue.delegateId === null ? null : { id: issue.delegateId },
+      delegate:
+        issue.delegateId === null ? null : { id: issue.delegateId, displayName: issue.delegateId },
       labels: cutConnection(
         issue.labels.map((name) => ({ name })),
         query,
@@ -219,18 +271,40 @@ export class FakeWorld {
 }
 
 interface Filter {
-  readonly project?: { readonly slugId: { readonly eq: string } };
+  readonly and?: readonly Filter[];
+  readonly project?: { readonly slugId: OneOf };
+  readonly team?: { readonly id?: OneOf; readonly key?: OneOf };
+  readonly delegate?: { readonly id: OneOf };
+  readonly labels?: { readonly name: OneOf };
+  readonly number?: { readonly eq: number };
   readonly state?: { readonly name: { readonly in: readonly string[] } };
   readonly id?: { readonly in: readonly string[] };
   readonly updatedAt?: { readonly gt: string };
 }
 
-function matches(issue: FakeIssue, { project, state, id, updatedAt }: Filter): boolean {
+interface OneOf {
+  readonly eq?: string;
+  readonly in?: readonly string[];
+}
+
+function is(value: string | null, { eq, in: all }: OneOf = {}): boolean {
+  return (eq === undefined || eq === value) && (all === undefined || all.includes(value ?? ""));
+}
+
+function matches(issue: FakeIssue, filter: Filter): boolean {
+  const { project, team, state, id, updatedAt, number, labels, delegate, and = [] } = filter;
+  const [, key = "", digits] = /^(.*)-(\d+)$/.exec(issue.identifier) ?? [];
   return (
-    (project?.slugId.eq ?? issue.project) === issue.project &&
+    is(issue.project, project?.slugId) &&
+    is(`team-${key}`, team?.id) &&
+    is(key, team?.key) &&
+    is(issue.delegateId, delegate?.id) &&
+    (number === undefined || number.eq === Number(digits)) &&
+    (labels === undefined || issue.labels.some((label) => is(label, labels.name))) &&
     (state?.name.in ?? [issue.state]).includes(issue.state) &&
     (id?.in ?? [issue.id]).includes(issue.id) &&
-    (updatedAt === undefined || Date.parse(issue.updatedAt) > Date.parse(updatedAt.gt))
+    (updatedAt === undefined || Date.parse(issue.updatedAt) > Date.parse(updatedAt.gt)) &&
+    and.every((one) => matches(issue, one))
   );
 }
 

@@ -29,6 +29,7 @@ export interface FakeLinear extends AsyncDisposable {
   readonly project: string;
   readonly apiKey: string;
   readonly issues: FakeIssue[];
+  readonly views: FakeWorld["views"];
   readonly requests: FakeRequest[];
   /** Sent with every answer, for example rate-limit headers. */
   readonly headers: Record<string, string>;
@@ -60,6 +61,7 @@ export async function startFakeLinear(options: FakeLinearOptions = {}): Promise<
     project: world.project,
     apiKey: world.apiKey,
     issues: world.issues,
+    views: world.views,
     requests: endpoint.requests,
     headers: endpoint.headers,
     fail: (fault) =>

@@ -102,6 +102,7 @@ export function detailOf(facts: Facts) {
     feedback: null,
     conflicts: [],
     explain: [{ gate: "free_slot", pass: true, detail: "1 of 10 slots in use", opens: null }],
+    tracker_read: { at, next_at: at, next: "the next poll" },
     logs: { codex_session_logs: [] },
     tracked: {},
   };

@@ -23,6 +23,7 @@ import { Operations } from "../../../src/core/orchestrator/operations.ts";
 import { Templates } from "../../../src/core/prompt/templates.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
 import type { Store, Used } from "../../../src/core/store/store.ts";
+import { IssueFinder } from "../../../src/core/tracker/finder.ts";
 import { openLocalIssues } from "../../../src/core/tracker/local/issues.ts";
 import { localOptions } from "../../../src/core/tracker/local/settings.ts";
 import type { Tracker } from "../../../src/core/tracker/tracker.ts";
@@ -188,6 +189,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
     core: {
       version: "1.2.3",
       startedWall: clock.wall(),
+      clock,
       dataDir,
       workflowPath: join(dataDir, "WORKFLOW.md"),
       kinds,
@@ -233,6 +235,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         secretEnvNames: () => [],
       }),
       tracker: () => tracker,
+      finder: new IssueFinder({ clock, tracker: () => tracker }),
       localIssues: () => local,
       start: async () => {},
       once: async () => {},
@@ -259,6 +262,7 @@ function scriptedTracker(scheduler: Scheduler): Tracker {
     fetchIssuesByStates: async (states) =>
       [...scheduler.issues.values()].filter(({ state }) => states.includes(state)),
     fetchIssuesByIds: (ids) => scheduler.fetchIssues(ids),
+    find: (identifier) => scheduler.find(identifier),
     bindTools: () => ({
       specs: [],
       call: async () => ({ success: false, output: "no tools" }),

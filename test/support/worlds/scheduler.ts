@@ -2,6 +2,7 @@ import type { AgentEvent, Answer } from "../../../src/core/agent/agent.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import { Meter } from "../../../src/core/events/meter.ts";
 import { type Attempt, noTokens } from "../../../src/core/model/attempt.ts";
+import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
 import type { Decision, Prior } from "../../../src/core/orchestrator/decision.ts";
@@ -15,6 +16,7 @@ import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
 import type { CompletedRecord, IssueRecord, Used } from "../../../src/core/store/store.ts";
+import type { FoundIssue } from "../../../src/core/tracker/tracker.ts";
 import { FakeClock } from "../fakes/fake-clock.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
 
@@ -49,6 +51,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   listGate: Promise<void> | null = null;
   /** The same for reads by id. */
   readGate: Promise<void> | null = null;
+  /** What the tracker says about its own settings of an issue that is looked up. */
+  scope: FoundIssue["scope"] = [];
   problem: Fault | null = null;
   config: Config;
   resume: Prior["resume"] = null;
@@ -164,6 +168,16 @@ export class Scheduler implements Omit<Ports, "config"> {
     await this.listGate;
     await this.#answer();
     return list;
+  }
+
+  async find(identifier: string): Promise<FoundIssue | null> {
+    this.calls.push(`find ${identifier}`);
+    const name = identifier.toLowerCase();
+    const all = [...this.issues.values()];
+    if (this.readFails !== null) throw new SymphonyError("tracker_request", this.readFails);
+    await this.#answer();
+    const issue = all.find((one) => one.identifier.toLowerCase() === name);
+    return issue ? { issue, scope: this.scope } : null;
   }
 
   async fetchIssues(ids: readonly string[]): Promise<readonly Issue[]> {

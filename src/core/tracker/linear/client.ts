@@ -44,6 +44,7 @@ export type LinearAnswer =
   | { readonly ok: false; readonly refusal: Refusal; readonly error: SymphonyError };
 
 const defaultTimeoutMs = 30_000;
+const impatientMs = 10_000;
 const retryDelaysMs = [500, 2_000];
 /** A shorter wait for the rate limit is slept through; a longer one is refused without a request. */
 const longestSilentWaitMs = 10_000;
@@ -79,6 +80,11 @@ export class LinearClient {
     }
   }
 
+  /** The data of a query that a person waits for: sent once, and within 10 s. */
+  async readOnce(request: LinearRequest): Promise<{ data: unknown; complexity: number }> {
+    return this.#once(request, impatientMs);
+  }
+
   /** The data of a mutation, sent once: after a broken connection its outcome is unknown. */
   async write(request: LinearRequest): Promise<unknown> {
     return (await this.#once(request)).data;
@@ -97,9 +103,13 @@ export class LinearClient {
     this.#closed.abort();
   }
 
-  async #once(request: LinearRequest): Promise<{ data: unknown; complexity: number }> {
+  async #once(
+    request: LinearRequest,
+    timeoutMs = this.#timeoutMs,
+  ): Promise<{ data: unknown; complexity: number }> {
     const authorization = this.#options.authorization();
-    const answer = await this.#send(request, { authorization, signal: this.#closed.signal });
+    const how = { authorization, signal: this.#closed.signal, timeoutMs };
+    const answer = await this.#send(request, how);
     if (!answer.ok) throw answer.error;
     return answer;
   }
@@ -133,7 +143,8 @@ export class LinearClient {
     // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
     const late = new AbortController();
     const expire = () => late.abort(new DOMException("no answer in time", "TimeoutError"));
-    const timer = setTimeout(expire, this.#timeoutMs);
+    const timeoutMs = Math.min(how.timeoutMs ?? this.#timeoutMs, this.#timeoutMs);
+    const timer = setTimeout(expire, timeoutMs);
     const client = new LinearGraphQLClient(this.#options.endpoint, {
       headers: { authorization: how.authorization, "user-agent": "symphony" },
       // A redirect could carry the key to a host that was not configured.
@@ -147,7 +158,7 @@ export class LinearClient {
     } catch (cause) {
       if (how.signal.aborted) throw closedError();
       if (cause instanceof LinearError) return this.#refused(refusalOf(cause), redact);
-      throw transportError(cause, this.#timeoutMs, redact);
+      throw transportError(cause, timeoutMs, redact);
     } finally {
       clearTimeout(timer);
     }
@@ -190,6 +201,7 @@ export class LinearClient {
 interface How {
   readonly authorization: string;
   readonly signal: AbortSignal;
+  readonly timeoutMs?: number;
 }
 
 function rateLimited(waitMs: number, details: Readonly<Record<string, unknown>>): SymphonyError {

@@ -1,10 +1,12 @@
 import { type Blocker, type Issue, type IssueLink, normalState } from "../../model/issue.ts";
 import { isRecord, listOf, normalizeIssue } from "../normalize.ts";
+import { withheldFor } from "./belonging.ts";
+import type { Named } from "./scope.ts";
 
 /** The rules that decide whether an issue may be worked on (requirement L-9). */
 export interface LinearRules {
   /** The user whose issues count; null: issues of all users. */
-  readonly assigneeId: string | null;
+  readonly assignee: Named | null;
   /** Compared in the form of `normalState`. */
   readonly terminalStates: ReadonlySet<string>;
 }
@@ -46,12 +48,12 @@ export function rowOf(node: unknown, rules: LinearRules): LinearRow | null {
     labels: nodesOf(node["labels"]).map((label) => field(label, "name")),
     blockedBy,
     dispatchable: false,
+    withheld: withheldFor(node, rules),
     createdAt: node["createdAt"],
     updatedAt: node["updatedAt"],
   });
   if (issue === null) return null;
-  const owners = [issue.assigneeId, field(node["delegate"], "id")];
-  const routed = rules.assigneeId === null || owners.includes(rules.assigneeId);
+  const routed = issue.withheld === null;
   return judged({ issue, routed, moreBlockers: hasMore(node["inverseRelations"]) }, rules);
 }
 

@@ -10,13 +10,10 @@ export const nestedSize = 20;
 export const detailPageSize = 18;
 export const detailNestedSize = 100;
 
-/** A page of issues. Its price by Linear's formula is `first` × (35.5 + 4.7 × `nested`) points. */
-function issuesDocument(operation: string, nested: number): string {
-  return `query ${operation}($filter: IssueFilter!, $first: Int!, $after: String) {
-  issues(filter: $filter, first: $first, after: $after, orderBy: updatedAt) {
-    nodes {
-      id identifier title description priority branchName url createdAt updatedAt
-      state { name type } assignee { id displayName } delegate { id }
+/** One issue. Its price by Linear's formula is 35.5 + 4.7 × `nested` points. */
+function issueFields(nested: number): string {
+  return `id identifier title description priority branchName url createdAt updatedAt archivedAt trashed
+      state { name type } assignee { id displayName } delegate { id displayName }
       team { id key name } project { id slugId name }
       parent { id identifier title url state { name } }
       children(first: ${maxSubIssues}) { nodes { id identifier title url state { name } } }
@@ -24,12 +21,25 @@ function issuesDocument(operation: string, nested: number): string {
       inverseRelations(first: ${nested}) {
         nodes { type issue { id identifier title url state { name } } }
         pageInfo { hasNextPage }
-      }
+      }`;
+}
+
+function issuesDocument(operation: string, nested: number): string {
+  return `query ${operation}($filter: IssueFilter!, $first: Int!, $after: String) {
+  issues(filter: $filter, first: $first, after: $after, orderBy: updatedAt) {
+    nodes {
+      ${issueFields(nested)}
     }
     pageInfo { hasNextPage endCursor }
   }
 }`;
 }
+
+/** Which of the wanted issues fit the filters that only Linear can evaluate. */
+const memberVariables = "$filtered: IssueFilter!, $viewed: IssueFilter!";
+const memberFields = (first: string) =>
+  `filtered: issues(filter: $filtered, first: ${first}, includeArchived: true) { nodes { id } }
+  viewed: issues(filter: $viewed, first: ${first}, includeArchived: true) { nodes { id } }`;
 
 /** Every document that the adapter itself sends, by operation name. */
 export const documents = {
@@ -38,17 +48,45 @@ export const documents = {
   issues(filter: $filter, first: 1, orderBy: updatedAt) { nodes { updatedAt } }
 }`,
   SymphonyChanges: issuesDocument("SymphonyChanges", nestedSize),
-  SymphonyIssuesById: issuesDocument("SymphonyIssuesById", nestedSize),
-  SymphonyIssueDetails: issuesDocument("SymphonyIssueDetails", detailNestedSize),
-  SymphonyScope: `query SymphonyScope($slugs: [String!]!) {
-  projects(filter: { slugId: { in: $slugs } }, first: 2) {
+  // Issues outside of the scope too, archived ones included: the answer says why they are outside.
+  SymphonyIssuesById: `query SymphonyIssuesById(
+  $filter: IssueFilter!, $first: Int!, $after: String, ${memberVariables}
+) {
+  issues(filter: $filter, first: $first, after: $after, orderBy: updatedAt, includeArchived: true) {
     nodes {
-      slugId
-      teams(first: 50) { nodes { id key states(first: 50) { nodes { id name } } } }
+      ${issueFields(nestedSize)}
+    }
+    pageInfo { hasNextPage endCursor }
+  }
+  ${memberFields("$first")}
+}`,
+  SymphonyFind: `query SymphonyFind($id: String!, ${memberVariables}) {
+  issue(id: $id) {
+      ${issueFields(nestedSize)}
+  }
+  ${memberFields("1")}
+}`,
+  SymphonyIssueDetails: issuesDocument("SymphonyIssueDetails", detailNestedSize),
+  SymphonyScope: `query SymphonyScope(
+  $projects: ProjectFilter!, $projectCount: Int!, $teamsEach: Int!, $teams: TeamFilter!, $teamCount: Int!
+) {
+  projects(filter: $projects, first: $projectCount) {
+    nodes {
+      id slugId name
+      teams(first: $teamsEach) { nodes { id key name states(first: 50) { nodes { id name } } } }
     }
   }
+  teams(filter: $teams, first: $teamCount) {
+    nodes { id key name states(first: 50) { nodes { id name } } }
+  }
 }`,
-  SymphonyViewer: "query SymphonyViewer { viewer { id } }",
+  SymphonyViewer: "query SymphonyViewer { viewer { id displayName } }",
+  SymphonyUsers: `query SymphonyUsers($filter: UserFilter!) {
+  users(filter: $filter, first: 3) { nodes { id displayName } }
+}`,
+  SymphonyViews: `query SymphonyViews {
+  customViews(first: 250) { nodes { id slugId name filterData } }
+}`,
   SymphonyComment: `query SymphonyComment($id: String!) {
   viewer { id }
   comment(id: $id) {
@@ -101,25 +139,50 @@ export const issuesPage = z.object({
 
 const connection = <Node extends z.ZodType>(node: Node) => z.object({ nodes: z.array(node) });
 
+const team = z.object({
+  id: z.string(),
+  key: z.string(),
+  name: z.string().nullish(),
+  states: connection(z.object({ id: z.string(), name: z.string() })),
+});
+export type TeamNode = z.output<typeof team>;
+
 export const scopeAnswer = z.object({
   projects: connection(
     z.object({
+      id: z.string().nullish(),
       slugId: z.string(),
-      teams: connection(
-        z.object({
-          id: z.string(),
-          key: z.string(),
-          states: connection(z.object({ id: z.string(), name: z.string() })),
-        }),
-      ),
+      name: z.string().nullish(),
+      teams: connection(team),
+    }),
+  ),
+  teams: connection(team),
+});
+
+export const viewerAnswer = z.object({
+  viewer: z.object({ id: z.string().nullish(), displayName: z.string().nullish() }).nullish(),
+});
+export const usersAnswer = z.object({
+  users: connection(z.object({ id: z.string(), displayName: z.string().nullish() })),
+});
+export const viewsAnswer = z.object({
+  customViews: connection(
+    z.object({
+      id: z.string(),
+      slugId: z.string(),
+      name: z.string(),
+      filterData: z.record(z.string(), z.unknown()),
     }),
   ),
 });
 
+const ids = connection(z.object({ id: z.string() }));
+export const findAnswer = z.looseObject({ issue: z.unknown() });
+export const membersAnswer = z.object({ filtered: ids, viewed: ids });
+
 export const newestAnswer = z.object({
   issues: connection(z.object({ updatedAt: z.string() })),
 });
-export const viewerAnswer = z.object({ viewer: z.object({ id: z.string().nullish() }).nullish() });
 export const linkAnswer = z.object({ attachmentCreate: z.object({ success: z.boolean() }) });
 export const commentAnswer = z.object({ commentCreate: z.object({ success: z.boolean() }) });
 export const moveAnswer = z.object({ issueUpdate: z.object({ success: z.boolean() }) });

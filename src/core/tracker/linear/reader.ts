@@ -2,6 +2,8 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
 import { instantOf, isRecord } from "../normalize.ts";
+import type { FoundIssue } from "../tracker.ts";
+import { belongingOf } from "./belonging.ts";
 import { fullPassSpacingMs, type PassCost } from "./budget.ts";
 import type { LinearClient } from "./client.ts";
 import { Listing } from "./listing.ts";
@@ -9,13 +11,15 @@ import { isCut, type LinearRow, type LinearRules, rowOf } from "./normalize.ts";
 import {
   detailPageSize,
   documents,
+  findAnswer,
   issuesPage,
+  membersAnswer,
   newestAnswer,
   type Operation,
   pageSize,
   shaped,
 } from "./queries.ts";
-import type { Scope } from "./scope.ts";
+import { filterOfScope, type Scope, type ScopeView } from "./scope.ts";
 
 export interface ReaderOptions {
   readonly client: LinearClient;
@@ -60,6 +64,8 @@ const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 export class IssueReader {
   readonly #options: ReaderOptions;
   readonly #polled = new Map<string, Polled>();
+  /** Why an issue is outside of the scope, newest last. */
+  readonly #gone = new Map<string, string>();
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -76,30 +82,85 @@ export class IssueReader {
     return answer;
   }
 
+  /** Reads issues outside of the scope too, and leaves them out: `whyGone` then says why. */
   async byIds(ids: readonly string[]): Promise<readonly Issue[]> {
     // Linear refuses a whole query for one id that is not a UUID, and none of its issues has such an id.
     const wanted = [...new Set(ids)].filter((id) => uuid.test(id));
     if (wanted.length === 0) return nothing;
-    const { rules, project } = await this.#context();
+    const { rules, view } = await this.#context();
     const found = new Map<string, LinearRow>();
     for (let from = 0; from < wanted.length; from += pageSize) {
       const batch = wanted.slice(from, from + pageSize);
-      const filter = { project, id: { in: batch } };
-      const query: IssuesQuery = { operation: "SymphonyIssuesById", filter, first: batch.length };
-      for await (const { nodes } of readPages(this.#options.client, query)) {
+      const filter = { id: { in: batch } };
+      const query: IssuesQuery = {
+        ...{ operation: "SymphonyIssuesById", filter, first: batch.length },
+        variables: membersWanted(filter, view),
+      };
+      for await (const { nodes, data } of readPages(this.#options.client, query)) {
+        const members = membersIn(data, view);
         for (const node of nodes) {
           const row = rowOf(node, rules);
+          const left = belongingOf(node, view, members(idOf(node))).find(({ pass }) => !pass);
+          if (left) this.#leave(String(idOf(node)), left.left);
           // To omit it would mean that the issue is gone, and would stop its run.
-          if (row === null) throw malformed();
-          found.set(row.issue.id, row);
+          else if (row === null) throw malformed();
+          else found.set(row.issue.id, row);
         }
       }
     }
     const gone = wanted.filter((id) => !found.has(id));
+    for (const id of found.keys()) this.#gone.delete(id);
     for (const { listing, pages } of this.#polled.values()) {
       if (pages > 0) listing.merge([...found.values()], gone, rules);
     }
     return wanted.flatMap((id) => found.get(id)?.issue ?? []);
+  }
+
+  /** Why the last read by id left this issue out; null: not known. */
+  whyGone(id: string): string | null {
+    return this.#gone.get(id) ?? null;
+  }
+
+  /** One issue by its identifier, or an earlier one, in the scope or not; null: Linear has none. */
+  async find(identifier: string): Promise<FoundIssue | null> {
+    const wanted = identifier.trim();
+    const [, key, number] = identifierForm.exec(wanted) ?? [];
+    if (key === undefined) return null;
+    const { rules, view } = await this.#context();
+    const filter = { team: { key: { eq: key.toUpperCase() } }, number: { eq: Number(number) } };
+    const first = await this.#findOnce(wanted.toUpperCase(), filter, view);
+    if (first === null) return null;
+    // Under an earlier identifier the filters have looked for another issue.
+    const isMoved = field(first.issue, "identifier") !== wanted.toUpperCase();
+    const again = isMoved && (view.filter !== null || view.view !== null);
+    const id = String(idOf(first.issue));
+    const byId = { id: { in: [id] } };
+    const answer = again ? ((await this.#findOnce(id, byId, view)) ?? first) : first;
+    const row = rowOf(answer.issue, rules);
+    if (row === null) throw malformed();
+    const members = membersIn(answer, view);
+    const scope = belongingOf(answer.issue, view, members(id));
+    return { issue: row.issue, scope: scope.map(({ left: _, ...line }) => line) };
+  }
+
+  async #findOnce(id: string, filter: Filter, view: ScopeView) {
+    const operation = "SymphonyFind";
+    const variables = { id, ...membersWanted(filter, view) };
+    const document = documents[operation];
+    try {
+      const { data } = await this.#options.client.readOnce({ operation, document, variables });
+      return shaped(findAnswer, operation, data);
+    } catch (error) {
+      if (isNotFound(error)) return null;
+      throw error;
+    }
+  }
+
+  #leave(id: string, why: string): void {
+    this.#gone.delete(id);
+    this.#gone.set(id, why);
+    const [oldest] = this.#gone.keys();
+    if (oldest !== undefined && this.#gone.size > mostGone) this.#gone.delete(oldest);
   }
 
   #polledFor(wanted: ReadonlyMap<string, string>): Polled {
@@ -133,16 +194,16 @@ export class IssueReader {
     const { client, clock, scope } = this.#options;
     const startedAt = clock.now();
     const names = await scope.stateNames(polled.states);
-    const { rules, project } = await this.#context();
+    const { rules, scope: within } = await this.#context();
     const query: IssuesQuery = {
       operation: "SymphonyCandidates",
-      filter: { project, state: { name: { in: names } } },
+      filter: { ...within, state: { name: { in: names } } },
     };
     const rows: LinearRow[] = [];
     const cost = { requests: 0, complexity: 0 };
     let [pages, dropped] = [0, 0];
     // Read first: an issue that changes while pages are read moves to the front, to a page that was read already.
-    const watermark = polled.pages === 1 ? null : await this.#newestChange(project);
+    const watermark = polled.pages === 1 ? null : await this.#newestChange(within);
     for await (const page of readPages(client, query)) {
       const read = this.#rowsOf(page.nodes, rules, polled.listing);
       rows.push(...read.rows);
@@ -158,12 +219,12 @@ export class IssueReader {
   }
 
   /** Where deltas begin. For every state, because a delta from the last change in a quiet state would be long. */
-  async #newestChange(project: Filter): Promise<Watermark | null> {
+  async #newestChange(filter: Filter): Promise<Watermark | null> {
     const { client, clock } = this.#options;
     const operation = "SymphonyNewest";
     const document = documents[operation];
     const learnedAt = clock.now();
-    const { data } = await client.read({ operation, document, variables: { filter: { project } } });
+    const { data } = await client.read({ operation, document, variables: { filter } });
     const at = instantOf(shaped(newestAnswer, operation, data).issues.nodes[0]?.updatedAt);
     return at === null ? null : { at, learnedAt, settled: false };
   }
@@ -174,9 +235,9 @@ export class IssueReader {
     const { watermark } = polled;
     if (watermark === null) return false;
     const startedAt = clock.now();
-    const { rules, project } = await this.#context();
+    const { rules, scope } = await this.#context();
     const since = new Date(watermark.settled ? watermark.at : watermark.at - overlapMs);
-    const filter = { project, updatedAt: { gt: since.toISOString() } };
+    const filter = { ...scope, updatedAt: { gt: since.toISOString() } };
     const rows: LinearRow[] = [];
     const malformedIds: string[] = [];
     let pages = 0;
@@ -203,17 +264,46 @@ export class IssueReader {
     return { rows, malformedIds };
   }
 
-  async #context(): Promise<{ rules: LinearRules; project: Filter }> {
-    const { slugId } = await this.#options.scope.view();
-    const assigneeId = await this.#options.scope.assigneeId();
+  async #context(): Promise<{ rules: LinearRules; scope: Filter; view: ScopeView }> {
+    const view = await this.#options.scope.view();
     const terminalStates = new Set(this.#options.terminalStates.map(normalState));
-    return { rules: { assigneeId, terminalStates }, project: { slugId: { eq: slugId } } };
+    const { assignee } = view;
+    return { rules: { assignee, terminalStates }, scope: filterOfScope(view), view };
   }
 }
 
 type Filter = Readonly<Record<string, unknown>>;
 
 const nothing: readonly Issue[] = [];
+const mostGone = 1_000;
+/** `ENG-12`; any other text is no identifier of Linear, and costs no request. */
+const identifierForm = /^([A-Za-z][A-Za-z0-9]{0,9})-(\d{1,9})$/;
+/** Fits no issue: the filter is not set, and its answer is not used. */
+const noIssue: Filter = { id: { in: [] } };
+
+/** Which of the issues that `filter` names are within the filter and the view of the scope. */
+function membersWanted(filter: Filter, { filter: own, view }: ScopeView) {
+  return {
+    filtered: own === null ? noIssue : { and: [filter, own] },
+    viewed: view === null ? noIssue : { and: [filter, view.filter] },
+  };
+}
+
+function membersIn(data: unknown, { filter, view }: ScopeView) {
+  if (filter === null && view === null) return () => ({ filtered: null, viewed: null });
+  const { filtered, viewed } = shaped(membersAnswer, "SymphonyIssuesById", data);
+  const fits = (nodes: readonly { id: string }[], id: unknown) =>
+    nodes.some((one) => one.id === id);
+  return (id: unknown) => ({
+    filtered: filter === null ? null : fits(filtered.nodes, id),
+    viewed: view === null ? null : fits(viewed.nodes, id),
+  });
+}
+
+/** Linear has no code for it. */
+function isNotFound(error: unknown): boolean {
+  return error instanceof SymphonyError && error.message.includes("Entity not found");
+}
 
 function fresh(states: readonly string[], now: number): Polled {
   return {
@@ -245,11 +335,15 @@ interface IssuesQuery {
   readonly filter: Readonly<Record<string, unknown>>;
   /** Issues per page; default `pageSize`. */
   readonly first?: number;
+  /** Further variables of the document. */
+  readonly variables?: Filter;
 }
 
 /** One page of issues, with the labels and relations of each as complete as Linear returns them. */
 export interface IssuesPage {
   readonly nodes: readonly unknown[];
+  /** The whole answer. */
+  readonly data: unknown;
   readonly requests: number;
   readonly complexity: number;
 }
@@ -272,6 +366,7 @@ async function* readPages(
     const { nodes, spent } = await completed(client, page.nodes);
     yield {
       nodes,
+      data: page.data,
       requests: 1 + spent.requests,
       complexity: page.complexity + spent.complexity,
     };
@@ -289,11 +384,12 @@ async function readPage(client: LinearClient, query: IssuesQuery, after: string 
   const { data, complexity } = await client.read({
     operation,
     document: documents[operation],
-    variables: { filter, first: query.first ?? pageSize, after },
+    variables: { ...query.variables, filter, first: query.first ?? pageSize, after },
   });
   const { nodes, pageInfo } = shaped(issuesPage, operation, data).issues;
   return {
     nodes,
+    data,
     complexity,
     hasNextPage: pageInfo.hasNextPage,
     endCursor: pageInfo.endCursor ?? "",
@@ -324,7 +420,11 @@ async function completed(client: LinearClient, nodes: readonly unknown[]) {
 }
 
 function idOf(node: unknown): unknown {
-  return isRecord(node) ? node["id"] : undefined;
+  return field(node, "id");
+}
+
+function field(node: unknown, name: string): unknown {
+  return isRecord(node) ? node[name] : undefined;
 }
 
 function pagination(message: string): SymphonyError {

@@ -2,8 +2,16 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { normalState } from "../../model/issue.ts";
 import type { LinearClient } from "./client.ts";
-import { documents, scopeAnswer, shaped, viewerAnswer } from "./queries.ts";
-import type { LinearSettings } from "./settings.ts";
+import {
+  documents,
+  scopeAnswer,
+  shaped,
+  type TeamNode,
+  usersAnswer,
+  viewerAnswer,
+  viewsAnswer,
+} from "./queries.ts";
+import type { LinearFilter, LinearSettings, ProjectSetting } from "./settings.ts";
 
 /** A state of a team's workflow. */
 export interface LinearState {
@@ -11,9 +19,21 @@ export interface LinearState {
   readonly name: string;
 }
 
-/** The configured project as Linear knows it. */
+/** Something that a setting names, as Linear knows it. */
+export interface Named {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The configured scope as Linear knows it; null: the setting is not set. */
 export interface ScopeView {
-  readonly slugId: string;
+  readonly projects: readonly (Named & { readonly slugId: string })[] | null;
+  readonly team: (Named & { readonly key: string }) | null;
+  readonly filter: LinearFilter | null;
+  readonly view: { readonly name: string; readonly filter: LinearFilter } | null;
+  readonly delegate: Named | null;
+  /** The user whose issues count. */
+  readonly assignee: Named | null;
   /** Team key, such as `ENG`, to the team's states in Linear's order. */
   readonly teams: ReadonlyMap<string, readonly LinearState[]>;
   readonly teamIds: readonly string[];
@@ -23,17 +43,37 @@ export interface ScopeView {
 const oldestMs = 1_800_000;
 /** Shortest time before a name that was not found is looked up again. */
 const missAgainMs = 300_000;
-/** The last part of a project's address: `agent-orchestration-a79254768c8f`. */
+/** The last part of an address: `agent-orchestration-a79254768c8f`. */
 const slugTail = /-([0-9a-f]{8,})$/;
+const uuid = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+/** No record has this id. */
+const nothing = { id: { in: [] } };
+const mostTeams = 50;
 
-/** The project, its teams' states and the viewer: read once and cached. */
+/** Linear's filter for the issues of the scope, sent with every list. */
+export function filterOfScope({ projects, team, filter, view, delegate }: ScopeView): LinearFilter {
+  const slugs = projects?.map(({ slugId }) => slugId) ?? [];
+  const [only] = slugs;
+  const all = [filter, view?.filter].filter((one) => one != null);
+  return {
+    ...(only !== undefined && {
+      project: { slugId: slugs.length === 1 ? { eq: only } : { in: slugs } },
+    }),
+    ...(team && { team: { id: { eq: team.id } } }),
+    ...(delegate && { delegate: { id: { eq: delegate.id } } }),
+    ...(all.length > 0 && { and: all }),
+  };
+}
+
+/** The scope, its teams' states and its users: read once and cached. */
 export class Scope {
   readonly #client: LinearClient;
   readonly #settings: LinearSettings;
   readonly #clock: Clock;
   #view: Promise<ScopeView> | null = null;
   #requestedAt = 0;
-  #viewerId: Promise<string> | null = null;
+  /** By setting: they do not change while the tracker is in use. */
+  readonly #users = new Map<string, Promise<Named>>();
 
   constructor(client: LinearClient, settings: LinearSettings, clock: Clock) {
     this.#client = client;
@@ -86,22 +126,8 @@ export class Scope {
     if (this.#ageMs() > missAgainMs) this.#view = null;
     const states = (await this.view()).teams.get(key);
     if (states !== undefined) return states;
-    const message = `No team of the Linear project has the issue ${identifier}`;
+    const message = `No team of the configured scope has the issue ${identifier}`;
     throw new SymphonyError("tracker_response", message, { details: { identifier } });
-  }
-
-  /** The configured assignee; `me` is replaced by the key's owner (L-10). null for no filter. */
-  async assigneeId(): Promise<string | null> {
-    const { assignee } = this.#settings;
-    if (assignee !== "me") return assignee;
-    if (this.#viewerId === null) {
-      const viewerId = this.#askViewer();
-      this.#viewerId = viewerId;
-      viewerId.catch(() => {
-        this.#viewerId = null;
-      });
-    }
-    return this.#viewerId;
   }
 
   #ageMs(): number {
@@ -109,36 +135,153 @@ export class Scope {
   }
 
   async #ask(): Promise<ScopeView> {
-    const { projectSlug } = this.#settings;
-    const tail = slugTail.exec(projectSlug)?.[1];
+    const { scope } = this.#settings;
+    const { projects, teams, team } = await this.#places();
+    const [view, assignee, delegate] = [
+      scope.view === null ? null : await this.#customView(scope.view),
+      await this.#user("assignee", scope.assignee),
+      await this.#user("delegate", scope.delegate),
+    ];
+    return {
+      projects,
+      team,
+      view,
+      assignee,
+      delegate,
+      filter: scope.filter,
+      teams: new Map(teams.map(({ key, states }) => [key, states.nodes])),
+      teamIds: teams.map(({ id }) => id),
+    };
+  }
+
+  /** Projects and teams in one request, below Linear's limit of complexity. */
+  async #places() {
+    const { projects, team } = this.#settings.scope;
+    const count = projects.length;
     const operation = "SymphonyScope";
+    // Each project's teams, and each team's states, are counted as if all were there.
+    const teamsEach = Math.max(Math.min(Math.floor(110 / Math.max(count, 1)), mostTeams), 3);
+    const anyTeam = count === 0 && team === null;
     const { data } = await this.#client.read({
       operation,
       document: documents[operation],
-      variables: { slugs: tail === undefined ? [projectSlug] : [projectSlug, tail] },
+      variables: {
+        projects: count === 0 ? nothing : projectFilter(projects),
+        projectCount: Math.max(count, 1),
+        teamsEach: count === 0 ? 1 : teamsEach,
+        teams: anyTeam ? {} : team === null ? nothing : teamFilter(team),
+        teamCount: anyTeam ? mostTeams : 2,
+      },
     });
-    const project = shaped(scopeAnswer, operation, data).projects.nodes[0];
-    if (project === undefined) {
-      const message = `With this API key, Linear has no project with the slug ${projectSlug}`;
-      throw new SymphonyError("invalid_tracker_config", message, {
-        details: { path: "tracker.provider.project_slug", projectSlug },
-        hint: "The slug is the last part of the project's address, such as a79254768c8f",
-      });
+    const answer = shaped(scopeAnswer, operation, data);
+    const found = answer.projects.nodes.map((one) => ({
+      ...{ id: one.id ?? "", slugId: one.slugId, name: one.name ?? one.slugId },
+      teams: one.teams.nodes,
+    }));
+    for (const setting of projects) {
+      if (!found.some((one) => isProject(setting, one))) throw noProject(setting);
     }
-    const teams = project.teams.nodes.map(({ key, states }) => [key, states.nodes] as const);
-    const teamIds = project.teams.nodes.map(({ id }) => id);
-    return { slugId: project.slugId, teams: new Map(teams), teamIds };
+    const own = team === null ? null : theTeam(team, answer.teams.nodes);
+    const ofProjects = found.flatMap((one) => one.teams);
+    const all = own ? [own] : count === 0 ? answer.teams.nodes : ofProjects;
+    return {
+      projects: count === 0 ? null : found,
+      teams: [...new Map(all.map((one) => [one.id, one])).values()],
+      team: own && { id: own.id, key: own.key, name: own.name ?? own.key },
+    };
   }
 
-  async #askViewer(): Promise<string> {
+  async #customView(wanted: string): Promise<ScopeView["view"]> {
+    const operation = "SymphonyViews";
+    const document = documents[operation];
+    const { data } = await this.#client.read({ operation, document, variables: {} });
+    const views = shaped(viewsAnswer, operation, data).customViews.nodes;
+    const names = [wanted, slugTail.exec(wanted)?.[1] ?? wanted];
+    const found =
+      views.find(({ id, slugId }) => names.includes(id) || names.includes(slugId)) ??
+      views.find(({ name }) => name.trim().toLowerCase() === wanted.trim().toLowerCase());
+    if (found) return { name: found.name, filter: found.filterData };
+    throw unknown("view", `no custom view ${wanted}`, "The id is the last part of its address");
+  }
+
+  async #user(setting: "assignee" | "delegate", name: string | null): Promise<Named | null> {
+    if (name === null) return null;
+    if (uuid.test(name)) return { id: name, name: `the user of tracker.provider.${setting}` };
+    const known = this.#users.get(setting);
+    if (known !== undefined) return known;
+    const user = name === "me" ? this.#askViewer(setting) : this.#askUser(setting, name);
+    this.#users.set(setting, user);
+    user.catch(() => this.#users.delete(setting));
+    return user;
+  }
+
+  async #askViewer(setting: string): Promise<Named> {
     const operation = "SymphonyViewer";
     const document = documents[operation];
     const { data } = await this.#client.read({ operation, document, variables: {} });
-    const id = shaped(viewerAnswer, operation, data).viewer?.id;
-    if (id) return id;
+    const viewer = shaped(viewerAnswer, operation, data).viewer;
+    if (viewer?.id) return { id: viewer.id, name: viewer.displayName ?? "me" };
     throw new SymphonyError("tracker_response", "Linear does not say whose API key this is", {
-      details: { path: "tracker.provider.assignee" },
-      hint: "Set tracker.provider.assignee to a user id",
+      details: { path: `tracker.provider.${setting}` },
+      hint: `Set tracker.provider.${setting} to a user id`,
     });
   }
+
+  async #askUser(setting: string, name: string): Promise<Named> {
+    const operation = "SymphonyUsers";
+    const document = documents[operation];
+    const same = { eqIgnoreCase: name };
+    const filter = { or: [{ email: same }, { name: same }, { displayName: same }] };
+    const { data } = await this.#client.read({ operation, document, variables: { filter } });
+    const [found, second] = shaped(usersAnswer, operation, data).users.nodes;
+    if (found && !second) return { id: found.id, name: found.displayName ?? name };
+    const hint = "A user's name, email or id, or me";
+    throw unknown(setting, found ? `several users ${name}` : `no user ${name}`, hint);
+  }
+}
+
+function projectFilter(projects: readonly ProjectSetting[]): LinearFilter {
+  const names = projects.map(({ name }) => name);
+  const ids = names.filter((name) => uuid.test(name));
+  const slugs = names.filter((name) => !uuid.test(name));
+  const tails = slugs.flatMap((name) => slugTail.exec(name)?.[1] ?? []);
+  const bySlug = { slugId: { in: [...slugs, ...tails] } };
+  if (ids.length === 0) return bySlug;
+  return slugs.length === 0 ? { id: { in: ids } } : { or: [{ id: { in: ids } }, bySlug] };
+}
+
+function isProject({ name }: ProjectSetting, found: { id: string; slugId: string }): boolean {
+  return [name, slugTail.exec(name)?.[1]].some(
+    (one) => one === found.slugId || one?.toLowerCase() === found.id.toLowerCase(),
+  );
+}
+
+function teamFilter(team: string): LinearFilter {
+  if (uuid.test(team)) return { id: { eq: team } };
+  const same = { eqIgnoreCase: team };
+  return { or: [{ key: same }, { name: same }] };
+}
+
+/** A key is unique; a name need not be. */
+function theTeam(wanted: string, found: readonly TeamNode[]): TeamNode {
+  const byKey = found.find(({ key }) => key.toLowerCase() === wanted.toLowerCase());
+  const [first, second] = found;
+  if (byKey) return byKey;
+  if (first && !second) return first;
+  const what = first ? `several teams ${wanted}` : `no team ${wanted}`;
+  throw unknown("team", what, "A team's key, such as ENG, its name or its id");
+}
+
+function noProject({ name, path }: ProjectSetting): SymphonyError {
+  const message = `With this API key, Linear has no project with the slug ${name}`;
+  return new SymphonyError("invalid_tracker_config", message, {
+    details: { path, projectSlug: name },
+    hint: "The slug is the last part of the project's address, such as a79254768c8f",
+  });
+}
+
+function unknown(setting: string, what: string, hint: string): SymphonyError {
+  const path = `tracker.provider.${setting}`;
+  const message = `${path}: with this API key, Linear has ${what}`;
+  return new SymphonyError("invalid_tracker_config", message, { details: { path }, hint });
 }

@@ -4,18 +4,41 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import type { Lookup } from "../tracker.ts";
 import { webhookSecretVariable } from "./deliveries.ts";
+import { filterOf } from "./filter.ts";
 
 /** The checked settings of `tracker.provider` for Linear. Holds no credential. */
 export interface LinearSettings {
   readonly endpoint: string;
-  readonly projectSlug: string;
-  /** A Linear user id, `me`, or null for no filter. */
-  readonly assignee: string | null;
+  readonly scope: ScopeSettings;
   /** Environment variables that hold a credential: the default ones, and those that `api_key` and `webhook_secret` name. */
   readonly secretEnvNames: readonly string[];
   /** The `Authorization` header, looked up at each call. Throws `missing_tracker_secret`. */
   authorization(): string;
 }
+
+/** Which issues count, as written; null: not set. At least one of them besides `assignee` is set. */
+export interface ScopeSettings {
+  /** Slugs or ids; empty: issues of any project. */
+  readonly projects: readonly ProjectSetting[];
+  /** The key, name or id of a team. */
+  readonly team: string | null;
+  readonly filter: LinearFilter | null;
+  /** The id, slug or name of a custom view. */
+  readonly view: string | null;
+  /** A user's id, name or email, or `me`. */
+  readonly assignee: string | null;
+  /** The same, for the agent that issues are delegated to. */
+  readonly delegate: string | null;
+}
+
+export interface ProjectSetting {
+  readonly name: string;
+  /** The key that names it. */
+  readonly path: string;
+}
+
+/** Linear's IssueFilter, or another filter of its API. */
+export type LinearFilter = Readonly<Record<string, unknown>>;
 
 const apiKeyVariable = "LINEAR_API_KEY";
 const assigneeVariable = "LINEAR_ASSIGNEE";
@@ -34,8 +57,7 @@ export function linearSettings(config: TrackerConfig, lookup: Lookup): LinearSet
   authorization();
   return {
     endpoint,
-    projectSlug: projectSlugOf(written(provider["project_slug"], lookup)),
-    assignee: assigneeOf(provider["assignee"], lookup),
+    scope: scopeOf(provider, lookup),
     secretEnvNames: secretEnvNamesOf(provider),
     authorization,
   };
@@ -84,8 +106,54 @@ function authorizationOf(value: unknown, lookup: Lookup): string {
   return token.startsWith("lin_oauth_") ? `Bearer ${token}` : token;
 }
 
-function projectSlugOf(value: unknown): string {
-  return requireText(value, "project_slug");
+function scopeOf(provider: TrackerConfig["provider"], lookup: Lookup): ScopeSettings {
+  const text = (key: string) => {
+    const value = written(provider[key], lookup);
+    return value === undefined ? null : requireText(value, key);
+  };
+  const slug = text("project_slug");
+  const team = text("team");
+  const view = text("view");
+  const scope = {
+    projects: [
+      ...(slug === null ? [] : [{ name: lastOf(slug, "project"), path: pathOf("project_slug") }]),
+      ...projectsOf(written(provider["projects"], lookup)),
+    ],
+    team: team && lastOf(team, "team"),
+    view: view && lastOf(view, "view"),
+    filter: filterOf(written(provider["filter"], lookup)),
+    delegate: text("delegate"),
+  };
+  const { projects, filter, delegate } = scope;
+  if (projects.length > 0 || team || view || filter || delegate) {
+    return { ...scope, assignee: assigneeOf(provider["assignee"], lookup) };
+  }
+  const path = pathOf("project_slug");
+  const message = `${path} must be a string that is not blank, or one of projects, team, filter, view and delegate must be set`;
+  throw new SymphonyError("invalid_tracker_config", message, { details: { path } });
+}
+
+const mostProjects = 20;
+
+function projectsOf(value: unknown): readonly ProjectSetting[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || value.length === 0) {
+    throw invalid("projects", "must be a list of slugs, ids or addresses of projects");
+  }
+  if (value.length > mostProjects) throw invalid("projects", `must not have over ${mostProjects}`);
+  return value.map((one, at) => ({
+    name: lastOf(requireText(one, `projects.${at}`), "project"),
+    path: pathOf(`projects.${at}`),
+  }));
+}
+
+/** The name in a pasted address, such as `ENG` of `https://linear.app/acme/team/ENG/active`; any other text as it is. */
+function lastOf(text: string, what: string): string {
+  if (!/^https?:\/\//i.test(text)) return text;
+  const [, found] = new RegExp(`/${what}/([^/?#]+)`).exec(text) ?? [];
+  if (found) return decodeURIComponent(found);
+  const key = what === "project" ? "project_slug" : what;
+  throw invalid(key, `is an address without /${what}/: ${text}`);
 }
 
 function assigneeOf(value: unknown, lookup: Lookup): string | null {
@@ -103,6 +171,10 @@ function secretEnvNamesOf(provider: TrackerConfig["provider"]): readonly string[
   return [...new Set([apiKeyVariable, ...named, webhookSecretVariable])];
 }
 
+function pathOf(key: string): string {
+  return `tracker.provider.${key}`;
+}
+
 function requireText(value: unknown, key: string): string {
   if (typeof value !== "string" || value.trim() === "") {
     throw invalid(key, "must be a string that is not blank");
@@ -111,7 +183,7 @@ function requireText(value: unknown, key: string): string {
 }
 
 function invalid(key: string, rule: string): SymphonyError {
-  const path = `tracker.provider.${key}`;
+  const path = pathOf(key);
   return new SymphonyError("invalid_tracker_config", `${path} ${rule}`, { details: { path } });
 }
 

@@ -64,6 +64,8 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     kind: "linear",
     fetchIssuesByStates: (states) => reader.byStates(states),
     fetchIssuesByIds: (ids) => reader.byIds(ids),
+    find: (identifier) => reader.find(identifier),
+    whyGone: (id) => reader.whyGone(id),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
     registerWebhook: (order) => registerWebhook(client, scope, order),

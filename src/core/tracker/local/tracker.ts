@@ -12,7 +12,7 @@ import {
   normalState,
   type TrackerState,
 } from "../../model/issue.ts";
-import type { Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
+import type { FoundIssue, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
 import { issuesFile, type LocalIssues, openLocalIssues } from "./issues.ts";
 import { type LocalOptions, localOptions, stateNamed } from "./settings.ts";
 import { localTools } from "./tools.ts";
@@ -77,6 +77,12 @@ class LocalTracker implements Tracker {
 
   async comments({ identifier }: IssueName): Promise<CommentList> {
     return this.#read((issues) => issues.comments(identifier));
+  }
+
+  async find(identifier: string): Promise<FoundIssue | null> {
+    if (this.#isUnborn()) return null;
+    const issue = this.#read((issues) => issues.get(identifier));
+    return issue && { issue, scope: [] };
   }
 
   bindTools(issue: Issue): AgentTools {

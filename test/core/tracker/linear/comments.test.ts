@@ -19,8 +19,12 @@ test("the relations of an issue come with its page", async () => {
   assert.ok(issue);
   assert.equal(issue.stateType, "unstarted");
   assert.deepEqual(issue.assignee, { id: "user-bea", name: "user-bea" });
-  assert.deepEqual(issue.team, { id: "team-1", key: "ENG", name: "Engineering" });
-  assert.deepEqual(issue.project, { id: "project-1", slug: fake.project, name: "Project" });
+  assert.deepEqual(issue.team, { id: "team-ENG", key: "ENG", name: "Team ENG" });
+  assert.deepEqual(issue.project, {
+    id: `project-${fake.project}`,
+    slug: fake.project,
+    name: `Project ${fake.project}`,
+  });
   assert.deepEqual([issue.parent?.identifier, issue.parent?.state], ["ENG-3", "Todo"]);
   const second = {
     id: fake.issues[1]?.id,

@@ -18,8 +18,11 @@ const slug = { project_slug: "a79254768c8f" };
 test("L-5: defaults and fallbacks to the environment", () => {
   const settings = parse(slug, { LINEAR_API_KEY: "lin_api_x", LINEAR_ASSIGNEE: "me" });
   assert.equal(settings.endpoint, "https://api.linear.app/graphql");
-  assert.equal(settings.projectSlug, "a79254768c8f");
-  assert.equal(settings.assignee, "me");
+  assert.deepEqual(
+    settings.scope.projects.map(({ name }) => name),
+    ["a79254768c8f"],
+  );
+  assert.equal(settings.scope.assignee, "me");
   assert.equal(settings.authorization(), "lin_api_x");
   assert.deepEqual(settings.secretEnvNames, ["LINEAR_API_KEY", "LINEAR_WEBHOOK_SECRET"]);
 });
@@ -67,14 +70,14 @@ test("W-15, W-8: unknown keys are ignored and null counts as a missing value", (
     future: { x: 1 },
   });
   assert.deepEqual(
-    [settings.endpoint, settings.assignee],
+    [settings.endpoint, settings.scope.assignee],
     ["https://api.linear.app/graphql", null],
   );
 });
 
 test("plain http is allowed for loopback hosts only", () => {
   for (const host of ["localhost", "127.0.0.1", "[::1]"]) {
-    assert.equal(parse({ ...slug, endpoint: `http://${host}:4600/graphql` }).assignee, null);
+    assert.equal(parse({ ...slug, endpoint: `http://${host}:4600/graphql` }).scope.assignee, null);
   }
 });
 
@@ -101,7 +104,7 @@ test("W-17: an empty $NAME is missing, an unset one falls back, white space is m
 
 test('L-10: assignee "" means no filter although the environment names one', () => {
   const env = { LINEAR_API_KEY: "k", LINEAR_ASSIGNEE: "me" };
-  assert.equal(parse({ ...slug, assignee: "" }, env).assignee, null);
+  assert.equal(parse({ ...slug, assignee: "" }, env).scope.assignee, null);
 });
 
 test("L-7: an API key is sent as it is, an OAuth token as a bearer token", () => {
