@@ -62,34 +62,43 @@ interface EventsOptions {
 async function printEvents(options: EventsOptions, context: CommandContext): Promise<number> {
   const client = await context.client();
   const { seq: newest } = await client.system.state({ query: { limit: 1 } });
-  for (const id of options.issue) await requireKnown(id, options, context);
+  const ids: string[] = [];
+  for (const name of options.issue) ids.push(...(await requireKnown(name, options, context)));
   const since = await startOf(options, newest, context);
   const paint = await context.paint();
-  for await (const item of itemsFrom(since, newest, { options, context })) {
+  for await (const item of itemsFrom(since, newest, { options: { ...options, ids }, context })) {
     await context.printRecord(itemLine(item, context.json, paint));
   }
   const interrupted = context.interrupted().aborted;
   return interrupted ? exitCodes.interrupted : exitCodes.done;
 }
 
-/** No output must not look like an answer about an issue that does not exist; one may be awaited. */
+/** No output must not look like an answer about an issue that does not exist; one may be awaited. Returns its id. */
 async function requireKnown(
   id: string,
   { follow }: EventsOptions,
   context: CommandContext,
-): Promise<void> {
+): Promise<readonly string[]> {
   const read = onServerIssue(id, context, (client) => client.issues.detail({ params: { id } }));
-  await read.catch((error: unknown) => {
+  try {
+    return [(await read).issue_id];
+  } catch (error) {
     const isMissing = error instanceof SymphonyError && error.code === "issue_not_found";
     if (!isMissing || !follow) throw error;
-    context.note(`${error.message}; its events are shown once it is`);
-  });
+    context.note(`${error.message}; its events are shown once it has`);
+    return [];
+  }
+}
+
+interface Wanted extends EventsOptions {
+  /** Of the issues of `issue`: an identifier may change. */
+  readonly ids: readonly string[];
 }
 
 async function* itemsFrom(
   since: number,
   newest: number,
-  { options, context }: { options: EventsOptions; context: CommandContext },
+  { options, context }: { options: Wanted; context: CommandContext },
 ): AsyncGenerator<StreamItem> {
   if (!options.follow && since >= newest) return;
   const stream = followEvents(await context.server(), {
@@ -106,9 +115,11 @@ async function* itemsFrom(
   }
 }
 
-function isWanted(item: StreamItem & { kind: "event" }, { issue, type }: EventsOptions): boolean {
-  const name = item.event.issue_identifier?.toLowerCase();
-  const rightIssue = issue.length === 0 || issue.some((one) => one.toLowerCase() === name);
+function isWanted(item: StreamItem & { kind: "event" }, { issue, ids, type }: Wanted): boolean {
+  const { issue_id: id, issue_identifier: identifier } = item.event;
+  const name = identifier?.toLowerCase();
+  const isNamed = issue.some((one) => one.toLowerCase() === name);
+  const rightIssue = issue.length === 0 || isNamed || (id !== null && ids.includes(id));
   return rightIssue && (type.length === 0 || type.includes(item.event.type));
 }
 

@@ -23,6 +23,8 @@ export interface TrackerSection {
   readonly states: { readonly active: string[]; readonly terminal: string[] } | null;
   /** Keys of `tracker.provider` that older files write directly under `tracker` (requirement L-5). */
   readonly flatKeys: readonly string[];
+  /** Keys of `tracker.provider` that the adapter reads; any other one is ignored with a warning. */
+  readonly providerKeys: readonly string[];
   /** A `tracker` section for the documentation, without its kind. */
   readonly example: Readonly<Record<string, unknown>>;
 }

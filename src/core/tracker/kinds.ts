@@ -40,6 +40,18 @@ export const trackerKinds: readonly TrackerKind[] = [
     section: {
       states,
       flatKeys: ["endpoint", "api_key", "project_slug", "assignee"],
+      providerKeys: [
+        "endpoint",
+        "api_key",
+        "project_slug",
+        "projects",
+        "team",
+        "filter",
+        "view",
+        "assignee",
+        "delegate",
+        "webhook_secret",
+      ],
       example: {
         provider: { api_key: "$LINEAR_API_KEY", project_slug: "a79254768c8f" },
         required_labels: ["agent"],
@@ -53,7 +65,7 @@ export const trackerKinds: readonly TrackerKind[] = [
   },
   {
     kind: "local",
-    section: { states, flatKeys: [], example: {} },
+    section: { states, flatKeys: [], providerKeys: ["prefix", "states"], example: {} },
     async load() {
       const { localAdapter } = await import("./local/adapter.ts");
       return localAdapter;
@@ -78,5 +90,33 @@ export async function loadTracker(
   kinds: readonly TrackerKind[],
   { kind }: Pick<TrackerConfig, "kind">,
 ): Promise<TrackerAdapter> {
-  return requireTrackerKind(kinds, kind).load();
+  const row = requireTrackerKind(kinds, kind);
+  const adapter = await row.load();
+  return {
+    check(config, lookup) {
+      requireOwnSettings(kinds, row, config);
+      adapter.check(config, lookup);
+    },
+    create: (config, deps) => adapter.create(config, deps),
+    openIssues: (config, deps) => adapter.openIssues(config, deps),
+  };
+}
+
+/** A setting that another kind has was meant to narrow what runs: it must not be ignored. */
+function requireOwnSettings(
+  kinds: readonly TrackerKind[],
+  { kind, section }: TrackerKind,
+  { provider }: TrackerConfig,
+): void {
+  for (const key of Object.keys(provider)) {
+    if (section.providerKeys.includes(key)) continue;
+    const other = kinds.find((row) => row.section.providerKeys.includes(key));
+    if (!other) continue;
+    const path = `tracker.provider.${key}`;
+    const message = `${path} is a setting of ${other.kind}, and tracker.kind is ${kind}`;
+    throw new SymphonyError("invalid_tracker_config", message, {
+      details: { path },
+      hint: `remove it, or set tracker.kind to ${other.kind}`,
+    });
+  }
 }

@@ -42,6 +42,7 @@ const cases: readonly Case[] = [
   { now: { dispatchable: false, blockedBy: [blocker] }, says: "blocked by ENG-9" },
   { now: { state: "Backlog" }, says: "issue left: Backlog" },
   { now: { dispatchable: false }, says: "the tracker does not allow work now" },
+  { now: { dispatchable: false, withheld: "assigned to Grace" }, says: "assigned to Grace" },
   { now: null, says: "no longer visible in the tracker" },
 ];
 
@@ -84,6 +85,18 @@ for (const one of cases) {
     }
   });
 }
+
+test("S11: an issue that the tracker leaves out says why, if the tracker does", async () => {
+  for (const exit of [null, { kind: "needs", needs, code: "approval_required" } as const]) {
+    const world = await begun({ now: null, says: "" });
+    if (exit) await world.run("ENG-1").end(exit);
+    change(world, null);
+    world.gone.set("id-ENG-1", "moved to the project Billing");
+    await world.advance(30_000);
+    if (!exit) await world.run("ENG-1").end(stopped);
+    assert.deepEqual(messages(world, "issue.released"), ["moved to the project Billing"]);
+  }
+});
 
 test("an issue that a changed configuration excludes misses the label, which nobody removed", async () => {
   const world = await begun({ now: null, says: "" });

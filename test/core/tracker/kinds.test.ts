@@ -28,6 +28,22 @@ test("W-14: a kind that is not in the table is refused, with the list of known k
   }
 });
 
+test("a setting of another kind of tracker is refused by its name", async (t) => {
+  const env = { LINEAR_API_KEY: "k" };
+  const trackers = new TrackerInUse(trackerKinds, deps(temporaryDir(t), env));
+  const refused = async (kind: string, provider: object, key: string, other: string) =>
+    assert.rejects(trackers.check(settingsOf(kind, provider)), {
+      code: "invalid_tracker_config",
+      message: `tracker.provider.${key} is a setting of ${other}, and tracker.kind is ${kind}`,
+      details: { path: `tracker.provider.${key}` },
+    });
+  for (const key of ["team", "projects", "filter", "view", "assignee", "delegate"]) {
+    await refused("local", { [key]: "x" }, key, "linear");
+  }
+  await refused("linear", { project_slug: "a79254768c8f", prefix: "ENG" }, "prefix", "local");
+  await trackers.check(settingsOf("local", { prefix: "ENG", future: 1 }));
+});
+
 test("the tracker of a row reads with its settings, and each request is measured", async (t) => {
   await using fake = await startFakeLinear({ issues: [{ identifier: "ENG-1", state: "Todo" }] });
   const measures: Measure[] = [];

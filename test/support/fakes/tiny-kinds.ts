@@ -17,6 +17,7 @@ export function tinyTracker(issues: Map<string, Issue>): TrackerKind {
     section: {
       states: { active: ["Open"], terminal: ["Shut"] },
       flatKeys: ["board"],
+      providerKeys: ["board"],
       example: { provider: { board: "main" } },
     },
     load: async () => ({

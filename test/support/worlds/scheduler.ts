@@ -51,6 +51,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   listGate: Promise<void> | null = null;
   /** The same for reads by id. */
   readGate: Promise<void> | null = null;
+  /** Why the tracker leaves issues out, by id. */
+  readonly gone = new Map<string, string>();
   /** What the tracker says about its own settings of an issue that is looked up. */
   scope: FoundIssue["scope"] = [];
   problem: Fault | null = null;
@@ -75,6 +77,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       preflight: async () => this.preflight(),
       fetchCandidates: () => this.fetchCandidates(),
       fetchIssues: (ids) => this.fetchIssues(ids),
+      whyGone: (id) => this.gone.get(id) ?? null,
       runAttempt: (order, reports) => this.runAttempt(order, reports),
       stopAttempt: (id, reason, graceMs) => this.stopAttempt(id, reason, graceMs),
       steerAttempt: (id, steerId, message) => this.steerAttempt(id, steerId, message),
