@@ -68,6 +68,18 @@ export const catalogue: readonly CommandEntry[] = [
     load: async () => (await import("./system.ts")).refreshCommand,
   },
   {
+    name: "pause",
+    summary: "start no new work until it is resumed; running agents continue",
+    group: act,
+    load: async () => (await import("./dispatch.ts")).pauseCommand,
+  },
+  {
+    name: "resume",
+    summary: "start new work again after a pause",
+    group: act,
+    load: async () => (await import("./dispatch.ts")).resumeCommand,
+  },
+  {
     name: "issue",
     summary: "show and list issues; create, edit and close those of the local tracker",
     group: act,

@@ -9,6 +9,7 @@ import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
 import { isFull } from "../core/store/lock.ts";
+import { readPause } from "../core/store/pause.ts";
 import { createRedactor } from "../core/text/redact.ts";
 import { loadTracker } from "../core/tracker/kinds.ts";
 import type { TrackerDeps } from "../core/tracker/tracker.ts";
@@ -41,6 +42,7 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
   try {
     const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
     const records = await readIssueRecords(dataDir);
+    const paused = await readPause(dataDir);
     const wall = systemClock.wall();
     const full = await isFull(dataDir);
     const storage = full ? { reason: "no space left on device", waiting: 0, sinceWall: 0 } : null;
@@ -52,14 +54,16 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     };
     for (const problem of await siteProblems(config, { forgeFor })) context.note(problem);
     for (const forge of forges) forge.close();
-    return planOf(issues, config, { records, wall, storage }).map(({ issue, runs, why }) => ({
-      issue_identifier: issue.identifier,
-      title: issue.title,
-      state: issue.state,
-      priority: issue.priority,
-      would_run: runs,
-      why,
-    }));
+    return planOf(issues, config, { records, wall, storage, paused }).map(
+      ({ issue, runs, why }) => ({
+        issue_identifier: issue.identifier,
+        title: issue.title,
+        state: issue.state,
+        priority: issue.priority,
+        would_run: runs,
+        why,
+      }),
+    );
   } finally {
     tracker.close();
     await service.close();

@@ -72,7 +72,9 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
   const facts = `tracker ${tracker.kind}${next}, ${amount(totals.total_tokens)} tokens`;
   const paused = snapshot.paused.map(({ agent, until, reason }) => {
     const who = agent === null ? "nothing new is started" : `nothing new is started with ${agent}`;
-    return `${who}, on again ${relative(until, nowMs)}: ${reason}`;
+    return until === null
+      ? `${who}: ${reason}`
+      : `${who}, on again ${relative(until, nowMs)}: ${reason}`;
   });
   const faults = [
     problem && `nothing new is started: ${problem.message}`,

@@ -219,6 +219,8 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     requested_at: at,
     operations: ["poll", "reconcile"],
   },
+  "system.pause": { paused: true, reason: "release day", by: "cli", since: at },
+  "system.resume": { paused: false, was_paused: true, since: at },
   "system.transitions": {
     states: [
       { name: "queued", kind: "status", terminal: false },

@@ -7,6 +7,8 @@ export const paths = {
     state: { method: "GET", path: "/api/v1/state" },
     runtime: { method: "GET", path: "/api/v1/runtime" },
     refresh: { method: "POST", path: "/api/v1/refresh" },
+    pause: { method: "POST", path: "/api/v1/pause" },
+    resume: { method: "POST", path: "/api/v1/resume" },
     transitions: { method: "GET", path: "/api/v1/transitions" },
     events: { method: "GET", path: "/api/v1/events" },
     openapi: { method: "GET", path: "/api/v1/openapi.json" },

@@ -34,11 +34,23 @@ const TrackerView = z
 
 const Paused = z
   .object({
+    gate: z
+      .enum(["paused", "active_hours", "host", "day_budget", "provider"])
+      .describe("What is closed: `paused`: an operator paused all dispatch"),
     agent: z.string().nullable().describe("null: every agent"),
-    until: Time,
+    until: Time.nullable().describe("null: not known, or until `symphony resume`"),
     reason: z.string(),
   })
   .meta({ id: "Paused" });
+
+const DispatchView = z
+  .object({
+    paused: z.literal(true),
+    reason: z.string().nullable(),
+    by: z.string().describe("How it was requested: `cli` or `api`"),
+    since: Time,
+  })
+  .meta({ id: "DispatchPause" });
 
 export const Snapshot = z
   .object({
@@ -71,7 +83,9 @@ export const Snapshot = z
     conflicts: z
       .array(OverlapView)
       .describe("Live branches that git cannot merge with each other, with those files"),
-    paused: z.array(Paused).describe("Agents that start no new work now, until when and why"),
+    paused: z
+      .array(Paused)
+      .describe("Gates that keep work of more than one issue from starting now"),
     polling: z.object({
       interval_ms: count,
       last_poll_at: Time.nullable(),
@@ -163,6 +177,30 @@ export const system = {
       coalesced: z.boolean(),
       requested_at: Time,
       operations: z.array(z.enum(["poll", "reconcile"])),
+    }),
+  }),
+  pause: route({
+    ...paths.system.pause,
+    summary:
+      "Start no new work until it is resumed, also after a restart; running attempts continue",
+    body: z
+      .strictObject({ reason: z.string().trim().min(1).max(1_000).optional() })
+      .meta({ example: { reason: "release day" } }),
+    bodyOptional: true,
+    audited: ["reason"],
+    status: 200,
+    reply: DispatchView,
+  }),
+  resume: route({
+    ...paths.system.resume,
+    summary: "Start new work again; queued issues and waiting retries start at once",
+    body: z.strictObject({}).meta({ example: {} }),
+    bodyOptional: true,
+    status: 200,
+    reply: z.object({
+      paused: z.literal(false),
+      was_paused: z.boolean(),
+      since: Time.nullable().describe("When the pause that ended began; null: there was none"),
     }),
   }),
   transitions: route({

@@ -15,6 +15,7 @@ import type { Logger } from "./events/log.ts";
 import type { Meter } from "./events/meter.ts";
 import type { Recorder } from "./journal/recorder.ts";
 import type { Kinds } from "./kinds.ts";
+import type { DispatchSwitch } from "./orchestrator/dispatch-switch.ts";
 import type { Operations } from "./orchestrator/operations.ts";
 import type { Orchestrator } from "./orchestrator/orchestrator.ts";
 import type { Templates } from "./prompt/templates.ts";
@@ -42,6 +43,7 @@ export interface Core {
   readonly kinds: Kinds;
   readonly config: ConfigService;
   readonly orchestrator: Operations;
+  readonly dispatch: DispatchSwitch;
   readonly attachments: Attachments;
   readonly bus: Bus;
   readonly meter: Meter;

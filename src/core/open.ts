@@ -24,6 +24,7 @@ import { Mirrors } from "./repository/mirrors.ts";
 import { noAuditKeys } from "./store/audit.ts";
 import { openIssueRecords } from "./store/documents.ts";
 import { openHistory } from "./store/history.ts";
+import { openPause } from "./store/pause.ts";
 import { repeatedStore } from "./store/repeated.ts";
 import { SaveQueue } from "./store/saves.ts";
 import type { History, Store } from "./store/store.ts";
@@ -210,11 +211,13 @@ export function openModels(options: CoreOptions, deps: OpenModelsDeps): ModelLis
 export async function openStore(dir: string, auditKeys = noAuditKeys): Promise<Store> {
   const records = await openIssueRecords(dir);
   const templates = await openTemplates(dir);
+  const pause = await openPause(dir);
   const history = openHistory(join(dir, "history.db"), auditKeys);
   return {
     records,
     history,
     templates,
+    pause,
     async close() {
       await records.settled();
       await templates.settled();

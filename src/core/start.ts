@@ -39,6 +39,8 @@ import {
   openWorkDelivery,
   openWorkspaces,
 } from "./open.ts";
+import { DispatchSwitch } from "./orchestrator/dispatch-switch.ts";
+import { dispatchPauseText } from "./orchestrator/gates.ts";
 import { openOffers } from "./orchestrator/offer.ts";
 import { Operations } from "./orchestrator/operations.ts";
 import { Orchestrator } from "./orchestrator/orchestrator.ts";
@@ -221,6 +223,7 @@ async function recovered(
       completed: history.completed(),
       tokensToday: history.tokensOfDay(clock.wall()),
       adopted,
+      paused: store.pause.current(),
       offered: deps.deliveries.offered((id) => history.latestAttempt(id)?.id ?? null),
     },
     { now: clock.now(), wall: clock.wall() },
@@ -309,6 +312,8 @@ async function begin(
   );
   bus.publish({ type: "server.started", message: `symphony ${version} started` });
   runtimes.check().catch((error) => log.warn("no agent can start", { reason: adviceOf(error) }));
+  const { paused } = orchestrator.state;
+  if (paused) log.warn("nothing new is started", { reason: dispatchPauseText(paused) });
   orchestrator.start();
   // A template that could not be rendered may have been changed in between.
   orchestrator.post({ type: "prompt.changed", templateId: null });
@@ -368,17 +373,15 @@ function runningCore(
     workflowPath: options.workflowPath,
     kinds: deps.kinds,
     ...{ config, bus, history, log, webhooks, comments, secrets, models },
-    meter: deps.meter,
-    recorder: deps.recorder,
-    templates: deps.templates,
-    workspaces: overview,
-    deliveries: deps.deliveries,
+    ...{ meter: deps.meter, recorder: deps.recorder, templates: deps.templates },
+    ...{ workspaces: overview, deliveries: deps.deliveries },
     redact: (text) => options.redactor.redact(text),
     secretsKnown: () => options.redactor.known(),
     attachments: new Attachments({
       ...{ orchestrator, history, clock, workspaces: overview, deliveries: deps.deliveries },
       redact: (text) => options.redactor.redact(text),
     }),
+    dispatch: new DispatchSwitch({ orchestrator, stored: deps.store.pause, clock }),
     orchestrator: new Operations({
       orchestrator,
       history,

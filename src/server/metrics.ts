@@ -83,6 +83,7 @@ function families(registry: Registry, core: Core) {
   trackerGauge(registry, core);
   unsavedGauge(registry, core);
   unrecordedGauge(registry, core);
+  gateGauge(registry, core);
   workspaceGauge(registry, core);
   const registers = [registry];
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
@@ -193,6 +194,21 @@ function unrecordedGauge(registry: Registry, core: Core): void {
     registers: [registry],
     collect() {
       this.set(core.recorder.lost);
+    },
+  });
+}
+
+const commonGates = ["paused", "active_hours", "host", "day_budget"] as const;
+
+function gateGauge(registry: Registry, core: Core): void {
+  new Gauge({
+    name: "symphony_gate_closed",
+    help: "1: this gate keeps all new work from starting",
+    labelNames: ["gate"],
+    registers: [registry],
+    collect() {
+      const shut = new Set(core.orchestrator.view(0).snapshot.paused.map(({ gate }) => gate));
+      for (const gate of commonGates) this.set({ gate }, shut.has(gate) ? 1 : 0);
     },
   });
 }

@@ -81,7 +81,9 @@ const reservedWords = [
   "issues",
   "models",
   "openapi.json",
+  "pause",
   "refresh",
+  "resume",
   "runtime",
   "secrets",
   "state",
@@ -334,9 +336,14 @@ function targetOf({ params }: ParsedRequest): string | null {
   return id ?? path ?? key ?? null;
 }
 
+/** As `actorOf`, for a handler. */
+export function actorBy(userAgent: string | undefined): "cli" | "api" {
+  return userAgent?.startsWith("symphony-cli") ? "cli" : "api";
+}
+
 /** The command line identifies itself by its user agent. */
-function actorOf(req: IncomingMessage): "cli" | "api" {
-  return req.headers["user-agent"]?.startsWith("symphony-cli") ? "cli" : "api";
+function actorOf({ headers }: IncomingMessage): "cli" | "api" {
+  return actorBy(headers["user-agent"]);
 }
 
 /** The fields of a body that the route's `audited` lists. */

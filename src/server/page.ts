@@ -75,7 +75,7 @@ function problemsOf({ problem, tracker, snapshot, storage }: View): readonly Pro
   };
   const paused = snapshot.paused.map(({ agent, untilWall, reason }) => ({
     title: agent === null ? "Nothing new is started" : `Nothing new is started with ${agent}`,
-    message: `Until ${new Date(untilWall).toISOString()}: ${reason}`,
+    message: untilWall === null ? reason : `Until ${new Date(untilWall).toISOString()}: ${reason}`,
   }));
   return [own, unsaved, starting, failing, ...paused].filter(
     (one) => one !== null && one !== false,

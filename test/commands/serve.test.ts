@@ -224,3 +224,33 @@ test("an overlay cannot set level danger on a server that was not started for it
   assert.equal((await set("safe")).code, 0);
   assert.equal((await fetch(`http://127.0.0.1:${url}/api/v1/state`)).status, 200);
 });
+
+test("a pause is set and ended by the command line, and a dry run and serve --once say it", async () => {
+  await using place = await project(
+    [{ title: "One" }],
+    done,
+    "agent: { max_concurrent_agents: 1 }\n",
+  );
+  const run = (...args: string[]) => symphony(place, ...args);
+  {
+    await using server = await Served.start(place);
+    const first = await run("pause", "--reason", "release day");
+    assert.deepEqual([first.code, first.stdout], [0, ""]);
+    assert.match(first.stderr, /Dispatch is paused: release day\. Running agents continue/);
+    const state = await run("state");
+    assert.match(state.stdout, /nothing new is started: dispatch is paused \(cli, .*release day/);
+    await server.stop();
+  }
+  const plan = await run("serve", "--dry-run");
+  assert.match(plan.stdout, /LOCAL-1 +wait .*dispatch is paused/);
+  const once = await run("serve", "--once", "--port", "0");
+  assert.equal(once.code, 0);
+  assert.match(once.stderr, /nothing new is started.*release day/);
+  await using server = await Served.start(place);
+  assert.match((await run("resume")).stderr, /Dispatch is resumed; it was paused/);
+  await eventually("the issue runs", async () => {
+    const { counts } = await server.client.system.state({});
+    return counts.completed === 1 || counts.running === 1;
+  });
+  assert.match((await run("resume")).stderr, /Dispatch was not paused/);
+});

@@ -44,7 +44,12 @@ describe("brakes and limits over HTTP", () => {
     scheduler.run("ENG-2").say(tokens(1_000));
     const state = (await server.ask("/api/v1/state")).json();
     assert.deepEqual(state.paused, [
-      { agent: "codex", until: new Date(untilWall).toISOString(), reason: "no more now" },
+      {
+        gate: "provider",
+        agent: "codex",
+        until: new Date(untilWall).toISOString(),
+        reason: "no more now",
+      },
     ]);
     world.core.bus.flush();
     const events = world.core.history.events({ afterSeq: 0, limit: 100 });

@@ -1,5 +1,7 @@
 import { z } from "zod";
+import type { ActiveHours } from "../model/hours.ts";
 import { renamed } from "../model/names.ts";
+import { activeHours, activeHoursOf } from "./hours.ts";
 
 export interface AgentConfig {
   /** The runtime: a kind in the table of agents. */
@@ -19,6 +21,8 @@ export interface AgentConfig {
   /** Silence after which an attempt of any kind of agent is stopped and tried again; 0 or less: never. */
   readonly stallTimeoutMs: number;
   readonly maxConcurrentAgents: number;
+  /** When new attempts may start; null: always. */
+  readonly activeHours: ActiveHours | null;
   readonly maxTurns: number;
   readonly maxRetryBackoffMs: number;
   /** Failures in a row before an issue becomes `failed`; null: no limit. */
@@ -106,6 +110,7 @@ const agentRules = section({
   approval_timeout_ms: notNegative.default(1_800_000),
   silence_timeout_ms: wholeNumber.optional(),
   max_concurrent_agents: positive.default(10),
+  active_hours: activeHours.nullable().default(null),
   max_turns: positive.default(20),
   max_retry_backoff_ms: positive.default(300_000),
   max_retries: notNegative.nullable().default(10),
@@ -159,6 +164,7 @@ export function agentConfigOf(
     ...rules,
     kind: written.kind,
     effort,
+    activeHours: activeHoursOf(written.active_hours),
     byState: picksOf(written.by_state),
     byLabel: picksOf(written.by_label),
     approvals: written.approvals,

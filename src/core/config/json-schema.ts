@@ -78,6 +78,8 @@ const meanings: Readonly<Record<string, string>> = {
   "agent.silence_timeout_ms":
     "Silence after which an attempt is tried again, ms; 0 or less: never; default: codex.stall_timeout_ms",
   "agent.max_concurrent_agents": "Maximum number of attempts at the same time",
+  "agent.active_hours":
+    'When new attempts may start, such as {"days": "mon-fri", "from": "09:00", "to": "18:00", "tz": "Europe/Berlin"}; default: always',
   "agent.max_concurrent_agents_by_state": 'Further limits by tracker state, such as {"Rework": 1}',
   "agent.max_turns": "Maximum number of turns in one attempt",
   "agent.max_retries": "Failures in a row before an issue is failed; null: no limit",

@@ -39,6 +39,8 @@ const levels: Partial<Record<EventType, LogLevel>> = {
   "tracker.error": "warn",
   "provider.paused": "warn",
   "budget.reached": "warn",
+  "dispatch.paused": "warn",
+  "host.short": "warn",
 };
 
 const outcomes: Partial<Record<EventType, string>> = {

@@ -119,8 +119,11 @@ export const statuses = [
 
 export type IssueStatus = (typeof statuses)[number];
 
-/** What a retry waits for in addition to its time: the next budget day, an agent's provider, another branch. */
+/** What a retry waits for in addition to its time: an operator, the active hours, the host, the next budget day, an agent's provider, another branch. */
 export type Wait =
+  | { readonly gate: "paused" }
+  | { readonly gate: "active_hours" }
+  | { readonly gate: "host" }
   | { readonly gate: "day_budget" }
   | {
       readonly gate: "provider";

@@ -4,7 +4,7 @@ import { unsavedText } from "../model/event.ts";
 import { type Issue, normalState, type Wait } from "../model/issue.ts";
 import { grouped } from "../text/text.ts";
 import { choiceFor } from "./choice.ts";
-import type { StorageWait } from "./issues.ts";
+import { type Gate, hoursGate, pausedGate } from "./gates.ts";
 import { conflictOf } from "./radar.ts";
 import { type Day, isFree, type Pause, type State } from "./state.ts";
 
@@ -71,7 +71,7 @@ export function selectForDispatch(
   config: Config,
   tried: ReadonlySet<string>,
 ): readonly Issue[] {
-  if (storageGate(state) || dayGate(state.day, config)) return [];
+  if (commonGate(state, config)) return [];
   return firstToFit(state.queue, slotsFor(state, config), (issue) => {
     if (tried.has(issue.id) || !issue.dispatchable || !isFree(state, issue)) return false;
     const isOpen = providerGate(state, issue, config) === null;
@@ -208,24 +208,20 @@ export function stateSets(tracker: TrackerConfig): StateSets {
 
 const dayMs = 86_400_000;
 
-/** A condition that keeps an issue from starting, possibly until a known time. */
-export interface Gate {
-  readonly wait: Wait | StorageWait;
-  readonly detail: string;
-  /** null if not known. */
-  readonly untilWall: number | null;
-}
-
 type TimedGate = Gate & { readonly wait: Wait; readonly untilWall: number };
 
 /** The closed gate that keeps a valid issue from starting now; null when all are open. */
 export function shutGate(state: State, issue: Issue, config: Config): Gate | null {
   return (
-    storageGate(state) ??
-    dayGate(state.day, config) ??
+    commonGate(state, config) ??
     providerGate(state, issue, config) ??
     conflictGate(state, issue, config)
   );
+}
+
+/** The closed gate that keeps every issue from starting now. */
+export function commonGate(state: State, config: Config): Gate | null {
+  return storageGate(state) ?? pausedGate(state) ?? hoursGate(state) ?? dayGate(state.day, config);
 }
 
 /** While writes are not on disk, a crash could start the same work a second time. */

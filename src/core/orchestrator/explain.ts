@@ -1,10 +1,10 @@
 import type { Config, TrackerConfig } from "../config/config.ts";
+import { hoursText } from "../model/hours.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { ScopeLine } from "../tracker/tracker.ts";
 import {
   conflictGate,
   dayGate,
-  type Gate,
   hasSlot,
   openBlockers,
   providerGate,
@@ -13,6 +13,7 @@ import {
   stateSets,
   storageGate,
 } from "./dispatch.ts";
+import { type Gate, hoursGate, pausedGate } from "./gates.ts";
 import type { IssueRow } from "./issues.ts";
 import { conflictOf, orderGate } from "./radar.ts";
 import { isClaimed, type State } from "./state.ts";
@@ -106,6 +107,8 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
   const day = dayGate(state.day, config);
   return [
     passable("storage", storageGate(state), { own, open: "everything is saved" }),
+    passable("paused", pausedGate(state), { own, open: "dispatch is not paused" }),
+    passable("active_hours", hoursGate(state), { own, open: openHoursText(state) }),
     passable("day_budget", day, { own, open: "there are tokens left" }),
     passable("provider", providerGate(state, issue, config), {
       own,
@@ -117,6 +120,11 @@ function hostGates(issue: Issue, state: State, config: Config): readonly Explain
       opens: "the end of a running attempt, or a higher agent.max_concurrent_agents",
     }),
   ];
+}
+
+function openHoursText({ hours }: State): string {
+  if (hours === null) return "there are no agent.active_hours";
+  return `${hoursText(hours.of)}, until ${new Date(hours.untilWall).toISOString()}`;
 }
 
 function conflictLine(state: State, issue: Issue, config: Config): Explained {
@@ -148,7 +156,9 @@ function passable(
   { own, open }: { own: boolean; open: string },
 ): Explained {
   const until = shut?.untilWall ?? null;
-  const opens = until === null ? "it opens by itself" : `it opens ${new Date(until).toISOString()}`;
+  const byItself =
+    until === null ? "it opens by itself" : `it opens ${new Date(until).toISOString()}`;
+  const opens = shut?.wait.gate === "paused" ? "symphony resume" : byItself;
   return gate(name, own || shut === null, { detail: shut?.detail ?? open, opens });
 }
 

@@ -3,6 +3,7 @@ import type { PollOutcome } from "../events/meter.ts";
 import type { Attempt, AttemptGit, Needs, Phase } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { EventDraft, StorageTrouble } from "../model/event.ts";
+import type { DispatchPause } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
 import type { Fault } from "./state.ts";
@@ -16,6 +17,11 @@ export type Input =
   | { readonly type: "config.changed" }
   /** A template has another text; null: any may have one. `workflow` stands for all templates of the file. */
   | { readonly type: "prompt.changed"; readonly templateId: string | null }
+  /** An operator paused all dispatch; it is on disk. */
+  | { readonly type: "dispatch.paused"; readonly pause: DispatchPause }
+  | { readonly type: "dispatch.resumed"; readonly by: string }
+  /** The active hours begin or end. */
+  | { readonly type: "hours.due" }
   /** Refused writes are waiting for the disk, or none are waiting any more. */
   | { readonly type: "storage.changed"; readonly trouble: StorageTrouble | null }
   | {
@@ -285,7 +291,7 @@ export type Effect =
  */
 export type TimerInput = Extract<
   Input,
-  { type: "poll.due" | "refill.due" | "retry.due" | "provider.due" | "day.due" }
+  { type: "poll.due" | "refill.due" | "retry.due" | "provider.due" | "day.due" | "hours.due" }
 >;
 
 export interface AttemptOrder {

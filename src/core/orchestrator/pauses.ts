@@ -1,5 +1,6 @@
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { dayGate, dayIndex, pausedText, shutGate, storageGate } from "./dispatch.ts";
+import { hoursPassed } from "./gates.ts";
 import { type Retry, type Running, without } from "./issues.ts";
 import type { Effect, Exit } from "./messages.ts";
 import { queueRetry } from "./retry.ts";
@@ -107,14 +108,14 @@ export function turnWentWell(state: State, agent: string): State {
 }
 
 /**
- * Applies what time alone changes: a new day begins, paused providers may be tried, waiting retries
+ * Applies what time alone changes: the active hours begin or end, a new day begins, paused providers may be tried, waiting retries
  * continue.
  */
 export function timePassed(state: State, context: PauseContext): Decision {
-  return andThen(
-    andThen(dayPassed(state, context), (next) => pausesPassed(next, context)),
-    (next) => woken(next, context),
-  );
+  const hours = hoursPassed(state, context);
+  const day = andThen(hours, (next) => dayPassed(next, context));
+  const pauses = andThen(day, (next) => pausesPassed(next, context));
+  return andThen(pauses, (next) => woken(next, context));
 }
 
 /** Begins a new day, and publishes when the day's token budget is used up or available again. */

@@ -9,7 +9,8 @@ import {
   openRequest,
   raiseFences,
 } from "./decision.ts";
-import { type Gate, hasSlot, shutGate, slotsFor, standingOf } from "./dispatch.ts";
+import { hasSlot, shutGate, slotsFor, standingOf, storageGate } from "./dispatch.ts";
+import type { Gate } from "./gates.ts";
 import type { Retry } from "./issues.ts";
 import type { Input } from "./messages.ts";
 import { startVerified } from "./poll.ts";
@@ -48,7 +49,9 @@ export function retryDue(state: State, issueId: string, context: Context): Decis
     return queueRetry(state, { ...entry, error: context.problem.message }, { delayMs, now, wall });
   }
   const gate = shutGate(state, entry.issue, context.config);
-  if (gate) return waitFor(state, entry, { gate, context });
+  // After a turn that ended well the issue may be done, which no gate delays.
+  const mayBeDone = entry.error === null && storageGate(state) === null;
+  if (gate && !mayBeDone) return waitFor(state, entry, { gate, context });
   return recheck(state, issueId);
 }
 

@@ -1,11 +1,13 @@
 import type { Config } from "../config/config.ts";
 import { type Attempt, noTokens, type Tokens } from "../model/attempt.ts";
 import type { StorageTrouble } from "../model/event.ts";
+import type { DispatchPause } from "../model/gates.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import type { CompletedRecord, IssueRecord } from "../store/store.ts";
 import { idleOf } from "./brakes.ts";
 import { dayIndex, queueOf, selectForDispatch } from "./dispatch.ts";
 import { dispatchGates } from "./explain.ts";
+import { hoursPassed } from "./gates.ts";
 import {
   type Claim,
   type Completed,
@@ -111,6 +113,8 @@ export interface Restored {
   readonly completed?: readonly CompletedRecord[];
   /** Of all issues, on the current day (UTC). */
   readonly tokensToday?: number;
+  /** An operator paused dispatch. */
+  readonly paused?: DispatchPause | null;
   /** Work whose delivery is on disk; a crash may have come before the record of its issue. */
   readonly offered?: readonly Offered[];
 }
@@ -159,6 +163,7 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     ...emptyState(),
     issues: IssueMap.from(rows),
     pauses,
+    paused: from.paused ?? null,
     day: { index: dayIndex(clocks.wall), tokens: from.tokensToday ?? 0, reached: false },
     lastAttemptStamp: stampOf(from.lastAttemptId),
     usage: { tokens: from.totals.tokens, seconds: from.totals.seconds },
@@ -315,16 +320,18 @@ interface Known {
   readonly wall: number;
   /** Why nothing could be saved now. */
   readonly storage?: StorageTrouble | null;
+  readonly paused?: DispatchPause | null;
 }
 
 /** What a first poll at `wall` would start, in order, and why it would not start the rest. Pure. */
 export function planOf(
   issues: readonly Issue[],
   config: Config,
-  { records, wall, storage = null }: Known,
+  { records, wall, storage = null, paused = null }: Known,
 ): readonly PlanRow[] {
   const totals = { tokens: noTokens, seconds: 0 };
-  const restored = restoredState({ records, totals, lastAttemptId: null }, { now: 0, wall });
+  const before = restoredState({ records, totals, lastAttemptId: null, paused }, { now: 0, wall });
+  const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
   const listed = { ...restored, candidates: issues, queue, storage };
   const { state } = rowsListed(listed, { issues, request: 0 }, { config, now: 0, wall });

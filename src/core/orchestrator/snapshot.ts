@@ -6,6 +6,7 @@ import type { Issue, IssueStatus } from "../model/issue.ts";
 import type { FoundIssue } from "../tracker/tracker.ts";
 import { dayGate, slotsFor, waitingFor } from "./dispatch.ts";
 import { dispatchGates, type Explained } from "./explain.ts";
+import { hoursGate, pausedGate } from "./gates.ts";
 import type {
   Blocked,
   Completed,
@@ -38,10 +39,13 @@ export interface Snapshot {
   readonly paused: readonly Paused[];
 }
 
+/** A closed gate that concerns more than one issue. */
 export interface Paused {
+  readonly gate: "paused" | "active_hours" | "host" | "day_budget" | "provider";
   /** null: every agent. */
   readonly agent: string | null;
-  readonly untilWall: number;
+  /** null: not known. */
+  readonly untilWall: number | null;
   readonly reason: string;
 }
 
@@ -98,10 +102,19 @@ export function snapshot(
 }
 
 function pausedNow(state: State, config: Config): readonly Paused[] {
-  const day = dayGate(state.day, config);
-  const all = day ? [{ agent: null, untilWall: day.untilWall, reason: day.detail }] : [];
+  const shut = [
+    { gate: "paused", shut: pausedGate(state) },
+    { gate: "active_hours", shut: hoursGate(state) },
+    { gate: "day_budget", shut: dayGate(state.day, config) },
+  ] as const;
+  const all = shut.flatMap(({ gate, shut: one }) =>
+    one ? [{ gate, agent: null, untilWall: one.untilWall, reason: one.detail }] : [],
+  );
   const active = [...state.pauses.values()].filter((pause) => pause.active);
-  return [...all, ...active.map(({ agent, untilWall, reason }) => ({ agent, untilWall, reason }))];
+  const providers = active.map(({ agent, untilWall, reason }) => {
+    return { gate: "provider", agent, untilWall, reason } as const;
+  });
+  return [...all, ...providers];
 }
 
 /** True if its agent is live and waits for a person. */

@@ -8,6 +8,8 @@ import {
 } from "../model/attempt.ts";
 import type { Overlap } from "../model/delivery.ts";
 import type { StorageTrouble } from "../model/event.ts";
+import type { DispatchPause } from "../model/gates.ts";
+import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
 
@@ -46,9 +48,22 @@ export interface State {
   readonly trackerError: Fault | null;
   /** A read of the tracker has ended, well or not; until then nothing is known about its health. */
   readonly trackerRead: boolean;
+  /** An operator paused the start of new work. */
+  readonly paused: DispatchPause | null;
+  /** Whether `agent.active_hours` are open; null: there are none. */
+  readonly hours: HoursNow | null;
   /** Set while refused writes wait to be repeated: nothing new is started. */
   readonly storage: StorageTrouble | null;
   readonly draining: boolean;
+}
+
+/** The active hours as last looked up. */
+export interface HoursNow {
+  readonly of: ActiveHours;
+  readonly open: boolean;
+  /** The time it was looked up, and the next change. */
+  readonly fromWall: number;
+  readonly untilWall: number;
 }
 
 export interface Fault {
@@ -167,6 +182,8 @@ export function emptyState(): State {
     rateLimits: null,
     trackerError: null,
     trackerRead: false,
+    paused: null,
+    hours: null,
     storage: null,
     draining: false,
   };

@@ -3,8 +3,9 @@ import { turned } from "./brakes.ts";
 import { modelChosen, templateChosen } from "./choice.ts";
 import { andThen, type Context, type Decision, decided } from "./decision.ts";
 import { attemptExited } from "./exit.ts";
+import { dispatchPaused, dispatchResumed, hoursPassed } from "./gates.ts";
 import type { Stop } from "./issues.ts";
-import type { Effect, Input } from "./messages.ts";
+import type { Effect, Input, TimerInput } from "./messages.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
@@ -31,20 +32,20 @@ export function step(state: State, input: Input, context: Context): Decision {
 function decide(state: State, input: Input, context: Context): Decision {
   switch (input.type) {
     case "poll.due":
-      if (state.draining) return decided(state);
-      return andThen(timePassed(state, context), (next) => pollDue(next, context));
     case "refill.due":
-      return andThen(timePassed(state, context), (next) => refillDue(next, context));
     case "day.due":
-      return timePassed(state, context);
+    case "hours.due":
     case "provider.due":
-      return recheckGates(pauseElapsed(state, input.agent, context), context);
+    case "retry.due":
+      return timeCame(state, input, context);
     case "refresh.requested":
       return andThen(pausesTried(state, context), (next) => refreshRequested(next, context));
     case "tracker.changed":
       return pollAgain(state, context);
     case "config.changed":
     case "prompt.changed":
+    case "dispatch.paused":
+    case "dispatch.resumed":
     case "storage.changed":
       return surroundingsChanged(state, input, context);
     case "running.refreshed":
@@ -56,8 +57,6 @@ function decide(state: State, input: Input, context: Context): Decision {
     case "issues.verified":
     case "issues.verifyFailed":
       return refillAnswered(state, input, context) ?? pollAnswered(state, input, context);
-    case "retry.due":
-      return andThen(timePassed(state, context), (next) => retryDue(next, input.issueId, context));
     case "issue.hinted":
       if (state.draining || !hasBegun(state)) return decided(state);
       return recheckRequested(state, input.issueId);
@@ -92,7 +91,10 @@ function decide(state: State, input: Input, context: Context): Decision {
   }
 }
 
-type Changed = Extract<Input, { type: "config.changed" | "prompt.changed" | "storage.changed" }>;
+type Changed = Extract<
+  Input,
+  { type: "config.changed" | "prompt.changed" | "storage.changed" | `dispatch.${string}` }
+>;
 
 function surroundingsChanged(state: State, input: Changed, context: Context): Decision {
   switch (input.type) {
@@ -102,6 +104,30 @@ function surroundingsChanged(state: State, input: Changed, context: Context): De
       return promptChanged(state, input.templateId, context);
     case "storage.changed":
       return storageChanged(state, input.trouble, context);
+    case "dispatch.paused":
+      return dispatchPaused(state, input.pause);
+    case "dispatch.resumed":
+      return andThen(dispatchResumed(state, input.by), (next) => recheckGates(next, context));
+  }
+}
+
+/** A timer has fired. */
+function timeCame(state: State, input: TimerInput, context: Context): Decision {
+  switch (input.type) {
+    case "poll.due":
+      if (state.draining) return decided(state);
+      return andThen(timePassed(state, context), (next) => pollDue(next, context));
+    case "refill.due":
+      return andThen(timePassed(state, context), (next) => refillDue(next, context));
+    case "day.due":
+      return timePassed(state, context);
+    case "hours.due":
+      if (state.draining) return decided(state);
+      return andThen(hoursPassed(state, context, true), (next) => recheckGates(next, context));
+    case "provider.due":
+      return recheckGates(pauseElapsed(state, input.agent, context), context);
+    case "retry.due":
+      return andThen(timePassed(state, context), (next) => retryDue(next, input.issueId, context));
   }
 }
 
@@ -199,6 +225,7 @@ function drain(state: State, stopAttempts: boolean): Decision {
     { type: "clearTimer", input: { type: "poll.due" } },
     { type: "clearTimer", input: { type: "refill.due" } },
     { type: "clearTimer", input: { type: "day.due" } },
+    { type: "clearTimer", input: { type: "hours.due" } },
     ...timers,
   );
   if (!stopAttempts) return begun;

@@ -163,7 +163,7 @@ export const IssueSchema = z.strictObject({
 });
 
 const wait = z.discriminatedUnion("gate", [
-  z.strictObject({ gate: z.literal("day_budget") }),
+  z.strictObject({ gate: z.enum(["paused", "active_hours", "host", "day_budget"]) }),
   z.strictObject({
     gate: z.literal("provider"),
     agent: z.string().min(1),

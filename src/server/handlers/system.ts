@@ -12,7 +12,7 @@ import { findStatus, namesOf } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
-import type { Handlers } from "../mount.ts";
+import { actorBy, type Handlers } from "../mount.ts";
 import { Prepared, StateAnswer, strongTag, viewOf } from "../replies.ts";
 import { streamEvents } from "../sse.ts";
 import { snapshotView, time, trackerView } from "../views.ts";
@@ -54,6 +54,16 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
       const { coalesced, requestedWall } = core.orchestrator.refresh();
       const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
       return { queued: true, coalesced, requested_at: time(requestedWall), operations };
+    },
+    async pause({ body }, exchange) {
+      const reason = body.reason === undefined ? null : core.redact(body.reason);
+      const pause = await core.dispatch.pause(reason, actorBy(exchange.header("user-agent")));
+      return { paused: true, reason: pause.reason, by: pause.by, since: time(pause.sinceWall) };
+    },
+    async resume(_, exchange) {
+      const ended = await core.dispatch.resume(actorBy(exchange.header("user-agent")));
+      const since = ended && time(ended.sinceWall);
+      return { paused: false, was_paused: ended !== null, since };
     },
     transitions: ({ query }) => transitionsView(core, query.issue ?? null),
     events({ query, headers }, response) {

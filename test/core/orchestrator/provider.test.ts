@@ -40,7 +40,7 @@ test("a limited provider pauses until the time it names; no failure is counted",
     [[until, 0]],
   );
   assert.deepEqual(shown.paused, [
-    { agent: "codex", untilWall: until, reason: limited(null).message },
+    { gate: "provider", agent: "codex", untilWall: until, reason: limited(null).message },
   ]);
   const gates = statusOfIdentifier(world.orchestrator.state, settings, "A-2")?.explain ?? [];
   assert.equal(gates.find(({ gate }) => gate === "provider")?.pass, false);

@@ -8,6 +8,7 @@ const eventsEach = 3_000;
 test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (t) => {
   let dispatches = 0;
   let restarts = 0;
+  let dispatchPauses = 0;
   let refusedWrites = 0;
   const limits = { holds: 0, pauses: 0, fullDays: 0 };
   for (let seed = 1; seed <= worlds; seed++) {
@@ -23,6 +24,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
     }
     dispatches += world.dispatches;
     restarts += world.restarts;
+    dispatchPauses += world.pauses;
     refusedWrites += world.disk.failures;
     limits.holds += world.ledger.holds;
     limits.pauses += world.ledger.pauses;
@@ -31,6 +33,7 @@ test(`no invariant breaks in ${worlds} seeded worlds of ${eventsEach} events`, (
   t.diagnostic(`${dispatches} dispatches, ${restarts} restarts, ${refusedWrites} refused writes`);
   assert.ok(dispatches > worlds * 50, "the worlds were alive");
   assert.ok(restarts > 0, "some crashed");
+  assert.ok(dispatchPauses > worlds / 2, "dispatch was paused in some");
   assert.ok(refusedWrites > worlds * 10, "their disks were full now and then");
   t.diagnostic(JSON.stringify(limits));
   const { holds, pauses, fullDays } = limits;

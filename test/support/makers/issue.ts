@@ -84,6 +84,7 @@ export function config(parts: Parts = {}): Config {
       approvalTimeoutMs: 0,
       stallTimeoutMs: 300_000,
       maxConcurrentAgents: 10,
+      activeHours: null,
       maxTurns: 20,
       maxRetryBackoffMs: 300_000,
       maxRetries: 10,

@@ -15,6 +15,7 @@ export const neededFiles = [
   "webhooks.db",
   "overlay.json",
   "templates.json",
+  "pause.json",
   "secrets.json",
   "issue-records.json",
 ] as const;

@@ -19,6 +19,7 @@ import type { Attempt } from "../../../src/core/model/attempt.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
 import type { Issue } from "../../../src/core/model/issue.ts";
 import { openStore } from "../../../src/core/open.ts";
+import { DispatchSwitch } from "../../../src/core/orchestrator/dispatch-switch.ts";
 import { Operations } from "../../../src/core/orchestrator/operations.ts";
 import { Templates } from "../../../src/core/prompt/templates.ts";
 import { openSecrets } from "../../../src/core/secrets/secrets.ts";
@@ -71,6 +72,8 @@ export interface World extends AsyncDisposable {
   readonly core: Core;
   readonly scheduler: Scheduler;
   readonly workspaces: Workspaces;
+  /** Where a pause of all dispatch is stored. */
+  readonly pause: Store["pause"];
   readonly dataDir: string;
   /** Every line of the log, as JSON. */
   readonly logged: string[];
@@ -182,6 +185,7 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
   });
   const world: World = {
     scheduler,
+    pause: store.pause,
     workspaces,
     dataDir,
     logged,
@@ -199,6 +203,11 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         },
       } as Core["config"],
       orchestrator,
+      dispatch: new DispatchSwitch({
+        orchestrator: scheduler.orchestrator,
+        stored: store.pause,
+        clock,
+      }),
       attachments: new Attachments({
         ...{ orchestrator: scheduler.orchestrator, history, clock, workspaces: overview },
         ...{ deliveries, redact },

@@ -4,8 +4,12 @@ import type { Clock } from "../../../src/core/clock.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { SymphonyError } from "../../../src/core/model/errors.ts";
 import type { EventDraft } from "../../../src/core/model/event.ts";
+import type { DispatchPause } from "../../../src/core/model/gates.ts";
+import { type ActiveHours, openingAt } from "../../../src/core/model/hours.ts";
 import { type Issue, normalState } from "../../../src/core/model/issue.ts";
+import type { Decision } from "../../../src/core/orchestrator/decision.ts";
 import { standingOf } from "../../../src/core/orchestrator/dispatch.ts";
+import { dispatchGates } from "../../../src/core/orchestrator/explain.ts";
 import type { Running } from "../../../src/core/orchestrator/issues.ts";
 import type { Effect, Exit, Input, TimerInput } from "../../../src/core/orchestrator/messages.ts";
 import { recordOf, restoredState } from "../../../src/core/orchestrator/records.ts";
@@ -32,6 +36,9 @@ interface Process {
 /** The wall clock at the start of a world. */
 const epochWall = 1e12;
 
+/** Gates whose answer depends on nothing that a start itself changes. */
+const shownGates: ReadonlySet<string> = new Set(["paused", "active_hours", "host", "storage"]);
+
 const states = ["Todo", "In Progress", " todo ", "Done", "Backlog", "Canceled"];
 
 /** A seeded world around the pure core: slow and failing reads, agents that crash and hang, operators, crashes. */
@@ -47,6 +54,10 @@ export class Simulation {
   readonly disk: FaultyDisk;
   /** Until this time the disk refuses most writes. */
   #fullUntil = 0;
+  /** The last answer: time only goes forward. */
+  #opening = { open: true, untilWall: 0 };
+  /** As on disk. */
+  #paused: DispatchPause | null = null;
   /** Inputs that the shell posts while it performs effects; handled right after them. */
   #said: Input[] = [];
   #agenda: { at: number; order: number; epoch: number | null; run: () => void }[] = [];
@@ -60,6 +71,7 @@ export class Simulation {
   events = 0;
   dispatches = 0;
   restarts = 0;
+  pauses = 0;
   trail: string[] = [];
   readonly ledger: BrakeLedger;
   readonly #hooks: Hooks;
@@ -74,6 +86,7 @@ export class Simulation {
         maxRetries: this.#chance(0.3) ? 3 : null,
         maxConcurrentAgentsByState: this.#chance(0.5) ? { todo: 1 + this.#pick(cap) } : {},
         stallTimeoutMs: this.#chance(0.3) ? 0 : 120_000,
+        activeHours: this.#hours(),
       },
       brakes: {
         tokensPerIssue: this.#chance(0.25) ? 100 : null,
@@ -119,9 +132,17 @@ export class Simulation {
   /** Ends all faults, then requires progress: no eligible issue may wait while a slot is free (L2). */
   heal(): void {
     this.#faults = false;
+    if (this.#paused !== null) this.#apply({ type: "dispatch.resumed", by: "cli" });
     const { day, pauses } = this.#state;
     const gates = [...pauses.values()].filter(({ active }) => active).map((p) => p.untilWall);
     if (day.reached) gates.push((day.index + 1) * 86_400_000);
+    const opening = this.#settings.agent.activeHours;
+    if (opening !== null) {
+      // The whole time until everything has settled, in one window.
+      let next = openingAt(opening, epochWall + this.#now);
+      if (next.open) next = openingAt(opening, next.untilWall);
+      gates.push(next.untilWall);
+    }
     this.#now = Math.max(this.#now, ...gates.map((wall) => wall - epochWall));
     this.#slots.woke();
     this.#passes(20 * 60_000);
@@ -180,6 +201,8 @@ export class Simulation {
     if (input.type === "candidates.fetched") this.#slots.listed();
     this.#statuses.answered(input);
     try {
+      if (input.type === "dispatch.paused") this.#paused = input.pause;
+      if (input.type === "dispatch.resumed") this.#paused = null;
       const decide = this.#hooks.decide ?? step;
       const decision = decide(before, input, {
         config: this.#settings,
@@ -197,6 +220,7 @@ export class Simulation {
         const starts = decision.effects.filter(({ type }) => type === "startAttempt");
         assert.equal(starts.length, 0, "FAULT-9: something is started while a save is outstanding");
       }
+      this.#checkGates(decision);
       for (const effect of decision.effects) this.#perform(effect);
     } catch (error) {
       if (!(error instanceof SymphonyError)) throw error;
@@ -205,6 +229,37 @@ export class Simulation {
     const next = this.#said.shift();
     if (next) this.#apply(next);
     else this.#check();
+  }
+
+  /** A gate that is shown closed is closed, and the reverse. */
+  #checkGates({ state, effects }: Decision): void {
+    const starts = effects.filter((effect) => effect.type === "startAttempt");
+    const wall = epochWall + this.#now;
+    const mayStart = this.#paused === null && this.#isOpenNow();
+    assert.ok(mayStart || starts.length === 0, "a closed gate lets an issue start");
+    for (const { issue: started } of starts) {
+      const shown = dispatchGates(started, this.#state, this.#settings);
+      const shut = shown.filter(({ gate, pass }) => !pass && shownGates.has(gate));
+      assert.deepEqual(shut, [], "an issue starts beside a gate that was shown closed");
+    }
+    if (this.events % 10 > 0) return;
+    for (const own of state.queue.slice(0, 1)) {
+      const shown = dispatchGates(own, state, this.#settings);
+      const isOpen = (name: string) => shown.find(({ gate }) => gate === name)?.pass;
+      if (state.issues.get(own.id)?.claim === "running") continue;
+      assert.equal(isOpen("paused"), this.#paused === null, "the pause is shown as it is");
+      const isKnown = state.hours !== null && wall < state.hours.untilWall;
+      if (isKnown)
+        assert.equal(isOpen("active_hours"), this.#isOpenNow(), "the hours are shown as they are");
+    }
+  }
+
+  #isOpenNow(): boolean {
+    const hours = this.#settings.agent.activeHours;
+    if (hours === null) return true;
+    const wall = epochWall + this.#now;
+    if (wall >= this.#opening.untilWall) this.#opening = openingAt(hours, wall);
+    return this.#opening.open;
   }
 
   /** Notes an accepted request of an operator, which all later decisions must respect. */
@@ -466,6 +521,7 @@ export class Simulation {
     }
     if (dice < 88) return this.#apply({ type: "issue.hinted", issueId });
     if (dice < 89) return this.#changePrompt();
+    if (dice < 90) return this.#pause();
     if (dice < 94) {
       this.#fullUntil = this.#now + this.#pick(120_000);
       return;
@@ -486,6 +542,26 @@ export class Simulation {
       held.every(({ templateId }) => templateId === undefined),
       "S7: an issue is held for a template that has changed",
     );
+  }
+
+  /** An operator pauses all dispatch, and later resumes it. */
+  #pause(): void {
+    const pause = { reason: "simulated", by: "cli", sinceWall: epochWall + this.#now };
+    this.pauses++;
+    this.#apply({ type: "dispatch.paused", pause });
+    const at = this.#now + this.#pick(120_000);
+    const run = () => this.#apply({ type: "dispatch.resumed", by: "cli" });
+    const place = this.#agenda.findLastIndex((other) => other.at <= at);
+    this.#agenda.splice(place + 1, 0, { at, order: this.#order++, epoch: null, run });
+  }
+
+  /** A window around the time at which worlds begin, in some of them. */
+  #hours(): ActiveHours | null {
+    if (this.#chance(0.8)) return null;
+    const days = [0, 1, 2, 3, 4, 5, 6];
+    const fromMinute = this.#pick(1_440);
+    const toMinute = (fromMinute + 600 + this.#pick(800)) % 1_440;
+    return { days, fromMinute, toMinute, tz: "America/St_Johns" };
   }
 
   #crash(): void {
@@ -512,6 +588,7 @@ export class Simulation {
         records: this.disk.records,
         totals,
         lastAttemptId,
+        paused: this.#paused,
         tokensToday: this.ledger.today(epochWall + this.#now),
       },
       { now: this.#now, wall: epochWall + this.#now },

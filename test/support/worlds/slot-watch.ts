@@ -74,11 +74,10 @@ export class SlotWatch {
   }
 
   /** The tracker works, the first poll is done, and no pending read will start an attempt anyway. */
-  #isReady({ draining, trackerError, poll, storage }: State): boolean {
+  #isReady({ draining, trackerError, poll, storage, paused, hours }: State): boolean {
     const isIdle = poll.phase === "idle" && poll.lastWall !== null && this.#reads.size === 0;
-    return (
-      isIdle && !draining && trackerError === null && storage === null && this.#falseStarts < 3
-    );
+    const isShut = storage !== null || paused !== null || hours?.open === false;
+    return isIdle && !draining && trackerError === null && !isShut && this.#falseStarts < 3;
   }
 
   #fitting(state: State): readonly Issue[] {

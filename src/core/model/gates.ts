@@ -1,0 +1,10 @@
+// Why nothing new is started, for any issue: facts that the scheduler, the store and the views share.
+
+/** An operator paused the start of new work. */
+export interface DispatchPause {
+  /** null: none was given. */
+  readonly reason: string | null;
+  /** How it was requested, such as `cli`. */
+  readonly by: string;
+  readonly sinceWall: number;
+}
