@@ -33,7 +33,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/serve.ts": ["src/commands", "src/server", "src/core", "node:"],
   "src/commands/demo.ts": ["src/commands", "src/demo", "src/core", "node:"],
   "src/commands/offline.ts": ["src/commands", "src/contract", "src/core", "zod", "node:"],
-  "src/commands/replay.ts": ["src/commands", "src/core", "zod", "node:"],
+  "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
   "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],

@@ -7,6 +7,7 @@ import { type Route, routesOf } from "../../src/contract/route.ts";
 import { EventReader } from "../support/fakes/event-reader.ts";
 import { completed, turnWith, wireAgent } from "../support/fakes/wire-agent.ts";
 import { canaries, canariesIn, inEnvironment, stored } from "../support/makers/canaries.ts";
+import { recordTexts } from "../support/makers/record.ts";
 import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 import { Bench } from "../support/worlds/scripted-agent.ts";
 
@@ -156,11 +157,14 @@ describe("THREAT-3: no secret is seen", () => {
     assert.deepEqual(canariesIn(server.logged.join("")), []);
   });
 
-  test("in the history and the audit log on disk", async () => {
+  test("in the history, the audit log and the record of decisions on disk", async () => {
     await server.stop();
     for (const name of ["history.db", "secrets.json"]) {
       const bytes = await readFile(join(server.dataDir, name), "latin1");
       assert.deepEqual(canariesIn(bytes), [], name);
     }
+    const record = recordTexts(join(server.dataDir, "record.db"));
+    assert.match(record, /attempt\.exited/, "it was recorded");
+    assert.deepEqual(canariesIn(record), [], "record.db");
   });
 });

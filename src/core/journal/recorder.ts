@@ -119,9 +119,10 @@ export class Recorder {
 
   /** Writes the rest with a last checkpoint. */
   async close(): Promise<void> {
-    this.#cancelSweep();
     await this.settled();
     this.#closed = true;
+    this.#cancelFlush?.();
+    this.#cancelSweep();
     try {
       if (this.#segment !== null) await this.#add(this.#segment.take(true));
     } catch (error) {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Config } from "../../../src/core/config/config.ts";
-import { type Batch, RecordFile } from "../../../src/core/journal/file.ts";
+import { RecordFile } from "../../../src/core/journal/file.ts";
 import { sourceOf, stateAt } from "../../../src/core/journal/reading.ts";
 import { Recorder, type RecorderOptions } from "../../../src/core/journal/recorder.ts";
 import { Replay } from "../../../src/core/journal/replay.ts";
@@ -15,6 +15,7 @@ import { emptyState, type State } from "../../../src/core/orchestrator/state.ts"
 import { createRedactor } from "../../../src/core/text/redact.ts";
 import { FakeClock } from "../../support/fakes/fake-clock.ts";
 import { config, issue } from "../../support/makers/issue.ts";
+import { batchesOf, recordTexts } from "../../support/makers/record.ts";
 
 const canary = "canary-5b1f0e77c2";
 
@@ -85,35 +86,6 @@ class Bench {
     this.clock.advance(30_000);
     this.apply({ type: "poll.due" });
   }
-}
-
-function batchesOf(file: RecordFile): Batch[] {
-  const batches: Batch[] = [];
-  for (let batch = file.batchAfter(0); batch; batch = file.batchAfter(batch.first)) {
-    batches.push(batch);
-  }
-  return batches;
-}
-
-/** Every text of the record, decompressed. */
-function textsOf(path: string): string {
-  const file = new RecordFile(path);
-  const texts: string[] = [];
-  for (const { id } of file.segments()) {
-    for (let from = file.firstOf(id); from; from = file.checkpointAfter(from)) {
-      texts.push(from.body, JSON.stringify(from));
-    }
-    for (
-      let contents = file.contentsWith(id, Number.MAX_SAFE_INTEGER);
-      contents !== null;
-      contents = file.contentsWith(id, contents.first - 1)
-    ) {
-      texts.push(...contents.texts);
-    }
-  }
-  texts.push(...batchesOf(file).map(({ body }) => body));
-  file.close();
-  return texts.join("\n");
 }
 
 test("an unchanged poll of 10,000 issues takes under 100 bytes on disk", async (t) => {
@@ -194,7 +166,7 @@ test("no secret that is known by its value reaches the record", async (t) => {
   bench.apply({ type: "storage.changed", trouble: { reason: canary, waiting: 1, sinceWall: 0 } });
   await bench.recorder.close();
   const raw = readFileSync(bench.file, "latin1");
-  const texts = textsOf(bench.file);
+  const texts = recordTexts(bench.file);
   assert.ok(texts.includes("[redacted]") && texts.includes("attempt.exited"));
   for (const form of [canary, Buffer.from(canary).toString("base64")]) {
     assert.ok(!raw.includes(form) && !texts.includes(form), "it is in the record");
