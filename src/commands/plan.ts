@@ -4,6 +4,7 @@ import { openConfig, readOverlay } from "../core/config/service.ts";
 import type { Forge } from "../core/delivery/forge.ts";
 import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
+import { fileChecks } from "../core/file-checks.ts";
 import { kinds, sections } from "../core/kinds.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
@@ -33,8 +34,10 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     flags: {},
     clock: systemClock,
     overlay: await readOverlay(dataDir),
-    validate: async ({ tracker: next }) =>
-      (await loadTracker(kinds.trackers, next)).check(next, lookup),
+    checks: fileChecks({
+      ...{ env, redactor, lookup },
+      checkTracker: async (next) => (await loadTracker(kinds.trackers, next)).check(next, lookup),
+    }),
   });
   const { config } = service.current;
   const adapter = await loadTracker(kinds.trackers, config.tracker);

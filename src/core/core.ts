@@ -89,6 +89,8 @@ export interface CoreOptions {
   readonly redactor: Redactor;
   /** What the configuration may choose from; by default symphony's own kinds. */
   readonly kinds?: Kinds;
+  /** Start although a key that narrows what runs, caps it or chooses an agent is not read by anything. */
+  readonly allowUnknown?: boolean;
   /** Aborted to cancel the start, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Rejects when this configuration must not be served; nothing has been changed by then. */

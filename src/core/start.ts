@@ -5,13 +5,14 @@ import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
 import { recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
-import { checkLevel, levelWords } from "./config/config.ts";
+import { levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
 import { type ConfigService, openConfig, openOverlay } from "./config/service.ts";
 import type { Core, CoreDeps, CoreOptions } from "./core.ts";
 import { forgeKinds } from "./delivery/kinds.ts";
 import { inForce, portsOf } from "./effects.ts";
 import { Meter } from "./events/meter.ts";
+import { fileChecks } from "./file-checks.ts";
 import {
   type Cleanup,
   cleanUpFinished,
@@ -48,7 +49,7 @@ import { restoredState } from "./orchestrator/records.ts";
 import type { State } from "./orchestrator/state.ts";
 import { runIdOf } from "./process/table.ts";
 import { Templates } from "./prompt/templates.ts";
-import { learnEnvironment, learnTracker } from "./secrets/learn.ts";
+import { learnEnvironment } from "./secrets/learn.ts";
 import { openSecrets, type Secrets } from "./secrets/secrets.ts";
 import { beginSealed } from "./store/audit.ts";
 import { lockDataDir } from "./store/lock.ts";
@@ -92,11 +93,11 @@ export async function createCore(options: CoreOptions): Promise<Core> {
       clock,
       overlay,
       saveOverlay,
-      async validate(next) {
-        checkLevel(next, env);
-        learnTracker(next.tracker, trackerDeps.lookup, redactor);
-        await trackers.check(next.tracker);
-      },
+      allowUnknown: options.allowUnknown ?? false,
+      checks: fileChecks({
+        ...{ env, redactor, lookup: trackerDeps.lookup },
+        checkTracker: (next) => trackers.check(next),
+      }),
     });
     closers.push(() => config.close());
     signal?.throwIfAborted();

@@ -1,4 +1,5 @@
-import { type ConfigProblem, isMap, withoutNulls } from "./schema.ts";
+import type { Problem } from "./finding.ts";
+import { isMap, withoutNulls } from "./schema.ts";
 import type { Sections } from "./sections.ts";
 
 /** The source of an effective value; a later layer overrides an earlier one. */
@@ -14,14 +15,14 @@ export interface Layer {
 const refusedKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
 
 /** Keys that are refused at any depth. */
-export function refusedKeysIn(value: unknown, path: readonly string[] = []): ConfigProblem[] {
+export function refusedKeysIn(value: unknown, path: readonly string[] = []): Problem[] {
   if (Array.isArray(value))
     return value.flatMap((item, at) => refusedKeysIn(item, [...path, `${at}`]));
   if (!isMap(value)) return [];
   return Object.entries(value).flatMap(([key, child]) => {
     const at = [...path, key];
     const here = refusedKeys.has(key.trim())
-      ? [{ path: at.join("."), message: "is not allowed as a key" }]
+      ? [{ path: at.join("."), message: "is not allowed as a key", isRule: true, isKey: true }]
       : [];
     return [...here, ...refusedKeysIn(child, at)];
   });

@@ -4,6 +4,7 @@ import { parseJson } from "../text/text.ts";
 import { agentConfigOf, brakesConfigOf, usageConfigOf } from "./agents.ts";
 import type { CommonConfig, Config } from "./config.ts";
 import { deliveryConfigOf, onSuccessOf } from "./delivery.ts";
+import type { Problem } from "./finding.ts";
 import { gitConfigOf } from "./git.ts";
 import {
   type Layer,
@@ -13,16 +14,9 @@ import {
   originsOf,
   refusedKeysIn,
 } from "./layers.ts";
-import {
-  type ConfigProblem,
-  invalidConfig,
-  isMap,
-  isStateLimit,
-  mapOf,
-  parseWritten,
-  type Written,
-} from "./schema.ts";
+import { invalidConfig, isMap, isStateLimit, mapOf, readWritten, type Written } from "./schema.ts";
 import { type ForAllAgents, type Sections, serverSection, trackerSection } from "./sections.ts";
+import { type Known, refusedStrangers, unknownKeysOf } from "./unknown-keys.ts";
 import { workspaceConfigOf } from "./workspace.ts";
 
 /** Options of the command line that are configuration. */
@@ -49,24 +43,88 @@ export interface Resolved {
   readonly warnings: readonly string[];
 }
 
+/** A problem and the layer that it is in. */
+export interface LayerProblem extends Problem {
+  readonly origin: Layer["origin"];
+}
+
+/** A configuration with everything that is wrong with it. */
+export interface Inspected extends Omit<Resolved, "warnings"> {
+  /** Errors and warnings. With an error, `written` has the default in place of each value at fault. */
+  readonly problems: readonly LayerProblem[];
+}
+
 /** Merges the sources and checks the result. Throws `invalid_config`, naming every invalid key. */
 export function resolveConfig(sources: ConfigSources, sections: Sections): Resolved {
+  const { problems, ...resolved } = inspectConfig(sources, sections);
+  const isFault = ({ severity = "error" }: Problem) => severity === "error";
+  const faults = problems.filter(isFault);
+  if (faults.length > 0) throw invalidConfig(faults);
+  const warnings = problems.map(({ message }) => message);
+  return { ...resolved, warnings };
+}
+
+/** As `resolveConfig`, but it reports what is wrong in place of throwing, all of it at once. */
+export function inspectConfig(
+  sources: ConfigSources,
+  sections: Sections,
+  { allowUnknown = false }: { readonly allowUnknown?: boolean } = {},
+): Inspected {
   const given = layersOf(sources, sections);
-  const refused = given.flatMap(({ values }) => refusedKeysIn(values));
-  if (refused.length > 0) throw invalidConfig(refused);
-  const layers = normalLayers(given, sections);
+  const refused = given.flatMap(({ origin, values }) =>
+    refusedKeysIn(values).map((one) => ({ ...one, origin })),
+  );
+  const layers = normalLayers(refused.length > 0 ? given.map(plainKeys) : given, sections);
   const meant = layers.map((layer) => withoutStrangers(layer, sections));
-  const written = parseWritten(mergeLayers(meant, sections), sections);
+  const { written, problems } = readWritten(mergeLayers(meant, sections), sections);
   return {
     written,
     origins: originsOf(written, meant, sections),
-    warnings: layers.flatMap((layer) => warningsOf(layer, sections)),
+    problems: [
+      ...refused,
+      ...problems.map((one) => ({ ...one, origin: originIn(meant, one.path) })),
+      ...layers.flatMap((layer) => ignoredIn(layer, sections, allowUnknown)),
+      ...unusedSections(layers, written, sections),
+    ],
   };
+}
+
+/** The layer that a value at `path` comes from; a missing one is missing in the workflow file. */
+function originIn(layers: readonly Layer[], path: string): Layer["origin"] {
+  const found = layers.findLast(({ values }) => hasDotted(values, path));
+  return found?.origin ?? "workflow";
+}
+
+function hasDotted(values: unknown, path: string): boolean {
+  if (path === "") return true;
+  if (Array.isArray(values)) {
+    const [index = ""] = path.split(".", 1);
+    return index in values && hasDotted(values[Number(index)], path.slice(index.length + 1));
+  }
+  if (!isMap(values)) return false;
+  return Object.keys(values).some(
+    (key) =>
+      path === key ||
+      (path.startsWith(`${key}.`) && hasDotted(values[key], path.slice(key.length + 1))),
+  );
+}
+
+/** Without the keys that are refused at any depth, so that everything else can be checked too. */
+function plainKeys(layer: Layer): Layer {
+  const clean = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(clean);
+    if (!isMap(value)) return value;
+    const kept = Object.entries(value).filter(
+      ([key]) => refusedKeysIn({ [key]: null }).length === 0,
+    );
+    return Object.fromEntries(kept.map(([key, child]) => [key, clean(child)]));
+  };
+  return { ...layer, values: mapOf(clean(layer.values)) };
 }
 
 function layersOf(
   { workflow, env, overlay, flags }: ConfigSources,
-  { keys }: Known,
+  { keys }: Pick<Known, "keys">,
 ): readonly Layer[] {
   const { port = null, host = null } = flags;
   return [
@@ -80,7 +138,7 @@ function layersOf(
 const pattern = /^SYMPHONY_([A-Z0-9]+(?:_[A-Z0-9]+)*)__([A-Z0-9_]+)$/;
 
 /** The variable that sets a dotted key, such as `SYMPHONY_AGENT__MAX_TURNS`. */
-function variableOf(path: string): string {
+export function variableOf(path: string): string {
   return `SYMPHONY_${path.replaceAll(".", "__").toUpperCase()}`;
 }
 
@@ -121,36 +179,46 @@ function withValue(
   return Object.fromEntries([...Object.entries(values), [key, child]]);
 }
 
-/** The names of sections and keys. */
-type Known = Pick<Sections, "keys" | "names">;
-
 /** Settings of a layer without effect: unknown keys (requirement W-15) and per-state limits that are dropped (W-11). */
-function warningsOf({ origin, values }: Layer, known: Known): readonly string[] {
-  const shown = (path: string) => (origin === "env" ? variableOf(path) : path);
-  return [
-    ...unknownKeys(values, { known, areVariables: origin === "env" }).map(
-      (path) => `${shown(path)} is not a known key and is ignored${guess(path, known, shown)}`,
-    ),
-    ...droppedLimits(values).map(
-      (state) =>
-        `agent.max_concurrent_agents_by_state: the limit of "${state}" is not a whole number greater than 0 and is ignored`,
-    ),
-  ];
+function ignoredIn(
+  { origin, values }: Layer,
+  known: Known,
+  allowUnknown: boolean,
+): readonly LayerProblem[] {
+  const isVariable = origin === "env";
+  const shown = (path: string) => (isVariable ? variableOf(path) : path);
+  const unknown = unknownKeysOf({ values }, { known, allowUnknown, shown, isVariable });
+  const dropped = droppedLimits(values).map((state): Problem => {
+    const path = "agent.max_concurrent_agents_by_state";
+    const message = `${path}: the limit of "${state}" is not a whole number greater than 0 and is ignored`;
+    return { path: `${path}.${state}`, message, severity: "warning" };
+  });
+  return [...unknown, ...dropped].map((one) => ({ ...one, origin }));
 }
 
-/** The same unknown keys as errors: an overlay is written for symphony only. */
-function strangersIn(
-  values: Readonly<Record<string, unknown>>,
-  known: Known,
-): readonly ConfigProblem[] {
-  return unknownKeys(values, { known, areVariables: false }).map((path) => ({
-    path,
-    message: `is not a known key${guess(path, known, (meant) => meant)}`,
-  }));
+/** Sections of agents of which nothing would start one. */
+function unusedSections(
+  layers: readonly Layer[],
+  { agent }: Written,
+  { agents }: Sections,
+): readonly LayerProblem[] {
+  const picks = [...Object.values(agent.by_state), ...Object.values(agent.by_label)];
+  const used = new Set([agent.kind, ...picks.map(({ kind }) => kind)]);
+  return layers.flatMap(({ origin, values }) =>
+    agents
+      .filter(({ kind, section }) => !section.forAll && !used.has(kind) && isMap(values[kind]))
+      .map(({ kind }) => ({
+        path: kind,
+        origin,
+        isKey: true,
+        severity: "warning" as const,
+        message: `${kind} is configured, but nothing uses it: agent.kind is ${agent.kind}`,
+      })),
+  );
 }
 
 /** Other programs use the environment, too, so only the known keys of its layer are kept. */
-function withoutStrangers(layer: Layer, { keys, names }: Known): Layer {
+function withoutStrangers(layer: Layer, { keys, names }: Pick<Known, "keys" | "names">): Layer {
   if (layer.origin !== "env") return layer;
   const knownOf = (name: string, section: Readonly<Record<string, unknown>>) =>
     Object.fromEntries(Object.entries(section).filter(([key]) => keys.has(`${name}.${key}`)));
@@ -160,63 +228,11 @@ function withoutStrangers(layer: Layer, { keys, names }: Known): Layer {
   return { origin: "env", values: Object.fromEntries(known) };
 }
 
-/** The known name nearest to `word`, if it is near enough to be a typing error. */
-export function nearest(word: string, known: Iterable<string>): string | null {
-  let best: { readonly name: string; readonly distance: number } | null = null;
-  for (const name of known) {
-    const distance = editDistance(word, name);
-    const near = distance <= Math.max(1, Math.floor(name.length / 4));
-    if (near && (best === null || distance < best.distance)) best = { name, distance };
-  }
-  return best?.name ?? null;
-}
-
-/** A variable always names a key inside a section; in a file an unknown section is one fault. */
-function unknownKeys(
-  values: Readonly<Record<string, unknown>>,
-  { known, areVariables }: { readonly known: Known; readonly areVariables: boolean },
-): readonly string[] {
-  const { keys, names } = known;
-  const paths = Object.entries(values).flatMap(([name, section]) => {
-    if (!names.has(name) && !areVariables) return [name];
-    return isMap(section) ? Object.keys(section).map((key) => `${name}.${key}`) : [];
-  });
-  return paths.filter((path) => !names.has(path) && !keys.has(path) && !isExtension(path));
-}
-
-/** Keys that begin with `x-` are reserved for the file's author. */
-function isExtension(path: string): boolean {
-  return path.split(".").some((part) => part.startsWith("x-"));
-}
-
-function guess(path: string, { keys, names }: Known, shown: (path: string) => string): string {
-  const last = path.slice(path.lastIndexOf(".") + 1);
-  const found =
-    nearest(path, path.includes(".") ? keys.keys() : names) ??
-    [...keys.keys()].find((known) => known.endsWith(`.${last}`)) ??
-    null;
-  return found === null ? "" : `; did you mean ${shown(found)}?`;
-}
-
 function droppedLimits(values: Readonly<Record<string, unknown>>): readonly string[] {
   const { agent } = values;
   const limits = isMap(agent) ? agent["max_concurrent_agents_by_state"] : undefined;
   if (!isMap(limits)) return [];
   return Object.entries(limits).flatMap(([state, limit]) => (isStateLimit(limit) ? [] : [state]));
-}
-
-/** Levenshtein distance, one row at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, swap));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 /** The operator's overrides of the workflow file, in the written form. */
@@ -231,13 +247,15 @@ const reference = /^\$[A-Za-z_][A-Za-z0-9_]*$/;
  * Refuses what an overlay must not hold, whatever the other layers say: unknown keys (except under `tracker.provider` and
  * those that begin with `x-`), keys such as `__proto__`, a plain credential. Throws `invalid_config`, naming every path.
  */
-export function checkOverlay(overlay: Overlay, known: Pick<Sections, "keys" | "names">): void {
+export function checkOverlay(overlay: Overlay, known: Known): void {
   if (isDeeper(overlay, deepest)) {
-    throw invalidConfig([{ path: "", message: `goes more than ${deepest} levels deep` }]);
+    throw invalidConfig([
+      { path: "", message: `the overlay goes more than ${deepest} levels deep` },
+    ]);
   }
   const problems = [
     ...refusedKeysIn(overlay),
-    ...strangersIn(overlay, known),
+    ...refusedStrangers(overlay, known),
     ...credentialsIn(overlay),
   ];
   if (problems.length > 0) throw invalidConfig(problems);
@@ -280,7 +298,7 @@ function without(overlay: Overlay, key: string): Overlay {
 }
 
 /** The overlay is shown unchanged to every operator, so it may hold only names of secrets. */
-function credentialsIn(values: Overlay, path: readonly string[] = []): readonly ConfigProblem[] {
+function credentialsIn(values: Overlay, path: readonly string[] = []): readonly Problem[] {
   return Object.entries(values).flatMap(([key, value]) => {
     const at = [...path, key];
     if (isMap(value)) return credentialsIn(value, at);

@@ -1,13 +1,8 @@
 import type { z } from "zod";
 import { SymphonyError } from "../model/errors.ts";
 import { type Approvals, positive } from "./agents.ts";
-import type { Sections, WrittenSchema } from "./sections.ts";
-
-/** One reason why a configuration cannot be used; `path` is the dotted key. */
-export interface ConfigProblem {
-  readonly path: string;
-  readonly message: string;
-}
+import { type Problem, sentenceOf } from "./finding.ts";
+import { noState, type Sections, type WrittenSchema } from "./sections.ts";
 
 type Parsed = z.output<WrittenSchema>;
 
@@ -48,13 +43,58 @@ export function parseWritten(
   values: Readonly<Record<string, unknown>>,
   sections: Sections,
 ): Written {
-  const result = sections.schema.safeParse({ tracker: {}, ...withoutNulls(values) });
-  if (!result.success) throw invalidConfig(result.error.issues.map(problemOf));
-  const { tracker, agent } = result.data;
-  const { approvals, ofAgents } = withApprovals(result.data, sections.agents);
+  const { written, problems } = readWritten(values, sections);
+  if (problems.length > 0) throw invalidConfig(problems);
+  return written;
+}
+
+/** As `parseWritten`, but each value at fault is replaced by its default, so that everything else can be checked too. */
+export function readWritten(
+  values: Readonly<Record<string, unknown>>,
+  sections: Sections,
+): { readonly written: Written; readonly problems: readonly Problem[] } {
+  const given = { tracker: {}, ...withoutNulls(values) };
+  const result = sections.schema.safeParse(given);
+  const invalid = result.success ? [] : result.error.issues.map(problemOf);
+  const parsed = result.success
+    ? result.data
+    : sections.schema.parse(mended(given, result.error.issues));
+  const written = normalWritten(parsed, sections);
+  const problems = [...invalid, ...labelProblems(written.tracker)];
+  const { active_states: active } = written.tracker;
+  const isKnown = sections.trackers.some(({ kind }) => kind === written.tracker.kind);
+  if (active.length > 0 || !isKnown) return { written, problems };
+  const missing: Problem = { path: "tracker.active_states", message: noState, isRule: true };
+  return { written, problems: [...problems, missing] };
+}
+
+/** A kind that needs nothing else, in place of one that cannot be read. */
+const standIn = "local";
+
+/** The values without those at fault: a section's key each, or the whole section. */
+function mended(
+  given: Readonly<Record<string, unknown>>,
+  issues: readonly z.core.$ZodIssue[],
+): Record<string, unknown> {
+  const kept = new Map(Object.entries(given));
+  for (const { path } of issues) {
+    const [name, key] = path.map(String);
+    if (name === undefined) continue;
+    const section = kept.get(name);
+    if (!isMap(section) || key === undefined) kept.delete(name);
+    else kept.set(name, Object.fromEntries(Object.entries(section).filter(([one]) => one !== key)));
+  }
+  const tracker = mapOf(kept.get("tracker"));
+  kept.set("tracker", { kind: standIn, ...tracker });
+  return Object.fromEntries(kept);
+}
+
+function normalWritten(parsed: Parsed, sections: Sections): Written {
+  const { tracker, agent } = parsed;
+  const { approvals, ofAgents } = withApprovals(parsed, sections.agents);
   const states = sections.trackers.find(({ kind }) => kind === tracker.kind)?.section.states;
   return {
-    ...result.data,
+    ...parsed,
     ...ofAgents,
     tracker: {
       ...tracker,
@@ -93,10 +133,11 @@ export function isStateLimit(limit: unknown): limit is number {
 }
 
 /** An error that names every invalid key. */
-export function invalidConfig(problems: readonly ConfigProblem[]): SymphonyError {
-  const list = problems.map(({ path, message }) => `${path} ${message}`).join("; ");
+export function invalidConfig(problems: readonly Problem[]): SymphonyError {
+  const list = problems.map(sentenceOf).join("; ");
+  const shown = problems.map(({ path, message }) => ({ path, message }));
   return new SymphonyError("invalid_config", `the configuration cannot be used: ${list}`, {
-    details: { problems },
+    details: { problems: shown },
   });
 }
 
@@ -109,26 +150,31 @@ export function isMap(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function problemOf({ path, message }: z.core.$ZodIssue): ConfigProblem {
-  return { path: path.join("."), message };
+function problemOf(issue: z.core.$ZodIssue): Problem {
+  const { path, message } = issue;
+  const allowed = issue.code === "invalid_value" ? { allowed: issue.values.map(String) } : {};
+  return { path: path.join("."), message, isRule: true, ...allowed };
 }
 
-/** The labels of the scope. Throws `invalid_config` when no issue can ever have them. */
 function labelsIn({ required_labels, labels }: Parsed["tracker"]) {
-  const all = labelsOf(labels.all);
-  const any = labelsOf(labels.any);
-  const exclude = labelsOf(labels.exclude);
+  const { any, all, exclude } = labels;
+  return {
+    required_labels: labelsOf(required_labels),
+    labels: { any: labelsOf(any), all: labelsOf(all), exclude: labelsOf(exclude) },
+  };
+}
+
+/** Labels that no issue can ever have together. */
+function labelProblems({ required_labels, labels }: Parsed["tracker"]): readonly Problem[] {
+  const { any, all, exclude } = labels;
   const isExcluded = (label: string) => exclude.includes(label);
-  const required = labelsOf([...required_labels, ...all]);
-  const both = required.filter(isExcluded);
+  const both = [...required_labels, ...all].filter(isExcluded);
   const none = any.length > 0 && any.every(isExcluded) ? any : both;
-  if (none.length > 0) {
-    const words = none.map((label) => `"${label}"`).join(", ");
-    const where = both.length > 0 ? "tracker.labels.all or required_labels" : "tracker.labels.any";
-    const message = `excludes ${words}, which ${where} asks for: no issue could run`;
-    throw invalidConfig([{ path: "tracker.labels.exclude", message }]);
-  }
-  return { required_labels: labelsOf(required_labels), labels: { any, all, exclude } };
+  if (none.length === 0) return [];
+  const words = [...new Set(none)].map((label) => `"${label}"`).join(", ");
+  const where = both.length > 0 ? "tracker.labels.all or required_labels" : "tracker.labels.any";
+  const message = `excludes ${words}, which ${where} asks for: no issue could run`;
+  return [{ path: "tracker.labels.exclude", message, isRule: true }];
 }
 
 /** A blank label is kept: it matches no issue, so nothing is dispatched (requirement W-13). */

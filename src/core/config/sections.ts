@@ -118,13 +118,15 @@ const labelsSection = z.strictObject(
         : "must be a map with any, all or exclude",
   },
 );
+/** Nothing would ever run, and a new issue of the local tracker would have no state to begin in. */
+export const noState = "must name at least one state";
 
 export const trackerSection = section({
   kind: solidText,
   provider: map.default({}),
   required_labels: texts.default([]),
   labels: labelsSection.prefault({}),
-  active_states: texts.optional(),
+  active_states: z.array(solidText, "must be a list").min(1, noState).optional(),
   terminal_states: texts.optional(),
   comment_steering: z.enum(["off", "mention", "all"], "must be off, mention or all").default("off"),
   comment_mention: solidText.default("@symphony"),

@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { homedir } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { type FSWatcher, watch as watchPaths } from "chokidar";
 import { Low } from "lowdb";
@@ -8,18 +7,12 @@ import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
-import type { Config } from "./config.ts";
-import { leavesOf, type Origin } from "./layers.ts";
-import {
-  type ConfigFlags,
-  checkOverlay,
-  type Overlay,
-  resolveConfig,
-  toConfig,
-} from "./resolve.ts";
-import { invalidConfig, type Written } from "./schema.ts";
+import { type CheckDeps, checkConfig, type Effective } from "./check.ts";
+import { type Finding, findingText, refusal } from "./finding.ts";
+import { leavesOf } from "./layers.ts";
+import { checkOverlay, type Overlay } from "./resolve.ts";
 import type { Sections } from "./sections.ts";
-import { parseWorkflow, readWorkflow } from "./workflow.ts";
+import { readWorkflow } from "./workflow.ts";
 
 const checkIntervalMs = 1_000;
 /** A file that is being written is read after this pause in the writes. */
@@ -179,7 +172,10 @@ class WatchedConfig implements ConfigService {
     const same =
       keys.length === 0 && isDeepStrictEqual(before.effective.origins, after.effective.origins);
     this.#loaded = same ? { ...after, effective: before.effective } : after;
-    const warnings = after.warnings.filter((warning) => !before.warnings.includes(warning));
+    // By what it says: an edit above it moves a warning to another line.
+    const known = new Set(before.findings.map(({ message }) => message));
+    const fresh = after.findings.filter(({ message }) => !known.has(message));
+    const warnings = fresh.map(findingText);
     if (keys.length > 0 || mended || warnings.length > 0) {
       this.#notify({ type: "changed", keys, warnings });
     }
@@ -233,55 +229,31 @@ function asSymphonyError(error: unknown): SymphonyError {
   return new SymphonyError("internal_error", messageOf(error), { cause: error });
 }
 
-/** A configuration and its prompt: they change together or not at all. */
-export interface Effective {
-  readonly config: Config;
-  readonly promptTemplate: string;
-  /** The same configuration with the keys of the file, including unknown ones; `$NAME` is not resolved. */
-  readonly written: Written;
-  /** By dotted path, for every leaf of `written`. */
-  readonly origins: Readonly<Record<string, Origin>>;
-}
-
-export interface ConfigOptions {
-  readonly sections: Sections;
-  readonly workflowPath: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly flags: ConfigFlags;
+export interface ConfigOptions extends CheckDeps {
   readonly clock: Clock;
-  /** The user's home directory; default: the system's. */
-  readonly home?: string;
-  readonly overlay?: Overlay;
   /** Saves a new overlay; if absent, the overlay cannot be changed. */
   saveOverlay?(overlay: Overlay): Promise<void>;
-  /** A further check, such as the tracker adapter's; its rejection refuses the file. */
-  validate?(config: Config): void | Promise<void>;
 }
 
 interface Loaded {
   readonly hash: string;
   readonly effective: Effective;
+  /** What the check found that does not stop the start. */
+  readonly findings: readonly Finding[];
   readonly warnings: readonly string[];
 }
 
-/** The workflow file with all other layers. Rejects with the fault of any of them. */
-export async function load(content: Uint8Array, options: ConfigOptions): Promise<Loaded> {
-  const { workflowPath, env, flags, overlay = {}, home = homedir(), sections } = options;
-  const workflow = parseWorkflow(content, workflowPath);
-  const resolved = resolveConfig({ workflow: workflow.config, env, overlay, flags }, sections);
-  const root = workspaceRoot(resolved.written.workspace.root, { workflowPath, env, home });
-  const written = { ...resolved.written, workspace: { ...resolved.written.workspace, root } };
-  const config = toConfig(written, root, sections);
-  await options.validate?.(config);
+/** The workflow file with all other layers. Rejects with every fault of any of them. */
+export async function load(content: Uint8Array, options: CheckDeps): Promise<Loaded> {
+  const { effective, findings } = await checkConfig(content, options);
+  if (findings.some(({ severity }) => severity === "error")) {
+    throw refusal(findings, options.workflowPath);
+  }
   return {
     hash: hashOf(content),
-    effective: {
-      config,
-      promptTemplate: workflow.promptTemplate,
-      written,
-      origins: { "workspace.root": "default", ...resolved.origins },
-    },
-    warnings: resolved.warnings,
+    effective,
+    findings,
+    warnings: findings.map(findingText),
   };
 }
 
@@ -297,54 +269,6 @@ function changedKeys(before: Effective, after: Effective, sections: Sections): r
 
 function hashOf(content: Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
-}
-
-/** What the directory of all workspaces depends on. */
-export interface RootContext {
-  /** Absolute. */
-  readonly workflowPath: string;
-  readonly home: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
-
-const variable = /^\$([A-Za-z_][A-Za-z0-9_]*)(?=\/|$)/;
-
-/**
- * The absolute path of `workspace.root`: `~`, a leading `$NAME`, or relative to the workflow
- * file's directory. If it is omitted or names an unset variable, it is the project's own directory below
- * `~/.symphony/workspaces`: sandboxed agents may write to the system's temporary folder. Throws `invalid_config`.
- */
-export function workspaceRoot(written: string | undefined, place: RootContext): string {
-  const directory = dirname(place.workflowPath);
-  const path = expanded(written?.trim() ?? "", place);
-  if (path === null) return defaultRoot(directory, place.home);
-  const root = resolve(directory, path);
-  if (root === dirname(root)) throw problem("must not be the root of the file system");
-  return root;
-}
-
-/** null: the default. */
-function expanded(written: string, { env, home }: RootContext): string | null {
-  if (written.includes("\0")) throw problem("must not hold a NUL character");
-  const name = variable.exec(written)?.[1];
-  const value = name === undefined ? "" : (env[name]?.trim() ?? "");
-  if (written === "" || (name !== undefined && value === "")) return null;
-  const path = written.replace(variable, () => value);
-  if (!path.startsWith("~")) return path;
-  if (path !== "~" && !path.startsWith("~/"))
-    throw problem("may begin with ~/, not with ~ and a name");
-  return join(home, path.slice(1));
-}
-
-function defaultRoot(directory: string, home: string): string {
-  const project = basename(directory).replaceAll(/[^A-Za-z0-9._-]/g, "_");
-  // Two projects with the same name must never share their workspaces.
-  const hash = createHash("sha256").update(directory).digest("hex").slice(0, 8);
-  return join(home, ".symphony", "workspaces", `${project || "project"}-${hash}`);
-}
-
-function problem(message: string) {
-  return invalidConfig([{ path: "workspace.root", message }]);
 }
 
 const formatVersion = 1;

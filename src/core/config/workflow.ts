@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
-import { parseDocument, type YAMLError } from "yaml";
+import { LineCounter, parseDocument, type YAMLError } from "yaml";
 import { messageOf, SymphonyError, systemCodeOf } from "../model/errors.ts";
+import { noPlaces, Places } from "./places.ts";
 
 /** A workflow file as written: only its form is checked. */
 export interface Workflow {
@@ -9,9 +10,14 @@ export interface Workflow {
   readonly config: Readonly<Record<string, unknown>>;
   /** The text after the front matter, trimmed, with LF line ends. */
   readonly promptTemplate: string;
+  /** Where each key is in the file. */
+  readonly places: Places;
+  /** Where the prompt begins in the file, both 1-based. */
+  readonly promptAt: { readonly line: number; readonly column: number };
 }
 
-const fence = "---";
+/** Blanks after it are not seen in an editor, so they do not count. */
+const fence = /^---[ \t]*$/;
 const maxFileBytes = 1024 * 1024;
 const maxDepth = 50;
 
@@ -38,18 +44,27 @@ export async function readWorkflow(path: string): Promise<Uint8Array> {
   });
 }
 
-/** Splits the file's content; throws like `loadWorkflow`. `path` is used only in messages. */
+/**
+ * Splits the file's content; throws like `loadWorkflow`. `path` is used only in messages. Blank lines before the first
+ * `---` do not count.
+ */
 export function parseWorkflow(content: Uint8Array, path: string): Workflow {
   const lines = decode(content, path).split(/\r?\n/);
-  if (lines[0] !== fence) return { path, config: {}, promptTemplate: lines.join("\n").trim() };
-  const end = lines.indexOf(fence, 1);
-  const frontMatter = end === -1 ? lines.slice(1) : lines.slice(1, end);
-  const prompt = end === -1 ? [] : lines.slice(end + 1);
-  return {
-    path,
-    config: parseFrontMatter(frontMatter.join("\n"), path),
-    promptTemplate: prompt.join("\n").trim(),
-  };
+  const first = lines.findIndex((line) => line.trim() !== "");
+  if (!fence.test(lines[first] ?? "")) {
+    return { path, config: {}, places: noPlaces, ...promptIn(lines, 0) };
+  }
+  const end = lines.findIndex((line, at) => at > first && fence.test(line));
+  const text = lines.slice(first + 1, end === -1 ? undefined : end).join("\n");
+  const at: Settings = { text, path, linesBefore: first + 1, isClosed: end !== -1 };
+  return { path, ...parseFrontMatter(at), ...promptIn(lines, end === -1 ? lines.length : end + 1) };
+}
+
+function promptIn(lines: readonly string[], from: number) {
+  const promptTemplate = lines.slice(from).join("\n").trim();
+  const at = lines.findIndex((line, index) => index >= from && line.trim() !== "");
+  const indent = /^\s*/.exec(lines[at] ?? "")?.[0].length ?? 0;
+  return { promptTemplate, promptAt: { line: Math.max(at, from) + 1, column: indent + 1 } };
 }
 
 function decode(content: Uint8Array, path: string): string {
@@ -61,19 +76,37 @@ function decode(content: Uint8Array, path: string): string {
   }
 }
 
-function parseFrontMatter(text: string, path: string): Record<string, unknown> {
-  const document = parseDocument(text, { prettyErrors: false, stringKeys: true });
+/** The text between the fences. */
+interface Settings {
+  readonly text: string;
+  readonly path: string;
+  /** Lines of the file before it. */
+  readonly linesBefore: number;
+  /** Whether there is a closing fence. */
+  readonly isClosed: boolean;
+}
+
+function parseFrontMatter(settings: Settings): Pick<Workflow, "config" | "places"> {
+  const { text, path: file, linesBefore } = settings;
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    prettyErrors: false,
+    stringKeys: true,
+    lineCounter: lines,
+  });
   // A warning is an unknown tag, whose value would be read as plain text.
-  const fault = document.errors[0] ?? document.warnings[0];
-  if (fault) throw syntaxFault(fault, text, path);
-  const value = toTree(() => document.toJS({ maxAliasCount: 100 }), path);
-  if (value === null) return {};
-  if (isMap(value)) return value;
+  const faults = [...document.errors, ...document.warnings];
+  if (faults.length > 0) throw syntaxFault(faults, lines, settings);
+  const value = toTree(() => document.toJS({ maxAliasCount: 100 }), file);
+  const places = new Places({ document, text, lines, file, linesBefore });
+  if (value === null) return { config: {}, places };
+  if (isMap(value)) return { config: value, places };
   const kind = Array.isArray(value) ? "a list" : "a single value";
+  const open = settings.isClosed ? "" : `; ${unclosed(settings)}`;
   throw new SymphonyError(
     "workflow_front_matter_not_a_map",
-    `${path}: the front matter is ${kind}, not a map of keys`,
-    { details: { path } },
+    `${file}: the front matter is ${kind}, not a map of keys${open}`,
+    { details: { path: file } },
   );
 }
 
@@ -94,15 +127,31 @@ function requireDepth(value: unknown, left: number): void {
   for (const child of Object.values(value)) requireDepth(child, left - 1);
 }
 
-function syntaxFault(fault: YAMLError, text: string, path: string): SymphonyError {
-  const before = text.slice(0, fault.pos[0]).split("\n");
-  // The front matter begins on line 2 of the file.
-  const line = before.length + 1;
-  const column = (before.at(-1)?.length ?? 0) + 1;
-  return unreadable(path, `line ${line}, column ${column}: ${messageOf(fault)}`, {
-    cause: fault,
-    details: { line, column },
+/** Faults of one text often follow from its first. */
+const maxFaults = 5;
+
+function syntaxFault(
+  faults: readonly YAMLError[],
+  lines: LineCounter,
+  settings: Settings,
+): SymphonyError {
+  const { path, linesBefore } = settings;
+  const problems = faults.slice(0, maxFaults).map((fault) => {
+    const { line, col: column } = lines.linePos(fault.pos[0]);
+    return { path: "", message: messageOf(fault), line: line + linesBefore, column };
   });
+  const list = problems.map(
+    ({ line, column, message }) => `line ${line}, column ${column}: ${message}`,
+  );
+  const [cause] = faults;
+  const [{ line, column } = { line: 1, column: 1 }] = problems;
+  const what = settings.isClosed ? list : [unclosed(settings), ...list.slice(0, 1)];
+  return unreadable(path, what.join("; "), { cause, details: { line, column, problems } });
+}
+
+/** Without its second fence, a prompt is read as settings. */
+function unclosed({ linesBefore }: Settings): string {
+  return `the settings begin at the --- in line ${linesBefore}, and no later line is --- to end them, so all that follows was read as settings`;
 }
 
 function unreadable(

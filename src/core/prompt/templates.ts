@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import type { Effective } from "../config/service.ts";
+import type { Effective } from "../config/check.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
 import { overriddenWith, workflowTemplateId } from "../orchestrator/choice.ts";

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ConfigSources, resolveConfig } from "../../../src/core/config/resolve.ts";
+import { workspaceRoot } from "../../../src/core/config/root.ts";
 import { mapOf } from "../../../src/core/config/schema.ts";
-import { workspaceRoot } from "../../../src/core/config/service.ts";
+
 import { sections } from "../../../src/core/kinds.ts";
 
 const workflow = { tracker: { kind: "local" } };
@@ -163,7 +164,9 @@ test("L-5: an upper layer's flat key wins over a lower layer's provider, and onl
 
 test("THREAT-11: keys that reach the prototype of an object are refused in every layer, at any depth", () => {
   for (const key of ["__proto__", "constructor", "prototype"]) {
-    const evil = JSON.parse(`{"tracker":{"provider":{"a":[{"${key}":{"polluted":true}}]}}}`);
+    const evil = JSON.parse(
+      `{"tracker":{"kind":"local","provider":{"a":[{"${key}":{"polluted":true}}]}}}`,
+    );
     const path = `tracker.provider.a.0.${key}`;
     for (const sources of [{ workflow: evil }, { overlay: evil }]) {
       assert.throws(() => resolve(sources), {

@@ -90,7 +90,7 @@ test("W-23: an invalid file or a refused configuration fails the start", async (
   const validate = () => {
     throw new SymphonyError("unsupported_tracker_kind", "no such tracker");
   };
-  await assert.rejects(open(t, { validate }), { code: "unsupported_tracker_kind" });
+  await assert.rejects(open(t, { checks: [validate] }), { code: "unsupported_tracker_kind" });
   await assert.rejects(open(t, { workflowPath: join(temporaryDir(t), "WORKFLOW.md") }), {
     code: "missing_workflow_file",
   });
@@ -181,10 +181,12 @@ test("a new layout of the same values is no change", async (t) => {
 test("W-22: an invalid reload changes neither config nor prompt and is reported once; a later fix is applied", async (t) => {
   const opened = await open(t, {
     text: workflow(1, "Good"),
-    validate: ({ tracker }) => {
-      if (tracker.kind !== "local")
-        throw new SymphonyError("unsupported_tracker_kind", tracker.kind);
-    },
+    checks: [
+      ({ config: { tracker } }) => {
+        if (tracker.kind !== "local")
+          throw new SymphonyError("unsupported_tracker_kind", tracker.kind);
+      },
+    ],
   });
   const good = opened.service.current;
   const bad: [string, string][] = [
@@ -226,7 +228,7 @@ test("W-22: a refused file is accepted once its missing secret is available", as
   const validate = () => {
     if (!secret) throw new SymphonyError("missing_tracker_secret", "no key");
   };
-  const opened = await open(t, { validate });
+  const opened = await open(t, { checks: [validate] });
   secret = false;
   await writeFile(opened.path, workflow(2));
   await opened.service.reload();
@@ -250,7 +252,9 @@ test("W-15: only a new warning is reported", async (t) => {
   await opened.service.reload();
   const [change] = opened.changes;
   assert.ok(change?.type === "changed");
-  assert.deepEqual(change.warnings, ["agent.stal is not a known key and is ignored"]);
+  assert.deepEqual(change.warnings, [
+    "agent.stal is not a known key and is ignored (line 6, column 3)",
+  ]);
 });
 
 test("a closed service checks no more", async (t) => {

@@ -46,10 +46,32 @@ test("W-3: front matter ends at the first later line that is exactly ---; furthe
     config: { a: 1 },
     promptTemplate: "One\n\n---\n\nTwo\n---",
   });
-  assert.deepEqual(parse("--- \na: 1\n---\nOne"), {
-    config: {},
-    promptTemplate: "--- \na: 1\n---\nOne",
-  });
+});
+
+test("S20: blanks after a fence and blank lines before it are accepted", () => {
+  const expected = { config: { a: 1 }, promptTemplate: "One" };
+  for (const text of [
+    "--- \na: 1\n---\nOne",
+    "---\na: 1\n--- \t\nOne",
+    "\n  \n---\na: 1\n---\nOne",
+    "---  \r\na: 1\r\n---\t\r\nOne",
+  ]) {
+    assert.deepEqual(parse(text), expected, JSON.stringify(text));
+  }
+});
+
+test("S20: without a closing fence, the message names the line of the opening one", () => {
+  const error = fault("\n---\ntracker:\n  kind: local\nYou work on {{ issue.title }}.\n");
+  assert.equal(error.code, "workflow_parse_error");
+  assert.match(error.message, /the settings begin at the --- in line 2, and no later line is ---/);
+  assert.match(error.message, /line 5, column 1/);
+});
+
+test("every fault of the YAML is named at once, with its line and column", () => {
+  const error = fault("---\na: 1\na: 2\nb: 1\nb: 2\n---\nP");
+  assert.match(error.message, /line 3, column 1: .*; line 5, column 1: /);
+  const lines = Array.from(Object(error.details["problems"]), (one) => Object(one).line);
+  assert.deepEqual(lines, [3, 5]);
 });
 
 test("W-4: front matter may be missing, blank or unterminated", () => {
@@ -98,7 +120,12 @@ test("W-6: LF, CRLF and a byte order mark give the same config and prompt", () =
 test("W-6: a loaded file has its path", async (t) => {
   const path = join(temporaryDir(t), "WORKFLOW.md");
   await writeFile(path, "---\nx: 1\n---\nHello");
-  assert.deepEqual(await loadWorkflow(path), { path, config: { x: 1 }, promptTemplate: "Hello" });
+  const { places, ...loaded } = await loadWorkflow(path);
+  assert.deepEqual(loaded, {
+    ...{ path, config: { x: 1 }, promptTemplate: "Hello" },
+    promptAt: { line: 4, column: 1 },
+  });
+  assert.deepEqual(places.keyAt("x"), { file: path, line: 2, column: 1 });
 });
 
 test("every example loads without a warning, and its prompt renders", async () => {

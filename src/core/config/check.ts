@@ -1,0 +1,240 @@
+import { homedir } from "node:os";
+import { SymphonyError } from "../model/errors.ts";
+import { nearest } from "../text/nearest.ts";
+import { either } from "./agents.ts";
+import type { Config } from "./config.ts";
+import { type Finding, type Problem, problemsOf, sentenceOf } from "./finding.ts";
+import { agentNamed, wayText } from "./foreign-keys.ts";
+import type { Origin } from "./layers.ts";
+import type { Place, WrittenValue } from "./places.ts";
+import {
+  type ConfigFlags,
+  credentialKey,
+  type Inspected,
+  inspectConfig,
+  type LayerProblem,
+  type Overlay,
+  toConfig,
+  variableOf,
+} from "./resolve.ts";
+import { workspaceRoot } from "./root.ts";
+import type { Written } from "./schema.ts";
+import type { Sections } from "./sections.ts";
+import { parseWorkflow, type Workflow } from "./workflow.ts";
+
+/** A configuration and its prompt: they change together or not at all. */
+export interface Effective {
+  readonly config: Config;
+  readonly promptTemplate: string;
+  /** The same configuration with the keys of the file, including unknown ones; `$NAME` is not resolved. */
+  readonly written: Written;
+  /** By dotted path, for every leaf of `written`. */
+  readonly origins: Readonly<Record<string, Origin>>;
+}
+
+/** What a further check of a file sees: with faults elsewhere, the defaults are in the place of those values. */
+export interface CheckedFile extends Effective {
+  /** Whether a fault was found at this key or above or below it: what it says was not the author's. */
+  isFaulty(path: string): boolean;
+}
+
+/** A further check, such as that of the prompt or the hooks; it may also reject with what it found. */
+export type FileCheck = (
+  file: CheckedFile,
+) => readonly Problem[] | Promise<readonly Problem[]> | Promise<void> | void;
+
+export interface CheckDeps {
+  readonly sections: Sections;
+  readonly workflowPath: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly flags: ConfigFlags;
+  /** The user's home directory; default: the system's. */
+  readonly home?: string;
+  readonly overlay?: Overlay;
+  /** A key that narrows what runs, caps it or chooses an agent is a warning when nothing reads it. */
+  readonly allowUnknown?: boolean;
+  /** Checks that only other parts can make. */
+  readonly checks?: readonly FileCheck[];
+}
+
+export interface Checked {
+  readonly effective: Effective;
+  /** In the order of the file; with an error the configuration must not be used. */
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Checks a workflow file with all other layers as a whole: everything that is wrong with it at once, each with its place.
+ * Rejects only where the file cannot be read as settings and a prompt.
+ */
+export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise<Checked> {
+  const { workflowPath, env, flags, overlay = {}, sections, allowUnknown = false } = deps;
+  const workflow = parseWorkflow(content, workflowPath);
+  const inspected = inspectConfig({ workflow: workflow.config, env, overlay, flags }, sections, {
+    allowUnknown,
+  });
+  const found: LayerProblem[] = [...inspected.problems, ...unknownAgents(inspected, sections)];
+  const root = rootOrProblem(inspected.written.workspace.root, deps, found);
+  const written = { ...inspected.written, workspace: { ...inspected.written.workspace, root } };
+  const effective: Effective = {
+    config: toConfig(written, root, sections),
+    promptTemplate: workflow.promptTemplate,
+    written,
+    origins: { "workspace.root": "default", ...inspected.origins },
+  };
+  const errors = found.filter(({ severity = "error" }) => severity === "error");
+  const file: CheckedFile = {
+    ...effective,
+    isFaulty: (path) => errors.some((one) => isWithin(one.path, path) || isWithin(path, one.path)),
+  };
+  for (const check of deps.checks ?? []) {
+    const origin = (path: string) => layerOf(effective.origins, path);
+    found.push(
+      ...(await problemsIn(check, file)).map((one) => ({ ...one, origin: origin(one.path) })),
+    );
+  }
+  const findings = found.map((one) => findingOf(one, workflow));
+  return { effective, findings: inOrder(findings) };
+}
+
+/** Kinds of agent that a state or a label chooses, and that there are not. */
+function unknownAgents(
+  { written, origins }: Inspected,
+  { agents }: Sections,
+): readonly LayerProblem[] {
+  const allowed = agents.map(({ kind }) => kind);
+  return (["by_state", "by_label"] as const).flatMap((key) =>
+    Object.entries(written.agent[key]).flatMap(([name, { kind }]): readonly LayerProblem[] => {
+      if (kind === null || allowed.includes(kind)) return [];
+      const path = `agent.${key}.${name}.kind`;
+      const message = `must be ${either(allowed)}`;
+      return [{ path, message, isRule: true, allowed, origin: layerOf(origins, path) }];
+    }),
+  );
+}
+
+function rootOrProblem(
+  root: string | undefined,
+  { workflowPath, env, home = homedir() }: CheckDeps,
+  found: LayerProblem[],
+): string {
+  const place = { workflowPath, env, home };
+  try {
+    return workspaceRoot(root, place);
+  } catch (error) {
+    found.push(
+      ...problemsOf(requireKnown(error)).map((one) => ({ ...one, origin: "workflow" as const })),
+    );
+    return workspaceRoot(undefined, place);
+  }
+}
+
+async function problemsIn(check: FileCheck, file: CheckedFile): Promise<readonly Problem[]> {
+  try {
+    return (await check(file)) ?? [];
+  } catch (error) {
+    return problemsOf(requireKnown(error));
+  }
+}
+
+function requireKnown(error: unknown): SymphonyError {
+  if (error instanceof SymphonyError) return error;
+  throw error;
+}
+
+function layerOf(origins: Effective["origins"], path: string): LayerProblem["origin"] {
+  const exact = origins[path];
+  const below = Object.entries(origins).find(([key]) => isWithin(key, path))?.[1];
+  const origin = exact ?? below ?? "workflow";
+  return origin === "default" ? "workflow" : origin;
+}
+
+/** Whether `path` is `above`, or a key below it. */
+function isWithin(path: string, above: string): boolean {
+  return path === above || path.startsWith(`${above}.`);
+}
+
+const sources = { env: "the environment", overlay: "the overlay", flag: "the command line" };
+
+function findingOf(problem: LayerProblem, { places, promptAt, path: file }: Workflow): Finding {
+  const { origin, path, severity = "error", code = "invalid_config", allowed = null } = problem;
+  const isInFile = origin === "workflow";
+  const value = isInFile ? places.valueAt(path) : null;
+  const read = isSecret(path) || problem.isKey ? null : (value?.text ?? null);
+  const inPrompt = path === "prompt" ? { file, ...promptAt } : null;
+  const place = problem.isKey || value === null ? places.keyAt(path) : value.place;
+  const source = isInFile ? null : origin === "env" ? variableOf(path) : sources[origin];
+  return {
+    severity,
+    code,
+    path,
+    message: `${sentenceOf(problem)}${meantOf(read, problem)}${readAs(value, problem)}`,
+    place: isInFile ? shifted(inPrompt ?? place, value, problem) : null,
+    source,
+    read,
+    allowed,
+    details: problem.details ?? {},
+    next:
+      problem.next ?? (isAgent.test(path) && read !== null ? wayHere(read, allowed ?? []) : null),
+  };
+}
+
+const isAgent = /^agent\.(?:by_state\..*\.|by_label\..*\.)?kind$/;
+
+/** How an agent that another tool names runs here. */
+function wayHere(read: string, kinds: readonly string[]): string | null {
+  const way = agentNamed(unquoted(read), kinds);
+  return way === null ? null : `here it runs with ${wayText(way)}`;
+}
+
+function unquoted(read: string): string {
+  return read.replace(/^["']|["']$/g, "");
+}
+
+/** A credential is never repeated, and neither is a script, which may hold one. */
+function isSecret(path: string): boolean {
+  return path.startsWith("hooks.") || credentialKey.test(path.split(".").at(-1) ?? "");
+}
+
+/** A position within the prompt or within a text of several lines. */
+function shifted(
+  place: Place | null,
+  value: WrittenValue | null,
+  { within }: Problem,
+): Place | null {
+  if (place === null || within === undefined) return place;
+  const { line, column } = within;
+  if (value === null) {
+    const indent = line === 1 ? place.column - 1 : 0;
+    return { file: place.file, line: place.line + line - 1, column: indent + (column ?? 1) };
+  }
+  // The lines of a text in quotes need not be lines of the file.
+  const isBlock = value.firstLine > place.line;
+  return isBlock ? { file: place.file, line: value.firstLine + line - 1, column: 1 } : place;
+}
+
+/** Why a value that looks like text is none: `; YAML reads 123e4 as the number 1230000, so quote it: "123e4"`. */
+function readAs(value: WrittenValue | null, { path, message, isKey }: Problem): string {
+  if (value === null || value.plain === null || value.text === null || isKey) return "";
+  // Only where text is wanted; a word in the place of a number is not mended by quotes.
+  if (!/\b(?:text|string)\b/.test(message)) return "";
+  const { text, plain } = value;
+  const what = typeof plain === "boolean" ? `${plain}` : `the number ${plain}`;
+  if (isSecret(path)) return "; YAML does not read it as text, so quote it";
+  return `; YAML reads ${text} as ${what}, so quote it: "${text}"`;
+}
+
+function meantOf(read: string | null, { allowed, isRule }: Problem): string {
+  if (read === null || allowed === undefined || !isRule) return "";
+  const word = unquoted(read);
+  const meant = nearest(word.toLowerCase(), allowed);
+  return `, not ${word}${meant === null ? "" : `; did you mean ${meant}?`}`;
+}
+
+/** By line, what has none last. */
+function inOrder(findings: readonly Finding[]): readonly Finding[] {
+  const last = Number.MAX_SAFE_INTEGER;
+  const by = (side: "line" | "column", a: Finding, b: Finding) =>
+    (a.place?.[side] ?? last) - (b.place?.[side] ?? last);
+  return findings.toSorted((a, b) => by("line", a, b) || by("column", a, b));
+}

@@ -1,0 +1,249 @@
+import { z } from "zod";
+import { nearest } from "../text/nearest.ts";
+import type { Finding, Problem } from "./finding.ts";
+import {
+  effectText,
+  type ForeignKey,
+  foreignKeys,
+  guessedKey,
+  replacementText,
+  stopsStart,
+} from "./foreign-keys.ts";
+import type { Layer } from "./layers.ts";
+import { isMap } from "./schema.ts";
+import type { Sections } from "./sections.ts";
+
+/** The names of sections and keys. */
+export type Known = Pick<Sections, "keys" | "names" | "trackers">;
+
+interface Rules {
+  readonly known: Known;
+  /** Goes on although a key that narrows, caps or chooses an agent is ignored. */
+  readonly allowUnknown: boolean;
+  /** How a path is written in this layer. */
+  shown(path: string): string;
+  /** The values are from variables, each of which names a key inside a section. */
+  readonly isVariable?: boolean;
+}
+
+/**
+ * Keys of a layer that nothing reads (requirement W-15). One that narrows what runs, caps it or chooses an agent is an
+ * error: without it more would run than its author meant.
+ */
+export function unknownKeysOf(
+  layer: Pick<Layer, "values">,
+  { known, allowUnknown, shown, isVariable = false }: Rules,
+): readonly Problem[] {
+  return strangers(layer.values, known, isVariable).map(({ path, siblings, foreign }) => {
+    const stops = foreign !== null && stopsStart(foreign) && !allowUnknown;
+    const severity: Finding["severity"] = stops ? "error" : "warning";
+    return {
+      path,
+      severity,
+      isKey: true,
+      message: messageOf({ path, siblings, foreign, stops }, { known, shown }),
+      next: stops
+        ? "symphony config migrate FILE writes the translated file; --allow-unknown starts without the key"
+        : null,
+    };
+  });
+}
+
+/** The same keys as errors: an overlay is written for symphony only. */
+export function refusedStrangers(
+  values: Readonly<Record<string, unknown>>,
+  known: Known,
+): readonly Problem[] {
+  const shown = (path: string) => path;
+  return strangers(values, known)
+    .filter(({ path }) => !path.startsWith("tracker.provider."))
+    .map((one) => ({
+      path: one.path,
+      isKey: true,
+      isRule: true,
+      message: `is not a known key${guess(one, known, shown)}`,
+    }));
+}
+
+/** A key that nothing reads. */
+interface Unread {
+  readonly path: string;
+  /** The keys that are read in the same map, when it is not a section. */
+  readonly siblings: readonly string[];
+}
+
+interface Stranger extends Unread {
+  /** Its row in the table of foreign keys, or what its name says. */
+  readonly foreign: ForeignKey | null;
+}
+
+/** Every unknown key with its row; a row may be about a part of an unknown map, such as tracker.filter.labels.include. */
+export function strangers(
+  values: Readonly<Record<string, unknown>>,
+  known: Known,
+  isVariable = false,
+): readonly Stranger[] {
+  return unknownIn(values, known, isVariable)
+    .filter(({ path }) => !isExtension(path))
+    .flatMap(({ path, siblings }): readonly Stranger[] => {
+      const rows = foreignKeys.flatMap((row) =>
+        row.paths
+          .filter((one) => (one === path || one.startsWith(`${path}.`)) && has(values, one))
+          .map((one) => ({ path: one, siblings: [], foreign: row })),
+      );
+      return rows.length > 0 ? rows : [{ path, siblings, foreign: guessedKey(path) }];
+    });
+}
+
+function messageOf(
+  { path, siblings, foreign, stops }: Stranger & { readonly stops: boolean },
+  { known, shown }: Pick<Rules, "known" | "shown">,
+): string {
+  const isInTable = foreign !== null && foreignKeys.includes(foreign);
+  const typing = guess({ path, siblings }, known, shown);
+  const instead = foreign && replacementText(foreign, (key) => isKnownKey(key, known));
+  const what = isInTable
+    ? `is a key of another tool that ${effectText(foreign)}`
+    : "is not a known key";
+  const why =
+    !isInTable && stops
+      ? `, and its name says that it ${effectText(foreign ?? { effect: "other" })}`
+      : "";
+  const ignored = stops ? ", and nothing here reads it" : " and is ignored";
+  const next = typing !== "" && !isInTable ? typing : instead === null ? "" : `; ${instead}`;
+  return `${shown(path)} ${what}${why}${ignored}${next}`;
+}
+
+/** Whether a dotted path is a key of this version, at any depth below a section. */
+export function isKnownKey(path: string, { keys, names, trackers }: Known): boolean {
+  if (names.has(path) || keys.has(path)) return true;
+  const provider = /^tracker\.provider\.([^.]+)$/.exec(path)?.[1];
+  if (provider !== undefined) {
+    return trackers.some(({ section }) => section.providerKeys.includes(provider));
+  }
+  const [section = "", key = "", ...rest] = path.split(".");
+  const field = keys.get(`${section}.${key}`);
+  return rest.length > 0 && field !== undefined && shapeBelow(field, rest);
+}
+
+function shapeBelow(field: z.ZodType, [key, ...rest]: readonly string[]): boolean {
+  if (key === undefined) return true;
+  const inner = unwrapped(field);
+  if (!(inner instanceof z.ZodObject)) return false;
+  const child: unknown = inner.shape[key];
+  return child instanceof z.ZodType && shapeBelow(child, rest);
+}
+
+const alone = (path: string): Unread => ({ path, siblings: [] });
+
+/** A variable always names a key inside a section; in a file an unknown section is one fault. */
+function unknownIn(
+  values: Readonly<Record<string, unknown>>,
+  known: Known,
+  isVariable: boolean,
+): readonly Unread[] {
+  return Object.entries(values).flatMap(([name, section]): readonly Unread[] => {
+    if (!known.names.has(name) && !isVariable) return [alone(name)];
+    if (!isMap(section)) return [];
+    return Object.entries(section).flatMap(([key, value]): readonly Unread[] => {
+      const path = `${name}.${key}`;
+      if (path === "tracker.provider") return unknownProvider(values, value, known);
+      const field = known.keys.get(path);
+      return field === undefined ? [alone(path)] : unknownWithin(value, field, path);
+    });
+  });
+}
+
+/** Keys that the chosen tracker does not read. */
+function unknownProvider(
+  { tracker }: Readonly<Record<string, unknown>>,
+  provider: unknown,
+  { trackers }: Known,
+): readonly Unread[] {
+  const kind = isMap(tracker) ? tracker["kind"] : undefined;
+  const row = trackers.find((one) => one.kind === kind);
+  if (row === undefined || !isMap(provider)) return [];
+  const siblings = row.section.providerKeys;
+  return Object.keys(provider)
+    .filter((key) => !siblings.includes(key))
+    .map((key) => ({ path: `tracker.provider.${key}`, siblings }));
+}
+
+/** Unknown keys of the maps within one value. */
+function unknownWithin(value: unknown, field: z.ZodType, path: string): readonly Unread[] {
+  const inner = unwrapped(field);
+  if (inner instanceof z.ZodUnion) {
+    const options = inner.options.filter((one): one is z.ZodObject => one instanceof z.ZodObject);
+    return options.length === 1 && options[0] ? unknownWithin(value, options[0], path) : [];
+  }
+  if (Array.isArray(value)) {
+    const element = inner instanceof z.ZodArray ? typeOf(inner.element) : null;
+    if (element === null) return [];
+    return value.flatMap((one, at) => unknownWithin(one, element, `${path}.${at}`));
+  }
+  if (!isMap(value)) return [];
+  const shapeOf = shapeIn(inner);
+  if (shapeOf === null) return [];
+  return Object.entries(value).flatMap(([key, one]) => {
+    const child = shapeOf.child(key);
+    const at = `${path}.${key}`;
+    if (child === null) return [{ path: at, siblings: shapeOf.keys }];
+    return unknownWithin(one, child, at);
+  });
+}
+
+/** The types of a map's values; null where any key is read, and where the schema itself refuses unknown ones. */
+function shapeIn(type: z.ZodType) {
+  if (type instanceof z.ZodRecord) {
+    const each = typeOf(type.valueType);
+    return { keys: [], child: () => each };
+  }
+  if (!(type instanceof z.ZodObject) || type.def.catchall instanceof z.ZodNever) return null;
+  const { shape } = type;
+  return {
+    keys: Object.keys(shape),
+    child: (key: string) => (Object.hasOwn(shape, key) ? typeOf(shape[key]) : null),
+  };
+}
+
+function typeOf(value: unknown): z.ZodType | null {
+  return value instanceof z.ZodType ? value : null;
+}
+
+function unwrapped(field: z.ZodType): z.ZodType {
+  const isWrapper =
+    field instanceof z.ZodOptional ||
+    field instanceof z.ZodNullable ||
+    field instanceof z.ZodDefault ||
+    field instanceof z.ZodPrefault;
+  if (!isWrapper) return field;
+  const inner = field.unwrap();
+  return inner instanceof z.ZodType ? unwrapped(inner) : field;
+}
+
+function has(values: unknown, path: string): boolean {
+  const [key = "", ...rest] = path.split(".");
+  if (!isMap(values) || !Object.hasOwn(values, key)) return false;
+  return rest.length === 0 || has(values[key], rest.join("."));
+}
+
+/** Keys that begin with `x-` are reserved for the file's author. */
+function isExtension(path: string): boolean {
+  return path.split(".").some((part) => part.startsWith("x-"));
+}
+
+/** `; did you mean tracker?`, or nothing. */
+function guess(
+  { path, siblings }: Unread,
+  { keys, names }: Known,
+  shown: (path: string) => string,
+): string {
+  const last = path.slice(path.lastIndexOf(".") + 1);
+  const near = nearest(last, siblings);
+  if (near !== null) return `; did you mean ${shown(path.slice(0, -last.length) + near)}?`;
+  const found =
+    nearest(path, path.includes(".") ? keys.keys() : names) ??
+    [...keys.keys()].find((one) => one.endsWith(`.${last}`)) ??
+    null;
+  return found === null ? "" : `; did you mean ${shown(found)}?`;
+}

@@ -1,0 +1,100 @@
+import type { CheckedFile, FileCheck } from "./config/check.ts";
+import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts";
+import type { Problem } from "./config/finding.ts";
+import { SymphonyError } from "./model/errors.ts";
+import { syntaxFault } from "./process/shell-syntax.ts";
+import { checkTemplate } from "./prompt/prompt.ts";
+import { learnTracker } from "./secrets/learn.ts";
+import type { Redactor } from "./text/redact.ts";
+
+interface FileCheckDeps {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly redactor: Pick<Redactor, "add">;
+  lookup(name: string): string | undefined;
+  /** Rejects with the fault of the tracker's settings; sends no request. */
+  checkTracker(config: TrackerConfig): Promise<void>;
+}
+
+/**
+ * The checks of a workflow file that need other parts than the configuration. None sends a request or depends on what is
+ * installed, so each can refuse the file.
+ */
+export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
+  const { env, lookup, redactor } = deps;
+  return [
+    // Before anything is shown: a value at fault may be next to a credential.
+    ({ config }) => learnTracker(config.tracker, lookup, redactor),
+    ({ config }) => checkLevel(config, env),
+    async ({ config, isFaulty }) => {
+      if (!isFaulty("tracker.kind")) await deps.checkTracker(config.tracker);
+    },
+    (file) => shellProblems(file, env),
+    promptProblems,
+  ];
+}
+
+/** The syntax of the prompt, and the variables that there are. */
+async function promptProblems({ promptTemplate }: CheckedFile): Promise<readonly Problem[]> {
+  try {
+    await checkTemplate(promptTemplate);
+    return [];
+  } catch (error) {
+    if (!(error instanceof SymphonyError)) throw error;
+    const { code, message, details } = error;
+    const { line, column } = details;
+    const isAt = typeof line === "number" && typeof column === "number";
+    const what = message.replace(/^line \d+, column \d+ of the template: /, "");
+    return [
+      {
+        path: "prompt",
+        code,
+        message: `prompt: ${what}`,
+        ...(isAt && { within: { line, column } }),
+      },
+    ];
+  }
+}
+
+/** A text of the configuration that a shell reads. */
+interface Script {
+  readonly path: string;
+  readonly text: string | null | undefined;
+  readonly shell: "sh" | "bash";
+}
+
+async function shellProblems(
+  { config, isFaulty }: CheckedFile,
+  env: FileCheckDeps["env"],
+): Promise<readonly Problem[]> {
+  const scripts = scriptsOf(config).filter(({ path }) => !isFaulty(path));
+  const found = await Promise.all(
+    scripts.map(async ({ path, text, shell }): Promise<readonly Problem[]> => {
+      if (typeof text !== "string" || text.trim() === "") return [];
+      const fault = await syntaxFault(shell, text, env);
+      if (fault === null) return [];
+      const message = `${path} is not valid ${shell}: ${fault.message}`;
+      return [{ path, message, within: { line: fault.line, column: null } }];
+    }),
+  );
+  return found.flat();
+}
+
+/** Each with the shell that runs it. */
+function scriptsOf({ hooks, delivery, codex, command, acp }: Config): readonly Script[] {
+  const sh = (path: string, text: Script["text"]): Script => ({ path, text, shell: "sh" });
+  const bash = (path: string, text: Script["text"]): Script => ({ path, text, shell: "bash" });
+  return [
+    sh("hooks.after_create", hooks.afterCreate),
+    sh("hooks.before_run", hooks.beforeRun),
+    sh("hooks.after_run", hooks.afterRun),
+    sh("hooks.before_remove", hooks.beforeRemove),
+    bash("codex.command", codex?.command),
+    bash("command.line", command?.line),
+    bash("command.resume_line", command?.resumeLine),
+    bash("acp.command", acp?.command),
+    ...delivery.checks.map((text, at) => bash(`delivery.checks.${at}`, text)),
+    ...Object.entries(delivery.regenerate).map(([key, text]) =>
+      bash(`delivery.regenerate.${key}`, text),
+    ),
+  ];
+}

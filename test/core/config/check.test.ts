@@ -1,0 +1,154 @@
+// The check of a whole workflow file: every fault at once, each with its place. "S" and a number name a row of the inputs
+// to the scheduler and the configuration that went wrong (scheduler-and-config).
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type CheckDeps, checkConfig } from "../../../src/core/config/check.ts";
+import { type Finding, findingText } from "../../../src/core/config/finding.ts";
+import { fileChecks } from "../../../src/core/file-checks.ts";
+import { kinds, sections } from "../../../src/core/kinds.ts";
+import { loadTracker } from "../../../src/core/tracker/kinds.ts";
+
+const env = { LINEAR_API_KEY: "lin_api_0123456789" };
+
+async function check(text: string, options: Partial<CheckDeps> = {}): Promise<readonly Finding[]> {
+  const given = { ...env, ...options.env };
+  const lookup = (name: string) => given[name as keyof typeof given];
+  const checks = fileChecks({
+    env: { PATH: process.env["PATH"], ...given },
+    lookup,
+    redactor: { add() {} },
+    checkTracker: async (next) => (await loadTracker(kinds.trackers, next)).check(next, lookup),
+  });
+  const deps = { sections, workflowPath: "/srv/WORKFLOW.md", flags: {}, checks };
+  const { findings } = await checkConfig(Buffer.from(text), { ...deps, ...options, env: given });
+  return findings;
+}
+
+/** `line:column path message`, with `!` before an error. */
+async function told(text: string, options: Partial<CheckDeps> = {}): Promise<readonly string[]> {
+  const findings = await check(text, options);
+  return findings.map(({ severity, place, source, path, message }) => {
+    const at = place === null ? (source ?? "-") : `${place.line}:${place.column}`;
+    return `${severity === "error" ? "!" : "?"} ${at} ${path} | ${message}`;
+  });
+}
+
+test("S21: every fault of a file is found at once, each with its place, what was read and what is allowed", async () => {
+  const found = await check(
+    [
+      "---",
+      "tracker:",
+      "  kind: jira",
+      "agent:",
+      "  kind: claude-code",
+      "  max_turns: many",
+      "hooks:",
+      "  before_run: |",
+      "    echo one",
+      "    if true; then",
+      "codex: { model: [] }",
+      "---",
+      "",
+      "Work on {{ issue.title | frobnicate }}",
+    ].join("\n"),
+  );
+  const shown = found.map(({ place, path }) => `${place?.line}:${place?.column} ${path}`);
+  assert.deepEqual(shown, [
+    "3:9 tracker.kind",
+    "5:9 agent.kind",
+    "6:14 agent.max_turns",
+    "11:1 hooks.before_run",
+    "11:17 codex.model",
+    "14:9 prompt",
+  ]);
+  const [tracker, agent, turns] = found;
+  assert.match(tracker?.message ?? "", /"jira" is not supported/);
+  assert.match(tracker?.next ?? "", /linear or local/);
+  assert.match(agent?.message ?? "", /must be codex, .*, not claude-code/);
+  assert.match(agent?.next ?? "", /agent\.kind: (?:claude|command)/);
+  assert.equal(turns?.read, "many");
+  assert.ok(agent?.allowed?.includes("codex"));
+});
+
+test("S6: a misspelt key is answered with the key that was meant, at every depth", async () => {
+  const found = await told(
+    [
+      "---",
+      "trakcer: { kind: local }",
+      "tracker: { kind: local }",
+      "agent: { max_turn: 3, by_state: { Rework: { modle: x } } }",
+      "workspace: { retention: { max_agee: 1d } }",
+      "max_retries: 3",
+      "---",
+      "hi",
+    ].join("\n"),
+  );
+  assert.deepEqual(found, [
+    "? 2:1 trakcer | trakcer is not a known key and is ignored; did you mean tracker?",
+    "? 4:10 agent.max_turn | agent.max_turn is not a known key and is ignored; did you mean agent.max_turns?",
+    "? 4:45 agent.by_state.Rework.modle | agent.by_state.Rework.modle is not a known key and is ignored; did you mean agent.by_state.Rework.model?",
+    "? 5:27 workspace.retention.max_agee | workspace.retention.max_agee is not a known key and is ignored; did you mean workspace.retention.max_age?",
+    "? 6:1 max_retries | max_retries is not a known key and is ignored; did you mean agent.max_retries?",
+  ]);
+});
+
+test("S19: a number in the place of text is named as written and as YAML reads it, and is to be quoted", async () => {
+  for (const [written, read] of [
+    ["123e4", "1230000"],
+    ["012345678901", "12345678901"],
+    ["0x1f", "31"],
+  ]) {
+    const found = await told(
+      `---\ntracker:\n  kind: linear\n  provider:\n    project_slug: ${written}\n---\nhi`,
+    );
+    const [one = ""] = found;
+    assert.equal(found.length, 1, found.join("\n"));
+    assert.match(one, /^! 5:19 tracker\.provider\.project_slug/);
+    assert.ok(one.includes(`YAML reads ${written} as the number ${read}`), one);
+    assert.ok(one.includes(`quote it: "${written}"`), one);
+  }
+  const [label = ""] = await told(
+    "---\ntracker: { kind: local, required_labels: [1.0, a] }\n---\n",
+  );
+  assert.match(
+    label,
+    /^! 2:43 tracker\.required_labels\.0 .*must be text; YAML reads 1\.0 as the number 1,/,
+  );
+});
+
+test("S28: no active state is refused in every layer, as is a blank one", async () => {
+  const none = /tracker\.active_states must name at least one state/;
+  const file = "---\ntracker: { kind: local }\n---\nhi";
+  const [written = ""] = await told("---\ntracker: { kind: local, active_states: [] }\n---\nhi");
+  assert.match(written, /^! 2:40 /);
+  assert.match(written, none);
+  const [overlay = ""] = await told(file, { overlay: { tracker: { active_states: [] } } });
+  assert.match(overlay, /^! the overlay /);
+  assert.match(overlay, none);
+  const variable = { SYMPHONY_TRACKER__ACTIVE_STATES: "[]" };
+  const [env = ""] = await told(file, { env: variable });
+  assert.match(env, /^! SYMPHONY_TRACKER__ACTIVE_STATES /);
+  assert.match(env, none);
+  const [blank = ""] = await told("---\ntracker: { kind: local, active_states: [' '] }\n---\nhi");
+  assert.match(blank, /tracker\.active_states\.0 must not be blank/);
+});
+
+test("a credential and a script at fault are not repeated", async () => {
+  const found = await check(
+    "---\ntracker: { kind: linear, provider: { project_slug: a, api_key: 123456789 } }\nhooks: { after_run: 987654321 }\n---\nhi",
+    { env: { LINEAR_API_KEY: "" } },
+  );
+  assert.ok(found.length > 0);
+  const all = JSON.stringify(found) + found.map(findingText).join("\n");
+  assert.ok(!all.includes("123456789"), all);
+  assert.ok(!all.includes("987654321"), all);
+});
+
+test("S5: what narrows, caps or chooses an agent stops the start; --allow-unknown makes it a warning", async () => {
+  const text = "---\ntracker: { kind: local, label_filter: [x] }\nrunner: claude\n---\nhi";
+  const found = await told(text);
+  assert.ok(found.every((line) => line.startsWith("!")) && found.length === 2, found.join("\n"));
+  const allowed = await told(text, { allowUnknown: true });
+  assert.ok(allowed.every((line) => line.startsWith("?")) && allowed.length === 2);
+});
