@@ -1,9 +1,8 @@
 import type { CheckedFile, FileCheck } from "./config/check.ts";
 import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts";
 import type { Problem } from "./config/finding.ts";
-import { SymphonyError } from "./model/errors.ts";
 import { syntaxFault } from "./process/shell-syntax.ts";
-import { checkTemplate } from "./prompt/prompt.ts";
+import { templateFaults } from "./prompt/prompt.ts";
 import { learnTracker } from "./secrets/learn.ts";
 import type { Redactor } from "./text/redact.ts";
 
@@ -33,26 +32,12 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
   ];
 }
 
-/** The syntax of the prompt, and the variables that there are. */
+/** The syntax of the prompt, its filters, and its names against the variables that there are. */
 async function promptProblems({ promptTemplate }: CheckedFile): Promise<readonly Problem[]> {
-  try {
-    await checkTemplate(promptTemplate);
-    return [];
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    const { code, message, details } = error;
-    const { line, column } = details;
-    const isAt = typeof line === "number" && typeof column === "number";
-    const what = message.replace(/^line \d+, column \d+ of the template: /, "");
-    return [
-      {
-        path: "prompt",
-        code,
-        message: `prompt: ${what}`,
-        ...(isAt && { within: { line, column } }),
-      },
-    ];
-  }
+  const faults = await templateFaults(promptTemplate);
+  return faults.map(({ code, line, column, message }) => ({
+    ...{ path: "prompt", code, message: `prompt: ${message}`, within: { line, column } },
+  }));
 }
 
 /** A text of the configuration that a shell reads. */

@@ -79,8 +79,8 @@ export const mutants: readonly Mutant[] = [
     ["C-3: a port may be negative", "/^\\d+$/.test(text)", "/^-?\\d+$/.test(text)"],
   ),
   ...faults(
-    { file: "src/core/start.ts", tests: ["test/commands/serve.test.ts"], only: "C-3: level" },
-    ["C-3: level danger needs no acknowledgement", "        checkLevel(next, env);\n", ""],
+    { file: "src/core/file-checks.ts", tests: ["test/commands/serve.test.ts"], only: "C-3: level" },
+    ["C-3: level danger needs no acknowledgement", "    ({ config }) => checkLevel(config, env),\n", ""],
   ),
   ...faults(
     { file: "docs/trackers/linear.md", tests: ["test/requirements.test.ts"], only: "T-12" },

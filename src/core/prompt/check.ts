@@ -11,8 +11,8 @@ import {
   toValueSync,
   Value,
 } from "liquidjs";
-import { nearest } from "../config/resolve.ts";
 import type { ErrorCode } from "../model/errors.ts";
+import { nearest } from "../text/nearest.ts";
 import { filterNames, type TemplateFault, templatesIn } from "./liquid.ts";
 import { isList, type Shape, type ShapeMap } from "./variables.ts";
 

@@ -60,7 +60,7 @@ test("S21: every fault of a file is found at once, each with its place, what was
     "6:14 agent.max_turns",
     "11:1 hooks.before_run",
     "11:17 codex.model",
-    "14:9 prompt",
+    "14:26 prompt",
   ]);
   const [tracker, agent, turns] = found;
   assert.match(tracker?.message ?? "", /"jira" is not supported/);
