@@ -80,7 +80,11 @@ export const mutants: readonly Mutant[] = [
   ),
   ...faults(
     { file: "src/core/file-checks.ts", tests: ["test/commands/serve.test.ts"], only: "C-3: level" },
-    ["C-3: level danger needs no acknowledgement", "    ({ config }) => checkLevel(config, env),\n", ""],
+    [
+      "C-3: level danger needs no acknowledgement",
+      "    ({ config }) => checkLevel(config, env),\n",
+      "",
+    ],
   ),
   ...faults(
     { file: "docs/trackers/linear.md", tests: ["test/requirements.test.ts"], only: "T-12" },
