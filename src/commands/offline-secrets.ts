@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { paths } from "../contract/paths.ts";
 import { systemClock } from "../core/clock.ts";
+import { loadSettings } from "../core/config/chain.ts";
 import { type Resolved, resolveConfig } from "../core/config/resolve.ts";
 import { readOverlay } from "../core/config/service.ts";
-import { loadWorkflow } from "../core/config/workflow.ts";
 import { forgeKinds } from "../core/delivery/kinds.ts";
 import { sections } from "../core/kinds.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -154,9 +154,9 @@ export async function signerFor(
   env: Env,
   from: WebhookName | undefined,
 ): Promise<Signer> {
-  const workflow = (await loadWorkflow(project.workflowPath)).config;
+  const settings = await loadSettings(project.workflowPath);
   const overlay = await readOverlay(project.dataDir);
-  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
+  const { written } = resolveConfig({ ...settings, env, overlay, flags: {} }, sections);
   const stored = await storedSecrets(project.dataDir, env);
   const lookup = (name: string) => stored.lookup(name) ?? env[name];
   const { secret, ...chosen } = senderOf(written, from, lookup);

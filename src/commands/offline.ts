@@ -13,9 +13,9 @@ import {
 import type { Call, Reply } from "../contract/route.ts";
 import { diffView } from "../contract/workspaces.ts";
 import { systemClock } from "../core/clock.ts";
+import { loadSettings } from "../core/config/chain.ts";
 import { resolveConfig, toConfig } from "../core/config/resolve.ts";
 import { load, readOverlay } from "../core/config/service.ts";
-import { loadWorkflow } from "../core/config/workflow.ts";
 import { sections } from "../core/kinds.ts";
 import type { Attempt } from "../core/model/attempt.ts";
 import { SymphonyError } from "../core/model/errors.ts";
@@ -109,10 +109,10 @@ function requireState(state: string, { states }: LocalOptions): void {
 }
 
 async function trackerOptions(project: Project, env: CommandContext["env"]): Promise<LocalOptions> {
-  const workflow =
-    project.workflowPath === null ? {} : (await loadWorkflow(project.workflowPath)).config;
+  const path = project.workflowPath;
+  const settings = path === null ? { workflow: {} } : await loadSettings(path);
   const overlay = await readOverlay(project.dataDir);
-  const { written } = resolveConfig({ workflow, env, overlay, flags: {} }, sections);
+  const { written } = resolveConfig({ ...settings, env, overlay, flags: {} }, sections);
   const { tracker } = toConfig(written, project.dataDir, sections);
   // Without a workflow file the tracker is not known; the data directory was given for the local one.
   if (tracker.kind === "local" || project.workflowPath === null) return localOptions(tracker);

@@ -3,6 +3,7 @@ import { type Config, checkLevel, type TrackerConfig } from "./config/config.ts"
 import type { Problem } from "./config/finding.ts";
 import { syntaxFault } from "./process/shell-syntax.ts";
 import { templateFaults } from "./prompt/prompt.ts";
+import { deliveryVariables, promptVariables, type ShapeMap } from "./prompt/variables.ts";
 import { learnTracker } from "./secrets/learn.ts";
 import type { Redactor } from "./text/redact.ts";
 
@@ -28,16 +29,32 @@ export function fileChecks(deps: FileCheckDeps): readonly FileCheck[] {
       if (!isFaulty("tracker.kind")) await deps.checkTracker(config.tracker);
     },
     (file) => shellProblems(file, env),
-    promptProblems,
+    templateProblems,
   ];
 }
 
-/** The syntax of the prompt, its filters, and its names against the variables that there are. */
-async function promptProblems({ promptTemplate }: CheckedFile): Promise<readonly Problem[]> {
-  const faults = await templateFaults(promptTemplate);
-  return faults.map(({ code, line, column, message }) => ({
-    ...{ path: "prompt", code, message: `prompt: ${message}`, within: { line, column } },
-  }));
+/** The syntax of every template of the file, their filters, and their names against the variables that there are. */
+async function templateProblems(file: CheckedFile): Promise<readonly Problem[]> {
+  const { promptTemplate, prompts, config, isFaulty } = file;
+  const { titleTemplate, bodyTemplate, commitTemplate } = config.delivery;
+  const texts: readonly (readonly [string, string | null, ShapeMap])[] = [
+    ["prompt", promptTemplate, promptVariables],
+    ...[...prompts].map(
+      ([state, { text }]) => [`prompts.${state}`, text, promptVariables] as const,
+    ),
+    ["delivery.title_template", titleTemplate, deliveryVariables],
+    ["delivery.body_template", bodyTemplate, deliveryVariables],
+    ["delivery.commit_template", commitTemplate, deliveryVariables],
+  ];
+  const found = texts
+    .filter(([path]) => !isFaulty(path))
+    .map(async ([path, text, variables]) => {
+      const faults = text === null ? [] : await templateFaults(text, variables);
+      return faults.map(({ code, line, column, message }) => ({
+        ...{ path, code, message: `${path}: ${message}`, within: { line, column } },
+      }));
+    });
+  return (await Promise.all(found)).flat();
 }
 
 /** A text of the configuration that a shell reads. */

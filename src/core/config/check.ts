@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { SymphonyError } from "../model/errors.ts";
 import { nearest } from "../text/nearest.ts";
 import { either } from "./agents.ts";
+import { type ChainProblem, type PromptText, readChain, type WorkflowChain } from "./chain.ts";
 import type { Config } from "./config.ts";
 import { type Finding, type Problem, problemsOf, sentenceOf } from "./finding.ts";
 import { agentNamed, wayText } from "./foreign-keys.ts";
@@ -20,12 +21,14 @@ import {
 import { workspaceRoot } from "./root.ts";
 import type { Written } from "./schema.ts";
 import type { Sections } from "./sections.ts";
-import { parseWorkflow, type Workflow } from "./workflow.ts";
+import type { Workflow } from "./workflow.ts";
 
 /** A configuration and its prompt: they change together or not at all. */
 export interface Effective {
   readonly config: Config;
   readonly promptTemplate: string;
+  /** Prompts by tracker state, in normal form; they precede `promptTemplate`. */
+  readonly prompts: ReadonlyMap<string, PromptText>;
   /** The same configuration with the keys of the file, including unknown ones; `$NAME` is not resolved. */
   readonly written: Written;
   /** By dotted path, for every leaf of `written`. */
@@ -61,6 +64,9 @@ export interface Checked {
   readonly effective: Effective;
   /** In the order of the file; with an error the configuration must not be used. */
   readonly findings: readonly Finding[];
+  /** Every file that it depends on, and what changes with any of them. */
+  readonly paths: readonly string[];
+  readonly hash: string;
 }
 
 /**
@@ -69,18 +75,27 @@ export interface Checked {
  */
 export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise<Checked> {
   const { workflowPath, env, flags, overlay = {}, sections, allowUnknown = false } = deps;
-  const workflow = parseWorkflow(content, workflowPath);
-  const inspected = inspectConfig({ workflow: workflow.config, env, overlay, flags }, sections, {
-    allowUnknown,
-  });
-  const found: LayerProblem[] = [...inspected.problems, ...unknownAgents(inspected, sections)];
+  const chain = await readChain(content, { path: workflowPath, home: deps.home ?? homedir() });
+  const [workflow, ...bases] = chain.files.map(({ config }) => config);
+  const sources = { workflow: workflow ?? {}, bases, env, overlay, flags };
+  const inspected = inspectConfig(sources, sections, { allowUnknown });
+  const found: (LayerProblem & Partial<ChainProblem>)[] = [
+    ...chain.problems.map((one) => ({ ...one, origin: "workflow" as const })),
+    ...inspected.problems,
+    ...unknownAgents(inspected, sections),
+  ];
   const root = rootOrProblem(inspected.written.workspace.root, deps, found);
-  const written = { ...inspected.written, workspace: { ...inspected.written.workspace, root } };
+  const written = {
+    ...inspected.written,
+    workspace: { ...inspected.written.workspace, root },
+    ...shownKeys(chain),
+  };
   const effective: Effective = {
     config: toConfig(written, root, sections),
-    promptTemplate: workflow.promptTemplate,
+    promptTemplate: chain.prompt.text,
+    prompts: chain.prompts,
     written,
-    origins: { "workspace.root": "default", ...inspected.origins },
+    origins: { "workspace.root": "default", ...inspected.origins, ...shownOrigins(chain) },
   };
   const errors = found.filter(({ severity = "error" }) => severity === "error");
   const file: CheckedFile = {
@@ -93,8 +108,32 @@ export async function checkConfig(content: Uint8Array, deps: CheckDeps): Promise
       ...(await problemsIn(check, file)).map((one) => ({ ...one, origin: origin(one.path) })),
     );
   }
-  const findings = found.map((one) => findingOf(one, workflow));
-  return { effective, findings: inOrder(findings) };
+  const findings = found.map((one) => findingOf(one, chain));
+  const { paths, hash } = chain;
+  return { effective, findings: inOrder(onceEach(findings)), paths, hash };
+}
+
+/** The keys that only files have, as the configuration in force shows them: with absolute paths. */
+function shownKeys({ files, prompts }: WorkflowChain): Readonly<Record<string, unknown>> {
+  const [, base] = files;
+  const texts = [...prompts].map(([state, { at }]) => [state, at.file]);
+  return {
+    ...(base && { base_config: base.path }),
+    ...(prompts.size > 0 && { prompts: Object.fromEntries(texts) }),
+  };
+}
+
+function shownOrigins(chain: WorkflowChain): Record<string, Origin> {
+  const { base_config: base } = shownKeys(chain);
+  const keys = [...chain.prompts.keys()].map((state) => `prompts.${state}`);
+  const all = base === undefined ? keys : ["base_config", ...keys];
+  return Object.fromEntries(all.map((key) => [key, "workflow"]));
+}
+
+/** A key that two files of a chain have is checked with both. */
+function onceEach(findings: readonly Finding[]): readonly Finding[] {
+  const all = findings.map((one) => [JSON.stringify([one.place, one.message]), one] as const);
+  return [...new Map(all).values()];
 }
 
 /** Kinds of agent that a state or a label chooses, and that there are not. */
@@ -156,20 +195,25 @@ function isWithin(path: string, above: string): boolean {
 
 const sources = { env: "the environment", overlay: "the overlay", flag: "the command line" };
 
-function findingOf(problem: LayerProblem, { places, promptAt, path: file }: Workflow): Finding {
+function findingOf(problem: LayerProblem & Partial<ChainProblem>, chain: WorkflowChain): Finding {
   const { origin, path, severity = "error", code = "invalid_config", allowed = null } = problem;
+  const [main] = chain.files;
+  const { places } = fileOf(path, chain);
   const isInFile = origin === "workflow";
   const value = isInFile ? places.valueAt(path) : null;
   const read = isSecret(path) || problem.isKey ? null : (value?.text ?? null);
-  const inPrompt = path === "prompt" ? { file, ...promptAt } : null;
+  const inPrompt = promptPlace(problem, chain);
   const place = problem.isKey || value === null ? places.keyAt(path) : value.place;
   const source = isInFile ? null : origin === "env" ? variableOf(path) : sources[origin];
+  const at = isInFile ? (problem.place ?? shifted(inPrompt ?? place, value, problem)) : null;
+  const rest = `${meantOf(read, problem)}${readAs(value, problem)}${isInFile ? "" : withinText(problem)}`;
   return {
     severity,
     code,
     path,
-    message: `${sentenceOf(problem)}${meantOf(read, problem)}${readAs(value, problem)}`,
-    place: isInFile ? shifted(inPrompt ?? place, value, problem) : null,
+    message: `${sentenceOf(problem)}${rest}`,
+    place: at,
+    otherFile: at !== null && at.file !== main.path ? at.file : null,
     source,
     read,
     allowed,
@@ -177,6 +221,24 @@ function findingOf(problem: LayerProblem, { places, promptAt, path: file }: Work
     next:
       problem.next ?? (isAgent.test(path) && read !== null ? wayHere(read, allowed ?? []) : null),
   };
+}
+
+/** The nearest file that has the key. */
+function fileOf(path: string, { files }: WorkflowChain): Workflow {
+  return files.find(({ places }) => places.valueAt(path) !== null) ?? files[0];
+}
+
+/** Where the text of a prompt begins; null for any other key. */
+function promptPlace({ path, within }: Problem, { prompt, prompts }: WorkflowChain): Place | null {
+  if (path === "prompt") return prompt.at;
+  const [, state] = /^prompts\.(.*)$/s.exec(path) ?? [];
+  return within === undefined || state === undefined ? null : (prompts.get(state)?.at ?? null);
+}
+
+/** A position in a text that is in no file. */
+function withinText({ within }: Problem): string {
+  if (within === undefined) return "";
+  return ` (line ${within.line}${within.column === null ? "" : `, column ${within.column}`} of the text)`;
 }
 
 const isAgent = /^agent\.(?:by_state\..*\.|by_label\..*\.)?kind$/;
@@ -204,7 +266,7 @@ function shifted(
 ): Place | null {
   if (place === null || within === undefined) return place;
   const { line, column } = within;
-  if (value === null) {
+  if (value === null || value.place.file !== place.file) {
     const indent = line === 1 ? place.column - 1 : 0;
     return { file: place.file, line: place.line + line - 1, column: indent + (column ?? 1) };
   }

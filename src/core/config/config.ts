@@ -22,6 +22,8 @@ export interface CommonConfig {
     readonly retentionDays: number | null;
   };
   readonly server: ServerConfig;
+  /** Tracker states, in normal form, whose issues have a prompt of their own. */
+  readonly promptStates: readonly string[];
 }
 
 /** The effective configuration. The folder of each kind of agent declares the type of its section here (`declare module`). */

@@ -14,6 +14,8 @@ export interface Finding {
   readonly message: string;
   /** In the file; null for a value that is not from a file. */
   readonly place: Place | null;
+  /** The file of the place where it is not the workflow file itself: one that it is based on, or a prompt. */
+  readonly otherFile: string | null;
   /** The source of a value that is not from a file, such as `SYMPHONY_AGENT__MAX_TURNS` or `the overlay`. */
   readonly source: string | null;
   /** What was read, as it is written; null for a credential, and where nothing was. */
@@ -51,10 +53,15 @@ export function sentenceOf({ path, message, isRule = false }: Problem): string {
   return isRule ? `${path} ${message}`.trim() : message;
 }
 
-/** `line 4, column 9`, the variable, or nothing. */
-export function placeText({ place, source }: Pick<Finding, "place" | "source">): string | null {
+/** `line 4, column 9`, with the file where it is another one; the variable, or nothing. */
+export function placeText({
+  place,
+  otherFile,
+  source,
+}: Pick<Finding, "place" | "otherFile" | "source">): string | null {
   if (place === null) return source;
-  return `line ${place.line}, column ${place.column}`;
+  const file = otherFile === null ? "" : `${otherFile} `;
+  return `${file}line ${place.line}, column ${place.column}`;
 }
 
 /** One line for a person or a log. */
@@ -100,12 +107,13 @@ export function refusal(findings: readonly Finding[], file: string): SymphonyErr
 }
 
 /** A fault in the details of an error. */
-function shownProblem({ path, message, place, source, read, allowed, next }: Finding) {
+function shownProblem({ path, message, place, otherFile, source, read, allowed, next }: Finding) {
   const where = place && { line: place.line, column: place.column };
   return {
     path,
     message,
     ...where,
+    ...(otherFile !== null && { file: otherFile }),
     ...(source !== null && { source }),
     ...(read !== null && { read }),
     ...(allowed !== null && { allowed }),

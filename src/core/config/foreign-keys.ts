@@ -201,12 +201,6 @@ export const foreignKeys: readonly ForeignKey[] = [
     note: "states of the tracker are the stages: tracker.active_states, tracker.on_success and agent.by_state",
   },
   {
-    paths: ["prompts"],
-    effect: "structure",
-    to: ["prompts"],
-    note: "the text after the settings is the prompt of every state; it can test issue.state",
-  },
-  {
     paths: ["trackers"],
     effect: "structure",
     to: ["tracker"],
@@ -215,12 +209,6 @@ export const foreignKeys: readonly ForeignKey[] = [
       const all = Array.isArray(value) ? value : [];
       return all.length === 1 && isMap(all[0]) ? { tracker: all[0] } : null;
     },
-  },
-  {
-    paths: ["base_config"],
-    effect: "structure",
-    to: ["base_config"],
-    note: "copy the keys of that file into this one",
   },
   ...["turn_timeout_ms", "stall_timeout_ms", "read_timeout_ms"].map(
     (name): ForeignKey => ({

@@ -118,8 +118,28 @@ export function configSchema(sections: Sections): Json {
     const node = path.split(".").reduce<Json | undefined>(below, schema as Json);
     if (node) node["description"] = description;
   }
-  return { ...schema, title: "symphony configuration", examples: examplesOf(sections) };
+  return {
+    ...schema,
+    properties: { ...ofFiles, ...(schema["properties"] as Json) },
+    title: "symphony configuration",
+    examples: examplesOf(sections),
+  };
 }
+
+/** The keys that only workflow files have. */
+const ofFiles: Json = {
+  base_config: {
+    type: "string",
+    description:
+      "Another workflow file that this one is based on, relative to this file: maps are merged, lists replaced, the nearer prompt is used",
+  },
+  prompts: {
+    type: "object",
+    additionalProperties: { type: "string" },
+    description:
+      'Files with the prompts of tracker states, relative to this file, such as {"Review": "review.md"}',
+  },
+};
 
 /** One example for each kind of tracker, and one for each kind of agent. */
 function examplesOf({ trackers, agents }: Sections): readonly Json[] {

@@ -119,7 +119,20 @@ function below(document: Document, node: Node | null, path: string): Below | nul
     const child = isNode(pair.value) ? pair.value : null;
     return [{ key, value: child, rest: path.slice(name.length + 1), name }];
   });
-  return pairs.toSorted((a, b) => b.name.length - a.name.length)[0] ?? null;
+  const [own] = pairs.toSorted((a, b) => b.name.length - a.name.length);
+  return own ?? merged(document, value.items, path);
+}
+
+/** The key in a map that is merged into this one (`<<: *defaults`). */
+function merged(document: Document, items: readonly Pair[], path: string): Below | null {
+  for (const { key, value } of items) {
+    if (!isScalar(key) || key.value !== "<<" || !isNode(value)) continue;
+    for (const source of isSeq(value) ? value.items : [value]) {
+      const found = isNode(source) ? below(document, source, path) : null;
+      if (found !== null) return found;
+    }
+  }
+  return null;
 }
 
 function isNode(value: unknown): value is Node {

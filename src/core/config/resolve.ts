@@ -29,6 +29,8 @@ export interface ConfigFlags {
 export interface ConfigSources {
   /** The front matter of the workflow file. */
   readonly workflow: Readonly<Record<string, unknown>>;
+  /** The front matter of the files that it is based on, nearest first. */
+  readonly bases?: readonly Readonly<Record<string, unknown>>[];
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The operator's overrides, in the written form. */
   readonly overlay?: Readonly<Record<string, unknown>>;
@@ -123,12 +125,12 @@ function plainKeys(layer: Layer): Layer {
 }
 
 function layersOf(
-  { workflow, env, overlay, flags }: ConfigSources,
+  { workflow, bases = [], env, overlay, flags }: ConfigSources,
   { keys }: Pick<Known, "keys">,
 ): readonly Layer[] {
   const { port = null, host = null } = flags;
   return [
-    { origin: "workflow", values: workflow },
+    ...[workflow, ...bases].toReversed().map((values): Layer => ({ origin: "workflow", values })),
     envLayer(env, keys),
     { origin: "overlay", values: overlay ?? {} },
     { origin: "flag", values: { server: { port, host } } },
@@ -363,6 +365,7 @@ function commonOf(written: Written, root: string, forAll: ForAllAgents): CommonC
     usage: usageConfigOf(written.usage),
     history: { retentionDays: history.retention_days },
     server: renamed(serverSection, server),
+    promptStates: Object.keys(mapOf(written["prompts"])),
   };
 }
 

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { type FSWatcher, watch as watchPaths } from "chokidar";
@@ -7,6 +6,7 @@ import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { messageOf, SymphonyError } from "../model/errors.ts";
 import { durableJson, removeLeftovers } from "../store/durable.ts";
+import { hashOfFiles } from "./chain.ts";
 import { type CheckDeps, checkConfig, type Effective } from "./check.ts";
 import { type Finding, findingText, refusal } from "./finding.ts";
 import { leavesOf } from "./layers.ts";
@@ -78,7 +78,7 @@ class WatchedConfig implements ConfigService {
   async open(): Promise<void> {
     this.#loaded = await this.#load();
     this.#checkLater();
-    this.#watcher = this.#watchFile();
+    this.#watcher = this.#watchFiles();
   }
 
   get sections(): Sections {
@@ -153,9 +153,10 @@ class WatchedConfig implements ConfigService {
     const before = this.#require();
     let after: Loaded;
     try {
-      const content = await readWorkflow(this.#options.workflowPath);
       // A refused file is checked again each time: the missing part may be outside of it.
-      if (this.#problem === null && hashOf(content) === before.hash) return false;
+      const isSame = async () => (await hashOfFiles(before.paths)) === before.hash;
+      if (this.#problem === null && (await isSame())) return false;
+      const content = await readWorkflow(this.#options.workflowPath);
       after = await load(content, { ...this.#options, overlay: this.#overlay });
     } catch (error) {
       this.#refuse(asSymphonyError(error));
@@ -172,6 +173,7 @@ class WatchedConfig implements ConfigService {
     const same =
       keys.length === 0 && isDeepStrictEqual(before.effective.origins, after.effective.origins);
     this.#loaded = same ? { ...after, effective: before.effective } : after;
+    this.#watcher?.add(foldersOf(after.paths));
     // By what it says: an edit above it moves a warning to another line.
     const known = new Set(before.findings.map(({ message }) => message));
     const fresh = after.findings.filter(({ message }) => !known.has(message));
@@ -200,13 +202,15 @@ class WatchedConfig implements ConfigService {
     });
   }
 
-  #watchFile(): FSWatcher {
-    const file = this.#options.workflowPath;
-    const folder = dirname(file);
-    const watcher = watchPaths(folder, {
+  #watchFiles(): FSWatcher {
+    const isOurs = (path: string) => {
+      const { paths } = this.#require();
+      return paths.includes(path) || foldersOf(paths).includes(path);
+    };
+    const watcher = watchPaths(foldersOf(this.#require().paths), {
       depth: 0,
       ignoreInitial: true,
-      ignored: (path) => path !== folder && path !== file,
+      ignored: (path) => !isOurs(path),
     });
     watcher.on("all", () => {
       this.#cancelSettle();
@@ -224,6 +228,10 @@ class WatchedConfig implements ConfigService {
   }
 }
 
+function foldersOf(paths: readonly string[]): string[] {
+  return [...new Set(paths.map((path) => dirname(path)))];
+}
+
 function asSymphonyError(error: unknown): SymphonyError {
   if (error instanceof SymphonyError) return error;
   return new SymphonyError("internal_error", messageOf(error), { cause: error });
@@ -236,6 +244,8 @@ export interface ConfigOptions extends CheckDeps {
 }
 
 interface Loaded {
+  /** Every file that it depends on, and what changes with any of them. */
+  readonly paths: readonly string[];
   readonly hash: string;
   readonly effective: Effective;
   /** What the check found that does not stop the start. */
@@ -245,12 +255,13 @@ interface Loaded {
 
 /** The workflow file with all other layers. Rejects with every fault of any of them. */
 export async function load(content: Uint8Array, options: CheckDeps): Promise<Loaded> {
-  const { effective, findings } = await checkConfig(content, options);
+  const { effective, findings, paths, hash } = await checkConfig(content, options);
   if (findings.some(({ severity }) => severity === "error")) {
     throw refusal(findings, options.workflowPath);
   }
   return {
-    hash: hashOf(content),
+    paths,
+    hash,
     effective,
     findings,
     warnings: findings.map(findingText),
@@ -264,11 +275,11 @@ function changedKeys(before: Effective, after: Effective, sections: Sections): r
   const paths = [...new Set([...old.keys(), ...now.keys()])];
   const differs = (path: string) => !isDeepStrictEqual(old.get(path), now.get(path));
   const prompt = before.promptTemplate === after.promptTemplate ? [] : ["prompt"];
-  return [...paths.filter(differs), ...prompt].sort();
-}
-
-function hashOf(content: Uint8Array): string {
-  return createHash("sha256").update(content).digest("hex");
+  const states = [...new Set([...before.prompts.keys(), ...after.prompts.keys()])];
+  const prompts = states
+    .filter((state) => before.prompts.get(state)?.text !== after.prompts.get(state)?.text)
+    .map((state) => `prompts.${state}`);
+  return [...new Set([...paths.filter(differs), ...prompt, ...prompts])].sort();
 }
 
 const formatVersion = 1;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { nearest } from "../text/nearest.ts";
+import { isChainKey } from "./chain.ts";
 import type { Finding, Problem } from "./finding.ts";
 import {
   effectText,
@@ -55,7 +56,11 @@ export function refusedStrangers(
   known: Known,
 ): readonly Problem[] {
   const shown = (path: string) => path;
-  return strangers(values, known)
+  const ofFiles = Object.keys(values).filter(isChainKey);
+  const misplaced = ofFiles.map((path) => ({
+    ...{ path, isKey: true, isRule: true, message: "is read from workflow files alone" },
+  }));
+  const unknown = strangers(values, known)
     .filter(({ path }) => !path.startsWith("tracker.provider."))
     .map((one) => ({
       path: one.path,
@@ -63,6 +68,7 @@ export function refusedStrangers(
       isRule: true,
       message: `is not a known key${guess(one, known, shown)}`,
     }));
+  return [...misplaced, ...unknown];
 }
 
 /** A key that nothing reads. */
@@ -84,7 +90,7 @@ export function strangers(
   isVariable = false,
 ): readonly Stranger[] {
   return unknownIn(values, known, isVariable)
-    .filter(({ path }) => !isExtension(path))
+    .filter(({ path }) => !isExtension(path) && (isVariable || !isChainKey(path)))
     .flatMap(({ path, siblings }): readonly Stranger[] => {
       const rows = foreignKeys.flatMap((row) =>
         row.paths
@@ -116,7 +122,7 @@ function messageOf(
 
 /** Whether a dotted path is a key of this version, at any depth below a section. */
 export function isKnownKey(path: string, { keys, names, trackers }: Known): boolean {
-  if (names.has(path) || keys.has(path)) return true;
+  if (names.has(path) || keys.has(path) || isChainKey(path)) return true;
   const provider = /^tracker\.provider\.([^.]+)$/.exec(path)?.[1];
   if (provider !== undefined) {
     return trackers.some(({ section }) => section.providerKeys.includes(provider));

@@ -60,6 +60,14 @@ export function parseWorkflow(content: Uint8Array, path: string): Workflow {
   return { path, ...parseFrontMatter(at), ...promptIn(lines, end === -1 ? lines.length : end + 1) };
 }
 
+/** A file that holds nothing but a prompt. Throws `workflow_parse_error`. */
+export function parsePrompt(
+  content: Uint8Array,
+  path: string,
+): Pick<Workflow, "promptTemplate" | "promptAt"> {
+  return promptIn(decode(content, path).split(/\r?\n/), 0);
+}
+
 function promptIn(lines: readonly string[], from: number) {
   const promptTemplate = lines.slice(from).join("\n").trim();
   const at = lines.findIndex((line, index) => index >= from && line.trim() !== "");
@@ -92,6 +100,7 @@ function parseFrontMatter(settings: Settings): Pick<Workflow, "config" | "places
   const document = parseDocument(text, {
     prettyErrors: false,
     stringKeys: true,
+    merge: true,
     lineCounter: lines,
   });
   // A warning is an unknown tag, whose value would be read as plain text.

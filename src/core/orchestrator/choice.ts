@@ -100,9 +100,28 @@ function firstOf(
 /** The template id of the workflow file's body. */
 export const workflowTemplateId = "workflow";
 
-/** The template of the issue's next attempt. */
-export function templateIdOf(state: State, issueId: string): string {
-  return state.issues.get(issueId)?.choices.templateId ?? workflowTemplateId;
+/** The template id of the prompt that the workflow file names for a tracker state in normal form. */
+export function stateTemplateId(state: string): string {
+  return `${workflowTemplateId}:${state}`;
+}
+
+/** The template of an issue's next attempt, and what it follows from. */
+export interface TemplateChoice {
+  readonly id: string;
+  readonly from: "operator" | "state" | "workflow";
+}
+
+/** In this order: the operator's, that of the issue's tracker state, the body of the workflow file. */
+export function templateFor(
+  state: State,
+  issue: Issue,
+  { promptStates }: Pick<Config, "promptStates">,
+): TemplateChoice {
+  const id = state.issues.get(issue.id)?.choices.templateId ?? null;
+  if (id !== null) return { id, from: "operator" };
+  const current = normalState(issue.state);
+  if (promptStates.includes(current)) return { id: stateTemplateId(current), from: "state" };
+  return { id: workflowTemplateId, from: "workflow" };
 }
 
 /** Identifiers of the issues that override with `templateId`. */

@@ -2,7 +2,7 @@ import type { TrackerConfig } from "../config/config.ts";
 import { noTokens } from "../model/attempt.ts";
 import { type Issue, normalState } from "../model/issue.ts";
 import { allowedAfter, brakedBefore, idleOf } from "./brakes.ts";
-import { choiceFor, templateIdOf } from "./choice.ts";
+import { choiceFor, templateFor } from "./choice.ts";
 import { type Context, type Decision, decided, tell } from "./decision.ts";
 import type { Running } from "./issues.ts";
 import type { Effect } from "./messages.ts";
@@ -20,7 +20,7 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const prior = context.prior(issue.id, allowedAfter(state, issue.id));
   const braked = brakedBefore(state, issue, { prior, context });
   if (braked) return braked;
-  const templateId = templateIdOf(state, issue.id);
+  const { id: templateId } = templateFor(state, issue, context.config);
   const { agent, model } = choiceFor(state, issue, context.config);
   const offer = state.issues.get(issue.id)?.offer ?? null;
   const thread = offer === null ? prior.resume : prior.thread;

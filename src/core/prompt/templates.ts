@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import type { Effective } from "../config/check.ts";
 import { SymphonyError } from "../model/errors.ts";
 import type { Issue, IssueComment, IssueLink } from "../model/issue.ts";
-import { overriddenWith, workflowTemplateId } from "../orchestrator/choice.ts";
+import { overriddenWith, stateTemplateId, workflowTemplateId } from "../orchestrator/choice.ts";
 import type { Orchestrator } from "../orchestrator/orchestrator.ts";
 import type { EventSink, Store } from "../store/store.ts";
 import type { StoredTemplate } from "../store/templates.ts";
@@ -46,7 +46,7 @@ export type PreviewWith =
 interface TemplatesDeps {
   readonly store: Pick<Store, "templates">;
   readonly clock: Clock;
-  readonly config: { readonly current: Pick<Effective, "promptTemplate"> };
+  readonly config: { readonly current: Pick<Effective, "promptTemplate" | "prompts"> };
   readonly bus: EventSink;
   readonly redactor: Pick<Redactor, "redact">;
   orchestrator(): Pick<Orchestrator, "applySaved" | "post" | "state">;
@@ -68,18 +68,15 @@ export class Templates {
     this.#deps = deps;
   }
 
-  /** The workflow's first, then oldest first. */
+  /** The workflow's first: its body, then those of tracker states; then the others, oldest first. */
   all(): readonly Template[] {
-    const workflow: Template = {
-      id: workflowTemplateId,
-      name: workflowTemplateId,
-      body: this.#deps.config.current.promptTemplate,
-      readOnly: true,
-      createdAt: null,
-      updatedAt: null,
-    };
+    const { promptTemplate, prompts } = this.#deps.config.current;
+    const workflow = [
+      ofFile(workflowTemplateId, promptTemplate),
+      ...[...prompts].map(([state, { text }]) => ofFile(stateTemplateId(state), text)),
+    ];
     const named = this.#deps.store.templates.all().filter(({ id }) => !this.#leaving.has(id));
-    return [workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
+    return [...workflow, ...named.map((one) => ({ ...one, readOnly: false }))];
   }
 
   /** Finds a template by its id alone. */
@@ -213,6 +210,14 @@ export class Templates {
   }
 }
 
+function ofFile(id: string, body: string): Template {
+  return { id, name: id, body, readOnly: true, createdAt: null, updatedAt: null };
+}
+
+function isOfFile(id: string): boolean {
+  return id === workflowTemplateId || id.startsWith(stateTemplateId(""));
+}
+
 /** `template_not_found`. */
 export function templateMissing(id: string): SymphonyError {
   return new SymphonyError("template_not_found", `there is no template ${id}`, {
@@ -221,7 +226,7 @@ export function templateMissing(id: string): SymphonyError {
 }
 
 function requireWritable(id: string): void {
-  if (id !== workflowTemplateId) return;
+  if (!isOfFile(id)) return;
   const message = "the workflow's own prompt is edited in its file";
   throw new SymphonyError("template_read_only", message, {
     hint: "edit the text under the front matter of WORKFLOW.md",
@@ -232,7 +237,7 @@ function requireWritable(id: string): void {
 function requireFree(all: readonly StoredTemplate[], { id, name }: StoredTemplate): void {
   const wanted = name.toLowerCase();
   const holder = all.find((one) => one.id !== id && one.name.toLowerCase() === wanted);
-  if (!holder && wanted !== workflowTemplateId) return;
+  if (!holder && !isOfFile(wanted)) return;
   throw new SymphonyError("template_exists", `there is a template named ${name} already`, {
     details: { templateId: holder?.id ?? workflowTemplateId },
     hint: `symphony templates show ${holder?.id ?? workflowTemplateId}`,

@@ -189,9 +189,10 @@ test("the JSON Schema is of 2020-12, says what each key means, and its examples 
   for (const example of examples)
     assert.ok(check.safeParse(example).success, JSON.stringify(example));
   assert.ok(!check.safeParse({ tracker: { kind: "local" }, agent: { max_turns: 0 } }).success);
-  type Section = { properties: Record<string, { description?: string }> };
-  const described = Object.values(schema["properties"] as Record<string, Section>);
-  for (const { properties } of described) {
+  type Section = { description?: string; properties?: Record<string, { description?: string }> };
+  const described = Object.entries(schema["properties"] as Record<string, Section>);
+  for (const [name, { description: own, properties = {} }] of described) {
+    assert.ok(own ?? Object.keys(properties).length > 0, name);
     for (const [key, { description }] of Object.entries(properties)) assert.ok(description, key);
   }
 });

@@ -16,7 +16,7 @@ async function openIn(dir: string, scheduler = new Scheduler([])) {
   const templates = new Templates({
     store: { templates: await openTemplates(dir) },
     clock: scheduler.clock,
-    config: { current: { promptTemplate: "Work on {{ issue.identifier }}" } },
+    config: { current: { promptTemplate: "Work on {{ issue.identifier }}", prompts: new Map() } },
     bus: { publish: (event) => events.push(event) },
     redactor: { redact: (text) => text.replaceAll("sk-canary", "[redacted]") },
     orchestrator: () => scheduler.orchestrator,

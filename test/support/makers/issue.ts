@@ -105,6 +105,7 @@ export function config(parts: Parts = {}): Config {
     acp: { ...acpSection.settings(acpSection.schema.parse({})), ...parts.acp },
     openai: { ...openaiSection.settings(openaiSection.schema.parse({})), ...parts.openai },
     history: { retentionDays: 90 },
+    promptStates: [...(parts.promptStates ?? [])] as readonly string[],
     server: {
       host: "127.0.0.1",
       port: 0,

@@ -220,7 +220,9 @@ export async function createWorld(options: WorldOptions = {}): Promise<World> {
         store,
         clock,
         bus,
-        config: { current: { promptTemplate: "Work on {{ issue.identifier }}" } },
+        config: {
+          current: { promptTemplate: "Work on {{ issue.identifier }}", prompts: new Map() },
+        },
         redactor: { redact: (text) => text.replaceAll("canary-secret", "[redacted]") },
         orchestrator: () => scheduler.orchestrator,
       }),
