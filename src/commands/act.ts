@@ -10,6 +10,7 @@ import { keptElsewhereFacts, keptFacts } from "./kept.ts";
 import { factLines, plainLine, printPage, relative, since, statusStyle } from "./output.ts";
 import type { SnapshotView } from "./snapshot.ts";
 import { atOption, issueArgument, row } from "./table.ts";
+import { templateText } from "./templates.ts";
 
 const reasonOption = {
   name: "reason",
@@ -298,6 +299,7 @@ export const explainCommand = row({
     issue_identifier: shown.issue_identifier,
     status: shown.status,
     state: issue.state,
+    template: shown.template,
     explain: shown.explain,
     tracker_read: shown.tracker_read,
     delivery: shown.delivery,
@@ -320,6 +322,7 @@ export const explainCommand = row({
         ["status", { text: status, style: statusStyle(status) }],
         ["state", shown.issue.state],
         ["read", readText(shown.tracker_read)],
+        ["template", templateText(shown.template)],
         ...reviewFacts(shown),
         ...(shown.last_error === null ? [] : [["last error", shown.last_error] as const]),
         ...keptFacts(shown.kept),

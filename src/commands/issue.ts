@@ -20,6 +20,7 @@ import {
   statusStyle,
 } from "./output.ts";
 import { issueArgument, pageOptions, row, subcommand } from "./table.ts";
+import { templateText } from "./templates.ts";
 
 /** The fields of an issue; a list replaces the previous one. */
 const fieldOptions = [
@@ -260,7 +261,7 @@ function factsOf(detail: Detail): [string, Cell][] {
     ["retry", retry && `number ${retry.attempt} ${relative(retry.due_at, now)}`],
     ["attempts", String(attempts.count)],
     ["model", modelOf(detail)],
-    ["template", detail.overrides.template_id],
+    ["template", templateText(detail.template)],
     ["workspace", workspace.path],
     ["branch", workspace.branch],
     ...reviewFacts(detail),

@@ -277,6 +277,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     conflicts: [],
     feedback: null,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
+    template: { id: "workflow:in progress", from: "state" },
     recent_events: [
       { at, event: event.type, message: event.message, seq: event.seq, attempt_id: attemptId },
     ],

@@ -274,6 +274,14 @@ export const IssueDetail = z
       agent: z.string().nullable(),
       template_id: z.string().nullable(),
     }),
+    template: z
+      .object({
+        id: z.string(),
+        from: z
+          .enum(["operator", "state", "workflow"])
+          .describe("An operator's choice, its tracker state (`prompts`), or the file's body"),
+      })
+      .describe("The prompt template of its next attempt"),
     recent_events: z.array(
       z.object({
         at: Time,

@@ -5,12 +5,16 @@ import { byIssue, page, paged, Time } from "./values.ts";
 
 export const TemplateView = z
   .object({
-    id: z.string().describe("`workflow` for the body of the workflow file, else `tpl_…`"),
+    id: z
+      .string()
+      .describe(
+        "`workflow` for the body of the workflow file, `workflow:STATE` for its prompt of a tracker state, else `tpl_…`",
+      ),
     name: z.string(),
     body: z.string(),
     read_only: z
       .boolean()
-      .describe("True for the workflow's own template, which is edited in its file"),
+      .describe("True for the workflow's own templates, which are edited in their files"),
     variables: z.array(z.string()).describe("The variables the body uses, such as `issue.title`"),
     created_at: Time.nullable().describe("null for the workflow's own"),
     updated_at: Time.nullable().describe("null for the workflow's own"),
@@ -65,7 +69,8 @@ const PreviewWith = z
 export const templates = {
   list: route({
     ...paths.templates.list,
-    summary: "Prompt templates: the workflow's own first, then named templates, oldest first",
+    summary:
+      "Prompt templates: the workflow's own, those of tracker states, then named templates, oldest first",
     query: z.object(page),
     status: 200,
     reply: z.object({ templates: z.array(TemplateView), ...paged }),

@@ -28,6 +28,7 @@ import type { SymphonyEvent } from "../core/model/event.ts";
 import type { Issue, IssueStatus } from "../core/model/issue.ts";
 import { type Unwritten, writerOf } from "../core/model/names.ts";
 import { workInWords } from "../core/model/work.ts";
+import type { TemplateChoice } from "../core/orchestrator/choice.ts";
 import type { Completed, Retry, Review, Running, Stopped } from "../core/orchestrator/issues.ts";
 import type { View } from "../core/orchestrator/operations.ts";
 import type { IssueStatusView, Waiting } from "../core/orchestrator/snapshot.ts";
@@ -243,6 +244,8 @@ interface Past {
   readonly kept: readonly Kept[];
   readonly delivery: Delivery | null;
   readonly maxRounds: number;
+  /** The template of its next attempt. */
+  readonly template: TemplateChoice;
   /** What came back last on its work; null: nothing did. */
   readonly lastFeedback: Pick<Feedback, "author" | "text" | "url" | "byPerson" | "at"> | null;
 }
@@ -281,6 +284,7 @@ export function detailView(status: IssueStatusView, past: Past): z.output<typeof
       agent: status.override?.kind ?? null,
       templateId: status.templateId,
     },
+    template: past.template,
     recentEvents: past.events.map((event) => ({ ...event, event: event.type })),
     lastError: lastErrorOf(status, past),
     explain: [...reviewGate(status, past.delivery), ...status.explain],

@@ -270,9 +270,15 @@ function shifted(
     const indent = line === 1 ? place.column - 1 : 0;
     return { file: place.file, line: place.line + line - 1, column: indent + (column ?? 1) };
   }
-  // The lines of a text in quotes need not be lines of the file.
+  // The lines of a text in quotes need not be lines of the file, and an escape is longer than its character.
   const isBlock = value.firstLine > place.line;
-  return isBlock ? { file: place.file, line: value.firstLine + line - 1, column: 1 } : place;
+  if (isBlock) {
+    const at = column === null ? 1 : value.indent + column;
+    return { file: place.file, line: value.firstLine + line - 1, column: at };
+  }
+  if (column === null || line > 1 || value.text === null || /\\|''/.test(value.text)) return place;
+  const quote = /^["']/.test(value.text) ? 1 : 0;
+  return { ...place, column: place.column + quote + column - 1 };
 }
 
 /** Why a value that looks like text is none: `; YAML reads 123e4 as the number 1230000, so quote it: "123e4"`. */

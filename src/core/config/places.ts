@@ -17,6 +17,8 @@ export interface WrittenValue {
   readonly plain: number | boolean | bigint | null;
   /** The line of the file with the first line of a text that has several. */
   readonly firstLine: number;
+  /** How far the lines of a text that has several are indented. */
+  readonly indent: number;
 }
 
 interface Source {
@@ -65,6 +67,7 @@ export class Places {
       text: text.includes("\n") || isMap(value) || isSeq(value) ? null : text.slice(0, maxText),
       plain: isScalar(value) && value.type === "PLAIN" ? plainOf(value.value) : null,
       firstLine: place.line + (isBlock ? 1 : 0),
+      indent: isBlock ? (/\n( *)[^ \n]/.exec(source.text.slice(start, end))?.[1]?.length ?? 0) : 0,
     };
   }
 }

@@ -113,12 +113,11 @@ export interface TemplateChoice {
 
 /** In this order: the operator's, that of the issue's tracker state, the body of the workflow file. */
 export function templateFor(
-  state: State,
+  chosen: string | null,
   issue: Issue,
   { promptStates }: Pick<Config, "promptStates">,
 ): TemplateChoice {
-  const id = state.issues.get(issue.id)?.choices.templateId ?? null;
-  if (id !== null) return { id, from: "operator" };
+  if (chosen !== null) return { id: chosen, from: "operator" };
   const current = normalState(issue.state);
   if (promptStates.includes(current)) return { id: stateTemplateId(current), from: "state" };
   return { id: workflowTemplateId, from: "workflow" };

@@ -20,7 +20,8 @@ export function startAttempt(state: State, issue: Issue, birth: Birth, context: 
   const prior = context.prior(issue.id, allowedAfter(state, issue.id));
   const braked = brakedBefore(state, issue, { prior, context });
   if (braked) return braked;
-  const { id: templateId } = templateFor(state, issue, context.config);
+  const chosen = state.issues.get(issue.id)?.choices.templateId ?? null;
+  const { id: templateId } = templateFor(chosen, issue, context.config);
   const { agent, model } = choiceFor(state, issue, context.config);
   const offer = state.issues.get(issue.id)?.offer ?? null;
   const thread = offer === null ? prior.resume : prior.thread;

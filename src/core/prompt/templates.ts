@@ -228,8 +228,11 @@ export function templateMissing(id: string): SymphonyError {
 function requireWritable(id: string): void {
   if (!isOfFile(id)) return;
   const message = "the workflow's own prompt is edited in its file";
+  const own = id === workflowTemplateId;
   throw new SymphonyError("template_read_only", message, {
-    hint: "edit the text under the front matter of WORKFLOW.md",
+    hint: own
+      ? "edit the text under the front matter of WORKFLOW.md"
+      : `symphony config get prompts names the file of ${id}`,
   });
 }
 

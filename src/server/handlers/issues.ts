@@ -17,6 +17,7 @@ import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
 import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
+import { templateFor } from "../../core/orchestrator/choice.ts";
 import { type IssueStatusView, statusOfIdentifier } from "../../core/orchestrator/snapshot.ts";
 import { nearest } from "../../core/text/nearest.ts";
 import { displayText } from "../../core/text/text.ts";
@@ -95,9 +96,11 @@ function detailOf(core: Core, status: IssueStatusView) {
   const place = core.workspaces.placeOf(status.issue);
   const kept = core.workspaces.kept.of(status.issue);
   const delivery = shownDelivery(core, status.issue.id);
+  const { config } = core.config.current;
   return detailView(status, {
     ...{ attempts, attemptCount: total, events, place, kept, delivery },
-    maxRounds: core.config.current.config.delivery.maxRounds,
+    maxRounds: config.delivery.maxRounds,
+    template: templateFor(status.templateId, status.issue, config),
     lastFeedback: lastFeedback(core, status.issue.id),
   });
 }
@@ -132,6 +135,7 @@ function detailThen(core: Core, identifier: string, { state, config, wall, event
     events: events.slice(0, recentEvents),
     ...{ place: null, kept: [], delivery: null, lastFeedback: null },
     maxRounds: config.delivery.maxRounds,
+    template: templateFor(status.templateId, status.issue, config),
   });
 }
 

@@ -205,9 +205,9 @@ delivery:
     "(line 6, column 12)",
     "prompts.Rework /etc/hostname is /etc/hostname, and must be inside",
     "prompts.Blank blank.md is empty (line 8, column 10)",
-    "delivery.title_template: undefined variable: work.sumary; did you mean work.summary?",
-    "undefined variable: issue.nope",
-    "(line 13, column",
+    "delivery.title_template: undefined variable: work.sumary; did you mean work.summary? (line 10, column 23)",
+    "delivery.commit_template: undefined variable: issue.nope",
+    "(line 13, column 8)",
   ]) {
     assert.ok(message.includes(expected), `${expected}\n${message.replaceAll("; ", "\n")}`);
   }

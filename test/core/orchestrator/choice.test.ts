@@ -130,3 +130,21 @@ test("an attempt starts with the agent of its issue; a change of agent applies t
   assert.equal(world.orchestrator.state.issues.of("running").get("id-A-2")?.model, "for-all");
   assert.equal(world.records.get("id-A-2")?.agent, "openai");
 });
+
+test("a template is the operator's, else that of the issue's state, else the workflow's", async () => {
+  const settings = config({ promptStates: ["todo"] });
+  const world = await new Scheduler([issue("A-1"), issue("B-1")], settings).begin();
+  assert.equal(world.run("A-1").order.templateId, "workflow:todo");
+  world.set(issue("B-1", { state: "In Progress" }));
+  await world.run("B-1").end();
+  await world.advance(1_000);
+  assert.equal(world.run("B-1").order.templateId, "workflow");
+  await world.orchestrator.apply({
+    type: "operator.templateChosen",
+    issue: issue("A-1"),
+    templateId: "tpl_a",
+  });
+  await world.run("A-1").end();
+  await world.advance(1_000);
+  assert.equal(world.run("A-1").order.templateId, "tpl_a");
+});

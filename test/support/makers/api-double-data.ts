@@ -97,6 +97,7 @@ export function detailOf(facts: Facts) {
     attempts: { count: 1, restart_count: 0, current_retry_attempt: 0, latest: [attemptOf(facts)] },
     ...idle,
     overrides: { model: null, reasoning_effort: null, agent: null, template_id: null },
+    template: { id: "workflow", from: "workflow" },
     recent_events: [],
     delivery: null,
     feedback: null,
