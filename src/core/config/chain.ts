@@ -7,6 +7,7 @@ import { normalState } from "../model/issue.ts";
 import type { Problem } from "./finding.ts";
 import type { Place } from "./places.ts";
 import { invalidConfig, isMap } from "./schema.ts";
+import { isChainKey } from "./sections.ts";
 import { parsePrompt, parseWorkflow, readWorkflow, type Workflow } from "./workflow.ts";
 
 /** A template of a file. */
@@ -36,13 +37,6 @@ export interface WorkflowChain {
 
 /** How many files a workflow file may be based on, one through the other. */
 const maxBases = 5;
-
-/** The keys that name further files; they are read here, and from files alone. */
-const chainKeys: readonly string[] = ["base_config", "prompts"];
-
-export function isChainKey(path: string): boolean {
-  return chainKeys.includes(path);
-}
 
 /**
  * Adds to the content of a workflow file those of its `base_config` and `prompts`. What is wrong with these keys is reported

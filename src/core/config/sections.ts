@@ -17,6 +17,13 @@ import { deliverySection } from "./delivery.ts";
 import { gitSection } from "./git.ts";
 import { workspaceSection } from "./workspace.ts";
 
+/** The keys that name further files; they are read from files alone, before every other key. */
+const chainKeys: readonly string[] = ["base_config", "prompts"];
+
+export function isChainKey(path: string): boolean {
+  return chainKeys.includes(path);
+}
+
 /** What the configuration needs to know of one kind of tracker. */
 export interface TrackerSection {
   /** The default states (requirement L-2); null: a file has to name them. */

@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { nearest } from "../text/nearest.ts";
-import { isChainKey } from "./chain.ts";
 import type { Finding, Problem } from "./finding.ts";
 import {
   effectText,
@@ -12,7 +11,7 @@ import {
 } from "./foreign-keys.ts";
 import type { Layer } from "./layers.ts";
 import { isMap } from "./schema.ts";
-import type { Sections } from "./sections.ts";
+import { isChainKey, type Sections } from "./sections.ts";
 
 /** The names of sections and keys. */
 export type Known = Pick<Sections, "keys" | "names" | "trackers">;
