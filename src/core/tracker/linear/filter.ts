@@ -1,6 +1,6 @@
 import type { LinearDocument } from "@linear/sdk";
-import { nearest } from "../../config/resolve.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { nearest } from "../../text/nearest.ts";
 import { isRecord } from "../normalize.ts";
 
 type Field = keyof LinearDocument.IssueFilter;
