@@ -24,7 +24,7 @@ const otherWays =
 
 /**
  * The credential of `claude.login`; null when the agent gets none of symphony. Rejects with
- * `agent_unavailable` when there is none, or the login has expired.
+ * `provider_refused` when there is none, or the login has expired.
  */
 export async function credentialOf(
   { login, envPassthrough }: Pick<ClaudeConfig, "login" | "envPassthrough">,
@@ -43,7 +43,7 @@ export async function credentialOf(
   const own = login === "auto" || login === "user" ? await userLogin(deps) : null;
   if (own !== null) return own;
   throw new SymphonyError(
-    "agent_unavailable",
+    "provider_refused",
     `agent.kind claude has no credential (claude.login ${login})`,
     {
       hint: "symphony secrets add ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN with the token of: claude setup-token",
@@ -62,7 +62,7 @@ async function userLogin({ env, wall }: CredentialDeps): Promise<Credential | nu
   const value = textOf(accessToken);
   if (!value) return null;
   if (typeof expiresAt === "number" && expiresAt <= wall()) {
-    throw new SymphonyError("agent_unavailable", "your login of Claude Code has expired", {
+    throw new SymphonyError("provider_refused", "your login of Claude Code has expired", {
       hint: "start claude once, which renews it; or: claude setup-token, then symphony secrets add CLAUDE_CODE_OAUTH_TOKEN",
     });
   }

@@ -65,7 +65,7 @@ describe("the credential of Claude Code", () => {
     const bedrock = { ...settings, envPassthrough: ["CLAUDE_CODE_USE_BEDROCK"] };
     assert.equal(await credentialOf(bedrock, given({})), null);
     await assert.rejects(credentialOf(settings, given({})), {
-      code: "agent_unavailable",
+      code: "provider_refused",
       hint: /symphony secrets add ANTHROPIC_API_KEY/,
     });
   });
@@ -82,7 +82,7 @@ describe("the credential of Claude Code", () => {
     assert.deepEqual(await credentialOf(settings, given({}, root)), token);
     await login(1_000);
     await assert.rejects(credentialOf({ ...settings, login: "user" }, given({}, root)), {
-      code: "agent_unavailable",
+      code: "provider_refused",
       message: "your login of Claude Code has expired",
     });
   });
