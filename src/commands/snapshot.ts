@@ -80,6 +80,8 @@ function headOf(snapshot: SnapshotView, { paint, nowMs }: ViewOptions): string[]
     problem && `nothing new is started: ${problem.message}`,
     storage && `nothing new is started: ${unsavedText(storage)}`,
     unrecorded && `decisions are not recorded: ${unrecorded.reason}`,
+    polling.slowed &&
+      `polls come every ${Math.ceil(polling.slowed.interval_ms / 1_000)} s: ${polling.slowed.reason}`,
     tracker.last_error && `tracker: ${tracker.last_error.message}`,
   ];
   const isStarting = tracker.status === "starting";

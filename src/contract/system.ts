@@ -90,6 +90,10 @@ export const Snapshot = z
       interval_ms: count,
       last_poll_at: Time.nullable(),
       next_poll_at: Time.nullable(),
+      slowed: z
+        .object({ interval_ms: count, reason: z.string() })
+        .nullable()
+        .describe("Polls are slower than configured while the tracker's budget runs out"),
       last_error: ErrorFact.nullable(),
     }),
     tracker: TrackerView,

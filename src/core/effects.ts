@@ -30,6 +30,10 @@ export function portsOf(deps: CoreDeps): Ports {
     },
     fetchCandidates: () =>
       trackers.tracker.fetchIssuesByStates(config.current.config.tracker.activeStates),
+    pollPace: () => {
+      const { intervalMs } = config.current.config.polling;
+      return trackers.tracker.pollPace?.(intervalMs) ?? null;
+    },
     fetchIssues: sharedReads((ids) => trackers.tracker.fetchIssuesByIds(ids)),
     whyGone: (id) => trackers.tracker.whyGone?.(id) ?? null,
     runAttempt: (order, reports) => attempts.run(order, attemptDepsOf(deps, order), reports),

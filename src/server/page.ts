@@ -117,7 +117,10 @@ function hours(seconds: number): string {
 
 function polled({ polling, tracker }: View, wall: number): Html {
   if (polling.lastWall === null) return html`The ${tracker.kind} tracker was not polled yet.`;
-  return html`The ${tracker.kind} tracker was polled ${moment(polling.lastWall, wall)}.`;
+  const { slowed } = polling;
+  const slow =
+    slowed && ` Polls come every ${Math.ceil(slowed.intervalMs / 1_000)} s: ${slowed.reason}.`;
+  return html`The ${tracker.kind} tracker was polled ${moment(polling.lastWall, wall)}.${slow ?? ""}`;
 }
 
 function layout(

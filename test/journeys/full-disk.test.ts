@@ -11,7 +11,11 @@ import { eventually, Served, symphony } from "../support/worlds/symphony.ts";
 
 /** Two of three issues run; the data directory is on a disk of 4 MB. */
 async function project() {
-  const world = await hangingWorld({ issues: ["ENG-1", "ENG-2", "ENG-3"], pollMs: 300, agents: 2 });
+  const world = await hangingWorld({
+    issues: ["ENG-1", "ENG-2", "ENG-3"],
+    pollMs: 1_000,
+    agents: 2,
+  });
   const disk = await SmallDisk.mount(world.dataDir, "4m");
   return {
     ...world,

@@ -23,7 +23,8 @@ const meanings: Readonly<Record<string, string>> = {
     "After a turn that ended well and changed something: a tracker state to move the issue to, hold, or none (the agent continues); default: In Review, Human Review or Review if the team has one, none without delivery",
   "tracker.on_merged":
     "State for an issue whose pull request was merged; default: the team's state for done work",
-  "polling.interval_ms": "Time between two polls of the tracker, ms",
+  "polling.interval_ms":
+    "Time between two polls of the tracker, ms; at least 1000 with linear and 50 with local",
   "workspace.root": "The directory that holds one directory for each issue",
   "workspace.keep_max":
     "Largest copy of the work in a workspace that is removed, bytes or such as 2GiB; 0: no copies, such a workspace stays",

@@ -60,7 +60,11 @@ export function readWritten(
     ? result.data
     : sections.schema.parse(mended(given, result.error.issues));
   const written = normalWritten(parsed, sections);
-  const problems = [...invalid, ...labelProblems(written.tracker)];
+  const problems = [
+    ...invalid,
+    ...labelProblems(written.tracker),
+    ...pollProblems(written, sections),
+  ];
   const { active_states: active } = written.tracker;
   const isKnown = sections.trackers.some(({ kind }) => kind === written.tracker.kind);
   if (active.length > 0 || !isKnown) return { written, problems };
@@ -112,6 +116,15 @@ function normalWritten(parsed: Parsed, sections: Sections): Written {
       ),
     },
   };
+}
+
+/** Each kind of tracker has its floor: below it, polls alone would use up what a service allows in an hour. */
+function pollProblems({ tracker, polling }: Parsed, { trackers }: Sections): readonly Problem[] {
+  const { interval_ms: intervalMs } = polling;
+  const minMs = trackers.find(({ kind }) => kind === tracker.kind)?.section.minPollMs ?? 0;
+  if (intervalMs >= minMs) return [];
+  const message = `must be at least ${minMs} with tracker.kind ${tracker.kind}, and is ${intervalMs}`;
+  return [{ path: "polling.interval_ms", message, isRule: true }];
 }
 
 /** `agent.approvals` and the agents' own sections: each supplies a default for the other. */

@@ -28,6 +28,8 @@ export function isChainKey(path: string): boolean {
 export interface TrackerSection {
   /** The default states (requirement L-2); null: a file has to name them. */
   readonly states: { readonly active: string[]; readonly terminal: string[] } | null;
+  /** The shortest `polling.interval_ms`, ms: a service meters requests, a directory does not. */
+  readonly minPollMs: number;
   /** Keys of `tracker.provider` that older files write directly under `tracker` (requirement L-5). */
   readonly flatKeys: readonly string[];
   /** Keys of `tracker.provider` that the adapter reads; any other one is ignored with a warning. */

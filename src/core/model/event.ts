@@ -52,6 +52,7 @@ export const eventTypes = [
   "storage.recovered",
   "tracker.error",
   "tracker.recovered",
+  "tracker.pace",
   "provider.paused",
   "provider.resumed",
   "dispatch.paused",

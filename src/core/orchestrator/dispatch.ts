@@ -109,7 +109,9 @@ export function waitingFor(
   const gate = shutGate(state, issue, config);
   if (gate) return gate.detail;
   if (slots.free <= 0) return "a free slot";
-  return hasSlot(slots, issue) ? "the next poll" : `a free slot for ${issue.state}`;
+  if (!hasSlot(slots, issue)) return `a free slot for ${issue.state}`;
+  const { pace } = state.poll;
+  return pace === null ? "the next poll" : `the next poll; ${pace.reason}`;
 }
 
 /** The queue after `closed` ended, and its issues that now have no other open blocker. */

@@ -6,6 +6,7 @@ import type { EventDraft, StorageTrouble } from "../model/event.ts";
 import type { DispatchPause } from "../model/gates.ts";
 import type { Attached, Issue } from "../model/issue.ts";
 import type { Used } from "../store/store.ts";
+import type { PollPace } from "../tracker/tracker.ts";
 import type { Fault } from "./state.ts";
 
 /** Something that has happened. Past tense: an input is a fact, never a request to do IO. */
@@ -37,8 +38,15 @@ export type Input =
       readonly type: "candidates.fetched";
       readonly request: number;
       readonly issues: readonly Issue[];
+      /** Absent: the interval of the configuration. */
+      readonly pace?: PollPace | null;
     }
-  | { readonly type: "candidates.failed"; readonly request: number; readonly error: Fault }
+  | {
+      readonly type: "candidates.failed";
+      readonly request: number;
+      readonly error: Fault;
+      readonly pace?: PollPace | null;
+    }
   | {
       readonly type: "issues.verified";
       readonly request: number;

@@ -9,7 +9,7 @@ import type { StorageTrouble } from "../model/event.ts";
 import { type Issue, type IssueStatus, normalState, type TrackerState } from "../model/issue.ts";
 import { SavedLater } from "../store/durable.ts";
 import type { History, Steer } from "../store/store.ts";
-import type { FoundIssue, Tracker, TrackerHealth } from "../tracker/tracker.ts";
+import type { FoundIssue, PollPace, Tracker, TrackerHealth } from "../tracker/tracker.ts";
 import { choiceApplies } from "./choice.ts";
 import { storageGate } from "./dispatch.ts";
 import { dispatchGates } from "./explain.ts";
@@ -290,6 +290,7 @@ export function viewIn(
       intervalMs: config.polling.intervalMs,
       lastWall: poll.lastWall,
       nextWall: poll.nextWall,
+      slowed: poll.pace,
       lastError: trackerError,
     },
     tracker: {
@@ -327,6 +328,8 @@ export interface View {
     readonly intervalMs: number;
     readonly lastWall: number | null;
     readonly nextWall: number | null;
+    /** Polls are slower than configured, and why. */
+    readonly slowed: PollPace | null;
     readonly lastError: Fault | null;
   };
   readonly tracker: TrackerHealth;

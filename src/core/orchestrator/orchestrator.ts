@@ -10,6 +10,7 @@ import { type EventDraft, unsavedText } from "../model/event.ts";
 import type { Issue } from "../model/issue.ts";
 import { isStorageError, nothingChanged } from "../store/durable.ts";
 import type { IssueRecord, Used } from "../store/store.ts";
+import type { PollPace } from "../tracker/tracker.ts";
 import type { Context, Prior } from "./decision.ts";
 import type {
   AttemptOrder,
@@ -213,8 +214,10 @@ export class Orchestrator {
         }
         case "preflight":
           return { type: "preflight.ended", request, problem: await ports.preflight() };
-        case "fetchCandidates":
-          return { type: "candidates.fetched", request, issues: await ports.fetchCandidates() };
+        case "fetchCandidates": {
+          const issues = await ports.fetchCandidates();
+          return { type: "candidates.fetched", request, issues, pace: ports.pollPace?.() ?? null };
+        }
         case "verifyIssues": {
           const issues = await ports.fetchIssues(effect.ids);
           return { type: "issues.verified", request, ids: effect.ids, issues };
@@ -244,13 +247,14 @@ export class Orchestrator {
 
   #readFailed(effect: Read, error: Fault): Input {
     const { request } = effect;
+    const pace = effect.type === "fetchCandidates" ? (this.#ports.pollPace?.() ?? null) : null;
     switch (effect.type) {
       case "refreshRunning":
         return { type: "running.refreshFailed", request, error };
       case "preflight":
         return { type: "preflight.ended", request, problem: error };
       case "fetchCandidates":
-        return { type: "candidates.failed", request, error };
+        return { type: "candidates.failed", request, error, pace };
       case "verifyIssues":
         return { type: "issues.verifyFailed", request, error };
       case "checkIssue":
@@ -366,6 +370,8 @@ export interface Ports {
   /** Re-reads the workflow file if it changed, right before candidates are read. */
   preflight(): Promise<Fault | null>;
   fetchCandidates(): Promise<readonly Issue[]>;
+  /** What the tracker's budget asks of the next poll. */
+  pollPace?(): PollPace | null;
   fetchIssues(ids: readonly string[]): Promise<readonly Issue[]>;
   /** Why the last read by id left this issue out; null: not known. */
   whyGone?(id: string): string | null;

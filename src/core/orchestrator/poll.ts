@@ -1,5 +1,6 @@
 import type { PollOutcome } from "../events/meter.ts";
 import type { Issue } from "../model/issue.ts";
+import type { PollPace } from "../tracker/tracker.ts";
 import { stopOverdue } from "./brakes.ts";
 import {
   andThen,
@@ -79,8 +80,15 @@ export function pollAnswered(state: State, input: PollInput, context: Context): 
         ? fetchCandidates(closeRequest(state, input.request))
         : endPoll(closeRequest(state, input.request), context);
     case "candidates.fetched":
-      return candidatesFetched(state, input, context);
+      return andThen(paced(state, input.pace ?? null), (next) =>
+        candidatesFetched(next, input, context),
+      );
     case "candidates.failed":
+      return andThen(paced(state, input.pace ?? null), (next) =>
+        andThen(troubled(closeRequest(next, input.request), input.error), (failed) =>
+          endPoll(failed, context),
+        ),
+      );
     case "issues.verifyFailed":
       return andThen(troubled(closeRequest(state, input.request), input.error), (next) =>
         endPoll(next, context),
@@ -203,7 +211,7 @@ export function isPollNear(state: State, context: Pick<Context, "wall">): boolea
 
 /** Ends the poll; the interval to the next one starts here (O-1). */
 function endPoll(state: State, context: Context): Decision {
-  const delayMs = state.poll.again ? 0 : context.config.polling.intervalMs;
+  const delayMs = state.poll.again ? 0 : pollDelay(state, context);
   const poll: Poll = {
     ...state.poll,
     phase: "idle",
@@ -220,6 +228,23 @@ function endPoll(state: State, context: Context): Decision {
   if (state.draining) return decided({ ...state, poll }, measured);
   const timer: Effect = { type: "setTimer", input: { type: "poll.due" }, delayMs };
   return decided({ ...state, poll }, timer, measured);
+}
+
+/** The time from one poll to the next, ms. */
+export function pollDelay({ poll }: State, { config }: Context): number {
+  return Math.max(config.polling.intervalMs, poll.pace?.intervalMs ?? 0);
+}
+
+/** Reported when polls become slower and when they are as configured again, not in between. */
+function paced(state: State, pace: PollPace | null): Decision {
+  const next = { ...state, poll: { ...state.poll, pace } };
+  if ((pace === null) === (state.poll.pace === null)) return decided(next);
+  const message =
+    pace === null
+      ? "the tracker is polled as often as configured again"
+      : `the tracker is polled every ${Math.ceil(pace.intervalMs / 1_000)} s: ${pace.reason}`;
+  const data = { interval_ms: pace?.intervalMs ?? null };
+  return decided(next, { type: "publish", event: { type: "tracker.pace", message, data } });
 }
 
 function outcomeOf({ trackerError }: State, { problem }: Context): PollOutcome {

@@ -11,6 +11,7 @@ import type { StorageTrouble } from "../model/event.ts";
 import type { DispatchPause } from "../model/gates.ts";
 import type { ActiveHours } from "../model/hours.ts";
 import type { Issue } from "../model/issue.ts";
+import type { PollPace } from "../tracker/tracker.ts";
 import { type Claim, IssueMap, type Running } from "./issues.ts";
 
 /** The whole scheduling state; only `step` creates one. `At` is monotonic ms, `Wall` epoch ms. */
@@ -104,6 +105,8 @@ export interface Poll {
   readonly startedAt: number;
   readonly lastWall: number | null;
   readonly nextWall: number | null;
+  /** The tracker's budget runs out, so that polls are slower than configured. */
+  readonly pace: PollPace | null;
 }
 
 /** Starts issues of the known queue when a slot becomes free between two polls. */
@@ -175,6 +178,7 @@ export function emptyState(): State {
       startedAt: 0,
       lastWall: null,
       nextWall: null,
+      pace: null,
     },
     refill: { isDue: false, request: null, unblocked: new Set(), falseStarts: 0 },
     lastAttemptStamp: 0,

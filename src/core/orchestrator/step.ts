@@ -9,7 +9,14 @@ import type { Effect, Input, TimerInput } from "./messages.ts";
 import { offerReported } from "./offer.ts";
 import { aborted, attached, detached, responded, steered, transitioned } from "./operator.ts";
 import { pauseElapsed, pausesTried, timePassed } from "./pauses.ts";
-import { hasBegun, isPollNear, pollAnswered, pollDue, recheckRequested } from "./poll.ts";
+import {
+  hasBegun,
+  isPollNear,
+  pollAnswered,
+  pollDelay,
+  pollDue,
+  recheckRequested,
+} from "./poll.ts";
 import { otherPromptChosen, promptChanged } from "./prompt-hold.ts";
 import { radarUpdated } from "./radar.ts";
 import { issueChecked, issueCheckFailed, retryDue } from "./recheck.ts";
@@ -207,7 +214,7 @@ function refreshRequested(state: State, context: Context): Decision {
 /** A new interval starts now; every other setting is read at the next decision (O-4). */
 function configChanged(state: State, context: Context): Decision {
   if (state.draining || state.poll.phase !== "idle") return decided(state);
-  const delayMs = context.config.polling.intervalMs;
+  const delayMs = pollDelay(state, context);
   return decided(
     { ...state, poll: { ...state.poll, nextWall: context.wall + delayMs } },
     { type: "setTimer", input: { type: "poll.due" }, delayMs },

@@ -39,6 +39,7 @@ export const trackerKinds: readonly TrackerKind[] = [
     kind: "linear",
     section: {
       states,
+      minPollMs: 1_000,
       flatKeys: ["endpoint", "api_key", "project_slug", "assignee"],
       providerKeys: [
         "endpoint",
@@ -65,7 +66,13 @@ export const trackerKinds: readonly TrackerKind[] = [
   },
   {
     kind: "local",
-    section: { states, flatKeys: [], providerKeys: ["prefix", "states"], example: {} },
+    section: {
+      states,
+      minPollMs: 50,
+      flatKeys: [],
+      providerKeys: ["prefix", "states"],
+      example: {},
+    },
     async load() {
       const { localAdapter } = await import("./local/adapter.ts");
       return localAdapter;

@@ -34,6 +34,11 @@ export interface Tracker {
   comments?(issue: IssueName): Promise<CommentList>;
   /** Makes the tracker send webhooks to an address. Absent when the tracker sends none. */
   registerWebhook?(order: WebhookOrder): Promise<WebhookRegistration>;
+  /**
+   * What its budget asks of polls that come every `intervalMs`; called once a poll. null: nothing. Absent when the
+   * tracker has no budget.
+   */
+  pollPace?(intervalMs: number): PollPace | null;
   /** Tools for one agent session working on `issue`. */
   bindTools(issue: Issue): AgentTools;
   /** Environment variables holding this tracker's credential. */
@@ -61,6 +66,13 @@ export interface ScopeLine {
   readonly detail: string;
   /** What would make it fit; null: it fits. */
   readonly opens: string | null;
+}
+
+/** Polls are slower than configured, for a while. */
+export interface PollPace {
+  readonly intervalMs: number;
+  /** For people. */
+  readonly reason: string;
 }
 
 /** A comment, and whether it is by the `own` credential, by a `machine` (bot, app, integration), or by a `person`. */

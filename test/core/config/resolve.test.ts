@@ -230,3 +230,38 @@ test("W-18: a root that would be unsafe or ambiguous is refused", () => {
     assert.throws(() => workspaceRoot(written, place), /workspace\.root /, written);
   }
 });
+
+// S8 is a row of the cases of scheduler and configuration: polls that use up the hour's budget.
+const floors = [
+  ["linear", 999, 1_000],
+  ["linear", 30, 1_000],
+  ["local", 49, 50],
+] as const;
+for (const [kind, below, floor] of floors) {
+  test(`S8: ${kind} is polled every ${floor} ms at most: ${below} is refused by name, from any layer`, () => {
+    const tracker = { kind };
+    const layers = (ms: number): Partial<ConfigSources>[] => [
+      { workflow: { tracker, polling: { interval_ms: ms } } },
+      { workflow: { tracker }, overlay: { polling: { interval_ms: ms } } },
+      { workflow: { tracker }, env: { SYMPHONY_POLLING__INTERVAL_MS: String(ms) } },
+    ];
+    for (const sources of layers(below)) {
+      assert.throws(() => resolve(sources), {
+        code: "invalid_config",
+        message: new RegExp(
+          `polling.interval_ms must be at least ${floor} with tracker.kind ${kind}`,
+        ),
+      });
+    }
+    for (const sources of layers(floor)) {
+      assert.equal(resolve(sources).written.polling.interval_ms, floor);
+    }
+  });
+}
+
+test("S8: an overlay that chooses the other tracker is checked with its floor", () => {
+  const workflow = { tracker: { kind: "local" }, polling: { interval_ms: 100 } };
+  assert.equal(resolve({ workflow }).written.polling.interval_ms, 100);
+  const overlay = { tracker: { kind: "linear" } };
+  assert.throws(() => resolve({ workflow, overlay }), { code: "invalid_config" });
+});

@@ -63,11 +63,11 @@ test("opens with configuration, prompt, origins and the configuration as written
     text: workflow(3, "Hello"),
     env: { SYMPHONY_AGENT__MAX_RETRIES: "2" },
     flags: { port: 0 },
-    overlay: { polling: { interval_ms: 5 } },
+    overlay: { polling: { interval_ms: 50 } },
   });
   const { config, promptTemplate, origins, written } = service.current;
   assert.deepEqual([config.agent.maxTurns, config.agent.maxRetries], [3, 2]);
-  assert.deepEqual([config.server.port, config.polling.intervalMs], [0, 5]);
+  assert.deepEqual([config.server.port, config.polling.intervalMs], [0, 50]);
   assert.equal(promptTemplate, "Hello");
   assert.deepEqual(
     ["agent.max_turns", "agent.max_retries", "polling.interval_ms", "server.port"].map(

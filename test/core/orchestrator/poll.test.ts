@@ -299,3 +299,46 @@ test("INV-14: a read by id that is older than the applied list decides nothing a
   assert.ok(!world.calls.includes("remove A-1"), "what was Done then is open again by now");
   assert.deepEqual(world.live, ["A-1"]);
 });
+
+// S8 is a row of the cases of scheduler and configuration: polls that use up the hour's budget.
+test("S8: polls are slower while the tracker asks for it, which is told once and shown", async () => {
+  const world = new Scheduler([]);
+  world.pace = { intervalMs: 120_000, reason: "the budget runs out" };
+  await world.begin();
+  const polls = () => world.calls.splice(0).filter((call) => call === "candidates").length;
+  assert.equal(polls(), 1);
+  await world.advance(119_999);
+  assert.equal(polls(), 0);
+  await world.advance(1);
+  assert.equal(polls(), 1);
+  assert.deepEqual(world.orchestrator.state.poll.pace, world.pace);
+  // A change of the configuration begins the interval again and is no way around it.
+  world.orchestrator.post({ type: "config.changed" });
+  await world.advance(119_999);
+  assert.equal(polls(), 0);
+  world.pace = null;
+  await world.advance(1);
+  assert.equal(polls(), 1);
+  await world.advance(30_000);
+  assert.equal(polls(), 1);
+  const told = world.events.filter(({ type }) => type === "tracker.pace");
+  assert.deepEqual(
+    told.map(({ data }) => data),
+    [{ interval_ms: 120_000 }, { interval_ms: null }],
+  );
+  assert.match(told[0]?.message ?? "", /every 120 s: the budget runs out/);
+});
+
+test("S8: a failed read is also followed by the slower interval, and a refresh is not held back", async () => {
+  const world = new Scheduler([]);
+  world.pace = { intervalMs: 120_000, reason: "the budget runs out" };
+  world.readFails = "tracker is down";
+  await world.begin();
+  world.calls.length = 0;
+  await world.advance(100_000);
+  assert.equal(world.calls.length, 0);
+  world.readFails = null;
+  world.orchestrator.post({ type: "refresh.requested" });
+  await world.advance(0);
+  assert.ok(world.calls.includes("candidates"));
+});

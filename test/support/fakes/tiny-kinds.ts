@@ -16,6 +16,7 @@ export function tinyTracker(issues: Map<string, Issue>): TrackerKind {
     kind: "tiny",
     section: {
       states: { active: ["Open"], terminal: ["Shut"] },
+      minPollMs: 1,
       flatKeys: ["board"],
       providerKeys: ["board"],
       example: { provider: { board: "main" } },

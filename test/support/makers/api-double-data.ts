@@ -79,7 +79,13 @@ export function snapshotOf(facts: Facts, seq: number) {
       conflicts: [],
     },
     codex_totals: { ...noTokens, seconds_running: 12.5 },
-    polling: { interval_ms: 30_000, last_poll_at: at, next_poll_at: null, last_error: null },
+    polling: {
+      interval_ms: 30_000,
+      last_poll_at: at,
+      next_poll_at: null,
+      slowed: null,
+      last_error: null,
+    },
     tracker: { kind: "local", status: "healthy", healthy: true, last_error: null },
   };
 }

@@ -73,7 +73,7 @@ export async function doublesWorld(): Promise<World & Played> {
     workspaces,
     keptFile,
     codexCommand: parts.map((part) => `"${part}"`).join(" "),
-    pollMs: 300,
+    pollMs: 1_000,
   });
   await writeFile(workflowPath, text);
   return {

@@ -96,7 +96,7 @@ export async function equipmentWorld(): Promise<World & Played> {
     workspaces: home.workspaces,
     keptFile: at("kept-hello.txt"),
     codexCommand: `FAKE_MODEL_KEY=k '${codex}' app-server`,
-    pollMs: 300,
+    pollMs: 1_000,
   };
   await writeFile(at("WORKFLOW.md"), workflowText(facts));
   return {

@@ -21,7 +21,7 @@ export async function openaiWorld(): Promise<World & Played> {
     workspaces: at("workspaces"),
     keptFile: at("kept-hello.txt"),
     codexCommand: "no such program",
-    pollMs: 300,
+    pollMs: 1_000,
   };
   const text = workflowText(facts).replace("agent:\n", "agent:\n  kind: openai\n");
   const section = `openai:\n  base_url: ${JSON.stringify(openai.url)}\ncodex:\n`;

@@ -16,7 +16,7 @@ import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import type { Fault } from "../../../src/core/orchestrator/state.ts";
 import { step } from "../../../src/core/orchestrator/step.ts";
 import type { CompletedRecord, IssueRecord, Used } from "../../../src/core/store/store.ts";
-import type { FoundIssue } from "../../../src/core/tracker/tracker.ts";
+import type { FoundIssue, PollPace } from "../../../src/core/tracker/tracker.ts";
 import { FakeClock } from "../fakes/fake-clock.ts";
 import { config as defaultConfig } from "../makers/issue.ts";
 
@@ -46,6 +46,8 @@ export class Scheduler implements Omit<Ports, "config"> {
   readonly failures: string[] = [];
   /** Set to make the next reads fail or wait. */
   readFails: string | null = null;
+  /** What the tracker asks of the next poll. */
+  pace: PollPace | null = null;
   gate: Promise<void> | null = null;
   /** Delays only candidate lists; their content is from the time of the request. */
   listGate: Promise<void> | null = null;
@@ -76,6 +78,7 @@ export class Scheduler implements Omit<Ports, "config"> {
       config: () => ({ config: this.config, problem: this.problem }),
       preflight: async () => this.preflight(),
       fetchCandidates: () => this.fetchCandidates(),
+      pollPace: () => this.pollPace(),
       fetchIssues: (ids) => this.fetchIssues(ids),
       whyGone: (id) => this.gone.get(id) ?? null,
       runAttempt: (order, reports) => this.runAttempt(order, reports),
@@ -160,6 +163,10 @@ export class Scheduler implements Omit<Ports, "config"> {
   async preflight(): Promise<Fault | null> {
     this.calls.push("preflight");
     return this.problem;
+  }
+
+  pollPace(): PollPace | null {
+    return this.pace;
   }
 
   async fetchCandidates(): Promise<readonly Issue[]> {

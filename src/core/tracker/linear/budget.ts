@@ -91,6 +91,34 @@ export interface PassCost {
   readonly complexity: number;
 }
 
+/** Below this share of an hourly budget, polls become slower. */
+const scarceShare = 0.25;
+/** Share of what is refilled that polls may use then. */
+const pollShare = 0.5;
+
+/** The time between polls that a budget running out asks for; null while there is enough. */
+export function slowedPollMs(
+  intervalMs: number,
+  cost: PassCost,
+  budget: LinearBudget,
+): number | null {
+  const slowed = (spent: number, allowance: Allowance | null) => {
+    if (allowance === null) return 0;
+    const left = Math.max(allowance.remaining, 0) / allowance.limit;
+    if (left >= scarceShare) return 0;
+    const refilledMs = (spent * hourMs) / (allowance.limit * pollShare);
+    // Others spend from the same budget, so that the own cost alone does not tell how fast it goes.
+    return Math.max(refilledMs, (intervalMs * scarceShare) / Math.max(left, 0.01));
+  };
+  const ms = Math.ceil(
+    Math.min(
+      Math.max(slowed(cost.requests, budget.requests), slowed(cost.complexity, budget.complexity)),
+      longestWaitMs,
+    ),
+  );
+  return ms > intervalMs ? ms : null;
+}
+
 /** Shortest time between full passes of this cost that leaves the rest of the budget to other requests. */
 export function fullPassSpacingMs(cost: PassCost, budget: LinearBudget): number {
   const spacing = (spent: number, allowance: Allowance | null) =>

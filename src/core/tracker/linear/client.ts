@@ -6,6 +6,7 @@ import {
   budgetFrom,
   type LinearBudget,
   longestWaitMs,
+  type PassCost,
   refillMs,
   unknownBudget,
   waitAfterRefusalMs,
@@ -55,6 +56,7 @@ export class LinearClient {
   readonly #timeoutMs: number;
   readonly #closed = new AbortController();
   #budget = unknownBudget;
+  #spent: PassCost = { requests: 0, complexity: 0 };
   #notBefore = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinearClientOptions) {
@@ -64,6 +66,11 @@ export class LinearClient {
 
   get budget(): LinearBudget {
     return this.#budget;
+  }
+
+  /** What all requests so far have cost, as far as Linear said so. */
+  get spent(): PassCost {
+    return this.#spent;
   }
 
   /** The data of a query. After network errors, timeouts and server errors it is retried, up to three tries in all. */
@@ -177,6 +184,9 @@ export class LinearClient {
   /** Records what the response says about the budget, and returns only that: earlier values may be out of date. */
   #learn(headers: Headers): LinearBudget {
     this.#budget = budgetFrom(headers, this.#budget);
+    const { requests, complexity } = this.#spent;
+    const cost = Number(headers.get("x-complexity") ?? 0) || 0;
+    this.#spent = { requests: requests + 1, complexity: complexity + cost };
     const { lastComplexity } = this.#budget;
     const reported = budgetFrom(headers, { ...unknownBudget, lastComplexity });
     const waitMs = Math.min(refillMs(reported), longestWaitMs);

@@ -6,7 +6,7 @@ import type { TrackerConfig } from "../../config/config.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { type Issue, normalState } from "../../model/issue.ts";
 import type { Lookup, Tracker, TrackerLink, TrackerWorkflow } from "../tracker.ts";
-import type { LinearBudget } from "./budget.ts";
+import { type LinearBudget, type PassCost, slowedPollMs } from "./budget.ts";
 import { LinearClient, type RequestOutcome } from "./client.ts";
 import { readComment, readComments } from "./comments.ts";
 import { commentAnswer, documents, linkAnswer, moveAnswer, shaped } from "./queries.ts";
@@ -66,6 +66,7 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     fetchIssuesByIds: (ids) => reader.byIds(ids),
     find: (identifier) => reader.find(identifier),
     whyGone: (id) => reader.whyGone(id),
+    pollPace: paceOf(client),
     comment: (id) => readComment(client, id),
     comments: (issue) => readComments(client, issue),
     registerWebhook: (order) => registerWebhook(client, scope, order),
@@ -78,6 +79,28 @@ export function createLinearTracker(options: LinearTrackerOptions): LinearTracke
     get budget() {
       return client.budget;
     },
+  };
+}
+
+/** Slower polls while Linear's response headers say that the hour's budget runs out. */
+function paceOf(client: LinearClient): NonNullable<Tracker["pollPace"]> {
+  let before: PassCost = client.spent;
+  return (intervalMs) => {
+    const { spent, budget } = client;
+    const cost = {
+      requests: spent.requests - before.requests,
+      complexity: spent.complexity - before.complexity,
+    };
+    before = spent;
+    const slowedMs = slowedPollMs(intervalMs, cost, budget);
+    if (slowedMs === null) return null;
+    const left = (allowance: LinearBudget["requests"], unit: string) =>
+      allowance === null ? [] : [`${allowance.remaining} of ${allowance.limit} ${unit}`];
+    const rest = [...left(budget.requests, "requests"), ...left(budget.complexity, "points")];
+    return {
+      intervalMs: slowedMs,
+      reason: `Linear's budget for this hour runs out: ${rest.join(" and ")} are left`,
+    };
   };
 }
 

@@ -156,3 +156,50 @@ test("a state that was not found is read again, but not at every poll", async ()
   await tracker.fetchIssuesByStates(["Nowhere"]);
   assert.equal(sent(fake).filter((operation) => operation === "Scope").length, 2);
 });
+
+// S8 is a row of the cases of scheduler and configuration: polls that use up the hour's budget.
+test("S8: polls become slower when the response headers say that the hour's budget runs out", async () => {
+  await using fake = await manyIssues(3);
+  const { tracker } = linearTracker(fake);
+  const left = async (points: number, requests = 5_000) => {
+    Object.assign(fake.headers, {
+      "x-complexity": "4700",
+      "x-ratelimit-complexity-limit": "3000000",
+      "x-ratelimit-complexity-remaining": String(points),
+      "x-ratelimit-requests-limit": "5000",
+      "x-ratelimit-requests-remaining": String(requests),
+    });
+    await tracker.fetchIssuesByStates(active);
+    return tracker.pollPace?.(1_000) ?? null;
+  };
+  assert.equal(await left(2_990_000), null);
+  assert.equal(await left(800_000), null);
+  const scarce = await left(600_000);
+  // One request of 4,700 points: half of what is refilled in this time.
+  assert.equal(scarce?.intervalMs, 11_280);
+  assert.match(scarce?.reason ?? "", /600000 of 3000000 points are left/);
+  assert.ok(((await left(15_000))?.intervalMs ?? 0) >= 11_280);
+  assert.ok(((await left(3_000_000, 50))?.intervalMs ?? 0) >= 25_000);
+  assert.equal(await left(3_000_000), null);
+});
+
+test("S8: at 1,000 ms and 4,700 points a request, an hour of polls stays inside the budget", async () => {
+  await using fake = await manyIssues(3);
+  const { tracker, clock } = linearTracker(fake);
+  const limit = 3_000_000;
+  let [points, refused, nextMs] = [limit, 0, 1_000];
+  for (let passedMs = 0; passedMs < 3_600_000; passedMs += nextMs) {
+    points = Math.min(points + (limit * nextMs) / 3_600_000, limit) - 4_700;
+    if (points < 0) refused++;
+    Object.assign(fake.headers, {
+      "x-complexity": "4700",
+      "x-ratelimit-complexity-limit": String(limit),
+      "x-ratelimit-complexity-remaining": String(Math.max(Math.round(points), 0)),
+    });
+    await tracker.fetchIssuesByStates(active);
+    clock.advance(nextMs);
+    nextMs = Math.max(1_000, tracker.pollPace?.(1_000)?.intervalMs ?? 0);
+  }
+  assert.equal(refused, 0);
+  assert.ok(points > limit / 10, `${points} points are left`);
+});
