@@ -3,7 +3,7 @@
 import type { ModelList } from "./agent/models.ts";
 import { Attachments } from "./attach.ts";
 import { Attempts } from "./attempt/attempts.ts";
-import { recoverAttempts } from "./attempt/recovery.ts";
+import { priorOf, recoverAttempts } from "./attempt/recovery.ts";
 import { CommentSteering } from "./comments.ts";
 import { levelWords } from "./config/config.ts";
 import { sectionsOf } from "./config/sections.ts";
@@ -222,6 +222,7 @@ async function recovered(
       totals: history.totals(),
       lastAttemptId: history.lastAttemptId(),
       completed: history.completed(),
+      last: (issueId) => priorOf(history, issueId, "").last ?? null,
       tokensToday: history.tokensOfDay(clock.wall()),
       adopted,
       paused: store.pause.current(),

@@ -6,7 +6,7 @@ import { type Config, settingsOf } from "../config/config.ts";
 import type { Bus } from "../events/bus.ts";
 import type { Attempt } from "../model/attempt.ts";
 import type { Prior } from "../orchestrator/decision.ts";
-import type { Running } from "../orchestrator/issues.ts";
+import type { Ended, Running } from "../orchestrator/issues.ts";
 import { adoptedEntry } from "../orchestrator/records.ts";
 import { sweepRuns } from "../process/program.ts";
 import { isOfRun, runIdOf } from "../process/table.ts";
@@ -193,5 +193,10 @@ export function priorOf(history: History, issueId: string, after: string): Prior
   const resume = last && (isResumable(last) || isBrokenOnce(history, last)) ? thread : null;
   const idle = last && last.id > after ? last.idle : null;
   const tokens = history.tokensSince(issueId, after);
-  return { count: last?.number ?? 0, resume, thread, tokens, idle };
+  return { count: last?.number ?? 0, resume, thread, tokens, idle, last: last && endedOf(last) };
+}
+
+/** null: it has not ended. */
+export function endedOf({ id, status, endedAt, tokens }: Attempt): Ended | null {
+  return endedAt === null ? null : { attemptId: id, outcome: status, endedWall: endedAt, tokens };
 }

@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { Idle, Tokens } from "../model/attempt.ts";
 import type { EventDraft, EventType } from "../model/event.ts";
 import type { IssueName } from "../model/issue.ts";
+import type { Ended } from "./issues.ts";
 import type { Effect } from "./messages.ts";
 import type { Fault, State } from "./state.ts";
 
@@ -33,6 +34,8 @@ export interface Prior {
   readonly thread: PriorThread | null;
   readonly tokens: number;
   readonly idle: Idle | null;
+  /** The last attempt, if it has ended. Absent: there was none. */
+  readonly last?: Ended | null;
 }
 
 export interface Decision {

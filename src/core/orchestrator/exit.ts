@@ -115,7 +115,7 @@ function dismissedNow(
   if (standingOf(issue, context.config.tracker) === "terminal") {
     return close(state, issue, { ended, path: workspacePath, context });
   }
-  const done = andThen(complete(state, issue, { ended, wall: context.wall, dismissed }), (next) =>
+  const done = andThen(complete(state, issue, { ended, context, dismissed }), (next) =>
     decided(next, { type: "saveRecord", issueId: id }),
   );
   return andThen(done, (next) => {

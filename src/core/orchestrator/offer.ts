@@ -215,7 +215,7 @@ function merged(
   }
   const removal: Effect = { type: "removeWorkspace", issue, path: workspacePathOf(row) };
   if (row.claim === "completed") return decided(free, ...cleared, removal);
-  return andThen(complete(free, issue, { ended: null, wall: context.wall, dismissed }), (next) =>
+  return andThen(complete(free, issue, { ended: null, context, dismissed }), (next) =>
     decided(next, ...cleared, removal),
   );
 }

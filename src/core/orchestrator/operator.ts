@@ -148,7 +148,7 @@ function dismiss(
   const isWaiting = row?.claim === "retrying" || row?.claim === "blocked";
   const path = isWaiting ? row.workspacePath : null;
   return andThen(decided(state, ...saved, { type: "lookAtWorkspace", issue, path }), (next) =>
-    complete(next, issue, { ended: null, wall, dismissed }),
+    complete(next, issue, { ended: null, context, dismissed }),
   );
 }
 

@@ -152,7 +152,7 @@ export function rowsListed(
     );
 }
 
-type Seeing = Pick<Context, "config" | "now" | "wall">;
+type Seeing = Pick<Context, "config" | "now" | "wall" | "prior">;
 
 /** A fresh snapshot of an issue; null: no longer visible, for the reason `why` if the tracker says so. */
 export interface Seen {

@@ -12,6 +12,7 @@ import {
   type Claim,
   type Completed,
   type Dismissal,
+  type Ended,
   type Held,
   IssueMap,
   type IssueRow,
@@ -111,6 +112,8 @@ export interface Restored {
   readonly adopted?: readonly Running[];
   /** For display; oldest first. */
   readonly completed?: readonly CompletedRecord[];
+  /** The last attempt of an issue, for completed ones that were recorded without it. */
+  last?(issueId: string): Ended | null;
   /** Of all issues, on the current day (UTC). */
   readonly tokensToday?: number;
   /** An operator paused dispatch. */
@@ -134,7 +137,8 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
   const done = new Map<string, Completed>();
   for (const row of from.completed ?? []) {
     const { id } = row.issue;
-    const completed: Completed = { ...row, claim: "completed", dismissed: null };
+    const known = row.attemptId === null ? withLast(row, from) : row;
+    const completed: Completed = { ...known, claim: "completed", dismissed: null };
     done.set(id, completed);
     rows.set(id, { ...completed, choices: noChoices, offer: null });
   }
@@ -142,7 +146,9 @@ export function restoredState(from: Restored, clocks: { now: number; wall: numbe
     const { issue, model, effort, agent: kind, templateId, allowanceAfter, offer } = record;
     const pick = model || kind ? { kind, model, effort } : null;
     const known = done.get(id) ?? { claim: "free", issue, worked: offer !== null };
-    const claim = claimFrom(record, done.get(id), clocks) ?? known;
+    const decided = claimFrom(record, done.get(id), clocks);
+    const isBare = decided?.claim === "completed" && decided.attemptId === null;
+    const claim = (isBare ? withLast(decided, from) : decided) ?? known;
     rows.set(id, { ...claim, choices: { pick, templateId, allowanceAfter }, offer });
     const pause = pauseFrom(record, clocks.wall);
     if (pause) pauses.set(pause.agent, pause);
@@ -197,6 +203,14 @@ function claimFrom(
   if (!review) return null;
   const { since: sinceWall, workspacePath } = review;
   return { claim: "review", issue, sinceWall, workspacePath };
+}
+
+/** With what the last attempt used and how it ended. */
+function withLast<T extends Pick<Completed, "issue">>(row: T, from: Pick<Restored, "last">): T {
+  const last = from.last?.(row.issue.id) ?? null;
+  if (last === null) return row;
+  const { attemptId, outcome, tokens } = last;
+  return { ...row, attemptId, outcome, tokens };
 }
 
 /** An issue that an operator completed, with the data from the list of completed issues. */
@@ -323,6 +337,9 @@ interface Known {
   readonly paused?: DispatchPause | null;
 }
 
+/** A plan restores no attempts, and completes nothing. */
+const noPrior = { count: 0, resume: null, thread: null, tokens: 0, idle: null };
+
 /** What a first poll at `wall` would start, in order, and why it would not start the rest. Pure. */
 export function planOf(
   issues: readonly Issue[],
@@ -334,7 +351,11 @@ export function planOf(
   const { state: restored } = hoursPassed(before, { config, wall });
   const queue = queueOf(issues, config.tracker);
   const listed = { ...restored, candidates: issues, queue, storage };
-  const { state } = rowsListed(listed, { issues, request: 0 }, { config, now: 0, wall });
+  const { state } = rowsListed(
+    listed,
+    { issues, request: 0 },
+    { config, now: 0, wall, prior: () => noPrior },
+  );
   const selected = new Set(selectForDispatch(state, config, new Set()));
   const others = issues.filter((issue) => !queue.includes(issue));
   return [...queue, ...others].map((issue) => {

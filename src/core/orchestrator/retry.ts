@@ -127,7 +127,7 @@ export function dropRetry(
   state: State,
   entry: Retry,
   read: { readonly issue: Issue | null; readonly why?: string | undefined },
-  context: Pick<Context, "config" | "wall">,
+  context: Pick<Context, "config" | "wall" | "prior">,
 ): Decision {
   const { wall } = context;
   const { issue } = read;
@@ -142,28 +142,29 @@ export function dropRetry(
     return release(state, issue, { why, wall });
   }
   return andThen(release(state, issue, { why, wall }), (next) =>
-    complete(next, issue, { ended, wall: context.wall }),
+    complete(next, issue, { ended, context }),
   );
 }
 
 export interface Completion {
-  /** The attempt that led to it, if there was one. */
+  /** The attempt that has just ended; null: the last one of the history, if there was one. */
   readonly ended: Ended | null;
-  readonly wall: number;
+  readonly context: Pick<Context, "wall" | "prior">;
   /** Set if an operator completed it while the tracker had it open. */
   readonly dismissed?: Dismissal;
 }
 
 /** Records a completed issue, newest last, up to `completedKept` of them. */
 export function complete(state: State, issue: Issue, done: Completion): Decision {
-  const { ended, wall, dismissed = null } = done;
+  const { ended, context, dismissed = null } = done;
+  const last = ended ?? context.prior(issue.id, "").last ?? null;
   const row: Completed = {
     claim: "completed",
     issue,
-    attemptId: ended?.attemptId ?? null,
-    outcome: ended?.outcome ?? "none",
-    endedWall: ended?.endedWall ?? wall,
-    tokens: ended?.tokens ?? noTokens,
+    attemptId: last?.attemptId ?? null,
+    outcome: last?.outcome ?? "none",
+    endedWall: ended?.endedWall ?? context.wall,
+    tokens: last?.tokens ?? noTokens,
     dismissed,
   };
   const listed = dismissed ? state : unlisted(state, issue.id);
@@ -183,7 +184,7 @@ export interface Closing {
   readonly ended: Ended | null;
   /** The recorded workspace, if there is one. */
   readonly path: string | null;
-  readonly context: Pick<Context, "wall">;
+  readonly context: Pick<Context, "wall" | "prior">;
 }
 
 /** The tracker closed the issue: its claim ends, it is completed, and its workspace is removed. */
@@ -191,7 +192,7 @@ export function close(state: State, issue: Issue, { ended, path, context }: Clos
   const { wall } = context;
   const over = { ...state, issues: state.issues.offering(issue, null) };
   return andThen(release(over, issue, { why: `issue is ${issue.state}`, wall }), (next) =>
-    andThen(complete(next, issue, { ended, wall }), (last) =>
+    andThen(complete(next, issue, { ended, context }), (last) =>
       decided(last, { type: "removeWorkspace", issue, path }),
     ),
   );

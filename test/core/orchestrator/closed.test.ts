@@ -285,8 +285,9 @@ test("an issue that an operator completed is not started again, however many are
   await world.run("A-1").end(stopped);
   const { state } = world.orchestrator;
   const all = Array.from({ length: 1_100 }, (_, n) => issue(`B-${n}`, { state: "Done" }));
+  const context = { wall: 0, prior: () => world.prior("none", "") };
   const full = all.reduce(
-    (next, one) => complete(next, one, { ended: null, wall: 0 }).state,
+    (next, one) => complete(next, one, { ended: null, context }).state,
     state,
   );
   assert.equal(full.issues.of("completed").size, 1_000);

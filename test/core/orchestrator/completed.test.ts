@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { test } from "node:test";
+import { describe, test } from "node:test";
+import { priorOf } from "../../../src/core/attempt/recovery.ts";
 import { noTokens } from "../../../src/core/model/attempt.ts";
 import { restoredState } from "../../../src/core/orchestrator/records.ts";
 import { openHistory } from "../../../src/core/store/history.ts";
 import type { CompletedRecord } from "../../../src/core/store/store.ts";
 import { issue } from "../../support/makers/issue.ts";
 import { attempt, record, temporaryDir } from "../../support/makers/storage.ts";
-import { freshProject, openReal } from "../../support/worlds/real-server.ts";
+import { freshProject, openReal, type RealServer } from "../../support/worlds/real-server.ts";
 import { eventually } from "../../support/worlds/symphony.ts";
 
 const done = (name: string, fields: Partial<CompletedRecord> = {}): CompletedRecord => ({
@@ -82,4 +83,87 @@ test("after a restart the state shows what was completed before it", async () =>
   }
   await using again = await openReal(project.dir, { env: { PATH: "/nowhere" } });
   assert.deepEqual(await completedOn(again), before);
+});
+
+// S32 is a row of the cases of scheduler and configuration: what a completed issue cost, after a restart.
+describe("S32: an issue whose attempt ended in an earlier process", () => {
+  const spent = { ...noTokens, input: 900, output: 100, total: 1_000 };
+  const env = { PATH: "/nowhere" };
+
+  /** An issue that is held after an attempt, whose count and outcome are only in the history. */
+  async function earlierProcess(dir: string) {
+    await using server = await openReal(dir, { env });
+    const body = { title: "Some work", description: "long", labels: ["ready"] };
+    const created = (await server.ask("/api/v1/issues", { method: "POST", body })).json();
+    const { id, identifier } = created;
+    await server.ask("/api/v1/refresh", { method: "POST" });
+    const path = `/api/v1/${identifier}/transition`;
+    await eventually("it is held", async () => {
+      const { status } = await server.ask(path, { method: "POST", body: { to: "held" } });
+      return status === 200;
+    });
+    const last = await eventually("its attempt has ended", async () => {
+      const latest = server.core.history.latestAttempt(id);
+      return latest !== null && latest.endedAt !== null && latest;
+    });
+    server.core.history.saveAttempt({ ...last, tokens: spent });
+    return { identifier, last };
+  }
+
+  type Earlier = Awaited<ReturnType<typeof earlierProcess>>;
+
+  async function assertShown(server: RealServer, { identifier, last }: Earlier): Promise<void> {
+    const [row] = (await server.ask("/api/v1/state")).json().completed;
+    assert.equal(row.issue_identifier, identifier);
+    assert.deepEqual([row.attempt_id, row.outcome], [last.id, last.status]);
+    assert.equal(row.tokens.total_tokens, 1_000);
+  }
+
+  for (const way of ["an operator", "the tracker"]) {
+    test(`S32: completed by ${way}, it has that attempt's tokens and outcome, also after the next restart`, async () => {
+      await using project = await freshProject();
+      const earlier = await earlierProcess(project.dir);
+      {
+        await using server = await openReal(project.dir, { env });
+        const move = async (to: string) => {
+          const path = `/api/v1/${earlier.identifier}/transition`;
+          return (await server.ask(path, { method: "POST", body: { to } })).status;
+        };
+        await eventually("it is completed", async () => {
+          await move(way === "an operator" ? "completed" : "Done");
+          await server.ask("/api/v1/refresh", { method: "POST" });
+          return (await server.ask("/api/v1/state")).json().completed.length > 0;
+        });
+        await assertShown(server, earlier);
+      }
+      await using again = await openReal(project.dir, { env });
+      await assertShown(again, earlier);
+    });
+  }
+
+  test("S32: recorded without its attempt by an earlier release, it is shown with it", async (t) => {
+    const dir = temporaryDir(t);
+    const history = openHistory(join(dir, "history.db"));
+    t.after(() => history.close());
+    history.saveAttempt(
+      attempt("att_1", {
+        issueId: issue("A-1").id,
+        status: "failed",
+        endedAt: 4_500,
+        tokens: spent,
+      }),
+    );
+    const { id } = issue("A-1");
+    const dismissed = record("A-1", { dismissed: { state: "todo", since: 5_000 } });
+    const restored = (completed: readonly CompletedRecord[], records = new Map()) => {
+      const last = (issueId: string) => priorOf(history, issueId, "").last ?? null;
+      const totals = { tokens: noTokens, seconds: 0 };
+      const from = { records, totals, lastAttemptId: null, completed, last };
+      return restoredState(from, { now: 0, wall: 0 }).issues.of("completed").get(id);
+    };
+    const bare = done("A-1", { outcome: "none" });
+    for (const row of [restored([bare]), restored([], new Map([[id, dismissed]]))]) {
+      assert.deepEqual([row?.outcome, row?.tokens.total], ["failed", 1_000]);
+    }
+  });
 });

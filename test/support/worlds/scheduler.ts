@@ -1,4 +1,5 @@
 import type { AgentEvent, Answer } from "../../../src/core/agent/agent.ts";
+import { endedOf } from "../../../src/core/attempt/recovery.ts";
 import type { Config } from "../../../src/core/config/config.ts";
 import { Meter } from "../../../src/core/events/meter.ts";
 import { type Attempt, noTokens } from "../../../src/core/model/attempt.ts";
@@ -282,7 +283,9 @@ export class Scheduler implements Omit<Ports, "config"> {
     const counted = own.filter(({ id }) => id > after);
     const tokens = counted.reduce((sum, attempt) => sum + attempt.tokens.total, 0);
     const idle = counted.at(-1)?.idle ?? null;
-    return { count: own.length, resume: this.resume, thread: this.resume, tokens, idle };
+    const latest = own.at(-1);
+    const last = latest ? endedOf(latest) : null;
+    return { count: own.length, resume: this.resume, thread: this.resume, tokens, idle, last };
   }
 
   publish(event: EventDraft): void {
