@@ -7,7 +7,14 @@ import { forgeKinds } from "../src/core/delivery/kinds.ts";
 import { trackerKinds } from "../src/core/tracker/kinds.ts";
 
 /** Packages that any file of the core may load; a room lists the additional packages that it may load. */
-const base = ["src/core/model", "src/core/text", "src/core/clock.ts", "zod", "node:"];
+const base = [
+  "src/core/model",
+  "src/core/text",
+  "src/core/clock.ts",
+  "src/core/outbound.ts",
+  "zod",
+  "node:",
+];
 
 /**
  * What each room may import in addition to itself. The longest matching prefix decides. A room imports only rooms below it;
@@ -36,7 +43,14 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/commands/offline-decisions.ts": ["src/commands", "src/core", "zod", "node:"],
   "src/commands/plan.ts": ["src/commands", "src/core", "node:"],
   "src/commands/offline-secrets.ts": ["src/commands", "src/contract", "src/core", "node:"],
-  "src/client": ["src/contract", "src/core/model", "eventsource", "zod", "node:"],
+  "src/client": [
+    "src/contract",
+    "src/core/model",
+    "src/core/outbound.ts",
+    "eventsource",
+    "zod",
+    "node:",
+  ],
   "src/contract": ["src/core/model", "zod"],
   // The routes that trackers and sites post to; their tables define what they post.
   "src/contract/webhooks.ts": [
@@ -63,6 +77,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "src/core/model": ["zod"],
   "src/core/text": ["node:"],
   "src/core/clock.ts": ["node:"],
+  "src/core/outbound.ts": ["node:"],
   "src/core/store": [...base, "lowdb"],
   "src/core/config": [...base, "src/core/store", "chokidar", "lowdb", "yaml"],
   "src/core/events": [...base, "src/core/store"],

@@ -1,10 +1,11 @@
 // The typed client: the routes of the contract as functions, and the event stream without gaps.
 
-import type { ClientRequest, IncomingMessage } from "node:http";
+import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import type { Api } from "../contract/api.ts";
 import { paths } from "../contract/paths.ts";
 import type { Call, Reply, Route } from "../contract/route.ts";
 import { type ErrorCode, messageOf, SymphonyError } from "../core/model/errors.ts";
+import { agentFor, proxyFor } from "../core/outbound.ts";
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
@@ -143,6 +144,7 @@ export function open(server: Server, request: HttpRequest): Promise<IncomingMess
     const outgoing = requestFunction(url)(url, {
       method: request.method,
       headers: requestHeadersOf(server, request),
+      agent: wayTo(url),
     });
     const fail = (error: unknown) => {
       const aborted = request.signal?.aborted === true;
@@ -208,6 +210,15 @@ function urlOf(server: Server, path: string): URL {
     });
   }
   return new URL(base.pathname.replace(/\/+$/, "") + path, base.origin);
+}
+
+/** This machine is never asked through a proxy, whatever Node's own settings say; another one as the environment says. */
+function wayTo(url: URL): Agent {
+  try {
+    return agentFor(url, proxyFor(url));
+  } catch (error) {
+    throw unreachable(url, error instanceof Error ? error.cause : error);
+  }
 }
 
 /** `getBuiltinModule`, because importing node:http by name adds 30 ms to the start. */

@@ -6,6 +6,7 @@ import { openForge } from "../core/delivery/kinds.ts";
 import { siteProblems } from "../core/delivery/reachable.ts";
 import { fileChecks } from "../core/file-checks.ts";
 import { kinds, sections } from "../core/kinds.ts";
+import { messageOf, SymphonyError } from "../core/model/errors.ts";
 import { planOf } from "../core/orchestrator/records.ts";
 import { openSecrets } from "../core/secrets/secrets.ts";
 import { readIssueRecords } from "../core/store/documents.ts";
@@ -43,7 +44,8 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
   const adapter = await loadTracker(kinds.trackers, config.tracker);
   const tracker = adapter.create(config.tracker, deps);
   try {
-    const issues = await tracker.fetchIssuesByStates(config.tracker.activeStates);
+    const reading = tracker.fetchIssuesByStates(config.tracker.activeStates);
+    const issues = await inTime(reading, trackerMs, `the tracker ${tracker.kind}`);
     const records = await readIssueRecords(dataDir);
     const paused = await readPause(dataDir);
     const wall = systemClock.wall();
@@ -55,7 +57,9 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
       if (forge !== null) forges.add(forge);
       return forge;
     };
-    for (const problem of await siteProblems(config, { forgeFor })) context.note(problem);
+    const checking = inTime(siteProblems(config, { forgeFor }), sitesMs, "a site of delivery");
+    const problems = await checking.catch((error: unknown) => [messageOf(error)]);
+    for (const problem of problems) context.note(problem);
     for (const forge of forges) forge.close();
     return planOf(issues, config, { records, wall, storage, paused }).map(
       ({ issue, runs, why }) => ({
@@ -71,6 +75,23 @@ export async function planOfOnePoll(workflow: string | undefined, context: Comma
     tracker.close();
     await service.close();
   }
+}
+
+/** A dry-run ends within 30 s, whatever a tracker, a site or a proxy on the way does. */
+const trackerMs = 15_000;
+const sitesMs = 8_000;
+
+async function inTime<T>(work: Promise<T>, ms: number, what: string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const cancel = systemClock.after(ms, () => {
+    const message = `${what} did not answer in ${ms / 1_000} s`;
+    late.reject(
+      new SymphonyError("tracker_request", message, {
+        hint: "look at the network, and at HTTPS_PROXY and NO_PROXY if they are set",
+      }),
+    );
+  });
+  return Promise.race([work, late.promise]).finally(cancel);
 }
 
 /** Prints it for a person. */

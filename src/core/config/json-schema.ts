@@ -24,7 +24,7 @@ const meanings: Readonly<Record<string, string>> = {
   "tracker.on_merged":
     "State for an issue whose pull request was merged; default: the team's state for done work",
   "polling.interval_ms":
-    "Time between two polls of the tracker, ms; at least 1000 with linear and 50 with local",
+    "Time between two polls of the tracker, ms; each kind of tracker has its minimum",
   "workspace.root": "The directory that holds one directory for each issue",
   "workspace.keep_max":
     "Largest copy of the work in a workspace that is removed, bytes or such as 2GiB; 0: no copies, such a workspace stays",

@@ -25,6 +25,18 @@ const inherited: readonly string[] = [
 const helper =
   '!f() { test "$1" = get && printf \'username=%s\\npassword=%s\\n\' "$SYMPHONY_GIT_USER" "$SYMPHONY_GIT_PASSWORD"; }; f';
 
+const thisMachine = ["localhost", "127.0.0.1", "::1"];
+
+/** curl reads `http_proxy` in lower case only, and would ask this machine through the proxy too. */
+function proxyNames(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const of = (name: string) => env[name] || env[name.toUpperCase()] || "";
+  const proxies = ["https_proxy", "http_proxy", "all_proxy"].filter((name) => of(name) !== "");
+  if (proxies.length === 0) return {};
+  const direct = [of("no_proxy"), ...thisMachine].filter((entry) => entry !== "").join(",");
+  const lower = Object.fromEntries(proxies.map((name) => [name, of(name)]));
+  return { ...lower, no_proxy: direct, NO_PROXY: direct };
+}
+
 /** What a remote asks for over http. */
 export interface Credential {
   readonly user: string;
@@ -50,7 +62,7 @@ export function remoteEnvironment(
     return value === undefined ? [] : [[name, value] as const];
   });
   const reach = { path: env["PATH"], home: env["HOME"], protocol };
-  const own = { ...Object.fromEntries(kept), [runCookie]: runId };
+  const own = { ...Object.fromEntries(kept), ...proxyNames(env), [runCookie]: runId };
   const isHttp = protocol === "https" || protocol === "http";
   if (!isHttp || credential === null) return { ...gitEnvironment(reach), ...own };
   const { protocol: scheme, host } = new URL(address);

@@ -1,6 +1,7 @@
 import type { TrackerConfig } from "../config/config.ts";
 import { credentialKey } from "../config/resolve.ts";
 import { isMap } from "../config/schema.ts";
+import { proxySecrets } from "../outbound.ts";
 import type { Redactor } from "../text/redact.ts";
 
 type SecretSink = Pick<Redactor, "add">;
@@ -12,7 +13,7 @@ const shortestGuessed = 8;
 const ordinary = /^(?:[a-z]{1,15}|[A-Z]{1,15}|\d{1,15})$/;
 const reference = /^\$([A-Za-z_][A-Za-z0-9_]*)$/;
 
-/** Registers, for redaction, every variable whose name ends in KEY, TOKEN, SECRET or PASSWORD. */
+/** Registers, for redaction, every variable whose name ends in KEY, TOKEN, SECRET or PASSWORD, and a proxy's password. */
 export function learnEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   redactor: SecretSink,
@@ -21,6 +22,7 @@ export function learnEnvironment(
     const guessed = secretName.test(name) && value !== undefined && value.length >= shortestGuessed;
     if (guessed && !ordinary.test(value)) redactor.add(value);
   }
+  for (const secret of proxySecrets(env)) redactor.add(secret);
 }
 
 /** Registers, for redaction, every credential that the tracker's section contains or names as `$NAME`. */

@@ -1,5 +1,6 @@
 import type OpenAI from "openai";
 import { messageOf, SymphonyError } from "../../model/errors.ts";
+import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
 import type { OpenaiConfig } from "./settings.ts";
@@ -227,6 +228,6 @@ export async function clientFor(settings: Settings, key: string): Promise<OpenAI
     webhookSecret: null,
     maxRetries: 0,
     logLevel: "off",
-    fetch: (url, init) => fetch(url, { ...init, redirect: "error" }),
+    fetch: (url, init) => outbound(url, { ...init, redirect: "error" }),
   });
 }

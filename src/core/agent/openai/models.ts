@@ -2,6 +2,7 @@ import type OpenAI from "openai";
 import { z } from "zod";
 import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
+import { outbound } from "../../outbound.ts";
 import { type Model, type ProviderFault, providerError } from "../agent.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
@@ -80,7 +81,7 @@ async function answerOf(client: OpenAI, signal: AbortSignal): Promise<unknown> {
  * error.
  */
 async function boundedFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {
-  const response = await fetch(input, { ...init, redirect: "manual" });
+  const response = await outbound(input, { ...init, redirect: "manual" });
   let left = maxBytes;
   const counted = response.body?.pipeThrough(
     new TransformStream<Uint8Array, Uint8Array>({

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, listOf, objectOf, oneLine, textOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
 
@@ -64,7 +65,7 @@ export async function following(
 ): Promise<Response> {
   let at = url;
   for (let hop = 0; ; hop++) {
-    const response = await fetch(at, { ...init, redirect: "manual" });
+    const response = await outbound(at, { ...init, redirect: "manual" });
     const location = redirectOf(response, at);
     if (location === null || response.status === until) return response;
     await response.body?.cancel();

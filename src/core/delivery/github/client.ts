@@ -1,6 +1,7 @@
 import type { Octokit } from "@octokit/core";
 import type { z } from "zod";
 import { type Clock, pause } from "../../clock.ts";
+import { outbound } from "../../outbound.ts";
 import { isObject, objectOf } from "../../text/text.ts";
 import { ForgeError } from "../forge.ts";
 import {
@@ -156,7 +157,7 @@ export class GithubClient {
       await first.body?.cancel();
       const isSame = location.origin === new URL(url).origin;
       if (location.protocol !== "https:" && !isSame) throw malformed(path);
-      return this.#tail(await fetch(location, { headers: agent, signal }), maxBytes);
+      return this.#tail(await outbound(location, { headers: agent, signal }), maxBytes);
     });
     if (refusal !== null) throw this.#refused(refusal, "rest");
     return tail;

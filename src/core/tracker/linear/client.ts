@@ -1,6 +1,7 @@
 import type { LinearError } from "@linear/sdk";
 import { type Clock, pause } from "../../clock.ts";
 import { type ErrorCode, SymphonyError } from "../../model/errors.ts";
+import { outbound } from "../../outbound.ts";
 import { isRecord, listOf } from "../normalize.ts";
 import {
   budgetFrom,
@@ -144,7 +145,7 @@ export class LinearClient {
 
   /** The SDK takes 57 ms to load, so it is loaded by the first request and never for `--help`. */
   async #post(request: LinearRequest, how: How): Promise<LinearAnswer> {
-    const { LinearError, LinearGraphQLClient } = await import("@linear/sdk");
+    const sdk = await import("@linear/sdk");
     await requireReachable(this.#options.endpoint);
     const redact = redactorOf(how.authorization);
     // Not AbortSignal.timeout: AbortSignal.any holds its sources weakly, and a collected one never fires.
@@ -152,19 +153,15 @@ export class LinearClient {
     const expire = () => late.abort(new DOMException("no answer in time", "TimeoutError"));
     const timeoutMs = Math.min(how.timeoutMs ?? this.#timeoutMs, this.#timeoutMs);
     const timer = setTimeout(expire, timeoutMs);
-    const client = new LinearGraphQLClient(this.#options.endpoint, {
-      headers: { authorization: how.authorization, "user-agent": "symphony" },
-      // A redirect could carry the key to a host that was not configured.
-      redirect: "error",
-      signal: AbortSignal.any([late.signal, how.signal]),
-    });
+    const signal = AbortSignal.any([late.signal, how.signal]);
     try {
-      const answer = await client.rawRequest(request.document, { ...request.variables });
-      this.#learn(answer.headers ?? new Headers());
+      const { endpoint } = this.#options;
+      const answer = await sdkRequest(sdk, request, { ...how, endpoint, signal });
+      this.#learn(answer.headers);
       return { ok: true, data: answer.data, complexity: this.#budget.lastComplexity ?? 0 };
     } catch (cause) {
       if (how.signal.aborted) throw closedError();
-      if (cause instanceof LinearError) return this.#refused(refusalOf(cause), redact);
+      if (cause instanceof sdk.LinearError) return this.#refused(refusalOf(cause), redact);
       throw transportError(cause, timeoutMs, redact);
     } finally {
       clearTimeout(timer);
@@ -206,6 +203,33 @@ export class LinearClient {
       throw closedError();
     });
   }
+}
+
+type Sdk = Pick<typeof import("@linear/sdk"), "GraphQLClientError" | "parseLinearError">;
+
+/** `rawRequest` of the SDK, which knows no other way out than `fetch`; its errors are the SDK's own. */
+async function sdkRequest(
+  { GraphQLClientError, parseLinearError }: Sdk,
+  { document: query, variables }: LinearRequest,
+  { endpoint, authorization, signal }: How & { readonly endpoint: string },
+): Promise<{ readonly data: unknown; readonly headers: Headers }> {
+  const response = await outbound(endpoint, {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization, "user-agent": "symphony" },
+    body: JSON.stringify({ query, variables }),
+    // A redirect could carry the key to a host that was not configured.
+    redirect: "error",
+    signal,
+  });
+  const { status, headers } = response;
+  const isJson = headers.get("content-type")?.startsWith("application/json") === true;
+  const result: unknown = isJson ? await response.json() : await response.text();
+  const facts = isRecord(result) ? result : typeof result === "string" ? { error: result } : {};
+  const { errors, data } = facts as { readonly errors?: unknown; readonly data?: unknown };
+  if (response.ok && !errors && data) return { data, headers };
+  throw parseLinearError(
+    new GraphQLClientError({ ...facts, status, headers }, { query, variables: { ...variables } }),
+  );
 }
 
 interface How {

@@ -1,0 +1,266 @@
+// S13 is a row of the cases of scheduler and configuration: proxies of the environment.
+
+import assert from "node:assert/strict";
+import { createServer as createPlain, type RequestListener } from "node:http";
+import { createServer } from "node:https";
+import type { AddressInfo, Server } from "node:net";
+import { after, describe, test } from "node:test";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
+import { gzipSync } from "node:zlib";
+import { z } from "zod";
+import { askOpenai } from "../../src/core/agent/openai/models.ts";
+import { openaiSection } from "../../src/core/agent/openai/settings.ts";
+import { GithubClient } from "../../src/core/delivery/github/client.ts";
+import { githubOf } from "../../src/core/delivery/github/settings.ts";
+import { isLoopback, outbound, proxyFor, proxySecrets } from "../../src/core/outbound.ts";
+import { remoteEnvironment } from "../../src/core/repository/credential.ts";
+import { learnEnvironment } from "../../src/core/secrets/learn.ts";
+import { type ConnectProxy, connectProxy } from "../support/fakes/connect-proxy.ts";
+import { FakeClock } from "../support/fakes/fake-clock.ts";
+import { linearTracker } from "../support/fakes/linear-tracker.ts";
+import { certificate } from "../support/makers/certificate.ts";
+
+const made = certificate("api.example", "models.example", "github.example");
+if (made) setDefaultCACertificates([...getCACertificates("default"), made.cert]);
+after(() => made?.[Symbol.dispose]());
+const skip = made === null && "openssl is missing";
+
+async function listening(server: Server): Promise<{ port: number } & AsyncDisposable> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      if ("closeAllConnections" in server)
+        (server as ReturnType<typeof createPlain>).closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const secured = (answer: RequestListener) =>
+  listening(createServer({ key: made?.key, cert: made?.cert }, answer));
+
+/** The environment of this process while `work` runs. */
+async function withEnv<T>(
+  env: Readonly<Record<string, string>>,
+  work: () => Promise<T>,
+): Promise<T> {
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, env);
+  try {
+    return await work();
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
+
+describe("S13: which proxy an address has", () => {
+  const https = "https://api.linear.app/graphql";
+  const p = "http://proxy.example:3128";
+  const cases: readonly [string, string, Record<string, string>, string | null][] = [
+    ["no variable", https, {}, null],
+    ["HTTPS_PROXY", https, { HTTPS_PROXY: p }, p],
+    ["https_proxy before HTTPS_PROXY", https, { https_proxy: p, HTTPS_PROXY: "http://x" }, p],
+    ["HTTP_PROXY for https", https, { HTTP_PROXY: p }, null],
+    ["HTTP_PROXY for http", "http://plain.example/", { HTTP_PROXY: p }, p],
+    ["ALL_PROXY", https, { ALL_PROXY: p }, p],
+    ["without a scheme", https, { HTTPS_PROXY: "proxy.example:3128" }, p],
+    ["an empty one", https, { HTTPS_PROXY: " " }, null],
+    ["NO_PROXY by name", https, { HTTPS_PROXY: p, NO_PROXY: "api.linear.app" }, null],
+    ["NO_PROXY by domain", https, { HTTPS_PROXY: p, no_proxy: "x.example, linear.app" }, null],
+    ["NO_PROXY with a dot", https, { HTTPS_PROXY: p, NO_PROXY: ".linear.app" }, null],
+    ["NO_PROXY with a star", https, { HTTPS_PROXY: p, NO_PROXY: "*.linear.app" }, null],
+    ["NO_PROXY of everything", https, { HTTPS_PROXY: p, NO_PROXY: "*" }, null],
+    ["NO_PROXY of a part of a name", https, { HTTPS_PROXY: p, NO_PROXY: "inear.app" }, p],
+    ["NO_PROXY with the port", https, { HTTPS_PROXY: p, NO_PROXY: "api.linear.app:443" }, null],
+    ["NO_PROXY with another port", https, { HTTPS_PROXY: p, NO_PROXY: "api.linear.app:80" }, p],
+    ["NO_PROXY by network", "https://10.1.2.3/", { HTTPS_PROXY: p, NO_PROXY: "10.0.0.0/8" }, null],
+    ["NO_PROXY by IPv6", "https://[fd00::1]/", { HTTPS_PROXY: p, NO_PROXY: "fd00::/8" }, null],
+    ["this machine", "http://127.0.0.1:4000/", { HTTP_PROXY: p, ALL_PROXY: p }, null],
+    ["this machine by name", "http://localhost:11434/v1", { HTTP_PROXY: p }, null],
+    ["this machine by IPv6", "https://[::1]:8/", { HTTPS_PROXY: p }, null],
+  ];
+  for (const [name, url, env, expected] of cases) {
+    test(`S13: ${name}`, () => {
+      assert.equal(
+        proxyFor(new URL(url), env)?.origin ?? null,
+        expected && new URL(expected).origin,
+      );
+    });
+  }
+
+  test("S13: another kind of proxy is refused by its variable's name, without its password", () => {
+    const env = { HTTPS_PROXY: "socks5://user:canary@proxy.example:1080" };
+    assert.throws(
+      () => proxyFor(new URL(https), env),
+      ({ cause }: Error) => {
+        assert.match(String(cause), /HTTPS_PROXY is not the address of an http or https proxy/);
+        assert.doesNotMatch(String(cause), /canary/);
+        return true;
+      },
+    );
+  });
+
+  test("S13: this machine has many names", () => {
+    for (const host of ["localhost", "a.localhost", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"]) {
+      assert.ok(isLoopback(new URL(`http://${host}/`).hostname), host);
+    }
+    for (const host of ["localhost.example", "128.0.0.1", "10.0.0.1", "127.0.0.1.example"]) {
+      assert.ok(!isLoopback(host), host);
+    }
+  });
+
+  test("S13: a proxy's password is a secret in each form in which it is sent", () => {
+    const env = { HTTPS_PROXY: "http://me:p%40ss-canary@proxy.example:3128" };
+    const token = Buffer.from("me:p@ss-canary").toString("base64");
+    assert.deepEqual(proxySecrets(env), ["p%40ss-canary", "p@ss-canary", token]);
+    const added: string[] = [];
+    learnEnvironment(env, { add: (value) => void added.push(value) });
+    assert.deepEqual(added, proxySecrets(env));
+  });
+});
+
+describe("S13: through a real proxy", { skip }, () => {
+  async function through(answer: RequestListener, work: (proxy: ConnectProxy) => Promise<void>) {
+    await using target = await secured(answer);
+    const names = ["api", "models", "github"].map((name) => [`${name}.example`, target.port]);
+    await using proxy = await connectProxy(Object.fromEntries(names));
+    const url = new URL(proxy.url);
+    [url.username, url.password] = ["me", "p%40ss"];
+    await withEnv({ HTTPS_PROXY: url.href, NO_PROXY: "" }, () => work(proxy));
+  }
+
+  test("S13: a request is tunnelled with the proxy's credentials, and its answer is whole", async () => {
+    const answer: RequestListener = (request, response) => {
+      response.writeHead(200, { "content-encoding": "gzip", "x-seen": String(request.url) });
+      response.end(gzipSync("hello ".repeat(1_000)));
+    };
+    await through(answer, async (proxy) => {
+      const response = await outbound("https://api.example/some?where=1", {
+        method: "POST",
+        body: "x",
+      });
+      assert.equal(response.headers.get("x-seen"), "/some?where=1");
+      assert.equal(await response.text(), "hello ".repeat(1_000));
+      assert.deepEqual(proxy.asked, ["api.example:443"]);
+      const basic = `Basic ${Buffer.from("me:p@ss").toString("base64")}`;
+      assert.deepEqual(proxy.authorizations, [basic]);
+    });
+  });
+
+  for (const mode of ["refuse", "close"] as const) {
+    test(`S13: a proxy that would ${mode} is asked once for each request, and named without its password`, async () => {
+      await through(
+        (_, response) => response.end(),
+        async (proxy) => {
+          proxy.mode = mode;
+          await assert.rejects(outbound("https://api.example/"), (error: Error) => {
+            const { message } = error.cause as Error;
+            assert.match(message, /through the proxy 127\.0\.0\.1:\d+ of HTTPS_PROXY/);
+            assert.doesNotMatch(message, /p@ss|p%40ss/);
+            return true;
+          });
+          assert.equal(proxy.asked.length, 1);
+        },
+      );
+    });
+  }
+
+  test("S13: a request that waits for its proxy ends with its signal", async () => {
+    await through(
+      (_, response) => response.end(),
+      async (proxy) => {
+        proxy.mode = "hang";
+        const late = new AbortController();
+        const asked = outbound("https://api.example/", { signal: late.signal });
+        setTimeout(() => late.abort(new Error("late")), 50);
+        await assert.rejects(asked, /late/);
+      },
+    );
+  });
+
+  test("S13: Linear, and the webhook's registration with it, goes through the proxy, and backs off from it", async () => {
+    await through(
+      (_, response) => response.writeHead(401, { "content-type": "application/json" }).end("{}"),
+      async (proxy) => {
+        const fake = { url: "https://api.example/graphql", project: "p", apiKey: "lin_api_k" };
+        const { tracker } = linearTracker(fake, { timeoutMs: 5_000 });
+        await assert.rejects(tracker.fetchIssuesByStates(["Todo"]), /did not accept the API key/);
+        assert.deepEqual(proxy.asked, ["api.example:443"]);
+        const order = {
+          url: "https://me.example/webhooks/linear",
+          secret: null,
+          secretIsFixed: false,
+        };
+        await assert.rejects(tracker.registerWebhook?.(order) ?? Promise.resolve());
+        assert.ok(proxy.asked.every((target) => target === "api.example:443"));
+      },
+    );
+  });
+
+  test("S13: the model provider goes through the proxy", async () => {
+    const body = JSON.stringify({ data: [{ id: "m-1" }] });
+    await through(
+      (_, response) => response.writeHead(200, { "content-type": "application/json" }).end(body),
+      async (proxy) => {
+        const written = { base_url: "https://models.example/v1", api_key: "k-12345678" };
+        const config = openaiSection.settings(openaiSection.schema.parse(written));
+        const { signal } = new AbortController();
+        const deps = { clock: new FakeClock(), signal, lookup: () => undefined };
+        const models = await askOpenai(config, deps);
+        assert.deepEqual(
+          models.map(({ id }) => id),
+          ["m-1"],
+        );
+        assert.deepEqual(proxy.asked, ["models.example:443"]);
+      },
+    );
+  });
+
+  test("S13: GitHub goes through the proxy", async () => {
+    const body = JSON.stringify({ default_branch: "main", full_name: "acme/shop" });
+    await through(
+      (_, response) => response.writeHead(200, { "content-type": "application/json" }).end(body),
+      async (proxy) => {
+        const settings = githubOf({ base_url: "https://github.example/api/v3" }, () => "ghp_x");
+        const client = new GithubClient({
+          ...{ settings, clock: new FakeClock(), repository: { owner: "acme", name: "shop" } },
+        });
+        try {
+          await client.read(z.unknown(), "GET /repos/{owner}/{repo}").catch(() => null);
+          assert.ok(proxy.asked.length > 0);
+          assert.ok(proxy.asked.every((target) => target === "github.example:443"));
+        } finally {
+          client.close();
+        }
+      },
+    );
+  });
+});
+
+test("S13: this machine is not asked through a proxy, also with NODE_USE_ENV_PROXY", async () => {
+  await using target = await listening(createPlain((_, response) => response.end("here")));
+  await using proxy = await connectProxy({});
+  const env = { HTTP_PROXY: proxy.url, HTTPS_PROXY: proxy.url, ALL_PROXY: proxy.url };
+  await withEnv({ ...env, NODE_USE_ENV_PROXY: "1" }, async () => {
+    const response = await outbound(`http://127.0.0.1:${target.port}/`);
+    assert.equal(await response.text(), "here");
+  });
+  assert.deepEqual(proxy.asked, []);
+});
+
+test("S13: git gets the proxy in the names that curl reads, and never for this machine", () => {
+  const address = { protocol: "https", address: "https://git.example/a/b.git" } as const;
+  const env = { HTTP_PROXY: "http://p:1", HTTPS_PROXY: "http://p:2", NO_PROXY: "inner.example" };
+  const given = remoteEnvironment(env, address as never, { credential: null, runId: "r" });
+  assert.deepEqual(
+    [given["http_proxy"], given["https_proxy"], given["no_proxy"], given["NO_PROXY"]],
+    ["http://p:1", "http://p:2", ...Array(2).fill("inner.example,localhost,127.0.0.1,::1")],
+  );
+  const none = remoteEnvironment({}, address as never, { credential: null, runId: "r" });
+  assert.equal(none["no_proxy"], undefined);
+});
