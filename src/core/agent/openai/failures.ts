@@ -3,6 +3,8 @@ import { messageOf, SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { isObject, type JsonObject, objectOf, textOf } from "../../text/text.ts";
 import { timeIn, timeOf, waitOf } from "../reset-time.ts";
+import { asStream } from "./bodies.ts";
+import { optionalParts } from "./request.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 /** How a failed request is handled. */
@@ -20,7 +22,12 @@ export type Failure =
   | { readonly kind: "other api"; readonly message: string }
   /** The model does not encrypt its reasoning. */
   | { readonly kind: "no sealing"; readonly message: string }
-  | { readonly kind: "too long"; readonly message: string }
+  /** `contextTokens` is the size of the model's context, where the provider names it. */
+  | { readonly kind: "too long"; readonly message: string; readonly contextTokens: number | null }
+  /** It cannot take these parts of the request. */
+  | { readonly kind: "parts"; readonly message: string; readonly names: readonly string[] }
+  /** The model made a call that the provider itself could not read: another answer may be better. */
+  | { readonly kind: "bad call"; readonly message: string }
   | { readonly kind: "final"; readonly error: SymphonyError };
 
 const maxMessageChars = 500;
@@ -39,7 +46,14 @@ export function judgeFailure(
   const code = textOf(body["code"]) ?? textOf(thrown["code"]) ?? textOf(body["type"]) ?? "";
   const status = thrown["status"];
   if (error instanceof SymphonyError) return { kind: "final", error };
+  const long = tooLongIn(`${code} ${message}`, body);
+  if (long !== null && !isMaxTokens(message)) {
+    return { kind: "too long", message, contextTokens: long.contextTokens };
+  }
   if (typeof status !== "number") return unnumbered(code, message);
+  if (status === 402 || noCredit.test(`${code} ${message}`)) {
+    return { kind: "final", error: refusedBy(message, { status, code, hint: creditHint }) };
+  }
   const wait = headerWait(thrown["headers"], wall);
   if (status === 429 && quotaCodes.test(`${code} ${textOf(body["type"]) ?? ""}`)) {
     const resetWall = resetOf(body, wall) ?? (wait === null ? null : wall + wait);
@@ -59,11 +73,8 @@ function refusal(
   { status, code, keyName }: { status: number; code: string; keyName: string | null },
   message: string,
 ): Failure {
-  if (
-    code === "context_length_exceeded" ||
-    /context (length|window)|too many tokens/i.test(message)
-  )
-    return { kind: "too long", message };
+  if (status === 413) return { kind: "too long", message, contextTokens: null };
+  if (/tool_use_failed/.test(code)) return { kind: "bad call", message };
   if (/encrypted content|encrypted_content/i.test(message)) return { kind: "no sealing", message };
   const noModel =
     /model_not_found/.test(code) || /\bmodel\b.*(not found|does not exist)/i.test(message);
@@ -73,27 +84,105 @@ function refusal(
     /unsupported_(api|endpoint)|not support.*responses/i.test(`${code} ${message}`)
   )
     return { kind: "other api", message };
-  const hint =
-    status === 401 || status === 403
+  const names = status === 400 || status === 422 ? partsIn(message) : [];
+  if (names.length > 0) return { kind: "parts", message, names };
+  const isKey = status === 401 || status === 403;
+  if (isKey || noModel) {
+    const hint = isKey
       ? `symphony secrets add ${keyName ?? "OPENAI_API_KEY"}`
-      : noModel
-        ? "symphony config overlay set openai.model NAME"
-        : "symphony config get openai";
+      : "symphony models, then symphony config overlay set openai.model NAME";
+    return { kind: "final", error: refusedBy(message, { status, code, hint }) };
+  }
   const error = new SymphonyError(
     "provider_error",
     `the provider refused (${status}): ${message}`,
-    {
-      details: { status, code },
-      hint,
-    },
+    { details: { status, code }, hint: "symphony config get openai" },
   );
   return { kind: "final", error };
+}
+
+const noCredit =
+  /insufficient[_ ](?:balance|credit|fund)|payment[_ ]required|credit balance is too low|out of credits?/i;
+const creditHint = "pay the account, then symphony refresh; or choose another provider";
+
+/** A key, an account or a model that the provider does not accept: the same for every issue, until it is mended. */
+function refusedBy(
+  message: string,
+  { hint, ...details }: { status: number; code: string; hint: string },
+): SymphonyError {
+  const said = `the provider refused (${details.status}): ${message}`;
+  return new SymphonyError("provider_refused", said, { details, hint });
+}
+
+/** The words of many providers for a conversation that does not fit. */
+const tooLongWords = new RegExp(
+  [
+    "context_length_exceeded|exceed_context_size|context (?:length|window|size)|contextlength",
+    "too many tokens|(?:prompt|input|message|conversation|request)(?: text)? (?:is )?too (?:long|large)",
+    "is too long to fit|too large for model|reduce (?:the length of )?(?:your|the) (?:message|prompt|input)",
+    "input token count|maximum (?:prompt|input) length|exceeds? the max(?:imum)?[^.]{0,40}tokens",
+    "request too large",
+  ].join("|"),
+  "i",
+);
+const windowWords = [
+  /maximum (?:context|prompt|input) length (?:is|of) ([\d,]+)/i,
+  /([\d,]+) maximum context length/i,
+  /> ?([\d,]+) maximum/i,
+  /maximum number of (?:input )?tokens allowed \(?([\d,]+)/i,
+  /context (?:length|size|window)(?: of| is)?:? \(?([\d,]+)/i,
+  /limit ([\d,]+), requested/i,
+];
+
+function tooLongIn(words: string, body: JsonObject): { contextTokens: number | null } | null {
+  const [, limit, requested] = /limit ([\d,]+)[^.]{0,40}requested ([\d,]+)/i.exec(words) ?? [];
+  // A limit by the minute that one request alone passes; else it is reached, and waiting helps.
+  const isOverAlone = numberIn(requested) > numberIn(limit);
+  if (limit !== undefined && !isOverAlone) return null;
+  if (!isOverAlone && !tooLongWords.test(words)) return null;
+  const named = typeof body["n_ctx"] === "number" ? body["n_ctx"] : null;
+  const told = windowWords.map((form) => numberIn(form.exec(words)?.[1])).find((size) => size > 0);
+  return { contextTokens: named ?? told ?? null };
+}
+
+function numberIn(text: string | undefined): number {
+  return Number(text?.replaceAll(",", "") ?? 0);
+}
+
+/** `max_tokens` is larger than what the model can answer, which is no matter of the conversation. */
+function isMaxTokens(message: string): boolean {
+  return /max_(?:completion_|output_)?tokens\W{0,3}(?:or \W?max_completion_tokens\W{0,3})?(?:is |value )?too large/i.test(
+    message,
+  );
+}
+
+const refusedPart = new RegExp(
+  [
+    "un(?:supported|recognized|known|expected)|not (?:supported|permitted|allowed)|does ?n[o']t support",
+    "extra (?:inputs|fields)|invalid (?:argument|parameter|field|name)|cannot find field",
+    "additional propert|too large",
+  ].join("|"),
+  "i",
+);
+
+/** The parts of a request that a refusal names. */
+function partsIn(message: string): readonly string[] {
+  if (!refusedPart.test(message)) return [];
+  return optionalParts.filter((name) => new RegExp(`(?<![\\w])${name}(?![\\w])`).test(message));
+}
+
+/** An error that a provider reports inside of an answer. */
+export function failedWith(error: JsonObject): Error {
+  const { code, message } = error;
+  const status = typeof code === "number" && code >= 400 && code < 600 ? { status: code } : {};
+  const said = textOf(message) ?? "no reason given";
+  return Object.assign(new Error(said), { code, error, headers: new Headers(), ...status });
 }
 
 /** An error without a status: the connection broke, or the stream contained its own error. */
 function unnumbered(code: string, message: string): Failure {
   if (quotaCodes.test(code)) return { kind: "limited", message, untilWall: null };
-  if (code === "context_length_exceeded") return { kind: "too long", message };
+  if (/tool_use_failed/.test(code)) return { kind: "bad call", message };
   if (/redirect/i.test(message)) {
     return {
       kind: "final",
@@ -139,40 +228,7 @@ function headerWait(headers: unknown, wall: number): number | null {
   return at === null ? null : Math.max(at - wall, 0);
 }
 
-const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const;
-
-/** A reasoning effort that the provider supports. Throws `provider_error` for any other value. */
-export function effortOf(written: string | null): (typeof efforts)[number] | null {
-  if (written === null) return null;
-  const found = efforts.find((effort) => effort === written.trim().toLowerCase());
-  if (found) return found;
-  throw new SymphonyError(
-    "provider_error",
-    `there is no reasoning effort ${written.slice(0, 50)}`,
-    {
-      hint: `it must be one of ${efforts.join(", ")}`,
-    },
-  );
-}
-
-const prefix = "x-ratelimit-";
-const maxWindows = 20;
-
-/**
- * The values of the provider's `x-ratelimit-` headers, by the rest of their name; null without any.
- */
-export function limitsOf(headers: Headers): JsonObject | null {
-  const found = [...headers]
-    .filter(([name]) => name.startsWith(prefix))
-    .slice(0, maxWindows)
-    .map(([name, value]): [string, string | number] => {
-      const number = /^\d+$/.test(value) ? Number(value) : null;
-      return [name.slice(prefix.length).replaceAll("-", "_"), number ?? value.slice(0, 100)];
-    });
-  return found.length === 0 ? null : Object.fromEntries(found);
-}
-
-type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey">;
+type Settings = Pick<OpenaiConfig, "baseUrl" | "apiKey" | "apiKeyHeader" | "headers">;
 
 const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 
@@ -180,7 +236,7 @@ const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
  * The base URL of the provider. Throws `invalid_config` for anything but https, or http on this
  * machine.
  */
-export function baseUrlOf({ baseUrl }: Settings): string {
+export function baseUrlOf({ baseUrl }: Pick<Settings, "baseUrl">): string {
   const url = URL.parse(baseUrl);
   const safe =
     url?.protocol === "https:" || (url?.protocol === "http:" && loopback.test(url.hostname));
@@ -195,12 +251,15 @@ export function baseUrlOf({ baseUrl }: Settings): string {
 }
 
 /** The variable that a `$NAME` names; null for a literal key. */
-export function keyNameOf({ apiKey }: Settings): string | null {
+export function keyNameOf({ apiKey }: Pick<Settings, "apiKey">): string | null {
   return /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(apiKey.trim())?.[1] ?? null;
 }
 
 /** The current key. Throws `agent_unavailable` when there is none. */
-export function keyOf(settings: Settings, lookup: (name: string) => string | undefined): string {
+export function keyOf(
+  settings: Pick<Settings, "apiKey">,
+  lookup: (name: string) => string | undefined,
+): string {
   const name = keyNameOf(settings);
   const key = (name === null ? settings.apiKey : (lookup(name) ?? "")).trim();
   if (key !== "") return key;
@@ -215,9 +274,13 @@ export function keyOf(settings: Settings, lookup: (name: string) => string | und
 
 /**
  * A client for one request: the key lives no longer than that. It never follows a redirect, which
- * could send the key to another address.
+ * could send the key to another address. `received` is called for each piece of an answer.
  */
-export async function clientFor(settings: Settings, key: string): Promise<OpenAI> {
+export async function clientFor(
+  settings: Settings,
+  key: string,
+  { lookup, received }: { lookup(name: string): string | undefined; received(): void },
+): Promise<OpenAI> {
   const { default: Client } = await import("openai");
   return new Client({
     apiKey: key,
@@ -227,7 +290,33 @@ export async function clientFor(settings: Settings, key: string): Promise<OpenAI
     project: null,
     webhookSecret: null,
     maxRetries: 0,
+    // Silence is watched here, and an answer may take as long as the settings allow.
+    timeout: maxTimerMs,
     logLevel: "off",
-    fetch: (url, init) => outbound(url, { ...init, redirect: "error" }),
+    defaultHeaders: headersOf(settings, key, lookup),
+    fetch: async (url, init) => {
+      const response = await outbound(url, { ...init, redirect: "error" } as RequestInit);
+      return asStream(response, received);
+    },
   });
+}
+
+const maxTimerMs = 2_147_483_647;
+
+/** Throws `agent_unavailable` for a `$NAME` that is not set. */
+export function headersOf(
+  { apiKeyHeader, headers }: Pick<OpenaiConfig, "apiKeyHeader" | "headers">,
+  key: string,
+  lookup: (name: string) => string | undefined,
+): Record<string, string | null> {
+  const further = Object.entries(headers).map(([name, written]) => {
+    const secret = /^\$([A-Za-z_][A-Za-z0-9_]*)$/.exec(written)?.[1];
+    const value = secret === undefined ? written : lookup(secret)?.trim();
+    if (value) return [name, value];
+    throw new SymphonyError("agent_unavailable", `openai.headers.${name}: ${secret} is not set`, {
+      hint: `symphony secrets add ${secret}`,
+    });
+  });
+  const own = apiKeyHeader === "authorization" ? {} : { authorization: null, [apiKeyHeader]: key };
+  return { ...own, ...Object.fromEntries(further) };
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../../clock.ts";
 import { SymphonyError } from "../../model/errors.ts";
 import { outbound } from "../../outbound.ts";
 import { type Model, type ProviderFault, providerError } from "../agent.ts";
+import { headersOf } from "./failures.ts";
 import type { OpenaiConfig } from "./settings.ts";
 
 interface OpenaiModelsDeps {
@@ -50,6 +51,7 @@ export async function askOpenai(
       webhookSecret: null,
       maxRetries: 0,
       logLevel: "off",
+      defaultHeaders: headersOf(config, apiKey, lookup),
       fetch: boundedFetch,
     });
     return modelsIn(await answerOf(client, leaving.signal));

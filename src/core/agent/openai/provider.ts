@@ -3,6 +3,8 @@ import { SymphonyError } from "../../model/errors.ts";
 import { SilenceWatch } from "../../process/program.ts";
 import { askChat } from "./chat-api.ts";
 import { baseUrlOf, clientFor, type Failure, judgeFailure, keyNameOf, keyOf } from "./failures.ts";
+import type { Learned, Quirks } from "./learned.ts";
+import { shapeOf } from "./request.ts";
 import { askResponses } from "./responses-api.ts";
 import type { OpenaiConfig } from "./settings.ts";
 import type { ModelReply, ModelRequest } from "./thread.ts";
@@ -10,26 +12,28 @@ import type { ModelReply, ModelRequest } from "./thread.ts";
 const firstWaitMs = 1_000;
 const maxWaitMs = 30_000;
 
-/** What earlier requests showed about a provider; kept while the server runs, by base URL. */
-export interface Known {
-  readonly chatOnly: Set<string>;
-  readonly unsealed: Set<string>;
-}
-
 export interface ProviderOptions {
   config(): OpenaiConfig;
   lookup(name: string): string | undefined;
   /** Registers the key for redaction: a file of the workspace may contain it too. */
   hide(value: string): void;
   readonly clock: Clock;
-  readonly known: Known;
+  readonly learned: Learned;
   /** Data was received from the provider. */
   received(): void;
   notice(message: string): void;
 }
 
 /** Thrown when the conversation no longer fits into the model's context. */
-export class TooLong extends Error {}
+export class TooLong extends Error {
+  /** The size of that context, if the provider names it. */
+  readonly contextTokens: number | null;
+
+  constructor(message: string, contextTokens: number | null = null) {
+    super(message);
+    this.contextTokens = contextTokens;
+  }
+}
 
 /**
  * Sends requests to the provider: with the API that it has, again after temporary failures, with
@@ -51,14 +55,18 @@ export class Provider {
    */
   async ask(request: ModelRequest, signal: AbortSignal): Promise<ModelReply> {
     const { notice } = this.#options;
-    for (let retries = 0; ; ) {
+    for (let [retries, badCalls] = [0, 0]; ; ) {
       const failure = await this.#once(request, signal);
       if ("reply" in failure) {
-        this.#answered();
+        this.#answered(request);
         return failure.reply;
       }
       signal.throwIfAborted();
       if (this.#learned(failure, request)) continue;
+      if (failure.kind === "bad call" && badCalls++ === 0) {
+        notice(`the model made a call that the provider could not read: ${failure.message}`);
+        continue;
+      }
       const waitMs = this.#waitAfter(failure, retries);
       retries++;
       notice(`the provider failed, trying again in ${waitMs} ms: ${failure.message}`);
@@ -89,8 +97,11 @@ export class Provider {
       this.#options.received();
     };
     try {
-      const client = await clientFor(config, key);
-      return { reply: await this.#send(client, request, { signal: abort.signal, received }) };
+      const client = await clientFor(config, key, {
+        lookup: (name) => this.#secret(name),
+        received,
+      });
+      return { reply: await this.#send(client, request, { signal: abort.signal }) };
     } catch (error) {
       signal.throwIfAborted();
       const thrown = abort.signal.aborted ? abort.signal.reason : error;
@@ -110,42 +121,89 @@ export class Provider {
   #send(
     client: Awaited<ReturnType<typeof clientFor>>,
     request: ModelRequest,
-    listening: { signal: AbortSignal; received(): void },
+    { signal }: { signal: AbortSignal },
   ): Promise<ModelReply> {
-    const { known } = this.#options;
     const config = this.#options.config();
-    const chatOnly = this.#tryChat || known.chatOnly.has(baseUrlOf(config));
+    const quirks = this.#quirks(request);
+    const listening = { signal, shape: shapeOf(config, quirks) };
+    const chatOnly = this.#tryChat || quirks.chatOnly;
     if (config.api === "chat" || (config.api === "auto" && chatOnly))
       return askChat(client, request, listening);
-    const sealed = !known.unsealed.has(sealOf(config, request));
-    return askResponses(client, { ...request, sealed }, listening);
+    return askResponses(client, { ...request, sealed: !quirks.unsealed }, listening);
   }
 
-  #answered(): void {
+  /** The size of the model's context, if an answer named it. */
+  contextTokensOf(model: string): number | null {
+    return this.#quirks({ model }).contextTokens;
+  }
+
+  #quirks({ model }: Pick<ModelRequest, "model">): Quirks {
+    return this.#options.learned.of({ baseUrl: baseUrlOf(this.#options.config()), model });
+  }
+
+  #learn({ model }: Pick<ModelRequest, "model">, news: Partial<Quirks>): void {
+    this.#options.learned.add({ baseUrl: baseUrlOf(this.#options.config()), model }, news);
+  }
+
+  /** A value of a header is a secret, too. */
+  #secret(name: string): string | undefined {
+    const value = this.#options.lookup(name);
+    if (value !== undefined && value.trim() !== "") this.#options.hide(value.trim());
+    return value;
+  }
+
+  #answered(request: ModelRequest): void {
     if (!this.#tryChat) return;
     this.#tryChat = false;
-    this.#options.known.chatOnly.add(baseUrlOf(this.#options.config()));
+    this.#learn(request, { chatOnly: true });
     this.#options.notice("the provider has no Responses API: Chat Completions is used from now on");
   }
 
   /** True when the failure changed what is known, so that the next request is different. */
   #learned(failure: Failure, request: ModelRequest): boolean {
-    const { known } = this.#options;
     const config = this.#options.config();
-    if (failure.kind === "other api" && config.api === "auto") {
-      this.#tryChat = !this.#tryChat && !known.chatOnly.has(baseUrlOf(config));
-      return this.#tryChat;
+    const quirks = this.#quirks(request);
+    switch (failure.kind) {
+      case "other api":
+        if (config.api !== "auto") return false;
+        this.#tryChat = !this.#tryChat && !quirks.chatOnly;
+        return this.#tryChat;
+      case "no sealing":
+        if (quirks.unsealed) return false;
+        this.#learn(request, { unsealed: true });
+        return true;
+      case "parts":
+        return this.#learnedParts(failure, request);
+      case "too long":
+        if (failure.contextTokens !== null) {
+          this.#learn(request, { contextTokens: failure.contextTokens });
+        }
+        return false;
+      default:
+        return false;
     }
-    const seal = sealOf(config, request);
-    if (failure.kind !== "no sealing" || known.unsealed.has(seal)) return false;
-    known.unsealed.add(seal);
+  }
+
+  #learnedParts({ names, message }: Failure & { kind: "parts" }, request: ModelRequest): boolean {
+    const { omit, newMaxTokens } = this.#quirks(request);
+    const wantsNew = names.includes("max_completion_tokens") && names.includes("max_tokens");
+    if (wantsNew && !newMaxTokens) {
+      this.#learn(request, { newMaxTokens: true });
+    } else {
+      const left = names.filter((name) => !omit.includes(name));
+      if (left.length === 0) return false;
+      this.#learn(request, { omit: left });
+    }
+    this.#options.notice(
+      `the provider does not take a part of the request, so it is left out: ${message}`,
+    );
     return true;
   }
 
   /** Throws when the request must not be tried again. */
   #waitAfter(failure: Exclude<Failure, { kind: "final" }>, retries: number): number {
     const { message } = failure;
-    if (failure.kind === "too long") throw new TooLong(message);
+    if (failure.kind === "too long") throw new TooLong(message, failure.contextTokens);
     if (failure.kind === "limited") throw limited(message, failure.untilWall);
     if (failure.kind !== "passing") {
       throw new SymphonyError("provider_error", `the provider refused: ${message}`, {
@@ -161,10 +219,6 @@ export class Provider {
     }
     return failure.waitMs ?? Math.min(firstWaitMs * 2 ** retries, maxWaitMs);
   }
-}
-
-function sealOf(config: OpenaiConfig, { model }: ModelRequest): string {
-  return `${config.baseUrl} ${model}`;
 }
 
 function limited(message: string, untilWall: number | null): SymphonyError {

@@ -1,8 +1,9 @@
 import type OpenAI from "openai";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import type { Tokens } from "../../model/attempt.ts";
-import { objectOf } from "../../text/text.ts";
-import { effortOf, limitsOf } from "./failures.ts";
+import { objectOf, textOf } from "../../text/text.ts";
+import { failedWith } from "./failures.ts";
+import { effortOf, limitsOf, type Shape, shaped } from "./request.ts";
 import {
   checkLength,
   type Item,
@@ -10,6 +11,8 @@ import {
   type ModelReply,
   type ModelRequest,
   readItem,
+  sendable,
+  type Thought,
 } from "./thread.ts";
 
 /**
@@ -19,41 +22,58 @@ import {
 export async function askResponses(
   client: OpenAI,
   request: ModelRequest & { readonly sealed: boolean },
-  listening: Listening,
+  { signal, shape }: Listening & { readonly shape: Shape },
 ): Promise<ModelReply> {
   const { model, items, maxOutputTokens } = request;
   const effort = effortOf(request.effort);
+  const body = {
+    model,
+    instructions: request.instructions,
+    input: inputOf(items, request.sealed),
+    tools: request.tools.map(({ name, description, inputSchema }) => ({
+      type: "function" as const,
+      name,
+      description,
+      parameters: { ...inputSchema },
+      strict: false,
+    })),
+    store: false,
+    stream: true as const,
+    prompt_cache_key: request.threadId,
+    ...(request.tools.length > 0 ? { parallel_tool_calls: true } : {}),
+    ...(request.sealed ? { include: ["reasoning.encrypted_content" as const] } : {}),
+    ...(effort === null ? {} : { reasoning: { effort } }),
+    ...(maxOutputTokens === null ? {} : { max_output_tokens: maxOutputTokens }),
+  };
   const { data: stream, response } = await client.responses
-    .create(
-      {
-        model,
-        instructions: request.instructions,
-        input: items.filter((item) => request.sealed || item.type !== "reasoning"),
-        tools: request.tools.map(({ name, description, inputSchema }) => ({
-          type: "function" as const,
-          name,
-          description,
-          parameters: { ...inputSchema },
-          strict: false,
-        })),
-        store: false,
-        stream: true,
-        prompt_cache_key: request.threadId,
-        ...(request.tools.length > 0 ? { parallel_tool_calls: true } : {}),
-        ...(request.sealed ? { include: ["reasoning.encrypted_content" as const] } : {}),
-        ...(effort === null ? {} : { reasoning: { effort } }),
-        ...(maxOutputTokens === null ? {} : { max_output_tokens: maxOutputTokens }),
-      },
-      { signal: listening.signal },
-    )
+    .create(shaped(body, shape), { signal })
     .withResponse();
-  listening.received();
   const reading = new ResponsesReading();
-  for await (const event of stream) {
-    listening.received();
-    reading.take(event);
-  }
+  for await (const event of stream) reading.take(event);
   return { ...reading.reply(), limits: limitsOf(response.headers) };
+}
+
+/**
+ * The conversation as this API takes it: without the reasoning of another API, and without reasoning that nothing
+ * follows, which is refused.
+ */
+export function inputOf(items: readonly Item[], sealed: boolean) {
+  const input: Exclude<Item, Thought>[] = [];
+  for (const [at, item] of items.entries()) {
+    if (item.type === "thought") continue;
+    if (item.type === "reasoning") {
+      const next = items
+        .slice(at + 1)
+        .find(({ type }) => type !== "reasoning" && type !== "thought");
+      const isFollowed =
+        next?.type === "function_call" || (next?.type === "message" && next.role === "assistant");
+      if (sealed && isFollowed) input.push(item);
+    } else if (item.type === "function_call") {
+      const { type, call_id } = item;
+      input.push({ type, call_id, ...sendable(item) });
+    } else input.push(item);
+  }
+  return input;
 }
 
 /** Collects the events of one answer. */
@@ -78,13 +98,12 @@ export class ResponsesReading {
           const reason = event.response.incomplete_details?.reason;
           this.#cut = reason === "content_filter" ? "filter" : "length";
         }
-        // Some providers send the items only at the end.
-        if (this.#items.length === 0) for (const item of event.response.output) this.#add(item);
+        this.#addMissing(event.response.output ?? []);
         return;
       case "response.failed":
-        throw failed(event.response.error);
+        throw failedWith(objectOf(event.response.error));
       case "error":
-        throw failed(event);
+        throw failedWith(objectOf(event));
       default:
     }
   }
@@ -93,6 +112,18 @@ export class ResponsesReading {
   reply(): Omit<ModelReply, "limits"> {
     if (!this.#ended) throw new Error("the answer was cut off");
     return { items: this.#items, usage: this.#usage, cut: this.#cut };
+  }
+
+  /** Some providers send the items, or some of the calls, only at the end. */
+  #addMissing(output: readonly unknown[]): void {
+    const hadNone = this.#items.length === 0;
+    const known = new Set(
+      this.#items.map((item) => (item.type === "function_call" ? item.call_id : null)),
+    );
+    for (const value of output) {
+      const { type, call_id: id } = objectOf(value);
+      if (hadNone || (type === "function_call" && !known.has(textOf(id)))) this.#add(value);
+    }
   }
 
   #add(value: unknown): void {
@@ -104,11 +135,6 @@ export class ResponsesReading {
     checkLength(this.#chars);
     this.#items.push(item);
   }
-}
-
-function failed(error: { readonly code?: string | null; readonly message?: string } | null): Error {
-  const { code = null, message = "no reason given" } = error ?? {};
-  return Object.assign(new Error(message), { code });
 }
 
 function usageOf(usage: OpenAI.Responses.ResponseUsage | null | undefined): Tokens | null {

@@ -5,7 +5,7 @@ import { probeSandbox } from "../../process/sandbox.ts";
 import { type AgentRuntime, type AgentSession, closeOnAbort, type SessionSpec } from "../agent.ts";
 import { confinementOf } from "../confinement.ts";
 import { baseUrlOf, keyNameOf, keyOf } from "./failures.ts";
-import type { Known } from "./provider.ts";
+import { type Learned, learnedIn } from "./learned.ts";
 import { OpenaiSession, type SessionOptions } from "./session.ts";
 import type { OpenaiConfig } from "./settings.ts";
 import { forgetThreads, Thread } from "./thread.ts";
@@ -27,7 +27,7 @@ export interface OpenaiRuntimeOptions {
 
 /** The built-in agent: it only needs a provider of models. */
 export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime {
-  const known: Known = { chatOnly: new Set(), unsealed: new Set() };
+  const learned = learnedIn(options.dataDir, options.clock);
   let forgetting: Promise<void> | null = null;
   const check = async (level: SessionSpec["level"]) => {
     const config = options.config();
@@ -42,7 +42,7 @@ export function createOpenaiRuntime(options: OpenaiRuntimeOptions): AgentRuntime
       signal.throwIfAborted();
       await check(spec.level);
       signal.throwIfAborted();
-      const session = await openSession(options, spec, known);
+      const session = await openSession(options, spec, learned);
       forgetting ??= forgetThreads(threadsDir(options), options.clock.wall() - threadsKeptMs);
       closeOnAbort(session, signal);
       await forgetting.catch(() => {});
@@ -58,7 +58,7 @@ function threadsDir({ dataDir }: OpenaiRuntimeOptions): string {
 async function openSession(
   options: OpenaiRuntimeOptions,
   spec: SessionSpec,
-  known: Known,
+  learned: Learned,
 ): Promise<AgentSession> {
   const dir = threadsDir(options);
   const { resumeThreadId } = spec;
@@ -66,7 +66,7 @@ async function openSession(
   const thread = kept ?? (await Thread.create(dir));
   const { config, lookup, hide, clock } = options;
   const session = new OpenaiSession({
-    ...{ spec, thread, config, lookup, hide, clock, known },
+    ...{ spec, thread, config, lookup, hide, clock, learned },
     resumed: kept !== null,
     box: await boxOf(options, spec),
   });

@@ -8,7 +8,8 @@ import { killRun } from "../../process/table.ts";
 import type { AgentEvent, SessionSpec, TurnOptions } from "../agent.ts";
 import { noActiveTurn, Session, type SessionTurn, turnCancelled } from "../session.ts";
 import { fileTools } from "./file-tools.ts";
-import { type Known, Provider } from "./provider.ts";
+import type { Learned } from "./learned.ts";
+import { Provider } from "./provider.ts";
 import type { OpenaiConfig } from "./settings.ts";
 import { Commands, type CommandsOptions, shellTools } from "./shell-tools.ts";
 import type { Thread } from "./thread.ts";
@@ -26,7 +27,7 @@ export interface SessionOptions {
   lookup(name: string): string | undefined;
   hide(value: string): void;
   readonly clock: Clock;
-  readonly known: Known;
+  readonly learned: Learned;
   readonly box: Pick<CommandsOptions, "confinement" | "env">;
 }
 
@@ -47,14 +48,14 @@ export class OpenaiSession extends Session<Live> {
   readonly #signs = new Map<string, number>();
 
   constructor(options: SessionOptions) {
-    const { spec, thread, clock, config, lookup, hide, known } = options;
+    const { spec, thread, clock, config, lookup, hide, learned } = options;
     super({ spec, clock, silenceLimitMs: null });
     this.#options = options;
     this.threadId = thread.id;
     this.resumed = options.resumed;
     const emit = (event: AgentEvent) => this.emit(event);
     this.#provider = new Provider({
-      ...{ config, lookup, hide, clock, known },
+      ...{ config, lookup, hide, clock, learned },
       received: () => emit({ type: "activity", method: "provider" }),
       notice: (message) => this.notice(message),
     });

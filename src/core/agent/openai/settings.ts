@@ -17,11 +17,22 @@ declare module "../../config/config.ts" {
   }
 }
 
+const headerName = z
+  .string("must be the name of a header")
+  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/, "must be the name of a header");
+const headerValue = z
+  .string("must be text")
+  .regex(/^[\x20-\x7e]{1,4000}$/, "must be one line of ASCII text");
+
 const schema = section({
   base_url: solidText.default("https://api.openai.com/v1"),
   api_key: solidText.default("$OPENAI_API_KEY"),
   model: solidText.default("gpt-5.5"),
   api: oneOf("auto", "responses", "chat").default("auto"),
+  api_key_header: headerName.default("authorization"),
+  headers: z.record(headerName, headerValue, "must be a map of headers").default({}),
+  extra_body: z.record(z.string(), z.unknown(), "must be a map").default({}),
+  omit: z.array(solidText, "must be a list of names").default([]),
   context_tokens: positive.default(200_000),
   max_output_tokens: notNegative.default(0),
   max_requests_per_turn: positive.default(500),
@@ -41,6 +52,14 @@ export interface OpenaiConfig {
   readonly apiKey: string;
   readonly model: string;
   readonly api: "auto" | "responses" | "chat";
+  /** The header that carries the key, in lower case; `authorization` carries it as `Bearer KEY`. */
+  readonly apiKeyHeader: string;
+  /** Further headers; a value of the form `$NAME` is resolved at each request. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Added to the body of every request to the model. */
+  readonly extraBody: Readonly<Record<string, unknown>>;
+  /** Names that are left out of the body. */
+  readonly omit: readonly string[];
   /** The size of the model's context; the conversation is shortened before it is full. */
   readonly contextTokens: number;
   /** null leaves it to the model. */
@@ -64,8 +83,12 @@ export interface OpenaiConfig {
 }
 
 function openaiConfigOf(written: z.output<typeof schema>): OpenaiConfig {
-  const { max_output_tokens: most } = written;
-  return { ...renamed(schema, written), maxOutputTokens: most > 0 ? most : null };
+  const { max_output_tokens: most, api_key_header: header } = written;
+  return {
+    ...renamed(schema, written),
+    apiKeyHeader: header.toLowerCase(),
+    maxOutputTokens: most > 0 ? most : null,
+  };
 }
 
 /** The built-in agent, and its provider of models. */
@@ -76,6 +99,11 @@ export const openaiSection: AgentSection<OpenaiConfig, typeof schema> = {
     api_key: "$NAME is resolved from the secrets, then from the environment, at each request",
     model: "Model of the built-in agent",
     api: "responses, chat (Chat Completions) or auto: responses where the provider has it",
+    api_key_header: "Header that carries the key, such as api-key; authorization: Bearer KEY",
+    headers: "Further headers of every request; a value $NAME is resolved as api_key is",
+    extra_body:
+      "Added to the body of every request to the model, such as { provider: { order: [x] } }",
+    omit: "Names that are left out of the body, such as stream_options",
     context_tokens: "Size of the model's context; the conversation is shortened before it is full",
     max_output_tokens: "Limit for an answer; 0: left to the model",
     max_requests_per_turn: "Limit for the requests to the model in one turn; then the turn fails",
@@ -91,5 +119,6 @@ export const openaiSection: AgentSection<OpenaiConfig, typeof schema> = {
     env_passthrough: "Environment variables that commands may see",
   },
   example: { base_url: "https://api.openai.com/v1", model: "gpt-5.5" },
+  wholeMaps: ["headers", "extra_body"],
   settings: openaiConfigOf,
 };

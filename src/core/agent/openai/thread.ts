@@ -176,6 +176,7 @@ export type Item =
       readonly role: "user" | "assistant";
       readonly content: string;
     }
+  | Thought
   | Call
   | { readonly type: "function_call_output"; readonly call_id: string; readonly output: string }
   | Reasoning;
@@ -186,6 +187,17 @@ export interface Call {
   readonly name: string;
   /** JSON as the model wrote it. */
   readonly arguments: string;
+  /** What Chat Completions puts next to a call and wants back, such as Gemini's signature of its thoughts. */
+  readonly extra?: JsonObject;
+}
+
+/**
+ * The reasoning of a message of Chat Completions: the fields of the message next to its text, as DeepSeek, Moonshot and
+ * OpenRouter send them and want them back.
+ */
+export interface Thought {
+  readonly type: "thought";
+  readonly fields: JsonObject;
 }
 
 /** The model's encrypted reasoning: only the provider can read it. */
@@ -215,11 +227,8 @@ export interface ModelReply {
   readonly cut: "length" | "filter" | null;
 }
 
-/** Called while an answer arrives. */
 export interface Listening {
   readonly signal: AbortSignal;
-  /** Data was received, of any kind. */
-  received(): void;
 }
 
 /** An item from the provider or a file; null for a kind that is not used here. */
@@ -235,6 +244,8 @@ export function readItem(value: unknown): Item | null {
       if (id === null || output === null) return null;
       return { type: "function_call_output", call_id: id, output };
     }
+    case "thought":
+      return isObject(value["fields"]) ? { type: "thought", fields: value["fields"] } : null;
     case "reasoning":
       return readReasoning(value);
     default:
@@ -286,7 +297,15 @@ function readMessage(value: JsonObject): Item | null {
 function readCall(value: JsonObject): Item | null {
   const [id, name] = [textOf(value["call_id"]), textOf(value["name"])];
   if (!id || !name) return null;
-  return { type: "function_call", call_id: id, name, arguments: textOf(value["arguments"]) ?? "" };
+  const extra = isObject(value["extra"]) ? { extra: value["extra"] } : {};
+  const written = textOf(value["arguments"]) ?? "";
+  return { type: "function_call", call_id: id, name, arguments: written, ...extra };
+}
+
+/** As a call may be sent back: what a model wrote may be no JSON, and no name of a tool. */
+export function sendable({ name, arguments: written }: Call): { name: string; arguments: string } {
+  const clean = name.replaceAll(/[^A-Za-z0-9_-]/g, "_").slice(0, 64);
+  return { name: clean || "unknown", arguments: isObject(parseJson(written)) ? written : "{}" };
 }
 
 /** Without encryption it could not be sent again. */

@@ -23,6 +23,9 @@ const maxMessageChars = 32_768;
 const full = 0.8;
 const keptPart = 0.25;
 
+/** How often one request is tried with a shorter conversation. */
+const maxShortenings = 4;
+
 const filtered = "the provider's filter stopped the answer";
 const continueShorter =
   "Your answer was cut off because it was too long. Continue, in smaller steps.";
@@ -93,16 +96,9 @@ export class Turn {
   }
 
   async #step(): Promise<readonly Call[]> {
-    const { thread, contextTokens, emit } = this.#deps;
-    if (thread.size > contextTokens * full) await this.#shorten();
-    let reply: ModelReply;
-    try {
-      reply = await this.#ask(thread.items);
-    } catch (error) {
-      if (!(error instanceof TooLong)) throw error;
-      await this.#shorten();
-      reply = await this.#ask(thread.items).catch(tooLong);
-    }
+    const { thread, emit } = this.#deps;
+    if (thread.size > this.#contextTokens * full) await this.#shorten(this.#contextTokens);
+    const reply = await this.#fitting();
     await thread.add(reply.items, reply.usage);
     this.#report(reply);
     if (reply.usage) thread.counted(reply.usage.input + reply.usage.output);
@@ -114,6 +110,28 @@ export class Turn {
       await thread.add([userMessage(continueShorter)]);
     } else this.#unfinished = false;
     return calls;
+  }
+
+  /** The size of the model's context, as configured or as the provider said. */
+  get #contextTokens(): number {
+    const { contextTokens, provider, model } = this.#deps;
+    return Math.min(contextTokens, provider.contextTokensOf(model) ?? contextTokens);
+  }
+
+  /** The answer, after the conversation was made as short as the provider needs it. */
+  async #fitting(): Promise<ModelReply> {
+    const { thread } = this.#deps;
+    for (let tries = 0; ; tries++) {
+      try {
+        return await this.#ask(thread.items);
+      } catch (error) {
+        if (!(error instanceof TooLong)) throw error;
+        if (tries >= maxShortenings) return tooLong(error);
+        // A provider that names no size has one below what was sent.
+        const size = error.contextTokens ?? Math.floor(thread.size / 2);
+        await this.#shorten(Math.min(this.#contextTokens, size) / 2 ** tries);
+      }
+    }
   }
 
   async #answer(calls: readonly Call[]): Promise<void> {
@@ -144,11 +162,11 @@ export class Turn {
     if (limits) emit({ type: "rate_limits", limits });
   }
 
-  async #shorten(): Promise<void> {
-    const { thread, contextTokens, emit } = this.#deps;
+  async #shorten(contextTokens: number): Promise<void> {
+    const { thread, emit } = this.#deps;
     const { items } = thread;
     const start = tailStart(items, contextTokens * keptPart);
-    const { summary, usage } = await this.#summary(items);
+    const { summary, usage } = await this.#summary(items, contextTokens);
     const left = shortened(items, start, summary);
     await thread.replace(left, usage);
     if (usage) emit({ type: "tokens", total: thread.totals });
@@ -157,11 +175,14 @@ export class Turn {
   }
 
   /** Without a summary if even that is too long for the model. */
-  async #summary(items: readonly Item[]): Promise<{
+  async #summary(
+    items: readonly Item[],
+    contextTokens: number,
+  ): Promise<{
     summary: string | null;
     usage: ModelReply["usage"];
   }> {
-    const newest = items.slice(tailStart(items, this.#deps.contextTokens * full));
+    const newest = items.slice(tailStart(items, contextTokens * full));
     try {
       const reply = await this.#ask([...newest, userMessage(summaryPrompt)]);
       const texts = reply.items.flatMap((item) => (item.type === "message" ? [item.content] : []));

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { Learned } from "../../../../src/core/agent/openai/learned.ts";
 import { Provider, TooLong } from "../../../../src/core/agent/openai/provider.ts";
 import { openaiSection } from "../../../../src/core/agent/openai/settings.ts";
 import type { ModelRequest } from "../../../../src/core/agent/openai/thread.ts";
-import { SymphonyError } from "../../../../src/core/model/errors.ts";
+import { type ErrorCode, SymphonyError } from "../../../../src/core/model/errors.ts";
 import { FakeClock } from "../../../support/fakes/fake-clock.ts";
 import { type Answer, modelServer } from "../../../support/fakes/model-server.ts";
 import { coded } from "../../../support/makers/storage.ts";
@@ -32,7 +33,7 @@ function asking(url: string, settings: object = {}) {
     lookup: () => key,
     hide: () => {},
     clock,
-    known: { chatOnly: new Set(), unsealed: new Set() },
+    learned: new Learned(null, clock),
     received: () => {},
     notice: (message) => {
       notices.push(message);
@@ -108,14 +109,20 @@ test("a long limit ends the request at once, with the time at which it ends", as
 });
 
 test("a refusal says what to do, and never contains the key", async () => {
-  const cases: readonly [Answer, RegExp, string][] = [
-    [{ status: 401, error: { message: `wrong key ${key}` } }, /redacted/, "secrets add"],
-    [{ status: 404, error: { code: "model_not_found" } }, /404/, "openai.model"],
-    [{ status: 400, error: { message: "bad" } }, /bad/, "config get openai"],
+  const wrong = { status: 401, error: { message: `wrong key ${key}` } };
+  const cases: readonly [Answer, ErrorCode, RegExp, string][] = [
+    [wrong, "provider_refused", /redacted/, "secrets add"],
+    [
+      { status: 404, error: { code: "model_not_found" } },
+      "provider_refused",
+      /404/,
+      "openai.model",
+    ],
+    [{ status: 400, error: { message: "bad" } }, "provider_error", /bad/, "config get openai"],
   ];
-  for (const [answer, message, hint] of cases) {
+  for (const [answer, code, message, hint] of cases) {
     const error = await refusal([answer]);
-    assert.ok(coded("provider_error", message)(error), String(error));
+    assert.ok(coded(code, message)(error), String(error));
     assert.ok(error instanceof SymphonyError && error.hint?.includes(hint));
     assert.ok(!JSON.stringify([error.message, error.details]).includes(key));
   }

@@ -1,0 +1,89 @@
+import { isObject, type JsonObject, listOf, objectOf, parseJson, textOf } from "../../text/text.ts";
+
+/** An answer that is no stream is read as a whole, up to this size. */
+const maxWholeBytes = 16 * 1024 * 1024;
+
+/**
+ * The answer as the client expects it: a stream of events, or a failure with its status. Providers also answer 200 with
+ * an error, with a web page, or with the whole answer at once. `received` is called for each piece that arrives, also
+ * for the comments that keep a connection alive.
+ */
+export async function asStream(response: Response, received: () => void): Promise<Response> {
+  received();
+  const tapped = new Response(tappedBody(response, received), response);
+  const type = response.headers.get("content-type")?.toLowerCase() ?? "";
+  const isWhole = response.ok && /\bjson\b|text\/html/.test(type);
+  if (!isWhole) return tapped;
+  const text = await tapped.text();
+  // Some servers name a stream of events JSON.
+  if (/^\s*(?:data|event|id|retry|):/.test(text)) return streamed(text, response);
+  const body = parseJson(text);
+  if (!isObject(body)) return pageInstead(type);
+  if (body["error"] !== undefined && body["error"] !== null) return refused(body, response);
+  const events = eventsOf(body);
+  return events === null ? pageInstead("json") : streamed(events, response);
+}
+
+function tappedBody(response: Response, received: () => void): ReadableStream<Uint8Array> | null {
+  let left = maxWholeBytes;
+  const isStream = !/json|html/.test(response.headers.get("content-type") ?? "");
+  const tap = new TransformStream<Uint8Array, Uint8Array>({
+    transform(chunk, controller) {
+      received();
+      left -= chunk.byteLength;
+      if (!isStream && left < 0) controller.error(new Error("the answer is too large"));
+      else controller.enqueue(chunk);
+    },
+  });
+  return response.body?.pipeThrough(tap) ?? null;
+}
+
+function streamed(events: string, { headers }: Response): Response {
+  const copied = new Headers(headers);
+  copied.delete("content-length");
+  copied.set("content-type", "text/event-stream");
+  return new Response(events, { status: 200, headers: copied });
+}
+
+/** The status that the error itself names, else 400: it is none of the 200 that it came with. */
+function refused(body: JsonObject, { headers }: Response): Response {
+  const error = isObject(body["error"]) ? body["error"] : { message: String(body["error"]) };
+  const named = [error["code"], error["status"], body["status"], body["code"]].find(
+    (one): one is number => typeof one === "number" && one >= 400 && one < 600,
+  );
+  const isEndpoint = /unexpected endpoint|unknown (?:endpoint|route|path|url)|no route/i.test(
+    textOf(error["message"]) ?? "",
+  );
+  return failure(error, named ?? (isEndpoint ? 404 : 400), headers);
+}
+
+function pageInstead(type: string): Response {
+  const what = type.includes("html") ? "a web page" : "no answer of a model";
+  const message = `the provider answered with ${what}: openai.base_url may lead elsewhere`;
+  return failure({ message, code: "no_model_answer" }, 404, new Headers());
+}
+
+function failure(error: JsonObject, status: number, headers: Headers): Response {
+  const copied = new Headers(headers);
+  copied.delete("content-length");
+  copied.set("content-type", "application/json");
+  return new Response(JSON.stringify({ error }), { status, headers: copied });
+}
+
+/** A whole answer of either API as the events of its stream; null: it is none. */
+function eventsOf(body: JsonObject): string | null {
+  const [choice] = listOf(body["choices"]);
+  if (isObject(choice) && isObject(choice["message"])) {
+    const { message, finish_reason: reason } = choice;
+    const calls = listOf(objectOf(message)["tool_calls"]).map((call, index) => ({
+      index,
+      ...objectOf(call),
+    }));
+    const delta = { ...objectOf(message), ...(calls.length > 0 && { tool_calls: calls }) };
+    const chunk = { ...body, choices: [{ index: 0, delta, finish_reason: reason ?? "stop" }] };
+    return `data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`;
+  }
+  if (!Array.isArray(body["output"])) return null;
+  const type = body["status"] === "incomplete" ? "response.incomplete" : "response.completed";
+  return `event: ${type}\ndata: ${JSON.stringify({ type, response: body })}\n\n`;
+}

@@ -1,0 +1,132 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { z } from "zod";
+import type { Clock } from "../../clock.ts";
+
+/** What the answers of a provider showed about one of its models. */
+export interface Quirks {
+  /** It has no Responses API. */
+  readonly chatOnly: boolean;
+  /** It does not encrypt its reasoning. */
+  readonly unsealed: boolean;
+  /** Parts of a request that it refused by name. */
+  readonly omit: readonly string[];
+  /** It wants `max_completion_tokens` and refuses `max_tokens`. */
+  readonly newMaxTokens: boolean;
+  /** The size of its context, where it named one; null: as configured. */
+  readonly contextTokens: number | null;
+}
+
+/** Shown by `models`. */
+export interface LearnedRow extends Quirks {
+  readonly baseUrl: string;
+  readonly model: string;
+  /** Wall-clock ms; it is forgotten 7 days after that. */
+  readonly learnedAt: number;
+}
+
+const keptMs = 7 * 24 * 3_600_000;
+const maxRows = 200;
+
+const none: Quirks = {
+  chatOnly: false,
+  unsealed: false,
+  omit: [],
+  newMaxTokens: false,
+  contextTokens: null,
+};
+
+const Rows = z.array(
+  z.object({
+    baseUrl: z.string(),
+    model: z.string(),
+    learnedAt: z.number(),
+    chatOnly: z.boolean(),
+    unsealed: z.boolean(),
+    omit: z.array(z.string()),
+    newMaxTokens: z.boolean(),
+    contextTokens: z.number().nullable(),
+  }),
+);
+
+interface Place {
+  readonly baseUrl: string;
+  readonly model: string;
+}
+
+/**
+ * What providers cannot take, by base URL and model, so that a request is refused for it once and not in each attempt.
+ * Kept for 7 days in the data directory: a provider changes, and so may the answer.
+ */
+export class Learned {
+  readonly #file: string | null;
+  readonly #clock: Clock;
+  #rows: readonly LearnedRow[];
+
+  /** `dir` null: only in memory. */
+  constructor(dir: string | null, clock: Clock) {
+    this.#file = dir === null ? null : join(dir, "providers.json");
+    this.#clock = clock;
+    this.#rows = this.#file === null ? [] : read(this.#file);
+  }
+
+  of(place: Place): Quirks {
+    return this.rows().find((row) => isSame(row, place)) ?? none;
+  }
+
+  /** All that is still known, newest first. */
+  rows(): readonly LearnedRow[] {
+    const since = this.#clock.wall() - keptMs;
+    return this.#rows.filter(({ learnedAt }) => learnedAt > since);
+  }
+
+  add(place: Place, news: Partial<Quirks>): void {
+    const known = this.of(place);
+    const omit = [...new Set([...known.omit, ...(news.omit ?? [])])];
+    const { baseUrl, model } = place;
+    const row = { ...known, ...news, omit, baseUrl, model, learnedAt: this.#clock.wall() };
+    const others = this.rows().filter((one) => !isSame(one, place));
+    this.#keep([row, ...others].slice(0, maxRows));
+  }
+
+  /** Asks every provider anew from now on. */
+  forget(): void {
+    if (this.#rows.length > 0) this.#keep([]);
+  }
+
+  #keep(rows: readonly LearnedRow[]): void {
+    this.#rows = rows;
+    if (this.#file === null) return;
+    try {
+      mkdirSync(dirname(this.#file), { recursive: true });
+      const draft = `${this.#file}.new`;
+      writeFileSync(draft, JSON.stringify(rows), { mode: 0o600 });
+      renameSync(draft, this.#file);
+    } catch {
+      // It is learned again after a restart; a file that is out of date would be worse than none.
+      rmSync(this.#file, { force: true });
+    }
+  }
+}
+
+function isSame(row: Place, place: Place): boolean {
+  return row.baseUrl === place.baseUrl && row.model === place.model;
+}
+
+/** Only a memory: without it, or with one that cannot be read, everything is learned again. */
+function read(file: string): readonly LearnedRow[] {
+  try {
+    return Rows.parse(JSON.parse(readFileSync(file, "utf8")));
+  } catch {
+    return [];
+  }
+}
+
+const byDir = new Map<string, Learned>();
+
+/** The one of a data directory: sessions learn, the list of models shows it. */
+export function learnedIn(dir: string, clock: Clock): Learned {
+  const known = byDir.get(dir) ?? new Learned(dir, clock);
+  byDir.set(dir, known);
+  return known;
+}
