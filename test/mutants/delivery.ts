@@ -68,8 +68,8 @@ export const ofTheDelivery: readonly Mutant[] = [
   ),
   ...faults({ file: `${folder}/client.ts`, tests: tests("observe"), only: "the log of a failed" }, [
     "delivery: the log's store gets the token",
-    "fetch(location, { headers: agent, signal })",
-    "fetch(location, { headers: { ...agent, authorization }, signal })",
+    "outbound(location, { headers: agent, signal })",
+    "outbound(location, { headers: { ...agent, authorization }, signal })",
   ]),
   ...faults(
     { file: `${folder}/answers.ts`, tests: tests("client") },
