@@ -7,7 +7,7 @@ import { type Route, routesOf } from "../../src/contract/route.ts";
 import { EventReader } from "../support/fakes/event-reader.ts";
 import { completed, turnWith, wireAgent } from "../support/fakes/wire-agent.ts";
 import { canaries, canariesIn, inEnvironment, stored } from "../support/makers/canaries.ts";
-import { recordTexts } from "../support/makers/record.ts";
+import { recordTexts, replayedRecord } from "../support/makers/record.ts";
 import { freshProject, openReal, type RealServer } from "../support/worlds/real-server.ts";
 import { Bench } from "../support/worlds/scripted-agent.ts";
 
@@ -41,7 +41,7 @@ before(async () => {
     ],
   });
   const workflow = `---
-tracker: { kind: local, provider: { webhook_secret: $HOOK_SECRET, api_key: $LINEAR_API_KEY } }
+tracker: { kind: local }
 workspace: { root: workspaces }
 codex: { command: ${JSON.stringify(command)} }
 ---
@@ -166,5 +166,8 @@ describe("THREAT-3: no secret is seen", () => {
     const record = recordTexts(join(server.dataDir, "record.db"));
     assert.match(record, /attempt\.exited/, "it was recorded");
     assert.deepEqual(canariesIn(record), [], "record.db");
+    const { decisions, differing } = replayedRecord(join(server.dataDir, "record.db"));
+    assert.ok(decisions > 20, `${decisions} decisions`);
+    assert.deepEqual(differing, [], "redacted, it replays to the same decisions");
   });
 });

@@ -1,4 +1,6 @@
 import { type Batch, RecordFile } from "../../../src/core/journal/file.ts";
+import { sourceOf } from "../../../src/core/journal/reading.ts";
+import { Replay } from "../../../src/core/journal/replay.ts";
 
 /** Every batch of the record, in order. */
 export function batchesOf(file: RecordFile): Batch[] {
@@ -28,4 +30,26 @@ export function recordTexts(path: string): string {
   texts.push(...batchesOf(file).map(({ body }) => body));
   file.close();
   return texts.join("\n");
+}
+
+/** Makes every decision of the record again; those that differ, and how many there are. */
+export function replayedRecord(path: string) {
+  const file = new RecordFile(path);
+  const differing: string[] = [];
+  let decisions = 0;
+  for (const { id } of file.segments()) {
+    const checkpoint = file.firstOf(id);
+    if (checkpoint === null) continue;
+    const replay = new Replay({ checkpoint, source: sourceOf(file, checkpoint) });
+    for (const { number, input, mark, recorded } of replay.decisions()) {
+      decisions += 1;
+      if (mark !== recorded) differing.push(`${number} ${input.type}: ${mark}, not ${recorded}`);
+    }
+    const last = file.checkpointBefore({ input: replay.input });
+    if (last?.segment === id && last.input === replay.input && last.hash !== replay.hash()) {
+      differing.push(`the state after ${replay.input}`);
+    }
+  }
+  file.close();
+  return { decisions, differing };
 }
