@@ -10,7 +10,7 @@ const overlayOf = (server: RealServer) => server.ask("/api/v1/config/overlay");
 
 test("H-18: the configuration is shown as written, with origins and without credentials", async () => {
   const workflow = `---
-tracker: { kind: local, provider: { api_key: literal-canary, other_token: $TOKEN } }
+tracker: { kind: local, provider: { password: literal-canary, other_token: $TOKEN } }
 x-note: the token of the environment
 ---
 `;
@@ -21,7 +21,7 @@ x-note: the token of the environment
   assert.equal(answer.status, 200);
   assert.doesNotMatch(answer.text, /canary/);
   const { tracker, agent } = config as Record<string, Record<string, unknown>>;
-  assert.deepEqual(tracker?.["provider"], { api_key: "[redacted]", other_token: "$TOKEN" });
+  assert.deepEqual(tracker?.["provider"], { password: "[redacted]", other_token: "$TOKEN" });
   assert.deepEqual([agent?.["max_turns"], origins["agent.max_turns"]], [4, "env"]);
   assert.equal(origins["polling.interval_ms"], "default");
   assert.equal(origins["tracker.kind"], "workflow");

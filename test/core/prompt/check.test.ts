@@ -36,7 +36,7 @@ const refused: readonly (readonly [string, readonly RegExp[]])[] = [
   ["{{ b }}{% for b in issue.labels %}{{ b }}{% endfor %}{{ b.x }}", [/1:4 /, /1:57 /]],
   ["{% for l in issue.labels %}{% else %}{{ l }}{% endfor %}", [/1:41 .*variable: l;/]],
   ["{% for l in issue.labels limit: lim %}{{ forloop.indx }}{% endfor %}", [/lim/, /index\?/]],
-  ["{% assign b = issue.blocked_by | first %}{{ b.titel }}", [/b has /]],
+  ["{% assign b = issue.blocked_by | first %}{{ b.nope }}", [/b has /]],
   ["{{ b }}{% assign b = 1 %}{{ b }}", [/1:4 .*variable: b/]],
   ["{% capture c %}{{ q }}{% endcapture %}{{ c }}", [/1:19 .*variable: q/]],
   ["{{ issue.blocked_by | map: 'identifer' }}", [/1:28 .*did you mean identifier\?/]],
