@@ -74,7 +74,9 @@ test("S3: for any issue of the tracker explain says which gates stop it, and whe
   const cases = {
     "ENG-1": ['required_labels: misses "agent"'],
     "ENG-2": ["active_state: state is Backlog"],
-    "ENG-3": ["project: its project is Project b00000000001"],
+    "ENG-3": [
+      "project: its project is Project b00000000001, not Project a79254768c8f (tracker.provider.project_slug)",
+    ],
     "ENG-4": ["active_state: state is Done", `dispatchable: ${grace}`],
     "ENG-5": ["not_archived: it is archived", `dispatchable: ${nobody}`],
     "ENG-6": [`dispatchable: ${grace}`],

@@ -70,7 +70,9 @@ function project(node: unknown, view: ScopeView): Belonging | null {
   const fits = view.projects.some(({ slugId }) => slugId === field(found, "slugId"));
   const wanted = view.projects.map((one) => one.name).join(" or ");
   return line("project", fits, {
-    found: name === null ? `it is in no project, not in ${wanted}` : `its project is ${name}`,
+    found: fits
+      ? `its project is ${name}`
+      : `${name === null ? "it is in no project" : `its project is ${name}`}, not ${wanted} (${view.projectsBy})`,
     opens: `move it to the project ${wanted}`,
     left: name === null ? "taken out of its project" : `moved to the project ${name}`,
   });
@@ -81,7 +83,9 @@ function delegate(node: unknown, view: ScopeView): Belonging | null {
   const found = person(node, "delegate");
   const fits = found?.id === view.delegate.id;
   return line("delegate", fits, {
-    found: found === null ? "it is delegated to nobody" : `it is delegated to ${found.name}`,
+    found: fits
+      ? `it is delegated to ${found.name}`
+      : `it is delegated to ${found?.name ?? "nobody"}, not to ${view.delegate.name} (tracker.provider.delegate)`,
     opens: `delegate it to ${view.delegate.name}`,
     left: found === null ? "no longer delegated" : `delegated to ${found.name}`,
   });

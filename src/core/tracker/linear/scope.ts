@@ -28,6 +28,8 @@ export interface Named {
 /** The configured scope as Linear knows it; null: the setting is not set. */
 export interface ScopeView {
   readonly projects: readonly (Named & { readonly slugId: string })[] | null;
+  /** The key that names them. */
+  readonly projectsBy: string;
   readonly team: (Named & { readonly key: string }) | null;
   readonly filter: LinearFilter | null;
   readonly view: { readonly name: string; readonly filter: LinearFilter } | null;
@@ -142,8 +144,10 @@ export class Scope {
       await this.#user("assignee", scope.assignee),
       await this.#user("delegate", scope.delegate),
     ];
+    const isList = scope.projects.some(({ path }) => path.includes(".projects."));
     return {
       projects,
+      projectsBy: `tracker.provider.${isList ? "projects" : "project_slug"}`,
       team,
       view,
       assignee,

@@ -135,8 +135,11 @@ test("S3: an issue is found by its identifier wherever it is, with the setting t
   await it.tracker.fetchIssuesByStates(states);
   fake.requests.length = 0;
   assert.deepEqual(await shutOf(it, "eng-3"), [
-    [`its project is Project ${other}`, "move it to the project Project a79254768c8f"],
-    ["it is delegated to nobody", "delegate it to ada"],
+    [
+      `its project is Project ${other}, not Project a79254768c8f (tracker.provider.projects)`,
+      "move it to the project Project a79254768c8f",
+    ],
+    ["it is delegated to nobody, not to ada (tracker.provider.delegate)", "delegate it to ada"],
   ]);
   assert.deepEqual(
     fake.requests.map(({ operation }) => operation),
@@ -145,10 +148,10 @@ test("S3: an issue is found by its identifier wherever it is, with the setting t
   assert.deepEqual(await shutOf(it, "OPS-6"), [
     ["its team is OPS; tracker.provider.team is ENG", "move it to the team ENG"],
     [
-      "it is in no project, not in Project a79254768c8f",
+      "it is in no project, not Project a79254768c8f (tracker.provider.projects)",
       "move it to the project Project a79254768c8f",
     ],
-    ["it is delegated to nobody", "delegate it to ada"],
+    ["it is delegated to nobody, not to ada (tracker.provider.delegate)", "delegate it to ada"],
     [
       "it is not in the view Agent work (tracker.provider.view)",
       "a change that brings it into the view Agent work (tracker.provider.view)",
