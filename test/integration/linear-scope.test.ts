@@ -112,6 +112,11 @@ test("every setting of the scope is valid in Linear's schema and lists what it s
   for (const delegate of [agent.displayName, agent.id]) {
     await lists(it, { delegate }, (row) => row.delegate?.id === agent.id);
   }
+  const filter = { labels: { nam: { eq: "agent" } } };
+  await assert.rejects(it.tracker({ team: "ENG", filter }).fetchIssuesByStates(states), {
+    code: "invalid_tracker_config",
+    message: /^tracker\.provider\.filter is refused: .*"nam" is not defined/,
+  });
   await assert.rejects(
     it.tracker({ view: "x" }).fetchIssuesByStates(states),
     /not modelled|no custom view/,

@@ -24,6 +24,7 @@ async function world(): Promise<World> {
       { identifier: "ENG-4", assigneeId: "user-grace", state: "Done", labels: ["agent"] },
       { identifier: "ENG-5", archived: true, labels: ["agent"] },
       { identifier: "ENG-6", assigneeId: "user-grace", labels: ["agent"] },
+      { identifier: "OPS-7", assigneeId: "user-ada", state: "Backlog", labels: ["agent"] },
     ],
   });
   const workflow = `---
@@ -125,10 +126,11 @@ test("S3: every command about an issue that is not worked on tells the same, and
     [["respond", "ENG-2", "approve"], 7],
     [["transition", "ENG-2", "queued"], 7],
     [["transition", "ENG-2", "held"], 7],
+    [["transition", "OPS-7", "held"], 7],
   ] as const) {
     const done = await symphony(args, { cwd: it.dir, env });
     const what = `${args.join(" ")}: ${done.stderr}`;
-    assert.match(done.stderr, /ENG-2 is in Backlog/, what);
+    assert.match(done.stderr, /(ENG-2|OPS-7) is in Backlog/, what);
     assert.match(done.stderr, /move it to Todo or In Progress/, what);
     assert.doesNotMatch(done.stderr, /did you mean|ENG-1|ENG-3/, what);
     assert.ok(done.code === code || args[0] === "respond", `${what} ended with ${done.code}`);

@@ -12,7 +12,6 @@ import type { History, Steer } from "../store/store.ts";
 import type { FoundIssue, PollPace, Tracker, TrackerHealth } from "../tracker/tracker.ts";
 import { choiceApplies } from "./choice.ts";
 import { storageGate } from "./dispatch.ts";
-import { dispatchGates } from "./explain.ts";
 import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
@@ -160,9 +159,7 @@ export class Operations {
   async transition(issue: Issue, to: string, reason: string | null): Promise<Transitioned> {
     const status = statusTargets.find((target) => target === to);
     const isKnown = knownIssue(this.#state, issue.id) !== null;
-    if (status === undefined) return this.#moveInTracker(issue, to);
-    // The tracker may have a state of that name.
-    if (!isKnown) return this.#moveInTracker(issue, to).catch(this.#notListed(issue, to));
+    if (status === undefined || !isKnown) return this.#moveInTracker(issue, to);
     const from = statusOf(this.#state, issue) ?? issue.state;
     const input = { type: "operator.transitioned", issueId: issue.id, to: status, reason } as const;
     const { orchestrator } = this.#deps;
@@ -213,22 +210,6 @@ export class Operations {
   transitions(issue: Issue | null): Promise<TransitionsView> {
     const issues = issue === null ? this.#known() : [issue];
     return transitionsOf(this.#state, issues, this.#deps.tracker());
-  }
-
-  /** An issue that only the tracker knows has no status: it gets one by entering the scope. */
-  #notListed(issue: Issue, to: string): (error: unknown) => never {
-    const { config } = this.#deps.config();
-    const gates = dispatchGates(issue, this.#state, config);
-    const shut = gates.find(({ pass }) => !pass);
-    const opens = shut?.opens ?? "the next poll lists it";
-    const message = `${issue.identifier} is in ${issue.state} and is not among the issues to work on, so it cannot go to ${to}; what changes that: ${opens}`;
-    return (error) => {
-      if (!(error instanceof SymphonyError) || error.code !== "transition_not_allowed") throw error;
-      throw new SymphonyError(error.code, message, {
-        details: { ...error.details, state: issue.state, gate: shut?.gate ?? null },
-        hint: `symphony explain ${issue.identifier}`,
-      });
-    };
   }
 
   async #moveInTracker(issue: Issue, to: string): Promise<Transitioned> {

@@ -15,7 +15,7 @@ import type { Core } from "../../core/core.ts";
 import { commentsOf, findIssueId, findStatus } from "../../core/find-issue.ts";
 import { type Repro, reproOf } from "../../core/journal/repro.ts";
 import type { Delivery } from "../../core/model/delivery.ts";
-import { type ErrorCode, SymphonyError } from "../../core/model/errors.ts";
+import { SymphonyError } from "../../core/model/errors.ts";
 import { type Issue, normalState } from "../../core/model/issue.ts";
 import { templateFor } from "../../core/orchestrator/choice.ts";
 import { type IssueStatusView, statusOfIdentifier } from "../../core/orchestrator/snapshot.ts";
@@ -25,6 +25,7 @@ import type { LocalIssues } from "../../core/tracker/local/issues.ts";
 import type { Exchange, Handlers } from "../mount.ts";
 import { KeptAnswers, Prepared } from "../replies.ts";
 import { attemptView, deliveryView, detailView, eventView, keptView, time } from "../views.ts";
+import { orIdle, orNotMoved } from "./idle.ts";
 
 const latestAttempts = 5;
 const recentEvents = 50;
@@ -174,6 +175,7 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
     ...readers(core, clock),
     ...editors(core, clock),
     ...modelHandlers(core),
+    ...moveHandlers(core),
     async abort({ params, body }) {
       const work = orchestrator.abort(params.id, body.reason ?? null);
       const aborted = await orIdle(core, params.id, work, "not_running");
@@ -236,48 +238,18 @@ export function issueHandlers(core: Core, clock: Clock): Handlers<Api["issues"]>
         applies: done.applies,
       };
     },
-    async transition({ params, body }) {
-      const { issue } = await findStatus(core, params.id);
-      const done = await orchestrator.transition(issue, body.to, body.reason ?? null);
-      return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
-    },
   };
 }
 
-/** Refusals that mean: no agent works on the issue. */
-const idleCodes: ReadonlySet<ErrorCode> = new Set([
-  "not_running",
-  "no_active_turn",
-  "nothing_asked",
-]);
-
-/** Says what the issue waits for instead of an agent; `code` is the refusal for one that is not in memory. */
-async function orIdle<T>(core: Core, name: string, work: Promise<T>, code: ErrorCode): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof SymphonyError)) throw error;
-    const isMissing = error.code === "issue_not_found";
-    if (!isMissing && !idleCodes.has(error.code)) throw error;
-    const status = await findStatus(core, name);
-    if (status.running) throw error;
-    throw idle(status, isMissing ? code : error.code);
-  }
-}
-
-/** `ENG-5 is in Backlog; no agent works on it: move it to Todo or In Progress`. */
-function idle({ issue, explain, status }: IssueStatusView, code: ErrorCode): SymphonyError {
-  const { identifier, state } = issue;
-  const shut = explain.filter(({ pass }) => !pass);
-  const gate = shut.find(({ gate: name }) => name !== "not_claimed") ?? shut[0];
-  const why = gate
-    ? `${gate.detail} (opens by: ${gate.opens ?? "itself"})`
-    : "its turn has not come";
-  const message = `${identifier} is in ${state}; no agent works on it: ${why}`;
-  return new SymphonyError(code, message, {
-    details: { state, status, gate: gate?.gate ?? null },
-    hint: `symphony explain ${identifier}`,
-  });
+function moveHandlers(core: Core) {
+  return {
+    async transition({ params, body: { to, reason = null } }) {
+      const status = await findStatus(core, params.id);
+      const work = core.orchestrator.transition(status.issue, to, reason);
+      const done = await orNotMoved(status, to, work);
+      return { issue_identifier: done.identifier, from: done.from, to: done.to, kind: done.kind };
+    },
+  } satisfies Partial<Handlers<Api["issues"]>>;
 }
 
 async function issuesIn(core: Core, state: string | null): Promise<readonly Issue[]> {

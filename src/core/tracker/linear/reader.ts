@@ -381,10 +381,10 @@ async function* readPages(
 
 async function readPage(client: LinearClient, query: IssuesQuery, after: string | null) {
   const { operation, filter } = query;
-  const { data, complexity } = await client.read({
-    operation,
-    document: documents[operation],
-    variables: { ...query.variables, filter, first: query.first ?? pageSize, after },
+  const variables = { ...query.variables, filter, first: query.first ?? pageSize, after };
+  const request = { operation, document: documents[operation], variables };
+  const { data, complexity } = await client.read(request).catch((error: unknown) => {
+    throw isRefusedFilter(error, filter) ? refusedFilter(error) : error;
   });
   const { nodes, pageInfo } = shaped(issuesPage, operation, data).issues;
   return {
@@ -394,6 +394,25 @@ async function readPage(client: LinearClient, query: IssuesQuery, after: string 
     hasNextPage: pageInfo.hasNextPage,
     endCursor: pageInfo.endCursor ?? "",
   };
+}
+
+/** The other filters of a request are symphony's own, or Linear's. */
+function isRefusedFilter(error: unknown, filter: Filter): error is SymphonyError {
+  const isOfFilter = /got invalid value|Argument Validation/;
+  return (
+    filter["and"] !== undefined && error instanceof SymphonyError && isOfFilter.test(error.message)
+  );
+}
+
+function refusedFilter(error: SymphonyError): SymphonyError {
+  const path = "tracker.provider.filter";
+  const message = `${path} is refused: ${error.message}`;
+  const hint = "https://linear.app/developers/filtering describes filters";
+  return new SymphonyError("invalid_tracker_config", message, {
+    cause: error,
+    details: { ...error.details, path },
+    hint,
+  });
 }
 
 /** A missing label or blocker could decide about an issue, so truncated issues are read again with larger pages. */
