@@ -6,6 +6,7 @@ import { SymphonyError } from "../core/model/errors.ts";
 import { hintAt } from "./failure.ts";
 import { factLines, printPage, span } from "./output.ts";
 import { row } from "./table.ts";
+import { parseDuration } from "./when.ts";
 
 /** Shows the running server. */
 export const runtimeCommand = row({
@@ -38,13 +39,46 @@ function healthText({ status, last_error: error }: Reply<Api["system"]["runtime"
   return status === "failing" ? `failing: ${error?.message ?? "?"}` : status;
 }
 
-/** Requests a poll now. */
+const defaultWait = "60s";
+/** The server answers by itself after its limit. */
+const answerMs = 10_000;
+const longestWaitMs = 600_000;
+
+/** Requests a poll now; with `--wait` ends when it and what it decided are done. */
 export const refreshCommand = row({
-  examples: ["symphony refresh"],
-  call: async (_, context) => (await context.client()).system.refresh(),
-  print({ coalesced }, { note }) {
+  examples: ["symphony refresh", "symphony refresh --wait && symphony state"],
+  options: [
+    {
+      name: "wait",
+      summary: "until that poll has ended and what it decided is done; 1 if it failed",
+    },
+    {
+      name: "timeout",
+      value: "duration",
+      summary: "give up waiting after 90s, 5m; at most 10m",
+      default: defaultWait,
+      read: parseDuration,
+    },
+  ],
+  async call({ wait, timeout }, context) {
+    const { system } = await context.client();
+    if (!wait) return system.refresh();
+    if (timeout < 1 || timeout > longestWaitMs) {
+      throw new SymphonyError("usage", `--timeout: ${span(timeout)} is not between 1ms and 10m`);
+    }
+    const query = { wait: "true", timeout_ms: Math.ceil(timeout) } as const;
+    const signal = context.interrupted();
+    return system.refresh({ query }, { timeoutMs: timeout + answerMs, signal });
+  },
+  print({ coalesced, done }, { note }) {
     const joined = coalesced ? ", together with one that was already due" : "";
-    note(`Poll and reconcile are requested${joined}`);
+    if (done === null) return note(`Poll and reconcile are requested${joined}`);
+    const names = (all: typeof done.started) => all.map((one) => one.issue_identifier).join(", ");
+    const parts = [
+      ...(done.started.length === 0 ? [] : [`started ${names(done.started)}`]),
+      ...(done.stopped.length === 0 ? [] : [`stopped ${names(done.stopped)}`]),
+    ];
+    note(`The poll has ended: ${parts.join("; ") || "nothing was started or stopped"}`);
   },
 });
 

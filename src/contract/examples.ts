@@ -224,6 +224,7 @@ export const replyExamples: Readonly<Record<string, unknown>> = {
     coalesced: false,
     requested_at: at,
     operations: ["poll", "reconcile"],
+    done: null,
   },
   "system.pause": { paused: true, reason: "release day", by: "cli", since: at },
   "system.resume": { paused: false, was_paused: true, since: at },

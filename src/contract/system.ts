@@ -129,6 +129,8 @@ export const Transitions = z
   })
   .meta({ id: "Transitions" });
 
+const PolledAttempt = z.object({ issue_identifier: z.string(), attempt_id: z.string() });
+
 export const system = {
   state: route({
     ...paths.system.state,
@@ -172,16 +174,43 @@ export const system = {
   }),
   refresh: route({
     ...paths.system.refresh,
-    summary: "Poll and reconcile now; the work runs after the reply",
+    summary: "Poll and reconcile now; the work runs after the reply, or with `wait=true` before it",
+    query: z.object({
+      wait: z
+        .enum(["true", "false"])
+        .default("false")
+        .describe(
+          "Whether the reply is sent when a poll that begins after the request has ended and what it decided is done",
+        ),
+      timeout_ms: z.coerce
+        .number()
+        .int()
+        .min(1)
+        .max(600_000)
+        .default(60_000)
+        .describe("With `wait=true`: after this time the reply is the error `timed_out`"),
+    }),
     body: z.looseObject({}).meta({ example: {} }),
     bodyOptional: true,
     status: 202,
+    replacedStatus: 200,
     reply: z.object({
       queued: z.literal(true),
       coalesced: z.boolean(),
       requested_at: Time,
       operations: z.array(z.enum(["poll", "reconcile"])),
+      done: z
+        .object({
+          finished_at: Time,
+          started: z.array(PolledAttempt).describe("Attempts that the poll started"),
+          stopped: z
+            .array(PolledAttempt)
+            .describe("Attempts that it stopped; their agents are gone"),
+        })
+        .nullable()
+        .describe("null without `wait=true`"),
     }),
+    errors: ["tracker_response", "timed_out", "invalid_config", "unavailable"],
   }),
   pause: route({
     ...paths.system.pause,

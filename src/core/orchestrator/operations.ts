@@ -15,6 +15,7 @@ import { storageGate } from "./dispatch.ts";
 import { targetsOf } from "./operator.ts";
 import type { Orchestrator } from "./orchestrator.ts";
 import { isPollNear } from "./poll.ts";
+import type { PollReport } from "./poll-watch.ts";
 import {
   type IssueStatusView,
   knownIssue,
@@ -99,6 +100,25 @@ export class Operations {
     const coalesced = isPollNear(this.#state, { wall });
     orchestrator.post({ type: "refresh.requested" });
     return { coalesced, requestedWall: wall };
+  }
+
+  /**
+   * The same, and resolves when that poll has ended and what it decided is done. A poll that runs already may have read too
+   * early: then it is the one after it. Rejects with its fault, and with `timed_out` after `limitMs`.
+   */
+  async refreshed(limitMs: number): Promise<Refreshed> {
+    const { orchestrator, clock } = this.#deps;
+    const done = orchestrator.polls.next();
+    // Of one that rejects after the limit.
+    done.catch(() => {});
+    const requested = this.refresh();
+    if (this.#state.poll.phase !== "idle") orchestrator.post({ type: "tracker.changed" });
+    const late = Promise.withResolvers<never>();
+    const message = `the poll has not ended within ${limitMs / 1_000} s; it continues`;
+    const expire = () => late.reject(new SymphonyError("timed_out", message));
+    const cancel = clock.after(limitMs, expire);
+    const report = await Promise.race([done, late.promise]).finally(cancel);
+    return { ...requested, ...report, finishedWall: clock.wall() };
   }
 
   /**
@@ -285,6 +305,12 @@ export function viewIn(
 }
 
 /** A stop takes effect even if the disk refuses it; `SavedLater` tells the caller both. */
+export interface Refreshed extends PollReport {
+  readonly coalesced: boolean;
+  readonly requestedWall: number;
+  readonly finishedWall: number;
+}
+
 async function tookEffect(work: Promise<unknown>, what: string): Promise<void> {
   try {
     await work;

@@ -24,6 +24,7 @@ import type {
   Turned,
   WorkspaceEnd,
 } from "./messages.ts";
+import { PollWatch } from "./poll-watch.ts";
 import { adoptionOf, recordOf } from "./records.ts";
 import type { Fault, State } from "./state.ts";
 import { step } from "./step.ts";
@@ -37,6 +38,7 @@ export class Orchestrator {
   readonly #ports: Ports;
   readonly #timers = new Map<string, () => void>();
   readonly #polled = Promise.withResolvers<void>();
+  readonly polls = new PollWatch();
   readonly #live = new Map<string, Promise<void>>();
   /** Work on an issue's directory that continues after its claim was released. */
   readonly #clearing = new Map<string, Promise<void>>();
@@ -102,12 +104,17 @@ export class Orchestrator {
    * refusal, or with the first effect that failed.
    */
   async apply(input: Input): Promise<readonly unknown[]> {
-    const decision = this.#ports.decide(this.#state, input, this.#context());
+    const before = this.#state;
+    const context = this.#context();
+    const decision = this.#ports.decide(before, input, context);
     this.#state = decision.state;
     if (decision.state.poll.lastWall !== null) this.#polled.resolve();
     // Every effect is started, even if an earlier one failed: the state already includes all of
     // them.
-    return Promise.all(decision.effects.map(async (effect) => this.#perform(effect)));
+    const work = Promise.all(decision.effects.map(async (effect) => this.#perform(effect)));
+    const { problem } = context;
+    this.polls.decided(before, decision, { work, problem, gone: (id) => this.gone(id) });
+    return work;
   }
 
   /**

@@ -10,6 +10,7 @@ import { modelOf, wantsToken } from "../../core/config/config.ts";
 import type { Core } from "../../core/core.ts";
 import { findStatus, namesOf } from "../../core/find-issue.ts";
 import { writerOf } from "../../core/model/names.ts";
+import type { Refreshed } from "../../core/orchestrator/operations.ts";
 import { docsPage } from "../docs.ts";
 import type { Metrics } from "../metrics.ts";
 import { actorBy, type Handlers } from "../mount.ts";
@@ -50,10 +51,12 @@ export function systemHandlers(deps: SystemDeps): Handlers<Api["system"]> {
       return reply;
     },
     runtime: (_, exchange) => runtimeView(deps, { port: exchange.localPort, auth }),
-    refresh() {
-      const { coalesced, requestedWall } = core.orchestrator.refresh();
-      const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
-      return { queued: true, coalesced, requested_at: time(requestedWall), operations };
+    async refresh({ query }, exchange) {
+      if (query.wait === "false") return refreshView(core.orchestrator.refresh(), null);
+      const refreshed = await core.orchestrator.refreshed(query.timeout_ms);
+      // 202 would say that the work is still to be done.
+      exchange.replaced();
+      return refreshView(refreshed, refreshed);
     },
     async pause({ body }, exchange) {
       const reason = body.reason === undefined ? null : core.redact(body.reason);
@@ -118,6 +121,28 @@ async function stateThen({ core, clock }: SystemDeps, at: string, limit: number)
     unrecorded: null,
     deliveryOf: () => null,
   });
+}
+
+type Requested = ReturnType<Core["orchestrator"]["refresh"]>;
+
+function refreshView({ coalesced, requestedWall }: Requested, done: Refreshed | null) {
+  const attemptsOf = (all: Refreshed["started"]) =>
+    all.map(({ issueIdentifier, attemptId }) => ({
+      issue_identifier: issueIdentifier,
+      attempt_id: attemptId,
+    }));
+  const operations: ("poll" | "reconcile")[] = ["poll", "reconcile"];
+  return {
+    queued: true as const,
+    coalesced,
+    requested_at: time(requestedWall),
+    operations,
+    done: done && {
+      finished_at: time(done.finishedWall),
+      started: attemptsOf(done.started),
+      stopped: attemptsOf(done.stopped),
+    },
+  };
 }
 
 function prepared(document: OpenApi) {

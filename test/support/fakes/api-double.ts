@@ -110,7 +110,10 @@ class Double implements ApiDouble {
       "GET /api/v1/state": () => ok(Snapshot.parse(snapshotOf(this, this.#lastSeq))),
       "GET /api/v1/runtime": () => ok(system.runtime.reply.parse(runtimeOf(this.pid))),
       "POST /api/v1/refresh": () =>
-        ok({ queued: true, coalesced: false, requested_at: at, operations: ["poll"] }, 202),
+        ok(
+          { queued: true, coalesced: false, requested_at: at, operations: ["poll"], done: null },
+          202,
+        ),
       "GET /api/v1/transitions": () => ok(Transitions.parse(transitions)),
       "GET /api/v1/openapi.json": () => ok({ openapi: "3.0.3", paths: {} }),
       "GET /api/v1/issues": () =>
